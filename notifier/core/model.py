@@ -1,0 +1,326 @@
+"""The values that everything else passes around.
+
+Frozen and keyword-only. Times are timezone-aware; whoever builds a value passes the time in.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
+"""The uuid5 namespace of event and delivery ids. Changing it would change every id."""
+
+
+class TaskStatus(StrEnum):
+    """What the status of a task means to us; what the API wrote is kept beside it as `raw_status`."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def terminal(self) -> bool:
+        """True for the two statuses in which a task has ended."""
+        return self in (TaskStatus.COMPLETED, TaskStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One row of a task list, sanitised: no NUL, no lone surrogate in any text."""
+
+    source: str
+    job_id: str
+    """Opaque. A UUID with or without dashes in practice; never parsed."""
+    name: str
+    """The API's name of the operation, an open set: `CreateGaussDBV5Instance`."""
+    status: TaskStatus
+    raw_status: str
+    progress: float | None = None
+    """Percent, 0 to 100."""
+    instance_id: str | None = None
+    instance_name: str | None = None
+    instance_status: str | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    fail_reason: str | None = None
+    """Localised by the API. Shown to people, never compared to find a change of state."""
+
+
+class Scope(StrEnum):
+    """How much of the task list a snapshot was asked to cover."""
+
+    FULL = "full"
+    """Everything the API lists: the last month."""
+    ACTIVE = "active"
+    """Only the running and the failed tasks: a cheap look between two full ones."""
+
+
+def _unparsed(job_id: str) -> Task:
+    raise KeyError(job_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a task list showed at one poll.
+
+    The rows are kept unparsed: `fingerprints` says whether a row differs from what is recorded,
+    `task` parses the one that does. That is what makes a poll of 100,000 unchanged rows cheap.
+    """
+
+    source: str
+    taken_at: datetime
+    fingerprints: Mapping[str, bytes]
+    """job_id to a digest of the row as it came; equal digests mean an unchanged row."""
+    parse: Callable[[str], Task] = _unparsed
+    """job_id to its parsed task. Never fails on content: what cannot be read becomes None or unknown."""
+    complete: bool
+    """True only when the distinct ids reached the total that the API stated for the whole list."""
+    scope: Scope = Scope.FULL
+    calls: int = 1
+    """API calls it took, retries included."""
+    total_count: int | None = None
+    unreadable: int = 0
+    """Rows left out because they carry no usable job_id."""
+
+
+class EventType(StrEnum):
+    """Everything that can be told."""
+
+    TASK_STARTED = "task.started"
+    TASK_PROGRESSED = "task.progressed"
+    TASK_COMPLETED = "task.completed"
+    TASK_FAILED = "task.failed"
+    TASK_RESTARTED = "task.restarted"
+    TASK_CHANGED = "task.changed"
+    TASK_UNLISTED = "task.unlisted"
+    SOURCE_GAP = "source.gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A change of one task between two polls: a decision of the diff, before it gets an id."""
+
+    type: EventType
+    before: Task | None
+    """None when the task is seen for the first time."""
+    after: Task
+    occurrence: str
+    """Canonical upstream facts: what makes this change this one and no other."""
+    observed_at: datetime
+    late: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A stored fact. The task is frozen as it was: delivery never looks at the present state."""
+
+    id: str
+    """uuid5 of (source, job_id, occurrence): the same facts give the same id on any machine, at any time."""
+    type: EventType
+    source: str
+    region: str
+    project_id: str
+    occurrence: str
+    observed_at: datetime
+    occurred_at: datetime | None
+    """When upstream says it happened; None where it does not say."""
+    late: bool = False
+    """True when it was found after the poller had been away."""
+    task: Task | None = None
+    """None for an event about the source itself."""
+    previous_status: str | None = None
+    detail: str | None = None
+    """A sentence for people, for events that no task explains (a gap and its bounds)."""
+
+    @property
+    def job_id(self) -> str:
+        """The task's id, or the empty string for an event about the source."""
+        return self.task.job_id if self.task else ""
+
+    @property
+    def subject(self) -> str:
+        """What the event is about; deliveries about one subject keep their order on each channel."""
+        return f"{self.source}/{self.job_id}"
+
+
+def event_id(source: str, job_id: str, occurrence: str) -> str:
+    """Return the id of the event that these upstream facts make.
+
+    Never derived from a local counter: after restoring a backup, a counter would give an old id to a new event
+    and receivers would drop it as a repeat.
+    """
+    return str(uuid.uuid5(NAMESPACE, f"{source}\x1f{job_id}\x1f{occurrence}"))
+
+
+def delivery_id(channel: str, *event_ids: str) -> str:
+    """Return the id of the delivery of these events to this channel; it is also the idempotency key."""
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join((channel, *event_ids))))
+
+
+class DeliveryState(StrEnum):
+    """The account of a delivery (promise P3: each has exactly one)."""
+
+    PENDING = "pending"
+    """Due now or later; also while one is being sent. Set when planned, retried or released."""
+    DELIVERED = "delivered"
+    """The receiver said so."""
+    PARKED = "parked"
+    """Its channel is misconfigured; goes out, in order, once that is mended."""
+    SUPPRESSED = "suppressed"
+    """A rule said not to; `reason` names the rule."""
+    SUPERSEDED = "superseded"
+    """A later event took its place; `reason` names it."""
+    DEAD = "dead"
+    """Given up on; `reason` says why. `notifier retry` sends it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What is sent, byte for byte. Rendered once, stored, and the same at every attempt."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Event(s) on their way to one channel."""
+
+    id: str
+    channel: str
+    lane: str
+    """The subject; among the unsettled deliveries of one channel that share a subject only the oldest is due."""
+    state: DeliveryState
+    available_at: datetime
+    """Not before. A claim pushes it forward by the lease."""
+    created_at: datetime
+    events: tuple[Event, ...]
+    """One, or all those that a digest names, in the order they happened."""
+    digest: bool = False
+    attempt: int = 0
+    """Claims so far; counted before sending, so that a message that kills its sender cannot do so for ever."""
+    reason: str | None = None
+    body: Body | None = None
+    """None until its first claim."""
+    ref: str | None = None
+    """What the receiver called it: a Slack channel and ts, a Message-ID."""
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to send one delivery."""
+
+    delivery_id: str
+    number: int
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    """delivered, retry, gave-up, parked or unknown."""
+    reason: str | None = None
+
+
+# ---- outcomes: what a channel says of one attempt. A decision returned; `outbox.settle` acts on it. ----
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver took it."""
+
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The receiver did not take it and may later. `after` is what it asked for, if it did."""
+
+    reason: str
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The receiver will never take this one: another try would end the same."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The channel itself is broken (wrong token, gone): nothing of it is sent until that is mended.
+
+    `probe_after` says when to try again unasked; None waits for a changed configuration or an operator.
+    """
+
+    reason: str
+    probe_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request went out and no answer came back: it may have been taken."""
+
+    reason: str
+
+
+Outcome = Delivered | Retry | GaveUp | Parked | Unknown
+
+
+# ---- routing ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matcher:
+    """`field op value`, with op one of = != =~ !~. A regular expression must match the whole value."""
+
+    field: str
+    op: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Events that fit all its matchers go to all its channels. Every matching route applies, until one says stop."""
+
+    name: str
+    match: tuple[Matcher, ...] = ()
+    channels: tuple[str, ...] = ()
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelPolicy:
+    """What planning needs to know about a channel."""
+
+    name: str
+    digest_above: int | None = 20
+    """More events than this for one channel in one poll become digests; None never does."""
+    digest_size: int = 100
+    """Events a digest names at most."""
+    parked: bool = False
+    probe_at: datetime | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceState:
+    """What is recorded about a source."""
+
+    name: str
+    baseline_at: datetime | None = None
+    """When its first complete poll was recorded; until then new tasks are noted quietly."""
+    last_poll_at: datetime | None = None
+    """Its last recorded poll, of any scope."""
+    last_full_at: datetime | None = None
+    """Its last complete full poll."""
+    last_full_calls: int = 1
+    last_error: str | None = None
+    """None while the last poll succeeded."""
+    failing_since: datetime | None = None
+    next_poll_at: datetime | None = None
+    tasks: int = 0
+    running: int = 0

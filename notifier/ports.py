@@ -1,0 +1,345 @@
+"""What the use cases need from the outside world, and nothing more.
+
+Two colours, one border: the network is async; the store is plain synchronous code that runs in a store thread,
+inside one transaction, through `Store.transact` and `Store.read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar, Protocol, TypeVar
+
+from notifier.core.model import (
+    Attempt,
+    Body,
+    Delivery,
+    DeliveryState,
+    Event,
+    Outcome,
+    Scope,
+    Snapshot,
+    SourceState,
+    Task,
+    TaskStatus,
+)
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests own it."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, for measuring intervals inside this process."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of `notifier check --online`."""
+
+    ok: bool
+    what: str
+    detail: str = ""
+    remedy: str = ""
+
+
+class TaskSource(Protocol):
+    """A task list that can be read."""
+
+    name: str
+    region: str
+    project_id: str
+
+    async def fetch(self, scope: Scope) -> Snapshot:
+        """Read the list. Raises SourceError; a list that cannot be proven whole is returned as incomplete."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Prove credentials, endpoint and rights with one cheap call. Never raises SourceError."""
+
+    async def aclose(self) -> None:
+        """Release connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What a channel is asked to put into words: one event, or a digest of several."""
+
+    delivery_id: str
+    events: tuple[Event, ...]
+    digest: bool = False
+
+
+class Channel(Protocol):
+    """A way to tell people. `render` is pure; `send` is one attempt with a total deadline and returns a decision."""
+
+    name: str
+    kind: ClassVar[str]
+    concurrency: int
+    """Deliveries of different subjects in flight at once."""
+    digest_above: int | None
+    digest_size: int
+
+    def render(self, notice: Notice) -> Body:
+        """Return the bytes to send. The same notice gives the same bytes. No I/O."""
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Try once to send `delivery.body` (never None here). Raises nothing but CancelledError."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Prove that it could send, without sending a message where the service allows that."""
+
+    async def aclose(self) -> None:
+        """Release connections."""
+
+
+# ---- the store ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A task as the store last recorded it."""
+
+    task: Task
+    occurrence: str
+    missing: int = 0
+    """Complete polls in a row that no longer listed it."""
+    unlisted: bool = False
+    """True once it was said to be no longer listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What one row of a poll changes in the store."""
+
+    recorded: Recorded
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollClaim:
+    """The right to poll one source until `until`, and what was recorded about it."""
+
+    epoch: int
+    """The fence: a poll is recorded only while the source still carries this number."""
+    until: datetime
+    state: SourceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What becomes of a claimed delivery after an attempt."""
+
+    delivery_id: str
+    attempt_number: int
+    """The guard: a settlement of an attempt that is no longer the latest changes nothing."""
+    state: DeliveryState
+    available_at: datetime
+    attempt: Attempt
+    reason: str | None = None
+    ref: str | None = None
+    park_channel: bool = False
+    """Park every pending delivery of the channel with this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Which tasks a look-up wants; None means any."""
+
+    status: TaskStatus | None = None
+    since: datetime | None = None
+    """Created, ended or last changed at or after this time."""
+    instance: str | None = None
+    """Instance id, or a part of the instance name."""
+    source: str | None = None
+    job_id: str | None = None
+    """A job id or its beginning."""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events a look-up wants; None means any."""
+
+    type: str | None = None
+    since: datetime | None = None
+    source: str | None = None
+    job_id: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries a look-up wants; None means any."""
+
+    state: DeliveryState | None = None
+    channel: str | None = None
+    event_ids: Collection[str] | None = None
+    ids: Collection[str] | None = None
+    """Delivery ids or their beginnings."""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTask:
+    """A task with what the store knows beyond the API."""
+
+    task: Task
+    first_seen_at: datetime
+    changed_at: datetime
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event and the channels it was planned for when it was detected."""
+
+    event: Event
+    routes: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """What is recorded about a channel."""
+
+    name: str
+    parked_since: datetime | None = None
+    reason: str | None = None
+    probe_at: datetime | None = None
+    settings_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The account of promise P3: every (event, channel) pair that routing asked for, by where it stands."""
+
+    events: int
+    unrouted: int
+    """Events that no route wanted."""
+    pairs: int
+    by_state: Mapping[DeliveryState, int]
+    unaccounted: tuple[tuple[str, str], ...]
+    """(event id, channel) pairs that have no delivery, or more than one. Must be empty."""
+    dead: tuple[Delivery, ...] = ()
+    oldest_pending: datetime | None = None
+
+
+class Queries(Protocol):
+    """Indexed reads, for look-ups."""
+
+    def sources(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name."""
+
+    def channels(self) -> Sequence[ChannelState]:
+        """Return what is recorded about channels, by name."""
+
+    def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
+        """Return tasks, the most recently changed first."""
+
+    def events(self, wanted: EventFilter) -> Sequence[StoredEvent]:
+        """Return events, the newest first."""
+
+    def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
+        """Return deliveries, the newest first."""
+
+    def attempts(self, delivery_id: str) -> Sequence[Attempt]:
+        """Return the attempts of a delivery in order."""
+
+    def ledger(self) -> Ledger:
+        """Count every pair."""
+
+
+class Transaction(Queries, Protocol):
+    """One write transaction: all of it happens or none of it."""
+
+    # -- poll --
+
+    def claim_poll(self, source: str, owner: str, now: datetime, lease: timedelta) -> PollClaim | None:
+        """Take the right to poll, or None while another owner holds it or the source is not due."""
+
+    def still_holds(self, source: str, claim: PollClaim) -> bool:
+        """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
+
+    def fingerprints(self, source: str) -> Mapping[str, bytes]:
+        """Return job_id to fingerprint of every recorded task of the source."""
+
+    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
+        """Return those of the tasks that are recorded."""
+
+    def live(self, source: str) -> Mapping[str, Recorded]:
+        """Return the recorded tasks that have not ended and are not said to be unlisted, and any counted as missing."""
+
+    def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> None:
+        """Insert or update tasks."""
+
+    def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
+        """Set for how many complete polls tasks have been missing, and which are now said to be unlisted."""
+
+    def record_events(self, events: Sequence[StoredEvent]) -> Sequence[Event]:
+        """Insert events and return those that were new; an id that is already there is left as it is."""
+
+    def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Insert deliveries; a pair of event and channel that has one already is left as it is."""
+
+    def record_poll(
+        self, source: str, claim: PollClaim, snapshot: Snapshot, *, baseline: bool, next_poll_at: datetime
+    ) -> None:
+        """Note a poll that worked and release the claim. `baseline` marks the first complete one."""
+
+    def record_poll_failure(
+        self, source: str, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime
+    ) -> None:
+        """Note a poll that failed and release the claim."""
+
+    def release(self, owner: str, now: datetime) -> None:
+        """Give back every claim of an owner, of polls and of deliveries, at once."""
+
+    # -- deliver --
+
+    def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
+        """Claim deliveries of a channel that are due, oldest first, at most one of each lane.
+
+        A claim adds one to `attempt` and pushes `available_at` forward by the lease.
+        """
+
+    def save_bodies(self, bodies: Mapping[str, Body]) -> None:
+        """Store rendered bodies by delivery id."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Apply settlements that are still current, note every attempt, and return how many applied."""
+
+    def next_due(self, channel: str) -> datetime | None:
+        """Return when the next pending delivery of a channel becomes available."""
+
+    def unpark(self, channel: str, now: datetime) -> int:
+        """Make the parked deliveries of a channel pending again, in order, and return how many."""
+
+    def unpark_due(self, now: datetime) -> Sequence[str]:
+        """Unpark every channel whose probe time has come and return their names."""
+
+    def sync_channels(self, digests: Mapping[str, str], now: datetime) -> Sequence[str]:
+        """Note each configured channel's settings digest; unpark and return those whose settings changed."""
+
+    def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
+        """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
+
+
+class Store(Protocol):
+    """The database: the only queue, the only lock and the only memory."""
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        """Run `fn` in one write transaction in a store thread. Raises StoreError."""
+
+    async def read(self, fn: Callable[[Queries], T]) -> T:
+        """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""
+
+    async def aclose(self) -> None:
+        """Release connections and locks."""
