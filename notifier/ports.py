@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Protocol, TypeVar
 
+from notifier.core.diff import Recorded
 from notifier.core.model import (
     Attempt,
     Body,
@@ -24,6 +25,7 @@ from notifier.core.model import (
     Task,
     TaskStatus,
 )
+from notifier.core.outbox import RoutedEvent, Settlement
 
 T = TypeVar("T")
 
@@ -104,18 +106,6 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """A task as the store last recorded it."""
-
-    task: Task
-    occurrence: str
-    missing: int = 0
-    """Complete polls in a row that no longer listed it."""
-    unlisted: bool = False
-    """True once it was said to be no longer listed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """What one row of a poll changes in the store."""
 
@@ -131,22 +121,6 @@ class PollClaim:
     """The fence: a poll is recorded only while the source still carries this number."""
     until: datetime
     state: SourceState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What becomes of a claimed delivery after an attempt."""
-
-    delivery_id: str
-    attempt_number: int
-    """The guard: a settlement of an attempt that is no longer the latest changes nothing."""
-    state: DeliveryState
-    available_at: datetime
-    attempt: Attempt
-    reason: str | None = None
-    ref: str | None = None
-    park_channel: bool = False
-    """Park every pending delivery of the channel with this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,15 +172,6 @@ class StoredTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
-    """An event and the channels it was planned for when it was detected."""
-
-    event: Event
-    routes: tuple[str, ...]
-    channels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelState:
     """What is recorded about a channel."""
 
@@ -244,7 +209,7 @@ class Queries(Protocol):
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         """Return tasks, the most recently changed first."""
 
-    def events(self, wanted: EventFilter) -> Sequence[StoredEvent]:
+    def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
         """Return events, the newest first."""
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
@@ -262,10 +227,15 @@ class Transaction(Queries, Protocol):
 
     # -- poll --
 
-    def claim_poll(self, source: str, owner: str, now: datetime, lease: timedelta) -> PollClaim | None:
-        """Take the right to poll, or None while another owner holds it or the source is not due."""
+    def source(self, name: str) -> SourceState:
+        """Return what is recorded about a source; a source never polled is empty."""
 
-    def still_holds(self, source: str, claim: PollClaim) -> bool:
+    def claim_poll(
+        self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False
+    ) -> PollClaim | None:
+        """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
+
+    def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
 
     def fingerprints(self, source: str) -> Mapping[str, bytes]:
@@ -275,28 +245,24 @@ class Transaction(Queries, Protocol):
         """Return those of the tasks that are recorded."""
 
     def live(self, source: str) -> Mapping[str, Recorded]:
-        """Return the recorded tasks that have not ended and are not said to be unlisted, and any counted as missing."""
+        """Return every recorded task of the source that is running."""
 
     def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> None:
         """Insert or update tasks."""
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
-        """Set for how many complete polls tasks have been missing, and which are now said to be unlisted."""
+        """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
 
-    def record_events(self, events: Sequence[StoredEvent]) -> Sequence[Event]:
+    def record_events(self, events: Sequence[RoutedEvent]) -> Sequence[Event]:
         """Insert events and return those that were new; an id that is already there is left as it is."""
 
     def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         """Insert deliveries; a pair of event and channel that has one already is left as it is."""
 
-    def record_poll(
-        self, source: str, claim: PollClaim, snapshot: Snapshot, *, baseline: bool, next_poll_at: datetime
-    ) -> None:
-        """Note a poll that worked and release the claim. `baseline` marks the first complete one."""
+    def record_poll(self, claim: PollClaim, snapshot: Snapshot, next_poll_at: datetime) -> None:
+        """Note a poll that worked and release the claim. The first complete full one is the baseline."""
 
-    def record_poll_failure(
-        self, source: str, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime
-    ) -> None:
+    def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
 
     def release(self, owner: str, now: datetime) -> None:

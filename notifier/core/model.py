@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -204,6 +204,8 @@ class Delivery:
     digest: bool = False
     attempt: int = 0
     """Claims so far; counted before sending, so that a message that kills its sender cannot do so for ever."""
+    earlier_attempts: int = 0
+    """Claims before it was last sent again by hand: the schedule starts anew, the count of attempts does not."""
     reason: str | None = None
     body: Body | None = None
     """None until its first claim."""
@@ -302,8 +304,6 @@ class ChannelPolicy:
     """More events than this for one channel in one poll become digests; None never does."""
     digest_size: int = 100
     """Events a digest names at most."""
-    parked: bool = False
-    probe_at: datetime | None = field(default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,215 @@
+"""What changed between two polls: the decision that everything else hangs on.
+
+Rules, in the order they are applied to a row:
+
+1. The status decides, never the localised reason. A row whose status is the one recorded makes no transition,
+   unless it ended again at another time, or its progress crossed a step that is wanted.
+2. A row never seen before makes a transition too, also when it has already ended: it started and ended between
+   two polls. Only the baseline, the first complete poll of a source, takes new rows quietly.
+3. Absence says nothing unless the snapshot is full and complete. A running task missing from two of those in a
+   row is said, once, to be no longer listed; never that it succeeded or failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Transition
+
+MISSING_BEFORE_UNLISTED = 2
+"""Complete polls in a row that must lack a running task before it is said to be no longer listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A task as it was last recorded."""
+
+    task: Task
+    occurrence: str
+    missing: int = 0
+    """Complete polls in a row that no longer listed it."""
+    unlisted: bool = False
+    """True once it was said to be no longer listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How one poll of one source is read."""
+
+    observed_at: datetime
+    quiet_new: bool = False
+    """The baseline: rows never seen before make no transition."""
+    progress_step: int = 25
+    """Percent between two progress transitions; 0 makes none."""
+    late_after: timedelta | None = None
+    """Set when the poller had been away: what happened longer ago than this is late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a poll changes: rows to write, transitions to tell, absences to count."""
+
+    updates: Mapping[str, Recorded]
+    transitions: tuple[Transition, ...]
+    missing: Mapping[str, int]
+    """job_id to its new count of complete polls without it."""
+    unlisted: frozenset[str]
+
+
+def changed_ids(snapshot: Snapshot, known: Mapping[str, bytes]) -> list[str]:
+    """Return the ids of rows that are new or differ from what is recorded."""
+    recorded = known.get
+    return [job_id for job_id, fingerprint in snapshot.fingerprints.items() if recorded(job_id) != fingerprint]
+
+
+def diff(
+    snapshot: Snapshot,
+    changed: Iterable[str],
+    recorded: Mapping[str, Recorded],
+    live: Mapping[str, Recorded],
+    rules: Rules,
+) -> Changes:
+    """Compare a snapshot with what is recorded.
+
+    Args:
+        snapshot: what the API showed.
+        changed: the ids that `changed_ids` found.
+        recorded: those of them that are recorded.
+        live: every recorded task that is running.
+        rules: how to read this poll.
+    """
+    updates: dict[str, Recorded] = {}
+    transitions: list[Transition] = []
+    for job_id in changed:
+        updates[job_id], found = compare(recorded.get(job_id), snapshot.parse(job_id), rules)
+        transitions += found
+    missing = _count_missing(snapshot, live)
+    unlisted = [live[job_id] for job_id, count in missing.items() if _gone(live[job_id], count)]
+    transitions += [_unlisted(gone, rules) for gone in unlisted]
+    return Changes(
+        updates=updates,
+        transitions=tuple(sorted(transitions, key=_chronologically)),
+        missing={job_id: count for job_id, count in missing.items() if job_id not in updates},
+        unlisted=frozenset(gone.task.job_id for gone in unlisted),
+    )
+
+
+def compare(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
+    """Return what to record of one row and the transitions it makes: none or one."""
+    if before is not None and not _moved(before.task, task):
+        return _unmoved(before, task, rules)
+    occurrence = occurrence_of(task, before.occurrence if before else "")
+    after = Recorded(task=task, occurrence=occurrence)
+    if before is None and rules.quiet_new:
+        return after, ()
+    previous = before.task if before else None
+    return after, (_transition(_type_of(previous, task), previous, task, occurrence, rules),)
+
+
+def occurrence_of(task: Task, previous: str) -> str:
+    """Return the canonical upstream facts of a task's state.
+
+    An end is named by its time. Anything else is named by what came before it, so that a task that fails, runs
+    and fails again makes three occurrences; a digest keeps the chain from growing.
+    """
+    if task.status.terminal and task.ended_at is not None:
+        return f"{task.status}@{task.ended_at.astimezone(UTC).isoformat()}"
+    return f"{_status_key(task)}|after:{_digest(previous)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+
+
+def _status_key(task: Task) -> str:
+    return task.raw_status if task.status is TaskStatus.UNKNOWN else task.status
+
+
+def _moved(before: Task, after: Task) -> bool:
+    if _status_key(before) != _status_key(after):
+        return True
+    ended = (before.ended_at, after.ended_at)
+    # An end time that arrives late fills in the same end; only another end time is another end.
+    return after.status.terminal and None not in ended and ended[0] != ended[1]
+
+
+def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
+    after = Recorded(task=task, occurrence=before.occurrence)
+    step = _step_crossed(before.task, task, rules.progress_step)
+    if step is None:
+        return after, ()
+    occurrence = f"progress:{step}|{before.occurrence}"
+    return after, (_transition(EventType.TASK_PROGRESSED, before.task, task, occurrence, rules),)
+
+
+def _step_crossed(before: Task, after: Task, step: int) -> int | None:
+    """Return the highest step crossed, in percent; None at 0 and at 100, which start and end say better."""
+    if not step or after.status is not TaskStatus.RUNNING or after.progress is None:
+        return None
+    reached, was = (int((progress or 0) // step) * step for progress in (after.progress, before.progress))
+    return reached if was < reached < 100 else None  # noqa: PLR2004 - percent
+
+
+_TYPES = {
+    TaskStatus.RUNNING: EventType.TASK_STARTED,
+    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
+    TaskStatus.FAILED: EventType.TASK_FAILED,
+    TaskStatus.UNKNOWN: EventType.TASK_CHANGED,
+}
+
+
+def _type_of(before: Task | None, after: Task) -> EventType:
+    if before is not None and before.status.terminal and after.status is TaskStatus.RUNNING:
+        return EventType.TASK_RESTARTED
+    return _TYPES[after.status]
+
+
+def _transition(type_: EventType, before: Task | None, after: Task, occurrence: str, rules: Rules) -> Transition:
+    return Transition(
+        type=type_,
+        before=before,
+        after=after,
+        occurrence=occurrence,
+        observed_at=rules.observed_at,
+        late=_late(type_, after, rules),
+    )
+
+
+def happened_at(type_: EventType, task: Task) -> datetime | None:
+    """Return when upstream says that the transition happened, or None where it does not say."""
+    if type_ is EventType.TASK_STARTED:
+        return task.created_at
+    return task.ended_at if type_ in (EventType.TASK_COMPLETED, EventType.TASK_FAILED) else None
+
+
+def _late(type_: EventType, task: Task, rules: Rules) -> bool:
+    if rules.late_after is None:
+        return False
+    when = happened_at(type_, task)
+    return when is None or rules.observed_at - when > rules.late_after
+
+
+def _count_missing(snapshot: Snapshot, live: Mapping[str, Recorded]) -> dict[str, int]:
+    """Return the new counts of those whose count changes: one more when absent, zero when back."""
+    back = {job_id: 0 for job_id, row in live.items() if row.missing and job_id in snapshot.fingerprints}
+    if not (snapshot.complete and snapshot.scope is Scope.FULL):
+        return back
+    gone = {job_id: row.missing + 1 for job_id, row in live.items() if job_id not in snapshot.fingerprints}
+    return back | {job_id: count for job_id, count in gone.items() if not live[job_id].unlisted}
+
+
+def _gone(row: Recorded, count: int) -> bool:
+    return count >= MISSING_BEFORE_UNLISTED and not row.unlisted
+
+
+def _unlisted(row: Recorded, rules: Rules) -> Transition:
+    occurrence = f"unlisted|after:{_digest(row.occurrence)}"
+    return _transition(EventType.TASK_UNLISTED, row.task, row.task, occurrence, rules)
+
+
+def _chronologically(transition: Transition) -> tuple[datetime, str]:
+    when = happened_at(transition.type, transition.after)
+    return when or transition.observed_at, transition.after.job_id

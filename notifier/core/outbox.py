@@ -1,0 +1,208 @@
+"""From events to deliveries, and from the outcome of an attempt to what becomes of its delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from notifier.core import retry
+from notifier.core.diff import happened_at
+from notifier.core.model import (
+    Attempt,
+    ChannelPolicy,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventType,
+    GaveUp,
+    Outcome,
+    Parked,
+    Retry,
+    Route,
+    Transition,
+    Unknown,
+    delivery_id,
+    event_id,
+)
+from notifier.core.routing import channels_of, explain_routes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedEvent:
+    """An event and what the routes said of it when it was detected."""
+
+    event: Event
+    routes: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+def event_of(transition: Transition, region: str, project_id: str) -> Event:
+    """Return the event that a transition makes."""
+    task = transition.after
+    return Event(
+        id=event_id(task.source, task.job_id, transition.occurrence),
+        type=transition.type,
+        source=task.source,
+        region=region,
+        project_id=project_id,
+        occurrence=transition.occurrence,
+        observed_at=transition.observed_at,
+        occurred_at=happened_at(transition.type, task),
+        late=transition.late,
+        task=task,
+        previous_status=str(transition.before.status) if transition.before else None,
+    )
+
+
+def gap_event(source: str, region: str, project_id: str, since: datetime, until: datetime) -> Event:
+    """Return the event that says: between these two times nobody looked, longer than the API remembers.
+
+    Its detail is the ISO 8601 interval of the gap.
+    """
+    occurrence = f"gap@{since.isoformat()}"
+    return Event(
+        id=event_id(source, "", occurrence),
+        type=EventType.SOURCE_GAP,
+        source=source,
+        region=region,
+        project_id=project_id,
+        occurrence=occurrence,
+        observed_at=until,
+        occurred_at=None,
+        detail=f"{since.isoformat()}/{until.isoformat()}",
+    )
+
+
+def route(events: Iterable[Event], routes: Sequence[Route]) -> tuple[RoutedEvent, ...]:
+    """Return each event with the routes that take it and the channels it goes to."""
+    return tuple(_routed(event, routes) for event in events)
+
+
+def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
+    verdicts = explain_routes(event, routes)
+    names = tuple(verdict.route.name for verdict in verdicts if verdict.matched)
+    return RoutedEvent(event=event, routes=names, channels=channels_of(verdicts))
+
+
+def plan(
+    routed: Sequence[RoutedEvent], policies: Mapping[str, ChannelPolicy], parked: Iterable[str], now: datetime
+) -> tuple[Delivery, ...]:
+    """Return the deliveries of one poll: one for each event and channel, or digests where there are too many."""
+    state = dict.fromkeys(parked, DeliveryState.PARKED)
+    by_channel: dict[str, list[Event]] = {}
+    for item in routed:
+        for channel in item.channels:
+            by_channel.setdefault(channel, []).append(item.event)
+    return tuple(
+        Delivery(
+            id=delivery_id(channel, *(event.id for event in batch)),
+            channel=channel,
+            lane="" if len(batch) > 1 else batch[0].subject,
+            state=state.get(channel, DeliveryState.PENDING),
+            available_at=now,
+            created_at=now,
+            events=tuple(batch),
+            digest=len(batch) > 1,
+        )
+        for channel, events in by_channel.items()
+        for batch in _batches(events, policies[channel])
+    )
+
+
+def _batches(events: Sequence[Event], policy: ChannelPolicy) -> Iterator[Sequence[Event]]:
+    many = policy.digest_above is not None and len(events) > policy.digest_above
+    size = policy.digest_size if many else 1
+    return (events[start : start + size] for start in range(0, len(events), size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What becomes of a claimed delivery after an attempt."""
+
+    delivery_id: str
+    state: DeliveryState
+    available_at: datetime | None
+    """When to try again, or to probe a parked channel; None for a delivery that is settled."""
+    attempt: Attempt
+    """Its number is the guard: a settlement of an attempt that is no longer the latest changes nothing."""
+    reason: str | None = None
+    ref: str | None = None
+
+    @property
+    def parks_channel(self) -> bool:
+        """True when every pending delivery of the channel is to be parked with this one."""
+        return self.state is DeliveryState.PARKED
+
+
+def settle(
+    delivery: Delivery,
+    outcome: Outcome,
+    *,
+    started_at: datetime,
+    finished_at: datetime,
+    schedule: Sequence[timedelta],
+    chance: float,
+) -> Settlement:
+    """Decide what becomes of a delivery. `chance` is a random number from 0 to 1 for the jitter of the wait."""
+    state, wait, reason = _verdict(delivery, outcome, schedule, chance)
+    return Settlement(
+        delivery_id=delivery.id,
+        state=state,
+        available_at=None if wait is None else finished_at + wait,
+        attempt=Attempt(
+            delivery_id=delivery.id,
+            number=delivery.attempt,
+            started_at=started_at,
+            finished_at=finished_at,
+            outcome=_OUTCOMES[type(outcome)],
+            reason=getattr(outcome, "reason", None),
+        ),
+        reason=reason,
+        ref=outcome.ref if isinstance(outcome, Delivered) else None,
+    )
+
+
+_OUTCOMES: Mapping[type, str] = {
+    Delivered: "delivered",
+    Retry: "retry",
+    GaveUp: "gave-up",
+    Parked: "parked",
+    Unknown: "unknown",
+}
+
+
+def _verdict(
+    delivery: Delivery, outcome: Outcome, schedule: Sequence[timedelta], chance: float
+) -> tuple[DeliveryState, timedelta | None, str | None]:
+    match outcome:
+        case Delivered():
+            return DeliveryState.DELIVERED, None, None
+        case GaveUp(reason):
+            return DeliveryState.DEAD, None, reason
+        case Parked(reason, probe_after):
+            return DeliveryState.PARKED, probe_after, reason
+        case Retry(reason, after):
+            return _again(delivery, reason, after, schedule, chance)
+        case Unknown(reason):
+            # At least once: what may not have arrived is sent again, with the same id and the same bytes.
+            return _again(delivery, f"outcome unknown: {reason}", None, schedule, chance)
+
+
+def _again(
+    delivery: Delivery, reason: str, after: timedelta | None, schedule: Sequence[timedelta], chance: float
+) -> tuple[DeliveryState, timedelta | None, str]:
+    tries = delivery.attempt - delivery.earlier_attempts
+    wait = retry.delay(schedule, tries, after, chance)
+    if wait is None:
+        return DeliveryState.DEAD, None, f"gave up after {tries} attempts, last: {reason}"
+    return DeliveryState.PENDING, wait, reason
+
+
+def worn_out(delivery: Delivery, schedule: Sequence[timedelta]) -> bool:
+    """Tell whether a claimed delivery has had more attempts than its schedule allows.
+
+    That happens only when the attempts before it never reported back: a message that kills its sender.
+    """
+    return delivery.attempt - delivery.earlier_attempts > len(schedule) + 1

@@ -1,0 +1,34 @@
+"""When to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+MAX_RETRY_AFTER = timedelta(hours=1)
+"""The longest wait that a receiver can ask for; a longer one is an error of theirs, not a wish to honour."""
+
+JITTER = 0.2
+"""Waits vary by this share either way, so that what failed together does not come back together."""
+
+
+def delay(schedule: Sequence[timedelta], attempt: int, after: timedelta | None, chance: float) -> timedelta | None:
+    """Return how long to wait after the given attempt (1 is the first), or None when the schedule is used up.
+
+    Args:
+        schedule: the waits after the first, second … attempt.
+        attempt: the attempt that has just failed.
+        after: what the receiver asked for; honoured in full up to `MAX_RETRY_AFTER`, never shortened by the schedule.
+        chance: a random number from 0 to 1 that places the wait within its jitter.
+    """
+    if attempt > len(schedule):
+        return None
+    wait = schedule[attempt - 1] * (1 - JITTER + 2 * JITTER * chance)
+    asked = min(max(after or timedelta(), timedelta()), MAX_RETRY_AFTER)
+    return max(wait, asked)
+
+
+def backoff(failures: int, shortest: timedelta, longest: timedelta) -> timedelta:
+    """Return the wait after so many failures in a row: doubling from `shortest` up to `longest`."""
+    doubled: timedelta = shortest * 2 ** min(max(failures - 1, 0), 16)
+    return min(doubled, longest)

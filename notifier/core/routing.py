@@ -1,0 +1,123 @@
+"""Which channels an event goes to, and why not to the others."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from notifier.core.model import Event, Matcher, Route
+
+_TASK_FIELDS = {
+    "name": "name",
+    "status": "status",
+    "raw_status": "raw_status",
+    "instance": "instance_name",
+    "instance_id": "instance_id",
+    "instance_status": "instance_status",
+    "fail_reason": "fail_reason",
+}
+_EVENT_FIELDS = ("type", "source", "region", "project_id", "job_id", "previous_status")
+
+FIELDS: tuple[str, ...] = (*_EVENT_FIELDS, *_TASK_FIELDS, "late")
+"""Every field that a matcher can name."""
+
+_MATCHER = re.compile(r"\s*(?P<field>\w+)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL)
+
+
+def parse_matcher(text: str) -> Matcher:
+    """Read `field op value`, op being one of = != =~ !~. Raises ValueError that says what would be right."""
+    found = _MATCHER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a matcher; write field=value, field!=value, field=~regex or field!~regex")
+    matcher = Matcher(field=found["field"], op=found["op"], value=found["value"])
+    if matcher.field not in FIELDS:
+        raise ValueError(
+            f"unknown field {matcher.field!r}{_did_you_mean(matcher.field)}; fields are {', '.join(FIELDS)}"
+        )
+    if matcher.op in ("=~", "!~"):
+        _check_pattern(matcher.value)
+    return matcher
+
+
+def _did_you_mean(name: str) -> str:
+    near = difflib.get_close_matches(name, FIELDS, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        _compiled(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.DOTALL)
+
+
+def fields_of(event: Event) -> dict[str, str]:
+    """Return what matchers see of an event; what is not known is the empty string."""
+    fields = {name: str(getattr(event, name) or "") for name in _EVENT_FIELDS}
+    fields |= {name: str(getattr(event.task, of) or "") if event.task else "" for name, of in _TASK_FIELDS.items()}
+    return fields | {"late": "true" if event.late else "false"}
+
+
+_OPS: Mapping[str, Callable[[str, str], bool]] = {
+    "=": lambda actual, value: actual == value,
+    "!=": lambda actual, value: actual != value,
+    "=~": lambda actual, value: _compiled(value).fullmatch(actual) is not None,
+    "!~": lambda actual, value: _compiled(value).fullmatch(actual) is None,
+}
+
+
+def fits(matcher: Matcher, fields: Mapping[str, str]) -> bool:
+    """Tell whether the fields of an event satisfy a matcher."""
+    return _OPS[matcher.op](fields[matcher.field], matcher.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteVerdict:
+    """Whether a route took an event, and if not, why."""
+
+    route: Route
+    matched: bool
+    failed_matcher: Matcher | None = None
+    """The first matcher that did not fit."""
+    actual: str | None = None
+    """What the event has in the field of that matcher."""
+    skipped_by: str | None = None
+    """The earlier route that said stop."""
+
+
+def explain_routes(event: Event, routes: Iterable[Route]) -> list[RouteVerdict]:
+    """Return the verdict of every route, in order."""
+    return explain_fields(fields_of(event), routes)
+
+
+def explain_fields(fields: Mapping[str, str], routes: Iterable[Route]) -> list[RouteVerdict]:
+    """Return the verdict of every route on an event described by its fields alone."""
+    verdicts: list[RouteVerdict] = []
+    stopped_by: str | None = None
+    for route in routes:
+        verdict = RouteVerdict(route=route, matched=False, skipped_by=stopped_by)
+        if stopped_by is None:
+            verdict = _judge(route, fields)
+            stopped_by = route.name if verdict.matched and route.stop else None
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _judge(route: Route, fields: Mapping[str, str]) -> RouteVerdict:
+    failed = next((matcher for matcher in route.match if not fits(matcher, fields)), None)
+    if failed is None:
+        return RouteVerdict(route=route, matched=True)
+    return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=fields[failed.field])
+
+
+def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:
+    """Return the channels of the routes that matched, each once, in the order of the routes."""
+    return tuple(dict.fromkeys(channel for v in verdicts if v.matched for channel in v.route.channels))
