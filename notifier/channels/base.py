@@ -1,0 +1,199 @@
+"""What every kind of channel stands on, built-in or from a package of somebody else.
+
+A kind is a class that derives from `BaseChannel` and is named in the entry point group `notifier.channels`. It has
+`kind`, `Settings`, `render` (pure) and `send` (one attempt, returns a decision).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import Field
+
+from notifier.core.errors import ConfigurationError
+from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.ports import Clock, Finding, Notice
+from notifier.settings import Settings
+
+if TYPE_CHECKING:
+    # The configuration imports every kind in use to read its settings; it must not pay for the network stack.
+    from notifier.http import HttpClient, HttpError
+    from notifier.render import Wording
+
+GROUP = "notifier.channels"
+MAX_RETRY_AFTER = timedelta(hours=1)
+PROBE_AFTER = timedelta(minutes=15)
+"""When a parked channel is tried again unasked."""
+
+ChannelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+
+
+class ChannelSettings(Settings):
+    """Fields that every kind has. A kind adds `kind: Literal["…"]` and its own."""
+
+    name: ChannelName
+    digest_above: Annotated[int, Field(ge=1)] | None = 20
+    """More events than this in one poll become digests; null sends each event by itself."""
+    digest_size: int = Field(default=100, ge=2, le=100)
+    """Events that one digest names at most."""
+    concurrency: int = Field(default=1, ge=1, le=64)
+    """Messages about different tasks in flight at once."""
+
+
+S = TypeVar("S", bound=ChannelSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolbox:
+    """What a channel is given to work with."""
+
+    http: HttpClient
+    """Shared with everything else: a channel does not close it."""
+    clock: Clock
+    wording: Wording
+    """Neutral words for an event, in the language and time zone of the readers."""
+
+
+class BaseChannel(ABC, Generic[S]):
+    """Holds the settings and the tools; implements `ports.Channel` but for the three methods that make a kind."""
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[ChannelSettings]]
+
+    def __init__(self, settings: S, toolbox: Toolbox) -> None:
+        self.settings = settings
+        self.toolbox = toolbox
+        self.name = settings.name
+        self.concurrency = settings.concurrency
+        self.digest_above = settings.digest_above
+        self.digest_size = settings.digest_size
+
+    @abstractmethod
+    def render(self, notice: Notice) -> Body:
+        """Return the bytes to send; see `ports.Channel.render`."""
+
+    @abstractmethod
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Try once; see `ports.Channel.send`."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Find nothing to prove; a kind that can prove something says so."""
+        return ()
+
+    async def aclose(self) -> None:
+        """Release nothing; a kind with connections of its own closes them."""
+
+
+# ---- finding kinds ----
+
+
+def kinds() -> Sequence[str]:
+    """Return the names of all kinds that are installed."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def load(kind: str) -> type[BaseChannel[ChannelSettings]]:
+    """Import and return the class of a kind. Raises ConfigurationError that names the near ones."""
+    found = {point.value: point for point in entry_points(group=GROUP, name=kind)}
+    if not found:
+        raise ConfigurationError(_unknown(kind))
+    if len(found) > 1:
+        raise ConfigurationError(f"channel kind {kind!r} is claimed by {' and '.join(sorted(found))}; uninstall one")
+    value, point = found.popitem()
+    try:
+        channel: type[BaseChannel[ChannelSettings]] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"channel kind {kind!r} cannot be loaded from {value}: {error}") from error
+    return channel
+
+
+def _unknown(kind: str) -> str:
+    known = kinds()
+    near = difflib.get_close_matches(kind, known, n=1)
+    remedy = f"Did you mean {near[0]}?" if near else f"Known kinds: {', '.join(known)}."
+    return f"unknown channel kind {kind!r}. {remedy}"
+
+
+# ---- rules that HTTP channels share ----
+
+_RETRYABLE = frozenset({408, 425, 429})
+_WRONG_CONTENT = frozenset({400, 413, 422})
+_GONE = 410
+
+
+def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) -> Outcome:
+    """Return what a status means for the delivery.
+
+    2xx only is success. A redirect is not followed and counts as a failure. What the receiver refuses for its
+    content is final; other refusals (401, 403, 404 …) are tried again, for receivers deploy bugs and mend them.
+    """
+    reason = f"HTTP {status}"
+    match status:
+        case _ if 200 <= status < 300:  # noqa: PLR2004 - the class of success
+            return Delivered()
+        case _ if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
+            return Retry(f"{reason}: redirect not followed")
+        case _ if status in _WRONG_CONTENT:
+            return GaveUp(reason)
+        case _ if status == _GONE:
+            return Parked(f"{reason}: the receiver is gone")
+        case _ if status in _RETRYABLE or status >= 500:  # noqa: PLR2004 - the class of server errors
+            return Retry(reason, retry_after(headers, now))
+    return Retry(reason)
+
+
+def outcome_of_error(error: HttpError, now: datetime) -> Outcome:
+    """Return what an exchange without a usable reply means for the delivery."""
+    from notifier.http import AddressRefused, NotSent  # noqa: PLC0415 - see the imports above
+
+    status: int | None = getattr(error, "status", None)
+    if isinstance(error, AddressRefused):
+        return Parked(str(error), PROBE_AFTER)
+    if isinstance(error, NotSent):
+        return Retry(str(error))
+    if status is not None:
+        return outcome_of_status(status, {}, now)
+    return Unknown(str(error))
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Read a Retry-After header, in seconds or as an HTTP date: at least nothing, at most an hour, None if unusable."""
+    text = headers.get("retry-after", "").strip()
+    wait = _seconds(text)
+    if wait is None:
+        wait = _until(text, now)
+    return None if wait is None else min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
+
+
+def _seconds(text: str) -> timedelta | None:
+    try:
+        return timedelta(seconds=float(text))
+    except OverflowError:
+        return MAX_RETRY_AFTER
+    except ValueError:
+        return None
+
+
+def _until(text: str, now: datetime) -> timedelta | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace every secret in a text, also in its URL-encoded and its JSON spelling."""
+    for secret in filter(None, secrets):
+        for spelling in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
+            text = text.replace(spelling, "***")
+    return text

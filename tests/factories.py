@@ -1,0 +1,161 @@
+"""Values to test with: every field has a sensible default, a test names only what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from notifier.core.model import Body, Delivery, DeliveryState, Event, EventType, Task, TaskStatus, delivery_id, event_id
+from notifier.ports import Notice
+
+T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+REGION = "cn-north-4"
+PROJECT_ID = "0611f1bd8b00d5d32f17c017f15b599f"
+
+_TYPES = {
+    TaskStatus.RUNNING: EventType.TASK_STARTED,
+    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
+    TaskStatus.FAILED: EventType.TASK_FAILED,
+    TaskStatus.UNKNOWN: EventType.TASK_CHANGED,
+}
+
+
+def make_task(job_id: str = "31b8ae23-c687-4d80-b7b4-42a66c9bb886", **changes: Any) -> Task:
+    """Return a failed creation, or whatever `changes` say."""
+    status = TaskStatus(changes.pop("status", TaskStatus.FAILED))
+    values: dict[str, Any] = {
+        "source": "prod",
+        "job_id": job_id,
+        "name": "CreateGaussDBV5Instance",
+        "status": status,
+        "raw_status": status.capitalize(),
+        "progress": 60.0 if status is TaskStatus.RUNNING else None,
+        "instance_id": "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14",
+        "instance_name": "gauss-6568-zzh",
+        "instance_status": "creating",
+        "created_at": T0 - timedelta(minutes=13),
+        "ended_at": T0 - timedelta(seconds=40) if status.terminal else None,
+        "fail_reason": "The quota of vCPUs is not enough." if status is TaskStatus.FAILED else None,
+    }
+    return Task(**values | changes)
+
+
+def make_event(task: Task | None = None, **changes: Any) -> Event:
+    """Return the event that `task` (by default a failed creation) makes when it is found in its status."""
+    task = task or make_task()
+    occurrence = changes.pop("occurrence", f"{task.status}|{task.ended_at or task.progress}")
+    values: dict[str, Any] = {
+        "id": event_id(task.source, task.job_id, occurrence),
+        "type": _TYPES[task.status],
+        "source": task.source,
+        "region": REGION,
+        "project_id": PROJECT_ID,
+        "occurrence": occurrence,
+        "observed_at": T0,
+        "occurred_at": task.ended_at or task.created_at,
+        "task": task,
+        "previous_status": "running" if task.status.terminal else None,
+    }
+    return Event(**values | changes)
+
+
+def make_gap(**changes: Any) -> Event:
+    """Return an event about a source, with no task: an observation gap."""
+    occurrence = "gap|2025-12-01T00:00:00Z|2026-01-15T08:30:00Z"
+    values: dict[str, Any] = {
+        "id": event_id("prod", "", occurrence),
+        "type": EventType.SOURCE_GAP,
+        "source": "prod",
+        "region": REGION,
+        "project_id": PROJECT_ID,
+        "occurrence": occurrence,
+        "observed_at": T0,
+        "occurred_at": None,
+        "late": True,
+        "detail": "Not observed from 2025-12-01 00:00 to 2026-01-15 08:30 UTC; the API keeps a month.",
+    }
+    return Event(**values | changes)
+
+
+def make_events(count: int, **changes: Any) -> tuple[Event, ...]:
+    """Return events of as many tasks, failed and completed in turn, in the order they happened."""
+    statuses = (TaskStatus.FAILED, TaskStatus.COMPLETED)
+    tasks = (
+        make_task(f"job-{n:05d}", status=statuses[n % 2], instance_name=f"gauss-{n:05d}", **changes)
+        for n in range(count)
+    )
+    return tuple(make_event(task, observed_at=T0 + timedelta(seconds=n)) for n, task in enumerate(tasks))
+
+
+def make_notice(*events: Event, channel: str = "dba", digest: bool | None = None) -> Notice:
+    """Return what a channel is asked to put into words; more than one event make a digest."""
+    events = events or (make_event(),)
+    return Notice(
+        delivery_id=delivery_id(channel, *(event.id for event in events)),
+        events=events,
+        digest=len(events) > 1 if digest is None else digest,
+    )
+
+
+def make_delivery(*events: Event, channel: str = "dba", body: Body | None = None, **changes: Any) -> Delivery:
+    """Return a pending delivery of `events` (by default one failed creation) to `channel`."""
+    notice = make_notice(*events, channel=channel)
+    values: dict[str, Any] = {
+        "id": notice.delivery_id,
+        "channel": channel,
+        "lane": notice.events[0].subject if not notice.digest else "digest",
+        "state": DeliveryState.PENDING,
+        "available_at": T0,
+        "created_at": T0,
+        "events": notice.events,
+        "digest": notice.digest,
+        "attempt": 1,
+        "body": body,
+    }
+    return Delivery(**values | changes)
+
+
+HOSTILE: Sequence[str] = (
+    "<!channel> <!here|now> <@U123> <#C123>",
+    "@here @channel @everyone",
+    "<https://evil.example/?q=1|click me>",
+    "first\r\nBcc: victim@example.com\r\n\r\nbody",
+    "first\nsecond\rthird\u2028fourth\u2029fifth\x0bsixth\x85seventh",
+    "before\x00after",
+    "lone surrogates \ufffd replaced at the edge",
+    "invoice\u202egpj.exe \u2066isolated\u2069 \u200fmark",
+    "\u0645\u062b\u0627\u0644 \u05d3\u05d5\u05d2\u05de\u05d4 mixed with latin",
+    "x" * 20_000,
+    "\u4e2d\u6587" * 10_000,
+    "``` closes a fence ``` `code` ~~~",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "\"><svg/onload=alert('x')>&amp;&lt;&#x3c;",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J\x9b31m",
+    "\U0001f525\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466\U0001f1e8\U0001f1f3 e\u0301",
+    '=HYPERLINK("http://evil.example","x")',
+    "+1-1 -2+3 @SUM(A1:A9)",
+    "{{ 7*7 }} {% for x in range(10**9) %}{% endfor %} ${jndi:ldap://x} #{7*7}",
+    "%s %d %n {} {0} {event.__class__}",
+    "[markup]bold[/markup] [link=http://evil.example]x[/link]",
+    "'; DROP TABLE tasks; --",
+    "=?utf-8?q?encoded_word?= =?us-ascii?b?AAAA?=",
+    "\ufeffbom \u00ad soft \u200b zero width \u2060 joiner",
+    "   ",
+    "",
+)
+"""Texts that somebody who can name an instance, or make a task fail, could plant."""
+
+
+def hostile_event(text: str) -> Event:
+    """Return an event with `text` in every field that somebody outside can fill."""
+    task = make_task(
+        f"job-{text}",
+        name=text,
+        raw_status=text,
+        instance_id=text,
+        instance_name=text,
+        instance_status=text,
+        fail_reason=text,
+    )
+    return make_event(task, previous_status=text, detail=text)
