@@ -1,0 +1,180 @@
+"""The JSON that `--json` writes: one function a value. Keys are a contract; times are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from notifier.core.model import Attempt, Delivery, Event, SourceState, Task
+from notifier.core.outbox import RoutedEvent
+from notifier.core.routing import RouteVerdict
+from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation, Health, SourceHealth
+from notifier.ports import Finding, StoredTask
+
+Document = dict[str, Any]
+
+
+def time(value: datetime | None) -> str | None:
+    """`2026-01-15T08:30:00Z`, with microseconds where there are any."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
+
+
+def task(value: Task) -> Document:
+    """source, job_id, name, status, raw_status, progress, instance by id, name and status, times, fail_reason."""
+    return {
+        "source": value.source,
+        "job_id": value.job_id,
+        "name": value.name,
+        "status": value.status.value,
+        "raw_status": value.raw_status,
+        "progress": value.progress,
+        "instance": {"id": value.instance_id, "name": value.instance_name, "status": value.instance_status},
+        "created_at": time(value.created_at),
+        "ended_at": time(value.ended_at),
+        "fail_reason": value.fail_reason,
+    }
+
+
+def stored_task(value: StoredTask) -> Document:
+    """A task, with first_seen_at, changed_at and listed."""
+    return task(value.task) | {
+        "first_seen_at": time(value.first_seen_at),
+        "changed_at": time(value.changed_at),
+        "listed": value.listed,
+    }
+
+
+def event(value: Event) -> Document:
+    """event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status, detail, task."""
+    return {
+        "event_id": value.id,
+        "type": value.type.value,
+        "source": value.source,
+        "region": value.region,
+        "project_id": value.project_id,
+        "occurred_at": time(value.occurred_at),
+        "observed_at": time(value.observed_at),
+        "late": value.late,
+        "previous_status": value.previous_status,
+        "detail": value.detail,
+        "task": task(value.task) if value.task else None,
+    }
+
+
+def routed_event(value: RoutedEvent) -> Document:
+    """An event, with the routes and channels it was planned for."""
+    return event(value.event) | {"routes": list(value.routes), "channels": list(value.channels)}
+
+
+def delivery(value: Delivery) -> Document:
+    """delivery_id, channel, subject, state, attempt, reason, ref, digest, times, and events by id, type and job_id."""
+    return {
+        "delivery_id": value.id,
+        "channel": value.channel,
+        "subject": value.lane,
+        "state": value.state.value,
+        "attempt": value.attempt,
+        "reason": value.reason,
+        "ref": value.ref,
+        "digest": value.digest,
+        "created_at": time(value.created_at),
+        "available_at": time(value.available_at),
+        "settled_at": time(value.settled_at),
+        "events": [{"event_id": e.id, "type": e.type.value, "job_id": e.job_id} for e in value.events],
+    }
+
+
+def attempt(value: Attempt) -> Document:
+    """number, started_at, finished_at, outcome, reason."""
+    return {
+        "number": value.number,
+        "started_at": time(value.started_at),
+        "finished_at": time(value.finished_at),
+        "outcome": value.outcome,
+        "reason": value.reason,
+    }
+
+
+def source_state(value: SourceState) -> Document:
+    """name, last_poll_at, last_full_at, baseline_at, failing_since, last_error, tasks, running."""
+    return {
+        "name": value.name,
+        "last_poll_at": time(value.last_poll_at),
+        "last_full_at": time(value.last_full_at),
+        "baseline_at": time(value.baseline_at),
+        "failing_since": time(value.failing_since),
+        "last_error": value.last_error,
+        "tasks": value.tasks,
+        "running": value.running,
+    }
+
+
+def verdict(value: RouteVerdict) -> Document:
+    """route, matched, channels, and why not: failed_matcher with actual, or skipped_by."""
+    failed = value.failed_matcher
+    return {
+        "route": value.route.name,
+        "matched": value.matched,
+        "channels": list(value.route.channels),
+        "failed_matcher": f"{failed.field}{failed.op}{failed.value}" if failed else None,
+        "actual": value.actual,
+        "skipped_by": value.skipped_by,
+    }
+
+
+def explanation(value: Explanation) -> Document:
+    """task, and events with their routes' verdicts and each channel's account."""
+    return {"task": stored_task(value.task), "events": [_event_account(account) for account in value.events]}
+
+
+def _event_account(value: EventAccount) -> Document:
+    return {
+        "event": routed_event(value.routed),
+        "routes_now": [verdict(v) for v in value.verdicts],
+        "channels": [_channel_account(account) for account in value.channels],
+    }
+
+
+def _channel_account(value: ChannelAccount) -> Document:
+    return {
+        "channel": value.channel,
+        "planned": value.planned,
+        "delivery": delivery(value.delivery) if value.delivery else None,
+        "attempts": [attempt(a) for a in value.attempts],
+    }
+
+
+def audit(value: Audit) -> Document:
+    """ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending."""
+    ledger = value.ledger
+    return {
+        "ok": value.ok,
+        "at": time(value.at),
+        "events": ledger.events,
+        "unrouted": ledger.unrouted,
+        "pairs": ledger.pairs,
+        "by_state": {state.value: count for state, count in ledger.by_state.items()},
+        "unaccounted": [{"event_id": event_id, "channel": channel} for event_id, channel in ledger.unaccounted],
+        "dead": [delivery(d) for d in ledger.dead],
+        "oldest_pending": time(ledger.oldest_pending),
+    }
+
+
+def health(value: Health) -> Document:
+    """ok, at, and sources with ok, last_poll_at, limit_seconds, error."""
+    return {"ok": value.ok, "at": time(value.at), "sources": [_source_health(source) for source in value.sources]}
+
+
+def _source_health(value: SourceHealth) -> Document:
+    return {
+        "name": value.name,
+        "ok": value.ok,
+        "last_poll_at": time(value.last_poll_at),
+        "limit_seconds": value.limit.total_seconds(),
+        "error": value.error,
+    }
+
+
+def finding(value: Finding) -> Document:
+    """ok, what, detail, remedy."""
+    return {"ok": value.ok, "what": value.what, "detail": value.detail, "remedy": value.remedy}

@@ -1,0 +1,164 @@
+"""The list of commands, the lazy loading of one, and the place where errors become exit codes.
+
+Exit codes: 0 done; 1 the thing asked about is not so; 2 bad usage or configuration; 3 a service could not be reached;
+130 interrupted; 141 the reader of our output went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from notifier.cli.invocation import Invocation
+from notifier.core.errors import NotifierError
+
+READER_GONE = 141
+"""128 + SIGPIPE: what a shell expects of a program whose reader closed the pipe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One command: where it lives and the line that the overview shows."""
+
+    name: str
+    target: str
+    """`module:attribute`, a function or, for a command with commands of its own, a Typer."""
+    panel: str
+    summary: str
+
+
+_START, _SERVICE, _LOOK, _OUTBOX, _TRY = "Start", "Service", "Look up", "Outbox", "Try out"
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry(name="init", target="init:init", panel=_START, summary="Write a commented configuration."),
+    Entry(name="check", target="check:check", panel=_START, summary="Validate the configuration; --online proves it."),
+    Entry(name="demo", target="demo:demo", panel=_START, summary="Show it all on a simulated cloud."),
+    Entry(name="run", target="service:run", panel=_SERVICE, summary="Run the service: poll and deliver."),
+    Entry(name="poll", target="service:poll", panel=_SERVICE, summary="Poll and deliver once, then exit (for cron)."),
+    Entry(name="health", target="service:health", panel=_SERVICE, summary="Tell whether every source is being polled."),
+    Entry(name="db", target="db:db", panel=_SERVICE, summary="Migrate the database."),
+    Entry(name="tasks", target="tasks:tasks", panel=_LOOK, summary="List tasks."),
+    Entry(name="task", target="tasks:task", panel=_LOOK, summary="Show one task."),
+    Entry(name="events", target="outbox:events", panel=_LOOK, summary="List the changes that were seen."),
+    Entry(name="explain", target="explain:explain", panel=_LOOK, summary="Why each channel was or was not told."),
+    Entry(name="deliveries", target="outbox:deliveries", panel=_OUTBOX, summary="List deliveries."),
+    Entry(name="retry", target="outbox:retry", panel=_OUTBOX, summary="Send dead or parked deliveries again."),
+    Entry(name="audit", target="outbox:audit", panel=_OUTBOX, summary="Prove that every event is accounted for."),
+    Entry(name="route", target="route:route", panel=_TRY, summary="Which routes an event would take."),
+    Entry(name="preview", target="messages:preview", panel=_TRY, summary="Show a message without sending it."),
+    Entry(name="test-send", target="messages:test_send", panel=_TRY, summary="Send one marked test message."),
+    Entry(name="simulate", target="simulate:simulate", panel=_TRY, summary="Serve a simulated task list."),
+)
+
+
+class CommandGroup(TyperGroup):
+    """Knows every command by name and summary; imports the one that runs."""
+
+    def __init__(self, **attrs: Any) -> None:  # noqa: ANN401 - typer's own types are private
+        super().__init__(**attrs)
+        self._entries = {entry.name: entry for entry in COMMANDS}
+        for entry in COMMANDS:
+            self.add_command(TyperCommand(entry.name, help=entry.summary, rich_help_panel=entry.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own types are private
+        """Return the name, the command itself in place of its line in the overview, and the remaining arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return (name, load(self._entries[name]), rest) if name else (name, command, rest)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types are private
+        """Run the command; what goes wrong becomes one message and an exit code."""
+        with _reported(ctx):
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+def load(entry: Entry) -> TyperCommand | TyperGroup:
+    """Import a command and give it the options that are valid before and after its name."""
+    module, _, attribute = entry.target.partition(":")
+    target = getattr(import_module(f"notifier.cli.{module}"), attribute)
+    command = _command(target if isinstance(target, typer.Typer) else _single(target))
+    command.name = entry.name
+    for leaf in command.commands.values() if isinstance(command, TyperGroup) else (command,):
+        leaf.params.extend(_command(_single(_common)).params)
+    return command
+
+
+def _single(function: Callable[..., Any]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app.command()(function)
+    return app
+
+
+def _command(app: typer.Typer) -> TyperCommand | TyperGroup:
+    command = get_command(app)
+    assert isinstance(command, TyperCommand | TyperGroup)  # noqa: S101 - typer builds nothing else
+    return command
+
+
+def _remember_config(ctx: typer.Context, value: Path | None) -> None:
+    if value is not None:
+        ctx.obj = replace(ctx.obj, config=value)
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
+    if value:
+        ctx.find_root().obj = ctx.obj = replace(ctx.obj, debug=True)
+
+
+def _common(
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", expose_value=False, callback=_remember_config, help="Configuration file."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", expose_value=False, callback=_remember_debug, hidden=True)] = False,
+) -> None:
+    """Carry the options that every command has; never called."""
+
+
+@contextmanager
+def _reported(ctx: typer.Context) -> Iterator[None]:
+    try:
+        yield
+    except NotifierError as error:
+        _say_error(str(error))
+        raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError as error:
+        _drop_output()
+        raise typer.Exit(READER_GONE) from error
+    except (typer.Exit, typer.Abort, TyperException):
+        raise
+    except Exception as error:
+        _say_unexpected(error, debug=isinstance(ctx.obj, Invocation) and ctx.obj.debug)
+        raise typer.Exit(1) from error
+
+
+def _say_error(message: str) -> None:
+    first, *more = message.splitlines() or [""]
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo("\n".join([first, *(f"       {line}" for line in more)]), err=True)
+
+
+def _say_unexpected(error: Exception, *, debug: bool) -> None:
+    if debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    else:
+        _say_error(f"unexpected {type(error).__name__}; this is a defect. Run again with --debug to see where.")
+
+
+def _drop_output() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,116 @@
+"""What the terminal shows: text from outside is data here, never markup, colour or cursor movement.
+
+A listing with `--json` writes one document to stdout and nothing else; errors and progress go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from notifier.render import strip_controls
+
+WIDE = 110
+"""Columns from which on whole ids are shown; below, their first characters, which every command accepts."""
+
+SHORT_ID = 8
+
+
+def stdout() -> Console:
+    """Return a console on the present stdout; colours only when it is a terminal."""
+    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+
+
+def stderr() -> Console:
+    """Return a console on the present stderr."""
+    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print to stdout, one after the other."""
+    console = stdout()
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def emit(document: dict[str, Any]) -> None:
+    """Print a JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def note(text: str) -> None:
+    """Print a remark for people to stderr."""
+    stderr().print(Text(text))
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show a spinner on stderr while something takes time; nothing where that is no terminal."""
+    console = stderr()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(text)):
+        yield
+
+
+def cell(value: object, style: str = "") -> Text:
+    """Return text from outside as one harmless line; nothing known is shown as a dash."""
+    text = " ".join(strip_controls(str(value)).split()) if value not in (None, "") else "–"
+    return Text(text, style=style if text != "–" else "dim")
+
+
+def block(value: str, style: str = "") -> Text:
+    """Return text from outside as harmless lines."""
+    return Text("\n".join(strip_controls(line) for line in value.splitlines()), style=style)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+    """Return a table without frames that folds long words rather than cutting them."""
+    built = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        built.add_column(column, overflow="fold")
+    for row in rows:
+        built.add_row(*row)
+    return built
+
+
+def pairs(rows: Iterable[tuple[str, Text]]) -> Table:
+    """Return names and values in two columns."""
+    built = Table.grid(padding=(0, 2, 0, 0))
+    built.add_column(style="dim", no_wrap=True)
+    built.add_column(overflow="fold")
+    for name, value in rows:
+        built.add_row(Text(name), value)
+    return built
+
+
+def short(identifier: str, width: int) -> Text:
+    """Return an id, or its beginning where the terminal is narrow."""
+    return cell(identifier if width >= WIDE else identifier[:SHORT_ID])
+
+
+_STEPS = ((timedelta(days=2), 86400, "d"), (timedelta(hours=2), 3600, "h"), (timedelta(minutes=2), 60, "min"))
+
+
+def length(span: timedelta) -> str:
+    """Return a length of time in its largest sensible unit: `45 s`, `12 min`, `5 h`, `3 d`."""
+    for least, seconds, unit in _STEPS:
+        if span >= least:
+            return f"{int(span.total_seconds()) // seconds} {unit}"
+    return f"{max(0, int(span.total_seconds()))} s"
+
+
+def age(then: datetime | None, now: datetime) -> str:
+    """Return how long ago, or how far ahead, a time is."""
+    if then is None:
+        return "never"
+    return f"{length(now - then)} ago" if then <= now else f"in {length(then - now)}"

@@ -1,0 +1,206 @@
+"""Answers from the store: pure functions over its reads, for the command line, the chat and the page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from notifier.core.model import Attempt, Delivery, Route, SourceState
+from notifier.core.outbox import RoutedEvent
+from notifier.core.routing import RouteVerdict, explain_routes
+from notifier.ports import (
+    DeliveryFilter,
+    EventFilter,
+    Ledger,
+    Queries,
+    StoredTask,
+    TaskFilter,
+)
+
+T = TypeVar("T")
+
+CANDIDATES = 10
+"""Tasks shown at most when the beginning of a job id fits several."""
+
+HISTORY = 500
+"""Events of one task that an explanation covers, newest first."""
+
+MISSED_POLLS = 5
+"""A source is healthy while its last good poll is no older than this many of its polls …"""
+
+PATIENCE = timedelta(minutes=5)
+"""… and in any case while it is no older than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Generic[T]):
+    """Rows, and how fresh what they come from is: an empty answer means little without that."""
+
+    rows: tuple[T, ...]
+    sources: tuple[SourceState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAnswer:
+    """The task that was asked for; or the candidates, when the beginning of a job id fits several; or nothing."""
+
+    task: StoredTask | None = None
+    candidates: tuple[StoredTask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelAccount:
+    """What became of one event on one channel."""
+
+    channel: str
+    planned: bool
+    """True when routing asked for it at the time the event was detected."""
+    delivery: Delivery | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventAccount:
+    """One event: how each route judges it now, and what became of it on each channel then."""
+
+    routed: RoutedEvent
+    verdicts: tuple[RouteVerdict, ...]
+    channels: tuple[ChannelAccount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why each channel was or was not told about a task. No events: nothing has changed since the baseline."""
+
+    task: StoredTask
+    events: tuple[EventAccount, ...]
+    """The oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The ledger of every (event, channel) pair, and when it was drawn."""
+
+    at: datetime
+    ledger: Ledger
+
+    @property
+    def ok(self) -> bool:
+        """True when every pair has exactly one account."""
+        return not self.ledger.unaccounted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceHealth:
+    """Whether one source is being polled."""
+
+    name: str
+    ok: bool
+    last_poll_at: datetime | None
+    limit: timedelta
+    """The age of its last good poll up to which it counts as polled."""
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether every source is being polled."""
+
+    at: datetime
+    sources: tuple[SourceHealth, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when all of them are."""
+        return all(source.ok for source in self.sources)
+
+
+def list_tasks(q: Queries, wanted: TaskFilter) -> Listing[StoredTask]:
+    """Return the tasks that fit, the most recently changed first."""
+    return Listing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))
+
+
+def list_events(q: Queries, wanted: EventFilter) -> Listing[RoutedEvent]:
+    """Return the events that fit, the newest first."""
+    return Listing(rows=tuple(q.events(wanted)), sources=tuple(q.sources()))
+
+
+def list_deliveries(q: Queries, wanted: DeliveryFilter) -> Listing[Delivery]:
+    """Return the deliveries that fit, the newest first."""
+    return Listing(rows=tuple(q.deliveries(wanted)), sources=tuple(q.sources()))
+
+
+def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnswer:
+    """Return the task with this job id, or the only one whose job id begins like it."""
+    found = tuple(q.tasks(TaskFilter(job_id=wanted, source=source, limit=CANDIDATES)))
+    exact = tuple(stored for stored in found if stored.task.job_id == wanted)
+    fitting = exact or found
+    return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
+
+
+def explain(q: Queries, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
+    """Return why each channel was or was not told of each change of the task.
+
+    `channels` are the configured ones; those that were planned for at the time are covered too.
+    """
+    task = stored.task
+    events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, limit=HISTORY)))[::-1]
+    deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
+    return Explanation(
+        task=stored, events=tuple(_event_account(q, found, routes, channels, deliveries) for found in events)
+    )
+
+
+def audit(q: Queries, now: datetime) -> Audit:
+    """Return the account of every (event, channel) pair that routing asked for."""
+    return Audit(at=now, ledger=q.ledger())
+
+
+def health(states: Iterable[SourceState], poll_every: Mapping[str, timedelta], now: datetime) -> Health:
+    """Judge every configured source by the age of its last good poll. `poll_every`: interval by source name."""
+    known = {state.name: state for state in states}
+    return Health(
+        at=now,
+        sources=tuple(
+            _source_health(known.get(name, SourceState(name=name)), every, now) for name, every in poll_every.items()
+        ),
+    )
+
+
+_Pairs = Mapping[tuple[str, str], Delivery]
+
+
+def _deliveries_by_pair(q: Queries, event_ids: Sequence[str]) -> _Pairs:
+    if not event_ids:
+        return {}
+    found = q.deliveries(DeliveryFilter(event_ids=event_ids, limit=HISTORY * CANDIDATES))
+    return {(event.id, delivery.channel): delivery for delivery in found for event in delivery.events}
+
+
+def _event_account(
+    q: Queries, routed: RoutedEvent, routes: Sequence[Route], channels: Collection[str], deliveries: _Pairs
+) -> EventAccount:
+    names = sorted({*channels, *routed.channels})
+    return EventAccount(
+        routed=routed,
+        verdicts=tuple(explain_routes(routed.event, routes)),
+        channels=tuple(
+            _channel_account(q, name, name in routed.channels, deliveries.get((routed.event.id, name)))
+            for name in names
+        ),
+    )
+
+
+def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery | None) -> ChannelAccount:  # noqa: FBT001 - private, always by position
+    attempts = tuple(q.attempts(delivery.id)) if delivery else ()
+    return ChannelAccount(channel=channel, planned=planned, delivery=delivery, attempts=attempts)
+
+
+def _source_health(state: SourceState, every: timedelta, now: datetime) -> SourceHealth:
+    limit = max(MISSED_POLLS * every, PATIENCE)
+    recent = state.last_poll_at is not None and now - state.last_poll_at <= limit
+    return SourceHealth(
+        name=state.name, ok=recent, last_poll_at=state.last_poll_at, limit=limit, error=state.last_error
+    )

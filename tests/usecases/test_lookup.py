@@ -1,0 +1,237 @@
+"""Look-ups, over a store that is a few lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+from fakes import START
+
+from notifier import lookup
+from notifier.core.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventType,
+    Matcher,
+    Route,
+    SourceState,
+    Task,
+    TaskStatus,
+    delivery_id,
+    event_id,
+)
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import (
+    ChannelState,
+    DeliveryFilter,
+    EventFilter,
+    Ledger,
+    StoredTask,
+    TaskFilter,
+)
+
+FAILURES = Route(name="failures", match=(Matcher(field="type", op="=", value="task.failed"),), channels=("dba",))
+STARTS = Route(name="starts", match=(Matcher(field="type", op="=", value="task.started"),), channels=("log",))
+
+
+def stored_task(job_id: str, source: str = "prod") -> StoredTask:
+    task = Task(source=source, job_id=job_id, name="X", status=TaskStatus.FAILED, raw_status="Failed")
+    return StoredTask(task=task, first_seen_at=START, changed_at=START, listed=True)
+
+
+def routed_event(
+    task: Task, kind: EventType, channels: tuple[str, ...] = (), *, minutes: int = 0, occurrence: str = "a"
+) -> RoutedEvent:
+    event = Event(
+        id=event_id(task.source, task.job_id, occurrence),
+        type=kind,
+        source=task.source,
+        region="r",
+        project_id="p",
+        occurrence=occurrence,
+        observed_at=START + timedelta(minutes=minutes),
+        occurred_at=None,
+        task=task,
+    )
+    return RoutedEvent(event=event, routes=(), channels=channels)
+
+
+def delivery_of(event: Event, channel: str, *more: Event) -> Delivery:
+    return Delivery(
+        id=delivery_id(channel, event.id),
+        channel=channel,
+        lane=event.subject,
+        state=DeliveryState.DEAD,
+        available_at=START,
+        created_at=START,
+        events=(event, *more),
+        reason="HTTP 400",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """Reads over lists that are in the order the port promises."""
+
+    all_tasks: tuple[StoredTask, ...] = ()
+    all_events: tuple[RoutedEvent, ...] = ()
+    all_deliveries: tuple[Delivery, ...] = ()
+    all_attempts: tuple[Attempt, ...] = ()
+    states: tuple[SourceState, ...] = ()
+    drawn: Ledger | None = None
+
+    def sources(self) -> Sequence[SourceState]:
+        return self.states
+
+    def channels(self) -> Sequence[ChannelState]:
+        return ()
+
+    def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
+        fitting = [
+            s
+            for s in self.all_tasks
+            if s.task.job_id.startswith(wanted.job_id or "") and wanted.source in (None, s.task.source)
+        ]
+        return fitting[: wanted.limit]
+
+    def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
+        return [s for s in self.all_events if (s.event.source, s.event.job_id) == (wanted.source, wanted.job_id)]
+
+    def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
+        return [d for d in self.all_deliveries if {e.id for e in d.events} & set(wanted.event_ids or ())]
+
+    def attempts(self, delivery_id: str) -> Sequence[Attempt]:
+        return [a for a in self.all_attempts if a.delivery_id == delivery_id]
+
+    def ledger(self) -> Ledger:
+        assert self.drawn is not None
+        return self.drawn
+
+
+def test_a_whole_job_id_finds_its_task() -> None:
+    q = Lists(all_tasks=(stored_task("abc"), stored_task("abcd")))
+    assert lookup.find_task(q, "abc").task == stored_task("abc")
+
+
+def test_the_only_task_that_begins_so_is_found() -> None:
+    q = Lists(all_tasks=(stored_task("abc"), stored_task("xyz")))
+    assert lookup.find_task(q, "x").task == stored_task("xyz")
+
+
+def test_a_beginning_that_fits_several_returns_them_as_candidates() -> None:
+    both = (stored_task("abc1"), stored_task("abc2"))
+    assert lookup.find_task(Lists(all_tasks=both), "abc") == lookup.TaskAnswer(candidates=both)
+
+
+def test_nothing_that_begins_so_is_neither_a_task_nor_candidates() -> None:
+    assert lookup.find_task(Lists(all_tasks=(stored_task("abc"),)), "q") == lookup.TaskAnswer()
+
+
+def test_the_same_job_id_in_two_sources_is_ambiguous_until_the_source_is_named() -> None:
+    both = (stored_task("abc", "prod"), stored_task("abc", "test"))
+    q = Lists(all_tasks=both)
+    assert lookup.find_task(q, "abc").candidates == both
+    assert lookup.find_task(q, "abc", source="test").task == both[1]
+
+
+def test_candidates_are_limited() -> None:
+    q = Lists(all_tasks=tuple(stored_task(f"a{n}") for n in range(50)))
+    assert len(lookup.find_task(q, "a").candidates) == lookup.CANDIDATES
+
+
+def test_an_explanation_goes_from_event_over_routes_to_attempts() -> None:
+    stored = stored_task("abc")
+    event = routed_event(stored.task, EventType.TASK_FAILED, ("dba",))
+    delivery = delivery_of(event.event, "dba")
+    attempt = Attempt(
+        delivery_id=delivery.id, number=1, started_at=START, finished_at=START, outcome="gave-up", reason="HTTP 400"
+    )
+    q = Lists(all_events=(event,), all_deliveries=(delivery,), all_attempts=(attempt,))
+    (account,) = lookup.explain(q, stored, (FAILURES, STARTS), ("dba", "log")).events
+    assert [(v.route.name, v.matched, v.actual) for v in account.verdicts] == [
+        ("failures", True, None),
+        ("starts", False, "task.failed"),
+    ]
+    assert account.channels == (
+        lookup.ChannelAccount(channel="dba", planned=True, delivery=delivery, attempts=(attempt,)),
+        lookup.ChannelAccount(channel="log", planned=False, delivery=None),
+    )
+
+
+def test_an_explanation_names_a_channel_that_is_no_longer_configured() -> None:
+    stored = stored_task("abc")
+    event = routed_event(stored.task, EventType.TASK_FAILED, ("gone",))
+    (account,) = lookup.explain(Lists(all_events=(event,)), stored, (), ("dba",)).events
+    assert [c.channel for c in account.channels] == ["dba", "gone"]
+
+
+def test_an_explanation_tells_the_oldest_event_first() -> None:
+    stored = stored_task("abc")
+    newer = routed_event(stored.task, EventType.TASK_FAILED, minutes=5, occurrence="b")
+    older = routed_event(stored.task, EventType.TASK_STARTED)
+    explanation = lookup.explain(Lists(all_events=(newer, older)), stored, (), ())
+    assert [account.routed for account in explanation.events] == [older, newer]
+
+
+def test_a_digest_accounts_for_each_event_that_it_names() -> None:
+    stored, other = stored_task("abc"), stored_task("abd")
+    event = routed_event(stored.task, EventType.TASK_FAILED, ("dba",))
+    first = routed_event(other.task, EventType.TASK_FAILED, ("dba",))
+    digest = replace(delivery_of(first.event, "dba", event.event), digest=True)
+    q = Lists(all_events=(event, first), all_deliveries=(digest,))
+    (account,) = lookup.explain(q, stored, (FAILURES,), ("dba",)).events
+    assert account.channels[0].delivery == digest
+
+
+def test_a_task_of_the_baseline_has_no_events_to_explain() -> None:
+    assert lookup.explain(Lists(), stored_task("abc"), (FAILURES,), ("dba",)).events == ()
+
+
+@pytest.mark.parametrize(("pairs", "ok"), [((), True), ((("event", "dba"),), False)])
+def test_an_audit_holds_when_every_pair_is_accounted_for(pairs: tuple[tuple[str, str], ...], *, ok: bool) -> None:
+    drawn = Ledger(events=1, unrouted=0, pairs=1, by_state={}, unaccounted=pairs)
+    assert lookup.audit(Lists(drawn=drawn), START).ok is ok
+
+
+def test_a_listing_says_how_fresh_it_is() -> None:
+    states = (SourceState(name="prod", last_poll_at=START),)
+    listing = lookup.list_tasks(Lists(states=states), TaskFilter())
+    assert (listing.rows, listing.sources) == ((), states)
+
+
+@pytest.mark.parametrize(
+    ("every", "age", "ok"),
+    [
+        (timedelta(seconds=30), timedelta(minutes=5), True),
+        (timedelta(seconds=30), timedelta(minutes=5, seconds=1), False),
+        (timedelta(minutes=10), timedelta(minutes=50), True),
+        (timedelta(minutes=10), timedelta(minutes=50, seconds=1), False),
+    ],
+)
+def test_a_source_is_healthy_for_five_polls_and_at_least_five_minutes(
+    every: timedelta, age: timedelta, *, ok: bool
+) -> None:
+    states = (SourceState(name="prod", last_poll_at=START - age),)
+    assert lookup.health(states, {"prod": every}, START).ok is ok
+
+
+def test_a_source_that_was_never_polled_is_not_healthy() -> None:
+    found = lookup.health((), {"prod": timedelta(seconds=30)}, START)
+    assert not found.ok
+    assert found.sources[0].last_poll_at is None
+
+
+def test_one_source_that_is_not_polled_makes_the_whole_unhealthy() -> None:
+    states = (SourceState(name="a", last_poll_at=START), SourceState(name="b", last_error="HTTP 503"))
+    found = lookup.health(states, {"a": timedelta(seconds=30), "b": timedelta(seconds=30)}, START)
+    assert [(s.name, s.ok, s.error) for s in found.sources] == [("a", True, None), ("b", False, "HTTP 503")]
+    assert not found.ok
+
+
+def test_a_source_that_is_no_longer_configured_does_not_count() -> None:
+    states = (SourceState(name="a", last_poll_at=START), SourceState(name="removed"))
+    assert lookup.health(states, {"a": timedelta(seconds=30)}, START).ok
