@@ -1,0 +1,161 @@
+"""Log records: one line each, on stderr, without secrets.
+
+What a record says is chosen where it is written. Here is the second line of defence: whatever a library or an
+exception's text brings along is masked, cut and escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Form = Literal["auto", "json", "console"]
+
+FIELD_LIMIT = 2048
+"""Bytes of UTF-8 that one field may have."""
+
+MASK = "***"
+
+_HANDLER = "notifier"
+
+_URL_LOGGERS = ("aiohttp", "alembic", "apscheduler", "httpcore", "httpx", "slack_sdk", "sqlalchemy", "uvicorn.access")
+"""They log every tick, statement or URL below WARNING, and a URL can be a secret: they stay at WARNING at any level."""
+
+_SECRET_KEY = re.compile(
+    r"secret|token|passw|passphrase|authorization|credential|cookie|signature|(api|access|private|signing)_?key|webhook_url",
+    re.IGNORECASE,
+)
+
+_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"whsec_[\w+/=-]+"), f"whsec_{MASK}"),
+    (re.compile(r"\b(xox[a-z]|xapp)-[\w-]+"), rf"\1-{MASK}"),
+    (re.compile(r"(hooks\.slack(?:-gov)?\.com)/[^\s\"'<>]+"), rf"\1/{MASK}"),
+    (re.compile(r"://[^\s/@\"']+@"), f"://{MASK}@"),
+    (re.compile(r"\b(SDK-HMAC-SHA256|Bearer|Basic) +[^\"'\n]+", re.IGNORECASE), rf"\1 {MASK}"),
+    (
+        re.compile(
+            r"(\b[\w-]*(?:secret|token|passw(?:or)?d|authorization|signature|access[_-]?key)[\w-]*[\"']?\s*[:=]\s*[\"']?)"
+            r"[^\s\"',;&|}]+",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"\bMII[\w+/=-]{60,}"), MASK),  # an IAM token is a CMS message in base64
+)
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, direction overrides and lone surrogates."""
+
+
+def configure(level: str = "info", form: Form = "auto", stream: TextIO | None = None) -> None:
+    """Send every record of this process, of libraries too, to `stream` (stderr) at `level` and above.
+
+    `form` is `json` (an object a line), `console` (for people) or `auto`: console on a terminal, else json.
+    Calling it again replaces what the last call set up.
+    """
+    stream = stream or sys.stderr
+    as_console = form == "console" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.name = _HANDLER
+    handler.setFormatter(_formatter(_console(colours=stream.isatty()) if as_console else (_json,)))
+    root = logging.getLogger()
+    root.handlers[:] = [h for h in root.handlers if h.name != _HANDLER] + [handler]
+    root.setLevel(level.upper())
+    for name in _URL_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_facts(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def _facts() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _formatter(render: Sequence[Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_facts(),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            guard,
+            *render,
+        ],
+    )
+
+
+def guard(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """Mask secrets in a record and cut its long fields. Pure."""
+    return {key: _cut(_masked(key, value)) for key, value in record.items()}
+
+
+def redact(text: str) -> str:
+    """Return `text` with everything that looks like a secret masked."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _masked(key: str, value: object) -> object:
+    if _SECRET_KEY.search(key):
+        return MASK
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {str(name): _masked(str(name), item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked("", item) for item in value]
+        case _:
+            return redact(str(value))
+
+
+def _cut(value: object) -> object:
+    """Shorten from the middle: a traceback begins and ends with what matters."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= FIELD_LIMIT:
+        return value
+    keep = FIELD_LIMIT // 2 - 20
+    head, tail = (part.decode("utf-8", "ignore") for part in (data[:keep], data[-keep:]))
+    return f"{head} [{len(data) - 2 * keep} bytes cut] {tail}"
+
+
+def _json(_logger: WrappedLogger, _method: str, record: EventDict) -> str:
+    first = {key: record[key] for key in ("timestamp", "level", "event") if key in record}
+    line = json.dumps({**first, **record}, ensure_ascii=False)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def _console(*, colours: bool) -> tuple[Processor, ...]:
+    return (_escape, structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0, pad_level=False))
+
+
+def _escape(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """Make control characters visible. A traceback gets another name: under its own it is spread over many lines."""
+    return {"traceback" if key == "exception" else key: _visible(value) for key, value in record.items()}
+
+
+def _visible(value: object) -> object:
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(value))
