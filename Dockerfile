@@ -1,0 +1,29 @@
+# docker build -t gaussdb-notifier .
+# docker run --read-only --tmpfs /tmp -v notifier-data:/data -v ./notifier.yaml:/etc/notifier/notifier.yaml:ro gaussdb-notifier
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY requirements/ requirements/
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+    && python -m venv /opt/notifier \
+    && /opt/notifier/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+COPY . .
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+    && /opt/notifier/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
+    && /opt/notifier/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+COPY --from=build /opt/notifier /opt/notifier
+ENV PATH=/opt/notifier/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    NOTIFIER_CONFIG=/etc/notifier/notifier.yaml
+# A relative database path in the configuration (sqlite:///notifier.db) lands in the volume.
+WORKDIR /data
+RUN chown 65532:65532 /data
+VOLUME /data
+USER 65532:65532
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["notifier", "health"]
+ENTRYPOINT ["notifier"]
+CMD ["run"]

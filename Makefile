@@ -1,0 +1,87 @@
+# Everything here works from a clean checkout with Python 3.11 or later and make. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test check lint types imports house fmt schema bench wheel lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.run ## create .venv with the program in it
+
+demo: $(VENV)/.run ## watch the main job on a simulated cloud (ARGS="--seconds 20" to end by itself)
+	@$(BIN)/notifier demo $(ARGS)
+
+test: $(VENV)/.dev ## run the tests (ARGS="-k name" to choose)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports house ## run every check that is not a test of behaviour
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check --output-format concise .
+	@$(BIN)/ruff format --check --quiet .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	@$(BIN)/lint-imports
+
+# Locks, package, schema and documents in step with the code: house rules are written as tests.
+house: $(VENV)/.dev
+	@$(BIN)/python -m pytest --quiet tests/test_house.py
+
+fmt: $(VENV)/.dev ## format the code and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+schema: $(VENV)/.run ## write config/notifier.schema.json anew
+	@$(BIN)/python -m notifier.config
+
+bench: $(VENV)/.dev ## run every benchmark (takes minutes)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+wheel: $(VENV)/.run ## build the wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# Without the machine's own pip settings, so that every hash is one that the public index states.
+# Pins stay as they are where they still fit; ARGS=--upgrade takes the newest of everything.
+lock: export PIP_CONFIG_FILE = /dev/null
+lock: unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
+lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
+	@for lock in build run dev; do \
+		constraints=$$([ $$lock != dev ] || echo "-c requirements/run.txt -c requirements/build.txt"); \
+		$(BIN)/python requirements/inputs.py $$lock | \
+		$(COMPILE) $$constraints $(ARGS) --output-file requirements/$$lock.txt - || exit 1; \
+	done
+
+clean: ## remove .venv and everything generated
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- the environment; a stamp file says which step has been done ----
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "Python's venv module is needed; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the program into $(VENV) ..."
+	@$(PIP) --require-hashes --requirement requirements/build.txt --requirement requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@touch $@

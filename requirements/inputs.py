@@ -1,0 +1,22 @@
+"""Print what a lock has to satisfy, as pyproject.toml states it: `python requirements/inputs.py run|dev|build`."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+
+def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the requirements of every lock by its name, for a parsed pyproject.toml."""
+    return {
+        "run": [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["postgres"]],
+        "dev": project["dependency-groups"]["dev"],
+        "build": project["build-system"]["requires"],
+    }
+
+
+if __name__ == "__main__":
+    wanted = requirements(tomllib.loads(PROJECT.read_text(encoding="utf-8")))
+    sys.stdout.write("\n".join(wanted[sys.argv[1]]) + "\n")
