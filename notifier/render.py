@@ -69,6 +69,10 @@ class Fact:
     value: str
     at: datetime | None = None
     """The moment that `value` writes, for a channel that can show each reader their own time."""
+    percent: float | None = None
+    """The number that `value` writes, for a channel that can draw it."""
+    quoted: bool = False
+    """True where `value` holds text from the API: a channel with markup shows it as code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +89,20 @@ class Message:
     facts: tuple[Fact, ...]
     reason: str | None
     """Why, as the API wrote it: untrusted, may have many lines, at most REASON_LIMIT characters."""
-    footer: str
-    """Job id, source and region, and whether it was found late."""
-    progress: float | None = None
-    """Percent, where it still means something."""
+    job: Fact | None
+    """The job id. None for an event about a source."""
+    origin: str
+    """Source and region, and whether it was found late."""
 
     @property
     def headline(self) -> str:
         """One line: what happened, to which operation, on which instance."""
         return " · ".join(part for part in (self.title, self.label, self.subject) if part)
+
+    @property
+    def footer(self) -> str:
+        """One line: the job id, source and region, and whether it was found late."""
+        return f"{self.job.label} {self.job.value} · {self.origin}" if self.job else self.origin
 
 
 # ---- the catalogue ----
@@ -146,8 +155,7 @@ _ENGLISH = {
     "note.first_seen_completed": "first seen already completed",
     "note.unlisted": "it was running when last seen; that it left the list means neither success nor failure",
     "note.gap": "tasks that started and ended in this time may have been missed",
-    "footer.job": "Job {id}",
-    "footer.late": "late: found after the notifier had been away",
+    "origin.late": "late: found after the notifier had been away",
     "digest.lead": "{tasks} {verb}",
     "digest.more": "{n} {verb}",
     "digest.gap": "{n} × gap in observation",
@@ -219,8 +227,7 @@ _CHINESE = {
     "note.first_seen_completed": "首次发现时已完成",
     "note.unlisted": "最后一次看到时仍在运行；从列表中消失不代表成功或失败",
     "note.gap": "此期间开始并结束的任务可能没有被发现",
-    "footer.job": "任务 ID {id}",
-    "footer.late": "迟到：通知程序中断后补发现",
+    "origin.late": "迟到：通知程序中断后补发现",
     "digest.lead": "{tasks}{verb}",
     "digest.more": "{n} 个{verb}",
     "digest.gap": "{n} 次观察中断",
@@ -352,7 +359,7 @@ class Wording:
     def digest_line(self, event: Event) -> str:
         """Return one line that names the operation, the instance and the job, or the source and what is said of it."""
         if event.task is None:
-            parts = [self.text("title.gap"), one_line(event.source), one_line(event.detail or "", 300)]
+            parts = [self.text("title.gap"), one_line(event.source), one_line(self.interval(event.detail or ""), 300)]
         else:
             parts = [self.task_label(event.task.name), _subject(event.task) or "", one_line(event.job_id, ID_LIMIT)]
         return " · ".join(part for part in parts if part)
@@ -375,9 +382,20 @@ class Wording:
 
     def when(self, moment: datetime) -> str:
         """Return a time of day with its date and zone: `14 Nov 09:22:05 CST`."""
-        local = moment.astimezone(self.timezone)
+        try:
+            local = moment.astimezone(self.timezone)
+        except OverflowError:  # the first or the last day of the calendar, which the zone would leave
+            return moment.isoformat()
         written = format_datetime(local, self.text("pattern.when"), tzinfo=self.timezone, locale=self.language)
         return f"{written} {local.tzname()}"
+
+    def interval(self, text: str) -> str:
+        """Return an ISO 8601 interval as two times and its length; any other text as it is, made safe."""
+        try:
+            start, end = map(datetime.fromisoformat, text.split("/"))
+            return f"{self.when(start)} – {self.when(end)} ({self.duration(end - start)})"
+        except (ValueError, TypeError):  # not two times, or only one of them with a zone
+            return plain(text)
 
     def duration(self, length: timedelta) -> str:
         """Return a length of time in its two largest units: `12 min 4 s`. A negative one counts as none."""
@@ -417,8 +435,9 @@ class Wording:
             label=None,
             subject=one_line(event.source),
             facts=_known(facts),
-            reason=plain(event.detail or "") or None,
-            footer=self._footer(event),
+            reason=self.interval(event.detail or "") or None,
+            job=None,
+            origin=self._origin(event),
         )
 
     def _about_task(self, event: Event, task: Task) -> Message:
@@ -431,8 +450,8 @@ class Wording:
                 (self._status(event, task), *self._times(event, task), *self._instance(task), self._note(event))
             ),
             reason=plain(task.fail_reason or event.detail or "") or None,
-            footer=self._footer(event),
-            progress=task.progress if state_of(event) != "completed" else None,
+            job=self._fact("job", one_line(task.job_id, ID_LIMIT), quoted=True),
+            origin=self._origin(event),
         )
 
     def _title(self, event: Event, task: Task) -> str:
@@ -444,7 +463,7 @@ class Wording:
         if event.type not in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED):
             return None
         steps = (event.previous_status, task.raw_status)
-        return self._fact("status", " → ".join(self.status_label(step) for step in steps if step))
+        return self._fact("status", " → ".join(self.status_label(step) for step in steps if step), quoted=True)
 
     def _times(self, event: Event, task: Task) -> tuple[Fact | None, ...]:
         unsaid = event.occurred_at is None or event.late
@@ -466,12 +485,13 @@ class Wording:
     def _progress(self, event: Event, task: Task) -> Fact | None:
         if task.progress is None or event.type is EventType.TASK_COMPLETED:
             return None
-        return self._fact(_PROGRESS_LABELS.get(state_of(event), "progress"), self.progress(task.progress))
+        label = _PROGRESS_LABELS.get(state_of(event), "progress")
+        return Fact(label=self.text(f"label.{label}"), value=self.progress(task.progress), percent=task.progress)
 
     def _instance(self, task: Task) -> tuple[Fact | None, ...]:
         return (
-            self._fact("instance_status", one_line(task.instance_status or "")),
-            self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT)),
+            self._fact("instance_status", one_line(task.instance_status or ""), quoted=True),
+            self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), quoted=True),
         )
 
     def _note(self, event: Event) -> Fact | None:
@@ -481,14 +501,12 @@ class Wording:
             return self._fact("note", self.text(f"note.first_seen_{state_of(event)}"))
         return None
 
-    def _footer(self, event: Event) -> str:
-        job = self.text("footer.job", id=one_line(event.job_id, ID_LIMIT)) if event.job_id else ""
+    def _origin(self, event: Event) -> str:
         place = " / ".join(part for part in (one_line(event.source), one_line(event.region)) if part)
-        late = self.text("footer.late") if event.late else ""
-        return " · ".join(part for part in (job, place, late) if part)
+        return f"{place} · {self.text('origin.late')}" if event.late else place
 
-    def _fact(self, label: str, value: str) -> Fact | None:
-        return Fact(label=self.text(f"label.{label}"), value=value) if value else None
+    def _fact(self, label: str, value: str, *, quoted: bool = False) -> Fact | None:
+        return Fact(label=self.text(f"label.{label}"), value=value, quoted=quoted) if value else None
 
     def _time(self, label: str, moment: datetime | None) -> Fact | None:
         if moment is None:
