@@ -218,6 +218,12 @@ class Queries(Protocol):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
 
+    def live(self, source: str) -> Mapping[str, Recorded]:
+        """Return every recorded task of the source that is running."""
+
+    def next_due(self, channel: str) -> datetime | None:
+        """Return when the next pending delivery that no older one holds back becomes available."""
+
     def ledger(self) -> Ledger:
         """Count every pair."""
 
@@ -244,20 +250,17 @@ class Transaction(Queries, Protocol):
     def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
         """Return those of the tasks that are recorded."""
 
-    def live(self, source: str) -> Mapping[str, Recorded]:
-        """Return every recorded task of the source that is running."""
-
-    def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> None:
-        """Insert or update tasks."""
+    def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> Sequence[str]:
+        """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
         """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
 
-    def record_events(self, events: Sequence[RoutedEvent]) -> Sequence[Event]:
+    def record_events(self, routed: Sequence[RoutedEvent]) -> Sequence[Event]:
         """Insert events and return those that were new; an id that is already there is left as it is."""
 
-    def record_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Insert deliveries; a pair of event and channel that has one already is left as it is."""
+    def record_deliveries(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
 
     def record_poll(self, claim: PollClaim, snapshot: Snapshot, next_poll_at: datetime) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
@@ -265,10 +268,13 @@ class Transaction(Queries, Protocol):
     def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
 
-    def release(self, owner: str, now: datetime) -> None:
-        """Give back every claim of an owner, of polls and of deliveries, at once."""
+    def release(self, owner: str | None, now: datetime) -> None:
+        """Give back at once every claim of an owner, or of anybody: of polls and of deliveries."""
 
     # -- deliver --
+
+    def parked(self) -> Mapping[str, ChannelState]:
+        """Return the channels that are parked, by name."""
 
     def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due, oldest first, at most one of each lane.
@@ -281,9 +287,6 @@ class Transaction(Queries, Protocol):
 
     def settle(self, settlements: Sequence[Settlement]) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""
-
-    def next_due(self, channel: str) -> datetime | None:
-        """Return when the next pending delivery of a channel becomes available."""
 
     def unpark(self, channel: str, now: datetime) -> int:
         """Make the parked deliveries of a channel pending again, in order, and return how many."""

@@ -22,6 +22,8 @@ from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Tr
 MISSING_BEFORE_UNLISTED = 2
 """Complete polls in a row that must lack a running task before it is said to be no longer listed."""
 
+_LONGEST_KEY = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
@@ -125,7 +127,10 @@ def _digest(text: str) -> str:
 
 
 def _status_key(task: Task) -> str:
-    return task.raw_status if task.status is TaskStatus.UNKNOWN else task.status
+    if task.status is not TaskStatus.UNKNOWN:
+        return task.status
+    # An occurrence is a key: nothing that upstream writes may make it too long for an index.
+    return task.raw_status if len(task.raw_status) <= _LONGEST_KEY else _digest(task.raw_status)
 
 
 def _moved(before: Task, after: Task) -> bool:

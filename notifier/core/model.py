@@ -321,6 +321,8 @@ class SourceState:
     last_error: str | None = None
     """None while the last poll succeeded."""
     failing_since: datetime | None = None
+    failures: int = 0
+    """Polls in a row that failed."""
     next_poll_at: datetime | None = None
     tasks: int = 0
     running: int = 0

@@ -1,0 +1,218 @@
+"""Look at one task list once, and record what changed.
+
+1. Claim the right to poll: the database decides who polls.
+2. Read the list. No transaction is open meanwhile.
+3. In one transaction: compare with what is recorded, make events, plan deliveries, record all of it.
+
+A kill before 3 commits changes nothing; a kill after it loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from notifier.core import outbox, retry
+from notifier.core.diff import Rules, changed_ids, diff
+from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
+from notifier.core.model import ChannelPolicy, Event, Route, Scope, Snapshot, SourceState
+from notifier.ports import Clock, PollClaim, Queries, Store, TaskSource, Transaction, Update
+
+LISTED = timedelta(days=30)
+"""How far back the API lists tasks ("at most the last month")."""
+
+SECONDS_PER_CALL = 3
+"""A sweep paced at 20 calls a minute takes no longer than this for each call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollRules:
+    """How one source is polled."""
+
+    poll_every: timedelta
+    lease: timedelta
+    quiet_baseline: bool = True
+    progress_step: int = 25
+    calls_per_minute: float = 20
+
+    @property
+    def away_after(self) -> timedelta:
+        """Silence longer than this means that we had been away, and that what is found then is late."""
+        return max(5 * self.poll_every, timedelta(minutes=5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """Who is told: the routes and the channels they lead to."""
+
+    routes: Sequence[Route] = ()
+    policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollReport:
+    """What one poll did. The shell logs and counts it."""
+
+    source: str
+    polled: bool
+    """False when another replica holds the source, or it is not due."""
+    scope: Scope = Scope.FULL
+    listed: int = 0
+    changed: int = 0
+    calls: int = 0
+    complete: bool = False
+    baseline: bool = False
+    """True for the poll that completed the baseline."""
+    events: tuple[Event, ...] = ()
+    deliveries: int = 0
+    unreadable: int = 0
+    refused: tuple[str, ...] = ()
+    """Ids of rows that the database refused to hold."""
+    fenced: bool = False
+    """True when the claim had passed to another replica meanwhile; nothing was recorded."""
+    error: SourceError | None = None
+
+
+async def poll_once(
+    source: TaskSource,
+    store: Store,
+    clock: Clock,
+    *,
+    owner: str,
+    rules: PollRules,
+    outlook: Outlook,
+    force: bool = False,
+) -> PollReport:
+    """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
+    started = clock.now()
+    claim = await store.transact(lambda tx: _claim(tx, source.name, owner, started, rules, force=force))
+    if claim is None:
+        return PollReport(source=source.name, polled=False)
+    try:
+        snapshot = await _look(source, store, claim, started, rules)
+    except SourceError as error:
+        return await _note_failure(store, claim, error, clock.now(), rules)
+    return await store.transact(lambda tx: record(tx, source, claim, snapshot, rules=rules, outlook=outlook))
+
+
+def _claim(
+    tx: Transaction, source: str, owner: str, now: datetime, rules: PollRules, *, force: bool
+) -> PollClaim | None:
+    calls = tx.source(source).last_full_calls
+    lease = max(rules.lease, timedelta(seconds=2 * SECONDS_PER_CALL * calls))
+    return tx.claim_poll(source, owner, now, lease, force=force)
+
+
+async def _look(source: TaskSource, store: Store, claim: PollClaim, now: datetime, rules: PollRules) -> Snapshot:
+    scope = next_scope(claim.state, now, rules)
+    snapshot = await source.fetch(scope)
+    if scope is Scope.ACTIVE and await store.read(lambda q: _ended_unseen(q, snapshot)):
+        # A task that ran is neither running nor failed now: only the whole list says what became of it.
+        return await source.fetch(Scope.FULL)
+    return snapshot
+
+
+def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
+    """Choose between a full look and a look at the active tasks, so that the calls stay within the budget.
+
+    Active looks take two calls each; what they leave of the budget decides how often a full one fits in.
+    """
+    if state.baseline_at is None or state.last_full_at is None:
+        return Scope.FULL
+    polls_per_minute = timedelta(minutes=1) / rules.poll_every
+    if state.last_full_calls * polls_per_minute <= rules.calls_per_minute:
+        return Scope.FULL
+    left = max(rules.calls_per_minute - 2 * polls_per_minute, rules.calls_per_minute / 4)
+    due = state.last_full_at + timedelta(minutes=state.last_full_calls / left)
+    return Scope.FULL if now >= due else Scope.ACTIVE
+
+
+def _ended_unseen(queries: Queries, snapshot: Snapshot) -> bool:
+    return any(job_id not in snapshot.fingerprints for job_id in queries.live(snapshot.source))
+
+
+def record(
+    tx: Transaction,
+    source: TaskSource,
+    claim: PollClaim,
+    snapshot: Snapshot,
+    *,
+    rules: PollRules,
+    outlook: Outlook,
+) -> PollReport:
+    """Compare, decide and write: the one transaction of a poll."""
+    if not tx.still_holds(claim):
+        return PollReport(source=source.name, polled=True, fenced=True)
+    reading = read_rules(claim.state, snapshot.taken_at, rules)
+    changed = changed_ids(snapshot, tx.fingerprints(source.name))
+    changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
+    refused = tx.record_tasks(
+        source.name,
+        [Update(recorded=row, fingerprint=snapshot.fingerprints[job_id]) for job_id, row in changes.updates.items()],
+        snapshot.taken_at,
+    )
+    tx.record_missing(source.name, changes.missing, changes.unlisted)
+    found = [outbox.event_of(transition, source.region, source.project_id) for transition in changes.transitions]
+    events, deliveries = _tell(tx, _gap(source, claim.state, snapshot.taken_at) + found, outlook, snapshot.taken_at)
+    tx.record_poll(claim, snapshot, snapshot.taken_at + rules.poll_every * 0.8)
+    return PollReport(
+        source=source.name,
+        polled=True,
+        scope=snapshot.scope,
+        listed=len(snapshot.fingerprints),
+        changed=len(changed),
+        calls=snapshot.calls,
+        complete=snapshot.complete,
+        baseline=claim.state.baseline_at is None and snapshot.complete,
+        events=events,
+        deliveries=deliveries,
+        unreadable=snapshot.unreadable,
+        refused=tuple(refused),
+    )
+
+
+def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:
+    """Return how the rows of this poll are read: as a baseline, and as late after an absence."""
+    away = state.last_poll_at is not None and now - state.last_poll_at > rules.away_after
+    return Rules(
+        observed_at=now,
+        quiet_new=rules.quiet_baseline and state.baseline_at is None,
+        progress_step=rules.progress_step,
+        late_after=rules.away_after if away else None,
+    )
+
+
+def _gap(source: TaskSource, state: SourceState, now: datetime) -> list[Event]:
+    if state.last_poll_at is None or now - state.last_poll_at <= LISTED:
+        return []
+    return [outbox.gap_event(source.name, source.region, source.project_id, state.last_poll_at, now)]
+
+
+def _tell(tx: Transaction, found: Sequence[Event], outlook: Outlook, now: datetime) -> tuple[tuple[Event, ...], int]:
+    routed = outbox.route(found, outlook.routes)
+    fresh = {event.id for event in tx.record_events(routed)}
+    told = [item for item in routed if item.event.id in fresh]
+    deliveries = outbox.plan(told, outlook.policies, tx.parked(), now)
+    tx.record_deliveries(deliveries)
+    return tuple(item.event for item in told), len(deliveries)
+
+
+async def _note_failure(
+    store: Store, claim: PollClaim, error: SourceError, now: datetime, rules: PollRules
+) -> PollReport:
+    next_poll_at = now + pause_after(error, claim.state.failures + 1, rules)
+    await store.transact(lambda tx: tx.record_poll_failure(claim, str(error), now, next_poll_at))
+    return PollReport(source=claim.state.name, polled=True, error=error)
+
+
+def pause_after(error: SourceError, failures: int, rules: PollRules) -> timedelta:
+    """Return how long to leave a source alone after a failed poll.
+
+    What a person must mend is tried slowly; five rejections in a row lock an access key for five minutes.
+    """
+    if isinstance(error, CredentialsRejected | PermissionDenied | RequestRejected):
+        wait = retry.backoff(failures, max(rules.poll_every, timedelta(minutes=1)), timedelta(minutes=5))
+    else:
+        wait = retry.backoff(failures, rules.poll_every * 0.8, max(rules.poll_every, timedelta(minutes=2)))
+    return max(wait, error.retry_after or timedelta())

@@ -1,0 +1,264 @@
+"""Opening the database: connections, the one-service lock of SQLite, schema version, and `transact` and `read`.
+
+SQLite has one writer thread and `BEGIN IMMEDIATE`: a transaction that reads and then writes would otherwise fail at
+once, whatever the busy timeout says. Its journal is WAL only where the library is free of the WAL-reset bug.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from notifier.core.errors import ConfigurationError, StoreDamaged, StoreError, StoreInUse, StoreUnreachable
+from notifier.ports import Queries, Transaction
+from notifier.store.migrate import require_current, upgrade
+from notifier.store.outbox import SqlTransaction
+from notifier.store.queries import SqlQueries
+
+T = TypeVar("T")
+
+READERS = 4
+POSTGRES_THREADS = 8
+BUSY_SECONDS = 10
+"""How long SQLite waits for a lock that another process holds."""
+
+
+def sqlite_module() -> ModuleType:
+    """Return the newest SQLite at hand: the pysqlite3 wheel's where it is installed, else Python's own."""
+    try:
+        from pysqlite3 import dbapi2  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        import sqlite3 as dbapi2  # noqa: PLC0415 - the fallback
+    module: ModuleType = dbapi2
+    return module
+
+
+def wal_is_safe(version: tuple[int, ...]) -> bool:
+    """Tell whether a SQLite version is free of the WAL-reset bug, which can corrupt a database with two connections.
+
+    Present from 3.7.0 to 3.51.2; fixed in 3.51.3 and in the back-ports 3.50.7 and 3.44.6 (sqlite.org, "WAL-reset bug").
+    """
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+class SqlStore:
+    """A `ports.Store` on SQLite or PostgreSQL."""
+
+    def __init__(self, writer: Engine, reader: Engine, *, threads: int, lock: IO[bytes] | None = None) -> None:
+        """Use `open_store`; it decides what is passed here."""
+        self.writer = writer
+        self._reader = reader
+        self._lock = lock
+        self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        """Run `fn` in one write transaction in a store thread. Raises StoreError."""
+        return await asyncio.get_running_loop().run_in_executor(self._writers, self._transact, fn)
+
+    async def read(self, fn: Callable[[Queries], T]) -> T:
+        """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+
+    async def aclose(self) -> None:
+        """Wait for what is running, then release connections and the lock."""
+        for executor in (self._writers, self._readers):
+            executor.shutdown(wait=True)
+        for engine in {self.writer, self._reader}:
+            engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _transact(self, fn: Callable[[Transaction], T]) -> T:
+        with translated(self.writer.url), self.writer.begin() as connection:
+            return fn(SqlTransaction(connection))
+
+    def _read(self, fn: Callable[[Queries], T]) -> T:
+        with translated(self._reader.url), self._reader.begin() as connection:
+            return fn(SqlQueries(connection))
+
+
+def open_store(url: str, *, exclusive: bool = False, migrate: bool = False) -> SqlStore:
+    """Open the database at `url`, check its schema version and return the store.
+
+    Args:
+        url: `sqlite:///path`, or `postgresql://user:password@host/database`.
+        exclusive: take the lock that keeps a second service off a SQLite file.
+        migrate: bring a PostgreSQL schema up to date; SQLite always does so by itself.
+
+    Raises:
+        StoreError: it cannot be used; the message says why and what to do.
+        ConfigurationError: the URL is not one of these two.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, exclusive=exclusive)
+    return _open_postgres(parsed, migrate=migrate)
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL. Raises ConfigurationError without repeating it: it may hold a password."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "store.url is not a database URL; write sqlite:///notifier.db or postgresql://…"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        return parsed
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ConfigurationError(f"store.url: {parsed.drivername!r} is not supported; use sqlite:/// or postgresql://")
+
+
+# ---- SQLite ----
+
+
+def _open_sqlite(url: URL, *, exclusive: bool) -> SqlStore:
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError("store.url: SQLite needs a file, for example sqlite:///notifier.db")
+    path = Path(url.database)
+    if not path.parent.is_dir():
+        raise StoreUnreachable(f"the folder of the database does not exist: {path.parent}; create it or mend store.url")
+    lock = _lock(path) if exclusive else None
+    try:
+        writer = sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
+        with translated(url):
+            if exclusive:
+                _quick_check(writer)
+            upgrade(writer)
+        reader = sqlite_engine(url, begin="BEGIN", pool_size=READERS)
+        return SqlStore(writer, reader, threads=1, lock=lock)
+    except BaseException:
+        if lock is not None:
+            lock.close()
+        raise
+
+
+def _lock(path: Path) -> IO[bytes]:
+    name = Path(f"{path}.lock")
+    try:
+        file = name.open("a+b")
+    except OSError as error:
+        raise StoreUnreachable(f"cannot write beside the database: {name}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(20).decode("ascii", "replace").strip()
+        file.close()
+        raise StoreInUse(
+            f"another notifier already runs on {path}"
+            + (f" (process {holder})" if holder else "")
+            + "; stop it, or use PostgreSQL to run several"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()).encode())
+    file.flush()
+    return file
+
+
+def sqlite_engine(url: URL, *, begin: str, pool_size: int) -> Engine:
+    """Return an engine whose transactions start with `begin`, with the settings that make a commit durable."""
+    module = sqlite_module()
+    engine = create_engine(
+        url,
+        module=module,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+    )
+    journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection
+        cursor = connection.cursor()
+        for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _quick_check(engine: Engine) -> None:
+    with engine.connect() as connection:
+        verdict = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if verdict != "ok":
+        raise _damaged(engine.url)
+
+
+# ---- PostgreSQL ----
+
+
+def _open_postgres(url: URL, *, migrate: bool) -> SqlStore:
+    engine = postgres_engine(url)
+    with translated(url):
+        if migrate:
+            upgrade(engine)
+        else:
+            require_current(engine)
+    return SqlStore(engine, engine.execution_options(isolation_level="REPEATABLE READ"), threads=POSTGRES_THREADS)
+
+
+def postgres_engine(url: URL) -> Engine:
+    """Return an engine with enough connections for the store's threads."""
+    try:
+        return create_engine(
+            url,
+            pool_size=POSTGRES_THREADS + READERS,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10, "application_name": "gaussdb-notifier"},
+        )
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "PostgreSQL needs the psycopg driver: pip install 'gaussdb-notifier[postgres]'"
+        ) from None
+
+
+# ---- errors ----
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """Turn the database library's exceptions into ours, once, without the statement and its values."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(error, url) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database failed: {type(error).__name__}") from error
+
+
+def _translate(error: DBAPIError, url: URL) -> StoreError:
+    said = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
+    place = url.database if url.get_backend_name() == "sqlite" else f"{url.host}/{url.database}"
+    if "malformed" in said or "not a database" in said:
+        return _damaged(url)
+    if url.get_backend_name() == "postgresql" and (error.connection_invalidated or "connection" in said):
+        return StoreUnreachable(f"PostgreSQL at {place} does not answer: {said}")
+    if "unable to open" in said or "readonly" in said or "disk I/O" in said or "full" in said:
+        return StoreUnreachable(f"the database {place} cannot be written: {said}; check the disk and the file's rights")
+    return StoreError(f"the database {place} failed: {said}")
+
+
+def _damaged(url: URL) -> StoreDamaged:
+    return StoreDamaged(
+        f"the database file {url.database} is damaged; restore a copy, or save what can be saved with "
+        f"`sqlite3 {url.database} .recover | sqlite3 recovered.db`. It was left as it is."
+    )

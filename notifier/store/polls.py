@@ -1,0 +1,186 @@
+"""The writes of a poll. One named method a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import Table, bindparam, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from notifier.core.diff import Recorded
+from notifier.core.model import Delivery, Event, Scope, Snapshot, SourceState
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import PollClaim, Update
+from notifier.store import rows
+from notifier.store.queries import SqlQueries, chunks
+from notifier.store.schema import deliveries, delivery_events, events, sources, tasks
+
+T = TypeVar("T")
+
+
+class PollStatements(SqlQueries):
+    """The part of `ports.Transaction` that polling needs."""
+
+    def source(self, name: str) -> SourceState:
+        """Return what is recorded about a source; a source never polled is empty."""
+        row = self.connection.execute(select(sources).where(sources.c.name == name)).one_or_none()
+        return rows.source_of(row) if row else SourceState(name=name)
+
+    def claim_poll(
+        self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False
+    ) -> PollClaim | None:
+        """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
+        self.connection.execute(self._insert(sources).values(name=source).on_conflict_do_nothing())
+        free = or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= now, sources.c.claimed_by == owner)
+        due = or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= now)
+        row = self.connection.execute(
+            update(sources)
+            .where(sources.c.name == source, free, *([] if force else [due]))
+            .values(claimed_by=owner, claimed_until=now + lease, epoch=sources.c.epoch + 1)
+            .returning(sources)
+        ).one_or_none()
+        return PollClaim(epoch=row.epoch, until=row.claimed_until, state=rows.source_of(row)) if row else None
+
+    def still_holds(self, claim: PollClaim) -> bool:
+        """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
+        epoch = select(sources.c.epoch).where(sources.c.name == claim.state.name).with_for_update()
+        return self.connection.execute(epoch).scalar() == claim.epoch
+
+    def fingerprints(self, source: str) -> Mapping[str, bytes]:
+        """Return job_id to fingerprint of every recorded task of the source."""
+        statement = select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == source)
+        return {job_id: fingerprint for job_id, fingerprint in self.connection.execute(statement)}  # noqa: C416 - dict() of rows is slower
+
+    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
+        """Return those of the tasks that are recorded."""
+        found: dict[str, Recorded] = {}
+        for some in chunks(job_ids):
+            statement = rows.select_tasks().where(tasks.c.source == source, tasks.c.job_id.in_(some))
+            found |= {row.job_id: rows.recorded_of(row) for row in self.connection.execute(statement)}
+        return found
+
+    def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> Sequence[str]:
+        """Insert or update tasks; return the ids of those that the database refused."""
+        values = [
+            rows.task_values(change.recorded.task)
+            | {
+                "source": source,
+                "fingerprint": change.fingerprint,
+                "occurrence": change.recorded.occurrence,
+                "missing": change.recorded.missing,
+                "unlisted": change.recorded.unlisted,
+                "first_seen_at": now,
+                "changed_at": now,
+            }
+            for change in updates
+        ]
+        insert = self._insert(tasks)
+        kept = ("source", "job_id", "first_seen_at")
+        changed = {column.name: insert.excluded[column.name] for column in tasks.columns if column.name not in kept}
+        statement = insert.on_conflict_do_update(index_elements=["source", "job_id"], set_=changed)
+        refused = self._isolated(values, lambda some: self.connection.execute(statement, some))
+        return [str(value["job_id"]) for value in refused]
+
+    def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
+        """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
+        if not missing:
+            return
+        statement = (
+            update(tasks)
+            .where(tasks.c.source == source, tasks.c.job_id == bindparam("of"))
+            .values(missing=bindparam("count"), unlisted=bindparam("gone"))
+        )
+        counted = [{"of": job_id, "count": n, "gone": job_id in unlisted} for job_id, n in missing.items()]
+        self.connection.execute(statement, counted)
+
+    def record_events(self, routed: Sequence[RoutedEvent]) -> Sequence[Event]:
+        """Insert events and return those that were new; an id that is already there is left as it is."""
+        known: set[str] = set()
+        for some in chunks([item.event.id for item in routed]):
+            known |= set(self.connection.execute(select(events.c.id).where(events.c.id.in_(some))).scalars())
+        fresh = [item for item in routed if item.event.id not in known]
+        values = [rows.event_values(item) for item in fresh]
+        refused = {value["id"] for value in self._isolated(values, self._insert_events)}
+        return [item.event for item in fresh if item.event.id not in refused]
+
+    def _insert_events(self, values: Sequence[Mapping[str, object]]) -> None:
+        self.connection.execute(events.insert(), values)
+
+    def record_deliveries(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
+        if not planned:
+            return
+        self.connection.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
+        self.connection.execute(delivery_events.insert(), list(_members(planned)))
+
+    def record_poll(self, claim: PollClaim, snapshot: Snapshot, next_poll_at: datetime) -> None:
+        """Note a poll that worked and release the claim. The first complete full one is the baseline."""
+        noted: dict[str, object] = {
+            "last_poll_at": snapshot.taken_at,
+            "last_error": None,
+            "failing_since": None,
+            "failures": 0,
+            "next_poll_at": next_poll_at,
+            "claimed_by": None,
+            "claimed_until": None,
+        }
+        if snapshot.scope is Scope.FULL:
+            noted["last_full_calls"] = snapshot.calls
+            if snapshot.complete:
+                noted["last_full_at"] = snapshot.taken_at
+                noted["baseline_at"] = claim.state.baseline_at or snapshot.taken_at
+        self.connection.execute(update(sources).where(sources.c.name == claim.state.name).values(noted))
+
+    def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
+        """Note a poll that failed and release the claim."""
+        self.connection.execute(
+            update(sources)
+            .where(sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)
+            .values(
+                last_error=error,
+                failing_since=claim.state.failing_since or now,
+                failures=sources.c.failures + 1,
+                next_poll_at=next_poll_at,
+                claimed_by=None,
+                claimed_until=None,
+            )
+        )
+
+    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        return postgresql.insert(table) if self.connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+    def _isolated(self, values: Sequence[T], execute: Callable[[Sequence[T]], object]) -> Sequence[T]:
+        """Write rows so that one the database refuses costs only itself; return the refused."""
+        if not values:
+            return []
+        try:
+            with self.connection.begin_nested():
+                execute(values)
+        except (DBAPIError, UnicodeEncodeError) as error:
+            if not _row_is_to_blame(error):
+                raise
+            if len(values) == 1:
+                return values
+            return [row for value in values for row in self._isolated([value], execute)]
+        return []
+
+
+def _row_is_to_blame(error: DBAPIError | UnicodeEncodeError) -> bool:
+    """Tell what a row can cause (text that cannot be stored, a key too long for an index) from what concerns all."""
+    too_long = getattr(getattr(error, "orig", None), "sqlstate", None) == "54000"
+    return too_long or isinstance(error, DataError | IntegrityError | UnicodeEncodeError)
+
+
+def _members(planned: Iterable[Delivery]) -> Iterable[dict[str, object]]:
+    for delivery in planned:
+        for position, event in enumerate(delivery.events):
+            yield {
+                "delivery_id": delivery.id,
+                "event_id": event.id,
+                "channel": delivery.channel,
+                "subject": event.subject,
+                "position": position,
+            }

@@ -1,0 +1,224 @@
+"""The reads. One named method a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
+
+from notifier.core.diff import Recorded
+from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, TaskStatus
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import ChannelState, DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
+from notifier.store import rows
+from notifier.store.schema import attempts, channels, deliveries, delivery_events, events, sources, tasks
+
+T = TypeVar("T")
+
+UNSETTLED = (DeliveryState.PENDING, DeliveryState.PARKED)
+
+CHUNK = 500
+"""Values in one IN list; SQLite allows 32,766 parameters, a plan for so many helps nobody."""
+
+
+def chunks(values: Collection[T]) -> Iterator[list[T]]:
+    """Cut values into lists short enough for one statement."""
+    listed = list(values)
+    return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
+
+
+class SqlQueries:
+    """`ports.Queries` on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Read through `connection`, whose transaction belongs to the caller."""
+        self.connection = connection
+
+    def sources(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name."""
+        running = func.count(tasks.c.job_id).filter(tasks.c.status == TaskStatus.RUNNING)
+        counted = select(tasks.c.source, func.count().label("tasks"), running.label("running")).group_by(tasks.c.source)
+        counts = counted.subquery()
+        statement = (
+            select(
+                sources,
+                func.coalesce(counts.c.tasks, 0).label("tasks"),
+                func.coalesce(counts.c.running, 0).label("running"),
+            )
+            .join(counts, counts.c.source == sources.c.name, isouter=True)
+            .order_by(sources.c.name)
+        )
+        return [rows.source_of(row) for row in self.connection.execute(statement)]
+
+    def channels(self) -> Sequence[ChannelState]:
+        """Return what is recorded about channels, by name."""
+        return [rows.channel_of(row) for row in self.connection.execute(select(channels).order_by(channels.c.name))]
+
+    def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
+        """Return tasks, the most recently changed first."""
+        latest = tasks.c.changed_at.desc()
+        statement = rows.select_tasks().where(*_task_conditions(wanted)).order_by(latest, tasks.c.job_id)
+        return [
+            StoredTask(
+                task=rows.task_of(row),
+                first_seen_at=row.first_seen_at,
+                changed_at=row.changed_at,
+                listed=not row.unlisted,
+            )
+            for row in self.connection.execute(statement.limit(wanted.limit))
+        ]
+
+    def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
+        """Return events, the newest first."""
+        statement = select(events).where(*_event_conditions(wanted)).order_by(events.c.seq.desc()).limit(wanted.limit)
+        return [rows.routed_of(row) for row in self.connection.execute(statement)]
+
+    def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
+        """Return deliveries, the newest first."""
+        statement = select(deliveries).where(*_delivery_conditions(wanted)).order_by(deliveries.c.seq.desc())
+        return self._with_events(self.connection.execute(statement.limit(wanted.limit)).all())
+
+    def attempts(self, delivery_id: str) -> Sequence[Attempt]:
+        """Return the attempts of a delivery in order."""
+        statement = select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number)
+        return [rows.attempt_of(row) for row in self.connection.execute(statement)]
+
+    def live(self, source: str) -> Mapping[str, Recorded]:
+        """Return every recorded task of the source that is running."""
+        running = (tasks.c.source == source, tasks.c.status == TaskStatus.RUNNING)
+        return {
+            row.job_id: rows.recorded_of(row) for row in self.connection.execute(rows.select_tasks().where(*running))
+        }
+
+    def next_due(self, channel: str) -> datetime | None:
+        """Return when the next pending delivery of a channel that no older one holds back becomes available."""
+        pending = (deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
+        statement = (
+            select(deliveries.c.available_at)
+            .where(*pending, ~older_unsettled())
+            .order_by(deliveries.c.available_at)
+            .limit(1)
+        )
+        return self.connection.execute(statement).scalar()
+
+    def ledger(self) -> Ledger:
+        """Count every pair of event and channel."""
+        count, pairs, unrouted = self.connection.execute(
+            select(
+                func.count(),
+                func.coalesce(func.sum(events.c.channel_count), 0),
+                func.count().filter(events.c.channel_count == 0),
+            ).select_from(events)
+        ).one()
+        return Ledger(
+            events=count,
+            unrouted=unrouted,
+            pairs=int(pairs),
+            by_state=self._pairs_by_state(),
+            unaccounted=tuple(self._unaccounted()),
+            dead=tuple(self.deliveries(DeliveryFilter(state=DeliveryState.DEAD))),
+            oldest_pending=self._oldest_pending(),
+        )
+
+    def _pairs_by_state(self) -> dict[DeliveryState, int]:
+        statement = (
+            select(deliveries.c.state, func.count())
+            .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+            .group_by(deliveries.c.state)
+        )
+        counted = {DeliveryState(state): count for state, count in self.connection.execute(statement)}
+        return {state: counted.get(state, 0) for state in DeliveryState}
+
+    def _oldest_pending(self) -> Any:  # noqa: ANN401 - a column's value
+        pending = deliveries.c.state == DeliveryState.PENDING
+        return self.connection.execute(select(func.min(deliveries.c.created_at)).where(pending)).scalar()
+
+    def _unaccounted(self) -> Iterator[tuple[str, str]]:
+        """Find the pairs that routing asked for and that have no delivery, or that nobody asked for."""
+        accounts = select(func.count()).where(delivery_events.c.event_id == events.c.id).scalar_subquery()
+        for row in self.connection.execute(select(events).where(events.c.channel_count != accounts)):
+            planned = select(delivery_events.c.channel).where(delivery_events.c.event_id == row.id)
+            accounted = set(self.connection.execute(planned).scalars())
+            yield from ((row.id, channel) for channel in sorted(accounted ^ set(rows.routed_of(row).channels)))
+
+    def _with_events(self, found: Sequence[Row[Any]]) -> list[Delivery]:
+        of = self._events_of([row.id for row in found])
+        return [rows.delivery_of(row, tuple(of.get(row.id, ()))) for row in found]
+
+    def _events_of(self, delivery_ids: Collection[str]) -> Mapping[str, list[Event]]:
+        of: dict[str, list[Event]] = {}
+        for some in chunks(delivery_ids):
+            for delivery_id, facts in self.connection.execute(_select_events_of(some)):
+                of.setdefault(delivery_id, []).append(rows.event_of(facts))
+        return of
+
+
+def _select_events_of(delivery_ids: Sequence[str]) -> Select[Any]:
+    return (
+        select(delivery_events.c.delivery_id, events.c.facts)
+        .join(events, events.c.id == delivery_events.c.event_id)
+        .where(delivery_events.c.delivery_id.in_(delivery_ids))
+        .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
+    )
+
+
+def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
+    return column.startswith(beginning, autoescape=True)
+
+
+def _task_conditions(wanted: TaskFilter) -> Iterable[ColumnElement[bool]]:
+    if wanted.status is not None:
+        yield tasks.c.status == wanted.status
+    if wanted.since is not None:
+        moments = (tasks.c.created_at, tasks.c.ended_at, tasks.c.changed_at)
+        yield or_(*(moment >= wanted.since for moment in moments))
+    if wanted.instance is not None:
+        named = func.lower(tasks.c.instance_name).contains(wanted.instance.lower(), autoescape=True)
+        yield or_(tasks.c.instance_id == wanted.instance, named)
+    if wanted.source is not None:
+        yield tasks.c.source == wanted.source
+    if wanted.job_id is not None:
+        yield _begins(tasks.c.job_id, wanted.job_id)
+
+
+def _event_conditions(wanted: EventFilter) -> Iterable[ColumnElement[bool]]:
+    if wanted.type is not None:
+        yield events.c.type == wanted.type
+    if wanted.since is not None:
+        yield events.c.observed_at >= wanted.since
+    if wanted.source is not None:
+        yield events.c.source == wanted.source
+    if wanted.job_id is not None:
+        yield _begins(events.c.job_id, wanted.job_id)
+
+
+def _delivery_conditions(wanted: DeliveryFilter) -> Iterable[ColumnElement[bool]]:
+    if wanted.state is not None:
+        yield deliveries.c.state == wanted.state
+    if wanted.channel is not None:
+        yield deliveries.c.channel == wanted.channel
+    if wanted.ids is not None:
+        yield or_(*(_begins(deliveries.c.id, beginning) for beginning in wanted.ids))
+    if wanted.event_ids is not None:
+        of = select(delivery_events.c.delivery_id).where(delivery_events.c.event_id.in_(list(wanted.event_ids)))
+        yield deliveries.c.id.in_(of)
+
+
+def older_unsettled() -> ColumnElement[bool]:
+    """Return the condition that an older delivery about one of the same subjects is not settled yet."""
+    mine, theirs = delivery_events.alias("mine"), delivery_events.alias("theirs")
+    older = deliveries.alias("older")
+    return exists(
+        select(1)
+        .select_from(mine)
+        .join(theirs, and_(theirs.c.channel == mine.c.channel, theirs.c.subject == mine.c.subject))
+        .join(older, older.c.id == theirs.c.delivery_id)
+        .where(
+            mine.c.delivery_id == deliveries.c.id,
+            older.c.seq < deliveries.c.seq,
+            or_(*(older.c.state == state for state in UNSETTLED)),
+        )
+        .correlate(deliveries)
+    )

@@ -1,0 +1,116 @@
+"""Between rows and values: the only place that knows both."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Row, Select, select
+
+from notifier.core.diff import Recorded
+from notifier.core.model import Attempt, Body, Delivery, DeliveryState, Event, SourceState, Task, TaskStatus
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import ChannelState
+from notifier.store import schema
+
+_encode = msgspec.json.Encoder().encode
+_decode_event = msgspec.json.Decoder(Event).decode
+_decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
+
+T = TypeVar("T", bound=tuple[Any, ...])
+
+# Columns carry the names of the fields, less those that need a conversion.
+_TASK = tuple(field.name for field in fields(Task) if field.name != "status")
+_SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
+_DELIVERY = tuple(field.name for field in fields(Delivery) if field.name not in {"state", "events", "body"})
+
+
+def task_values(task: Task) -> dict[str, object]:
+    """Return the columns of a task."""
+    return {name: getattr(task, name) for name in _TASK} | {"status": str(task.status)}
+
+
+def task_of(row: Row[T]) -> Task:
+    """Read a task."""
+    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public way to columns by name
+    return Task(status=TaskStatus(found["status"]), **{name: found[name] for name in _TASK})
+
+
+def recorded_of(row: Row[T]) -> Recorded:
+    """Read a task with what the diff needs."""
+    found = row._mapping  # noqa: SLF001 - as above
+    return Recorded(
+        task=task_of(row), occurrence=found["occurrence"], missing=found["missing"], unlisted=found["unlisted"]
+    )
+
+
+def source_of(row: Row[T]) -> SourceState:
+    """Read a source; the counts of its tasks are optional columns."""
+    found = row._mapping  # noqa: SLF001 - as above
+    return SourceState(
+        **{name: found[name] for name in _SOURCE}, tasks=found.get("tasks", 0), running=found.get("running", 0)
+    )
+
+
+def event_values(routed: RoutedEvent) -> dict[str, object]:
+    """Return the columns of an event."""
+    event = routed.event
+    return {
+        "id": event.id,
+        "type": str(event.type),
+        "source": event.source,
+        "job_id": event.job_id,
+        "occurrence": event.occurrence,
+        "observed_at": event.observed_at,
+        "facts": _encode(event),
+        "routes": _encode(routed.routes).decode(),
+        "channels": _encode(routed.channels).decode(),
+        "channel_count": len(routed.channels),
+    }
+
+
+def event_of(facts: bytes) -> Event:
+    """Read an event as it was frozen."""
+    return _decode_event(facts)
+
+
+def routed_of(row: Row[T]) -> RoutedEvent:
+    """Read an event with its routes."""
+    found = row._mapping  # noqa: SLF001 - as above
+    return RoutedEvent(
+        event=event_of(found["facts"]),
+        routes=_decode_names(found["routes"]),
+        channels=_decode_names(found["channels"]),
+    )
+
+
+def delivery_values(delivery: Delivery) -> dict[str, object]:
+    """Return the columns of a delivery that has not been claimed yet."""
+    return {name: getattr(delivery, name) for name in _DELIVERY} | {"state": str(delivery.state)}
+
+
+def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
+    """Read a delivery."""
+    found = row._mapping  # noqa: SLF001 - as above
+    body = None if found["body"] is None else Body(content=found["body"], content_type=found["content_type"])
+    return Delivery(
+        state=DeliveryState(found["state"]), events=events, body=body, **{name: found[name] for name in _DELIVERY}
+    )
+
+
+def attempt_of(row: Row[T]) -> Attempt:
+    """Read an attempt."""
+    return Attempt(**row._mapping)  # noqa: SLF001 - as above
+
+
+def channel_of(row: Row[T]) -> ChannelState:
+    """Read what is recorded about a channel."""
+    return ChannelState(**row._mapping)  # noqa: SLF001 - as above
+
+
+def select_tasks() -> Select[Any]:
+    """Return the statement that every look at recorded tasks starts from."""
+    return select(schema.tasks).with_only_columns(
+        *(column for column in schema.tasks.columns if column.name != "fingerprint")
+    )
