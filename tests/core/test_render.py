@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import string
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import HOSTILE, PROJECT_ID, T0, hostile_event, make_event, make_events, make_gap, make_task
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core.model import Event, EventType, TaskStatus
+from notifier.render import (
+    ID_LIMIT,
+    NAME_LIMIT,
+    PHRASES,
+    REASON_LIMIT,
+    SEVERITY,
+    TASK_LABELS,
+    Message,
+    Wording,
+    by_severity,
+    cut,
+    one_line,
+    plain,
+    state_of,
+    strip_controls,
+)
+
+ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
+FORBIDDEN = [
+    *map(chr, range(9)),
+    *map(chr, range(11, 32)),
+    *map(chr, range(127, 160)),
+    *"\u202a\u202e\u2066\u2069\ud800",
+]
+
+
+def facts(message: Message) -> dict[str, str]:
+    return {fact.label: fact.value for fact in message.facts}
+
+
+def running(**changes: object) -> Event:
+    values = {"type": EventType.TASK_PROGRESSED, "occurred_at": None, "previous_status": "running"}
+    return make_event(make_task(status="running"), **values | changes)
+
+
+# ---- the catalogue ----
+
+
+def test_both_languages_say_the_same_things_with_the_same_placeholders() -> None:
+    def placeholders(phrase: str) -> set[str | None]:
+        return {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
+
+    english, chinese = PHRASES["en"], PHRASES["zh"]
+    assert english.keys() == chinese.keys()
+    assert {key: placeholders(english[key]) for key in english} == {key: placeholders(chinese[key]) for key in chinese}
+
+
+def test_every_kind_of_event_has_its_words() -> None:
+    for kind in EventType:
+        event = make_gap() if kind is EventType.SOURCE_GAP else make_event(type=kind)
+        for wording in (ENGLISH, CHINESE):
+            assert wording.describe(event).title
+            assert wording.digest_headline([event])
+            assert wording.digest_line(event)
+
+
+def test_every_state_has_its_place_in_the_order_of_severity() -> None:
+    states = [state_of(make_event(type=kind)) for kind in EventType]
+    assert sorted(states) == sorted(SEVERITY)
+
+
+def test_the_most_urgent_events_come_first_and_keep_their_order() -> None:
+    ordered = by_severity(make_events(4))
+    assert [event.job_id for event in ordered] == ["job-00000", "job-00002", "job-00001", "job-00003"]
+
+
+# ---- labels ----
+
+
+@pytest.mark.parametrize("name", TASK_LABELS)
+def test_the_documented_operations_have_names_in_both_languages(name: str) -> None:
+    assert ENGLISH.task_label(name)[0].isupper()
+    assert ENGLISH.task_label(name, long=True) == TASK_LABELS[name].en_long
+    assert CHINESE.task_label(name) == CHINESE.task_label(name, long=True) == TASK_LABELS[name].zh
+
+
+def test_there_are_ten_documented_operations() -> None:
+    assert len(TASK_LABELS) == 10
+    assert ENGLISH.task_label("CreateGaussDBV5Instance") == "Create instance"
+    assert ENGLISH.task_label("GaussDBV5ExpandClusterDN", long=True) == "Adding shards"
+    assert CHINESE.task_label("ResizeGaussDBV5Flavor") == "规格变更"
+
+
+def test_an_unknown_operation_is_shown_as_it_is() -> None:
+    assert ENGLISH.task_label("HOTFIX_VERSION_UPGRADE") == "HOTFIX_VERSION_UPGRADE"
+    assert ENGLISH.task_label(" \n") == "Unnamed task"
+
+
+def test_a_status_is_translated_whatever_its_case_and_shown_as_it_is_when_unknown() -> None:
+    assert ENGLISH.status_label("FAILED") == "Failed"
+    assert CHINESE.status_label(TaskStatus.RUNNING) == "运行中"
+    assert CHINESE.status_label("Pending") == "Pending"
+
+
+# ---- times and lengths ----
+
+
+def test_a_time_is_shown_in_the_readers_zone() -> None:
+    moment = datetime(2025, 11, 14, 1, 22, 5, tzinfo=UTC)
+    assert ENGLISH.when(moment) == "14 Nov 09:22:05 CST"
+    assert CHINESE.when(moment) == "11月14日 09:22:05 CST"
+    assert Wording(language="en", timezone=ZoneInfo("UTC")).when(moment) == "14 Nov 01:22:05 UTC"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"])
+@pytest.mark.parametrize("moment", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)])
+def test_the_ends_of_the_calendar_can_be_shown(zone: str, moment: datetime) -> None:
+    wording = Wording(language="en", timezone=ZoneInfo(zone))
+    for offset in (-23, 0, 23):
+        assert wording.when(moment.replace(tzinfo=timezone(timedelta(hours=offset))))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [
+        (-5, "under 1 s", "不到 1 秒"),
+        (0.4, "under 1 s", "不到 1 秒"),
+        (4, "4 s", "4 秒"),
+        (60, "1 min", "1 分"),
+        (724, "12 min 4 s", "12 分 4 秒"),
+        (7800, "2 h 10 min", "2 小时 10 分"),
+        (7201, "2 h", "2 小时"),
+        (97_200, "1 d 3 h", "1 天 3 小时"),
+    ],
+)
+def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float, english: str, chinese: str) -> None:
+    assert ENGLISH.duration(timedelta(seconds=seconds)) == english
+    assert CHINESE.duration(timedelta(seconds=seconds)) == chinese
+
+
+def test_an_interval_is_shown_as_two_times_and_its_length_and_any_other_text_as_it_is() -> None:
+    text = "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05+00:00"
+    assert ENGLISH.interval(text) == "14 Sep 09:22:05 CST – 14 Nov 09:22:05 CST (61 d)"
+    for other in ("nobody looked", "a/b", "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05"):
+        assert ENGLISH.interval(other) == other
+
+
+# ---- an event in words ----
+
+
+def test_a_failure_says_what_where_when_and_why() -> None:
+    message = ENGLISH.describe(make_event(make_task(progress=60)))
+    assert message.headline == "Task failed · Create instance · gauss-6568-zzh"
+    assert facts(message) == {
+        "Started": "15 Jan 16:17:00 CST",
+        "Ended": "15 Jan 16:29:20 CST",
+        "Ran for": "12 min 20 s",
+        "Stopped at": "60%",
+        "Instance status": "creating",
+        "Instance ID": "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14",
+    }
+    assert message.reason == "The quota of vCPUs is not enough."
+    assert message.footer == "Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4"
+
+
+def test_it_says_the_same_in_chinese() -> None:
+    message = CHINESE.describe(make_event())
+    assert message.headline == "任务失败 · 创建实例 · gauss-6568-zzh"
+    assert facts(message)["运行时长"] == "12 分 20 秒"
+    assert message.footer == "任务 ID 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4"
+
+
+def test_facts_carry_the_times_numbers_and_quotes_that_a_channel_can_draw() -> None:
+    found = {fact.label: fact for fact in ENGLISH.describe(running()).facts}
+    assert found["Started"].at == T0 - timedelta(minutes=13)
+    assert found["Progress"].percent == 60
+    assert found["Instance ID"].quoted
+    assert not found["Running for"].quoted
+
+
+def test_progress_is_in_the_headline_where_the_api_gives_it() -> None:
+    assert ENGLISH.describe(running()).title == "Task at 60%"
+    silent = make_event(make_task(status="running", progress=None), type=EventType.TASK_PROGRESSED)
+    assert ENGLISH.describe(silent).title == "Task progressed"
+    assert ENGLISH.progress(60.25) == "60.2%"
+
+
+@pytest.mark.parametrize("missing", ["created_at", "ended_at"])
+def test_no_duration_is_said_unless_both_times_are_known(missing: str) -> None:
+    message = ENGLISH.describe(make_event(make_task(**{missing: None})))
+    assert "Ran for" not in facts(message)
+
+
+def test_no_duration_is_said_when_it_would_be_negative() -> None:
+    message = ENGLISH.describe(make_event(make_task(ended_at=T0 - timedelta(days=1))))
+    assert "Ran for" not in facts(message)
+
+
+def test_when_it_was_seen_is_said_where_the_api_gives_no_time() -> None:
+    assert "Seen" not in facts(ENGLISH.describe(make_event()))
+    assert facts(ENGLISH.describe(make_event(occurred_at=None)))["Seen"] == "15 Jan 16:30:00 CST"
+
+
+def test_a_task_first_seen_after_its_end_is_marked() -> None:
+    assert "Note" not in facts(ENGLISH.describe(make_event()))
+    for status in ("failed", "completed"):
+        message = ENGLISH.describe(make_event(make_task(status=status), previous_status=None))
+        assert facts(message)["Note"] == f"first seen already {status}"
+
+
+def test_what_was_found_late_is_marked() -> None:
+    assert "late" not in ENGLISH.describe(make_event()).footer
+    message = ENGLISH.describe(make_event(late=True))
+    assert message.footer.endswith(" · late: found after the notifier had been away")
+    assert "Seen" in facts(message)
+
+
+def test_a_changed_status_is_shown_with_the_one_before_it() -> None:
+    task = make_task(status="unknown", raw_status="Pending")
+    assert facts(ENGLISH.describe(make_event(task, previous_status="running")))["Status"] == "Running → Pending"
+    assert facts(ENGLISH.describe(make_event(task, previous_status=None)))["Status"] == "Pending"
+
+
+def test_a_task_that_left_the_list_is_never_called_a_success_or_a_failure() -> None:
+    message = ENGLISH.describe(running(type=EventType.TASK_UNLISTED))
+    assert message.headline == "Task no longer listed · Create instance · gauss-6568-zzh"
+    assert "neither success nor failure" in facts(message)["Note"]
+    assert facts(message)["Last progress"] == "60%"
+
+
+def test_a_gap_is_said_with_its_bounds() -> None:
+    message = ENGLISH.describe(make_gap(detail=f"{(T0 - timedelta(days=40)).isoformat()}/{T0.isoformat()}"))
+    assert message.headline == "Gap in observation · prod"
+    assert message.reason == "6 Dec 16:30:00 CST – 15 Jan 16:30:00 CST (40 d)"
+    assert facts(message)["Project ID"] == PROJECT_ID
+    assert message.job is None
+
+
+def test_an_instance_without_a_name_goes_by_its_id_and_one_without_either_is_left_out() -> None:
+    assert ENGLISH.describe(make_event(make_task(instance_name=None))).subject == "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14"
+    nothing = make_task(instance_name=None, instance_id=None)
+    assert ENGLISH.describe(make_event(nothing)).headline == "Task failed · Create instance"
+
+
+# ---- digests ----
+
+
+def test_a_digest_counts_the_most_urgent_first() -> None:
+    events = [*make_events(5), make_gap(late=False)]
+    assert ENGLISH.digest_headline(events) == "3 tasks failed, 2 completed, 1 × gap in observation · source prod"
+    assert CHINESE.digest_headline(events) == "3 个任务失败，2 个完成，1 次观察中断 · 来源 prod"
+    assert ENGLISH.digest_headline(events[:1]) == "1 task failed · source prod"
+
+
+def test_a_digest_names_its_sources_and_says_when_all_of_it_is_late() -> None:
+    events = [make_event(late=True), make_event(make_task(source="stage"), late=True)]
+    assert ENGLISH.digest_headline(events) == "2 tasks failed while the notifier was away · sources prod, stage"
+
+
+def test_a_line_of_a_digest_names_the_operation_the_instance_and_the_job() -> None:
+    assert ENGLISH.digest_line(make_events(1)[0]) == "Create instance · gauss-00000 · job-00000"
+    assert ENGLISH.digest_line(make_gap(detail="nobody looked")) == "Gap in observation · prod · nobody looked"
+
+
+# ---- text from outside ----
+
+
+def test_terminal_sequences_go_as_a_whole() -> None:
+    assert strip_controls("\x1b[31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x1b\\ \x9b1mbold") == "red link bold"
+
+
+def test_an_unfinished_terminal_sequence_cannot_swallow_the_rest() -> None:
+    assert strip_controls("before \x1b]0;after") == "before ]0;after"
+
+
+def test_line_breaks_of_every_kind_become_one_kind() -> None:
+    assert plain("a\r\nb\rc\u2028d\x85e\n") == "a\nb\nc\nd\ne"
+    assert one_line("a\r\nb \t c") == "a b c"
+
+
+def test_what_is_cut_says_so() -> None:
+    assert cut("abcdef", 6) == "abcdef"
+    assert cut("abcdefg", 6) == "abcde…"
+    assert cut("abcd efg", 6) == "abcd…"
+
+
+@given(st.text())
+def test_no_control_character_survives(text: str) -> None:
+    cleaned = plain(text + "".join(FORBIDDEN) + text)
+    assert not set(cleaned) & set(FORBIDDEN)
+    assert "\n" not in one_line(text)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_hostile_text_stays_bounded_and_free_of_controls(text: str) -> None:
+    event = hostile_event(text)
+    for wording in (ENGLISH, CHINESE):
+        message = wording.describe(event)
+        lines = [message.headline, message.footer, wording.digest_line(event), *(fact.value for fact in message.facts)]
+        assert not any(set(line) & {*FORBIDDEN, "\n"} for line in lines)
+        assert max(map(len, lines)) <= 2 * NAME_LIMIT + ID_LIMIT + 20
+        assert len(message.reason or "") <= REASON_LIMIT
