@@ -1,27 +1,40 @@
 """The vocabulary that every piece of configuration is written in.
 
 A settings model lives beside the code it configures and derives from `Settings`; `notifier.config` puts them together.
+A validator of a settings model raises ValueError with a sentence for the operator, or `validation.problem` to name a
+key. The sentence may quote a value, never a secret one.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read `30s`, `5m`, `2h`, `1h30m`, `7d`, `2w`. Raises ValueError with an example."""
-    if not _DURATION.fullmatch(text.strip()):
-        raise ValueError(f"{text!r} is not a duration; write a number and a unit, for example 30s, 5m, 2h or 7d")
-    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+from notifier.durations import DURATION_PATTERN, format_duration, parse_duration
+from notifier.validation import detail, explain
 
 
 def _as_duration(value: object) -> object:
@@ -35,35 +48,179 @@ def _as_duration(value: object) -> object:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_as_duration),
-    Field(json_schema_extra={"type": "string", "format": "", "examples": ["30s", "5m", "2h"]}),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m", "2h"]}),
 ]
 """A length of time, written `30s`, `5m`, `2h`, `1h30m`, `7d`."""
 
 Secret = SecretStr
-"""Text that is never shown. In a `Settings` model every secret `x` can also be given as `x_file`, a path to read it from."""
+"""Text that is never shown. In a `Settings` model every secret `x` has a twin `x_file`: a path to read it from.
+
+A blank secret counts as not given.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where settings come from; given to pydantic as its validation context."""
+
+    directory: Path = Path()
+    """Relative paths of secret files start here."""
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys are errors, secrets have `_file` twins."""
+    """Base of all settings: frozen, unknown keys are errors, secrets have `_file` twins, errors speak plainly."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _read_secret_files(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = dict(data)
+    def _validate(cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        wrong: Mapping[str, str] = {}
+        if isinstance(data, dict):
+            data, wrong = _read_twins(_secret_keys(cls), data, info.context or Origin())
+        found = [detail((_twin(key),), what) for key, what in wrong.items()]
+        try:
+            settings = handler(data)
+        except ValidationError as error:
+            found += [other for other in _explained(cls, error) if not {*other["loc"][:1]} & wrong.keys()]
+        else:
+            if not found:
+                return settings
+        raise ValidationError.from_exception_data(cls.__name__, found, hide_input=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the twins too; of a required secret either spelling will do. Durations are written as people do."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        for key in _secret_keys(cls):
+            _add_twin(schema, key)
         for name, field in cls.model_fields.items():
-            key = field.alias or name
-            twin = f"{key}_file"
-            if twin not in data or "SecretStr" not in str(field.annotation):
-                continue
-            if data.get(key) is not None:
-                raise ValueError(f"give either {key} or {twin}, not both")
-            path = data.pop(twin)
-            try:
-                data[key] = Path(str(path)).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ValueError(f"{twin}: cannot read {path}: {error.strerror}") from error
-        return data
+            if isinstance(field.default, timedelta):
+                schema["properties"][field.alias or name]["default"] = format_duration(field.default)
+        return reference
+
+
+def _explained(cls: type[BaseModel], error: ValidationError) -> list[InitErrorDetails]:
+    secrets = _secret_keys(cls)
+    keys = [*(field.alias or name for name, field in cls.model_fields.items()), *map(_twin, secrets)]
+    return [explain(found, keys, secrets) for found in error.errors(include_url=False)]
+
+
+def _add_twin(schema: JsonSchemaValue, key: str) -> None:
+    schema["properties"][_twin(key)] = {"type": "string", "description": f"A file to read {key} from."}
+    if key in schema.get("required", ()):
+        schema["required"].remove(key)
+        schema.setdefault("allOf", []).append({"anyOf": [{"required": [key]}, {"required": [_twin(key)]}]})
+
+
+def digest(settings: BaseModel) -> str:
+    """Return a value that changes whenever a setting does, secrets included; the same in every process.
+
+    It is stored in the database, so the secrets in it are stretched: who can read it can hardly guess a password.
+    """
+    shown = json.dumps(to_jsonable_python(settings, fallback=str), sort_keys=True).encode()
+    secrets = json.dumps(list(_secrets_in(settings.model_dump()))).encode()
+    return hashlib.pbkdf2_hmac("sha256", secrets, hashlib.sha256(shown).digest(), _STRETCHING).hex()
+
+
+_STRETCHING = 20_000
+"""Rounds: milliseconds for us at a start, years for who tries passwords by the million."""
+
+
+def _secrets_in(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _secrets_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _secrets_in(inner)
+
+
+# ---- secrets in files ----
+
+SECRET_FILE_LIMIT = 65536
+"""Bytes. A larger file is not a secret but a mistake."""
+
+_CONTAINER_SECRETS = Path("/run/secrets")
+
+
+def read_secret(path: Path) -> str:
+    """Return the text of a secret file without its final line end. Raises ValueError that says how to mend it."""
+    try:
+        _check_access(path.stat(), path)
+        with path.open("rb") as file:
+            content = file.read(SECRET_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
+    return _secret_text(content, path)
+
+
+def _check_access(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is not a file.")
+    if _exposed(status, path):
+        raise ValueError(f"{path} can be read by other users. Run: chmod 600 {path}")
+
+
+def _exposed(status: os.stat_result, path: Path) -> bool:
+    """Tell whether more users than need be can read a file.
+
+    A group may read a file that somebody else owns: that is how root shares one with a service. What a container
+    engine mounts under /run/secrets is readable by all inside the container and by nobody outside.
+    """
+    if os.name != "posix" or _CONTAINER_SECRETS in path.absolute().parents:
+        return False
+    ours = status.st_uid == os.geteuid()
+    return bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH if ours else stat.S_IROTH))
+
+
+def _secret_text(content: bytes, path: Path) -> str:
+    if len(content) > SECRET_FILE_LIMIT:
+        raise ValueError(f"{path} is larger than {SECRET_FILE_LIMIT} bytes; that cannot be a secret.")
+    try:
+        text = content.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text.") from None
+    if not text.strip():
+        raise ValueError(f"{path} is empty.")
+    return text
+
+
+def _twin(key: str) -> str:
+    return f"{key}_file"
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def _secret_keys(cls: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in cls.model_fields.items() if _is_secret(field.annotation)]
+
+
+def _read_twins(keys: list[str], data: Mapping[str, Any], origin: Origin) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the data with secret files read and blank secrets gone, and by secret what is wrong with its file."""
+    values, wrong = dict(data), dict[str, str]()
+    for key in keys:
+        twin = values.pop(_twin(key), None)
+        if _blank(values.get(key)):
+            values.pop(key, None)
+        try:
+            values |= {} if _blank(twin) else {key: _from_twin(key, values, origin.directory / str(twin))}
+        except ValueError as error:
+            wrong[key] = str(error)
+    return values, wrong
+
+
+def _from_twin(key: str, values: Mapping[str, Any], path: Path) -> str:
+    if key in values:
+        raise ValueError(f"give either {key} or {_twin(key)}, not both.")
+    return read_secret(path)
+
+
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

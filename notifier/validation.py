@@ -1,0 +1,151 @@
+"""What pydantic finds wrong, in plain words.
+
+Every `Settings` model rewrites its own errors, for only it knows its keys; an error that an inner model has already
+rewritten passes through. The result is still pydantic's ValidationError, so models nest as usual.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+EXPLAINED: Final = "explained"
+"""The type of an error that is already in plain words: `ctx` has `what`, and `on_key` when the key is to blame."""
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
+_PATTERNS = {NAME_PATTERN: "must be of lower-case letters, digits, - and _, and start with a letter or a digit"}
+
+Loc = tuple[int | str, ...]
+
+
+def problem(key: str, what: str) -> ValidationError:
+    """Return the error to raise from a validator of a whole model that blames one of its keys."""
+    return ValidationError.from_exception_data("settings", [detail((key,), what)], hide_input=True)
+
+
+def detail(loc: Loc, what: str, *, on_key: bool = False) -> InitErrorDetails:
+    """Return one explained error; the input is left out, for it may hold a secret."""
+    error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key})
+    return InitErrorDetails(type=error, loc=loc, input=None)
+
+
+def near(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that looks most like a word, if one does."""
+    by_folded = {option.casefold(): option for option in options}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
+    """Return `Did you mean X?`, or all the options after `otherwise`."""
+    guess = near(word, options)
+    return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
+
+
+def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
+    """Rewrite one error of a model that knows these keys, of which these are secrets."""
+    kind, loc, ctx = error["type"], error["loc"], error.get("ctx", {})
+    if kind == EXPLAINED:
+        return detail(loc, ctx["what"], on_key=ctx["on_key"])
+    if kind in ("extra_forbidden", "missing"):
+        return _about_key(kind, loc, keys, secrets)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _about_tag(kind, loc, ctx)
+    return detail(loc, _in_words(kind, ctx, error["input"], error["msg"]))
+
+
+def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
+    key = str(loc[-1])
+    if kind == "extra_forbidden":
+        return detail(loc, f"unknown key. {did_you_mean(key, keys, otherwise='Known keys')}", on_key=True)
+    if key in secrets:
+        return detail(loc, f"is missing or empty. Give {key}, or {key}_file with the path of a file.")
+    return detail(loc, "is missing.")
+
+
+def _about_tag(kind: str, loc: Loc, ctx: Mapping[str, Any]) -> InitErrorDetails:
+    loc = (*loc, *_quoted(ctx["discriminator"]))
+    return detail(loc, "is missing." if kind == "union_tag_not_found" else _one_of(ctx["tag"], ctx["expected_tags"]))
+
+
+def _quoted(listing: str) -> list[str]:
+    """Read pydantic's `'a', 'b' or 'c'`."""
+    return re.findall(r"'([^']*)'", listing)
+
+
+def _one_of(word: object, listing: str) -> str:
+    options = _quoted(listing)
+    guess = near(word, options) if isinstance(word, str) else None
+    return f"must be one of {', '.join(options)}." + (f" Did you mean {guess}?" if guess else "")
+
+
+def _in_words(kind: str, ctx: Mapping[str, Any], given: object, message: str) -> str:
+    if kind in ("value_error", "assertion_error"):
+        return str(ctx["error"])
+    if kind in ("literal_error", "enum"):
+        return _one_of(given, ctx["expected"])
+    if kind in _EXPECTED:
+        return f"must be {_EXPECTED[kind]}{_instead(given)}."
+    if kind in _LIMITS:
+        return _LIMITS[kind](ctx)
+    return f"is not accepted: {message}"
+
+
+_TEXT, _INTEGER, _NUMBER, _SWITCH = "text", "a whole number", "a number", "true or false"
+_LIST = "a list: entries in [ ], or each on a line of its own after a dash"
+_MAPPING = "a mapping: lines of key: value"
+_EXPECTED: Mapping[str, str] = {
+    "string_type": _TEXT,
+    "int_type": _INTEGER,
+    "int_parsing": _INTEGER,
+    "int_from_float": _INTEGER,
+    "int_parsing_size": "a smaller number",
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "bool_type": _SWITCH,
+    "bool_parsing": _SWITCH,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "set_type": _LIST,
+    "frozen_set_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "path_type": "a path",
+}
+"""By pydantic's type of error, for a value of the wrong kind."""
+
+_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']}.",
+    "greater_than": lambda ctx: f"must be more than {ctx['gt']}.",
+    "less_than_equal": lambda ctx: f"must be at most {ctx['le']}.",
+    "less_than": lambda ctx: f"must be less than {ctx['lt']}.",
+    "too_short": lambda ctx: f"must have at least {_count(ctx['min_length'], 'entry', 'entries')}.",
+    "too_long": lambda ctx: f"must have at most {_count(ctx['max_length'], 'entry', 'entries')}.",
+    "string_too_short": lambda ctx: f"must have at least {_count(ctx['min_length'], 'character', 'characters')}.",
+    "string_too_long": lambda ctx: f"must have at most {_count(ctx['max_length'], 'character', 'characters')}.",
+    "string_pattern_mismatch": lambda ctx: _PATTERNS.get(ctx["pattern"], f"must match {ctx['pattern']}") + ".",
+}
+"""By pydantic's type of error, for a value of the right kind that goes too far."""
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _instead(given: object) -> str:
+    """Say what stands there instead, without its content."""
+    match given:
+        case None:
+            return "; here it is empty"
+        case dict():
+            return "; here it is a mapping"
+        case list() | tuple():
+            return "; here it is a list"
+    return ""
