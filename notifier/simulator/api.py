@@ -1,0 +1,435 @@
+"""The endpoints: the task list and job detail, IAM, the metadata service, and `/_sim` to steer it all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from notifier.core.errors import ConfigurationError
+from notifier.ports import Clock
+from notifier.simulator import catalogue, iam
+from notifier.simulator.auth import Gatekeeper, Key, SignedRequest
+from notifier.simulator.chance import seeded
+from notifier.simulator.faults import NOTHING, Fault, Faults, parse_faults, refusal_for, spoil
+from notifier.simulator.history import evolving_world, static_world
+from notifier.simulator.listing import Listing, Page, localised, parse_query, write_row, write_time
+from notifier.simulator.options import Options
+from notifier.simulator.replies import (
+    Refusal,
+    Reply,
+    json_reply,
+    throttled,
+    unauthenticated,
+    unpublished,
+)
+from notifier.simulator.world import Row
+
+METADATA_TOKEN = "simulated-metadata-token"  # noqa: S105 - guards nothing
+KEPT_CALLS = 10_000
+WINDOW = timedelta(minutes=1)
+PIECES = 10
+"""Into how many pieces a dripping body is cut."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request that was answered, for `request_log`. It holds no credentials."""
+
+    at: datetime
+    method: str
+    path: str
+    query: Mapping[str, str]
+    language: str
+    by: str
+    """`key`, `token` or the empty string for a request without valid credentials."""
+    status: int
+    """0 when the connection was reset."""
+    fault: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """A request on its way through: what arrived and what was found out about it."""
+
+    request: Request
+    arrived: SignedRequest
+    request_id: str
+    by: str = ""
+    fault: Fault = field(default=NOTHING)
+
+    @property
+    def language(self) -> str:
+        """What the X-Language header asks for."""
+        return self.arrived.headers.get("x-language", "en-us").lower()
+
+
+async def receive_exchange(request: Request, request_id: str) -> Exchange:
+    """Read a request whole."""
+    raw = request.scope["headers"]
+    headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace") for name, value in raw}
+    arrived = SignedRequest(
+        method=request.method,
+        path=request.scope["raw_path"].decode("latin-1"),
+        query=request.scope["query_string"].decode("latin-1"),
+        headers=headers,
+        body=await request.body(),
+    )
+    return Exchange(request=request, arrived=arrived, request_id=request_id)
+
+
+class Cloud:
+    """Everything that a simulator remembers, and the answers it gives from that."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self.options = options
+        self.clock = clock
+        self.began = clock.now()
+        self.start = options.start or self.began
+        self.world = (
+            evolving_world(options, self.start)
+            if options.static is None
+            else static_world(options, self.start, options.static)
+        )
+        self.listing = Listing(options, self.world)
+        self.faults = Faults(parse_faults(options.faults), seeded(options.seed, "faults"))
+        self.tokens = iam.Tokens(seeded(options.seed, "tokens"))
+        self.agency = iam.Agency(seeded(options.seed, "agency"), options.credential_life)
+        self.log: deque[Call] = deque(maxlen=KEPT_CALLS)
+        self.shifts = seeded(options.seed, "shifts")
+        self._gatekeeper = Gatekeeper()
+        self._request_ids = seeded(options.seed, "request ids")
+        self._recent: deque[datetime] = deque()
+        self._key = Key(access=options.access_key, secret=options.secret_key, token=options.security_token)
+
+    def now(self) -> datetime:
+        """Return virtual time."""
+        return self.start + (self.clock.now() - self.began) * self.options.speed
+
+    def new_request_id(self) -> str:
+        """Return the next request id: 32 hexadecimal digits."""
+        return f"{self._request_ids.getrandbits(128):032x}"
+
+    # -- the gateway --
+
+    def admit(self, exchange: Exchange) -> None:
+        """Let a request pass to the backend, or raise Refusal: credentials, throttling, and what a fault answers."""
+        exchange.by = self.authenticate(exchange.arrived)
+        self._throttle(self.clock.now())
+        exchange.fault = self.faults.next()
+        refusal = refusal_for(exchange.fault, by_token=exchange.by == "token")
+        if refusal:
+            raise refusal
+
+    def authenticate(self, arrived: SignedRequest) -> str:
+        """Return `key` or `token`. Raises Refusal 401."""
+        now = self.clock.now()
+        if "authorization" in arrived.headers:
+            keys = {self._key.access: self._key, **self.agency.keys}
+            self._gatekeeper.admit(arrived, keys, now)
+            return "key"
+        if "x-auth-token" not in arrived.headers:
+            raise unauthenticated("x-auth-token not found")
+        self.tokens.check(arrived.headers["x-auth-token"], now)
+        return "token"
+
+    def _throttle(self, now: datetime) -> None:
+        limit = self.options.calls_per_minute
+        if limit is None:
+            return
+        while self._recent and self._recent[0] <= now - WINDOW:
+            self._recent.popleft()
+        if len(self._recent) >= limit:
+            wait = self._recent[0] + WINDOW - now
+            raise throttled(limit, retry_after=int(wait.total_seconds()) + 1 if self.options.retry_after else None)
+        self._recent.append(now)
+
+    def _check_project(self, exchange: Exchange) -> None:
+        if exchange.request.path_params["project_id"] != self.options.project_id:
+            raise Refusal(400, "DBS.280408", "Invalid project ID.")
+
+    def _spoken(self, exchange: Exchange) -> str:
+        forced = self.options.language
+        return exchange.language if forced == "header" else forced
+
+    # -- GaussDB --
+
+    async def list_tasks(self, exchange: Exchange) -> Reply:
+        """GET /v3/{project_id}/tasks."""
+        self.admit(exchange)
+        self._check_project(exchange)
+        query = parse_query(exchange.request.query_params, self._spoken(exchange))
+        self.world.advance(self.now())
+        self._shift(exchange.fault)
+        page = shrink(exchange.fault, self.listing.page(query))
+        return spoil(exchange.fault, Reply(body=page.body()))
+
+    def _shift(self, fault: Fault) -> None:
+        kind = self.shifts.choice(("insert", "delete")) if fault.kind == "shift" else fault.kind
+        if kind == "insert":
+            self.world.insert(self.now())
+        elif kind == "delete":
+            self.world.drop(self.shifts)
+
+    async def show_job(self, exchange: Exchange) -> Reply:
+        """GET /v3/{project_id}/jobs?id=: no detail for manual backups, as documented, nor for rows put in by hand."""
+        self.admit(exchange)
+        self._check_project(exchange)
+        self.world.advance(self.now())
+        row = self.world.rows.get(exchange.request.query_params.get("id", ""))
+        if not isinstance(row, Row) or row.name == catalogue.BACKUP_NOW.name:
+            raise Refusal(400, "DBS.200543", "The job does not exist.")
+        return spoil(exchange.fault, json_reply({"job": job_detail(row, self._spoken(exchange))}))
+
+    # -- IAM --
+
+    async def create_token(self, exchange: Exchange) -> Reply:
+        """POST /v3/auth/tokens."""
+        login = iam.parse_login(exchange.arrived.body)
+        iam.check_login(login, self.options)
+        now = self.clock.now()
+        expires_at = now + self.options.token_life
+        token = self.tokens.issue(expires_at, scoped=bool(login.project_id or login.project_name))
+        body = iam.token_body(login, self.options, now, expires_at)
+        return json_reply(body, status=201, headers={"X-Subject-Token": token})
+
+    async def list_projects(self, exchange: Exchange) -> Reply:
+        """GET /v3/projects?name=."""
+        exchange.by = self.authenticate(exchange.arrived)
+        name = exchange.request.query_params.get("name", self.options.region)
+        project = {"id": self.options.project_id, "name": self.options.region, "enabled": True, "is_domain": False}
+        return json_reply({"projects": [project] if name == self.options.region else [], "links": {}})
+
+    # -- the metadata service of a cloud server --
+
+    async def create_metadata_token(self, exchange: Exchange) -> Reply:
+        """PUT /meta-data/latest/api/token."""
+        if self.options.metadata == "v1":
+            return Reply(status=404, content_type="text/plain")
+        if not exchange.arrived.headers.get("x-metadata-token-ttl-seconds", "").isdigit():
+            return Reply(status=400, content_type="text/plain")
+        return Reply(body=METADATA_TOKEN.encode(), content_type="text/plain")
+
+    async def show_security_key(self, exchange: Exchange) -> Reply:
+        """GET /openstack/latest/securitykey."""
+        token = exchange.arrived.headers.get("x-metadata-token")
+        if self.options.metadata == "no_agency":
+            return Reply(status=401, body=b"Please configure Cloud Service Agency first", content_type="text/plain")
+        if self.options.metadata == "v2" and token != METADATA_TOKEN:
+            return Reply(status=401, body=b"401 Unauthorized", content_type="text/plain")
+        return json_reply({"credential": self._credential()})
+
+    def _credential(self) -> dict[str, str | None]:
+        key, expires_at = self.agency.key(self.clock.now())
+        return {
+            "access": key.access,
+            "secret": key.secret,
+            "securitytoken": key.token,
+            "expires_at": iam.timestamp(expires_at),
+        }
+
+    # -- steering --
+
+    async def steer_faults(self, exchange: Exchange) -> Reply:
+        """POST /_sim/faults with any of `clear` (true), `script` (a list for the next calls) and `spec` (by chance)."""
+        wish = steering(exchange.arrived.body, {"clear": bool, "script": list, "spec": str})
+        try:
+            chances = parse_faults(wish["spec"]) if "spec" in wish else None
+            if wish.get("clear"):
+                self.faults.clear()
+            self.faults.script(*map(str, wish.get("script", ())))
+        except ConfigurationError as error:
+            raise Refusal(400, "SIM.0001", str(error)) from error
+        if chances is not None:
+            self.faults.chances = chances
+        return json_reply(self.state())
+
+    async def steer_tasks(self, exchange: Exchange) -> Reply:
+        """POST /_sim/tasks with any of `put` (rows), `remove` (ids) and `touch` (a number of rows to change)."""
+        wish = steering(exchange.arrived.body, {"put": list, "remove": list, "touch": int})
+        if not all(isinstance(row, dict) for row in wish.get("put", ())):
+            raise Refusal(400, "SIM.0001", "put must be a list of rows, each an object")
+        self.world.advance(self.now())
+        for row in wish.get("put", ()):
+            self.world.put(row)
+        for job_id in wish.get("remove", ()):
+            self.world.remove(str(job_id))
+        self.world.touch(wish.get("touch", 0), self.now())
+        return json_reply(self.state())
+
+    async def show_state(self, exchange: Exchange) -> Reply:  # noqa: ARG002 - every endpoint has this signature
+        """GET /_sim/state."""
+        return json_reply(self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Return what a demonstration wants to show; no credentials."""
+        self.world.advance(self.now())
+        return {
+            "now": self.now().isoformat(),
+            "tasks": len(self.world.rows),
+            "by_status": dict(Counter(row.status for row in self.world.rows.values())),
+            "calls": len(self.log),
+            "faults_scripted": list(self.faults.pending),
+            "faults_by_chance": {chance.fault.kind: chance.share for chance in self.faults.chances},
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every present row as the API would show it: the truth to compare a listing with."""
+        self.world.advance(self.now())
+        rows = (write_row(row, "en-us", self.options) for row in self.world.rows.values())
+        return [json.loads(row) for row in rows]
+
+    async def refuse(self, exchange: Exchange) -> Reply:  # noqa: ARG002 - every endpoint has this signature
+        """Answer for a path or method that nobody knows."""
+        raise unpublished()
+
+
+def shrink(fault: Fault, page: Page) -> Page:
+    """Return a page with the rows that a fault leaves of it."""
+    if fault.kind == "empty":
+        return Page(rows=(), total=page.total)
+    if fault.kind == "blank":
+        return Page(rows=(), total=0)
+    if fault.kind == "short":
+        return Page(rows=page.rows[: len(page.rows) // 2], total=page.total)
+    return page
+
+
+def job_detail(row: Row, language: str) -> dict[str, Any]:
+    """Return the detail of a job; its field names differ from those of the list."""
+    return {
+        "id": row.job_id,
+        "name": row.name,
+        "status": row.status,
+        "created": write_time(row.created_at),
+        "ended": write_time(row.ended_at) if row.ended_at else "",
+        "progress": "" if row.progress is None else f"{row.progress}%",
+        "instance": row.instance and {"id": row.instance.id, "name": row.instance.name},
+        "fail_reason": localised(row, language),
+    }
+
+
+def steering(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
+    """Read the body of a steering request. Raises Refusal 400 that names what may be in it."""
+    try:
+        wish = json.loads(body)
+    except ValueError:
+        wish = None
+    if not isinstance(wish, dict) or any(not isinstance(wish[name], fields.get(name, ())) for name in wish):
+        known = ", ".join(f"{name} ({kind.__name__})" for name, kind in fields.items())
+        raise Refusal(400, "SIM.0001", f"the body must be a JSON object with any of {known}")
+    return wish
+
+
+# ---- on the wire ----
+
+Abort = Callable[[Scope], None]
+"""Resets the connection that a request came by."""
+Handler = Callable[[Exchange], Awaitable[Reply]]
+
+
+class FaultyResponse(Response):
+    """A response that is sent as its fault says: late, in pieces, or not at all."""
+
+    def __init__(self, reply: Reply, headers: Mapping[str, str], fault: Fault, abort: Abort) -> None:
+        super().__init__(reply.body, reply.status, headers, media_type=reply.content_type)
+        self._fault = fault
+        self._abort = abort
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        if self._fault.kind == "reset":
+            self._abort(scope)
+            await disconnected(receive)
+        elif self._fault.kind == "drip":
+            await self._drip(receive, send)
+        else:
+            if self._fault.kind == "slow":
+                await pause(self._fault.amount, receive)
+            await super().__call__(scope, receive, send)
+
+    async def _drip(self, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        size = len(self.body) // PIECES + 1
+        for number in range(PIECES):
+            await pause(self._fault.amount / PIECES, receive)
+            piece = bytes(self.body[number * size : (number + 1) * size])
+            await send({"type": "http.response.body", "body": piece, "more_body": number < PIECES - 1})
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the connection is gone. The request must have been read whole."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def pause(seconds: float, receive: Receive) -> None:
+    """Wait in real time, as clients do whose patience this tests, but not beyond the end of the connection."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await disconnected(receive)
+
+
+def build_app(cloud: Cloud, abort: Abort) -> Router:
+    """Return the ASGI application."""
+
+    def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            exchange = await receive_exchange(request, cloud.new_request_id())
+            try:
+                reply = await handler(exchange)
+            except Refusal as refusal:
+                reply = refusal.reply(exchange.request_id)
+            cloud.log.append(_logged(cloud, exchange, reply))
+            return FaultyResponse(reply, _headers(cloud, exchange, reply), exchange.fault, abort)
+
+        return answer
+
+    def route(method: str, path: str, handler: Handler) -> Route:
+        return Route(path, endpoint(handler), methods=[method])
+
+    return Router(
+        [
+            route("GET", "/v3/{project_id}/tasks", cloud.list_tasks),
+            route("GET", "/v3/{project_id}/jobs", cloud.show_job),
+            route("POST", "/v3/auth/tokens", cloud.create_token),
+            route("GET", "/v3/projects", cloud.list_projects),
+            route("PUT", "/meta-data/latest/api/token", cloud.create_metadata_token),
+            route("GET", "/openstack/latest/securitykey", cloud.show_security_key),
+            route("POST", "/_sim/faults", cloud.steer_faults),
+            route("POST", "/_sim/tasks", cloud.steer_tasks),
+            route("GET", "/_sim/state", cloud.show_state),
+            Route("/{path:path}", endpoint(cloud.refuse), methods=list(METHODS)),
+        ],
+        redirect_slashes=False,
+    )
+
+
+def _headers(cloud: Cloud, exchange: Exchange, reply: Reply) -> dict[str, str]:
+    date = format_datetime(cloud.clock.now(), usegmt=True)
+    return {"X-Request-Id": exchange.request_id, "Date": date, **reply.headers}
+
+
+def _logged(cloud: Cloud, exchange: Exchange, reply: Reply) -> Call:
+    return Call(
+        at=cloud.clock.now(),
+        method=exchange.request.method,
+        path=exchange.request.url.path,
+        query=dict(exchange.request.query_params),
+        language=exchange.language,
+        by=exchange.by,
+        status=0 if exchange.fault.kind == "reset" else reply.status,
+        fault=exchange.fault.kind if exchange.fault is not NOTHING else "",
+    )

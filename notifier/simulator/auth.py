@@ -1,0 +1,175 @@
+"""Verifying requests signed with SDK-HMAC-SHA256, as the API gateway does.
+
+Written from the description of the algorithm and independent of the client's signer, so that each proves the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote
+
+from notifier.simulator.replies import Refusal, unauthenticated
+
+ALGORITHM = "SDK-HMAC-SHA256"
+SKEW = timedelta(minutes=15)
+FAILURES_ALLOWED = 5
+LOCKED_FOR = timedelta(minutes=5)
+_AUTHORIZATION = re.compile(
+    rf"{ALGORITHM} Access=(?P<access>[^,\s]+), ?SignedHeaders=(?P<signed>[^,\s]+), ?Signature=(?P<signature>\w+)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRequest:
+    """What arrived, before anything decoded it."""
+
+    method: str
+    path: str
+    """As on the request line, still percent-encoded, without the query."""
+    query: str
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An access key and its secret; a temporary one is bound to a token and ends."""
+
+    access: str
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    access: str
+    signed: tuple[str, ...]
+    signature: str
+
+
+def canonical_request(request: SignedRequest, signed: tuple[str, ...]) -> str:
+    """Return the text that both sides hash, over exactly the headers that the client says it signed."""
+    headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in signed)
+    return "\n".join(
+        (
+            request.method.upper(),
+            _canonical_path(request.path),
+            _canonical_query(request.query),
+            headers,
+            ";".join(signed),
+            _payload_hash(request),
+        )
+    )
+
+
+def _canonical_path(path: str) -> str:
+    encoded = "/".join(_encode(unquote(segment)) for segment in path.split("/"))
+    return encoded if encoded.endswith("/") else encoded + "/"
+
+
+def _canonical_query(query: str) -> str:
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    decoded = sorted((unquote(name), unquote(value)) for name, _, value in pairs)
+    return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in decoded)
+
+
+def _encode(text: str) -> str:
+    return quote(text, safe="~")
+
+
+def _payload_hash(request: SignedRequest) -> str:
+    declared = request.headers.get("x-sdk-content-sha256")
+    return declared if declared and request.body else hashlib.sha256(request.body).hexdigest()
+
+
+def signature_of(canonical: str, date: str, secret: str) -> str:
+    """Return the signature that the right secret gives."""
+    to_sign = "\n".join((ALGORITHM, date, hashlib.sha256(canonical.encode()).hexdigest()))
+    return hmac.new(secret.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+
+
+def _parse(request: SignedRequest) -> _Claim:
+    match = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
+    if not match:
+        raise unauthenticated("the format of the authorization header is incorrect")
+    signed = tuple(match["signed"].split(";"))
+    missing = [name for name in (*signed, "x-sdk-date") if name not in request.headers]
+    if missing or "x-sdk-date" not in signed:
+        raise unauthenticated(f"signed header not found: {', '.join(missing) or 'x-sdk-date'}")
+    return _Claim(access=match["access"], signed=signed, signature=match["signature"])
+
+
+def _check_date(text: str, now: datetime) -> None:
+    try:
+        signed_at = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise unauthenticated("the format of x-sdk-date is incorrect") from None
+    if abs(now - signed_at) > SKEW:
+        raise unauthenticated(f"signature expired, x-sdk-date:{text}")
+
+
+def _check_signature(request: SignedRequest, claim: _Claim, key: Key) -> None:
+    canonical = canonical_request(request, claim.signed)
+    expected = signature_of(canonical, request.headers["x-sdk-date"], key.secret)
+    if not hmac.compare_digest(expected, claim.signature):
+        echo = canonical.replace("\n", "|")
+        raise unauthenticated(f"verify aksk signature fail, canonicalRequest:{echo}")
+
+
+def _check_token(request: SignedRequest, key: Key, now: datetime) -> None:
+    if key.token and request.headers.get("x-security-token") != key.token:
+        raise unauthenticated("verify security token fail")
+    if key.expires_at and now >= key.expires_at:
+        raise unauthenticated("the security token has expired")
+
+
+@dataclass(slots=True)
+class _Record:
+    failures: int = 0
+    locked_until: datetime | None = None
+
+
+class Gatekeeper:
+    """Lets signed requests in, and locks an access key that fails too often in a row."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+
+    def admit(self, request: SignedRequest, keys: Mapping[str, Key], now: datetime) -> Key:
+        """Return the key that signed the request. Raises Refusal, all of them 401."""
+        claim = _parse(request)
+        key = keys.get(claim.access)
+        if key is None:
+            raise unauthenticated(f"ak {claim.access} not exist")
+        record = self._records.setdefault(key.access, _Record())
+        _check_lock(record, now)
+        try:
+            _check_date(request.headers["x-sdk-date"], now)
+            _check_signature(request, claim, key)
+            _check_token(request, key, now)
+        except Refusal:
+            _note_failure(record, now)
+            raise
+        record.failures = 0
+        return key
+
+
+def _check_lock(record: _Record, now: datetime) -> None:
+    if record.locked_until is None:
+        return
+    if now < record.locked_until:
+        raise unauthenticated("AK access failed to reach the limit,forbidden")
+    record.failures, record.locked_until = 0, None
+
+
+def _note_failure(record: _Record, now: datetime) -> None:
+    record.failures += 1
+    if record.failures > FAILURES_ALLOWED:
+        record.locked_until = now + LOCKED_FOR

@@ -1,0 +1,153 @@
+"""What the simulated tasks are called, how long they take and why they fail.
+
+The ten names, the shape of the ids and the first reason are documented. The other reasons are invented in its manner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a task failed, in both languages of the API."""
+
+    en: str
+    zh: str
+
+
+COMPUTE = (
+    Reason("ECS processing exception.", "ECS云服务器处理异常。"),
+    Reason(
+        "Failed to create the ECS. Error code: Ecs.0319. The flavor is sold out in availability zone 2.",
+        "创建云服务器失败。错误码：Ecs.0319，可用区2的该规格已售罄。",
+    ),
+    Reason(
+        "Insufficient quota. Error code: Ecs.0219. Required vCPUs: 32, available: 16.",
+        "配额不足。错误码：Ecs.0219，需要32个vCPU，可用16个。",
+    ),
+    Reason(
+        "The subnet has no free IP address. Error code: VPC.0204.",
+        "子网可用IP地址不足。错误码：VPC.0204。",
+    ),
+    Reason(
+        "Timed out while waiting for the VM to become active. Error code: DBS.280277.",
+        "等待虚拟机就绪超时。错误码：DBS.280277。",
+    ),
+    Reason(
+        "The agent on node 192.168.0.37 does not respond. Error code: DBS.280281.",
+        "节点192.168.0.37上的代理无响应。错误码：DBS.280281。",
+    ),
+)
+STORAGE = (
+    Reason(
+        "Failed to expand the EVS disk. Error code: EVS.2041. The disk is in the error state.",
+        "云硬盘扩容失败。错误码：EVS.2041，云硬盘状态为错误。",
+    ),
+    Reason(
+        "The storage quota is exceeded. Error code: EVS.1042. Requested: 4000 GB, available: 2560 GB.",
+        "存储配额不足。错误码：EVS.1042，申请4000GB，可用2560GB。",
+    ),
+    Reason(
+        "The file system could not be resized on 1 of 3 nodes. Error code: DBS.280292.",
+        "3个节点中有1个节点文件系统扩展失败。错误码：DBS.280292。",
+    ),
+)
+BACKUP = (
+    Reason(
+        "Failed to upload the backup to OBS. Error code: OBS.0503. Service unavailable.",
+        "备份上传OBS失败。错误码：OBS.0503，服务不可用。",
+    ),
+    Reason(
+        "The snapshot could not be created on DN dn_6001. Error code: DBS.200823.",
+        "分片dn_6001创建快照失败。错误码：DBS.200823。",
+    ),
+    Reason(
+        "The KMS key is disabled or pending deletion. Error code: KMS.0405.",
+        "KMS密钥已禁用或待删除。错误码：KMS.0405。",
+    ),
+)
+RESTORE = (
+    Reason(
+        "The backup file failed its integrity check. Error code: DBS.200841.",
+        "备份文件完整性校验失败。错误码：DBS.200841。",
+    ),
+    Reason(
+        "The WAL needed for the chosen point in time is missing. Error code: DBS.200846.",
+        "缺少恢复到指定时间点所需的WAL日志。错误码：DBS.200846。",
+    ),
+    Reason(
+        "The target instance has less storage than the backup needs. Error code: DBS.200852.",
+        "目标实例存储空间小于备份所需空间。错误码：DBS.200852。",
+    ),
+)
+CLUSTER = (
+    Reason(
+        "Data redistribution failed on table public.orders. Error code: DBS.280331.",
+        "表public.orders数据重分布失败。错误码：DBS.280331。",
+    ),
+    Reason(
+        "The instance is abnormal: the primary and standby DNs are out of sync. Error code: DBS.280335.",
+        "实例状态异常：主备分片不同步。错误码：DBS.280335。",
+    ),
+    Reason(
+        "Failed to switch over the primary node within 600 seconds. Error code: DBS.280340.",
+        "主节点在600秒内倒换失败。错误码：DBS.280340。",
+    ),
+)
+REASONS = COMPUTE + STORAGE + BACKUP + RESTORE + CLUSTER
+"""Every reason there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of task."""
+
+    name: str
+    """What the API calls it."""
+    weight: int
+    """How often it happens, relative to the others."""
+    minutes: tuple[int, int]
+    """The shortest and the longest it takes."""
+    reasons: tuple[Reason, ...]
+    during: str = "normal"
+    """The status of its instance while it runs, and after it failed."""
+    after: str = "normal"
+    """The status of its instance once it is done."""
+
+
+CREATE = Kind("CreateGaussDBV5Instance", 12, (8, 16), COMPUTE, "creating")
+BACKUP_NOW = Kind("BackupSnapshotGaussDBV5InInstance", 26, (3, 9), BACKUP)
+CLONE = Kind("CloneGaussDBV5NewInstance", 8, (10, 25), RESTORE + COMPUTE, "creating")
+RESTORE_HERE = Kind("RestoreGaussDBV5InInstance", 6, (6, 18), RESTORE)
+RESTORE_THERE = Kind("RestoreGaussDBV5InInstanceToExistedInst", 5, (8, 20), RESTORE)
+DELETE = Kind("DeleteGaussDBV5Instance", 8, (2, 5), COMPUTE, "normal", "deleted")
+ENLARGE = Kind("EnlargeGaussDBV5Volume", 14, (3, 8), STORAGE)
+RESIZE = Kind("ResizeGaussDBV5Flavor", 11, (6, 15), COMPUTE + CLUSTER)
+ADD_NODES = Kind("GaussDBV5ExpandClusterCN", 5, (5, 12), COMPUTE + CLUSTER)
+ADD_SHARDS = Kind("GaussDBV5ExpandClusterDN", 4, (12, 40), COMPUTE + CLUSTER)
+KINDS = (
+    CREATE,
+    BACKUP_NOW,
+    CLONE,
+    RESTORE_HERE,
+    RESTORE_THERE,
+    DELETE,
+    ENLARGE,
+    RESIZE,
+    ADD_NODES,
+    ADD_SHARDS,
+)
+NAMES = frozenset(kind.name for kind in KINDS)
+"""The names that the API documents, and that its `name` filter takes."""
+
+STRANGE_KINDS = (
+    Kind("UpgradeGaussDBV5InPlace", 1, (5, 12), CLUSTER),
+    Kind("HotPatchGaussDBV5Instance", 1, (2, 6), CLUSTER),
+)
+"""Kinds that the task centre has and the API does not document. The names are invented."""
+STRANGE_STATUSES = ("Pending", "Canceled")
+"""Statuses that sibling services have and this API does not document."""
+
+SERVICES = ("orders", "billing", "ledger", "catalog", "users", "search", "stock", "reports", "audit", "payments")
+STAGES = ("prod", "prod", "staging", "dev")

@@ -1,0 +1,153 @@
+"""What goes wrong, on request: by script, or by chance from a seed."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+from notifier.core.errors import ConfigurationError
+from notifier.simulator.replies import Refusal, Reply, stale_token, throttled, unauthenticated
+
+KINDS: dict[str, str] = {
+    "401": "the credentials are refused",
+    "403": "the rights are missing",
+    "429": "throttled with Retry-After (default 1 s)",
+    "429-bare": "throttled without Retry-After",
+    "500": "the service fails",
+    "502": "the backend is unavailable",
+    "503": "IAM is unavailable",
+    "504": "the backend takes too long",
+    "slow": "nothing is sent for a while (default 5 s)",
+    "drip": "the body comes in ten pieces (default over 5 s)",
+    "truncate": "the JSON ends in the middle",
+    "html": "a page of a proxy, with status 200",
+    "empty": "no rows, but a total_count that says otherwise",
+    "blank": "no rows and a total_count of 0",
+    "short": "half the rows of the page",
+    "insert": "a task begins just before this page",
+    "delete": "a row is deleted just before this page",
+    "shift": "insert or delete",
+    "reset": "the connection is reset before an answer",
+    "pass": "nothing (to place a fault at a later call of a script)",
+}
+"""Every fault by its name."""
+_DEFAULTS = {"429": 1.0, "slow": 5.0, "drip": 5.0}
+_ITEM = re.compile(r"(?P<kind>[a-z0-9-]+)(?:=(?P<amount>\d+(?:\.\d+)?))?(?::(?P<chance>\d*\.?\d+))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that goes wrong. `amount` is in seconds, for those that take time."""
+
+    kind: str
+    amount: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """A fault and how often it happens, from 0 to 1."""
+
+    fault: Fault
+    share: float
+
+
+NOTHING = Fault(kind="pass")
+
+
+def parse_faults(spec: str) -> tuple[Chance, ...]:
+    """Read `kind[=seconds][:share]`, separated by commas, for example `429=30:0.1,500:0.05,shift:0.1`.
+
+    Without a share it always happens. Raises ConfigurationError.
+    """
+    chances = tuple(_parse_item(item.strip()) for item in spec.split(",") if item.strip())
+    total = sum(chance.share for chance in chances)
+    if total > 1 + 1e-9:
+        raise ConfigurationError(f"faults: the shares in {spec!r} add up to {total:g}; they may reach 1 at most")
+    return chances
+
+
+def parse_fault(text: str) -> Fault:
+    """Read one `kind[=seconds]`. Raises ConfigurationError."""
+    chance = _parse_item(text)
+    if chance.share != 1:
+        raise ConfigurationError(f"faults: {text!r} is part of a script and takes no share")
+    return chance.fault
+
+
+def _parse_item(item: str) -> Chance:
+    match = _ITEM.fullmatch(item)
+    if not match:
+        raise ConfigurationError(f"faults: cannot read {item!r}; write kind[=seconds][:share], for example 429=30:0.1")
+    kind = match["kind"]
+    if kind not in KINDS:
+        raise ConfigurationError(f"faults: there is no fault {kind!r}; there are {', '.join(KINDS)}")
+    amount = float(match["amount"] or _DEFAULTS.get(kind, 0.0))
+    return Chance(fault=Fault(kind=kind, amount=amount), share=float(match["chance"] or 1))
+
+
+class Faults:
+    """Says what goes wrong with each call: first what a script says, then chance."""
+
+    def __init__(self, chances: Iterable[Chance], rng: Random) -> None:
+        self.chances = tuple(chances)
+        self._script: deque[Fault] = deque()
+        self._rng = rng
+
+    def script(self, *faults: str) -> None:
+        """Let these happen to the next calls, one each. Raises ConfigurationError and then changes nothing."""
+        self._script.extend([parse_fault(fault) for fault in faults])
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        self._script.clear()
+        self.chances = ()
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """What the script still holds."""
+        return tuple(fault.kind for fault in self._script)
+
+    def next(self) -> Fault:
+        """Decide about one call."""
+        if self._script:
+            return self._script.popleft()
+        drawn = self._rng.random()
+        for chance in self.chances:
+            drawn -= chance.share
+            if drawn < 0:
+                return chance.fault
+        return NOTHING
+
+
+def refusal_for(fault: Fault, *, by_token: bool) -> Refusal | None:
+    """Return the error that a fault answers with, or None for one of another nature."""
+    if fault.kind == "401":
+        return stale_token() if by_token else unauthenticated("verify aksk signature fail, canonicalRequest:GET|/|||")
+    if fault.kind.startswith("429"):
+        return throttled(60, retry_after=round(fault.amount) if fault.kind == "429" else None)
+    answer = _ANSWERS.get(fault.kind)
+    return Refusal(*answer) if answer else None
+
+
+_ANSWERS = {
+    "403": (403, "APIGW.0302", "Incorrect IAM authentication information: user not authorized"),
+    "500": (500, "DBS.200005", "Server failure. Try again later."),
+    "502": (502, "APIGW.0201", "Backend unavailable"),
+    "503": (503, "APIGW.0613", "IAM unavailable"),
+    "504": (504, "APIGW.0201", "Backend timeout"),
+}
+
+
+def spoil(fault: Fault, reply: Reply) -> Reply:
+    """Return what a fault makes of a good answer; most leave it as it is."""
+    if fault.kind == "truncate":
+        return Reply(body=reply.body[: len(reply.body) * 2 // 3])
+    if fault.kind == "html":
+        return Reply(body=_PROXY_PAGE, content_type="text/html")
+    return reply
+
+
+_PROXY_PAGE = b"<html><head><title>Welcome</title></head><body><h1>Sign in to the network</h1></body></html>\n"

@@ -1,0 +1,134 @@
+"""Tokens of IAM and the temporary keys of the metadata service. Pure: time is an argument."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from notifier.simulator.auth import Key
+from notifier.simulator.options import Options
+from notifier.simulator.replies import Refusal, stale_token
+
+TOKEN_BYTES = 1536
+"""Tokens of the real service are several kilobytes long; this makes one of 2,048 characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who asks for a token, and for which project: by id, by name, or for none."""
+
+    domain: str
+    username: str
+    password: str = field(repr=False)
+    project_id: str | None = None
+    project_name: str | None = None
+
+
+def parse_login(body: bytes) -> Login:
+    """Read a password login. Raises Refusal 400 for anything else."""
+    try:
+        auth = json.loads(body)["auth"]
+        identity = auth["identity"]
+        user = identity["password"]["user"]
+        project = (auth.get("scope") or {}).get("project") or {}
+        login = Login(
+            domain=user["domain"]["name"],
+            username=user["name"],
+            password=user["password"],
+            project_id=project.get("id"),
+            project_name=project.get("name"),
+        )
+        understood = "password" in identity["methods"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        understood, login = False, None
+    if not understood or login is None:
+        raise Refusal(400, "", "The request body is invalid")
+    return login
+
+
+def check_login(login: Login, options: Options) -> None:
+    """Raise Refusal 401 unless the account, the password and the project are those of this simulator."""
+    given = (login.domain, login.username, login.password)
+    if given != (options.domain, options.username, options.password):
+        raise Refusal(401, "", "The username or password is wrong.")
+    if login.project_id not in (None, options.project_id) or login.project_name not in (None, options.region):
+        raise Refusal(401, "", "The request you have made requires authentication.")
+
+
+def token_body(login: Login, options: Options, now: datetime, expires_at: datetime) -> dict[str, Any]:
+    """Return the body that comes with a token; the token itself is a header."""
+    domain = {"id": "d78cbac186b744899480f25bd022f468", "name": options.domain}
+    token: dict[str, Any] = {
+        "methods": ["password"],
+        "expires_at": timestamp(expires_at),
+        "issued_at": timestamp(now),
+        "user": {"domain": domain, "id": "7116d09f88fa41908676fdd4b039e95b", "name": options.username},
+        "roles": [{"id": "0", "name": "te_agency"}],
+    }
+    if login.project_id or login.project_name:
+        token["project"] = {"domain": domain, "id": options.project_id, "name": options.region}
+    return {"token": token}
+
+
+def timestamp(time: datetime) -> str:
+    """Write a time as IAM does: UTC with microseconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _opaque(rng: Random, size: int) -> str:
+    return base64.urlsafe_b64encode(rng.randbytes(size)).decode()
+
+
+class Tokens:
+    """The tokens given out, each with its end and whether it is for the project."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._issued: dict[str, tuple[datetime, bool]] = {}
+
+    def issue(self, expires_at: datetime, *, scoped: bool = True) -> str:
+        """Give out a token. Earlier ones stay valid."""
+        token = _opaque(self._rng, TOKEN_BYTES)
+        self._issued[token] = (expires_at, scoped)
+        return token
+
+    def check(self, token: str, now: datetime) -> None:
+        """Raise Refusal 401 unless the token is valid for the project at this time."""
+        expires_at, scoped = self._issued.get(token, (now, False))
+        if now >= expires_at or not scoped:
+            raise stale_token()
+
+    def revoke(self) -> None:
+        """Make every token invalid at once, as a changed password does."""
+        self._issued.clear()
+
+
+class Agency:
+    """The temporary keys that the metadata service of a cloud server gives out."""
+
+    def __init__(self, rng: Random, life: timedelta) -> None:
+        self._rng = rng
+        self._life = life
+        self.keys: dict[str, Key] = {}
+        self._expires_at: datetime | None = None
+        self._current: Key | None = None
+
+    def key(self, now: datetime) -> tuple[Key, datetime]:
+        """Return the present key and its end; in the second half of its life there is a new one."""
+        if self._current is None or self._expires_at is None or self._expires_at - now < self._life / 2:
+            self._expires_at = now + self._life
+            self._current = self._new(self._expires_at)
+            self.keys[self._current.access] = self._current
+        return self._current, self._expires_at
+
+    def _new(self, expires_at: datetime) -> Key:
+        return Key(
+            access=f"HST{self._rng.getrandbits(68):017X}",
+            secret=f"{self._rng.getrandbits(160):040x}",
+            token=_opaque(self._rng, 384),
+            expires_at=expires_at,
+        )

@@ -1,0 +1,230 @@
+"""The task list as the API gives it out: parameters checked, rows chosen, put in order, cut into pages and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from hashlib import blake2b
+from typing import Any
+
+from notifier.simulator import catalogue
+from notifier.simulator.chance import seeded
+from notifier.simulator.options import Options
+from notifier.simulator.replies import Refusal
+from notifier.simulator.world import AnyRow, RawRow, Row, World
+
+STATUSES = frozenset({"Running", "Completed", "Failed"})
+MOST = 100
+"""Rows on one page at most."""
+KEPT_QUERIES = 64
+FARTHEST = 2_147_483_647
+"""The largest offset."""
+BEIJING = timezone(timedelta(hours=8))
+"""The zone that the API writes its times in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A checked request for one page."""
+
+    status: str | None = None
+    name: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    offset: int = 0
+    limit: int = MOST
+    language: str = "en-us"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Rows as they go out, and how many there are in all."""
+
+    rows: tuple[bytes, ...]
+    total: int
+
+    def body(self) -> bytes:
+        """Return the page as JSON."""
+        return b'{"tasks":[%b],"total_count":%d}' % (b",".join(self.rows), self.total)
+
+
+def parse_query(params: Mapping[str, str], language: str) -> Query:
+    """Check the parameters of a request. Raises Refusal 400 where the documentation does not allow a value."""
+    return Query(
+        status=_one_of(params, "status", STATUSES),
+        name=_one_of(params, "name", catalogue.NAMES),
+        since=_epoch(params, "start_time"),
+        until=_epoch(params, "end_time"),
+        offset=_integer(params, "offset", 0, FARTHEST, 0),
+        limit=_integer(params, "limit", 1, MOST, MOST),
+        language=language,
+    )
+
+
+def _one_of(params: Mapping[str, str], name: str, allowed: frozenset[str]) -> str | None:
+    value = params.get(name)
+    if value is not None and value not in allowed:
+        raise Refusal(400, "DBS.200001", f"Parameter error. Invalid {name}.")
+    return value
+
+
+def _integer(params: Mapping[str, str], name: str, lowest: int, highest: int, default: int) -> int:
+    text = params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(FARTHEST)) and lowest <= int(text) <= highest):
+        raise Refusal(400, "DBS.280001", f"Parameter error. Invalid {name}.")
+    return int(text)
+
+
+def _epoch(params: Mapping[str, str], name: str) -> datetime | None:
+    text = params.get(name)
+    if text is None:
+        return None
+    try:
+        return datetime.fromtimestamp(_milliseconds(text) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise Refusal(400, "DBS.280001", f"Parameter error. Invalid {name}.") from None
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(text)
+    return int(text)
+
+
+# ---- writing a row ----
+
+
+def write_time(time: datetime) -> str:
+    """Write a time as the API does: `2022-08-05T08:15:07+0800`."""
+    return time.astimezone(BEIJING).strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+_ABSENT: object = object()
+_PROCESS: dict[str, Callable[[int], object]] = {
+    "plain": str,
+    "percent": lambda progress: f"{progress}%",
+    "number": int,
+    "null": lambda _: None,
+    "empty": lambda _: "",
+    "absent": lambda _: _ABSENT,
+}
+
+
+def wire_row(row: Row, language: str, options: Options) -> dict[str, Any]:
+    """Return a row as the API shows it."""
+    instance = row.instance
+    fields: dict[str, object] = {
+        "instance_info": instance
+        and {"instance_id": instance.id, "instance_name": instance.name, "instance_status": instance.status},
+        "job_id": row.job_id,
+        "name": row.name,
+        "status": row.status,
+        "process": None if row.progress is None else _PROCESS[options.running_process](row.progress),
+        "fail_reason": localised(row, language),
+    }
+    if options.timestamps:
+        fields |= {"created_at": write_time(row.created_at), "ended_at": _ended_at(row, options)}
+    return {name: value for name, value in fields.items() if value is not _ABSENT}
+
+
+def localised(row: Row, language: str) -> str | None:
+    """Return why a task failed in the language that was asked for."""
+    if row.reason is None:
+        return None
+    return row.reason.zh if language == "zh-cn" else row.reason.en
+
+
+def _ended_at(row: Row, options: Options) -> object:
+    if row.ended_at:
+        return write_time(row.ended_at)
+    return {"null": None, "empty": "", "absent": _ABSENT}[options.running_ended]
+
+
+def write_row(row: AnyRow, language: str, options: Options) -> bytes:
+    """Return a row as it goes out."""
+    if isinstance(row, RawRow):
+        return row.json
+    return json.dumps(wire_row(row, language, options), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# ---- choosing rows ----
+
+
+def wanted(row: AnyRow, query: Query, time_filter: str) -> bool:
+    """Tell whether a row passes the filters of a query."""
+    if query.status not in (None, row.status) or query.name not in (None, row.name):
+        return False
+    first, last = _span(row, time_filter)
+    if query.since and (last is None or last < query.since):
+        return False
+    return not (query.until and (first is None or first > query.until))
+
+
+def _span(row: AnyRow, time_filter: str) -> tuple[datetime | None, datetime | None]:
+    if time_filter == "created":
+        return row.created_at, row.created_at
+    if time_filter == "ended":
+        return row.ended_at, row.ended_at
+    return row.created_at, row.ended_at or datetime.max.replace(tzinfo=UTC)
+
+
+def first_row(query: Query, offset_means: str) -> int:
+    """Return the position of the first row of a page, under one reading of `offset`."""
+    if offset_means == "record":
+        return query.offset
+    page = query.offset if offset_means == "page0" else max(query.offset - 1, 0)
+    return page * query.limit
+
+
+class Listing:
+    """Pages of a world. What was worked out is kept until the world changes."""
+
+    def __init__(self, options: Options, world: World) -> None:
+        self._options = options
+        self._world = world
+        self._seen = -1
+        self._chosen: dict[Query, list[AnyRow]] = {}
+        self._written: dict[tuple[str, str], tuple[AnyRow, bytes]] = {}
+        self._shuffle = seeded(options.seed, "unstable order")
+
+    def page(self, query: Query) -> Page:
+        """Return one page of the present rows."""
+        rows = self._rows(query)
+        first = first_row(query, self._options.offset)
+        return Page(
+            rows=tuple(self._write(row, query.language) for row in rows[first : first + query.limit]), total=len(rows)
+        )
+
+    def _rows(self, query: Query) -> list[AnyRow]:
+        self._forget()
+        key = Query(status=query.status, name=query.name, since=query.since, until=query.until)
+        if key not in self._chosen:
+            self._chosen[key] = self._ordered([row for row in self._world.rows.values() if self._fits(row, key)])
+        rows = self._chosen[key]
+        return self._shuffle.sample(rows, len(rows)) if self._options.order == "unstable" else rows
+
+    def _forget(self) -> None:
+        if self._seen != self._world.version or len(self._chosen) > KEPT_QUERIES:
+            self._chosen.clear()
+            self._seen = self._world.version
+        if len(self._written) > 4 * len(self._world.rows) + MOST:
+            self._written.clear()
+
+    def _fits(self, row: AnyRow, query: Query) -> bool:
+        return wanted(row, query, self._options.time_filter)
+
+    def _ordered(self, rows: list[AnyRow]) -> list[AnyRow]:
+        if self._options.order == "shuffled":
+            return sorted(rows, key=lambda row: blake2b(f"{self._options.seed}/{row.job_id}".encode()).digest())
+        return sorted(rows, key=lambda row: row.created_at, reverse=self._options.order == "newest")
+
+    def _write(self, row: AnyRow, language: str) -> bytes:
+        row_before, text = self._written.get((row.job_id, language), (None, b""))
+        if row_before is not row:
+            text = write_row(row, language, self._options)
+            self._written[row.job_id, language] = (row, text)
+        return text

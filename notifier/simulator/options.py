@@ -1,0 +1,117 @@
+"""How a simulator is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, get_args
+
+from notifier.core.errors import ConfigurationError
+
+Offset = Literal["record", "page", "page0"]
+Order = Literal["newest", "oldest", "shuffled", "unstable"]
+TimeFilter = Literal["created", "ended", "overlap"]
+Language = Literal["header", "en-us", "zh-cn"]
+Ended = Literal["null", "empty", "absent"]
+Process = Literal["plain", "percent", "number", "null", "empty", "absent"]
+Metadata = Literal["v2", "v1", "no_agency"]
+
+MOST_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything that can be chosen. What the documentation of the API leaves open is a switch here.
+
+    Raises ConfigurationError for values that cannot work.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes a free one."""
+    seed: int = 1
+    speed: float = 1.0
+    """Virtual seconds in a real one."""
+    start: datetime | None = None
+    """Virtual time at the beginning; None is the present."""
+
+    backlog: int = 60
+    """Tasks of the past thirty days that an evolving world begins with."""
+    static: int | None = None
+    """A number of tasks that never change by themselves, instead of an evolving world."""
+    every: timedelta = timedelta(minutes=2)
+    """Virtual time between two new tasks, on average."""
+    failing: float = 0.15
+    """Share of tasks that fail."""
+    deleting: float = 0.03
+    """Share of ended tasks whose row a user deletes later."""
+    regress: float = 0.0
+    """Share of failed tasks that run again under the same id."""
+    strange: float = 0.0
+    """Share of tasks with an undocumented name or status."""
+
+    offset: Offset = "record"
+    """How `offset` is read: rows to skip, page number from 1, page number from 0."""
+    order: Order = "newest"
+    time_filter: TimeFilter = "created"
+    """Which time of a task `start_time` and `end_time` select by. Both ends are inclusive."""
+    language: Language = "header"
+    """The language of fail_reason: as X-Language asks, or always the same."""
+    running_ended: Ended = "null"
+    """`ended_at` of a task that has not ended."""
+    running_process: Process = "plain"
+    """`process` of a running task: "60", "60%", 60, null, "" or no such field."""
+    timestamps: bool = True
+    """Whether rows carry `created_at` and `ended_at`; deployments before 2024 do not."""
+
+    region: str = "cn-north-4"
+    project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
+    access_key: str = "SIMULATORACCESSKEY"
+    secret_key: str = field(default="simulated-secret-key", repr=False)
+    security_token: str | None = field(default=None, repr=False)
+    """Makes the access key a temporary one, of no use without this token."""
+    domain: str = "simulated-account"
+    username: str = "notifier"
+    password: str = field(default="simulated-password", repr=False)
+    token_life: timedelta = timedelta(hours=24)
+    credential_life: timedelta = timedelta(hours=24)
+    """How long the keys last that the metadata service gives."""
+    metadata: Metadata = "v2"
+    """v2 asks for a metadata token, v1 knows none, no_agency has no keys to give."""
+
+    faults: str = ""
+    """What goes wrong by chance: see `notifier.simulator.faults.parse_faults`."""
+    calls_per_minute: int | None = None
+    """Calls above this are throttled; None never does."""
+    retry_after: bool = True
+    """Whether throttling says how long to wait in a header."""
+
+    def __post_init__(self) -> None:
+        _require(self.speed > 0, f"speed is {self.speed:g}; it must be more than 0, for example 60")
+        _require(0 <= self.port <= 65535, f"port is {self.port}; it must be from 0 to 65535")  # noqa: PLR2004 - TCP's range
+        _require(0 <= self.backlog <= MOST_ROWS, f"backlog is {self.backlog}; it must be from 0 to {MOST_ROWS}")
+        _require(0 <= (self.static or 0) <= MOST_ROWS, f"static is {self.static}; it must be from 0 to {MOST_ROWS}")
+        _require(self.every > timedelta(0), "the time between two new tasks must be more than 0")
+        _require((self.calls_per_minute or 1) > 0, "calls_per_minute must be more than 0, or left out")
+        for name in ("failing", "deleting", "regress", "strange"):
+            share: float = getattr(self, name)
+            _require(0 <= share <= 1, f"{name} is {share:g}; it is a share, from 0 to 1")
+        for name, choices in _CHOICES.items():
+            value: str = getattr(self, name)
+            _require(value in choices, f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "offset": get_args(Offset),
+    "order": get_args(Order),
+    "time_filter": get_args(TimeFilter),
+    "language": get_args(Language),
+    "running_ended": get_args(Ended),
+    "running_process": get_args(Process),
+    "metadata": get_args(Metadata),
+}
+
+
+def _require(holds: bool, problem: str) -> None:  # noqa: FBT001 - the condition is the point of the call
+    if not holds:
+        raise ConfigurationError(f"simulator: {problem}")

@@ -1,0 +1,71 @@
+"""The answers of the gateway, of GaussDB and of IAM, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refusal(Exception):
+    """The request is answered with an error. Its code decides the shape of the body: see `body`."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        """An empty code makes it an answer of IAM's token API."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers or {}
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """Return the error as whoever raised it writes it: the gateway, GaussDB or IAM."""
+        if self.code.startswith("APIGW."):
+            return {"error_msg": self.message, "error_code": self.code, "request_id": request_id}
+        if self.code:
+            return {"error_code": self.code, "error_msg": self.message}
+        title = {400: "Bad Request", 401: "Unauthorized"}.get(self.status, "Error")
+        return {"error": {"code": self.status, "message": self.message, "title": title}}
+
+    def reply(self, request_id: str) -> Reply:
+        """Return the whole answer."""
+        return json_reply(self.body(request_id), status=self.status, headers=self.headers)
+
+
+def json_reply(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return a value as JSON, non-ASCII text unescaped as the API writes it."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return Reply(status=status, body=body, headers=headers or {})
+
+
+def unauthenticated(detail: str) -> Refusal:
+    """Return the gateway's 401."""
+    return Refusal(401, "APIGW.0301", f"Incorrect IAM authentication information: {detail}")
+
+
+def stale_token() -> Refusal:
+    """Return the gateway's 401 for a token that is expired, revoked or of another project."""
+    return Refusal(401, "APIGW.0307", "The token must be updated.")
+
+
+def throttled(limit: int, *, retry_after: int | None) -> Refusal:
+    """Return the gateway's 429; `retry_after` is in seconds, None leaves the header out."""
+    message = f"The throttling threshold has been reached: policy user over ratelimit,limit:{limit},time:1 minute"
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Refusal(429, "APIGW.0308", message, headers)
+
+
+def unpublished() -> Refusal:
+    """Return the gateway's 404 for a path or a method it does not know."""
+    return Refusal(404, "APIGW.0101", "The API does not exist or has not been published in the environment")

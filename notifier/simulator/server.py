@@ -1,0 +1,151 @@
+"""A simulator that listens: `async with Simulator(options) as simulator: simulator.url`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from datetime import UTC, datetime
+from time import monotonic
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import uvicorn
+import yaml
+from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from notifier.core.errors import ConfigurationError
+from notifier.ports import Clock
+from notifier.simulator.api import Call, Cloud, build_app
+from notifier.simulator.options import Options
+
+AuthKind = Literal["aksk", "token", "ecs_agency"]
+
+
+class SystemClock:
+    """Real time."""
+
+    def now(self) -> datetime:
+        """Return the current time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class Simulator:
+    """The simulated cloud on a socket, for as long as the context lasts.
+
+    Entering raises ConfigurationError when the address cannot be taken.
+    """
+
+    def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
+        """The clock is real time unless a test brings its own; keys and tokens are checked against it."""
+        self.options = options or Options()
+        self.cloud = Cloud(self.options, clock or SystemClock())
+        self.url = ""
+        """Where it listens, without a trailing slash; empty until then."""
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start to listen."""
+        config = uvicorn.Config(
+            build_app(self.cloud, self._abort),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+        )
+        config.load()
+        listener = _listen(self.options.host, self.options.port)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: H11Protocol(config, self._state, app_state={}), sock=listener
+        )
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop at once: open connections are cut, and answers under way end."""
+        if self._server:
+            self._server.close()
+        for connection in tuple(self._state.connections):
+            connection.transport.abort()
+        while self._state.connections:  # noqa: ASYNC110 - uvicorn keeps a set and tells nobody when one leaves
+            await asyncio.sleep(0)
+        await asyncio.gather(*self._state.tasks, return_exceptions=True)
+
+    def _abort(self, scope: Scope) -> None:
+        for connection in tuple(self._state.connections):
+            if isinstance(connection, H11Protocol) and connection.client == scope["client"]:
+                _reset(connection.transport)
+
+    @property
+    def request_log(self) -> list[Call]:
+        """What was asked and answered so far, the oldest first; the last ten thousand calls."""
+        return list(self.cloud.log)
+
+    def script(self, *faults: str) -> None:
+        """Let these faults happen to the next calls, one each: `simulator.script("429=2", "pass", "truncate")`."""
+        self.cloud.faults.script(*faults)
+
+    def source_config(self, auth: AuthKind = "aksk", name: str = "simulator") -> dict[str, Any]:
+        """Return the entry of `sources` that reads this simulator. It holds the simulated credentials."""
+        return {
+            "name": name,
+            "kind": "gaussdb",
+            "region": self.options.region,
+            "endpoint": self.url,
+            "project_id": self.options.project_id,
+            "auth": self._auth_config(auth),
+            "poll_every": "5s",
+        }
+
+    def _auth_config(self, auth: AuthKind) -> dict[str, Any]:
+        chosen = self.options
+        if auth == "token":
+            return {
+                "kind": "token",
+                "iam_endpoint": self.url,
+                "domain": chosen.domain,
+                "username": chosen.username,
+                "password": chosen.password,
+            }
+        if auth == "ecs_agency":
+            return {"kind": "ecs_agency", "metadata_url": self.url}
+        keys = {"kind": "aksk", "access_key": chosen.access_key, "secret_key": chosen.secret_key}
+        return keys if chosen.security_token is None else {**keys, "security_token": chosen.security_token}
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        problem = f"simulator: cannot listen on {host}:{port}: {error.strerror}"
+        raise ConfigurationError(f"{problem}; choose another port, or 0 for a free one") from error
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close a connection so that the client sees a reset rather than an end."""
+    linger_not = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+    transport.abort()
+
+
+def paste_ready(simulator: Simulator, auth: AuthKind = "aksk") -> str:
+    """Return the `sources` section of a configuration that reads this simulator, as YAML."""
+    return yaml.safe_dump({"sources": [simulator.source_config(auth)]}, sort_keys=False, allow_unicode=True)
