@@ -73,6 +73,10 @@ class SqlStore:
 
     async def aclose(self) -> None:
         """Wait for what is running, then release connections and the lock."""
+        self.close()
+
+    def close(self) -> None:
+        """Do the same outside an event loop."""
         for executor in (self._writers, self._readers):
             executor.shutdown(wait=True)
         for engine in {self.writer, self._reader}:

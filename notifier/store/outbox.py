@@ -100,10 +100,13 @@ class SqlTransaction(PollStatements):
 
     def _park(self, channel: str, settlement: Settlement) -> None:
         now = settlement.attempt.finished_at
-        found = self._insert(channels).values(name=channel, parked_since=now)
-        noted = {"parked_since": func.coalesce(channels.c.parked_since, now), "reason": settlement.reason}
+        noted = {"reason": settlement.reason, "probe_at": settlement.available_at}
         self.connection.execute(
-            found.on_conflict_do_update(index_elements=["name"], set_=noted | {"probe_at": settlement.available_at})
+            self._insert(channels)
+            .values(name=channel, parked_since=now, **noted)
+            .on_conflict_do_update(
+                index_elements=["name"], set_=noted | {"parked_since": func.coalesce(channels.c.parked_since, now)}
+            )
         )
         self.connection.execute(
             update(deliveries)

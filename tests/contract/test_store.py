@@ -1,0 +1,369 @@
+"""One suite for both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from factories import HOSTILE, T0, make_delivery, make_event, make_events, make_gap, make_task
+
+from notifier.core.diff import Recorded
+from notifier.core.model import (
+    Attempt,
+    Body,
+    Delivery,
+    DeliveryState,
+    Event,
+    Scope,
+    Snapshot,
+    TaskStatus,
+)
+from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction, Update
+from notifier.store.engine import SqlStore
+
+LEASE = timedelta(seconds=60)
+
+
+def routed(*events: Event, channels: Sequence[str] = ("dba",)) -> list[RoutedEvent]:
+    return [RoutedEvent(event=event, routes=("all",), channels=tuple(channels)) for event in events]
+
+
+def update(job_id: str, fingerprint: bytes = b"1", **changes: object) -> Update:
+    task = make_task(job_id, **changes)
+    return Update(recorded=Recorded(task=task, occurrence=f"o-{task.status}"), fingerprint=fingerprint)
+
+
+def settlement(delivery: Delivery, state: DeliveryState, at: datetime = T0, **changes: Any) -> Settlement:
+    attempt = Attempt(
+        delivery_id=delivery.id, number=delivery.attempt, started_at=at, finished_at=at, outcome="x", reason="why"
+    )
+    return Settlement(delivery_id=delivery.id, state=state, attempt=attempt, **{"available_at": None} | changes)
+
+
+async def put(store: SqlStore, *deliveries: Delivery) -> None:
+    """Record deliveries with the events they carry."""
+    for delivery in deliveries:
+        await store.transact(partial(_put_events, delivery))
+    await store.transact(lambda tx: tx.record_deliveries(deliveries))
+
+
+def _put_events(delivery: Delivery, tx: Transaction) -> None:
+    tx.record_events(routed(*delivery.events, channels=[delivery.channel]))
+
+
+async def claim(store: SqlStore, at: datetime = T0, limit: int = 10, channel: str = "dba") -> list[Delivery]:
+    return list(await store.transact(lambda tx: tx.claim_due(channel, "me", at, LEASE, limit)))
+
+
+async def states(store: SqlStore) -> dict[str, DeliveryState]:
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(limit=1000)))
+    return {delivery.id: delivery.state for delivery in found}
+
+
+# ---- polls ----
+
+
+async def test_a_source_is_polled_by_one_owner_at_a_time(store: SqlStore) -> None:
+    first = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
+    second = await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE))
+    assert first is not None
+    assert second is None
+
+
+async def test_a_claim_passes_on_when_its_lease_ends_and_the_old_one_is_fenced(store: SqlStore) -> None:
+    first = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
+    second = await store.transact(lambda tx: tx.claim_poll("prod", "b", T0 + LEASE, LEASE))
+    assert first is not None
+    assert second is not None
+    assert not await store.transact(lambda tx: tx.still_holds(first))
+    assert await store.transact(lambda tx: tx.still_holds(second))
+
+
+async def test_a_source_that_is_not_due_is_not_claimed_unless_forced(store: SqlStore) -> None:
+    claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
+    assert claim is not None
+    snapshot = Snapshot(source="prod", taken_at=T0, fingerprints={}, complete=True)
+    await store.transact(lambda tx: tx.record_poll(claim, snapshot, T0 + timedelta(seconds=24)))
+    assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is None
+    assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE, force=True)) is not None
+
+
+@pytest.mark.parametrize(
+    ("scope", "complete", "baseline"),
+    [(Scope.FULL, True, True), (Scope.FULL, False, False), (Scope.ACTIVE, False, False)],
+)
+async def test_only_a_complete_full_poll_makes_the_baseline(
+    store: SqlStore, *, scope: Scope, complete: bool, baseline: bool
+) -> None:
+    claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
+    assert claim is not None
+    snapshot = Snapshot(source="prod", taken_at=T0, fingerprints={}, complete=complete, scope=scope, calls=7)
+    await store.transact(lambda tx: tx.record_poll(claim, snapshot, T0))
+    (state,) = await store.read(lambda q: q.sources())
+    assert (state.baseline_at is not None) is baseline
+    assert state.last_poll_at == T0
+
+
+async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) -> None:
+    claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
+    assert claim is not None
+    await store.transact(lambda tx: tx.record_poll_failure(claim, "no answer", T0, T0 + LEASE))
+    (state,) = await store.read(lambda q: q.sources())
+    assert (state.last_error, state.failing_since, state.failures) == ("no answer", T0, 1)
+    again = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0 + LEASE, LEASE))
+    assert again is not None
+    snapshot = Snapshot(source="prod", taken_at=T0 + LEASE, fingerprints={}, complete=True)
+    await store.transact(lambda tx: tx.record_poll(again, snapshot, T0))
+    (state,) = await store.read(lambda q: q.sources())
+    assert (state.last_error, state.failing_since, state.failures) == (None, None, 0)
+
+
+async def test_a_recorded_task_comes_back_as_it_was(store: SqlStore) -> None:
+    change = update("a", fingerprint=b"\x00\xff")
+    await store.transact(lambda tx: tx.record_tasks("prod", [change], T0))
+    assert await store.transact(lambda tx: tx.fingerprints("prod")) == {"a": b"\x00\xff"}
+    assert await store.transact(lambda tx: tx.recorded("prod", ["a", "b"])) == {"a": change.recorded}
+    assert await store.transact(lambda tx: tx.fingerprints("other")) == {}
+
+
+async def test_recording_a_task_again_keeps_when_it_was_first_seen(store: SqlStore) -> None:
+    later = T0 + timedelta(hours=1)
+    await store.transact(lambda tx: tx.record_tasks("prod", [update("a", status="running")], T0))
+    await store.transact(lambda tx: tx.record_tasks("prod", [update("a", status="failed")], later))
+    (found,) = await store.read(lambda q: q.tasks(TaskFilter()))
+    assert (found.first_seen_at, found.changed_at, found.task.status) == (T0, later, TaskStatus.FAILED)
+
+
+async def test_live_tasks_are_the_running_ones_with_their_absences(store: SqlStore) -> None:
+    rows = [update("a", status="running"), update("b", status="running"), update("c", status="failed")]
+    await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
+    await store.transact(lambda tx: tx.record_missing("prod", {"a": 2, "b": 1}, {"a"}))
+    live = await store.transact(lambda tx: tx.live("prod"))
+    assert {job_id: (row.missing, row.unlisted) for job_id, row in live.items()} == {"a": (2, True), "b": (1, False)}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_hostile_text_is_kept_or_refused_but_never_blocks_the_other_rows(store: SqlStore, text: str) -> None:
+    rows = [update("a"), update(f"job-{text}", fail_reason=text, instance_name=text, name=text), update("z")]
+    await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
+    kept = await store.transact(lambda tx: tx.fingerprints("prod"))
+    assert {"a", "z"} <= set(kept)
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud83d", "x" * 100_000])
+async def test_a_row_that_a_database_cannot_hold_costs_only_itself(store: SqlStore, text: str) -> None:
+    rows = [update("a"), update(text), update("z")]
+    refused = await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
+    kept = await store.transact(lambda tx: tx.fingerprints("prod"))
+    assert set(kept) | set(refused) == {"a", text, "z"}
+    assert {"a", "z"} <= set(kept)
+
+
+async def test_an_event_is_recorded_once(store: SqlStore) -> None:
+    event = make_event()
+    assert list(await store.transact(lambda tx: tx.record_events(routed(event)))) == [event]
+    assert list(await store.transact(lambda tx: tx.record_events(routed(event)))) == []
+    assert [found.event for found in await store.read(lambda q: q.events(EventFilter()))] == [event]
+
+
+async def test_an_event_without_a_task_comes_back_as_it_was(store: SqlStore) -> None:
+    event = make_gap()
+    await store.transact(lambda tx: tx.record_events(routed(event)))
+    (found,) = await store.read(lambda q: q.events(EventFilter()))
+    assert found == RoutedEvent(event=event, routes=("all",), channels=("dba",))
+
+
+async def test_a_transaction_that_fails_leaves_nothing_behind(store: SqlStore) -> None:
+    def fail(tx: Transaction) -> None:
+        tx.record_events(routed(make_event()))
+        raise RuntimeError("killed here")
+
+    with pytest.raises(RuntimeError, match="killed here"):
+        await store.transact(fail)
+    assert (await store.read(lambda q: q.ledger())).events == 0
+
+
+# ---- deliveries ----
+
+
+async def test_a_claim_counts_the_attempt_and_hides_the_delivery_for_the_lease(store: SqlStore) -> None:
+    await put(store, make_delivery(attempt=0))
+    (claimed,) = await claim(store)
+    assert (claimed.attempt, claimed.available_at, claimed.state) == (1, T0 + LEASE, DeliveryState.PENDING)
+    assert await claim(store) == []
+    (again,) = await claim(store, at=T0 + LEASE)
+    assert again.attempt == 2
+
+
+async def test_only_the_oldest_unsettled_delivery_of_a_subject_is_due(store: SqlStore) -> None:
+    started = make_delivery(make_event(make_task("a", status="running")), attempt=0)
+    failed = make_delivery(make_event(make_task("a", status="failed")), attempt=0)
+    other = make_delivery(make_event(make_task("b")), attempt=0)
+    await put(store, started, failed, other)
+    first = await claim(store)
+    assert [delivery.id for delivery in first] == [started.id, other.id]
+    await store.transact(lambda tx: tx.settle([settlement(first[0], DeliveryState.DELIVERED)]))
+    assert [delivery.id for delivery in await claim(store)] == [failed.id]
+
+
+async def test_a_dead_delivery_no_longer_holds_its_subject_back(store: SqlStore) -> None:
+    started = make_delivery(make_event(make_task("a", status="running")), attempt=0)
+    failed = make_delivery(make_event(make_task("a", status="failed")), attempt=0)
+    await put(store, started, failed)
+    (first,) = await claim(store)
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD)]))
+    assert [delivery.id for delivery in await claim(store)] == [failed.id]
+
+
+async def test_a_digest_waits_for_what_it_follows_and_holds_back_what_follows_it(store: SqlStore) -> None:
+    before = make_delivery(make_event(make_task("a", status="running")), attempt=0)
+    digest = make_delivery(make_event(make_task("a")), make_event(make_task("b")), attempt=0)
+    after = make_delivery(make_event(make_task("b", status="running"), occurrence="again"), attempt=0)
+    free = make_delivery(make_event(make_task("c")), attempt=0)
+    await put(store, before, digest, after, free)
+    first = await claim(store)
+    assert [delivery.id for delivery in first] == [before.id, free.id]
+    await store.transact(lambda tx: tx.settle([settlement(first[0], DeliveryState.DELIVERED)]))
+    (second,) = await claim(store)
+    assert second.id == digest.id
+    assert second.events == digest.events
+    await store.transact(lambda tx: tx.settle([settlement(second, DeliveryState.DELIVERED)]))
+    assert [delivery.id for delivery in await claim(store)] == [after.id]
+
+
+async def test_subjects_on_different_channels_do_not_wait_for_each_other(store: SqlStore) -> None:
+    event = make_event()
+    await store.transact(lambda tx: tx.record_events(routed(event, channels=["dba", "mail"])))
+    both = [make_delivery(event, channel=channel, attempt=0) for channel in ("dba", "mail")]
+    await store.transact(lambda tx: tx.record_deliveries(both))
+    assert len(await claim(store, channel="dba")) == len(await claim(store, channel="mail")) == 1
+
+
+async def test_a_late_worker_cannot_overwrite_the_next_attempt(store: SqlStore) -> None:
+    await put(store, make_delivery(attempt=0))
+    (slow,) = await claim(store)
+    (next_,) = await claim(store, at=T0 + LEASE)
+    assert await store.transact(lambda tx: tx.settle([settlement(slow, DeliveryState.DEAD)])) == 0
+    assert await store.transact(lambda tx: tx.settle([settlement(next_, DeliveryState.DELIVERED)])) == 1
+    assert list((await states(store)).values()) == [DeliveryState.DELIVERED]
+    assert [attempt.number for attempt in await store.read(lambda q: q.attempts(slow.id))] == [1, 2]
+
+
+async def test_a_stored_body_comes_back_byte_for_byte(store: SqlStore) -> None:
+    delivery = make_delivery(attempt=0)
+    body = Body(content=b"\x00\xff{}", content_type="application/json")
+    await put(store, delivery)
+    await store.transact(lambda tx: tx.save_bodies({delivery.id: body}))
+    (claimed,) = await claim(store)
+    assert claimed.body == body
+
+
+async def test_parking_parks_the_whole_channel_and_unparking_keeps_the_order(store: SqlStore) -> None:
+    deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
+    elsewhere = make_delivery(make_event(make_task("x")), channel="mail", attempt=0)
+    await put(store, *deliveries, elsewhere)
+    (first,) = await claim(store, limit=1)
+    parked = settlement(first, DeliveryState.PARKED, available_at=T0 + timedelta(minutes=15), reason="no token")
+    await store.transact(lambda tx: tx.settle([parked]))
+    assert {states_ for id_, states_ in (await states(store)).items() if id_ != elsewhere.id} == {DeliveryState.PARKED}
+    assert set(await store.transact(lambda tx: tx.parked())) == {"dba"}
+    assert await claim(store) == []
+    assert await store.transact(lambda tx: tx.unpark_due(T0)) == []
+    assert list(await store.transact(lambda tx: tx.unpark_due(T0 + timedelta(minutes=15)))) == ["dba"]
+    later = T0 + timedelta(minutes=15)
+    assert [delivery.id for delivery in await claim(store, at=later)] == [delivery.id for delivery in deliveries]
+    assert (await states(store))[elsewhere.id] is DeliveryState.PENDING
+
+
+async def test_a_changed_configuration_unparks_its_channel(store: SqlStore) -> None:
+    await store.transact(lambda tx: tx.sync_channels({"dba": "one"}, T0))
+    await put(store, make_delivery(attempt=0))
+    (first,) = await claim(store)
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.PARKED)]))
+    assert list(await store.transact(lambda tx: tx.sync_channels({"dba": "one"}, T0))) == []
+    assert list(await store.transact(lambda tx: tx.sync_channels({"dba": "two"}, T0))) == ["dba"]
+    assert len(await claim(store)) == 1
+
+
+async def test_a_dead_delivery_sent_again_by_hand_starts_a_fresh_schedule(store: SqlStore) -> None:
+    await put(store, make_delivery(attempt=0))
+    (first,) = await claim(store)
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD, reason="HTTP 400")]))
+    assert await store.transact(lambda tx: tx.retry([first.id], T0)) == 1
+    (again,) = await claim(store)
+    assert (again.attempt, again.earlier_attempts) == (2, 1)
+    assert await store.transact(lambda tx: tx.retry([first.id], T0)) == 0
+
+
+async def test_releasing_an_owner_makes_its_claims_due_at_once(store: SqlStore) -> None:
+    await put(store, make_delivery(attempt=0))
+    await store.transact(lambda tx: tx.claim_poll("prod", "me", T0, LEASE))
+    await claim(store)
+    await store.transact(lambda tx: tx.release("somebody else", T0))
+    assert await claim(store) == []
+    await store.transact(lambda tx: tx.release("me", T0))
+    assert len(await claim(store)) == 1
+    assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is not None
+
+
+async def test_next_due_is_when_something_unblocked_becomes_available(store: SqlStore) -> None:
+    assert await store.read(lambda q: q.next_due("dba")) is None
+    later = T0 + timedelta(minutes=5)
+    started = make_delivery(make_event(make_task("a", status="running")), attempt=0, available_at=later)
+    failed = make_delivery(make_event(make_task("a")), attempt=0)
+    await put(store, started, failed)
+    assert await store.read(lambda q: q.next_due("dba")) == later
+
+
+# ---- look-ups ----
+
+
+async def test_the_ledger_finds_a_pair_without_an_account(store: SqlStore) -> None:
+    planned, lost = make_events(2)
+    await put(store, make_delivery(planned, attempt=0))
+    await store.transact(lambda tx: tx.record_events(routed(lost, channels=["dba", "mail"])))
+    ledger = await store.read(lambda q: q.ledger())
+    assert (ledger.events, ledger.pairs, ledger.unrouted) == (2, 3, 0)
+    assert set(ledger.unaccounted) == {(lost.id, "dba"), (lost.id, "mail")}
+    assert ledger.by_state[DeliveryState.PENDING] == 1
+    assert ledger.oldest_pending == T0
+
+
+async def test_a_digest_accounts_for_every_event_it_names(store: SqlStore) -> None:
+    await put(store, make_delivery(*make_events(5), attempt=0))
+    ledger = await store.read(lambda q: q.ledger())
+    assert (ledger.pairs, ledger.by_state[DeliveryState.PENDING], ledger.unaccounted) == (5, 5, ())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (TaskFilter(), {"aa1", "aa2", "b1"}),
+        (TaskFilter(status=TaskStatus.RUNNING), {"b1"}),
+        (TaskFilter(job_id="aa"), {"aa1", "aa2"}),
+        (TaskFilter(job_id="a%"), set()),
+        (TaskFilter(instance="GAUSS-1"), {"aa1"}),
+        (TaskFilter(instance="100%"), set()),
+        (TaskFilter(source="other"), set()),
+        (TaskFilter(since=T0 + timedelta(hours=1)), {"b1"}),
+        (TaskFilter(limit=1), {"b1"}),
+    ],
+)
+async def test_tasks_are_found_by_what_people_ask(store: SqlStore, wanted: TaskFilter, found: set[str]) -> None:
+    rows = [update("aa1", instance_name="gauss-1"), update("aa2", instance_name="gauss-2")]
+    await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
+    later = T0 + timedelta(hours=2)
+    await store.transact(lambda tx: tx.record_tasks("prod", [update("b1", status="running")], later))
+    assert {item.task.job_id for item in await store.read(lambda q: q.tasks(wanted))} == found
+
+
+async def test_deliveries_are_found_by_the_beginning_of_their_id(store: SqlStore) -> None:
+    delivery = make_delivery(attempt=0)
+    await put(store, delivery)
+    (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[delivery.id[:8]])))
+    assert found.events == delivery.events
+    assert await store.read(lambda q: q.deliveries(DeliveryFilter(event_ids=["none"]))) == []
