@@ -33,7 +33,7 @@ types: $(VENV)/.dev
 	@$(BIN)/mypy
 
 imports: $(VENV)/.dev
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 # Locks, package, schema and documents in step with the code: house rules are written as tests.
 house: $(VENV)/.dev

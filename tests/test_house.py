@@ -1,0 +1,188 @@
+"""The rules of the house that no tool knows: locks, package, imports and documents in step with the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from notifier.core.model import DeliveryState, EventType, Scope, TaskStatus
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ("build", "run", "dev")
+
+
+# ---- locks ----
+
+
+def pins(lock: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE))
+
+
+def asked_for(lock: str) -> set[str]:
+    """The pins that the lock notes as asked for by us rather than by another package."""
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)
+    return {block.partition("==")[0] for block in blocks if re.search(r"(# via|#  ) -r -$", block, re.MULTILINE)}
+
+
+def declared(lock: str) -> dict[str, Requirement]:
+    requirements = runpy.run_path(str(ROOT / "requirements" / "inputs.py"))["requirements"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = [Requirement(line) for line in requirements(project)[lock]]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_what_the_project_declares_and_nothing_it_no_longer_does(lock: str) -> None:
+    assert asked_for(lock) == set(declared(lock)), "run `make lock`"
+    wrong = [str(r) for name, r in declared(lock).items() if not r.specifier.contains(pins(lock)[name])]
+    assert wrong == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_is_hashed_and_names_no_address(lock: str) -> None:
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(pins(lock))
+    assert [block for block in blocks if "--hash=sha256:" not in block] == []
+    assert re.findall(r"://|^--| @ ", text, re.MULTILINE) == []
+
+
+def test_the_locks_agree_on_what_they_share() -> None:
+    run, dev, build = pins("run"), pins("dev"), pins("build")
+    assert {name: version for name, version in dev.items() if (run | build).get(name, version) != version} == {}
+    assert {name: version for name, version in build.items() if run.get(name, version) != version} == {}
+
+
+# ---- imports ----
+
+
+def trees(folder: str) -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_the_core_imports_the_standard_library_and_itself() -> None:
+    foreign = {
+        f"{path}: {name}"
+        for path, tree in trees("notifier/core")
+        for name in imported(tree)
+        if name.partition(".")[0] not in sys.stdlib_module_names and not name.startswith("notifier.core")
+    }
+    assert foreign == set()
+
+
+def reads_environment(tree: ast.Module) -> bool:
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"})
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {"environ", "getenv"} & {a.name for a in node.names}
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def test_only_the_configuration_reads_the_environment() -> None:
+    readers = {str(path) for path, tree in trees("notifier") if reads_environment(tree)}
+    assert {path for path in readers if not path.startswith("notifier/config")} == set()
+
+
+# ---- the package ----
+
+
+def image_context(target: Path) -> Path:
+    """Copy what `.dockerignore` lets through: the image has nothing else to build from."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    admitted = [line[1:] for line in lines if line.startswith("!")]
+    for path in ROOT.iterdir():
+        if any(fnmatch(path.name, name) for name in admitted):
+            if path.is_dir():
+                shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_context(tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(scope="module")
+def wheel(context: Path) -> zipfile.Path:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "dist"]
+    subprocess.run(command, cwd=context, check=True, capture_output=True)  # noqa: S603 - every word of it is ours
+    (built,) = (context / "dist").glob("*.whl")
+    return zipfile.Path(built)
+
+
+def test_the_wheel_holds_the_whole_program_and_the_migrations(context: Path, wheel: zipfile.Path) -> None:
+    expected = {
+        f"{prefix}{path.relative_to(context)}"
+        for folder, prefix in (("notifier", ""), ("migrations", "notifier/"))
+        for path in (context / folder).rglob("*")
+        if path.is_file()
+    }
+    packed = {name for name in wheel.root.namelist() if ".dist-info/" not in name and name[-1] != "/"}
+    assert packed == expected
+
+
+def test_the_wheel_installs_the_command_and_the_built_in_channels(wheel: zipfile.Path) -> None:
+    (names,) = (entry for entry in wheel.iterdir() if entry.name.endswith(".dist-info"))
+    entry_points = (names / "entry_points.txt").read_text(encoding="utf-8")
+    assert "notifier = notifier.cli:main" in entry_points
+    assert {
+        kind for kind in ("console", "email", "slack", "webhook") if f"\n{kind} = notifier.channels." in entry_points
+    }
+
+
+# ---- make and the documents ----
+
+
+def test_make_help_lists_what_a_newcomer_needs() -> None:
+    make = shutil.which("make")
+    assert make
+    shown = subprocess.run([make, "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603 - ours
+    listed = set(re.findall(r"^ +make (\w+)", shown, re.MULTILINE))
+    assert listed >= {"help", "demo", "test", "check", "fmt", "lock", "bench", "schema", "clean"}
+
+
+@pytest.mark.parametrize("term", [*EventType, *DeliveryState, *TaskStatus, *Scope])
+def test_the_glossary_explains_every_term_of_the_model(term: str) -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert f"`{term}`" in glossary
+
+
+@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.name)
+def test_the_files_that_a_document_names_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    links = [document.parent / link for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)]
+    code = [
+        ROOT / name
+        for name in re.findall(r"`((?:notifier|tests|migrations|config|docs|requirements|benchmarks)/[\w./-]+)`", text)
+    ]
+    assert [str(path) for path in (*links, *code) if not path.exists()] == []
