@@ -16,7 +16,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-Form = Literal["auto", "json", "console"]
+Format = Literal["auto", "json", "console"]
 
 FIELD_LIMIT = 2048
 """Bytes of UTF-8 that one field may have."""
@@ -54,14 +54,18 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 """Control characters, line separators, direction overrides and lone surrogates."""
 
 
-def configure(level: str = "info", form: Form = "auto", stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "info",
+    format: Format = "auto",  # noqa: A002 - named as in the configuration
+    stream: TextIO | None = None,
+) -> None:
     """Send every record of this process, of libraries too, to `stream` (stderr) at `level` and above.
 
-    `form` is `json` (an object a line), `console` (for people) or `auto`: console on a terminal, else json.
+    `format` is `json` (an object a line), `console` (for people) or `auto`: console on a terminal, else json.
     Calling it again replaces what the last call set up.
     """
     stream = stream or sys.stderr
-    as_console = form == "console" or (form == "auto" and stream.isatty())
+    as_console = format == "console" or (format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.name = _HANDLER
     handler.setFormatter(_formatter(_console(colours=stream.isatty()) if as_console else (_json,)))

@@ -59,7 +59,7 @@ def test_a_record_is_one_json_object_that_begins_with_time_level_and_event(out: 
 
 
 @pytest.mark.parametrize(
-    ("form", "stream", "is_json"),
+    ("style", "stream", "is_json"),
     [
         ("auto", io.StringIO, True),
         ("auto", Terminal, False),
@@ -68,10 +68,10 @@ def test_a_record_is_one_json_object_that_begins_with_time_level_and_event(out: 
     ],
 )
 def test_auto_means_console_on_a_terminal_and_json_elsewhere(
-    form: logs.Form, stream: type[io.StringIO], *, is_json: bool
+    style: logs.Format, stream: type[io.StringIO], *, is_json: bool
 ) -> None:
     out = stream()
-    logs.configure("info", form, out)
+    logs.configure("info", style, out)
     structlog.get_logger().info("hello")
     assert out.getvalue().startswith("{") is is_json
 
@@ -127,10 +127,10 @@ def test_libraries_that_log_urls_and_statements_are_heard_from_warning_on(out: i
     assert [record["event"] for record in records(out)] == ["trouble"]
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("style", ["json", "console"])
 @pytest.mark.parametrize("get", [structlog.get_logger, logging.getLogger])
-def test_a_traceback_stays_within_its_line(out: io.StringIO, form: logs.Form, get: Any) -> None:
-    logs.configure("info", form, out)
+def test_a_traceback_stays_within_its_line(out: io.StringIO, style: logs.Format, get: Any) -> None:
+    logs.configure("info", style, out)
     try:
         int("12\n whsec_c2VjcmV0")
     except ValueError:
@@ -210,11 +210,11 @@ def test_a_secret_is_masked_before_the_field_is_cut(out: io.StringIO) -> None:
     assert "AA" not in out.getvalue()
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("style", ["json", "console"])
 @given(text=st.text(st.characters(), max_size=200))
-def test_no_text_leaves_its_line_or_reaches_the_terminal_raw(form: logs.Form, text: str) -> None:
+def test_no_text_leaves_its_line_or_reaches_the_terminal_raw(style: logs.Format, text: str) -> None:
     out = io.StringIO()
-    logs.configure("info", form, out)
+    logs.configure("info", style, out)
     structlog.get_logger().info(text, reason=text, nested={"reason": [text]})
     logging.getLogger("library").info("%s", text)
     assert len(out.getvalue().splitlines()) == 2
