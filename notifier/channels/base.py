@@ -93,6 +93,18 @@ class BaseChannel(ABC, Generic[S]):
         """Release nothing; a kind with connections of its own closes them."""
 
 
+def headline(notice: Notice, wording: Wording) -> str:
+    """Return one line for people: what happened, or how much of what for a digest."""
+    return wording.digest_headline(notice.events) if notice.digest else wording.describe(notice.events[0]).headline
+
+
+def stored_body(delivery: Delivery) -> Body:
+    """Return what is to be sent. Whoever calls `send` has rendered and stored it before."""
+    if delivery.body is None:
+        raise ValueError(f"delivery {delivery.id} was not rendered")
+    return delivery.body
+
+
 # ---- finding kinds ----
 
 

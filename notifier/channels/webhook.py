@@ -1,0 +1,392 @@
+"""A signed POST for machines: the Standard Webhooks envelope, or a body made by a template of your own.
+
+Specification: Standard Webhooks 1.0.0. The body's shape is a contract with receivers; `envelope` is where it is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from standardwebhooks import Webhook
+
+from notifier.channels.base import (
+    BaseChannel,
+    ChannelSettings,
+    headline,
+    outcome_of_error,
+    outcome_of_status,
+    stored_body,
+)
+from notifier.core.model import Body, Delivery, Event, EventType, Outcome, Task, TaskStatus
+from notifier.ports import Finding, Notice
+from notifier.settings import Duration, Secret
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from notifier.http import Reply
+    from notifier.render import Wording
+
+JSON = "application/json"
+MAX_REPLY = 64 * 1024
+"""Bytes of a reply that are read; only its status counts."""
+MAX_TEMPLATE_OUTPUT = 32 * 1024
+"""Characters that a body template may produce."""
+
+_KEY_SIZES = range(24, 65)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_RESERVED = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    }
+)
+
+# ---- settings ----
+
+
+class WebhookSettings(ChannelSettings):
+    """A receiver of webhooks."""
+
+    kind: Literal["webhook"]
+    url: Secret
+    """http or https. Treated as a secret: many receivers put a token into it."""
+    secret: Secret | None = None
+    """`whsec_` and 24 to 64 bytes in base64; signs every request."""
+    secrets: tuple[Secret, ...] = ()
+    """More signing secrets, for a rotation: every request is signed with each."""
+    headers: Mapping[str, Secret] = Field(default_factory=dict)
+    """Sent with every request; values are treated as secrets."""
+    body_template: str | None = None
+    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people."""
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
+    """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
+    timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
+    """For the whole exchange."""
+    digest_above: Annotated[int, Field(ge=1)] | None = None
+    """Machines want each event by itself, so by default none are put together."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if problem := _url_problem(url.get_secret_value()):
+            raise ValueError(problem)
+        return url
+
+    @field_validator("secret", "secrets")
+    @classmethod
+    def _check_secrets(
+        cls, value: SecretStr | tuple[SecretStr, ...] | None
+    ) -> SecretStr | tuple[SecretStr, ...] | None:
+        for secret in value if isinstance(value, tuple) else filter(None, (value,)):
+            _check_signing_secret(secret.get_secret_value())
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        for name, value in headers.items():
+            _check_header(name, value.get_secret_value())
+        return headers
+
+    @model_validator(mode="after")
+    def _check_template(self) -> WebhookSettings:
+        if self.body_template is not None:
+            _check_template(self.body_template, self.content_type)
+        return self
+
+    @property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """All secrets to sign with, the main one first."""
+        return tuple(secret.get_secret_value() for secret in (self.secret, *self.secrets) if secret)
+
+
+def _url_problem(url: str) -> str | None:
+    if re.search(r"[\x00-\x20\x7f]", url):
+        return "the URL has a space or a control character in it"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the URL is malformed; write for example https://tickets.example.com/hooks/gaussdb"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "the URL must be http:// or https:// and name a host"
+    return None
+
+
+def _check_signing_secret(secret: str) -> None:
+    prefix, _, encoded = secret.partition("_")
+    try:
+        size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except binascii.Error:
+        size = 0
+    if prefix != "whsec" or size not in _KEY_SIZES:
+        raise ValueError(
+            "a signing secret is whsec_ and 24 to 64 random bytes in base64;"
+            ' make one with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    if name.lower() in _RESERVED:
+        raise ValueError(f"the header {name} is set by the notifier and cannot be changed")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError(f"the value of the header {name} must be printable ASCII, without a line break")
+
+
+# ---- the standard body ----
+
+
+def envelope(notice: Notice, wording: Wording) -> dict[str, Any]:
+    """Return the standard body of a notice as plain data."""
+    events = [_event(event, wording) for event in notice.events]
+    if not notice.digest:
+        return events[0]
+    latest = max(event.observed_at for event in notice.events)
+    return {"type": "digest", "timestamp": _rfc3339(latest), "data": {"events": events}}
+
+
+def _event(event: Event, wording: Wording) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "event_id": event.id,
+        "source": event.source,
+        "region": event.region,
+        "project_id": event.project_id,
+        "late": event.late,
+        "previous_status": event.previous_status,
+        "task": _task(event.task, wording) if event.task else None,
+    }
+    if event.detail is not None:
+        data["detail"] = event.detail
+    return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
+
+
+def _task(task: Task, wording: Wording) -> dict[str, Any]:
+    return {
+        "job_id": task.job_id,
+        "name": task.name,
+        "label": wording.task_label(task.name),
+        "status": task.status.value,
+        "raw_status": task.raw_status,
+        "progress": _number(task.progress),
+        "instance": {"id": task.instance_id, "name": task.instance_name, "status": task.instance_status},
+        "created_at": _rfc3339(task.created_at),
+        "ended_at": _rfc3339(task.ended_at),
+        "fail_reason": task.fail_reason,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return int(value) if value is not None and value.is_integer() else value
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def _json(value: object) -> bytes:
+    # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+# ---- body templates ----
+
+
+class _TemplateFailed(Exception):
+    """The template cannot make a body of this event."""
+
+
+def _compile(source: str, content_type: str) -> Template:
+    from jinja2 import StrictUndefined  # noqa: PLC0415 - only a template pays for jinja
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - the same
+
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape="xml" in content_type or "html" in content_type,
+        finalize=_as_json_text if "json" in content_type else None,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(source)
+
+
+def _as_json_text(value: object) -> object:
+    """Escape what a template prints, so that text from outside cannot leave the quotes it was put into."""
+    if hasattr(value, "__html__"):  # `tojson` brings its own quotes
+        return value
+    return json.dumps(value)[1:-1] if isinstance(value, str) else json.dumps(value)
+
+
+def _fill(template: Template, context: Mapping[str, Any], content_type: str) -> bytes:
+    try:
+        text = _bounded(template.generate(context))
+        if "json" in content_type:
+            json.loads(text)
+    except Exception as error:  # a template is a program: it can raise anything
+        raise _TemplateFailed(f"{type(error).__name__}: {error}") from error
+    return text.encode("utf-8", "replace")
+
+
+def _bounded(pieces: Iterable[str]) -> str:
+    text = ""
+    for piece in pieces:
+        text += piece
+        if len(text) > MAX_TEMPLATE_OUTPUT:
+            raise ValueError(f"it makes more than {MAX_TEMPLATE_OUTPUT} characters")
+    return text
+
+
+def _check_template(source: str, content_type: str) -> None:
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only a template pays for jinja
+
+    try:
+        _fill(_compile(source, content_type), _SAMPLE, content_type)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"body_template, line {error.lineno}: {error.message}") from error
+    except _TemplateFailed as error:
+        raise ValueError(f"body_template fails for a sample event: {error}") from error
+
+
+_SAMPLE: Mapping[str, Any] = {
+    "type": EventType.TASK_FAILED.value,
+    "timestamp": "2026-01-15T08:30:00Z",
+    "headline": 'Task failed · Create "instance"',
+    "data": {
+        "event_id": "sample",
+        "source": "prod",
+        "region": "cn-north-4",
+        "project_id": "sample",
+        "late": False,
+        "previous_status": TaskStatus.RUNNING.value,
+        "task": {
+            "job_id": "sample",
+            "name": "CreateGaussDBV5Instance",
+            "label": "Create instance",
+            "status": TaskStatus.FAILED.value,
+            "raw_status": "Failed",
+            "progress": None,
+            "instance": {"id": "sample", "name": "sample", "status": "creating"},
+            "created_at": "2026-01-15T08:17:00Z",
+            "ended_at": "2026-01-15T08:29:20Z",
+            "fail_reason": 'A "quoted" reason\nof two lines',
+        },
+    },
+}
+
+# ---- the channel ----
+
+
+class WebhookChannel(BaseChannel[WebhookSettings]):
+    """Posts to one URL."""
+
+    kind = "webhook"
+    Settings: ClassVar[type[ChannelSettings]] = WebhookSettings
+
+    @cached_property
+    def _template(self) -> Template | None:
+        source = self.settings.body_template
+        return _compile(source, self.settings.content_type) if source is not None else None
+
+    def render(self, notice: Notice) -> Body:
+        """Return the template's body; the standard one without a template, or where it fails on this event."""
+        standard = envelope(notice, self.toolbox.wording)
+        if self._template is None:
+            return Body(content=_json(standard), content_type=JSON)
+        try:
+            content = _fill(
+                self._template,
+                standard | {"headline": headline(notice, self.toolbox.wording)},
+                self.settings.content_type,
+            )
+        except _TemplateFailed:
+            return Body(content=_json(standard), content_type=JSON)
+        return Body(content=content, content_type=self.settings.content_type)
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Post the stored body, signed for this attempt."""
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network stack
+
+        body, now = stored_body(delivery), self.toolbox.clock.now()
+        try:
+            reply = await self._exchange("POST", self._headers(delivery.id, body, now), body.content)
+        except HttpError as error:
+            return outcome_of_error(error, now)
+        return outcome_of_status(reply.status, reply.headers, now)
+
+    def _headers(self, delivery_id: str, body: Body, now: datetime) -> dict[str, str]:
+        own = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
+        signed = {"webhook-id": delivery_id, "webhook-timestamp": str(int(now.timestamp()))}
+        if signatures := self._signatures(delivery_id, body, now):
+            signed["webhook-signature"] = " ".join(signatures)
+        return own | signed | {"content-type": body.content_type}
+
+    def _signatures(self, delivery_id: str, body: Body, now: datetime) -> list[str]:
+        text = body.content.decode("utf-8")
+        return [Webhook(secret).sign(delivery_id, now, text) for secret in self.settings.signing_secrets]
+
+    async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
+        return await self.toolbox.http.exchange(
+            method,
+            self.settings.url.get_secret_value(),
+            headers=headers,
+            content=content,
+            deadline=self.settings.timeout.total_seconds(),
+            max_bytes=MAX_REPLY,
+        )
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask the receiver for its headers only: whatever it answers proves that it can be reached."""
+        from notifier.http import HttpError, ReplyTooLarge  # noqa: PLC0415 - see `send`
+
+        try:
+            status = (await self._exchange("HEAD", {})).status
+        except ReplyTooLarge as error:
+            status = error.status
+        except HttpError as error:
+            return [
+                Finding(ok=False, what="webhook", detail=str(error), remedy="check the host, the port and the proxy")
+            ]
+        return [Finding(ok=True, what="webhook", detail=f"answers (HTTP {status} to HEAD)"), *self._in_the_clear()]
+
+    def _in_the_clear(self) -> Sequence[Finding]:
+        parts = urlsplit(self.settings.url.get_secret_value())
+        if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+            return ()
+        exposed = bool(self.settings.headers or parts.username)
+        return [
+            Finding(ok=not exposed, what="webhook", detail="what is sent can be read on the way", remedy="use https")
+        ]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
