@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -82,6 +82,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_the_core_imports_the_standard_library_and_itself() -> None:
@@ -92,6 +93,26 @@ def test_the_core_imports_the_standard_library_and_itself() -> None:
         if name.partition(".")[0] not in sys.stdlib_module_names and not name.startswith("notifier.core")
     }
     assert foreign == set()
+
+
+RIM = ("notifier.store", "notifier.sources", "notifier.channels")
+KINDS = re.compile(r"notifier\.(sources|channels)(\.[A-Z]\w*|\.base(\.\w+)?)?")
+"""What the configuration needs of the rim: the kinds that there are, and how to load one by its name."""
+
+
+def within(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def test_only_the_wiring_names_what_stands_at_the_rim() -> None:
+    named = {
+        f"{path}: {name}"
+        for path, tree in trees("notifier")
+        if path != Path("notifier/wiring.py") and not within(".".join(path.with_suffix("").parts), RIM)
+        for name in imported(tree)
+        if within(name, RIM) and not KINDS.fullmatch(name)
+    }
+    assert named == set()
 
 
 def reads_environment(tree: ast.Module) -> bool:
