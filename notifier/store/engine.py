@@ -235,6 +235,19 @@ def postgres_engine(url: URL) -> Engine:
         ) from None
 
 
+@contextmanager
+def admin_engine(url: str) -> Iterator[Engine]:
+    """Yield an engine for looking after the schema, without asking what version it has."""
+    parsed = parse_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    engine = sqlite_engine(parsed, begin="BEGIN IMMEDIATE", pool_size=1) if sqlite else postgres_engine(parsed)
+    try:
+        with translated(parsed):
+            yield engine
+    finally:
+        engine.dispose()
+
+
 # ---- errors ----
 
 

@@ -1,0 +1,300 @@
+"""The running program: ticks, tasks and signals. It logs and counts what the use cases report.
+
+APScheduler only ticks. The database decides who polls and who sends, so any number of these can run on one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from notifier.core.errors import NotifierError, StoreError
+from notifier.core.model import DeliveryState
+from notifier.deliver import DeliveryReport, deliver_due
+from notifier.poll import PollReport, poll_once
+from notifier.ports import Channel, TaskSource
+from notifier.wiring import App
+
+log = structlog.get_logger("notifier")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for due deliveries when nothing wakes the loop: another process may have planned some."""
+
+RECOVER_AFTER = 2.0
+"""Seconds to wait after the database failed."""
+
+GRACE = 15.0
+"""Seconds that deliveries in flight get at a stop; longer than a channel's usual deadline."""
+
+HOUSEKEEPING_EVERY = 5
+"""Seconds between two looks for parked channels whose probe is due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run did."""
+
+    polls: int = 0
+    events: int = 0
+    deliveries: int = 0
+    """Delivered."""
+    failures: int = 0
+    """Polls that failed, and deliveries that died or parked."""
+    errors: tuple[NotifierError, ...] = ()
+    """The latest error of every source whose last poll failed."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts while a service runs."""
+
+    summary: Summary = field(default_factory=Summary)
+    failing: dict[str, NotifierError] = field(default_factory=dict)
+
+    def polled(self, report: PollReport) -> None:
+        """Count a poll."""
+        self.failing.pop(report.source, None)
+        if report.error is not None:
+            self.failing[report.source] = report.error
+        self._add(
+            polls=int(report.polled and not report.fenced),
+            events=len(report.events),
+            failures=int(report.error is not None),
+        )
+
+    def delivered(self, report: DeliveryReport) -> None:
+        """Count a round of deliveries."""
+        states = [settlement.state for _, settlement in report.settled]
+        lost = (DeliveryState.DEAD, DeliveryState.PARKED)
+        self._add(deliveries=states.count(DeliveryState.DELIVERED), failures=sum(state in lost for state in states))
+
+    def _add(self, **more: int) -> None:
+        totals = {name: getattr(self.summary, name) + n for name, n in more.items()}
+        self.summary = replace(self.summary, errors=tuple(self.failing.values()), **totals)
+
+
+def new_owner() -> str:
+    """Return a name for this process that no other has: it marks claims."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+class Service:
+    """Polls and delivers until told to stop."""
+
+    def __init__(self, app: App) -> None:
+        """Take an open app; whoever opened it closes it."""
+        self.app = app
+        self.owner = new_owner()
+        self.tally = Tally()
+        self._wake = {name: asyncio.Event() for name in app.channels}
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Take up what a killed process left behind, and note the channels' settings."""
+        now = self.app.clock.now()
+        if self.app.config.store.url.startswith("sqlite"):
+            # The file is locked to this process: whoever held these claims is gone.
+            await self.app.store.transact(lambda tx: tx.release(None, now))
+        digests = self.app.channel_digests
+        mended = await self.app.store.transact(lambda tx: tx.sync_channels(digests, now))
+        if mended:
+            log.info("channels unparked: their settings changed", channels=list(mended))
+
+    async def poll(self, source: TaskSource, *, force: bool = False) -> PollReport | None:
+        """Poll a source once, log and count it; None when the database failed."""
+        try:
+            report = await poll_once(
+                source,
+                self.app.store,
+                self.app.clock,
+                owner=self.owner,
+                rules=self.app.poll_rules(source.name),
+                outlook=self.app.outlook,
+                force=force,
+            )
+        except StoreError as error:
+            log.error("poll not recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
+            return None
+        self.tally.polled(report)
+        _log_poll(report)
+        if report.deliveries:
+            self.wake()
+        return report
+
+    def wake(self) -> None:
+        """Make every channel look for due deliveries now."""
+        for event in self._wake.values():
+            event.set()
+
+    async def round(self, channel: Channel) -> DeliveryReport:
+        """Make one round on a channel, log and count it. Raises StoreError."""
+        report = await deliver_due(
+            channel,
+            self.app.store,
+            self.app.clock,
+            self.app.rng,
+            owner=self.owner,
+            rules=self.app.delivery_rules,
+        )
+        self.tally.delivered(report)
+        _log_deliveries(report)
+        return report
+
+    async def keep_delivering(self, channel: Channel) -> None:
+        """Make rounds on one channel until the service stops; nothing that happens to it ends the others."""
+        woken = self._wake[channel.name]
+        while not self._stopping:
+            woken.clear()
+            try:
+                pause = 0.0 if (await self.round(channel)).more else LOOK_EVERY
+            except StoreError as error:
+                log.error("deliveries wait", channel=channel.name, error=str(error))  # noqa: TRY400 - as above
+                pause = RECOVER_AFTER
+            except Exception:
+                log.exception("round crashed", channel=channel.name)
+                pause = RECOVER_AFTER
+            if pause:
+                await _wait(woken, pause)
+
+    async def unpark_due(self) -> None:
+        """Let parked channels try again whose probe time has come."""
+        now = self.app.clock.now()
+        names: Sequence[str] = ()
+        with suppress(StoreError):
+            names = await self.app.store.transact(lambda tx: tx.unpark_due(now))
+        for name in names:
+            log.info("parked channel tries again", channel=name)
+
+    def schedule(self) -> AsyncIOScheduler:
+        """Return the ticks, started: every source at its own pace, spread so that they do not run in step."""
+        ticks = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        for position, source in enumerate(self.app.sources.values()):
+            every = self.app.poll_rules(source.name).poll_every
+            first = self.app.clock.now() + every * position / len(self.app.sources)
+            seconds = every / timedelta(seconds=1)
+            ticks.add_job(self._tick, "interval", [source], seconds=seconds, jitter=seconds / 10, next_run_time=first)
+        ticks.add_job(self.unpark_due, "interval", seconds=HOUSEKEEPING_EVERY)
+        ticks.start()
+        return ticks
+
+    async def _tick(self, source: TaskSource) -> None:
+        if self._stopping:
+            return
+        try:
+            await self.poll(source)
+        except Exception:
+            log.exception("poll crashed", source=source.name)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims."""
+        await self.start()
+        ticks = self.schedule()
+        loops = [
+            asyncio.create_task(self.keep_delivering(channel), name=f"deliver {name}")
+            for name, channel in self.app.channels.items()
+        ]
+        log.info("running", sources=list(self.app.sources), channels=list(self.app.channels))
+        try:
+            await stop.wait()
+        finally:
+            await self._finish(ticks, loops)
+
+    async def _finish(self, ticks: AsyncIOScheduler, loops: Sequence[asyncio.Task[None]]) -> None:
+        log.info("stopping: what is in flight is settled first")
+        self._stopping = True
+        ticks.shutdown(wait=False)
+        self.wake()
+        if loops:
+            _, late = await asyncio.wait(loops, timeout=GRACE)
+            for loop in late:
+                loop.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self.release()
+
+    async def release(self) -> None:
+        """Give back all claims, so that another process can go on at once."""
+        now = self.app.clock.now()
+        with suppress(StoreError):
+            await self.app.store.transact(lambda tx: tx.release(self.owner, now))
+
+
+async def serve(app: App, *, stop: asyncio.Event) -> Summary:
+    """Run the service until `stop` is set and return what it did."""
+    service = Service(app)
+    await service.run(stop)
+    return service.tally.summary
+
+
+async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
+    """Poll every source once, deliver all that is due, and return what was done. Raises StoreError."""
+    service = Service(app)
+    await service.start()
+    try:
+        await service.unpark_due()
+        await asyncio.gather(*(service.poll(source, force=True) for source in app.sources.values()))
+        if deliver:
+            await asyncio.gather(*(_drain(service, channel) for channel in app.channels.values()))
+    finally:
+        await service.release()
+    return service.tally.summary
+
+
+async def _drain(service: Service, channel: Channel) -> None:
+    while (await service.round(channel)).more:
+        pass
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def _log_poll(report: PollReport) -> None:
+    if report.error is not None:
+        log.error("poll failed", source=report.source, error=str(report.error))
+    elif report.fenced:
+        log.warning("poll dropped: another replica took over meanwhile", source=report.source)
+    elif report.polled:
+        news = report.events or report.refused or report.baseline
+        (log.info if news else log.debug)("polled", source=report.source, **_figures(report))
+
+
+def _figures(report: PollReport) -> Mapping[str, object]:
+    figures: dict[str, object] = {
+        "listed": report.listed,
+        "changed": report.changed,
+        "events": len(report.events),
+        "deliveries": report.deliveries,
+        "calls": report.calls,
+        "complete": report.complete,
+    }
+    seldom = {
+        "baseline": report.baseline,
+        "unreadable": report.unreadable,
+        "refused": list(report.refused),
+    }
+    return figures | {name: value for name, value in seldom.items() if value}
+
+
+def _log_deliveries(report: DeliveryReport) -> None:
+    for delivery, settlement in report.settled:
+        good = settlement.state is DeliveryState.DELIVERED
+        (log.info if good else log.warning)(
+            str(settlement.state),
+            channel=report.channel,
+            delivery=delivery.id,
+            attempt=delivery.attempt,
+            events=[event.type for event in delivery.events][:3],
+            **{name: value for name, value in (("reason", settlement.reason), ("ref", settlement.ref)) if value},
+        )

@@ -1,0 +1,208 @@
+"""The one place that knows the concrete classes: from a configuration to things that work."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from time import monotonic
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from notifier.config import Config
+from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.model import ChannelPolicy
+from notifier.deliver import DeliveryRules
+from notifier.poll import Outlook, PollRules
+from notifier.ports import Channel, Clock, Finding, Store, TaskSource
+from notifier.settings import digest
+from notifier.store import migrate
+from notifier.store.engine import admin_engine, open_store
+
+if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
+    from notifier.channels.base import Toolbox
+    from notifier.http import HttpClient
+
+
+class SystemClock:
+    """`ports.Clock`, for real."""
+
+    def now(self) -> datetime:
+        """Return the current time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """Everything that the service needs, put together."""
+
+    config: Config
+    store: Store
+    sources: Mapping[str, TaskSource]
+    channels: Mapping[str, Channel]
+    clock: Clock
+    rng: random.Random
+
+    @property
+    def outlook(self) -> Outlook:
+        """Who is told."""
+        return Outlook(
+            routes=self.config.routes,
+            policies={
+                name: ChannelPolicy(name=name, digest_above=channel.digest_above, digest_size=channel.digest_size)
+                for name, channel in self.channels.items()
+            },
+        )
+
+    @property
+    def delivery_rules(self) -> DeliveryRules:
+        """How deliveries are claimed and repeated."""
+        return DeliveryRules(schedule=tuple(self.config.delivery.retry), lease=self.config.delivery.lease)
+
+    @property
+    def channel_digests(self) -> Mapping[str, str]:
+        """A digest of each channel's settings, to see that they were mended."""
+        return {settings.name: digest(settings) for settings in self.config.channels}
+
+    def poll_rules(self, source: str) -> PollRules:
+        """How one source is polled."""
+        settings = next(settings for settings in self.config.sources if settings.name == source)
+        return PollRules(
+            poll_every=settings.poll_every,
+            lease=self.config.delivery.lease,
+            quiet_baseline=settings.first_poll == "baseline",
+            progress_step=settings.progress_step,
+            calls_per_minute=settings.calls_per_minute,
+        )
+
+
+@asynccontextmanager
+async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | None = None) -> AsyncIterator[App]:
+    """Open everything and close it at the end.
+
+    `exclusive` is for whoever polls and delivers: it is refused when another service runs on the same SQLite file.
+    Raises StoreError when the database cannot be used.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate)
+        stack.push_async_callback(store.aclose)
+        http = _http(config)
+        stack.push_async_callback(http.aclose)
+        sources = _build_sources(config, http, clock)
+        channels = _build_channels(config, http, clock)
+        for closing in (*sources.values(), *channels.values()):
+            stack.push_async_callback(closing.aclose)
+        rng = random.Random()  # noqa: S311 - it spreads retries, it keeps no secret
+        yield App(config=config, store=store, sources=sources, channels=channels, clock=clock, rng=rng)
+
+
+@asynccontextmanager
+async def open_lookup(config: Config) -> AsyncIterator[Store]:
+    """Open the store alone, beside a service that may be running."""
+    store = open_store(config.store.url, migrate=config.store.migrate)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def open_channel(config: Config, name: str) -> AsyncIterator[Channel]:
+    """Open one channel alone. Raises ConfigurationError when there is none of that name."""
+    wanted = [settings for settings in config.channels if settings.name == name]
+    if not wanted:
+        known = ", ".join(settings.name for settings in config.channels) or "none"
+        raise ConfigurationError(f"there is no channel {name!r}; configured: {known}")
+    http = _http(config)
+    try:
+        (channel,) = _build_channels(config, http, SystemClock(), only=name).values()
+        try:
+            yield channel
+        finally:
+            await channel.aclose()
+    finally:
+        await http.aclose()
+
+
+async def check_online(config: Config) -> Sequence[Finding]:
+    """Prove the store, every source and every channel, without sending a message."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        http = _http(config)
+        stack.push_async_callback(http.aclose)
+        parts = [*_build_sources(config, http, clock).values(), *_build_channels(config, http, clock).values()]
+        for part in parts:
+            stack.push_async_callback(part.aclose)
+        findings = await asyncio.gather(*(part.check() for part in parts))
+    return [await _check_store(config), *(finding for some in findings for finding in some)]
+
+
+async def _check_store(config: Config) -> Finding:
+    try:
+        async with open_lookup(config) as store:
+            polled = len(await store.read(lambda q: q.sources()))
+    except NotifierError as error:
+        return Finding(ok=False, what="store", detail=str(error))
+    return Finding(ok=True, what="store", detail=f"{polled} sources recorded")
+
+
+def database_revision(url: str) -> tuple[str | None, str]:
+    """Return the schema's revision (None for an empty database) and the one that this program needs."""
+    with admin_engine(url) as engine:
+        return migrate.current(engine), migrate.HEAD
+
+
+def upgrade_database(url: str) -> bool:
+    """Bring the schema up to date and return whether there was anything to do. Raises StoreError."""
+    with admin_engine(url) as engine:
+        return migrate.upgrade(engine)
+
+
+def _http(config: Config) -> HttpClient:
+    from notifier.http import HttpClient  # noqa: PLC0415 - a third of a second that look-ups do not need
+
+    network = config.network
+    return HttpClient(proxy=network.proxy_url, allow=network.allow, deny=network.deny)
+
+
+def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, TaskSource]:
+    from notifier.sources import SOURCES  # noqa: PLC0415 - with the network stack
+
+    built: dict[str, TaskSource] = {}
+    for settings in config.sources:
+        module, _, name = SOURCES[settings.kind].partition(":")
+        source = getattr(import_module(module), name)
+        built[settings.name] = source(settings, http, clock, random.Random())  # noqa: S311 - as above
+    return built
+
+
+def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:
+    from notifier.channels.base import load  # noqa: PLC0415 - with the network stack
+
+    toolbox = _toolbox(config, http, clock)
+    return {
+        settings.name: load(settings.kind)(settings, toolbox)
+        for settings in config.channels
+        if only in {None, settings.name}
+    }
+
+
+def _toolbox(config: Config, http: HttpClient, clock: Clock) -> Toolbox:
+    from notifier.channels.base import Toolbox  # noqa: PLC0415 - with the network stack
+    from notifier.render import Wording  # noqa: PLC0415 - babel, likewise
+
+    wording = Wording(language=config.language, timezone=ZoneInfo(config.timezone))
+    return Toolbox(http=http, clock=clock, wording=wording)
