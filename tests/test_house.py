@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -179,6 +181,47 @@ def test_the_wheel_installs_the_command_and_the_built_in_channels(wheel: zipfile
     assert {
         kind for kind in ("console", "email", "slack", "webhook") if f"\n{kind} = notifier.channels." in entry_points
     }
+
+
+@pytest.fixture
+def installed(wheel: zipfile.Path) -> Iterator[Path]:
+    """The wheel unpacked where anybody may read and nobody may write, beside a data folder that anybody may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        program, data = place / "program", place / "data"
+        wheel.root.extractall(program)
+        data.mkdir()
+        for path in (place, program, *program.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        data.chmod(0o777)
+        yield place
+        for path in (place, program, *program.rglob("*")):
+            path.chmod(0o755)
+
+
+# Root may write anywhere; without its capabilities it is as bound by the mode of a file as anybody.
+POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") if os.geteuid() == 0 else ()
+
+USE_WITHOUT_POWER = """
+import os
+import notifier
+from notifier.store.engine import open_store
+assert not os.access(notifier.__file__, os.W_OK)
+open_store("sqlite:///notifier.db", exclusive=True).close()
+"""
+
+
+def test_the_installed_program_needs_no_power_and_writes_nothing_but_its_data(installed: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - every word of it is ours
+        [*POWERLESS, sys.executable, "-P", "-c", USE_WITHOUT_POWER],
+        cwd=installed / "data",
+        env={"PATH": os.defpath, "PYTHONPATH": str(installed / "program")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in (installed / "data").iterdir()) == ["notifier.db", "notifier.db.lock"]
 
 
 # ---- make and the documents ----
