@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
 
-from notifier.channels.base import BaseChannel, ChannelSettings
+from notifier.channels.base import BaseChannel, ChannelSettings, stored_body
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
 from notifier.ports import Finding, Notice
 from notifier.render import Message, State, Wording, by_severity, cut, one_line, state_of
@@ -68,7 +68,7 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Print in one write, in a thread: a reader that stopped reading holds up nothing else."""
-        text = delivery.body.content.decode() if delivery.body else ""
+        text = stored_body(delivery).content.decode()
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 await asyncio.to_thread(_write, self._stream(), text)

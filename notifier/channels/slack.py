@@ -1,0 +1,692 @@
+"""Slack messages in Block Kit: with a bot token, or through an incoming webhook, the degraded mode.
+
+`payload` makes a message and `outcome_of` reads Slack's answer: both pure. The body that is stored says nothing of
+the channel, the token or the mode, so that what waited for a mended configuration goes out under the new one.
+
+Limits, escaping and error codes: docs.slack.dev. Sizes count characters after escaping, and stay 10 % below a limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, Toolbox, retry_after, stored_body
+from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.ports import Finding, Notice
+from notifier.render import TASK_LABELS, Fact, Message, State, Wording, by_severity, one_line, state_of
+from notifier.settings import Secret
+from notifier.validation import problem
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from notifier.http import HttpClient, HttpError, Reply
+
+DEADLINE = 10.0
+"""Seconds for one attempt, also when a refused layout is sent again as plain text."""
+PATIENCE = 20.0
+"""Seconds that a message waits for its turn here; for longer it goes back to the outbox."""
+MAX_REPLY = 64 * 1024
+"""Bytes of an answer that are read."""
+POST_SCOPE = "chat:write"
+
+TEXT_LIMIT = 180
+"""Of the fallback text that notifications and screen readers use; beyond 4,000 Slack splits a message."""
+BLOCK_LIMIT = 2_700
+"""Of a text object; Slack's is 3,000."""
+FIELD_LIMIT = 400
+"""Of a field; Slack's is 2,000. Ten of them, a reason, a headline and a footer stay below MESSAGE_LIMIT."""
+MESSAGE_LIMIT = 9_000
+"""Of all blocks together; Slack documents none and has refused 11,341."""
+LINE_LIMIT = 300
+"""Of a line of a digest."""
+PIECE_LIMIT = 8
+"""Of a piece of such a line: where there is less room, it is left out."""
+
+log = structlog.get_logger(__name__)
+
+# ---- settings ----
+
+
+class SlackSettings(ChannelSettings):
+    """A bot and the channel it posts to, or the URL of an incoming webhook."""
+
+    kind: Literal["slack"] = "slack"
+    bot_token: Secret | None = None
+    """`xoxb-…`, with the bot scope chat:write."""
+    channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
+    """The channel's ID (`C0123ABCD`), or `#name`. The bot must be a member."""
+    webhook_url: Secret | None = None
+    """Instead of a token: messages can then never be edited or looked up."""
+    api_url: str = "https://slack.com/api/"
+
+    @field_validator("bot_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
+        text = token.get_secret_value() if token else "xoxb-"
+        if text.startswith("xapp-"):
+            raise ValueError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
+        if not re.fullmatch(r"xox[\x21-\x7e]*", text):
+            raise ValueError("this is not a Slack token; the bot token begins with xoxb-")
+        return token
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url:
+            _check_url(url.get_secret_value(), "https://hooks.slack.com/services/…")
+        return url
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_api_url(cls, url: str) -> str:
+        _check_url(url, "https://slack.com/api/")
+        return url
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> SlackSettings:
+        if self.bot_token and self.webhook_url:
+            raise problem("webhook_url", "give either bot_token or webhook_url, not both")
+        if not self.bot_token and not self.webhook_url:
+            raise problem("bot_token", "is missing; give bot_token and channel, or webhook_url")
+        if self.bot_token and not self.channel:
+            raise problem("channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD")
+        return self
+
+
+def _check_url(url: str, example: str) -> None:
+    scheme, host = _split(url)
+    if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
+        raise ValueError(f"this is not a URL; it looks like {example}")
+    if scheme == "http" and not _is_loopback(host):
+        raise ValueError("must be https://: what is sent is a secret to others on the way")
+
+
+def _split(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        return (parts.scheme, parts.hostname or "") if parts.port != 0 else ("", "")
+    except ValueError:
+        return "", ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# ---- text ----
+
+_ENTITIES: Mapping[int, str] = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_BACKTICK = "\u02cb"
+"""Stands for a backtick, which has no escape."""
+
+
+def escape(text: str, limit: int) -> str:
+    """Neutralise mentions, links and entities, cutting the text so that the result has at most `limit` characters."""
+    escaped = text.translate(_ENTITIES)
+    if len(escaped) <= limit:
+        return escaped
+    return text[: _fitting(text, limit - 1)].translate(_ENTITIES) + "…"
+
+
+def _fitting(text: str, limit: int) -> int:
+    """Return how many characters fit once escaped, so that no entity is ever cut."""
+    used = 0
+    for index, char in enumerate(text):
+        used += len(char.translate(_ENTITIES))
+        if used > limit:
+            return index
+    return len(text)
+
+
+def code(text: str, limit: int) -> str:
+    """Return inline code of at most `limit` characters: nothing in it is markup."""
+    return f"`{escape(text.replace('`', _BACKTICK), limit - 2)}`"
+
+
+def fence(text: str, limit: int) -> str:
+    """Return a code block of at most `limit` characters that nothing in the text can close."""
+    return f"```{escape(text.replace('`', _BACKTICK), limit - 6)}```"
+
+
+# ---- the message ----
+
+_COLOURS: Mapping[State, str] = MappingProxyType(
+    {
+        "failed": "#E01E5A",
+        "gap": "#ECB22E",
+        "unlisted": "#ECB22E",
+        "restarted": "#36C5F0",
+        "changed": "#8D8D8D",
+        "completed": "#2EB67D",
+        "running": "#36C5F0",
+        "progressed": "#36C5F0",
+    }
+)
+_EMOJI: Mapping[State, str] = MappingProxyType(
+    {
+        "failed": "🔴",
+        "gap": "🟠",
+        "unlisted": "🟠",
+        "restarted": "🔵",
+        "changed": "⚪",
+        "completed": "🟢",
+        "running": "🔵",
+        "progressed": "🔵",
+    }
+)
+_STORM = "🚨"
+_CELLS = 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Json = dict[str, Any]
+
+
+def payload(notice: Notice, wording: Wording) -> Json:
+    """Return a message as `chat.postMessage` takes it, but for the channel."""
+    events = by_severity(notice.events)
+    layout = _digest(events, wording) if notice.digest else _single(events[0], wording)
+    key = {"key": notice.delivery_id}
+    job = {} if notice.digest else {"job_id": one_line(events[0].job_id)}
+    return layout | {
+        "metadata": {"event_type": "gaussdb_task", "event_payload": key | job},
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def _single(event: Event, wording: Wording) -> Json:
+    message = wording.describe(event)
+    return {
+        "text": escape(f"{_EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
+        "blocks": [_section(_headline(event, message))],
+        "attachments": [{"color": _COLOURS[message.state], "blocks": list(_details(message, wording))}],
+    }
+
+
+def _headline(event: Event, message: Message) -> str:
+    known = event.task is None or event.task.name in TASK_LABELS
+    label = (escape if known else code)(message.label, LINE_LIMIT) if message.label else ""
+    subject = code(message.subject, LINE_LIMIT) if message.subject else ""
+    return "  ·  ".join(filter(None, (f"{_EMOJI[message.state]} *{message.title}*", label, subject)))
+
+
+def _details(message: Message, wording: Wording) -> Iterator[Json]:
+    if message.facts:
+        yield {"type": "section", "fields": [_mrkdwn(_field(fact)) for fact in message.facts[:10]]}
+    if message.reason:
+        label = f"*{wording.text('label.reason')}*\n"
+        yield _section(label + fence(message.reason, BLOCK_LIMIT - len(label)))
+    yield {"type": "context", "elements": [_mrkdwn(_footer(message))]}
+
+
+def _field(fact: Fact) -> str:
+    return f"*{fact.label}*\n{_value(fact)}"
+
+
+def _value(fact: Fact) -> str:
+    if fact.at is not None and fact.at > _EPOCH:
+        return (
+            f"<!date^{int(fact.at.timestamp())}^{{date_short_pretty}} {{time_secs}}|{escape(fact.value, FIELD_LIMIT)}>"
+        )
+    if fact.percent is not None:
+        return f"`{_bar(fact.percent)}` *{fact.value}*"
+    return (code if fact.quoted else escape)(fact.value, FIELD_LIMIT)
+
+
+def _bar(percent: float) -> str:
+    full = int(percent / 100 * _CELLS)
+    return "█" * full + "░" * (_CELLS - full)
+
+
+def _footer(message: Message) -> str:
+    job = f"{message.job.label} {code(message.job.value, FIELD_LIMIT)}" if message.job else ""
+    return "  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT))))
+
+
+def _digest(events: Sequence[Event], wording: Wording) -> Json:
+    """Lay out many events in top-level blocks: the body of an attachment would be folded."""
+    worst = state_of(events[0])
+    mark = _STORM if worst == "failed" else _EMOJI[worst]
+    counts = wording.digest_headline(events)
+    headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
+    room = min(LINE_LIMIT, (MESSAGE_LIMIT - len(headline)) // len(events) - 1)
+    lines = (_line(wording.describe(event), room) for event in events)
+    return {
+        "text": escape(f"{mark} {counts}", TEXT_LIMIT),
+        "blocks": [_section(headline), *map(_section, _joined(lines, BLOCK_LIMIT))],
+        "attachments": [],
+    }
+
+
+def _line(message: Message, room: int) -> str:
+    """Return a line of at most `room` characters. The job id has the first claim on them, then the instance."""
+    head = f"• {_EMOJI[message.state]} "
+    left = room - len(head)
+    pieces: list[str] = []
+    job = message.job.value if message.job else None
+    for style, text in ((code, job), (code, message.subject), (escape, message.label or message.title)):
+        if text and left >= PIECE_LIMIT:
+            pieces.append(style(text, left))
+            left -= len(pieces[-1]) + len(" · ")
+    return head + " · ".join(reversed(pieces))
+
+
+def _joined(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """Yield the lines, as many together as have at most `limit` characters."""
+    text = ""
+    for line in lines:
+        if text and len(text) + 1 + len(line) > limit:
+            yield text
+            text = ""
+        text = f"{text}\n{line}" if text else line
+    yield text
+
+
+def _section(text: str) -> Json:
+    return {"type": "section", "text": _mrkdwn(text)}
+
+
+def _mrkdwn(text: str) -> Json:
+    # Verbatim: an address or a #name in an instance's name stays text.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def as_text(message: Json) -> Json:
+    """Return the same message without layout, for when Slack refuses the layout: nothing that it says is lost."""
+    attached = (block for attachment in message["attachments"] for block in attachment["blocks"])
+    texts = [text for block in (*message["blocks"], *attached) for text in _texts(block)]
+    kept = {key: value for key, value in message.items() if key not in ("blocks", "attachments", "metadata")}
+    return kept | {"text": "\n".join(texts)}
+
+
+def _texts(block: Json) -> Iterator[str]:
+    parts = [block.get("text"), *block.get("fields", ()), *block.get("elements", ())]
+    return (part["text"] for part in parts if part)
+
+
+# ---- Slack's answers ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What Slack said: the Web API in JSON, a webhook in a word."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Json
+    """Empty where the body is not a JSON object."""
+
+    @property
+    def code(self) -> str:
+        """The error code, or the empty string. Only what looks like one: the rest of an answer is never repeated."""
+        found = self.data.get("error")
+        return found if isinstance(found, str) and re.fullmatch(r"[a-z0-9_]{1,80}", found) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongContent:
+    """Slack refuses what the message says or how it is laid out."""
+
+    reason: str
+
+
+_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "repeat": "ratelimited rate_limited request_timeout service_unavailable update_failed external_channel_migrating",
+        "slowly": "team_added_to_org org_login_required",
+        "full": "message_limit_exceeded",
+        "unknown": "internal_error fatal_error rollup_error",
+        "content": """
+            invalid_blocks invalid_blocks_format invalid_attachments msg_blocks_too_long msg_too_long
+            attachment_payload_limit_exceeded too_many_attachments no_text invalid_metadata_format
+            invalid_metadata_schema metadata_too_large markdown_text_conflict invalid_arguments invalid_payload
+        """,
+        "channel": """
+            channel_not_found not_in_channel is_archived channel_is_archived restricted_action ekm_access_denied
+            messages_tab_disabled team_not_found no_team no_service invalid_token action_prohibited user_not_found
+        """,
+        "token": """
+            invalid_auth not_authed account_inactive token_revoked token_expired missing_scope
+            not_allowed_token_type no_permission access_denied accesslimited app_access_restricted
+            two_factor_setup_required enterprise_is_restricted
+        """,
+    }
+)
+_KIND_OF: Mapping[str, str] = MappingProxyType({code: kind for kind, codes in _KINDS.items() for code in codes.split()})
+
+_INVITE = "invite the bot: type /invite @ and its name in the channel"
+_REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "channel_not_found": f"check the channel's ID; a private channel is found only by its members, so {_INVITE}",
+        "not_in_channel": _INVITE,
+        "is_archived": "unarchive the channel or set another one",
+        "channel_is_archived": "unarchive the channel or make a webhook for another one",
+        "no_service": "the webhook was removed: make a new one",
+        "invalid_token": "the webhook is not valid: copy its URL again or make a new one",
+    }
+)
+_POLICY_REMEDY = "ask an administrator of the workspace to let the app post there"
+_TOKEN_REMEDY = "set a valid bot token (xoxb-…) of an app that is installed in the workspace"  # noqa: S105 - advice
+_TOKEN_PROBE = timedelta(minutes=5)
+_WAITS: Mapping[str, timedelta] = MappingProxyType({"slowly": timedelta(minutes=10), "full": timedelta(hours=1)})
+
+
+def outcome_of(answer: Answer, now: datetime) -> Outcome | WrongContent:
+    """Return what an answer means for the message."""
+    error = re.sub(r"^restricted_action_.*", "restricted_action", answer.code)
+    kind = _KIND_OF.get(error, "")
+    reason = f"Slack: {answer.code}" if answer.code else f"Slack: HTTP {answer.status}"
+    match kind:
+        case "content":
+            return WrongContent(f"{reason}{_pointers(answer.data)}")
+        case "channel":
+            return Parked(f"{reason}; {_REMEDIES.get(error, _POLICY_REMEDY)}", PROBE_AFTER)
+        case "token":
+            return Parked(f"{reason}; {_token_remedy(answer.data)}", _TOKEN_PROBE)
+        case "unknown":
+            return Unknown(reason)
+        case "repeat" | "slowly" | "full":
+            return Retry(reason, _WAITS.get(kind) or retry_after(answer.headers, now))
+    return _outcome_of_status(answer, reason, now)
+
+
+def _outcome_of_status(answer: Answer, reason: str, now: datetime) -> Outcome | WrongContent:
+    match answer.status:
+        case 200 if answer.data.get("ok") is True:
+            return Delivered(_reference(answer.data))
+        case 400 | 413:
+            return WrongContent(reason)
+        case 403 | 410:
+            return Parked(f"{reason}; {_POLICY_REMEDY}", PROBE_AFTER)
+        case status if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
+            return Retry(f"{reason}: redirect not followed")
+        case status if answer.code or 400 <= status < 500:  # noqa: PLR2004 - the class of refusals
+            return Retry(reason, retry_after(answer.headers, now))
+    return Unknown(f"{reason}, and no word on whether the message was taken")
+
+
+def _reference(data: Json) -> str | None:
+    """Return `channel:ts`, which an edit or a reply in its thread needs."""
+    channel, ts = data.get("channel"), data.get("ts")
+    return f"{channel}:{ts}" if isinstance(channel, str) and isinstance(ts, str) else None
+
+
+def _pointers(data: Json) -> str:
+    found = re.findall(r"\[json-pointer:(/[a-z0-9_/]{1,80})\]", json.dumps(data.get("errors")))
+    return f" at {', '.join(found[:3])}" if found else ""
+
+
+def _token_remedy(data: Json) -> str:
+    needed = data.get("needed")
+    if isinstance(needed, str) and re.fullmatch(r"[a-z0-9:._,-]{1,200}", needed):
+        return f"add the bot scope {needed} under OAuth & Permissions and reinstall the app"
+    return _TOKEN_REMEDY
+
+
+def _unsent(error: HttpError) -> Outcome:
+    from notifier.http import AddressRefused, NotSent  # noqa: PLC0415 - reading settings must not load the network
+
+    if isinstance(error, AddressRefused):
+        return Parked(str(error), PROBE_AFTER)
+    return Retry(str(error)) if isinstance(error, NotSent) else Unknown(str(error))
+
+
+# ---- pace ----
+
+
+@dataclass(slots=True)
+class Pace:
+    """Keeps to one message a second, in bursts of at most three: what Slack allows a channel.
+
+    All times are seconds of a monotonic clock.
+    """
+
+    interval: float = 1.0
+    burst: int = 3
+    _earned: float = field(default=float("-inf"))
+    """When the next message would be due if there were no bursts."""
+
+    def wait(self, now: float) -> float:
+        """Return how long the next message has to wait."""
+        return max(0.0, self._earned - (self.burst - 1) * self.interval - now)
+
+    def take(self, now: float) -> None:
+        """Take the next turn."""
+        self._earned = max(self._earned, now) + self.interval
+
+    def hold(self, until: float) -> None:
+        """Give no turn before `until`, then one a second."""
+        self._earned = max(self._earned, until + (self.burst - 1) * self.interval)
+
+
+# ---- the two modes ----
+
+
+class Line(Protocol):
+    """A way to hand a message to Slack."""
+
+    async def post(self, message: Json, deadline: float) -> Answer:
+        """Post and return the answer. Raises HttpError."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Prove that posting could work, without posting. Raises HttpError."""
+
+
+class _Response:
+    """As much of an aiohttp response as slack_sdk looks at."""
+
+    content_type = "application/json"
+
+    def __init__(self, reply: Reply) -> None:
+        self.status = reply.status
+        self.headers = reply.headers
+        self._body = reply.body
+
+    async def json(self) -> Json:
+        return _object(self._body)
+
+
+def _object(body: bytes) -> Json:
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What slack_sdk takes for an aiohttp session: one exchange through our own client.
+
+    slack_sdk reads proxies from the environment, follows redirects and reads answers of any length. Here it gets the
+    configured proxy, the address rule, one deadline and a cap like everything else does, and errors that say whether
+    the request left.
+    """
+
+    http: HttpClient
+    deadline: float
+    closed: ClassVar[bool] = False
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], json: Json, **_unused: object
+    ) -> AsyncIterator[_Response]:
+        reply = await self.http.exchange(
+            method, url, headers=headers, content=_encoded(json), deadline=self.deadline, max_bytes=MAX_REPLY
+        )
+        yield _Response(reply)
+
+
+def _encoded(value: Json) -> bytes:
+    # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bot:
+    """Posts with a bot token through the Web API."""
+
+    http: HttpClient
+    api_url: str
+    token: str = field(repr=False)
+    channel: str
+
+    async def post(self, message: Json, deadline: float) -> Answer:
+        return await self._call("chat.postMessage", message | {"channel": self.channel}, deadline)
+
+    async def check(self) -> Sequence[Finding]:
+        answer = await self._call("auth.test", {}, DEADLINE)
+        if answer.data.get("ok") is not True:
+            why = answer.code or f"HTTP {answer.status}"
+            return (Finding(ok=False, what="Slack token", detail=why, remedy=_token_remedy(answer.data)),)
+        bot = one_line(str(answer.data.get("user", "?")))
+        who = f"@{bot} in {one_line(str(answer.data.get('team', '?')))}"
+        membership = f"{self.channel}: a member of it may have to type /invite @{bot}; only posting proves it"
+        return (
+            Finding(ok=True, what="Slack token", detail=who),
+            *_scopes(answer.headers.get("x-oauth-scopes")),
+            Finding(ok=True, what="Slack channel", detail=membership),
+        )
+
+    async def _call(self, method: str, arguments: Json, deadline: float) -> Answer:
+        from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network
+        from slack_sdk.web.async_client import AsyncWebClient  # noqa: PLC0415 - the same
+
+        session = cast("aiohttp.ClientSession", _Session(self.http, deadline))
+        client = AsyncWebClient(token=self.token, base_url=self.api_url, session=session, retry_handlers=[])
+        try:
+            response = await client.api_call(method, json=arguments)
+        except SlackApiError as error:
+            response = error.response
+        return Answer(status=response.status_code, headers=response.headers, data=cast("Json", response.data))
+
+
+def _scopes(granted: str | None) -> Sequence[Finding]:
+    if granted is None or POST_SCOPE in re.split(r"[\s,]+", granted):
+        return ()
+    remedy = f"add the bot scope {POST_SCOPE} under OAuth & Permissions and reinstall the app"
+    return (Finding(ok=False, what="Slack scopes", detail=f"{POST_SCOPE} is missing", remedy=remedy),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Webhook:
+    """Posts through an incoming webhook, whose answer is `ok` and nothing else."""
+
+    http: HttpClient
+    url: str = field(repr=False)
+
+    async def post(self, message: Json, deadline: float) -> Answer:
+        return await self._send({key: value for key, value in message.items() if key != "metadata"}, deadline)
+
+    async def check(self) -> Sequence[Finding]:
+        """Post an empty text: a webhook that works refuses just that."""
+        answer = await self._send({"text": ""}, DEADLINE)
+        alive = answer.code in ("no_text", "invalid_payload") or answer.data.get("ok") is True
+        if alive:
+            return (Finding(ok=True, what="Slack webhook", detail="answers"),)
+        why = answer.code or f"HTTP {answer.status}"
+        return (Finding(ok=False, what="Slack webhook", detail=why, remedy=_REMEDIES.get(answer.code, _HOOK_REMEDY)),)
+
+    async def _send(self, message: Json, deadline: float) -> Answer:
+        reply = await self.http.exchange(
+            "POST",
+            self.url,
+            headers={"content-type": "application/json"},
+            content=_encoded(message),
+            deadline=deadline,
+            max_bytes=MAX_REPLY,
+        )
+        word = reply.body.decode("utf-8", "replace").strip()
+        return Answer(
+            status=reply.status, headers=reply.headers, data={"ok": True} if word == "ok" else {"error": word}
+        )
+
+
+_HOOK_REMEDY = "check the URL against the app's page Incoming Webhooks"
+
+
+# ---- the channel ----
+
+
+class SlackChannel(BaseChannel[SlackSettings]):
+    """Posts to one Slack channel."""
+
+    kind: ClassVar[str] = "slack"
+    Settings: ClassVar[type[ChannelSettings]] = SlackSettings
+
+    def __init__(self, settings: SlackSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        self._pace = Pace()
+
+    def render(self, notice: Notice) -> Body:
+        """Return the message as JSON; where it goes is added when it is sent."""
+        return Body(content=_encoded(payload(notice, self.toolbox.wording)), content_type="application/json")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Post once, in turn; once more as plain text where Slack refuses the layout."""
+        now = self.toolbox.clock.monotonic()
+        wait = self._pace.wait(now)
+        if wait > PATIENCE:
+            return Retry("waiting as long as Slack asked", timedelta(seconds=wait))
+        self._pace.take(now)
+        await self.toolbox.clock.sleep(wait)
+        return await self._try(json.loads(stored_body(delivery).content))
+
+    async def _try(self, message: Json) -> Outcome:
+        end = self.toolbox.clock.monotonic() + DEADLINE
+        outcome = await self._post(message, DEADLINE)
+        if isinstance(outcome, WrongContent):
+            log.warning("slack refused the layout; sending plain text", channel=self.name, reason=outcome.reason)
+            outcome = await self._post(as_text(message), end - self.toolbox.clock.monotonic())
+        return GaveUp(f"{outcome.reason}, also as plain text") if isinstance(outcome, WrongContent) else outcome
+
+    async def _post(self, message: Json, deadline: float) -> Outcome | WrongContent:
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
+
+        try:
+            answer = await self._line.post(message, deadline)
+        except HttpError as error:
+            return _unsent(error)
+        outcome = outcome_of(answer, self.toolbox.clock.now())
+        if isinstance(outcome, Retry) and outcome.after:
+            self._pace.hold(self.toolbox.clock.monotonic() + outcome.after.total_seconds())
+        return outcome
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask Slack who the bot is and what it may do, or whether the webhook answers. Posts nothing."""
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
+
+        try:
+            return await self._line.check()
+        except HttpError as error:
+            remedy = "check the address, the network and the proxy"
+            return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)
+
+    @cached_property
+    def _line(self) -> Line:
+        settings = self.settings
+        if settings.webhook_url:
+            return _Webhook(http=self.toolbox.http, url=settings.webhook_url.get_secret_value())
+        return _Bot(
+            http=self.toolbox.http,
+            api_url=settings.api_url,
+            token=settings.bot_token.get_secret_value() if settings.bot_token else "",
+            channel=settings.channel or "",
+        )
