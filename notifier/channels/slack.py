@@ -118,9 +118,10 @@ def _check_url(url: str, example: str) -> None:
 def _split(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
-        return (parts.scheme, parts.hostname or "") if parts.port != 0 else ("", "")
+        usable = parts.port != 0
     except ValueError:
         return "", ""
+    return (parts.scheme, parts.hostname or "") if usable else ("", "")
 
 
 def _is_loopback(host: str) -> bool:
@@ -349,7 +350,9 @@ class WrongContent:
 
 _KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "repeat": "ratelimited rate_limited request_timeout service_unavailable update_failed external_channel_migrating",
+        "repeat": """
+            ratelimited rate_limited request_timeout service_unavailable update_failed external_channel_migrating
+        """,
         "slowly": "team_added_to_org org_login_required",
         "full": "message_limit_exceeded",
         "unknown": "internal_error fatal_error rollup_error",
