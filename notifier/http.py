@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from socket import AF_UNSPEC, AddressFamily
 from types import SimpleNamespace
 
@@ -305,10 +306,15 @@ class HttpClient:
         await self._client.aclose()
 
 
-def default_tls() -> ssl.SSLContext:
-    """Return a context that verifies names and certificates, from TLS 1.2 on."""
+def default_tls(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return a context that verifies names and certificates, from TLS 1.2 on.
+
+    `ca_file` (PEM) adds authorities to the certifi bundle. Raises OSError or ssl.SSLError where it cannot be read.
+    """
     context = httpx.create_ssl_context(trust_env=False)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        context.load_verify_locations(cafile=ca_file)
     return context
 
 

@@ -1,0 +1,393 @@
+"""The one way out, against servers that behave and servers that do not."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator, Generator
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
+from servers.tls import Certificate, make_certificate
+
+from notifier import __version__
+from notifier.http import (
+    AddressRefused,
+    AddressRule,
+    HttpClient,
+    HttpError,
+    NoAnswer,
+    NotSent,
+    Reply,
+    ReplyTooLarge,
+    default_tls,
+)
+
+SECRET_PATH = "/services/T0/B0/obviously-fake-token?sig=fake-signature"
+SHORT = 0.15
+"""Seconds: a deadline that is meant to pass."""
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+async def get(http: HttpClient, url: str, **options: Any) -> Reply:
+    return await http.exchange("GET", url, **{"deadline": 5, "max_bytes": 10_000} | options)
+
+
+async def failure(http: HttpClient, url: str, **options: Any) -> HttpError:
+    with pytest.raises(HttpError) as caught:
+        await get(http, url, **options)
+    return caught.value
+
+
+class TestExchange:
+    async def test_brings_back_status_headers_and_body(self, http: HttpClient) -> None:
+        async with HttpServer(reply(418, b"short and stout", {"X-Kind": "teapot"})) as server:
+            got = await http.exchange(
+                "POST", server.url("/brew?milk=no"), headers={"X-A": "b"}, content=b"tea", deadline=5, max_bytes=100
+            )
+        assert (got.status, got.headers["x-kind"], got.body) == (418, "teapot", b"short and stout")
+        request = server.requests[0]
+        assert (request.method, request.target, request.body) == ("POST", "/brew?milk=no", b"tea")
+        assert request.headers["x-a"] == "b"
+
+    async def test_names_itself_and_asks_for_no_compression(self, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            await get(http, server.url())
+        headers = server.requests[0].headers
+        assert headers["user-agent"] == f"gaussdb-notifier/{__version__}"
+        assert headers["accept-encoding"] == "identity"
+
+    async def test_keeps_its_connection(self, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            for _ in range(5):
+                await get(http, server.url())
+        assert server.connections == 1
+
+    async def test_follows_no_redirect(self, http: HttpClient) -> None:
+        async with HttpServer() as canary, HttpServer(reply(302, headers={"Location": canary.url()})) as server:
+            assert (await get(http, server.url())).status == 302
+        assert canary.requests == []
+
+    async def test_keeps_no_cookie(self, http: HttpClient) -> None:
+        async with HttpServer(reply(headers={"Set-Cookie": "session=1; Path=/"})) as server:
+            await get(http, server.url())
+            await get(http, server.url())
+        assert "cookie" not in server.requests[1].headers
+
+    async def test_takes_nothing_from_the_environment(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login somebody password fake\n")
+        async with HttpServer() as canary, HttpServer() as server:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, canary.url())
+            monkeypatch.setenv("NETRC", str(netrc))
+            http = HttpClient()
+            await get(http, server.url())
+            await http.aclose()
+        assert canary.requests == []
+        assert "authorization" not in server.requests[0].headers
+
+    async def test_runs_an_authentication_flow(self, http: HttpClient) -> None:
+        class Signed(httpx.Auth):
+            def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+                request.headers["Authorization"] = "signed"
+                response = yield request
+                if response.status_code == 401:
+                    request.headers["Authorization"] = "signed again"
+                    yield request
+
+        async with HttpServer(reply(401), reply(200)) as server:
+            assert (await get(http, server.url(), auth=Signed())).status == 200
+        assert [request.headers["authorization"] for request in server.requests] == ["signed", "signed again"]
+
+
+class TestLimits:
+    async def test_the_deadline_holds_against_a_body_that_drips(self, http: HttpClient) -> None:
+        async with HttpServer(drip()) as server:
+            error = await failure(http, server.url(), deadline=SHORT, max_bytes=1 << 30)
+        assert isinstance(error, NoAnswer)
+        assert error.status == 200
+        assert str(error) == f"no answer from 127.0.0.1:{server.port} within 0.15 s"
+
+    async def test_the_deadline_holds_against_silence(self, http: HttpClient) -> None:
+        async with HttpServer(silence()) as server:
+            error = await failure(http, server.url(), deadline=SHORT)
+        assert isinstance(error, NoAnswer)
+        assert error.status is None
+
+    async def test_a_deadline_that_passes_before_anything_was_sent_says_so(self, http: HttpClient) -> None:
+        async with HttpServer(silence()) as server:
+            # A plain server never answers the greeting of TLS.
+            error = await failure(http, server.url().replace("http:", "https:"), deadline=SHORT)
+        assert isinstance(error, NotSent)
+
+    async def test_a_reply_at_the_cap_is_taken(self, http: HttpClient) -> None:
+        async with HttpServer(reply(200, b"x" * 1000)) as server:
+            assert len((await get(http, server.url(), max_bytes=1000)).body) == 1000
+
+    @pytest.mark.parametrize("answer", [reply(503, b"x" * 1001), flood(503)])
+    async def test_a_longer_one_is_not_and_its_status_is_kept(self, http: HttpClient, answer: Answer) -> None:
+        async with HttpServer(answer) as server:
+            error = await failure(http, server.url(), max_bytes=1000)
+        assert isinstance(error, ReplyTooLarge)
+        assert error.status == 503
+
+    async def test_a_gzip_bomb_is_never_decoded(self, http: HttpClient) -> None:
+        async with HttpServer(gzip_bomb()) as server:
+            got = await get(http, server.url(), max_bytes=1 << 20)
+        assert got.body.startswith(b"\x1f\x8b")
+        assert len(got.body) < 1 << 20
+
+
+class TestErrors:
+    @pytest.mark.parametrize("answer", [reset(), cut_short(), raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000)])
+    async def test_what_was_sent_and_not_answered_has_an_unknown_outcome(
+        self, http: HttpClient, answer: Answer
+    ) -> None:
+        async with HttpServer(answer) as server:
+            error = await http_post_failure(http, server.url())
+        assert isinstance(error, NoAnswer)
+
+    async def test_the_status_is_known_when_only_the_body_was_lost(self, http: HttpClient) -> None:
+        async with HttpServer(cut_short(202)) as server:
+            error = await failure(http, server.url())
+        assert isinstance(error, NoAnswer)
+        assert error.status == 202
+
+    async def test_a_refused_connection_was_not_sent(self, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            pass
+        error = await failure(http, server.url(SECRET_PATH))
+        assert isinstance(error, NotSent)
+        assert str(error) == f"connection refused by 127.0.0.1:{server.port}"
+
+    async def test_a_name_without_address_was_not_sent(self, http: HttpClient) -> None:
+        error = await failure(http, f"http://nowhere.invalid{SECRET_PATH}")
+        assert isinstance(error, NotSent)
+        assert str(error) == "no address found for nowhere.invalid"
+
+    @pytest.mark.parametrize("url", ["ftp://host/x", "http://", "https:///x", "//host", "http://[::1"])
+    async def test_what_is_no_address_is_refused(self, http: HttpClient, url: str) -> None:
+        error = await failure(http, url)
+        assert isinstance(error, AddressRefused)
+        assert "not a usable http or https address" in str(error)
+
+    @pytest.mark.parametrize("answer", [reset(), silence(), cut_short(), flood(), raw(b"220 smtp.example.com\r\n\r\n")])
+    async def test_no_error_tells_the_path_or_the_query(
+        self, http: HttpClient, answer: Answer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        async with HttpServer(answer) as server:
+            error = await failure(http, server.url(SECRET_PATH), deadline=SHORT)
+        told = repr(error) + str(error) + str(error.__cause__) + caplog.text
+        assert error.__suppress_context__ or error.__context__ is None
+        assert "fake" not in told
+
+    async def test_nothing_is_logged_of_an_exchange_that_works(
+        self, http: HttpClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        async with HttpServer() as server:
+            await get(http, server.url(SECRET_PATH))
+        assert "fake" not in caplog.text
+
+
+async def http_post_failure(http: HttpClient, url: str) -> HttpError:
+    """Fail with a POST: a GET would be tried again on a fresh connection by the library."""
+    with pytest.raises(HttpError) as caught:
+        await http.exchange("POST", url, content=b"{}", deadline=5, max_bytes=1000)
+    return caught.value
+
+
+class TestTls:
+    async def test_a_certificate_of_a_trusted_authority_is_accepted(self, certificate: Certificate) -> None:
+        http = HttpClient(tls=default_tls(certificate.authority))
+        async with HttpServer(tls=certificate.server_context()) as server:
+            assert (await get(http, server.url())).body == b"ok"
+        await http.aclose()
+
+    async def test_any_other_is_not(self, http: HttpClient, certificate: Certificate) -> None:
+        async with HttpServer(tls=certificate.server_context()) as server:
+            error = await failure(http, server.url())
+        assert isinstance(error, NotSent)
+        assert str(error) == f"certificate of 127.0.0.1:{server.port} not accepted (self-signed certificate)"
+        assert server.requests == []
+
+    async def test_a_certificate_for_another_host_is_not_accepted(self, tmp_path: Path) -> None:
+        other = make_certificate(tmp_path, "other.example.com")
+        http = HttpClient(tls=default_tls(other.authority))
+        async with HttpServer(tls=other.server_context()) as server:
+            error = await failure(http, server.url())
+        await http.aclose()
+        assert "not accepted" in str(error)
+
+    def test_old_protocols_are_not_spoken(self) -> None:
+        assert default_tls().minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+REFUSED = [
+    "169.254.169.254",
+    "169.254.0.1",
+    "100.100.100.200",
+    "192.0.0.192",
+    "fe80::1",
+    "fe80::1%lo",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "::ffff:169.254.169.254",
+    "::a9fe:a9fe",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+    "2001:0:a9fe:a9fe::1",
+    "2001:0:4136:e378:8000:63bf:5601:5601",
+]
+ALLOWED = [
+    "127.0.0.1",
+    "::1",
+    "10.1.2.3",
+    "192.168.0.1",
+    "172.16.0.1",
+    "100.64.0.1",
+    "8.8.8.8",
+    "2400:3200::1",
+    "fc00::1",
+]
+
+
+class TestAddressRule:
+    @pytest.mark.parametrize("address", REFUSED)
+    def test_metadata_and_link_local_addresses_are_refused_in_every_spelling(self, address: str) -> None:
+        assert AddressRule().refusal(ip_address(address)) == "a link-local or metadata address"
+
+    @pytest.mark.parametrize("address", ALLOWED)
+    def test_other_addresses_are_trusted(self, address: str) -> None:
+        assert AddressRule().refusal(ip_address(address)) is None
+
+    @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::a01:203", "2002:a01:203::1"])
+    def test_deny_adds_networks(self, address: str) -> None:
+        rule = AddressRule(deny=(IPv4Network("10.0.0.0/8"),))
+        assert rule.refusal(ip_address(address)) == "an address that network.deny lists"
+
+    @pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104 - an address to refuse, not to listen on
+    def test_the_unspecified_address_counts_as_loopback(self, address: str) -> None:
+        assert AddressRule(deny=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))).refusal(ip_address(address))
+
+    def test_allow_leaves_only_what_it_lists(self) -> None:
+        rule = AddressRule(allow=(ip_network("10.0.0.0/8"), ip_network("169.254.0.0/16")))
+        assert rule.refusal(ip_address("10.1.2.3")) is None
+        assert rule.refusal(ip_address("::ffff:10.1.2.3")) is None
+        assert rule.refusal(ip_address("127.0.0.1")) == "an address that network.allow does not list"
+        assert rule.refusal(ip_address("169.254.169.254")) == "a link-local or metadata address"
+
+
+LOOPBACK_SPELLINGS = [
+    "127.0.0.1",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "localhost",
+    "LOCALHOST",
+    "0x7f000001",
+    "0x7f.1",
+    "2130706433",
+    "127.1",
+    "127.0.0.1.",
+    "0177.0.0.1",
+    "017700000001",
+    "user:password@127.0.0.1",
+    "127。0。0。1",
+    "①②⑦.⓪.⓪.①",
+    "0.0.0.0",  # noqa: S104 - an address to refuse, not to listen on
+    "[::]",
+    "[::1]",
+]
+
+
+class TestAddressRuleOnTheWire:
+    @pytest.mark.parametrize("host", LOOPBACK_SPELLINGS)
+    async def test_a_denied_address_is_reached_by_no_spelling(self, host: str) -> None:
+        http = HttpClient(deny=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
+        async with HttpServer() as server:
+            error = await failure(http, server.url(host=host))
+        await http.aclose()
+        assert isinstance(error, AddressRefused)
+        assert server.connections == 0
+
+    async def test_a_name_is_refused_when_any_of_its_addresses_is(self) -> None:
+        http = HttpClient(allow=[ip_network("10.0.0.0/8")])
+        async with HttpServer() as server:
+            error = await failure(http, server.url(SECRET_PATH, host="localhost"))
+        await http.aclose()
+        assert isinstance(error, AddressRefused)
+        assert str(error).startswith("localhost refused: ")
+        assert str(error).endswith(" is an address that network.allow does not list")
+        assert server.connections == 0
+
+    async def test_a_connection_made_without_the_rule_is_not_reused_under_it(self) -> None:
+        http = HttpClient(deny=[ip_network("127.0.0.0/8")])
+        async with HttpServer() as server:
+            assert (await get(http, server.url(), guard=False)).status == 200
+            assert isinstance(await failure(http, server.url()), AddressRefused)
+        await http.aclose()
+        assert len(server.requests) == 1
+
+    async def test_without_guard_names_are_still_checked(self) -> None:
+        http = HttpClient(deny=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
+        async with HttpServer() as server:
+            error = await failure(http, server.url(host="localhost"), guard=False)
+        await http.aclose()
+        assert isinstance(error, AddressRefused)
+
+
+class TestProxy:
+    async def test_requests_go_through_it_with_its_credentials(self) -> None:
+        async with HttpServer() as proxy:
+            http = HttpClient(proxy=proxy.url().replace("127.0.0.1", "fake-user:fake-pass@127.0.0.1"))
+            await get(http, "http://tickets.invalid/hook")
+            await http.aclose()
+        request = proxy.requests[0]
+        assert request.target == "http://tickets.invalid/hook"
+        assert request.headers["proxy-authorization"] == "Basic ZmFrZS11c2VyOmZha2UtcGFzcw=="
+
+    async def test_https_asks_it_for_a_tunnel(self) -> None:
+        async with HttpServer(reply(407)) as proxy:
+            http = HttpClient(proxy=proxy.url().replace("127.0.0.1", "fake-user:fake-pass@127.0.0.1"))
+            error = await failure(http, "https://tickets.invalid/hook")
+            await http.aclose()
+        request = proxy.requests[0]
+        assert (request.method, request.target) == ("CONNECT", "tickets.invalid:443")
+        assert request.headers["proxy-authorization"] == "Basic ZmFrZS11c2VyOmZha2UtcGFzcw=="
+        assert isinstance(error, NotSent)
+        assert str(error) == "proxy answered HTTP 407 when asked for tickets.invalid"
+
+    async def test_one_that_is_down_is_told_apart(self) -> None:
+        async with HttpServer() as proxy:
+            pass
+        http = HttpClient(proxy=proxy.url())
+        error = await failure(http, "https://tickets.invalid/hook")
+        await http.aclose()
+        assert isinstance(error, NotSent)
+        assert "tickets.invalid" in str(error)
+
+    async def test_the_metadata_service_is_asked_past_it(self) -> None:
+        async with HttpServer() as proxy, HttpServer() as metadata:
+            http = HttpClient(proxy=proxy.url(), deny=[ip_network("127.0.0.0/8")])
+            await get(http, metadata.url(), guard=False)
+            assert isinstance(await failure(http, metadata.url()), AddressRefused)
+            await http.aclose()
+        assert (len(metadata.requests), len(proxy.requests)) == (1, 0)

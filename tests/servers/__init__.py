@@ -1,0 +1,1 @@
+"""Local servers that adapters are tested against, over sockets on loopback."""
