@@ -31,7 +31,10 @@ MISSED_POLLS = 5
 """A source is healthy while its last good poll is no older than this many of its polls …"""
 
 PATIENCE = timedelta(minutes=5)
-"""… and in any case while it is no older than this."""
+"""… and in any case while it is no older than this …"""
+
+SLOWEST_CALL = timedelta(seconds=6)
+"""… or than this for each call of its last full poll: a long list is read at the pace of the call budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +202,7 @@ def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery
 
 
 def _source_health(state: SourceState, every: timedelta, now: datetime) -> SourceHealth:
-    limit = max(MISSED_POLLS * every, PATIENCE)
+    limit = max(MISSED_POLLS * every, PATIENCE, state.last_full_calls * SLOWEST_CALL)
     recent = state.last_poll_at is not None and now - state.last_poll_at <= limit
     return SourceHealth(
         name=state.name, ok=recent, last_poll_at=state.last_poll_at, limit=limit, error=state.last_error

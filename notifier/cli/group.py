@@ -37,14 +37,16 @@ class Entry:
     """`module:attribute`, a function or, for a command with commands of its own, a Typer."""
     panel: str
     summary: str
+    configured: bool = True
+    """False for a command that reads no configuration."""
 
 
 _START, _SERVICE, _LOOK, _OUTBOX, _TRY = "Start", "Service", "Look up", "Outbox", "Try out"
 
 COMMANDS: tuple[Entry, ...] = (
-    Entry(name="init", target="init:init", panel=_START, summary="Write a commented configuration."),
+    Entry(name="init", target="init:init", panel=_START, summary="Write a commented configuration.", configured=False),
     Entry(name="check", target="check:check", panel=_START, summary="Validate the configuration; --online proves it."),
-    Entry(name="demo", target="demo:demo", panel=_START, summary="Show it all on a simulated cloud."),
+    Entry(name="demo", target="demo:demo", panel=_START, summary="Show it all on a simulated cloud.", configured=False),
     Entry(name="run", target="service:run", panel=_SERVICE, summary="Run the service: poll and deliver."),
     Entry(name="poll", target="service:poll", panel=_SERVICE, summary="Poll and deliver once, then exit (for cron)."),
     Entry(name="health", target="service:health", panel=_SERVICE, summary="Tell whether every source is being polled."),
@@ -58,8 +60,14 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(name="audit", target="outbox:audit", panel=_OUTBOX, summary="Prove that every event is accounted for."),
     Entry(name="route", target="route:route", panel=_TRY, summary="Which routes an event would take."),
     Entry(name="preview", target="messages:preview", panel=_TRY, summary="Show a message without sending it."),
-    Entry(name="test-send", target="messages:test_send", panel=_TRY, summary="Send one marked test message."),
-    Entry(name="simulate", target="simulate:simulate", panel=_TRY, summary="Serve a simulated task list."),
+    Entry(name="test-send", target="messages:send_test", panel=_TRY, summary="Send one marked test message."),
+    Entry(
+        name="simulate",
+        target="simulate:simulate",
+        panel=_TRY,
+        summary="Serve a simulated task list.",
+        configured=False,
+    ),
 )
 
 
@@ -92,7 +100,7 @@ def load(entry: Entry) -> TyperCommand | TyperGroup:
     command = _command(target if isinstance(target, typer.Typer) else _single(target))
     command.name = entry.name
     for leaf in command.commands.values() if isinstance(command, TyperGroup) else (command,):
-        leaf.params.extend(_command(_single(_common)).params)
+        leaf.params.extend(_command(_single(_with_config if entry.configured else _without_config)).params)
     return command
 
 
@@ -118,15 +126,19 @@ def _remember_debug(ctx: typer.Context, value: bool) -> None:  # noqa: FBT001 - 
         ctx.find_root().obj = ctx.obj = replace(ctx.obj, debug=True)
 
 
-def _common(
-    *,
-    config: Annotated[
-        Path | None,
-        typer.Option("-c", "--config", expose_value=False, callback=_remember_config, help="Configuration file."),
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", expose_value=False, callback=_remember_debug, hidden=True)] = False,
-) -> None:
-    """Carry the options that every command has; never called."""
+_Config = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", expose_value=False, callback=_remember_config, help="Configuration file."),
+]
+_Debug = Annotated[bool, typer.Option("--debug", expose_value=False, callback=_remember_debug, hidden=True)]
+
+
+def _with_config(*, config: _Config = None, debug: _Debug = False) -> None:
+    """Carry, in its signature, the options that a command has besides its own; never called."""
+
+
+def _without_config(*, debug: _Debug = False) -> None:
+    """Carry the options of a command that reads no configuration."""
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -44,11 +46,18 @@ def show(*renderables: RenderableType) -> None:
 def emit(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print text of our own to stdout as it is: nothing is folded, so that it can be pasted."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """Print a remark for people to stderr."""
-    stderr().print(Text(text))
+    stderr().print(Text(text), soft_wrap=True)
 
 
 @contextmanager
@@ -58,14 +67,17 @@ def working(text: str) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(Text(text)):
+    # Live would otherwise catch what is written to stdout meanwhile, and print it on stderr.
+    with Live(
+        Spinner("dots", Text(text)), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    ):
         yield
 
 
 def cell(value: object, style: str = "") -> Text:
     """Return text from outside as one harmless line; nothing known is shown as a dash."""
-    text = " ".join(strip_controls(str(value)).split()) if value not in (None, "") else "–"
-    return Text(text, style=style if text != "–" else "dim")
+    text = " ".join(strip_controls("" if value is None else str(value)).split())
+    return Text(text, style=style) if text else Text("–", style="dim")
 
 
 def block(value: str, style: str = "") -> Text:

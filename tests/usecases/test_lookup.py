@@ -219,6 +219,12 @@ def test_a_source_is_healthy_for_five_polls_and_at_least_five_minutes(
     assert lookup.health(states, {"prod": every}, START).ok is ok
 
 
+def test_a_source_whose_list_takes_long_to_read_is_given_that_time() -> None:
+    states = (SourceState(name="prod", last_poll_at=START - timedelta(minutes=90), last_full_calls=1000),)
+    assert lookup.health(states, {"prod": timedelta(seconds=30)}, START).ok
+    assert not lookup.health(states, {"prod": timedelta(seconds=30)}, START + timedelta(minutes=11)).ok
+
+
 def test_a_source_that_was_never_polled_is_not_healthy() -> None:
     found = lookup.health((), {"prod": timedelta(seconds=30)}, START)
     assert not found.ok

@@ -1,0 +1,125 @@
+"""`notifier check`: what was understood of the configuration and, online, whether it works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from notifier.cli import documents
+from notifier.cli.desk import AsJson, configured, view
+from notifier.cli.output import cell, emit, show, table, working
+from notifier.cli.route import parse_fields
+from notifier.config import Config
+from notifier.core.model import Matcher, Route
+from notifier.core.routing import channels_of, explain_fields
+from notifier.durations import format_duration
+from notifier.ports import Finding
+from notifier.wiring import check_online
+
+_ABOUT_FAILURE = frozenset({"type", "status", "raw_status", "late", "previous_status"})
+"""Fields that say what happened rather than to which task."""
+
+
+def check(
+    ctx: typer.Context,
+    *,
+    online: Annotated[bool, typer.Option("--online", help="Prove every credential, channel and the store.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Validate the configuration and show what was understood; --online proves that it works, sending nothing.
+
+    Exits with 1 when something does not work. --json: {"ok", "sources": [{name, kind}], "channels": [{name, kind}],
+    "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, what, detail, remedy}]}.
+    """
+    config = configured(ctx)
+    findings: Sequence[Finding] = ()
+    if online:
+        with working("Checking credentials, channels and the store …"):
+            findings = asyncio.run(check_online(config))
+    if as_json:
+        emit(_document(config, findings))
+    else:
+        show(_understood(config), *(view(config).finding(finding) for finding in findings))
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def reached_by_failure(routes: Sequence[Route]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the channels that every failed task reaches, and those that some may, depending on which task it is."""
+    failure = parse_fields(["type=task.failed"])
+    surely = channels_of(explain_fields(failure, [route for route in routes if _judges_failure_only(route)]))
+    possibly = channels_of(explain_fields(failure, [_without_task(route) for route in routes]))
+    return surely, [channel for channel in possibly if channel not in surely]
+
+
+def _judges_failure_only(route: Route) -> bool:
+    return all(matcher.field in _ABOUT_FAILURE for matcher in route.match)
+
+
+def _without_task(route: Route) -> Route:
+    kept = tuple(matcher for matcher in route.match if matcher.field in _ABOUT_FAILURE)
+    return replace(route, match=kept, stop=False)
+
+
+def warnings(config: Config) -> Iterable[str]:
+    """Return what is valid and probably not meant."""
+    surely, possibly = reached_by_failure(config.routes)
+    if not surely and not possibly:
+        yield 'A failed task would reach no channel: add a route with match: ["type=task.failed"].'
+    elif not surely:
+        yield f"Only some failed tasks would reach a channel ({', '.join(possibly)}): no route takes all of them."
+    led_to = {channel for route in config.routes for channel in route.channels}
+    for channel in config.channels:
+        if channel.name not in led_to:
+            yield f"No route leads to the channel {channel.name}."
+
+
+def _document(config: Config, findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        "ok": all(finding.ok for finding in findings),
+        "sources": [{"name": source.name, "kind": source.kind} for source in config.sources],
+        "channels": [{"name": channel.name, "kind": channel.kind} for channel in config.channels],
+        "routes": [_route(route) for route in config.routes],
+        "warnings": list(warnings(config)),
+        "findings": [documents.finding(finding) for finding in findings],
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    match = [_text(matcher) for matcher in route.match]
+    return {"name": route.name, "match": match, "channels": list(route.channels), "stop": route.stop}
+
+
+def _text(matcher: Matcher) -> str:
+    return f"{matcher.field}{matcher.op}{matcher.value}"
+
+
+def _understood(config: Config) -> RenderableType:
+    surely, possibly = reached_by_failure(config.routes)
+    some = f", some also {', '.join(possibly)}" if possibly else ""
+    reach = [cell(f"Every failed task reaches {', '.join(surely)}{some}.", "bold")] if surely else []
+    return Group(
+        cell("✓ the configuration is valid", "green"),
+        _listing(config),
+        *reach,
+        *(cell(f"! {warning}", "yellow") for warning in warnings(config)),
+        Text(""),
+    )
+
+
+def _listing(config: Config) -> RenderableType:
+    sources = [
+        ("source", s.name, f"{s.kind} {s.region or ''}, every {format_duration(s.poll_every)}") for s in config.sources
+    ]
+    channels = [("channel", c.name, c.kind) for c in config.channels]
+    routes = [("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes]
+    return table(("", "Name", ""), ([cell(text) for text in row] for row in (*sources, *channels, *routes)))
+
+
+def _conditions(route: Route) -> str:
+    return " and ".join(map(_text, route.match)) or "everything"

@@ -1,0 +1,43 @@
+"""`notifier db`: migrations."""
+
+from __future__ import annotations
+
+import typer
+
+from notifier.cli.desk import AsJson, configured
+from notifier.cli.output import emit, say, working
+from notifier.wiring import database_revision, upgrade_database
+
+db = typer.Typer(
+    help="Migrate the database. SQLite upgrades itself on start; PostgreSQL only here, or with store.migrate: true.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@db.command()
+def upgrade(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """Bring the schema up to date, in one transaction. --json: {"changed", "revision"}."""
+    url = configured(ctx).store.url.get_secret_value()
+    with working("Migrating …"):
+        changed = upgrade_database(url)
+    revision, _ = database_revision(url)
+    if as_json:
+        emit({"changed": changed, "revision": revision})
+    else:
+        say(f"The schema is now {revision}." if changed else f"The schema is {revision} already; nothing to do.")
+
+
+@db.command()
+def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show the schema's revision. Exits with 1 when it is not the one this program needs.
+
+    --json: {"revision", "needed", "current"}.
+    """
+    revision, needed = database_revision(configured(ctx).store.url.get_secret_value())
+    if as_json:
+        emit({"revision": revision, "needed": needed, "current": revision == needed})
+    else:
+        has = f"The schema is {revision}" if revision else "The database is empty"
+        say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: run `notifier db upgrade`.")
+    raise typer.Exit(0 if revision == needed else 1)

@@ -1,0 +1,84 @@
+"""What commands share: the configuration, the store to ask, the view to show, and options that repeat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo
+
+import typer
+
+from notifier import config as configuration
+from notifier.cli.output import stdout
+from notifier.cli.views import View
+from notifier.config import Config
+from notifier.durations import parse_duration
+from notifier.ports import Queries, Transaction
+from notifier.render import Wording
+from notifier.wiring import open_lookup
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
+Source = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")]
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Since = Annotated[
+    timedelta | None,
+    typer.Option("--since", parser=_duration, metavar="TIME", help="Only the last 30m, 24h, 7d."),
+]
+
+
+def configured(ctx: typer.Context) -> Config:
+    """Load the configuration that the command line names."""
+    return configuration.load(configuration.find(ctx.obj.config))
+
+
+def now() -> datetime:
+    """Return the present."""
+    return datetime.now(UTC)
+
+
+def ago(span: timedelta | None) -> datetime | None:
+    """Return the time that lies so far back."""
+    return None if span is None else now() - span
+
+
+def view(config: Config) -> View:
+    """Return the view for this configuration's readers and this terminal."""
+    return View(wording=wording(config), now=now(), width=stdout().width)
+
+
+def wording(config: Config) -> Wording:
+    """Return the words of the configured language and time zone."""
+    return Wording(language=config.language, timezone=ZoneInfo(config.timezone))
+
+
+def ask(config: Config, question: Callable[[Queries], T]) -> T:
+    """Return the answer of the store, which may be in use by a running service."""
+
+    async def answer() -> T:
+        async with open_lookup(config) as store:
+            return await store.read(question)
+
+    return asyncio.run(answer())
+
+
+def change(config: Config, action: Callable[[Transaction], T]) -> T:
+    """Change the store in one transaction, beside a running service."""
+
+    async def act() -> T:
+        async with open_lookup(config) as store:
+            return await store.transact(action)
+
+    return asyncio.run(act())

@@ -1,0 +1,188 @@
+"""`notifier preview` and `notifier test-send`: the message as it would be, without and with sending it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext, redirect_stdout
+from datetime import datetime
+from email import message_from_bytes, policy
+from html import unescape
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from notifier.cli.desk import AsJson, configured, now, wording
+from notifier.cli.output import block, cell, emit, pairs, show
+from notifier.config import Config
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventType,
+    GaveUp,
+    Outcome,
+    Parked,
+    Retry,
+    delivery_id,
+)
+from notifier.ports import Channel, Notice
+from notifier.samples import sample_event
+from notifier.wiring import open_channel
+
+ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]
+
+
+def preview(
+    ctx: typer.Context,
+    *,
+    channel: ChannelName,
+    event: Annotated[EventType, typer.Option("--event", help="The type of event.")] = EventType.TASK_FAILED,
+    as_json: AsJson = False,
+) -> None:
+    """Show the message that a made-up event would make, as near as a terminal can. Nothing is sent.
+
+    --json: {"channel", "kind", "content_type", "body"}; body is an object where it is JSON, else a string.
+    """
+    config = configured(ctx)
+    kind, body = asyncio.run(_render(config, channel, sample_event(event, now())))
+    if as_json:
+        emit({"channel": channel, "kind": kind, "content_type": body.content_type, "body": _decoded(body)})
+    else:
+        show(*readable(body))
+
+
+async def _render(config: Config, name: str, event: Event) -> tuple[str, Body]:
+    async with open_channel(config, name) as channel:
+        return channel.kind, channel.render(_notice(name, event))
+
+
+def _notice(channel: str, event: Event) -> Notice:
+    return Notice(delivery_id=delivery_id(channel, event.id), events=(event,))
+
+
+def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = False) -> None:
+    """Send one made-up failure, marked as a test, and report what the receiver said.
+
+    Exits with 0 when it was delivered, 1 when it was refused, 3 when the receiver could not be reached.
+    --json: {"channel", "delivery_id", "outcome", "reason", "ref"}.
+    """
+    config = configured(ctx)
+    event = sample_event(EventType.TASK_FAILED, now(), job_id="test", reason=wording(config).text("test"))
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
+        outcome = asyncio.run(_send(config, channel, event))
+    if as_json:
+        emit(_document(channel, event, outcome))
+    else:
+        show(_report(channel, outcome))
+    raise typer.Exit(_exit_code(outcome))
+
+
+async def _send(config: Config, name: str, event: Event) -> Outcome:
+    async with open_channel(config, name) as channel:
+        return await channel.send(_delivery(channel, event, now()))
+
+
+def _delivery(channel: Channel, event: Event, at: datetime) -> Delivery:
+    notice = _notice(channel.name, event)
+    return Delivery(
+        id=notice.delivery_id,
+        channel=channel.name,
+        lane=event.subject,
+        state=DeliveryState.PENDING,
+        available_at=at,
+        created_at=at,
+        events=(event,),
+        attempt=1,
+        body=channel.render(notice),
+    )
+
+
+def _document(channel: str, event: Event, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "channel": channel,
+        "delivery_id": delivery_id(channel, event.id),
+        "outcome": type(outcome).__name__.lower(),
+        "reason": getattr(outcome, "reason", None),
+        "ref": getattr(outcome, "ref", None),
+    }
+
+
+_OUTCOMES = {Retry: "was not taken, it may be later", GaveUp: "was refused", Parked: "the channel is misconfigured"}
+
+
+def _report(channel: str, outcome: Outcome) -> Text:
+    if isinstance(outcome, Delivered):
+        return cell(f"✓ {channel}: delivered{f' ({outcome.ref})' if outcome.ref else ''}", "green")
+    said = _OUTCOMES.get(type(outcome), "no answer came, it may have arrived")
+    return cell(f"✗ {channel}: {said}: {outcome.reason}", "bold red")
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if isinstance(outcome, Delivered):
+        return 0
+    return 1 if isinstance(outcome, GaveUp | Parked) else 3
+
+
+_REFERENCE = re.compile(r"<[^<>|]*\|([^<>]*)>")
+"""A link or a date in Slack's markup, with the words that stand for it."""
+
+# ---- what is sent, made readable by its content type alone ----
+
+
+def readable(body: Body) -> Iterator[RenderableType]:
+    """Return a body as a person would read it: a mail's headers and text, a chat message's lines, JSON indented."""
+    decoded = _decoded(body)
+    if body.content_type.startswith("message/"):
+        yield from _mail(body.content)
+    elif isinstance(decoded, dict) and ("blocks" in decoded or "attachments" in decoded):
+        yield from _chat(decoded)
+    elif isinstance(decoded, str):
+        yield block(decoded)
+    else:
+        yield block(json.dumps(decoded, indent=2, ensure_ascii=False))
+
+
+def _decoded(body: Body) -> Any:  # noqa: ANN401 - JSON
+    text = body.content.decode("utf-8", "replace")
+    if "json" not in body.content_type:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _mail(content: bytes) -> Iterator[RenderableType]:
+    message = message_from_bytes(content, policy=policy.default)
+    text = message.get_body(("plain",))
+    yield pairs((name, cell(value)) for name, value in message.items())
+    yield Text("")
+    yield block(text.get_content() if text else "")
+
+
+def _chat(payload: dict[str, Any]) -> Iterator[RenderableType]:
+    for part in payload.get("blocks", ()):
+        yield from _chat_block(part)
+    for attachment in payload.get("attachments", ()):
+        for part in attachment.get("blocks", ()):
+            yield from (Padding(line, (0, 0, 0, 2)) for line in _chat_block(part))
+
+
+def _chat_block(part: dict[str, Any]) -> Iterator[RenderableType]:
+    texts = [part.get("text"), *part.get("fields", ()), *part.get("elements", ())]
+    yield from (
+        block(_as_shown(text["text"])) for text in texts if isinstance(text, dict) and isinstance(text.get("text"), str)
+    )
+
+
+def _as_shown(mrkdwn: str) -> str:
+    return unescape(_REFERENCE.sub(r"\1", mrkdwn))

@@ -1,0 +1,111 @@
+"""`notifier route`: which routes and channels an event would take, and why not the others. Nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.console import Group
+
+from notifier.cli import documents
+from notifier.cli.desk import AsJson, ask, configured, view
+from notifier.cli.output import cell, emit, show
+from notifier.cli.tasks import one
+from notifier.cli.views import View
+from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.model import EventType, TaskStatus
+from notifier.core.routing import (
+    FIELDS,
+    RouteVerdict,
+    channels_of,
+    explain_fields,
+    fields_of,
+    parse_matcher,
+)
+from notifier.ports import EventFilter, Queries
+from notifier.samples import STATUS_OF
+
+
+def route(
+    ctx: typer.Context,
+    *,
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FIELD=VALUE...", help=f"The event, by any of {', '.join(FIELDS)}."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="JOB_ID", help="The latest event of this task instead.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which routes and channels an event would take, and why not the others. Nothing is sent.
+
+    For example: notifier route type=task.failed instance=prod-1. What is not given is empty; the status follows from
+    the type. Exits with 1 when it would reach no channel. --json: {"event": {field: value}, "routes": [{route, matched,
+    channels, failed_matcher, actual, skipped_by}], "channels": […]}.
+    """
+    if bool(fields) == bool(task):
+        raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
+    config = configured(ctx)
+    shown = view(config)
+    event = ask(config, partial(_latest, job_id=task, shown=shown)) if task else parse_fields(fields or ())
+    verdicts = explain_fields(event, config.routes)
+    if as_json:
+        emit(_document(event, verdicts))
+    else:
+        show(_answer(event, verdicts, shown))
+    raise typer.Exit(0 if channels_of(verdicts) else 1)
+
+
+def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
+    """Return a value for every field that a matcher can name, from `field=value` texts. Raises ConfigurationError."""
+    given = dict(map(_parse_field, texts))
+    types = {kind.value: kind for kind in EventType}
+    kind = types.get(given.get("type", ""))
+    if kind is None:
+        raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
+    status = STATUS_OF.get(kind)
+    implied = {"status": status.value, "raw_status": _raw(status)} if status else {}
+    return dict.fromkeys(FIELDS, "") | {"late": "false"} | implied | given
+
+
+def _raw(status: TaskStatus) -> str:
+    return "" if status is TaskStatus.UNKNOWN else status.value.capitalize()
+
+
+def _parse_field(text: str) -> tuple[str, str]:
+    try:
+        matcher = parse_matcher(text)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    if matcher.op != "=":
+        raise ConfigurationError(f"{text!r}: an event has one value for a field; write {matcher.field}=VALUE")
+    return matcher.field, matcher.value
+
+
+def _latest(q: Queries, job_id: str, shown: View) -> Mapping[str, str]:
+    stored = one(q, job_id, None, shown)
+    events = q.events(EventFilter(source=stored.task.source, job_id=stored.task.job_id, limit=1))
+    if not events:
+        raise NotifierError(f"nothing has happened to {stored.task.job_id} since the first poll of its source")
+    return fields_of(events[0].event)
+
+
+def _document(event: Mapping[str, str], verdicts: Sequence[RouteVerdict]) -> documents.Document:
+    return {
+        "event": dict(event),
+        "routes": [documents.verdict(v) for v in verdicts],
+        "channels": list(channels_of(verdicts)),
+    }
+
+
+def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], shown: View) -> Group:
+    given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
+    channels = ", ".join(channels_of(verdicts))
+    conclusion = cell(f"It would be sent to {channels}.", "bold") if channels else NOWHERE
+    return Group(cell(given, "bold"), shown.verdicts(verdicts), conclusion)
+
+
+NOWHERE = cell("It would be sent to no channel.", "bold yellow")

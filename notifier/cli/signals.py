@@ -1,0 +1,32 @@
+"""Commands that run until they are asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def until_signalled(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+    """Run `main` with an event that SIGINT and SIGTERM set, for it to end then. A second signal ends it at once."""
+
+    async def run() -> T:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, partial(_ask_to_stop, stop, loop))
+        return await main(stop)
+
+    return asyncio.run(run())
+
+
+def _ask_to_stop(stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    stop.set()
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)

@@ -1,0 +1,303 @@
+"""How look-ups read on a terminal: values in, something for rich to print out. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from notifier.cli.output import WIDE, age, block, cell, length, pairs, short, table
+from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, Task, TaskStatus
+from notifier.core.outbox import RoutedEvent
+from notifier.core.routing import RouteVerdict, channels_of
+from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation, Health, SourceHealth
+from notifier.ports import Finding, StoredTask
+from notifier.render import Wording
+
+_STATUS_STYLES = {
+    TaskStatus.RUNNING: ("▶", "cyan"),
+    TaskStatus.COMPLETED: ("✓", "green"),
+    TaskStatus.FAILED: ("✗", "bold red"),
+    TaskStatus.UNKNOWN: ("?", "yellow"),
+}
+_STATE_STYLES = {
+    DeliveryState.PENDING: "yellow",
+    DeliveryState.DELIVERED: "green",
+    DeliveryState.PARKED: "magenta",
+    DeliveryState.SUPPRESSED: "dim",
+    DeliveryState.SUPERSEDED: "dim",
+    DeliveryState.DEAD: "bold red",
+}
+_INDENT = (0, 0, 0, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What every view needs to know: the reader's words and time zone, the present, the width of the terminal."""
+
+    wording: Wording
+    now: datetime
+    width: int
+
+    # -- tasks --
+
+    def tasks(self, rows: Sequence[StoredTask]) -> Table:
+        """Return a table of tasks; the source is a column only where there are several."""
+        several = len({row.task.source for row in rows}) > 1
+        columns = ("Status", "Task", "Instance", "Changed", "Job", *(("Source",) if several else ()))
+        return table(columns, (self._task_row(row, several=several) for row in rows))
+
+    def _task_row(self, row: StoredTask, *, several: bool) -> Sequence[Text]:
+        task = row.task
+        return (
+            self.status(task),
+            cell(self.wording.task_label(task.name)),
+            cell(task.instance_name or task.instance_id),
+            cell(age(row.changed_at, self.now)),
+            short(task.job_id, self.width),
+            *((cell(task.source),) if several else ()),
+        )
+
+    def status(self, task: Task) -> Text:
+        """Return a task's status, with its progress while it runs and the API's own word where we know no better."""
+        glyph, style = _STATUS_STYLES[task.status]
+        word = task.raw_status if task.status is TaskStatus.UNKNOWN else self.wording.status_label(task.status)
+        running = task.status is TaskStatus.RUNNING and task.progress is not None
+        progress = f" {self.wording.progress(task.progress or 0)}" if running else ""
+        return cell(f"{glyph} {word}{progress}", style)
+
+    def task(self, stored: StoredTask, history: Sequence[RoutedEvent]) -> RenderableType:
+        """Return everything about one task, and what was seen of it."""
+        return Group(
+            pairs(chain(self._facts(stored.task), self._store_facts(stored))),
+            *self._reason(stored.task),
+            Text(""),
+            self.events(history) if history else _dim("No change was seen since the first poll of its source."),
+        )
+
+    def _facts(self, task: Task) -> Iterable[tuple[str, Text]]:
+        label = self.wording.task_label(task.name)
+        yield "Task", cell(label if label == task.name else f"{label} ({task.name})")
+        yield "Status", self.status(task)
+        yield "Instance", cell(" · ".join(filter(None, (task.instance_name, task.instance_id, task.instance_status))))
+        yield "Job", cell(task.job_id)
+        yield "Source", cell(task.source)
+        yield "Started", cell(self.when(task.created_at))
+        yield "Ended", cell(self.when(task.ended_at))
+        if task.created_at and task.ended_at and task.ended_at >= task.created_at:
+            yield "Took", cell(self.wording.duration(task.ended_at - task.created_at))
+
+    def _store_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
+        yield "First seen", cell(self.when(stored.first_seen_at))
+        yield "Changed", cell(f"{self.when(stored.changed_at)} ({age(stored.changed_at, self.now)})")
+        if not stored.listed:
+            yield "Listed", cell("no longer", "yellow")
+
+    def _reason(self, task: Task) -> Iterable[RenderableType]:
+        if task.fail_reason:
+            yield Text("Reason", style="dim")
+            yield Padding(block(task.fail_reason, "red"), _INDENT)
+
+    def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
+        """Return one line for each task that a beginning fits."""
+        return (f"{row.task.job_id}  {self.wording.task_label(row.task.name)}  {row.task.source}" for row in rows)
+
+    # -- events and deliveries --
+
+    def events(self, rows: Sequence[RoutedEvent]) -> Table:
+        """Return a table of events; the channels that were told are a column where there is room."""
+        wide = self.width >= WIDE
+        columns = ("Seen", "Event", "Task", "Instance", "Job", *(("Channels", "Id") if wide else ()))
+        return table(columns, (self._event_row(row, wide=wide) for row in rows))
+
+    def _event_row(self, row: RoutedEvent, *, wide: bool) -> Sequence[Text]:
+        event, task = row.event, row.event.task
+        late = " (late)" if event.late else ""
+        return (
+            cell(self.when(event.observed_at)),
+            cell(f"{event.type}{late}", _event_style(event)),
+            cell(self.wording.task_label(task.name) if task else event.source),
+            cell((task.instance_name or task.instance_id) if task else event.detail),
+            short(event.job_id, self.width),
+            *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
+        )
+
+    def deliveries(self, rows: Sequence[Delivery]) -> Table:
+        """Return a table of deliveries."""
+        columns = ("Id", "State", "Channel", "About", "Tries", "When", "Reason")
+        return table(columns, (self._delivery_row(row) for row in rows))
+
+    def _delivery_row(self, row: Delivery) -> Sequence[Text]:
+        return (
+            cell(row.id[:8]),
+            cell(row.state, _STATE_STYLES[row.state]),
+            cell(row.channel),
+            cell(self._about(row)),
+            cell(str(row.attempt)),
+            cell(age(row.settled_at or row.available_at, self.now)),
+            cell(row.reason),
+        )
+
+    def _about(self, row: Delivery) -> str:
+        if row.digest or len(row.events) != 1:
+            return f"digest of {len(row.events)}"
+        (event,) = row.events
+        return f"{event.type} {event.job_id[:8]}".strip()
+
+    # -- why --
+
+    def explanation(self, found: Explanation) -> RenderableType:
+        """Return, for every event of a task, what the routes said and what became of it on each channel."""
+        heading = cell(
+            f"{self.wording.task_label(found.task.task.name)} · {found.task.task.instance_name or ''} "
+            f"· {found.task.task.job_id}",
+            "bold",
+        )
+        if not found.events:
+            return Group(
+                heading,
+                Text(
+                    "No channel was told: the task was already there at the first poll of its source (the quiet "
+                    "baseline), and no change has been seen since."
+                ),
+            )
+        return Group(heading, *(self._event_account(account) for account in found.events))
+
+    def _event_account(self, account: EventAccount) -> RenderableType:
+        event = account.routed.event
+        late = ", found late" if event.late else ""
+        return Group(
+            Text(""),
+            cell(f"{self.when(event.observed_at)}  {event.type}{late}", _event_style(event)),
+            Padding(self.verdicts(account.verdicts), _INDENT),
+            *self._changed_routes(account),
+            *(Padding(self._channel_account(c), _INDENT) for c in account.channels),
+        )
+
+    def verdicts(self, verdicts: Sequence[RouteVerdict]) -> RenderableType:
+        """Return one line for each route: what it took the event to, or why it did not."""
+        return Group(*(_verdict(v) for v in verdicts)) if verdicts else _dim("There are no routes.")
+
+    def _changed_routes(self, account: EventAccount) -> Iterable[RenderableType]:
+        then = set(account.routed.channels)
+        today = set(channels_of(account.verdicts))
+        if then != today:
+            names = ", ".join(sorted(then)) or "no channel"
+            yield Padding(cell(f"Routes have changed since: at the time it went to {names}.", "yellow"), _INDENT)
+
+    def _channel_account(self, account: ChannelAccount) -> RenderableType:
+        return Group(
+            Text.assemble(cell(account.channel, "bold"), ": ", self._fate(account)),
+            *(Padding(self._attempt(a), _INDENT) for a in account.attempts),
+        )
+
+    def _fate(self, account: ChannelAccount) -> Text:
+        delivery = account.delivery
+        if delivery is None and account.planned:
+            return Text("unaccounted: a route asked for it and there is no delivery", style="bold red")
+        if delivery is None:
+            return _dim("not told, no route asked for it")
+        words = (
+            delivery.state,
+            f"in a digest of {len(delivery.events)}" if delivery.digest else "",
+            self._due(delivery),
+        )
+        reason = f": {delivery.reason}" if delivery.reason else ""
+        return cell(" ".join(filter(None, words)) + reason, _STATE_STYLES[delivery.state])
+
+    def _due(self, delivery: Delivery) -> str:
+        if delivery.settled_at:
+            return self.when(delivery.settled_at)
+        return f"next try {age(delivery.available_at, self.now)}" if delivery.state is DeliveryState.PENDING else ""
+
+    def _attempt(self, attempt: Attempt) -> Text:
+        reason = f": {attempt.reason}" if attempt.reason else ""
+        took = (attempt.finished_at - attempt.started_at).total_seconds()
+        return cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
+
+    # -- audit, health, findings --
+
+    def audit(self, found: Audit) -> RenderableType:
+        """Return the ledger, and its verdict last."""
+        ledger = found.ledger
+        counts = ((state.value.capitalize(), ledger.by_state.get(state, 0)) for state in DeliveryState)
+        rows = (
+            ("Events", ledger.events),
+            ("Wanted by no route", ledger.unrouted),
+            ("Event × channel", ledger.pairs),
+            *((f"  {name}", count) for name, count in counts if count),
+        )
+        return Group(
+            pairs((name, cell(f"{count:,}")) for name, count in rows),
+            *self._oldest_pending(found),
+            *(cell(f"unaccounted: event {event_id} on {channel}", "red") for event_id, channel in ledger.unaccounted),
+            *((Text(""), self.deliveries(ledger.dead)) if ledger.dead else ()),
+            cell(f"{len(ledger.unaccounted)} unaccounted", "bold green" if found.ok else "bold red"),
+        )
+
+    def _oldest_pending(self, found: Audit) -> Iterable[RenderableType]:
+        if found.ledger.oldest_pending:
+            yield cell(f"The oldest pending delivery has waited since {age(found.ledger.oldest_pending, self.now)}.")
+
+    def health(self, found: Health) -> RenderableType:
+        """Return one line for each source."""
+        return Group(*(self._source_health(source) for source in found.sources))
+
+    def _source_health(self, source: SourceHealth) -> Text:
+        error = f"; {source.error}" if source.error else ""
+        text = (
+            f"{source.name}: last good poll {age(source.last_poll_at, self.now)} (limit {length(source.limit)}){error}"
+        )
+        return _verdict_line(text, ok=source.ok)
+
+    def finding(self, found: Finding) -> RenderableType:
+        """Return what was checked, how it went, and the remedy."""
+        detail = f": {found.detail}" if found.detail else ""
+        line = _verdict_line(f"{found.what}{detail}", ok=found.ok)
+        return Group(line, Padding(block(found.remedy, "yellow"), _INDENT)) if found.remedy and not found.ok else line
+
+    # -- pieces --
+
+    def freshness(self, sources: Sequence[SourceState]) -> str:
+        """Return what an answer was looked up in, and when that was polled."""
+        if not sources:
+            return "No source has been polled yet; start `notifier run`."
+        return "Looked in " + ", ".join(
+            f"{source.name} ({source.tasks:,} tasks, polled {age(source.last_poll_at, self.now)})" for source in sources
+        )
+
+    def when(self, moment: datetime | None) -> str:
+        """Return a time in the reader's zone, or nothing."""
+        return self.wording.when(moment) if moment else ""
+
+
+def _verdict(verdict: RouteVerdict) -> Text:
+    name = verdict.route.name
+    if verdict.matched:
+        stop = " (stop)" if verdict.route.stop else ""
+        return cell(f"✓ {name} → {', '.join(verdict.route.channels) or 'no channel'}{stop}", "green")
+    if verdict.skipped_by:
+        return cell(f"– {name}: not looked at, {verdict.skipped_by} said stop", "dim")
+    failed = verdict.failed_matcher
+    wanted = f"{failed.field}{failed.op}{failed.value}" if failed else ""
+    return cell(f"✗ {name}: wants {wanted}, was {verdict.actual!r}", "dim")
+
+
+def _verdict_line(text: str, *, ok: bool) -> Text:
+    return cell(f"{'✓' if ok else '✗'} {text}", "green" if ok else "bold red")
+
+
+def _event_style(event: Event) -> str:
+    return {"failed": "bold red", "completed": "green", "started": "cyan", "gap": "yellow"}.get(
+        event.type.rpartition(".")[2], ""
+    )
+
+
+def _dim(text: str) -> Text:
+    return Text(text, style="dim")

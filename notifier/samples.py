@@ -1,0 +1,66 @@
+"""Made-up events, to try out routes, templates and channels with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from notifier.core.model import Event, EventType, Task, TaskStatus, event_id
+
+SAMPLE = "sample"
+"""What stands for a source, a job and a project in a made-up event."""
+
+STATUS_OF: Mapping[EventType, TaskStatus] = MappingProxyType(
+    {
+        EventType.TASK_STARTED: TaskStatus.RUNNING,
+        EventType.TASK_PROGRESSED: TaskStatus.RUNNING,
+        EventType.TASK_COMPLETED: TaskStatus.COMPLETED,
+        EventType.TASK_FAILED: TaskStatus.FAILED,
+        EventType.TASK_RESTARTED: TaskStatus.RUNNING,
+        EventType.TASK_CHANGED: TaskStatus.UNKNOWN,
+        EventType.TASK_UNLISTED: TaskStatus.RUNNING,
+    }
+)
+"""The status of a task after an event of this type."""
+
+_PREVIOUS = {EventType.TASK_STARTED: None, EventType.TASK_RESTARTED: "failed"}
+_RAW = {TaskStatus.UNKNOWN: "Paused"}
+
+
+def sample_event(kind: EventType, now: datetime, *, job_id: str = SAMPLE, reason: str | None = None) -> Event:
+    """Return an event of this type, as it could have happened just now."""
+    task = None if kind is EventType.SOURCE_GAP else _task(kind, now, job_id, reason)
+    since = now - timedelta(days=40)
+    return Event(
+        id=event_id(SAMPLE, job_id, f"{kind}@{now.isoformat()}"),
+        type=kind,
+        source=SAMPLE,
+        region="cn-north-4",
+        project_id=SAMPLE,
+        occurrence=f"{kind}@{now.isoformat()}",
+        observed_at=now,
+        occurred_at=task.ended_at or task.created_at if task else None,
+        task=task,
+        previous_status=_PREVIOUS.get(kind, "running") if task else None,
+        detail=None if task else f"{since.isoformat()}/{now.isoformat()}",
+    )
+
+
+def _task(kind: EventType, now: datetime, job_id: str, reason: str | None) -> Task:
+    status = STATUS_OF[kind]
+    failed = status is TaskStatus.FAILED
+    return Task(
+        source=SAMPLE,
+        job_id=job_id,
+        name="CreateGaussDBV5Instance",
+        status=status,
+        raw_status=_RAW.get(status, status.value.capitalize()),
+        progress=None if status.terminal else 60.0,
+        instance_id="0123456789abcdef0123456789abcdefin14",
+        instance_name="gauss-sample",
+        instance_status="creating",
+        created_at=now - timedelta(minutes=12, seconds=4),
+        ended_at=now if status.terminal else None,
+        fail_reason=reason or ("The quota of vCPUs is not sufficient." if failed else None),
+    )

@@ -1,0 +1,193 @@
+"""The command line as a process: streams, exit codes, signals, and what `--help` costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from notifier import __version__
+from notifier.cli import app
+from notifier.cli.group import COMMANDS, Entry
+
+PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
+HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "uvicorn", "babel", "alembic")
+
+
+def notifier(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own program
+        [*PROGRAM, *args], cwd=cwd, env=_environment(env), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    return kept | {"COLUMNS": "80"} | dict(env or {})
+
+
+@contextmanager
+def running(*args: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [*PROGRAM, *args],
+        cwd=cwd,
+        env=_environment(None),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_help_names_every_command_and_fits_80_columns(tmp_path: Path) -> None:
+    shown = notifier("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert all(re.search(rf"^│ {entry.name} ", shown.stdout, re.MULTILINE) for entry in COMMANDS)
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_help_imports_none_of_the_stack(tmp_path: Path) -> None:
+    script = (
+        "import sys, json\nfrom notifier.cli import app\nsys.argv = ['notifier', '--help']\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    shown = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(shown.stderr)}
+    assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_each_command_has_help_of_its_own(entry: Entry) -> None:
+    shown = CliRunner().invoke(app, [entry.name, "--help"], env={"COLUMNS": "80"})
+    assert shown.exit_code == 0
+    assert f"notifier {entry.name}" in shown.stdout or f"root {entry.name}" in shown.stdout
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_each_command_documents_its_json_where_it_has_any(entry: Entry) -> None:
+    module, _, attribute = entry.target.partition(":")
+    target = getattr(import_module(f"notifier.cli.{module}"), attribute)
+    functions = [c.callback for c in target.registered_commands] if isinstance(target, typer.Typer) else [target]
+    for function in functions:
+        assert ("as_json" in function.__annotations__) == ("--json" in (function.__doc__ or ""))
+
+
+def test_the_version_is_shown(tmp_path: Path) -> None:
+    shown = notifier("--version", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout) == (0, f"gaussdb-notifier {__version__}\n")
+
+
+def test_an_unknown_command_is_a_usage_error_that_names_the_near_ones(tmp_path: Path) -> None:
+    shown = notifier("taks", cwd=tmp_path)
+    assert shown.returncode == 2
+    assert "Did you mean" in shown.stderr
+    assert "tasks" in shown.stderr
+
+
+def test_a_missing_configuration_is_one_error_on_stderr(tmp_path: Path) -> None:
+    shown = notifier("tasks", "--json", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith("error: ")
+    assert "notifier.yaml" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_configuration_can_be_named_before_and_after_the_command(tmp_path: Path, place: str) -> None:
+    option = ["-c", "elsewhere.yaml"]
+    shown = notifier(
+        *(option if place == "before" else []), "tasks", *(option if place == "after" else []), cwd=tmp_path
+    )
+    assert shown.returncode == 2
+    assert "elsewhere.yaml" in shown.stderr
+
+
+def test_the_configuration_can_be_named_by_the_environment(tmp_path: Path) -> None:
+    shown = notifier("tasks", cwd=tmp_path, env={"NOTIFIER_CONFIG": "by-environment.yaml"})
+    assert shown.returncode == 2
+    assert "by-environment.yaml" in shown.stderr
+
+
+def test_a_bad_value_is_a_usage_error_with_an_example(tmp_path: Path) -> None:
+    shown = notifier("tasks", "--since", "yesterday", cwd=tmp_path)
+    assert shown.returncode == 2
+    assert "24h" in shown.stderr or "30s" in shown.stderr
+
+
+def test_the_simulator_prints_a_source_and_stops_quietly_on_ctrl_c(tmp_path: Path) -> None:
+    with running("simulate", "--json", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        document = ""
+        while not document.endswith("\n}\n"):
+            document += process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    source = json.loads(document)["source"]
+    assert source["endpoint"] == json.loads(document)["url"]
+    assert (process.returncode, rest) == (0, "")
+    assert "Stopped after 0 calls" in errors
+
+
+def test_a_bad_option_of_the_simulator_names_what_would_be_right(tmp_path: Path) -> None:
+    shown = notifier("simulate", "--faults", "bogus", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "bogus" in shown.stderr
+    assert "truncate" in shown.stderr
+
+
+def _broken(_ctx: typer.Context) -> None:
+    raise ZeroDivisionError("secret-in-message")
+
+
+def test_a_defect_is_one_line_without_its_details(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.cli.simulate.simulate", _broken)
+    shown = CliRunner().invoke(app, ["simulate"])
+    assert shown.exit_code == 1
+    assert shown.stderr.count("\n") == 1
+    assert "ZeroDivisionError" in shown.stderr
+    assert "--debug" in shown.stderr
+    assert "secret-in-message" not in shown.stderr
+
+
+@pytest.mark.parametrize("args", [["--debug", "simulate"], ["simulate", "--debug"]])
+def test_debug_shows_where_a_defect_is(monkeypatch: pytest.MonkeyPatch, args: list[str]) -> None:
+    monkeypatch.setattr("notifier.cli.simulate.simulate", _broken)
+    shown = CliRunner().invoke(app, args)
+    assert shown.exit_code == 1
+    assert "Traceback" in shown.stderr
+
+
+def test_ctrl_c_in_a_short_command_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_ctx: typer.Context) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("notifier.cli.simulate.simulate", interrupted)
+    shown = CliRunner().invoke(app, ["simulate"])
+    assert (shown.exit_code, shown.output) == (130, "")
+
+
+def test_a_reader_that_goes_away_causes_no_complaint(tmp_path: Path) -> None:
+    script = "import sys\nsys.argv = ['notifier', 'simulate', '--json']\nfrom notifier.cli import main\nmain()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    shown = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (shown.returncode, shown.stderr) == (141, "")

@@ -1,0 +1,362 @@
+"""Look-ups and the outbox by hand, on a real database file beside which no service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import make_event, make_task
+from typer.testing import CliRunner, Result
+
+from notifier.cli import app
+from notifier.core.diff import Recorded
+from notifier.core.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Event,
+    Scope,
+    Snapshot,
+    Task,
+    TaskStatus,
+    delivery_id,
+)
+from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.ports import Transaction, Update
+from notifier.store.engine import open_store
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LEASE = timedelta(minutes=1)
+FAILED = make_task("fa11ed00-0000-4000-8000-000000000001", instance_name="[bold]gauss-orders", ended_at=NOW)
+RUNNING = make_task("0000aaaa-1", status=TaskStatus.RUNNING, instance_name="gauss-users")
+TWIN = make_task("0000aaaa-2", status=TaskStatus.COMPLETED, instance_name="gauss-users")
+
+CONFIG = """
+timezone: Asia/Shanghai
+store: {url: "sqlite:///%s/notifier.db"}
+sources:
+  - name: prod
+    kind: gaussdb
+    region: cn-north-4
+    endpoint: http://127.0.0.1:1
+    project_id: 0611f1bd8b00d5d32f17c017f15b599f
+    auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}
+channels:
+  - {name: dba, kind: console}
+  - {name: tickets, kind: webhook, url: "http://127.0.0.1:1/hook"}
+  - {name: spare, kind: console}
+routes:
+  - {name: failures, match: ["type=task.failed"], channels: [dba, tickets]}
+  - {name: users, match: ["instance=gauss-users"], channels: [tickets], stop: true}
+"""
+
+Run = Callable[..., Result]
+
+
+def event_of(task: Task, **changes: Any) -> Event:
+    return make_event(task, observed_at=NOW, **changes)
+
+
+def delivery_to(channel: str, event: Event) -> Delivery:
+    return Delivery(
+        id=delivery_id(channel, event.id),
+        channel=channel,
+        lane=event.subject,
+        state=DeliveryState.PENDING,
+        available_at=NOW,
+        created_at=NOW,
+        events=(event,),
+    )
+
+
+def record(tx: Transaction) -> None:
+    """A failure that reached one channel and died on the other; a task that runs; one that completed unrouted."""
+    claim = tx.claim_poll("prod", "me", NOW, LEASE)
+    assert claim is not None
+    tasks = (FAILED, RUNNING, TWIN)
+    updates = [Update(recorded=Recorded(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
+    tx.record_tasks("prod", updates, NOW)
+    failure, end = event_of(FAILED), event_of(TWIN)
+    tx.record_events(
+        [
+            RoutedEvent(event=failure, routes=("failures",), channels=("dba", "tickets")),
+            RoutedEvent(event=end, routes=(), channels=()),
+        ]
+    )
+    tx.record_deliveries([delivery_to("dba", failure), delivery_to("tickets", failure)])
+    tx.record_poll(
+        claim,
+        Snapshot(
+            source="prod", taken_at=NOW, fingerprints={t.job_id: b"1" for t in tasks}, complete=True, scope=Scope.FULL
+        ),
+        NOW,
+    )
+    for channel, state, reason in (("dba", DeliveryState.DELIVERED, None), ("tickets", DeliveryState.DEAD, "HTTP 400")):
+        (claimed,) = tx.claim_due(channel, "me", NOW, LEASE, 1)
+        attempt = Attempt(
+            delivery_id=claimed.id, number=claimed.attempt, started_at=NOW, finished_at=NOW, outcome="x", reason=reason
+        )
+        tx.settle([Settlement(delivery_id=claimed.id, state=state, available_at=None, attempt=attempt, reason=reason)])
+
+
+async def fill(url: str) -> None:
+    store = open_store(url)
+    try:
+        await store.transact(record)
+    finally:
+        await store.aclose()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Run:
+    """A configuration whose database nobody has used yet."""
+    path = tmp_path / "notifier.yaml"
+    path.write_text(CONFIG % tmp_path, encoding="utf-8")
+    return partial(_invoke, path)
+
+
+@pytest.fixture
+def run(empty: Run, tmp_path: Path) -> Run:
+    """The same with something in it."""
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db"))
+    return empty
+
+
+def _invoke(config: Path, *args: str, code: int = 0) -> Result:
+    found = CliRunner().invoke(app, ["-c", str(config), *args], env={"COLUMNS": "80"})
+    assert found.exit_code == code, found.output
+    return found
+
+
+def document(found: Result) -> Any:
+    return json.loads(found.stdout)
+
+
+# ---- tasks ----
+
+
+def test_tasks_lists_what_is_recorded(run: Run) -> None:
+    shown = run("tasks").stdout
+    assert "✗ Failed" in shown
+    assert "▶ Running 60%" in shown
+    assert "[bold]gauss-orders" in shown
+    assert "\x1b" not in shown
+
+
+def test_tasks_can_be_narrowed(run: Run) -> None:
+    def ids(*args: str) -> set[str]:
+        return {task["job_id"] for task in document(run("tasks", "--json", *args))["tasks"]}
+
+    assert ids("--status", "failed") == {FAILED.job_id}
+    assert ids("--instance", "users") == {RUNNING.job_id, TWIN.job_id}
+    assert ids("--source", "prod", "--since", "1h") == {FAILED.job_id, RUNNING.job_id, TWIN.job_id}
+    assert len(ids("--limit", "2")) == 2
+
+
+def test_tasks_as_json_have_stable_keys(run: Run) -> None:
+    found = document(run("tasks", "--json", "--status", "failed"))
+    (task,) = found["tasks"]
+    assert list(found) == ["tasks", "sources"]
+    assert list(task) == [
+        *("source", "job_id", "name", "status", "raw_status", "progress", "instance", "created_at", "ended_at"),
+        *("fail_reason", "first_seen_at", "changed_at", "listed"),
+    ]
+    assert task["ended_at"] == NOW.isoformat().replace("+00:00", "Z")
+    assert task["instance"]["name"] == "[bold]gauss-orders"
+
+
+def test_no_task_is_said_with_what_was_looked_at(run: Run, empty: Run) -> None:
+    assert "Looked in prod (3 tasks, polled" in run("tasks", "--instance", "nowhere", code=1).stdout
+    assert document(empty("tasks", "--json", "--instance", "nowhere", code=1))["tasks"] == []
+
+
+def test_before_the_first_poll_it_says_so(empty: Run) -> None:
+    assert "No source has been polled yet" in empty("tasks", code=1).stdout
+
+
+def test_task_shows_everything_about_one(run: Run) -> None:
+    shown = run("task", "fa11").stdout
+    assert "Create instance (CreateGaussDBV5Instance)" in shown
+    assert "The quota of vCPUs is not enough." in shown
+    assert "CST" in shown
+    assert "task.failed" in shown
+
+
+def test_task_as_json_has_its_events(run: Run) -> None:
+    found = document(run("task", "fa11", "--json"))
+    assert found["job_id"] == FAILED.job_id
+    assert [event["type"] for event in found["events"]] == ["task.failed"]
+    assert found["events"][0]["channels"] == ["dba", "tickets"]
+
+
+def test_a_beginning_that_fits_several_lists_the_candidates(run: Run) -> None:
+    found = run("task", "0000", "--json", code=1)
+    assert found.stdout == ""
+    assert RUNNING.job_id in found.stderr
+    assert TWIN.job_id in found.stderr
+
+
+def test_a_task_that_is_not_there_says_where_to_look(run: Run) -> None:
+    found = run("explain", "ffff", code=1)
+    assert found.stdout == ""
+    assert "notifier tasks" in found.stderr
+
+
+# ---- events, deliveries, why ----
+
+
+def test_events_lists_changes(run: Run) -> None:
+    assert "task.failed" in run("events").stdout
+    found = document(run("events", "--json", "--type", "task.completed"))["events"]
+    assert [(event["task"]["job_id"], event["channels"]) for event in found] == [(TWIN.job_id, [])]
+
+
+def test_deliveries_lists_by_state_and_channel(run: Run) -> None:
+    assert "HTTP 400" in run("deliveries").stdout
+    found = document(run("deliveries", "--json", "--state", "dead"))["deliveries"]
+    assert [(delivery["channel"], delivery["reason"]) for delivery in found] == [("tickets", "HTTP 400")]
+    assert document(run("deliveries", "--json", "--channel", "spare", code=1))["deliveries"] == []
+
+
+def test_explain_goes_from_routes_to_attempts(run: Run) -> None:
+    shown = run("explain", "fa11").stdout
+    assert "✓ failures → dba, tickets" in shown
+    assert "✗ users: wants instance=gauss-users, was '[bold]gauss-orders'" in shown
+    assert "dba: delivered" in shown
+    assert "tickets: dead" in shown
+    assert "spare: not told, no route asked for it" in shown
+
+
+def test_explain_as_json(run: Run) -> None:
+    (event,) = document(run("explain", "fa11", "--json"))["events"]
+    assert [(v["route"], v["matched"]) for v in event["routes_now"]] == [("failures", True), ("users", False)]
+    assert [(c["channel"], c["planned"], len(c["attempts"])) for c in event["channels"]] == [
+        ("dba", True, 1),
+        ("spare", False, 0),
+        ("tickets", True, 1),
+    ]
+
+
+def test_explain_says_when_routes_have_changed_since(run: Run) -> None:
+    assert "at the time it went to no channel" in run("explain", TWIN.job_id).stdout
+
+
+def test_explain_of_the_baseline(run: Run) -> None:
+    assert "baseline" in run("explain", RUNNING.job_id).stdout
+
+
+def test_audit_accounts_for_every_pair(run: Run) -> None:
+    assert "0 unaccounted" in run("audit").stdout
+    found = document(run("audit", "--json"))
+    assert (found["ok"], found["events"], found["unrouted"], found["pairs"]) == (True, 2, 1, 2)
+    assert found["by_state"]["dead"] == 1
+
+
+# ---- retry ----
+
+
+def states(run: Run) -> dict[str, str]:
+    return {d["channel"]: d["state"] for d in document(run("deliveries", "--json"))["deliveries"]}
+
+
+def test_retry_sends_a_dead_delivery_again_by_the_beginning_of_its_id(run: Run) -> None:
+    dead = delivery_id("tickets", event_of(FAILED).id)
+    assert "1 delivery will be sent again" in run("retry", dead[:8]).stdout
+    assert states(run) == {"dba": "delivered", "tickets": "pending"}
+
+
+def test_retry_takes_all_that_is_dead(run: Run) -> None:
+    assert document(run("retry", "--all-dead", "--json")) == {"released": 1}
+    assert document(run("retry", "--all-dead", "--json", code=1)) == {"released": 0}
+
+
+def test_retry_does_not_send_again_what_was_delivered(run: Run) -> None:
+    run("retry", delivery_id("dba", event_of(FAILED).id), code=1)
+    assert states(run)["dba"] == "delivered"
+
+
+def test_retry_of_one_channel_leaves_the_dead_of_the_others(run: Run) -> None:
+    run("retry", "--all-dead", "--channel", "dba", code=1)
+    assert states(run)["tickets"] == "dead"
+
+
+@pytest.mark.parametrize("args", [[], ["abc", "--all-dead"], ["abc", "--channel", "dba"]])
+def test_retry_wants_exactly_one_choice(run: Run, args: list[str]) -> None:
+    assert "--all-dead" in run("retry", *args, code=2).stderr
+
+
+def test_retry_names_the_channels_there_are(run: Run) -> None:
+    assert "dba, tickets, spare" in run("retry", "--channel", "dbas", code=2).stderr
+
+
+def test_retry_of_an_unknown_id_changes_nothing(run: Run) -> None:
+    before = states(run)
+    assert "notifier deliveries" in run("retry", "zzzz", code=1).stderr
+    assert states(run) == before
+
+
+# ---- health, db ----
+
+
+def test_health_follows_the_last_good_poll(run: Run) -> None:
+    assert "✓ prod: last good poll" in run("health").stdout
+    assert document(run("health", "--json"))["ok"] is True
+
+
+def test_health_fails_before_the_first_poll(empty: Run) -> None:
+    assert "✗ prod: last good poll never" in empty("health", code=1).stdout
+
+
+def test_the_database_says_its_revision(empty: Run) -> None:
+    assert document(empty("db", "current", "--json", code=1))["revision"] is None
+    assert document(empty("db", "upgrade", "--json"))["changed"] is True
+    assert document(empty("db", "upgrade", "--json"))["changed"] is False
+    found = document(empty("db", "current", "--json"))
+    assert found["current"] is True
+    assert found["revision"] == found["needed"]
+
+
+# ---- route ----
+
+
+def test_route_says_which_routes_an_event_takes_and_why_not_the_others(run: Run) -> None:
+    shown = run("route", "type=task.completed", "instance=gauss-users").stdout
+    assert "✗ failures: wants type=task.failed, was 'task.completed'" in shown
+    assert "✓ users → tickets (stop)" in shown
+    assert "It would be sent to tickets." in shown
+
+
+def test_route_exits_with_1_when_an_event_reaches_no_channel(run: Run) -> None:
+    assert "It would be sent to no channel." in run("route", "type=task.started", code=1).stdout
+
+
+def test_route_of_a_task_takes_its_latest_event(run: Run) -> None:
+    found = document(run("route", "--task", "fa11", "--json"))
+    assert found["channels"] == ["dba", "tickets"]
+    assert found["event"]["instance"] == "[bold]gauss-orders"
+
+
+def test_route_fills_in_the_status_that_the_type_implies(run: Run) -> None:
+    assert document(run("route", "type=task.failed", "--json"))["event"]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "type=task.failed"),
+        (["type=task.failed", "--task", "x"], "--task"),
+        (["type=task.fialed"], "type must be one of"),
+        (["instance=x"], "type must be one of"),
+        (["instnace=x"], "did you mean 'instance'"),
+        (["type=~task.*"], "write type=VALUE"),
+        (["task.failed"], "not a matcher"),
+    ],
+)
+def test_route_explains_bad_fields(run: Run, args: list[str], said: str) -> None:
+    assert said in run("route", *args, code=2).stderr.replace("\n", " ")

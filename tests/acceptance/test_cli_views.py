@@ -1,0 +1,217 @@
+"""What look-ups look like: text from outside stays text, and 80 columns are enough."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from fakes import START
+from rich.console import Console, RenderableType
+
+from notifier.cli.output import age, cell
+from notifier.cli.views import View
+from notifier.core.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    EventType,
+    Matcher,
+    Route,
+    SourceState,
+    Task,
+    TaskStatus,
+)
+from notifier.core.outbox import RoutedEvent
+from notifier.core.routing import explain_routes
+from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation, Health, SourceHealth
+from notifier.ports import Finding, Ledger, StoredTask
+from notifier.render import Wording
+from notifier.samples import sample_event
+
+HOSTILE = (
+    "[bold red]x[/bold red] [link=http://evil.example]y[/link] \x1b[31m\x1b]0;title\x07 \u202ereversed :boom: \r\nz"
+)
+VIEW = View(wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai")), now=START, width=80)
+
+TASK = Task(
+    source="prod",
+    job_id="31b8ae23-c687-4d80-b7b4-42a66c9bb886",
+    name="RestoreGaussDBV5InInstanceToExistedInst",
+    status=TaskStatus.FAILED,
+    raw_status="Failed",
+    instance_id="d04b5d6d1d2b4f8b8b6ba4b1b5f0a2f1in14",
+    instance_name="gauss-production-orders",
+    created_at=START - timedelta(minutes=12),
+    ended_at=START - timedelta(minutes=1),
+    fail_reason="out of quota",
+)
+EVENT = sample_event(EventType.TASK_FAILED, START)
+ROUTED = RoutedEvent(event=EVENT, routes=("failures",), channels=("dba",))
+DELIVERY = Delivery(
+    id="0c5c5f80-2f6b-5c53-8d5f-9f2a41a7b0b1",
+    channel="dba",
+    lane=EVENT.subject,
+    state=DeliveryState.DEAD,
+    available_at=START,
+    created_at=START,
+    events=(EVENT,),
+    attempt=3,
+    reason="HTTP 400",
+    settled_at=START,
+)
+
+
+def printed(shown: RenderableType, *, width: int = 80, terminal: bool = False) -> str:
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=terminal, markup=False, highlight=False, emoji=False
+    )
+    with console.capture() as capture:
+        console.print(shown)
+    return capture.get()
+
+
+def stored(task: Task) -> StoredTask:
+    return StoredTask(task=task, first_seen_at=START, changed_at=START, listed=False)
+
+
+def hostile(task: Task) -> Task:
+    return replace(task, name=HOSTILE, instance_name=HOSTILE, fail_reason=HOSTILE, raw_status=HOSTILE, job_id=HOSTILE)
+
+
+def everything(task: Task) -> list[RenderableType]:
+    event = replace(EVENT, task=task)
+    routed = replace(ROUTED, event=event)
+    delivery = replace(DELIVERY, events=(event,), reason=task.fail_reason)
+    attempt = Attempt(
+        delivery_id=delivery.id, number=1, started_at=START, finished_at=START, outcome="retry", reason=task.fail_reason
+    )
+    account = ChannelAccount(channel="dba", planned=True, delivery=delivery, attempts=(attempt,))
+    verdicts = tuple(explain_routes(event, [Route(name="r", match=(Matcher(field="instance", op="=", value="q"),))]))
+    event_account = EventAccount(routed=routed, verdicts=verdicts, channels=(account,))
+    ledger = Ledger(events=1, unrouted=0, pairs=1, by_state={}, unaccounted=(), dead=(delivery,))
+    return [
+        VIEW.tasks([stored(task)]),
+        VIEW.task(stored(task), [routed]),
+        VIEW.events([routed]),
+        VIEW.deliveries([delivery]),
+        VIEW.explanation(Explanation(task=stored(task), events=(event_account,))),
+        VIEW.audit(Audit(at=START, ledger=ledger)),
+        VIEW.finding(Finding(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
+    ]
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_text_from_outside_is_neither_markup_nor_a_terminal_sequence(number: int) -> None:
+    shown = printed(everything(hostile(replace(TASK, status=TaskStatus.UNKNOWN)))[number], width=400)
+    assert "[bold red]x[/bold red]" in shown or number == 3
+    assert not set(shown) & {"\x1b", "\x07", "\r", "\u202e", "💥"}
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_80_columns_are_enough(number: int) -> None:
+    assert max(map(len, printed(everything(TASK)[number]).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_colours_are_only_for_terminals(number: int) -> None:
+    assert "\x1b[" not in printed(everything(TASK)[number])
+    assert "\x1b[" in printed(everything(TASK)[number], terminal=True)
+
+
+def test_a_table_of_tasks_names_status_operation_instance_and_job() -> None:
+    shown = printed(VIEW.tasks([stored(TASK)]))
+    assert "✗ Failed" in shown
+    assert "Restore to existing" in shown
+    assert "gauss-production-orders" in shown
+    assert "31b8ae23" in shown
+    assert "Source" not in shown
+
+
+def test_a_wide_terminal_shows_whole_job_ids() -> None:
+    wide = replace(VIEW, width=140)
+    assert TASK.job_id in printed(wide.tasks([stored(TASK)]), width=140)
+
+
+def test_the_source_is_a_column_where_there_are_several() -> None:
+    shown = printed(VIEW.tasks([stored(TASK), stored(replace(TASK, source="test"))]))
+    assert "Source" in shown
+
+
+def test_a_running_task_shows_its_progress() -> None:
+    task = replace(TASK, status=TaskStatus.RUNNING, progress=60.0)
+    assert VIEW.status(task).plain == "▶ Running 60%"
+
+
+def test_an_unknown_status_is_shown_as_the_api_wrote_it() -> None:
+    assert VIEW.status(replace(TASK, status=TaskStatus.UNKNOWN, raw_status="Paused")).plain == "? Paused"
+
+
+def test_times_are_in_the_configured_zone() -> None:
+    assert "15 Jan 16:29:00 CST" in printed(VIEW.task(stored(TASK), []))
+
+
+def test_an_explanation_says_why_a_channel_was_not_told() -> None:
+    verdicts = explain_routes(EVENT, [Route(name="r", match=(Matcher(field="type", op="=", value="task.started"),))])
+    silent = ChannelAccount(channel="mail", planned=False, delivery=None)
+    account = EventAccount(routed=replace(ROUTED, channels=(), routes=()), verdicts=tuple(verdicts), channels=(silent,))
+    shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
+    assert "✗ r: wants type=task.started, was 'task.failed'" in shown
+    assert "mail: not told, no route asked for it" in shown
+
+
+def test_an_explanation_says_when_a_pair_is_unaccounted() -> None:
+    lost = ChannelAccount(channel="dba", planned=True, delivery=None)
+    account = EventAccount(routed=ROUTED, verdicts=(), channels=(lost,))
+    assert "unaccounted" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
+
+
+def test_an_explanation_says_when_routes_have_changed_since() -> None:
+    account = EventAccount(routed=ROUTED, verdicts=(), channels=())
+    shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
+    assert "Routes have changed since: at the time it went to dba." in shown
+
+
+def test_a_task_of_the_baseline_is_explained_too() -> None:
+    assert "baseline" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=())))
+
+
+def test_a_failed_audit_names_each_pair() -> None:
+    ledger = Ledger(events=2, unrouted=0, pairs=1, by_state={DeliveryState.DEAD: 1}, unaccounted=(("e1", "dba"),))
+    shown = printed(VIEW.audit(Audit(at=START, ledger=ledger)))
+    assert "unaccounted: event e1 on dba" in shown
+    assert shown.rstrip().endswith("1 unaccounted")
+
+
+def test_health_says_what_is_wrong() -> None:
+    source = SourceHealth(name="prod", ok=False, last_poll_at=None, limit=timedelta(minutes=5), error="HTTP 503")
+    assert "✗ prod: last good poll never (limit 5 min); HTTP 503" in printed(
+        VIEW.health(Health(at=START, sources=(source,)))
+    )
+
+
+def test_an_empty_answer_says_what_was_looked_at_and_when() -> None:
+    state = SourceState(name="prod", tasks=1234, last_poll_at=START - timedelta(seconds=12))
+    assert VIEW.freshness([state]) == "Looked in prod (1,234 tasks, polled 12 s ago)"
+    assert "No source has been polled yet" in VIEW.freshness([])
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        (timedelta(0), "0 s ago"),
+        (timedelta(seconds=119), "119 s ago"),
+        (timedelta(minutes=2), "2 min ago"),
+        (timedelta(hours=5), "5 h ago"),
+        (timedelta(days=3), "3 d ago"),
+        (timedelta(seconds=-30), "in 30 s"),
+    ],
+)
+def test_ages_are_in_their_largest_sensible_unit(span: timedelta, said: str) -> None:
+    assert age(START - span, START) == said
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    assert (cell(None).plain, cell("").plain, cell("\x1b[31m").plain) == ("–", "–", "–")
