@@ -35,9 +35,9 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-logo
 
-# Locks, package, schema and documents in step with the code: house rules are written as tests.
+# Locks, package, documents, migrations and the configuration's schema in step with the code: held by tests.
 house: $(VENV)/.dev
-	@$(BIN)/python -m pytest --quiet tests/test_house.py
+	@$(BIN)/python -m pytest --quiet tests/test_house.py $(wildcard tests/migrations/*.py tests/core/test_config.py)
 
 fmt: $(VENV)/.dev ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
