@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -34,6 +35,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 
 from notifier.durations import DURATION_PATTERN, format_duration, parse_duration
+from notifier.validation import NAME_PATTERN as NAME_PATTERN  # noqa: PLC0414 - a word of this vocabulary, defined there
 from notifier.validation import detail, explain
 
 
@@ -195,7 +197,12 @@ def _twin(key: str) -> str:
 
 
 def _is_secret(annotation: object) -> bool:
-    return annotation is SecretStr or SecretStr in get_args(annotation)
+    """Tell whether a field holds one secret or none; a list or mapping of secrets has no twin."""
+    if get_origin(annotation) is Annotated:
+        return _is_secret(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return any(map(_is_secret, get_args(annotation)))
+    return annotation is SecretStr
 
 
 def _secret_keys(cls: type[BaseModel]) -> list[str]:

@@ -1,0 +1,105 @@
+"""The configuration: one YAML file and the environment, read once, strictly.
+
+`load` either returns a whole valid `Config` or raises one `InvalidConfiguration` that lists everything that is wrong.
+Nothing else in the program reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from notifier.config.document import Problem, parse
+from notifier.config.findings import problems_in
+from notifier.config.models import Config
+from notifier.core.errors import ConfigurationError
+from notifier.settings import Origin
+
+__all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "load", "loads"]
+
+DEFAULT_PATH = Path("notifier.yaml")
+SIZE_LIMIT = 1_048_576
+"""Bytes. A larger file is not a configuration."""
+
+
+class InvalidConfiguration(ConfigurationError):
+    """The configuration is not valid."""
+
+    def __init__(self, origin: str, problems: Sequence[Problem]) -> None:
+        """`problems` in the order of the file. The message has a line for each: `FILE:LINE:COLUMN: PATH: WHAT`."""
+        super().__init__("\n".join(f"{origin}:{problem}" for problem in problems))
+        self.origin = origin
+        self.problems = tuple(problems)
+
+
+def environment() -> Mapping[str, str]:
+    """Return a copy of the environment of this process."""
+    return dict(os.environ)
+
+
+def find(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """Return the configuration file to use: the one given, else $NOTIFIER_CONFIG, else ./notifier.yaml.
+
+    Raises ConfigurationError when none is given and none is there. What is given is not looked for.
+    """
+    named = (environment() if environ is None else environ).get("NOTIFIER_CONFIG", "")
+    if path is not None or named:
+        return path or Path(named)
+    if not DEFAULT_PATH.exists():
+        raise ConfigurationError(
+            "no configuration: ./notifier.yaml does not exist. "
+            "Write one with `notifier init`, or name one with -c FILE or $NOTIFIER_CONFIG."
+        )
+    return DEFAULT_PATH
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read a file. Raises ConfigurationError when it cannot be read and InvalidConfiguration when it is not right.
+
+    `environ` fills in `${NAME}`; None is the environment of this process. Paths of secret files start at the file.
+    """
+    known = environment() if environ is None else environ
+    return loads(_read(path), known, origin=str(path), directory=path.parent)
+
+
+def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration", directory: Path = Path()) -> Config:
+    """Read a text, as `load` does. `origin` is what errors call it."""
+    document = parse(text, environ)
+    if not document.values:
+        raise InvalidConfiguration(origin, document.problems)
+    config, error = _validated(document.data, Origin(directory=directory))
+    problems = problems_in(document, error)
+    if config is None or problems:
+        raise InvalidConfiguration(origin, problems)
+    return config
+
+
+def _validated(data: object, origin: Origin) -> tuple[Config | None, ValidationError | None]:
+    try:
+        return Config.model_validate(data, context=origin), None
+    except ValidationError as error:
+        return None, error
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise ConfigurationError(f"{path} is a directory. Name the file in it.")
+        with path.open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
+    if len(content) > SIZE_LIMIT:
+        raise ConfigurationError(f"{path} is larger than {SIZE_LIMIT} bytes; that cannot be a configuration.")
+    return _decoded(content, path)
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}:{line}: is not UTF-8 text. Save the file as UTF-8.") from None

@@ -1,0 +1,280 @@
+"""YAML with its places: text in, plain data out, and for every value the line and column it came from.
+
+Scalars stay text: the settings decide what a value means, so `no` can be a name, an all-digit project id keeps its
+zeros, and what an environment variable holds is never read as YAML. Only a plain `null`, `~` or nothing is null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import yaml
+
+Path = tuple[str | int, ...]
+"""Keys and indexes from the top of a document: ("channels", 1, "port")."""
+
+_LIMIT = 20_000
+"""Values in a document, each repetition of an alias counted: nested aliases grow without bound."""
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq"))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in a file, both counted from 1."""
+
+    line: int = 1
+    column: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, and what would be right."""
+
+    what: str
+    place: Place
+    path: Path = ()
+
+    def __str__(self) -> str:
+        """Return `12:5: channels[1].prot: unknown key. Did you mean port?`."""
+        where = f"{self.place.line}:{self.place.column}"
+        return ": ".join(filter(None, (where, dotted(self.path), self.what)))
+
+
+def dotted(path: Path) -> str:
+    """Write a path as `channels[1].port`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What a text says, where it says so, and what could not be read."""
+
+    data: object = None
+    problems: tuple[Problem, ...] = ()
+    values: Mapping[Path, Place] = field(default_factory=dict)
+    keys: Mapping[Path, Place] = field(default_factory=dict)
+    borrowed: Mapping[Path, tuple[Borrowed, ...]] = field(default_factory=dict)
+    """The values that came from the environment, which must not be shown."""
+
+    def place(self, path: Path, *, on_key: bool = False) -> Place:
+        """Return where a path is written; for one that is not there, where the nearest thing around it begins."""
+        first, second = (self.keys, self.values) if on_key or path not in self.values else (self.values, self.keys)
+        while path and path not in first and path not in second:
+            path = path[:-1]
+        return first.get(path) or second.get(path) or Place()
+
+
+# ---- environment ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Borrowed:
+    """The value of an environment variable as it went into a text."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Substituted:
+    """A text with its references filled in."""
+
+    text: str
+    borrowed: tuple[Borrowed, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\})?")
+
+
+def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
+    """Fill in `${NAME}` and `${NAME:-default}`; `$${` stands for `${` itself.
+
+    The default applies when the variable is not set or empty. What a variable holds is not looked into again.
+    """
+    borrowed: list[Borrowed] = []
+    problems: list[str] = []
+
+    def fill(found: re.Match[str]) -> str:
+        name, default = found["name"], found["default"]
+        if found[0] == "$${":
+            return "${"
+        if name is None:
+            problems.append(
+                "${ begins no reference here. Write ${NAME} or ${NAME:-default}, or $${ for the two characters."
+            )
+        elif default is None and name not in environ:
+            problems.append(f"environment variable {name} is not set. Set it, or give a default: ${{{name}:-default}}.")
+        else:
+            value = environ.get(name, "") or default or ""
+            borrowed.extend([Borrowed(name=name, value=value)] if name in environ else [])
+            return value
+        return found[0]
+
+    return Substituted(text=_REFERENCE.sub(fill, text), borrowed=tuple(borrowed), problems=tuple(problems))
+
+
+# ---- YAML ----
+
+
+def parse(text: str, environ: Mapping[str, str]) -> Document:
+    """Read a text. Never fails: what is wrong is in the document's problems."""
+    try:
+        node = _Loader(text).get_single_node()
+        if node is not None:
+            return _Reader(environ).document(node)
+        what = "the file is empty. Write one with: notifier init"
+    except (yaml.YAMLError, ValueError) as error:
+        return Document(problems=(_syntax_problem(error, text),))
+    except RecursionError:
+        what = "is nested too deeply."
+    except _TooLargeError:
+        what = f"has more than {_LIMIT} values."
+    return Document(problems=(Problem(what=what, place=Place()),))
+
+
+class _TooLargeError(Exception):
+    """Aliases of aliases multiply."""
+
+
+class _AnchorError(yaml.MarkedYAMLError):
+    """Text with an anchor."""
+
+
+class _Loader(yaml.BaseLoader):
+    """Composes nodes; nothing is resolved and nothing is constructed."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse an anchor on text: a value that begins with & would lose its first word without a trace."""
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+        if isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
+            raise _AnchorError(problem="found an anchor", problem_mark=event.start_mark)  # type: ignore[arg-type]  # never the C parser's
+        return super().compose_node(parent, index)
+
+
+def _of(mark: yaml.Mark) -> Place:
+    return Place(line=mark.line + 1, column=mark.column + 1)
+
+
+class _Reader:
+    """Turns nodes into data, one document long."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._problems: list[Problem] = []
+        self._values: dict[Path, Place] = {}
+        self._keys: dict[Path, Place] = {}
+        self._borrowed: dict[Path, tuple[Borrowed, ...]] = {}
+        self._open: set[int] = set()
+
+    def document(self, node: yaml.Node) -> Document:
+        data = self._read(node, ())
+        return Document(
+            data=data,
+            problems=tuple(self._problems),
+            values=self._values,
+            keys=self._keys,
+            borrowed=self._borrowed,
+        )
+
+    def _complain(self, node: yaml.Node, path: Path, what: str) -> None:
+        self._problems.append(Problem(what=what, place=_of(node.start_mark), path=path))
+
+    def _read(self, node: yaml.Node, path: Path) -> object:
+        self._values[path] = _of(node.start_mark)
+        if node.tag not in _TAGS:
+            self._complain(node, path, "a value cannot start with !. Put it in quotes.")
+        elif id(node) in self._open:
+            self._complain(node, path, "refers to itself.")
+        elif len(self._values) > _LIMIT:
+            raise _TooLargeError
+        elif isinstance(node, yaml.ScalarNode):
+            return self._text(node, path)
+        else:
+            return self._collection(node, path)
+        return None
+
+    def _collection(self, node: yaml.Node, path: Path) -> object:
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in node.value:
+            inner = (*path, key.value) if isinstance(key, yaml.ScalarNode) else path
+            if inner == path:
+                self._complain(key, path, "a key must be text. Put a value that starts with { or [ in quotes.")
+            elif inner in self._keys:
+                self._complain(key, inner, f"is given twice; the first is on line {self._keys[inner].line}.")
+            else:
+                self._keys[inner] = _of(key.start_mark)
+                found[key.value] = self._read(value, inner)
+        return found
+
+    def _text(self, node: yaml.ScalarNode, path: Path) -> str | None:
+        if node.style is None and node.value in _NULLS:
+            return None
+        filled = substitute(node.value, self._environ)
+        for what in filled.problems:
+            self._complain(node, path, what)
+        if filled.borrowed:
+            self._borrowed[path] = filled.borrowed
+        return filled.text
+
+
+# ---- what YAML's own errors mean ----
+
+_SYNTAX: tuple[tuple[str, str], ...] = (
+    (r"found character '\\t'", "a tab. Indent with spaces."),
+    (r"found character '(.)'", r"a value cannot start with \1. Put it in quotes."),
+    (r"found undefined alias", "a value cannot start with *. Put it in quotes."),
+    (r"found an anchor", "a value cannot start with &. Put it in quotes."),
+    (r"found undefined tag handle", "a value cannot start with !. Put it in quotes."),
+    (
+        r"mapping values are not allowed",
+        "a colon that does not fit here. The line above has none, the value needs quotes, or the indentation is off.",
+    ),
+    (r"sequence entries are not allowed", "a dash that does not fit here. Begin a list on a line of its own."),
+    (r"could not find expected ':'", "a key without a colon."),
+    (r"expected (<block end>|'<document start>')", "does not fit the lines above. Mend the indentation or the quotes."),
+    (r"found unexpected end of stream", "a quote that is not closed."),
+    (r"expected ',' or '(\]|\})'", r"a list or mapping whose \1 is missing."),
+    (r"expected the node content, but found '(.)'", r"a \1 that does not fit here. Put text with it in quotes."),
+    (r"expected the node content", "ends too early: a list, mapping or value is missing."),
+    (r"found another document", "a second document after ---. One file holds one configuration."),
+    (r"unknown escape character", "an unknown escape after a backslash. Put the value in single quotes."),
+    (r"special characters are not allowed", "a control character. Remove it."),
+    (r"", "is not YAML."),
+)
+"""A part of the parser's message, and what it means to who wrote the file. Here the file is not quoted."""
+
+_BEGINS_EARLIER = ("found unexpected end of stream", "expected ',' or")
+"""Complaints that are best placed where the thing that is not closed begins."""
+
+
+def _syntax_problem(error: yaml.YAMLError | ValueError, text: str) -> Problem:
+    if isinstance(error, yaml.reader.ReaderError):
+        return Problem(what=_in_words(error.reason), place=_at(text[: error.position]))
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem(what=_in_words(""), place=Place())
+    message = error.problem or ""
+    mark = error.context_mark if message.startswith(_BEGINS_EARLIER) else error.problem_mark
+    return Problem(what=_in_words(message), place=_of(mark) if mark else Place())
+
+
+def _in_words(message: str) -> str:
+    found, words = next((found, words) for pattern, words in _SYNTAX if (found := re.search(pattern, message)))
+    return found.expand(words)
+
+
+def _at(before: str) -> Place:
+    """Return the place that follows a text."""
+    return Place(line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))

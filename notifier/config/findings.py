@@ -1,0 +1,70 @@
+"""From what is wrong with the data to what is wrong with the file: places added, the environment taken out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from notifier.config.checks import cross_checks
+from notifier.config.document import Borrowed, Document, Path, Problem
+from notifier.validation import Loc
+
+_SHORTEST_WORD = 6
+"""Characters. Words this long that a message shares with a value from the environment are taken to come from it."""
+
+
+def problems_in(document: Document, error: ValidationError | None) -> list[Problem]:
+    """Return everything that is wrong with a document, in the order of the file."""
+    found = [
+        Problem(what=_without_environment(what, path, document), place=document.place(path, on_key=on_key), path=path)
+        for path, what, on_key in _findings(document.data, error)
+        if not _follows_from(path, document.problems)
+    ]
+    return sorted({*document.problems, *found}, key=lambda problem: (problem.place, problem.path and str(problem)))
+
+
+def _findings(data: object, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
+    for found in error.errors(include_url=False) if error else ():
+        yield _path(data, found["loc"]), found["msg"], found["ctx"]["on_key"]
+    for path, what in cross_checks(data):
+        yield path, what, False
+
+
+def _path(data: object, loc: Loc) -> Path:
+    """Return where in the data an error is: pydantic's location without the names of the models it went through."""
+    path: Path = ()
+    for position, step in enumerate(loc, start=1):
+        if isinstance(data, dict) and step not in data:
+            path = (*path, step) if position == len(loc) else path
+        elif isinstance(data, dict | list):
+            path = (*path, step)
+            data = data[step]  # type: ignore[index]  # an index where it is a list
+    return path
+
+
+def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
+    """Tell whether a value that could not be read is to blame."""
+    return any(problem.path and path[: len(problem.path)] == problem.path for problem in problems)
+
+
+# ---- the environment is not shown ----
+
+
+def _without_environment(what: str, path: Path, document: Document) -> str:
+    for inner, borrowed in document.borrowed.items():
+        if inner[: len(path)] == path:
+            for one in borrowed:
+                what = _without(what, one)
+    return what
+
+
+def _without(what: str, borrowed: Borrowed) -> str:
+    """Name the variable where a message quotes its value; a message that shows parts of it is not shown at all."""
+    reference, value = f"${{{borrowed.name}}}", borrowed.value.strip()
+    if len(value) >= _SHORTEST_WORD:
+        what = what.replace(value, reference)
+    what = what.replace(repr(borrowed.value), reference)
+    words = re.findall(rf"\w{{{_SHORTEST_WORD},}}", re.sub(r"^\w+://", "", value))
+    return f"the value of {reference} is not accepted here." if any(word in what for word in words) else what

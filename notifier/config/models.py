@@ -1,0 +1,371 @@
+"""What a configuration is made of. The settings of sources and channels live beside their code, found by `kind`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from importlib import import_module
+from typing import Annotated, Any, Literal, Protocol, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from notifier.core.errors import ConfigurationError
+from notifier.core.model import EventType, Matcher, Route, TaskStatus
+from notifier.core.routing import fits, parse_matcher
+from notifier.settings import Duration, Secret, Settings
+from notifier.sources import SOURCES
+from notifier.validation import NAME_PATTERN, did_you_mean, near, problem
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+
+
+# ---- parts that are found by kind ----
+
+
+class SourceSettings(Protocol):
+    """What is known of the settings of a source of any kind."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in routes, messages and the store."""
+
+    @property
+    def kind(self) -> str:
+        """Which class reads it."""
+
+    @property
+    def region(self) -> str:
+        """Where the tasks run."""
+
+    @property
+    def project_id(self) -> str:
+        """Whose tasks they are."""
+
+    @property
+    def poll_every(self) -> timedelta:
+        """The time from one poll to the next."""
+
+    @property
+    def first_poll(self) -> Literal["baseline", "notify"]:
+        """Whether what the first poll finds is noted quietly or told."""
+
+    @property
+    def progress_step(self) -> int:
+        """Percent between two progress events; 0 makes none."""
+
+
+class ChannelSettings(Protocol):
+    """What is known of the settings of a channel of any kind."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in routes and in the store."""
+
+    @property
+    def kind(self) -> str:
+        """Which class sends."""
+
+
+def source_class(kind: str) -> Any:  # noqa: ANN401 - kinds share no base class
+    """Import and return the class of a kind of source. Raises ConfigurationError for an unknown one."""
+    if kind not in SOURCES:
+        raise ConfigurationError(f"unknown kind. {did_you_mean(kind, SOURCES, otherwise='Known kinds')}")
+    module, _, name = SOURCES[kind].partition(":")
+    return getattr(import_module(module), name)
+
+
+def channel_class(kind: str) -> Any:  # noqa: ANN401 - third parties bring their own
+    """Import and return the class of a kind of channel. Raises ConfigurationError for an unknown one."""
+    from notifier.channels import base  # noqa: PLC0415 - a configuration without channels need not look for kinds
+
+    if kind not in base.kinds():
+        raise ConfigurationError(f"unknown kind. {did_you_mean(kind, base.kinds(), otherwise='Known kinds')}")
+    return base.load(kind)
+
+
+def _by_kind(find: Callable[[str], Any]) -> PlainValidator:
+    def validate(value: object, info: ValidationInfo) -> object:
+        if isinstance(value, Settings):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a mapping with a name and a kind.")  # noqa: TRY004 - pydantic takes no TypeError
+        return _settings_class(value, find).model_validate(value, context=info.context)
+
+    return PlainValidator(validate)
+
+
+def _settings_class(value: Mapping[str, object], find: Callable[[str], Any]) -> type[Settings]:
+    kind = value.get("kind")
+    if not isinstance(kind, str):
+        raise problem("kind", "is missing." if kind is None else "must be text.")
+    try:
+        settings: type[Settings] = find(kind).Settings
+    except ConfigurationError as error:
+        raise problem("kind", str(error)) from error
+    return settings
+
+
+Source = Annotated[SourceSettings, _by_kind(source_class), WithJsonSchema({"$ref": "#/$defs/Source"})]
+Channel = Annotated[ChannelSettings, _by_kind(channel_class), WithJsonSchema({"$ref": "#/$defs/Channel"})]
+
+
+# ---- values ----
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, LookupError, ValueError):
+        guess = near(name, [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")])
+        hint = f"Did you mean {guess}?" if guess else "Write it as Asia/Shanghai or UTC."
+        raise ValueError(f"no time zone is called {name!r}. {hint}") from None
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_timezone)]
+
+
+def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(str(text))
+    except ValueError as error:
+        hint = "the address has bits outside the mask" if "host bits" in str(error) else "that is not one"
+        raise ValueError(f"must be a network such as 10.0.0.0/8; {hint}.") from None
+
+
+Network = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network,
+    PlainValidator(_network),
+    WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "fd00::/8"]}),
+]
+
+
+def _http_url(secret: Secret) -> Secret:
+    try:
+        parts = urlsplit(secret.get_secret_value())
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be an address that begins with https:// or http://.")
+    return secret
+
+
+HttpUrl = Annotated[Secret, AfterValidator(_http_url)]
+"""An address that may hold a password or a token, so it is never shown."""
+
+
+def _database_url(secret: Secret) -> Secret:
+    scheme = secret.get_secret_value().partition("://")[0].partition("+")[0]
+    if scheme not in ("sqlite", "postgresql"):
+        raise ValueError("must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
+    return secret
+
+
+DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split `127.0.0.1:8080` or `[::1]:8080` into host and port. Raises ValueError with an example."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
+        raise ValueError("must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080.")
+    return host, int(port)
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+# ---- sections ----
+
+
+class StoreSettings(Settings):
+    """Where everything is remembered."""
+
+    database: DatabaseUrl = Field(default=Secret("sqlite:///notifier.db"), alias="url")
+    """`sqlite:///notifier.db`, or `postgresql://user:password@host/database`."""
+    migrate: bool = False
+    """Whether `run` may upgrade a PostgreSQL database. SQLite always upgrades itself."""
+
+    @property
+    def url(self) -> str:
+        """The database's address, password included."""
+        return self.database.get_secret_value()
+
+
+_VALUES: Mapping[str, Collection[str]] = {
+    "type": [kind.value for kind in EventType],
+    "status": [status.value for status in TaskStatus],
+    "late": ["true", "false"],
+}
+"""Fields with a closed set of values: a typing mistake in one of these would silently match nothing."""
+
+
+def _matcher(text: object) -> Matcher:
+    if not isinstance(text, str):
+        raise ValueError("must be text such as type=task.failed.")  # noqa: TRY004 - pydantic takes no TypeError
+    matcher = parse_matcher(text)
+    if wrong := _never(matcher, _VALUES.get(matcher.field, ())):
+        raise ValueError(wrong)
+    return matcher
+
+
+def _never(matcher: Matcher, known: Collection[str]) -> str | None:
+    """Say why a matcher cannot be meant as it is written: no event has such a value."""
+    if known and matcher.op in ("=", "!=") and matcher.value not in known:
+        hint = did_you_mean(matcher.value, known, otherwise="It is one of")
+        return f"{matcher.field} is never {matcher.value!r}. {hint}"
+    if known and matcher.op == "=~" and not any(fits(matcher, {matcher.field: value}) for value in known):
+        return f"matches no {matcher.field}. The whole value must match; it is one of {', '.join(known)}."
+    return None
+
+
+class RouteSettings(Settings):
+    """Which events go to which channels. Every route that matches applies, until one says stop."""
+
+    name: Name
+    match: tuple[Annotated[Matcher, PlainValidator(_matcher), WithJsonSchema({"type": "string"})], ...] = ()
+    """All of these must fit: `field=value`, `field!=value`, `field=~regex`, `field!~regex`. None fits everything."""
+    channels: tuple[str, ...] = Field(min_length=1)
+    """Names of channels."""
+    stop: bool = False
+    """Whether the routes after this one are left out for an event that matches."""
+
+
+def _route(value: object, info: ValidationInfo) -> Route:
+    if isinstance(value, Route):
+        return value
+    found = RouteSettings.model_validate(value, context=info.context)
+    return Route(name=found.name, match=found.match, channels=found.channels, stop=found.stop)
+
+
+class DeliverySettings(Settings):
+    """How hard delivery tries."""
+
+    retry: tuple[Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=30))], ...] = Field(
+        default=tuple(timedelta(seconds=seconds) for seconds in (5, 30, 300, 1800, 7200, 18000, 36000, 36000)),
+        max_length=100,
+    )
+    """Waits between tries; after the last one a delivery is dead and waits for `notifier retry`."""
+    lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=30), le=timedelta(hours=1))
+    """How long a delivery belongs to the process that took it. Longer than any one try may last."""
+
+
+class SlackChatSettings(Settings):
+    """Look-ups from Slack."""
+
+    mode: Literal["socket", "http"] = "socket"
+    """`socket` needs no address of our own; `http` is called at /slack/commands and /slack/interactions."""
+    app_token: Secret | None = None
+    """Begins with xapp-. For socket mode."""
+    signing_secret: Secret | None = None
+    """Proves that a request is from Slack. For http mode."""
+    command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
+
+    @model_validator(mode="after")
+    def _mode_has_its_secret(self) -> Self:
+        if self.mode == "socket" and self.app_token is None:
+            raise problem("app_token", "is missing or empty; socket mode needs it.")
+        if self.mode == "http" and self.signing_secret is None:
+            raise problem("signing_secret", "is missing or empty; http mode needs it.")
+        return self
+
+
+class ChatSettings(Settings):
+    """Where look-ups can be asked for."""
+
+    slack: SlackChatSettings | None = None
+
+
+class WebSettings(Settings):
+    """The page, /api, /metrics, /healthz and /readyz."""
+
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8080"
+    """ADDRESS:PORT; port 0 takes a free one."""
+    password: Secret | None = None
+    """Required unless `listen` is a loopback address."""
+
+    @property
+    def host(self) -> str:
+        """The address of `listen`."""
+        return split_address(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`."""
+        return split_address(self.listen)[1]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @model_validator(mode="after")
+    def _not_open_to_all(self) -> Self:
+        if self.password is None and not self.loopback:
+            raise problem("password", "is missing or empty; only a page on 127.0.0.1 goes without.")
+        return self
+
+
+class NetworkSettings(Settings):
+    """Where connections may go. Link-local and metadata addresses are always out of reach."""
+
+    allow: tuple[Network, ...] = ()
+    """If any are given, only these networks may be reached."""
+    deny: tuple[Network, ...] = ()
+    """Networks that may not be reached."""
+    proxy: HttpUrl | None = None
+    """An HTTP proxy for everything. Proxies in the environment are not looked at."""
+
+    @property
+    def proxy_url(self) -> str | None:
+        """The proxy's address, password included."""
+        return self.proxy.get_secret_value() if self.proxy else None
+
+
+class LogSettings(Settings):
+    """What is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal, else `json`: one object a line."""
+
+
+class Config(Settings):
+    """A whole configuration, valid in itself: names are unique and routes lead to channels that exist."""
+
+    language: Literal["en", "zh"] = "en"
+    """Of messages, mails and pages."""
+    timezone: Timezone = "UTC"
+    """For times that people read, for example Asia/Shanghai."""
+    store: StoreSettings = StoreSettings()
+    sources: tuple[Source, ...] = Field(min_length=1)
+    """The task lists to watch."""
+    channels: tuple[Channel, ...] = ()
+    """The ways to tell people."""
+    routes: tuple[Annotated[Route, PlainValidator(_route), WithJsonSchema({"$ref": "#/$defs/RouteSettings"})], ...] = ()
+    """Who is told what."""
+    delivery: DeliverySettings = DeliverySettings()
+    chat: ChatSettings = ChatSettings()
+    web: WebSettings | None = None
+    """Absent: no page is served."""
+    network: NetworkSettings = NetworkSettings()
+    log: LogSettings = LogSettings()
+    heartbeat_url: HttpUrl | None = None
+    """Fetched after every successful poll, so that silence can be noticed elsewhere."""
