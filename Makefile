@@ -54,12 +54,11 @@ wheel: $(VENV)/.run ## build the wheel into dist/
 
 # Without the machine's own pip settings, so that every hash is one that the public index states.
 # Pins stay as they are where they still fit; ARGS=--upgrade takes the newest of everything.
-lock: export PIP_CONFIG_FILE = /dev/null
-lock: unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
 lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
 	@for lock in build run dev; do \
 		constraints=$$([ $$lock != dev ] || echo "-c requirements/run.txt -c requirements/build.txt"); \
 		$(BIN)/python requirements/inputs.py $$lock | \
+		env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		$(COMPILE) $$constraints $(ARGS) --output-file requirements/$$lock.txt - || exit 1; \
 	done
 
