@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from notifier.core.errors import SourceError
+from notifier.core.model import Body, Delivered, Delivery, Outcome, Scope, Snapshot, Task
+from notifier.ports import Clock, Finding, Notice
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
@@ -29,3 +36,93 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.advance(timedelta(seconds=seconds))
+
+
+def snapshot_of(
+    tasks: Iterable[Task],
+    at: datetime = START,
+    *,
+    source: str = "prod",
+    complete: bool = True,
+    scope: Scope = Scope.FULL,
+    calls: int = 1,
+) -> Snapshot:
+    """Return what a source would have made of these tasks; of two with one id the later counts."""
+    rows = {task.job_id: task for task in tasks}
+    return Snapshot(
+        source=source,
+        taken_at=at,
+        fingerprints={job_id: hashlib.sha256(repr(task).encode()).digest() for job_id, task in rows.items()},
+        parse=rows.__getitem__,
+        complete=complete,
+        scope=scope,
+        calls=calls,
+        total_count=len(rows),
+    )
+
+
+class FakeSource:
+    """A task list held in memory: `tasks` is what the next poll sees, `error` what it runs into."""
+
+    region = "cn-north-4"
+    project_id = "0611f1bd8b00d5d32f17c017f15b599f"
+
+    def __init__(self, clock: Clock, *tasks: Task, name: str = "prod") -> None:
+        self.clock = clock
+        self.tasks = list(tasks)
+        self.name = name
+        self.complete = True
+        self.calls = 1
+        self.error: SourceError | None = None
+        self.scopes: list[Scope] = []
+
+    async def fetch(self, scope: Scope) -> Snapshot:
+        self.scopes.append(scope)
+        if self.error is not None:
+            raise self.error
+        active = [task for task in self.tasks if task.status in {"running", "failed"}]
+        full = scope is Scope.FULL
+        return snapshot_of(
+            self.tasks if full else active,
+            self.clock.now(),
+            source=self.name,
+            complete=full and self.complete,
+            scope=scope,
+            calls=self.calls if full else 2,
+        )
+
+    async def check(self) -> Sequence[Finding]:
+        return ()
+
+    async def aclose(self) -> None:
+        pass
+
+
+class FakeChannel:
+    """A channel that keeps what it was given; `answer` decides each outcome."""
+
+    kind: ClassVar[str] = "fake"
+
+    def __init__(self, name: str = "dba", *, concurrency: int = 1, digest_above: int | None = 20) -> None:
+        self.name = name
+        self.concurrency = concurrency
+        self.digest_above = digest_above
+        self.digest_size = 100
+        self.sent: list[Delivery] = []
+        self.rendered = 0
+        self.answer: Callable[[Delivery], Outcome] = lambda _: Delivered("ref")
+
+    def render(self, notice: Notice) -> Body:
+        self.rendered += 1
+        text = " ".join(event.id for event in notice.events)
+        return Body(content=f"{self.rendered} {text}".encode(), content_type="text/plain")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        self.sent.append(delivery)
+        return self.answer(delivery)
+
+    async def check(self) -> Sequence[Finding]:
+        return ()
+
+    async def aclose(self) -> None:
+        pass

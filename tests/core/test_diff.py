@@ -1,0 +1,181 @@
+"""The decision that everything else hangs on: what changed between two polls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from factories import T0, make_task
+from fakes import snapshot_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core.diff import Recorded, Rules, changed_ids, compare, diff, occurrence_of
+from notifier.core.model import EventType, Scope, Task, TaskStatus, event_id
+
+RULES = Rules(observed_at=T0)
+RUNNING, FAILED, COMPLETED = (make_task(status=status) for status in ("running", "failed", "completed"))
+PENDING = make_task(status="unknown", raw_status="Pending")
+CANCELED = make_task(status="unknown", raw_status="Canceled")
+
+
+def recorded(task: Task, **changes: object) -> Recorded:
+    return replace(Recorded(task=task, occurrence=occurrence_of(task, "")), **changes)  # type: ignore[arg-type] # test values
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "type_"),
+    [
+        (None, RUNNING, EventType.TASK_STARTED),
+        (None, FAILED, EventType.TASK_FAILED),
+        (None, COMPLETED, EventType.TASK_COMPLETED),
+        (None, PENDING, EventType.TASK_CHANGED),
+        (PENDING, RUNNING, EventType.TASK_STARTED),
+        (PENDING, CANCELED, EventType.TASK_CHANGED),
+        (RUNNING, COMPLETED, EventType.TASK_COMPLETED),
+        (RUNNING, FAILED, EventType.TASK_FAILED),
+        (RUNNING, CANCELED, EventType.TASK_CHANGED),
+        (FAILED, RUNNING, EventType.TASK_RESTARTED),
+        (COMPLETED, RUNNING, EventType.TASK_RESTARTED),
+        (FAILED, COMPLETED, EventType.TASK_COMPLETED),
+        (FAILED, replace(FAILED, ended_at=T0), EventType.TASK_FAILED),
+    ],
+)
+def test_a_change_of_state_is_one_transition(before: Task | None, after: Task, type_: EventType) -> None:
+    _, (found,) = compare(recorded(before) if before else None, after, RULES)
+    assert (found.type, found.before, found.after) == (type_, before, after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (FAILED, replace(FAILED, fail_reason="the same in Chinese")),
+        (FAILED, replace(FAILED, instance_status="deleted", instance_name="renamed")),
+        (replace(FAILED, ended_at=None), FAILED),
+        (FAILED, replace(FAILED, ended_at=None)),
+        (RUNNING, replace(RUNNING, progress=70.0)),
+        (RUNNING, replace(RUNNING, progress=None)),
+        (RUNNING, replace(RUNNING, raw_status="RUNNING")),
+    ],
+)
+def test_what_is_no_change_of_state_is_recorded_quietly(before: Task, after: Task) -> None:
+    row, transitions = compare(recorded(before), after, RULES)
+    assert transitions == ()
+    assert (row.task, row.occurrence) == (after, recorded(before).occurrence)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "step", "crossed"),
+    [
+        (None, 30.0, 25, "25"),
+        (10.0, 80.0, 25, "75"),
+        (25.0, 49.9, 25, None),
+        (60.0, 50.0, 25, None),
+        (90.0, 100.0, 25, None),
+        (10.0, 80.0, 0, None),
+        (4.0, 5.0, 5, "5"),
+    ],
+)
+def test_progress_tells_each_step_once(before: float | None, after: float, step: int, crossed: str | None) -> None:
+    was = recorded(replace(RUNNING, progress=before))
+    _, transitions = compare(was, replace(RUNNING, progress=after), replace(RULES, progress_step=step))
+    assert [t.occurrence.partition("|")[0] for t in transitions] == ([f"progress:{crossed}"] if crossed else [])
+
+
+def test_a_baseline_takes_new_rows_quietly_and_still_sees_known_ones_change() -> None:
+    quiet = replace(RULES, quiet_new=True)
+    assert compare(None, FAILED, quiet)[1] == ()
+    assert [t.type for t in compare(recorded(RUNNING), FAILED, quiet)[1]] == [EventType.TASK_FAILED]
+
+
+def test_an_end_is_named_by_its_time_and_a_start_by_what_came_before() -> None:
+    assert occurrence_of(FAILED, "anything") == "failed@2026-01-15T08:29:20+00:00"
+    assert occurrence_of(RUNNING, "") == "running|after:"
+    assert occurrence_of(RUNNING, "a") != occurrence_of(RUNNING, "b")
+
+
+def test_a_raw_status_of_any_length_makes_a_short_occurrence() -> None:
+    endless = make_task(status="unknown", raw_status="x" * 20_000)
+    assert len(occurrence_of(endless, "")) < 100
+
+
+@given(st.lists(st.sampled_from([RUNNING, replace(FAILED, ended_at=None), PENDING]), max_size=12))
+def test_every_visible_change_of_a_flapping_task_has_an_id_of_its_own(shown: list[Task]) -> None:
+    row: Recorded | None = None
+    ids = []
+    for task in shown:
+        row, transitions = compare(row, task, RULES)
+        ids += [event_id("prod", task.job_id, t.occurrence) for t in transitions if t.type != "task.progressed"]
+    changes = sum(1 for a, b in zip([None, *shown], shown, strict=False) if a is None or a.status != b.status)
+    assert len(ids) == len(set(ids)) == changes
+
+
+# ---- absence ----
+
+
+def missing(live: Recorded, **how: object) -> tuple[dict[str, int], list[EventType]]:
+    changes = diff(snapshot_of([], **how), [], {}, {live.task.job_id: live}, RULES)  # type: ignore[arg-type] # test values
+    return dict(changes.missing), [t.type for t in changes.transitions]
+
+
+def test_a_running_task_is_said_to_be_unlisted_after_two_complete_polls_without_it() -> None:
+    live = recorded(RUNNING)
+    assert missing(live) == ({RUNNING.job_id: 1}, [])
+    assert missing(replace(live, missing=1)) == ({RUNNING.job_id: 2}, [EventType.TASK_UNLISTED])
+
+
+def test_it_is_said_once() -> None:
+    assert missing(recorded(RUNNING, missing=2, unlisted=True)) == ({}, [])
+
+
+@pytest.mark.parametrize("how", [{"complete": False}, {"complete": False, "scope": Scope.ACTIVE}])
+def test_nothing_is_concluded_from_absence_in_a_poll_that_is_not_whole(how: dict[str, object]) -> None:
+    assert missing(recorded(RUNNING, missing=1), **how) == ({}, [])
+
+
+def test_a_task_that_comes_back_unchanged_is_counted_from_zero_again() -> None:
+    live = recorded(RUNNING, missing=1)
+    changes = diff(snapshot_of([RUNNING]), [], {}, {RUNNING.job_id: live}, RULES)
+    assert (dict(changes.missing), changes.transitions) == ({RUNNING.job_id: 0}, ())
+
+
+# ---- a whole poll ----
+
+
+def test_only_rows_that_differ_are_parsed_and_written() -> None:
+    old, new = make_task("a"), make_task("b")
+    snapshot = snapshot_of([old, new])
+    known = {"a": snapshot.fingerprints["a"], "gone": b"x"}
+    changed = changed_ids(snapshot, known)
+    changes = diff(snapshot, changed, {}, {}, RULES)
+    assert (changed, set(changes.updates)) == (["b"], {"b"})
+
+
+def test_transitions_come_in_the_order_in_which_they_happened() -> None:
+    tasks = [make_task(f"job-{n}", ended_at=T0 - timedelta(minutes=n)) for n in (1, 3, 2)]
+    changes = diff(snapshot_of(tasks), [t.job_id for t in tasks], {}, {}, RULES)
+    assert [t.after.job_id for t in changes.transitions] == ["job-3", "job-2", "job-1"]
+
+
+@pytest.mark.parametrize(
+    ("late_after", "ended", "late"),
+    [
+        (None, timedelta(days=2), False),
+        (timedelta(minutes=5), timedelta(days=2), True),
+        (timedelta(minutes=5), timedelta(minutes=1), False),
+        (timedelta(minutes=5), None, True),
+    ],
+)
+def test_what_happened_while_we_were_away_is_late(
+    late_after: timedelta | None, ended: timedelta | None, *, late: bool
+) -> None:
+    task = make_task(ended_at=T0 - ended if ended else None)
+    _, (found,) = compare(None, task, replace(RULES, late_after=late_after))
+    assert found.late is late
+
+
+@pytest.mark.parametrize("status", list(TaskStatus))
+def test_reading_the_same_row_again_changes_nothing(status: TaskStatus) -> None:
+    row, _ = compare(None, make_task(status=status), RULES)
+    assert compare(row, row.task, RULES) == (row, ())

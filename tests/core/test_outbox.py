@@ -1,0 +1,127 @@
+"""From events to deliveries, and from outcomes to what becomes of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from factories import T0, make_delivery, make_event, make_events, make_task
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core import retry
+from notifier.core.model import (
+    ChannelPolicy,
+    Delivered,
+    DeliveryState,
+    GaveUp,
+    Outcome,
+    Parked,
+    Retry,
+    Route,
+    Unknown,
+)
+from notifier.core.outbox import plan, route, settle, worn_out
+
+SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))
+ROUTES = (Route(name="all", channels=("dba", "mail")),)
+
+
+def policies(**digest_above: int | None) -> dict[str, ChannelPolicy]:
+    return {name: ChannelPolicy(name=name, digest_above=above, digest_size=4) for name, above in digest_above.items()}
+
+
+def test_each_event_and_channel_has_one_delivery() -> None:
+    events = make_events(3)
+    planned = plan(route(events, ROUTES), policies(dba=5, mail=5), (), T0)
+    pairs = [(event.id, delivery.channel) for delivery in planned for event in delivery.events]
+    assert sorted(pairs) == sorted((event.id, channel) for event in events for channel in ("dba", "mail"))
+    assert len({delivery.id for delivery in planned}) == 6
+
+
+def test_too_many_events_for_a_channel_become_digests_that_name_all_of_them() -> None:
+    events = make_events(10)
+    planned = plan(route(events, ROUTES), policies(dba=9, mail=None), (), T0)
+    digests = [delivery for delivery in planned if delivery.channel == "dba"]
+    assert [len(delivery.events) for delivery in digests] == [4, 4, 2]
+    assert all(delivery.digest for delivery in digests)
+    assert tuple(event for delivery in digests for event in delivery.events) == events
+    assert sum(delivery.channel == "mail" for delivery in planned) == 10
+
+
+def test_a_last_event_left_over_is_a_message_of_its_own() -> None:
+    planned = plan(route(make_events(5), ROUTES), policies(dba=2, mail=2), (), T0)
+    assert [(len(d.events), d.digest) for d in planned if d.channel == "dba"] == [(4, True), (1, False)]
+
+
+def test_a_parked_channel_gets_its_deliveries_parked() -> None:
+    planned = plan(route(make_events(1), ROUTES), policies(dba=5, mail=5), ["dba"], T0)
+    assert {d.channel: d.state for d in planned} == {"dba": DeliveryState.PARKED, "mail": DeliveryState.PENDING}
+
+
+def test_planning_again_gives_the_same_ids() -> None:
+    first, second = (plan(route(make_events(9), ROUTES), policies(dba=2, mail=20), (), T0) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "wait", "reason"),
+    [
+        (Delivered("ref"), DeliveryState.DELIVERED, None, None),
+        (GaveUp("HTTP 400"), DeliveryState.DEAD, None, "HTTP 400"),
+        (Parked("no token", timedelta(minutes=5)), DeliveryState.PARKED, timedelta(minutes=5), "no token"),
+        (Parked("HTTP 410"), DeliveryState.PARKED, None, "HTTP 410"),
+        (Retry("HTTP 503"), DeliveryState.PENDING, timedelta(seconds=5), "HTTP 503"),
+        (Retry("HTTP 429", timedelta(minutes=7)), DeliveryState.PENDING, timedelta(minutes=7), "HTTP 429"),
+        (Unknown("no answer"), DeliveryState.PENDING, timedelta(seconds=5), "outcome unknown: no answer"),
+    ],
+)
+def test_an_outcome_decides(outcome: Outcome, state: DeliveryState, wait: timedelta | None, reason: str | None) -> None:
+    delivery = make_delivery(attempt=1)
+    found = settle(delivery, outcome, started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
+    assert (found.state, found.reason) == (state, reason)
+    assert found.available_at == (None if wait is None else T0 + wait)
+    assert (found.attempt.number, found.attempt.delivery_id) == (1, delivery.id)
+
+
+def test_a_used_up_schedule_ends_in_the_dead_letters_with_the_last_reason() -> None:
+    delivery = make_delivery(attempt=4)
+    found = settle(delivery, Retry("HTTP 503"), started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
+    assert (found.state, found.reason) == (DeliveryState.DEAD, "gave up after 4 attempts, last: HTTP 503")
+
+
+def test_sending_again_by_hand_starts_the_schedule_anew() -> None:
+    delivery = make_delivery(attempt=5, earlier_attempts=4)
+    found = settle(delivery, Retry("HTTP 503"), started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
+    assert (found.state, found.available_at) == (DeliveryState.PENDING, T0 + SCHEDULE[0])
+
+
+@pytest.mark.parametrize(("attempt", "worn"), [(4, False), (5, True)])
+def test_a_message_that_kills_its_sender_is_not_tried_for_ever(attempt: int, *, worn: bool) -> None:
+    assert worn_out(make_delivery(attempt=attempt), SCHEDULE) is worn
+
+
+@given(
+    attempt=st.integers(1, 3),
+    after=st.none() | st.timedeltas(),
+    chance=st.floats(0, 1),
+)
+def test_a_wait_keeps_to_the_schedule_and_to_what_was_asked(
+    attempt: int, after: timedelta | None, chance: float
+) -> None:
+    wait = retry.delay(SCHEDULE, attempt, after, chance)
+    assert wait is not None
+    slot = SCHEDULE[attempt - 1]
+    asked = min(max(after or timedelta(), timedelta()), timedelta(hours=1))
+    tolerance = timedelta(microseconds=2)
+    assert max(slot * 0.8, asked) - tolerance <= wait <= max(slot * 1.2, asked) + tolerance
+
+
+@given(st.integers(0, 10_000))
+def test_a_back_off_grows_to_its_limit_and_no_further(failures: int) -> None:
+    wait = retry.backoff(failures, timedelta(seconds=1), timedelta(minutes=5))
+    assert timedelta(seconds=1) <= wait <= timedelta(minutes=5)
+
+
+def test_an_event_keeps_its_subject_whatever_its_state() -> None:
+    assert make_event(make_task("a", status="running")).subject == make_event(make_task("a")).subject == "prod/a"

@@ -1,0 +1,79 @@
+"""Which channels an event goes to."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from factories import make_event, make_gap, make_task
+
+from notifier.core.model import Event, Matcher, Route
+from notifier.core.routing import FIELDS, channels_of, explain_routes, fields_of, fits, parse_matcher
+
+FAILURE = make_event()
+
+
+def route(name: str, *match: str, stop: bool = False) -> Route:
+    return Route(name=name, match=tuple(parse_matcher(text) for text in match), channels=(name,), stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("text", "matcher"),
+    [
+        ("type=task.failed", Matcher(field="type", op="=", value="task.failed")),
+        (" instance !~ prod-.* ", Matcher(field="instance", op="!~", value="prod-.*")),
+        ("fail_reason=~a=b", Matcher(field="fail_reason", op="=~", value="a=b")),
+        ("name!=", Matcher(field="name", op="!=", value="")),
+    ],
+)
+def test_a_matcher_is_field_op_value(text: str, matcher: Matcher) -> None:
+    assert parse_matcher(text) == matcher
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "'nonsense' is not a matcher; write field=value"),
+        ("instence=x", "unknown field 'instence', did you mean 'instance'?; fields are type,"),
+        ("instance=~[", "'[' is not a regular expression: unterminated character set"),
+    ],
+)
+def test_a_wrong_matcher_says_what_would_be_right(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        parse_matcher(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fit"),
+    [
+        ("type=task.failed", True),
+        ("type=task", False),
+        ("type=~task", False),
+        ("type=~task[.].*", True),
+        ("instance=~gauss-.*", True),
+        ("instance!~gauss-.*", False),
+        ("previous_status=running", True),
+        ("late=false", True),
+        ("region!=cn-north-4", False),
+        ("status=failed", True),
+    ],
+)
+def test_a_regular_expression_must_match_the_whole_value(text: str, *, fit: bool) -> None:
+    assert fits(parse_matcher(text), fields_of(FAILURE)) is fit
+
+
+@pytest.mark.parametrize("event", [FAILURE, make_gap(), make_event(make_task(instance_name=None))])
+def test_every_event_has_every_field(event: Event) -> None:
+    assert set(fields_of(event)) == set(FIELDS)
+
+
+def test_every_matching_route_applies_until_one_says_stop() -> None:
+    routes = [route("a"), route("b", "type=task.started"), route("c", "status=failed", stop=True), route("d")]
+    verdicts = explain_routes(FAILURE, routes)
+    assert channels_of(verdicts) == ("a", "c")
+    assert [(v.matched, v.skipped_by) for v in verdicts] == [(True, None), (False, None), (True, None), (False, "c")]
+    assert (verdicts[1].failed_matcher, verdicts[1].actual) == (routes[1].match[0], "task.failed")
+
+
+def test_a_channel_of_two_routes_is_told_once() -> None:
+    assert channels_of(explain_routes(FAILURE, [route("a"), route("a")])) == ("a",)

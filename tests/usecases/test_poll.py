@@ -1,0 +1,299 @@
+"""What one poll does, on either database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from factories import T0, make_task
+from fakes import FakeClock, FakeSource
+
+from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
+from notifier.core.model import ChannelPolicy, DeliveryState, EventType, Parked, Route, Scope, SourceState
+from notifier.core.outbox import settle
+from notifier.poll import Outlook, PollReport, PollRules, next_scope, pause_after, poll_once
+from notifier.ports import DeliveryFilter, EventFilter
+from notifier.store.engine import SqlStore, open_store
+
+RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
+OUTLOOK = Outlook(
+    routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=20)}
+)
+RUNNING = make_task("a", status="running")
+FAILED = make_task("a", status="failed")
+
+
+@pytest.fixture
+def source(clock: FakeClock) -> FakeSource:
+    return FakeSource(clock)
+
+
+async def poll(source: FakeSource, store: SqlStore, rules: PollRules = RULES, owner: str = "me") -> PollReport:
+    return await poll_once(source, store, source.clock, owner=owner, rules=rules, outlook=OUTLOOK, force=True)
+
+
+async def told(store: SqlStore) -> list[tuple[EventType, str]]:
+    """Return type and job of every event, the oldest first."""
+    found = await store.read(lambda q: q.events(EventFilter(limit=1000)))
+    return [(item.event.type, item.event.job_id) for item in reversed(found)]
+
+
+async def test_the_first_poll_is_a_quiet_baseline(store: SqlStore, source: FakeSource) -> None:
+    source.tasks = [make_task(f"job-{n}") for n in range(5)]
+    report = await poll(source, store)
+    assert (report.baseline, report.changed, report.events, report.deliveries) == (True, 5, (), 0)
+    assert (await poll(source, store)).changed == 0
+
+
+async def test_a_first_poll_can_be_told_instead(store: SqlStore, source: FakeSource) -> None:
+    source.tasks = [FAILED]
+    await poll(source, store, replace(RULES, quiet_baseline=False))
+    assert await told(store) == [(EventType.TASK_FAILED, "a")]
+
+
+async def test_a_life_of_a_task_is_told_step_by_step(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    await poll(source, store)
+    life = [
+        replace(RUNNING, progress=10.0),
+        replace(RUNNING, progress=60.0),
+        FAILED,
+        replace(RUNNING, progress=None),
+        replace(FAILED, ended_at=clock.now() + timedelta(hours=1)),
+    ]
+    for task in life:
+        source.tasks = [task]
+        clock.advance(RULES.poll_every)
+        await poll(source, store)
+    assert [type_ for type_, _ in await told(store)] == [
+        EventType.TASK_STARTED,
+        EventType.TASK_PROGRESSED,
+        EventType.TASK_FAILED,
+        EventType.TASK_RESTARTED,
+        EventType.TASK_FAILED,
+    ]
+
+
+async def test_what_started_and_ended_between_two_polls_is_told(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED]
+    (event,) = (await poll(source, store)).events
+    assert (event.type, event.previous_status, event.late) == (EventType.TASK_FAILED, None, False)
+
+
+async def test_a_baseline_waits_for_a_poll_that_is_whole(store: SqlStore, source: FakeSource) -> None:
+    source.tasks, source.complete = [RUNNING], False
+    assert (await poll(source, store)).baseline is False
+    source.tasks = [FAILED, make_task("b")]
+    assert [event.job_id for event in (await poll(source, store)).events] == ["a"]
+    source.complete = True
+    assert (await poll(source, store)).baseline is True
+    source.tasks.append(make_task("c"))
+    assert [event.job_id for event in (await poll(source, store)).events] == ["c"]
+
+
+async def test_events_and_deliveries_are_there_when_the_snapshot_is(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED]
+    report = await poll(source, store)
+    ledger = await store.read(lambda q: q.ledger())
+    assert (report.deliveries, ledger.events, ledger.pairs, ledger.unaccounted) == (1, 1, 1, ())
+
+
+async def test_polling_the_same_list_again_writes_no_event(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED, replace(RUNNING, job_id="b")]
+    for _ in range(3):
+        await poll(source, store)
+    assert len(await told(store)) == 2
+
+
+async def test_an_event_found_again_after_restoring_an_old_database_has_the_same_id(
+    store: SqlStore, source: FakeSource, sqlite_url: str
+) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED]
+    (event,) = (await poll(source, store)).events
+    restored = open_store(sqlite_url.replace("notifier.db", "restored.db"))
+    source.tasks = []
+    await poll(source, restored)
+    source.tasks = [FAILED]
+    (again,) = (await poll(source, restored)).events
+    await restored.aclose()
+    assert again.id == event.id
+
+
+async def test_a_running_task_that_is_gone_is_said_once_to_be_unlisted(store: SqlStore, source: FakeSource) -> None:
+    source.tasks = [RUNNING]
+    await poll(source, store)
+    source.tasks = []
+    for _ in range(4):
+        await poll(source, store)
+    assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
+
+
+async def test_a_cut_list_makes_no_event_and_loses_nothing(store: SqlStore, source: FakeSource) -> None:
+    source.tasks = [RUNNING, make_task("b", status="running")]
+    await poll(source, store)
+    source.tasks, source.complete = [], False
+    for _ in range(3):
+        await poll(source, store)
+    source.tasks, source.complete = [FAILED, make_task("b", status="running")], True
+    await poll(source, store)
+    assert await told(store) == [(EventType.TASK_FAILED, "a")]
+
+
+async def test_what_happened_while_we_were_away_is_told_as_late(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await poll(source, store)
+    clock.advance(timedelta(days=2))
+    source.tasks = [FAILED]
+    assert [event.late for event in (await poll(source, store)).events] == [True]
+
+
+async def test_an_absence_longer_than_the_api_remembers_is_itself_told(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await poll(source, store)
+    since = clock.now()
+    until = clock.advance(timedelta(days=31))
+    (event,) = (await poll(source, store)).events
+    assert (event.type, event.detail) == (EventType.SOURCE_GAP, f"{since.isoformat()}/{until.isoformat()}")
+    assert (await poll(source, store)).events == ()
+
+
+async def test_many_events_for_one_channel_are_told_in_few_messages(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await poll(source, store)
+    clock.advance(timedelta(days=1))
+    source.tasks = [make_task(f"job-{n}") for n in range(2000)]
+    report = await poll(source, store)
+    deliveries = await store.read(lambda q: q.deliveries(DeliveryFilter(limit=100)))
+    assert (len(report.events), len(deliveries)) == (2000, 20)
+    assert {event.job_id for delivery in deliveries for event in delivery.events} == {t.job_id for t in source.tasks}
+
+
+async def test_deliveries_for_a_parked_channel_wait_with_the_others(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED]
+    await poll(source, store)
+    (claimed,) = await store.transact(lambda tx: tx.claim_due("dba", "me", source.clock.now(), RULES.lease, 1))
+    parked = settle(claimed, Parked("no token"), started_at=T0, finished_at=T0, schedule=(), chance=0.5)
+    await store.transact(lambda tx: tx.settle([parked]))
+    source.tasks.append(make_task("b"))
+    await poll(source, store)
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PARKED)))
+    assert len(found) == 2
+
+
+# ---- several at once, and failures ----
+
+
+async def test_two_replicas_make_one_event(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED]
+    first = await store.transact(lambda tx: tx.claim_poll("prod", "other", source.clock.now(), RULES.lease, force=True))
+    assert first is not None
+    assert (await poll(source, store)).polled is False
+    assert await told(store) == []
+
+
+async def test_a_poll_that_lost_its_claim_records_nothing(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await poll(source, store)
+    source.tasks = [FAILED]
+    fetch = source.fetch
+
+    async def slow(scope: Scope) -> object:
+        """Take longer than the lease; another replica polls meanwhile."""
+        source.fetch = fetch  # type: ignore[method-assign]  # only the first poll is slow
+        clock.advance(timedelta(minutes=2))
+        await poll(source, store, owner="other")
+        return await fetch(scope)
+
+    source.fetch = slow  # type: ignore[method-assign, assignment]  # as above
+    assert (await poll(source, store)).fenced is True
+    assert await told(store) == [(EventType.TASK_FAILED, "a")]
+
+
+async def test_a_source_that_fails_is_noted_and_left_alone_for_a_while(store: SqlStore, source: FakeSource) -> None:
+    source.error = SourceUnreachable("no answer from the cloud")
+    report = await poll(source, store)
+    (state,) = await store.read(lambda q: q.sources())
+    assert (report.error, state.last_error) == (source.error, "no answer from the cloud")
+    assert state.next_poll_at is not None
+    assert state.next_poll_at > source.clock.now()
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "wait"),
+    [
+        (SourceUnreachable(), 1, timedelta(seconds=24)),
+        (SourceUnreachable(), 9, timedelta(minutes=2)),
+        (SourceThrottled(retry_after=timedelta(minutes=10)), 1, timedelta(minutes=10)),
+        (CredentialsRejected(), 1, timedelta(minutes=1)),
+        (CredentialsRejected(), 3, timedelta(minutes=4)),
+        (CredentialsRejected(), 99, timedelta(minutes=5)),
+    ],
+)
+def test_what_a_person_must_mend_is_tried_slowly(error: SourceError, failures: int, wait: timedelta) -> None:
+    assert pause_after(error, failures, RULES) == wait
+
+
+# ---- the call budget ----
+
+
+@pytest.mark.parametrize(
+    ("calls", "since_full", "scope"),
+    [
+        (1, timedelta(seconds=30), Scope.FULL),
+        (10, timedelta(seconds=30), Scope.FULL),
+        (11, timedelta(seconds=30), Scope.ACTIVE),
+        (100, timedelta(minutes=6), Scope.ACTIVE),
+        (100, timedelta(minutes=6, seconds=15), Scope.FULL),
+    ],
+)
+def test_a_long_list_is_swept_as_often_as_the_budget_allows(calls: int, since_full: timedelta, scope: Scope) -> None:
+    now = FakeClock().now()
+    state = SourceState(name="prod", baseline_at=now, last_full_at=now - since_full, last_full_calls=calls)
+    assert next_scope(state, now, RULES) is scope
+
+
+@pytest.mark.parametrize("poll_every", [15, 30, 60, 300])
+@pytest.mark.parametrize("calls", [1, 5, 20, 100, 1000])
+def test_steady_state_stays_within_twenty_calls_a_minute(poll_every: int, calls: int) -> None:
+    rules = replace(RULES, poll_every=timedelta(seconds=poll_every))
+    now = start = FakeClock().now()
+    state = SourceState(name="prod", baseline_at=now, last_full_at=now, last_full_calls=calls)
+    made = 0
+    while now < start + timedelta(hours=24):
+        now += rules.poll_every
+        full = next_scope(state, now, rules) is Scope.FULL
+        made += calls if full else 2
+        state = replace(state, last_full_at=now) if full else state
+    assert made / (24 * 60) <= 20
+
+
+async def test_between_two_sweeps_running_and_failed_tasks_are_looked_at(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.calls = 100
+    await poll(source, store)
+    clock.advance(RULES.poll_every)
+    source.tasks = [make_task("b", status="running")]
+    assert [event.type for event in (await poll(source, store)).events] == [EventType.TASK_STARTED]
+    assert source.scopes == [Scope.FULL, Scope.ACTIVE]
+
+
+async def test_a_running_task_that_ended_unseen_calls_for_the_whole_list_at_once(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.calls, source.tasks = 100, [RUNNING]
+    await poll(source, store)
+    clock.advance(RULES.poll_every)
+    source.tasks = [make_task("a", status="completed")]
+    assert [event.type for event in (await poll(source, store)).events] == [EventType.TASK_COMPLETED]
+    assert source.scopes == [Scope.FULL, Scope.ACTIVE, Scope.FULL]
