@@ -15,8 +15,6 @@ from types import MappingProxyType
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime
-
 from notifier.core.model import Event, EventType, Task
 
 Language = Literal["en", "zh"]
@@ -84,6 +82,8 @@ class Message:
     """What happened: `Task failed`."""
     label: str | None
     """Which operation: `Create instance`. None for an event about a source."""
+    known: bool
+    """False where `label` is not ours but the API's name of an operation that we have no words for."""
     subject: str | None
     """Which instance, or which source. None where the API does not say."""
     facts: tuple[Fact, ...]
@@ -382,6 +382,8 @@ class Wording:
 
     def when(self, moment: datetime) -> str:
         """Return a time of day with its date and zone: `14 Nov 09:22:05 CST`."""
+        from babel.dates import format_datetime  # noqa: PLC0415 - its data takes longer to load than all the rest
+
         try:
             local = moment.astimezone(self.timezone)
         except OverflowError:  # the first or the last day of the calendar, which the zone would leave
@@ -433,6 +435,7 @@ class Wording:
             state=state_of(event),
             title=self.text(f"title.{state_of(event)}"),
             label=None,
+            known=True,
             subject=one_line(event.source),
             facts=_known(facts),
             reason=self.interval(event.detail or "") or None,
@@ -445,6 +448,7 @@ class Wording:
             state=state_of(event),
             title=self._title(event, task),
             label=self.task_label(task.name),
+            known=task.name in TASK_LABELS,
             subject=_subject(task),
             facts=_known(
                 (self._status(event, task), *self._times(event, task), *self._instance(task), self._note(event))

@@ -49,7 +49,7 @@ _INDENT = "    "
 class ConsoleSettings(ChannelSettings):
     """Where to print and how much."""
 
-    kind: Literal["console"]
+    kind: Literal["console"] = "console"
     stream: Literal["stdout", "stderr"] = "stdout"
     style: Literal["full", "line"] = "full"
     """`full` prints a block for each event, `line` one line."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,8 +26,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, Toolbox, retry_after, stored_body
 from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.ports import Finding, Notice
-from notifier.render import TASK_LABELS, Fact, Message, State, Wording, by_severity, one_line, state_of
-from notifier.settings import Secret
+from notifier.render import Fact, Message, State, Wording, by_severity, one_line, state_of
+from notifier.settings import Duration, Secret
 from notifier.validation import problem
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from notifier.http import HttpClient, HttpError, Reply
 
-DEADLINE = 10.0
-"""Seconds for one attempt, also when a refused layout is sent again as plain text."""
 PATIENCE = 20.0
 """Seconds that a message waits for its turn here; for longer it goes back to the outbox."""
 MAX_REPLY = 64 * 1024
@@ -72,6 +70,8 @@ class SlackSettings(ChannelSettings):
     webhook_url: Secret | None = None
     """Instead of a token: messages can then never be edited or looked up."""
     api_url: str = "https://slack.com/api/"
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
+    """For one attempt, also when a refused layout is sent again as plain text."""
 
     @field_validator("bot_token")
     @classmethod
@@ -216,16 +216,19 @@ def _single(event: Event, wording: Wording) -> Json:
     message = wording.describe(event)
     return {
         "text": escape(f"{_EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
-        "blocks": [_section(_headline(event, message))],
+        "blocks": [_section(_headline(message))],
         "attachments": [{"color": _COLOURS[message.state], "blocks": list(_details(message, wording))}],
     }
 
 
-def _headline(event: Event, message: Message) -> str:
-    known = event.task is None or event.task.name in TASK_LABELS
-    label = (escape if known else code)(message.label, LINE_LIMIT) if message.label else ""
+def _headline(message: Message) -> str:
+    label = _label(message)(message.label, LINE_LIMIT) if message.label else ""
     subject = code(message.subject, LINE_LIMIT) if message.subject else ""
     return "  ·  ".join(filter(None, (f"{_EMOJI[message.state]} *{message.title}*", label, subject)))
+
+
+def _label(message: Message) -> Callable[[str, int], str]:
+    return escape if message.known else code
 
 
 def _details(message: Message, wording: Wording) -> Iterator[Json]:
@@ -282,7 +285,7 @@ def _line(message: Message, room: int) -> str:
     left = room - len(head)
     pieces: list[str] = []
     job = message.job.value if message.job else None
-    for style, text in ((code, job), (code, message.subject), (escape, message.label or message.title)):
+    for style, text in ((code, job), (code, message.subject), (_label(message), message.label or message.title)):
         if text and left >= PIECE_LIMIT:
             pieces.append(style(text, left))
             left -= len(pieces[-1]) + len(" · ")
@@ -488,7 +491,7 @@ class Line(Protocol):
     async def post(self, message: Json, deadline: float) -> Answer:
         """Post and return the answer. Raises HttpError."""
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self, deadline: float) -> Sequence[Finding]:
         """Prove that posting could work, without posting. Raises HttpError."""
 
 
@@ -554,8 +557,8 @@ class _Bot:
     async def post(self, message: Json, deadline: float) -> Answer:
         return await self._call("chat.postMessage", message | {"channel": self.channel}, deadline)
 
-    async def check(self) -> Sequence[Finding]:
-        answer = await self._call("auth.test", {}, DEADLINE)
+    async def check(self, deadline: float) -> Sequence[Finding]:
+        answer = await self._call("auth.test", {}, deadline)
         if answer.data.get("ok") is not True:
             why = answer.code or f"HTTP {answer.status}"
             return (Finding(ok=False, what="Slack token", detail=why, remedy=_token_remedy(answer.data)),)
@@ -598,9 +601,9 @@ class _Webhook:
     async def post(self, message: Json, deadline: float) -> Answer:
         return await self._send({key: value for key, value in message.items() if key != "metadata"}, deadline)
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self, deadline: float) -> Sequence[Finding]:
         """Post an empty text: a webhook that works refuses just that."""
-        answer = await self._send({"text": ""}, DEADLINE)
+        answer = await self._send({"text": ""}, deadline)
         alive = answer.code in ("no_text", "invalid_payload") or answer.data.get("ok") is True
         if alive:
             return (Finding(ok=True, what="Slack webhook", detail="answers"),)
@@ -653,11 +656,12 @@ class SlackChannel(BaseChannel[SlackSettings]):
         return await self._try(json.loads(stored_body(delivery).content))
 
     async def _try(self, message: Json) -> Outcome:
-        end = self.toolbox.clock.monotonic() + DEADLINE
-        outcome = await self._post(message, DEADLINE)
+        clock, seconds = self.toolbox.clock, self.settings.timeout.total_seconds()
+        end = clock.monotonic() + seconds
+        outcome = await self._post(message, seconds)
         if isinstance(outcome, WrongContent):
             log.warning("slack refused the layout; sending plain text", channel=self.name, reason=outcome.reason)
-            outcome = await self._post(as_text(message), end - self.toolbox.clock.monotonic())
+            outcome = await self._post(as_text(message), end - clock.monotonic())
         return GaveUp(f"{outcome.reason}, also as plain text") if isinstance(outcome, WrongContent) else outcome
 
     async def _post(self, message: Json, deadline: float) -> Outcome | WrongContent:
@@ -677,7 +681,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
         try:
-            return await self._line.check()
+            return await self._line.check(self.settings.timeout.total_seconds())
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
             return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)

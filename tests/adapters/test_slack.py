@@ -1,0 +1,562 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import (
+    HOSTILE,
+    hostile_event,
+    make_delivery,
+    make_event,
+    make_events,
+    make_gap,
+    make_notice,
+    make_task,
+)
+from fakes import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from servers.slack import (
+    CHANNEL,
+    HOOK,
+    HTML_500,
+    NOT_JSON,
+    RATE_LIMITED,
+    TAKEN_THEN_RESET,
+    TAKEN_THEN_SILENT,
+    TOKEN,
+    Fault,
+    SlackServer,
+    mrkdwn_texts,
+    problems,
+    refused,
+    slack_server,
+    word,
+)
+
+from notifier.channels.base import PROBE_AFTER, Toolbox
+from notifier.channels.slack import (
+    MESSAGE_LIMIT,
+    Json,
+    Pace,
+    SlackChannel,
+    SlackSettings,
+    as_text,
+    code,
+    escape,
+    fence,
+    payload,
+)
+from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.http import HttpClient
+from notifier.render import Wording
+
+ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
+MARK = "ж"
+"""Stands in every text from outside in the property tests, and nowhere else."""
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SlackServer]:
+    async with slack_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def toolbox() -> AsyncIterator[Toolbox]:
+    http = HttpClient()
+    yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
+    await http.aclose()
+
+
+def bot(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
+    values = {"name": "dba", "bot_token": TOKEN, "channel": CHANNEL, "api_url": server.api_url}
+    return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+
+
+def hook(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
+    values = {"name": "dba", "webhook_url": server.hook_url}
+    return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+
+
+async def sent(channel: SlackChannel, *events: Event) -> Outcome:
+    return await channel.send(make_delivery(*events, body=channel.render(make_notice(*events))))
+
+
+def message(*events: Event, wording: Wording = ENGLISH) -> Json:
+    return payload(make_notice(*events), wording)
+
+
+# ---- how it looks ----
+
+
+def test_a_failure_says_everything_in_the_order_that_people_read() -> None:
+    shown = message(make_event(make_task(progress=60, fail_reason="Quota `exceeded`: 64 < 72")))
+    assert shown["text"] == "🔴 Task failed · Create instance · gauss-6568-zzh"
+    assert list(mrkdwn_texts(shown)) == [
+        "🔴 *Task failed*  ·  Create instance  ·  `gauss-6568-zzh`",
+        "*Started*\n<!date^1768465020^{date_short_pretty} {time_secs}|15 Jan 16:17:00 CST>",
+        "*Ended*\n<!date^1768465760^{date_short_pretty} {time_secs}|15 Jan 16:29:20 CST>",
+        "*Ran for*\n12 min 20 s",
+        "*Stopped at*\n`████████████░░░░░░░░` *60%*",
+        "*Instance status*\n`creating`",
+        "*Instance ID*\n`fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14`",
+        "*Reason*\n```Quota ˋexceededˋ: 64 &lt; 72```",
+        "Job `31b8ae23-c687-4d80-b7b4-42a66c9bb886`  ·  prod / cn-north-4",
+    ]
+
+
+def test_the_headline_stands_above_one_attachment_in_the_colour_of_the_state() -> None:
+    shown = message(make_event())
+    assert [block["type"] for block in shown["blocks"]] == ["section"]
+    assert [attachment["color"] for attachment in shown["attachments"]] == ["#E01E5A"]
+    assert (shown["unfurl_links"], shown["unfurl_media"]) == (False, False)
+
+
+def test_the_metadata_holds_the_key_to_look_a_message_up_by() -> None:
+    notice = make_notice(make_event())
+    metadata = payload(notice, ENGLISH)["metadata"]
+    assert metadata == {
+        "event_type": "gaussdb_task",
+        "event_payload": {"key": notice.delivery_id, "job_id": "31b8ae23-c687-4d80-b7b4-42a66c9bb886"},
+    }
+
+
+def test_an_unknown_operation_is_shown_as_code() -> None:
+    shown = message(make_event(make_task(name="HOTFIX_VERSION_UPGRADE")))
+    assert next(mrkdwn_texts(shown)) == "🔴 *Task failed*  ·  `HOTFIX_VERSION_UPGRADE`  ·  `gauss-6568-zzh`"
+
+
+def test_a_time_that_slack_cannot_count_is_written_out() -> None:
+    shown = message(make_event(make_task(created_at=datetime(1, 1, 2, tzinfo=UTC))))
+    assert not any("<!date^-" in text for text in mrkdwn_texts(shown))
+
+
+def test_a_digest_names_every_job_with_the_failures_first() -> None:
+    shown = message(*make_events(3))
+    assert list(mrkdwn_texts(shown)) == [
+        "🚨 *2 tasks failed, 1 completed · source prod*",
+        """• 🔴 Create instance · `gauss-00000` · `job-00000`
+• 🔴 Create instance · `gauss-00002` · `job-00002`
+• 🟢 Create instance · `gauss-00001` · `job-00001`""",
+    ]
+
+
+def test_a_digest_with_a_gap_names_the_source() -> None:
+    shown = list(mrkdwn_texts(message(make_event(), make_gap())))
+    assert "• 🟠 Gap in observation · `prod`" in shown[1]
+
+
+@pytest.mark.parametrize("wording", [ENGLISH, CHINESE], ids=["en", "zh"])
+@pytest.mark.parametrize("count", [2, 20, 100])
+def test_a_digest_of_real_looking_jobs_names_each_in_full_and_stays_within_the_limits(
+    count: int, wording: Wording
+) -> None:
+    ids = [f"03bc055a-135c-4245-8bd8-b0bc6d{n:06x}" for n in range(count)]
+    name = "RestoreGaussDBV5InInstanceToExistedInst"
+    events = [make_event(make_task(id_, name=name, instance_name="gaussdb-production-0001")) for id_ in ids]
+    shown = message(*events, wording=wording)
+    text = "\n".join(mrkdwn_texts(shown))
+    assert all(f"`{id_}`" in text for id_ in ids)
+    assert not list(problems(shown))
+    assert len(text) <= MESSAGE_LIMIT
+
+
+def test_every_kind_of_event_passes_as_slack_checks_it() -> None:
+    for kind in EventType:
+        event = make_gap() if kind is EventType.SOURCE_GAP else make_event(type=kind)
+        for wording in (ENGLISH, CHINESE):
+            assert not list(problems(message(event, wording=wording)))
+
+
+def test_the_same_notice_gives_the_same_bytes(server: SlackServer, toolbox: Toolbox) -> None:
+    notice = make_notice(*make_events(5))
+    assert bot(server, toolbox).render(notice) == hook(server, toolbox).render(notice)
+
+
+# ---- text from outside ----
+
+hostile_text = st.text(st.sampled_from("<>&!@#|^*_~` \n\u202e\x1b\x07中"), max_size=60).map(lambda text: MARK + text)
+
+
+@st.composite
+def hostile_events(draw: st.DrawFn) -> Event:
+    """Draw an event with hostile text in every field that somebody outside can fill."""
+    text = draw(hostile_text) * draw(st.sampled_from([1, 1, 1, 500]))
+    if draw(st.booleans()):
+        return make_gap(detail=text)
+    changes: dict[str, Any] = {"type": draw(st.sampled_from([k for k in EventType if k is not EventType.SOURCE_GAP]))}
+    return make_event(hostile_event(text).task, previous_status=text, **changes)
+
+
+@given(st.lists(hostile_events(), min_size=1, max_size=5), st.sampled_from([ENGLISH, CHINESE]))
+def test_whatever_the_text_a_message_is_valid_and_the_text_is_only_ever_code(
+    events: list[Event], wording: Wording
+) -> None:
+    shown = message(*events, wording=wording)
+    assert not list(problems(shown))
+    for text in mrkdwn_texts(shown):
+        assert MARK not in without_code(text)
+    assert_inert(shown["text"])
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_known_attacks_become_neither_mention_nor_link_nor_markup(text: str) -> None:
+    shown = message(hostile_event(text))
+    assert not list(problems(shown))
+    for part in (*mrkdwn_texts(shown), shown["text"], as_text(shown)["text"]):
+        assert_inert(part)
+
+
+def without_code(text: str) -> str:
+    """Return what Slack would read as markup: the text less its code blocks and inline code."""
+    return re.sub(r"`[^`\n]+`", "", re.sub(r"```[^`]+```", "", text))
+
+
+def assert_inert(text: str) -> None:
+    """Check that the only angle brackets are those of our dates, and that every ampersand begins an entity."""
+    rest = re.sub(r"<!date\^\d+\^[^|<>]+\|[^<>|]+>", "", text)
+    assert "<" not in rest
+    assert ">" not in rest
+    assert "&" not in re.sub(r"&(amp|lt|gt);", "", rest)
+
+
+@given(st.text(st.sampled_from("&<>a`")), st.integers(min_value=8, max_value=60))
+def test_text_is_cut_to_its_escaped_length_and_never_inside_an_entity(text: str, limit: int) -> None:
+    for shown in (escape(text, limit), code(text, limit), fence(text, limit)):
+        assert len(shown) <= limit
+        assert_inert(shown)
+
+
+@given(st.text(st.sampled_from("&<>a`")), st.integers(min_value=8, max_value=60))
+def test_nothing_closes_the_code_that_it_stands_in(text: str, limit: int) -> None:
+    assert "`" not in code(text, limit)[1:-1]
+    assert "`" not in fence(text, limit)[3:-3]
+
+
+def test_text_that_fits_is_not_cut() -> None:
+    assert escape("a < b & c", 17) == "a &lt; b &amp; c"
+    assert escape("a < b & c", 14) == "a &lt; b …"
+
+
+# ---- sending with a token ----
+
+
+async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(server: SlackServer, toolbox: Toolbox) -> None:
+    assert await sent(bot(server, toolbox), make_event()) == Delivered("C0GAUSS:1763112120.000001")
+    assert server.messages == [message(make_event()) | {"channel": CHANNEL}]
+
+
+async def test_the_worst_that_can_be_said_is_taken_too(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    for text in HOSTILE:
+        assert isinstance(await sent(channel, hostile_event(text)), Delivered)
+    assert isinstance(await sent(channel, *(hostile_event(text) for text in HOSTILE)), Delivered)
+
+
+Mode = Literal["bot", "hook"]
+
+
+@pytest.mark.parametrize("mode", ["bot", "hook"])
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (RATE_LIMITED, Retry("Slack: ratelimited", timedelta(seconds=7))),
+        (Fault(status=429, headers={"Retry-After": "7"}), Retry("Slack: HTTP 429", timedelta(seconds=7))),
+        (HTML_500, Unknown("Slack: HTTP 500, and no word on whether the message was taken")),
+        (Fault(status=502), Unknown("Slack: HTTP 502, and no word on whether the message was taken")),
+        (NOT_JSON, Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
+        (Fault(status=200), Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
+        (Fault(body="[1]"), Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
+        (Fault(status=404), Retry("Slack: HTTP 404")),
+        (Fault(status=302, headers={"Location": "/elsewhere"}), Retry("Slack: HTTP 302: redirect not followed")),
+    ],
+    ids=str,
+)
+async def test_answers_that_both_modes_know(
+    server: SlackServer, toolbox: Toolbox, mode: Mode, fault: Fault, outcome: Outcome
+) -> None:
+    if mode == "hook" and isinstance(fault.body, dict):
+        fault = Fault(status=fault.status, body=fault.body["error"], headers=fault.headers)
+    server.faults.append(fault)
+    assert await sent({"bot": bot, "hook": hook}[mode](server, toolbox), make_event()) == outcome
+    assert (server.messages, server.elsewhere) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        ("rate_limited", Retry),
+        ("service_unavailable", Retry),
+        ("something_new", Retry),
+        ("internal_error", Unknown),
+        ("fatal_error", Unknown),
+        ("invalid_blocks", GaveUp),
+        ("msg_too_long", GaveUp),
+        ("no_text", GaveUp),
+        ("channel_not_found", Parked),
+        ("not_in_channel", Parked),
+        ("is_archived", Parked),
+        ("restricted_action_thread_only_channel", Parked),
+        ("invalid_auth", Parked),
+        ("token_revoked", Parked),
+        ("account_inactive", Parked),
+    ],
+)
+async def test_every_class_of_error_has_its_outcome(
+    server: SlackServer, toolbox: Toolbox, error: str, outcome: type[Outcome]
+) -> None:
+    server.faults.extend([refused(error)] * 2)
+    result = await sent(bot(server, toolbox), make_event())
+    assert isinstance(result, outcome)
+    assert f"Slack: {error}" in result.reason  # type: ignore[union-attr]  # none of these is Delivered
+
+
+@pytest.mark.parametrize(
+    ("error", "after"),
+    [("message_limit_exceeded", timedelta(hours=1)), ("org_login_required", timedelta(minutes=10))],
+)
+async def test_some_errors_take_long_to_pass(
+    server: SlackServer, toolbox: Toolbox, error: str, after: timedelta
+) -> None:
+    server.faults.append(refused(error))
+    assert await sent(bot(server, toolbox), make_event()) == Retry(f"Slack: {error}", after)
+
+
+async def test_a_channel_without_the_bot_is_parked_with_the_remedy(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.append(refused("not_in_channel"))
+    assert await sent(bot(server, toolbox), make_event()) == Parked(
+        "Slack: not_in_channel; invite the bot: type /invite @ and its name in the channel", PROBE_AFTER
+    )
+
+
+async def test_a_missing_scope_is_named(server: SlackServer, toolbox: Toolbox) -> None:
+    server.scopes = "commands"
+    assert await sent(bot(server, toolbox), make_event()) == Parked(
+        "Slack: missing_scope; add the bot scope chat:write under OAuth & Permissions and reinstall the app",
+        timedelta(minutes=5),
+    )
+
+
+async def test_what_waited_for_a_mended_channel_goes_to_the_new_one(server: SlackServer, toolbox: Toolbox) -> None:
+    old = bot(server, toolbox, channel="C0GONE")
+    delivery = make_delivery(body=old.render(make_notice()))
+    assert isinstance(await old.send(delivery), Parked)
+    assert isinstance(await bot(server, toolbox).send(delivery), Delivered)
+    assert server.messages[0]["channel"] == CHANNEL
+
+
+async def test_a_refused_layout_goes_out_as_plain_text_with_all_it_says(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.append(refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"]))
+    events = make_events(40)
+    assert isinstance(await sent(bot(server, toolbox), *events), Delivered)
+    (taken,) = server.messages
+    assert "blocks" not in taken
+    assert all(event.job_id in taken["text"] for event in events)
+
+
+async def test_content_that_is_refused_twice_is_given_up_with_the_place(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.extend([refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"])] * 2)
+    assert await sent(bot(server, toolbox), make_event()) == GaveUp(
+        "Slack: invalid_blocks at /blocks/0/text/text, also as plain text"
+    )
+
+
+@pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET], ids=["silence", "reset"])
+async def test_a_message_that_may_have_been_taken_is_unknown_and_not_repeated_here(
+    server: SlackServer, toolbox: Toolbox, fault: Fault
+) -> None:
+    server.faults.append(fault)
+    assert isinstance(await sent(bot(server, toolbox, timeout="300ms"), make_event()), Unknown)
+    assert len(server.messages) == 1
+
+
+async def test_a_refused_connection_is_tried_again(toolbox: Toolbox) -> None:
+    async with slack_server() as gone:
+        pass
+    outcome = await sent(bot(gone, toolbox), make_event())
+    assert outcome == Retry(f"connection refused by {gone.url.removeprefix('http://')}")
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.append(Fault(body="x" * 1_000_000))
+    assert isinstance(await sent(bot(server, toolbox), make_event()), Unknown)
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    server: SlackServer, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert isinstance(await sent(bot(server, toolbox), make_event()), Delivered)
+
+
+# ---- pace ----
+
+
+async def test_more_than_three_messages_at_once_keep_to_one_a_second(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    for event in make_events(6):
+        await sent(channel, event)
+    assert isinstance(toolbox.clock, FakeClock)
+    assert toolbox.clock.slept == [0, 0, 0, 1, 1, 1]
+
+
+async def test_a_channel_that_slack_holds_up_waits_before_the_next_message(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    server.faults.append(RATE_LIMITED)
+    channel = bot(server, toolbox)
+    await sent(channel, make_event())
+    assert isinstance(await sent(channel, make_event()), Delivered)
+    assert isinstance(toolbox.clock, FakeClock)
+    assert toolbox.clock.slept == [0, 7]
+
+
+async def test_a_long_hold_sends_the_next_message_back_to_the_outbox(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.append(Fault(status=429, headers={"Retry-After": "600"}))
+    channel = bot(server, toolbox)
+    await sent(channel, make_event())
+    assert await sent(channel, make_event()) == Retry("waiting as long as Slack asked", timedelta(seconds=600))
+    assert len(server.requests) == 1
+
+
+def test_a_pause_earns_a_burst_again() -> None:
+    pace = Pace()
+    for expected in (0, 0, 0, 1):
+        assert pace.wait(100.0) == expected
+        pace.take(100.0)
+    assert [pace.wait(now) for now in (101.0, 102.0, 200.0)] == [1, 0, 0]
+
+
+# ---- webhooks, the degraded mode ----
+
+
+async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackServer, toolbox: Toolbox) -> None:
+    assert await sent(hook(server, toolbox), make_event()) == Delivered(None)
+    expected = message(make_event())
+    del expected["metadata"]
+    assert server.messages == [expected]
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (word("ok then", 200), Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
+        (word("no_service", 404), Parked("Slack: no_service; the webhook was removed: make a new one", PROBE_AFTER)),
+        (word("rollup_error", 500), Unknown("Slack: rollup_error")),
+        (word("rate_limited", 429), Retry("Slack: rate_limited")),
+    ],
+    ids=str,
+)
+async def test_words_of_a_webhook(server: SlackServer, toolbox: Toolbox, fault: Fault, outcome: Outcome) -> None:
+    server.faults.append(fault)
+    assert await sent(hook(server, toolbox), make_event()) == outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("invalid_token", 403), ("action_prohibited", 403), ("", 403), ("channel_is_archived", 410), ("", 410)],
+)
+async def test_a_webhook_that_is_gone_is_parked(server: SlackServer, toolbox: Toolbox, text: str, status: int) -> None:
+    server.faults.append(word(text, status))
+    assert isinstance(await sent(hook(server, toolbox), make_event()), Parked)
+
+
+async def test_a_webhook_that_refuses_the_layout_gets_plain_text(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.append(word("invalid_blocks", 400))
+    assert isinstance(await sent(hook(server, toolbox), make_event()), Delivered)
+    assert "blocks" not in server.messages[0]
+
+
+# ---- checks ----
+
+
+async def test_a_check_says_who_the_bot_is_and_posts_nothing(server: SlackServer, toolbox: Toolbox) -> None:
+    findings = await bot(server, toolbox).check()
+    assert all(finding.ok for finding in findings)
+    assert findings[0].detail == "@gaussdb in Acme"
+    assert "/invite @gaussdb" in findings[1].detail
+    assert server.messages == []
+
+
+async def test_a_check_names_a_missing_scope(server: SlackServer, toolbox: Toolbox) -> None:
+    server.scopes = "commands"
+    (missing,) = [finding for finding in await bot(server, toolbox).check() if not finding.ok]
+    assert missing.detail == "chat:write is missing"
+
+
+async def test_a_check_says_what_is_wrong_with_a_token(server: SlackServer, toolbox: Toolbox) -> None:
+    (finding,) = await bot(server, toolbox, bot_token="xoxb-wrong").check()
+    assert (finding.ok, finding.detail) == (False, "invalid_auth")
+
+
+async def test_a_check_proves_a_webhook_without_posting(server: SlackServer, toolbox: Toolbox) -> None:
+    (alive,) = await hook(server, toolbox).check()
+    server.faults.append(word("no_service", 404))
+    (gone,) = await hook(server, toolbox).check()
+    assert (alive.ok, gone.ok, gone.remedy) == (True, False, "the webhook was removed: make a new one")
+    assert server.messages == []
+
+
+async def test_a_check_of_what_cannot_be_reached_says_so(toolbox: Toolbox) -> None:
+    async with slack_server() as server:
+        pass
+    for channel in (bot(server, toolbox), hook(server, toolbox)):
+        (finding,) = await channel.check()
+        assert not finding.ok
+        assert "connection refused" in finding.detail
+
+
+# ---- settings and secrets ----
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({}, "give bot_token and channel, or webhook_url"),
+        ({"bot_token": TOKEN}, "a bot needs the ID of the channel"),
+        ({"bot_token": TOKEN, "webhook_url": "https://hooks.slack.com/services/x", "channel": "C1"}, "not both"),
+        ({"bot_token": "xapp-1", "channel": "C1"}, "app-level token"),
+        ({"bot_token": "secret words", "channel": "C1"}, "not a Slack token"),
+        ({"bot_token": TOKEN, "channel": "a b"}, "channel"),
+        ({"webhook_url": "hooks.slack.com/services/x"}, "not a URL"),
+        ({"webhook_url": "https://hooks.slack.com:99999/"}, "not a URL"),
+        ({"webhook_url": "http://hooks.slack.com/services/x"}, "must be https"),
+        ({"bot_token": TOKEN, "channel": "C1", "api_url": "http://slack.com/api/"}, "must be https"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_the_remedy(settings: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        SlackSettings.model_validate({"name": "dba"} | settings)
+    assert complaint in str(refusal.value)
+    for secret in ("obviously", "secret words", "services/x"):
+        assert secret not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=500), refused(TOKEN), refused("missing_scope", needed=f"chat:write {TOKEN}"), word(HOOK, 500)],
+)
+async def test_no_secret_is_in_a_reason_or_in_what_is_shown_of_a_channel(
+    server: SlackServer, toolbox: Toolbox, fault: Fault
+) -> None:
+    for make in (bot, hook):
+        server.faults.append(fault)
+        channel = make(server, toolbox)
+        outcome = await sent(channel, make_event())
+        shown = f"{outcome} {channel} {channel.settings!r} {channel._line!r}"
+        assert "obviously" not in shown
+
+
+async def test_a_stored_body_holds_no_secret_and_no_destination(server: SlackServer, toolbox: Toolbox) -> None:
+    body = bot(server, toolbox).render(make_notice()).content
+    assert TOKEN.encode() not in body
+    assert "channel" not in json.loads(body)

@@ -1,0 +1,242 @@
+"""A Slack to post to: the Web API methods and the incoming webhook that the channel uses, over a real socket.
+
+It refuses what Slack refuses, with Slack's codes and pointers, and misbehaves on request: each fault in `faults`
+spoils one request, the first one first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+
+TOKEN = "xoxb-obviously-fake"
+CHANNEL = "C0GAUSS"
+HOOK = "/services/T000/B000/obviously-fake"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What to do instead of a proper answer."""
+
+    status: int = 200
+    body: str | Json = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    accepts: bool = False
+    """Whether the message is stored all the same."""
+    then: Literal["answer", "hang", "reset"] = "answer"
+
+
+RATE_LIMITED = Fault(status=429, body={"ok": False, "error": "ratelimited"}, headers={"Retry-After": "7"})
+HTML_500 = Fault(status=500, body="<html><h1>Oops</h1></html>", headers={"Content-Type": "text/html"})
+NOT_JSON = Fault(body="well, yes", headers={"Content-Type": "application/json"})
+TAKEN_THEN_SILENT = Fault(accepts=True, then="hang")
+TAKEN_THEN_RESET = Fault(accepts=True, then="reset")
+
+
+def refused(code: str, status: int = 200, **more: Any) -> Fault:
+    """Return the fault of an answer `{"ok": false, "error": code}`."""
+    return Fault(status=status, body={"ok": False, "error": code} | more)
+
+
+def word(text: str, status: int) -> Fault:
+    """Return the fault of a webhook that answers with one word."""
+    return Fault(status=status, body=text, headers={"Content-Type": "text/plain"})
+
+
+# ---- Block Kit, as Slack checks it ----
+
+Problem = tuple[str, str, str]
+"""Error code, what is wrong, JSON pointer."""
+
+
+def problems(message: Json) -> Iterator[Problem]:
+    """Yield what Slack would refuse about a message."""
+    blocks, attachments = message.get("blocks") or [], message.get("attachments") or []
+    inner = [block for attachment in attachments for block in attachment.get("blocks", ())]
+    if not blocks and not attachments and not message.get("text"):
+        yield "no_text", "no text", "/text"
+    if len(message.get("text") or "") > (4_000 if blocks else 40_000):
+        yield "msg_too_long", "too long", "/text"
+    if len(blocks) + len(inner) > 50:
+        yield "invalid_blocks", "no more than 50 items allowed", "/blocks"
+    for index, block in enumerate(blocks):
+        yield from _block_problems(block, f"/blocks/{index}")
+    for index, attachment in enumerate(attachments):
+        yield from _attachment_problems(attachment, f"/attachments/{index}")
+    if sum(len(text) for text in mrkdwn_texts(message)) > 10_000:
+        yield "msg_blocks_too_long", "too long", "/blocks"
+    yield from _metadata_problems(message.get("metadata"))
+
+
+def _block_problems(block: Json, at: str) -> Iterator[Problem]:
+    match block.get("type"):
+        case "section":
+            if "text" not in block and not block.get("fields"):
+                yield "invalid_blocks", "missing required field: text", at
+            if "text" in block:
+                yield from _text_problems(block["text"], f"{at}/text", 3_000)
+            yield from _list_problems(block.get("fields"), f"{at}/fields", 2_000)
+        case "context":
+            yield from _list_problems(block.get("elements", []), f"{at}/elements", 3_000)
+        case other:
+            yield "invalid_blocks", f"unsupported type: {other}", f"{at}/type"
+
+
+def _list_problems(texts: list[Json] | None, at: str, limit: int) -> Iterator[Problem]:
+    if texts is not None and not 1 <= len(texts) <= 10:
+        yield "invalid_blocks", "must have 1 to 10 items", at
+    for index, text in enumerate(texts or ()):
+        yield from _text_problems(text, f"{at}/{index}", limit)
+
+
+def _text_problems(text: Json, at: str, limit: int) -> Iterator[Problem]:
+    if text.get("type") not in ("mrkdwn", "plain_text"):
+        yield "invalid_blocks", "unsupported type", f"{at}/type"
+    if not text.get("text"):
+        yield "invalid_blocks", "must be more than 0 characters", f"{at}/text"
+    if len(text.get("text", "")) > limit:
+        yield "invalid_blocks", f"must be less than {limit + 1} characters", f"{at}/text"
+
+
+def _attachment_problems(attachment: Json, at: str) -> Iterator[Problem]:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}|good|warning|danger", attachment.get("color", "")):
+        yield "invalid_attachments", "invalid color", f"{at}/color"
+    if not 1 <= len(attachment.get("blocks", [])) <= 20:
+        yield "invalid_attachments", "must have 1 to 20 blocks", f"{at}/blocks"
+    for index, block in enumerate(attachment.get("blocks", ())):
+        yield from _block_problems(block, f"{at}/blocks/{index}")
+
+
+def _metadata_problems(metadata: Json | None) -> Iterator[Problem]:
+    if metadata is None:
+        return
+    if not re.fullmatch(r"\w+", metadata["event_type"], re.ASCII):
+        yield "invalid_metadata_format", "event_type", "/metadata/event_type"
+    if not all(isinstance(value, str | int | float | bool) for value in metadata["event_payload"].values()):
+        yield "invalid_metadata_schema", "event_payload", "/metadata/event_payload"
+    if len(json.dumps(metadata)) > 2_000:
+        yield "metadata_too_large", "event_payload", "/metadata/event_payload"
+
+
+def mrkdwn_texts(message: Json) -> Iterator[str]:
+    """Yield every text of a message's blocks, in the order they are read."""
+    inner = [block for attachment in message.get("attachments") or () for block in attachment.get("blocks", ())]
+    for block in (*(message.get("blocks") or ()), *inner):
+        for part in (block.get("text"), *block.get("fields", ()), *block.get("elements", ())):
+            if part:
+                yield part["text"]
+
+
+# ---- the server ----
+
+
+@dataclass
+class SlackServer:
+    """The state of the workspace. `url` is set while it runs."""
+
+    token: str = TOKEN
+    scopes: str = "chat:write,commands"
+    channels: set[str] = field(default_factory=lambda: {CHANNEL})
+    faults: deque[Fault] = field(default_factory=deque)
+    messages: list[Json] = field(default_factory=list)
+    """What was accepted, in order."""
+    requests: list[tuple[str, Json]] = field(default_factory=list)
+    """Path and body of every request, refused ones too."""
+    elsewhere: int = 0
+    """Requests that followed a redirect."""
+    url: str = ""
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.url}/api/"
+
+    @property
+    def hook_url(self) -> str:
+        return f"{self.url}{HOOK}"
+
+    async def _api(self, request: web.Request) -> web.StreamResponse:
+        body = await self._received(request)
+        if self.faults:
+            return await self._spoil(request, self.faults.popleft(), body)
+        answer = self._answer(request, body)
+        return web.json_response({"ok": "error" not in answer} | answer, headers={"x-oauth-scopes": self.scopes})
+
+    def _answer(self, request: web.Request, body: Json) -> Json:
+        authorization = request.headers.get("Authorization", "")
+        if not authorization:
+            return {"error": "not_authed"}
+        if authorization != f"Bearer {self.token}":
+            return {"error": "invalid_auth"}
+        if request.match_info["method"] == "auth.test":
+            return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
+        if "chat:write" not in self.scopes.split(","):
+            return {"error": "missing_scope", "needed": "chat:write", "provided": self.scopes}
+        if body.get("channel") not in self.channels:
+            return {"error": "channel_not_found"}
+        return self._post(body)
+
+    def _post(self, message: Json) -> Json:
+        found = list(problems(message))
+        if found:
+            code = found[0][0]
+            return {"error": code, "errors": [f"{what} [json-pointer:{at}]" for _, what, at in found]}
+        self.messages.append(message)
+        return {"channel": message["channel"], "ts": f"1763112120.{len(self.messages):06}"}
+
+    async def _hook(self, request: web.Request) -> web.StreamResponse:
+        body = await self._received(request)
+        if self.faults:
+            return await self._spoil(request, self.faults.popleft(), body)
+        found = next(problems(body), None)
+        if found:
+            return web.Response(status=400, text=found[0])
+        self.messages.append(body)
+        return web.Response(text="ok")
+
+    async def _received(self, request: web.Request) -> Json:
+        body: Json = json.loads(await request.read() or b"{}")
+        self.requests.append((request.path, body))
+        return body
+
+    async def _spoil(self, request: web.Request, fault: Fault, body: Json) -> web.StreamResponse:
+        if fault.accepts:
+            self.messages.append(body)
+        if fault.then == "reset" and request.transport:
+            request.transport.abort()
+        if fault.then == "hang":
+            await asyncio.Event().wait()
+        text = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
+        return web.Response(status=fault.status, body=text.encode(), headers=fault.headers)
+
+    async def _elsewhere(self, _request: web.Request) -> web.StreamResponse:
+        self.elsewhere += 1
+        return web.json_response({"ok": True})
+
+
+@asynccontextmanager
+async def slack_server() -> AsyncIterator[SlackServer]:
+    """Run a server on a free loopback port."""
+    server = SlackServer()
+    app = web.Application()
+    app.router.add_post("/api/{method}", server._api)
+    app.router.add_post(HOOK, server._hook)
+    app.router.add_route("*", "/elsewhere", server._elsewhere)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield server
+    finally:
+        await runner.cleanup()
