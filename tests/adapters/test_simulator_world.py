@@ -178,7 +178,7 @@ def test_a_static_world_changes_only_by_hand() -> None:
     world.advance(START + timedelta(days=365))
     assert world.rows == before
     world.insert(START)
-    world.drop(Random(1))  # noqa: S311 - repeatable
+    world.drop(Random(1))
     assert len(world.rows) == 100
     assert world.rows != before
 
@@ -283,7 +283,7 @@ def test_faults_that_cannot_be_read_are_refused(spec: str, message: str) -> None
 
 def test_faults_happen_as_often_as_asked_for_and_the_same_for_the_same_seed() -> None:
     def drawn(seed: int) -> list[str]:
-        faults = Faults(parse_faults("429=30:0.2,truncate:0.1"), Random(seed))  # noqa: S311 - repeatable
+        faults = Faults(parse_faults("429=30:0.2,truncate:0.1"), Random(seed))
         return [faults.next().kind for _ in range(2000)]
 
     kinds = drawn(1)
@@ -294,7 +294,7 @@ def test_faults_happen_as_often_as_asked_for_and_the_same_for_the_same_seed() ->
 
 
 def test_a_script_comes_before_chance_and_is_taken_whole_or_not_at_all() -> None:
-    faults = Faults(parse_faults("500"), Random(1))  # noqa: S311 - repeatable
+    faults = Faults(parse_faults("500"), Random(1))
     faults.script("pass", "slow=2")
     with pytest.raises(ConfigurationError):
         faults.script("401", "nonsense")
