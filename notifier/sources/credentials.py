@@ -1,0 +1,94 @@
+"""Which authentication a source uses, and where its keys come from."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from notifier.core.errors import ConfigurationError
+from notifier.ports import Clock
+from notifier.sources.gaussdb import AkSk, DefaultChain, EcsAgency, Token
+from notifier.sources.huawei_auth import AkSkAuth, EcsAgencyAuth, TokenAuth
+from notifier.sources.regions import iam_endpoint
+from notifier.sources.signature import Credentials
+
+if TYPE_CHECKING:
+    from notifier.sources.gaussdb import GaussDBSettings
+
+
+def auth_of(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:
+    """Return the authentication that the settings ask for. `environ` serves the default chain alone.
+
+    Raises ConfigurationError for a credentials file that cannot be read.
+    """
+    project_id = settings.project_id
+    match settings.auth:
+        case AkSk() as auth:
+            return AkSkAuth(_of_settings(auth), project_id=project_id, clock=clock)
+        case Token() as auth:
+            return TokenAuth(
+                where=where,
+                endpoint=auth.iam_endpoint or iam_endpoint(settings.region),
+                domain=auth.domain,
+                username=auth.username,
+                password=auth.password.get_secret_value(),
+                project_id=project_id,
+                clock=clock,
+            )
+        case EcsAgency(metadata_url=url):
+            return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock)
+        case DefaultChain(metadata_url=url):
+            if found := default_credentials(environ):
+                return AkSkAuth(found, project_id=project_id, clock=clock)
+            return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock, hint=_NONE_FOUND)
+
+
+_NONE_FOUND = (
+    "Neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor ~/.huaweicloud/credentials hold keys:"
+    " set them, or give the ECS instance an agency."
+)
+
+
+def _of_settings(auth: AkSk) -> Credentials:
+    token = auth.security_token.get_secret_value() if auth.security_token else None
+    return Credentials(access_key=auth.access_key, secret_key=auth.secret_key.get_secret_value(), security_token=token)
+
+
+def default_credentials(environ: Mapping[str, str]) -> Credentials | None:
+    """Return the keys of the environment, else of the SDK's credentials file, else None: ask the metadata service.
+
+    Raises ConfigurationError for a credentials file that cannot be read.
+    """
+    found = _credentials(environ, "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
+    path = _credentials_file(environ)
+    return found or (_profile(path) if path else None)
+
+
+def _credentials(values: Mapping[str, str], access: str, secret: str, token: str) -> Credentials | None:
+    if not values.get(access) or not values.get(secret):
+        return None
+    return Credentials(access_key=values[access], secret_key=values[secret], security_token=values.get(token) or None)
+
+
+def _credentials_file(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE"):
+        return Path(named)
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    usual = Path(home) / ".huaweicloud" / "credentials" if home else None
+    return usual if usual and usual.is_file() else None
+
+
+def _profile(path: Path) -> Credentials | None:
+    parser = configparser.ConfigParser(interpolation=None)  # a secret key may contain %
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (configparser.Error, UnicodeDecodeError):
+        # `from None`: the parser's own message quotes the line, and the line may hold the secret.
+        raise ConfigurationError(f"{path}: not an INI file with a [basic] section that holds ak and sk") from None
+    return _credentials(parser["basic"], "ak", "sk", "security_token") if parser.has_section("basic") else None

@@ -1,0 +1,245 @@
+"""What a refusal means: from status, headers and body to one error that says what to do.
+
+The one place where the cloud's error bodies are read. Their texts are upstream's and untrusted, and the gateway echoes
+the headers it was sent, credentials included: nothing of a body goes on before `redact` has seen it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from notifier.core.errors import (
+    CredentialsRejected,
+    PermissionDenied,
+    RequestRejected,
+    SourceError,
+    SourceThrottled,
+    SourceUnreachable,
+)
+from notifier.core.retry import MAX_RETRY_AFTER
+from notifier.sources.payloads import clean
+
+INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a token
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""Signatures fail at 15 minutes; a clock further off than this is named before they do."""
+
+_LONGEST_MESSAGE = 300
+_AK_LOCK = timedelta(minutes=5)
+_DEEPEST = 5
+_MASK = "***"
+
+_SPELLINGS = (("error_code", "error_msg"), ("errCode", "errMsg"), ("errorCode", "errorMsg"), ("code", "message"))
+_WINDOW = re.compile(r"limit\s*:\s*\d+\s*,\s*time\s*:\s*(\d{1,6})\s*(second|minute|hour)", re.IGNORECASE)
+_UNITS = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
+
+_ECHO = re.compile(r"canonical_?\s?request.*", re.IGNORECASE | re.DOTALL)
+_NAMED_SECRET = re.compile(
+    r"""((?:authorization|x-security-token|x-auth-token|x-subject-token|security_?token|password|passwd|secret\w*"""
+    r"""|signature|credential|\bsk)["']?\s*[:=]\s*["']?)[^\s"',;|}]+(?:\s+(?:Access|Credential)=[^\s"'|}]+)?""",
+    re.IGNORECASE,
+)
+_SECRET_SHAPED = re.compile(r"[A-Za-z0-9_/+=-]{40,}|\b[A-Z0-9]{16,}\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What an error body says. The texts are redacted and safe to show."""
+
+    code: str = ""
+    message: str = ""
+    request_id: str = ""
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str, now: datetime) -> SourceError:
+    """Return the error that a reply other than a success stands for.
+
+    Args:
+        status: the HTTP status.
+        headers: looked up by lower-case names.
+        body: in any of the shapes that GaussDB, its gateway, IAM and proxies use.
+        where: what the message begins with: `source prod`.
+        now: the time of this machine, to compare with the `Date` of the reply.
+    """
+    refusal = read_refusal(headers, body)
+    code = "" if refusal.code == str(status) else refusal.code
+    kind, what, remedy = _verdict(status, refusal)
+    if kind is CredentialsRejected:
+        remedy = _clock_remedy(headers, now) or remedy
+    facts = [f"HTTP {status}", *filter(None, (code, refusal.message)), *_request(refusal)]
+    return kind(
+        f"{where}: {what} ({'; '.join(facts)}). {remedy}",
+        status=status,
+        code=code or None,
+        request_id=refusal.request_id or None,
+        retry_after=retry_after(headers, now) or _asked_in_message(kind, refusal),
+    )
+
+
+def repeated(error: SourceError, wait: timedelta) -> SourceError:
+    """Return the same error anew, for a call that was not made because of it and may be made after `wait`."""
+    return type(error)(str(error), status=error.status, code=error.code, request_id=error.request_id, retry_after=wait)
+
+
+def _request(refusal: Refusal) -> Iterator[str]:
+    if refusal.request_id:
+        yield f"request {refusal.request_id}"
+
+
+# ---- what the body says ----
+
+
+def read_refusal(headers: Mapping[str, str], body: bytes) -> Refusal:
+    """Read an error body of any known shape; for an unknown one the text itself is the message."""
+    text = body.decode("utf-8", errors="replace")
+    document = _json(text)
+    code, message = _code_and_message(document, 0) or ("", _prose(text, document))
+    inside = document.get("request_id") if isinstance(document, dict) else None
+    request_id = headers.get("x-request-id") or headers.get("x-iam-trace-id") or inside
+    return Refusal(
+        code=_token(code), message=redact(message), request_id=_token(request_id if isinstance(request_id, str) else "")
+    )
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _code_and_message(document: object, depth: int) -> tuple[str, str] | None:
+    if not isinstance(document, dict) or depth > _DEEPEST:
+        return None
+    for code, message in _SPELLINGS:
+        if code in document and message in document:
+            return _scalar(document[code]), _scalar(document[message])
+    nested = (_code_and_message(value, depth + 1) for value in document.values())
+    return next((found for found in nested if found), None)
+
+
+def _scalar(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _prose(text: str, document: object) -> str:
+    """Return what is worth showing of a body that is no error document: not JSON of another kind, not markup."""
+    if document is not None or not text.strip():
+        return ""
+    return "a web page instead of an answer" if text.lstrip().startswith("<") else text
+
+
+def _token(text: str) -> str:
+    return re.sub(r"[^\w.-]", "", text, flags=re.ASCII)[:64]
+
+
+def redact(text: str) -> str:
+    """Return a text of the service without credentials: no echo of the signed request, nothing shaped like a secret."""
+    text = _ECHO.sub("…", text[: 10 * _LONGEST_MESSAGE])
+    text = _SECRET_SHAPED.sub(_MASK, _NAMED_SECRET.sub(rf"\1{_MASK}", text))
+    return clean(" ".join(text.split()), _LONGEST_MESSAGE)
+
+
+# ---- what it means ----
+
+
+def _verdict(status: int, refusal: Refusal) -> tuple[type[SourceError], str, str]:
+    code = refusal.code
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return SourceThrottled, "throttled", "Poll less often, or share the quota with fewer programs."
+    if status == HTTPStatus.UNAUTHORIZED or code == INVALID_TOKEN:
+        return CredentialsRejected, "credentials rejected", _credentials_remedy(refusal.message.lower())
+    if status == HTTPStatus.FORBIDDEN:
+        return PermissionDenied, "not allowed to list tasks", _permission_remedy(code)
+    if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return SourceUnreachable, "the service is failing", "It is tried again; if this lasts, see the cloud's status."
+    return RequestRejected, "the request is refused", _request_remedy(status, code)
+
+
+_AK_LOCKED = "failed to reach the limit"
+_CREDENTIALS_REMEDIES = {
+    _AK_LOCKED: "The access key is locked for 5 minutes after repeated failures: correct auth.secret_key meanwhile.",
+    "locked": "The account is locked after wrong passwords: correct auth.password, then wait until IAM unlocks it.",
+    "aksk signature": "Check auth.secret_key, and that the clock of this machine is right.",
+    "not exist": "The access key is unknown: check auth.access_key and region.",
+    "token": "The token is expired or of another region: check auth, region and auth.iam_endpoint.",
+    "username or password": "Check auth.domain, auth.username and auth.password; the user needs programmatic access.",
+}
+"""By what the service's text contains; the first that fits."""
+
+
+def _credentials_remedy(text: str) -> str:
+    found = (remedy for part, remedy in _CREDENTIALS_REMEDIES.items() if part in text)
+    return next(found, "Check the credentials under auth.")
+
+
+def _permission_remedy(code: str) -> str:
+    if code.endswith((".0401", ".0402")):
+        return "The address of this machine is not allowed: ask the administrator of the cloud account."
+    return "Grant the user GaussDB ReadOnlyAccess (action gaussdb:instance:list) in the project, and check project_id."
+
+
+def _request_remedy(status: int, code: str) -> str:
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return "Redirects are never followed: check endpoint."
+    if status == HTTPStatus.NOT_FOUND:
+        return "There is no task list at this address: check region, endpoint and project_id."
+    if code == "DBS.280408":
+        return "Check project_id: it must be a project of this region."
+    return "Check project_id, region and endpoint."
+
+
+def _asked_in_message(kind: type[SourceError], refusal: Refusal) -> timedelta | None:
+    if kind is CredentialsRejected and _AK_LOCKED in refusal.message:
+        return _AK_LOCK
+    window = _WINDOW.search(refusal.message) if kind is SourceThrottled else None
+    return min(int(window[1]) * _UNITS[window[2].lower()], MAX_RETRY_AFTER) if window else None
+
+
+# ---- headers ----
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Read Retry-After, in seconds or as an HTTP date: from nothing to an hour, None where it is absent or unusable."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        wait = timedelta(seconds=float(text))
+    except OverflowError:
+        return MAX_RETRY_AFTER
+    except ValueError:
+        date = _http_date(text)
+        if date is None:
+            return None
+        wait = date - now
+    return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
+
+
+def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Return how far this machine's clock is ahead of the service's, or None where the reply carries no date."""
+    date = _http_date(headers.get("date", ""))
+    return None if date is None else now - date
+
+
+def describe_skew(skew: timedelta) -> str:
+    """Say how far off the clock is: `17 minutes ahead`."""
+    return f"{abs(skew) // timedelta(minutes=1)} minutes {'ahead' if skew > timedelta(0) else 'behind'}"
+
+
+def _clock_remedy(headers: Mapping[str, str], now: datetime) -> str:
+    skew = clock_skew(headers, now)
+    if skew is None or abs(skew) <= CLOCK_TOLERANCE:
+        return ""
+    return f"The clock of this machine is {describe_skew(skew)} of the service's: correct it, signatures depend on it."
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,407 @@
+"""The task list of GaussDB: one project in one region.
+
+Reading the settings costs no network stack: what needs it is imported when a source is built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from random import Random
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from notifier.core.errors import (
+    ConfigurationError,
+    CredentialsRejected,
+    PermissionDenied,
+    RequestRejected,
+    SourceError,
+    SourceThrottled,
+)
+from notifier.core.model import Scope, Snapshot
+from notifier.ports import Clock, Finding
+from notifier.settings import Duration, Secret, Settings
+from notifier.sources.failures import CLOCK_TOLERANCE, describe_skew
+from notifier.sources.paging import Listing, Reading, Walk, offsets, reading_of, stride
+from notifier.sources.payloads import Page, Row, decode_page, parse_task
+from notifier.sources.regions import gaussdb_endpoint
+from notifier.sources.signature import request_uri
+from notifier.validation import NAME_PATTERN, problem
+
+if TYPE_CHECKING:
+    from notifier.http import HttpClient
+
+METADATA_URL = "http://169.254.169.254"
+PAGES_IN_FLIGHT = 8
+SWEEPS = 4
+"""Walks over the list in one poll at most, until one proves whole."""
+
+_BARREN_PAGES = PAGES_IN_FLIGHT
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Language = Literal["en-us", "zh-cn"]
+Paging = Literal["auto", "record", "page"]
+
+
+# ---- settings ----
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> str:
+    """Check an address that credentials are sent to, and return it without a slash at its end."""
+    parts = urlsplit(url.rstrip("/"))
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("write it as https://host, for example https://gaussdb-opengauss.cn-north-4.myhuaweicloud.com")
+    if parts.username or parts.path or parts.query or parts.fragment:
+        raise ValueError("give scheme, host and port only")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("http:// is accepted for loopback addresses only; write https://")
+    return url.rstrip("/")
+
+
+def _metadata_origin(url: str) -> str:
+    parts = urlsplit(url.rstrip("/"))
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.path or parts.username:
+        raise ValueError(f"write it as http://host, for example {METADATA_URL}")
+    return url.rstrip("/")
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+MetadataOrigin = Annotated[str, AfterValidator(_metadata_origin)]
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class AkSk(Settings):
+    """An access key; with a security token a temporary one."""
+
+    kind: Literal["aksk"]
+    access_key: _Text
+    secret_key: Secret
+    security_token: Secret | None = None
+
+
+class Token(Settings):
+    """An IAM user with a password, for whom IAM issues tokens."""
+
+    kind: Literal["token"]
+    iam_endpoint: Origin | None = None
+    """Default: the region's."""
+    domain: _Text
+    """The account that the user belongs to."""
+    username: _Text
+    password: Secret
+
+
+class EcsAgency(Settings):
+    """The agency of the ECS instance that this runs on."""
+
+    kind: Literal["ecs_agency"]
+    metadata_url: MetadataOrigin = METADATA_URL
+
+
+class DefaultChain(Settings):
+    """What the official SDK would find: the environment, its credentials file, the metadata service."""
+
+    kind: Literal["default_chain"]
+    metadata_url: MetadataOrigin = METADATA_URL
+
+
+class GaussDBSettings(Settings):
+    """One project in one region."""
+
+    kind: Literal["gaussdb"]
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+    region: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+    endpoint: Origin | None = None
+    """Default: the region's. Required where the region is not known."""
+    project_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
+    language: Language = "en-us"
+    """X-Language: the language that the API writes fail_reason in."""
+    poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
+    paging: Paging = "auto"
+    """How the API reads `offset`; auto finds out."""
+    page_size: int = Field(default=100, ge=1, le=100)
+    first_poll: Literal["baseline", "notify"] = "baseline"
+    """Whether what the first poll finds is noted quietly or told."""
+    progress_step: int = Field(default=25, ge=0, le=100)
+    """Percent between two progress events; 0 makes none."""
+    calls_per_minute: int = Field(default=20, ge=1)
+    """API calls in the long run; 50 more after a rest."""
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return self.endpoint or gaussdb_endpoint(self.region)
+
+    @model_validator(mode="after")
+    def _has_endpoint(self) -> Self:
+        try:
+            _ = self.url
+        except ConfigurationError as error:
+            raise problem("region", str(error)) from None
+        return self
+
+
+# ---- one request ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Every parameter that the API has. None leaves one out."""
+
+    status: str | None = None
+    """`Running`, `Completed` or `Failed`."""
+    name: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    offset: int = 0
+    limit: int = 100
+    """1 to 100."""
+
+    def url(self, endpoint: str, project_id: str) -> str:
+        """Return the URL, its query spelled as it is signed: httpx would write a space as `+`."""
+        wanted: dict[str, str | int | None] = {
+            "status": self.status,
+            "name": self.name,
+            "start_time": _milliseconds(self.start_time),
+            "end_time": _milliseconds(self.end_time),
+            "offset": self.offset,
+            "limit": self.limit,
+        }
+        given = [(name, value) for name, value in wanted.items() if value is not None]
+        return f"{endpoint}{request_uri(f'/v3/{project_id}/tasks', given)}"
+
+
+def _milliseconds(time: datetime | None) -> str | None:
+    """Return what the API filters by: epoch milliseconds, in a string."""
+    return None if time is None else str((time - _EPOCH) // timedelta(milliseconds=1))
+
+
+# ---- the source ----
+
+
+class GaussDBSource:
+    """Reads the task list of one project; implements `ports.TaskSource`.
+
+    Args:
+        settings: what the configuration says.
+        http: shared with everything else, and not closed here.
+        clock: tells the time and waits.
+        rng: places retries within their jitter.
+        environ: where `auth.kind: default_chain` looks for keys.
+    """
+
+    Settings: ClassVar[type[Settings]] = GaussDBSettings
+
+    def __init__(
+        self,
+        settings: GaussDBSettings,
+        http: HttpClient,
+        clock: Clock,
+        rng: Random,
+        *,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        from notifier.sources.api import Api  # noqa: PLC0415 - the network stack, see above
+        from notifier.sources.credentials import auth_of  # noqa: PLC0415 - likewise
+
+        self.name = settings.name
+        self.region = settings.region
+        self.project_id = settings.project_id
+        self._settings = settings
+        self._clock = clock
+        self._where = f"source {settings.name}"
+        auth = auth_of(settings, where=self._where, clock=clock, environ=environ)
+        self._api = Api(
+            where=self._where,
+            http=http,
+            auth=auth,
+            clock=clock,
+            rng=rng,
+            calls_per_minute=settings.calls_per_minute,
+        )
+        self._reading: Reading | None = None
+
+    async def fetch(self, scope: Scope) -> Snapshot:
+        """Read the list; see `ports.TaskSource.fetch`."""
+        taken_at, calls = self._clock.now(), self._api.calls
+        if scope is Scope.FULL:
+            listing = await self._list(Query(limit=self._settings.page_size), SWEEPS)
+            pages, complete, total = list(listing.pages()), listing.complete, listing.total
+        else:
+            pages, complete, total = await self._active_pages(), False, None
+        return snapshot_of(
+            self.name,
+            pages,
+            taken_at=taken_at,
+            scope=scope,
+            complete=complete,
+            total_count=total,
+            calls=self._api.calls - calls,
+        )
+
+    async def list_page(self, query: Query, *, language: Language | None = None) -> Page:
+        """Return one page of the list. Raises SourceError, after retries where they could help."""
+        return await self._api.get(
+            query.url(self._settings.url, self.project_id),
+            {"X-Language": language or self._settings.language},
+            decode_page,
+        )
+
+    async def check(self) -> Sequence[Finding]:
+        """Prove endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
+        try:
+            page = await self.list_page(Query(limit=1))
+        except SourceError as error:
+            findings = findings_of(self._where, error)
+        else:
+            findings = [Finding(ok=True, what=f"{self._where}: {step}") for step in _STEPS[:-1]]
+            total = "an unknown number of" if page.total is None else page.total
+            findings.append(Finding(ok=True, what=f"{self._where}: {_STEPS[-1]}", detail=f"{total} tasks are listed"))
+        return [*findings, *clock_findings(self._where, self._api.skew)]
+
+    async def aclose(self) -> None:
+        """Release nothing: the connections belong to the shared client."""
+
+    # ---- paging: `notifier.sources.paging` says why ----
+
+    async def _active_pages(self) -> list[Page]:
+        """Read the running tasks before the failed ones: what fails in between is then seen twice, not missed."""
+        queries = (Query(status=status, limit=self._settings.page_size) for status in ("Running", "Failed"))
+        return [page for query in queries for page in (await self._list(query, 1)).pages()]
+
+    async def _list(self, query: Query, walks: int) -> Listing:
+        """Walk over the list until a walk proves whole, or so many times."""
+        listing = Listing()
+        while len(listing.walks) < walks:
+            walk = await self._walk(query)
+            listing.walks.append(walk)
+            if listing.complete or walk.cut_short:
+                break
+            self._reading = None
+        return listing
+
+    async def _walk(self, query: Query) -> Walk:
+        first = await self.list_page(query)
+        walk = Walk(limit=query.limit, pages={0: first})
+        if walk.nothing_more:
+            return walk
+        walk.reading = self._reading = await self._find_reading(walk, query)
+        wanted = offsets(first, query.limit, walk.reading)
+        await self._read_ahead(walk, query, (offset for offset in wanted if offset not in walk.pages))
+        return walk
+
+    async def _find_reading(self, walk: Walk, query: Query) -> Reading:
+        known = self._reading if self._settings.paging == "auto" else self._settings.paging
+        if known:
+            return known
+        first = walk.pages[0]
+        offset = stride(first, query.limit)
+        probe = await self.list_page(replace(query, offset=offset))
+        walk.pages[offset] = probe
+        return reading_of(first, probe, offset)
+
+    async def _read_ahead(self, walk: Walk, query: Query, wanted: Iterator[int]) -> None:
+        """Read pages, several at a time, until all are read or they bring nothing new.
+
+        What was read counts also when another page cannot be: the walk is then cut short, not lost.
+        """
+        seen, barren = walk.keys, 0
+
+        async def read() -> None:
+            nonlocal barren
+            for offset in wanted:
+                if barren == _BARREN_PAGES or walk.cut_short:
+                    return
+                page = await self._page_of(walk, replace(query, offset=offset))
+                barren = 0 if page and page.keys - seen else barren + 1
+                seen.update(page.keys if page else ())
+
+        results = await asyncio.gather(*(read() for _ in range(PAGES_IN_FLIGHT)), return_exceptions=True)
+        for failure in filter(None, results):
+            raise failure
+
+    async def _page_of(self, walk: Walk, query: Query) -> Page | None:
+        try:
+            page = await self.list_page(query)
+        except SourceError as error:
+            walk.cut_short = True
+            if error.retryable:
+                return None
+            raise
+        walk.pages[query.offset] = page
+        return page
+
+
+def snapshot_of(
+    source: str,
+    pages: Iterable[Page],
+    *,
+    taken_at: datetime,
+    scope: Scope,
+    complete: bool,
+    total_count: int | None,
+    calls: int,
+) -> Snapshot:
+    """Put pages together; of two rows with one id that of the later page counts."""
+    rows: dict[str, Row] = {}
+    fingerprints: dict[str, bytes] = {}
+    unreadable: set[bytes] = set()
+    for page in pages:
+        rows |= page.rows
+        fingerprints |= page.fingerprints
+        unreadable |= page.unreadable
+    return Snapshot(
+        source=source,
+        taken_at=taken_at,
+        fingerprints=fingerprints,
+        parse=lambda job_id: parse_task(source, job_id, rows[job_id]),
+        complete=complete,
+        scope=scope,
+        calls=calls,
+        total_count=total_count,
+        unreadable=len(unreadable),
+    )
+
+
+# ---- findings ----
+
+_STEPS = ("endpoint answers", "credentials accepted", "may list tasks")
+_FAILED_STEP: Mapping[type[SourceError], int] = {
+    CredentialsRejected: 1,
+    PermissionDenied: 2,
+    RequestRejected: 2,
+    SourceThrottled: 2,
+}
+
+
+def findings_of(where: str, error: SourceError) -> list[Finding]:
+    """Return what a failed call proves: the steps before the one that failed worked."""
+    failed = _FAILED_STEP.get(type(error), 0)
+    worked = [Finding(ok=True, what=f"{where}: {step}") for step in _STEPS[:failed]]
+    return [*worked, Finding(ok=False, what=f"{where}: {_STEPS[failed]}", detail=str(error))]
+
+
+def clock_findings(where: str, skew: timedelta | None) -> list[Finding]:
+    """Return whether the clock is right; nothing where the service did not say what time it is."""
+    if skew is None:
+        return []
+    if abs(skew) <= CLOCK_TOLERANCE:
+        return [Finding(ok=True, what=f"{where}: clock agrees with the service's")]
+    detail = f"the clock of this machine is {describe_skew(skew)} of the service's"
+    remedy = "Set the clock, for example with NTP: signatures fail when it is 15 minutes off."
+    return [Finding(ok=False, what=f"{where}: clock agrees with the service's", detail=detail, remedy=remedy)]

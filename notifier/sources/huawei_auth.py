@@ -1,0 +1,278 @@
+"""Who we are, to Huawei Cloud: signed requests, IAM tokens and the keys that an ECS instance is given.
+
+The flows are `httpx.Auth`: they yield the requests they need and are handed the replies, so they do no I/O of their
+own; whoever drives them sends. What they fetch they keep and share between concurrent requests: one login serves all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from notifier.core.errors import CredentialsRejected, MalformedReply, SourceError
+from notifier.ports import Clock
+from notifier.sources.failures import INVALID_TOKEN, classify, repeated
+from notifier.sources.payloads import parse_time
+from notifier.sources.signature import Credentials, canonical_query, sign
+
+UNGUARDED = "unguarded"
+"""Request extension: true on requests to the metadata service, whose link-local address is otherwise refused."""
+
+_SIGNED = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token", "x-language"})
+_EXPIRES_SOON = timedelta(minutes=40)
+_BEFORE_EXPIRY = timedelta(minutes=30)
+_UNSTATED_LIFE = timedelta(hours=1)
+_BETWEEN_LOGINS = 60.0
+_METADATA_TOKEN_SECONDS = "21600"  # noqa: S105 - a length of time, not a token
+
+
+def sign_request(request: httpx.Request, credentials: Credentials, project_id: str, now: datetime) -> None:
+    """Put date, project, security token and signature into the headers of a request; a second time replaces them."""
+    request.headers["X-Sdk-Date"] = now.strftime("%Y%m%dT%H%M%SZ")
+    request.headers["X-Project-Id"] = project_id
+    request.headers.pop("X-Security-Token", None)
+    if credentials.security_token:
+        request.headers["X-Security-Token"] = credentials.security_token
+    path, _, query = request.url.raw_path.decode("ascii").partition("?")
+    request.headers["Authorization"] = sign(
+        credentials,
+        method=request.method,
+        path=path,
+        query=canonical_query(_pairs(query)),
+        headers={name: value for name, value in request.headers.items() if name in _SIGNED},
+        body=request.content,
+    ).authorization
+
+
+def _pairs(query: str) -> Iterable[tuple[str, str]]:
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        yield unquote(name), unquote(value)
+
+
+# ---- flows ----
+
+
+class AkSkAuth(httpx.Auth):
+    """Signs with an access key. Every attempt is signed anew, for a signature ages within 15 minutes."""
+
+    requires_request_body = True
+
+    def __init__(self, credentials: Credentials, *, project_id: str, clock: Clock) -> None:
+        self._credentials = credentials
+        self._project_id = project_id
+        self._clock = clock
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Sign and send."""
+        sign_request(request, self._credentials, self._project_id, self._clock.now())
+        yield request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    value: str = field(repr=False)
+    renew_at: float
+    """On the monotonic clock."""
+
+
+class TokenAuth(httpx.Auth):
+    """Logs in to IAM with a password and sends the token it gets.
+
+    The token is renewed well before it expires, and once when the service refuses it. A login that IAM refuses is not
+    tried again within a minute: wrong passwords lock the account. Raises SourceError for what IAM answers.
+    """
+
+    def __init__(
+        self, *, where: str, endpoint: str, domain: str, username: str, password: str, project_id: str, clock: Clock
+    ) -> None:
+        self._where = f"{where}: IAM {endpoint}"
+        self._url = f"{endpoint}/v3/auth/tokens?nocatalog=true"
+        self._body = login_body(domain, username, password, project_id)
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._token: _Token | None = None
+        self._refusal: SourceError | None = None
+        self._next_login = float("-inf")
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Log in where needed, send, and where the token is refused log in once more and send again."""
+        refused: _Token | None = None
+        while True:
+            async with self._lock:
+                if self._needs_login(refused):
+                    self._begin_login()
+                    reply = yield httpx.Request("POST", self._url, headers=_JSON, content=self._body)
+                    await reply.aread()
+                    self._token = self._accept(reply)
+            token = self._usable()
+            if token is refused:
+                return
+            request.headers["X-Auth-Token"] = token.value
+            response = yield request
+            if refused or not await _token_refused(response):
+                return
+            refused = token
+
+    def _needs_login(self, refused: _Token | None) -> bool:
+        now = self._clock.monotonic()
+        worn_out = self._token is None or self._token is refused or now >= self._token.renew_at
+        return worn_out and now >= self._next_login
+
+    def _begin_login(self) -> None:
+        """Note the attempt: the renewal of a token is tried once a minute, and the old one used meanwhile."""
+        if self._token:
+            self._next_login = self._clock.monotonic() + _BETWEEN_LOGINS
+
+    def _usable(self) -> _Token:
+        if self._token:
+            return self._token
+        wait = timedelta(seconds=max(self._next_login - self._clock.monotonic(), 0))
+        raise repeated(self._refusal or CredentialsRejected(f"{self._where}: no token"), wait)
+
+    def _accept(self, reply: httpx.Response) -> _Token:
+        value = reply.headers.get("x-subject-token", "")
+        if reply.status_code == HTTPStatus.CREATED and value:
+            return _Token(value=value, renew_at=self._clock.monotonic() + self._use_for(reply).total_seconds())
+        error = _refused_login(reply, self._where, self._clock.now())
+        if not error.retryable:
+            self._token, self._refusal = None, error
+            self._next_login = self._clock.monotonic() + _BETWEEN_LOGINS
+        raise error
+
+    def _use_for(self, reply: httpx.Response) -> timedelta:
+        stated = _document(reply.content).get("token")
+        token = stated if isinstance(stated, dict) else {}
+        expires = parse_time(token.get("expires_at"))
+        issued = parse_time(token.get("issued_at")) or self._clock.now()
+        return use_for(expires - issued if expires else _UNSTATED_LIFE)
+
+
+_JSON = {"Content-Type": "application/json;charset=utf8"}
+
+
+def login_body(domain: str, username: str, password: str, project_id: str) -> bytes:
+    """Return the request for a token of one project."""
+    user = {"domain": {"name": domain}, "name": username, "password": password}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    return json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project_id}}}}).encode()
+
+
+def use_for(life: timedelta) -> timedelta:
+    """Return how long to use a token of this life: three quarters of it, half an hour off its end, at least half."""
+    return max(life * 0.5, min(life * 0.75, life - _BEFORE_EXPIRY))
+
+
+def _refused_login(reply: httpx.Response, where: str, now: datetime) -> SourceError:
+    if reply.is_success:
+        return MalformedReply(f"{where}: the answer carries no token. Check auth.iam_endpoint.")
+    return classify(reply.status_code, reply.headers, reply.content, where=where, now=now)
+
+
+async def _token_refused(response: httpx.Response) -> bool:
+    if response.status_code == HTTPStatus.FORBIDDEN:
+        return INVALID_TOKEN.encode() in await response.aread()
+    return response.status_code == HTTPStatus.UNAUTHORIZED
+
+
+class EcsAgencyAuth(httpx.Auth):
+    """Signs with the temporary keys that the metadata service gives an ECS instance with an agency.
+
+    Renewed when less than 40 minutes remain; while that fails the old ones are used as long as they last.
+    """
+
+    requires_request_body = True
+
+    def __init__(self, *, where: str, metadata_url: str, project_id: str, clock: Clock, hint: str = "") -> None:
+        self._where = f"{where}: metadata service {metadata_url}"
+        self._url = metadata_url
+        self._project_id = project_id
+        self._clock = clock
+        self._hint = hint or "Give the ECS instance an agency for GaussDB, or use another auth.kind."
+        self._lock = asyncio.Lock()
+        self._credentials = _NO_KEYS
+        self._next_renewal = float("-inf")
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Fetch keys where needed, sign and send; keys that the service refuses are forgotten."""
+        await request.aread()
+        async with self._lock:
+            if self._needs_fetch():
+                self._next_renewal = self._clock.monotonic() + _BETWEEN_LOGINS
+                ticket = yield self._request("PUT", "/meta-data/latest/api/token", _TICKET_LIFE)
+                await ticket.aread()
+                reply = yield self._request("GET", "/openstack/latest/securitykey", _ticket_header(ticket))
+                await reply.aread()
+                self._credentials = self._accept(reply)
+        used = self._credentials
+        sign_request(request, used, self._project_id, self._clock.now())
+        response = yield request
+        if response.status_code == HTTPStatus.UNAUTHORIZED and self._credentials is used:
+            self._credentials = _NO_KEYS
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> httpx.Request:
+        return httpx.Request(method, f"{self._url}{path}", headers=headers, extensions={UNGUARDED: True})
+
+    def _needs_fetch(self) -> bool:
+        left = self._credentials.left(self._clock.now())
+        return left <= timedelta(0) or (left < _EXPIRES_SOON and self._clock.monotonic() >= self._next_renewal)
+
+    def _accept(self, reply: httpx.Response) -> Credentials:
+        try:
+            return self._keys(reply)
+        except SourceError:
+            if self._credentials.left(self._clock.now()) > timedelta(0):
+                return self._credentials
+            raise
+
+    def _keys(self, reply: httpx.Response) -> Credentials:
+        if not reply.is_success:
+            raise self._refused(reply)
+        try:
+            return read_securitykey(reply.content)
+        except ValueError:
+            raise MalformedReply(f"{self._where}: the answer holds no keys. {self._hint}") from None
+
+    def _refused(self, reply: httpx.Response) -> SourceError:
+        error = classify(reply.status_code, reply.headers, reply.content, where=self._where, now=self._clock.now())
+        if error.retryable:
+            return error
+        return CredentialsRejected(f"{self._where}: no keys (HTTP {reply.status_code}). {self._hint}")
+
+
+_NO_KEYS = Credentials(access_key="", secret_key="", expires_at=datetime.min.replace(tzinfo=UTC))
+_TICKET_LIFE = {"X-Metadata-Token-Ttl-Seconds": _METADATA_TOKEN_SECONDS}
+
+
+def _ticket_header(reply: httpx.Response) -> Mapping[str, str]:
+    """Return the header that newer metadata services want; older ones know no tickets and need none."""
+    return {"X-Metadata-Token": reply.text.strip()} if reply.is_success else {}
+
+
+def read_securitykey(body: bytes) -> Credentials:
+    """Read the keys that the metadata service gives. Raises ValueError."""
+    found = _document(body).get("credential")
+    if not isinstance(found, dict):
+        raise ValueError("no credential")  # noqa: TRY004 - the caller translates one kind of error
+    texts = [found.get(name) for name in ("access", "secret", "securitytoken")]
+    access, secret, token = (text if isinstance(text, str) else "" for text in texts)
+    if not access or not secret:
+        raise ValueError("no credential")
+    expires_at = parse_time(found.get("expires_at"))
+    return Credentials(access_key=access, secret_key=secret, security_token=token or None, expires_at=expires_at)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,235 @@
+"""The pages of the task list: from bytes to values, whatever the bytes are.
+
+What a page costs matters: a list of 100,000 tasks is read again at every poll and hardly any row has changed. So a row
+is only identified and hashed here; `parse_task` reads it whole when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import msgspec
+
+from notifier.core.model import Task, TaskStatus
+
+LONGEST_TEXT = 20_000
+"""Characters kept of a reason."""
+LONGEST_NAME = 255
+"""Characters kept of any other text, and the longest job_id that is usable: databases index these."""
+_LONGEST_INTEGER = 400
+_DIGEST_SIZE = 16
+
+_STATUSES = {status.value: status for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED)}
+
+# Control characters other than tab and newline, and lone surrogates: databases, terminals and mail break on them.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+Row = bytes | msgspec.Raw
+"""A row as it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of the list, its rows not parsed yet."""
+
+    rows: Mapping[str, Row]
+    """job_id to the row as it came, in the order of the page; of two rows with one id the later."""
+    fingerprints: Mapping[str, bytes]
+    """job_id to a digest of its row."""
+    unreadable: frozenset[bytes]
+    """Digests of the rows without a usable job_id."""
+    total: int | None
+    """What the page says the whole list holds; None when it does not say, or says less than it shows itself."""
+
+    @property
+    def keys(self) -> AbstractSet[str | bytes]:
+        """Everything the page shows, told apart by id, or by digest where a row has none."""
+        return self.rows.keys() | self.unreadable if self.unreadable else self.rows.keys()
+
+
+# ---- a page ----
+
+
+class _Page(msgspec.Struct):
+    tasks: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+    total_count: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Key(msgspec.Struct):
+    job_id: str | int | None = None
+
+
+class _Keys(msgspec.Struct):
+    tasks: list[_Key] | None = None
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+_decode_keys = msgspec.json.Decoder(_Keys).decode
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def decode_page(body: bytes) -> Page:
+    """Read one page. Raises ValueError, saying why, for what is not a page of a task list.
+
+    One bad row never costs the others: where the fast decoder refuses the page, a tolerant one takes over.
+    """
+    try:
+        return _page(*_fast(body))
+    except _UNDECODABLE:
+        return _page(*_tolerant(body))
+
+
+_Parts = tuple[Sequence[Row], Iterable[object], object]
+"""The rows, the job_id of each as it stands, and total_count as it stands."""
+
+
+def _fast(body: bytes) -> _Parts:
+    page = _decode_page(body)
+    if page.tasks is msgspec.UNSET and page.total_count is msgspec.UNSET:
+        raise ValueError("the answer has neither tasks nor total_count")
+    total = None if page.total_count is msgspec.UNSET else msgspec.json.decode(page.total_count)
+    return page.tasks or (), (key.job_id for key in _decode_keys(body).tasks or ()), total
+
+
+def _tolerant(body: bytes) -> _Parts:
+    page = _loads(body)
+    if not isinstance(page, dict) or not {"tasks", "total_count"} & page.keys():
+        raise ValueError("the answer has neither tasks nor total_count")
+    rows = page.get("tasks") or []
+    if not isinstance(rows, list):
+        raise ValueError("tasks is not a list")  # noqa: TRY004 - the caller translates one kind of error
+    return (
+        [json.dumps(row).encode() for row in rows],
+        [row.get("job_id") if isinstance(row, dict) else None for row in rows],
+        page.get("total_count"),
+    )
+
+
+def _loads(body: bytes) -> object:
+    text = body.decode("utf-8-sig", errors="replace")
+    if text.lstrip().startswith("<"):
+        raise ValueError("the answer is a web page, not JSON: a proxy or a login page may be in between")
+    try:
+        return json.loads(text, strict=False, parse_int=_integer)
+    except (ValueError, RecursionError):
+        raise ValueError("the answer is not JSON, or was cut short") from None
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if len(text) <= _LONGEST_INTEGER else None
+
+
+def _page(raws: Sequence[Row], ids: Iterable[object], total_count: object) -> Page:
+    rows: dict[str, Row] = {}
+    fingerprints: dict[str, bytes] = {}
+    unreadable: set[bytes] = set()
+    for value, raw in zip(ids, raws, strict=True):
+        digest = sha256(raw).digest()[:_DIGEST_SIZE]
+        if job_id := _usable_id(value):
+            rows[job_id], fingerprints[job_id] = raw, digest
+        else:
+            unreadable.add(digest)
+    total = _count(total_count, at_least=len(rows) + len(unreadable))
+    return Page(rows=rows, fingerprints=fingerprints, unreadable=frozenset(unreadable), total=total)
+
+
+def _usable_id(value: object) -> str | None:
+    text = value.strip() if type(value) is str else _line(value)
+    if text is None or not 0 < len(text) <= LONGEST_NAME:
+        return None
+    return text if text.isprintable() else _line(text)
+
+
+def _count(value: object, *, at_least: int) -> int | None:
+    """Read total_count: a number, or a string that holds one; None for anything else and for what cannot be."""
+    number = _number(value)
+    return int(number) if number is not None and number >= at_least and number.is_integer() else None
+
+
+# ---- a row ----
+
+
+def parse_task(source: str, job_id: str, row: Row) -> Task:
+    """Read a whole row. Never fails: what cannot be read becomes None, an unknown status is UNKNOWN."""
+    values = _mapping(_row(row))
+    instance = _mapping(values.get("instance_info"))
+    raw_status = _line(values.get("status")) or ""
+    return Task(
+        source=source,
+        job_id=job_id,
+        name=_line(values.get("name")) or "",
+        status=_STATUSES.get(raw_status.lower(), TaskStatus.UNKNOWN),
+        raw_status=raw_status,
+        progress=parse_progress(values.get("process")),
+        instance_id=_line(instance.get("instance_id")),
+        instance_name=_line(instance.get("instance_name")),
+        instance_status=_line(instance.get("instance_status")),
+        created_at=parse_time(values.get("created_at")),
+        ended_at=parse_time(values.get("ended_at")),
+        fail_reason=_text(values.get("fail_reason"), LONGEST_TEXT),
+    )
+
+
+def _row(row: Row) -> object:
+    try:
+        return msgspec.json.decode(row)
+    except _UNDECODABLE:
+        pass
+    try:
+        return _loads(bytes(row))
+    except ValueError:
+        return None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def parse_progress(value: object) -> float | None:
+    """Read a percentage: `60`, `"60"`, `"60%"`, `60.5`. Clamped to 0 to 100; None for anything else."""
+    number = _number(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    return None if number is None else min(max(number, 0.0), 100.0)
+
+
+def parse_time(value: object) -> datetime | None:
+    """Read `2022-08-05T08:15:07+0800` or another ISO 8601 time with an offset, as UTC; None for anything else."""
+    try:
+        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+        return time.astimezone(UTC) if time and time.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def clean(text: str, longest: int) -> str:
+    """Return a text that databases, terminals and mails can hold: unsafe characters shown as U+FFFD, cut with `…`."""
+    text = _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _text(value: object, longest: int) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return clean(str(value), longest).strip() or None
+
+
+def _line(value: object) -> str | None:
+    text = _text(value, LONGEST_NAME)
+    return text and text.replace("\n", " ").replace("\t", " ")

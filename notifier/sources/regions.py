@@ -1,0 +1,46 @@
+"""Where GaussDB and IAM are, by region: the regions that the official SDK knows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from notifier.core.errors import ConfigurationError
+
+_OLDER = (
+    "af-south-1 ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 cn-east-3 cn-north-2 cn-north-4 cn-north-9"
+    " cn-south-1 cn-south-2 cn-south-4 cn-southwest-2 la-north-2 la-south-2 ru-northwest-2 sa-brazil-1"
+)
+_NEWER = "af-north-1 ap-southeast-5 cn-east-2 cn-east-4 cn-east-5 cn-north-12 me-east-1 tr-west-1"
+
+
+def _hosts(pattern: str, regions: str) -> dict[str, str]:
+    return {region: pattern.format(region=region) for region in regions.split()}
+
+
+# In the older regions gaussdb.{region} is another product's host: never fall back from one pattern to the other.
+ENDPOINTS: Mapping[str, str] = {
+    **_hosts("https://gaussdb-opengauss.{region}.myhuaweicloud.com", _OLDER),
+    **_hosts("https://gaussdb.{region}.myhuaweicloud.com", _NEWER),
+}
+"""Region to the endpoint of GaussDB."""
+
+
+def gaussdb_endpoint(region: str) -> str:
+    """Return the endpoint of a region. Raises ConfigurationError that names near regions and the remedy."""
+    try:
+        return ENDPOINTS[region]
+    except KeyError:
+        raise ConfigurationError(_unknown(region, ENDPOINTS)) from None
+
+
+def iam_endpoint(region: str) -> str:
+    """Return where a region's tokens are issued; the European site has a domain of its own."""
+    domain = "myhuaweicloud.eu" if region.startswith("eu-west-1") else "myhuaweicloud.com"
+    return f"https://iam.{region}.{domain}"
+
+
+def _unknown(region: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(region, known, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known regions: {', '.join(sorted(known))}."
+    return f"no endpoint is known for region {region!r}. {hint} For any other region give its endpoint: https://…"
