@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, TypeVar
@@ -135,19 +135,17 @@ def _open_sqlite(url: URL, *, exclusive: bool) -> SqlStore:
     path = Path(url.database)
     if not path.parent.is_dir():
         raise StoreUnreachable(f"the folder of the database does not exist: {path.parent}; create it or mend store.url")
-    lock = _lock(path) if exclusive else None
-    try:
+    with ExitStack() as undo:
+        lock = undo.enter_context(_lock(path)) if exclusive else None
         writer = sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
+        undo.callback(writer.dispose)
         with translated(url):
             if exclusive:
                 _quick_check(writer)
             upgrade(writer)
-        reader = sqlite_engine(url, begin="BEGIN", pool_size=READERS)
-        return SqlStore(writer, reader, threads=1, lock=lock)
-    except BaseException:
-        if lock is not None:
-            lock.close()
-        raise
+        undo.pop_all()
+    reader = sqlite_engine(url, begin="BEGIN", pool_size=READERS)
+    return SqlStore(writer, reader, threads=1, lock=lock)
 
 
 def _lock(path: Path) -> IO[bytes]:
@@ -211,11 +209,14 @@ def _quick_check(engine: Engine) -> None:
 
 def _open_postgres(url: URL, *, migrate: bool) -> SqlStore:
     engine = postgres_engine(url)
-    with translated(url):
-        if migrate:
-            upgrade(engine)
-        else:
-            require_current(engine)
+    with ExitStack() as undo:
+        undo.callback(engine.dispose)
+        with translated(url):
+            if migrate:
+                upgrade(engine)
+            else:
+                require_current(engine)
+        undo.pop_all()
     return SqlStore(engine, engine.execution_options(isolation_level="REPEATABLE READ"), threads=POSTGRES_THREADS)
 
 

@@ -1,0 +1,98 @@
+"""Opening a database: durability, the lock, and what is said when it cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from notifier.core.errors import ConfigurationError, NotifierError, StoreDamaged, StoreInUse, StoreUnreachable
+from notifier.ports import TaskFilter
+from notifier.store.engine import SqlStore, open_store, sqlite_module, wal_is_safe
+
+
+def pragma(store: SqlStore, name: str) -> object:
+    with store.writer.connect() as connection:
+        return connection.execute(text(f"PRAGMA {name}")).scalar()
+
+
+def test_a_commit_on_sqlite_survives_a_power_cut(sqlite_url: str) -> None:
+    store = open_store(sqlite_url)
+    wal = wal_is_safe(sqlite_module().sqlite_version_info)
+    assert pragma(store, "synchronous") == 2
+    assert pragma(store, "foreign_keys") == 1
+    assert pragma(store, "journal_mode") == ("wal" if wal else "delete")
+    store.close()
+
+
+def test_a_commit_on_postgresql_survives_a_power_cut(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    with store.writer.connect() as connection:
+        assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 53, 4), True),
+    ],
+)
+def test_wal_is_used_only_where_the_library_is_free_of_its_bug(version: tuple[int, ...], *, safe: bool) -> None:
+    assert wal_is_safe(version) is safe
+
+
+async def test_a_second_service_on_the_same_file_is_refused_and_lookups_are_not(sqlite_url: str) -> None:
+    first = open_store(sqlite_url, exclusive=True)
+    with pytest.raises(StoreInUse, match=r"another notifier already runs on .*notifier[.]db \(process \d+\); stop it"):
+        open_store(sqlite_url, exclusive=True)
+    beside = open_store(sqlite_url)
+    assert await beside.read(lambda q: q.tasks(TaskFilter())) == []
+    beside.close()
+    first.close()
+    open_store(sqlite_url, exclusive=True).close()
+
+
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, sqlite_url: str) -> None:
+    open_store(sqlite_url).close()
+    path = tmp_path / "notifier.db"
+    broken = bytearray(path.read_bytes())
+    broken[4096:] = b"\xff" * (len(broken) - 4096)
+    path.write_bytes(broken)
+    with pytest.raises(StoreDamaged, match=r"is damaged; restore a copy, or save what can be saved with .*recover"):
+        open_store(sqlite_url, exclusive=True)
+    assert path.read_bytes() == broken
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("nonsense", ConfigurationError, "store.url is not a database URL"),
+        ("mysql://user:secret@host/db", ConfigurationError, "'mysql' is not supported; use sqlite"),
+        ("sqlite://", ConfigurationError, "SQLite needs a file"),
+        ("sqlite:////nowhere/at/all.db", StoreUnreachable, "folder of the database does not exist: /nowhere/at"),
+        ("postgresql://user:hunter2@127.0.0.1:1/db", StoreUnreachable, "PostgreSQL at 127.0.0.1/db does not answer"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_with_the_remedy_and_without_its_password(
+    url: str, error: type[NotifierError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        open_store(url)
+    assert "hunter2" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notifier.db").write_text("this is a letter, not a database\n" * 100)
+    with pytest.raises(StoreDamaged, match="is damaged"):
+        open_store(f"sqlite:///{tmp_path}/notifier.db")

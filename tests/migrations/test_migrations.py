@@ -1,0 +1,72 @@
+"""The schema, its versions, and what happens when they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from notifier.core.errors import SchemaMismatch
+from notifier.store import migrate
+from notifier.store.engine import admin_engine, open_store
+from notifier.store.schema import metadata
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    """Yield an engine on a database that has the schema."""
+    open_store(store_url, migrate=True).close()
+    with admin_engine(store_url) as engine:
+        yield engine
+
+
+def test_the_migrations_end_where_the_tables_are(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_program_needs_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(migrate.alembic_config()).get_heads() == [migrate.HEAD]
+
+
+def test_migrating_twice_does_nothing(engine: Engine) -> None:
+    assert migrate.upgrade(engine) is False
+    assert migrate.current(engine) == migrate.HEAD
+
+
+def test_a_migration_can_be_taken_back(engine: Engine) -> None:
+    with engine.begin() as connection:
+        config = migrate.alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+def test_a_schema_from_the_future_is_refused(engine: Engine, store_url: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaMismatch, match=r"schema 9999, newer than .*update the program"):
+        open_store(store_url, migrate=True)
+
+
+def test_an_empty_postgresql_is_migrated_only_when_asked(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    with pytest.raises(SchemaMismatch, match=r"is empty, this program needs .*: run `notifier db upgrade`"):
+        open_store(postgres_url)
+    open_store(postgres_url, migrate=True).close()
+    open_store(postgres_url).close()
+
+
+def test_an_empty_sqlite_file_is_migrated_by_itself(tmp_path: Path) -> None:
+    open_store(f"sqlite:///{tmp_path}/new.db").close()
+    assert (tmp_path / "new.db").exists()
