@@ -24,6 +24,8 @@ NAME_LIMIT = 120
 """Characters of an instance name or an unknown task name that are shown."""
 ID_LIMIT = 100
 """Characters of an identifier that are shown; real ones have 32 to 36."""
+DETAIL_LIMIT = 300
+"""Characters of what is said of a source that are shown."""
 REASON_LIMIT = 20_000
 """Characters of a reason that are kept; a channel may show fewer."""
 
@@ -149,6 +151,7 @@ _ENGLISH = {
     "label.stopped_at": "Stopped at",
     "label.last_progress": "Last progress",
     "label.reason": "Reason",
+    "label.unobserved": "Not observed",
     "label.note": "Note",
     "label.time": "Time",
     "note.first_seen_failed": "first seen already failed",
@@ -221,6 +224,7 @@ _CHINESE = {
     "label.stopped_at": "停止于",
     "label.last_progress": "最后进度",
     "label.reason": "原因",
+    "label.unobserved": "未观察时段",
     "label.note": "说明",
     "label.time": "时间",
     "note.first_seen_failed": "首次发现时已失败",
@@ -359,7 +363,11 @@ class Wording:
     def digest_line(self, event: Event) -> str:
         """Return one line that names the operation, the instance and the job, or the source and what is said of it."""
         if event.task is None:
-            parts = [self.text("title.gap"), one_line(event.source), one_line(self.interval(event.detail or ""), 300)]
+            parts = [
+                self.text("title.gap"),
+                one_line(event.source),
+                one_line(self.interval(event.detail or ""), DETAIL_LIMIT),
+            ]
         else:
             parts = [self.task_label(event.task.name), _subject(event.task) or "", one_line(event.job_id, ID_LIMIT)]
         return " · ".join(part for part in parts if part)
@@ -427,6 +435,7 @@ class Wording:
 
     def _about_source(self, event: Event) -> Message:
         facts = (
+            self._fact("unobserved", one_line(self.interval(event.detail or ""), DETAIL_LIMIT), quoted=True),
             self._fact("project", one_line(event.project_id, ID_LIMIT)),
             self._time("observed_at", event.observed_at),
             self._fact("note", self.text("note.gap")),
@@ -438,7 +447,7 @@ class Wording:
             known=True,
             subject=one_line(event.source),
             facts=_known(facts),
-            reason=self.interval(event.detail or "") or None,
+            reason=None,
             job=None,
             origin=self._origin(event),
         )

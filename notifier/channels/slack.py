@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
 from urllib.parse import urlsplit
@@ -196,7 +197,12 @@ _STORM = "🚨"
 _CELLS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_HEADINGS = 700
+"""Characters of a digest's headline and of its headings, at most."""
+
 Json = dict[str, Any]
+Style = Callable[[str, int], str]
+"""Makes of a text at most so many characters of markup."""
 
 
 def payload(notice: Notice, wording: Wording) -> Json:
@@ -227,7 +233,7 @@ def _headline(message: Message) -> str:
     return "  ·  ".join(filter(None, (f"{_EMOJI[message.state]} *{message.title}*", label, subject)))
 
 
-def _label(message: Message) -> Callable[[str, int], str]:
+def _label(message: Message) -> Style:
     return escape if message.known else code
 
 
@@ -270,13 +276,19 @@ def _digest(events: Sequence[Event], wording: Wording) -> Json:
     mark = _STORM if worst == "failed" else _EMOJI[worst]
     counts = wording.digest_headline(events)
     headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
-    room = min(LINE_LIMIT, (MESSAGE_LIMIT - len(headline)) // len(events) - 1)
-    lines = (_line(wording.describe(event), room) for event in events)
     return {
         "text": escape(f"{mark} {counts}", TEXT_LIMIT),
-        "blocks": [_section(headline), *map(_section, _joined(lines, BLOCK_LIMIT))],
+        "blocks": [_section(headline), *map(_section, _joined(_lines(events, wording), BLOCK_LIMIT))],
         "attachments": [],
     }
+
+
+def _lines(events: Sequence[Event], wording: Wording) -> Iterator[str]:
+    """Yield a line for each event under a heading for each state: a colour alone does not tell everybody."""
+    room = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
+    for state, group in groupby(events, key=state_of):
+        yield f"*{wording.text(f'verb.{state}').capitalize()}*"
+        yield from (_line(wording.describe(event), room) for event in group)
 
 
 def _line(message: Message, room: int) -> str:
@@ -284,12 +296,18 @@ def _line(message: Message, room: int) -> str:
     head = f"• {_EMOJI[message.state]} "
     left = room - len(head)
     pieces: list[str] = []
-    job = message.job.value if message.job else None
-    for style, text in ((code, job), (code, message.subject), (_label(message), message.label or message.title)):
+    for style, text in _claims(message):
         if text and left >= PIECE_LIMIT:
             pieces.append(style(text, left))
             left -= len(pieces[-1]) + len(" · ")
     return head + " · ".join(reversed(pieces))
+
+
+def _claims(message: Message) -> Iterator[tuple[Style, str | None]]:
+    # Of a source without a job, the first fact says what about it.
+    yield code, (message.job or message.facts[0]).value
+    yield code, message.subject
+    yield _label(message), message.label
 
 
 def _joined(lines: Iterable[str], limit: int) -> Iterator[str]:

@@ -143,15 +143,17 @@ def test_a_digest_names_every_job_with_the_failures_first() -> None:
     shown = message(*make_events(3))
     assert list(mrkdwn_texts(shown)) == [
         "🚨 *2 tasks failed, 1 completed · source prod*",
-        """• 🔴 Create instance · `gauss-00000` · `job-00000`
+        """*Failed*
+• 🔴 Create instance · `gauss-00000` · `job-00000`
 • 🔴 Create instance · `gauss-00002` · `job-00002`
+*Completed*
 • 🟢 Create instance · `gauss-00001` · `job-00001`""",
     ]
 
 
-def test_a_digest_with_a_gap_names_the_source() -> None:
-    shown = list(mrkdwn_texts(message(make_event(), make_gap())))
-    assert "• 🟠 Gap in observation · `prod`" in shown[1]
+def test_a_digest_with_a_gap_names_the_source_and_the_time() -> None:
+    shown = list(mrkdwn_texts(message(make_event(), make_gap(detail="2025-12-01T00:00Z/2026-01-15T00:00Z"))))
+    assert "*Gap in observation*\n• 🟠 `prod` · `1 Dec 08:00:00 CST – 15 Jan 08:00:00 CST (45 d)`" in shown[1]
 
 
 @pytest.mark.parametrize("wording", [ENGLISH, CHINESE], ids=["en", "zh"])
