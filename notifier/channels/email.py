@@ -313,6 +313,8 @@ def outcome_of_failure(error: Exception, host: str, *, handed_over: bool) -> Out
             return _refused(error.code, "message refused", permanent=GaveUp)
         case _ if handed_over:
             return Unknown(f"connection to {host} lost after the message was handed over")
+        case aiosmtplib.SMTPResponseException() if error.code < 0:
+            return Retry(f"{host} does not answer in SMTP")
         case aiosmtplib.SMTPResponseException():
             return _refused(error.code, _refusal(error), permanent=_parked)
         case aiosmtplib.SMTPConnectError() | OSError():

@@ -1,0 +1,464 @@
+"""Mail: what is written, and what the answers of a real mail server over a socket come to."""
+
+from __future__ import annotations
+
+import email.policy
+import ssl
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import (
+    HOSTILE,
+    T0,
+    hostile_event,
+    make_delivery,
+    make_event,
+    make_events,
+    make_gap,
+    make_notice,
+    make_task,
+)
+from fakes import FakeClock
+from pydantic import ValidationError
+from servers.smtp import LOST, SILENT, SmtpServer, greeter
+from servers.tls import Certificate, make_certificate
+
+from notifier.channels.base import PROBE_AFTER, Toolbox
+from notifier.channels.email import EmailChannel, EmailSettings, message, message_id, thread_id
+from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.http import HttpClient
+from notifier.ports import Notice
+from notifier.render import Language, Wording
+
+PASSWORD = "obviously-fake-password"
+ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+
+
+def make_settings(**changes: Any) -> EmailSettings:
+    values = {
+        "name": "mail",
+        "kind": "email",
+        "host": "127.0.0.1",
+        "security": "none",
+        "from": "GaussDB notifier <gaussdb@example.com>",
+        "to": ["dba@example.com"],
+    }
+    return EmailSettings.model_validate(values | changes)
+
+
+def read(notice: Notice, language: Language = "en", **settings: Any) -> EmailMessage:
+    """Return the mail of a notice as a mail program reads it."""
+    wording = Wording(language=language, timezone=ZoneInfo("Asia/Shanghai"))
+    return parse(message(notice, make_settings(**settings), wording).as_bytes())
+
+
+def parse(content: bytes) -> EmailMessage:
+    mail = email.message_from_bytes(content, policy=email.policy.default)
+    assert isinstance(mail, EmailMessage)
+    assert not mail.defects
+    return mail
+
+
+def part(mail: EmailMessage, kind: str) -> str:
+    body = mail.get_body((kind,))
+    assert body is not None
+    text = body.get_content()
+    assert isinstance(text, str)
+    return text.replace("\r\n", "\n")
+
+
+class Page(HTMLParser):
+    """The elements of a page, the attributes they have, and the text in it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+# ---- what is written ----
+
+
+class TestMessage:
+    def test_a_failure_is_told_in_the_subject_the_text_and_the_page(self) -> None:
+        mail = read(make_notice())
+        assert mail["Subject"] == "[GaussDB] Task failed · Create instance · gauss-6568-zzh"
+        for said in (part(mail, "plain"), Page(part(mail, "html")).text):
+            assert "Create instance" in said
+            assert "gauss-6568-zzh" in said
+            assert "The quota of vCPUs is not enough." in said
+            assert "31b8ae23-c687-4d80-b7b4-42a66c9bb886" in said
+            assert "15 Jan 16:29:20 CST" in said
+
+    def test_the_text_part_reads_from_top_to_bottom(self) -> None:
+        assert part(read(make_notice()), "plain") == (
+            "Task failed · Create instance · gauss-6568-zzh\n"
+            "\n"
+            "Started: 15 Jan 16:17:00 CST\n"
+            "Ended: 15 Jan 16:29:20 CST\n"
+            "Ran for: 12 min 20 s\n"
+            "Instance status: creating\n"
+            "Instance ID: fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14\n"
+            "\n"
+            "Reason:\n"
+            "  The quota of vCPUs is not enough.\n"
+            "\n"
+            "Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4\n"
+        )
+
+    def test_chinese_survives_in_every_part(self) -> None:
+        mail = read(
+            make_notice(make_event(make_task(fail_reason="配额不足。"))), language="zh", to=["值班 <b@example.com>"]
+        )
+        assert mail["Subject"] == "[GaussDB] 任务失败 · 创建实例 · gauss-6568-zzh"
+        assert mail["To"].addresses[0].display_name == "值班"
+        assert "配额不足。" in part(mail, "plain")
+        assert "配额不足。" in Page(part(mail, "html")).text
+        assert '<html lang="zh">' in part(mail, "html")
+
+    def test_the_same_notice_gives_the_same_bytes(self) -> None:
+        notice, settings = make_notice(*make_events(3)), make_settings()
+        assert message(notice, settings, ENGLISH).as_bytes() == message(notice, settings, ENGLISH).as_bytes()
+
+    def test_every_line_is_short_and_ends_as_mail_lines_do(self) -> None:
+        content = message(make_notice(hostile_event("中文 " * 5000)), make_settings(), ENGLISH).as_bytes()
+        lines = content.split(b"\r\n")
+        assert max(map(len, lines)) <= 78
+        assert not any(b"\r" in line or b"\n" in line for line in lines)
+
+    def test_it_says_that_nobody_need_answer(self) -> None:
+        assert read(make_notice())["Auto-Submitted"] == "auto-generated"
+
+    def test_its_date_is_when_the_event_was_observed(self) -> None:
+        assert read(make_notice())["Date"].datetime == T0
+
+    def test_nothing_is_fetched_by_reading_it(self) -> None:
+        for notice in (make_notice(), make_notice(*make_events(3))):
+            page = Page(part(read(notice), "html"))
+            assert not {"img", "link", "script", "iframe", "a", "video", "object"} & set(page.elements)
+            assert not {"src", "href", "background"} & page.attributes
+
+    def test_an_event_about_a_source_has_words_too(self) -> None:
+        mail = read(make_notice(make_gap()))
+        assert mail["Subject"] == "[GaussDB] Gap in observation · prod"
+        assert "2025-12-01" in part(mail, "plain")
+        assert mail["References"] is None
+
+
+class TestThreads:
+    def test_every_mail_of_a_task_refers_to_the_same_id(self) -> None:
+        started = make_event(make_task(status="running"))
+        failed = make_event(make_task())
+        mails = [read(make_notice(event)) for event in (started, failed)]
+        assert {mail["References"] for mail in mails} == {thread_id(started)}
+        assert {mail["In-Reply-To"] for mail in mails} == {thread_id(failed)}
+        assert len({mail["Message-ID"] for mail in mails}) == 2
+
+    def test_other_tasks_have_other_threads(self) -> None:
+        assert thread_id(make_event(make_task("a"))) != thread_id(make_event(make_task("b")))
+        assert thread_id(make_event(make_task("a"))) != thread_id(make_event(make_task("a", source="test")))
+
+    def test_the_message_id_is_the_delivery_id(self) -> None:
+        notice = make_notice()
+        assert read(notice)["Message-ID"] == f"<{notice.delivery_id}@gaussdb-notifier>"
+
+
+class TestDigest:
+    @pytest.mark.parametrize("count", [2, 21, 100])
+    def test_it_names_every_job_in_both_parts(self, count: int) -> None:
+        events = make_events(count)
+        mail = read(make_notice(*events))
+        text, page = part(mail, "plain"), Page(part(mail, "html")).text
+        assert all(event.job_id in text and event.job_id in page for event in events)
+
+    def test_failures_come_first_with_their_reasons(self) -> None:
+        mail = read(make_notice(*make_events(4)))
+        lines = part(mail, "plain").splitlines()
+        assert lines[0] == "2 tasks failed, 2 completed · source prod"
+        assert [line.split(" · ")[0] for line in lines[2:]] == ["- Task failed"] * 2 + ["- Task completed"] * 2
+        assert "The quota of vCPUs is not enough." in Page(part(mail, "html")).text
+
+    def test_it_belongs_to_no_thread(self) -> None:
+        assert read(make_notice(*make_events(2)))["References"] is None
+
+
+class TestHostileText:
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_it_adds_no_header_and_no_recipient(self, text: str) -> None:
+        mail = read(make_notice(hostile_event(text)))
+        assert set(mail.keys()) == set(read(make_notice()).keys())
+        assert len(mail.keys()) == len(set(mail.keys()))
+        assert [address.addr_spec for address in mail["To"].addresses] == ["dba@example.com"]
+        assert len(mail["Subject"]) <= 200
+
+    @pytest.mark.parametrize("digest", [False, True])
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_it_adds_no_element_and_no_attribute(self, text: str, *, digest: bool) -> None:
+        def page(planted: str) -> Page:
+            events = (hostile_event(planted), make_event()) if digest else (hostile_event(planted),)
+            return Page(part(read(make_notice(*events)), "html"))
+
+        got, harmless = page(text), page("harmless")
+        assert set(got.elements) <= set(harmless.elements)
+        assert got.attributes <= harmless.attributes
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_no_control_character_reaches_the_reader(self, text: str) -> None:
+        mail = read(make_notice(hostile_event(text)))
+        shown = mail["Subject"] + part(mail, "plain") + part(mail, "html")
+        assert not [char for char in shown if ord(char) < 32 and char != "\n"]
+        assert not set(shown) & set("\x7f\x9b\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+    def test_what_looks_like_an_encoded_word_stays_as_written(self) -> None:
+        name = "=?utf-8?q?a=0D=0ABcc=3A_victim?="
+        assert name in read(make_notice(make_event(make_task(instance_name=name))))["Subject"]
+
+
+# ---- settings ----
+
+
+class TestSettings:
+    @pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
+    def test_the_port_follows_from_the_security(self, security: str, port: int) -> None:
+        assert make_settings(security=security).server_port == port
+
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"from": "nobody"}, "'nobody' is not a mail address; write user@example.com or Name <user@example.com>"),
+            ({"from": "A <a@b.c"}, "'A <a@b.c' is not a mail address"),
+            ({"from": "A\r\nBcc: x <a@b.c>"}, "is not a mail address"),
+            ({"from": "a@b.c, d@e.f"}, "is not a mail address"),
+            ({"to": ["dba@example.com", "@example.com"]}, "'@example.com' is not a mail address"),
+            ({"to": ["用户@example.com"]}, "is not a mail address"),
+            ({"to": []}, "must have at least 1 entry"),
+            ({"username": "notifier"}, "give both username and password, or neither"),
+            ({"password": PASSWORD}, "give both username and password, or neither"),
+            (
+                {"username": "notifier", "password": PASSWORD, "host": "smtp.example.com"},
+                "a password is not sent in the clear: use security starttls or tls",
+            ),
+            ({"ca_file": "/nonexistent/ca.pem"}, "ca_file: no certificates can be read from /nonexistent/ca.pem"),
+            ({"host": "smtp.example.com/path"}, "must match "),
+            ({"port": 0}, "must be at least 1"),
+        ],
+    )
+    def test_a_wrong_one_is_refused_with_what_would_be_right(self, changes: dict[str, Any], problem: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            make_settings(**changes)
+        assert problem in str(caught.value)
+        assert PASSWORD not in str(caught.value)
+
+    def test_the_password_is_not_shown(self) -> None:
+        assert PASSWORD not in repr(make_settings(username="notifier", password=PASSWORD))
+
+
+# ---- sending ----
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def toolbox(http: HttpClient) -> Toolbox:
+    return Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
+
+
+def make_channel(toolbox: Toolbox, port: int, **changes: Any) -> EmailChannel:
+    return EmailChannel(make_settings(port=port, **changes), toolbox)
+
+
+def rendered(channel: EmailChannel, *events: Event) -> Delivery:
+    return make_delivery(*events, channel="mail", body=channel.render(make_notice(*events, channel="mail")))
+
+
+async def outcome(toolbox: Toolbox, port: int, **changes: Any) -> Outcome:
+    channel = make_channel(toolbox, port, **changes)
+    return await channel.send(rendered(channel))
+
+
+class TestSending:
+    async def test_the_mail_arrives_as_rendered(self, toolbox: Toolbox) -> None:
+        recipients = ["dba@example.com", "On call <oncall@example.com>"]
+        async with SmtpServer() as server:
+            channel = make_channel(toolbox, server.port, to=recipients)
+            delivery = rendered(channel)
+            assert await channel.send(delivery) == Delivered(message_id(delivery.id))
+        assert delivery.body
+        mail = server.mails[0]
+        assert mail.content == delivery.body.content
+        assert (mail.sender, mail.recipients) == ("gaussdb@example.com", ("dba@example.com", "oncall@example.com"))
+        assert parse(mail.content)["Message-ID"] == message_id(delivery.id)
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    async def test_hostile_text_changes_nothing_about_the_envelope(self, toolbox: Toolbox, text: str) -> None:
+        async with SmtpServer() as server:
+            channel = make_channel(toolbox, server.port)
+            assert isinstance(await channel.send(rendered(channel, hostile_event(text))), Delivered)
+        assert [mail.recipients for mail in server.mails] == [("dba@example.com",)]
+
+    async def test_starttls_with_a_login(self, toolbox: Toolbox, certificate: Certificate) -> None:
+        async with SmtpServer(starttls=certificate.server_context(), users={"notifier": PASSWORD}) as server:
+            got = await outcome(
+                toolbox,
+                server.port,
+                security="starttls",
+                ca_file=certificate.authority,
+                username="notifier",
+                password=PASSWORD,
+            )
+        assert isinstance(got, Delivered)
+        assert (server.mails[0].encrypted, server.mails[0].user) == (True, "notifier")
+
+    async def test_tls_from_the_first_byte(self, toolbox: Toolbox, certificate: Certificate) -> None:
+        async with SmtpServer(tls=certificate.server_context()) as server:
+            got = await outcome(toolbox, server.port, security="tls", ca_file=certificate.authority)
+        assert isinstance(got, Delivered)
+        assert server.mails[0].encrypted
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("replies", "expected"),
+        [
+            ({"MAIL": "451 greylisted"}, Retry("SMTP 451: sender refused")),
+            ({"MAIL": "550 who are you"}, Parked("SMTP 550: sender refused", PROBE_AFTER)),
+            ({"RCPT dba@example.com": "450 later"}, Retry("SMTP 450: all recipients refused")),
+            ({"RCPT dba@example.com": "550 unknown"}, Parked("SMTP 550: all recipients refused", PROBE_AFTER)),
+            ({"DATA": "452 disk full"}, Retry("SMTP 452: message refused")),
+            ({"DATA": "554 looks like spam"}, GaveUp("SMTP 554: message refused")),
+            ({"DATA": LOST}, Unknown("connection to 127.0.0.1 lost after the message was handed over")),
+            ({"RCPT dba@example.com": LOST}, Retry("no connection to 127.0.0.1")),
+        ],
+    )
+    async def test_an_answer_means(self, toolbox: Toolbox, replies: dict[str, str], expected: Outcome) -> None:
+        async with SmtpServer(replies=replies) as server:
+            assert await outcome(toolbox, server.port) == expected
+        assert server.mails == []
+
+    async def test_one_refused_recipient_of_three_is_noted(self, toolbox: Toolbox) -> None:
+        async with SmtpServer(replies={"RCPT b@example.com": "550 unknown"}) as server:
+            channel = make_channel(toolbox, server.port, to=["a@example.com", "b@example.com", "c@example.com"])
+            delivery = rendered(channel)
+            got = await channel.send(delivery)
+        assert got == Delivered(f"{message_id(delivery.id)} (1 of 3 recipients refused: SMTP 550)")
+        assert server.mails[0].recipients == ("a@example.com", "c@example.com")
+
+    async def test_all_refused_but_one_for_now_is_tried_again(self, toolbox: Toolbox) -> None:
+        replies = {"RCPT a@example.com": "550 unknown", "RCPT b@example.com": "451 later"}
+        async with SmtpServer(replies=replies) as server:
+            got = await outcome(toolbox, server.port, to=["a@example.com", "b@example.com"])
+        assert got == Retry("SMTP 451: all recipients refused")
+
+    @pytest.mark.parametrize("security", ["starttls", "tls"])
+    async def test_an_authority_that_is_not_trusted(
+        self, toolbox: Toolbox, certificate: Certificate, security: str
+    ) -> None:
+        context = certificate.server_context()
+        server = SmtpServer(tls=context) if security == "tls" else SmtpServer(starttls=context)
+        async with server:
+            got = await outcome(toolbox, server.port, security=security)
+        assert got == Retry("no TLS with 127.0.0.1, or its certificate is not accepted")
+
+    async def test_a_wrong_password_parks_the_channel(self, toolbox: Toolbox, certificate: Certificate) -> None:
+        async with SmtpServer(starttls=certificate.server_context(), users={"notifier": PASSWORD}) as server:
+            got = await outcome(
+                toolbox,
+                server.port,
+                security="starttls",
+                ca_file=certificate.authority,
+                username="notifier",
+                password="wrong-fake-password",
+            )
+        assert got == Parked("SMTP 535: login refused", PROBE_AFTER)
+
+    async def test_no_login_where_one_is_required_parks_the_channel(self, toolbox: Toolbox) -> None:
+        async with SmtpServer(users={"notifier": PASSWORD}) as server:
+            assert await outcome(toolbox, server.port) == Parked("SMTP 530: sender refused", PROBE_AFTER)
+
+    async def test_nothing_is_sent_in_the_clear_when_starttls_is_asked_for(self, toolbox: Toolbox) -> None:
+        async with SmtpServer() as server:
+            got = await outcome(toolbox, server.port, security="starttls")
+        assert isinstance(got, Parked)
+        assert "STARTTLS" in got.reason
+        assert server.mails == []
+
+    async def test_a_refused_connection(self, toolbox: Toolbox) -> None:
+        async with SmtpServer() as server:
+            pass
+        assert await outcome(toolbox, server.port) == Retry("connection refused by 127.0.0.1")
+
+    @pytest.mark.parametrize(
+        ("greeting", "expected"),
+        [
+            (b"554 no service here\r\n", Parked("SMTP 554: the server refuses service", PROBE_AFTER)),
+            (b"421 too busy\r\n", Retry("SMTP 421: the server refuses service")),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", Retry("127.0.0.1 does not answer in SMTP")),
+            (b"", Retry("no answer from 127.0.0.1 in time")),
+        ],
+    )
+    async def test_a_greeting_means(self, toolbox: Toolbox, greeting: bytes, expected: Outcome) -> None:
+        async with greeter(greeting) as port:
+            assert await outcome(toolbox, port, timeout=timedelta(milliseconds=150)) == expected
+
+    async def test_the_deadline_holds_after_the_message_was_handed_over(self, toolbox: Toolbox) -> None:
+        async with SmtpServer(replies={"DATA": SILENT}) as server:
+            got = await outcome(toolbox, server.port, timeout=timedelta(milliseconds=150))
+        assert isinstance(got, Unknown)
+
+    async def test_no_reason_holds_what_the_server_said_or_the_password(self, toolbox: Toolbox) -> None:
+        async with SmtpServer(replies={"DATA": f"554 {PASSWORD} <script>"}) as server:
+            got = await outcome(toolbox, server.port)
+        assert "script" not in repr(got)
+        assert PASSWORD not in repr(got)
+
+
+class TestCheck:
+    async def test_it_names_sender_and_recipients_and_sends_nothing(self, toolbox: Toolbox) -> None:
+        async with SmtpServer() as server:
+            (finding,) = await make_channel(toolbox, server.port).check()
+        assert finding.ok
+        assert server.mails == []
+
+    @pytest.mark.parametrize(
+        ("replies", "detail"),
+        [
+            ({"MAIL": "550 no"}, "SMTP 550: sender refused"),
+            ({"RCPT a@example.com": "550 no"}, "1 of 2 recipients refused: SMTP 550"),
+        ],
+    )
+    async def test_it_says_what_is_refused(self, toolbox: Toolbox, replies: dict[str, str], detail: str) -> None:
+        async with SmtpServer(replies=replies) as server:
+            (finding,) = await make_channel(toolbox, server.port, to=["a@example.com", "b@example.com"]).check()
+        assert (finding.ok, finding.detail) == (False, detail)
+        assert finding.remedy
+
+
+def test_certificates_are_verified_from_tls_1_2_on(toolbox: Toolbox) -> None:
+    context = make_channel(toolbox, 25)._tls
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2

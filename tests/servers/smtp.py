@@ -1,0 +1,159 @@
+"""A mail server on loopback (aiosmtpd) that takes mails, or refuses and loses them as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+LOST = "lost"
+"""A scripted reply: cut the connection instead."""
+SILENT = "silent"
+"""A scripted reply: never answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """A mail that was taken."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    encrypted: bool
+    user: str | None
+
+
+class SmtpServer:
+    """`async with SmtpServer() as server:` listens on a free port; `server.mails` is what it took.
+
+    `replies` scripts refusals by command, for a recipient by address: `{"DATA": "452 full", "RCPT a@b": "550 no"}`.
+    With `users` only they may send.
+    """
+
+    def __init__(
+        self,
+        *,
+        starttls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | None = None,
+        users: Mapping[str, str] | None = None,
+        replies: Mapping[str, str] | None = None,
+    ) -> None:
+        self.mails: list[Mail] = []
+        self.connections = 0
+        self._tls = tls
+        self._users = users
+        self._replies = dict(replies or {})
+        self._options: dict[str, Any] = {
+            "hostname": "mail.test",
+            "tls_context": starttls,
+            "require_starttls": starttls is not None,
+            "auth_require_tls": starttls is not None,
+        }
+        if users is not None:
+            self._options |= {"authenticator": self._authenticate}
+        self._sessions: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._session, "127.0.0.1", 0, ssl=self._tls)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._sessions:
+            task.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+    def _session(self) -> SMTP:
+        self.connections += 1
+        return _TrackedSession(self._sessions, self, loop=asyncio.get_running_loop(), **self._options)
+
+    def _authenticate(self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any) -> Any:
+        assert self._users is not None
+        assert isinstance(data, LoginPassword)
+        known = self._users.get(data.login.decode()) == data.password.decode()
+        return AuthResult(success=known, handled=False, auth_data=data.login.decode())
+
+    # -- hooks of aiosmtpd --
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self._users is not None and not session.authenticated:
+            return "530 5.7.0 Authentication required"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return await self._say("MAIL", server)
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        answer = await self._say(f"RCPT {address}", server)
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - the same
+        answer = await self._say("DATA", server)
+        if answer.startswith("250"):
+            self.mails.append(_mail(server, session, envelope))
+        return answer
+
+    async def _say(self, command: str, server: SMTP) -> str:
+        answer = self._replies.get(command, "250 OK")
+        if answer == SILENT:
+            await asyncio.Event().wait()
+        if answer == LOST and isinstance(server.transport, asyncio.Transport):
+            server.transport.abort()
+        return answer
+
+
+class _TrackedSession(SMTP):
+    """One connection, whose task the server can cancel when it stops."""
+
+    def __init__(self, tasks: set[asyncio.Task[None]], handler: SmtpServer, **options: Any) -> None:
+        self._tasks = tasks
+        super().__init__(handler, **options)
+
+    async def _handle_client(self) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await super()._handle_client()
+
+
+def _mail(server: SMTP, session: Session, envelope: Envelope) -> Mail:
+    assert isinstance(envelope.content, bytes)
+    assert server.transport
+    return Mail(
+        sender=envelope.mail_from or "",
+        recipients=tuple(envelope.rcpt_tos),
+        content=envelope.content,
+        encrypted=server.transport.get_extra_info("sslcontext") is not None,
+        user=session.auth_data,
+    )
+
+
+@asynccontextmanager
+async def greeter(greeting: bytes) -> AsyncIterator[int]:
+    """Listen on a port where whoever connects gets `greeting` and nothing else."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
