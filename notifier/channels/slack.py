@@ -241,7 +241,7 @@ def _details(message: Message, wording: Wording) -> Iterator[Json]:
     if message.facts:
         yield {"type": "section", "fields": [_mrkdwn(_field(fact)) for fact in message.facts[:10]]}
     if message.reason:
-        label = f"*{wording.text('label.reason')}*\n"
+        label = f"*{wording.text('label.reason' if message.job else 'label.unobserved')}*\n"
         yield _section(label + fence(message.reason, BLOCK_LIMIT - len(label)))
     yield {"type": "context", "elements": [_mrkdwn(_footer(message))]}
 
@@ -304,8 +304,7 @@ def _line(message: Message, room: int) -> str:
 
 
 def _claims(message: Message) -> Iterator[tuple[Style, str | None]]:
-    # Of a source without a job, the first fact says what about it.
-    yield code, (message.job or message.facts[0]).value
+    yield code, message.job.value if message.job else message.reason
     yield code, message.subject
     yield _label(message), message.label
 

@@ -233,7 +233,7 @@ def test_a_task_that_left_the_list_is_never_called_a_success_or_a_failure() -> N
 def test_a_gap_is_said_with_its_bounds() -> None:
     message = ENGLISH.describe(make_gap(detail=f"{(T0 - timedelta(days=40)).isoformat()}/{T0.isoformat()}"))
     assert message.headline == "Gap in observation · prod"
-    assert facts(message)["Not observed"] == "6 Dec 16:30:00 CST – 15 Jan 16:30:00 CST (40 d)"
+    assert message.reason == "6 Dec 16:30:00 CST – 15 Jan 16:30:00 CST (40 d)"
     assert facts(message)["Project ID"] == PROJECT_ID
     assert message.job is None
 
