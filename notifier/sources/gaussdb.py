@@ -5,8 +5,7 @@ Reading the settings costs no network stack: what needs it is imported when a so
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -29,25 +28,23 @@ from notifier.core.model import Scope, Snapshot
 from notifier.ports import Clock, Finding
 from notifier.settings import Duration, Secret, Settings
 from notifier.sources.failures import CLOCK_TOLERANCE, describe_skew
-from notifier.sources.paging import Listing, Reading, Walk, offsets, reading_of, stride
+from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
 from notifier.sources.regions import gaussdb_endpoint
 from notifier.sources.signature import request_uri
+from notifier.sources.walker import Walker
 from notifier.validation import NAME_PATTERN, problem
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
 
 METADATA_URL = "http://169.254.169.254"
-PAGES_IN_FLIGHT = 8
-SWEEPS = 4
+WALKS = 4
 """Walks over the list in one poll at most, until one proves whole."""
 
-_BARREN_PAGES = PAGES_IN_FLIGHT
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Language = Literal["en-us", "zh-cn"]
-Paging = Literal["auto", "record", "page"]
 
 
 # ---- settings ----
@@ -234,13 +231,13 @@ class GaussDBSource:
             rng=rng,
             calls_per_minute=settings.calls_per_minute,
         )
-        self._reading: Reading | None = None
+        self._walker = Walker(limit=settings.page_size, paging=settings.paging)
 
     async def fetch(self, scope: Scope) -> Snapshot:
         """Read the list; see `ports.TaskSource.fetch`."""
         taken_at, calls = self._clock.now(), self._api.calls
         if scope is Scope.FULL:
-            listing = await self._list(Query(limit=self._settings.page_size), SWEEPS)
+            listing = await self._list(Query(limit=self._settings.page_size), WALKS)
             pages, complete, total = list(listing.pages()), listing.complete, listing.total
         else:
             pages, complete, total = await self._active_pages(), False, None
@@ -277,74 +274,17 @@ class GaussDBSource:
     async def aclose(self) -> None:
         """Release nothing: the connections belong to the shared client."""
 
-    # ---- paging: `notifier.sources.paging` says why ----
-
     async def _active_pages(self) -> list[Page]:
         """Read the running tasks before the failed ones: what fails in between is then seen twice, not missed."""
-        queries = (Query(status=status, limit=self._settings.page_size) for status in ("Running", "Failed"))
-        return [page for query in queries for page in (await self._list(query, 1)).pages()]
+        limit = self._settings.page_size
+        return [
+            page
+            for status in ("Running", "Failed")
+            for page in (await self._list(Query(status=status, limit=limit), 1)).pages()
+        ]
 
     async def _list(self, query: Query, walks: int) -> Listing:
-        """Walk over the list until a walk proves whole, or so many times."""
-        listing = Listing()
-        while len(listing.walks) < walks:
-            walk = await self._walk(query)
-            listing.walks.append(walk)
-            if listing.complete or walk.cut_short:
-                break
-            self._reading = None
-        return listing
-
-    async def _walk(self, query: Query) -> Walk:
-        first = await self.list_page(query)
-        walk = Walk(limit=query.limit, pages={0: first})
-        if walk.nothing_more:
-            return walk
-        walk.reading = self._reading = await self._find_reading(walk, query)
-        wanted = offsets(first, query.limit, walk.reading)
-        await self._read_ahead(walk, query, (offset for offset in wanted if offset not in walk.pages))
-        return walk
-
-    async def _find_reading(self, walk: Walk, query: Query) -> Reading:
-        known = self._reading if self._settings.paging == "auto" else self._settings.paging
-        if known:
-            return known
-        first = walk.pages[0]
-        offset = stride(first, query.limit)
-        probe = await self.list_page(replace(query, offset=offset))
-        walk.pages[offset] = probe
-        return reading_of(first, probe, offset)
-
-    async def _read_ahead(self, walk: Walk, query: Query, wanted: Iterator[int]) -> None:
-        """Read pages, several at a time, until all are read or they bring nothing new.
-
-        What was read counts also when another page cannot be: the walk is then cut short, not lost.
-        """
-        seen, barren = walk.keys, 0
-
-        async def read() -> None:
-            nonlocal barren
-            for offset in wanted:
-                if barren == _BARREN_PAGES or walk.cut_short:
-                    return
-                page = await self._page_of(walk, replace(query, offset=offset))
-                barren = 0 if page and page.keys - seen else barren + 1
-                seen.update(page.keys if page else ())
-
-        results = await asyncio.gather(*(read() for _ in range(PAGES_IN_FLIGHT)), return_exceptions=True)
-        for failure in filter(None, results):
-            raise failure
-
-    async def _page_of(self, walk: Walk, query: Query) -> Page | None:
-        try:
-            page = await self.list_page(query)
-        except SourceError as error:
-            walk.cut_short = True
-            if error.retryable:
-                return None
-            raise
-        walk.pages[query.offset] = page
-        return page
+        return await self._walker.read(lambda offset: self.list_page(replace(query, offset=offset)), walks)
 
 
 def snapshot_of(

@@ -23,6 +23,8 @@ from notifier.sources.payloads import Page
 
 Reading = Literal["record", "page"]
 """What `offset` counts."""
+Paging = Literal["auto", "record", "page"]
+"""What is configured; auto finds the reading out."""
 
 MOST_PAGES = 2_000
 """Pages that one walk asks for at most, whatever total the API states."""
@@ -146,6 +148,9 @@ class Listing:
         """
         if self.total is None or len(self._keys()) < self.total:
             return False
+        if self.total == 0:
+            # An empty list is also what a service shows that has lost its way: it has to say so twice.
+            return len(self.walks) > 1 and self.walks[-2].total == 0
         return self.walks[-1].whole or self._orderless()
 
     def _keys(self) -> set[str | bytes]:

@@ -1,0 +1,89 @@
+"""Walks over a list, page by page, until one of them proves whole. `notifier.sources.paging` says what that takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+from notifier.core.errors import SourceError
+from notifier.sources.paging import Listing, Paging, Reading, Walk, offsets, reading_of, stride
+from notifier.sources.payloads import Page
+
+PAGES_IN_FLIGHT = 8
+MOST_BARREN_PAGES = PAGES_IN_FLIGHT
+"""Pages in a row that bring nothing new before a walk gives up on the rest."""
+
+ReadPage = Callable[[int], Awaitable[Page]]
+"""Returns the page at an offset. Raises SourceError."""
+
+
+class Walker:
+    """Reads lists of one API, and remembers how it takes `offset` once a list has proved whole that way."""
+
+    def __init__(self, *, limit: int, paging: Paging) -> None:
+        self._limit = limit
+        self._forced: Reading | None = None if paging == "auto" else paging
+        self._found: Reading | None = None
+
+    async def read(self, read_page: ReadPage, walks: int) -> Listing:
+        """Walk over the list until all of it is proven to be there, at most so many times.
+
+        Raises SourceError when the first page of a walk cannot be read, or any page for a reason that will not pass.
+        """
+        listing = Listing()
+        while len(listing.walks) < walks:
+            walk = await self._walk(read_page)
+            listing.walks.append(walk)
+            if listing.complete or walk.cut_short:
+                break
+            self._found = None
+        return listing
+
+    async def _walk(self, read_page: ReadPage) -> Walk:
+        first = await read_page(0)
+        walk = Walk(limit=self._limit, pages={0: first})
+        if walk.nothing_more:
+            return walk
+        walk.reading = self._found = self._forced or self._found or await self._find_out(walk, read_page)
+        wanted = offsets(first, self._limit, walk.reading)
+        await _read_ahead(walk, read_page, (offset for offset in wanted if offset not in walk.pages))
+        return walk
+
+    async def _find_out(self, walk: Walk, read_page: ReadPage) -> Reading:
+        first = walk.pages[0]
+        offset = stride(first, self._limit)
+        walk.pages[offset] = await read_page(offset)
+        return reading_of(first, walk.pages[offset], offset)
+
+
+async def _read_ahead(walk: Walk, read_page: ReadPage, wanted: Iterator[int]) -> None:
+    """Read pages, several at a time, until all are read or they bring nothing new.
+
+    What was read counts also when another page cannot be: the walk is then cut short, not lost.
+    """
+    seen, barren = walk.keys, 0
+
+    async def read_some() -> None:
+        nonlocal barren
+        for offset in wanted:
+            if barren >= MOST_BARREN_PAGES or walk.cut_short:
+                return
+            page = await _read_into(walk, read_page, offset)
+            barren = 0 if page and page.keys - seen else barren + 1
+            seen.update(page.keys if page else ())
+
+    results = await asyncio.gather(*(read_some() for _ in range(PAGES_IN_FLIGHT)), return_exceptions=True)
+    for failure in filter(None, results):
+        raise failure
+
+
+async def _read_into(walk: Walk, read_page: ReadPage, offset: int) -> Page | None:
+    try:
+        page = await read_page(offset)
+    except SourceError as error:
+        walk.cut_short = True
+        if error.retryable:
+            return None
+        raise
+    walk.pages[offset] = page
+    return page
