@@ -234,6 +234,7 @@ def _compile(source: str, content_type: str) -> Template:
         finalize=_as_json_text if "json" in content_type else None,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = _DUMPS
     return environment.from_string(source)
 
 
@@ -241,7 +242,12 @@ def _as_json_text(value: object) -> object:
     """Escape what a template prints, so that text from outside cannot leave the quotes it was put into."""
     if hasattr(value, "__html__"):  # `tojson` brings its own quotes
         return value
-    return json.dumps(value)[1:-1] if isinstance(value, str) else json.dumps(value)
+    written = json.dumps(value, **_DUMPS)
+    return written[1:-1] if isinstance(value, str) else written
+
+
+_DUMPS: dict[str, Any] = {"ensure_ascii": False, "default": str}
+"""`str` of an undefined value raises the error that names it."""
 
 
 def _fill(template: Template, context: Mapping[str, Any], content_type: str) -> bytes:
@@ -255,12 +261,13 @@ def _fill(template: Template, context: Mapping[str, Any], content_type: str) -> 
 
 
 def _bounded(pieces: Iterable[str]) -> str:
-    text = ""
+    kept, size = [], 0
     for piece in pieces:
-        text += piece
-        if len(text) > MAX_TEMPLATE_OUTPUT:
+        kept.append(piece)
+        size += len(piece)
+        if size > MAX_TEMPLATE_OUTPUT:
             raise ValueError(f"it makes more than {MAX_TEMPLATE_OUTPUT} characters")
-    return text
+    return "".join(kept)
 
 
 def _check_template(source: str, content_type: str) -> None:

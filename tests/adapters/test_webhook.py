@@ -1,0 +1,373 @@
+"""Webhooks: the body that is a contract, its signature, templates, and what a receiver's answers come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import (
+    HOSTILE,
+    T0,
+    hostile_event,
+    make_delivery,
+    make_event,
+    make_events,
+    make_gap,
+    make_notice,
+    make_task,
+)
+from fakes import FakeClock
+from pydantic import ValidationError
+from servers.http import HttpServer, cut_short, drip, flood, reply, reset, silence
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from notifier.channels.base import Toolbox
+from notifier.channels.webhook import MAX_TEMPLATE_OUTPUT, WebhookChannel, WebhookSettings
+from notifier.core.model import Delivered, Delivery, Event, Outcome, Parked, Retry, Unknown
+from notifier.http import HttpClient
+from notifier.render import Wording
+
+# Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+OLD_SECRET = "whsec_GBkaGxwdHh8gISIjJCUmJygpKissLS4v"
+SECRET_PATH = "/hooks/obviously-fake-token"
+SHORT = timedelta(milliseconds=150)
+
+
+def make_settings(**changes: Any) -> WebhookSettings:
+    values = {"name": "tickets", "kind": "webhook", "url": f"https://tickets.example.com{SECRET_PATH}"}
+    return WebhookSettings.model_validate(values | changes)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def toolbox(http: HttpClient, clock: FakeClock) -> Toolbox:
+    return Toolbox(http=http, clock=clock, wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai")))
+
+
+def make_channel(toolbox: Toolbox, **changes: Any) -> WebhookChannel:
+    return WebhookChannel(make_settings(**changes), toolbox)
+
+
+def rendered(channel: WebhookChannel, *events: Event) -> Delivery:
+    return make_delivery(*events, channel="tickets", body=channel.render(make_notice(*events, channel="tickets")))
+
+
+def body(channel: WebhookChannel, *events: Event) -> Any:
+    return json.loads(channel.render(make_notice(*events, channel="tickets")).content)
+
+
+async def outcome(toolbox: Toolbox, server: HttpServer, **changes: Any) -> Outcome:
+    channel = make_channel(toolbox, url=server.url(SECRET_PATH), **changes)
+    return await channel.send(rendered(channel))
+
+
+# ---- the standard body ----
+
+
+class TestBody:
+    def test_it_is_the_contract(self, toolbox: Toolbox) -> None:
+        event = make_event()
+        assert body(make_channel(toolbox), event) == {
+            "type": "task.failed",
+            "timestamp": "2026-01-15T08:29:20Z",
+            "data": {
+                "event_id": event.id,
+                "source": "prod",
+                "region": "cn-north-4",
+                "project_id": "0611f1bd8b00d5d32f17c017f15b599f",
+                "late": False,
+                "previous_status": "running",
+                "task": {
+                    "job_id": "31b8ae23-c687-4d80-b7b4-42a66c9bb886",
+                    "name": "CreateGaussDBV5Instance",
+                    "label": "Create instance",
+                    "status": "failed",
+                    "raw_status": "Failed",
+                    "progress": None,
+                    "instance": {
+                        "id": "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14",
+                        "name": "gauss-6568-zzh",
+                        "status": "creating",
+                    },
+                    "created_at": "2026-01-15T08:17:00Z",
+                    "ended_at": "2026-01-15T08:29:20Z",
+                    "fail_reason": "The quota of vCPUs is not enough.",
+                },
+            },
+        }
+
+    @pytest.mark.parametrize(("progress", "written"), [(60.0, b"60,"), (60.5, b"60.5,"), (None, b"null,")])
+    def test_progress_is_a_number_or_null(self, toolbox: Toolbox, progress: float | None, written: bytes) -> None:
+        event = make_event(make_task(status="running", progress=progress))
+        content = make_channel(toolbox).render(make_notice(event)).content
+        assert b'"progress":' + written in content
+
+    def test_an_event_without_a_time_of_its_own_carries_when_it_was_observed(self, toolbox: Toolbox) -> None:
+        event = make_event(make_task(created_at=None, ended_at=None), occurred_at=None)
+        got = body(make_channel(toolbox), event)
+        assert got["timestamp"] == "2026-01-15T08:30:00Z"
+        assert got["data"]["task"]["created_at"] is None
+
+    def test_an_event_about_a_source_has_no_task_but_a_detail(self, toolbox: Toolbox) -> None:
+        got = body(make_channel(toolbox), make_gap())
+        assert (got["type"], got["data"]["task"]) == ("source.gap", None)
+        assert got["data"]["detail"].startswith("Not observed from")
+
+    def test_a_digest_lists_events_of_the_same_shape(self, toolbox: Toolbox) -> None:
+        events = make_events(3)
+        channel = make_channel(toolbox)
+        got = body(channel, *events)
+        assert (got["type"], got["timestamp"]) == ("digest", "2026-01-15T08:30:02Z")
+        assert got["data"] == {"events": [body(channel, event) for event in events]}
+
+    def test_machines_get_each_event_by_itself_unless_asked_otherwise(self) -> None:
+        assert make_settings().digest_above is None
+        assert make_settings(digest_above=5).digest_above == 5
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_hostile_text_arrives_as_it_was(self, toolbox: Toolbox, text: str) -> None:
+        task = body(make_channel(toolbox), hostile_event(text))["data"]["task"]
+        assert (task["name"], task["fail_reason"], task["instance"]["name"]) == (text, text, text)
+
+    def test_a_lone_surrogate_does_not_stop_it(self, toolbox: Toolbox) -> None:
+        got = body(make_channel(toolbox), make_event(make_task(fail_reason="half a smile: \ud83d")))
+        assert got["data"]["task"]["fail_reason"] == "half a smile: ?"
+
+
+# ---- templates ----
+
+
+class TestTemplate:
+    def test_it_makes_the_body(self, toolbox: Toolbox) -> None:
+        template = '{"text": "{{ headline }}", "job": {{ data.task.job_id | tojson }}, "late": {{ data.late }}}'
+        assert body(make_channel(toolbox, body_template=template)) == {
+            "text": "Task failed · Create instance · gauss-6568-zzh",
+            "job": "31b8ae23-c687-4d80-b7b4-42a66c9bb886",
+            "late": False,
+        }
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_text_cannot_leave_its_quotes(self, toolbox: Toolbox, text: str) -> None:
+        template = '{"quoted": "{{ data.task.fail_reason }}", "filtered": {{ data.task.fail_reason | tojson }}, "x": 1}'
+        channel = make_channel(toolbox, body_template=template)
+        short = text[:9_000]
+        assert body(channel, hostile_event(short)) == {"quoted": short, "filtered": short, "x": 1}
+
+    def test_a_body_that_is_not_json_can_be_asked_for(self, toolbox: Toolbox) -> None:
+        channel = make_channel(toolbox, body_template="{{ headline }}\n", content_type="text/plain; charset=utf-8")
+        got = channel.render(make_notice())
+        assert got.content.decode() == "Task failed · Create instance · gauss-6568-zzh\n"
+        assert got.content_type == "text/plain; charset=utf-8"
+
+    def test_text_in_xml_is_escaped(self, toolbox: Toolbox) -> None:
+        channel = make_channel(toolbox, body_template="<a>{{ data.task.name }}</a>", content_type="application/xml")
+        got = channel.render(make_notice(hostile_event("</a><b c='d'>")))
+        assert got.content == b"<a>&lt;/a&gt;&lt;b c=&#39;d&#39;&gt;</a>"
+
+    def test_where_it_fails_on_an_event_the_standard_body_goes_out(self, toolbox: Toolbox) -> None:
+        template = '{"job": {{ data.task.job_id | tojson }}}'
+        channel = make_channel(toolbox, body_template=template, content_type="application/vnd.example+json")
+        got = channel.render(make_notice(make_gap()))
+        assert json.loads(got.content)["type"] == "source.gap"
+        assert got.content_type == "application/json"
+
+    def test_where_it_grows_too_long_the_standard_body_goes_out(self, toolbox: Toolbox) -> None:
+        channel = make_channel(toolbox, body_template='"{% for _ in "1234" %}{{ data.task.fail_reason }}{% endfor %}"')
+        long = make_event(make_task(fail_reason="x" * (MAX_TEMPLATE_OUTPUT // 4)))
+        assert body(channel, long)["type"] == "task.failed"
+
+    @pytest.mark.parametrize(
+        ("template", "problem"),
+        [
+            ("{% if %}", "body_template, line 1: Expected an expression"),
+            ("{}\n{{ data.tsk.name }}", "UndefinedError: 'dict object' has no attribute 'tsk'"),
+            ("{{ data.task.nmae | tojson }}", "UndefinedError"),
+            ('{"text": {{ headline }}}', "JSONDecodeError"),
+            ('{"text": "{{ headline }}"', "JSONDecodeError"),
+            ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+            ("{{ data.__class__.__init__.__globals__ }}", "SecurityError"),
+            ("{{ data.update({'x': 1}) }}", "SecurityError"),
+            ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError"),
+            ("{% for _ in range(10**9) %}x{% endfor %}", "OverflowError"),
+            ("{% for _ in range(99999) %}x{% endfor %}", "it makes more than 32768 characters"),
+            ("{% include '/etc/passwd' %}", "TypeError"),
+        ],
+    )
+    def test_one_that_cannot_work_is_refused_when_it_is_read(self, template: str, problem: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            make_settings(body_template=template)
+        assert problem in str(caught.value)
+
+
+# ---- settings ----
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"url": "ftp://tickets.example.com"}, "the URL must be http:// or https:// and name a host"),
+            ({"url": "tickets.example.com/hook"}, "the URL must be http:// or https:// and name a host"),
+            ({"url": "https:///hook"}, "the URL must be http:// or https:// and name a host"),
+            ({"url": "https://a.example.com:99999/"}, "the URL is malformed"),
+            ({"url": "https://[::1/"}, "the URL is malformed"),
+            ({"url": "https://a.example.com/\r\nX: y"}, "a space or a control character"),
+            ({"secret": "fake"}, "a signing secret is whsec_ and 24 to 64 random bytes in base64"),
+            ({"secret": "whsec_dG9vIHNob3J0"}, "a signing secret is whsec_ and 24 to 64 random bytes in base64"),
+            ({"secret": "whsec_***"}, "a signing secret is whsec_"),
+            ({"secrets": [SECRET, "whsk_no"]}, "a signing secret is whsec_"),
+            ({"headers": {"X Y": "z"}}, "'X Y' is not a header name"),
+            ({"headers": {"Webhook-Id": "1"}}, "the header Webhook-Id is set by the notifier"),
+            ({"headers": {"Connection": "close"}}, "the header Connection is set by the notifier"),
+            ({"headers": {"Content-Length": "1"}}, "the header Content-Length is set by the notifier"),
+            ({"headers": {"X-A": "1\r\nX-B: 2"}}, "the value of the header X-A must be printable ASCII"),
+            ({"headers": {"X-A": "值"}}, "the value of the header X-A must be printable ASCII"),
+            ({"timeout": "60s"}, "timeout"),
+            ({"content_type": "json"}, "content_type"),
+        ],
+    )
+    def test_a_wrong_one_is_refused_with_what_would_be_right(self, changes: dict[str, Any], problem: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            make_settings(**changes)
+        assert problem in str(caught.value)
+
+    def test_url_secrets_and_header_values_are_not_shown(self) -> None:
+        settings = make_settings(secret=SECRET, secrets=[OLD_SECRET], headers={"Authorization": "Bearer fake-token"})
+        shown = repr(settings) + str(settings) + settings.model_dump_json()
+        assert not [hidden for hidden in (SECRET_PATH, SECRET, OLD_SECRET, "fake-token") if hidden in shown]
+
+
+# ---- sending ----
+
+
+class TestSignature:
+    async def test_the_receiver_can_verify_it(self, toolbox: Toolbox, clock: FakeClock) -> None:
+        clock.time = datetime.now(UTC)  # the verifier compares with the time of day
+        async with HttpServer() as server:
+            assert await outcome(toolbox, server, secret=SECRET) == Delivered()
+        request = server.requests[0]
+        assert Webhook(SECRET).verify(request.body, dict(request.headers))["type"] == "task.failed"
+        with pytest.raises(WebhookVerificationError):
+            Webhook(OLD_SECRET).verify(request.body, dict(request.headers))
+
+    async def test_hostile_text_does_not_break_it(self, toolbox: Toolbox, clock: FakeClock) -> None:
+        clock.time = datetime.now(UTC)
+        async with HttpServer() as server:
+            channel = make_channel(toolbox, url=server.url(), secret=SECRET)
+            for text in HOSTILE:
+                await channel.send(rendered(channel, hostile_event(text)))
+        for text, request in zip(HOSTILE, server.requests, strict=True):
+            verified = Webhook(SECRET).verify(request.body, dict(request.headers))
+            assert verified["data"]["task"]["fail_reason"] == text
+
+    async def test_during_a_rotation_old_and_new_secret_both_verify(self, toolbox: Toolbox, clock: FakeClock) -> None:
+        clock.time = datetime.now(UTC)
+        async with HttpServer() as server:
+            await outcome(toolbox, server, secret=SECRET, secrets=[OLD_SECRET])
+        request = server.requests[0]
+        assert len(request.headers["webhook-signature"].split(" ")) == 2
+        for secret in (SECRET, OLD_SECRET):
+            Webhook(secret).verify(request.body, dict(request.headers))
+
+    async def test_without_a_secret_there_is_none(self, toolbox: Toolbox) -> None:
+        async with HttpServer() as server:
+            await outcome(toolbox, server)
+        assert "webhook-signature" not in server.requests[0].headers
+        assert "webhook-id" in server.requests[0].headers
+
+    async def test_a_repeat_has_the_same_id_and_body_and_its_own_time(self, toolbox: Toolbox, clock: FakeClock) -> None:
+        async with HttpServer(reply(503), reply(200)) as server:
+            channel = make_channel(toolbox, url=server.url(), secret=SECRET)
+            delivery = rendered(channel)
+            await channel.send(delivery)
+            clock.advance(timedelta(minutes=5))
+            await channel.send(replace(delivery, attempt=2))
+        first, second = server.requests
+        assert first.headers["webhook-id"] == second.headers["webhook-id"] == delivery.id
+        assert first.body == second.body
+        times = [int(request.headers["webhook-timestamp"]) for request in (first, second)]
+        assert times == [int(T0.timestamp()), int(T0.timestamp()) + 300]
+        assert first.headers["webhook-signature"] != second.headers["webhook-signature"]
+
+
+class TestSending:
+    async def test_own_headers_and_the_content_type_go_along(self, toolbox: Toolbox) -> None:
+        async with HttpServer() as server:
+            await outcome(toolbox, server, headers={"X-Team": "dba", "Authorization": "Bearer fake"})
+        headers = server.requests[0].headers
+        assert (headers["x-team"], headers["authorization"]) == ("dba", "Bearer fake")
+        assert headers["content-type"] == "application/json"
+        assert server.requests[0].method == "POST"
+
+    async def test_an_answer_cut_short_after_a_good_status_counts_as_delivered(self, toolbox: Toolbox) -> None:
+        for answer in (cut_short(202), flood(200)):
+            async with HttpServer(answer) as server:
+                assert await outcome(toolbox, server) == Delivered()
+
+    async def test_a_body_that_drips_costs_no_more_than_the_deadline(self, toolbox: Toolbox) -> None:
+        async with HttpServer(drip(503)) as server:
+            assert await outcome(toolbox, server, timeout=SHORT) == Retry("HTTP 503")
+
+    async def test_silence_and_a_cut_connection_leave_the_outcome_open(self, toolbox: Toolbox) -> None:
+        for answer in (silence(), reset()):
+            async with HttpServer(answer) as server:
+                assert isinstance(await outcome(toolbox, server, timeout=SHORT), Unknown)
+
+    async def test_a_refused_connection_is_tried_again(self, toolbox: Toolbox) -> None:
+        async with HttpServer() as server:
+            pass
+        assert await outcome(toolbox, server) == Retry(f"connection refused by 127.0.0.1:{server.port}")
+
+    async def test_a_metadata_address_parks_the_channel(self, toolbox: Toolbox) -> None:
+        channel = make_channel(toolbox, url="http://169.254.169.254/latest/meta-data/")
+        got = await channel.send(rendered(channel))
+        assert isinstance(got, Parked)
+        assert "a link-local or metadata address" in got.reason
+
+    async def test_retry_after_is_passed_on(self, toolbox: Toolbox) -> None:
+        async with HttpServer(reply(429, headers={"Retry-After": "120"})) as server:
+            assert await outcome(toolbox, server) == Retry("HTTP 429", timedelta(minutes=2))
+
+
+class TestCheck:
+    async def test_it_asks_without_posting(self, toolbox: Toolbox) -> None:
+        async with HttpServer(reply(405, b"")) as server:
+            (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+        assert (finding.ok, finding.detail) == (True, "answers (HTTP 405 to HEAD)")
+        assert [request.method for request in server.requests] == ["HEAD"]
+
+    async def test_it_says_when_nobody_is_there(self, toolbox: Toolbox) -> None:
+        async with HttpServer() as server:
+            pass
+        (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+        assert not finding.ok
+        assert finding.detail == f"connection refused by 127.0.0.1:{server.port}"
+        assert finding.remedy
+
+    @pytest.mark.parametrize(("headers", "ok"), [({}, True), ({"Authorization": "Bearer fake"}, False)])
+    async def test_it_warns_of_credentials_in_the_clear(self, headers: dict[str, str], ok: bool) -> None:  # noqa: FBT001 - a table
+        async with HttpServer(reply(405, b"")) as proxy:  # so that the name needs no address
+            http = HttpClient(proxy=proxy.url())
+            wording = Wording(language="en", timezone=ZoneInfo("UTC"))
+            toolbox = Toolbox(http=http, clock=FakeClock(), wording=wording)
+            findings = await make_channel(toolbox, url="http://tickets.invalid/", headers=headers).check()
+            await http.aclose()
+        assert [finding.ok for finding in findings] == [True, ok]
+        assert findings[1].detail == "what is sent can be read on the way"
