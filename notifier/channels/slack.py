@@ -158,8 +158,8 @@ def _fitting(text: str, limit: int) -> int:
 
 
 def code(text: str, limit: int) -> str:
-    """Return inline code of at most `limit` characters: nothing in it is markup."""
-    return f"`{escape(text.replace('`', _BACKTICK), limit - 2)}`"
+    """Return inline code of at most `limit` characters: nothing in it is markup. A line break would end it."""
+    return f"`{escape(' '.join(text.split()).replace('`', _BACKTICK), limit - 2)}`"
 
 
 def fence(text: str, limit: int) -> str:
