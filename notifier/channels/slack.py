@@ -502,7 +502,7 @@ class Pace:
 # ---- the two modes ----
 
 
-class Line(Protocol):
+class Transport(Protocol):
     """A way to hand a message to Slack."""
 
     async def post(self, message: Json, deadline: float) -> Answer:
@@ -685,7 +685,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
         try:
-            answer = await self._line.post(message, deadline)
+            answer = await self._transport.post(message, deadline)
         except HttpError as error:
             return _unsent(error)
         outcome = outcome_of(answer, self.toolbox.clock.now())
@@ -698,13 +698,13 @@ class SlackChannel(BaseChannel[SlackSettings]):
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
         try:
-            return await self._line.check(self.settings.timeout.total_seconds())
+            return await self._transport.check(self.settings.timeout.total_seconds())
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
             return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)
 
     @cached_property
-    def _line(self) -> Line:
+    def _transport(self) -> Transport:
         settings = self.settings
         if settings.webhook_url:
             return _Webhook(http=self.toolbox.http, url=settings.webhook_url.get_secret_value())

@@ -53,7 +53,7 @@ from notifier.channels.slack import (
     fence,
     payload,
 )
-from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Body, Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.render import Wording
 
@@ -243,6 +243,10 @@ def test_nothing_closes_the_code_that_it_stands_in(text: str, limit: int) -> Non
     assert "`" not in fence(text, limit)[3:-3]
 
 
+def test_inline_code_has_no_line_break_which_would_end_it() -> None:
+    assert code("a\n*b*", 20) == "`a *b*`"
+
+
 def test_text_that_fits_is_not_cut() -> None:
     assert escape("a < b & c", 17) == "a &lt; b &amp; c"
     assert escape("a < b & c", 14) == "a &lt; b …"
@@ -362,6 +366,17 @@ async def test_a_refused_layout_goes_out_as_plain_text_with_all_it_says(server: 
     (taken,) = server.messages
     assert "blocks" not in taken
     assert all(event.job_id in taken["text"] for event in events)
+
+
+async def test_a_layout_that_breaks_a_limit_is_refused_by_slack_itself_and_still_arrives(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    broken = message(make_event())
+    broken["blocks"][0]["text"]["text"] = "x" * 3_001
+    body = Body(content=json.dumps(broken).encode(), content_type="application/json")
+    assert isinstance(await bot(server, toolbox).send(make_delivery(body=body)), Delivered)
+    assert server.messages[0]["text"].startswith("x" * 3_001)
+    assert len(server.requests) == 2
 
 
 async def test_content_that_is_refused_twice_is_given_up_with_the_place(server: SlackServer, toolbox: Toolbox) -> None:
@@ -554,7 +569,7 @@ async def test_no_secret_is_in_a_reason_or_in_what_is_shown_of_a_channel(
         server.faults.append(fault)
         channel = make(server, toolbox)
         outcome = await sent(channel, make_event())
-        shown = f"{outcome} {channel} {channel.settings!r} {channel._line!r}"
+        shown = f"{outcome} {channel} {channel.settings!r} {channel._transport!r}"
         assert "obviously" not in shown
 
 
