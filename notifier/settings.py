@@ -93,7 +93,7 @@ class Settings(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe the twins too; of a required secret either spelling will do. Durations are written as people do."""
+        """Describe the twins too: of a required secret either will do. Durations are written as people write them."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         for key in _secret_keys(cls):
@@ -111,6 +111,7 @@ def _explained(cls: type[BaseModel], error: ValidationError) -> list[InitErrorDe
 
 
 def _add_twin(schema: JsonSchemaValue, key: str) -> None:
+    schema["properties"][key].pop("default", None)
     schema["properties"][_twin(key)] = {"type": "string", "description": f"A file to read {key} from."}
     if key in schema.get("required", ()):
         schema["required"].remove(key)

@@ -101,6 +101,7 @@ _LIST = "a list: entries in [ ], or each on a line of its own after a dash"
 _MAPPING = "a mapping: lines of key: value"
 _EXPECTED: Mapping[str, str] = {
     "string_type": _TEXT,
+    "string_unicode": "text without broken characters",
     "int_type": _INTEGER,
     "int_parsing": _INTEGER,
     "int_from_float": _INTEGER,

@@ -63,7 +63,8 @@ def _entries(data: object, section: str) -> Iterator[tuple[Path, Mapping[str, ob
 
 
 def _names(data: object, section: str) -> list[str]:
-    return [name for _, entry in _entries(data, section) if isinstance(name := entry.get("name"), str)]
+    names = (entry.get("name") for _, entry in _entries(data, section))
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
 def _texts(data: object, key: str) -> Iterator[tuple[Path, str]]:

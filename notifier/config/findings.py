@@ -17,19 +17,27 @@ _SHORTEST_WORD = 6
 
 def problems_in(document: Document, error: ValidationError | None) -> list[Problem]:
     """Return everything that is wrong with a document, in the order of the file."""
-    found = [
+    found = {
         Problem(what=_without_environment(what, path, document), place=document.place(path, on_key=on_key), path=path)
         for path, what, on_key in _findings(document.data, error)
-        if not _follows_from(path, document.problems)
-    ]
-    return sorted({*document.problems, *found}, key=lambda problem: (problem.place, problem.path and str(problem)))
+        if on_key or not _follows_from(path, document.problems)
+    }
+    return sorted({*document.problems, *found}, key=lambda problem: (problem.place, str(problem)))
 
 
 def _findings(data: object, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
-    for found in error.errors(include_url=False) if error else ():
-        yield _path(data, found["loc"]), found["msg"], found["ctx"]["on_key"]
+    errors = error.errors(include_url=False) if error else []
+    paths = [_path(data, found["loc"]) for found in errors]
+    for path, found in zip(paths, errors, strict=True):
+        if not _has_inner(path, paths):
+            yield path, found["msg"], found["ctx"]["on_key"]
     for path, what in cross_checks(data):
         yield path, what, False
+
+
+def _has_inner(path: Path, paths: list[Path]) -> bool:
+    """Tell whether something inside is wrong: a list is then only too short because its entries were dropped."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
 
 
 def _path(data: object, loc: Loc) -> Path:

@@ -115,8 +115,8 @@ def _settings_class(value: Mapping[str, object], find: Callable[[str], Any]) -> 
     return settings
 
 
-Source = Annotated[SourceSettings, _by_kind(source_class), WithJsonSchema({"$ref": "#/$defs/Source"})]
-Channel = Annotated[ChannelSettings, _by_kind(channel_class), WithJsonSchema({"$ref": "#/$defs/Channel"})]
+Source = Annotated[SourceSettings, _by_kind(source_class), WithJsonSchema({})]
+Channel = Annotated[ChannelSettings, _by_kind(channel_class), WithJsonSchema({})]
 
 
 # ---- values ----
@@ -359,7 +359,7 @@ class Config(Settings):
     """The task lists to watch."""
     channels: tuple[Channel, ...] = ()
     """The ways to tell people."""
-    routes: tuple[Annotated[Route, PlainValidator(_route), WithJsonSchema({"$ref": "#/$defs/RouteSettings"})], ...] = ()
+    routes: tuple[Annotated[Route, PlainValidator(_route), WithJsonSchema({})], ...] = ()
     """Who is told what."""
     delivery: DeliverySettings = DeliverySettings()
     chat: ChatSettings = ChatSettings()

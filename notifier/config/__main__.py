@@ -1,0 +1,13 @@
+"""`python -m notifier.config [FILE]` writes the JSON Schema, to config/notifier.schema.json unless told otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from notifier.config.schema import json_schema
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else "config/notifier.schema.json")
+    target.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

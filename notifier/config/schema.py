@@ -1,0 +1,124 @@
+"""The JSON Schema of a configuration file, for editors: generated from the settings, so that it never lags behind."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from itertools import pairwise
+from typing import Any
+
+from notifier.channels.base import GROUP
+from notifier.config.models import Config, RouteSettings, channel_class, source_class
+from notifier.settings import Settings
+from notifier.sources import SOURCES
+
+Schema = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_BUILT_IN = "notifier."
+_REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^{}]*)?\}"}
+"""A text with a reference to the environment; it may stand where a number, a switch or a fixed form is expected."""
+
+
+def json_schema() -> Schema:
+    """Return the schema of a configuration that uses the kinds this program brings along."""
+    sources = {kind: source_class(kind).Settings for kind in sorted(SOURCES)}
+    channels = {kind: channel_class(kind).Settings for kind in _built_in_channels()}
+    definitions: dict[str, Schema] = {"Source": _by_kind(sources), "Channel": _by_kind(channels)}
+    for model in (Config, RouteSettings, *sources.values(), *channels.values()):
+        definitions |= _definitions(model)
+    top = definitions.pop(Config.__name__)
+    for section, name in {"sources": "Source", "channels": "Channel", "routes": RouteSettings.__name__}.items():
+        top["properties"][section]["items"] = {"$ref": f"#/$defs/{name}"}
+    return _lenient({"$schema": _DIALECT, **top, "$defs": dict(sorted(definitions.items()))})
+
+
+def _built_in_channels() -> list[str]:
+    """Return our own kinds: the schema that is shipped must not depend on what else is installed."""
+    return sorted(point.name for point in entry_points(group=GROUP) if point.value.startswith(_BUILT_IN))
+
+
+def _by_kind(models: Mapping[str, type[Settings]]) -> Schema:
+    """Choose by kind, so that an editor points at what is wrong within that kind only."""
+    return {
+        "type": "object",
+        "required": ["name", "kind"],
+        "properties": {"kind": {"enum": list(models)}},
+        "allOf": [
+            {"if": {"properties": {"kind": {"const": kind}}}, "then": {"$ref": f"#/$defs/{model.__name__}"}}
+            for kind, model in models.items()
+        ],
+    }
+
+
+def _definitions(model: type[Settings]) -> dict[str, Schema]:
+    """Return the schemas of a model and of those inside it, by name."""
+    schema = model.model_json_schema()
+    found = {**schema.pop("$defs", {}), model.__name__: schema}
+    for known in _descendants(Settings):
+        _describe(found.get(known.__name__, {}), known)
+    return found
+
+
+def _descendants(model: type[Settings]) -> Iterator[type[Settings]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+# ---- descriptions: the docstring after each field ----
+
+
+def _describe(schema: Schema, model: type[Settings]) -> None:
+    for name, text in _docstrings(model).items():
+        key = model.model_fields[name].alias or name
+        schema.get("properties", {}).get(key, {}).setdefault("description", " ".join(text.split()))
+
+
+def _docstrings(model: type[Settings]) -> dict[str, str]:
+    inherited = [
+        parent for parent in reversed(model.__mro__) if issubclass(parent, Settings) and parent is not Settings
+    ]
+    return {name: text for parent in inherited for name, text in _own_docstrings(parent)}
+
+
+def _own_docstrings(model: type[Settings]) -> Iterator[tuple[str, str]]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for field, following in pairwise(statements):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(following, ast.Expr):
+            yield field.target.id, inspect.cleandoc(ast.literal_eval(following.value))
+
+
+# ---- references to the environment ----
+
+_FIXED_FORMS = frozenset({"enum", "pattern", "maxLength"})
+_PLACES_OF_MANY = frozenset({"properties", "$defs"})
+_PLACES_OF_SOME = frozenset({"anyOf", "oneOf", "allOf"})
+_PLACES_OF_ONE = frozenset({"items", "additionalProperties", "then"})
+
+
+def _lenient(schema: Schema) -> Schema:
+    """Let a reference stand for any single value, and leave out the titles, which only repeat the names."""
+    found = {key: _inside(key, value) for key, value in schema.items() if not _is_noise(key, value)}
+    if schema.get("type") in ("integer", "number", "boolean") or _FIXED_FORMS & schema.keys():
+        notes: Schema = {key: found.pop(key) for key in ("description", "default") if key in found}
+        return {**notes, "anyOf": [found, _REFERENCE]}
+    return found
+
+
+def _is_noise(key: str, value: object) -> bool:
+    return (key == "title" and isinstance(value, str)) or (key == "default" and isinstance(value, dict | None))
+
+
+def _inside(key: str, value: Any) -> Any:  # noqa: ANN401 - JSON
+    if key in _PLACES_OF_MANY:
+        return {name: _lenient(inner) for name, inner in value.items()}
+    if key in _PLACES_OF_SOME:
+        return [_lenient(inner) for inner in value]
+    if key in _PLACES_OF_ONE and isinstance(value, dict):
+        return _lenient(value)
+    return value

@@ -1,0 +1,163 @@
+"""What `notifier init` writes: a small commented configuration to begin with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import yaml
+
+Auth = Literal["aksk", "token", "ecs_agency", "default_chain"]
+ChannelKind = Literal["console", "slack", "email", "webhook"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What has to be known to begin. Nothing here is secret: secrets stay in the environment."""
+
+    region: str
+    project_id: str
+    auth: Auth = "aksk"
+    source: str = "prod"
+    language: Literal["en", "zh"] = "en"
+    timezone: str = "UTC"
+    channels: tuple[ChannelKind, ...] = ("console",)
+    endpoint: str | None = None
+    """Needed where the region is not a known one."""
+    iam_domain: str = "example-account"
+    iam_username: str = "notifier"
+    slack_channel: str = "#gaussdb"
+    smtp_host: str = "smtp.example.com"
+    smtp_username: str = "notifier"
+    mail_from: str = "GaussDB notifier <gaussdb@example.com>"
+    mail_to: tuple[str, ...] = ("dba@example.com",)
+    webhook_url: str = "https://tickets.example.com/hooks/gaussdb"
+
+
+def render_config(answers: Answers) -> str:
+    """Return a configuration that loads once the variables that `environment_of` names are set."""
+    channels = "".join(_channel(kind, answers) for kind in answers.channels)
+    routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
+    return _HEAD.format(language=answers.language, timezone=_text(answers.timezone)) + (
+        f"{_source(answers)}\nchannels:{channels or ' []'}\n\nroutes:{routes or ' []'}\n"
+    )
+
+
+def environment_of(text: str) -> list[str]:
+    """Return the environment variables without which a configuration does not load, in the order of their use."""
+    return list(dict.fromkeys(re.findall(r"(?<!\$)\$\{(\w+)\}", text)))
+
+
+_HEAD = """\
+# What is in ${{...}} comes from the environment. Any secret `x` can also be given as `x_file`, the path of a file
+# that only its owner may read. `notifier check` says what is wrong with this file; --online proves it.
+
+language: {language}
+timezone: {timezone}
+
+store:
+  url: sqlite:///notifier.db      # or postgresql://user:password@host/database
+
+"""
+
+
+def _text(value: str) -> str:
+    """Write a value as quoted YAML, in which nothing refers to the environment."""
+    quoted: str = yaml.safe_dump(value.replace("${", "$${"), default_style='"', allow_unicode=True, width=10_000)
+    return quoted.strip()
+
+
+def _lines(lines: Iterable[str], indent: int) -> str:
+    return "".join(f"\n{' ' * indent}{line}" for line in lines)
+
+
+# ---- the source ----
+
+
+def _source(answers: Answers) -> str:
+    endpoint = [f"endpoint: {_text(answers.endpoint)}"] if answers.endpoint else []
+    return (
+        "sources:\n  - name: "
+        + _text(answers.source)
+        + _lines(
+            [
+                "kind: gaussdb",
+                f"region: {_text(answers.region)}",
+                *endpoint,
+                f"project_id: {_text(answers.project_id)}",
+                "auth:",
+                *(f"  {line}" for line in _auth(answers)),
+                "poll_every: 30s",
+                "first_poll: baseline          # notify: tell what is already there as well\n",
+            ],
+            indent=4,
+        )
+    )
+
+
+def _auth(answers: Answers) -> list[str]:
+    match answers.auth:
+        case "aksk":
+            return [
+                "kind: aksk                  # an access key of a user that may list tasks, and no more",
+                "access_key: ${HUAWEICLOUD_SDK_AK}",
+                "secret_key: ${HUAWEICLOUD_SDK_SK}",
+            ]
+        case "token":
+            return [
+                "kind: token                 # a user and a password, exchanged for tokens",
+                f"domain: {_text(answers.iam_domain)}",
+                f"username: {_text(answers.iam_username)}",
+                "password: ${HUAWEICLOUD_IAM_PASSWORD}",
+            ]
+        case "ecs_agency":
+            return ["kind: ecs_agency            # the agency of the ECS instance that this runs on"]
+    return ["kind: default_chain         # environment, then ~/.huaweicloud/credentials, then ECS agency"]
+
+
+# ---- the channels and the ways to them ----
+
+
+def _channel(kind: ChannelKind, answers: Answers) -> str:
+    return f"\n  - name: {kind}" + _lines([f"kind: {kind}", *_channel_settings(kind, answers)], indent=4)
+
+
+def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
+    match kind:
+        case "slack":
+            return [
+                "bot_token: ${SLACK_BOT_TOKEN}   # the bot needs chat:write and must be in the channel",
+                f"channel: {_text(answers.slack_channel)}",
+            ]
+        case "email":
+            return [
+                f"host: {_text(answers.smtp_host)}",
+                "security: starttls            # starttls | tls | none",
+                f"username: {_text(answers.smtp_username)}",
+                "password: ${SMTP_PASSWORD}",
+                f"from: {_text(answers.mail_from)}",
+                f"to: [{', '.join(map(_text, answers.mail_to))}]",
+            ]
+        case "webhook":
+            return [
+                f"url: {_text(answers.webhook_url)}",
+                "secret: ${WEBHOOK_SECRET}     # whsec_ and base64; the receiver verifies signatures with it",
+            ]
+    return []
+
+
+_ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
+    ("failures", "type=task.failed", ("slack", "email", "console", "webhook")),
+    ("starts-and-ends", "type=~task[.](started|completed|restarted)", ("slack",)),
+    ("everything", "", ("console", "webhook")),
+)
+"""Name, matcher and kinds of channels: failures go everywhere, all the rest only where it disturbs nobody."""
+
+
+def _route(name: str, match: str, kinds: Iterable[ChannelKind], answers: Answers) -> str:
+    channels = [kind for kind in kinds if kind in answers.channels]
+    matchers = [f"match: [{_text(match)}]"] if match else []
+    settings = [*matchers, f"channels: [{', '.join(channels)}]"]
+    return f"\n  - name: {name}{_lines(settings, indent=4)}" if channels else ""
