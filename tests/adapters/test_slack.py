@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -400,6 +402,18 @@ async def test_a_refused_connection_is_tried_again(toolbox: Toolbox) -> None:
         pass
     outcome = await sent(bot(gone, toolbox), make_event())
     assert outcome == Retry(f"connection refused by {gone.url.removeprefix('http://')}")
+
+
+async def test_an_address_that_the_configuration_forbids_parks_the_channel(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    strict = HttpClient(deny=[ip_network("127.0.0.0/8")])
+    try:
+        outcome = await sent(bot(server, replace(toolbox, http=strict)), make_event())
+    finally:
+        await strict.aclose()
+    assert isinstance(outcome, Parked)
+    assert server.requests == []
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(server: SlackServer, toolbox: Toolbox) -> None:
