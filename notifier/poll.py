@@ -145,10 +145,10 @@ def record(
     if not tx.still_holds(claim):
         return PollReport(source=source.name, polled=True, fenced=True)
     reading = read_rules(claim.state, snapshot.taken_at, rules)
-    changed = changed_ids(snapshot, tx.fingerprints(source.name))
+    changed = changed_ids(snapshot, tx.fingerprints(claim))
     changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
     refused = tx.record_tasks(
-        source.name,
+        claim,
         [Update(recorded=row, fingerprint=snapshot.fingerprints[job_id]) for job_id, row in changes.updates.items()],
         snapshot.taken_at,
     )

@@ -244,13 +244,13 @@ class Transaction(Queries, Protocol):
     def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
 
-    def fingerprints(self, source: str) -> Mapping[str, bytes]:
+    def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
 
     def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
         """Return those of the tasks that are recorded."""
 
-    def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> Sequence[str]:
+    def record_tasks(self, claim: PollClaim, updates: Sequence[Update], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from notifier.config import Config
+from notifier.config import Config, environment
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import ChannelPolicy
 from notifier.deliver import DeliveryRules
@@ -185,7 +185,8 @@ def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, 
     for settings in config.sources:
         module, _, name = SOURCES[settings.kind].partition(":")
         source = getattr(import_module(module), name)
-        built[settings.name] = source(settings, http, clock, random.Random())  # noqa: S311 - as above
+        rng = random.Random()  # noqa: S311 - as above
+        built[settings.name] = source(settings, http, clock, rng, environ=environment())
     return built
 
 

@@ -24,6 +24,7 @@ from notifier.core.errors import ConfigurationError, StoreDamaged, StoreError, S
 from notifier.ports import Queries, Transaction
 from notifier.store.migrate import require_current, upgrade
 from notifier.store.outbox import SqlTransaction
+from notifier.store.polls import Memory
 from notifier.store.queries import SqlQueries
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class SqlStore:
         self.writer = writer
         self._reader = reader
         self._lock = lock
+        self._memory = Memory()
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
@@ -86,7 +88,11 @@ class SqlStore:
 
     def _transact(self, fn: Callable[[Transaction], T]) -> T:
         with translated(self.writer.url), self.writer.begin() as connection:
-            return fn(SqlTransaction(connection))
+            tx = SqlTransaction(connection, self._memory)
+            result = fn(tx)
+        for step in tx.after_commit:
+            step()
+        return result
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with translated(self._reader.url), self._reader.begin() as connection:

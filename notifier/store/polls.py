@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Table, bindparam, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -21,8 +22,36 @@ from notifier.store.schema import deliveries, delivery_events, events, sources, 
 T = TypeVar("T")
 
 
+class Memory:
+    """The fingerprints that this process recorded last, so that an unchanged list costs no read of the table.
+
+    A claim's number says whether they still hold: it grows by one with every claim, so when ours follows the one
+    under which we recorded, nobody has recorded anything in between.
+    """
+
+    def __init__(self) -> None:
+        """Remember nothing."""
+        self._kept: dict[str, tuple[int, dict[str, bytes]]] = {}
+
+    def recall(self, claim: PollClaim) -> dict[str, bytes] | None:
+        """Return what is recorded for the claim's source, if we know it."""
+        epoch, fingerprints = self._kept.get(claim.state.name, (None, None))
+        return fingerprints if epoch == claim.epoch - 1 else None
+
+    def keep(self, claim: PollClaim, fingerprints: dict[str, bytes]) -> None:
+        """Remember what was recorded under a claim, once it is committed."""
+        self._kept[claim.state.name] = (claim.epoch, fingerprints)
+
+
 class PollStatements(SqlQueries):
     """The part of `ports.Transaction` that polling needs."""
+
+    def __init__(self, connection: Connection, memory: Memory) -> None:
+        """Work through `connection`; what `after_commit` holds is for the caller to do once that has committed."""
+        super().__init__(connection)
+        self.after_commit: list[Callable[[], None]] = []
+        self._memory = memory
+        self._known: dict[str, bytes] | None = None
 
     def source(self, name: str) -> SourceState:
         """Return what is recorded about a source; a source never polled is empty."""
@@ -49,8 +78,14 @@ class PollStatements(SqlQueries):
         epoch = select(sources.c.epoch).where(sources.c.name == claim.state.name).with_for_update()
         return self.connection.execute(epoch).scalar() == claim.epoch
 
-    def fingerprints(self, source: str) -> Mapping[str, bytes]:
+    def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
+        recalled = self._memory.recall(claim)
+        known = self._select_fingerprints(claim.state.name) if recalled is None else recalled
+        self._known = known
+        return known
+
+    def _select_fingerprints(self, source: str) -> dict[str, bytes]:
         statement = select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == source)
         return {job_id: fingerprint for job_id, fingerprint in self.connection.execute(statement)}  # noqa: C416 - dict() of rows is slower
 
@@ -62,8 +97,9 @@ class PollStatements(SqlQueries):
             found |= {row.job_id: rows.recorded_of(row) for row in self.connection.execute(statement)}
         return found
 
-    def record_tasks(self, source: str, updates: Sequence[Update], now: datetime) -> Sequence[str]:
+    def record_tasks(self, claim: PollClaim, updates: Sequence[Update], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused."""
+        source = claim.state.name
         values = [
             rows.task_values(change.recorded.task)
             | {
@@ -82,6 +118,12 @@ class PollStatements(SqlQueries):
         changed = {column.name: insert.excluded[column.name] for column in tasks.columns if column.name not in kept}
         statement = insert.on_conflict_do_update(index_elements=["source", "job_id"], set_=changed)
         refused = self._isolated(values, lambda some: self.connection.execute(statement, some))
+        fresh = {str(value["job_id"]): change.fingerprint for value, change in zip(values, updates, strict=True)}
+        for value in refused:
+            del fresh[str(value["job_id"])]
+        if self._known is not None:
+            self.after_commit.append(partial(self._known.update, fresh))
+            self.after_commit.append(partial(self._memory.keep, claim, self._known))
         return [str(value["job_id"]) for value in refused]
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:

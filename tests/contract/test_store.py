@@ -22,8 +22,8 @@ from notifier.core.model import (
     TaskStatus,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
-from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction, Update
-from notifier.store.engine import SqlStore
+from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction, Update
+from notifier.store.engine import SqlStore, open_store
 
 LEASE = timedelta(seconds=60)
 
@@ -42,6 +42,28 @@ def settlement(delivery: Delivery, state: DeliveryState, at: datetime = T0, **ch
         delivery_id=delivery.id, number=delivery.attempt, started_at=at, finished_at=at, outcome="x", reason="why"
     )
     return Settlement(delivery_id=delivery.id, state=state, attempt=attempt, **{"available_at": None} | changes)
+
+
+async def claim_poll(store: SqlStore, source: str = "prod") -> PollClaim:
+    found = await store.transact(lambda tx: tx.claim_poll(source, "me", T0, LEASE, force=True))
+    assert found is not None
+    return found
+
+
+async def record(store: SqlStore, *updates: Update, at: datetime = T0) -> Sequence[str]:
+    """Record tasks as a poll does, and return what the database refused."""
+    polled = await claim_poll(store)
+
+    def write(tx: Transaction) -> Sequence[str]:
+        tx.fingerprints(polled)
+        return tx.record_tasks(polled, updates, at)
+
+    return await store.transact(write)
+
+
+async def fingerprints(store: SqlStore, source: str = "prod") -> dict[str, bytes]:
+    polled = await claim_poll(store, source)
+    return dict(await store.transact(lambda tx: tx.fingerprints(polled)))
 
 
 async def put(store: SqlStore, *deliveries: Delivery) -> None:
@@ -124,23 +146,48 @@ async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) 
 
 async def test_a_recorded_task_comes_back_as_it_was(store: SqlStore) -> None:
     change = update("a", fingerprint=b"\x00\xff")
-    await store.transact(lambda tx: tx.record_tasks("prod", [change], T0))
-    assert await store.transact(lambda tx: tx.fingerprints("prod")) == {"a": b"\x00\xff"}
+    await record(store, change)
+    assert await fingerprints(store) == {"a": b"\x00\xff"}
     assert await store.transact(lambda tx: tx.recorded("prod", ["a", "b"])) == {"a": change.recorded}
-    assert await store.transact(lambda tx: tx.fingerprints("other")) == {}
+    assert await fingerprints(store, "other") == {}
+
+
+async def test_what_is_remembered_of_a_poll_is_what_the_database_holds(store: SqlStore, store_url: str) -> None:
+    await record(store, update("a", b"1"), update("b", b"1"))
+    await record(store, update("b", b"2"))
+    other = open_store(store_url)
+    assert await fingerprints(store) == await fingerprints(other) == {"a": b"1", "b": b"2"}
+    await record(other, update("a", b"3"))
+    assert await fingerprints(store) == {"a": b"3", "b": b"2"}
+    await other.aclose()
+
+
+async def test_what_was_not_committed_is_not_remembered(store: SqlStore) -> None:
+    await record(store, update("a", b"1"))
+    polled = await claim_poll(store)
+
+    def fail(tx: Transaction) -> None:
+        tx.fingerprints(polled)
+        tx.record_tasks(polled, [update("a", b"2"), update("b", b"2")], T0)
+        raise RuntimeError("killed here")
+
+    with pytest.raises(RuntimeError, match="killed here"):
+        await store.transact(fail)
+    assert await fingerprints(store) == {"a": b"1"}
+    assert await store.transact(lambda tx: tx.fingerprints(polled)) == {"a": b"1"}
 
 
 async def test_recording_a_task_again_keeps_when_it_was_first_seen(store: SqlStore) -> None:
     later = T0 + timedelta(hours=1)
-    await store.transact(lambda tx: tx.record_tasks("prod", [update("a", status="running")], T0))
-    await store.transact(lambda tx: tx.record_tasks("prod", [update("a", status="failed")], later))
+    await record(store, update("a", status="running"), at=T0)
+    await record(store, update("a", status="failed"), at=later)
     (found,) = await store.read(lambda q: q.tasks(TaskFilter()))
     assert (found.first_seen_at, found.changed_at, found.task.status) == (T0, later, TaskStatus.FAILED)
 
 
 async def test_live_tasks_are_the_running_ones_with_their_absences(store: SqlStore) -> None:
     rows = [update("a", status="running"), update("b", status="running"), update("c", status="failed")]
-    await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
+    await record(store, *rows)
     await store.transact(lambda tx: tx.record_missing("prod", {"a": 2, "b": 1}, {"a"}))
     live = await store.transact(lambda tx: tx.live("prod"))
     assert {job_id: (row.missing, row.unlisted) for job_id, row in live.items()} == {"a": (2, True), "b": (1, False)}
@@ -149,16 +196,16 @@ async def test_live_tasks_are_the_running_ones_with_their_absences(store: SqlSto
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_hostile_text_is_kept_or_refused_but_never_blocks_the_other_rows(store: SqlStore, text: str) -> None:
     rows = [update("a"), update(f"job-{text}", fail_reason=text, instance_name=text, name=text), update("z")]
-    await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
-    kept = await store.transact(lambda tx: tx.fingerprints("prod"))
+    await record(store, *rows)
+    kept = await fingerprints(store)
     assert {"a", "z"} <= set(kept)
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud83d", "x" * 100_000])
 async def test_a_row_that_a_database_cannot_hold_costs_only_itself(store: SqlStore, text: str) -> None:
     rows = [update("a"), update(text), update("z")]
-    refused = await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
-    kept = await store.transact(lambda tx: tx.fingerprints("prod"))
+    refused = await record(store, *rows)
+    kept = await fingerprints(store)
     assert set(kept) | set(refused) == {"a", text, "z"}
     assert {"a", "z"} <= set(kept)
 
@@ -355,9 +402,9 @@ async def test_a_digest_accounts_for_every_event_it_names(store: SqlStore) -> No
 )
 async def test_tasks_are_found_by_what_people_ask(store: SqlStore, wanted: TaskFilter, found: set[str]) -> None:
     rows = [update("aa1", instance_name="gauss-1"), update("aa2", instance_name="gauss-2")]
-    await store.transact(lambda tx: tx.record_tasks("prod", rows, T0))
+    await record(store, *rows)
     later = T0 + timedelta(hours=2)
-    await store.transact(lambda tx: tx.record_tasks("prod", [update("b1", status="running")], later))
+    await record(store, update("b1", status="running"), at=later)
     assert {item.task.job_id for item in await store.read(lambda q: q.tasks(wanted))} == found
 
 

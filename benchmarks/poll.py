@@ -1,0 +1,274 @@
+"""One poll of a long task list, beside fetching and decoding alone and beside the official SDK's bare listing.
+
+All of them read the same bytes from the same local server, in turn, in one run; what counts is the ratios. The server
+is a process of its own and answers from memory, so that it is the reader that is measured.
+
+    python benchmarks/poll.py [--tasks 1000 10000 100000] [--rounds 5] [--delay-ms 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from notifier.core.model import ChannelPolicy, Route
+from notifier.http import HttpClient
+from notifier.poll import Outlook, PollReport, PollRules, poll_once
+from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource
+from notifier.store.engine import SqlStore, open_store
+from notifier.wiring import SystemClock
+
+PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
+AK, SK = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"  # the dummy pair of the vendor's samples
+PAGE = 100
+UNLIMITED = 1_000_000_000
+RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(hours=1), calls_per_minute=UNLIMITED)
+OUTLOOK = Outlook(routes=(Route(name="failures", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")})
+
+
+# ---- the server: pages rendered once, answered by a bare protocol ----
+
+
+def row(number: int, version: int) -> dict[str, object]:
+    """Return a finished task; another version of it ended at another time."""
+    return {
+        "instance_info": {
+            "instance_id": f"{number:032x}in14",
+            "instance_name": f"gauss-{number % 997:04d}",
+            "instance_status": "normal",
+        },
+        "job_id": f"{number:08x}-135c-4245-8bd8-b0bc6d3350b3",
+        "name": "BackupSnapshotGaussDBV5InInstance",
+        "status": "Completed",
+        "process": None,
+        "fail_reason": None,
+        "created_at": "2026-01-05T08:15:07+0800",
+        "ended_at": f"2026-01-{6 + version % 20:02d}T03:06:52+0800",
+    }
+
+
+class Pages:
+    """The list, its rows rendered once."""
+
+    def __init__(self, tasks: int) -> None:
+        self.versions = [0] * tasks
+        self.rows = [json.dumps(row(n, 0)).encode() for n in range(tasks)]
+
+    def touch(self, share: float, seed: int) -> None:
+        """Give another end to a share of the tasks."""
+        for number in random.Random(seed).sample(range(len(self.rows)), round(len(self.rows) * share)):
+            self.versions[number] += 1
+            self.rows[number] = json.dumps(row(number, self.versions[number])).encode()
+
+    def answer(self, offset: int) -> bytes:
+        rows = b", ".join(self.rows[offset : offset + PAGE])
+        body = b'{"tasks": [%b], "total_count": %d}' % (rows, len(self.rows))
+        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+class Server(asyncio.Protocol):
+    """Answers GET requests that come one at a time on a connection."""
+
+    def __init__(self, pages: Pages, delay: float) -> None:
+        self.pages = pages
+        self.delay = delay
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            request, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+            target = urlsplit(request.split(b" ", 2)[1].decode())
+            answer = self._answer(target.path, parse_qs(target.query))
+            asyncio.get_running_loop().call_later(self.delay, self.transport.write, answer)
+
+    def _answer(self, path: str, query: Mapping[str, list[str]]) -> bytes:
+        if path.startswith("/touch/"):
+            self.pages.touch(float(path.rpartition("/")[2]), seed=sum(self.pages.versions))
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        return self.pages.answer(int(query.get("offset", ["0"])[0]))
+
+
+async def serve_pages(tasks: int, delay: float) -> None:
+    pages = Pages(tasks)
+    server = await asyncio.get_running_loop().create_server(lambda: Server(pages, delay), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)  # until the parent closes the pipe
+    server.close()
+
+
+@contextmanager
+def server_of(tasks: int, delay_ms: float) -> Iterator[str]:
+    command = [sys.executable, __file__, "--serve", str(tasks), "--delay-ms", str(delay_ms)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.communicate()
+
+
+# ---- what is measured ----
+
+
+class _Instance(msgspec.Struct):
+    instance_id: str | None = None
+    instance_name: str | None = None
+    instance_status: str | None = None
+
+
+class _Task(msgspec.Struct):
+    job_id: str
+    name: str
+    status: str
+    process: str | None = None
+    fail_reason: str | None = None
+    created_at: str | None = None
+    ended_at: str | None = None
+    instance_info: _Instance | None = None
+
+
+class _Page(msgspec.Struct):
+    tasks: list[_Task]
+    total_count: int
+
+
+async def fetch_and_decode(http: HttpClient, url: str, tasks: int) -> int:
+    """Read all pages, eight in flight, into plain structs: what no poll can do without."""
+    decode = msgspec.json.Decoder(_Page).decode
+    offsets = iter(range(0, tasks, PAGE))
+    found: list[_Task] = []
+
+    async def read() -> None:
+        for offset in offsets:
+            target = f"{url}/v3/{PROJECT}/tasks?limit={PAGE}&offset={offset}"
+            reply = await http.exchange("GET", target, deadline=30, max_bytes=20_000_000)
+            found.extend(decode(reply.body).tasks)
+
+    await asyncio.gather(*(read() for _ in range(8)))
+    return len(found)
+
+
+def sdk_listing(url: str, tasks: int) -> int:
+    """Read all pages with the official SDK, one by one as its users do, and nothing else."""
+    from huaweicloudsdkcore.auth.credentials import BasicCredentials  # noqa: PLC0415 - a third of a second to import
+    from huaweicloudsdkgaussdbforopengauss.v3 import (  # noqa: PLC0415 - likewise
+        GaussDBforopenGaussClient,
+        ListTasksRequest,
+    )
+
+    credentials = BasicCredentials(AK, SK, PROJECT)
+    client = GaussDBforopenGaussClient.new_builder().with_credentials(credentials).with_endpoint(url).build()
+    found = 0
+    for offset in range(0, tasks, PAGE):
+        found += len(client.list_tasks(ListTasksRequest(offset=offset, limit=PAGE)).tasks)
+    return found
+
+
+def source_of(url: str, http: HttpClient) -> GaussDBSource:
+    settings = GaussDBSettings.model_validate(
+        {
+            "kind": "gaussdb",
+            "name": "prod",
+            "region": "local",
+            "endpoint": url,
+            "project_id": PROJECT,
+            "auth": {"kind": "aksk", "access_key": AK, "secret_key": SK},
+            "paging": "record",
+            "calls_per_minute": UNLIMITED,
+        }
+    )
+    return GaussDBSource(settings, http, SystemClock(), random.Random(1))
+
+
+async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
+    report = await poll_once(source, store, SystemClock(), owner="bench", rules=RULES, outlook=OUTLOOK, force=True)
+    assert report.complete, report
+    return report
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    started = time.perf_counter()
+    await work()
+    return time.perf_counter() - started
+
+
+async def measure(tasks: int, rounds: int, delay_ms: float) -> dict[str, list[float]]:
+    """Return seconds by what was done, a list over the rounds; in each round everything takes its turn."""
+    seconds: dict[str, list[float]] = {}
+    with server_of(tasks, delay_ms) as url, tempfile.TemporaryDirectory() as folder:
+        http = HttpClient()
+        store = open_store(f"sqlite:///{Path(folder) / 'bench.db'}", exclusive=True)
+        source = source_of(url, http)
+
+        async def touch() -> None:
+            await http.exchange("GET", f"{url}/touch/0.01", deadline=30, max_bytes=100)
+
+        async def changed() -> None:
+            assert (await poll(source, store)).changed == round(tasks * 0.01)
+
+        async def unchanged() -> None:
+            assert (await poll(source, store)).changed == 0
+
+        seconds["first poll (baseline)"] = [await timed(lambda: poll(source, store))]
+        works: dict[str, Callable[[], Awaitable[object]]] = {
+            "fetch and decode alone": lambda: fetch_and_decode(http, url, tasks),
+            "official SDK, listing alone": lambda: asyncio.to_thread(sdk_listing, url, tasks),
+            "poll, 0 % changed": unchanged,
+            "poll, 1 % changed": changed,
+        }
+        for work in works.values():
+            await touch() if work is changed else None
+            await work()  # a warm-up
+        for _ in range(rounds):
+            for name, work in works.items():
+                await touch() if work is changed else None
+                seconds.setdefault(name, []).append(await timed(work))
+        await store.aclose()
+        await http.aclose()
+    return seconds
+
+
+def report(tasks: int, seconds: Mapping[str, list[float]]) -> None:
+    base = statistics.median(seconds["fetch and decode alone"])
+    print(f"\n{tasks:,} tasks\n{'':30}{'median s':>10}{'tasks/s':>12}{'x fetch and decode':>20}")
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(f"{name:30}{median:>10.3f}{tasks / median:>12,.0f}{median / base:>20.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="time that the server waits before it answers")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve is not None:
+        asyncio.run(serve_pages(arguments.serve, arguments.delay_ms / 1000))
+        return
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "HOME"):  # the SDK heeds them
+        os.environ.pop(name, None)
+    for tasks in arguments.tasks:
+        report(tasks, asyncio.run(measure(tasks, arguments.rounds, arguments.delay_ms)))
+
+
+if __name__ == "__main__":
+    main()
