@@ -9,10 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from notifier.durations import format_duration
 
 EXPLAINED: Final = "explained"
 """The type of an error that is already in plain words: `ctx` has `what`, and `on_key` when the key is to blame."""
@@ -34,10 +37,10 @@ def detail(loc: Loc, what: str, *, on_key: bool = False) -> InitErrorDetails:
     return InitErrorDetails(type=error, loc=loc, input=None)
 
 
-def near(word: str, options: Iterable[str]) -> str | None:
-    """Return the option that looks most like a word, if one does."""
+def near(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return the option that looks most like a word, if one does: 1.0 is the same but for case."""
     by_folded = {option.casefold(): option for option in options}
-    found = difflib.get_close_matches(word.casefold(), by_folded, n=1)
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=likeness)
     return by_folded[found[0]] if found else None
 
 
@@ -123,10 +126,10 @@ _EXPECTED: Mapping[str, str] = {
 """By pydantic's type of error, for a value of the wrong kind."""
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']}.",
-    "greater_than": lambda ctx: f"must be more than {ctx['gt']}.",
-    "less_than_equal": lambda ctx: f"must be at most {ctx['le']}.",
-    "less_than": lambda ctx: f"must be less than {ctx['lt']}.",
+    "greater_than_equal": lambda ctx: f"must be at least {_figure(ctx['ge'])}.",
+    "greater_than": lambda ctx: f"must be more than {_figure(ctx['gt'])}.",
+    "less_than_equal": lambda ctx: f"must be at most {_figure(ctx['le'])}.",
+    "less_than": lambda ctx: f"must be less than {_figure(ctx['lt'])}.",
     "too_short": lambda ctx: f"must have at least {_count(ctx['min_length'], 'entry', 'entries')}.",
     "too_long": lambda ctx: f"must have at most {_count(ctx['max_length'], 'entry', 'entries')}.",
     "string_too_short": lambda ctx: f"must have at least {_count(ctx['min_length'], 'character', 'characters')}.",
@@ -134,6 +137,15 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "string_pattern_mismatch": lambda ctx: _PATTERNS.get(ctx["pattern"], f"must match {ctx['pattern']}") + ".",
 }
 """By pydantic's type of error, for a value of the right kind that goes too far."""
+
+
+def _figure(limit: object) -> str:
+    """Write a limit; of a length of time pydantic sometimes gives the repr."""
+    text = str(limit)
+    if not text.startswith("datetime.timedelta("):
+        return text
+    parts: dict[str, float] = {unit: int(number) for unit, number in re.findall(r"(\w+)=(\d+)", text)}
+    return format_duration(timedelta(**parts))
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -127,7 +127,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Document:
         if node is not None:
             return _Reader(environ).document(node)
         what = "the file is empty. Write one with: notifier init"
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two of impossible escapes
         return Document(problems=(_syntax_problem(error, text),))
     except RecursionError:
         what = "is nested too deeply."
@@ -260,7 +260,7 @@ _BEGINS_EARLIER = ("found unexpected end of stream", "expected ',' or")
 """Complaints that are best placed where the thing that is not closed begins."""
 
 
-def _syntax_problem(error: yaml.YAMLError | ValueError, text: str) -> Problem:
+def _syntax_problem(error: Exception, text: str) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
         return Problem(what=_in_words(error.reason), place=_at(text[: error.position]))
     if not isinstance(error, yaml.MarkedYAMLError):

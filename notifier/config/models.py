@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from importlib import import_module
 from typing import Annotated, Any, Literal, Protocol, Self
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import (
     AfterValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
@@ -126,7 +128,8 @@ def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (OSError, LookupError, ValueError):
-        guess = near(name, [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")])
+        cities = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
+        guess = near(name, sorted(cities), likeness=0.7)
         hint = f"Did you mean {guess}?" if guess else "Write it as Asia/Shanghai or UTC."
         raise ValueError(f"no time zone is called {name!r}. {hint}") from None
     return name
@@ -359,7 +362,7 @@ class Config(Settings):
     """The task lists to watch."""
     channels: tuple[Channel, ...] = ()
     """The ways to tell people."""
-    routes: tuple[Annotated[Route, PlainValidator(_route), WithJsonSchema({})], ...] = ()
+    routes: tuple[Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})], ...] = ()
     """Who is told what."""
     delivery: DeliverySettings = DeliverySettings()
     chat: ChatSettings = ChatSettings()

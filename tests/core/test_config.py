@@ -1,0 +1,459 @@
+"""The configuration: what loads, and what each mistake is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from ipaddress import ip_network
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.config import Config, InvalidConfiguration, Problem, find, load, loads
+from notifier.config.document import substitute
+from notifier.config.models import WebSettings
+from notifier.config.schema import json_schema
+from notifier.core.errors import ConfigurationError
+from notifier.core.model import Matcher, Route
+
+ROOT = Path(__file__).parent.parent.parent
+BAD = ROOT / "tests" / "data" / "bad_config"
+CONTRACT = ROOT / "tests" / "data" / "notifier.example.yaml"
+SHIPPED = ROOT / "config" / "notifier.yaml"
+ENVIRONMENT = {
+    "HUAWEICLOUD_SDK_AK": "AKEXAMPLE",
+    "HUAWEICLOUD_SDK_SK": "sk-example",
+    "SLACK_BOT_TOKEN": "xoxb-example",
+    "SLACK_APP_TOKEN": "xapp-example",
+    "SLACK_SIGNING_SECRET": "signing-example",
+    "SMTP_PASSWORD": "password-example",
+    "WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+}
+BASE = """\
+sources: [{name: prod, kind: gaussdb, region: cn-north-4, project_id: p1, auth: {kind: ecs_agency}}]
+channels: [{name: dba, kind: console}, {name: ops, kind: console}]
+"""
+
+
+def complaints(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    with pytest.raises(InvalidConfiguration) as caught:
+        loads(text, environ or {}, origin="n.yaml")
+    return str(caught.value).splitlines()
+
+
+# ---- what loads ----
+
+
+@pytest.fixture
+def contract(tmp_path: Path) -> Config:
+    """The example that the names of the settings are taken from, with the one file it refers to."""
+    secret = tmp_path / "smtp"
+    secret.write_text("password-example\n", encoding="utf-8")
+    secret.chmod(0o600)
+    text = CONTRACT.read_text(encoding="utf-8").replace("/run/secrets/smtp", "smtp")
+    return loads(text, ENVIRONMENT, directory=tmp_path)
+
+
+def test_the_contract_loads_as_it_stands(contract: Config) -> None:
+    assert (contract.language, contract.timezone) == ("en", "Asia/Shanghai")
+    assert (contract.store.url, contract.store.migrate) == ("sqlite:///notifier.db", False)
+    assert [(source.name, source.kind, source.poll_every) for source in contract.sources] == [
+        ("prod", "gaussdb", timedelta(seconds=30))
+    ]
+    assert [(channel.name, channel.kind) for channel in contract.channels] == [
+        ("dba", "slack"),
+        ("mail", "email"),
+        ("tickets", "webhook"),
+    ]
+    assert contract.routes[1] == Route(
+        name="production-progress",
+        match=(
+            Matcher(field="type", op="=~", value="task[.](started|completed)"),
+            Matcher(field="instance", op="=~", value="prod-.*"),
+        ),
+        channels=("dba",),
+    )
+    assert contract.delivery.retry[-1] == timedelta(hours=10)
+    assert contract.chat.slack is not None
+    assert contract.chat.slack.mode == "socket"
+    assert contract.web is not None
+    assert (contract.web.host, contract.web.port, contract.web.password) == ("127.0.0.1", 8080, None)
+    assert contract.heartbeat_url is None
+
+
+def test_no_secret_shows_in_a_configuration(contract: Config) -> None:
+    shown = f"{contract!r} {contract} {contract.model_dump()} {contract.model_dump_json()}"
+    for secret in (*ENVIRONMENT.values(), "password-example", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"):
+        if secret != ENVIRONMENT["HUAWEICLOUD_SDK_AK"]:  # an identifier; the secret is the other half
+            assert secret not in shown
+
+
+def test_a_configuration_cannot_be_changed(contract: Config) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        contract.language = "zh"
+
+
+def test_the_shipped_example_loads() -> None:
+    config = load(SHIPPED, ENVIRONMENT)
+    assert [channel.kind for channel in config.channels] == ["console", "slack", "email", "webhook"]
+
+
+def test_the_shipped_example_explains_every_setting() -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    names = {name for model in json_schema()["$defs"].values() for name in model.get("properties", {})}
+    unexplained = {name for name in names if f"{name}:" not in text and not name.endswith("_file")}
+    assert unexplained == set()
+
+
+def test_little_is_needed() -> None:
+    config = loads(BASE, {})
+    assert (config.language, config.timezone, config.web, config.routes) == ("en", "UTC", None, ())
+    assert config.delivery.lease == timedelta(seconds=60)
+
+
+def test_scalars_mean_what_their_setting_says() -> None:
+    text = BASE.replace("p1", "00110").replace("prod", "no") + "store: {migrate: yes}\nnetwork: {deny: [10.0.0.0/8]}\n"
+    config = loads(text, {})
+    assert (config.sources[0].name, config.sources[0].project_id) == ("no", "00110")
+    assert config.store.migrate is True
+    assert config.network.deny == (ip_network("10.0.0.0/8"),)
+
+
+def test_a_part_can_be_written_once_and_used_twice() -> None:
+    text = """\
+sources:
+  - {name: a, kind: gaussdb, region: cn-north-4, project_id: p1, auth: &auth {kind: ecs_agency}}
+  - {name: b, kind: gaussdb, region: cn-north-4, project_id: p2, auth: *auth}
+"""
+    assert [source.name for source in loads(text, {}).sources] == ["a", "b"]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "n.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + BASE.replace("\n", "\r\n").encode())
+    assert load(path, {}).sources[0].name == "prod"
+
+
+# ---- the environment ----
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${A}", "alpha"),
+        ("<${A}-${B}>", "<alpha-${A}>"),
+        ("${A:-x}", "alpha"),
+        ("${EMPTY}", ""),
+        ("${EMPTY:-x}", "x"),
+        ("${NONE:-x y:z}", "x y:z"),
+        ("${NONE:-}", ""),
+        ("$${A}", "${A}"),
+        ("$A $ $$ {A}", "$A $ $$ {A}"),
+        ("prod-.*$", "prod-.*$"),
+    ],
+)
+def test_references_are_filled_in_once(text: str, expected: str) -> None:
+    filled = substitute(text, {"A": "alpha", "B": "${A}", "EMPTY": ""})
+    assert (filled.text, filled.problems) == (expected, ())
+
+
+def test_a_number_and_a_switch_can_come_from_the_environment() -> None:
+    config = loads(BASE + "store: {migrate: '${M}'}\ndelivery: {lease: '${L:-45s}'}\n", {"M": "true"})
+    assert config.store.migrate is True
+    assert config.delivery.lease == timedelta(seconds=45)
+
+
+@pytest.mark.parametrize(
+    "value", ["[a, b]", "{x: 1}", "null", "a: b", "- a", "&x", "!x", "# x", '"', "a\nb: c", "${A}"]
+)
+def test_what_a_variable_holds_is_never_read_as_yaml(value: str) -> None:
+    config = loads(BASE + "routes: [{name: r, match: ['instance=${V}'], channels: [dba]}]", {"V": value})
+    assert config.routes[0].match[0].value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("timezone: ${V}", "n.yaml:3:11: timezone: no time zone is called '${V}'."),
+        ("delivery: {lease: '${V}'}", "n.yaml:3:19: delivery.lease: '${V}' is not a duration;"),
+        ("routes: [{name: r, match: ['${V}'], channels: [dba]}]", "n.yaml:3:28: routes[0].match[0]: '${V}' is not a"),
+        (
+            "routes: [{name: r, match: ['type=${V}'], channels: [dba]}]",
+            "n.yaml:3:28: routes[0].match[0]: type is never",
+        ),
+        ("routes: [{name: r, channels: ['${V}']}]", "n.yaml:3:31: routes[0].channels[0]: no channel is called '${V}'."),
+        ("store: {url: '${V}'}", "n.yaml:3:14: store.url: must be sqlite:///FILE or postgresql://"),
+        ("language: ${V}", "n.yaml:3:11: language: must be one of en, zh."),
+        ("web: {listen: '${V}'}", "n.yaml:3:15: web.listen: must be ADDRESS:PORT"),
+    ],
+)
+@pytest.mark.parametrize("value", ["hunter2-hunter2", "s3cr3t word/with:marks"])
+def test_what_a_variable_holds_is_in_no_message(text: str, told: str, value: str) -> None:
+    (line,) = complaints(BASE + text, {"V": value})
+    assert line.startswith(told)
+    assert not any(word in line for word in ("hunter2", "s3cr3t", "marks"))
+
+
+# ---- the table of mistakes ----
+
+
+def table(name: str) -> list[tuple[str, list[str]]]:
+    """Read a table of mistakes: blocks of a text and, after =>, the lines that it gets; == begins a remark."""
+    text = (BAD / name).read_text(encoding="utf-8")
+    blocks = [block.splitlines() for block in text.split("\n\n") if not block.startswith("== ")]
+    return [
+        (
+            "\n".join(line for line in block if not line.startswith("=> ")),
+            [line.removeprefix("=> ") for line in block if line.startswith("=> ")],
+        )
+        for block in blocks
+    ]
+
+
+YAML_MISTAKES = [
+    *table("yaml.txt"),
+    ("", ["1:1: the file is empty. Write one with: notifier init"]),
+    ("# nothing\n", ["1:1: the file is empty. Write one with: notifier init"]),
+    ("store:\n\turl: x", ["2:1: a tab. Indent with spaces."]),
+    ("language: e\x01n", ["1:12: a control character. Remove it."]),
+    ("[" * 5000, ["1:1: is nested too deeply."]),
+]
+MISTAKES = table("sections.txt")
+PARTS = table("parts.txt")
+
+
+@pytest.mark.parametrize(("text", "expected"), YAML_MISTAKES, ids=[text[:30] for text, _ in YAML_MISTAKES])
+def test_a_file_that_is_not_yaml_or_not_a_mapping(text: str, expected: list[str]) -> None:
+    (line,) = expected
+    assert f"n.yaml:{line}" in complaints(text)
+
+
+@pytest.mark.parametrize(("text", "expected"), MISTAKES, ids=[text[:40] for text, _ in MISTAKES])
+def test_a_mistake_is_told_with_its_place_and_its_remedy(text: str, expected: list[str]) -> None:
+    found = complaints(BASE + text)
+    assert found == [f"n.yaml:{line}" for line in expected]
+    assert "s3cret" not in found[0]
+
+
+@pytest.mark.parametrize(("text", "expected"), PARTS, ids=[text[:60] for text, _ in PARTS])
+def test_a_mistake_in_a_source_or_a_channel_is_told_like_any_other(text: str, expected: list[str]) -> None:
+    assert complaints(text) == [f"n.yaml:{line}" for line in expected]
+
+
+def test_everything_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
+    path = BAD / "many.yaml"
+    expected = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    assert complaints(path.read_text(encoding="utf-8")) == expected
+
+
+# ---- files ----
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path, told in (
+        (tmp_path / "none.yaml", "No such file or directory"),
+        (tmp_path, "is a directory. Name the file in it."),
+        (tmp_path / "n.yaml" / "x", "Not a directory"),
+    ):
+        (tmp_path / "n.yaml").touch()
+        with pytest.raises(ConfigurationError, match=told) as caught:
+            load(path, {})
+        assert str(path) in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_told_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "n.yaml"
+    path.write_bytes(b"language: zh\n# \xd6\xd0\xce\xc4\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, {})
+    assert str(caught.value) == f"{path}:2: is not UTF-8 text. Save the file as UTF-8."
+
+
+def test_a_huge_file_and_a_huge_document_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "n.yaml"
+    path.write_bytes(b"# " + b"x" * 1_048_576)
+    with pytest.raises(ConfigurationError, match="larger than 1048576 bytes"):
+        load(path, {})
+    names = "abcdefgh"
+    layers = [f"{name}: &{name} [{', '.join(['*' + before] * 9)}]" for before, name in pairwise(names)]
+    bomb = "\n".join(["a: &a [x]", *layers])
+    assert complaints(bomb) == ["n.yaml:1:1: has more than 20000 values."]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX")
+def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "hook"
+    secret.write_text("https://example.com/s3cret", encoding="utf-8")
+    secret.chmod(0o644)
+    with pytest.raises(InvalidConfiguration) as caught:
+        loads(f"{BASE}heartbeat_url_file: hook", {}, origin="n.yaml", directory=tmp_path)
+    assert str(caught.value) == (
+        f"n.yaml:3:21: heartbeat_url_file: {secret} can be read by other users. Run: chmod 600 {secret}"
+    )
+
+
+# ---- which file ----
+
+
+def test_the_file_is_the_one_given_then_the_environments_then_the_one_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"NOTIFIER_CONFIG": "/etc/notifier.yaml"}
+    assert find(Path("mine.yaml"), environ) == Path("mine.yaml")
+    assert find(None, environ) == Path("/etc/notifier.yaml")
+    with pytest.raises(ConfigurationError, match=r"notifier\.yaml does not exist.*notifier init"):
+        find(None, {"NOTIFIER_CONFIG": ""})
+    (tmp_path / "notifier.yaml").touch()
+    assert find(None, {}) == Path("notifier.yaml")
+
+
+def test_without_an_environment_that_of_the_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFIER_CONFIG", "elsewhere.yaml")
+    monkeypatch.setenv("NOTIFIER_TEST_LANGUAGE", "zh")
+    path = tmp_path / "n.yaml"
+    path.write_text(BASE + "language: ${NOTIFIER_TEST_LANGUAGE}", encoding="utf-8")
+    assert find() == Path("elsewhere.yaml")
+    assert load(path).language == "zh"
+
+
+# ---- whatever comes ----
+
+YAMLISH = st.text(alphabet=st.sampled_from("ab:-#{}[]&*!|>'\"%@`,?$\\ \n\t\x00\u4e2d\ud800~<=1"), max_size=60)
+JSONISH: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def problems_of(text: str) -> Sequence[Problem]:
+    try:
+        loads(text, {})
+    except InvalidConfiguration as refused:
+        return refused.problems
+    return ()
+
+
+@given(YAMLISH)
+def test_no_text_gets_anything_but_an_answer(text: str) -> None:
+    with pytest.raises(InvalidConfiguration):
+        loads(text, {})
+
+
+@given(st.sampled_from(sorted(Config.model_fields)), JSONISH)
+def test_no_value_of_a_section_gets_anything_but_an_answer(section: str, value: object) -> None:
+    assert all(problem.what for problem in problems_of(json.dumps({**yaml.safe_load(BASE), section: value})))
+
+
+@given(st.sampled_from(["auth", "region", "project_id", "poll_every", "name", "kind", "endpoint"]), JSONISH)
+def test_no_value_of_a_source_gets_anything_but_an_answer(key: str, value: object) -> None:
+    source = {**yaml.safe_load(BASE)["sources"][0], key: value}
+    assert all(problem.path[:2] == ("sources", 0) for problem in problems_of(json.dumps({"sources": [source]})))
+
+
+# ---- the page's address ----
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port", "loopback"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", 8080, True),
+        ("localhost:0", "localhost", 0, True),
+        ("[::1]:80", "::1", 80, True),
+        ("127.9.9.9:1", "127.9.9.9", 1, True),
+        ("0.0.0.0:80", "0.0.0.0", 80, False),  # noqa: S104 - an address to judge, not to listen on
+        ("[::]:80", "::", 80, False),
+        ("localhost.example.com:80", "localhost.example.com", 80, False),
+    ],
+)
+def test_an_address_is_taken_apart_and_judged(listen: str, host: str, port: int, *, loopback: bool) -> None:
+    web = WebSettings.model_validate({"listen": listen, "password": "password-example"})
+    assert (web.host, web.port, web.loopback) == (host, port, loopback)
+
+
+# ---- the JSON Schema ----
+
+
+def test_the_shipped_schema_is_the_one_of_the_settings() -> None:
+    shipped = json.loads((ROOT / "config" / "notifier.schema.json").read_text(encoding="utf-8"))
+    assert shipped == json_schema(), "run `make schema`"
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    return jsonschema.Draft202012Validator(json_schema())
+
+
+@pytest.mark.parametrize("path", [CONTRACT, SHIPPED], ids=lambda path: path.name)
+def test_the_examples_fit_the_schema(path: Path, schema: jsonschema.Draft202012Validator) -> None:
+    assert [error.message for error in schema.iter_errors(yaml.safe_load(path.read_text(encoding="utf-8")))] == []
+
+
+def test_the_schema_takes_references_for_numbers_switches_and_choices(schema: jsonschema.Draft202012Validator) -> None:
+    text = BASE + "language: ${L:-en}\nstore: {migrate: '${M}'}\ndelivery: {lease: '${D}', retry: ['${R}']}"
+    assert [error.message for error in schema.iter_errors(yaml.safe_load(text))] == []
+
+
+SCHEMA_MISTAKES = [
+    text
+    for text, (answer, *_) in MISTAKES
+    if ("unknown key" in answer or "must be one of" in answer) and not text.startswith("<<")  # there, merging is known
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *SCHEMA_MISTAKES,
+        "delivery: {retry: [5]}",
+        "delivery: {lease: 5 minutes}",
+        "routes: [{name: r, channels: []}]",
+        "store: {migrate: 2}",
+    ],
+)
+def test_the_schema_refuses_what_the_loader_refuses(text: str, schema: jsonschema.Draft202012Validator) -> None:
+    assert not schema.is_valid(yaml.safe_load(BASE + text))
+
+
+NOT_FOR_A_SCHEMA = re.compile("the name is taken|not both|cannot read")
+
+
+@pytest.mark.parametrize("text", [text for text, (answer, *_) in PARTS if not NOT_FOR_A_SCHEMA.search(answer)])
+def test_the_schema_refuses_wrong_parts(text: str, schema: jsonschema.Draft202012Validator) -> None:
+    assert not schema.is_valid(yaml.safe_load(text))
+
+
+def test_the_schema_asks_for_a_secret_in_either_spelling(schema: jsonschema.Draft202012Validator) -> None:
+    auth = {"kind": "aksk", "access_key": "A"}
+    source = yaml.safe_load(BASE)["sources"][0]
+    fits = [
+        schema.is_valid({"sources": [{**source, "auth": {**auth, **secret}}]})
+        for secret in ({"secret_key": "s"}, {"secret_key_file": "f"}, {})
+    ]
+    assert fits == [True, True, False]
+
+
+# ---- speed ----
+
+
+def test_reading_a_configuration_loads_no_network_stack_and_no_database() -> None:
+    program = (
+        "import sys; from pathlib import Path; from notifier.config import load;"
+        f"load(Path({str(SHIPPED)!r}), {ENVIRONMENT!r});"
+        "print(*{'httpx', 'sqlalchemy', 'aiohttp', 'slack_sdk', 'jinja2', 'babel'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    assert done.stdout.split() == []
