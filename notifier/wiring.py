@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 from notifier.config import Config, environment
@@ -24,7 +24,9 @@ from notifier.store import migrate
 from notifier.store.engine import admin_engine, open_store
 
 if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
-    from notifier.channels.base import Toolbox
+    from pydantic import BaseModel
+
+    from notifier.channels.base import ChannelSettings, Toolbox
     from notifier.http import HttpClient
 
 
@@ -74,7 +76,7 @@ class App:
     @property
     def channel_digests(self) -> Mapping[str, str]:
         """A digest of each channel's settings, to see that they were mended."""
-        return {settings.name: digest(settings) for settings in self.config.channels}
+        return {settings.name: digest(cast("BaseModel", settings)) for settings in self.config.channels}
 
     def poll_rules(self, source: str) -> PollRules:
         """How one source is polled."""
@@ -103,8 +105,9 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
         stack.push_async_callback(http.aclose)
         sources = _build_sources(config, http, clock)
         channels = _build_channels(config, http, clock)
-        for closing in (*sources.values(), *channels.values()):
-            stack.push_async_callback(closing.aclose)
+        parts: list[TaskSource | Channel] = [*sources.values(), *channels.values()]
+        for part in parts:
+            stack.push_async_callback(part.aclose)
         rng = random.Random()  # noqa: S311 - it spreads retries, it keeps no secret
         yield App(config=config, store=store, sources=sources, channels=channels, clock=clock, rng=rng)
 
@@ -143,7 +146,10 @@ async def check_online(config: Config) -> Sequence[Finding]:
     async with AsyncExitStack() as stack:
         http = _http(config)
         stack.push_async_callback(http.aclose)
-        parts = [*_build_sources(config, http, clock).values(), *_build_channels(config, http, clock).values()]
+        parts: list[TaskSource | Channel] = [
+            *_build_sources(config, http, clock).values(),
+            *_build_channels(config, http, clock).values(),
+        ]
         for part in parts:
             stack.push_async_callback(part.aclose)
         findings = await asyncio.gather(*(part.check() for part in parts))
@@ -195,7 +201,7 @@ def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | 
 
     toolbox = _toolbox(config, http, clock)
     return {
-        settings.name: load(settings.kind)(settings, toolbox)
+        settings.name: load(settings.kind)(cast("ChannelSettings", settings), toolbox)
         for settings in config.channels
         if only in {None, settings.name}
     }
