@@ -6,16 +6,14 @@ A kind is a class that derives from `BaseChannel` and is named in the entry poin
 
 from __future__ import annotations
 
-import difflib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, TypeVar
-from urllib.parse import quote
 
 from pydantic import Field
 
@@ -23,6 +21,7 @@ from notifier.core.errors import ConfigurationError
 from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.ports import Clock, Finding, Notice
 from notifier.settings import Settings
+from notifier.validation import NAME_PATTERN, did_you_mean
 
 if TYPE_CHECKING:
     # The configuration imports every kind in use to read its settings; it must not pay for the network stack.
@@ -34,7 +33,7 @@ MAX_RETRY_AFTER = timedelta(hours=1)
 PROBE_AFTER = timedelta(minutes=15)
 """When a parked channel is tried again unasked."""
 
-ChannelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+ChannelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 
 
 class ChannelSettings(Settings):
@@ -105,6 +104,14 @@ def stored_body(delivery: Delivery) -> Body:
     return delivery.body
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine: what is sent to it cannot be read on the way."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 # ---- finding kinds ----
 
 
@@ -117,7 +124,8 @@ def load(kind: str) -> type[BaseChannel[ChannelSettings]]:
     """Import and return the class of a kind. Raises ConfigurationError that names the near ones."""
     found = {point.value: point for point in entry_points(group=GROUP, name=kind)}
     if not found:
-        raise ConfigurationError(_unknown(kind))
+        remedy = did_you_mean(kind, kinds(), otherwise="Known kinds")
+        raise ConfigurationError(f"unknown channel kind {kind!r}. {remedy}")
     if len(found) > 1:
         raise ConfigurationError(f"channel kind {kind!r} is claimed by {' and '.join(sorted(found))}; uninstall one")
     value, point = found.popitem()
@@ -126,13 +134,6 @@ def load(kind: str) -> type[BaseChannel[ChannelSettings]]:
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"channel kind {kind!r} cannot be loaded from {value}: {error}") from error
     return channel
-
-
-def _unknown(kind: str) -> str:
-    known = kinds()
-    near = difflib.get_close_matches(kind, known, n=1)
-    remedy = f"Did you mean {near[0]}?" if near else f"Known kinds: {', '.join(known)}."
-    return f"unknown channel kind {kind!r}. {remedy}"
 
 
 # ---- rules that HTTP channels share ----
@@ -201,11 +202,3 @@ def _until(text: str, now: datetime) -> timedelta | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace every secret in a text, also in its URL-encoded and its JSON spelling."""
-    for secret in filter(None, secrets):
-        for spelling in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
-            text = text.replace(spelling, "***")
-    return text

@@ -19,18 +19,18 @@ from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 from functools import cache, cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import aiosmtplib
 from pydantic import Field, field_validator, model_validator
 
-from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, stored_body
+from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, is_loopback, stored_body
 from notifier.core.model import NAMESPACE, Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.ports import Finding, Notice
 from notifier.render import ID_LIMIT, State, Wording, by_severity, one_line
 from notifier.settings import Duration, Secret
+from notifier.validation import problem
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -90,9 +90,11 @@ class EmailSettings(ChannelSettings):
     @model_validator(mode="after")
     def _check_login(self) -> EmailSettings:
         if (self.username is None) != (self.password is None):
-            raise ValueError("give both username and password, or neither")
-        if self.username is not None and self.security == "none" and not _is_loopback(self.host):
-            raise ValueError("a password is not sent in the clear: use security starttls or tls")
+            raise problem(
+                "password" if self.username else "username", "is missing; give both username and password, or neither"
+            )
+        if self.username is not None and self.security == "none" and not is_loopback(self.host):
+            raise problem("security", "must be starttls or tls: a password is not sent in the clear")
         return self
 
     @property
@@ -113,13 +115,6 @@ def parse_address(text: str) -> Address:
         raise ValueError(
             f"{text!r} is not a mail address; write user@example.com or Name <user@example.com>"
         ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

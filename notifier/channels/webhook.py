@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from notifier.channels.base import (
     BaseChannel,
     ChannelSettings,
     headline,
+    is_loopback,
     outcome_of_error,
     outcome_of_status,
     stored_body,
@@ -30,6 +30,7 @@ from notifier.channels.base import (
 from notifier.core.model import Body, Delivery, Event, EventType, Outcome, Task, TaskStatus
 from notifier.ports import Finding, Notice
 from notifier.settings import Duration, Secret
+from notifier.validation import problem
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -276,9 +277,9 @@ def _check_template(source: str, content_type: str) -> None:
     try:
         _fill(_compile(source, content_type), _SAMPLE, content_type)
     except TemplateSyntaxError as error:
-        raise ValueError(f"body_template, line {error.lineno}: {error.message}") from error
+        raise problem("body_template", f"line {error.lineno}: {error.message}") from error
     except _TemplateFailed as error:
-        raise ValueError(f"body_template fails for a sample event: {error}") from error
+        raise problem("body_template", f"fails for a sample event: {error}") from error
 
 
 _SAMPLE: Mapping[str, Any] = {
@@ -377,23 +378,16 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         except ReplyTooLarge as error:
             status = error.status
         except HttpError as error:
-            return [
-                Finding(ok=False, what="webhook", detail=str(error), remedy="check the host, the port and the proxy")
-            ]
-        return [Finding(ok=True, what="webhook", detail=f"answers (HTTP {status} to HEAD)"), *self._in_the_clear()]
+            return [_finding(str(error), remedy="check the host, the port and the proxy")]
+        return [_finding(f"answers (HTTP {status} to HEAD)", ok=True), *self._in_the_clear()]
 
     def _in_the_clear(self) -> Sequence[Finding]:
         parts = urlsplit(self.settings.url.get_secret_value())
-        if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+        if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
         exposed = bool(self.settings.headers or parts.username)
-        return [
-            Finding(ok=not exposed, what="webhook", detail="what is sent can be read on the way", remedy="use https")
-        ]
+        return [_finding("what is sent can be read on the way", ok=not exposed, remedy="use https")]
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _finding(detail: str, *, ok: bool = False, remedy: str = "") -> Finding:
+    return Finding(ok=ok, what="webhook", detail=detail, remedy=remedy)

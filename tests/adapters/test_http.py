@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator, Generator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from contextlib import aclosing
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,8 @@ class TestExchange:
             for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, canary.url())
             monkeypatch.setenv("NETRC", str(netrc))
-            http = HttpClient()
-            await get(http, server.url())
-            await http.aclose()
+            async with aclosing(HttpClient()) as http:
+                await get(http, server.url())
         assert canary.requests == []
         assert "authorization" not in server.requests[0].headers
 
@@ -216,10 +216,9 @@ async def http_post_failure(http: HttpClient, url: str) -> HttpError:
 
 class TestTls:
     async def test_a_certificate_of_a_trusted_authority_is_accepted(self, certificate: Certificate) -> None:
-        http = HttpClient(tls=default_tls(certificate.authority))
-        async with HttpServer(tls=certificate.server_context()) as server:
+        tls = default_tls(certificate.authority)
+        async with HttpServer(tls=certificate.server_context()) as server, aclosing(HttpClient(tls=tls)) as http:
             assert (await get(http, server.url())).body == b"ok"
-        await http.aclose()
 
     async def test_any_other_is_not(self, http: HttpClient, certificate: Certificate) -> None:
         async with HttpServer(tls=certificate.server_context()) as server:
@@ -230,10 +229,9 @@ class TestTls:
 
     async def test_a_certificate_for_another_host_is_not_accepted(self, tmp_path: Path) -> None:
         other = make_certificate(tmp_path, "other.example.com")
-        http = HttpClient(tls=default_tls(other.authority))
-        async with HttpServer(tls=other.server_context()) as server:
+        tls = default_tls(other.authority)
+        async with HttpServer(tls=other.server_context()) as server, aclosing(HttpClient(tls=tls)) as http:
             error = await failure(http, server.url())
-        await http.aclose()
         assert "not accepted" in str(error)
 
     def test_old_protocols_are_not_spoken(self) -> None:
@@ -286,7 +284,7 @@ class TestAddressRule:
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104 - an address to refuse, not to listen on
     def test_the_unspecified_address_counts_as_loopback(self, address: str) -> None:
-        assert AddressRule(deny=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))).refusal(ip_address(address))
+        assert AddressRule(deny=tuple(LOOPBACK)).refusal(ip_address(address))
 
     def test_allow_leaves_only_what_it_lists(self) -> None:
         rule = AddressRule(allow=(ip_network("10.0.0.0/8"), ip_network("169.254.0.0/16")))
@@ -296,6 +294,7 @@ class TestAddressRule:
         assert rule.refusal(ip_address("169.254.169.254")) == "a link-local or metadata address"
 
 
+LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
 LOOPBACK_SPELLINGS = [
     "127.0.0.1",
     "[::ffff:127.0.0.1]",
@@ -321,54 +320,46 @@ LOOPBACK_SPELLINGS = [
 class TestAddressRuleOnTheWire:
     @pytest.mark.parametrize("host", LOOPBACK_SPELLINGS)
     async def test_a_denied_address_is_reached_by_no_spelling(self, host: str) -> None:
-        http = HttpClient(deny=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
-        async with HttpServer() as server:
+        async with HttpServer() as server, aclosing(HttpClient(deny=LOOPBACK)) as http:
             error = await failure(http, server.url(host=host))
-        await http.aclose()
         assert isinstance(error, AddressRefused)
         assert server.connections == 0
 
     async def test_a_name_is_refused_when_any_of_its_addresses_is(self) -> None:
-        http = HttpClient(allow=[ip_network("10.0.0.0/8")])
-        async with HttpServer() as server:
+        async with HttpServer() as server, aclosing(HttpClient(allow=[ip_network("10.0.0.0/8")])) as http:
             error = await failure(http, server.url(SECRET_PATH, host="localhost"))
-        await http.aclose()
         assert isinstance(error, AddressRefused)
         assert str(error).startswith("localhost refused: ")
         assert str(error).endswith(" is an address that network.allow does not list")
         assert server.connections == 0
 
     async def test_a_connection_made_without_the_rule_is_not_reused_under_it(self) -> None:
-        http = HttpClient(deny=[ip_network("127.0.0.0/8")])
-        async with HttpServer() as server:
+        async with HttpServer() as server, aclosing(HttpClient(deny=LOOPBACK)) as http:
             assert (await get(http, server.url(), guard=False)).status == 200
             assert isinstance(await failure(http, server.url()), AddressRefused)
-        await http.aclose()
         assert len(server.requests) == 1
 
     async def test_without_guard_names_are_still_checked(self) -> None:
-        http = HttpClient(deny=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
-        async with HttpServer() as server:
+        async with HttpServer() as server, aclosing(HttpClient(deny=LOOPBACK)) as http:
             error = await failure(http, server.url(host="localhost"), guard=False)
-        await http.aclose()
         assert isinstance(error, AddressRefused)
+
+
+def with_credentials(proxy: HttpServer) -> str:
+    return proxy.url(host="fake-user:fake-pass@127.0.0.1")
 
 
 class TestProxy:
     async def test_requests_go_through_it_with_its_credentials(self) -> None:
-        async with HttpServer() as proxy:
-            http = HttpClient(proxy=proxy.url().replace("127.0.0.1", "fake-user:fake-pass@127.0.0.1"))
+        async with HttpServer() as proxy, aclosing(HttpClient(proxy=with_credentials(proxy))) as http:
             await get(http, "http://tickets.invalid/hook")
-            await http.aclose()
         request = proxy.requests[0]
         assert request.target == "http://tickets.invalid/hook"
         assert request.headers["proxy-authorization"] == "Basic ZmFrZS11c2VyOmZha2UtcGFzcw=="
 
     async def test_https_asks_it_for_a_tunnel(self) -> None:
-        async with HttpServer(reply(407)) as proxy:
-            http = HttpClient(proxy=proxy.url().replace("127.0.0.1", "fake-user:fake-pass@127.0.0.1"))
+        async with HttpServer(reply(407)) as proxy, aclosing(HttpClient(proxy=with_credentials(proxy))) as http:
             error = await failure(http, "https://tickets.invalid/hook")
-            await http.aclose()
         request = proxy.requests[0]
         assert (request.method, request.target) == ("CONNECT", "tickets.invalid:443")
         assert request.headers["proxy-authorization"] == "Basic ZmFrZS11c2VyOmZha2UtcGFzcw=="
@@ -378,16 +369,17 @@ class TestProxy:
     async def test_one_that_is_down_is_told_apart(self) -> None:
         async with HttpServer() as proxy:
             pass
-        http = HttpClient(proxy=proxy.url())
-        error = await failure(http, "https://tickets.invalid/hook")
-        await http.aclose()
+        async with aclosing(HttpClient(proxy=proxy.url())) as http:
+            error = await failure(http, "https://tickets.invalid/hook")
         assert isinstance(error, NotSent)
         assert "tickets.invalid" in str(error)
 
     async def test_the_metadata_service_is_asked_past_it(self) -> None:
-        async with HttpServer() as proxy, HttpServer() as metadata:
-            http = HttpClient(proxy=proxy.url(), deny=[ip_network("127.0.0.0/8")])
+        async with (
+            HttpServer() as proxy,
+            HttpServer() as metadata,
+            aclosing(HttpClient(proxy=proxy.url(), deny=LOOPBACK)) as http,
+        ):
             await get(http, metadata.url(), guard=False)
             assert isinstance(await failure(http, metadata.url()), AddressRefused)
-            await http.aclose()
         assert (len(metadata.requests), len(proxy.requests)) == (1, 0)

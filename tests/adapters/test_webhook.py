@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,6 +37,7 @@ from notifier.render import Wording
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 OLD_SECRET = "whsec_GBkaGxwdHh8gISIjJCUmJygpKissLS4v"
 SECRET_PATH = "/hooks/obviously-fake-token"
+ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 SHORT = timedelta(milliseconds=150)
 
 
@@ -58,7 +60,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def toolbox(http: HttpClient, clock: FakeClock) -> Toolbox:
-    return Toolbox(http=http, clock=clock, wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai")))
+    return Toolbox(http=http, clock=clock, wording=ENGLISH)
 
 
 def make_channel(toolbox: Toolbox, **changes: Any) -> WebhookChannel:
@@ -196,7 +198,7 @@ class TestTemplate:
     @pytest.mark.parametrize(
         ("template", "problem"),
         [
-            ("{% if %}", "body_template, line 1: Expected an expression"),
+            ("{% if %}", "body_template\n  line 1: Expected an expression"),
             ("{}\n{{ data.tsk.name }}", "UndefinedError: 'dict object' has no attribute 'tsk'"),
             ("{{ data.task.nmae | tojson }}", "UndefinedError"),
             ('{"text": {{ headline }}}', "JSONDecodeError"),
@@ -363,11 +365,9 @@ class TestCheck:
 
     @pytest.mark.parametrize(("headers", "ok"), [({}, True), ({"Authorization": "Bearer fake"}, False)])
     async def test_it_warns_of_credentials_in_the_clear(self, headers: dict[str, str], ok: bool) -> None:  # noqa: FBT001 - a table
-        async with HttpServer(reply(405, b"")) as proxy:  # so that the name needs no address
-            http = HttpClient(proxy=proxy.url())
-            wording = Wording(language="en", timezone=ZoneInfo("UTC"))
-            toolbox = Toolbox(http=http, clock=FakeClock(), wording=wording)
+        # Through a proxy, so that the name needs no address.
+        async with HttpServer(reply(405, b"")) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+            toolbox = Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
             findings = await make_channel(toolbox, url="http://tickets.invalid/", headers=headers).check()
-            await http.aclose()
         assert [finding.ok for finding in findings] == [True, ok]
         assert findings[1].detail == "what is sent can be read on the way"

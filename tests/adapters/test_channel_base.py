@@ -1,0 +1,131 @@
+"""What channels have in common: finding a kind, and the meaning of an HTTP answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from factories import T0, make_delivery
+
+from notifier.channels.base import (
+    PROBE_AFTER,
+    is_loopback,
+    kinds,
+    load,
+    outcome_of_error,
+    outcome_of_status,
+    stored_body,
+)
+from notifier.channels.webhook import WebhookChannel
+from notifier.core.errors import ConfigurationError
+from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
+
+
+class TestKinds:
+    def test_the_built_in_ones_are_found(self) -> None:
+        assert {"console", "email", "slack", "webhook"} <= set(kinds())
+
+    def test_a_kind_is_loaded_by_its_name(self) -> None:
+        assert load("webhook") is WebhookChannel
+
+    def test_a_misspelt_one_gets_the_near_name(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"^unknown channel kind 'slak'\. Did you mean slack\?$"):
+            load("slak")
+
+    def test_a_strange_one_gets_the_list(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"^unknown channel kind 'pigeon'\. Known kinds: console, email,"):
+            load("pigeon")
+
+    def test_one_from_a_package_of_somebody_else_is_found_the_same_way(self, site: Path) -> None:
+        (site / "birds.py").write_text("class Pigeon:\n    kind = 'pigeon'\n")
+        install(site, "birds", "pigeon = birds:Pigeon")
+        assert "pigeon" in kinds()
+        assert load("pigeon").kind == "pigeon"
+
+    @pytest.mark.parametrize(
+        ("entry", "problem"),
+        [
+            ("pigeon = no_such_package:Pigeon", "cannot be loaded from no_such_package:Pigeon: No module named"),
+            ("pigeon = notifier.ports:Pigeon", "cannot be loaded from notifier.ports:Pigeon: module"),
+        ],
+    )
+    def test_one_that_cannot_be_imported_is_named(self, site: Path, entry: str, problem: str) -> None:
+        install(site, "birds", entry)
+        with pytest.raises(ConfigurationError) as caught:
+            load("pigeon")
+        assert str(caught.value).startswith(f"channel kind 'pigeon' {problem}")
+
+    def test_two_packages_cannot_claim_the_same_one(self, site: Path) -> None:
+        install(site, "birds", "pigeon = birds:Pigeon")
+        install(site, "posts", "pigeon = posts:Pigeon")
+        with pytest.raises(ConfigurationError, match="is claimed by birds:Pigeon and posts:Pigeon; uninstall one"):
+            load("pigeon")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that packages can be installed into."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def install(site: Path, package: str, entry: str) -> None:
+    information = site / f"{package}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[notifier.channels]\n{entry}\n")
+
+
+def meaning(status: int) -> Outcome:
+    """Say what a status means, as the reference has it."""
+    reason = f"HTTP {status}"
+    if status in range(200, 300):
+        return Delivered()
+    if status in range(300, 400):
+        return Retry(f"{reason}: redirect not followed")
+    if status in (400, 413, 422):
+        return GaveUp(reason)
+    if status == 410:
+        return Parked(f"{reason}: the receiver is gone")
+    if status in (408, 425, 429) or status >= 500:
+        return Retry(reason, timedelta(seconds=30))
+    return Retry(reason)
+
+
+class TestStatus:
+    @pytest.mark.parametrize("status", range(200, 600))
+    def test_every_status_means_one_thing(self, status: int) -> None:
+        assert outcome_of_status(status, httpx.Headers({"Retry-After": "30"}), T0) == meaning(status)
+
+    @pytest.mark.parametrize(
+        ("error", "outcome"),
+        [
+            (NotSent("connection refused by h"), Retry("connection refused by h")),
+            (AddressRefused("h refused"), Parked("h refused", PROBE_AFTER)),
+            (NoAnswer("connection to h lost"), Unknown("connection to h lost")),
+            (NoAnswer("connection to h lost", status=202), Delivered()),
+            (NoAnswer("connection to h lost", status=503), Retry("HTTP 503")),
+            (ReplyTooLarge("too long", status=200), Delivered()),
+            (ReplyTooLarge("too long", status=413), GaveUp("HTTP 413")),
+        ],
+    )
+    def test_no_usable_reply_means_what_is_known_of_it(self, error: HttpError, outcome: Outcome) -> None:
+        assert outcome_of_error(error, T0) == outcome
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_is_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "example.com", "localhost.example.com", ""])
+def test_others_are_not(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_what_was_never_rendered_cannot_be_sent() -> None:
+    with pytest.raises(ValueError, match="was not rendered"):
+        stored_body(make_delivery(body=None))
