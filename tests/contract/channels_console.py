@@ -1,0 +1,20 @@
+"""The console channel for the contract suite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels_sample import Sample
+
+from notifier.core.model import Body
+
+
+def settings(_base: str, _port: int) -> dict[str, Any]:
+    return {}
+
+
+def text(body: Body) -> str:
+    return body.content.decode()
+
+
+SAMPLE = Sample(settings=settings, text=text, remote=False)

@@ -1,0 +1,37 @@
+"""The mail channel for the contract suite."""
+
+from __future__ import annotations
+
+import email.policy
+from email.message import EmailMessage
+from typing import Any
+
+from channels_sample import Sample
+
+from notifier.core.model import Body
+
+SECRETS = ("obviously-fake-password",)
+
+
+def settings(_base: str, port: int) -> dict[str, Any]:
+    return {
+        "host": "127.0.0.1",
+        "port": port,
+        "security": "none",
+        "username": "notifier",
+        "password": SECRETS[0],
+        "from": "GaussDB notifier <gaussdb@example.com>",
+        "to": ["dba@example.com"],
+        "timeout": "2s",
+    }
+
+
+def text(body: Body) -> str:
+    mail = email.message_from_bytes(body.content, policy=email.policy.default)
+    assert isinstance(mail, EmailMessage)
+    plain = mail.get_body(("plain",))
+    assert plain
+    return f"{mail['Subject']}\n{plain.get_content()}"
+
+
+SAMPLE = Sample(settings=settings, text=text, secrets=SECRETS)

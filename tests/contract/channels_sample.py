@@ -1,0 +1,28 @@
+"""What a kind of channel brings along to be put through the contract suite.
+
+The suite finds each installed kind by its entry point, and its `SAMPLE` in a module `channels_<kind>` on the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from notifier.core.model import Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Settings to build a channel with, and how to read what it writes."""
+
+    settings: Callable[[str, int], dict[str, Any]]
+    """(URL base, port) of a server on loopback to the settings, `name` and `kind` left out."""
+    text: Callable[[Body], str]
+    """All that a reader of the message gets to see."""
+    secrets: tuple[str, ...] = ()
+    """Texts in those settings that must never be shown."""
+    remote: bool = True
+    """Whether it talks to a server at all."""
+    http: Mapping[str, Any] | None = field(default=None)
+    """For a kind that posts over HTTP: settings that make it impatient."""

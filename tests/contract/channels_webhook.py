@@ -1,0 +1,24 @@
+"""The webhook channel for the contract suite."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from channels_sample import Sample
+
+from notifier.core.model import Body
+
+SECRETS = ("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", "obviously-fake-path", "obviously-fake-bearer")
+
+
+def settings(base: str, _port: int) -> dict[str, Any]:
+    secret, path, bearer = SECRETS
+    return {"url": f"{base}/hooks/{path}", "secret": secret, "headers": {"Authorization": f"Bearer {bearer}"}}
+
+
+def text(body: Body) -> str:
+    return json.dumps(json.loads(body.content), ensure_ascii=False)
+
+
+SAMPLE = Sample(settings=settings, text=text, secrets=SECRETS, http={"timeout": "150ms"})

@@ -1,0 +1,283 @@
+"""What every kind of channel keeps to, whoever wrote it.
+
+Kinds are found by their entry points; see `channels_sample` for what one brings along.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from channels_sample import Sample
+from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_gap, make_notice, make_task
+from fakes import FakeClock
+from pydantic import ValidationError
+from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
+
+from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, kinds, load
+from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.http import HttpClient
+from notifier.ports import Channel
+from notifier.render import Language, Wording
+
+AnyChannel = BaseChannel[ChannelSettings]
+
+
+def sample_of(kind: str) -> Sample:
+    sample: Sample = importlib.import_module(f"channels_{kind}").SAMPLE
+    return sample
+
+
+KINDS = kinds()
+REMOTE = [kind for kind in KINDS if sample_of(kind).remote]
+HTTP = [kind for kind in KINDS if sample_of(kind).http is not None]
+
+NOWHERE = ("http://127.0.0.1:9", 9)
+"""A place that settings may name as long as nothing is sent."""
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    async with aclosing(HttpClient()) as client:
+        yield client
+
+
+def make_toolbox(http: HttpClient, language: Language = "en") -> Toolbox:
+    return Toolbox(http=http, clock=FakeClock(), wording=Wording(language=language, timezone=ZoneInfo("Asia/Shanghai")))
+
+
+def make_channel(
+    kind: str, toolbox: Toolbox, place: tuple[str, int] = NOWHERE, *, impatient: bool = False
+) -> AnyChannel:
+    sample, channel = sample_of(kind), load(kind)
+    values: dict[str, Any] = {"name": "dba", "kind": kind} | sample.settings(*place)
+    if impatient:
+        values |= sample.http or {}
+    return channel(channel.Settings.model_validate(values), toolbox)
+
+
+def rendered(channel: AnyChannel, *events: Event) -> Delivery:
+    return make_delivery(*events, body=channel.render(make_notice(*events)))
+
+
+def place_of(server: HttpServer) -> tuple[str, int]:
+    return server.url("").rstrip("/"), server.port
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestEveryKind:
+    def test_its_class_is_what_its_entry_point_says(self, kind: str) -> None:
+        channel = load(kind)
+        assert channel.kind == kind
+        assert issubclass(channel.Settings, ChannelSettings)
+
+    async def test_it_has_what_delivery_needs(self, kind: str, http: HttpClient) -> None:
+        channel: Channel = make_channel(kind, make_toolbox(http))
+        assert (channel.name, channel.kind) == ("dba", kind)
+        assert channel.concurrency >= 1
+        assert 2 <= channel.digest_size <= 100
+        assert channel.digest_above is None or channel.digest_above >= 1
+
+    def test_its_settings_refuse_unknown_keys_and_strange_names(self, kind: str) -> None:
+        settings = load(kind).Settings
+        values = {"name": "dba", "kind": kind} | sample_of(kind).settings(*NOWHERE)
+        assert settings.model_validate(values).name == "dba"
+        for wrong in ({"no_such_key": 1}, {"name": "DBA team"}, {"name": ""}, {"concurrency": 0}, {"kind": "other"}):
+            with pytest.raises(ValidationError):
+                settings.model_validate(values | wrong)
+
+    async def test_its_settings_do_not_change(self, kind: str, http: HttpClient) -> None:
+        with pytest.raises(ValidationError):
+            make_channel(kind, make_toolbox(http)).settings.name = "other"
+
+    @pytest.mark.parametrize("language", ["en", "zh"])
+    async def test_the_same_notice_gives_the_same_bytes(self, kind: str, http: HttpClient, language: Language) -> None:
+        for events in ((make_event(),), (make_gap(),), make_events(30)):
+            bodies = [make_channel(kind, make_toolbox(http, language)).render(make_notice(*events)) for _ in "ab"]
+            assert bodies[0] == bodies[1]
+            assert bodies[0].content_type
+
+    @pytest.mark.parametrize("type_", [type_ for type_ in EventType if type_ is not EventType.SOURCE_GAP])
+    async def test_every_type_of_event_names_its_job(self, kind: str, http: HttpClient, type_: EventType) -> None:
+        event = make_event(make_task("job-of-this-test"), type=type_)
+        body = make_channel(kind, make_toolbox(http)).render(make_notice(event))
+        assert "job-of-this-test" in sample_of(kind).text(body)
+
+    @pytest.mark.parametrize("count", [2, 3, 20, 21, 50, 99, 100])
+    async def test_a_digest_names_every_job(self, kind: str, http: HttpClient, count: int) -> None:
+        events = make_events(count)
+        said = sample_of(kind).text(make_channel(kind, make_toolbox(http)).render(make_notice(*events)))
+        assert [event.job_id for event in events if event.job_id not in said] == []
+
+    async def test_a_task_of_which_little_is_known_has_words(self, kind: str, http: HttpClient) -> None:
+        unknown = dict.fromkeys(("instance_id", "instance_name", "instance_status", "created_at", "ended_at"))
+        task = make_task("bare", status="unknown", raw_status="", name="", fail_reason=None, **unknown)
+        event = make_event(task, occurred_at=None, previous_status=None)
+        assert "bare" in sample_of(kind).text(make_channel(kind, make_toolbox(http)).render(make_notice(event)))
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    async def test_hostile_text_is_put_into_words_without_controls(
+        self, kind: str, http: HttpClient, text: str
+    ) -> None:
+        channel = make_channel(kind, make_toolbox(http))
+        for events in ((hostile_event(text),), (hostile_event(text), make_event())):
+            body = channel.render(make_notice(*events))
+            assert not {0x00, 0x07, 0x1B} & set(body.content)
+            assert sample_of(kind).text(body)
+
+    async def test_no_secret_is_shown_or_written(self, kind: str, http: HttpClient) -> None:
+        channel = make_channel(kind, make_toolbox(http))
+        shown = repr(channel) + repr(channel.settings) + str(channel.settings) + channel.settings.model_dump_json()
+        written = channel.render(make_notice()).content.decode()
+        assert [secret for secret in sample_of(kind).secrets if secret in shown + written] == []
+
+    async def test_closing_it_leaves_what_it_shares_open(self, kind: str, http: HttpClient) -> None:
+        channel = make_channel(kind, make_toolbox(http))
+        await channel.aclose()
+        async with HttpServer() as server:
+            assert (await http.exchange("GET", server.url(), deadline=5, max_bytes=100)).status == 200
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+class TestNobodyThere:
+    async def test_what_was_not_sent_is_tried_again(self, kind: str, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            place = place_of(server)
+        channel = make_channel(kind, make_toolbox(http), place)
+        outcome = await channel.send(rendered(channel))
+        await channel.aclose()
+        assert isinstance(outcome, Retry)
+        assert outcome.reason.startswith("connection refused by 127.0.0.1")
+        assert_discreet(kind, outcome)
+
+    async def test_the_check_says_so_with_a_remedy(self, kind: str, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            place = place_of(server)
+        channel = make_channel(kind, make_toolbox(http), place)
+        findings = await channel.check()
+        await channel.aclose()
+        failed = [finding for finding in findings if not finding.ok]
+        assert failed
+        assert all(finding.detail and finding.remedy for finding in failed)
+        assert_discreet(kind, findings)
+
+
+def assert_discreet(kind: str, told: object) -> None:
+    assert [secret for secret in sample_of(kind).secrets if secret in repr(told)] == []
+
+
+def expected(status: int) -> tuple[type, ...]:
+    """Return what an HTTP status may come to; a kind may want more than a 2xx to believe that it was delivered."""
+    if 200 <= status < 300:
+        return (Delivered, Unknown)
+    if status == HTTPStatus.GONE:
+        return (Parked,)
+    if status in (408, 425, 429) or status >= 500:
+        return (Retry, Unknown)
+    if status in (400, 413, 422):
+        return (GaveUp, Retry)
+    if 300 <= status < 400:
+        return (Retry,)
+    return (Retry, Parked)
+
+
+STATUSES = sorted({int(status) for status in HTTPStatus if status >= 200} | {299, 399, 444, 499, 520, 530, 599})
+
+
+@pytest.mark.parametrize("kind", HTTP)
+class TestOverHttp:
+    @pytest.mark.parametrize("status", STATUSES)
+    async def test_a_status_means(self, kind: str, http: HttpClient, status: int) -> None:
+        answer = raw(f"HTTP/1.1 {status} As told\r\nContent-Length: 0\r\n\r\n".encode())
+        if status not in (204, 205, 304):
+            answer = reply(status)
+        outcome = await self.outcome(kind, http, answer)
+        assert isinstance(outcome, expected(status))
+        assert_discreet(kind, outcome)
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_no_redirect_is_followed(self, kind: str, http: HttpClient, status: int) -> None:
+        async with HttpServer() as canary:
+            outcome = await self.outcome(kind, http, reply(status, headers={"Location": canary.url("/steal")}))
+        assert canary.connections == 0
+        assert not isinstance(outcome, Delivered)
+
+    @pytest.mark.parametrize(
+        ("header", "seconds"),
+        [
+            ("120", 120),
+            ("0", 0),
+            ("-5", 0),
+            ("1e99", 3600),
+            ("999999", 3600),
+            ("Thu, 15 Jan 2026 08:35:00 GMT", 300),
+            ("Thu, 15 Jan 2026 08:00:00 GMT", 0),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+            ("soon", None),
+            ("", None),
+        ],
+    )
+    async def test_a_wait_that_is_asked_for_is_passed_on(
+        self, kind: str, http: HttpClient, header: str, seconds: int | None
+    ) -> None:
+        outcome = await self.outcome(kind, http, reply(429, headers={"Retry-After": header}))
+        assert isinstance(outcome, Retry)
+        if seconds is not None:
+            assert outcome.after == timedelta(seconds=seconds)
+
+    @pytest.mark.parametrize("answer", [silence(), drip(500), drip(200)])
+    async def test_the_deadline_holds(self, kind: str, http: HttpClient, answer: Answer) -> None:
+        outcome = await self.outcome(kind, http, answer, impatient=True)
+        assert not isinstance(outcome, GaveUp | Parked)
+        assert_discreet(kind, outcome)
+
+    @pytest.mark.parametrize("answer", [flood(500), flood(200), gzip_bomb()])
+    async def test_no_more_is_read_than_the_cap(self, kind: str, http: HttpClient, answer: Answer) -> None:
+        assert not isinstance(await self.outcome(kind, http, answer), GaveUp | Parked)
+
+    @pytest.mark.parametrize("answer", [reset(), silence(), raw(b"SSH-2.0-OpenSSH_9.2p1\r\n")])
+    async def test_what_was_sent_and_not_answered_is_unknown(self, kind: str, http: HttpClient, answer: Answer) -> None:
+        outcome = await self.outcome(kind, http, answer, impatient=True)
+        assert isinstance(outcome, Unknown)
+        assert_discreet(kind, outcome)
+
+    async def test_a_repeat_sends_the_identical_body(self, kind: str, http: HttpClient) -> None:
+        async with HttpServer(reply(503), cut_short(500), reply(200)) as server:
+            channel = make_channel(kind, make_toolbox(http), place_of(server))
+            delivery = rendered(channel)
+            for attempt in (1, 2, 3):
+                await channel.send(replace(delivery, attempt=attempt))
+            await channel.aclose()
+        assert len({request.body for request in server.requests}) == 1
+
+    async def test_hostile_text_changes_no_header(self, kind: str, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            channel = make_channel(kind, make_toolbox(http), place_of(server))
+            for text in ("harmless", *HOSTILE):
+                await channel.send(rendered(channel, hostile_event(text)))
+            await channel.aclose()
+        assert len({tuple(sorted(request.headers)) for request in server.requests}) == 1
+        assert len({request.target for request in server.requests}) == 1
+
+    async def outcome(self, kind: str, http: HttpClient, answer: Answer, *, impatient: bool = False) -> Outcome:
+        async with HttpServer(answer) as server:
+            channel = make_channel(kind, make_toolbox(http), place_of(server), impatient=impatient)
+            outcome = await channel.send(rendered(channel))
+            await channel.aclose()
+        return outcome
+
+
+def test_every_installed_kind_is_put_to_the_test() -> None:
+    assert set(KINDS) >= {"console", "email", "slack", "webhook"}
+
+
+def test_the_table_of_statuses_has_unheard_of_ones_too() -> None:
+    assert len(STATUSES) >= 59
+    assert len([status for status in STATUSES if status not in set(HTTPStatus)]) >= 5
