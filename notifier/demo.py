@@ -106,16 +106,14 @@ async def run_demo(
     on_ready: Callable[[str, str], None],
     on_receipt: Callable[[Receipt], None],
 ) -> DemoResult:
-    """Run until `stop` is set. The configuration and the database are in `folder`.
+    """Run until `stop` is set. The database is in `folder`.
 
     `on_ready` gets the addresses of the simulated cloud and of the receiver.
     """
     async with Simulator(options) as simulator, Receiver(secret, on_receipt) as receiver:
-        path = folder / "notifier.yaml"
         document = demo_config(simulator.source_config(), receiver.url, secret, folder)
-        path.write_text(json.dumps(document, indent=2), encoding="utf-8")
         on_ready(simulator.url, receiver.url)
-        async with open_app(configuration.load(path, {})) as app:
+        async with open_app(configuration.loads(json.dumps(document), {}, origin="demo"), exclusive=True) as app:
             summary = await serve(app, stop=stop)
             found = await app.store.read(lambda q: audit(q, app.clock.now()))
         return DemoResult(summary=summary, audit=found, receipts=receiver.receipts, forged=receiver.forged)

@@ -28,12 +28,15 @@ _PREVIOUS = {EventType.TASK_STARTED: None, EventType.TASK_RESTARTED: "failed"}
 _RAW = {TaskStatus.UNKNOWN: "Paused"}
 
 
-def sample_event(kind: EventType, now: datetime, *, job_id: str = SAMPLE, reason: str | None = None) -> Event:
-    """Return an event of this type, as it could have happened just now."""
-    task = None if kind is EventType.SOURCE_GAP else _task(kind, now, job_id, reason)
+def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -> Event:
+    """Return an event of this type, as it could have happened just now.
+
+    `marked` is a sentence that says that nothing happened: it becomes the reason, and the instance is called TEST.
+    """
+    task = None if kind is EventType.SOURCE_GAP else _task(kind, now, marked)
     since = now - timedelta(days=40)
     return Event(
-        id=event_id(SAMPLE, job_id, f"{kind}@{now.isoformat()}"),
+        id=event_id(SAMPLE, SAMPLE, f"{kind}@{now.isoformat()}"),
         type=kind,
         source=SAMPLE,
         region="cn-north-4",
@@ -47,20 +50,20 @@ def sample_event(kind: EventType, now: datetime, *, job_id: str = SAMPLE, reason
     )
 
 
-def _task(kind: EventType, now: datetime, job_id: str, reason: str | None) -> Task:
+def _task(kind: EventType, now: datetime, marked: str | None) -> Task:
     status = STATUS_OF[kind]
     failed = status is TaskStatus.FAILED
     return Task(
         source=SAMPLE,
-        job_id=job_id,
+        job_id=SAMPLE,
         name="CreateGaussDBV5Instance",
         status=status,
         raw_status=_RAW.get(status, status.value.capitalize()),
         progress=None if status.terminal else 60.0,
         instance_id="0123456789abcdef0123456789abcdefin14",
-        instance_name="gauss-sample",
+        instance_name="TEST" if marked else "gauss-sample",
         instance_status="creating",
         created_at=now - timedelta(minutes=12, seconds=4),
         ended_at=now if status.terminal else None,
-        fail_reason=reason or ("The quota of vCPUs is not sufficient." if failed else None),
+        fail_reason=marked or ("The quota of vCPUs is not sufficient." if failed else None),
     )

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from notifier.cli import documents
 from notifier.cli.desk import AsJson, configured, view
@@ -108,17 +107,15 @@ def _understood(config: Config) -> RenderableType:
         _listing(config),
         *reach,
         *(cell(f"! {warning}", "yellow") for warning in warnings(config)),
-        Text(""),
     )
 
 
 def _listing(config: Config) -> RenderableType:
-    sources = [
-        ("source", s.name, f"{s.kind} {s.region or ''}, every {format_duration(s.poll_every)}") for s in config.sources
-    ]
-    channels = [("channel", c.name, c.kind) for c in config.channels]
-    routes = [("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes]
-    return table(("", "Name", ""), ([cell(text) for text in row] for row in (*sources, *channels, *routes)))
+    sources = (("source", s.name, f"{s.kind}, polled every {format_duration(s.poll_every)}") for s in config.sources)
+    channels = (("channel", channel.name, channel.kind) for channel in config.channels)
+    routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
+    rows = (*sources, *channels, *routes)
+    return table(("Kind", "Name", "What was understood"), ([cell(text) for text in row] for row in rows))
 
 
 def _conditions(route: Route) -> str:

@@ -18,7 +18,7 @@ db = typer.Typer(
 @db.command()
 def upgrade(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Bring the schema up to date, in one transaction. --json: {"changed", "revision"}."""
-    url = configured(ctx).store.url.get_secret_value()
+    url = configured(ctx).store.url
     with working("Migrating …"):
         changed = upgrade_database(url)
     revision, _ = database_revision(url)
@@ -34,7 +34,7 @@ def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     --json: {"revision", "needed", "current"}.
     """
-    revision, needed = database_revision(configured(ctx).store.url.get_secret_value())
+    revision, needed = database_revision(configured(ctx).store.url)
     if as_json:
         emit({"revision": revision, "needed": needed, "current": revision == needed})
     else:

@@ -11,16 +11,20 @@ from typing import Annotated
 
 import typer
 
+from notifier import logs
 from notifier.cli.output import cell, say, show
 from notifier.cli.signals import until_signalled
 from notifier.demo import DemoResult, Receipt, run_demo, webhook_secret
 from notifier.simulator.options import Options
 
 _WELCOME = """\
-A simulated Huawei Cloud answers at {cloud}; a minute there passes in a second here.
-The real service polls it every second, and tells this terminal and a webhook receiver at
-{receiver}. What was there before is the quiet baseline: only changes are told.
-  ▶ started   ▷ progressed   ✓ completed   ✗ failed   ↳ a webhook whose signature was verified
+A simulated Huawei Cloud lists its tasks at {cloud}.
+The real service polls it every second and tells of every change, here and to a webhook
+receiver at {receiver}.
+
+  ▶ started   ▷ progressed   ✓ completed   ✗ failed   ⇒ a webhook that arrived and was verified
+
+What was there before the first poll is taken note of quietly. {pace}
 {end}
 """
 _NEXT = """
@@ -43,6 +47,7 @@ def demo(
 
     Nothing is left behind. Exits with 1 when anything is unaccounted or a signature was wrong.
     """
+    logs.configure("warning")
     options = Options(seed=seed, speed=speed)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
         result = until_signalled(partial(_demonstrate, Path(folder), options, seconds))
@@ -58,18 +63,24 @@ async def _demonstrate(folder: Path, options: Options, seconds: float | None, st
         options,
         webhook_secret(random.SystemRandom()),
         stop=stop,
-        on_ready=partial(_welcome, seconds=seconds),
+        on_ready=partial(_welcome, speed=options.speed, seconds=seconds),
         on_receipt=_show_receipt,
     )
 
 
-def _welcome(cloud: str, receiver: str, seconds: float | None) -> None:
+def _welcome(cloud: str, receiver: str, speed: float, seconds: float | None) -> None:
     end = "Ctrl-C ends it." if seconds is None else f"It ends after {seconds:g} seconds; Ctrl-C ends it at once."
-    say(_WELCOME.format(cloud=cloud, receiver=receiver, end=end))
+    say(_WELCOME.format(cloud=cloud, receiver=receiver, pace=_pace(speed), end=end))
+
+
+def _pace(speed: float) -> str:
+    return "" if speed == 1 else f"The cloud's clock runs {speed:g} times as fast as yours."
 
 
 def _show_receipt(receipt: Receipt) -> None:
-    show(cell(f"    ↳ webhook {receipt.type} verified, id {receipt.delivery_id}", "dim"))
+    task = receipt.body["data"].get("task") or {}
+    about = " · ".join(filter(None, (task.get("label"), (task.get("instance") or {}).get("name"))))
+    show(cell(f"⇒ webhook verified: {receipt.type} {about} (id {receipt.delivery_id[:8]})", "dim"))
 
 
 def _farewell(result: DemoResult) -> str:

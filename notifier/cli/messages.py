@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from notifier.cli.desk import AsJson, configured, now, wording
-from notifier.cli.output import block, cell, emit, pairs, show
+from notifier.cli.output import block, cell, emit, show
 from notifier.config import Config
 from notifier.core.model import (
     Body,
@@ -57,7 +57,7 @@ def preview(
     if as_json:
         emit({"channel": channel, "kind": kind, "content_type": body.content_type, "body": _decoded(body)})
     else:
-        show(*readable(body))
+        show(cell(f"{kind}, {body.content_type}", "dim"), *readable(body), fold=False)
 
 
 async def _render(config: Config, name: str, event: Event) -> tuple[str, Body]:
@@ -76,7 +76,7 @@ def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = Fal
     --json: {"channel", "delivery_id", "outcome", "reason", "ref"}.
     """
     config = configured(ctx)
-    event = sample_event(EventType.TASK_FAILED, now(), job_id="test", reason=wording(config).text("test"))
+    event = sample_event(EventType.TASK_FAILED, now(), marked=wording(config).text("test"))
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
         outcome = asyncio.run(_send(config, channel, event))
     if as_json:
@@ -164,7 +164,7 @@ def _decoded(body: Body) -> Any:  # noqa: ANN401 - JSON
 def _mail(content: bytes) -> Iterator[RenderableType]:
     message = message_from_bytes(content, policy=policy.default)
     text = message.get_body(("plain",))
-    yield pairs((name, cell(value)) for name, value in message.items())
+    yield from (cell(f"{name}: {value}") for name, value in message.items())
     yield Text("")
     yield block(text.get_content() if text else "")
 
@@ -178,10 +178,8 @@ def _chat(payload: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _chat_block(part: dict[str, Any]) -> Iterator[RenderableType]:
-    texts = [part.get("text"), *part.get("fields", ()), *part.get("elements", ())]
-    yield from (
-        block(_as_shown(text["text"])) for text in texts if isinstance(text, dict) and isinstance(text.get("text"), str)
-    )
+    yield from (block(_as_shown(text["text"])) for text in (part.get("text"), *part.get("elements", ())) if text)
+    yield from (cell(_as_shown(field["text"])) for field in part.get("fields", ()))
 
 
 def _as_shown(mrkdwn: str) -> str:

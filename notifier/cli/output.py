@@ -36,11 +36,11 @@ def stderr() -> Console:
     return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
 
 
-def show(*renderables: RenderableType) -> None:
-    """Print to stdout, one after the other."""
+def show(*renderables: RenderableType, fold: bool = True) -> None:
+    """Print to stdout, one after the other; lines longer than the terminal are folded between words, or left to it."""
     console = stdout()
     for renderable in renderables:
-        console.print(renderable)
+        console.print(renderable, soft_wrap=not fold)
 
 
 def emit(document: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def run(ctx: typer.Context) -> None:
 
 
 async def _serve(config: Config, stop: asyncio.Event) -> Summary:
-    async with open_app(config) as app:
+    async with open_app(config, exclusive=True) as app:
         return await serve(app, stop=stop)
 
 
@@ -53,7 +53,7 @@ def poll(
 
 
 async def _poll(config: Config, *, deliver: bool) -> Summary:
-    async with open_app(config) as app:
+    async with open_app(config, exclusive=True) as app:
         return await poll_and_deliver(app, deliver=deliver)
 
 

@@ -81,7 +81,7 @@ def record(tx: Transaction) -> None:
     assert claim is not None
     tasks = (FAILED, RUNNING, TWIN)
     updates = [Update(recorded=Recorded(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
-    tx.record_tasks("prod", updates, NOW)
+    tx.record_tasks(claim, updates, NOW)
     failure, end = event_of(FAILED), event_of(TWIN)
     tx.record_events(
         [

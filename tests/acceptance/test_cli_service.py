@@ -1,0 +1,364 @@
+"""The commands that reach out: init, check, poll, run, preview, test-send and demo, against a simulated cloud."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
+JOB = "6af3a3bd-0495-4e50-a20d-c51fc11403d0"
+NOWHERE = "http://127.0.0.1:1"
+NO_SERVER = {"host": "127.0.0.1", "port": 1, "security": "none"}
+NO_CLOUD = {
+    "name": "prod",
+    "kind": "gaussdb",
+    "region": "cn-north-4",
+    "endpoint": NOWHERE,
+    "project_id": "0611f1bd8b00d5d32f17c017f15b599f",
+    "auth": {"kind": "aksk", "access_key": "AKAKAK", "secret_key": "sksksk"},
+}
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    return kept | {"COLUMNS": "100"}
+
+
+def notifier(
+    *args: str, cwd: Path, code: int = 0, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [*PROGRAM, *args],
+        cwd=cwd,
+        env=environment() | dict(env or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@contextmanager
+def running(*args: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [*PROGRAM, *args], cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(stream: IO[str] | None, *wanted: str) -> str:
+    """Read lines until every one of the texts was seen. A stream that ends before is an error."""
+    assert stream is not None
+    seen = ""
+    while not all(text in seen for text in wanted):
+        line = stream.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A source that lists three tasks which do not change by themselves."""
+    with running("simulate", "--static", "3", "--json", cwd=tmp_path) as process:
+        yield json.loads(read_until(process.stdout, "\n}\n"))["source"]
+
+
+@pytest.fixture
+def house(tmp_path: Path, source: dict[str, Any]) -> Path:
+    """A folder with a configuration that reads it and prints everything."""
+    return configured(tmp_path, source)
+
+
+def configured(folder: Path, source: Mapping[str, Any], **more: Any) -> Path:
+    channels = [
+        {"name": "terminal", "kind": "console"},
+        {"name": "hook", "kind": "webhook", "url": f"{NOWHERE}/hook"},
+        {"name": "chat", "kind": "slack", "bot_token": "xoxb-fake", "channel": "C0", "api_url": f"{NOWHERE}/api/"},
+        {"name": "mail", "kind": "email", "from": "a@example.com", "to": ["b@example.com"], **NO_SERVER},
+    ]
+    document = {
+        "sources": [dict(source) | {"poll_every": "1s"}],
+        "channels": channels,
+        "routes": [{"name": "everything", "channels": ["terminal"]}],
+    }
+    (folder / "notifier.yaml").write_text(json.dumps(document | more), encoding="utf-8")
+    return folder
+
+
+def put(source: Mapping[str, Any], status: str, **more: Any) -> None:
+    """Let the simulated cloud list one more task, or another state of it."""
+    row = {
+        "job_id": JOB,
+        "name": "CreateGaussDBV5Instance",
+        "status": status,
+        "instance_info": {"instance_id": "i", "instance_name": "gauss-orders"},
+        **more,
+    }
+    request = urllib.request.Request(  # noqa: S310 - our own simulator
+        f"{source['endpoint']}/_sim/tasks", data=json.dumps({"put": [row]}).encode(), method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - the same
+        assert reply.status == 200
+
+
+# ---- poll ----
+
+
+def test_poll_is_quiet_first_and_tells_changes_then(house: Path, source: dict[str, Any]) -> None:
+    first = notifier("poll", cwd=house)
+    assert first.stdout == "1 polls, 0 events, 0 deliveries, 0 failures\n"
+    put(source, "Running")
+    assert "Task started · Create instance · gauss-orders" in notifier("poll", cwd=house).stdout
+    put(source, "Failed", fail_reason="no quota")
+    second = notifier("poll", cwd=house).stdout
+    assert "Task failed · Create instance · gauss-orders" in second
+    assert "no quota" in second
+    assert "2 events" not in second
+    assert "0 unaccounted" in notifier("audit", cwd=house).stdout
+
+
+def test_poll_as_json_keeps_the_messages_off_stdout(house: Path, source: dict[str, Any]) -> None:
+    notifier("poll", "--json", cwd=house)
+    put(source, "Failed")
+    done = notifier("poll", "--json", cwd=house)
+    expected = {"polls": 1, "events": 1, "deliveries": 1, "failures": 0, "errors": []}
+    assert json.loads(done.stdout) == expected
+    assert "Task failed" in done.stderr
+
+
+def test_poll_without_delivery_leaves_it_to_the_next(house: Path, source: dict[str, Any]) -> None:
+    notifier("poll", cwd=house)
+    put(source, "Failed")
+    assert "Task failed" not in notifier("poll", "--no-deliver", cwd=house).stdout
+    assert "Task failed" in notifier("poll", cwd=house).stdout
+
+
+def test_poll_with_a_wrong_key_exits_with_1(tmp_path: Path, source: dict[str, Any]) -> None:
+    wrong = source | {"auth": source["auth"] | {"secret_key": "wrong-key"}}
+    done = notifier("poll", cwd=configured(tmp_path, wrong), code=1)
+    assert "wrong-key" not in done.stdout + done.stderr
+    assert "1 failures" in done.stdout
+
+
+def test_poll_of_a_cloud_that_is_not_there_exits_with_3(tmp_path: Path, source: dict[str, Any]) -> None:
+    done = notifier("poll", "--json", cwd=configured(tmp_path, source | {"endpoint": NOWHERE}), code=3)
+    assert "connection refused" in json.loads(done.stdout)["errors"][0]
+
+
+# ---- run ----
+
+
+def test_run_tells_changes_and_stops_gracefully(house: Path, source: dict[str, Any]) -> None:
+    with running("run", cwd=house) as process:
+        read_until(process.stderr, '"baseline": true')
+        put(source, "Running")
+        read_until(process.stdout, "Task started")
+        assert "another notifier already runs" in notifier("run", cwd=house, code=1).stderr
+        assert "another notifier already runs" in notifier("poll", cwd=house, code=1).stderr
+        assert "gauss-orders" in notifier("tasks", cwd=house).stdout
+        assert "✓ simulator" in notifier("health", cwd=house).stdout
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "1 events, 1 deliveries, 0 failures" in errors
+    assert "0 unaccounted" in notifier("audit", cwd=house).stdout
+
+
+# ---- check ----
+
+
+def test_check_shows_what_was_understood(house: Path) -> None:
+    shown = notifier("check", cwd=house).stdout
+    assert "the configuration is valid" in shown
+    assert "Every failed task reaches terminal." in shown
+    assert "No route leads to the channel mail." in shown
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        (["type=task.started"], "A failed task would reach no channel"),
+        (["type=task.failed", "instance=~prod-.*"], "Only some failed tasks would reach a channel (terminal)"),
+    ],
+)
+def test_check_warns_when_failures_are_not_told(tmp_path: Path, match: list[str], said: str) -> None:
+    routes = [{"name": "r", "match": match, "channels": ["terminal"]}]
+    folder = configured(tmp_path, NO_CLOUD, routes=routes)
+    assert said in " ".join(notifier("check", cwd=folder).stdout.split())
+    assert said in json.loads(notifier("check", "--json", cwd=folder).stdout)["warnings"][0]
+
+
+def test_check_online_proves_each_part(house: Path) -> None:
+    done = notifier("check", "--online", "--json", cwd=house, code=1)
+    found = json.loads(done.stdout)
+    by_result = {finding["what"]: finding["ok"] for finding in found["findings"]}
+    assert found["ok"] is False
+    assert by_result["store"] is True
+    assert all(ok for what, ok in by_result.items() if what.startswith("source simulator"))
+    assert not any(ok for what, ok in by_result.items() if what.startswith(("Slack", "email", "webhook")))
+    assert all(finding["remedy"] for finding in found["findings"] if finding["what"].startswith(("Slack", "email")))
+
+
+# ---- preview, test-send ----
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [
+        ("terminal", "✗ Task failed · Create instance · gauss-sample"),
+        ("hook", '"type": "task.failed"'),
+        ("chat", "*Task failed*"),
+        ("mail", "Subject: [GaussDB] Task failed"),
+    ],
+)
+def test_preview_shows_the_message_of_every_kind_of_channel(tmp_path: Path, channel: str, said: str) -> None:
+    assert said in notifier("preview", channel, cwd=offline(tmp_path)).stdout
+
+
+def test_preview_as_json_has_the_payload(tmp_path: Path) -> None:
+    done = notifier("preview", "chat", "--event", "task.completed", "--json", cwd=offline(tmp_path))
+    found = json.loads(done.stdout)
+    assert found["kind"] == "slack"
+    assert found["body"]["metadata"]["event_type"] == "gaussdb_task"
+
+
+@pytest.mark.parametrize("event", ["source.gap", "task.progressed", "task.unlisted", "task.changed", "task.restarted"])
+def test_preview_knows_every_type_of_event(tmp_path: Path, event: str) -> None:
+    assert notifier("preview", "terminal", "--event", event, cwd=offline(tmp_path)).stdout
+
+
+def test_a_test_message_is_marked_as_one(tmp_path: Path) -> None:
+    shown = notifier("test-send", "terminal", cwd=offline(tmp_path)).stdout
+    assert "This is a test message; nothing happened." in shown
+    assert "TEST" in shown
+    assert "terminal: delivered" in shown
+
+
+@pytest.mark.parametrize("channel", ["hook", "chat", "mail"])
+def test_a_test_message_to_nowhere_exits_with_3(tmp_path: Path, channel: str) -> None:
+    done = notifier("test-send", channel, "--json", cwd=offline(tmp_path), code=3)
+    found = json.loads(done.stdout)
+    assert found["outcome"] == "retry"
+    assert "connection refused" in found["reason"]
+
+
+def test_an_unknown_channel_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    assert "terminal, hook, chat, mail" in notifier("preview", "dba", cwd=offline(tmp_path), code=2).stderr
+
+
+def offline(folder: Path) -> Path:
+    return configured(folder, NO_CLOUD)
+
+
+# ---- init ----
+
+KEYS = {"HUAWEICLOUD_SDK_AK": "AKAKAK", "HUAWEICLOUD_SDK_SK": "sksksk"}
+FLAGS = ("--region", "cn-north-4", "--project-id", "0611f1bd8b00d5d32f17c017f15b599f")
+
+
+def test_init_writes_a_file_that_check_accepts_and_only_its_owner_reads(tmp_path: Path) -> None:
+    shown = notifier("init", *FLAGS, cwd=tmp_path).stdout
+    written = tmp_path / "notifier.yaml"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert "export HUAWEICLOUD_SDK_AK=" in shown
+    assert "notifier check --online" in shown
+    assert "notifier run" in shown
+    assert "Every failed task reaches console." in notifier("check", cwd=tmp_path, env=KEYS).stdout
+
+
+def test_init_configures_the_channels_it_is_told_of(tmp_path: Path) -> None:
+    channels = ("--slack-channel", "C0GAUSS", "--mail-to", "a@example.com", "--webhook-url", "https://example.com/hook")
+    shown = notifier("init", *FLAGS, *channels, "-o", "other.yaml", cwd=tmp_path).stdout
+    assert "notifier -c other.yaml test-send webhook" in shown
+    assert "C0GAUSS" in (tmp_path / "other.yaml").read_text(encoding="utf-8")
+    assert not (tmp_path / "notifier.yaml").exists()
+
+
+def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
+    written = tmp_path / "notifier.yaml"
+    written.write_text("mine", encoding="utf-8")
+    written.chmod(0o644)
+    assert "--force" in notifier("init", *FLAGS, cwd=tmp_path, code=2).stderr
+    assert written.read_text(encoding="utf-8") == "mine"
+    notifier("init", *FLAGS, "--force", cwd=tmp_path)
+    assert written.read_text(encoding="utf-8") != "mine"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "--region and --project-id"),
+        (("--region", "cn-norht-4", "--project-id", "0611f1bd8b00d5d32f17c017f15b599f"), "cn-north-4"),
+        ((*FLAGS, "--timezone", "Mars/Base"), "time zone"),
+        ((*FLAGS, "-o", "no/such/folder.yaml"), "cannot write no/such/folder.yaml"),
+    ],
+)
+def test_init_refuses_what_would_not_work_and_writes_nothing(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+    assert said in notifier("init", *args, cwd=tmp_path, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
+    terminal, stdin = pty.openpty()
+    answers = ["cn-north-9", "0611f1bd8b00d5d32f17c017f15b599f", "magic", "ecs_agency", "C0GAUSS", "", ""]
+    os.write(terminal, "".join(f"{answer}\n" for answer in answers).encode())
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [*PROGRAM, "init"],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(stdin)
+        os.close(terminal)
+    assert done.returncode == 0, done.stderr
+    assert "'magic' is none of them" in done.stderr
+    written = (tmp_path / "notifier.yaml").read_text(encoding="utf-8")
+    assert all(text in written for text in ("cn-north-9", "ecs_agency", "C0GAUSS"))
+
+
+# ---- demo ----
+
+
+def test_the_demo_shows_the_main_job_and_accounts_for_it(tmp_path: Path) -> None:
+    with running("demo", cwd=tmp_path) as process:
+        stages = ("Task started", "Task at ", "Task completed", "Task failed", "webhook verified: task.failed")
+        read_until(process.stdout, *stages)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "unaccounted: 0" in output
+    assert "notifier init" in output
+    assert errors == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_ends_by_itself_when_asked_to(tmp_path: Path) -> None:
+    assert "unaccounted: 0" in notifier("demo", "--seconds", "1", cwd=tmp_path).stdout
