@@ -59,7 +59,8 @@ def _definitions(model: type[Settings]) -> dict[str, Schema]:
     schema = model.model_json_schema()
     found = {**schema.pop("$defs", {}), model.__name__: schema}
     for known in _descendants(Settings):
-        _describe(found.get(known.__name__, {}), known)
+        if known.__name__ in found and known.__module__.startswith(_BUILT_IN):
+            _describe(found[known.__name__], known)
     return found
 
 
@@ -75,7 +76,7 @@ def _descendants(model: type[Settings]) -> Iterator[type[Settings]]:
 def _describe(schema: Schema, model: type[Settings]) -> None:
     for name, text in _docstrings(model).items():
         key = model.model_fields[name].alias or name
-        schema.get("properties", {}).get(key, {}).setdefault("description", " ".join(text.split()))
+        schema["properties"][key].setdefault("description", " ".join(text.split()))
 
 
 def _docstrings(model: type[Settings]) -> dict[str, str]:

@@ -195,6 +195,7 @@ def test_what_a_variable_holds_is_never_read_as_yaml(value: str) -> None:
         ("routes: [{name: r, channels: ['${V}']}]", "n.yaml:3:31: routes[0].channels[0]: no channel is called '${V}'."),
         ("store: {url: '${V}'}", "n.yaml:3:14: store.url: must be sqlite:///FILE or postgresql://"),
         ("language: ${V}", "n.yaml:3:11: language: must be one of en, zh."),
+        ("log: {level: '${V}'}", "n.yaml:3:14: log.level: must be one of debug,"),
         ("web: {listen: '${V}'}", "n.yaml:3:15: web.listen: must be ADDRESS:PORT"),
     ],
 )
