@@ -175,7 +175,7 @@ def _exposed(status: os.stat_result, path: Path) -> bool:
     A group may read a file that somebody else owns: that is how root shares one with a service. What a container
     engine mounts under /run/secrets is readable by all inside the container and by nobody outside.
     """
-    if os.name != "posix" or _CONTAINER_SECRETS in path.absolute().parents:
+    if os.name != "posix" or _CONTAINER_SECRETS in Path(os.path.abspath(path)).parents:  # noqa: PTH100 - not through links
         return False
     ours = status.st_uid == os.geteuid()
     return bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH if ours else stat.S_IROTH))

@@ -130,6 +130,13 @@ def test_scalars_mean_what_their_setting_says() -> None:
     assert config.network.deny == (ip_network("10.0.0.0/8"),)
 
 
+def test_null_in_quotes_is_text() -> None:
+    assert loads(BASE.replace("p1", "'null'"), {}).sources[0].project_id == "null"
+    assert complaints(BASE.replace("p1", "null")) == [
+        "n.yaml:1:71: sources[0].project_id: must be text; here it is empty."
+    ]
+
+
 def test_a_part_can_be_written_once_and_used_twice() -> None:
     text = """\
 sources:
@@ -250,6 +257,14 @@ def test_a_mistake_is_told_with_its_place_and_its_remedy(text: str, expected: li
 @pytest.mark.parametrize(("text", "expected"), PARTS, ids=[text[:60] for text, _ in PARTS])
 def test_a_mistake_in_a_source_or_a_channel_is_told_like_any_other(text: str, expected: list[str]) -> None:
     assert complaints(text) == [f"n.yaml:{line}" for line in expected]
+
+
+def test_an_unknown_key_is_told_beside_the_missing_variable_in_it() -> None:
+    assert complaints(BASE + "lnguage: ${NONE:-zh}\ntimezon: ${NONE}") == [
+        "n.yaml:3:1: lnguage: unknown key. Did you mean language?",
+        "n.yaml:4:1: timezon: unknown key. Did you mean timezone?",
+        "n.yaml:4:10: timezon: environment variable NONE is not set. Set it, or give a default: ${NONE:-default}.",
+    ]
 
 
 def test_everything_wrong_is_told_at_once_in_the_order_of_the_file() -> None:

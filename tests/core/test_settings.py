@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
 from notifier.durations import format_duration, parse_duration
-from notifier.settings import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, digest
+from notifier.settings import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest
 from notifier.validation import problem
 
 
@@ -162,6 +164,24 @@ def test_a_missing_secret_file_and_a_directory_are_refused(tmp_path: Path) -> No
         ("auth.key.secret_file", f"cannot read {tmp_path}/nowhere: No such file or directory."),
         ("auth.key.backup_file", f"{tmp_path} is not a file."),
     ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX")
+@pytest.mark.parametrize(
+    ("path", "mode", "ours", "exposed"),
+    [
+        ("/etc/notifier/smtp", 0o600, True, False),
+        ("/etc/notifier/smtp", 0o640, True, True),
+        ("/etc/notifier/smtp", 0o640, False, False),
+        ("/etc/notifier/smtp", 0o644, False, True),
+        ("/run/secrets/smtp", 0o444, False, False),
+        ("/run/secrets/../../etc/smtp", 0o444, False, True),
+    ],
+)
+def test_who_else_may_read_a_secret_file(path: str, mode: int, *, ours: bool, exposed: bool) -> None:
+    owner = os.geteuid() if ours else os.geteuid() + 1
+    status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 0, 1, 0, 0, 0))
+    assert _exposed(status, Path(path)) is exposed
 
 
 def test_a_secret_and_its_file_together_are_refused(tmp_path: Path) -> None:
