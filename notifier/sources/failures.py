@@ -226,15 +226,15 @@ def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 
 
 def describe_skew(skew: timedelta) -> str:
-    """Say how far off the clock is: `17 minutes ahead`."""
-    return f"{abs(skew) // timedelta(minutes=1)} minutes {'ahead' if skew > timedelta(0) else 'behind'}"
+    """Say how far off the clock is: `17 minutes ahead of`."""
+    return f"{abs(skew) // timedelta(minutes=1)} minutes {'ahead of' if skew > timedelta(0) else 'behind'}"
 
 
 def _clock_remedy(headers: Mapping[str, str], now: datetime) -> str:
     skew = clock_skew(headers, now)
     if skew is None or abs(skew) <= CLOCK_TOLERANCE:
         return ""
-    return f"The clock of this machine is {describe_skew(skew)} of the service's: correct it, signatures depend on it."
+    return f"The clock of this machine is {describe_skew(skew)} the service's: correct it, signatures depend on it."
 
 
 def _http_date(text: str) -> datetime | None:

@@ -57,23 +57,34 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _host_of(url: str) -> str:
+    """Return the host of `scheme://host[:port]`. Raises ValueError for anything else."""
+    parts = urlsplit(url)
+    usable = parts.scheme in ("https", "http") and parts.port != 0
+    if not usable or not parts.hostname or url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise ValueError
+    return parts.hostname
+
+
 def _origin(url: str) -> str:
     """Check an address that credentials are sent to, and return it without a slash at its end."""
-    parts = urlsplit(url.rstrip("/"))
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("write it as https://host, for example https://gaussdb-opengauss.cn-north-4.myhuaweicloud.com")
-    if parts.username or parts.path or parts.query or parts.fragment:
-        raise ValueError("give scheme, host and port only")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("http:// is accepted for loopback addresses only; write https://")
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    try:
+        host = _host_of(url)
+    except ValueError:
+        raise ValueError("must be https://host or https://host:port, without a user, a path or a query.") from None
+    if url.startswith("http:") and not _is_loopback(host):
+        raise ValueError("http:// is accepted for loopback addresses only. Write https://")
+    return url
 
 
 def _metadata_origin(url: str) -> str:
-    parts = urlsplit(url.rstrip("/"))
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.path or parts.username:
-        raise ValueError(f"write it as http://host, for example {METADATA_URL}")
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    try:
+        _host_of(url)
+    except ValueError:
+        raise ValueError(f"must be http://host, for example {METADATA_URL}") from None
+    return url
 
 
 Origin = Annotated[str, AfterValidator(_origin)]
@@ -342,6 +353,6 @@ def clock_findings(where: str, skew: timedelta | None) -> list[Finding]:
         return []
     if abs(skew) <= CLOCK_TOLERANCE:
         return [Finding(ok=True, what=f"{where}: clock agrees with the service's")]
-    detail = f"the clock of this machine is {describe_skew(skew)} of the service's"
+    detail = f"the clock of this machine is {describe_skew(skew)} the service's"
     remedy = "Set the clock, for example with NTP: signatures fail when it is 15 minutes off."
     return [Finding(ok=False, what=f"{where}: clock agrees with the service's", detail=detail, remedy=remedy)]

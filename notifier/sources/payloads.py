@@ -23,6 +23,8 @@ LONGEST_TEXT = 20_000
 """Characters kept of a reason."""
 LONGEST_NAME = 255
 """Characters kept of any other text, and the longest job_id that is usable: databases index these."""
+_LARGEST_TOTAL = 2**31 - 1
+"""The largest offset that the API documents; a larger total is an error."""
 _LONGEST_INTEGER = 400
 _DIGEST_SIZE = 16
 
@@ -151,7 +153,9 @@ def _usable_id(value: object) -> str | None:
 def _count(value: object, *, at_least: int) -> int | None:
     """Read total_count: a number, or a string that holds one; None for anything else and for what cannot be."""
     number = _number(value)
-    return int(number) if number is not None and number >= at_least and number.is_integer() else None
+    if number is None or not number.is_integer() or not at_least <= number <= _LARGEST_TOTAL:
+        return None
+    return int(number)
 
 
 # ---- a row ----

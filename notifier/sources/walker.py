@@ -45,15 +45,16 @@ class Walker:
         if walk.nothing_more:
             return walk
         walk.reading = self._found = self._forced or self._found or await self._find_out(walk, read_page)
-        wanted = offsets(first, self._limit, walk.reading)
-        await _read_ahead(walk, read_page, (offset for offset in wanted if offset not in walk.pages))
+        if walk.reading:
+            wanted = offsets(first, self._limit, walk.reading)
+            await _read_ahead(walk, read_page, (offset for offset in wanted if offset not in walk.pages))
         return walk
 
-    async def _find_out(self, walk: Walk, read_page: ReadPage) -> Reading:
+    async def _find_out(self, walk: Walk, read_page: ReadPage) -> Reading | None:
         first = walk.pages[0]
         offset = stride(first, self._limit)
-        walk.pages[offset] = await read_page(offset)
-        return reading_of(first, walk.pages[offset], offset)
+        probe = await _read_into(walk, read_page, offset)
+        return reading_of(first, probe, offset) if probe else None
 
 
 async def _read_ahead(walk: Walk, read_page: ReadPage, wanted: Iterator[int]) -> None:
