@@ -15,6 +15,7 @@ from notifier.cli.desk import AsJson, configured, view
 from notifier.cli.output import cell, emit, show, table, working
 from notifier.cli.route import parse_fields
 from notifier.config import Config
+from notifier.config.models import SourceSettings
 from notifier.core.model import Matcher, Route
 from notifier.core.routing import channels_of, explain_fields
 from notifier.durations import format_duration
@@ -111,11 +112,15 @@ def _understood(config: Config) -> RenderableType:
 
 
 def _listing(config: Config) -> RenderableType:
-    sources = (("source", s.name, f"{s.kind}, polled every {format_duration(s.poll_every)}") for s in config.sources)
+    sources = (("source", source.name, _rhythm(source)) for source in config.sources)
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
     rows = (*sources, *channels, *routes)
     return table(("Kind", "Name", "What was understood"), ([cell(text) for text in row] for row in rows))
+
+
+def _rhythm(source: SourceSettings) -> str:
+    return f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}"
 
 
 def _conditions(route: Route) -> str:

@@ -64,7 +64,7 @@ async def _demonstrate(folder: Path, options: Options, seconds: float | None, st
         webhook_secret(random.SystemRandom()),
         stop=stop,
         on_ready=partial(_welcome, speed=options.speed, seconds=seconds),
-        on_receipt=_show_receipt,
+        on_receipt=partial(_show_receipt, stop),
     )
 
 
@@ -77,10 +77,13 @@ def _pace(speed: float) -> str:
     return "" if speed == 1 else f"The cloud's clock runs {speed:g} times as fast as yours."
 
 
-def _show_receipt(receipt: Receipt) -> None:
+def _show_receipt(stop: asyncio.Event, receipt: Receipt) -> None:
     task = receipt.body["data"].get("task") or {}
     about = " · ".join(filter(None, (task.get("label"), (task.get("instance") or {}).get("name"))))
-    show(cell(f"⇒ webhook verified: {receipt.type} {about} (id {receipt.delivery_id[:8]})", "dim"))
+    try:
+        show(cell(f"⇒ webhook verified: {receipt.type} {about} (id {receipt.delivery_id[:8]})", "dim"))
+    except BrokenPipeError:
+        stop.set()
 
 
 def _farewell(result: DemoResult) -> str:

@@ -159,11 +159,9 @@ def _reported(ctx: typer.Context) -> Iterator[None]:
 
 
 def _say_error(message: str) -> None:
-    from notifier.render import strip_controls  # noqa: PLC0415 - `--help` does not pay for it
+    from notifier.cli.output import complain  # noqa: PLC0415 - `--help` does not pay for it
 
-    first, *more = strip_controls(message).splitlines() or [""]
-    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo("\n".join([first, *(f"       {line}" for line in more)]), err=True)
+    complain(message)
 
 
 def _say_unexpected(error: Exception, *, debug: bool) -> None:

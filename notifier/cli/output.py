@@ -26,14 +26,21 @@ WIDE = 110
 SHORT_ID = 8
 
 
+class _Console(Console):
+    """Leaves a reader that went away to whoever prints; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Return a console on the present stdout; colours only when it is a terminal."""
-    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+    return _Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
 
 
 def stderr() -> Console:
     """Return a console on the present stderr."""
-    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    return _Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
 
 
 def show(*renderables: RenderableType, fold: bool = True) -> None:
@@ -58,6 +65,13 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print a remark for people to stderr."""
     stderr().print(Text(text), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Print an error to stderr, in one block; its text may come from outside."""
+    first, *more = strip_controls(message).splitlines() or [""]
+    lines = "\n".join([first, *(f"       {line}" for line in more)])
+    stderr().print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
 
 
 @contextmanager

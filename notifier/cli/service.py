@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
+import structlog
 import typer
 
 from notifier import logs, lookup
@@ -16,19 +21,66 @@ from notifier.cli.desk import AsJson, ask, configured, now, view
 from notifier.cli.output import emit, note, say, show
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
+from notifier.core.errors import ConfigurationError, NotifierError, StoreError
+from notifier.lookup import Health
 from notifier.service import Summary, poll_and_deliver, serve
-from notifier.wiring import open_app
+from notifier.wiring import App, open_app
+
+log = structlog.get_logger("notifier")
+
+_FIGURES = ("polls", "events", "deliveries", "failures")
 
 
 def run(ctx: typer.Context) -> None:
-    """Poll and deliver until SIGTERM or Ctrl-C; what is in flight is settled first."""
-    config = _configured_with_logs(ctx)
-    note(_summary(until_signalled(partial(_serve, config))))
+    """Poll and deliver until SIGTERM or Ctrl-C; what is in flight is settled first.
+
+    SIGHUP reads the configuration again and goes on with it, or with the old one if the new one is not valid.
+    """
+    stints = until_signalled(partial(_serve, partial(_configured_with_logs, ctx), _configured_with_logs(ctx)))
+    note(_summary(_total(stints)))
 
 
-async def _serve(config: Config, stop: asyncio.Event) -> Summary:
-    async with open_app(config, exclusive=True) as app:
-        return await serve(app, stop=stop)
+async def _serve(load: Callable[[], Config], config: Config, stop: asyncio.Event) -> Sequence[Summary]:
+    """Serve with one configuration after the other; return what was done with each."""
+    done: list[Summary] = []
+    reloads = _reloads(load)
+    while not stop.is_set():
+        async with open_app(config, exclusive=True) as app:
+            reloading = asyncio.create_task(reloads.get())
+            done.append(await _serve_until(app, stop, reloading))
+        config = reloading.result() if reloading.done() else config
+        reloading.cancel()
+    return done
+
+
+def _reloads(load: Callable[[], Config]) -> asyncio.Queue[Config]:
+    """Return a queue into which SIGHUP puts the configuration as it is then, if that is valid."""
+    found: asyncio.Queue[Config] = asyncio.Queue()
+
+    def read_again() -> None:
+        try:
+            found.put_nowait(load())
+        except ConfigurationError as error:
+            log.error("the old configuration stays: the new one is not valid", error=str(error))  # noqa: TRY400 - the sentence is enough
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
+    return found
+
+
+async def _serve_until(app: App, stop: asyncio.Event, reloading: asyncio.Task[Config]) -> Summary:
+    enough = asyncio.Event()
+    serving = asyncio.create_task(serve(app, stop=enough))
+    stopping = asyncio.create_task(stop.wait())
+    waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    enough.set()
+    return await serving
+
+
+def _total(stints: Sequence[Summary]) -> Summary:
+    figures = {name: sum(getattr(stint, name) for stint in stints) for name in _FIGURES}
+    return replace(stints[-1], **figures)
 
 
 def poll(
@@ -68,7 +120,7 @@ def _summary(done: Summary) -> str:
 
 
 def _document(done: Summary) -> documents.Document:
-    figures = {name: getattr(done, name) for name in ("polls", "events", "deliveries", "failures")}
+    figures = {name: getattr(done, name) for name in _FIGURES}
     return figures | {"errors": [str(error) for error in done.errors]}
 
 
@@ -80,9 +132,17 @@ def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """
     config = configured(ctx)
     every = {source.name: source.poll_every for source in config.sources}
-    found = ask(config, lambda q: lookup.health(q.sources(), every, now()))
+    found = _ask_health(config, every)
     if as_json:
         emit(documents.health(found))
     else:
         show(view(config).health(found))
     raise typer.Exit(0 if found.ok else 1)
+
+
+def _ask_health(config: Config, every: Mapping[str, timedelta]) -> Health:
+    try:
+        return ask(config, lambda q: lookup.health(q.sources(), every, now()))
+    except StoreError as error:
+        # A health check knows 0 and 1; what else container runtimes make of other codes is up to them.
+        raise NotifierError(str(error)) from error

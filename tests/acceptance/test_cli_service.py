@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import IO, Any
 
 import pytest
+from standardwebhooks import Webhook
+from typer.testing import CliRunner, Result
+
+from notifier.cli import app
+from notifier.demo import Receipt, Receiver, webhook_secret
 
 PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 JOB = "6af3a3bd-0495-4e50-a20d-c51fc11403d0"
@@ -51,6 +61,14 @@ def notifier(
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+    return done
+
+
+def invoke(*args: str, cwd: Path, code: int = 0, env: Mapping[str, str] | None = None) -> Result:
+    """Run a command inside this process: quicker, for those that set up no logs."""
+    with chdir(cwd):
+        done = CliRunner().invoke(app, args, env={"COLUMNS": "100"} | dict(env or {}))
+    assert done.exit_code == code, done.output
     return done
 
 
@@ -166,6 +184,18 @@ def test_poll_of_a_cloud_that_is_not_there_exits_with_3(tmp_path: Path, source: 
     assert "connection refused" in json.loads(done.stdout)["errors"][0]
 
 
+def test_ctrl_c_in_the_middle_of_a_poll_exits_with_130(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        folder = configured(tmp_path, NO_CLOUD | {"endpoint": f"http://{host}:{port}"})
+        with running("poll", cwd=folder) as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=30)
+            connection.close()
+    assert (process.returncode, output, errors) == (130, "", "")
+
+
 # ---- run ----
 
 
@@ -185,11 +215,33 @@ def test_run_tells_changes_and_stops_gracefully(house: Path, source: dict[str, A
     assert "0 unaccounted" in notifier("audit", cwd=house).stdout
 
 
+def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[str, Any]) -> None:
+    with running("run", cwd=house) as process:
+        read_until(process.stderr, '"baseline": true')
+        (house / "notifier.yaml").write_text("sources: [", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        assert "notifier.yaml:1:" in read_until(process.stderr, "the old configuration stays")
+        configured(house, source, channels=[{"name": "terminal", "kind": "console", "style": "line"}])
+        process.send_signal(signal.SIGHUP)
+        read_until(process.stderr, '"event": "stopping', '"channels": ["terminal"]')
+        put(source, "Failed")
+        assert "Task failed" in read_until(process.stdout, "gauss-orders")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "1 events, 1 deliveries, 0 failures" in errors
+
+
+def test_health_of_a_store_that_does_not_answer_exits_with_1(tmp_path: Path) -> None:
+    folder = configured(tmp_path, NO_CLOUD, store={"url": "sqlite:///no/such/folder/notifier.db"})
+    assert "no/such/folder" in invoke("health", cwd=folder, code=1).stderr
+
+
 # ---- check ----
 
 
 def test_check_shows_what_was_understood(house: Path) -> None:
-    shown = notifier("check", cwd=house).stdout
+    shown = invoke("check", cwd=house).stdout
     assert "the configuration is valid" in shown
     assert "Every failed task reaches terminal." in shown
     assert "No route leads to the channel mail." in shown
@@ -205,12 +257,12 @@ def test_check_shows_what_was_understood(house: Path) -> None:
 def test_check_warns_when_failures_are_not_told(tmp_path: Path, match: list[str], said: str) -> None:
     routes = [{"name": "r", "match": match, "channels": ["terminal"]}]
     folder = configured(tmp_path, NO_CLOUD, routes=routes)
-    assert said in " ".join(notifier("check", cwd=folder).stdout.split())
-    assert said in json.loads(notifier("check", "--json", cwd=folder).stdout)["warnings"][0]
+    assert said in " ".join(invoke("check", cwd=folder).stdout.split())
+    assert said in json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"][0]
 
 
 def test_check_online_proves_each_part(house: Path) -> None:
-    done = notifier("check", "--online", "--json", cwd=house, code=1)
+    done = invoke("check", "--online", "--json", cwd=house, code=1)
     found = json.loads(done.stdout)
     by_result = {finding["what"]: finding["ok"] for finding in found["findings"]}
     assert found["ok"] is False
@@ -233,11 +285,11 @@ def test_check_online_proves_each_part(house: Path) -> None:
     ],
 )
 def test_preview_shows_the_message_of_every_kind_of_channel(tmp_path: Path, channel: str, said: str) -> None:
-    assert said in notifier("preview", channel, cwd=offline(tmp_path)).stdout
+    assert said in invoke("preview", channel, cwd=offline(tmp_path)).stdout
 
 
 def test_preview_as_json_has_the_payload(tmp_path: Path) -> None:
-    done = notifier("preview", "chat", "--event", "task.completed", "--json", cwd=offline(tmp_path))
+    done = invoke("preview", "chat", "--event", "task.completed", "--json", cwd=offline(tmp_path))
     found = json.loads(done.stdout)
     assert found["kind"] == "slack"
     assert found["body"]["metadata"]["event_type"] == "gaussdb_task"
@@ -245,11 +297,11 @@ def test_preview_as_json_has_the_payload(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("event", ["source.gap", "task.progressed", "task.unlisted", "task.changed", "task.restarted"])
 def test_preview_knows_every_type_of_event(tmp_path: Path, event: str) -> None:
-    assert notifier("preview", "terminal", "--event", event, cwd=offline(tmp_path)).stdout
+    assert invoke("preview", "terminal", "--event", event, cwd=offline(tmp_path)).stdout
 
 
 def test_a_test_message_is_marked_as_one(tmp_path: Path) -> None:
-    shown = notifier("test-send", "terminal", cwd=offline(tmp_path)).stdout
+    shown = invoke("test-send", "terminal", cwd=offline(tmp_path)).stdout
     assert "This is a test message; nothing happened." in shown
     assert "TEST" in shown
     assert "terminal: delivered" in shown
@@ -257,14 +309,14 @@ def test_a_test_message_is_marked_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channel", ["hook", "chat", "mail"])
 def test_a_test_message_to_nowhere_exits_with_3(tmp_path: Path, channel: str) -> None:
-    done = notifier("test-send", channel, "--json", cwd=offline(tmp_path), code=3)
+    done = invoke("test-send", channel, "--json", cwd=offline(tmp_path), code=3)
     found = json.loads(done.stdout)
     assert found["outcome"] == "retry"
     assert "connection refused" in found["reason"]
 
 
 def test_an_unknown_channel_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    assert "terminal, hook, chat, mail" in notifier("preview", "dba", cwd=offline(tmp_path), code=2).stderr
+    assert "terminal, hook, chat, mail" in invoke("preview", "dba", cwd=offline(tmp_path), code=2).stderr
 
 
 def offline(folder: Path) -> Path:
@@ -278,18 +330,18 @@ FLAGS = ("--region", "cn-north-4", "--project-id", "0611f1bd8b00d5d32f17c017f15b
 
 
 def test_init_writes_a_file_that_check_accepts_and_only_its_owner_reads(tmp_path: Path) -> None:
-    shown = notifier("init", *FLAGS, cwd=tmp_path).stdout
+    shown = invoke("init", *FLAGS, cwd=tmp_path).stdout
     written = tmp_path / "notifier.yaml"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert "export HUAWEICLOUD_SDK_AK=" in shown
     assert "notifier check --online" in shown
     assert "notifier run" in shown
-    assert "Every failed task reaches console." in notifier("check", cwd=tmp_path, env=KEYS).stdout
+    assert "Every failed task reaches console." in invoke("check", cwd=tmp_path, env=KEYS).stdout
 
 
 def test_init_configures_the_channels_it_is_told_of(tmp_path: Path) -> None:
     channels = ("--slack-channel", "C0GAUSS", "--mail-to", "a@example.com", "--webhook-url", "https://example.com/hook")
-    shown = notifier("init", *FLAGS, *channels, "-o", "other.yaml", cwd=tmp_path).stdout
+    shown = invoke("init", *FLAGS, *channels, "-o", "other.yaml", cwd=tmp_path).stdout
     assert "notifier -c other.yaml test-send webhook" in shown
     assert "C0GAUSS" in (tmp_path / "other.yaml").read_text(encoding="utf-8")
     assert not (tmp_path / "notifier.yaml").exists()
@@ -299,9 +351,9 @@ def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
     written = tmp_path / "notifier.yaml"
     written.write_text("mine", encoding="utf-8")
     written.chmod(0o644)
-    assert "--force" in notifier("init", *FLAGS, cwd=tmp_path, code=2).stderr
+    assert "--force" in invoke("init", *FLAGS, cwd=tmp_path, code=2).stderr
     assert written.read_text(encoding="utf-8") == "mine"
-    notifier("init", *FLAGS, "--force", cwd=tmp_path)
+    invoke("init", *FLAGS, "--force", cwd=tmp_path)
     assert written.read_text(encoding="utf-8") != "mine"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
 
@@ -316,7 +368,7 @@ def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
     ],
 )
 def test_init_refuses_what_would_not_work_and_writes_nothing(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
-    assert said in notifier("init", *args, cwd=tmp_path, code=2).stderr
+    assert said in invoke("init", *args, cwd=tmp_path, code=2).stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -358,6 +410,41 @@ def test_the_demo_shows_the_main_job_and_accounts_for_it(tmp_path: Path) -> None
     assert "notifier init" in output
     assert errors == ""
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_receiver_of_the_demo_refuses_what_is_not_signed_with_its_secret() -> None:
+    receipts: list[Receipt] = []
+    right, wrong = Webhook(webhook_secret(Random(1))), Webhook(webhook_secret(Random(2)))
+    async with Receiver(webhook_secret(Random(1)), receipts.append) as receiver:
+        statuses = [await asyncio.to_thread(post_signed, receiver.url, by) for by in (wrong, right)]
+    assert statuses == [401, 204]
+    assert (receiver.receipts, receiver.forged) == (1, 1)
+    assert [receipt.delivery_id for receipt in receipts] == ["id"]
+
+
+def post_signed(url: str, by: Webhook) -> int:
+    body, now = b'{"type": "task.failed", "data": {}}', datetime.now(UTC)
+    signature = by.sign("id", now, body.decode())
+    headers = {"webhook-id": "id", "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - our own receiver
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - the same
+            return int(reply.status)
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code
+
+
+def test_the_demo_ends_when_nobody_reads_it(tmp_path: Path) -> None:
+    with running("demo", cwd=tmp_path) as process:
+        read_until(process.stdout, "Ctrl-C ends it")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(timeout=30)
+    assert process.returncode == 141
+    assert "Traceback" not in errors
 
 
 def test_the_demo_ends_by_itself_when_asked_to(tmp_path: Path) -> None:
