@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from fakes import START
 
 from notifier import lookup
+from notifier.core.diff import Recorded
 from notifier.core.model import (
     Attempt,
     Delivery,
@@ -106,6 +107,12 @@ class Lists:
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         return [a for a in self.all_attempts if a.delivery_id == delivery_id]
+
+    def live(self, _source: str) -> Mapping[str, Recorded]:
+        return {}
+
+    def next_due(self, _channel: str) -> datetime | None:
+        return None
 
     def ledger(self) -> Ledger:
         assert self.drawn is not None
