@@ -114,8 +114,8 @@ class Api:
         return await self._attempt(url, headers, decode)
 
     async def _attempt(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
-        await self._wait_for_hold()
         await self._bucket.take()
+        await self._wait_for_hold()  # after the bucket: what was asked for while this call waited its turn counts too
         self.calls += 1
         try:
             reply = await self._authorised(httpx.Request("GET", url, headers=headers))

@@ -118,7 +118,7 @@ class TokenAuth(httpx.Auth):
                 return
             request.headers["X-Auth-Token"] = token.value
             response = yield request
-            if refused or not await _token_refused(response):
+            if not await _token_refused(response):
                 return
             refused = token
 
@@ -144,7 +144,7 @@ class TokenAuth(httpx.Auth):
             return _Token(value=value, renew_at=self._clock.monotonic() + self._use_for(reply).total_seconds())
         error = _refused_login(reply, self._where, self._clock.now())
         if not error.retryable:
-            self._token, self._refusal = None, error
+            self._refusal = error
             self._next_login = self._clock.monotonic() + _BETWEEN_LOGINS
         raise error
 
@@ -212,10 +212,9 @@ class EcsAgencyAuth(httpx.Auth):
                 reply = yield self._request("GET", "/openstack/latest/securitykey", _ticket_header(ticket))
                 await reply.aread()
                 self._credentials = self._accept(reply)
-        used = self._credentials
-        sign_request(request, used, self._project_id, self._clock.now())
+        sign_request(request, self._credentials, self._project_id, self._clock.now())
         response = yield request
-        if response.status_code == HTTPStatus.UNAUTHORIZED and self._credentials is used:
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
             self._credentials = _NO_KEYS
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> httpx.Request:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import aclosing
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +19,7 @@ from notifier.core.errors import (
     CredentialsRejected,
     MalformedReply,
     PermissionDenied,
+    RequestRejected,
     SourceError,
     SourceUnreachable,
 )
@@ -207,6 +209,35 @@ async def test_a_token_that_is_refused_again_is_not_asked_for_a_third_time(http:
         assert len(server.requests) == 4
 
 
+async def test_a_token_is_not_renewed_twice_within_a_minute(http: HttpClient) -> None:
+    clock = FakeClock()
+    refusal = reply(401, b'{"error_code": "APIGW.0307", "error_msg": "The token must be updated."}')
+    async with HttpServer(issued("one"), refusal, issued("two"), reply(200, PAGE), refusal) as server:
+        source = source_for(token_config(server), http, clock)
+        await source.list_page(_QUERY)
+        clock.advance(MINUTE / 2)
+        with pytest.raises(CredentialsRejected):
+            await source.list_page(_QUERY)
+        assert [request.headers.get("x-auth-token") for request in server.requests] == [None, "one", None, "two", "two"]
+
+
+async def test_a_token_that_still_serves_is_no_reason_to_hide_that_the_password_changed(http: HttpClient) -> None:
+    clock = FakeClock()
+    wrong = reply(401, b'{"error": {"code": 401, "message": "The username or password is wrong."}}')
+    async with HttpServer(issued("one"), reply(200, PAGE), wrong) as server:
+        source = source_for(token_config(server), http, clock)
+        await source.list_page(_QUERY)
+        clock.advance(50 * MINUTE)
+        with pytest.raises(CredentialsRejected, match="username or password"):
+            await source.list_page(_QUERY)
+
+
+async def test_replies_to_a_login_are_taken_as_they_came_whatever_encoding_they_claim(http: HttpClient) -> None:
+    claimed = reply(201, b"{}", {"X-Subject-Token": "one", "Content-Encoding": "gzip"})
+    async with HttpServer(claimed, reply(200, PAGE)) as server:
+        assert (await source_for(token_config(server), http, FakeClock()).list_page(_QUERY)).total == 1
+
+
 async def test_a_revoked_token_is_renewed_once_for_a_whole_poll(http: HttpClient) -> None:
     clock = FakeClock()
     async with Simulator(Options(static=250), clock) as simulator:
@@ -296,6 +327,19 @@ async def test_an_older_metadata_service_without_tickets_serves_too(http: HttpCl
     clock = FakeClock()
     async with Simulator(Options(static=3, metadata="v1"), clock) as simulator:
         assert (await source_for(simulator.source_config("ecs_agency"), http, clock).fetch(Scope.FULL)).complete
+
+
+async def test_the_metadata_service_is_reached_where_its_address_is_otherwise_refused() -> None:
+    """Its real address is link-local; here a rule refuses loopback instead, and with it the API itself."""
+    client = HttpClient(deny=[ip_network("127.0.0.0/8")])
+    async with HttpServer(reply(404), keys("one")) as server:
+        with pytest.raises(RequestRejected, match=r"network\.deny"):
+            await source_for(agency_config(server), client, FakeClock()).list_page(_QUERY)
+        assert [request.target for request in server.requests] == [
+            "/meta-data/latest/api/token",
+            "/openstack/latest/securitykey",
+        ]
+    await client.aclose()
 
 
 async def test_an_instance_without_an_agency_is_told_so(http: HttpClient) -> None:

@@ -217,6 +217,10 @@ def test_no_credential_that_a_body_echoes_reaches_the_message(leak: str, shape: 
     )
 
 
+def test_the_echo_of_the_signed_request_is_cut_off() -> None:
+    assert redact("verify aksk signature fail, canonicalRequest:GET|/v3/|x-own:abc|") == "verify aksk signature fail, …"
+
+
 def test_short_secrets_are_masked_by_their_names() -> None:
     assert redact('user bob, "password": "hunter2", sk=abc') == 'user bob, "password": "***", sk=***'
 

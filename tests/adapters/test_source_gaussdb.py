@@ -118,10 +118,21 @@ async def test_an_active_look_asks_for_running_then_failed_tasks_and_is_never_co
         source = simulated(simulator, http, clock)
         snapshot = await source.fetch(Scope.ACTIVE)
         listed = {row["job_id"] for row in simulator.cloud.rows() if row["status"] in ("Running", "Failed")}
-        asked = [call.path for call in simulator.request_log]
+        asked = [call.query["status"] for call in simulator.request_log]
     assert snapshot.fingerprints.keys() == listed
     assert {snapshot.parse(job_id).status for job_id in listed} == {TaskStatus.RUNNING, TaskStatus.FAILED}
     assert (snapshot.complete, snapshot.scope, snapshot.calls) == (False, Scope.ACTIVE, len(asked))
+    assert asked == sorted(asked, reverse=True)
+    assert set(asked) == {"Running", "Failed"}
+
+
+async def test_of_two_rows_with_one_id_that_of_the_later_page_counts(http: HttpClient, clock: FakeClock) -> None:
+    """A task that fails between the two requests of an active look is in both answers."""
+    failed = reply(200, PAGE.replace(b"Running", b"Failed"))
+    async with HttpServer(reply(200, PAGE), failed) as server:
+        snapshot = await source_at(server.url(""), http, clock).fetch(Scope.ACTIVE)
+    assert snapshot.parse("a").status is TaskStatus.FAILED
+    assert len(snapshot.fingerprints) == 1
 
 
 async def test_a_snapshot_parses_a_row_when_asked(http: HttpClient, clock: FakeClock) -> None:

@@ -234,6 +234,10 @@ def test_unsafe_characters_show_as_replaced_and_line_breaks_stay_in_reasons_alon
     assert task.name == "two lines\ufffd"
 
 
+def test_unsafe_characters_in_an_id_show_as_replaced() -> None:
+    assert list(decode_page(body({"job_id": "a\x00b\nc"})).rows) == ["a\ufffdb c"]
+
+
 def test_a_long_reason_is_cut_with_an_ellipsis() -> None:
     reason = only_task(fail_reason="x" * (LONGEST_TEXT + 1)).fail_reason
     assert reason is not None
