@@ -48,7 +48,7 @@ def demo(
     Nothing is left behind. Exits with 1 when anything is unaccounted or a signature was wrong.
     """
     logs.configure("warning")
-    options = Options(seed=seed, speed=speed)
+    options = Options(seed=seed, speed=speed, stamps="real")
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
         result = until_signalled(partial(_demonstrate, Path(folder), options, seconds))
     say(_farewell(result))
@@ -74,7 +74,7 @@ def _welcome(cloud: str, receiver: str, speed: float, seconds: float | None) -> 
 
 
 def _pace(speed: float) -> str:
-    return "" if speed == 1 else f"The cloud's clock runs {speed:g} times as fast as yours."
+    return "" if speed == 1 else f"A minute of a real cloud takes {60 / speed:.3g} s here."
 
 
 def _show_receipt(stop: asyncio.Event, receipt: Receipt) -> None:

@@ -203,9 +203,26 @@ def evolving_world(options: Options, start: datetime) -> World:
     """Return a world with a past of thirty days that goes on for ever."""
     author, spare = Author(options, "history"), Author(options, "spare")
     plans = chain(_past(author, options, start), _opening(author, start), _future(author, start))
-    world = World(lives=map(life_of, plans), invent=lambda now: life_of(spare.plan(now)))
+
+    def live(plan: Plan) -> Life:
+        life = life_of(plan)
+        return _in_real_time(life, start, options.speed) if options.stamps == "real" else life
+
+    world = World(lives=map(live, plans), invent=lambda now: live(spare.plan(now)))
     world.advance(start)
     return world
+
+
+def _in_real_time(life: Life, start: datetime, speed: float) -> Life:
+    """Return the same life with rows that carry the real times at which they are shown."""
+
+    def real(time: datetime) -> datetime:
+        return start + (time - start) / speed
+
+    def stamped(row: Row) -> Row:
+        return replace(row, created_at=real(row.created_at), ended_at=row.ended_at and real(row.ended_at))
+
+    return replace(life, steps=tuple((at, row and stamped(row)) for at, row in life.steps))
 
 
 def static_world(options: Options, start: datetime, size: int) -> World:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from notifier.core.errors import ConfigurationError
 
+Stamps = Literal["virtual", "real"]
 Offset = Literal["record", "page", "page0"]
 Order = Literal["newest", "oldest", "shuffled", "unstable"]
 TimeFilter = Literal["created", "ended", "overlap"]
@@ -34,6 +35,8 @@ class Options:
     """Virtual seconds in a real one."""
     start: datetime | None = None
     """Virtual time at the beginning; None is the present."""
+    stamps: Stamps = "virtual"
+    """Whether rows carry the times of the virtual clock, or those of the real one: their tasks then look shorter."""
 
     backlog: int = 60
     """Tasks of the past thirty days that an evolving world begins with."""

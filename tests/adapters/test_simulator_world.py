@@ -303,3 +303,11 @@ def test_a_script_comes_before_chance_and_is_taken_whole_or_not_at_all() -> None
         ("slow", 2.0),
         ("500", 0.0),
     ]
+
+
+def test_rows_can_carry_the_times_at_which_they_are_really_shown() -> None:
+    start = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+    world = evolving_world(Options(speed=60, stamps="real"), start)
+    world.advance(start + timedelta(minutes=10))
+    times = [time for row in world.rows.values() for time in (row.created_at, row.ended_at) if time]
+    assert start + timedelta(seconds=5) < max(times) <= start + timedelta(seconds=10)
