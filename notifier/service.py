@@ -203,6 +203,8 @@ class Service:
             asyncio.create_task(self.keep_delivering(channel), name=f"deliver {name}")
             for name, channel in self.app.channels.items()
         ]
+        for section in self.app.config.not_served:
+            log.warning("this version does nothing with this section yet", section=section)
         log.info("running", sources=list(self.app.sources), channels=list(self.app.channels))
         try:
             await stop.wait()

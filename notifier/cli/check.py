@@ -77,6 +77,8 @@ def warnings(config: Config) -> Iterable[str]:
     for channel in config.channels:
         if channel.name not in led_to:
             yield f"No route leads to the channel {channel.name}."
+    for section in config.not_served:
+        yield f"{section} is valid, and this version does nothing with it yet."
 
 
 def _document(config: Config, findings: Sequence[Finding]) -> dict[str, Any]:

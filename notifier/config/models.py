@@ -376,3 +376,9 @@ class Config(Settings):
     log: LogSettings = LogSettings()
     heartbeat_url: HttpUrl | None = None
     """Fetched after every successful poll, so that silence can be noticed elsewhere."""
+
+    @property
+    def not_served(self) -> tuple[str, ...]:
+        """Sections that are there and valid, for which this version has no function yet."""
+        sections = {"chat": self.chat.slack, "web": self.web, "heartbeat_url": self.heartbeat_url}
+        return tuple(name for name, section in sections.items() if section is not None)
