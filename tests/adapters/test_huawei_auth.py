@@ -270,6 +270,7 @@ async def test_concurrent_requests_do_not_each_try_a_refused_password(http: Http
         source = source_for(token_config(server), http, clock)
         results = await asyncio.gather(*(source.list_page(_QUERY) for _ in range(8)), return_exceptions=True)
         assert {type(result) for result in results} == {CredentialsRejected}
+        assert all("The username or password is wrong." in str(result) for result in results)
         assert len(server.requests) == 1
 
 
