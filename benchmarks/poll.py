@@ -26,12 +26,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from notifier.clock import SystemClock
 from notifier.core.model import ChannelPolicy, Route
 from notifier.http import HttpClient
 from notifier.poll import Outlook, PollReport, PollRules, poll_once
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource
 from notifier.store.engine import SqlStore, open_store
-from notifier.wiring import SystemClock
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
 AK, SK = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"  # the dummy pair of the vendor's samples

@@ -9,7 +9,8 @@ A kill before 3 commits changes nothing; a kill after it loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,9 +22,6 @@ from notifier.ports import Clock, PollClaim, Queries, Store, TaskSource, Transac
 
 LISTED = timedelta(days=30)
 """How far back the API lists tasks ("at most the last month")."""
-
-SECONDS_PER_CALL = 3
-"""A sweep paced at 20 calls a minute takes no longer than this for each call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,22 +84,27 @@ async def poll_once(
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
     started = clock.now()
-    claim = await store.transact(lambda tx: _claim(tx, source.name, owner, started, rules, force=force))
+    claim = await store.transact(lambda tx: tx.claim_poll(source.name, owner, started, rules.lease, force=force))
     if claim is None:
         return PollReport(source=source.name, polled=False)
     try:
-        snapshot = await _look(source, store, claim, started, rules)
+        snapshot = await _holding(store, claim, clock, rules.lease, _look(source, store, claim, started, rules))
     except SourceError as error:
         return await _note_failure(store, claim, error, clock.now(), rules)
     return await store.transact(lambda tx: record(tx, source, claim, snapshot, rules=rules, outlook=outlook))
 
 
-def _claim(
-    tx: Transaction, source: str, owner: str, now: datetime, rules: PollRules, *, force: bool
-) -> PollClaim | None:
-    calls = tx.source(source).last_full_calls
-    lease = max(rules.lease, timedelta(seconds=2 * SECONDS_PER_CALL * calls))
-    return tx.claim_poll(source, owner, now, lease, force=force)
+async def _holding(
+    store: Store, claim: PollClaim, clock: Clock, lease: timedelta, look: Coroutine[object, object, Snapshot]
+) -> Snapshot:
+    """Look, renewing the lease meanwhile: a long list is paced by its call budget and can take many leases."""
+    looking = asyncio.create_task(look)
+    try:
+        while not (await asyncio.wait({looking}, timeout=lease.total_seconds() / 3))[0]:
+            await store.transact(lambda tx: tx.renew_poll(claim, clock.now() + lease))
+        return looking.result()
+    finally:
+        looking.cancel()
 
 
 async def _look(source: TaskSource, store: Store, claim: PollClaim, now: datetime, rules: PollRules) -> Snapshot:

@@ -241,6 +241,9 @@ class Transaction(Queries, Protocol):
     ) -> PollClaim | None:
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
 
+    def renew_poll(self, claim: PollClaim, until: datetime) -> None:
+        """Prolong a claim that is still the latest; one that has passed on is left as it is."""
+
     def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
 

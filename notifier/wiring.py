@@ -7,12 +7,11 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import import_module
-from time import monotonic
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
+from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import ChannelPolicy
@@ -28,22 +27,6 @@ if TYPE_CHECKING:  # commands that only ask the store do not pay for the network
 
     from notifier.channels.base import ChannelSettings, Toolbox
     from notifier.http import HttpClient
-
-
-class SystemClock:
-    """`ports.Clock`, for real."""
-
-    def now(self) -> datetime:
-        """Return the current time in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

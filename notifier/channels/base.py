@@ -9,8 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, TypeVar
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
 from notifier.settings import Settings
 from notifier.validation import NAME_PATTERN, did_you_mean
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from notifier.render import Wording
 
 GROUP = "notifier.channels"
-MAX_RETRY_AFTER = timedelta(hours=1)
 PROBE_AFTER = timedelta(minutes=15)
 """When a parked channel is tried again unasked."""
 
@@ -176,29 +175,3 @@ def outcome_of_error(error: HttpError, now: datetime) -> Outcome:
     if status is not None:
         return outcome_of_status(status, {}, now)
     return Unknown(str(error))
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Read a Retry-After header, in seconds or as an HTTP date: at least nothing, at most an hour, None if unusable."""
-    text = headers.get("retry-after", "").strip()
-    wait = _seconds(text)
-    if wait is None:
-        wait = _until(text, now)
-    return None if wait is None else min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
-
-
-def _seconds(text: str) -> timedelta | None:
-    try:
-        return timedelta(seconds=float(text))
-    except OverflowError:
-        return MAX_RETRY_AFTER
-    except ValueError:
-        return None
-
-
-def _until(text: str, now: datetime) -> timedelta | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now

@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 import structlog
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, Toolbox, retry_after, stored_body
+from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, Toolbox, stored_body
 from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.retry import retry_after
 from notifier.ports import Finding, Notice
 from notifier.render import Fact, Message, State, Wording, by_severity, one_line, state_of
 from notifier.settings import Duration, Secret

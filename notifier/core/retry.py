@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER = timedelta(hours=1)
 """The longest wait that a receiver can ask for; a longer one is an error of theirs, not a wish to honour."""
@@ -32,3 +33,27 @@ def backoff(failures: int, shortest: timedelta, longest: timedelta) -> timedelta
     """Return the wait after so many failures in a row: doubling from `shortest` up to `longest`."""
     doubled: timedelta = shortest * 2 ** min(max(failures - 1, 0), 16)
     return min(doubled, longest)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Read Retry-After, in seconds or as an HTTP date: from nothing to an hour, None where it is absent or unusable."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        wait = timedelta(seconds=float(text))
+    except OverflowError:
+        return MAX_RETRY_AFTER
+    except ValueError:
+        date = http_date(text)
+        if date is None:
+            return None
+        wait = date - now
+    return min(max(wait, timedelta()), MAX_RETRY_AFTER)
+
+
+def http_date(text: str) -> datetime | None:
+    """Read the date of an HTTP header, or None for what is none."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -6,8 +6,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from datetime import UTC, datetime
-from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -17,28 +15,13 @@ from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from notifier.clock import SystemClock
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
 from notifier.simulator.api import Call, Cloud, build_app
 from notifier.simulator.options import Options
 
 AuthKind = Literal["aksk", "token", "ecs_agency"]
-
-
-class SystemClock:
-    """Real time."""
-
-    def now(self) -> datetime:
-        """Return the current time in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 class Simulator:

@@ -10,8 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from notifier.core.errors import (
@@ -22,7 +21,7 @@ from notifier.core.errors import (
     SourceThrottled,
     SourceUnreachable,
 )
-from notifier.core.retry import MAX_RETRY_AFTER
+from notifier.core.retry import MAX_RETRY_AFTER, http_date, retry_after
 from notifier.sources.payloads import clean
 
 INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a token
@@ -204,24 +203,9 @@ def _asked_in_message(kind: type[SourceError], refusal: Refusal) -> timedelta | 
 # ---- headers ----
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Read Retry-After, in seconds or as an HTTP date: from nothing to an hour, None where it is absent or unusable."""
-    text = headers.get("retry-after", "").strip()
-    try:
-        wait = timedelta(seconds=float(text))
-    except OverflowError:
-        return MAX_RETRY_AFTER
-    except ValueError:
-        date = _http_date(text)
-        if date is None:
-            return None
-        wait = date - now
-    return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
-
-
 def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     """Return how far this machine's clock is ahead of the service's, or None where the reply carries no date."""
-    date = _http_date(headers.get("date", ""))
+    date = http_date(headers.get("date", ""))
     return None if date is None else now - date
 
 
@@ -235,11 +219,3 @@ def _clock_remedy(headers: Mapping[str, str], now: datetime) -> str:
     if skew is None or abs(skew) <= CLOCK_TOLERANCE:
         return ""
     return f"The clock of this machine is {describe_skew(skew)} the service's: correct it, signatures depend on it."
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

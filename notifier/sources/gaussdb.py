@@ -148,7 +148,7 @@ class GaussDBSettings(Settings):
     progress_step: int = Field(default=25, ge=0, le=100)
     """Percent between two progress events; 0 makes none."""
     calls_per_minute: int = Field(default=20, ge=1)
-    """API calls in the long run; 50 more after a rest."""
+    """API calls in the long run; 40 more after a rest."""
 
     @property
     def url(self) -> str:

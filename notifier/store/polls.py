@@ -73,6 +73,11 @@ class PollStatements(SqlQueries):
         ).one_or_none()
         return PollClaim(epoch=row.epoch, until=row.claimed_until, state=rows.source_of(row)) if row else None
 
+    def renew_poll(self, claim: PollClaim, until: datetime) -> None:
+        """Prolong a claim that is still the latest; one that has passed on is left as it is."""
+        mine = (sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)
+        self.connection.execute(update(sources).where(*mine).values(claimed_until=until))
+
     def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
         epoch = select(sources.c.epoch).where(sources.c.name == claim.state.name).with_for_update()

@@ -18,7 +18,8 @@ from notifier.core.errors import (
     SourceThrottled,
     SourceUnreachable,
 )
-from notifier.sources.failures import classify, clock_skew, read_refusal, redact, retry_after
+from notifier.core.retry import retry_after
+from notifier.sources.failures import classify, clock_skew, read_refusal, redact
 
 MINUTE = timedelta(minutes=1)
 GATEWAY = "Incorrect IAM authentication information: "

@@ -79,7 +79,7 @@ async def test_ten_thousand_tasks_are_read_within_the_budget_of_calls(http: Http
     async with Simulator(Options(static=10_000), clock) as simulator:
         snapshot = await simulated(simulator, http, clock).fetch(Scope.FULL)
     assert (len(snapshot.fingerprints), snapshot.complete, snapshot.calls) == (10_000, True, 101)
-    assert sum(clock.slept) == pytest.approx((101 - 50) * 3, abs=3)
+    assert sum(clock.slept) == pytest.approx((101 - 40) * 3, abs=3)
 
 
 @pytest.mark.parametrize("fault", ["insert", "delete", "shift", "short", "empty", "500", "truncate", "html", "reset"])
@@ -302,7 +302,7 @@ async def test_a_locked_access_key_is_left_alone_until_the_lock_is_over(http: Ht
 async def test_calls_are_paced_after_a_burst(http: HttpClient, clock: FakeClock) -> None:
     async with HttpServer(reply(200, PAGE)) as server:
         source = source_at(server.url(""), http, clock, calls_per_minute=30)
-        for _ in range(50):
+        for _ in range(40):
             await source.list_page(QUERY)
         assert clock.slept == []
         await source.list_page(QUERY)

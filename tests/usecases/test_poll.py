@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 from factories import T0, make_task
 from fakes import FakeClock, FakeSource
 
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
-from notifier.core.model import ChannelPolicy, DeliveryState, EventType, Parked, Route, Scope, SourceState
+from notifier.core.model import ChannelPolicy, DeliveryState, EventType, Parked, Route, Scope, Snapshot, SourceState
 from notifier.core.outbox import settle
 from notifier.poll import Outlook, PollReport, PollRules, next_scope, pause_after, poll_once
-from notifier.ports import DeliveryFilter, EventFilter
+from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
+
+T = TypeVar("T")
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 OUTLOOK = Outlook(
@@ -217,6 +222,42 @@ async def test_a_poll_that_lost_its_claim_records_nothing(
     source.fetch = slow  # type: ignore[method-assign, assignment]  # as above
     assert (await poll(source, store)).fenced is True
     assert await told(store) == [(EventType.TASK_FAILED, "a")]
+
+
+class WatchedStore:
+    """A store that tells when it has been written to."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store = store
+        self.read, self.aclose = store.read, store.aclose
+        self.written = asyncio.Event()
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        result = await self.store.transact(fn)
+        self.written.set()
+        return result
+
+
+async def test_a_poll_that_takes_longer_than_its_lease_keeps_it(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    """A long list is paced by its call budget; another replica must not take it over meanwhile."""
+    await poll(source, store)
+    lease, watched, fetch = timedelta(milliseconds=3), WatchedStore(store), source.fetch
+
+    async def slow(scope: Scope) -> Snapshot:
+        watched.written.clear()
+        clock.advance(lease)
+        await watched.written.wait()
+        taken = await store.transact(lambda tx: tx.claim_poll("prod", "other", clock.now(), lease, force=True))
+        assert taken is None
+        return await fetch(scope)
+
+    source.fetch = slow  # type: ignore[method-assign]  # this poll is slow
+    source.tasks = [FAILED]
+    rules = replace(RULES, lease=lease)
+    report = await poll_once(source, watched, clock, owner="me", rules=rules, outlook=OUTLOOK, force=True)
+    assert (report.fenced, len(report.events)) == (False, 1)
 
 
 async def test_a_source_that_fails_is_noted_and_left_alone_for_a_while(store: SqlStore, source: FakeSource) -> None:
