@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from notifier.core.errors import ConfigurationError, StoreDamaged, StoreError, StoreInUse, StoreUnreachable
 from notifier.ports import Queries, Transaction
@@ -271,14 +271,26 @@ def translated(url: URL) -> Iterator[None]:
 
 def _translate(error: DBAPIError, url: URL) -> StoreError:
     said = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
-    place = url.database if url.get_backend_name() == "sqlite" else f"{url.host}/{url.database}"
+    place = _place(url)
     if "malformed" in said or "not a database" in said:
         return _damaged(url)
-    if url.get_backend_name() == "postgresql" and (error.connection_invalidated or "connection" in said):
+    if url.get_backend_name() == "postgresql" and _unreachable(error, said):
         return StoreUnreachable(f"PostgreSQL at {place} does not answer: {said}")
     if "unable to open" in said or "readonly" in said or "disk I/O" in said or "full" in said:
         return StoreUnreachable(f"the database {place} cannot be written: {said}; check the disk and the file's rights")
     return StoreError(f"the database {place} failed: {said}")
+
+
+def _place(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return url.database or ""
+    return f"{url.host or 'the local socket'}/{url.database or ''}"
+
+
+def _unreachable(error: DBAPIError, said: str) -> bool:
+    """Tell whether no server answered: what a server says of a statement carries a code."""
+    unanswered = isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) is None
+    return error.connection_invalidated or unanswered or "connection" in said
 
 
 def _damaged(url: URL) -> StoreDamaged:
