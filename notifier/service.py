@@ -17,7 +17,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError
-from notifier.core.model import DeliveryState
+from notifier.core.model import DeliveryState, Scope
 from notifier.deliver import DeliveryReport, deliver_due
 from notifier.poll import PollReport, poll_once
 from notifier.ports import Channel, TaskSource
@@ -267,6 +267,8 @@ def _log_poll(report: PollReport) -> None:
         log.error("poll failed", source=report.source, error=str(report.error))
     elif report.fenced:
         log.warning("poll dropped: another replica took over meanwhile", source=report.source)
+    elif report.polled and report.scope is Scope.FULL and not report.complete:
+        log.warning("polled, but the list could not be proven whole", source=report.source, **_figures(report))
     elif report.polled:
         news = report.events or report.refused or report.baseline
         (log.info if news else log.debug)("polled", source=report.source, **_figures(report))
