@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import html
 import io
@@ -411,3 +412,39 @@ async def test_what_was_running_and_then_fails_is_told_twice_in_one_thread(
         "✗ Task failed · Create instance · gauss-6568-zzh",
     ]
     assert "error" not in records.getvalue()
+
+
+async def test_a_receiver_that_hangs_delays_nobody_else(
+    store_url: str, records: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released = asyncio.Event()
+
+    async def hang(writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        await reply(204, b"")(writer)
+
+    async with house(store_url) as at:
+        await at.poll(EMPTY)
+        at.told.receiver.answers = [hang]
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            polling = group.create_task(at.poll(SAMPLE))
+            while (await at.ledger()).by_state[DeliveryState.DELIVERED] < 2 * (len(NAMES) - 1):
+                assert not polling.done()
+            released.set()
+        check_ledger(await at.ledger())
+    assert len(at.told.webhooks) == 2
+    assert capsys.readouterr().out.count(" Task ") == 2
+    assert "error" not in records.getvalue()
+
+
+async def test_no_secret_reaches_the_database(sqlite_url: str, tmp_path: Path, records: io.StringIO) -> None:
+    async with house(sqlite_url) as at:
+        for shown in (EMPTY, SAMPLE):
+            await at.poll(shown)
+    written = contents(tmp_path)
+    assert CREATION.encode() in written
+    check_secrets(written.decode("latin-1"), records.getvalue())
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
