@@ -1,0 +1,262 @@
+"""The promises of the program and the tests that prove them, one table; the README prints the same promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What is promised, and which tests would fail if it were broken."""
+
+    id: str
+    words: str
+    proven_by: tuple[str, ...]
+    """Tests as `path::name` or `path::class::name`, the path from the folder of the tests."""
+    so_far: str = ""
+    """Where the promise reaches further than the program: what these tests prove of it."""
+
+
+PROMISES = (
+    Promise(
+        id="P1",
+        words="every state that the API shows at a poll becomes exactly one event",
+        proven_by=(
+            "acceptance/test_main_job.py::test_the_same_list_again_is_told_to_nobody",
+            "acceptance/test_reading.py::test_tasks_that_run_are_followed_to_their_end",
+            "acceptance/test_reading.py::test_a_list_of_any_size_is_read_whole_and_each_task_told_once",
+            "acceptance/test_any_content.py::test_whatever_a_page_holds_every_row_is_told_on_every_channel",
+            "usecases/test_poll.py::test_what_started_and_ended_between_two_polls_is_told",
+            "usecases/test_poll.py::test_two_replicas_make_one_event",
+            "usecases/test_poll.py::test_an_event_found_again_after_restoring_an_old_database_has_the_same_id",
+            "core/test_diff.py::test_every_visible_change_of_a_flapping_task_has_an_id_of_its_own",
+        ),
+    ),
+    Promise(
+        id="P2",
+        words="events and deliveries are written with the snapshot they come from, whenever it is killed",
+        proven_by=(
+            "usecases/test_poll.py::test_events_and_deliveries_are_there_when_the_snapshot_is",
+            "usecases/test_poll.py::test_a_poll_that_lost_its_claim_records_nothing",
+            "usecases/test_deliver.py::test_a_killed_sender_costs_one_lease_and_nothing_else",
+            "contract/test_store.py::test_a_transaction_that_fails_leaves_nothing_behind",
+            "adapters/test_store_engine.py::test_a_commit_on_sqlite_survives_a_power_cut",
+            "adapters/test_store_engine.py::test_a_commit_on_postgresql_survives_a_power_cut",
+        ),
+    ),
+    Promise(
+        id="P3",
+        words="every event and matching channel have exactly one account, and the audit proves it",
+        proven_by=(
+            "usecases/test_deliver.py::test_every_delivery_ends_in_exactly_one_account",
+            "usecases/test_lookup.py::test_an_audit_holds_when_every_pair_is_accounted_for",
+            "contract/test_store.py::test_the_ledger_finds_a_pair_without_an_account",
+            "contract/test_store.py::test_a_digest_accounts_for_every_event_it_names",
+            "acceptance/test_cli_lookups.py::test_audit_accounts_for_every_pair",
+            "acceptance/test_cli_service.py::test_the_demo_shows_the_main_job_and_accounts_for_it",
+        ),
+    ),
+    Promise(
+        id="P4",
+        words="at least once and in order; a repeat has the same id and the same bytes",
+        proven_by=(
+            "usecases/test_deliver.py::test_a_repeat_has_the_same_id_and_the_same_bytes",
+            "usecases/test_deliver.py::test_the_body_is_stored_before_it_is_sent",
+            "usecases/test_deliver.py::test_order_is_kept_within_a_subject_and_nothing_waits_for_another",
+            "contract/test_store.py::test_only_the_oldest_unsettled_delivery_of_a_subject_is_due",
+            "contract/test_store.py::test_a_digest_waits_for_what_it_follows_and_holds_back_what_follows_it",
+            "contract/test_channels.py::TestOverHttp::test_a_repeat_sends_the_identical_body",
+            "adapters/test_slack.py::test_a_message_that_may_have_been_taken_is_unknown_and_not_repeated_here",
+        ),
+        so_far="an unknown outcome is sent again with its key; the key is not looked up in Slack first",
+    ),
+    Promise(
+        id="P5",
+        words="pages that shift, repeat or end early lose no task and raise no false event",
+        proven_by=(
+            "acceptance/test_reading.py::test_one_fault_at_any_call_loses_no_task_and_doubles_none",
+            (
+                "acceptance/test_reading.py::"
+                "test_whatever_goes_wrong_by_chance_nothing_is_lost_doubled_or_called_whole_too_early"
+            ),
+            (
+                "acceptance/test_reading.py::"
+                "test_a_list_in_another_order_each_time_is_told_once_and_called_whole_only_when_it_is"
+            ),
+            "acceptance/test_reading.py::test_a_list_that_is_never_whole_never_says_that_a_task_is_gone",
+            "adapters/test_source_paging.py::test_by_records_no_row_that_stays_is_missing_from_what_is_called_complete",
+            "core/test_diff.py::test_nothing_is_concluded_from_absence_in_a_poll_that_is_not_whole",
+            "usecases/test_poll.py::test_a_running_task_that_is_gone_is_said_once_to_be_unlisted",
+            "core/test_render.py::test_a_task_that_left_the_list_is_never_called_a_success_or_a_failure",
+        ),
+    ),
+    Promise(
+        id="P6",
+        words="after downtime it catches up, marks what is late and names the gap",
+        proven_by=(
+            "usecases/test_poll.py::test_what_happened_while_we_were_away_is_told_as_late",
+            "usecases/test_poll.py::test_an_absence_longer_than_the_api_remembers_is_itself_told",
+            "core/test_diff.py::test_what_happened_while_we_were_away_is_late",
+            "core/test_render.py::test_a_gap_is_said_with_its_bounds",
+        ),
+    ),
+    Promise(
+        id="P7",
+        words="the first poll of a source is a quiet baseline",
+        proven_by=(
+            "acceptance/test_main_job.py::test_a_first_poll_is_a_quiet_baseline",
+            "usecases/test_poll.py::test_the_first_poll_is_a_quiet_baseline",
+            "usecases/test_poll.py::test_a_baseline_waits_for_a_poll_that_is_whole",
+            "contract/test_store.py::test_only_a_complete_full_poll_makes_the_baseline",
+        ),
+    ),
+    Promise(
+        id="P8",
+        words="no channel delays another; waits are honoured; what is given up on is kept and can be sent again",
+        proven_by=(
+            "acceptance/test_main_job.py::test_a_receiver_that_hangs_delays_nobody_else",
+            "contract/test_store.py::test_subjects_on_different_channels_do_not_wait_for_each_other",
+            "contract/test_channels.py::TestOverHttp::test_a_wait_that_is_asked_for_is_passed_on",
+            "contract/test_channels.py::TestOverHttp::test_the_deadline_holds",
+            "usecases/test_deliver.py::test_retry_after_is_honoured",
+            "usecases/test_deliver.py::test_a_used_up_schedule_ends_in_the_dead_letters",
+            "usecases/test_deliver.py::test_what_is_given_up_on_can_be_sent_again_by_hand",
+            "usecases/test_deliver.py::test_a_broken_channel_parks_all_its_deliveries",
+            "contract/test_store.py::test_parking_parks_the_whole_channel_and_unparking_keeps_the_order",
+            "adapters/test_source_gaussdb.py::test_a_short_wait_that_is_asked_for_is_sat_out_in_full",
+        ),
+    ),
+    Promise(
+        id="P9",
+        words="a storm becomes a digest that leaves no failure out",
+        proven_by=(
+            "core/test_outbox.py::test_too_many_events_for_a_channel_become_digests_that_name_all_of_them",
+            "usecases/test_poll.py::test_many_events_for_one_channel_are_told_in_few_messages",
+            "contract/test_channels.py::TestEveryKind::test_a_digest_names_every_job",
+        ),
+        so_far="one poll's events become digests; a storm that lasts over several polls makes one for each",
+    ),
+    Promise(
+        id="P10",
+        words="replicas on one PostgreSQL share the work, and one takes over from another",
+        proven_by=(
+            "usecases/test_poll.py::test_two_replicas_make_one_event",
+            "usecases/test_deliver.py::test_two_replicas_never_send_the_same_delivery",
+            "contract/test_store.py::test_a_source_is_polled_by_one_owner_at_a_time",
+            "contract/test_store.py::test_a_claim_passes_on_when_its_lease_ends_and_the_old_one_is_fenced",
+            "contract/test_store.py::test_releasing_an_owner_makes_its_claims_due_at_once",
+        ),
+        so_far="claims, leases and fences on one database; not yet several processes over a long time",
+    ),
+    Promise(
+        id="P11",
+        words="it says when it is blind or mute",
+        proven_by=(
+            "usecases/test_poll.py::test_a_source_that_fails_is_noted_and_left_alone_for_a_while",
+            "usecases/test_lookup.py::test_one_source_that_is_not_polled_makes_the_whole_unhealthy",
+            "acceptance/test_cli_lookups.py::test_health_follows_the_last_good_poll",
+            "acceptance/test_bad_inputs.py::test_a_reply_that_is_no_task_list_is_told_in_one_sentence",
+            "acceptance/test_bad_inputs.py::test_a_list_that_cannot_be_proven_whole_is_a_warning",
+        ),
+        so_far="log, health and exit codes; not yet an event on another channel, nor a heartbeat",
+    ),
+    Promise(
+        id="P12",
+        words="no secret is shown or stored; text from the API stays text",
+        proven_by=(
+            "acceptance/test_main_job.py::test_no_secret_reaches_the_database",
+            "contract/test_channels.py::TestEveryKind::test_no_secret_is_shown_or_written",
+            "contract/test_channels.py::TestEveryKind::test_hostile_text_is_put_into_words_without_controls",
+            "contract/test_channels.py::TestOverHttp::test_hostile_text_changes_no_header",
+            "adapters/test_slack.py::test_known_attacks_become_neither_mention_nor_link_nor_markup",
+            "adapters/test_source_failures.py::test_no_credential_that_a_body_echoes_reaches_the_message",
+            "core/test_logs.py::test_a_secret_inside_a_text_is_masked",
+            "core/test_config.py::test_no_secret_shows_in_a_configuration",
+            "acceptance/test_cli_views.py::test_text_from_outside_is_neither_markup_nor_a_terminal_sequence",
+        ),
+    ),
+    Promise(
+        id="P13",
+        words="look-ups are answered from its own store, whatever the cloud is doing",
+        proven_by=(
+            "acceptance/test_cli_lookups.py::test_tasks_lists_what_is_recorded",
+            "acceptance/test_cli_service.py::test_run_tells_changes_and_stops_gracefully",
+            "adapters/test_store_engine.py::test_a_second_service_on_the_same_file_is_refused_and_lookups_are_not",
+        ),
+        so_far="the command line, beside a running service and with no cloud; not yet the chat",
+    ),
+    Promise(
+        id="P14",
+        words="bad input gets one clear error and changes nothing",
+        proven_by=(
+            "acceptance/test_bad_inputs.py::test_a_reply_that_is_no_task_list_is_told_in_one_sentence",
+            "acceptance/test_bad_inputs.py::test_what_the_first_poll_could_not_read_is_not_half_recorded",
+            "acceptance/test_bad_inputs.py::test_a_database_that_cannot_be_used_is_told_in_one_sentence",
+            "acceptance/test_bad_inputs.py::test_a_variable_that_is_not_set_is_named_and_nothing_is_begun",
+            "acceptance/test_bad_inputs.py::test_a_command_that_cannot_be_meant_is_told_in_one_sentence",
+            "core/test_config.py::test_a_mistake_is_told_with_its_place_and_its_remedy",
+            "core/test_config.py::test_no_text_gets_anything_but_an_answer",
+            "acceptance/test_cli.py::test_a_defect_is_one_line_without_its_details",
+        ),
+    ),
+)
+
+
+def defined(path: Path) -> frozenset[str]:
+    """Return the tests that a file defines, as `name` or `class::name`; none for a file that is not there."""
+    if not path.is_file():
+        return frozenset()
+    return frozenset(_tests(ast.parse(path.read_text(encoding="utf-8")).body))
+
+
+def _tests(body: list[ast.stmt], inside: str = "") -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+            yield from _tests(node.body, f"{node.name}::")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield inside + node.name
+
+
+def missing(tests: tuple[str, ...]) -> list[str]:
+    """Return those of the tests that do not exist."""
+    split = [(test, *test.split("::", 1)) for test in tests]
+    return [test for test, file, name in split if name not in defined(ROOT / "tests" / file)]
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.id)
+def test_every_test_that_a_promise_names_exists(promise: Promise) -> None:
+    assert promise.proven_by
+    assert len(set(promise.proven_by)) == len(promise.proven_by)
+    assert missing(promise.proven_by) == []
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_promises.py::test_of_another_name",
+        "test_promises.py::Promise::test_every_promise_is_in_the_table_once",
+        "test_nowhere.py::test_every_promise_is_in_the_table_once",
+        "contract/test_channels.py::test_a_digest_names_every_job",
+    ],
+)
+def test_a_test_that_does_not_exist_is_noticed(test: str) -> None:
+    assert missing((test, "test_promises.py::test_every_promise_is_in_the_table_once")) == [test]
+
+
+def test_every_promise_is_in_the_table_once() -> None:
+    assert [promise.id for promise in PROMISES] == [f"P{number}" for number in range(1, 15)]
+
+
+def test_the_readme_prints_every_promise_and_where_its_proofs_are() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    printed = re.findall(r"^\| (P\d+) \| (\S.*\S) \|$", readme, re.MULTILINE)
+    assert [id_ for id_, _ in printed] == [promise.id for promise in PROMISES]
+    assert "tests/test_promises.py" in readme
