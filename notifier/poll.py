@@ -132,7 +132,8 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
 
 
 def _ended_unseen(queries: Queries, snapshot: Snapshot) -> bool:
-    return any(job_id not in snapshot.fingerprints for job_id in queries.live(snapshot.source))
+    live = queries.live(snapshot.source)
+    return any(job_id not in snapshot.fingerprints for job_id, row in live.items() if not row.unlisted)
 
 
 def record(
@@ -183,6 +184,7 @@ def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:
         quiet_new=rules.quiet_baseline and state.baseline_at is None,
         progress_step=rules.progress_step,
         late_after=rules.away_after if away else None,
+        whole_at=state.last_full_at,
     )
 
 

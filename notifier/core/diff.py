@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Transition
@@ -48,6 +48,8 @@ class Rules:
     """Percent between two progress transitions; 0 makes none."""
     late_after: timedelta | None = None
     """Set when the poller had been away: what happened longer ago than this is late."""
+    whole_at: datetime | None = None
+    """When the last full and complete snapshot was taken: the same one again counts no absence twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def diff(
     for job_id in changed:
         updates[job_id], found = compare(recorded.get(job_id), snapshot.parse(job_id), rules)
         transitions += found
-    missing = _count_missing(snapshot, live)
+    missing = _count_missing(snapshot, live, rules)
     unlisted = [live[job_id] for job_id, count in missing.items() if _gone(live[job_id], count)]
     transitions += [_unlisted(gone, rules) for gone in unlisted]
     return Changes(
@@ -129,8 +131,8 @@ def _digest(text: str) -> str:
 def _status_key(task: Task) -> str:
     if task.status is not TaskStatus.UNKNOWN:
         return task.status
-    # An occurrence is a key: nothing that upstream writes may make it too long for an index.
-    return task.raw_status if len(task.raw_status) <= _LONGEST_KEY else _digest(task.raw_status)
+    # An occurrence is a key: nothing that upstream writes may make it too long for an index, or look like another.
+    return f"unknown:{task.raw_status if len(task.raw_status) <= _LONGEST_KEY else _digest(task.raw_status)}"
 
 
 def _moved(before: Task, after: Task) -> bool:
@@ -142,12 +144,18 @@ def _moved(before: Task, after: Task) -> bool:
 
 
 def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
-    after = Recorded(task=task, occurrence=before.occurrence)
+    after = Recorded(task=_with_its_end(task, before.task), occurrence=before.occurrence)
     step = _step_crossed(before.task, task, rules.progress_step)
     if step is None:
         return after, ()
     occurrence = f"progress:{step}|{before.occurrence}"
     return after, (_transition(EventType.TASK_PROGRESSED, before.task, task, occurrence, rules),)
+
+
+def _with_its_end(task: Task, before: Task) -> Task:
+    """Return the task with the end that an earlier row told: without it another end would pass for the same one."""
+    told = before.ended_at if task.status.terminal else None
+    return task if task.ended_at is not None or told is None else replace(task, ended_at=told)
 
 
 def _step_crossed(before: Task, after: Task, step: int) -> int | None:
@@ -197,10 +205,11 @@ def _late(type_: EventType, task: Task, rules: Rules) -> bool:
     return when is None or rules.observed_at - when > rules.late_after
 
 
-def _count_missing(snapshot: Snapshot, live: Mapping[str, Recorded]) -> dict[str, int]:
+def _count_missing(snapshot: Snapshot, live: Mapping[str, Recorded], rules: Rules) -> dict[str, int]:
     """Return the new counts of those whose count changes: one more when absent, zero when back."""
     back = {job_id: 0 for job_id, row in live.items() if row.missing and job_id in snapshot.fingerprints}
-    if not (snapshot.complete and snapshot.scope is Scope.FULL):
+    again = rules.whole_at is not None and rules.observed_at <= rules.whole_at
+    if again or not (snapshot.complete and snapshot.scope is Scope.FULL):
         return back
     gone = {job_id: row.missing + 1 for job_id, row in live.items() if job_id not in snapshot.fingerprints}
     return back | {job_id: count for job_id, count in gone.items() if not live[job_id].unlisted}

@@ -53,7 +53,6 @@ def test_a_change_of_state_is_one_transition(before: Task | None, after: Task, t
         (FAILED, replace(FAILED, fail_reason="the same in Chinese")),
         (FAILED, replace(FAILED, instance_status="deleted", instance_name="renamed")),
         (replace(FAILED, ended_at=None), FAILED),
-        (FAILED, replace(FAILED, ended_at=None)),
         (RUNNING, replace(RUNNING, progress=70.0)),
         (RUNNING, replace(RUNNING, progress=None)),
         (RUNNING, replace(RUNNING, raw_status="RUNNING")),
@@ -63,6 +62,14 @@ def test_what_is_no_change_of_state_is_recorded_quietly(before: Task, after: Tas
     row, transitions = compare(recorded(before), after, RULES)
     assert transitions == ()
     assert (row.task, row.occurrence) == (after, recorded(before).occurrence)
+
+
+def test_an_end_that_a_row_leaves_out_is_not_forgotten() -> None:
+    """Else a second failure, told after such a row, would pass for the first."""
+    row, transitions = compare(recorded(FAILED), replace(FAILED, ended_at=None), RULES)
+    assert (row, transitions) == (recorded(FAILED), ())
+    _, (again,) = compare(row, replace(FAILED, ended_at=T0), RULES)
+    assert again.type is EventType.TASK_FAILED
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,12 @@ def test_a_raw_status_of_any_length_makes_a_short_occurrence() -> None:
     assert len(occurrence_of(endless, "")) < 100
 
 
+def test_a_raw_status_that_looks_like_our_own_word_makes_another_occurrence() -> None:
+    (unlisted,) = diff(snapshot_of([]), [], {}, {"a": recorded(RUNNING, missing=1)}, RULES).transitions
+    named_so = make_task(status="unknown", raw_status="unlisted")
+    assert unlisted.occurrence != occurrence_of(named_so, recorded(RUNNING).occurrence)
+
+
 @given(st.lists(st.sampled_from([RUNNING, replace(FAILED, ended_at=None), PENDING]), max_size=12))
 def test_every_visible_change_of_a_flapping_task_has_an_id_of_its_own(shown: list[Task]) -> None:
     row: Recorded | None = None
@@ -127,6 +140,12 @@ def test_a_running_task_is_said_to_be_unlisted_after_two_complete_polls_without_
 
 def test_it_is_said_once() -> None:
     assert missing(recorded(RUNNING, missing=2, unlisted=True)) == ({}, [])
+
+
+def test_the_same_snapshot_again_counts_nothing() -> None:
+    live = {RUNNING.job_id: recorded(RUNNING, missing=1)}
+    again = diff(snapshot_of([]), [], {}, live, replace(RULES, whole_at=T0))
+    assert (dict(again.missing), again.transitions) == ({}, ())
 
 
 @pytest.mark.parametrize("how", [{"complete": False}, {"complete": False, "scope": Scope.ACTIVE}])

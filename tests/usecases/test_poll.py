@@ -128,13 +128,25 @@ async def test_an_event_found_again_after_restoring_an_old_database_has_the_same
     assert again.id == event.id
 
 
-async def test_a_running_task_that_is_gone_is_said_once_to_be_unlisted(store: SqlStore, source: FakeSource) -> None:
+async def test_a_running_task_that_is_gone_is_said_once_to_be_unlisted(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.tasks = [RUNNING]
+    await poll(source, store)
+    source.tasks = []
+    for _ in range(4):
+        clock.advance(RULES.poll_every)
+        await poll(source, store)
+    assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
+
+
+async def test_the_same_look_twice_is_not_two_looks_without_a_task(store: SqlStore, source: FakeSource) -> None:
     source.tasks = [RUNNING]
     await poll(source, store)
     source.tasks = []
     for _ in range(4):
         await poll(source, store)
-    assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
+    assert await told(store) == []
 
 
 async def test_a_cut_list_makes_no_event_and_loses_nothing(store: SqlStore, source: FakeSource) -> None:
@@ -338,3 +350,18 @@ async def test_a_running_task_that_ended_unseen_calls_for_the_whole_list_at_once
     source.tasks = [make_task("a", status="completed")]
     assert [event.type for event in (await poll(source, store)).events] == [EventType.TASK_COMPLETED]
     assert source.scopes == [Scope.FULL, Scope.ACTIVE, Scope.FULL]
+
+
+async def test_a_task_that_was_said_to_be_unlisted_calls_for_the_whole_list_no_more(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.calls, source.tasks = 100, [RUNNING]
+    await poll(source, store)
+    source.tasks = []
+    for _ in range(2):
+        clock.advance(RULES.poll_every)
+        await poll(source, store)
+    source.scopes.clear()
+    clock.advance(RULES.poll_every)
+    await poll(source, store)
+    assert source.scopes == [Scope.ACTIVE]
