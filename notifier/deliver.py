@@ -61,9 +61,9 @@ async def deliver_due(
 async def _with_bodies(channel: Channel, store: Store, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
     rendered = {delivery.id: _render(channel, delivery) for delivery in claimed if delivery.body is None}
     bodies = {id_: body for id_, body in rendered.items() if body is not None}
-    if bodies:
-        await store.transact(lambda tx: tx.save_bodies(bodies))
-    return [replace(delivery, body=delivery.body or bodies.get(delivery.id)) for delivery in claimed]
+    # A process that was stopped for longer than its lease finds here what another has sent meanwhile.
+    kept = await store.transact(lambda tx: tx.save_bodies(bodies)) if bodies else {}
+    return [replace(delivery, body=delivery.body or kept.get(delivery.id)) for delivery in claimed]
 
 
 def _render(channel: Channel, delivery: Delivery) -> Body | None:

@@ -285,8 +285,8 @@ class Transaction(Queries, Protocol):
         A claim adds one to `attempt` and pushes `available_at` forward by the lease.
         """
 
-    def save_bodies(self, bodies: Mapping[str, Body]) -> None:
-        """Store rendered bodies by delivery id."""
+    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
 
     def settle(self, settlements: Sequence[Settlement]) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""

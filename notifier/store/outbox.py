@@ -52,17 +52,20 @@ class SqlTransaction(PollStatements):
         ).all()
         return self._with_events(sorted(claimed, key=lambda row: row.seq))
 
-    def save_bodies(self, bodies: Mapping[str, Body]) -> None:
-        """Store rendered bodies by delivery id."""
+    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
         if not bodies:
-            return
+            return {}
         statement = (
             update(deliveries)
-            .where(deliveries.c.id == bindparam("of"))
+            .where(deliveries.c.id == bindparam("of"), deliveries.c.body.is_(None))
             .values(body=bindparam("bytes"), content_type=bindparam("type"))
         )
         values = [{"of": id_, "bytes": body.content, "type": body.content_type} for id_, body in bodies.items()]
         self.connection.execute(statement, values)
+        kept = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type)
+        found = self.connection.execute(kept.where(deliveries.c.id.in_(list(bodies))))
+        return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
 
     def settle(self, settlements: Sequence[Settlement]) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""

@@ -309,6 +309,15 @@ async def test_a_stored_body_comes_back_byte_for_byte(store: SqlStore) -> None:
     assert claimed.body == body
 
 
+async def test_the_first_body_of_a_delivery_stays(store: SqlStore) -> None:
+    first, second = (Body(content=content, content_type="text/plain") for content in (b"first", b"second"))
+    delivery, other = (make_delivery(event, attempt=0) for event in make_events(2))
+    await put(store, delivery, other)
+    assert await store.transact(lambda tx: tx.save_bodies({delivery.id: first})) == {delivery.id: first}
+    both = {delivery.id: second, other.id: second}
+    assert await store.transact(lambda tx: tx.save_bodies(both)) == {delivery.id: first, other.id: second}
+
+
 async def test_parking_parks_the_whole_channel_and_unparking_keeps_the_order(store: SqlStore) -> None:
     deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
     elsewhere = make_delivery(make_event(make_task("x")), channel="mail", attempt=0)
