@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, TypeVar
@@ -66,8 +66,17 @@ class SqlStore:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
-        """Run `fn` in one write transaction in a store thread. Raises StoreError."""
-        return await asyncio.get_running_loop().run_in_executor(self._writers, self._transact, fn)
+        """Run `fn` in one write transaction in a store thread. Raises StoreError.
+
+        A cancelled caller waits for its end: nothing stops it, and what a stop gives back it must not take afterwards.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._writers, self._transact, fn)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            with suppress(StoreError):
+                await running
+            raise
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""

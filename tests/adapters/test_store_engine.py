@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fakes import FakeClock
 from sqlalchemy import text
 
 from notifier.core.errors import ConfigurationError, NotifierError, StoreDamaged, StoreInUse, StoreUnreachable
-from notifier.ports import TaskFilter
+from notifier.ports import TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store, sqlite_module, wal_is_safe
 
 
@@ -96,3 +100,23 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notifier.db").write_text("this is a letter, not a database\n" * 100)
     with pytest.raises(StoreDamaged, match="is damaged"):
         open_store(f"sqlite:///{tmp_path}/notifier.db")
+
+
+async def test_who_is_cancelled_in_a_transaction_waits_for_its_end(store: SqlStore, clock: FakeClock) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def slowly(tx: Transaction) -> None:
+        began.set()
+        may_end.wait(10)
+        tx.claim_poll("prod", "me", clock.now(), timedelta(minutes=1))
+
+    caller = asyncio.create_task(store.transact(slowly))
+    await asyncio.to_thread(began.wait, 10)
+    caller.cancel()
+    for _ in range(5):  # turns of the loop, more than a cancellation takes
+        await asyncio.sleep(0)
+    waits = not caller.done()
+    may_end.set()
+    await asyncio.gather(caller, return_exceptions=True)
+    (claimed,) = await store.read(lambda q: q.sources())
+    assert (waits, caller.cancelled(), claimed.name) == (True, True, "prod")
