@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
+from functools import partial
 
 import structlog
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError
@@ -95,6 +97,7 @@ class Service:
         self.owner = new_owner()
         self.tally = Tally()
         self._wake = {name: asyncio.Event() for name in app.channels}
+        self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     async def start(self) -> None:
@@ -175,25 +178,27 @@ class Service:
 
     def schedule(self) -> AsyncIOScheduler:
         """Return the ticks, started: every source at its own pace, spread so that they do not run in step."""
+        # The executor that calls at once: what it starts is ours to end, where others log a cancelled poll as an error.
         ticks = AsyncIOScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+            timezone=UTC,
+            executors={"default": DebugExecutor()},
+            job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
         for position, source in enumerate(self.app.sources.values()):
             every = self.app.poll_rules(source.name).poll_every
             first = self.app.clock.now() + every * position / len(self.app.sources)
             seconds = every / timedelta(seconds=1)
-            ticks.add_job(self._tick, "interval", [source], seconds=seconds, jitter=seconds / 10, next_run_time=first)
-        ticks.add_job(self.unpark_due, "interval", seconds=HOUSEKEEPING_EVERY)
+            job = [f"poll {source.name}", partial(self.poll, source)]
+            ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
+        ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
         ticks.start()
         return ticks
 
-    async def _tick(self, source: TaskSource) -> None:
-        if self._stopping:
-            return
-        try:
-            await self.poll(source)
-        except Exception:
-            log.exception("poll crashed", source=source.name)
+    def _begin(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Start a job, unless it is still at it: a look at a long list may take longer than the time between two."""
+        if name not in self._jobs:
+            self._jobs[name] = asyncio.create_task(_guarded(name, work), name=name)
+            self._jobs[name].add_done_callback(lambda _: self._jobs.pop(name))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims."""
@@ -215,12 +220,16 @@ class Service:
         log.info("stopping: what is in flight is settled first")
         self._stopping = True
         ticks.shutdown(wait=False)
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancel()
         self.wake()
         if loops:
             _, late = await asyncio.wait(loops, timeout=GRACE)
             for loop in late:
                 loop.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*jobs, return_exceptions=True)
         await self.release()
 
     async def release(self) -> None:
@@ -254,6 +263,13 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
 async def _drain(service: Service, channel: Channel) -> None:
     while (await service.round(channel)).more:
         pass
+
+
+async def _guarded(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await work()
+    except Exception:
+        log.exception("job crashed", job=name)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -21,7 +21,7 @@ from notifier.cli.desk import AsJson, ask, configured, now, view
 from notifier.cli.output import emit, note, say, show
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
-from notifier.core.errors import ConfigurationError, NotifierError, StoreError
+from notifier.core.errors import NotifierError, StoreError
 from notifier.lookup import Health
 from notifier.service import Summary, poll_and_deliver, serve
 from notifier.wiring import App, open_app
@@ -36,35 +36,44 @@ def run(ctx: typer.Context) -> None:
 
     SIGHUP reads the configuration again and goes on with it, or with the old one if the new one is not valid.
     """
-    stints = until_signalled(partial(_serve, partial(_configured_with_logs, ctx), _configured_with_logs(ctx)))
+    stints = until_signalled(partial(_serve, partial(configured, ctx), configured(ctx)))
     note(_summary(_total(stints)))
 
 
 async def _serve(load: Callable[[], Config], config: Config, stop: asyncio.Event) -> Sequence[Summary]:
     """Serve with one configuration after the other; return what was done with each."""
     done: list[Summary] = []
-    reloads = _reloads(load)
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while not stop.is_set():
+        logs.configure(config.log.level, config.log.format)
         async with open_app(config, exclusive=True) as app:
-            reloading = asyncio.create_task(reloads.get())
+            reloading = asyncio.create_task(_reload(load, config, hangup))
             done.append(await _serve_until(app, stop, reloading))
         config = reloading.result() if reloading.done() else config
         reloading.cancel()
     return done
 
 
-def _reloads(load: Callable[[], Config]) -> asyncio.Queue[Config]:
-    """Return a queue into which SIGHUP puts the configuration as it is then, if that is valid."""
-    found: asyncio.Queue[Config] = asyncio.Queue()
-
-    def read_again() -> None:
+async def _reload(load: Callable[[], Config], running: Config, hangup: asyncio.Event) -> Config:
+    """Wait for a SIGHUP that finds a configuration that can be used, and return it. Until then the old one serves."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
         try:
-            found.put_nowait(load())
-        except ConfigurationError as error:
-            log.error("the old configuration stays: the new one is not valid", error=str(error))  # noqa: TRY400 - the sentence is enough
+            found = load()
+            # In a thread of its own: a database that does not answer must not hold up what is being served.
+            await asyncio.to_thread(asyncio.run, _rehearse(found, exclusive=found.store.url != running.store.url))
+        except NotifierError as error:
+            log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
+        else:
+            return found
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
-    return found
+
+async def _rehearse(config: Config, *, exclusive: bool) -> None:
+    """Open everything and close it, without a word to any service. Not exclusively where we hold the lock already."""
+    async with open_app(config, exclusive=exclusive):
+        pass
 
 
 async def _serve_until(app: App, stop: asyncio.Event, reloading: asyncio.Task[Config]) -> Summary:

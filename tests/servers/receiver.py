@@ -1,0 +1,73 @@
+"""A receiver of webhooks that verifies every signature and keeps every request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from servers.http import HttpServer, Request, reply
+from servers.moments import Moments
+
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+"""Obviously fake: the bytes 0 to 23."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One request whose signature was right."""
+
+    id: str
+    body: bytes
+    path: str
+
+    @property
+    def told(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+    @property
+    def job_id(self) -> str:
+        return str(self.told["data"]["task"]["job_id"])
+
+
+class Receiver(HttpServer):
+    """Answers 200, or 401 to what is not signed. `request` happens when one has arrived whole, and is kept;
+    `answer` when its answer has been written."""
+
+    def __init__(self, moments: Moments) -> None:
+        super().__init__(self._take)
+        self.received: list[Received] = []
+        self.forged: list[str] = []
+        self.moments = moments
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self) -> None:
+        """Keep answers back from now on."""
+        self._open.clear()
+
+    def let_go(self) -> None:
+        """Give the answers that were kept back."""
+        self._open.set()
+
+    async def _take(self, writer: asyncio.StreamWriter) -> None:
+        request = self.requests[-1]
+        try:
+            self.received.append(_verified(request))
+        except WebhookVerificationError as error:
+            self.forged.append(str(error))
+            await reply(401)(writer)
+            return
+        await self.moments.happen("request")
+        await self._open.wait()
+        await reply()(writer)
+        await self.moments.happen("answer")
+
+
+def _verified(request: Request) -> Received:
+    Webhook(SECRET).verify(request.body, dict(request.headers))
+    return Received(id=request.headers["webhook-id"], body=request.body, path=request.target)
