@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from fakes import FakeClock
 from hypothesis import HealthCheck, settings
 
+from notifier import logs
 from notifier.store.engine import SqlStore, open_store
 
 settings.register_profile(
@@ -81,3 +85,17 @@ async def store(store_url: str) -> AsyncIterator[SqlStore]:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def records() -> Iterator[io.StringIO]:
+    """Log into memory, and leave logging as it was found."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
