@@ -44,6 +44,7 @@ PROMISES = (
         id="P2",
         words="events and deliveries are written with the snapshot they come from, whenever it is killed",
         proven_by=(
+            "acceptance/test_kill.py::test_a_kill_loses_nothing_and_repeats_at_most_one_message",
             "usecases/test_poll.py::test_events_and_deliveries_are_there_when_the_snapshot_is",
             "usecases/test_poll.py::test_a_poll_that_lost_its_claim_records_nothing",
             "usecases/test_deliver.py::test_a_killed_sender_costs_one_lease_and_nothing_else",
@@ -68,6 +69,7 @@ PROMISES = (
         id="P4",
         words="at least once and in order; a repeat has the same id and the same bytes",
         proven_by=(
+            "acceptance/test_kill.py::test_what_piled_up_behind_a_slow_receiver_goes_out_in_order_after_a_kill",
             "usecases/test_deliver.py::test_a_repeat_has_the_same_id_and_the_same_bytes",
             "usecases/test_deliver.py::test_the_body_is_stored_before_it_is_sent",
             "usecases/test_deliver.py::test_order_is_kept_within_a_subject_and_nothing_waits_for_another",
@@ -153,6 +155,7 @@ PROMISES = (
             "contract/test_store.py::test_a_source_is_polled_by_one_owner_at_a_time",
             "contract/test_store.py::test_a_claim_passes_on_when_its_lease_ends_and_the_old_one_is_fenced",
             "contract/test_store.py::test_releasing_an_owner_makes_its_claims_due_at_once",
+            "acceptance/test_kill.py::test_a_stop_settles_what_is_in_flight_and_the_next_process_goes_on_at_once",
         ),
         so_far="claims, leases and fences on one database; not yet several processes over a long time",
     ),
@@ -189,7 +192,7 @@ PROMISES = (
         proven_by=(
             "acceptance/test_cli_lookups.py::test_tasks_lists_what_is_recorded",
             "acceptance/test_cli_service.py::test_run_tells_changes_and_stops_gracefully",
-            "adapters/test_store_engine.py::test_a_second_service_on_the_same_file_is_refused_and_lookups_are_not",
+            "acceptance/test_kill.py::test_a_second_service_on_the_same_file_is_refused_and_look_ups_work_beside_it",
         ),
         so_far="the command line, beside a running service and with no cloud; not yet the chat",
     ),
@@ -204,6 +207,7 @@ PROMISES = (
             "acceptance/test_bad_inputs.py::test_a_command_that_cannot_be_meant_is_told_in_one_sentence",
             "core/test_config.py::test_a_mistake_is_told_with_its_place_and_its_remedy",
             "core/test_config.py::test_no_text_gets_anything_but_an_answer",
+            "acceptance/test_kill.py::test_a_configuration_that_cannot_be_used_is_refused_and_the_old_one_goes_on",
             "acceptance/test_cli.py::test_a_defect_is_one_line_without_its_details",
         ),
     ),

@@ -143,7 +143,7 @@ async def house(store_url: str, records: io.StringIO) -> AsyncIterator[House]:
 @example(
     page=b'{"tasks": [{"job_id": "raw\x00control\x1b[2J", "fail_reason": "a\nb\x07"}, %b], "total_count": 2}' % GOOD
 )
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 4)
 @pytest.mark.filterwarnings("default:Generating overly large repr")  # of what failed, which is large
 async def test_whatever_a_page_holds_every_row_is_told_on_every_channel(
     house: House, capsys: pytest.CaptureFixture[str], page: bytes
