@@ -1,0 +1,210 @@
+"""A process that dies at any step boundary of polling and delivering, and the next one, on either database.
+
+The boundaries are those of the ports, all of them: before, inside (all but committed) and after every transaction,
+before and after every read of the store, every look at the task list and every message.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import pytest
+from factories import make_task
+from fakes import FakeChannel, FakeClock, FakeSource
+
+from notifier.config import loads
+from notifier.core.model import Delivery, DeliveryState, Outcome, Scope, Snapshot, Task
+from notifier.ports import Queries, Transaction
+from notifier.service import Service
+from notifier.store.engine import SqlStore, open_store
+from notifier.wiring import App
+
+T = TypeVar("T")
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+LEASES = timedelta(minutes=2)
+"""Longer than any claim of this story holds."""
+
+
+class Killed(BaseException):
+    """The process is gone. Nothing in the program catches it."""
+
+
+class Fuse:
+    """Lets so many steps pass. Then the process is dead, and every further step of it fails too."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+class MortalStore:
+    """A real store in a process that can die."""
+
+    def __init__(self, store: SqlStore, fuse: Fuse) -> None:
+        self.store = store
+        self.fuse = fuse
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        self.fuse.step()
+        result = await self.store.transact(lambda tx: self._inside(fn, tx))
+        self.fuse.step()
+        return result
+
+    def _inside(self, fn: Callable[[Transaction], T], tx: Transaction) -> T:
+        result = fn(tx)
+        self.fuse.step()
+        return result
+
+    async def read(self, fn: Callable[[Queries], T]) -> T:
+        self.fuse.step()
+        result = await self.store.read(fn)
+        self.fuse.step()
+        return result
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+
+
+class MortalSource(FakeSource):
+    """A task list that is read by a process that can die."""
+
+    fuse: Fuse
+
+    async def fetch(self, scope: Scope) -> Snapshot:
+        self.fuse.step()
+        snapshot = await super().fetch(scope)
+        self.fuse.step()
+        return snapshot
+
+
+class MortalChannel(FakeChannel):
+    """A channel that a process uses that can die."""
+
+    fuse: Fuse
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        self.fuse.step()
+        outcome = await super().send(delivery)
+        self.fuse.step()
+        return outcome
+
+
+CONFIGURATION = """
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
+     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}}
+channels: [{name: dba, kind: console}]
+routes: [{name: everything, channels: [dba]}]
+"""
+
+
+class World:
+    """A task list, a receiver and a database that outlive the processes between them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.config = loads(CONFIGURATION, {})
+        self.clock = FakeClock()
+        self.source = MortalSource(self.clock)
+        self.channel = MortalChannel()
+        self.chapters: list[Sequence[Task]] = [[]]
+
+    async def live(self, fuse: Fuse) -> None:
+        """Be one process, from the opening of the store until the story has been told. Raises Killed."""
+        self.source.fuse = self.channel.fuse = fuse
+        store = open_store(self.url, exclusive=True)
+        try:
+            service = Service(self.app(MortalStore(store, fuse)))
+            await service.start()
+            while self.chapters:
+                await self.read_on(service)
+            await service.release()
+        finally:
+            await store.aclose()
+
+    async def read_on(self, service: Service) -> None:
+        self.source.tasks = list(self.chapters[0])
+        await service.poll(self.source, force=True)
+        while (await service.round(self.channel)).more:
+            pass
+        self.chapters.pop(0)
+
+    def app(self, store: MortalStore) -> App:
+        return App(
+            config=self.config,
+            store=store,
+            sources={"prod": self.source},
+            channels={"dba": self.channel},
+            clock=self.clock,
+            rng=random.Random(1),
+        )
+
+    async def survives(self, step: int) -> bool:
+        """Let a process die at this step, and another take over; True when all is done before it comes to that."""
+        try:
+            await self.live(Fuse(step))
+        except Killed:
+            self.clock.advance(LEASES)
+            await self.live(Fuse(-1))
+            return False
+        return True
+
+    def tell(self, number: int) -> None:
+        """Begin a story about two tasks that are new."""
+        self.channel.sent.clear()
+        first, second = f"{number}-first", f"{number}-second"
+        running, failed = (make_task(first, status=status) for status in ("running", "failed"))
+        self.chapters = [[running, make_task(second)], [failed, make_task(second)]]
+
+    def told(self) -> dict[str, list[str]]:
+        """Return what the receiver was told of each task, in order, where repeats in a row count once."""
+        found: dict[str, list[str]] = {}
+        for delivery in self.channel.sent:
+            (event,) = delivery.events
+            found.setdefault(event.job_id, []).append(event.type)
+        return {job_id: [told for told, _ in groupby(types)] for job_id, types in found.items()}
+
+
+@pytest.fixture
+def quick_url(store_url: str) -> Iterator[str]:
+    """Return a database that does not wait for the disk: processes die here, machines do not."""
+    if store_url.startswith("postgresql"):
+        yield f"{store_url}&options=-csynchronous_commit%3Doff"
+    elif MEMORY.is_dir():
+        with TemporaryDirectory(dir=MEMORY) as folder:
+            yield f"sqlite:///{folder}/notifier.db"
+    else:
+        yield store_url
+
+
+async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one_message(quick_url: str) -> None:
+    world = World(quick_url)
+    await world.live(Fuse(-1))
+    survived, step = False, -1
+    while not survived:
+        step += 1
+        world.tell(step)
+        survived = await world.survives(step)
+        sent = world.channel.sent
+        assert world.told() == {
+            f"{step}-first": ["task.started", "task.failed"],
+            f"{step}-second": ["task.failed"],
+        }
+        assert len({(delivery.id, delivery.body) for delivery in sent}) == 3
+        assert len(sent) <= 3 + (not survived), step
+    assert step > 60
+    store = open_store(quick_url)
+    ledger = await store.read(lambda q: q.ledger())
+    await store.aclose()
+    assert (ledger.unaccounted, ledger.by_state[DeliveryState.DELIVERED], ledger.pairs) == ((), *[3 * step + 3] * 2)
