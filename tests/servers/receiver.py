@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -23,6 +24,7 @@ class Received:
     id: str
     body: bytes
     path: str
+    accepted: bool
 
     @property
     def told(self) -> dict[str, Any]:
@@ -35,13 +37,16 @@ class Received:
 
 
 class Receiver(HttpServer):
-    """Answers 200, or 401 to what is not signed. `request` happens when one has arrived whole, and is kept;
+    """Answers `status`, or 401 to what is not signed. `request` happens when one has arrived whole, and is kept;
     `answer` when its answer has been written."""
 
     def __init__(self, moments: Moments) -> None:
         super().__init__(self._take)
         self.received: list[Received] = []
+        self.answered: list[Received] = []
+        """What was accepted while whoever sent it was still there to hear so: no `kill` has come between."""
         self.forged: list[str] = []
+        self.status = 200
         self.moments = moments
         self._open = asyncio.Event()
         self._open.set()
@@ -57,17 +62,22 @@ class Receiver(HttpServer):
     async def _take(self, writer: asyncio.StreamWriter) -> None:
         request = self.requests[-1]
         try:
-            self.received.append(_verified(request))
+            received = _verified(request, self.status)
         except WebhookVerificationError as error:
             self.forged.append(str(error))
             await reply(401)(writer)
             return
+        self.received.append(received)
+        kills = self.moments.count["kill"]
         await self.moments.happen("request")
         await self._open.wait()
-        await reply()(writer)
+        if received.accepted and kills == self.moments.count["kill"]:
+            self.answered.append(received)
+        await reply(self.status)(writer)
         await self.moments.happen("answer")
 
 
-def _verified(request: Request) -> Received:
+def _verified(request: Request, status: int) -> Received:
     Webhook(SECRET).verify(request.body, dict(request.headers))
-    return Received(id=request.headers["webhook-id"], body=request.body, path=request.target)
+    name = request.headers["webhook-id"]
+    return Received(id=name, body=request.body, path=request.target, accepted=status < HTTPStatus.BAD_REQUEST)
