@@ -63,6 +63,14 @@ def _database(url: str, name: str) -> str:
     return f"{server.rpartition('/')[0]}/{name}{'?' + options if options else ''}"
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a SQLite file with the schema and nothing in it, to copy."""
+    path = tmp_path_factory.mktemp("template") / "notifier.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/notifier.db"

@@ -1,0 +1,596 @@
+"""The program's life under test: the real use cases on a real store, beside what an observer expects of them.
+
+Every step checks itself. A message begins with the invariant that was broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import shutil
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Literal, TypeVar
+from uuid import uuid4
+
+import psycopg
+from fakes import FakeClock
+from observer import Facts, Observer, Told
+from upstream import WHOLE, Change, Cloud, Screen, Showing, changed
+
+from notifier.core.model import (
+    Body,
+    ChannelPolicy,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    GaveUp,
+    Matcher,
+    Outcome,
+    Parked,
+    Retry,
+    Route,
+    Scope,
+    Snapshot,
+    Unknown,
+)
+from notifier.core.outbox import RoutedEvent
+from notifier.deliver import DeliveryRules, deliver_due
+from notifier.http import HttpClient
+from notifier.poll import Outlook, PollReport, PollRules, poll_once
+from notifier.ports import DeliveryFilter, EventFilter, Finding, Notice, Queries, TaskFilter, Transaction
+from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Language, Query
+from notifier.sources.payloads import Page
+from notifier.store.engine import SqlStore, open_store, sqlite_module
+
+T = TypeVar("T")
+
+PAGE_SIZE = 4
+ALL = 100_000
+SECOND = timedelta(seconds=1)
+POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
+DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5), *(timedelta(minutes=5),) * 9), lease=timedelta(seconds=60))
+
+
+class Killed(BaseException):
+    """The process ends here, and with it everything that it did not write down."""
+
+
+# ---- the process and its surroundings ----
+
+
+class MortalStore:
+    """The real store, in a process that is killed in one of its transactions, or held up before its second."""
+
+    def __init__(
+        self, store: SqlStore, kill: Kill | None = None, delay: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._store = store
+        self._kill = kill
+        self._delay = delay
+        self.begun = 0
+        self.committed = 0
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        self.begun += 1
+        if self.begun == 2 and self._delay is not None:
+            await self._delay()
+        if self._kill == Kill(transaction=self.begun, committed=False):
+            return await self._store.transact(partial(_do_and_die, fn))
+        result = await self._store.transact(fn)
+        self.committed += 1
+        if self._kill == Kill(transaction=self.begun, committed=True):
+            raise Killed
+        return result
+
+    async def read(self, fn: Callable[[Queries], T]) -> T:
+        return await self._store.read(fn)
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
+
+
+def _do_and_die(fn: Callable[[Transaction], T], tx: Transaction) -> T:
+    fn(tx)
+    raise Killed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """The instant at which a process dies: in its transaction of this number, before or after it commits."""
+
+    transaction: int
+    committed: bool
+
+
+class ShownSource(GaussDBSource):
+    """The real source, its requests answered by a `Screen`."""
+
+    def __init__(self, clock: FakeClock, http: HttpClient, *, name: str = "prod", long: bool = False) -> None:
+        super().__init__(GaussDBSettings.model_validate(SOURCE | {"name": name}), http, clock, Random(1))
+        self.screen = Screen(cloud=Cloud(), showing=WHOLE, now=clock.now())
+        self.latest: Snapshot | None = None
+        self._long = long
+
+    async def list_page(self, query: Query, *, language: Language | None = None) -> Page:
+        del language  # the look of the rows is the screen's
+        return self.screen.page(query)
+
+    async def fetch(self, scope: Scope) -> Snapshot:
+        self.latest = None
+        self.screen.begin()
+        snapshot = await super().fetch(scope)
+        # A long list is one whose sweep takes so many calls that cheap looks come in between.
+        self.latest = replace(snapshot, calls=100) if self._long else snapshot
+        return self.latest
+
+
+SOURCE = {
+    "kind": "gaussdb",
+    "region": "cn-north-4",
+    "project_id": "p1",
+    "page_size": PAGE_SIZE,
+    "auth": {"kind": "aksk", "access_key": "ak", "secret_key": "obviously-fake-secret-key"},
+}
+
+Answer = Literal["take", "refuse", "reject", "park", "lose", "swallow", "die before", "die after", "stall"]
+ANSWERS: Sequence[Answer] = ("take", "refuse", "reject", "park", "lose", "swallow", "die before", "die after", "stall")
+
+_OUTCOMES: dict[Answer, Outcome] = {
+    "take": Delivered("ref"),
+    "refuse": Retry("HTTP 503"),
+    "reject": GaveUp("HTTP 413"),
+    "park": Parked("invalid_auth"),
+    "lose": Unknown("no answer"),
+    "swallow": Unknown("no answer"),
+    "stall": Delivered("ref"),
+}
+_TAKEN: frozenset[Answer] = frozenset({"take", "swallow", "die after", "stall"})
+
+
+@dataclass(slots=True)
+class Receiver:
+    """A channel and whoever is at its other end."""
+
+    name: str
+    concurrency: int = 2
+    digest_above: int | None = 3
+    digest_size: int = 4
+    failures_only: bool = False
+    answers: list[Answer] = field(default_factory=list)
+    """What it says to the coming attempts; then it takes everything."""
+    rendered: int = 0
+    offered: Callable[[Delivery, Answer], None] = lambda _delivery, _answer: None
+    stalled: Callable[[], Awaitable[None]] | None = None
+    kind: ClassVar[str] = "receiver"
+
+    def wants(self, told: Told) -> bool:
+        return told.failed or not self.failures_only
+
+    def route(self) -> Route:
+        match = (Matcher(field="status", op="=", value="failed"),) if self.failures_only else ()
+        return Route(name=f"to {self.name}", match=match, channels=(self.name,))
+
+    def policy(self) -> ChannelPolicy:
+        return ChannelPolicy(name=self.name, digest_above=self.digest_above, digest_size=self.digest_size)
+
+    def render(self, notice: Notice) -> Body:
+        self.rendered += 1  # so that a message rendered twice is not the same twice
+        named = " ".join(f"{event.id}={event.job_id}" for event in notice.events)
+        return Body(content=f"{self.rendered} {named}".encode(), content_type="text/plain")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        answer = self.answers.pop(0) if self.answers else "take"
+        if answer == "stall" and self.stalled is not None:
+            await self.stalled()
+        self.offered(delivery, answer)
+        if answer.startswith("die"):
+            raise Killed
+        return _OUTCOMES[answer]
+
+    async def check(self) -> Sequence[Finding]:
+        return ()
+
+    async def aclose(self) -> None:
+        pass
+
+
+# ---- what is expected ----
+
+Pair = tuple[str, str]
+"""An event's id and a channel."""
+
+
+@dataclass(slots=True)
+class Books:
+    """What must be so of one database: restored with it when a backup is."""
+
+    observer: Observer = field(default_factory=Observer)
+    events: dict[str, Told] = field(default_factory=dict)
+    """By id, in the order in which they were found."""
+    due: dict[Pair, None] = field(default_factory=dict)
+    """Every event with every channel that wanted it when it was found, in that order."""
+    taken: set[str] = field(default_factory=set)
+    """Deliveries that the other end took at least once."""
+    delivered: set[str] = field(default_factory=set)
+    """Deliveries that are booked as delivered."""
+    rejected: set[str] = field(default_factory=set)
+    settled: set[Pair] = field(default_factory=set)
+    """The pairs whose delivery is delivered or dead."""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    overtaken: set[str] = field(default_factory=set)
+    """Deliveries that two processes sent at once, one having been stopped for longer than its lease."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What holds for ever, whatever is restored: an id means one thing."""
+
+    facts: dict[str, tuple[str, Facts]] = field(default_factory=dict)
+    ids: dict[tuple[str, Facts], str] = field(default_factory=dict)
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def learn(self, id_: str, told: Told) -> None:
+        key = (told.job_id, told.facts)
+        assert self.facts.setdefault(id_, key) == key, f"B3: {id_} means {self.facts[id_]} and {key}"
+        assert self.ids.setdefault(key, id_) == id_, f"B3: {key} is told under two ids"
+
+
+class Life:
+    """One database, one cloud, some channels, and processes that come and go."""
+
+    def __init__(self, url: str, *, shared: bool = False, long: bool = False, by_pages: bool = False) -> None:
+        self.url = url
+        self.shared = shared
+        """True where other processes may be using the database: nobody's claim is taken back before its time."""
+        self.by_pages = by_pages
+        """True where the API takes `offset` for the number of a page."""
+        self.clock = FakeClock()
+        self.cloud = Cloud()
+        self.books = Books()
+        self.memory = Memory()
+        self.channels: dict[str, Receiver] = {}
+        self.rules = POLLING
+        self._offers: list[tuple[str, Answer]] = []
+        self._complaints: list[AssertionError] = []
+        self._runner = asyncio.Runner()
+        # Nothing goes through it; loading the machine's certificates would take longer than the test.
+        self.http = HttpClient(tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        self.source = ShownSource(self.clock, self.http, long=long)
+        self._starts = 0
+        self._start()
+        self.add_channel("all")
+        self.add_channel("failures", failures_only=True)
+
+    # -- processes --
+
+    def _start(self) -> None:
+        self._starts += 1
+        self.owner = f"process {self._starts}"
+        self.store = open_store(self.url)
+        if not self.shared:
+            self._transact(lambda tx: tx.release(None, self.clock.now()))
+
+    def crash(self) -> None:
+        """End the process without a word and start another."""
+        self.store.close()
+        self._start()
+
+    def close(self) -> None:
+        self.store.close()
+        self._runner.run(self.http.aclose())
+        self._runner.close()
+
+    def _transact(self, fn: Callable[[Transaction], T]) -> T:
+        return self._runner.run(self.store.transact(fn))
+
+    def read(self, fn: Callable[[Queries], T]) -> T:
+        return self._runner.run(self.store.read(fn))
+
+    # -- the world --
+
+    def happen(self, *changes: Change) -> None:
+        """Let things happen in the cloud, a second apart: it tells times to the second."""
+        for change in changes:
+            self.clock.advance(SECOND)
+            self.cloud = changed(self.cloud, change, self.clock.now())
+
+    def wait(self, delta: timedelta) -> None:
+        self.clock.advance(delta)
+
+    def add_channel(self, name: str, *, failures_only: bool = False, concurrency: int = 2) -> None:
+        channel = Receiver(name=name, failures_only=failures_only, concurrency=concurrency)
+        channel.offered = partial(self._offered, channel)
+        channel.stalled = partial(self._overtake, channel)
+        self.channels[name] = channel
+
+    @property
+    def outlook(self) -> Outlook:
+        return Outlook(
+            routes=tuple(channel.route() for channel in self.channels.values()),
+            policies={name: channel.policy() for name, channel in self.channels.items()},
+        )
+
+    # -- polling --
+
+    def poll(self, showing: Showing = WHOLE, *, kill: Kill | None = None) -> PollReport | None:
+        """Poll once and check what was recorded; None when the process was killed."""
+        self.clock.advance(SECOND)
+        return self.look(showing, kill=kill)
+
+    def look(self, showing: Showing = WHOLE, *, kill: Kill | None = None) -> PollReport | None:
+        """Poll at this very instant: a second time it is the same poll once more."""
+        screen = self.source.screen = Screen(
+            cloud=self.cloud, showing=showing, now=self.clock.now(), by_pages=self.by_pages
+        )
+        store = MortalStore(self.store, kill)
+        report: PollReport | None = None
+        try:
+            report = self._runner.run(self._poll_once(self.source, store))
+        except Killed:
+            self.crash()
+        self.cloud = screen.cloud
+        if store.committed > 1 and self.source.latest is not None:
+            self._expect_recorded(screen, self.source.latest)
+        self.check_events()
+        return report
+
+    def poll_source(self, source: ShownSource) -> PollReport:
+        """Poll a source without any expectation."""
+        return self._runner.run(self._poll_once(source, MortalStore(self.store)))
+
+    async def _poll_once(self, source: ShownSource, store: MortalStore) -> PollReport:
+        return await poll_once(
+            source,
+            store,
+            self.clock,
+            owner=self.owner,
+            rules=self.rules,
+            outlook=self.outlook,
+            force=True,
+        )
+
+    def _expect_recorded(self, screen: Screen, snapshot: Snapshot) -> None:
+        unseen = screen.throughout - screen.shown.keys() if snapshot.complete else ()
+        assert not unseen, f"A4: the list was called whole without {sorted(unseen)}"
+        promise = "A8" if self.books.observer.whole_at is None else "A1"
+        told = self.books.observer.look(screen.shown, at=snapshot.taken_at, whole=snapshot.complete)
+        expected = {item.job_id: item for item in told}
+        for event_id, found in self._new_events():
+            assert expected.get(found.event.job_id), f"{promise}: told {found.event.type} unduly"
+            self._enter(event_id, found, expected.pop(found.event.job_id))
+        assert not expected, f"A1: nothing was told of {sorted((e.job_id, e.type) for e in expected.values())}"
+
+    def _new_events(self) -> list[tuple[str, RoutedEvent]]:
+        stored = self.read(lambda q: q.events(EventFilter(limit=ALL)))
+        return [(item.event.id, item) for item in reversed(stored) if item.event.id not in self.books.events]
+
+    def _enter(self, id_: str, found: RoutedEvent, told: Told) -> None:
+        assert found.event.type == told.type, f"A1: {told.job_id} was told as {found.event.type}, it is {told.type}"
+        self.memory.learn(id_, told)
+        self.books.events[id_] = told
+        wanting = [channel.name for channel in self.channels.values() if channel.wants(told)]
+        assert list(found.channels) == wanting, f"P3: {id_} went to {found.channels} instead of {wanting}"
+        self.books.due |= {(id_, name): None for name in wanting}
+
+    def check_events(self) -> None:
+        """Check that exactly what had to be recorded is, each with exactly one account for each channel."""
+        stored, deliveries, ledger = self.read(
+            lambda q: (q.events(EventFilter(limit=ALL)), q.deliveries(DeliveryFilter(limit=ALL)), q.ledger())
+        )
+        unexpected = {item.event.id: item.event.type for item in stored if item.event.id not in self.books.events}
+        assert not unexpected, f"A5: {unexpected} came from nothing that was shown"
+        assert len(stored) == len(self.books.events), "A1: a recorded event is gone"
+        accounts = [(event.id, d.channel) for d in deliveries for event in d.events]
+        assert sorted(accounts) == sorted(self.books.due), "P3: not every event has one account for each channel"
+        assert ledger.unaccounted == (), "P3: the ledger does not add up"
+
+    def deliveries(self) -> Sequence[Delivery]:
+        """Return every delivery, the oldest first."""
+        return self.read(lambda q: q.deliveries(DeliveryFilter(limit=ALL)))[::-1]
+
+    # -- delivering --
+
+    def deliver(self, channel: str, *answers: Answer, kill: Kill | None = None) -> bool:
+        """Make one round on a channel and check it; return whether it sent anything."""
+        self.channels[channel].answers = list(answers)
+        return self._deliver(channel, MortalStore(self.store, kill), disturbed="stall" in answers)
+
+    def deliver_late(self, channel: str) -> bool:
+        """Make one round on a channel in a process that stands still between claiming and rendering."""
+        delay = partial(self._overtake, self.channels[channel])
+        return self._deliver(channel, MortalStore(self.store, delay=delay), disturbed=True)
+
+    def _deliver(self, channel: str, store: MortalStore, *, disturbed: bool) -> bool:
+        self._offers = []
+        try:
+            self._runner.run(self._deliver_due(self.channels[channel], store, self.owner))
+        except Killed:
+            disturbed = True
+            self.crash()
+        for complaint in self._complaints:
+            raise complaint
+        self._check_accounts(disturbed=disturbed)
+        return bool(self._offers)
+
+    async def _deliver_due(self, receiver: Receiver, store: MortalStore, owner: str) -> None:
+        await deliver_due(receiver, store, self.clock, Random(1), owner=owner, rules=DELIVERING)
+
+    async def _overtake(self, receiver: Receiver) -> None:
+        """Let another process deliver while this one stands still for longer than its lease."""
+        self.clock.advance(DELIVERING.lease)
+        before = len(self._offers)
+        await self._deliver_due(receiver, MortalStore(self.store), "another process")
+        self.books.overtaken |= {delivery_id for delivery_id, _ in self._offers[before:]}
+
+    def _offered(self, receiver: Receiver, delivery: Delivery, answer: Answer) -> None:
+        """Note what a channel was given. A complaint waits for the end of the round: a channel's errors are caught."""
+        self._offers.append((delivery.id, answer))
+        try:
+            self._check_offer(receiver, delivery)
+        except AssertionError as complaint:
+            self._complaints.append(complaint)
+        self.books.taken |= {delivery.id} if answer in _TAKEN else set()
+        self.books.rejected |= {delivery.id} if answer == "reject" else set()
+
+    def _check_offer(self, receiver: Receiver, delivery: Delivery) -> None:
+        books, id_ = self.books, delivery.id
+        assert delivery.body is not None
+        content = delivery.body.content
+        assert books.bodies.setdefault(id_, content) == content, f"B2: {id_} was sent again with another body"
+        members = tuple(event.id for event in delivery.events)
+        assert self.memory.members.setdefault(id_, members) == members, f"B3: {id_} names other events than before"
+        phantoms = [event_id for event_id in members if (event_id, receiver.name) not in books.due]
+        assert not phantoms, f"A8: {receiver.name} was told of {phantoms}, which it had not asked for"
+        named = all(f"{event.id}={event.job_id}".encode() in content for event in delivery.events)
+        assert named, "A9: a digest does not name all its jobs"
+        if id_ not in books.overtaken:
+            assert id_ not in books.delivered, f"B2: {id_} was sent again after it was delivered"
+            self._check_order(receiver.name, members)
+
+    def _check_order(self, channel: str, members: Sequence[str]) -> None:
+        subjects = {self.books.events[event_id].job_id for event_id in members}
+        earlier = []
+        for event_id, of in self.books.due:
+            if event_id in members:
+                break
+            if of == channel and self.books.events[event_id].job_id in subjects:
+                earlier.append(event_id)
+        waiting = [event_id for event_id in earlier if (event_id, channel) not in self.books.settled]
+        assert not waiting, f"B4: {members} overtook {waiting} about the same job"
+
+    def _check_accounts(self, *, disturbed: bool) -> None:
+        """Compare the accounts with what happened on the way."""
+        deliveries = self.deliveries()
+        for delivery in deliveries:
+            self._check_account(delivery)
+        ended = [d for d in deliveries if d.state in (DeliveryState.DELIVERED, DeliveryState.DEAD)]
+        self.books.settled = {(event.id, d.channel) for d in ended for event in d.events}
+        acknowledged = {id_ for id_, answer in self._offers if answer == "take" and not disturbed}
+        assert acknowledged <= self.books.delivered, "B1: a receiver took a delivery and it is not booked"
+
+    def _check_account(self, delivery: Delivery) -> None:
+        books, id_ = self.books, delivery.id
+        if delivery.state is DeliveryState.DELIVERED:
+            assert id_ in books.taken, f"A1: {id_} is booked as delivered and nobody ever took it"
+            books.delivered.add(id_)
+        elif delivery.state is DeliveryState.DEAD:
+            worn_out = delivery.attempt - delivery.earlier_attempts > len(DELIVERING.schedule)
+            assert delivery.reason, "B1: given up on without a reason"
+            assert id_ in books.rejected or worn_out, f"B1: {id_} was given up on before its time"
+
+    # -- hands --
+
+    def mend(self, channel: str) -> None:
+        """Unpark a channel, as somebody does who has put it right."""
+        self._transact(lambda tx: tx.unpark(channel, self.clock.now()))
+
+    def retry_dead(self) -> None:
+        """Send again what was given up on."""
+        dead = [delivery for delivery in self.deliveries() if delivery.state is DeliveryState.DEAD]
+        self._transact(lambda tx: tx.retry([delivery.id for delivery in dead], self.clock.now()))
+        self.books.rejected -= {delivery.id for delivery in dead}
+        self.books.settled -= {(event.id, delivery.channel) for delivery in dead for event in delivery.events}
+
+    # -- the end --
+
+    def heal(self) -> None:
+        """Let everything work again, then require that all of it comes to its end."""
+        self.crash()
+        self.wait(max(POLLING.lease, DELIVERING.lease) * 20)
+        for _ in range(3):
+            self.poll()
+        self.drain()
+        self.check_convergence()
+        waiting = [d.id for d in self.deliveries() if d.state not in (DeliveryState.DELIVERED, DeliveryState.DEAD)]
+        assert not waiting, f"B1: {waiting} never came to an end"
+
+    def drain(self) -> None:
+        """Deliver all that can be, with receivers that take everything."""
+        for name in self.channels:
+            self.mend(name)
+            while self.deliver(name) or self._wait_for_due(name):
+                pass
+
+    def _wait_for_due(self, channel: str) -> bool:
+        due = self.read(lambda q: q.next_due(channel))
+        if due is None:
+            return False
+        self.clock.advance(max(due - self.clock.now(), SECOND))
+        return True
+
+    def check_convergence(self) -> None:
+        """Check that what is recorded is what is the case, whatever the program chose to ask for."""
+        stored = {item.task.job_id: item.task for item in self.read(lambda q: q.tasks(TaskFilter(limit=ALL)))}
+        listed = self.cloud.listed(self.clock.now())
+        behind = [job.job_id for job in listed if job.job_id not in stored]
+        behind += [job.job_id for job in listed if job.job_id in stored and stored[job.job_id].raw_status != job.status]
+        assert not behind, f"A2: {behind} changed, and nobody ever noticed"
+
+    # -- backups --
+
+    def backup(self) -> Backup:
+        """Copy the database, and with it what is expected of it."""
+        folder = Path(tempfile.mkdtemp(dir=self._path.parent))
+        connection = sqlite_module().connect(str(self._path))
+        connection.execute("VACUUM INTO ?", (str(folder / "copy.db"),))
+        connection.close()
+        return Backup(file=folder / "copy.db", books=copy.deepcopy(self.books))
+
+    def restore(self, backup: Backup) -> None:
+        """Stop, put the copy in place of the database, and start again."""
+        self.store.close()
+        for leftover in self._path.parent.glob(f"{self._path.name}*"):
+            leftover.unlink()
+        shutil.copy(backup.file, self._path)
+        self.books = copy.deepcopy(backup.books)
+        self._start()
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A copy of a database, and of what must be so of it."""
+
+    file: Path
+    books: Books
+
+
+# ---- beginning one ----
+
+NewLife = Callable[..., AbstractContextManager[Life]]
+"""Begins a life on a fresh database; takes what `Life` does."""
+
+# Every step waits for the disk several times; in memory the same tests take half the time.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only ever used for a fresh folder with a name of its own
+
+
+@contextmanager
+def sqlite_life(template: Path, **how: Any) -> Iterator[Life]:
+    """Begin a life on a copy of a SQLite file."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        shutil.copy(template, f"{folder}/notifier.db")
+        with closing(Life(f"sqlite:///{folder}/notifier.db", **how)) as life:
+            yield life
+
+
+@contextmanager
+def postgres_life(server: str, **how: Any) -> Iterator[Life]:
+    """Begin a life on a fresh database of a server, one that other processes may be using."""
+    name = f"life_{uuid4().hex}"
+    place, _, options = server.partition("?")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_notifier')
+        with closing(Life(f"{place.rpartition('/')[0]}/{name}?{options}", shared=True, **how)) as life:
+            yield life
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -1,0 +1,90 @@
+"""What can happen, for hypothesis to choose from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from life import ANSWERS as EVERY_ANSWER
+from life import Answer, Kill
+from upstream import COMPLETED, FAILED, ODD, RUNNING, Change, Look, Order, Repeats, Showing
+
+STATUSES = (RUNNING, COMPLETED, FAILED, *ODD)
+LOOKS: st.SearchStrategy[Look] = st.sampled_from(("plain", "chinese", "nulls", "strings"))
+REPEATS: st.SearchStrategy[Repeats] = st.sampled_from(("none", "same", "stale first", "stale last"))
+CONFLICTS: st.SearchStrategy[Repeats] = st.sampled_from(("same", "stale first", "stale last"))
+STEADY_ORDERS: st.SearchStrategy[Order] = st.sampled_from(("newest", "oldest", "shuffled"))
+ANSWERS: st.SearchStrategy[list[Answer]] = st.lists(st.sampled_from(EVERY_ANSWER), max_size=3)
+PROGRESS = (None, 0, 10, 30, 60, 80, 100)
+
+
+def changes(*kinds: str) -> st.SearchStrategy[Change]:
+    """Something that happens in the cloud, of these kinds or of any."""
+    usual = ("create", "create", "become", "become", "become", "progress", "reword", "tell end", "delete", "relist")
+    return st.builds(
+        Change,
+        kind=st.sampled_from(kinds or usual),
+        place=st.integers(0, 9),
+        status=st.sampled_from((RUNNING, COMPLETED, FAILED, *STATUSES)),
+        progress=st.sampled_from(PROGRESS),
+        says_when=st.booleans(),
+    )
+
+
+def showings() -> st.SearchStrategy[Showing]:
+    """One way in which a list can be shown to a poll."""
+    shown = st.builds(
+        Showing,
+        order=st.sampled_from(("newest", "oldest", "shuffled", "unstable")),
+        look=LOOKS,
+        repeats=REPEATS,
+        moves=st.lists(st.tuples(st.integers(0, 6), changes()), max_size=3).map(tuple),
+        fault=st.sampled_from((None, None, "refused", "unreachable", "empty", "blank", "short", "no total")),
+        at=st.integers(0, 4),
+        passes=st.booleans(),
+    )
+    return shown.map(_possible)
+
+
+def faulty_showings() -> st.SearchStrategy[Showing]:
+    """A poll that something goes wrong with, and that goes on for the rest of it."""
+    return st.builds(
+        Showing,
+        order=STEADY_ORDERS,
+        look=LOOKS,
+        repeats=REPEATS,
+        fault=st.sampled_from(("refused", "unreachable", "empty", "short", "no total")),
+        at=st.integers(0, 2),
+        passes=st.just(value=False),
+    )
+
+
+def still_showings() -> st.SearchStrategy[Showing]:
+    """A way in which a list can be shown that stands still meanwhile."""
+    return showings().map(lambda showing: replace(showing, moves=()))
+
+
+def _possible(showing: Showing) -> Showing:
+    # A list that has no order and moves as well proves nothing, and no promise says it does. A service that says of
+    # itself, again and again, that it has no task is believed.
+    moves = () if showing.order == "unstable" else showing.moves
+    return replace(showing, moves=moves, passes=showing.passes or showing.fault == "blank")
+
+
+def kills() -> st.SearchStrategy[Kill]:
+    """An instant to die at. A poll has two transactions, a round of deliveries up to three."""
+    return st.builds(Kill, transaction=st.integers(1, 3), committed=st.booleans())
+
+
+def waits() -> st.SearchStrategy[timedelta]:
+    """A time in which nobody looks."""
+    minutes, days = (1, 10, 120), (3, 31, 40)
+    return st.sampled_from([*(timedelta(minutes=n) for n in minutes), *(timedelta(days=n) for n in days)])
+
+
+def examples(count: int, **how: Any) -> settings:
+    """Return settings for so many examples in the suite, and ten times as many when the profile is `explore`."""
+    return settings(max_examples=count * settings().max_examples // 100, **how)

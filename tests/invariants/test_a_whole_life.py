@@ -1,0 +1,121 @@
+"""Everything that can happen, in any order: the stateful test of all invariants at once."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from life import Answer, Backup, Kill, NewLife, postgres_life, sqlite_life
+from stories import ANSWERS, changes, examples, kills, showings, waits
+from upstream import Change, Showing
+
+CHANNELS = st.integers(0, 9)
+
+
+class AnyLife(RuleBasedStateMachine):
+    """A life of the program on one database, and the good end that it must be able to come to."""
+
+    backups: Bundle[Backup] = Bundle("backups")
+
+    def __init__(self, new_life: NewLife, *, long: bool = False) -> None:
+        super().__init__()
+        self._ends = ExitStack()
+        self.life = self._ends.enter_context(new_life(long=long))
+
+    @rule(happening=st.lists(changes(), min_size=1, max_size=6))
+    def the_cloud_changes(self, happening: list[Change]) -> None:
+        self.life.happen(*happening)
+
+    @rule()
+    def poll(self) -> None:
+        self.life.poll()
+
+    @rule(showing=showings(), times=st.integers(1, 3))
+    def poll_what_is_shown(self, showing: Showing, times: int) -> None:
+        self.life.poll(showing)
+        for _ in range(times - 1):
+            self.life.look(showing)
+
+    @rule(showing=showings(), kill=kills())
+    def poll_and_die(self, showing: Showing, kill: Kill) -> None:
+        self.life.poll(showing, kill=kill)
+
+    @rule(channel=CHANNELS, answers=ANSWERS)
+    def deliver(self, channel: int, answers: list[Answer]) -> None:
+        self.life.deliver(self._name(channel), *answers)
+
+    @rule(channel=CHANNELS, answers=ANSWERS, kill=kills())
+    def deliver_and_die(self, channel: int, answers: list[Answer], kill: Kill) -> None:
+        self.life.deliver(self._name(channel), *answers, kill=kill)
+
+    @rule(channel=CHANNELS)
+    def deliver_late(self, channel: int) -> None:
+        self.life.deliver_late(self._name(channel))
+
+    def _name(self, channel: int) -> str:
+        names = list(self.life.channels)
+        return names[channel % len(names)]
+
+    @rule()
+    def crash(self) -> None:
+        self.life.crash()
+
+    @rule(delta=waits())
+    def time_passes(self, delta: timedelta) -> None:
+        self.life.wait(delta)
+
+    @rule(channel=CHANNELS)
+    def mend_a_channel(self, channel: int) -> None:
+        self.life.mend(self._name(channel))
+
+    @rule()
+    def send_the_dead_again(self) -> None:
+        self.life.retry_dead()
+
+    @precondition(lambda self: len(self.life.channels) < 4)
+    @rule(failures_only=st.booleans(), concurrency=st.integers(1, 4))
+    def add_a_channel(self, *, failures_only: bool, concurrency: int) -> None:
+        name = f"channel {len(self.life.channels)}"
+        self.life.add_channel(name, failures_only=failures_only, concurrency=concurrency)
+
+    @rule(channel=CHANNELS)
+    def change_a_route(self, channel: int) -> None:
+        receiver = self.life.channels[self._name(channel)]
+        receiver.failures_only = not receiver.failures_only
+
+    @precondition(lambda self: not self.life.shared)
+    @rule(target=backups)
+    def back_up(self) -> Backup:
+        return self.life.backup()
+
+    @rule(backup=backups)
+    def restore(self, backup: Backup) -> None:
+        self.life.restore(backup)
+
+    def teardown(self) -> None:
+        with self._ends:
+            self.life.heal()
+
+
+def run(new_life: NewLife, lives: int, steps: int, *, long: bool = False) -> None:
+    class Machine(AnyLife):
+        def __init__(self) -> None:
+            super().__init__(new_life, long=long)
+
+    run_state_machine_as_test(Machine, settings=examples(lives, stateful_step_count=steps))
+
+
+def test_a_life_on_sqlite(sqlite_template: Path) -> None:
+    run(partial(sqlite_life, sqlite_template), 25, 30)
+
+
+def test_a_life_with_a_long_list(sqlite_template: Path) -> None:
+    run(partial(sqlite_life, sqlite_template), 10, 30, long=True)
+
+
+def test_a_life_on_postgresql(postgres_server: str) -> None:
+    run(partial(postgres_life, postgres_server), 10, 25)

@@ -1,0 +1,244 @@
+"""The mistakes that the invariants are there for: with each of them made, the test that guards against it fails.
+
+These tests break the program on purpose. Each mistake replaces one function and comes with the words in which the
+guarding test must complain.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import life as life_module
+import pytest
+import test_invariants as invariants
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from life import sqlite_life
+from sqlalchemy import false, update
+
+from notifier import poll as polling
+from notifier.core import diff, outbox
+from notifier.core.diff import Recorded, Rules
+from notifier.core.model import Body, Delivered, Event, EventType, Task, TaskStatus, Transition
+from notifier.deliver import DeliveryReport, DeliveryRules
+from notifier.ports import Channel, Clock, Notice, Store, Transaction
+from notifier.sources import gaussdb, payloads
+from notifier.sources.gaussdb import GaussDBSource
+from notifier.sources.paging import Listing
+from notifier.store import outbox as delivering
+from notifier.store.schema import deliveries
+
+Mistake = Callable[[pytest.MonkeyPatch], None]
+
+
+# ---- A1 ----
+
+
+def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
+    async def deliver_due(
+        channel: Channel, store: Store, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
+    ) -> DeliveryReport:
+        now, chance = clock.now(), rng.random()
+        claimed = await store.transact(lambda tx: tx.claim_due(channel.name, owner, now, rules.lease, 1))
+        times: dict[str, Any] = {"started_at": now, "finished_at": now, "schedule": rules.schedule, "chance": chance}
+        done = [outbox.settle(delivery, Delivered(), **times) for delivery in claimed]
+        await store.transact(lambda tx: tx.settle(done))
+        for delivery in claimed:
+            body = channel.render(Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest))
+            await channel.send(replace(delivery, body=body))
+        return DeliveryReport(channel=channel.name)
+
+    patch.setattr(life_module, "deliver_due", deliver_due)
+
+
+def tell_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
+    put_off: list[tuple[Any, ...]] = []
+    tell, poll_once = polling._tell, polling.poll_once
+
+    async def in_two_steps(source: Any, store: Store, *args: Any, **how: Any) -> polling.PollReport:
+        put_off.clear()  # what a killed process put off is gone
+        report = await poll_once(source, store, *args, **how)
+        while put_off:
+            await store.transact(lambda tx: tell(tx, *put_off.pop()))
+        return report
+
+    def later(_tx: Transaction, *what: Any) -> tuple[tuple[Event, ...], int]:
+        put_off.append(what)
+        return (), 0
+
+    patch.setattr(polling, "_tell", later)
+    patch.setattr(life_module, "poll_once", in_two_steps)
+
+
+# ---- detection ----
+
+
+def look_back_an_hour_only(patch: pytest.MonkeyPatch) -> None:
+    whole = GaussDBSource._list
+
+    async def window(self: GaussDBSource, query: gaussdb.Query, walks: int) -> Listing:
+        since = self._clock.now() - timedelta(hours=1)
+        return await whole(self, replace(query, start_time=since), walks)
+
+    patch.setattr(GaussDBSource, "_list", window)
+
+
+def replace_compare(patch: pytest.MonkeyPatch, ignores: Callable[[Recorded | None, Task], bool]) -> None:
+    compare = diff.compare
+
+    def forgetful(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
+        after, transitions = compare(before, task, rules)
+        return after, () if ignores(before, task) else transitions
+
+    patch.setattr(diff, "compare", forgetful)
+
+
+def ignore_what_has_ended_when_first_seen(patch: pytest.MonkeyPatch) -> None:
+    replace_compare(patch, lambda before, task: before is None and task.status.terminal)
+
+
+def call_a_list_whole_once_its_end_was_reached(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Listing, "complete", property(lambda self: not self.walks[-1].cut_short))
+
+
+def count_absence_in_any_poll(patch: pytest.MonkeyPatch) -> None:
+    count = diff._count_missing
+    patch.setattr(diff, "_count_missing", lambda seen, *rest: count(replace(seen, complete=True), *rest))
+
+
+def take_any_poll_for_the_baseline(patch: pytest.MonkeyPatch) -> None:
+    record = delivering.SqlTransaction.record_poll
+    patch.setattr(
+        delivering.SqlTransaction,
+        "record_poll",
+        lambda self, claim, seen, at: record(self, claim, replace(seen, complete=True), at),
+    )
+
+
+def take_absence_for_failure(patch: pytest.MonkeyPatch) -> None:
+    unlisted = diff._unlisted
+    patch.setattr(diff, "_unlisted", lambda row, rules: replace(unlisted(row, rules), type=EventType.TASK_FAILED))
+
+
+def take_an_end_for_final(patch: pytest.MonkeyPatch) -> None:
+    moved = diff._moved
+    patch.setattr(diff, "_moved", lambda before, after: not before.status.terminal and moved(before, after))
+
+
+def forget_an_end_that_a_row_leaves_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(diff, "_with_its_end", lambda task, _before: task)
+
+
+def tell_the_baseline(patch: pytest.MonkeyPatch) -> None:
+    read = polling.read_rules
+    patch.setattr(polling, "read_rules", lambda *how: replace(read(*how), quiet_new=False))
+
+
+def name_the_first_of_a_digest_only(patch: pytest.MonkeyPatch) -> None:
+    batches = outbox._batches
+    patch.setattr(outbox, "_batches", lambda events, policy: itertools.islice(batches(events, policy), 1))
+
+
+def pass_over_gaps(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(polling, "_gap", lambda *_: [])
+
+
+def guess_what_an_unknown_status_means(patch: pytest.MonkeyPatch) -> None:
+    parse = payloads.parse_task
+
+    def guess(*row: Any) -> Task:
+        task = parse(*row)
+        return replace(task, status=TaskStatus.RUNNING) if task.status is TaskStatus.UNKNOWN else task
+
+    patch.setattr(gaussdb, "parse_task", guess)
+
+
+def let_the_earlier_row_count(patch: pytest.MonkeyPatch) -> None:
+    page = payloads._page
+    patch.setattr(payloads, "_page", lambda raws, ids, total: page(raws[::-1], list(ids)[::-1], total))
+
+
+def count_every_look(patch: pytest.MonkeyPatch) -> None:
+    read = polling.read_rules
+    patch.setattr(polling, "read_rules", lambda *how: replace(read(*how), whole_at=None))
+
+
+# ---- ids, bodies and order ----
+
+
+def number_events(patch: pytest.MonkeyPatch) -> None:
+    numbers = itertools.count()
+    patch.setattr(outbox, "event_id", lambda *_: f"event {next(numbers)}")
+
+
+def name_every_state_by_its_status_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(diff, "occurrence_of", lambda task, _previous: str(task.raw_status))
+
+
+def let_a_later_body_replace_an_earlier(patch: pytest.MonkeyPatch) -> None:
+    def save_bodies(self: delivering.SqlTransaction, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        for id_, body in bodies.items():
+            self.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(body=body.content))
+        return bodies
+
+    patch.setattr(delivering.SqlTransaction, "save_bodies", save_bodies)
+
+
+def forget_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(delivering, "older_unsettled", false)
+
+
+MISTAKES: list[tuple[str, Mistake, str]] = [
+    ("a01", mark_before_sending, "A1: .* nobody ever took it"),
+    ("a01", tell_in_another_transaction, "A1: nothing was told of"),
+    ("a02", look_back_an_hour_only, "A2: .* changed, and nobody ever noticed"),
+    ("a03", ignore_what_has_ended_when_first_seen, "A1: nothing was told of .*task.(failed|completed)"),
+    ("a04", call_a_list_whole_once_its_end_was_reached, "A4: the list was called whole without"),
+    ("a05", count_absence_in_any_poll, "A1: told task.unlisted unduly"),
+    ("a05", take_any_poll_for_the_baseline, "A5: a faulty poll passed for the baseline"),
+    ("a06", take_absence_for_failure, "A1: .* was told as task.failed, it is task.unlisted"),
+    ("a07_every", take_an_end_for_final, "A1: nothing was told of"),
+    ("a07_failed", forget_an_end_that_a_row_leaves_out, "A1: nothing was told of"),
+    ("a08", tell_the_baseline, "A8: told task.* unduly"),
+    ("a09_after", name_the_first_of_a_digest_only, "P3: not every event has one account"),
+    ("a10", pass_over_gaps, "A1: nothing was told of .*source.gap"),
+    ("a11", guess_what_an_unknown_status_means, "A11: an unknown status was given a meaning"),
+    ("a12", let_the_earlier_row_count, "A1: "),
+    ("a13", count_every_look, "A1: told task.unlisted unduly"),
+    ("b02", let_a_later_body_replace_an_earlier, "B2: .* was sent again with another body"),
+    ("b03", number_events, "B3: .* is told under two ids"),
+    ("b03", name_every_state_by_its_status_alone, "A1: nothing was told of|B3: .* means"),
+    ("b04", forget_the_order_of_subjects, "B4: .* overtook"),
+]
+
+
+@pytest.mark.parametrize(("guard", "mistake", "complaint"), MISTAKES, ids=[f"{g}-{m.__name__}" for g, m, _ in MISTAKES])
+def test_a_mistake_is_noticed(
+    guard: str, mistake: Mistake, complaint: str, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (test,) = (of for name, of in vars(invariants).items() if name.startswith(f"test_{guard}"))
+    mistake(monkeypatch)
+    with pytest.raises(AssertionError, match=complaint):
+        searched(test)(new_life=partial(sqlite_life, sqlite_template))
+
+
+def searched(test: Any) -> Any:
+    """Return the test as one that tries longer, and that is content with the first failure it finds."""
+    if not hasattr(test, "hypothesis"):
+        return test
+    how = settings(max_examples=200, phases=(Phase.generate,), report_multiple_bugs=False, database=None)
+    return how(given(data=st.data())(test.hypothesis.inner_test))
+
+
+def test_every_invariant_is_guarded_against_a_mistake() -> None:
+    guarded = {guard[:3] for guard, _, _ in MISTAKES}
+    promised = {name.removeprefix("test_")[:3] for name in vars(invariants) if name.startswith("test_")}
+    assert guarded == promised
+    assert guarded >= {f"a{n:02}" for n in range(1, 14)}
