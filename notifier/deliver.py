@@ -14,12 +14,16 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from notifier.core import outbox
+from notifier.core.errors import StoreError
 from notifier.core.model import Body, Delivery, GaveUp, Outcome, Unknown
 from notifier.core.outbox import Settlement
 from notifier.ports import Channel, Clock, Notice, Store
+
+SENT_WITHIN, SETTLED_WITHIN = 0.8, 0.95
+"""Shares of a lease: what is not sent, or not settled, by then is left to whoever claims it next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +42,8 @@ class DeliveryReport:
 
     channel: str
     settled: tuple[tuple[Delivery, Settlement], ...] = ()
-    next_due: datetime | None = None
-    """When this channel has something to do again; None when nothing waits."""
     more: bool = False
-    """True when the round was full: there may be more that is due now."""
+    """True when something was claimed: there may be more that is due now."""
 
 
 async def deliver_due(
@@ -51,11 +53,28 @@ async def deliver_due(
     limit = channel.concurrency
     claimed = await store.transact(lambda tx: tx.claim_due(channel.name, owner, clock.now(), rules.lease, limit))
     if not claimed:
-        return DeliveryReport(channel=channel.name, next_due=await store.read(lambda q: q.next_due(channel.name)))
+        return DeliveryReport(channel=channel.name)
+    give_up = clock.monotonic() + rules.lease.total_seconds() * SETTLED_WITHIN
     ready = await _with_bodies(channel, store, claimed)
     settled = await asyncio.gather(*(_attempt(channel, delivery, clock, rng, rules) for delivery in ready))
-    await store.transact(lambda tx: tx.settle(settled))
+    await _settle(store, clock, settled, give_up)
     return DeliveryReport(channel=channel.name, settled=tuple(zip(ready, settled, strict=True)), more=True)
+
+
+async def _settle(store: Store, clock: Clock, settled: Sequence[Settlement], give_up: float) -> None:
+    """Record what became of them, again and again while the claim holds.
+
+    The receivers have answered: a database that fails just now must not make them hear the same thing twice.
+    """
+    while True:
+        try:
+            await store.transact(lambda tx: tx.settle(settled))
+        except StoreError:
+            if clock.monotonic() >= give_up:
+                raise
+            await clock.sleep(1)
+        else:
+            return
 
 
 async def _with_bodies(channel: Channel, store: Store, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -94,6 +113,9 @@ async def _send(channel: Channel, delivery: Delivery, rules: DeliveryRules) -> O
     if delivery.body is None:
         return GaveUp(f"the {channel.kind} channel cannot put this event into words")
     try:
-        return await channel.send(delivery)
+        async with asyncio.timeout(rules.lease.total_seconds() * SENT_WITHIN):
+            return await channel.send(delivery)
+    except TimeoutError:
+        return Unknown("no answer before the claim's lease ends")
     except Exception as error:  # noqa: BLE001 - as above; whether it was sent, nobody knows
         return Unknown(f"the {channel.kind} channel failed: {type(error).__name__}")

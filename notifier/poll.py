@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from notifier.core import outbox, retry
 from notifier.core.diff import Rules, changed_ids, diff
-from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
+from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
 from notifier.core.model import ChannelPolicy, Event, Route, Scope, Snapshot, SourceState
 from notifier.ports import Clock, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
@@ -57,6 +58,8 @@ class PollReport:
     """False when another replica holds the source, or it is not due."""
     scope: Scope = Scope.FULL
     listed: int = 0
+    total: int | None = None
+    """How many tasks the API said there are."""
     changed: int = 0
     calls: int = 0
     complete: bool = False
@@ -84,24 +87,40 @@ async def poll_once(
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
     started = clock.now()
-    claim = await store.transact(lambda tx: tx.claim_poll(source.name, owner, started, rules.lease, force=force))
+    claim = await store.transact(lambda tx: _claim(tx, source, owner, started, rules.lease, force=force))
     if claim is None:
         return PollReport(source=source.name, polled=False)
     try:
         snapshot = await _holding(store, claim, clock, rules.lease, _look(source, store, claim, started, rules))
     except SourceError as error:
         return await _note_failure(store, claim, error, clock.now(), rules)
-    return await store.transact(lambda tx: record(tx, source, claim, snapshot, rules=rules, outlook=outlook))
+    if snapshot is None:
+        return PollReport(source=source.name, polled=True, fenced=True)
+    return await store.transact(
+        lambda tx: record(tx, source, claim, snapshot, now=clock.now(), rules=rules, outlook=outlook)
+    )
+
+
+def _claim(
+    tx: Transaction, source: TaskSource, owner: str, now: datetime, lease: timedelta, *, force: bool
+) -> PollClaim | None:
+    claim = tx.claim_poll(source.name, owner, now, lease, force=force)
+    return claim and tx.point_at(claim, source.region, source.project_id)
 
 
 async def _holding(
     store: Store, claim: PollClaim, clock: Clock, lease: timedelta, look: Coroutine[object, object, Snapshot]
-) -> Snapshot:
-    """Look, renewing the lease meanwhile: a long list is paced by its call budget and can take many leases."""
+) -> Snapshot | None:
+    """Look, renewing the lease meanwhile: a long list is paced by its call budget and can take many leases.
+
+    Returns None when the claim has passed to another replica: looking on would only burden the service.
+    """
     looking = asyncio.create_task(look)
     try:
         while not (await asyncio.wait({looking}, timeout=lease.total_seconds() / 3))[0]:
-            await store.transact(lambda tx: tx.renew_poll(claim, clock.now() + lease))
+            with suppress(StoreError):  # a renewal that fails is tried again; whether the claim held, the fence decides
+                if not await store.transact(lambda tx: tx.renew_poll(claim, clock.now() + lease)):
+                    return None
         return looking.result()
     finally:
         looking.cancel()
@@ -142,6 +161,7 @@ def record(
     claim: PollClaim,
     snapshot: Snapshot,
     *,
+    now: datetime,
     rules: PollRules,
     outlook: Outlook,
 ) -> PollReport:
@@ -151,28 +171,34 @@ def record(
     reading = read_rules(claim.state, snapshot.taken_at, rules)
     changed = changed_ids(snapshot, tx.fingerprints(claim))
     changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
-    refused = tx.record_tasks(
-        claim,
-        [Update(recorded=row, fingerprint=snapshot.fingerprints[job_id]) for job_id, row in changes.updates.items()],
-        snapshot.taken_at,
-    )
-    tx.record_missing(source.name, changes.missing, changes.unlisted)
     found = [outbox.event_of(transition, source.region, source.project_id) for transition in changes.transitions]
-    events, deliveries = _tell(tx, _gap(source, claim.state, snapshot.taken_at) + found, outlook, snapshot.taken_at)
-    tx.record_poll(claim, snapshot, snapshot.taken_at + rules.poll_every * 0.8)
+    told = tx.record_events(outbox.route(_gap(source, claim.state, snapshot.taken_at) + found, outlook.routes))
+    # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
+    untold = {event.job_id for event in told.refused}
+    updates = [
+        Update(recorded=row, fingerprint=snapshot.fingerprints[job_id])
+        for job_id, row in changes.updates.items()
+        if job_id not in untold
+    ]
+    refused = tx.record_tasks(claim, updates, snapshot.taken_at)
+    tx.record_missing(source.name, changes.missing, changes.unlisted)
+    deliveries = outbox.plan(told.new, outlook.policies, tx.parked(), now)
+    tx.record_deliveries(deliveries)
+    tx.record_poll(claim, snapshot, now, snapshot.taken_at + rules.poll_every * 0.8)
     return PollReport(
         source=source.name,
         polled=True,
         scope=snapshot.scope,
         listed=len(snapshot.fingerprints),
+        total=snapshot.total_count,
         changed=len(changed),
         calls=snapshot.calls,
         complete=snapshot.complete,
         baseline=claim.state.baseline_at is None and snapshot.complete,
-        events=events,
-        deliveries=deliveries,
+        events=tuple(item.event for item in told.new),
+        deliveries=len(deliveries),
         unreadable=snapshot.unreadable,
-        refused=tuple(refused),
+        refused=(*refused, *sorted(untold)),
     )
 
 
@@ -192,15 +218,6 @@ def _gap(source: TaskSource, state: SourceState, now: datetime) -> list[Event]:
     if state.last_poll_at is None or now - state.last_poll_at <= LISTED:
         return []
     return [outbox.gap_event(source.name, source.region, source.project_id, state.last_poll_at, now)]
-
-
-def _tell(tx: Transaction, found: Sequence[Event], outlook: Outlook, now: datetime) -> tuple[tuple[Event, ...], int]:
-    routed = outbox.route(found, outlook.routes)
-    fresh = {event.id for event in tx.record_events(routed)}
-    told = [item for item in routed if item.event.id in fresh]
-    deliveries = outbox.plan(told, outlook.policies, tx.parked(), now)
-    tx.record_deliveries(deliveries)
-    return tuple(item.event for item in told), len(deliveries)
 
 
 async def _note_failure(

@@ -86,6 +86,8 @@ class Channel(Protocol):
     kind: ClassVar[str]
     concurrency: int
     """Deliveries of different subjects in flight at once."""
+    deadline: float
+    """Seconds that one `send` takes at most."""
     digest_above: int | None
     digest_size: int
 
@@ -115,12 +117,20 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollClaim:
-    """The right to poll one source until `until`, and what was recorded about it."""
+    """The right to poll one source until its lease ends, and what was recorded about it."""
 
     epoch: int
     """The fence: a poll is recorded only while the source still carries this number."""
-    until: datetime
     state: SourceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsRecorded:
+    """What became of events that were to be recorded; the rest were there already."""
+
+    new: tuple[RoutedEvent, ...]
+    refused: tuple[Event, ...]
+    """Those that the database cannot hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,9 +231,6 @@ class Queries(Protocol):
     def live(self, source: str) -> Mapping[str, Recorded]:
         """Return every recorded task of the source that is running."""
 
-    def next_due(self, channel: str) -> datetime | None:
-        """Return when the next pending delivery that no older one holds back becomes available."""
-
     def ledger(self) -> Ledger:
         """Count every pair."""
 
@@ -233,16 +240,16 @@ class Transaction(Queries, Protocol):
 
     # -- poll --
 
-    def source(self, name: str) -> SourceState:
-        """Return what is recorded about a source; a source never polled is empty."""
-
     def claim_poll(
         self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False
     ) -> PollClaim | None:
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
 
-    def renew_poll(self, claim: PollClaim, until: datetime) -> None:
-        """Prolong a claim that is still the latest; one that has passed on is left as it is."""
+    def point_at(self, claim: PollClaim, region: str, project_id: str) -> PollClaim:
+        """Note what the source reads; when its name now stands for something else, forget what it read before."""
+
+    def renew_poll(self, claim: PollClaim, until: datetime) -> bool:
+        """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""
 
     def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
@@ -259,13 +266,13 @@ class Transaction(Queries, Protocol):
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
         """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
 
-    def record_events(self, routed: Sequence[RoutedEvent]) -> Sequence[Event]:
-        """Insert events and return those that were new; an id that is already there is left as it is."""
+    def record_events(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
+        """Insert events; an id that is already there is left as it is."""
 
     def record_deliveries(self, planned: Sequence[Delivery]) -> None:
         """Insert deliveries of events that are new, so that none can be there already."""
 
-    def record_poll(self, claim: PollClaim, snapshot: Snapshot, next_poll_at: datetime) -> None:
+    def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
 
     def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
@@ -277,7 +284,7 @@ class Transaction(Queries, Protocol):
     # -- deliver --
 
     def parked(self) -> Mapping[str, ChannelState]:
-        """Return the channels that are parked, by name."""
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
 
     def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due, oldest first, at most one of each lane.

@@ -33,8 +33,11 @@ LOOK_EVERY = 1.0
 RECOVER_AFTER = 2.0
 """Seconds to wait after the database failed."""
 
-GRACE = 15.0
-"""Seconds that deliveries in flight get at a stop; longer than a channel's usual deadline."""
+GRACE = 1.0
+"""Seconds that deliveries in flight get at a stop, beyond the longest deadline of a channel."""
+
+CLOCK_STEP = 2.0
+"""Seconds by which the system's clock and the monotonic one may drift apart before it counts as a step."""
 
 HOUSEKEEPING_EVERY = 5
 """Seconds between two looks for parked channels whose probe is due."""
@@ -71,6 +74,11 @@ class Tally:
             events=len(report.events),
             failures=int(report.error is not None),
         )
+
+    def broke(self, source: str, error: NotifierError) -> None:
+        """Count a poll that could not be recorded."""
+        self.failing[source] = error
+        self._add(failures=1)
 
     def delivered(self, report: DeliveryReport) -> None:
         """Count a round of deliveries."""
@@ -125,6 +133,7 @@ class Service:
             )
         except StoreError as error:
             log.error("poll not recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
+            self.tally.broke(source.name, error)
             return None
         self.tally.polled(report)
         _log_poll(report)
@@ -194,9 +203,22 @@ class Service:
         ticks.start()
         return ticks
 
+    async def watch_clock(self, ticks: AsyncIOScheduler) -> None:
+        """Tick anew after the system's clock was set back: the scheduler would wait until it has caught up."""
+        clock = self.app.clock
+        ahead = clock.now().timestamp() - clock.monotonic()
+        while True:
+            await clock.sleep(HOUSEKEEPING_EVERY)
+            step = clock.now().timestamp() - clock.monotonic() - ahead
+            ahead += step
+            if step < -CLOCK_STEP:
+                log.warning("the system's clock was set back", seconds=round(-step))
+                for job in ticks.get_jobs():
+                    job.modify(next_run_time=clock.now())
+
     def _begin(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
         """Start a job, unless it is still at it: a look at a long list may take longer than the time between two."""
-        if name not in self._jobs:
+        if name not in self._jobs and not self._stopping:
             self._jobs[name] = asyncio.create_task(_guarded(name, work), name=name)
             self._jobs[name].add_done_callback(lambda _: self._jobs.pop(name))
 
@@ -210,6 +232,7 @@ class Service:
         ]
         for section in self.app.config.not_served:
             log.warning("this version does nothing with this section yet", section=section)
+        self._begin("watch the clock", partial(self.watch_clock, ticks))
         log.info("running", sources=list(self.app.sources), channels=list(self.app.channels))
         try:
             await stop.wait()
@@ -225,7 +248,7 @@ class Service:
             job.cancel()
         self.wake()
         if loops:
-            _, late = await asyncio.wait(loops, timeout=GRACE)
+            _, late = await asyncio.wait(loops, timeout=GRACE + max(c.deadline for c in self.app.channels.values()))
             for loop in late:
                 loop.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -293,6 +316,7 @@ def _log_poll(report: PollReport) -> None:
 def _figures(report: PollReport) -> Mapping[str, object]:
     figures: dict[str, object] = {
         "listed": report.listed,
+        "total": report.total,
         "changed": report.changed,
         "events": len(report.events),
         "deliveries": report.deliveries,

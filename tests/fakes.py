@@ -108,6 +108,7 @@ class FakeChannel:
         self.concurrency = concurrency
         self.digest_above = digest_above
         self.digest_size = 100
+        self.deadline = 10.0
         self.sent: list[Delivery] = []
         self.rendered = 0
         self.answer: Callable[[Delivery], Outcome] = lambda _: Delivered("ref")

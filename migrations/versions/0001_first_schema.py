@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name="uq_deliveries_id"),
     )
     op.create_index(
-        "ix_deliveries_channel_state_available_at", "deliveries", ["channel", "state", "available_at"], unique=False
+        "ix_deliveries_channel_state_seq", "deliveries", ["channel", "state", "seq", "available_at"], unique=False
     )
     op.create_index("ix_deliveries_state_seq", "deliveries", ["state", "seq"], unique=False)
     op.create_table(
@@ -74,6 +74,8 @@ def upgrade() -> None:
     op.create_table(
         "sources",
         sa.Column("name", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=True),
+        sa.Column("project_id", sa.String(), nullable=True),
         sa.Column("baseline_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_poll_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_full_at", sa.DateTime(timezone=True), nullable=True),

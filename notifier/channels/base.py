@@ -46,6 +46,12 @@ class ChannelSettings(Settings):
     concurrency: int = Field(default=1, ge=1, le=64)
     """Messages about different tasks in flight at once."""
 
+    @property
+    def deadline(self) -> timedelta:
+        """How long one attempt takes at most: a kind's `timeout`, where it has one."""
+        timeout: timedelta = getattr(self, "timeout", timedelta(seconds=10))
+        return timeout
+
 
 S = TypeVar("S", bound=ChannelSettings)
 
@@ -72,6 +78,7 @@ class BaseChannel(ABC, Generic[S]):
         self.toolbox = toolbox
         self.name = settings.name
         self.concurrency = settings.concurrency
+        self.deadline = settings.deadline.total_seconds()
         self.digest_above = settings.digest_above
         self.digest_size = settings.digest_size
 

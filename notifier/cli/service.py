@@ -66,6 +66,8 @@ async def _reload(load: Callable[[], Config], running: Config, hangup: asyncio.E
             await asyncio.to_thread(asyncio.run, _rehearse(found, exclusive=found.store.url != running.store.url))
         except NotifierError as error:
             log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
+        except Exception:  # a channel may come from anywhere
+            log.exception("the old configuration stays: the new one cannot be used")
         else:
             return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -136,6 +137,12 @@ class Settlement:
         return self.state is DeliveryState.PARKED
 
 
+LONGEST_REASON = 1000
+"""Characters kept of what a receiver said."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
 def settle(
     delivery: Delivery,
     outcome: Outcome,
@@ -157,11 +164,16 @@ def settle(
             started_at=started_at,
             finished_at=finished_at,
             outcome=_OUTCOMES[type(outcome)],
-            reason=getattr(outcome, "reason", None),
+            reason=_storable(getattr(outcome, "reason", None)),
         ),
-        reason=reason,
-        ref=outcome.ref if isinstance(outcome, Delivered) else None,
+        reason=_storable(reason),
+        ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
     )
+
+
+def _storable(text: str | None) -> str | None:
+    """Return what any database holds: a receiver's words must not undo the accounts of the others."""
+    return text and _UNSTORABLE.sub("\ufffd", text)[:LONGEST_REASON]
 
 
 _OUTCOMES: Mapping[type, str] = {

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 
 from notifier.core.errors import ConfigurationError, StoreDamaged, StoreError, StoreInUse, StoreUnreachable
 from notifier.ports import Queries, Transaction
-from notifier.store.migrate import require_current, upgrade
+from notifier.store.migrate import HEAD, current, require_current, upgrade
 from notifier.store.outbox import SqlTransaction
 from notifier.store.polls import Memory
 from notifier.store.queries import SqlQueries
@@ -154,12 +154,14 @@ def _open_sqlite(url: URL, *, exclusive: bool) -> SqlStore:
         lock = undo.enter_context(_lock(path)) if exclusive else None
         writer = sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
         undo.callback(writer.dispose)
+        reader = sqlite_engine(url, begin="BEGIN", pool_size=READERS)
+        undo.callback(reader.dispose)
         with translated(url):
             if exclusive:
-                _quick_check(writer)
-            upgrade(writer)
+                _quick_check(reader)
+            if current(reader) != HEAD:  # asked without the write lock, which a running service may hold
+                upgrade(writer)
         undo.pop_all()
-    reader = sqlite_engine(url, begin="BEGIN", pool_size=READERS)
     return SqlStore(writer, reader, threads=1, lock=lock)
 
 
@@ -235,6 +237,21 @@ def _open_postgres(url: URL, *, migrate: bool) -> SqlStore:
     return SqlStore(engine, engine.execution_options(isolation_level="REPEATABLE READ"), threads=POSTGRES_THREADS)
 
 
+_POSTGRES_LIMITS = {
+    "application_name": "gaussdb-notifier",
+    "connect_timeout": 10,
+    # A network that swallows packets must end in an error: within these seconds, or milliseconds, of silence.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    # A replica that was stopped inside a transaction must not hold the others up. The zone: a time near the year
+    # 9999 or 1 could not be loaded in every other one.
+    "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
+    " -c idle_in_transaction_session_timeout=60s",
+}
+
+
 def postgres_engine(url: URL) -> Engine:
     """Return an engine with enough connections for the store's threads."""
     try:
@@ -243,7 +260,7 @@ def postgres_engine(url: URL) -> Engine:
             pool_size=POSTGRES_THREADS + READERS,
             max_overflow=0,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10, "application_name": "gaussdb-notifier"},
+            connect_args=_POSTGRES_LIMITS,
         )
     except ModuleNotFoundError:
         raise ConfigurationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, true, update
 
 from notifier.core.model import Body, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
@@ -20,8 +20,8 @@ class SqlTransaction(PollStatements):
     """`ports.Transaction` on one connection: the statements of polling and of delivery."""
 
     def parked(self) -> Mapping[str, ChannelState]:
-        """Return the channels that are parked, by name."""
-        statement = select(channels).where(channels.c.parked_since.is_not(None))
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+        statement = select(channels).where(channels.c.parked_since.is_not(None)).with_for_update(read=True)
         return {row.name: rows.channel_of(row) for row in self.connection.execute(statement)}
 
     def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
@@ -69,12 +69,20 @@ class SqlTransaction(PollStatements):
 
     def settle(self, settlements: Sequence[Settlement]) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""
-        return sum(self._settle(settlement) for settlement in settlements)
+        applied = [(self._settle(settlement), settlement) for settlement in settlements]
+        self._unpark_proven({channel for channel, s in applied if channel and s.state is DeliveryState.DELIVERED})
+        return sum(channel is not None for channel, _ in applied)
 
-    def _settle(self, settlement: Settlement) -> int:
+    def _unpark_proven(self, delivered_on: Collection[str]) -> None:
+        """Unpark channels that have just delivered something: it was sent by hand, and worked."""
+        proven = select(channels).where(channels.c.name.in_(delivered_on), channels.c.parked_since.is_not(None))
+        for row in self.connection.execute(proven).all() if delivered_on else ():
+            self.unpark(row.name, row.parked_since)
+
+    def _settle(self, settlement: Settlement) -> str | None:
         finished = settlement.attempt.finished_at
         settled = None if settlement.state in UNSETTLED else finished
-        applied = self.connection.execute(
+        applied: str | None = self.connection.execute(
             update(deliveries)
             .where(
                 deliveries.c.id == settlement.delivery_id,
@@ -94,7 +102,7 @@ class SqlTransaction(PollStatements):
         self._note_attempt(settlement)
         if applied is not None and settlement.parks_channel:
             self._park(applied, settlement)
-        return int(applied is not None)
+        return applied
 
     def _note_attempt(self, settlement: Settlement) -> None:
         noted = settlement.attempt
@@ -168,4 +176,5 @@ class SqlTransaction(PollStatements):
             (deliveries, {"claimed_by": None, "available_at": now}),
         ):
             held = table.c.claimed_by.is_not(None) if owner is None else table.c.claimed_by == owner
-            self.connection.execute(update(table).where(held).values(freed))
+            open_ = table.c.state == DeliveryState.PENDING if table is deliveries else true()
+            self.connection.execute(update(table).where(held, open_).values(freed))

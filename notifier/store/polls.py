@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Delivery, Event, Scope, Snapshot, SourceState
+from notifier.core.model import Delivery, Scope, Snapshot, SourceState
 from notifier.core.outbox import RoutedEvent
-from notifier.ports import PollClaim, Update
+from notifier.ports import EventsRecorded, PollClaim, Update
 from notifier.store import rows
 from notifier.store.queries import SqlQueries, chunks
 from notifier.store.schema import deliveries, delivery_events, events, sources, tasks
 
 T = TypeVar("T")
+
+LONGEST_PAUSE = timedelta(hours=2)
+"""No source is left alone, and no poll held, for longer than this."""
+
+
+_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls")
+"""What is known of a source only for as long as it reads the same list."""
 
 
 class Memory:
@@ -38,6 +46,10 @@ class Memory:
         epoch, fingerprints = self._kept.get(claim.state.name, (None, None))
         return fingerprints if epoch == claim.epoch - 1 else None
 
+    def forget(self, source: str) -> None:
+        """Drop what is remembered of a source."""
+        self._kept.pop(source, None)
+
     def keep(self, claim: PollClaim, fingerprints: dict[str, bytes]) -> None:
         """Remember what was recorded under a claim, once it is committed."""
         self._kept[claim.state.name] = (claim.epoch, fingerprints)
@@ -53,30 +65,46 @@ class PollStatements(SqlQueries):
         self._memory = memory
         self._known: dict[str, bytes] | None = None
 
-    def source(self, name: str) -> SourceState:
-        """Return what is recorded about a source; a source never polled is empty."""
-        row = self.connection.execute(select(sources).where(sources.c.name == name)).one_or_none()
-        return rows.source_of(row) if row else SourceState(name=name)
-
     def claim_poll(
         self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False
     ) -> PollClaim | None:
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
         self.connection.execute(self._insert(sources).values(name=source).on_conflict_do_nothing())
         free = or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= now, sources.c.claimed_by == owner)
-        due = or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= now)
+        # A time this far ahead is left over from a clock that has been set back since.
+        unreal = now + LONGEST_PAUSE
+        free = or_(free, sources.c.claimed_until > unreal)
+        next_ = sources.c.next_poll_at
+        due = or_(next_.is_(None), next_ <= now, next_ > unreal)
         row = self.connection.execute(
             update(sources)
             .where(sources.c.name == source, free, *([] if force else [due]))
             .values(claimed_by=owner, claimed_until=now + lease, epoch=sources.c.epoch + 1)
             .returning(sources)
         ).one_or_none()
-        return PollClaim(epoch=row.epoch, until=row.claimed_until, state=rows.source_of(row)) if row else None
+        return PollClaim(epoch=row.epoch, state=rows.source_of(row)) if row else None
 
-    def renew_poll(self, claim: PollClaim, until: datetime) -> None:
-        """Prolong a claim that is still the latest; one that has passed on is left as it is."""
+    def point_at(self, claim: PollClaim, region: str, project_id: str) -> PollClaim:
+        """Note what the source reads; when its name now stands for something else, forget what it read before."""
+        name = claim.state.name
+        mine = select(sources.c.region, sources.c.project_id).where(sources.c.name == name)
+        was = tuple(self.connection.execute(mine).one())
+        if was == (region, project_id):
+            return claim
+        state = claim.state
+        if was != (None, None):
+            self._memory.forget(name)
+            self.connection.execute(delete(tasks).where(tasks.c.source == name))
+            state = SourceState(name=name)
+        fresh: dict[str, object] = {name: getattr(state, name) for name in _FORGOTTEN}
+        fresh |= {"region": region, "project_id": project_id}
+        self.connection.execute(update(sources).where(sources.c.name == name).values(fresh))
+        return replace(claim, state=state)
+
+    def renew_poll(self, claim: PollClaim, until: datetime) -> bool:
+        """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""
         mine = (sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)
-        self.connection.execute(update(sources).where(*mine).values(claimed_until=until))
+        return self.connection.execute(update(sources).where(*mine).values(claimed_until=until)).rowcount == 1
 
     def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
@@ -143,15 +171,18 @@ class PollStatements(SqlQueries):
         counted = [{"of": job_id, "count": n, "gone": job_id in unlisted} for job_id, n in missing.items()]
         self.connection.execute(statement, counted)
 
-    def record_events(self, routed: Sequence[RoutedEvent]) -> Sequence[Event]:
-        """Insert events and return those that were new; an id that is already there is left as it is."""
+    def record_events(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
+        """Insert events; an id that is already there is left as it is."""
         known: set[str] = set()
         for some in chunks([item.event.id for item in routed]):
             known |= set(self.connection.execute(select(events.c.id).where(events.c.id.in_(some))).scalars())
         fresh = [item for item in routed if item.event.id not in known]
         values = [rows.event_values(item) for item in fresh]
         refused = {value["id"] for value in self._isolated(values, self._insert_events)}
-        return [item.event for item in fresh if item.event.id not in refused]
+        return EventsRecorded(
+            new=tuple(item for item in fresh if item.event.id not in refused),
+            refused=tuple(item.event for item in fresh if item.event.id in refused),
+        )
 
     def _insert_events(self, values: Sequence[Mapping[str, object]]) -> None:
         self.connection.execute(events.insert(), values)
@@ -163,10 +194,10 @@ class PollStatements(SqlQueries):
         self.connection.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
         self.connection.execute(delivery_events.insert(), list(_members(planned)))
 
-    def record_poll(self, claim: PollClaim, snapshot: Snapshot, next_poll_at: datetime) -> None:
+    def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
         noted: dict[str, object] = {
-            "last_poll_at": snapshot.taken_at,
+            "last_poll_at": now,
             "last_error": None,
             "failing_since": None,
             "failures": 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
@@ -92,17 +91,6 @@ class SqlQueries:
             row.job_id: rows.recorded_of(row) for row in self.connection.execute(rows.select_tasks().where(*running))
         }
 
-    def next_due(self, channel: str) -> datetime | None:
-        """Return when the next pending delivery of a channel that no older one holds back becomes available."""
-        pending = (deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
-        statement = (
-            select(deliveries.c.available_at)
-            .where(*pending, ~older_unsettled())
-            .order_by(deliveries.c.available_at)
-            .limit(1)
-        )
-        return self.connection.execute(statement).scalar()
-
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""
         count, pairs, unrouted = self.connection.execute(
@@ -142,6 +130,13 @@ class SqlQueries:
             planned = select(delivery_events.c.channel).where(delivery_events.c.event_id == row.id)
             accounted = set(self.connection.execute(planned).scalars())
             yield from ((row.id, channel) for channel in sorted(accounted ^ set(rows.routed_of(row).channels)))
+        yield from self._uncalled_for()
+
+    def _uncalled_for(self) -> Iterator[tuple[str, str]]:
+        named = events.c.channels.contains(func.concat('"', delivery_events.c.channel, '"'))
+        accounts = select(events.c.id, delivery_events.c.channel)
+        joined = accounts.join(delivery_events, delivery_events.c.event_id == events.c.id)
+        yield from ((event_id, channel) for event_id, channel in self.connection.execute(joined.where(~named)))
 
     def _with_events(self, found: Sequence[Row[Any]]) -> list[Delivery]:
         of = self._events_of([row.id for row in found])

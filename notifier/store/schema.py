@@ -70,6 +70,8 @@ sources = Table(
     "sources",
     metadata,
     Column("name", String, primary_key=True),
+    Column("region", String),
+    Column("project_id", String),
     Column("baseline_at", UtcDateTime),
     Column("last_poll_at", UtcDateTime),
     Column("last_full_at", UtcDateTime),
@@ -150,7 +152,7 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
     CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
-    Index("ix_deliveries_channel_state_available_at", "channel", "state", "available_at"),
+    Index("ix_deliveries_channel_state_seq", "channel", "state", "seq", "available_at"),
     Index("ix_deliveries_state_seq", "state", "seq"),
 )
 

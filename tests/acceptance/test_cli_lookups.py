@@ -96,6 +96,7 @@ def record(tx: Transaction) -> None:
             source="prod", taken_at=NOW, fingerprints={t.job_id: b"1" for t in tasks}, complete=True, scope=Scope.FULL
         ),
         NOW,
+        NOW,
     )
     for channel, state, reason in (("dba", DeliveryState.DELIVERED, None), ("tickets", DeliveryState.DEAD, "HTTP 400")):
         (claimed,) = tx.claim_due(channel, "me", NOW, LEASE, 1)

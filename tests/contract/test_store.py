@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -109,7 +109,7 @@ async def test_a_source_that_is_not_due_is_not_claimed_unless_forced(store: SqlS
     claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
     assert claim is not None
     snapshot = Snapshot(source="prod", taken_at=T0, fingerprints={}, complete=True)
-    await store.transact(lambda tx: tx.record_poll(claim, snapshot, T0 + timedelta(seconds=24)))
+    await store.transact(lambda tx: tx.record_poll(claim, snapshot, T0, T0 + timedelta(seconds=24)))
     assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is None
     assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE, force=True)) is not None
 
@@ -124,10 +124,35 @@ async def test_only_a_complete_full_poll_makes_the_baseline(
     claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
     assert claim is not None
     snapshot = Snapshot(source="prod", taken_at=T0, fingerprints={}, complete=complete, scope=scope, calls=7)
-    await store.transact(lambda tx: tx.record_poll(claim, snapshot, T0))
+    await store.transact(lambda tx: tx.record_poll(claim, snapshot, T0, T0))
     (state,) = await store.read(lambda q: q.sources())
     assert (state.baseline_at is not None) is baseline
     assert state.last_poll_at == T0
+
+
+async def test_a_time_left_over_from_a_clock_that_was_set_back_holds_nothing_up(store: SqlStore) -> None:
+    tomorrow = T0 + timedelta(days=1)
+    assert await store.transact(lambda tx: tx.claim_poll("prod", "a", tomorrow, LEASE)) is not None
+    claim = await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE))
+    assert claim is not None
+    snapshot = Snapshot(source="prod", taken_at=tomorrow, fingerprints={}, complete=True)
+    await store.transact(lambda tx: tx.record_poll(claim, snapshot, tomorrow, tomorrow + LEASE))
+    assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is not None
+
+
+async def test_a_source_that_reads_another_project_begins_anew(store: SqlStore) -> None:
+    async def polled(project_id: str) -> PollClaim:
+        found = await claim_poll(store)
+        return await store.transact(lambda tx: tx.point_at(found, "cn-north-4", project_id))
+
+    first = await polled("project")
+    snapshot = Snapshot(source="prod", taken_at=T0, fingerprints={}, complete=True)
+    await store.transact(lambda tx: tx.record_poll(first, snapshot, T0, T0))
+    await record(store, update("a"))
+    assert (await polled("project")).state.baseline_at == T0
+    other = await polled("another")
+    assert (other.state.baseline_at, other.state.last_poll_at) == (None, None)
+    assert await fingerprints(store) == {}
 
 
 async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) -> None:
@@ -139,7 +164,7 @@ async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) 
     again = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0 + LEASE, LEASE))
     assert again is not None
     snapshot = Snapshot(source="prod", taken_at=T0 + LEASE, fingerprints={}, complete=True)
-    await store.transact(lambda tx: tx.record_poll(again, snapshot, T0))
+    await store.transact(lambda tx: tx.record_poll(again, snapshot, T0, T0))
     (state,) = await store.read(lambda q: q.sources())
     assert (state.last_error, state.failing_since, state.failures) == (None, None, 0)
 
@@ -210,10 +235,17 @@ async def test_a_row_that_a_database_cannot_hold_costs_only_itself(store: SqlSto
     assert {"a", "z"} <= set(kept)
 
 
+@pytest.mark.parametrize("edge", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+async def test_a_time_at_the_edge_of_the_calendar_comes_back(store: SqlStore, edge: datetime) -> None:
+    await record(store, update("a", status="running", created_at=edge))
+    live = await store.transact(lambda tx: tx.live("prod"))
+    assert live["a"].task.created_at == edge
+
+
 async def test_an_event_is_recorded_once(store: SqlStore) -> None:
     event = make_event()
-    assert list(await store.transact(lambda tx: tx.record_events(routed(event)))) == [event]
-    assert list(await store.transact(lambda tx: tx.record_events(routed(event)))) == []
+    assert (await store.transact(lambda tx: tx.record_events(routed(event)))).new == tuple(routed(event))
+    assert (await store.transact(lambda tx: tx.record_events(routed(event)))).new == ()
     assert [found.event for found in await store.read(lambda q: q.events(EventFilter()))] == [event]
 
 
@@ -366,13 +398,16 @@ async def test_releasing_an_owner_makes_its_claims_due_at_once(store: SqlStore) 
     assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is not None
 
 
-async def test_next_due_is_when_something_unblocked_becomes_available(store: SqlStore) -> None:
-    assert await store.read(lambda q: q.next_due("dba")) is None
-    later = T0 + timedelta(minutes=5)
-    started = make_delivery(make_event(make_task("a", status="running")), attempt=0, available_at=later)
-    failed = make_delivery(make_event(make_task("a")), attempt=0)
-    await put(store, started, failed)
-    assert await store.read(lambda q: q.next_due("dba")) == later
+async def test_a_delivery_sent_by_hand_on_a_parked_channel_unparks_it_when_it_arrives(store: SqlStore) -> None:
+    deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
+    await put(store, *deliveries)
+    (first,) = await claim(store, limit=1)
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.PARKED, reason="HTTP 410")]))
+    await store.transact(lambda tx: tx.retry([first.id], T0))
+    (again,) = await claim(store)
+    await store.transact(lambda tx: tx.settle([settlement(again, DeliveryState.DELIVERED)]))
+    assert await store.transact(lambda tx: tx.parked()) == {}
+    assert [delivery.id for delivery in await claim(store)] == [delivery.id for delivery in deliveries[1:]]
 
 
 # ---- look-ups ----
@@ -387,6 +422,13 @@ async def test_the_ledger_finds_a_pair_without_an_account(store: SqlStore) -> No
     assert set(ledger.unaccounted) == {(lost.id, "dba"), (lost.id, "mail")}
     assert ledger.by_state[DeliveryState.PENDING] == 1
     assert ledger.oldest_pending == T0
+
+
+async def test_the_ledger_finds_a_delivery_that_nobody_asked_for(store: SqlStore) -> None:
+    event = make_event()
+    await store.transact(lambda tx: tx.record_events(routed(event, channels=["mail"])))
+    await store.transact(lambda tx: tx.record_deliveries([make_delivery(event, channel="dba", attempt=0)]))
+    assert (event.id, "dba") in (await store.read(lambda q: q.ledger())).unaccounted
 
 
 async def test_a_digest_accounts_for_every_event_it_names(store: SqlStore) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, TypeVar, cast
 
 import pytest
 from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock
 
+from notifier.core.errors import StoreError
 from notifier.core.model import Delivered, Delivery, DeliveryState, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryReport, DeliveryRules, deliver_due
 from notifier.ports import DeliveryFilter, Notice, Transaction
 from notifier.store.engine import SqlStore
+
+T = TypeVar("T")
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 
@@ -106,7 +111,7 @@ async def test_retry_after_is_honoured(store: SqlStore, clock: FakeClock) -> Non
     channel = FakeChannel()
     channel.answer = lambda _: Retry("HTTP 429", timedelta(minutes=30))
     await deliver(store, channel, clock)
-    assert (await deliver(store, channel, clock)).next_due == clock.now() + timedelta(minutes=30)
+    assert (await only(store)).available_at == clock.now() + timedelta(minutes=30)
     clock.advance(timedelta(minutes=29))
     await deliver(store, channel, clock)
     assert len(channel.sent) == 1
@@ -209,3 +214,85 @@ async def test_every_delivery_ends_in_exactly_one_account(store: SqlStore, clock
     ledger = await store.read(lambda q: q.ledger())
     assert (ledger.pairs, sum(ledger.by_state.values()), ledger.unaccounted) == (20, 20, ())
     assert ledger.by_state[DeliveryState.DELIVERED] == ledger.by_state[DeliveryState.DEAD] == 5
+
+
+class BrokenStore:
+    """A store whose database fails for a while at settling."""
+
+    def __init__(self, store: SqlStore, failures: int) -> None:
+        self.store = store
+        self.failures = failures
+        self.read, self.aclose = store.read, store.aclose
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        def run(tx: Transaction) -> T:
+            watched = cast("Transaction", _Failing(tx, self))
+            return fn(watched)
+
+        return await self.store.transact(run)
+
+
+class _Failing:
+    def __init__(self, tx: Transaction, broken: BrokenStore) -> None:
+        self._tx = tx
+        self._broken = broken
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "settle" and self._broken.failures:
+            self._broken.failures -= 1
+            raise StoreError("the disk is full")
+        return getattr(self._tx, name)
+
+
+async def test_an_acknowledged_message_is_not_repeated_because_the_database_failed_just_then(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    await put(store, clock, make_event())
+    channel = FakeChannel()
+    broken = BrokenStore(store, failures=5)
+    await deliver_due(channel, broken, clock, random.Random(1), owner="me", rules=RULES)
+    clock.advance(RULES.lease)
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), (await only(store)).state) == (1, DeliveryState.DELIVERED)
+
+
+async def test_a_database_that_stays_broken_leaves_the_message_to_the_next_claim(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    await put(store, clock, make_event())
+    channel = FakeChannel()
+    broken = BrokenStore(store, failures=1000)
+    with pytest.raises(StoreError, match="the disk is full"):
+        await deliver_due(channel, broken, clock, random.Random(1), owner="me", rules=RULES)
+    clock.advance(RULES.lease)
+    await deliver(store, channel, clock)
+    assert len({(sent.id, sent.body) for sent in channel.sent}) == 1
+    assert (await only(store)).state is DeliveryState.DELIVERED
+
+
+async def test_a_channel_that_never_answers_is_given_up_on_before_another_may_claim(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    await put(store, clock, make_event())
+    channel = FakeChannel()
+
+    async def hang(_: Delivery) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    channel.send = hang  # type: ignore[method-assign, assignment]  # it hangs
+    rules = replace(RULES, lease=timedelta(milliseconds=5))
+    await deliver_due(channel, store, clock, random.Random(1), owner="me", rules=rules)
+    assert (await only(store)).reason == "outcome unknown: no answer before the claim's lease ends"
+
+
+@pytest.mark.parametrize("outcome", [Delivered("\ud83d"), Retry("a\x00b"), GaveUp("x" * 100_000)])
+async def test_what_a_receiver_says_never_undoes_the_account_of_another(
+    store: SqlStore, clock: FakeClock, outcome: Outcome
+) -> None:
+    await put(store, clock, *make_events(2))
+    channel = FakeChannel(concurrency=2)
+    channel.answer = lambda delivery: outcome if delivery.events[0].job_id == "job-00000" else Delivered()
+    await deliver(store, channel, clock)
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DELIVERED)))
+    assert "job-00001" in {delivery.events[0].job_id for delivery in found}
