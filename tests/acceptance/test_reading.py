@@ -325,7 +325,10 @@ def notifier(folder: Path, *args: str) -> Result:
 
 @pytest.mark.parametrize(("auth", "key"), [("aksk", "secret_key"), ("token", "password")])
 @pytest.mark.usefixtures("records")
-async def test_wrong_credentials_are_one_clear_error_and_exit_code_1(tmp_path: Path, auth: AuthKind, key: str) -> None:
+async def test_wrong_credentials_are_one_clear_error_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auth: AuthKind, key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     async with Simulator(Options(static=3)) as simulator:
         source = simulator.source_config(auth)
         source["auth"][key] = "not-the-right-one"
