@@ -178,6 +178,7 @@ class StoredTask:
     task: Task
     first_seen_at: datetime
     changed_at: datetime
+    """When it ended, where upstream says; else when it was last seen to change."""
     listed: bool
 
 

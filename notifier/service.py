@@ -334,11 +334,11 @@ def _figures(report: PollReport) -> Mapping[str, object]:
 def _log_deliveries(report: DeliveryReport) -> None:
     for delivery, settlement in report.settled:
         good = settlement.state is DeliveryState.DELIVERED
-        (log.info if good else log.warning)(
+        (log.debug if good else log.warning)(
             str(settlement.state),
             channel=report.channel,
             delivery=delivery.id,
             attempt=delivery.attempt,
-            events=[event.type for event in delivery.events][:3],
+            events=[f"{event.type} {event.job_id}" for event in delivery.events[:3]],
             **{name: value for name, value in (("reason", settlement.reason), ("ref", settlement.ref)) if value},
         )

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
@@ -135,8 +135,14 @@ async def check_online(config: Config) -> Sequence[Finding]:
         ]
         for part in parts:
             stack.push_async_callback(part.aclose)
-        findings = await asyncio.gather(*(part.check() for part in parts))
+        findings = await asyncio.gather(*(_check_part(part) for part in parts))
     return [await _check_store(config), *(finding for some in findings for finding in some)]
+
+
+async def _check_part(part: TaskSource | Channel) -> Sequence[Finding]:
+    found = await part.check()
+    kind = getattr(part, "kind", None)
+    return [replace(one, what=f"channel {part.name} ({kind})") for one in found] if kind else found
 
 
 async def _check_store(config: Config) -> Finding:

@@ -69,7 +69,7 @@ PROMISES = (
         id="P4",
         words="at least once and in order; a repeat has the same id and the same bytes",
         proven_by=(
-            "acceptance/test_kill.py::test_what_piled_up_behind_a_slow_receiver_goes_out_in_order_after_a_kill",
+            "acceptance/test_kill.py::test_what_piled_up_while_the_receiver_was_down_goes_out_in_order_after_a_kill",
             "usecases/test_deliver.py::test_a_repeat_has_the_same_id_and_the_same_bytes",
             "usecases/test_deliver.py::test_the_body_is_stored_before_it_is_sent",
             "usecases/test_deliver.py::test_order_is_kept_within_a_subject_and_nothing_waits_for_another",

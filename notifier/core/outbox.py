@@ -115,6 +115,8 @@ def plan(
 def _batches(events: Sequence[Event], policy: ChannelPolicy) -> Iterator[Sequence[Event]]:
     many = policy.digest_above is not None and len(events) > policy.digest_above
     size = policy.digest_size if many else 1
+    # One poll makes one event of a task, so that the order in which a digest names them is free: failures first.
+    events = sorted(events, key=lambda event: event.type is not EventType.TASK_FAILED) if many else events
     return (events[start : start + size] for start in range(0, len(events), size))
 
 

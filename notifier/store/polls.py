@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Delivery, Scope, Snapshot, SourceState
+from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Update
 from notifier.store import rows
@@ -142,7 +142,7 @@ class PollStatements(SqlQueries):
                 "missing": change.recorded.missing,
                 "unlisted": change.recorded.unlisted,
                 "first_seen_at": now,
-                "changed_at": now,
+                "changed_at": _changed_at(change.recorded.task, now),
             }
             for change in updates
         ]
@@ -244,6 +244,11 @@ class PollStatements(SqlQueries):
                 return values
             return [row for value in values for row in self._isolated([value], execute)]
         return []
+
+
+def _changed_at(task: Task, now: datetime) -> datetime:
+    """Return when a task came to be as it is: what ended last month is no news because we see it only now."""
+    return task.ended_at if task.status.terminal and task.ended_at else now
 
 
 def _row_is_to_blame(error: DBAPIError | UnicodeEncodeError) -> bool:

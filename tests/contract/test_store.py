@@ -205,9 +205,17 @@ async def test_what_was_not_committed_is_not_remembered(store: SqlStore) -> None
 async def test_recording_a_task_again_keeps_when_it_was_first_seen(store: SqlStore) -> None:
     later = T0 + timedelta(hours=1)
     await record(store, update("a", status="running"), at=T0)
-    await record(store, update("a", status="failed"), at=later)
+    await record(store, update("a", status="failed", ended_at=None), at=later)
     (found,) = await store.read(lambda q: q.tasks(TaskFilter()))
     assert (found.first_seen_at, found.changed_at, found.task.status) == (T0, later, TaskStatus.FAILED)
+
+
+async def test_what_ended_long_ago_is_no_news_when_it_is_first_seen(store: SqlStore) -> None:
+    ended = T0 - timedelta(days=20)
+    await record(store, update("a", created_at=ended, ended_at=ended))
+    assert await store.read(lambda q: q.tasks(TaskFilter(since=T0 - timedelta(days=1)))) == []
+    (found,) = await store.read(lambda q: q.tasks(TaskFilter(since=ended)))
+    assert found.changed_at == ended
 
 
 async def test_live_tasks_are_the_running_ones_with_their_absences(store: SqlStore) -> None:
