@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from life import Answer, Backup, Kill, NewLife, postgres_life, sqlite_life
 from stories import ANSWERS, changes, examples, kills, showings, waits
 from upstream import Change, Showing
 
 CHANNELS = st.integers(0, 9)
+HAPPENING = st.lists(changes(), min_size=1, max_size=6)
 
 
 class AnyLife(RuleBasedStateMachine):
@@ -26,27 +27,33 @@ class AnyLife(RuleBasedStateMachine):
         self._ends = ExitStack()
         self.life = self._ends.enter_context(new_life(long=long))
 
-    @rule(happening=st.lists(changes(), min_size=1, max_size=6))
-    def the_cloud_changes(self, happening: list[Change]) -> None:
+    @initialize(happening=st.lists(changes("create"), max_size=6))
+    def begin(self, happening: list[Change]) -> None:
         self.life.happen(*happening)
-
-    @rule()
-    def poll(self) -> None:
         self.life.poll()
 
-    @rule(showing=showings(), times=st.integers(1, 3))
-    def poll_what_is_shown(self, showing: Showing, times: int) -> None:
+    @rule(happening=HAPPENING)
+    def see(self, happening: list[Change]) -> None:
+        self.life.happen(*happening)
+        self.life.poll()
+
+    @rule(happening=HAPPENING, showing=showings(), times=st.integers(1, 3))
+    def see_what_is_shown(self, happening: list[Change], showing: Showing, times: int) -> None:
+        self.life.happen(*happening)
         self.life.poll(showing)
         for _ in range(times - 1):
             self.life.look(showing)
 
-    @rule(showing=showings(), kill=kills())
-    def poll_and_die(self, showing: Showing, kill: Kill) -> None:
+    @rule(happening=HAPPENING, showing=st.just(Showing()) | showings(), kill=kills())
+    def see_and_die(self, happening: list[Change], showing: Showing, kill: Kill) -> None:
+        self.life.happen(*happening)
         self.life.poll(showing, kill=kill)
 
-    @rule(channel=CHANNELS, answers=ANSWERS)
-    def deliver(self, channel: int, answers: list[Answer]) -> None:
-        self.life.deliver(self._name(channel), *answers)
+    @rule(answers=ANSWERS, wait=st.sampled_from((timedelta(), timedelta(minutes=10))))
+    def deliver(self, answers: list[Answer], wait: timedelta) -> None:
+        self.life.wait(wait)
+        for name in list(self.life.channels):
+            self.life.deliver(name, *answers)
 
     @rule(channel=CHANNELS, answers=ANSWERS, kill=kills())
     def deliver_and_die(self, channel: int, answers: list[Answer], kill: Kill) -> None:
@@ -60,20 +67,13 @@ class AnyLife(RuleBasedStateMachine):
         names = list(self.life.channels)
         return names[channel % len(names)]
 
-    @rule()
-    def crash(self) -> None:
-        self.life.crash()
-
     @rule(delta=waits())
     def time_passes(self, delta: timedelta) -> None:
         self.life.wait(delta)
 
     @rule(channel=CHANNELS)
-    def mend_a_channel(self, channel: int) -> None:
+    def mend_a_channel_and_send_the_dead_again(self, channel: int) -> None:
         self.life.mend(self._name(channel))
-
-    @rule()
-    def send_the_dead_again(self) -> None:
         self.life.retry_dead()
 
     @precondition(lambda self: len(self.life.channels) < 4)
@@ -110,12 +110,12 @@ def run(new_life: NewLife, lives: int, steps: int, *, long: bool = False) -> Non
 
 
 def test_a_life_on_sqlite(sqlite_template: Path) -> None:
-    run(partial(sqlite_life, sqlite_template), 25, 30)
+    run(partial(sqlite_life, sqlite_template), 20, 30)
 
 
 def test_a_life_with_a_long_list(sqlite_template: Path) -> None:
-    run(partial(sqlite_life, sqlite_template), 10, 30, long=True)
+    run(partial(sqlite_life, sqlite_template), 8, 30, long=True)
 
 
 def test_a_life_on_postgresql(postgres_server: str) -> None:
-    run(partial(postgres_life, postgres_server), 10, 25)
+    run(partial(postgres_life, postgres_server), 8, 25)
