@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from notifier.core.model import Attempt, Delivery, Route, SourceState
+from notifier.core.model import Attempt, Delivery, DeliveryState, Route, SourceState
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, explain_routes
 from notifier.ports import (
+    ChannelState,
     DeliveryFilter,
     EventFilter,
     Ledger,
@@ -35,6 +36,10 @@ PATIENCE = timedelta(minutes=5)
 
 SLOWEST_CALL = timedelta(seconds=6)
 """… or than this for each call of its last full poll: a long list is read at the pace of the call budget."""
+
+
+BACKLOG = 1000
+"""Pending deliveries of a channel, the newest first, that are looked at to tell whether any has waited for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +113,24 @@ class SourceHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelHealth:
+    """Whether one channel delivers."""
+
+    name: str
+    parked_since: datetime | None
+    """Since when nothing of it is sent, because it is misconfigured; None while it is not parked."""
+    waiting_since: datetime | None
+    """Since when a delivery has been pending for longer than `PATIENCE`; None when there is no such delivery."""
+    reason: str | None
+    """What the receiver, or the way to it, said last."""
+
+    @property
+    def ok(self) -> bool:
+        """True when it is not parked and nothing waits for long."""
+        return self.parked_since is None and self.waiting_since is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """Whether every source is being polled."""
 
@@ -170,6 +193,29 @@ def health(states: Iterable[SourceState], poll_every: Mapping[str, timedelta], n
             _source_health(known.get(name, SourceState(name=name)), every, now) for name, every in poll_every.items()
         ),
     )
+
+
+def channel_health(q: Queries, names: Iterable[str], now: datetime) -> tuple[ChannelHealth, ...]:
+    """Judge every channel that is named: is it parked, has a delivery been pending for longer than `PATIENCE`?"""
+    known = {state.name: state for state in q.channels()}
+    return tuple(_channel_health(q, known.get(name, ChannelState(name=name)), now) for name in names)
+
+
+def _channel_health(q: Queries, state: ChannelState, now: datetime) -> ChannelHealth:
+    pending = q.deliveries(DeliveryFilter(channel=state.name, state=DeliveryState.PENDING, limit=BACKLOG))
+    late = [delivery for delivery in pending if now - _waits_since(delivery) > PATIENCE]
+    reasons = (delivery.reason for delivery in reversed(late) if delivery.reason)
+    return ChannelHealth(
+        name=state.name,
+        parked_since=state.parked_since,
+        waiting_since=min(map(_waits_since, late), default=None),
+        reason=state.reason or next(reasons, None),
+    )
+
+
+def _waits_since(delivery: Delivery) -> datetime:
+    sent_again = delivery.attempt and delivery.attempt == delivery.earlier_attempts
+    return delivery.available_at if sent_again else delivery.created_at
 
 
 _Pairs = Mapping[tuple[str, str], Delivery]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from notifier.core.model import Attempt, Delivery, Event, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict
-from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import Finding, StoredTask
+from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
+from notifier.ports import ChannelState, Finding, StoredTask
 
 Document = dict[str, Any]
 
@@ -144,8 +145,8 @@ def _channel_account(value: ChannelAccount) -> Document:
     }
 
 
-def audit(value: Audit) -> Document:
-    """ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending."""
+def audit(value: Audit, parked: Iterable[ChannelState]) -> Document:
+    """ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending, parked channels."""
     ledger = value.ledger
     return {
         "ok": value.ok,
@@ -157,12 +158,32 @@ def audit(value: Audit) -> Document:
         "unaccounted": [{"event_id": event_id, "channel": channel} for event_id, channel in ledger.unaccounted],
         "dead": [delivery(d) for d in ledger.dead],
         "oldest_pending": time(ledger.oldest_pending),
+        "parked": [_parked(channel) for channel in parked],
     }
 
 
-def health(value: Health) -> Document:
-    """ok, at, and sources with ok, last_poll_at, limit_seconds, error."""
-    return {"ok": value.ok, "at": time(value.at), "sources": [_source_health(source) for source in value.sources]}
+def _parked(value: ChannelState) -> Document:
+    return {"channel": value.name, "since": time(value.parked_since), "reason": value.reason}
+
+
+def health(value: Health, channels: Sequence[ChannelHealth]) -> Document:
+    """ok, at, sources with ok, last_poll_at, limit_seconds, error, and channels with ok, parked_since, reason."""
+    return {
+        "ok": value.ok and all(channel.ok for channel in channels),
+        "at": time(value.at),
+        "sources": [_source_health(source) for source in value.sources],
+        "channels": [_channel_health(channel) for channel in channels],
+    }
+
+
+def _channel_health(value: ChannelHealth) -> Document:
+    return {
+        "name": value.name,
+        "ok": value.ok,
+        "parked_since": time(value.parked_since),
+        "waiting_since": time(value.waiting_since),
+        "reason": value.reason,
+    }
 
 
 def _source_health(value: SourceHealth) -> Document:

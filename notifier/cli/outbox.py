@@ -15,7 +15,8 @@ from notifier.cli.output import emit, show
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import Delivery, DeliveryState, EventType
-from notifier.ports import DeliveryFilter, EventFilter, Transaction
+from notifier.lookup import Audit
+from notifier.ports import ChannelState, DeliveryFilter, EventFilter, Queries, Transaction
 
 MOST = 100_000
 """Dead deliveries that one `retry --all-dead` takes."""
@@ -133,12 +134,17 @@ def _delivery(tx: Transaction, beginning: str) -> Delivery:
 def audit(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Prove that every event has exactly one account on every channel it was meant for. Exits with 1 otherwise.
 
-    --json: {ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending}.
+    --json: {ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending,
+    parked: [{channel, since, reason}]}.
     """
     config = configured(ctx)
-    found = ask(config, partial(lookup.audit, now=now()))
+    found, parked = ask(config, _audit)
     if as_json:
-        emit(documents.audit(found))
+        emit(documents.audit(found, parked))
     else:
-        show(view(config).audit(found))
+        show(view(config).audit(found, parked))
     raise typer.Exit(0 if found.ok else 1)
+
+
+def _audit(q: Queries) -> tuple[Audit, Sequence[ChannelState]]:
+    return lookup.audit(q, now()), [channel for channel in q.channels() if channel.parked_since]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,7 +22,8 @@ from notifier.cli.output import emit, note, say, show
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
 from notifier.core.errors import NotifierError, StoreError
-from notifier.lookup import Health
+from notifier.lookup import ChannelHealth, Health
+from notifier.ports import Queries
 from notifier.service import Summary, poll_and_deliver, serve
 from notifier.wiring import App, open_app
 
@@ -136,24 +137,31 @@ def _document(done: Summary) -> documents.Document:
 
 
 def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Exit with 0 when the last good poll of every source is recent and the store answers, else with 1.
+    """Exit with 0 when every source is polled, every channel delivers and the store answers, else with 1.
 
-    Recent: no older than five polls, or five minutes if that is longer.
-    --json: {"ok", "at", "sources": [{name, ok, last_poll_at, limit_seconds, error}]}.
+    Polled: the last good poll is no older than five polls, or five minutes if that is longer. Delivers: the channel
+    is not parked, and nothing has been pending on it for more than five minutes.
+    --json: {"ok", "at", "sources": [{name, ok, last_poll_at, limit_seconds, error}],
+    "channels": [{name, ok, parked_since, waiting_since, reason}]}.
     """
     config = configured(ctx)
-    every = {source.name: source.poll_every for source in config.sources}
-    found = _ask_health(config, every)
+    found, channels = _ask_health(config)
     if as_json:
-        emit(documents.health(found))
+        emit(documents.health(found, channels))
     else:
-        show(view(config).health(found))
-    raise typer.Exit(0 if found.ok else 1)
+        show(view(config).health(found, channels))
+    raise typer.Exit(0 if found.ok and all(channel.ok for channel in channels) else 1)
 
 
-def _ask_health(config: Config, every: Mapping[str, timedelta]) -> Health:
+def _ask_health(config: Config) -> tuple[Health, Sequence[ChannelHealth]]:
     try:
-        return ask(config, lambda q: lookup.health(q.sources(), every, now()))
+        return ask(config, partial(_health, config=config, at=now()))
     except StoreError as error:
         # A health check knows 0 and 1; what else container runtimes make of other codes is up to them.
         raise NotifierError(str(error)) from error
+
+
+def _health(q: Queries, config: Config, at: datetime) -> tuple[Health, Sequence[ChannelHealth]]:
+    every = {source.name: source.poll_every for source in config.sources}
+    names = [channel.name for channel in config.channels]
+    return lookup.health(q.sources(), every, at), lookup.channel_health(q, names, at)

@@ -16,8 +16,8 @@ from notifier.cli.output import WIDE, age, block, cell, length, pairs, short, ta
 from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
-from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import Finding, StoredTask
+from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
+from notifier.ports import ChannelState, Finding, StoredTask
 from notifier.render import Wording
 
 _STATUS_STYLES = {
@@ -223,8 +223,8 @@ class View:
 
     # -- audit, health, findings --
 
-    def audit(self, found: Audit) -> RenderableType:
-        """Return the ledger, and its verdict last."""
+    def audit(self, found: Audit, parked: Sequence[ChannelState]) -> RenderableType:
+        """Return the ledger, the channels that are parked, and the verdict last."""
         ledger = found.ledger
         counts = ((state.value.capitalize(), ledger.by_state.get(state, 0)) for state in DeliveryState)
         rows = (
@@ -236,18 +236,37 @@ class View:
         return Group(
             pairs((name, cell(f"{count:,}")) for name, count in rows),
             *self._oldest_pending(found),
+            *(self._parked(channel) for channel in parked),
             *(cell(f"unaccounted: event {event_id} on {channel}", "red") for event_id, channel in ledger.unaccounted),
             *((Text(""), self.deliveries(ledger.dead)) if ledger.dead else ()),
             cell(f"{len(ledger.unaccounted)} unaccounted", "bold green" if found.ok else "bold red"),
         )
 
+    def _parked(self, channel: ChannelState) -> RenderableType:
+        reason = f": {channel.reason}" if channel.reason else ""
+        line = cell(f"{channel.name} is parked since {self.when(channel.parked_since)}{reason}", "magenta")
+        return Group(line, Padding(_unpark(channel.name), _INDENT))
+
     def _oldest_pending(self, found: Audit) -> Iterable[RenderableType]:
         if found.ledger.oldest_pending:
             yield cell(f"The oldest pending delivery has waited since {age(found.ledger.oldest_pending, self.now)}.")
 
-    def health(self, found: Health) -> RenderableType:
-        """Return one line for each source."""
-        return Group(*(self._source_health(source) for source in found.sources))
+    def health(self, found: Health, channels: Sequence[ChannelHealth]) -> RenderableType:
+        """Return one line for each source and each channel, and the next step for a channel that does not deliver."""
+        return Group(
+            *(self._source_health(source) for source in found.sources),
+            *(self._channel_health(channel) for channel in channels),
+        )
+
+    def _channel_health(self, channel: ChannelHealth) -> RenderableType:
+        if channel.ok:
+            return _verdict_line(f"{channel.name}: delivers", ok=True)
+        reason = f": {channel.reason}" if channel.reason else ""
+        if channel.parked_since:
+            line = f"{channel.name}: parked since {self.when(channel.parked_since)}{reason}"
+            return Group(_verdict_line(line, ok=False), Padding(_unpark(channel.name), _INDENT))
+        line = f"{channel.name}: a delivery has been pending since {self.when(channel.waiting_since)}{reason}"
+        return Group(_verdict_line(line, ok=False), Padding(_look_at(channel.name), _INDENT))
 
     def _source_health(self, source: SourceHealth) -> Text:
         error = f"; {source.error}" if source.error else ""
@@ -291,6 +310,16 @@ def _verdict(verdict: RouteVerdict) -> Text:
 
 def _verdict_line(text: str, *, ok: bool) -> Text:
     return cell(f"{'✓' if ok else '✗'} {text}", "green" if ok else "bold red")
+
+
+def _unpark(channel: str) -> Text:
+    return cell(
+        f"`notifier deliveries --channel {channel}`, mend it, then `notifier retry --channel {channel}`", "yellow"
+    )
+
+
+def _look_at(channel: str) -> Text:
+    return cell(f"`notifier deliveries --channel {channel}`; is `notifier run` running?", "yellow")
 
 
 def _event_style(event: Event) -> str:

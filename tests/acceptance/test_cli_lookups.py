@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -106,10 +107,10 @@ def record(tx: Transaction) -> None:
         tx.settle([Settlement(delivery_id=claimed.id, state=state, available_at=None, attempt=attempt, reason=reason)])
 
 
-async def fill(url: str) -> None:
+async def fill(url: str, action: Callable[[Transaction], None] = record) -> None:
     store = open_store(url)
     try:
-        await store.transact(record)
+        await store.transact(action)
     finally:
         await store.aclose()
 
@@ -156,7 +157,8 @@ def test_tasks_can_be_narrowed(run: Run) -> None:
 
     assert ids("--status", "failed") == {FAILED.job_id}
     assert ids("--instance", "users") == {RUNNING.job_id, TWIN.job_id}
-    assert ids("--source", "prod", "--since", "1h") == {FAILED.job_id, RUNNING.job_id, TWIN.job_id}
+    assert ids("--source", "prod") == {FAILED.job_id, RUNNING.job_id, TWIN.job_id}
+    assert ids("--since", "1h") == {FAILED.job_id, RUNNING.job_id}  # the other ended long ago
     assert len(ids("--limit", "2")) == 2
 
 
@@ -308,6 +310,60 @@ def test_retry_of_an_unknown_id_changes_nothing(run: Run) -> None:
 def test_health_follows_the_last_good_poll(run: Run) -> None:
     assert "✓ prod: last good poll" in run("health").stdout
     assert document(run("health", "--json"))["ok"] is True
+
+
+def with_tickets(state: DeliveryState, since: datetime) -> Callable[[Transaction], None]:
+    """One more failure, whose delivery to the channel tickets stands like this since then."""
+
+    def recorded(tx: Transaction) -> None:
+        event = event_of(FAILED, occurrence="another")
+        tx.record_events([RoutedEvent(event=event, routes=("failures",), channels=("tickets",))])
+        tx.record_deliveries([replace(delivery_to("tickets", event), created_at=since)])
+        (claimed,) = tx.claim_due("tickets", "me", NOW, LEASE, 1)
+        attempt = Attempt(
+            delivery_id=claimed.id, number=claimed.attempt, started_at=since, finished_at=since, outcome="x"
+        )
+        tx.settle(
+            [
+                Settlement(
+                    delivery_id=claimed.id,
+                    state=state,
+                    available_at=NOW,
+                    attempt=attempt,
+                    reason="HTTP 410",
+                )
+            ]
+        )
+
+    return recorded
+
+
+@pytest.mark.parametrize(
+    ("state", "minutes", "ok"),
+    [(DeliveryState.PARKED, 0, False), (DeliveryState.PENDING, 6, False), (DeliveryState.PENDING, 0, True)],
+)
+def test_health_fails_when_a_channel_does_not_deliver(
+    run: Run, tmp_path: Path, *, state: DeliveryState, minutes: int, ok: bool
+) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", with_tickets(state, NOW - timedelta(minutes=minutes))))
+    found = document(run("health", "--json", code=0 if ok else 1))
+    assert found["ok"] is ok
+    assert {channel["name"]: channel["ok"] for channel in found["channels"]} == {
+        "dba": True,
+        "tickets": ok,
+        "spare": True,
+    }
+    assert (
+        "notifier deliveries --channel tickets" in " ".join(run("health", code=0 if ok else 1).stdout.split())
+    ) is not ok
+
+
+def test_audit_names_the_channels_that_are_parked(run: Run, tmp_path: Path) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", with_tickets(DeliveryState.PARKED, NOW)))
+    assert "tickets is parked since" in run("audit").stdout
+    assert [(c["channel"], c["reason"]) for c in document(run("audit", "--json"))["parked"]] == [
+        ("tickets", "HTTP 410")
+    ]
 
 
 def test_health_fails_before_the_first_poll(empty: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,8 +27,8 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import explain_routes
-from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import Finding, Ledger, StoredTask
+from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
+from notifier.ports import ChannelState, Finding, Ledger, StoredTask
 from notifier.render import Wording
 from notifier.samples import sample_event
 
@@ -62,6 +63,8 @@ DELIVERY = Delivery(
     reason="HTTP 400",
     settled_at=START,
 )
+
+PARKED = ChannelState(name="dba", parked_since=START, reason="HTTP 410")
 
 
 def printed(shown: RenderableType, *, width: int = 80, terminal: bool = False) -> str:
@@ -98,7 +101,7 @@ def everything(task: Task) -> list[RenderableType]:
         VIEW.events([routed]),
         VIEW.deliveries([delivery]),
         VIEW.explanation(Explanation(task=stored(task), events=(event_account,))),
-        VIEW.audit(Audit(at=START, ledger=ledger)),
+        VIEW.audit(Audit(at=START, ledger=ledger), [replace(PARKED, reason=task.fail_reason)]),
         VIEW.finding(Finding(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
     ]
 
@@ -180,7 +183,9 @@ def test_a_task_of_the_baseline_is_explained_too() -> None:
 
 def test_a_failed_audit_names_each_pair() -> None:
     ledger = Ledger(events=2, unrouted=0, pairs=1, by_state={DeliveryState.DEAD: 1}, unaccounted=(("e1", "dba"),))
-    shown = printed(VIEW.audit(Audit(at=START, ledger=ledger)))
+    shown = printed(VIEW.audit(Audit(at=START, ledger=ledger), [PARKED]), width=200)
+    assert f"dba is parked since {VIEW.when(START)}: HTTP 410" in shown
+    assert "notifier retry --channel dba" in shown
     assert "unaccounted: event e1 on dba" in shown
     assert shown.rstrip().endswith("1 unaccounted")
 
@@ -188,8 +193,23 @@ def test_a_failed_audit_names_each_pair() -> None:
 def test_health_says_what_is_wrong() -> None:
     source = SourceHealth(name="prod", ok=False, last_poll_at=None, limit=timedelta(minutes=5), error="HTTP 503")
     assert "✗ prod: last good poll never (limit 5 min); HTTP 503" in printed(
-        VIEW.health(Health(at=START, sources=(source,)))
+        VIEW.health(Health(at=START, sources=(source,)), [])
     )
+
+
+def test_health_says_which_channel_does_not_deliver_and_what_to_do() -> None:
+    def said(**state: Any) -> str:
+        channel = ChannelHealth(name="dba", **{"parked_since": None, "waiting_since": None, "reason": None} | state)
+        return printed(VIEW.health(Health(at=START, sources=()), [channel]), width=200)
+
+    assert said() == "✓ dba: delivers\n"
+    parked = said(parked_since=START, reason="HTTP 410")
+    assert f"✗ dba: parked since {VIEW.when(START)}: HTTP 410" in parked
+    assert "`notifier deliveries --channel dba`" in parked
+    assert "`notifier retry --channel dba`" in parked
+    waiting = said(waiting_since=START, reason="connection refused")
+    assert f"✗ dba: a delivery has been pending since {VIEW.when(START)}: connection refused" in waiting
+    assert "`notifier deliveries --channel dba`" in waiting
 
 
 def test_an_empty_answer_says_what_was_looked_at_and_when() -> None:
