@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
+from rich.text import Text
 
 from notifier import config as configuration
-from notifier.cli.output import stdout
+from notifier.cli.output import cell, stdout
 from notifier.cli.views import View
 from notifier.config import Config
+from notifier.core.errors import ConfigurationError
 from notifier.durations import parse_duration
+from notifier.lookup import Listing
 from notifier.ports import Queries, Transaction
 from notifier.render import Wording
 from notifier.wiring import open_lookup
@@ -62,6 +66,31 @@ def view(config: Config) -> View:
 def wording(config: Config) -> Wording:
     """Return the words of the configured language and time zone."""
     return Wording(language=config.language, timezone=ZoneInfo(config.timezone))
+
+
+def first(found: Listing[T], limit: int) -> Listing[T]:
+    """Return a listing that was asked for one row too many, without that one."""
+    return replace(found, rows=found.rows[:limit])
+
+
+def more(found: Listing[Any], limit: int) -> Sequence[Text]:
+    """Return the line that says that a listing, asked for one row too many, goes on; nothing when it does not."""
+    return [cell(f"The newest {limit:,}; --limit shows more.", "dim")] if len(found.rows) > limit else []
+
+
+def require_channel(config: Config, name: str | None) -> None:
+    """Raise ConfigurationError when there is no such channel. None names no channel."""
+    _require("channel", name, [channel.name for channel in config.channels])
+
+
+def require_source(config: Config, name: str | None) -> None:
+    """Raise ConfigurationError when there is no such source. None names no source."""
+    _require("source", name, [source.name for source in config.sources])
+
+
+def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
+    if name is not None and name not in names:
+        raise ConfigurationError(f"there is no {kind} {name!r}; configured: {', '.join(names)}")
 
 
 def ask(config: Config, question: Callable[[Queries], T]) -> T:

@@ -10,10 +10,24 @@ import typer
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.desk import AsJson, Limit, Since, Source, ago, ask, change, configured, now, view
+from notifier.cli.desk import (
+    AsJson,
+    Limit,
+    Since,
+    Source,
+    ago,
+    ask,
+    change,
+    configured,
+    first,
+    more,
+    now,
+    require_channel,
+    require_source,
+    view,
+)
 from notifier.cli.output import emit, show
-from notifier.config import Config
-from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.errors import NotifierError
 from notifier.core.model import Delivery, DeliveryState, EventType
 from notifier.lookup import Audit
 from notifier.ports import ChannelState, DeliveryFilter, EventFilter, Queries, Transaction
@@ -37,14 +51,18 @@ def events(
     detail, task, routes, channels}], "sources": […]}.
     """
     config = configured(ctx)
-    wanted = EventFilter(type=kind, since=ago(since), source=source, limit=limit)
-    found = ask(config, partial(lookup.list_events, wanted=wanted))
+    wanted = EventFilter(type=kind, since=ago(since), source=source, limit=limit + 1)
+    listed = ask(config, partial(lookup.list_events, wanted=wanted))
+    found = first(listed, limit)
+    if not found.rows:  # a source that is configured no more may still have some
+        require_source(config, source)
     if as_json:
         sources = [documents.source_state(state) for state in found.sources]
         emit({"events": [documents.routed_event(row) for row in found.rows], "sources": sources})
     else:
         shown = view(config)
-        show(shown.events(found.rows) if found.rows else "No event fits. " + shown.freshness(found.sources))
+        answer = shown.events(found.rows) if found.rows else "No event fits. " + shown.freshness(found.sources)
+        show(answer, *more(listed, limit))
     raise typer.Exit(0 if found.rows else 1)
 
 
@@ -62,15 +80,18 @@ def deliveries(
     available_at, settled_at, events}], "sources": […]}.
     """
     config = configured(ctx)
-    found = ask(
-        config, partial(lookup.list_deliveries, wanted=DeliveryFilter(state=state, channel=channel, limit=limit))
-    )
+    wanted = DeliveryFilter(state=state, channel=channel, limit=limit + 1)
+    listed = ask(config, partial(lookup.list_deliveries, wanted=wanted))
+    found = first(listed, limit)
+    if not found.rows:  # a channel that is configured no more may still have some
+        require_channel(config, channel)
     if as_json:
         sources = [documents.source_state(source) for source in found.sources]
         emit({"deliveries": [documents.delivery(row) for row in found.rows], "sources": sources})
     else:
         shown = view(config)
-        show(shown.deliveries(found.rows) if found.rows else "No delivery fits. " + shown.freshness(found.sources))
+        answer = shown.deliveries(found.rows) if found.rows else "No delivery fits. " + shown.freshness(found.sources)
+        show(answer, *more(listed, limit))
     raise typer.Exit(0 if found.rows else 1)
 
 
@@ -93,7 +114,7 @@ def retry(
     """
     _require_one_choice(ids, all_dead=all_dead, channel=channel)
     config = configured(ctx)
-    _require_channel(config, channel)
+    require_channel(config, channel)
     released = change(config, partial(_release, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
     if as_json:
         emit({"released": released})
@@ -105,12 +126,6 @@ def retry(
 def _require_one_choice(ids: Sequence[str] | None, *, all_dead: bool, channel: str | None) -> None:
     if bool(ids) == bool(all_dead or channel):
         raise typer.BadParameter("give delivery ids, or --all-dead, or --channel NAME")
-
-
-def _require_channel(config: Config, channel: str | None) -> None:
-    names = [settings.name for settings in config.channels]
-    if channel is not None and channel not in names:
-        raise ConfigurationError(f"there is no channel {channel!r}; channels are {', '.join(names)}")
 
 
 def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> int:

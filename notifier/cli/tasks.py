@@ -9,7 +9,7 @@ import typer
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.desk import AsJson, Limit, Since, Source, ago, ask, configured, view
+from notifier.cli.desk import AsJson, Limit, Since, Source, ago, ask, configured, first, more, require_source, view
 from notifier.cli.output import emit, show
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
@@ -36,12 +36,16 @@ def tasks(
     --json: {"tasks": […], "sources": […]}; see `notifier task --json` for the keys of a task.
     """
     config = configured(ctx)
-    wanted = TaskFilter(status=status, since=ago(since), instance=instance, source=source, limit=limit)
-    found = ask(config, partial(lookup.list_tasks, wanted=wanted))
+    wanted = TaskFilter(status=status, since=ago(since), instance=instance, source=source, limit=limit + 1)
+    listed = ask(config, partial(lookup.list_tasks, wanted=wanted))
+    found = first(listed, limit)
+    if not found.rows:  # a source that is configured no more may still have some
+        require_source(config, source)
     if as_json:
         emit(_document(found))
     else:
         _show(found, view(config))
+        show(*more(listed, limit))
     raise typer.Exit(0 if found.rows else 1)
 
 

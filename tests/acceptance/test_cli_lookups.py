@@ -179,6 +179,30 @@ def test_no_task_is_said_with_what_was_looked_at(run: Run, empty: Run) -> None:
     assert document(empty("tasks", "--json", "--instance", "nowhere", code=1))["tasks"] == []
 
 
+@pytest.mark.parametrize("command", ["tasks", "events", "deliveries"])
+def test_a_listing_that_goes_on_says_so(run: Run, command: str) -> None:
+    assert run(command, "--limit", "1").stdout.splitlines()[-1] == "The newest 1; --limit shows more."
+    assert "--limit" not in run(command, "--limit", "3").stdout
+    assert "--limit" not in run(command, "--limit", "1", "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "known"),
+    [
+        ("tasks", "source", "prod"),
+        ("events", "source", "prod"),
+        ("deliveries", "channel", "dba, tickets, spare"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_name_that_is_not_configured_is_an_error(
+    run: Run, command: str, kind: str, known: str, as_json: tuple[str, ...]
+) -> None:
+    found = run(command, f"--{kind}", "nope", *as_json, code=2)
+    assert f"there is no {kind} 'nope'; configured: {known}" in found.stderr
+    assert found.stdout == ""
+
+
 def test_before_the_first_poll_it_says_so(empty: Run) -> None:
     assert "No source has been polled yet" in empty("tasks", code=1).stdout
 
