@@ -30,6 +30,7 @@ PROMISES = (
         id="P1",
         words="every state that the API shows at a poll becomes exactly one event",
         proven_by=(
+            "invariants/test_invariants.py::test_a01_every_visible_change_is_told_once_to_every_channel_whatever_is_killed",
             "acceptance/test_main_job.py::test_the_same_list_again_is_told_to_nobody",
             "acceptance/test_reading.py::test_tasks_that_run_are_followed_to_their_end",
             "acceptance/test_reading.py::test_a_list_of_any_size_is_read_whole_and_each_task_told_once",
@@ -44,6 +45,7 @@ PROMISES = (
         id="P2",
         words="events and deliveries are written with the snapshot they come from, whenever it is killed",
         proven_by=(
+            "usecases/test_crash_points.py::test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one_message",
             "acceptance/test_kill.py::test_a_kill_loses_nothing_and_repeats_at_most_one_message",
             "usecases/test_poll.py::test_events_and_deliveries_are_there_when_the_snapshot_is",
             "usecases/test_poll.py::test_a_poll_that_lost_its_claim_records_nothing",
@@ -69,6 +71,8 @@ PROMISES = (
         id="P4",
         words="at least once and in order; a repeat has the same id and the same bytes",
         proven_by=(
+            "invariants/test_a_whole_life.py::test_a_life_on_sqlite",
+            "invariants/test_a_whole_life.py::test_a_life_on_postgresql",
             "acceptance/test_kill.py::test_what_piled_up_while_the_receiver_was_down_goes_out_in_order_after_a_kill",
             "usecases/test_deliver.py::test_a_repeat_has_the_same_id_and_the_same_bytes",
             "usecases/test_deliver.py::test_the_body_is_stored_before_it_is_sent",
