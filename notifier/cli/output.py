@@ -25,6 +25,9 @@ WIDE = 110
 
 SHORT_ID = 8
 
+LEAST_ROOM = 16
+"""Columns below which a shortened reason says too little; what is beside it is folded instead."""
+
 
 class _Console(Console):
     """Leaves a reader that went away to whoever prints; rich would end the process."""
@@ -99,11 +102,16 @@ def block(value: str, style: str = "") -> Text:
     return Text("\n".join(strip_controls(line) for line in value.splitlines()), style=style)
 
 
+FIRM = frozenset({"Changed", "Failed", "Ended", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
+"""Columns that stay on one line: their values are short, and a half of one means nothing."""
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
-    """Return a table without frames that folds long words rather than cutting them."""
+    """Return a table without frames that folds long words rather than cutting them, but for `FIRM` columns."""
     built = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        built.add_column(column, overflow="fold")
+        firm = column in FIRM
+        built.add_column(column, overflow="ellipsis" if firm else "fold", no_wrap=firm)
     for row in rows:
         built.add_row(*row)
     return built
@@ -117,6 +125,19 @@ def pairs(rows: Iterable[tuple[str, Text]]) -> Table:
     for name, value in rows:
         built.add_row(Text(name), value)
     return built
+
+
+def room(width: int, rows: Iterable[Sequence[Text]]) -> int:
+    """Return how many columns one more column would have beside these, or `LEAST_ROOM` where that is too few."""
+    widest: Iterator[int] = (max(text.cell_len for text in column) + 2 for column in zip(*rows, strict=True))
+    return max(LEAST_ROOM, width - sum(widest))
+
+
+def shortened(text: Text, width: int) -> Text:
+    """Return the text, with its end cut off where it is wider."""
+    cut = text.copy()
+    cut.truncate(width, overflow="ellipsis")
+    return cut
 
 
 def short(identifier: str, width: int) -> Text:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from notifier.cli.output import WIDE, age, block, cell, length, pairs, short, table
+from notifier.cli.output import WIDE, age, block, cell, length, pairs, room, short, shortened, table
 from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
@@ -48,7 +48,9 @@ class View:
     # -- tasks --
 
     def tasks(self, rows: Sequence[StoredTask]) -> Table:
-        """Return a table of tasks; the source is a column only where there are several."""
+        """Return a table of tasks; the source is a column only where there are several, the reason where all failed."""
+        if rows and all(row.task.status is TaskStatus.FAILED for row in rows):
+            return self._failures(rows)
         several = len({row.task.source for row in rows}) > 1
         columns = ("Status", "Task", "Instance", "Changed", "Job", *(("Source",) if several else ()))
         return table(columns, (self._task_row(row, several=several) for row in rows))
@@ -60,6 +62,24 @@ class View:
             cell(self.wording.task_label(task.name)),
             cell(task.instance_name or task.instance_id),
             cell(age(row.changed_at, self.now)),
+            short(task.job_id, self.width),
+            *((cell(task.source),) if several else ()),
+        )
+
+    def _failures(self, rows: Sequence[StoredTask]) -> Table:
+        several = len({row.task.source for row in rows}) > 1
+        columns = ("Failed", "Task", "Instance", "Job", *(("Source",) if several else ()), "Reason")
+        beside = [self._failure_row(row, several=several) for row in rows]
+        left = room(self.width, [tuple(map(Text, columns[:-1])), *beside])
+        reasons = (shortened(cell(row.task.fail_reason, "red"), left) for row in rows)
+        return table(columns, ((*texts, reason) for texts, reason in zip(beside, reasons, strict=True)))
+
+    def _failure_row(self, row: StoredTask, *, several: bool) -> Sequence[Text]:
+        task, ended = row.task, row.task.ended_at or row.changed_at
+        return (
+            cell(self.when(ended) if self.width >= WIDE else age(ended, self.now), "bold red"),
+            cell(self.wording.task_label(task.name)),
+            cell(task.instance_name or task.instance_id),
             short(task.job_id, self.width),
             *((cell(task.source),) if several else ()),
         )

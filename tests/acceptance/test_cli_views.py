@@ -125,12 +125,41 @@ def test_colours_are_only_for_terminals(number: int) -> None:
 
 
 def test_a_table_of_tasks_names_status_operation_instance_and_job() -> None:
-    shown = printed(VIEW.tasks([stored(TASK)]))
+    shown = printed(VIEW.tasks([stored(TASK), stored(replace(TASK, status=TaskStatus.RUNNING))]))
     assert "✗ Failed" in shown
+    assert "▶ Running" in shown
     assert "Restore to existing" in shown
     assert "gauss-production-orders" in shown
     assert "31b8ae23" in shown
     assert "Source" not in shown
+
+
+@pytest.mark.parametrize("sources", [("prod", "prod"), ("prod", "b")])
+def test_failures_are_listed_with_their_end_and_the_beginning_of_the_reason_in_a_line_each(
+    sources: tuple[str, str],
+) -> None:
+    task = replace(
+        TASK, name="CreateGaussDBV5Instance", instance_name="gauss-orders", fail_reason="The quota of vCPUs is too low"
+    )
+    lines = printed(VIEW.tasks([stored(replace(task, source=source)) for source in sources])).splitlines()
+    assert lines[0].split()[:4] == ["Failed", "Task", "Instance", "Job"]
+    assert len(lines) == 3
+    assert all(line.startswith("60 s ago  Create instance  gauss-orders  31b8ae23  ") for line in lines[1:])
+    assert all("The quota of vC" in line for line in lines[1:])
+
+
+def test_a_wide_terminal_shows_all_of_a_reason() -> None:
+    wide = replace(VIEW, width=160)
+    assert "15 Jan 16:29:00 CST" in printed(wide.tasks([stored(TASK)]), width=160)
+    assert printed(wide.tasks([stored(TASK)]), width=160).rstrip().endswith("out of quota")
+
+
+def test_times_and_ids_stay_on_one_line_however_long_the_rest_is() -> None:
+    task = replace(EVENT.task or TASK, name="x" * 70, instance_name="y" * 70, job_id=TASK.job_id)
+    shown = printed(VIEW.events([replace(ROUTED, event=replace(EVENT, task=task))]))
+    assert VIEW.when(EVENT.observed_at) in shown
+    assert "31b8ae23" in shown
+    assert "31b8ae23" in printed(VIEW.tasks([stored(task), stored(replace(task, status=TaskStatus.RUNNING))]))
 
 
 def test_a_wide_terminal_shows_whole_job_ids() -> None:
