@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from notifier import logs
-from notifier.cli.output import cell, say, show
+from notifier.cli.output import cell, counted, say, show
 from notifier.cli.signals import until_signalled
 from notifier.demo import DemoResult, Receipt, run_demo, webhook_secret
 from notifier.simulator.options import Options
@@ -89,6 +89,7 @@ def _show_receipt(stop: asyncio.Event, receipt: Receipt) -> None:
 def _farewell(result: DemoResult) -> str:
     summary, ledger = result.summary, result.audit.ledger
     return (
-        f"\n{summary.polls} polls, {ledger.events} events, {summary.deliveries} deliveries, "
-        f"{result.receipts} webhooks verified, unaccounted: {len(ledger.unaccounted)}\n{_NEXT}"
+        f"\n{counted(summary.polls, 'poll')}, {counted(ledger.events, 'event')}, "
+        f"{counted(summary.deliveries, 'delivery')}, {counted(result.receipts, 'webhook')} verified, "
+        f"unaccounted: {len(ledger.unaccounted)}\n{_NEXT}"
     )

@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 the thing asked about is not so; 2 bad usage or configurat
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -172,5 +171,6 @@ def _say_unexpected(error: Exception, *, debug: bool) -> None:
 
 
 def _drop_output() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not fail once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    from notifier.cli.output import drop_output  # noqa: PLC0415 - `--help` does not pay for it
+
+    drop_output()

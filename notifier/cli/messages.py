@@ -32,6 +32,7 @@ from notifier.core.model import (
     Outcome,
     Parked,
     Retry,
+    Unknown,
     delivery_id,
 )
 from notifier.ports import Channel, Notice
@@ -72,7 +73,7 @@ def _notice(channel: str, event: Event) -> Notice:
 def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = False) -> None:
     """Send one made-up failure, marked as a test, and report what the receiver said.
 
-    Exits with 0 when it was delivered, 1 when it was refused, 3 when the receiver could not be reached.
+    Exits with 0 when it was delivered, 1 when the receiver, or a setting, refused it, 3 when no answer came.
     --json: {"channel", "delivery_id", "outcome", "reason", "ref"}.
     """
     config = configured(ctx)
@@ -116,20 +117,31 @@ def _document(channel: str, event: Event, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-_OUTCOMES = {Retry: "was not taken, it may be later", GaveUp: "was refused", Parked: "the channel is misconfigured"}
+_ANSWERED = re.compile(r"(?:HTTP|SMTP) \d|Slack: ")
+"""How the reason begins where the receiver answered."""
 
 
 def _report(channel: str, outcome: Outcome) -> Text:
     if isinstance(outcome, Delivered):
         return cell(f"✓ {channel}: delivered{f' ({outcome.ref})' if outcome.ref else ''}", "green")
-    said = _OUTCOMES.get(type(outcome), "no answer came, it may have arrived")
-    return cell(f"✗ {channel}: {said}: {outcome.reason}", "bold red")
+    return cell(f"✗ {channel} {_said(outcome)}", "bold red")
+
+
+def _said(outcome: Retry | GaveUp | Parked | Unknown) -> str:
+    if isinstance(outcome, Unknown):
+        return f"did not say whether it took the message, which may have arrived: {outcome.reason}"
+    if _ANSWERED.match(outcome.reason):
+        return f"answered {outcome.reason}: not delivered"
+    if isinstance(outcome, Retry):
+        return f"could not be reached: {outcome.reason}"
+    return f"refused to send: {outcome.reason}"
 
 
 def _exit_code(outcome: Outcome) -> int:
     if isinstance(outcome, Delivered):
         return 0
-    return 1 if isinstance(outcome, GaveUp | Parked) else 3
+    answered = isinstance(outcome, GaveUp | Parked) or _ANSWERED.match(outcome.reason)
+    return 1 if answered else 3
 
 
 _REFERENCE = re.compile(r"<[^<>|]*\|([^<>]*)>")

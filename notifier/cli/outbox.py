@@ -26,7 +26,7 @@ from notifier.cli.desk import (
     require_source,
     view,
 )
-from notifier.cli.output import emit, show
+from notifier.cli.output import SHORT_ID, cell, counted, emit, show
 from notifier.core.errors import NotifierError
 from notifier.core.model import Delivery, DeliveryState, EventType
 from notifier.lookup import Audit
@@ -115,11 +115,13 @@ def retry(
     _require_one_choice(ids, all_dead=all_dead, channel=channel)
     config = configured(ctx)
     require_channel(config, channel)
-    released = change(config, partial(_release, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
+    released, why = change(config, partial(_release, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
     if as_json:
         emit({"released": released})
+    elif released:
+        show(f"{counted(released, 'delivery')} will be sent again; `notifier run` sends them, or `notifier poll` now.")
     else:
-        show(f"{released} {'delivery' if released == 1 else 'deliveries'} will be sent again.")
+        show(cell(f"Nothing to send again: {why}."))
     raise typer.Exit(0 if released else 1)
 
 
@@ -128,13 +130,32 @@ def _require_one_choice(ids: Sequence[str] | None, *, all_dead: bool, channel: s
         raise typer.BadParameter("give delivery ids, or --all-dead, or --channel NAME")
 
 
-def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> int:
+def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> tuple[int, str]:
+    """Return how many deliveries will be sent again, and why, if none."""
     if ids:
-        return tx.retry([_delivery(tx, beginning).id for beginning in ids], now())
+        wanted = [_delivery(tx, beginning) for beginning in ids]
+        are = ", ".join(f"{delivery.id[:SHORT_ID]} is {delivery.state.value}" for delivery in wanted)
+        return tx.retry([delivery.id for delivery in wanted], now()), f"{are}; only dead and parked ones can be"
     if not all_dead:
-        return tx.unpark(channel or "", now())
+        return tx.unpark(channel or "", now()), f"nothing is parked on {channel}{_dead_on(tx, channel)}"
     dead = tx.deliveries(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, limit=MOST))
-    return tx.retry([delivery.id for delivery in dead], now())
+    return tx.retry(
+        [delivery.id for delivery in dead], now()
+    ), f"nothing is dead{_where(channel)}{_parked(tx, channel)}"
+
+
+def _where(channel: str | None) -> str:
+    return f" on {channel}" if channel else ""
+
+
+def _dead_on(q: Queries, channel: str | None) -> str:
+    dead = q.deliveries(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, limit=1))
+    return f"; for what is dead there: `notifier retry --all-dead --channel {channel}`" if dead else ""
+
+
+def _parked(q: Queries, channel: str | None) -> str:
+    parked = q.deliveries(DeliveryFilter(state=DeliveryState.PARKED, channel=channel, limit=1))
+    return "".join(f"; for what is parked: `notifier retry --channel {delivery.channel}`" for delivery in parked)
 
 
 def _delivery(tx: Transaction, beginning: str) -> Delivery:

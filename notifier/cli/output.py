@@ -6,6 +6,7 @@ A listing with `--json` writes one document to stdout and nothing else; errors a
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from notifier.core.errors import NotifierError
 from notifier.render import strip_controls
 
 WIDE = 110
@@ -49,20 +51,45 @@ def stderr() -> Console:
 def show(*renderables: RenderableType, fold: bool = True) -> None:
     """Print to stdout, one after the other; lines longer than the terminal are folded between words, or left to it."""
     console = stdout()
-    for renderable in renderables:
-        console.print(renderable, soft_wrap=not fold)
+    with _writing():
+        for renderable in renderables:
+            console.print(renderable, soft_wrap=not fold)
 
 
 def emit(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    say(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def say(text: str) -> None:
     """Print text of our own to stdout as it is: nothing is folded, so that it can be pasted."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    with _writing():
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()
+        raise NotifierError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
+def drop_output() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_PLURALS = {"delivery": "deliveries"}
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 poll`, `2 polls`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {_PLURALS.get(noun, f'{noun}s')}"
 
 
 def note(text: str) -> None:

@@ -18,7 +18,7 @@ import typer
 from notifier import logs, lookup
 from notifier.cli import documents
 from notifier.cli.desk import AsJson, ask, configured, now, view
-from notifier.cli.output import emit, note, say, show
+from notifier.cli.output import counted, emit, note, say, show
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
 from notifier.core.errors import NotifierError, StoreError
@@ -128,7 +128,8 @@ def _configured_with_logs(ctx: typer.Context) -> Config:
 
 
 def _summary(done: Summary) -> str:
-    return f"{done.polls} polls, {done.events} events, {done.deliveries} deliveries, {done.failures} failures"
+    figures = ((done.polls, "poll"), (done.events, "event"), (done.deliveries, "delivery"), (done.failures, "failure"))
+    return ", ".join(counted(count, noun) for count, noun in figures)
 
 
 def _document(done: Summary) -> documents.Document:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -304,8 +306,40 @@ def test_retry_takes_all_that_is_dead(run: Run) -> None:
 
 
 def test_retry_does_not_send_again_what_was_delivered(run: Run) -> None:
-    run("retry", delivery_id("dba", event_of(FAILED).id), code=1)
+    found = run("retry", delivery_id("dba", event_of(FAILED).id), code=1)
+    assert "is delivered; only dead and parked ones can be" in " ".join(found.stdout.split())
     assert states(run)["dba"] == "delivered"
+
+
+def test_retry_says_who_sends_them_and_when(run: Run) -> None:
+    said = " ".join(run("retry", "--all-dead").stdout.split())
+    assert said.endswith("1 delivery will be sent again; `notifier run` sends them, or `notifier poll` now.")
+    assert "nothing is dead" in run("retry", "--all-dead", code=1).stdout
+
+
+def test_retry_of_a_channel_where_nothing_is_parked_points_to_what_is_dead(run: Run) -> None:
+    said = " ".join(run("retry", "--channel", "tickets", code=1).stdout.split())
+    assert "nothing is parked on tickets" in said
+    assert "`notifier retry --all-dead --channel tickets`" in said
+
+
+def test_retry_of_the_dead_points_to_what_is_parked(run: Run, tmp_path: Path) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", with_tickets(DeliveryState.PARKED, NOW)))
+    run("retry", "--all-dead")
+    said = " ".join(run("retry", "--all-dead", code=1).stdout.split())
+    assert "`notifier retry --channel tickets`" in said
+
+
+@pytest.mark.parametrize("args", [["tasks"], ["tasks", "--json"]])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device to write to")
+def test_output_that_cannot_be_written_is_one_error(run: Run, tmp_path: Path, args: list[str]) -> None:
+    program = [sys.executable, "-c", "from notifier.cli import main; main()", *args]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(  # noqa: S603 - our own program
+            program, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: cannot write to stdout: No space left on device\n")
+    assert run("tasks").stdout
 
 
 def test_retry_of_one_channel_leaves_the_dead_of_the_others(run: Run) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import stat
@@ -145,7 +146,7 @@ def put(source: Mapping[str, Any], status: str, **more: Any) -> None:
 
 def test_poll_is_quiet_first_and_tells_changes_then(house: Path, source: dict[str, Any]) -> None:
     first = notifier("poll", cwd=house)
-    assert first.stdout == "1 polls, 0 events, 0 deliveries, 0 failures\n"
+    assert first.stdout == "1 poll, 0 events, 0 deliveries, 0 failures\n"
     put(source, "Running")
     assert "Task started · Create instance · gauss-orders" in notifier("poll", cwd=house).stdout
     put(source, "Failed", fail_reason="no quota")
@@ -176,7 +177,7 @@ def test_poll_with_a_wrong_key_exits_with_1(tmp_path: Path, source: dict[str, An
     wrong = source | {"auth": source["auth"] | {"secret_key": "wrong-key"}}
     done = notifier("poll", cwd=configured(tmp_path, wrong), code=1)
     assert "wrong-key" not in done.stdout + done.stderr
-    assert "1 failures" in done.stdout
+    assert "1 failure" in done.stdout
 
 
 def test_poll_of_a_cloud_that_is_not_there_exits_with_3(tmp_path: Path, source: dict[str, Any]) -> None:
@@ -211,7 +212,7 @@ def test_run_tells_changes_and_stops_gracefully(house: Path, source: dict[str, A
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "1 events, 1 deliveries, 0 failures" in errors
+    assert "1 event, 1 delivery, 0 failures" in errors
     assert "0 unaccounted" in notifier("audit", cwd=house).stdout
 
 
@@ -229,7 +230,7 @@ def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[s
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "1 events, 1 deliveries, 0 failures" in errors
+    assert "1 event, 1 delivery, 0 failures" in errors
 
 
 def test_health_of_a_store_that_does_not_answer_exits_with_1(tmp_path: Path) -> None:
@@ -313,6 +314,20 @@ def test_a_test_message_to_nowhere_exits_with_3(tmp_path: Path, channel: str) ->
     found = json.loads(done.stdout)
     assert found["outcome"] == "retry"
     assert "connection refused" in found["reason"]
+
+
+def test_a_receiver_that_answered_is_named_with_its_answer_and_exits_with_1(
+    tmp_path: Path, source: dict[str, Any]
+) -> None:
+    hook = {"name": "hook", "kind": "webhook", "url": f"{source['endpoint']}/nowhere"}
+    folder = configured(tmp_path, source, channels=[hook], routes=[{"name": "everything", "channels": ["hook"]}])
+    shown = invoke("test-send", "hook", cwd=folder, code=1).stdout
+    assert re.match(r"✗ hook answered HTTP 40[0-9]: not delivered", shown), shown
+
+
+def test_a_receiver_that_is_not_there_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    shown = invoke("test-send", "hook", cwd=offline(tmp_path), code=3).stdout
+    assert shown.startswith("✗ hook could not be reached: ")
 
 
 def test_an_unknown_channel_is_answered_with_the_known_ones(tmp_path: Path) -> None:
