@@ -27,7 +27,8 @@ from notifier.cli.desk import (
     view,
 )
 from notifier.cli.output import SHORT_ID, cell, counted, emit, show
-from notifier.core.errors import NotifierError
+from notifier.config import Config
+from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import Delivery, DeliveryState, EventType
 from notifier.lookup import Audit
 from notifier.ports import ChannelState, DeliveryFilter, EventFilter, Queries, Transaction
@@ -114,7 +115,7 @@ def retry(
     """
     _require_one_choice(ids, all_dead=all_dead, channel=channel)
     config = configured(ctx)
-    require_channel(config, channel)
+    _require_channel(config, channel)
     released, why = change(config, partial(_release, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
     if as_json:
         emit({"released": released})
@@ -128,6 +129,12 @@ def retry(
 def _require_one_choice(ids: Sequence[str] | None, *, all_dead: bool, channel: str | None) -> None:
     if bool(ids) == bool(all_dead or channel):
         raise typer.BadParameter("give delivery ids, or --all-dead, or --channel NAME")
+
+
+def _require_channel(config: Config, channel: str | None) -> None:
+    names = [settings.name for settings in config.channels]
+    if channel is not None and channel not in names:
+        raise ConfigurationError(f"there is no channel {channel!r}; channels are {', '.join(names)}")
 
 
 def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> tuple[int, str]:
