@@ -151,7 +151,7 @@ async def _check_store(config: Config) -> Finding:
             polled = len(await store.read(lambda q: q.sources()))
     except NotifierError as error:
         return Finding(ok=False, what="store", detail=str(error))
-    return Finding(ok=True, what="store", detail=f"{polled} sources recorded")
+    return Finding(ok=True, what="store", detail=f"sources recorded: {polled}")
 
 
 def database_revision(url: str) -> tuple[str | None, str]:
