@@ -116,7 +116,7 @@ def test_a04_a_page_that_shifts_hides_no_task_from_a_poll_that_is_called_whole(
         # By page numbers only a list whose new rows come first can be proven whole.
         order: Order = "newest" if by_pages else data.draw(STEADY_ORDERS)
         for _ in range(data.draw(st.integers(1, 4), label="polls")):
-            shifts = st.tuples(st.integers(0, 12), changes("create", "delete", "become"))
+            shifts = st.tuples(st.integers(0, 12), changes("create", "delete", "delete", "become"))
             life.poll(Showing(order=order, moves=tuple(data.draw(st.lists(shifts, min_size=1, max_size=12)))))
         report = life.poll(Showing(order=order))
         assert report is not None
