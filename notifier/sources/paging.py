@@ -6,14 +6,19 @@ number. `offset=0` is the first page under both readings; the second request tel
 What makes a walk whole. One page that shows as many rows as it says there are is proof by itself. Of several pages,
 read one after the other while rows come and go, the count alone is not: a row deleted from an early page and one added
 at the end keep it, while a third slips through between two pages. So under the record reading each page begins with
-the last row of the one before. Two pages that share a row leave no gap, whatever was added or deleted meanwhile, as
-long as the list keeps its order. Pages by number cannot overlap; there the total must stand still and the walk reach it
-alone. A list that answers in another order each time proves nothing but its count.
+the last rows of the one before. Two pages that share rows, in one order, leave no gap, whatever was added or deleted
+meanwhile, as long as the list keeps its order. Pages by number cannot overlap; there the total must stand still and
+the walk reach it alone. A list that answers in another order each time proves nothing but its count.
+
+A list that moves faster than it is read never stands still at the total of its own walk. After a walk without a gap
+its head is therefore read again, until a page shares a row with the walk: what was added meanwhile comes first. Where
+the head goes over into the walk, in the order of the walk, the total that its first page states is the one to reach:
+larger ones from before counted rows that are gone, larger ones from after rows that the next look is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
@@ -28,13 +33,23 @@ Paging = Literal["auto", "record", "page"]
 
 MOST_PAGES = 2_000
 """Pages that one walk asks for at most, whatever total the API states."""
-_OVERLAP = 1
-_SMALLEST_STRIDE = 10
+_TENTH = 10
+"""Pages of records share a tenth of their rows, and go on by at least a tenth of what was asked for."""
+_FEW_PAGES = 10
+"""Lists of so many pages are read often and cheap to read again: they share fewer rows rather than take a page more."""
 
 
 def stride(first: Page, limit: int) -> int:
-    """Return how many records to go on by, after a first page that may be shorter than was asked for."""
-    return max(len(first.keys) - _OVERLAP, limit // _SMALLEST_STRIDE, 1)
+    """Return how many records to go on by, after a first page that may be shorter than was asked for.
+
+    The rows that two pages share may be deleted between them, all but one, without a gap.
+    """
+    shown, least = len(first.keys), max(limit // _TENTH, 1)
+    longest = max(shown - 1, least)
+    usual = max(shown - max(shown // _TENTH, 1), least)
+    rest = (first.total or 0) - shown
+    more = ceil(rest / longest)
+    return max(usual, ceil(rest / more)) if 0 < more < _FEW_PAGES else usual
 
 
 def reading_of(first: Page, probe: Page, offset: int) -> Reading:
@@ -50,17 +65,6 @@ def reading_of(first: Page, probe: Page, offset: int) -> Reading:
     return "record"
 
 
-def offsets(first: Page, limit: int, reading: Reading) -> range:
-    """Return the offsets of the pages after the first, as far as the total that the first page states."""
-    shown = max(len(first.keys), 1)
-    total = MOST_PAGES * shown if first.total is None else first.total
-    if reading == "record":
-        step = stride(first, limit)
-        return range(step, total - shown + step, step)[:MOST_PAGES]
-    # From 1, not 2: pages are counted from 0 or from 1, and a page that repeats does no harm.
-    return range(1, ceil(total / shown) + 1)[:MOST_PAGES]
-
-
 @dataclass(slots=True)
 class Walk:
     """The pages of one walk over the list, by offset."""
@@ -70,6 +74,31 @@ class Walk:
     pages: dict[int, Page] = field(default_factory=dict)
     cut_short: bool = False
     """True when pages could not be read."""
+    asked: int = 0
+    """The largest offset that `next_offset` returned."""
+    head: Walk | None = None
+    """The pages that were read again after a walk without a gap, from the first on."""
+
+    def next_offset(self) -> int | None:
+        """Return the offset of the next page to ask for; None beyond the end, as far as any page has told by now.
+
+        That a page moved the end is known when it is read: whoever reads pages asks again after each.
+        """
+        # By number pages begin at 1, not 2: they are counted from 0 or from 1, and one that repeats does no harm.
+        step = 1 if self.reading == "page" else stride(self.pages[0], self.limit)
+        offset = self.asked + step
+        while offset in self.pages:
+            offset += step
+        if offset > MOST_PAGES * step or not self._goes_on_after(offset - step):
+            return None
+        self.asked = offset
+        return offset
+
+    def _goes_on_after(self, offset: int) -> bool:
+        """Tell whether the list goes on after the page at an offset, if that is as long as the first."""
+        shown = max(len(self.pages[0].keys), 1)
+        end = offset * shown if self.reading == "page" else offset + shown
+        return any(page.total is None or page.total > end for page in self.pages.values())
 
     def in_order(self) -> Sequence[Page]:
         """Return the pages in the order of the list."""
@@ -78,13 +107,13 @@ class Walk:
     @property
     def total(self) -> int | None:
         """The largest total that a page stated; None when one stated none."""
-        totals = [page.total for page in self.pages.values()]
-        return None if None in totals else max(total for total in totals if total is not None)
+        return _largest_total(self.pages.values())
 
     @property
     def steady(self) -> bool:
         """True when every page stated the same total."""
-        return len({page.total for page in self.pages.values()}) == 1
+        again = self.head.pages.values() if self.head else ()
+        return len({page.total for page in (*self.pages.values(), *again)}) == 1
 
     @property
     def keys(self) -> set[str | bytes]:
@@ -102,25 +131,58 @@ class Walk:
         """True when the pages leave no gap between them, by the rule at the head of this module."""
         if self.total is None or self.cut_short:
             return False
-        if self.reading == "record" and self.limit > _OVERLAP and len(self.pages) > 1:
+        if self.reading == "record" and self.limit > 1 and len(self.pages) > 1:
             return self._unbroken()
         return self.steady and len(self.keys) >= self.total
 
     def _unbroken(self) -> bool:
-        last = max(self.pages)
+        """Tell whether the pages hang together, up to one that reaches the end it states.
+
+        Pages without rows were asked for before the list became so short; in the middle they would leave a gap.
+        """
+        shown = {offset: page for offset, page in sorted(self.pages.items()) if page.keys}
+        last = max(shown, default=0)
         reaches_end = last + len(self.pages[last].keys) >= (self.pages[last].total or 0)
-        return reaches_end and not any(
-            before.keys.isdisjoint(after.keys) for before, after in pairwise(self.in_order())
+        return reaches_end and _hang_together(shown.values())
+
+    @property
+    def total_after(self) -> int | None:
+        """The total to reach: what the list held when its head was read again, if that leads to the walk."""
+        again = self.head.in_order() if self.head else ()
+        if self._continues(again):
+            return again[0].total
+        return _largest_total([*self.pages.values(), *again])
+
+    def _continues(self, again: Sequence[Page]) -> bool:
+        """Tell whether pages lead without a gap to a row of the walk, and show what they share with it in its order."""
+        order = dict.fromkeys(key for page in self.in_order() for key in page.rows)
+        return (
+            bool(again)
+            and not again[-1].keys.isdisjoint(self.keys)
+            and _hang_together(again)
+            and not any(_reordered(order, page.rows) for page in again)
         )
 
     def contradicts(self, earlier: Walk) -> bool:
         """Tell whether the list answers in another order than before: two rows of one page have changed places."""
         shared = self.pages.keys() & earlier.pages.keys()
-        return any(_reordered(earlier.pages[offset], self.pages[offset]) for offset in shared)
+        return any(_reordered(earlier.pages[offset].rows, self.pages[offset].rows) for offset in shared)
 
 
-def _reordered(before: Page, after: Page) -> bool:
-    return [key for key in before.rows if key in after.rows] != [key for key in after.rows if key in before.rows]
+def _hang_together(pages: Iterable[Page]) -> bool:
+    """Tell whether each page shares rows with the one before, and in the same order: by chance is not enough."""
+    return not any(
+        before.keys.isdisjoint(after.keys) or _reordered(before.rows, after.rows) for before, after in pairwise(pages)
+    )
+
+
+def _largest_total(pages: Iterable[Page]) -> int | None:
+    totals = [page.total for page in pages]
+    return None if None in totals else max(total for total in totals if total is not None)
+
+
+def _reordered(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
+    return [key for key in before if key in after] != [key for key in after if key in before]
 
 
 @dataclass(slots=True)
@@ -131,13 +193,15 @@ class Listing:
 
     @property
     def total(self) -> int | None:
-        """The largest total of the last walk."""
-        return self.walks[-1].total
+        """How many rows the API says there are; None when it does not say."""
+        return self.walks[-1].total_after
 
     def pages(self) -> Iterator[Page]:
         """Yield every page in the order it was asked for: of two rows with one id the later counts."""
         for walk in self.walks:
             yield from walk.in_order()
+            if walk.head:
+                yield from walk.head.in_order()
 
     @property
     def complete(self) -> bool:

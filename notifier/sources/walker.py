@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 from notifier.core.errors import SourceError
-from notifier.sources.paging import Listing, Paging, Reading, Walk, offsets, reading_of, stride
+from notifier.sources.paging import Listing, Paging, Reading, Walk, reading_of, stride
 from notifier.sources.payloads import Page
 
 PAGES_IN_FLIGHT = 8
@@ -34,6 +34,8 @@ class Walker:
         while len(listing.walks) < walks:
             walk = await self._walk(read_page)
             listing.walks.append(walk)
+            if walk.reading == "record" and walk.whole and not listing.complete:
+                await _read_head(walk, read_page)
             if listing.complete or walk.cut_short:
                 break
             self._found = None
@@ -46,8 +48,7 @@ class Walker:
             return walk
         walk.reading = self._found = self._forced or self._found or await self._find_out(walk, read_page)
         if walk.reading:
-            wanted = offsets(first, self._limit, walk.reading)
-            await _read_ahead(walk, read_page, (offset for offset in wanted if offset not in walk.pages))
+            await _read_ahead(walk, read_page)
         return walk
 
     async def _find_out(self, walk: Walk, read_page: ReadPage) -> Reading | None:
@@ -57,7 +58,7 @@ class Walker:
         return reading_of(first, probe, offset) if probe else None
 
 
-async def _read_ahead(walk: Walk, read_page: ReadPage, wanted: Iterator[int]) -> None:
+async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
     """Read pages, several at a time, until all are read or they bring nothing new.
 
     What was read counts also when another page cannot be: the walk is then cut short, not lost.
@@ -66,8 +67,9 @@ async def _read_ahead(walk: Walk, read_page: ReadPage, wanted: Iterator[int]) ->
 
     async def read_some() -> None:
         nonlocal barren
-        for offset in wanted:
-            if barren >= MOST_BARREN_PAGES or walk.cut_short:
+        while barren < MOST_BARREN_PAGES and not walk.cut_short:
+            offset = walk.next_offset()
+            if offset is None:
                 return
             page = await _read_into(walk, read_page, offset)
             barren = 0 if page and page.keys - seen else barren + 1
@@ -76,6 +78,17 @@ async def _read_ahead(walk: Walk, read_page: ReadPage, wanted: Iterator[int]) ->
     results = await asyncio.gather(*(read_some() for _ in range(PAGES_IN_FLIGHT)), return_exceptions=True)
     for failure in filter(None, results):
         raise failure
+
+
+async def _read_head(walk: Walk, read_page: ReadPage) -> None:
+    """Read the beginning of the list again, until a page shares a row with the walk, and no longer than the walk."""
+    head = walk.head = Walk(limit=walk.limit, reading=walk.reading)
+    seen = walk.keys
+    for offset in sorted(walk.pages):
+        page = await _read_into(head, read_page, offset)
+        if not page or not page.keys or not page.keys.isdisjoint(seen):
+            break
+    walk.cut_short = head.cut_short
 
 
 async def _read_into(walk: Walk, read_page: ReadPage, offset: int) -> Page | None:

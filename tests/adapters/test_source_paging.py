@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifier.core.errors import CredentialsRejected, SourceUnreachable
-from notifier.sources.paging import MOST_PAGES, Listing, Reading, Walk, offsets, reading_of, stride
+from notifier.core.errors import CredentialsRejected, SourceError, SourceUnreachable
+from notifier.sources.paging import MOST_PAGES, Listing, Reading, Walk, reading_of, stride
 from notifier.sources.payloads import Page
 from notifier.sources.walker import MOST_BARREN_PAGES, PAGES_IN_FLIGHT, Walker
 
@@ -55,8 +55,8 @@ class Cloud:
         return (max(offset - 1, 0) if self.offset == "page" else offset) * self.limit
 
 
-def cloud(rows: int, offset: Offset = "record", *changes: Change) -> Cloud:
-    return Cloud(rows=[f"task-{number}" for number in range(rows)], offset=offset, changes=list(changes))
+def cloud(rows: int, offset: Offset = "record", *changes: Change, limit: int = 10) -> Cloud:
+    return Cloud(rows=[f"task-{number}" for number in range(rows)], limit=limit, offset=offset, changes=list(changes))
 
 
 async def listing_of(source: Cloud, walks: int = 4) -> Listing:
@@ -82,6 +82,18 @@ async def test_every_row_is_seen_under_every_reading_of_offset(rows: int, offset
 @pytest.mark.parametrize(("rows", "calls"), [(1, 1), (10, 1), (11, 2), (19, 2), (20, 3), (91, 10), (100, 11)])
 async def test_a_list_costs_as_few_calls_as_its_pages_with_one_row_of_overlap(rows: int, calls: int) -> None:
     source = cloud(rows)
+    assert (await listing_of(source)).complete
+    assert len(source.asked) == calls
+
+
+@pytest.mark.parametrize(
+    ("rows", "calls"),
+    [(100, 1), (101, 2), (199, 2), (200, 3), (298, 3), (299, 4), (991, 10), (992, 11), (3000, 34), (10_000, 111)],
+)
+async def test_only_a_list_of_more_than_ten_pages_costs_more_calls_for_a_tenth_of_overlap(
+    rows: int, calls: int
+) -> None:
+    source = cloud(rows, limit=100)
     assert (await listing_of(source)).complete
     assert len(source.asked) == calls
 
@@ -167,9 +179,17 @@ async def test_a_service_that_ignores_offset_is_given_up_on() -> None:
     assert len(source.asked) < 4 * (2 + PAGES_IN_FLIGHT + MOST_BARREN_PAGES)
 
 
-async def test_a_total_that_is_out_of_this_world_does_not_bring_endless_requests() -> None:
-    first = page_of([str(n) for n in range(10)], 2**31 - 1)
-    assert len(offsets(first, 10, "record")) == len(offsets(first, 10, "page")) == MOST_PAGES
+@pytest.mark.parametrize("paging", ["record", "page"])
+async def test_a_list_that_never_ends_does_not_bring_endless_requests(paging: Reading) -> None:
+    asked: list[int] = []
+
+    async def read(offset: int) -> Page:
+        asked.append(offset)
+        start = offset * (10 if paging == "page" else 1)
+        return page_of([str(row) for row in range(start, start + 10)], 2**31 - 1)
+
+    assert not (await Walker(limit=10, paging=paging).read(read, 1)).complete
+    assert len(asked) == 1 + MOST_PAGES
 
 
 async def test_a_service_that_gives_fewer_rows_than_asked_for_is_read_whole() -> None:
@@ -258,6 +278,94 @@ def both(*changes: Change) -> Change:
             one(rows)
 
     return change
+
+
+def unchanged(_rows: list[str]) -> None:
+    """Let a request pass without a change."""
+
+
+def added_first(count: int) -> list[Change]:
+    return [insert(f"new-{number}", 0) for number in range(count)]
+
+
+def added_last(count: int) -> list[Change]:
+    return [insert(f"new-{number}", 1) for number in range(count)]
+
+
+@pytest.mark.parametrize("rows", [15, 100, 300, 1000])
+async def test_a_list_that_grows_with_every_call_is_whole_after_one_walk_and_a_look_at_its_head(rows: int) -> None:
+    source = cloud(rows, "record", *added_first(1000))
+    listing = await listing_of(source)
+    assert (listing.complete, len(listing.walks)) == (True, 1)
+    assert seen(listing) >= stays(source)
+
+
+async def test_a_head_of_several_pages_is_read_again_as_far_as_the_walk() -> None:
+    first, *flood = added_first(51)
+    source = cloud(300, "record", *[unchanged] * 33, first, both(*flood))
+    listing = await listing_of(source)
+    assert (listing.complete, seen(listing)) == (True, set(source.rows))
+    assert len(source.asked) == 34 + 6
+
+
+@pytest.mark.parametrize("offset", ["record", "page", "page0"])
+async def test_a_list_that_grows_by_pages_while_it_is_read_is_read_to_its_end(offset: Offset) -> None:
+    growth = added_last(60)
+    source = cloud(100, offset, *(both(*growth[start : start + 20]) for start in (0, 20, 40)))
+    listing = await listing_of(source, walks=1)
+    assert seen(listing) == set(source.rows)
+    assert listing.complete or offset != "record"
+
+
+@pytest.mark.parametrize("paging", ["record", "page"])
+async def test_growth_that_the_last_page_tells_of_is_read_too(paging: Reading) -> None:
+    source = cloud(10, paging, unchanged, both(*added_last(35)))
+    source.rows.append("task-10")
+    listing = await Walker(limit=10, paging=paging).read(source.read, 1)
+    assert seen(listing) == set(source.rows)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
+async def test_one_deletion_in_a_long_list_costs_one_call_more_at_most(place: float) -> None:
+    source = cloud(3000, "record", *[unchanged] * 10, delete(place), limit=100)
+    listing = await listing_of(source)
+    assert listing.complete
+    assert seen(listing) >= set(source.rows)
+    assert len(source.asked) <= 34 + 1
+
+
+async def test_a_list_whose_end_goes_while_its_head_grows_is_whole_after_one_walk() -> None:
+    source = cloud(3000, "record", *(both(change, delete(0.999)) for change in added_first(100)), limit=100)
+    listing = await listing_of(source)
+    assert (listing.complete, len(listing.walks)) == (True, 1)
+    assert seen(listing) >= set(source.rows)
+
+
+async def test_a_list_that_loses_its_last_pages_is_whole_after_one_walk() -> None:
+    source = cloud(300, "record", *[unchanged] * 5, both(*[delete(0.999)] * 50))
+    listing = await listing_of(source)
+    assert (listing.complete, len(listing.walks)) == (True, 1)
+    assert seen(listing) >= set(source.rows)
+
+
+@pytest.mark.parametrize("failure", [SourceUnreachable, CredentialsRejected])
+async def test_a_head_that_cannot_be_read_again_leaves_the_list_incomplete(failure: type[SourceError]) -> None:
+    source = cloud(30, "record", *added_first(50))
+
+    async def read(offset: int) -> Page:
+        if source.asked.count(0) and not offset:
+            raise failure
+        return await source.read(offset)
+
+    reading = Walker(limit=10, paging="auto").read(read, 4)
+    if failure is CredentialsRejected:
+        with pytest.raises(CredentialsRejected):
+            await reading
+        return
+    listing = await reading
+    assert not listing.complete
+    assert len(seen(listing)) >= 30
+    assert len(listing.walks) == 1
 
 
 places = st.floats(0, 0.999)
@@ -353,6 +461,11 @@ def test_pages_that_share_no_row_are_not_whole_even_if_the_count_is_right() -> N
     assert Walk(limit=3, reading="record", pages=pages).whole
 
 
+def test_pages_that_share_rows_by_chance_are_not_whole() -> None:
+    assert Walk(limit=4, reading="record", pages={0: page_of(list("abcd"), 6), 2: page_of(list("cdef"), 6)}).whole
+    assert not Walk(limit=4, reading="record", pages={0: page_of(list("abcd"), 6), 2: page_of(list("dcef"), 6)}).whole
+
+
 def walk_of(*pages: str, total: int = 6, reading: Reading = "record") -> Walk:
     """Return a walk over pages of single-letter rows, each two rows further on."""
     return Walk(limit=3, reading=reading, pages={2 * n: page_of(list(page), total) for n, page in enumerate(pages)})
@@ -382,6 +495,46 @@ def test_the_largest_total_of_a_walk_has_to_be_reached() -> None:
     assert walk.total is None
 
 
+@pytest.mark.parametrize(
+    ("head", "complete"),
+    [
+        (("abc",), True),
+        (("xab",), True),
+        (("xyz", "zab"), True),
+        (("bac",), False),
+        (("xyz",), False),
+        (("xyz", "abc"), False),
+        ((), False),
+    ],
+)
+def test_only_a_head_that_goes_over_into_the_walk_in_its_order_has_the_last_word(
+    head: Sequence[str], *, complete: bool
+) -> None:
+    """The walk saw five rows, and a sixth in its total that went before it was seen."""
+    walk = walk_of("abc", "cde", total=5)
+    walk.pages[0] = page_of(list("abc"), 9)
+    walk.head = walk_of(*head, total=5)
+    assert Listing([walk]).complete is complete
+
+
+def test_a_head_that_tells_of_more_rows_than_were_seen_is_not_the_whole_list() -> None:
+    walk = walk_of("abc", "cde", total=5)
+    walk.head = walk_of("xab", total=7)
+    assert not Listing([walk]).complete
+    walk.head = walk_of("xab", total=6)
+    assert Listing([walk]).complete
+
+
+@pytest.mark.parametrize(
+    ("pages", "total", "whole"),
+    [(("abc", "cde", ""), 5, True), (("abc", "cde", ""), 6, False), (("abc", "", "efg"), 7, False)],
+)
+def test_pages_without_rows_break_a_walk_only_where_the_list_goes_on(
+    pages: Sequence[str], total: int, *, whole: bool
+) -> None:
+    assert walk_of(*pages, total=total).whole is whole
+
+
 def test_by_pages_a_total_that_moves_is_not_whole() -> None:
     still = {0: page_of(["a", "b"], 4), 2: page_of(["c", "d"], 4)}
     moved = {0: page_of(["a", "b"], 3), 2: page_of(["c", "d"], 4)}
@@ -396,7 +549,13 @@ def test_single_rows_can_be_paged_through() -> None:
     assert (listing.complete, seen(listing)) == (True, set(source.rows))
 
 
-def test_the_stride_leaves_one_row_of_overlap_and_is_never_tiny() -> None:
-    assert stride(page_of([str(n) for n in range(100)], 500), 100) == 99
+def test_pages_share_a_tenth_of_their_rows_and_the_stride_is_never_tiny() -> None:
+    assert stride(page_of([str(n) for n in range(100)], 2000), 100) == 90
+    assert stride(page_of([str(n) for n in range(100)], None), 100) == 90
     assert stride(page_of(["only"], 500), 100) == 10
     assert stride(page_of(["only"], 500), 1) == 1
+
+
+def test_the_pages_of_a_short_list_share_what_costs_no_page_more() -> None:
+    first = [str(n) for n in range(100)]
+    assert [stride(page_of(first, total), 100) for total in (101, 195, 199, 200, 298)] == [90, 95, 99, 90, 99]
