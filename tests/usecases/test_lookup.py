@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from fakes import START
@@ -110,9 +110,6 @@ class Lists:
 
     def live(self, _source: str) -> Mapping[str, Recorded]:
         return {}
-
-    def next_due(self, _channel: str) -> datetime | None:
-        return None
 
     def ledger(self) -> Ledger:
         assert self.drawn is not None
