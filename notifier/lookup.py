@@ -172,7 +172,7 @@ def explain(q: Queries, stored: StoredTask, routes: Sequence[Route], channels: C
     `channels` are the configured ones; those that were planned for at the time are covered too.
     """
     task = stored.task
-    events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, limit=HISTORY)))[::-1]
+    events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=HISTORY)))[::-1]
     deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
     return Explanation(
         task=stored, events=tuple(_event_account(q, found, routes, channels, deliveries) for found in events)

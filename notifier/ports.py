@@ -156,6 +156,9 @@ class EventFilter:
     since: datetime | None = None
     source: str | None = None
     job_id: str | None = None
+    """A job id or its beginning."""
+    exact: bool = False
+    """True when `job_id` is whole."""
     limit: int = 50
 
 

@@ -186,7 +186,7 @@ def _event_conditions(wanted: EventFilter) -> Iterable[ColumnElement[bool]]:
     if wanted.source is not None:
         yield events.c.source == wanted.source
     if wanted.job_id is not None:
-        yield _begins(events.c.job_id, wanted.job_id)
+        yield events.c.job_id == wanted.job_id if wanted.exact else _begins(events.c.job_id, wanted.job_id)
 
 
 def _delivery_conditions(wanted: DeliveryFilter) -> Iterable[ColumnElement[bool]]:

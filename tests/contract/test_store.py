@@ -257,6 +257,22 @@ async def test_an_event_is_recorded_once(store: SqlStore) -> None:
     assert [found.event for found in await store.read(lambda q: q.events(EventFilter()))] == [event]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (EventFilter(job_id="aa"), {"aa", "aab"}),
+        (EventFilter(job_id="aa", exact=True), {"aa"}),
+        (EventFilter(job_id="a", exact=True), set()),
+    ],
+)
+async def test_events_are_found_by_a_job_id_or_its_beginning(
+    store: SqlStore, wanted: EventFilter, found: set[str]
+) -> None:
+    events = [make_event(make_task(job_id=job_id)) for job_id in ("aa", "aab", "b")]
+    await store.transact(lambda tx: tx.record_events(routed(*events)))
+    assert {item.event.job_id for item in await store.read(lambda q: q.events(wanted))} == found
+
+
 async def test_an_event_without_a_task_comes_back_as_it_was(store: SqlStore) -> None:
     event = make_gap()
     await store.transact(lambda tx: tx.record_events(routed(event)))

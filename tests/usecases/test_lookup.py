@@ -100,7 +100,10 @@ class Lists:
         return fitting[: wanted.limit]
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
-        return [s for s in self.all_events if (s.event.source, s.event.job_id) == (wanted.source, wanted.job_id)]
+        fitting = [s for s in self.all_events if s.event.source == wanted.source]
+        if wanted.exact:
+            return [s for s in fitting if s.event.job_id == wanted.job_id]
+        return [s for s in fitting if (s.event.job_id or "").startswith(wanted.job_id or "")]
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         return [d for d in self.all_deliveries if {e.id for e in d.events} & set(wanted.event_ids or ())]
@@ -164,6 +167,13 @@ def test_an_explanation_goes_from_event_over_routes_to_attempts() -> None:
         lookup.ChannelAccount(channel="dba", planned=True, delivery=delivery, attempts=(attempt,)),
         lookup.ChannelAccount(channel="log", planned=False, delivery=None),
     )
+
+
+def test_an_explanation_is_of_one_task_and_not_of_those_whose_job_ids_begin_like_it() -> None:
+    short, long = stored_task("ab"), stored_task("abc")
+    events = tuple(routed_event(stored.task, EventType.TASK_FAILED) for stored in (long, short))
+    explanation = lookup.explain(Lists(all_events=events), short, (), ())
+    assert [account.routed.event.job_id for account in explanation.events] == ["ab"]
 
 
 def test_an_explanation_names_a_channel_that_is_no_longer_configured() -> None:
