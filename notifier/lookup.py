@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from notifier.core.model import Attempt, Delivery, DeliveryState, Route, SourceState
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, explain_routes
+from notifier.durations import format_duration
 from notifier.ports import (
     ChannelState,
     DeliveryFilter,
@@ -34,9 +35,15 @@ MISSED_POLLS = 5
 PATIENCE = timedelta(minutes=5)
 """… and in any case while it is no older than this …"""
 
-SLOWEST_CALL = timedelta(seconds=6)
-"""… or than this for each call of its last full poll: a long list is read at the pace of the call budget."""
+SLOW_LOOK = 2
+"""… or than so many times what its last full look took of its call budget: that paces how a long list is read."""
 
+LATE_LOOK = 10
+"""Likewise for the last complete full look. Active looks leave at least a quarter of the budget to full ones, so that
+one begins four times what it takes after the one before, and is recorded another time that later."""
+
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""How far in the future a poll may lie: clocks of two machines that share a database differ."""
 
 BACKLOG = 1000
 """Pending deliveries of a channel, the newest first, that are looked at to tell whether any has waited for long."""
@@ -101,6 +108,14 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often a source is polled, as configured."""
+
+    poll_every: timedelta
+    calls_per_minute: float = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceHealth:
     """Whether one source is being polled."""
 
@@ -110,6 +125,7 @@ class SourceHealth:
     limit: timedelta
     """The age of its last good poll up to which it counts as polled."""
     error: str | None
+    """What is wrong apart from that age, and what the last poll failed with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,13 +200,13 @@ def audit(q: Queries, now: datetime) -> Audit:
     return Audit(at=now, ledger=q.ledger())
 
 
-def health(states: Iterable[SourceState], poll_every: Mapping[str, timedelta], now: datetime) -> Health:
-    """Judge every configured source by the age of its last good poll. `poll_every`: interval by source name."""
+def health(states: Iterable[SourceState], paces: Mapping[str, Pace], now: datetime) -> Health:
+    """Judge every configured source, by name: is it polled, and is its list seen whole as often as it should be?"""
     known = {state.name: state for state in states}
     return Health(
         at=now,
         sources=tuple(
-            _source_health(known.get(name, SourceState(name=name)), every, now) for name, every in poll_every.items()
+            _source_health(known.get(name, SourceState(name=name)), pace, now) for name, pace in paces.items()
         ),
     )
 
@@ -247,9 +263,41 @@ def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery
     return ChannelAccount(channel=channel, planned=planned, delivery=delivery, attempts=attempts)
 
 
-def _source_health(state: SourceState, every: timedelta, now: datetime) -> SourceHealth:
-    limit = max(MISSED_POLLS * every, PATIENCE, state.last_full_calls * SLOWEST_CALL)
+def _source_health(state: SourceState, pace: Pace, now: datetime) -> SourceHealth:
+    limit = _limit(state, pace, SLOW_LOOK)
     recent = state.last_poll_at is not None and now - state.last_poll_at <= limit
+    flaw = _flaw(state, _limit(state, pace, LATE_LOOK), now)
     return SourceHealth(
-        name=state.name, ok=recent, last_poll_at=state.last_poll_at, limit=limit, error=state.last_error
+        name=state.name,
+        ok=recent and flaw is None,
+        last_poll_at=state.last_poll_at,
+        limit=limit,
+        error="; ".join(filter(None, (flaw, state.last_error))) or None,
     )
+
+
+def _limit(state: SourceState, pace: Pace, looks: int) -> timedelta:
+    """Return how old a look may be: so many times what the last full one took, and never too short a time."""
+    full_look = timedelta(minutes=state.last_full_calls / pace.calls_per_minute)
+    return max(MISSED_POLLS * pace.poll_every, PATIENCE, looks * full_look)
+
+
+def _flaw(state: SourceState, limit: timedelta, now: datetime) -> str | None:
+    """Say why what is recorded of a source that was polled does not show that it is watched; None if it does."""
+    looks = [look for look in (state.last_poll_at, state.last_full_at) if look]
+    if not looks:
+        return None
+    if (ahead := max(looks) - now) > CLOCK_TOLERANCE:
+        return f"it was last polled {_minutes(ahead)} in the future: the clock of this machine is, or was, wrong"
+    if state.baseline_at is None or state.last_full_at is None:
+        return "its list has not been seen whole yet, so there is no baseline to compare with"
+    if (age := now - state.last_full_at) > limit:
+        return (
+            f"its list was last seen whole {_minutes(age)} ago (limit {_minutes(limit)}): "
+            "ends of tasks may be missing since"
+        )
+    return None
+
+
+def _minutes(length: timedelta) -> str:
+    return format_duration(length - length % timedelta(minutes=1))

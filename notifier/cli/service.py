@@ -22,7 +22,7 @@ from notifier.cli.output import counted, emit, note, say, show
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
 from notifier.core.errors import NotifierError, StoreError
-from notifier.lookup import ChannelHealth, Health
+from notifier.lookup import ChannelHealth, Health, Pace
 from notifier.ports import Queries
 from notifier.service import Summary, poll_and_deliver, serve
 from notifier.wiring import App, open_app
@@ -140,8 +140,9 @@ def _document(done: Summary) -> documents.Document:
 def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Exit with 0 when every source is polled, every channel delivers and the store answers, else with 1.
 
-    Polled: the last good poll is no older than five polls, or five minutes if that is longer. Delivers: the channel
-    is not parked, and nothing has been pending on it for more than five minutes.
+    Polled: the last good poll, and the last time the list was seen whole, are no older than five polls, or five
+    minutes if that is longer; a list of thousands of tasks is given the time that its call budget asks for.
+    Delivers: the channel is not parked, and nothing has been pending on it for more than five minutes.
     --json: {"ok", "at", "sources": [{name, ok, last_poll_at, limit_seconds, error}],
     "channels": [{name, ok, parked_since, waiting_since, reason}]}.
     """
@@ -163,6 +164,9 @@ def _ask_health(config: Config) -> tuple[Health, Sequence[ChannelHealth]]:
 
 
 def _health(q: Queries, config: Config, at: datetime) -> tuple[Health, Sequence[ChannelHealth]]:
-    every = {source.name: source.poll_every for source in config.sources}
+    paces = {
+        source.name: Pace(poll_every=source.poll_every, calls_per_minute=source.calls_per_minute)
+        for source in config.sources
+    }
     names = [channel.name for channel in config.channels]
-    return lookup.health(q.sources(), every, at), lookup.channel_health(q, names, at)
+    return lookup.health(q.sources(), paces, at), lookup.channel_health(q, names, at)
