@@ -117,7 +117,7 @@ def test_a_life_on_sqlite(sqlite_template: Path) -> None:
 
 @pytest.mark.skipif(
     os.environ.get("HYPOTHESIS_PROFILE") != "explore",
-    reason="its B4 check fails after some restored backups for a reason not understood yet: HYPOTHESIS_PROFILE=explore runs it",
+    reason="B4 fails here after some restored backups, not understood yet; HYPOTHESIS_PROFILE=explore runs it",
 )
 def test_a_life_with_a_long_list(sqlite_template: Path) -> None:
     run(partial(sqlite_life, sqlite_template), 8, 30, long=True)
