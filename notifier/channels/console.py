@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
 from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
 
-from notifier.channels.base import BaseChannel, ChannelSettings, stored_body
+from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
 from notifier.ports import Finding, Notice
 from notifier.render import Message, State, Wording, by_severity, cut, one_line, state_of
@@ -66,12 +69,27 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
         lines = _lines(notice, self.toolbox.wording, brief=self.settings.style == "line")
         return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
 
+    def __init__(self, settings: ConsoleSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        self._turn = asyncio.Lock()
+        self._writing: Future[None] | None = None
+
     async def send(self, delivery: Delivery) -> Outcome:
-        """Print in one write, in a thread: a reader that stopped reading holds up nothing else."""
+        """Print in one write, in a thread: a reader that stopped reading holds up nothing else.
+
+        While a write is stuck there is no other: the threads that others need are not used up, and no order is lost.
+        """
         text = stored_body(delivery).content.decode()
+        async with self._turn:
+            if self._writing and not self._writing.done():
+                return Retry(f"{self.settings.stream} is still blocked by an earlier message")
+            self._writing = _in_thread(partial(_write, self._stream(), text))
+            return await self._outcome(self._writing)
+
+    async def _outcome(self, writing: Future[None]) -> Outcome:
         try:
             async with asyncio.timeout(WRITE_SECONDS):
-                await asyncio.to_thread(_write, self._stream(), text)
+                await asyncio.wrap_future(writing)
         except TimeoutError:
             return Unknown(f"{self.settings.stream} takes no more output")
         except (OSError, ValueError) as error:
@@ -133,6 +151,26 @@ def coloured(text: str, *, terminal: bool) -> str:
         for line in text.splitlines():
             console.print(Text(line, style=_COLOURS.get(line.strip()[:1], "")))
     return capture.get()
+
+
+def _in_thread(work: Callable[[], None]) -> Future[None]:
+    """Run in a thread for which nothing waits at a stop: neither the event loop, as for its own, nor the interpreter.
+
+    What has begun cannot be cancelled: the future is done when the work is.
+    """
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    Thread(target=run, name="console", daemon=True).start()
+    return future
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -4,19 +4,23 @@ import asyncio
 import io
 import os
 import pty
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import aclosing, closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from subprocess import PIPE, Popen
+from typing import BinaryIO, TextIO
 from zoneinfo import ZoneInfo
 
 import pytest
 from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_gap, make_notice, make_task
 from fakes import FakeClock
 
+from notifier.channels import console
 from notifier.channels.base import Toolbox
 from notifier.channels.console import ConsoleChannel, ConsoleSettings, coloured
-from notifier.core.model import Delivered, Event, Outcome, Retry
+from notifier.core.model import Delivered, Event, Outcome, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.render import Wording
 
@@ -164,6 +168,52 @@ async def test_a_reader_that_stopped_reading_holds_up_nothing_else(toolbox: Tool
         size = len(printed(channel(toolbox), *big).encode())
         assert len(await asyncio.to_thread(reader.read, size)) == size
         assert await writing == Delivered()
+
+
+@contextmanager
+def unread() -> Iterator[tuple[TextIO, BinaryIO]]:
+    """Give the two ends of a pipe that nobody reads yet."""
+    read, write = os.pipe()
+    with os.fdopen(write, "w", encoding="utf-8") as stream, os.fdopen(read, "rb") as reader:
+        yield stream, reader
+
+
+def writers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "console"]
+
+
+async def test_while_a_write_is_stuck_no_other_is_begun_and_the_rest_of_the_program_goes_on(
+    toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "WRITE_SECONDS", 0.05)
+    here, big = channel(toolbox, concurrency=4), make_events(2000)
+    with unread() as (stream, reader), redirect_stdout(stream):
+        first, *others = await asyncio.gather(*(sent(here, *big) for _ in range(4)))
+        assert first == Unknown("stdout takes no more output")
+        assert [*others, await sent(here, make_event())] == [Retry("stdout is still blocked by an earlier message")] * 4
+        (stuck,) = writers()
+        assert len(await asyncio.gather(*(asyncio.to_thread(int) for _ in range(40)))) == 40
+        await asyncio.to_thread(reader.read, len(printed(here, *big).encode()))
+        await asyncio.to_thread(stuck.join)
+        assert await sent(here, make_event()) == Delivered()
+
+
+async def stop_while_stuck() -> None:
+    """Run in a process of its own: print more than its reader takes, and end."""
+    wording = Wording(language="en", timezone=ZoneInfo("UTC"))
+    console.WRITE_SECONDS = 0.05
+    async with aclosing(HttpClient()) as http:
+        here = channel(Toolbox(http=http, clock=FakeClock(), wording=wording))
+        assert isinstance(await sent(here, *make_events(2000)), Unknown)
+        await here.aclose()
+
+
+def test_a_stop_waits_for_no_write_that_is_stuck() -> None:
+    tests = Path(__file__).parent
+    program = "import asyncio, test_console; asyncio.run(test_console.stop_while_stuck())"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tests), str(tests.parent)))}
+    with Popen([sys.executable, "-c", program], env=environ, stdout=PIPE) as running:  # noqa: S603 - our own
+        assert running.wait(60) == 0
 
 
 async def test_a_check_says_where_events_will_appear(toolbox: Toolbox) -> None:
