@@ -6,10 +6,10 @@ inside one transaction, through `Store.transact` and `Store.read`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 from notifier.core.diff import Recorded
 from notifier.core.model import (
@@ -19,6 +19,7 @@ from notifier.core.model import (
     DeliveryState,
     Event,
     Outcome,
+    Repeat,
     Scope,
     Snapshot,
     SourceState,
@@ -26,6 +27,7 @@ from notifier.core.model import (
     TaskStatus,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.core.pacing import Health, Pace
 
 T = TypeVar("T")
 
@@ -88,6 +90,15 @@ class Channel(Protocol):
     """Deliveries of different subjects in flight at once."""
     deadline: float
     """Seconds that one `send` takes at most."""
+    pace: Pace
+    """What the service bears, kept to by all replicas together."""
+    repeat: Repeat
+    """What it can do about an attempt whose outcome is unknown."""
+    on_unknown: Literal["resend", "hold"]
+    """What to do where `repeat` is risky, or the service could not say."""
+    body_key: Hashable | None
+    """Channels with equal keys make the same bytes of the same events, so that these are rendered once; None for
+    bytes that are this delivery's own."""
     digest_above: int | None
     digest_size: int
 
@@ -96,6 +107,13 @@ class Channel(Protocol):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Try once to send `delivery.body` (never None here). Raises nothing but CancelledError."""
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:
+        """Ask the service whether an earlier attempt of a delivery arrived; only asked where `repeat` is look-up.
+
+        Returns Delivered for one that did, None for one that did not, Retry to ask again later, and Unknown where the
+        service does not say. Raises nothing but CancelledError.
+        """
 
     async def check(self) -> Sequence[Finding]:
         """Prove that it could send, without sending a message where the service allows that."""
@@ -194,6 +212,9 @@ class ChannelState:
     reason: str | None = None
     probe_at: datetime | None = None
     settings_digest: str | None = None
+    announced_at: datetime | None = None
+    """When it was last told that the channel is failing; None once it is told that it has recovered."""
+    health: Health = Health()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +263,12 @@ class Queries(Protocol):
 class Transaction(Queries, Protocol):
     """One write transaction: all of it happens or none of it."""
 
+    def now(self) -> datetime:
+        """Return the time by which all that share this database agree on leases and waits.
+
+        That of the PostgreSQL server; of this host, steady through steps of the system's clock, with SQLite.
+        """
+
     # -- poll --
 
     def claim_poll(
@@ -283,7 +310,10 @@ class Transaction(Queries, Protocol):
         """Note a poll that failed and release the claim."""
 
     def release(self, owner: str | None, now: datetime) -> None:
-        """Give back at once every claim of an owner, or of anybody: of polls and of deliveries."""
+        """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
+
+        What became of those deliveries is not known, so they are doubtful.
+        """
 
     # -- deliver --
 
@@ -293,14 +323,27 @@ class Transaction(Queries, Protocol):
     def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due, oldest first, at most one of each lane.
 
-        A claim adds one to `attempt` and pushes `available_at` forward by the lease.
+        A claim adds one to `attempt` and pushes `available_at` forward by the lease. What an earlier claim left
+        behind without a word is doubtful from then on.
         """
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
         """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
 
-    def settle(self, settlements: Sequence[Settlement]) -> int:
+    def health(self, channel: str) -> Health:
+        """Return how a channel is; nobody else can change it until the transaction ends."""
+
+    def keep_health(self, channel: str, health: Health) -> None:
+        """Record how a channel is."""
+
+    def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""
+
+    def give_back(self, delivery_ids: Collection[str], owner: str, now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
+
+    def hasten(self, channel: str, now: datetime) -> int:
+        """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
 
     def unpark(self, channel: str, now: datetime) -> int:
         """Make the parked deliveries of a channel pending again, in order, and return how many."""
@@ -323,6 +366,13 @@ class Store(Protocol):
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever another process has planned deliveries, until cancelled.
+
+        A hint that saves time and nothing more: what it misses is found by looking. Where no other process can write
+        (SQLite), it never calls.
+        """
 
     async def aclose(self) -> None:
         """Release connections and locks."""

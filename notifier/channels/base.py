@@ -7,17 +7,18 @@ A kind is a class that derives from `BaseChannel` and is named in the entry poin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from notifier.core.errors import ConfigurationError
-from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
 from notifier.settings import Settings
@@ -45,6 +46,9 @@ class ChannelSettings(Settings):
     """Events that one digest names at most."""
     concurrency: int = Field(default=1, ge=1, le=64)
     """Messages about different tasks in flight at once."""
+    on_unknown: Literal["resend", "hold"] = "resend"
+    """What to do with a message that may have arrived, where there is no way to ask: send it again, or hold it
+    until somebody decides with `notifier retry`."""
 
     @property
     def deadline(self) -> timedelta:
@@ -72,6 +76,8 @@ class BaseChannel(ABC, Generic[S]):
 
     kind: ClassVar[str]
     Settings: ClassVar[type[ChannelSettings]]
+    repeat: Repeat = Repeat.RISKY
+    body_key: Hashable | None = None
 
     def __init__(self, settings: S, toolbox: Toolbox) -> None:
         self.settings = settings
@@ -79,6 +85,8 @@ class BaseChannel(ABC, Generic[S]):
         self.name = settings.name
         self.concurrency = settings.concurrency
         self.deadline = settings.deadline.total_seconds()
+        self.pace = Pace()
+        self.on_unknown = settings.on_unknown
         self.digest_above = settings.digest_above
         self.digest_size = settings.digest_size
 
@@ -89,6 +97,10 @@ class BaseChannel(ABC, Generic[S]):
     @abstractmethod
     async def send(self, delivery: Delivery) -> Outcome:
         """Try once; see `ports.Channel.send`."""
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - a kind that can ask needs it
+        """Say that there is no way to ask; a kind that has one, and whose `repeat` says so, asks."""
+        return Unknown(f"the {self.kind} channel has no way to ask")
 
     async def check(self) -> Sequence[Finding]:
         """Find nothing to prove; a kind that can prove something says so."""

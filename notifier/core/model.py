@@ -98,7 +98,11 @@ class EventType(StrEnum):
     TASK_RESTARTED = "task.restarted"
     TASK_CHANGED = "task.changed"
     TASK_UNLISTED = "task.unlisted"
+    SOURCE_FAILING = "source.failing"
+    SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
+    CHANNEL_FAILING = "channel.failing"
+    CHANNEL_RECOVERED = "channel.recovered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +216,34 @@ class Delivery:
     ref: str | None = None
     """What the receiver called it: a Slack channel and ts, a Message-ID."""
     settled_at: datetime | None = None
+    doubtful: bool = False
+    """True when an earlier attempt may have arrived: its answer was lost, or whoever made it never reported back."""
+
+
+class Doubt(StrEnum):
+    """What was done about an earlier attempt that may have arrived."""
+
+    ARRIVED = "arrived"
+    """The service was asked, and has it: nothing was sent again."""
+    ABSENT = "absent"
+    """The service was asked and does not have it: sent again."""
+    REPEATED = "repeated"
+    """Sent again: the receiver knows a repeat by its id."""
+    RISKED = "risked"
+    """Sent again, although it may arrive twice: there is no way to ask."""
+    HELD = "held"
+    """Not sent again: the channel's `on_unknown` is `hold`, and a person has to decide."""
+
+
+class Repeat(StrEnum):
+    """What a channel can do about an attempt whose outcome is unknown."""
+
+    SAFE = "safe"
+    """Send it again: the receiver knows a repeat by its id."""
+    LOOK_UP = "look-up"
+    """Ask the service whether it arrived."""
+    RISKY = "risky"
+    """Nothing: a repeat may be seen twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +257,8 @@ class Attempt:
     outcome: str
     """delivered, retry, gave-up, parked or unknown."""
     reason: str | None = None
+    doubt: Doubt | None = None
+    """What was done about the attempt before it, where that may have arrived."""
 
 
 # ---- outcomes: what a channel says of one attempt. A decision returned; `outbox.settle` acts on it. ----

@@ -15,6 +15,7 @@ from notifier.core.model import (
     Delivered,
     Delivery,
     DeliveryState,
+    Doubt,
     Event,
     EventType,
     GaveUp,
@@ -27,6 +28,7 @@ from notifier.core.model import (
     delivery_id,
     event_id,
 )
+from notifier.core.pacing import Sign
 from notifier.core.routing import channels_of, explain_routes
 
 
@@ -126,12 +128,18 @@ class Settlement:
 
     delivery_id: str
     state: DeliveryState
-    available_at: datetime | None
-    """When to try again, or to probe a parked channel; None for a delivery that is settled."""
+    wait: timedelta | None
+    """How long until the next try, or until a parked channel is probed; None for a delivery that is settled."""
     attempt: Attempt
     """Its number is the guard: a settlement of an attempt that is no longer the latest changes nothing."""
     reason: str | None = None
     ref: str | None = None
+    doubtful: bool = False
+    """True when the attempt may have arrived."""
+    sign: Sign = Sign.NONE
+    """What the attempt says about the channel."""
+    pause: timedelta | None = None
+    """What the receiver asked for."""
 
     @property
     def parks_channel(self) -> bool:
@@ -153,13 +161,14 @@ def settle(
     finished_at: datetime,
     schedule: Sequence[timedelta],
     chance: float,
+    doubt: Doubt | None = None,
 ) -> Settlement:
     """Decide what becomes of a delivery. `chance` is a random number from 0 to 1 for the jitter of the wait."""
     state, wait, reason = _verdict(delivery, outcome, schedule, chance)
     return Settlement(
         delivery_id=delivery.id,
         state=state,
-        available_at=None if wait is None else finished_at + wait,
+        wait=wait,
         attempt=Attempt(
             delivery_id=delivery.id,
             number=delivery.attempt,
@@ -167,10 +176,31 @@ def settle(
             finished_at=finished_at,
             outcome=_OUTCOMES[type(outcome)],
             reason=_storable(getattr(outcome, "reason", None)),
+            doubt=doubt,
         ),
         reason=_storable(reason),
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
+        doubtful=_in_doubt(delivery, outcome, doubt),
+        sign=sign_of(outcome),
+        pause=min(outcome.after, retry.MAX_RETRY_AFTER) if isinstance(outcome, Retry) and outcome.after else None,
     )
+
+
+def _in_doubt(delivery: Delivery, outcome: Outcome, doubt: Doubt | None) -> bool:
+    """Tell whether the message may have arrived: this attempt lost its answer, or an earlier one did and still has."""
+    return isinstance(outcome, Unknown) or (delivery.doubtful and doubt is not Doubt.ABSENT)
+
+
+def sign_of(outcome: Outcome) -> Sign:
+    """Return what an outcome says about the channel."""
+    match outcome:
+        case Delivered():
+            return Sign.GOOD
+        case Retry(_, after):
+            return Sign.BUSY if after else Sign.BAD
+        case Unknown():
+            return Sign.BAD
+    return Sign.NONE
 
 
 def _storable(text: str | None) -> str | None:

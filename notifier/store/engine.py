@@ -12,14 +12,16 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
+from notifier.clock import SteadyTime
 from notifier.core.errors import ConfigurationError, StoreDamaged, StoreError, StoreInUse, StoreUnreachable
 from notifier.ports import Queries, Transaction
 from notifier.store.migrate import HEAD, current, require_current, upgrade
@@ -28,6 +30,9 @@ from notifier.store.polls import Memory
 from notifier.store.queries import SqlQueries
 
 T = TypeVar("T")
+
+Time = Callable[[Connection], datetime]
+"""Tells the time that all who share the database agree on."""
 
 READERS = 4
 POSTGRES_THREADS = 8
@@ -56,10 +61,13 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
 class SqlStore:
     """A `ports.Store` on SQLite or PostgreSQL."""
 
-    def __init__(self, writer: Engine, reader: Engine, *, threads: int, lock: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, writer: Engine, reader: Engine, *, time: Time, threads: int, lock: IO[bytes] | None = None
+    ) -> None:
         """Use `open_store`; it decides what is passed here."""
         self.writer = writer
         self._reader = reader
+        self._time = time
         self._lock = lock
         self._memory = Memory()
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
@@ -82,6 +90,10 @@ class SqlStore:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
 
+    async def listen(self, wake: Callable[[], None]) -> None:  # noqa: ARG002 - nobody else writes here
+        """Wait until cancelled."""
+        await asyncio.Event().wait()
+
     async def aclose(self) -> None:
         """Wait for what is running, then release connections and the lock."""
         self.close()
@@ -97,7 +109,7 @@ class SqlStore:
 
     def _transact(self, fn: Callable[[Transaction], T]) -> T:
         with translated(self.writer.url), self.writer.begin() as connection:
-            tx = SqlTransaction(connection, self._memory)
+            tx = SqlTransaction(connection, self._memory, self._time)
             result = fn(tx)
         for step in tx.after_commit:
             step()
@@ -108,22 +120,26 @@ class SqlStore:
             return fn(SqlQueries(connection))
 
 
-def open_store(url: str, *, exclusive: bool = False, migrate: bool = False) -> SqlStore:
+def open_store(
+    url: str, *, exclusive: bool = False, migrate: bool = False, now: Callable[[], datetime] | None = None
+) -> SqlStore:
     """Open the database at `url`, check its schema version and return the store.
 
     Args:
         url: `sqlite:///path`, or `postgresql://user:password@host/database`.
         exclusive: take the lock that keeps a second service off a SQLite file.
         migrate: bring a PostgreSQL schema up to date; SQLite always does so by itself.
+        now: tells the time instead of the PostgreSQL server, or of this host with SQLite.
 
     Raises:
         StoreError: it cannot be used; the message says why and what to do.
         ConfigurationError: the URL is not one of these two.
     """
     parsed = parse_url(url)
+    time: Time | None = None if now is None else lambda _: now()
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed, exclusive=exclusive)
-    return _open_postgres(parsed, migrate=migrate)
+        return _open_sqlite(parsed, exclusive=exclusive, time=time or _host_time())
+    return _open_postgres(parsed, migrate=migrate, time=time or _server_time)
 
 
 def parse_url(url: str) -> URL:
@@ -144,7 +160,12 @@ def parse_url(url: str) -> URL:
 # ---- SQLite ----
 
 
-def _open_sqlite(url: URL, *, exclusive: bool) -> SqlStore:
+def _host_time() -> Time:
+    steady = SteadyTime()
+    return lambda _: steady.now()
+
+
+def _open_sqlite(url: URL, *, exclusive: bool, time: Time) -> SqlStore:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("store.url: SQLite needs a file, for example sqlite:///notifier.db")
     path = Path(url.database)
@@ -162,7 +183,7 @@ def _open_sqlite(url: URL, *, exclusive: bool) -> SqlStore:
             if current(reader) != HEAD:  # asked without the write lock, which a running service may hold
                 upgrade(writer)
         undo.pop_all()
-    return SqlStore(writer, reader, threads=1, lock=lock)
+    return SqlStore(writer, reader, time=time, threads=1, lock=lock)
 
 
 def _lock(path: Path) -> IO[bytes]:
@@ -224,7 +245,13 @@ def _quick_check(engine: Engine) -> None:
 # ---- PostgreSQL ----
 
 
-def _open_postgres(url: URL, *, migrate: bool) -> SqlStore:
+def _server_time(connection: Connection) -> datetime:
+    """Ask the server: `now()` would stand still within a transaction."""
+    found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return found.astimezone(UTC)
+
+
+def _open_postgres(url: URL, *, migrate: bool, time: Time) -> SqlStore:
     engine = postgres_engine(url)
     with ExitStack() as undo:
         undo.callback(engine.dispose)
@@ -234,7 +261,8 @@ def _open_postgres(url: URL, *, migrate: bool) -> SqlStore:
             else:
                 require_current(engine)
         undo.pop_all()
-    return SqlStore(engine, engine.execution_options(isolation_level="REPEATABLE READ"), threads=POSTGRES_THREADS)
+    reader = engine.execution_options(isolation_level="REPEATABLE READ")
+    return SqlStore(engine, reader, time=time, threads=POSTGRES_THREADS)
 
 
 _POSTGRES_LIMITS = {

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, func, select, true, update
+from sqlalchemy import bindparam, func, or_, select, true, update
 
-from notifier.core.model import Body, Delivery, DeliveryState
+from notifier.core.model import Attempt, Body, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
+from notifier.core.pacing import Health
 from notifier.ports import ChannelState
 from notifier.store import rows
 from notifier.store.polls import PollStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
 from notifier.store.schema import attempts, channels, deliveries, sources
+
+
+_ATTEMPT = tuple(column.name for column in attempts.columns)
 
 
 class SqlTransaction(PollStatements):
@@ -27,7 +31,8 @@ class SqlTransaction(PollStatements):
     def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due, oldest first, at most one of each subject.
 
-        A claim adds one to `attempt` and pushes `available_at` forward by the lease.
+        A claim adds one to `attempt` and pushes `available_at` forward by the lease. What an earlier claim left
+        behind without a word is doubtful from then on.
         """
         due = (
             select(deliveries.c.seq)
@@ -47,10 +52,49 @@ class SqlTransaction(PollStatements):
         claimed = self.connection.execute(
             update(deliveries)
             .where(deliveries.c.seq.in_(chosen))
-            .values(available_at=now + lease, attempt=deliveries.c.attempt + 1, claimed_by=owner)
+            .values(
+                available_at=now + lease,
+                attempt=deliveries.c.attempt + 1,
+                doubtful=or_(deliveries.c.doubtful, deliveries.c.claimed_by.is_not(None)),
+                claimed_by=owner,
+            )
             .returning(deliveries)
         ).all()
         return self._with_events(sorted(claimed, key=lambda row: row.seq))
+
+    def give_back(self, delivery_ids: Collection[str], owner: str, now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
+        for some in chunks(delivery_ids):
+            self.connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id.in_(some), deliveries.c.claimed_by == owner)
+                .where(deliveries.c.state == DeliveryState.PENDING)
+                .values(claimed_by=None, available_at=now, earlier_attempts=deliveries.c.earlier_attempts + 1)
+            )
+
+    def hasten(self, channel: str, now: datetime) -> int:
+        """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
+        return self.connection.execute(
+            update(deliveries)
+            .where(deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
+            .where(deliveries.c.claimed_by.is_(None), deliveries.c.available_at > now)
+            .values(available_at=now, earlier_attempts=deliveries.c.attempt)
+        ).rowcount
+
+    def health(self, channel: str) -> Health:
+        """Return how a channel is; nobody else can change it until the transaction ends."""
+        mine = select(channels).where(channels.c.name == channel).with_for_update()
+        row = self.connection.execute(mine).one_or_none()
+        if row is None:
+            self.connection.execute(self._insert(channels).values(name=channel).on_conflict_do_nothing())
+            row = self.connection.execute(mine).one()
+        return rows.health_of(row)
+
+    def keep_health(self, channel: str, health: Health) -> None:
+        """Record how a channel is."""
+        self.connection.execute(
+            update(channels).where(channels.c.name == channel).values(rows.health_values(health))
+        )
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
         """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
@@ -67,51 +111,83 @@ class SqlTransaction(PollStatements):
         found = self.connection.execute(kept.where(deliveries.c.id.in_(list(bodies))))
         return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
 
-    def settle(self, settlements: Sequence[Settlement]) -> int:
+    def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""
-        applied = [(self._settle(settlement), settlement) for settlement in settlements]
-        self._unpark_proven({channel for channel, s in applied if channel and s.state is DeliveryState.DELIVERED})
-        return sum(channel is not None for channel, _ in applied)
+        delivered = [settlement for settlement in settlements if settlement.state is DeliveryState.DELIVERED]
+        others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
+        applied = self._settle_delivered(delivered) if delivered else 0
+        applied += sum(self._settle(settlement, now) for settlement in others)
+        self._note_attempts([settlement.attempt for settlement in settlements])
+        self._unpark_proven([settlement.delivery_id for settlement in delivered], now)
+        return applied
 
-    def _unpark_proven(self, delivered_on: Collection[str]) -> None:
-        """Unpark channels that have just delivered something: it was sent by hand, and worked."""
-        proven = select(channels).where(channels.c.name.in_(delivered_on), channels.c.parked_since.is_not(None))
-        for row in self.connection.execute(proven).all() if delivered_on else ():
-            self.unpark(row.name, row.parked_since)
+    def _settle_delivered(self, settlements: Sequence[Settlement]) -> int:
+        statement = (
+            update(deliveries)
+            .where(
+                deliveries.c.id == bindparam("of"),
+                deliveries.c.attempt == bindparam("number"),
+                deliveries.c.state == DeliveryState.PENDING,
+            )
+            .values(
+                state=DeliveryState.DELIVERED,
+                claimed_by=None,
+                doubtful=False,
+                reason=None,
+                ref=bindparam("known_as"),
+                settled_at=bindparam("at"),
+            )
+        )
+        values = [
+            {
+                "of": settlement.delivery_id,
+                "number": settlement.attempt.number,
+                "known_as": settlement.ref,
+                "at": settlement.attempt.finished_at,
+            }
+            for settlement in settlements
+        ]
+        return self.connection.execute(statement, values).rowcount
 
-    def _settle(self, settlement: Settlement) -> str | None:
-        finished = settlement.attempt.finished_at
-        settled = None if settlement.state in UNSETTLED else finished
-        applied: str | None = self.connection.execute(
+    def _settle(self, settlement: Settlement, now: datetime) -> int:
+        values = {
+            "state": settlement.state,
+            "available_at": now + (settlement.wait or timedelta()),
+            "claimed_by": None,
+            "doubtful": settlement.doubtful,
+            "reason": settlement.reason,
+            "settled_at": None if settlement.state in UNSETTLED else settlement.attempt.finished_at,
+        }
+        channel: str | None = self.connection.execute(
             update(deliveries)
             .where(
                 deliveries.c.id == settlement.delivery_id,
                 deliveries.c.attempt == settlement.attempt.number,
                 deliveries.c.state == DeliveryState.PENDING,
             )
-            .values(
-                state=settlement.state,
-                available_at=settlement.available_at or finished,
-                claimed_by=None,
-                reason=settlement.reason,
-                ref=settlement.ref,
-                settled_at=settled,
-            )
+            .values(values)
             .returning(deliveries.c.channel)
         ).scalar()
-        self._note_attempt(settlement)
-        if applied is not None and settlement.parks_channel:
-            self._park(applied, settlement)
-        return applied
+        if channel is not None and settlement.parks_channel:
+            self._park(channel, settlement, now)
+        return int(channel is not None)
 
-    def _note_attempt(self, settlement: Settlement) -> None:
-        noted = settlement.attempt
-        values = {name: getattr(noted, name) for name in attempts.columns.keys()}  # noqa: SIM118 - a ColumnCollection iterates columns
-        self.connection.execute(self._insert(attempts).values(values).on_conflict_do_nothing())
+    def _unpark_proven(self, delivered: Sequence[str], now: datetime) -> None:
+        """Unpark channels that have just delivered something: it was sent by hand, and worked."""
+        parked = set(self.parked()) if delivered else set()
+        for some in chunks(delivered) if parked else ():
+            proven = select(deliveries.c.channel).where(deliveries.c.id.in_(some), deliveries.c.channel.in_(parked))
+            for channel in set(self.connection.execute(proven).scalars()):
+                self.unpark(channel, now)
 
-    def _park(self, channel: str, settlement: Settlement) -> None:
-        now = settlement.attempt.finished_at
-        noted = {"reason": settlement.reason, "probe_at": settlement.available_at}
+    def _note_attempts(self, noted: Sequence[Attempt]) -> None:
+        if noted:
+            values = [{name: getattr(attempt, name) for name in _ATTEMPT} for attempt in noted]
+            self.connection.execute(self._insert(attempts).on_conflict_do_nothing(), values)
+
+    def _park(self, channel: str, settlement: Settlement, now: datetime) -> None:
+        probe_at = None if settlement.wait is None else now + settlement.wait
+        noted = {"reason": settlement.reason, "probe_at": probe_at}
         self.connection.execute(
             self._insert(channels)
             .values(name=channel, parked_since=now, **noted)
@@ -164,16 +240,19 @@ class SqlTransaction(PollStatements):
                 update(deliveries)
                 .where(deliveries.c.id.in_(some))
                 .where(deliveries.c.state.in_((DeliveryState.DEAD, DeliveryState.PARKED)))
-                .values(again | {"earlier_attempts": deliveries.c.attempt})
+                .values(again | {"earlier_attempts": deliveries.c.attempt, "doubtful": False})
             ).rowcount
             for some in chunks(delivery_ids)
         )
 
     def release(self, owner: str | None, now: datetime) -> None:
-        """Give back at once every claim of an owner, or of anybody: of polls and of deliveries."""
+        """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
+
+        What became of those deliveries is not known, so they are doubtful.
+        """
         for table, freed in (
             (sources, {"claimed_by": None, "claimed_until": None}),
-            (deliveries, {"claimed_by": None, "available_at": now}),
+            (deliveries, {"claimed_by": None, "available_at": now, "doubtful": True}),
         ):
             held = table.c.claimed_by.is_not(None) if owner is None else table.c.claimed_by == owner
             open_ = table.c.state == DeliveryState.PENDING if table is deliveries else true()

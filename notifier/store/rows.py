@@ -9,8 +9,9 @@ import msgspec
 from sqlalchemy import Row, Select, select
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Attempt, Body, Delivery, DeliveryState, Event, SourceState, Task, TaskStatus
+from notifier.core.model import Attempt, Body, Delivery, DeliveryState, Doubt, Event, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
+from notifier.core.pacing import Health
 from notifier.ports import ChannelState
 from notifier.store import schema
 
@@ -23,6 +24,8 @@ T = TypeVar("T", bound=tuple[Any, ...])
 # Columns carry the names of the fields, less those that need a conversion.
 _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
+_HEALTH = tuple(field.name for field in fields(Health))
+_CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = tuple(field.name for field in fields(Delivery) if field.name not in {"state", "events", "body"})
 
 
@@ -101,12 +104,25 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
 
 def attempt_of(row: Row[T]) -> Attempt:
     """Read an attempt."""
-    return Attempt(**row._mapping)  # noqa: SLF001 - as above
+    found = row._mapping  # noqa: SLF001 - as above
+    return Attempt(**{**found, "doubt": found["doubt"] and Doubt(found["doubt"])})
 
 
 def channel_of(row: Row[T]) -> ChannelState:
     """Read what is recorded about a channel."""
-    return ChannelState(**row._mapping)  # noqa: SLF001 - as above
+    found = row._mapping  # noqa: SLF001 - as above
+    return ChannelState(health=health_of(row), **{name: found[name] for name in _CHANNEL})
+
+
+def health_of(row: Row[T]) -> Health:
+    """Read how a channel is."""
+    found = row._mapping  # noqa: SLF001 - as above
+    return Health(**{name: found[name] for name in _HEALTH})
+
+
+def health_values(health: Health) -> dict[str, object]:
+    """Return the columns of a channel's health."""
+    return {name: getattr(health, name) for name in _HEALTH}
 
 
 def select_tasks() -> Select[Any]:

@@ -79,6 +79,7 @@ sources = Table(
     Column("last_error", Text),
     Column("failing_since", UtcDateTime),
     Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("announced_at", UtcDateTime),
     Column("next_poll_at", UtcDateTime),
     Column("claimed_by", String),
     Column("claimed_until", UtcDateTime),
@@ -145,6 +146,7 @@ deliveries = Table(
     Column("earlier_attempts", Integer, nullable=False, server_default=text("0")),
     Column("available_at", UtcDateTime, nullable=False),
     Column("claimed_by", String),
+    Column("doubtful", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text),
     Column("ref", Text),
     Column("body", LargeBinary),
@@ -154,6 +156,7 @@ deliveries = Table(
     CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
     Index("ix_deliveries_channel_state_seq", "channel", "state", "seq", "available_at"),
     Index("ix_deliveries_state_seq", "state", "seq"),
+    Index("ix_deliveries_settled_at", "settled_at"),
 )
 
 delivery_events = Table(
@@ -177,6 +180,7 @@ attempts = Table(
     Column("finished_at", UtcDateTime, nullable=False),
     Column("outcome", String, nullable=False),
     Column("reason", Text),
+    Column("doubt", String),
 )
 
 channels = Table(
@@ -187,4 +191,10 @@ channels = Table(
     Column("reason", Text),
     Column("probe_at", UtcDateTime),
     Column("settings_digest", String),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("failing_since", UtcDateTime),
+    Column("announced_at", UtcDateTime),
+    Column("open_until", UtcDateTime),
+    Column("paused_until", UtcDateTime),
+    Column("rate_at", UtcDateTime),
 )

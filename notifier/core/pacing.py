@@ -1,0 +1,125 @@
+"""When a channel may be spoken to: its rate budget, the pauses it asked for, and its circuit breaker.
+
+All of it is a value that the database keeps, so that it survives a restart and is shared by all replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Sign(StrEnum):
+    """What an attempt says about its channel, whatever it means for the message."""
+
+    GOOD = "good"
+    """The receiver took a message."""
+    BUSY = "busy"
+    """The receiver asked for a pause."""
+    BAD = "bad"
+    """No answer, or one that says that the receiver is in trouble."""
+    NONE = "none"
+    """Nothing: the receiver refused this one message, or was not asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a channel bears."""
+
+    per_second: float | None = None
+    """Messages in the long run; None for as many as it takes."""
+    burst: int = 1
+    """Messages at once after a rest."""
+    opens_after: int = 5
+    """Failures in a row that open the circuit breaker."""
+    probes: tuple[timedelta, ...] = (timedelta(seconds=10), timedelta(seconds=30), timedelta(seconds=60))
+    """Waits before the first, second … probe of an open breaker; the last one repeats."""
+
+    @property
+    def interval(self) -> timedelta:
+        """The time from one message to the next at the full rate."""
+        return timedelta(seconds=1 / self.per_second) if self.per_second else timedelta()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a channel is. The times are those of the database's clock."""
+
+    failures: int = 0
+    """Attempts in a row that were a bad sign."""
+    failing_since: datetime | None = None
+    """The first attempt after the last good one that was not good; None while all is well."""
+    open_until: datetime | None = None
+    """The circuit breaker is open: nothing is sent before this time, and then one message as a probe."""
+    paused_until: datetime | None = None
+    """What the receiver asked for with Retry-After."""
+    rate_at: datetime | None = None
+    """When the next message would be on time if there were no bursts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """How many messages may go out now, and when to ask again where that is fewer than wanted."""
+
+    count: int
+    again_in: timedelta | None = None
+
+
+def allowance(health: Health, pace: Pace, now: datetime, wanted: int) -> Allowance:
+    """Return how many of the messages that are wanted may go out now."""
+    held = max((until for until in (health.open_until, health.paused_until) if until), default=now)
+    if held > now:
+        return Allowance(count=0, again_in=held - now)
+    if health.open_until:
+        wanted = min(wanted, 1)
+    if not pace.per_second:
+        return Allowance(count=wanted)
+    ahead = max((health.rate_at or now) - now, timedelta())
+    room = pace.interval * pace.burst - ahead
+    count = max(0, min(wanted, room // pace.interval))
+    if count == wanted:
+        return Allowance(count=count)
+    return Allowance(count=count, again_in=pace.interval * (count + 1) - room)
+
+
+def spent(health: Health, pace: Pace, now: datetime, count: int) -> Health:
+    """Return the health after so many messages were let out.
+
+    A probe closes the door behind it: no other replica sends a second one while it is out.
+    """
+    if count and pace.per_second:
+        health = replace(health, rate_at=max(health.rate_at or now, now) + pace.interval * count)
+    if count and health.open_until:
+        health = replace(health, open_until=now + _probe_wait(health.failures, pace))
+    return health
+
+
+def after(health: Health, signs: Iterable[tuple[Sign, timedelta | None]], now: datetime, pace: Pace) -> Health:
+    """Return the health after attempts that ended with these signs and the pauses that were asked for."""
+    for sign, pause in signs:
+        health = _after(health, sign, pause, now, pace)
+    return health
+
+
+def _after(health: Health, sign: Sign, pause: timedelta | None, now: datetime, pace: Pace) -> Health:
+    match sign:
+        case Sign.GOOD:
+            return Health(rate_at=health.rate_at, paused_until=health.paused_until)
+        case Sign.BUSY:
+            until = max(health.paused_until or now, now + (pause or timedelta()))
+            return replace(health, paused_until=until, failing_since=health.failing_since or now)
+        case Sign.BAD:
+            failures = health.failures + 1
+            opened = now + _probe_wait(failures, pace) if failures >= pace.opens_after else health.open_until
+            return replace(health, failures=failures, failing_since=health.failing_since or now, open_until=opened)
+    return health
+
+
+def _probe_wait(failures: int, pace: Pace) -> timedelta:
+    return _nth(pace.probes, failures - pace.opens_after)
+
+
+def _nth(waits: Sequence[timedelta], position: int) -> timedelta:
+    return waits[min(max(position, 0), len(waits) - 1)]
