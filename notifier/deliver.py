@@ -1,9 +1,12 @@
 """Send what is due on one channel, and record what became of it.
 
-1. Claim: in one transaction each delivery's attempt is counted and its lease begins.
+A `Courier` works in turns. One turn is one transaction: it settles the attempts that have ended since the last one and
+claims what may go out now, as far as the channel's pace, its pauses and its circuit breaker allow.
+
+1. Claim: each delivery's attempt is counted and its lease begins.
 2. Render what has no body yet, and store the bodies before the first byte goes out: a repeat is byte-identical.
-3. Send, several subjects at once. No transaction is open meanwhile.
-4. Settle all of them in one transaction, each guarded by its attempt number.
+3. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
+4. Settle with the next turn, each guarded by its attempt number.
 
 A kill between 3 and 4 is the one that repeats a message: with the same id and the same bytes.
 """
@@ -12,18 +15,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Collection, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from notifier.core import outbox
+from notifier.core import outbox, pacing
 from notifier.core.errors import StoreError
-from notifier.core.model import Body, Delivery, GaveUp, Outcome, Unknown
+from notifier.core.model import Body, Delivered, Delivery, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
 from notifier.core.outbox import Settlement
-from notifier.ports import Channel, Clock, Notice, Store
+from notifier.ports import Channel, Clock, Notice, Store, Transaction
 
-SENT_WITHIN, SETTLED_WITHIN = 0.8, 0.95
-"""Shares of a lease: what is not sent, or not settled, by then is left to whoever claims it next."""
+SENT_WITHIN, STARTED_WITHIN = 0.8, 0.4
+"""Shares of a lease: what is not sent by the first is given up as unknown, what has not begun by the second is given
+back."""
+
+PREFETCH = 4
+"""Messages claimed ahead for each one in flight, where a repeat does no harm: a kill makes all of them doubtful."""
+
+BATCH = 128
+"""Ended attempts that are worth a transaction at once; fewer wait for LINGER while there is enough to send."""
+
+LINGER = 0.02
+"""Seconds that an ended attempt waits for others to be settled with."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for due deliveries when nothing wakes the courier: another process may plan some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,84 +56,301 @@ class DeliveryRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
-    """What one round on one channel did. The shell logs and counts it."""
+    """What one turn on one channel did. The shell logs and counts it."""
 
     channel: str
     settled: tuple[tuple[Delivery, Settlement], ...] = ()
-    more: bool = False
-    """True when something was claimed: there may be more that is due now."""
+    claimed: int = 0
+    again_in: timedelta | None = None
+    """When the channel's pace allows more, where it did not allow all."""
+
+
+class Bodies:
+    """The latest bodies that channels with an equal `body_key` share: one event for ten receivers is rendered once."""
+
+    def __init__(self, size: int = 1000) -> None:
+        """Remember `size` bodies at most."""
+        self._kept: OrderedDict[Hashable, Body] = OrderedDict()
+        self._size = size
+
+    def render(self, channel: Channel, delivery: Delivery) -> Body:
+        """Return the body of a delivery. Raises whatever the channel raises."""
+        notice = Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+        if channel.body_key is None:
+            return channel.render(notice)
+        key = (channel.body_key, notice.digest, tuple(event.id for event in notice.events))
+        body = self._kept.get(key) or channel.render(notice)
+        self._kept[key] = body
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+        return body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    claimed: Sequence[Delivery]
+    again_in: timedelta | None
+    closed: bool
+    """False while the circuit breaker is open."""
+
+
+def _take_turn(
+    tx: Transaction,
+    channel: Channel,
+    owner: str,
+    lease: timedelta,
+    *,
+    ended: Sequence[Settlement],
+    unsent: Collection[str],
+    room: int,
+) -> _Turn:
+    """Settle what has ended, give back what was not sent, and claim as much as there is room for."""
+    now, was = tx.now(), tx.health(channel.name)
+    if ended:
+        tx.settle(ended, now)
+    if unsent:
+        tx.give_back(unsent, owner, now)
+    health = pacing.after(was, [(one.sign, one.pause) for one in ended], now, channel.pace)
+    if was.open_until and not health.open_until:
+        tx.hasten(channel.name, now)
+    allowed = pacing.allowance(health, channel.pace, now, room)
+    claimed = tx.claim_due(channel.name, owner, now, lease, allowed.count) if allowed.count else ()
+    health = pacing.spent(health, channel.pace, now, len(claimed))
+    if health != was:
+        tx.keep_health(channel.name, health)
+    return _Turn(claimed=claimed, again_in=allowed.again_in, closed=not health.open_until)
+
+
+class Courier:
+    """Delivers on one channel. It shares nothing with the couriers of others but the database.
+
+    Whoever drives it calls `turn` and `rest` for ever and `finish` at the end, or `drain` once.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        store: Store,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        owner: str,
+        rules: DeliveryRules,
+        bodies: Bodies | None = None,
+    ) -> None:
+        """Deliver on `channel` as `owner`: a name that no other process has."""
+        self.channel = channel
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._owner = owner
+        self._rules = rules
+        self._bodies = bodies or Bodies()
+        self._waiting: deque[tuple[Delivery, float]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._ended: list[tuple[Delivery, Settlement]] = []
+        self._unreported: list[tuple[Delivery, Settlement]] = []
+        self._unsent: list[str] = []
+        self._news, self._enough = asyncio.Event(), asyncio.Event()
+
+    def wake(self) -> None:
+        """End the rest: something may be due."""
+        self._news.set()
+        self._enough.set()
+
+    async def turn(self, *, claiming: bool = True) -> DeliveryReport:
+        """Settle, claim and begin to send. Raises StoreError; what was to be settled is settled by the next turn."""
+        self._news.clear()
+        self._enough.clear()
+        ended, self._ended = self._ended, []
+        unsent, self._unsent = self._unsent, []
+        begun = self._clock.monotonic()
+        try:
+            turn = await self._store.transact(
+                lambda tx: _take_turn(
+                    tx,
+                    self.channel,
+                    self._owner,
+                    self._rules.lease,
+                    ended=[settlement for _, settlement in ended],
+                    unsent=unsent,
+                    room=self._room() if claiming else 0,
+                )
+            )
+        except StoreError:
+            # The receivers have answered: a database that fails just now must not make them hear the same thing twice.
+            self._ended[:0], self._unsent[:0] = ended, unsent
+            raise
+        self._unreported += ended
+        await self._begin(turn, begun)
+        settled, self._unreported = tuple(self._unreported), []
+        return DeliveryReport(
+            channel=self.channel.name, settled=settled, claimed=len(turn.claimed), again_in=turn.again_in
+        )
+
+    async def rest(self, report: DeliveryReport) -> None:
+        """Wait until there is something to do: woken, attempts have ended, or it is time to look again."""
+        if report.claimed and self._room() > 0:
+            return
+        look = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
+        if await _set_within(self._news, look):
+            await _set_within(self._enough, LINGER)
+
+    async def drain(self) -> DeliveryReport:
+        """Take turns until nothing is due and nothing is on its way; report all of it. Raises StoreError."""
+        settled: list[tuple[Delivery, Settlement]] = []
+        try:
+            while True:
+                report = await self._persistent_turn()
+                settled += report.settled
+                if not self._workers and not report.claimed and not self._ended and not self._unsent:
+                    return replace(report, settled=tuple(settled))
+                await self._some_work()
+        finally:
+            self._abandon()
+
+    async def finish(self, grace: float) -> DeliveryReport:
+        """Claim no more, wait for what is being sent, at most `grace` seconds, settle it and give back the rest."""
+        self._give_back_waiting()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=grace)
+        self._abandon()
+        return await self._persistent_turn(claiming=False)
+
+    # -- claims --
+
+    def _room(self) -> int:
+        ahead = PREFETCH if self.channel.repeat is Repeat.SAFE else 0
+        return self.channel.concurrency * (1 + ahead) - len(self._waiting) - len(self._workers)
+
+    async def _persistent_turn(self, *, claiming: bool = True) -> DeliveryReport:
+        """Take a turn; while something is to be settled, again and again for as long as a claim may hold."""
+        give_up = self._clock.monotonic() + self._rules.lease.total_seconds()
+        while True:
+            try:
+                return await self.turn(claiming=claiming)
+            except StoreError:
+                if not self._ended or self._clock.monotonic() >= give_up:
+                    raise
+            await self._clock.sleep(1)
+
+    async def _begin(self, turn: _Turn, begun: float) -> None:
+        if not turn.closed:
+            self._give_back_waiting()
+        try:
+            ready = await self._with_bodies(turn.claimed)
+        except StoreError:
+            self._unsent += [delivery.id for delivery in turn.claimed]
+            raise
+        start_by = begun + self._rules.lease.total_seconds() * STARTED_WITHIN
+        self._waiting.extend((delivery, start_by) for delivery in ready)
+        for _ in range(min(len(self._waiting), self.channel.concurrency - len(self._workers))):
+            worker = asyncio.create_task(self._work(), name=f"send {self.channel.name}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    def _give_back_waiting(self) -> None:
+        self._unsent += [delivery.id for delivery, _ in self._waiting]
+        self._waiting.clear()
+        if self._unsent:
+            self.wake()
+
+    def _abandon(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+
+    # -- bodies --
+
+    async def _with_bodies(self, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
+        rendered = {delivery.id: self._render(delivery) for delivery in claimed if delivery.body is None}
+        bodies = {id_: body for id_, body in rendered.items() if body is not None}
+        kept = await self._store.transact(lambda tx: tx.save_bodies(bodies)) if bodies else {}
+        return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
+
+    def _render(self, delivery: Delivery) -> Body | None:
+        # A channel may come from anywhere; its fault must cost this message only.
+        with suppress(Exception):
+            return self._bodies.render(self.channel, delivery)
+        return None
+
+    # -- sending --
+
+    async def _work(self) -> None:
+        """Send what waits, one after the other, until nothing does."""
+        while self._waiting:
+            delivery, start_by = self._waiting.popleft()
+            if self._clock.monotonic() > start_by:
+                self._unsent.append(delivery.id)
+            else:
+                self._ended.append((delivery, await self._attempt(delivery)))
+            self._news.set()
+            if len(self._ended) >= BATCH or len(self._waiting) < self.channel.concurrency:
+                self._enough.set()
+
+    async def _some_work(self) -> None:
+        if self._workers:
+            ended, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
+            for worker in ended:
+                worker.result()
+
+    async def _attempt(self, delivery: Delivery) -> Settlement:
+        started = self._clock.now()
+        outcome, doubt = await self._outcome(delivery)
+        return outbox.settle(
+            delivery,
+            outcome,
+            started_at=started,
+            finished_at=self._clock.now(),
+            schedule=self._rules.schedule,
+            chance=self._rng.random(),
+            doubt=doubt,
+        )
+
+    async def _outcome(self, delivery: Delivery) -> tuple[Outcome, Doubt | None]:
+        if outbox.worn_out(delivery, self._rules.schedule):
+            return GaveUp("no attempt ever reported back: sending it may be what stops the program"), None
+        if delivery.body is None:
+            return GaveUp(f"the {self.channel.kind} channel cannot put this event into words"), None
+        doubt: Doubt | None = None
+        try:
+            async with asyncio.timeout(self._rules.lease.total_seconds() * SENT_WITHIN):
+                if delivery.doubtful:
+                    known, doubt = await self._resolve(delivery)
+                    if known is not None:
+                        return known, doubt
+                return await self.channel.send(delivery), doubt
+        except TimeoutError:
+            return Unknown("no answer before the claim's lease ends"), doubt
+        except Exception as error:  # noqa: BLE001 - as with rendering; whether it was sent, nobody knows
+            return Unknown(f"the {self.channel.kind} channel failed: {type(error).__name__}"), doubt
+
+    async def _resolve(self, delivery: Delivery) -> tuple[Outcome | None, Doubt | None]:
+        """Find out what became of an earlier attempt; an outcome of None says to send it again."""
+        channel = self.channel
+        if channel.repeat is Repeat.SAFE:
+            return None, Doubt.REPEATED
+        found = await channel.look_up(delivery) if channel.repeat is Repeat.LOOK_UP else Unknown("no way to ask")
+        match found:
+            case None:
+                return None, Doubt.ABSENT
+            case Delivered():
+                return found, Doubt.ARRIVED
+            case Retry():
+                return found, None
+        if channel.on_unknown == "hold":
+            return GaveUp("it may have arrived; `notifier retry` sends it again"), Doubt.HELD
+        return None, Doubt.RISKED
 
 
 async def deliver_due(
     channel: Channel, store: Store, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
 ) -> DeliveryReport:
-    """Make one round on a channel: claim, render, send, settle. Raises StoreError."""
-    limit = channel.concurrency
-    claimed = await store.transact(lambda tx: tx.claim_due(channel.name, owner, clock.now(), rules.lease, limit))
-    if not claimed:
-        return DeliveryReport(channel=channel.name)
-    give_up = clock.monotonic() + rules.lease.total_seconds() * SETTLED_WITHIN
-    ready = await _with_bodies(channel, store, claimed)
-    settled = await asyncio.gather(*(_attempt(channel, delivery, clock, rng, rules) for delivery in ready))
-    await _settle(store, clock, settled, give_up)
-    return DeliveryReport(channel=channel.name, settled=tuple(zip(ready, settled, strict=True)), more=True)
+    """Deliver all that is due on a channel now. Raises StoreError."""
+    return await Courier(channel, store, clock, rng, owner=owner, rules=rules).drain()
 
 
-async def _settle(store: Store, clock: Clock, settled: Sequence[Settlement], give_up: float) -> None:
-    """Record what became of them, again and again while the claim holds.
-
-    The receivers have answered: a database that fails just now must not make them hear the same thing twice.
-    """
-    while True:
-        try:
-            await store.transact(lambda tx: tx.settle(settled))
-        except StoreError:
-            if clock.monotonic() >= give_up:
-                raise
-            await clock.sleep(1)
-        else:
-            return
-
-
-async def _with_bodies(channel: Channel, store: Store, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
-    rendered = {delivery.id: _render(channel, delivery) for delivery in claimed if delivery.body is None}
-    bodies = {id_: body for id_, body in rendered.items() if body is not None}
-    # A process that was stopped for longer than its lease finds here what another has sent meanwhile.
-    kept = await store.transact(lambda tx: tx.save_bodies(bodies)) if bodies else {}
-    return [replace(delivery, body=delivery.body or kept.get(delivery.id)) for delivery in claimed]
-
-
-def _render(channel: Channel, delivery: Delivery) -> Body | None:
-    try:
-        return channel.render(Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest))
-    except Exception:  # noqa: BLE001 - a channel may come from anywhere; its fault must cost this message only
-        return None
-
-
-async def _attempt(
-    channel: Channel, delivery: Delivery, clock: Clock, rng: random.Random, rules: DeliveryRules
-) -> Settlement:
-    started = clock.now()
-    outcome = await _send(channel, delivery, rules)
-    return outbox.settle(
-        delivery,
-        outcome,
-        started_at=started,
-        finished_at=clock.now(),
-        schedule=rules.schedule,
-        chance=rng.random(),
-    )
-
-
-async def _send(channel: Channel, delivery: Delivery, rules: DeliveryRules) -> Outcome:
-    if outbox.worn_out(delivery, rules.schedule):
-        return GaveUp("no attempt ever reported back: sending it may be what stops the program")
-    if delivery.body is None:
-        return GaveUp(f"the {channel.kind} channel cannot put this event into words")
-    try:
-        async with asyncio.timeout(rules.lease.total_seconds() * SENT_WITHIN):
-            return await channel.send(delivery)
-    except TimeoutError:
-        return Unknown("no answer before the claim's lease ends")
-    except Exception as error:  # noqa: BLE001 - as above; whether it was sent, nobody knows
-        return Unknown(f"the {channel.kind} channel failed: {type(error).__name__}")
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False

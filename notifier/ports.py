@@ -7,7 +7,7 @@ inside one transaction, through `Store.transact` and `Store.read`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal, Protocol, TypeVar
 
@@ -214,7 +214,7 @@ class ChannelState:
     settings_digest: str | None = None
     announced_at: datetime | None = None
     """When it was last told that the channel is failing; None once it is told that it has recovered."""
-    health: Health = Health()
+    health: Health = field(default_factory=Health)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,7 +328,10 @@ class Transaction(Queries, Protocol):
         """
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
-        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
+
+        One that the database cannot hold is left out.
+        """
 
     def health(self, channel: str) -> Health:
         """Return how a channel is; nobody else can change it until the transaction ends."""

@@ -20,17 +20,14 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError
 from notifier.core.model import DeliveryState, Scope
-from notifier.deliver import DeliveryReport, deliver_due
+from notifier.deliver import Bodies, Courier, DeliveryReport
 from notifier.poll import PollReport, poll_once
-from notifier.ports import Channel, TaskSource
+from notifier.ports import TaskSource
 from notifier.wiring import App
 
 log = structlog.get_logger("notifier")
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks for due deliveries when nothing wakes the loop: another process may have planned some."""
-
-RECOVER_AFTER = 2.0
+RECOVER_AFTER = 1.0
 """Seconds to wait after the database failed."""
 
 GRACE = 1.0
@@ -104,18 +101,23 @@ class Service:
         self.app = app
         self.owner = new_owner()
         self.tally = Tally()
-        self._wake = {name: asyncio.Event() for name in app.channels}
+        bodies = Bodies()
+        self._couriers = {
+            name: Courier(
+                channel, app.store, app.clock, app.rng, owner=self.owner, rules=app.delivery_rules, bodies=bodies
+            )
+            for name, channel in app.channels.items()
+        }
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     async def start(self) -> None:
         """Take up what a killed process left behind, and note the channels' settings."""
-        now = self.app.clock.now()
         if self.app.config.store.url.startswith("sqlite"):
             # The file is locked to this process: whoever held these claims is gone.
-            await self.app.store.transact(lambda tx: tx.release(None, now))
+            await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
         digests = self.app.channel_digests
-        mended = await self.app.store.transact(lambda tx: tx.sync_channels(digests, now))
+        mended = await self.app.store.transact(lambda tx: tx.sync_channels(digests, tx.now()))
         if mended:
             log.info("channels unparked: their settings changed", channels=list(mended))
 
@@ -143,45 +145,41 @@ class Service:
 
     def wake(self) -> None:
         """Make every channel look for due deliveries now."""
-        for event in self._wake.values():
-            event.set()
+        for courier in self._couriers.values():
+            courier.wake()
 
-    async def round(self, channel: Channel) -> DeliveryReport:
-        """Make one round on a channel, log and count it. Raises StoreError."""
-        report = await deliver_due(
-            channel,
-            self.app.store,
-            self.app.clock,
-            self.app.rng,
-            owner=self.owner,
-            rules=self.app.delivery_rules,
-        )
+    async def drain(self) -> None:
+        """Deliver all that is due on every channel. Raises StoreError."""
+        await asyncio.gather(*(self._drain(courier) for courier in self._couriers.values()))
+
+    async def _drain(self, courier: Courier) -> None:
+        self._delivered(await courier.drain())
+
+    async def keep_delivering(self, courier: Courier) -> None:
+        """Take turns on one channel until the service stops; nothing that happens to it ends the others."""
+        while not self._stopping:
+            try:
+                report = await courier.turn()
+                self._delivered(report)
+                await courier.rest(report)
+            except StoreError as error:
+                log.error("deliveries wait", channel=courier.channel.name, error=str(error))  # noqa: TRY400 - as above
+                await self.app.clock.sleep(RECOVER_AFTER)
+            except Exception:
+                log.exception("turn crashed", channel=courier.channel.name)
+                await self.app.clock.sleep(RECOVER_AFTER)
+        with suppress(StoreError):
+            self._delivered(await courier.finish(GRACE + courier.channel.deadline))
+
+    def _delivered(self, report: DeliveryReport) -> None:
         self.tally.delivered(report)
         _log_deliveries(report)
-        return report
-
-    async def keep_delivering(self, channel: Channel) -> None:
-        """Make rounds on one channel until the service stops; nothing that happens to it ends the others."""
-        woken = self._wake[channel.name]
-        while not self._stopping:
-            woken.clear()
-            try:
-                pause = 0.0 if (await self.round(channel)).more else LOOK_EVERY
-            except StoreError as error:
-                log.error("deliveries wait", channel=channel.name, error=str(error))  # noqa: TRY400 - as above
-                pause = RECOVER_AFTER
-            except Exception:
-                log.exception("round crashed", channel=channel.name)
-                pause = RECOVER_AFTER
-            if pause:
-                await _wait(woken, pause)
 
     async def unpark_due(self) -> None:
         """Let parked channels try again whose probe time has come."""
-        now = self.app.clock.now()
         names: Sequence[str] = ()
         with suppress(StoreError):
-            names = await self.app.store.transact(lambda tx: tx.unpark_due(now))
+            names = await self.app.store.transact(lambda tx: tx.unpark_due(tx.now()))
         for name in names:
             log.info("parked channel tries again", channel=name)
 
@@ -227,8 +225,8 @@ class Service:
         await self.start()
         ticks = self.schedule()
         loops = [
-            asyncio.create_task(self.keep_delivering(channel), name=f"deliver {name}")
-            for name, channel in self.app.channels.items()
+            asyncio.create_task(self.keep_delivering(courier), name=f"deliver {name}")
+            for name, courier in self._couriers.items()
         ]
         for section in self.app.config.not_served:
             log.warning("this version does nothing with this section yet", section=section)
@@ -247,19 +245,13 @@ class Service:
         for job in jobs:
             job.cancel()
         self.wake()
-        if loops:
-            _, late = await asyncio.wait(loops, timeout=GRACE + max(c.deadline for c in self.app.channels.values()))
-            for loop in late:
-                loop.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.gather(*loops, *jobs, return_exceptions=True)
         await self.release()
 
     async def release(self) -> None:
         """Give back all claims, so that another process can go on at once."""
-        now = self.app.clock.now()
         with suppress(StoreError):
-            await self.app.store.transact(lambda tx: tx.release(self.owner, now))
+            await self.app.store.transact(lambda tx: tx.release(self.owner, tx.now()))
 
 
 async def serve(app: App, *, stop: asyncio.Event) -> Summary:
@@ -277,15 +269,10 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         await service.unpark_due()
         await asyncio.gather(*(service.poll(source, force=True) for source in app.sources.values()))
         if deliver:
-            await asyncio.gather(*(_drain(service, channel) for channel in app.channels.values()))
+            await service.drain()
     finally:
         await service.release()
     return service.tally.summary
-
-
-async def _drain(service: Service, channel: Channel) -> None:
-    while (await service.round(channel)).more:
-        pass
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -293,12 +280,6 @@ async def _guarded(name: str, work: Callable[[], Awaitable[object]]) -> None:
         await work()
     except Exception:
         log.exception("job crashed", job=name)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 def _log_poll(report: PollReport) -> None:

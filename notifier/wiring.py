@@ -80,9 +80,10 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
     `exclusive` is for whoever polls and delivers: it is refused when another service runs on the same SQLite file.
     Raises StoreError when the database cannot be used.
     """
+    now = clock.now if clock else None
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate)
+        store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate, now=now)
         stack.push_async_callback(store.aclose)
         http = _http(config)
         stack.push_async_callback(http.aclose)

@@ -84,8 +84,9 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[SqlStore]:
-    store = open_store(store_url)
+async def store(store_url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    """Return a store whose time is that of the test's clock, as if all replicas had the same."""
+    store = open_store(store_url, now=clock.now)
     yield store
     await store.aclose()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from notifier.core.errors import SourceError
-from notifier.core.model import Body, Delivered, Delivery, Outcome, Scope, Snapshot, Task
+from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Task
+from notifier.core.pacing import Pace
 from notifier.ports import Clock, Finding, Notice
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
@@ -109,7 +110,13 @@ class FakeChannel:
         self.digest_above = digest_above
         self.digest_size = 100
         self.deadline = 10.0
+        self.pace = Pace()
+        self.repeat = Repeat.RISKY
+        self.on_unknown: Literal["resend", "hold"] = "resend"
+        self.body_key: Hashable | None = None
+        self.found: Outcome | None = None
         self.sent: list[Delivery] = []
+        self.asked: list[Delivery] = []
         self.rendered = 0
         self.answer: Callable[[Delivery], Outcome] = lambda _: Delivered("ref")
 
@@ -121,6 +128,10 @@ class FakeChannel:
     async def send(self, delivery: Delivery) -> Outcome:
         self.sent.append(delivery)
         return self.answer(delivery)
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:
+        self.asked.append(delivery)
+        return self.found
 
     async def check(self) -> Sequence[Finding]:
         return ()

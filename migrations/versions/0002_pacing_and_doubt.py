@@ -13,9 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("sources", sa.Column("announced_at", sa.DateTime(timezone=True), nullable=True))
-    op.add_column(
-        "deliveries", sa.Column("doubtful", sa.Boolean(), server_default=sa.text("false"), nullable=False)
-    )
+    op.add_column("deliveries", sa.Column("doubtful", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index("ix_deliveries_settled_at", "deliveries", ["settled_at"], unique=False)
     op.add_column("attempts", sa.Column("doubt", sa.String(), nullable=True))
     op.add_column("channels", sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +38,8 @@ Time = Callable[[Connection], datetime]
 
 READERS = 4
 POSTGRES_THREADS = 8
+MOST_TOGETHER = 64
+"""Requests of this process that share a transaction, at most."""
 BUSY_SECONDS = 10
 """How long SQLite waits for a lock that another process holds."""
 
@@ -58,6 +62,14 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A transaction that somebody waits for."""
+
+    fn: Callable[[Transaction], Any]
+    result: Future[Any] = field(default_factory=Future)
+
+
 class SqlStore:
     """A `ports.Store` on SQLite or PostgreSQL."""
 
@@ -70,6 +82,8 @@ class SqlStore:
         self._time = time
         self._lock = lock
         self._memory = Memory()
+        self._waiting: deque[_Request] = deque()
+        self._together = threads == 1
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
@@ -77,8 +91,13 @@ class SqlStore:
         """Run `fn` in one write transaction in a store thread. Raises StoreError.
 
         A cancelled caller waits for its end: nothing stops it, and what a stop gives back it must not take afterwards.
+        With one writer, what is asked for while it commits goes together into the next transaction: one commit for all.
+        `fn` may then run twice, so that it must do nothing but read and write through its transaction.
         """
-        running = asyncio.get_running_loop().run_in_executor(self._writers, self._transact, fn)
+        request = _Request(fn)
+        self._waiting.append(request)
+        self._writers.submit(self._serve)
+        running: asyncio.Future[T] = asyncio.wrap_future(request.result)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -107,13 +126,37 @@ class SqlStore:
         if self._lock is not None:
             self._lock.close()
 
-    def _transact(self, fn: Callable[[Transaction], T]) -> T:
+    def _serve(self) -> None:
+        most = MOST_TOGETHER if self._together else 1
+        if requests := [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]:
+            self._answer(requests)
+
+    def _answer(self, requests: Sequence[_Request]) -> None:
+        try:
+            results = self._transact([request.fn for request in requests])
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            if len(requests) == 1 or isinstance(error.__cause__, OperationalError):  # which would befall each of them
+                for request in requests:
+                    request.result.set_exception(error)
+            else:  # One is to blame, and none has done anything: each again, by itself.
+                for request in requests:
+                    self._answer([request])
+        else:
+            for request, result in zip(requests, results, strict=True):
+                request.result.set_result(result)
+
+    def _transact(self, fns: Sequence[Callable[[Transaction], object]]) -> Sequence[object]:
+        """Run functions in one transaction. Raises StoreError."""
+        after_commit: list[Callable[[], None]] = []
         with translated(self.writer.url), self.writer.begin() as connection:
-            tx = SqlTransaction(connection, self._memory, self._time)
-            result = fn(tx)
-        for step in tx.after_commit:
+            results = []
+            for fn in fns:
+                tx = SqlTransaction(connection, self._memory, self._time)
+                results.append(fn(tx))
+                after_commit += tx.after_commit
+        for step in after_commit:
             step()
-        return result
+        return results
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with translated(self._reader.url), self._reader.begin() as connection:

@@ -16,7 +16,6 @@ from notifier.store.polls import PollStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
 from notifier.store.schema import attempts, channels, deliveries, sources
 
-
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
 
@@ -92,12 +91,13 @@ class SqlTransaction(PollStatements):
 
     def keep_health(self, channel: str, health: Health) -> None:
         """Record how a channel is."""
-        self.connection.execute(
-            update(channels).where(channels.c.name == channel).values(rows.health_values(health))
-        )
+        self.connection.execute(update(channels).where(channels.c.name == channel).values(rows.health_values(health)))
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
-        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
+
+        One that the database cannot hold is left out.
+        """
         if not bodies:
             return {}
         statement = (
@@ -106,7 +106,7 @@ class SqlTransaction(PollStatements):
             .values(body=bindparam("bytes"), content_type=bindparam("type"))
         )
         values = [{"of": id_, "bytes": body.content, "type": body.content_type} for id_, body in bodies.items()]
-        self.connection.execute(statement, values)
+        self._isolated(values, lambda some: self.connection.execute(statement, some))
         kept = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type)
         found = self.connection.execute(kept.where(deliveries.c.id.in_(list(bodies))))
         return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}

@@ -118,9 +118,7 @@ class House:
 
 
 async def deliver(service: Service) -> None:
-    for channel in service.app.channels.values():
-        while (await service.round(channel)).more:
-            pass
+    await service.drain()
 
 
 @pytest.fixture

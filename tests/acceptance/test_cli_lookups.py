@@ -106,7 +106,7 @@ def record(tx: Transaction) -> None:
         attempt = Attempt(
             delivery_id=claimed.id, number=claimed.attempt, started_at=NOW, finished_at=NOW, outcome="x", reason=reason
         )
-        tx.settle([Settlement(delivery_id=claimed.id, state=state, available_at=None, attempt=attempt, reason=reason)])
+        tx.settle([Settlement(delivery_id=claimed.id, state=state, wait=None, attempt=attempt, reason=reason)], NOW)
 
 
 async def fill(url: str, action: Callable[[Transaction], None] = record) -> None:
@@ -386,11 +386,12 @@ def with_tickets(state: DeliveryState, since: datetime) -> Callable[[Transaction
                 Settlement(
                     delivery_id=claimed.id,
                     state=state,
-                    available_at=NOW,
+                    wait=timedelta(),
                     attempt=attempt,
                     reason="HTTP 410",
                 )
-            ]
+            ],
+            NOW,
         )
 
     return recorded

@@ -41,7 +41,7 @@ def settlement(delivery: Delivery, state: DeliveryState, at: datetime = T0, **ch
     attempt = Attempt(
         delivery_id=delivery.id, number=delivery.attempt, started_at=at, finished_at=at, outcome="x", reason="why"
     )
-    return Settlement(delivery_id=delivery.id, state=state, attempt=attempt, **{"available_at": None} | changes)
+    return Settlement(delivery_id=delivery.id, state=state, attempt=attempt, **{"wait": None} | changes)
 
 
 async def claim_poll(store: SqlStore, source: str = "prod") -> PollClaim:
@@ -309,7 +309,7 @@ async def test_only_the_oldest_unsettled_delivery_of_a_subject_is_due(store: Sql
     await put(store, started, failed, other)
     first = await claim(store)
     assert [delivery.id for delivery in first] == [started.id, other.id]
-    await store.transact(lambda tx: tx.settle([settlement(first[0], DeliveryState.DELIVERED)]))
+    await store.transact(lambda tx: tx.settle([settlement(first[0], DeliveryState.DELIVERED)], T0))
     assert [delivery.id for delivery in await claim(store)] == [failed.id]
 
 
@@ -318,7 +318,7 @@ async def test_a_dead_delivery_no_longer_holds_its_subject_back(store: SqlStore)
     failed = make_delivery(make_event(make_task("a", status="failed")), attempt=0)
     await put(store, started, failed)
     (first,) = await claim(store)
-    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD)]))
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD)], T0))
     assert [delivery.id for delivery in await claim(store)] == [failed.id]
 
 
@@ -330,11 +330,11 @@ async def test_a_digest_waits_for_what_it_follows_and_holds_back_what_follows_it
     await put(store, before, digest, after, free)
     first = await claim(store)
     assert [delivery.id for delivery in first] == [before.id, free.id]
-    await store.transact(lambda tx: tx.settle([settlement(first[0], DeliveryState.DELIVERED)]))
+    await store.transact(lambda tx: tx.settle([settlement(first[0], DeliveryState.DELIVERED)], T0))
     (second,) = await claim(store)
     assert second.id == digest.id
     assert second.events == digest.events
-    await store.transact(lambda tx: tx.settle([settlement(second, DeliveryState.DELIVERED)]))
+    await store.transact(lambda tx: tx.settle([settlement(second, DeliveryState.DELIVERED)], T0))
     assert [delivery.id for delivery in await claim(store)] == [after.id]
 
 
@@ -350,8 +350,8 @@ async def test_a_late_worker_cannot_overwrite_the_next_attempt(store: SqlStore) 
     await put(store, make_delivery(attempt=0))
     (slow,) = await claim(store)
     (next_,) = await claim(store, at=T0 + LEASE)
-    assert await store.transact(lambda tx: tx.settle([settlement(slow, DeliveryState.DEAD)])) == 0
-    assert await store.transact(lambda tx: tx.settle([settlement(next_, DeliveryState.DELIVERED)])) == 1
+    assert await store.transact(lambda tx: tx.settle([settlement(slow, DeliveryState.DEAD)], T0)) == 0
+    assert await store.transact(lambda tx: tx.settle([settlement(next_, DeliveryState.DELIVERED)], T0)) == 1
     assert list((await states(store)).values()) == [DeliveryState.DELIVERED]
     assert [attempt.number for attempt in await store.read(lambda q: q.attempts(slow.id))] == [1, 2]
 
@@ -379,8 +379,8 @@ async def test_parking_parks_the_whole_channel_and_unparking_keeps_the_order(sto
     elsewhere = make_delivery(make_event(make_task("x")), channel="mail", attempt=0)
     await put(store, *deliveries, elsewhere)
     (first,) = await claim(store, limit=1)
-    parked = settlement(first, DeliveryState.PARKED, available_at=T0 + timedelta(minutes=15), reason="no token")
-    await store.transact(lambda tx: tx.settle([parked]))
+    parked = settlement(first, DeliveryState.PARKED, wait=timedelta(minutes=15), reason="no token")
+    await store.transact(lambda tx: tx.settle([parked], T0))
     assert {states_ for id_, states_ in (await states(store)).items() if id_ != elsewhere.id} == {DeliveryState.PARKED}
     assert set(await store.transact(lambda tx: tx.parked())) == {"dba"}
     assert await claim(store) == []
@@ -395,7 +395,7 @@ async def test_a_changed_configuration_unparks_its_channel(store: SqlStore) -> N
     await store.transact(lambda tx: tx.sync_channels({"dba": "one"}, T0))
     await put(store, make_delivery(attempt=0))
     (first,) = await claim(store)
-    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.PARKED)]))
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.PARKED)], T0))
     assert list(await store.transact(lambda tx: tx.sync_channels({"dba": "one"}, T0))) == []
     assert list(await store.transact(lambda tx: tx.sync_channels({"dba": "two"}, T0))) == ["dba"]
     assert len(await claim(store)) == 1
@@ -404,7 +404,7 @@ async def test_a_changed_configuration_unparks_its_channel(store: SqlStore) -> N
 async def test_a_dead_delivery_sent_again_by_hand_starts_a_fresh_schedule(store: SqlStore) -> None:
     await put(store, make_delivery(attempt=0))
     (first,) = await claim(store)
-    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD, reason="HTTP 400")]))
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD, reason="HTTP 400")], T0))
     assert await store.transact(lambda tx: tx.retry([first.id], T0)) == 1
     (again,) = await claim(store)
     assert (again.attempt, again.earlier_attempts) == (2, 1)
@@ -426,10 +426,10 @@ async def test_a_delivery_sent_by_hand_on_a_parked_channel_unparks_it_when_it_ar
     deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
     await put(store, *deliveries)
     (first,) = await claim(store, limit=1)
-    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.PARKED, reason="HTTP 410")]))
+    await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.PARKED, reason="HTTP 410")], T0))
     await store.transact(lambda tx: tx.retry([first.id], T0))
     (again,) = await claim(store)
-    await store.transact(lambda tx: tx.settle([settlement(again, DeliveryState.DELIVERED)]))
+    await store.transact(lambda tx: tx.settle([settlement(again, DeliveryState.DELIVERED)], T0))
     assert await store.transact(lambda tx: tx.parked()) == {}
     assert [delivery.id for delivery in await claim(store)] == [delivery.id for delivery in deliveries[1:]]
 

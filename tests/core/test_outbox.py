@@ -83,7 +83,7 @@ def test_an_outcome_decides(outcome: Outcome, state: DeliveryState, wait: timede
     delivery = make_delivery(attempt=1)
     found = settle(delivery, outcome, started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
     assert (found.state, found.reason) == (state, reason)
-    assert found.available_at == (None if wait is None else T0 + wait)
+    assert found.wait == wait
     assert (found.attempt.number, found.attempt.delivery_id) == (1, delivery.id)
 
 
@@ -96,7 +96,7 @@ def test_a_used_up_schedule_ends_in_the_dead_letters_with_the_last_reason() -> N
 def test_sending_again_by_hand_starts_the_schedule_anew() -> None:
     delivery = make_delivery(attempt=5, earlier_attempts=4)
     found = settle(delivery, Retry("HTTP 503"), started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
-    assert (found.state, found.available_at) == (DeliveryState.PENDING, T0 + SCHEDULE[0])
+    assert (found.state, found.wait) == (DeliveryState.PENDING, SCHEDULE[0])
 
 
 @pytest.mark.parametrize(("attempt", "worn"), [(4, False), (5, True)])

@@ -10,7 +10,7 @@ import copy
 import shutil
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -35,6 +35,7 @@ from notifier.core.model import (
     Matcher,
     Outcome,
     Parked,
+    Repeat,
     Retry,
     Route,
     Scope,
@@ -42,6 +43,7 @@ from notifier.core.model import (
     Unknown,
 )
 from notifier.core.outbox import RoutedEvent
+from notifier.core.pacing import Pace
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.poll import Outlook, PollReport, PollRules, poll_once
@@ -92,6 +94,9 @@ class MortalStore:
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
         return await self._store.read(fn)
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        await self._store.listen(wake)
 
     async def aclose(self) -> None:
         await self._store.aclose()
@@ -162,6 +167,10 @@ class Receiver:
     name: str
     concurrency: int = 2
     deadline: float = 10.0
+    pace: Pace = field(default_factory=Pace)
+    repeat: Repeat = Repeat.SAFE
+    on_unknown: Literal["resend", "hold"] = "resend"
+    body_key: Hashable | None = None
     digest_above: int | None = 3
     digest_size: int = 4
     failures_only: bool = False
@@ -195,6 +204,9 @@ class Receiver:
         if answer.startswith("die"):
             raise Killed
         return _OUTCOMES[answer]
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:
+        raise AssertionError(f"a repeat of {delivery.id} does no harm here")
 
     async def check(self) -> Sequence[Finding]:
         return ()
@@ -276,7 +288,7 @@ class Life:
     def _start(self) -> None:
         self._starts += 1
         self.owner = f"process {self._starts}"
-        self.store = open_store(self.url)
+        self.store = open_store(self.url, now=self.clock.now)
         if not self.shared:
             self._transact(lambda tx: tx.release(None, self.clock.now()))
 

@@ -49,7 +49,7 @@ def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
         claimed = await store.transact(lambda tx: tx.claim_due(channel.name, owner, now, rules.lease, 1))
         times: dict[str, Any] = {"started_at": now, "finished_at": now, "schedule": rules.schedule, "chance": chance}
         done = [outbox.settle(delivery, Delivered(), **times) for delivery in claimed]
-        await store.transact(lambda tx: tx.settle(done))
+        await store.transact(lambda tx: tx.settle(done, now))
         for delivery in claimed:
             body = channel.render(Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest))
             await channel.send(replace(delivery, body=body))

@@ -54,7 +54,7 @@ async def test_a_due_delivery_is_sent_and_accounted_for(store: SqlStore, clock: 
     found = await only(store)
     assert [settlement.state for _, settlement in report.settled] == [DeliveryState.DELIVERED]
     assert (found.state, found.ref, found.settled_at) == (DeliveryState.DELIVERED, "ref", clock.now())
-    assert (await deliver(store, FakeChannel(), clock)).more is False
+    assert (await deliver(store, FakeChannel(), clock)).settled == ()
 
 
 async def test_a_repeat_has_the_same_id_and_the_same_bytes(store: SqlStore, clock: FakeClock) -> None:
@@ -138,7 +138,7 @@ async def test_a_broken_channel_parks_all_its_deliveries(store: SqlStore, clock:
     channel = FakeChannel()
     channel.answer = lambda _: Parked("wrong token", timedelta(minutes=5))
     await deliver(store, channel, clock)
-    assert (await deliver(store, channel, clock)).more is False
+    assert (await deliver(store, channel, clock)).settled == ()
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PARKED)))
     assert len(found) == 3
     clock.advance(timedelta(minutes=5))
@@ -195,11 +195,12 @@ async def test_two_replicas_never_send_the_same_delivery(store: SqlStore, clock:
     await put(store, clock, *make_events(40))
     channels = [FakeChannel(concurrency=7), FakeChannel(concurrency=7)]
 
-    async def drain(channel: FakeChannel, owner: str) -> None:
-        while (await deliver_due(channel, store, clock, random.Random(1), owner=owner, rules=RULES)).more:
-            pass
-
-    await asyncio.gather(*(drain(channel, str(n)) for n, channel in enumerate(channels)))
+    await asyncio.gather(
+        *(
+            deliver_due(channel, store, clock, random.Random(1), owner=str(n), rules=RULES)
+            for n, channel in enumerate(channels)
+        )
+    )
     sent = [delivery.id for channel in channels for delivery in channel.sent]
     assert len(sent) == len(set(sent)) == 40
 
@@ -209,8 +210,7 @@ async def test_every_delivery_ends_in_exactly_one_account(store: SqlStore, clock
     channel = FakeChannel(concurrency=4)
     answers: Sequence[Outcome] = (Delivered(), GaveUp("no"), Retry("later"), Unknown("?"))
     channel.answer = lambda delivery: answers[int(delivery.events[0].job_id[-2:]) % 4]
-    while (await deliver(store, channel, clock)).more:
-        pass
+    await deliver(store, channel, clock)
     ledger = await store.read(lambda q: q.ledger())
     assert (ledger.pairs, sum(ledger.by_state.values()), ledger.unaccounted) == (20, 20, ())
     assert ledger.by_state[DeliveryState.DELIVERED] == ledger.by_state[DeliveryState.DEAD] == 5
@@ -222,7 +222,7 @@ class BrokenStore:
     def __init__(self, store: SqlStore, failures: int) -> None:
         self.store = store
         self.failures = failures
-        self.read, self.aclose = store.read, store.aclose
+        self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
         def run(tx: Transaction) -> T:

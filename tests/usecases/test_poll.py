@@ -119,7 +119,7 @@ async def test_an_event_found_again_after_restoring_an_old_database_has_the_same
     await poll(source, store)
     source.tasks = [FAILED]
     (event,) = (await poll(source, store)).events
-    restored = open_store(sqlite_url.replace("notifier.db", "restored.db"))
+    restored = open_store(sqlite_url.replace("notifier.db", "restored.db"), now=source.clock.now)
     source.tasks = []
     await poll(source, restored)
     source.tasks = [FAILED]
@@ -198,7 +198,7 @@ async def test_deliveries_for_a_parked_channel_wait_with_the_others(store: SqlSt
     await poll(source, store)
     (claimed,) = await store.transact(lambda tx: tx.claim_due("dba", "me", source.clock.now(), RULES.lease, 1))
     parked = settle(claimed, Parked("no token"), started_at=T0, finished_at=T0, schedule=(), chance=0.5)
-    await store.transact(lambda tx: tx.settle([parked]))
+    await store.transact(lambda tx: tx.settle([parked], source.clock.now()))
     source.tasks.append(make_task("b"))
     await poll(source, store)
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PARKED)))
@@ -241,7 +241,7 @@ class WatchedStore:
 
     def __init__(self, store: SqlStore) -> None:
         self.store = store
-        self.read, self.aclose = store.read, store.aclose
+        self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
         self.written = asyncio.Event()
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
