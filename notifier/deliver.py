@@ -190,8 +190,6 @@ class Courier:
 
     async def rest(self, report: DeliveryReport) -> None:
         """Wait until there is something to do: woken, attempts have ended, or it is time to look again."""
-        if report.claimed and self._room() > 0:
-            return
         look = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
         if await _set_within(self._news, look):
             await _set_within(self._enough, LINGER)
@@ -282,7 +280,8 @@ class Courier:
             if self._clock.monotonic() > start_by:
                 self._unsent.append(delivery.id)
             else:
-                self._ended.append((delivery, await self._attempt(delivery)))
+                settlement = await self._attempt(delivery)
+                self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
             self._news.set()
             if len(self._ended) >= BATCH or len(self._waiting) < self.channel.concurrency:
                 self._enough.set()

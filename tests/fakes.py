@@ -104,14 +104,16 @@ class FakeChannel:
 
     kind: ClassVar[str] = "fake"
 
-    def __init__(self, name: str = "dba", *, concurrency: int = 1, digest_above: int | None = 20) -> None:
+    def __init__(
+        self, name: str = "dba", *, concurrency: int = 1, digest_above: int | None = 20, repeat: Repeat = Repeat.RISKY
+    ) -> None:
         self.name = name
         self.concurrency = concurrency
         self.digest_above = digest_above
         self.digest_size = 100
         self.deadline = 10.0
         self.pace = Pace()
-        self.repeat = Repeat.RISKY
+        self.repeat = repeat
         self.on_unknown: Literal["resend", "hold"] = "resend"
         self.body_key: Hashable | None = None
         self.found: Outcome | None = None

@@ -108,7 +108,7 @@ class SqlTransaction(PollStatements):
         values = [{"of": id_, "bytes": body.content, "type": body.content_type} for id_, body in bodies.items()]
         self._isolated(values, lambda some: self.connection.execute(statement, some))
         kept = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type)
-        found = self.connection.execute(kept.where(deliveries.c.id.in_(list(bodies))))
+        found = self.connection.execute(kept.where(deliveries.c.id.in_(list(bodies)), deliveries.c.body.is_not(None)))
         return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:

@@ -1,4 +1,4 @@
-"""What one round of deliveries does, on either database."""
+"""What becomes of deliveries, on either database."""
 
 from __future__ import annotations
 
@@ -14,9 +14,23 @@ from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock
 
 from notifier.core.errors import StoreError
-from notifier.core.model import Delivered, Delivery, DeliveryState, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    Doubt,
+    Event,
+    GaveUp,
+    Outcome,
+    Parked,
+    Repeat,
+    Retry,
+    Unknown,
+)
 from notifier.core.outbox import RoutedEvent
-from notifier.deliver import DeliveryReport, DeliveryRules, deliver_due
+from notifier.core.pacing import Pace
+from notifier.deliver import Bodies, Courier, DeliveryReport, DeliveryRules, deliver_due
 from notifier.ports import DeliveryFilter, Notice, Transaction
 from notifier.store.engine import SqlStore
 
@@ -296,3 +310,246 @@ async def test_what_a_receiver_says_never_undoes_the_account_of_another(
     await deliver(store, channel, clock)
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DELIVERED)))
     assert "job-00001" in {delivery.events[0].job_id for delivery in found}
+
+
+# ---- what may have arrived ----
+
+
+async def lose_the_answer(store: SqlStore, channel: FakeChannel, clock: FakeClock) -> None:
+    """Send the only delivery once, and get no answer."""
+    await put(store, clock, make_event())
+    channel.answer = lambda _: Unknown("no answer")
+    await deliver(store, channel, clock)
+    channel.answer = lambda _: Delivered("sent")
+    clock.advance(timedelta(minutes=1))
+
+
+async def doubts(store: SqlStore) -> list[Doubt | None]:
+    found = await only(store)
+    return [attempt.doubt for attempt in await store.read(lambda q: q.attempts(found.id))]
+
+
+async def test_where_the_receiver_knows_a_repeat_it_is_repeated(store: SqlStore, clock: FakeClock) -> None:
+    channel = FakeChannel(repeat=Repeat.SAFE)
+    await lose_the_answer(store, channel, clock)
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), channel.asked, await doubts(store)) == (2, [], [None, Doubt.REPEATED])
+    assert (await only(store)).doubtful is False
+
+
+async def test_what_the_service_has_is_not_sent_again(store: SqlStore, clock: FakeClock) -> None:
+    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    channel.found = Delivered("found")
+    await lose_the_answer(store, channel, clock)
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), len(channel.asked), await doubts(store)) == (1, 1, [None, Doubt.ARRIVED])
+    assert ((await only(store)).state, (await only(store)).ref) == (DeliveryState.DELIVERED, "found")
+
+
+async def test_what_the_service_does_not_have_is_sent_again_and_no_longer_in_doubt(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    await lose_the_answer(store, channel, clock)
+    channel.answer = lambda _: Retry("HTTP 503")
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), await doubts(store)) == (2, [None, Doubt.ABSENT])
+    assert (await only(store)).doubtful is False
+
+
+async def test_while_the_service_cannot_be_asked_nothing_is_sent(store: SqlStore, clock: FakeClock) -> None:
+    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    channel.found = Retry("HTTP 503")
+    await lose_the_answer(store, channel, clock)
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), (await only(store)).doubtful) == (1, True)
+
+
+@pytest.mark.parametrize("repeat", [Repeat.RISKY, Repeat.LOOK_UP])
+async def test_where_nobody_can_say_it_is_repeated_at_a_risk(store: SqlStore, clock: FakeClock, repeat: Repeat) -> None:
+    channel = FakeChannel(repeat=repeat)
+    channel.found = Unknown("no scope to ask")
+    await lose_the_answer(store, channel, clock)
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), await doubts(store)) == (2, [None, Doubt.RISKED])
+
+
+async def test_where_nobody_can_say_it_is_held_on_request_until_somebody_decides(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    channel = FakeChannel()
+    channel.on_unknown = "hold"
+    await lose_the_answer(store, channel, clock)
+    await deliver(store, channel, clock)
+    held = await only(store)
+    assert (len(channel.sent), held.state, await doubts(store)) == (1, DeliveryState.DEAD, [None, Doubt.HELD])
+    await store.transact(lambda tx: tx.retry([held.id], clock.now()))
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), (await only(store)).state) == (2, DeliveryState.DELIVERED)
+
+
+async def test_a_claim_that_never_reported_back_leaves_a_doubt(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, make_event())
+    await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
+    clock.advance(RULES.lease)
+    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    await deliver(store, channel, clock)
+    assert (len(channel.asked), await doubts(store)) == (1, [Doubt.ABSENT])
+
+
+async def test_what_a_start_gives_back_is_in_doubt(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, make_event())
+    await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
+    await store.transact(lambda tx: tx.release(None, clock.now()))
+    assert (await only(store)).doubtful is True
+
+
+# ---- pace ----
+
+
+async def test_a_rate_is_kept_by_all_replicas_together(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, *make_events(20))
+    channels = [FakeChannel(concurrency=8), FakeChannel(concurrency=8)]
+    for channel in channels:
+        channel.pace = Pace(per_second=1, burst=3)
+    sent = []
+    for _ in range(4):
+        for channel in channels:
+            await deliver(store, channel, clock)
+        sent.append(sum(len(channel.sent) for channel in channels))
+        clock.advance(timedelta(seconds=1))
+    assert sent == [3, 4, 5, 6]
+
+
+async def test_a_channel_that_asked_for_a_pause_gets_it_for_all_its_messages(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, *make_events(3))
+    channel = FakeChannel()
+    channel.answer = lambda _: Retry("HTTP 429", timedelta(seconds=30))
+    await deliver(store, channel, clock)
+    clock.advance(timedelta(seconds=29))
+    await deliver(store, channel, clock)
+    assert len(channel.sent) == 1
+    channel.answer = lambda _: Delivered()
+    clock.advance(timedelta(seconds=1))
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), await pending(store)) == (4, 0)
+
+
+async def test_a_dead_channel_is_probed_and_its_messages_keep_their_attempts(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, *make_events(50))
+    channel = FakeChannel()
+    channel.answer = lambda _: Retry("connection refused")
+    await deliver(store, channel, clock)
+    assert len(channel.sent) == 5
+    for _ in range(3):
+        clock.advance(timedelta(seconds=60))
+        await deliver(store, channel, clock)
+    assert (len(channel.sent), await pending(store)) == (8, 50)
+
+
+async def test_what_waited_for_a_channel_goes_out_at_once_when_a_probe_arrives(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    await put(store, clock, *make_events(9))
+    channel = FakeChannel(concurrency=3)
+    channel.answer = lambda _: Retry("connection refused")
+    for _ in range(3):
+        await deliver(store, channel, clock)
+        clock.advance(timedelta(seconds=60))
+    channel.answer = lambda _: Delivered()
+    await deliver(store, channel, clock)
+    assert await pending(store) == 0
+
+
+# ---- turns ----
+
+
+async def pending(store: SqlStore) -> int:
+    return len(await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING))))
+
+
+class Gate(FakeChannel):
+    """A channel that answers when it is let."""
+
+    def __init__(self, concurrency: int, repeat: Repeat = Repeat.RISKY) -> None:
+        super().__init__(concurrency=concurrency, repeat=repeat)
+        self.open = asyncio.Event()
+        self.hanging: str | None = None
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        outcome = await super().send(delivery)
+        if self.hanging in {None, delivery.events[0].job_id}:
+            await self.open.wait()
+        return outcome
+
+
+def courier_of(channel: FakeChannel, store: SqlStore, clock: FakeClock) -> Courier:
+    return Courier(channel, store, clock, random.Random(1), owner="me", rules=RULES)
+
+
+async def test_a_message_that_hangs_holds_up_none_but_those_of_its_subject(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, *make_events(30))
+    channel = Gate(concurrency=2)
+    channel.hanging = "job-00000"
+    courier = courier_of(channel, store, clock)
+    while await pending(store) > 1:
+        await courier.rest(await courier.turn())
+    assert len(channel.sent) == 30
+    channel.open.set()
+    await courier.finish(1)
+    assert await pending(store) == 0
+
+
+async def test_a_stop_settles_what_is_in_flight_and_gives_back_the_rest_unharmed(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    await put(store, clock, *make_events(10))
+    channel = Gate(concurrency=2, repeat=Repeat.SAFE)
+    courier = courier_of(channel, store, clock)
+    await courier.turn()
+    await asyncio.sleep(0)
+    channel.open.set()
+    report = await courier.finish(1)
+    left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
+    assert (len(channel.sent), len(report.settled), len(left)) == (2, 2, 8)
+    assert {(d.doubtful, d.attempt - d.earlier_attempts, d.available_at) for d in left} == {(False, 0, clock.now())}
+
+
+async def test_what_could_not_be_begun_within_its_lease_is_given_back(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, *make_events(3))
+    channel = Gate(concurrency=1, repeat=Repeat.SAFE)
+    courier = courier_of(channel, store, clock)
+    await courier.turn()
+    await asyncio.sleep(0)
+    clock.advance(RULES.lease / 2)
+    channel.open.set()
+    await courier.rest(await courier.turn())
+    assert len(channel.sent) == 1
+    await courier.drain()
+    assert (len(channel.sent), await pending(store)) == (3, 0)
+
+
+async def test_one_event_for_channels_that_render_alike_is_rendered_once(store: SqlStore, clock: FakeClock) -> None:
+    event, bodies = make_event(), Bodies()
+    channels = [FakeChannel("one"), FakeChannel("two"), FakeChannel("other")]
+    for channel, key in zip(channels, ("alike", "alike", "different"), strict=True):
+        channel.body_key = key
+        await put(store, clock, event, channel=channel.name)
+        courier = Courier(channel, store, clock, random.Random(1), owner="me", rules=RULES, bodies=bodies)
+        await courier.drain()
+    assert [channel.rendered for channel in channels] == [1, 0, 1]
+    assert channels[0].sent[0].body == channels[1].sent[0].body
+
+
+async def test_a_body_that_the_database_cannot_hold_costs_only_its_own_message(
+    store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(store, clock, *make_events(2))
+    channel = FakeChannel(concurrency=2)
+    good = Body(content=b"y", content_type="text/plain")
+    bad = Body(content=b"x", content_type="\ud83d")
+    render = {"job-00000": bad, "job-00001": good}
+    monkeypatch.setattr(channel, "render", lambda notice: render[notice.events[0].job_id])
+    await deliver(store, channel, clock)
+    assert [delivery.events[0].job_id for delivery in channel.sent] == ["job-00001"]
+    assert await pending(store) == 0
