@@ -18,14 +18,64 @@ from notifier.store.schema import attempts, channels, deliveries, sources
 
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
+# Statements that run at every turn are built once: building one costs several times what the database takes for it.
+_PARKED = select(channels).where(channels.c.parked_since.is_not(None)).with_for_update(read=True)
+_CHANNEL = select(channels).where(channels.c.name == bindparam("of")).with_for_update()
+_DUE = (
+    select(deliveries.c.seq)
+    .where(
+        deliveries.c.channel == bindparam("of"),
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.available_at <= bindparam("now"),
+        ~older_unsettled(),
+    )
+    .order_by(deliveries.c.seq)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM = (
+    update(deliveries)
+    .where(deliveries.c.seq.in_(bindparam("chosen", expanding=True)))
+    .values(
+        available_at=bindparam("until"),
+        attempt=deliveries.c.attempt + 1,
+        doubtful=or_(deliveries.c.doubtful, deliveries.c.claimed_by.is_not(None)),
+        claimed_by=bindparam("owner"),
+    )
+    .returning(deliveries)
+)
+_SAVE_BODY = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("of"), deliveries.c.body.is_(None))
+    .values(body=bindparam("bytes"), content_type=bindparam("type"))
+)
+_BODIES = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type).where(
+    deliveries.c.id.in_(bindparam("ids", expanding=True)), deliveries.c.body.is_not(None)
+)
+_SETTLE_DELIVERED = (
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("of"),
+        deliveries.c.attempt == bindparam("number"),
+        deliveries.c.state == DeliveryState.PENDING,
+    )
+    .values(
+        state=DeliveryState.DELIVERED,
+        claimed_by=None,
+        doubtful=False,
+        reason=None,
+        ref=bindparam("known_as"),
+        settled_at=bindparam("at"),
+    )
+)
+
 
 class SqlTransaction(PollStatements):
     """`ports.Transaction` on one connection: the statements of polling and of delivery."""
 
     def parked(self) -> Mapping[str, ChannelState]:
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
-        statement = select(channels).where(channels.c.parked_since.is_not(None)).with_for_update(read=True)
-        return {row.name: rows.channel_of(row) for row in self.connection.execute(statement)}
+        return {row.name: rows.channel_of(row) for row in self.connection.execute(_PARKED)}
 
     def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due, oldest first, at most one of each subject.
@@ -33,32 +83,10 @@ class SqlTransaction(PollStatements):
         A claim adds one to `attempt` and pushes `available_at` forward by the lease. What an earlier claim left
         behind without a word is doubtful from then on.
         """
-        due = (
-            select(deliveries.c.seq)
-            .where(
-                deliveries.c.channel == channel,
-                deliveries.c.state == DeliveryState.PENDING,
-                deliveries.c.available_at <= now,
-                ~older_unsettled(),
-            )
-            .order_by(deliveries.c.seq)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        chosen = list(self.connection.execute(due).scalars())
+        chosen = list(self.connection.execute(_DUE, {"of": channel, "now": now, "most": limit}).scalars())
         if not chosen:
             return []
-        claimed = self.connection.execute(
-            update(deliveries)
-            .where(deliveries.c.seq.in_(chosen))
-            .values(
-                available_at=now + lease,
-                attempt=deliveries.c.attempt + 1,
-                doubtful=or_(deliveries.c.doubtful, deliveries.c.claimed_by.is_not(None)),
-                claimed_by=owner,
-            )
-            .returning(deliveries)
-        ).all()
+        claimed = self.connection.execute(_CLAIM, {"chosen": chosen, "until": now + lease, "owner": owner}).all()
         return self._with_events(sorted(claimed, key=lambda row: row.seq))
 
     def give_back(self, delivery_ids: Collection[str], owner: str, now: datetime) -> None:
@@ -82,11 +110,10 @@ class SqlTransaction(PollStatements):
 
     def health(self, channel: str) -> Health:
         """Return how a channel is; nobody else can change it until the transaction ends."""
-        mine = select(channels).where(channels.c.name == channel).with_for_update()
-        row = self.connection.execute(mine).one_or_none()
+        row = self.connection.execute(_CHANNEL, {"of": channel}).one_or_none()
         if row is None:
             self.connection.execute(self._insert(channels).values(name=channel).on_conflict_do_nothing())
-            row = self.connection.execute(mine).one()
+            row = self.connection.execute(_CHANNEL, {"of": channel}).one()
         return rows.health_of(row)
 
     def keep_health(self, channel: str, health: Health) -> None:
@@ -100,15 +127,9 @@ class SqlTransaction(PollStatements):
         """
         if not bodies:
             return {}
-        statement = (
-            update(deliveries)
-            .where(deliveries.c.id == bindparam("of"), deliveries.c.body.is_(None))
-            .values(body=bindparam("bytes"), content_type=bindparam("type"))
-        )
         values = [{"of": id_, "bytes": body.content, "type": body.content_type} for id_, body in bodies.items()]
-        self._isolated(values, lambda some: self.connection.execute(statement, some))
-        kept = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type)
-        found = self.connection.execute(kept.where(deliveries.c.id.in_(list(bodies)), deliveries.c.body.is_not(None)))
+        self._isolated(values, lambda some: self.connection.execute(_SAVE_BODY, some))
+        found = self.connection.execute(_BODIES, {"ids": list(bodies)})
         return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
@@ -122,22 +143,6 @@ class SqlTransaction(PollStatements):
         return applied
 
     def _settle_delivered(self, settlements: Sequence[Settlement]) -> int:
-        statement = (
-            update(deliveries)
-            .where(
-                deliveries.c.id == bindparam("of"),
-                deliveries.c.attempt == bindparam("number"),
-                deliveries.c.state == DeliveryState.PENDING,
-            )
-            .values(
-                state=DeliveryState.DELIVERED,
-                claimed_by=None,
-                doubtful=False,
-                reason=None,
-                ref=bindparam("known_as"),
-                settled_at=bindparam("at"),
-            )
-        )
         values = [
             {
                 "of": settlement.delivery_id,
@@ -147,7 +152,7 @@ class SqlTransaction(PollStatements):
             }
             for settlement in settlements
         ]
-        return self.connection.execute(statement, values).rowcount
+        return self.connection.execute(_SETTLE_DELIVERED, values).rowcount
 
     def _settle(self, settlement: Settlement, now: datetime) -> int:
         values = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select
 
 from notifier.core.diff import Recorded
 from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, TaskStatus
@@ -145,18 +145,18 @@ class SqlQueries:
     def _events_of(self, delivery_ids: Collection[str]) -> Mapping[str, list[Event]]:
         of: dict[str, list[Event]] = {}
         for some in chunks(delivery_ids):
-            for delivery_id, facts in self.connection.execute(_select_events_of(some)):
+            for delivery_id, facts in self.connection.execute(_EVENTS_OF, {"ids": some}):
                 of.setdefault(delivery_id, []).append(rows.event_of(facts))
         return of
 
 
-def _select_events_of(delivery_ids: Sequence[str]) -> Select[Any]:
-    return (
-        select(delivery_events.c.delivery_id, events.c.facts)
-        .join(events, events.c.id == delivery_events.c.event_id)
-        .where(delivery_events.c.delivery_id.in_(delivery_ids))
-        .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
-    )
+# Built once: every claim asks it.
+_EVENTS_OF = (
+    select(delivery_events.c.delivery_id, events.c.facts)
+    .join(events, events.c.id == delivery_events.c.event_id)
+    .where(delivery_events.c.delivery_id.in_(bindparam("ids", expanding=True)))
+    .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
+)
 
 
 def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:

@@ -1,0 +1,102 @@
+"""What must hold after a run, whatever went wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from notifier.core.model import DeliveryState, Repeat
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import DeliveryFilter, EventFilter, Queries
+from simulation.world import Arrival, Receiver, State, World, state_of
+
+
+def complaints(world: World, queries: Queries) -> Iterator[str]:
+    """Yield what is wrong, once all has been healed and the outbox had time to empty."""
+    told = list(reversed(queries.events(EventFilter(limit=100_000))))
+    yield from _events(world, told)
+    yield from _accounts(queries)
+    for receiver in world.receivers:
+        yield from _arrivals(world, receiver, told, queries)
+
+
+def _events(world: World, told: Sequence[RoutedEvent]) -> Iterator[str]:
+    by_job: dict[str, list[State]] = {}
+    for item in told:
+        if item.event.task is not None:
+            by_job.setdefault(item.event.job_id, []).append(state_of(item.event.task))
+    for job_id, states in by_job.items():
+        if not _within(states, [state for state in world.cloud.history if state[0] == job_id]):
+            yield f"invented or out of order: {job_id} {states}"
+    for job_id in world.cloud.tasks:
+        shown = [state for seen in world.recorded for state in seen if state[0] == job_id]
+        demanded = [state for state, _ in groupby(shown)]
+        if not _within(demanded, by_job.get(job_id, [])):
+            yield f"lost: {job_id} was seen as {demanded}, told {by_job.get(job_id)}"
+
+
+def _within(some: Iterable[State], of: Iterable[State]) -> bool:
+    """Tell whether `some` is what is left of `of` when things are left out."""
+    rest = iter(of)
+    return all(state in rest for state in some)
+
+
+def _accounts(queries: Queries) -> Iterator[str]:
+    ledger = queries.ledger()
+    if ledger.unaccounted:
+        yield f"unaccounted: {ledger.unaccounted}"
+    for state in (DeliveryState.PENDING, DeliveryState.PARKED):
+        if ledger.by_state[state]:
+            left = [(d.channel, d.attempt, d.reason) for d in queries.deliveries(DeliveryFilter(state=state))]
+            yield f"not empty after healing: {ledger.by_state[state]} {state}: {left}"
+
+
+def _arrivals(world: World, receiver: Receiver, told: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
+    deliveries = queries.deliveries(DeliveryFilter(channel=receiver.name, limit=100_000))
+    arrived = {arrival.delivery.id for arrival in receiver.arrivals}
+    for delivery in deliveries:
+        if delivery.state is DeliveryState.DELIVERED and delivery.id not in arrived:
+            yield f"marked as delivered, never arrived: {receiver.name} {delivery.id}"
+        if delivery.state is DeliveryState.DEAD and delivery.id not in receiver.refused_for_good | receiver.unheard:
+            tries = delivery.attempt - delivery.earlier_attempts
+            if tries <= len(_SCHEDULE_OF_ATTEMPTS):
+                yield f"given up too soon: {receiver.name} {delivery.id} {delivery.reason}"
+    yield from _order(receiver, told)
+    yield from _repeats(world, receiver)
+
+
+_SCHEDULE_OF_ATTEMPTS = range(12)
+
+
+def _order(receiver: Receiver, told: Sequence[RoutedEvent]) -> Iterator[str]:
+    """Nothing may be shown before what happened earlier to the same task has been taken or given up on."""
+    place = {item.event.id: number for number, item in enumerate(told)}
+    latest: dict[str, int] = {}
+    for _, event_id, subject in receiver.offered:
+        if place[event_id] < latest.get(subject, -1) and not _repeat_of_taken(receiver, event_id):
+            yield f"out of order: {receiver.name} {subject} {event_id}"
+        latest[subject] = max(latest.get(subject, -1), place[event_id])
+
+
+def _repeat_of_taken(receiver: Receiver, event_id: str) -> bool:
+    return any(event_id == event.id for arrival in receiver.arrivals for event in arrival.delivery.events)
+
+
+def _repeats(world: World, receiver: Receiver) -> Iterator[str]:
+    first: dict[str, Arrival] = {}
+    for arrival in receiver.arrivals:
+        before = first.setdefault(arrival.delivery.id, arrival)
+        if before is arrival:
+            continue
+        if before.body != arrival.body:
+            yield f"same id, other bytes: {receiver.name} {arrival.delivery.id}"
+        if not _explained(world, receiver, before, arrival):
+            yield f"repeated without a reason: {receiver.name} {arrival.delivery.id} at {before.at} and {arrival.at}"
+
+
+def _explained(world: World, receiver: Receiver, first: Arrival, again: Arrival) -> bool:
+    disturbed = [number for begin, end, number in world.disturbances if begin <= again.at and end >= first.at]
+    if receiver.repeat is Repeat.LOOK_UP:
+        # Who can be asked hears nothing twice, unless somebody stood still between asking and sending.
+        return bool({first.replica, again.replica} & set(disturbed))
+    return first.delivery.id in receiver.unheard or first.replica in disturbed or again.replica in disturbed

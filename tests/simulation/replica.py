@@ -1,0 +1,258 @@
+"""One process of the program, its ports led to the simulated world: it can stand still or die at any await."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import ClassVar, Literal, TypeVar
+
+from fakes import snapshot_of
+
+from notifier.config import Config
+from notifier.core.errors import SourceUnreachable, StoreUnreachable
+from notifier.core.model import Body, Delivery, Outcome, Repeat, Scope, Snapshot
+from notifier.core.pacing import Pace
+from notifier.ports import Finding, Notice, Queries, Transaction
+from notifier.service import Service
+from notifier.store.engine import SqlStore
+from notifier.wiring import App
+from simulation.world import COMMITTED_UNHEARD, REFUSED, START, Receiver, World, state_of
+
+T = TypeVar("T")
+
+HOUSEKEEPING = 2.0
+
+
+class Killed(BaseException):
+    """The process is gone. Nothing in the program catches it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Life:
+    """Whether a process lives, and how slow its machine is."""
+
+    number: int
+    rng: Random
+    dead: bool = False
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def step(self) -> None:
+        """Take a moment. Raises Killed when that was the last one."""
+        await asyncio.sleep(self.rng.choice([0.0, 0.0, 0.001, 0.02]))
+        await self.running.wait()
+        if self.dead:
+            raise Killed
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedClock:
+    """The clock of one machine, which somebody sets now and then."""
+
+    life: Life
+    ahead: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic()) + self.ahead
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self.life.step()
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedStore:
+    """The real statements on a real database. On the way there things get lost, and on the way back."""
+
+    store: SqlStore
+    world: World
+    life: Life
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        await self._arrive()
+        (result,) = self.store._transact([fn])
+        if self.world.happens(COMMITTED_UNHEARD):
+            raise StoreUnreachable("the connection was lost during the commit")
+        await self.life.step()
+        return result  # type: ignore[return-value]  # of the one function given
+
+    async def read(self, fn: Callable[[Queries], T]) -> T:
+        await self._arrive()
+        return self.store._read(fn)
+
+    async def _arrive(self) -> None:
+        await self.life.step()
+        if self.world.database_down or self.world.happens(REFUSED):
+            raise StoreUnreachable("no answer")
+
+    async def listen(self, wake: Callable[[], None]) -> None:  # noqa: ARG002 - here nobody is called: looking must do
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedSource:
+    """The cloud's list as this process sees it."""
+
+    world: World
+    life: Life
+    clock: SimulatedClock
+    name: str = "prod"
+    region: str = "cn-north-4"
+    project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
+    seen: Snapshot | None = None
+
+    async def fetch(self, scope: Scope) -> Snapshot:
+        await self.life.step()
+        if self.world.cloud_down or self.world.happens(0.1):
+            raise SourceUnreachable("HTTP 503")
+        self.seen = snapshot_of(
+            self.world.cloud.tasks.values(), self.clock.now(), complete=not self.world.happens(0.1), scope=scope
+        )
+        if self.world.happens(0.05):
+            await asyncio.sleep(self.world.rng.uniform(0, 15))  # longer than a lease
+        await self.life.step()
+        return self.seen
+
+    async def check(self) -> Sequence[Finding]:
+        return ()
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedChannel:
+    """A channel of this process to one of the receivers."""
+
+    name: str
+    repeat: Repeat
+    receiver: Receiver
+    world: World
+    life: Life
+    concurrency: int
+    pace: Pace
+    kind: ClassVar[str] = "simulated"
+    deadline: float = 2.0
+    on_unknown: Literal["resend", "hold"] = "resend"
+    body_key: Hashable | None = None
+    digest_above: int | None = 20
+    digest_size: int = 100
+
+    def render(self, notice: Notice) -> Body:
+        # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.
+        text = f"{self.life.number} {[event.id for event in notice.events]}"
+        return Body(content=text.encode(), content_type="text/plain")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        await self.life.step()
+        now = asyncio.get_running_loop().time()
+        self.receiver.offered.extend((now, event.id, event.subject) for event in delivery.events)
+        outcome = self.receiver.take(delivery, self.life.number, now)
+        self.world.note(now, f"process {self.life.number}", f"{self.name} {delivery.id[:8]} {outcome}")
+        if outcome is None:
+            await asyncio.Event().wait()  # until the deadline
+            raise AssertionError("unreachable")
+        await self.life.step()
+        return outcome
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:
+        await self.life.step()
+        found = self.receiver.look_up(delivery)
+        await self.life.step()
+        return found
+
+    async def check(self) -> Sequence[Finding]:
+        return ()
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Replica:
+    """A process, from its start until it is killed."""
+
+    def __init__(
+        self, number: int, config: Config, world: World, store: SqlStore, paces: Mapping[str, tuple[int, Pace]]
+    ) -> None:
+        rng = Random(world.rng.random())
+        self.life = Life(number=number, rng=rng)
+        self.life.running.set()
+        self.clock = SimulatedClock(life=self.life)
+        self.world = world
+        self.source = SimulatedSource(world=world, life=self.life, clock=self.clock)
+        self.app = App(
+            config=config,
+            store=SimulatedStore(store=store, world=world, life=self.life),
+            sources={self.source.name: self.source},
+            channels={
+                receiver.name: SimulatedChannel(
+                    name=receiver.name,
+                    repeat=receiver.repeat,
+                    receiver=receiver,
+                    world=world,
+                    life=self.life,
+                    concurrency=paces[receiver.name][0],
+                    pace=paces[receiver.name][1],
+                )
+                for receiver in world.receivers
+            },
+            clock=self.clock,
+            rng=rng,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def alive(self) -> bool:
+        return not self.life.dead
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._run())]
+
+    async def _run(self) -> None:
+        service = Service(self.app)
+        with suppress(Killed):
+            while True:
+                with suppress(StoreUnreachable):
+                    await service.start()
+                    break
+                await self.clock.sleep(1)
+        couriers = [service.keep_delivering(courier) for courier in service._couriers.values()]
+        for work in (*couriers, self._poll(service), self._keep_house(service)):
+            self._tasks.append(asyncio.create_task(_until_killed(work)))
+
+    async def _poll(self, service: Service) -> None:
+        while True:
+            report = await service.poll(self.source, force=self.world.healed)
+            if report and report.polled and not report.error and not report.fenced and self.source.seen:
+                seen = self.source.seen
+                self.world.recorded.append([state_of(seen.parse(job_id)) for job_id in seen.fingerprints])
+            await self.clock.sleep(self.life.rng.uniform(0.2, 1.5))
+
+    async def _keep_house(self, service: Service) -> None:
+        while True:
+            await self.clock.sleep(HOUSEKEEPING)
+            await service.unpark_due()
+
+    def kill(self) -> None:
+        self.life.dead = True
+        self.life.running.set()
+        for task in self._tasks:
+            task.cancel()
+
+    async def gone(self) -> None:
+        """Wait until nothing of a killed process is left."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _until_killed(work: object) -> None:
+    with suppress(Killed):
+        await work  # type: ignore[misc]  # one of the coroutines above

@@ -1,0 +1,250 @@
+"""Run the program through seeded disasters in virtual time: `python tests/simulation/run.py --seeds 50000`.
+
+One seed decides everything: how many processes run, what the cloud shows, what gets lost, who dies and when, whose
+clock is set, and in which order things happen. The same seed is the same run, to the last byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from notifier import logs
+from notifier.config import Config, loads
+from notifier.core.model import DeliveryState, Repeat
+from notifier.core.pacing import Pace
+from notifier.store.engine import SqlStore, open_store
+from simulation.checks import complaints
+from simulation.loop import VirtualLoop
+from simulation.replica import Replica
+from simulation.world import START, Cloud, Receiver, World
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+DISASTERS = 12.0
+"""Seconds of virtual time in which things go wrong."""
+HEALING = 240.0
+"""Seconds after which the outbox must be empty."""
+
+CONFIGURATION = """
+store: {url: STORE}
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
+     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}, first_poll: notify}
+channels: [{name: hook, kind: console}, {name: chat, kind: console}, {name: mail, kind: console}]
+routes:
+  - {name: everything, channels: [hook]}
+  - {name: people, match: ["type!=task.started"], channels: [chat, mail]}
+delivery: {retry: [1s, 2s, 5s, 10s, 10s, 10s, 10s, 10s, 10s, 20s, 20s, 20s]}
+"""
+PACES = {
+    "hook": (2, Pace(opens_after=5, probes=(timedelta(seconds=2), timedelta(seconds=5)))),
+    "chat": (1, Pace(per_second=5, burst=3, opens_after=3, probes=(timedelta(seconds=1), timedelta(seconds=4)))),
+    "mail": (1, Pace(opens_after=4, probes=(timedelta(seconds=3),))),
+}
+REPEATS = {"hook": Repeat.SAFE, "chat": Repeat.LOOK_UP, "mail": Repeat.RISKY}
+
+
+def configuration(replicas: int) -> Config:
+    """Return the configuration of all processes: short leases, and a database that is shared where there are many."""
+    config = loads(CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d"), {})
+    (source,) = config.sources
+    quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})  # type: ignore[attr-defined]  # a pydantic model
+    lease = config.delivery.model_copy(update={"lease": timedelta(seconds=6)})
+    return config.model_copy(update={"sources": (quick,), "delivery": lease})
+
+
+@contextmanager
+def database(template: Path) -> Iterator[Path]:
+    """Yield a copy of an empty database, in memory where there is such a folder."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(shutil.copy(template, folder))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What became of one seed."""
+
+    seed: int
+    wrong: tuple[str, ...]
+    messages: int
+    trace: tuple[str, ...]
+
+
+def simulate(seed: int, template: Path) -> Run:
+    """Run one seed."""
+    with database(template) as path, asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        world, wrong = runner.run(_simulate(seed, path))
+        messages = sum(len(receiver.arrivals) for receiver in world.receivers)
+        return Run(seed=seed, wrong=tuple(wrong), messages=messages, trace=tuple(world.trace))
+
+
+async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
+    rng, loop = Random(seed), asyncio.get_running_loop()
+    receivers = [Receiver(name=name, repeat=repeat, rng=Random(rng.random())) for name, repeat in REPEATS.items()]
+    world = World(rng=rng, cloud=Cloud(Random(rng.random())), receivers=receivers)
+    store = open_store(f"sqlite:///{path}", now=lambda: START + timedelta(seconds=loop.time()))
+    try:
+        processes = Processes(world, store, rng.choice([1, 1, 2, 2, 3]))
+        await processes.live_through_disasters()
+        world.heal()
+        await processes.empty_the_outbox()
+        wrong = store._read(lambda q: list(complaints(world, q)))
+        await processes.end()
+    finally:
+        store.close()
+    return world, wrong
+
+
+class Processes:
+    """All that run, and those that come after them."""
+
+    def __init__(self, world: World, store: SqlStore, replicas: int) -> None:
+        self.world = world
+        self.store = store
+        self.config = configuration(replicas)
+        self.started = 0
+        self.replicas = [self._start() for _ in range(replicas)]
+        self.killed: list[Replica] = []
+
+    def _start(self) -> Replica:
+        self.started += 1
+        replica = Replica(self.started, self.config, self.world, self.store, PACES)
+        replica.start()
+        self._note(replica, "starts")
+        return replica
+
+    def _note(self, replica: Replica, what: str) -> None:
+        self.world.note(asyncio.get_running_loop().time(), f"process {replica.life.number}", what)
+
+    async def live_through_disasters(self) -> None:
+        """Let the world change and things go wrong, one after the other or several at once."""
+        loop, rng = asyncio.get_running_loop(), self.world.rng
+        calamities: list[asyncio.Task[None]] = []
+        while loop.time() < DISASTERS:
+            await asyncio.sleep(rng.expovariate(2.0))
+            self.world.cloud.change(START + timedelta(seconds=loop.time()))
+            if rng.random() < 0.25:
+                calamity = rng.choice([self._kill, self._stop, self._set_clock, self._outage, self._outage])
+                calamities.append(asyncio.create_task(calamity()))
+        await asyncio.gather(*calamities)
+
+    async def _kill(self) -> None:
+        number = self.world.rng.randrange(len(self.replicas))
+        replica = self.replicas[number]
+        if not replica.alive:
+            return
+        self._note(replica, "is killed")
+        begin = asyncio.get_running_loop().time()
+        self.world.disturbances.append((begin, float("inf"), replica.life.number))
+        replica.kill()
+        await replica.gone()
+        await asyncio.sleep(self.world.rng.uniform(0, 4))
+        self.replicas[number] = self._start()
+
+    async def _stop(self) -> None:
+        """SIGSTOP, and SIGCONT after its leases may have ended."""
+        replica = self.world.rng.choice(self.replicas)
+        begin, seconds = asyncio.get_running_loop().time(), self.world.rng.uniform(0.5, 14)
+        self._note(replica, f"stands still for {seconds:.1f} s")
+        self.world.disturbances.append((begin, begin + seconds + 8, replica.life.number))
+        replica.life.running.clear()
+        await asyncio.sleep(seconds)
+        replica.life.running.set()
+
+    async def _set_clock(self) -> None:
+        replica = self.world.rng.choice(self.replicas)
+        replica.clock.ahead = timedelta(seconds=self.world.rng.choice([-86400, -3600, -90, 0, 90, 3600, 86400]))
+        self._note(replica, f"has its clock set: {replica.clock.ahead}")
+
+    async def _outage(self) -> None:
+        rng = self.world.rng
+        where, what = rng.choice(
+            [
+                (self.world, "database_down"),
+                (self.world, "cloud_down"),
+                *((receiver, state) for receiver in self.world.receivers for state in ("down", "silent")),
+            ]
+        )
+        setattr(where, what, True)
+        await asyncio.sleep(rng.uniform(0.2, 9))
+        setattr(where, what, False)
+
+    async def empty_the_outbox(self) -> None:
+        """Wait until the last state of every task has been told and nothing is left to send."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + HEALING
+        pause = 4.0  # in which every process polls
+        while loop.time() < end and (pause > 1 or self._unsettled()):
+            await asyncio.sleep(pause)
+            pause = 1.0
+
+    def _unsettled(self) -> int:
+        by_state = self.store._read(lambda q: q.ledger()).by_state
+        return by_state[DeliveryState.PENDING] + by_state[DeliveryState.PARKED]
+
+    async def end(self) -> None:
+        for replica in self.replicas:
+            replica.kill()
+            await replica.gone()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, default=500, help="how many seeds to run")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--seed", type=int, help="run this one and show what happened in it")
+    asked = parser.parse_args(arguments)
+    logs.configure("error", "json", Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as this runs
+    with tempfile.TemporaryDirectory() as folder:
+        template = make_template(Path(folder))
+        if asked.seed is not None:
+            return _show(simulate(asked.seed, template))
+        return _run_all(range(asked.first, asked.first + asked.seeds), template)
+
+
+def make_template(folder: Path) -> Path:
+    """Return an empty database with the schema, to copy."""
+    path = folder / "template.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+def _show(run: Run) -> int:
+    print("\n".join(run.trace))
+    print(f"seed {run.seed}: {run.messages} messages, " + ("\n".join(run.wrong) or "nothing wrong"))
+    return bool(run.wrong)
+
+
+def _run_all(seeds: Sequence[int], template: Path) -> int:
+    failed = messages = 0
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for run in pool.map(simulate, seeds, [template] * len(seeds), chunksize=10):
+            messages += run.messages
+            if run.wrong:
+                failed += 1
+                print(f"seed {run.seed}: {'; '.join(run.wrong)}\n  again: {how_to_repeat(run.seed)}", flush=True)
+    print(f"{len(seeds)} seeds, {messages} messages, failed: {failed}")
+    return bool(failed)
+
+
+def how_to_repeat(seed: int) -> str:
+    return f"PYTHONHASHSEED=0 python tests/simulation/run.py --seed {seed}"
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a run
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606 - itself
+    sys.exit(main())

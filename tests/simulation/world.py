@@ -1,0 +1,162 @@
+"""What is outside of the program: a cloud that knows the truth, receivers that remember, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from factories import make_task
+
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    GaveUp,
+    Outcome,
+    Parked,
+    Repeat,
+    Retry,
+    Task,
+    TaskStatus,
+    Unknown,
+)
+
+START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+
+State = tuple[str, str, datetime | None]
+"""A task's id, status and time of its end: what makes one state another than the one before."""
+
+# How often things go wrong while they do.
+REFUSED, COMMITTED_UNHEARD = 0.03, 0.02
+
+
+def state_of(task: Task) -> State:
+    return (task.job_id, str(task.status), task.ended_at)
+
+
+class Cloud:
+    """A task list that changes, and every state that it was ever in."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self.tasks: dict[str, Task] = {}
+        self.history: list[State] = []
+
+    def change(self, now: datetime) -> None:
+        """Let something happen: a task starts, or one that there is goes on."""
+        known = list(self.tasks.values())
+        fresh = not known or (len(known) < 8 and self._rng.random() < 0.4)
+        task = make_task(f"job-{len(known)}", status="running") if fresh else self._rng.choice(known)
+        if task.status.terminal:
+            after = replace(task, status=TaskStatus.RUNNING, raw_status="Running", ended_at=None, fail_reason=None)
+        elif fresh and self._rng.random() < 0.5:
+            after = replace(task, ended_at=None)
+        else:
+            status = self._rng.choice([TaskStatus.FAILED, TaskStatus.COMPLETED])
+            after = replace(task, status=status, raw_status=str(status).capitalize(), ended_at=now)
+        self.tasks[after.job_id] = after
+        self.history.append(state_of(after))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A message that a receiver took."""
+
+    at: float
+    replica: int
+    """The number of the process that sent it."""
+    channel: str
+    delivery: Delivery
+    body: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class _TakenUnheard:
+    """The receiver takes the message, and its answer is lost."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Receiver:
+    """The other end of a channel, which outlives every process."""
+
+    name: str
+    repeat: Repeat
+    rng: Random
+    healed: bool = False
+    down: bool = False
+    """Refuses everything."""
+    silent: bool = False
+    """Takes connections and never answers."""
+    arrivals: list[Arrival] = field(default_factory=list)
+    offered: list[tuple[float, str, str]] = field(default_factory=list)
+    """When which event's message was first shown to it, of which subject."""
+    unheard: set[str] = field(default_factory=set)
+    """Deliveries that had an attempt without an answer."""
+    refused_for_good: set[str] = field(default_factory=set)
+
+    def take(self, delivery: Delivery, replica: int, now: float) -> Outcome | None:
+        """Decide about a message; None for no answer at all."""
+        outcome = self._decide(delivery)
+        if isinstance(outcome, Delivered | _TakenUnheard):
+            self.arrivals.append(
+                Arrival(at=now, replica=replica, channel=self.name, delivery=delivery, body=delivery.body)
+            )
+        if outcome is None or isinstance(outcome, Unknown | _TakenUnheard):
+            self.unheard.add(delivery.id)
+        if isinstance(outcome, GaveUp):
+            self.refused_for_good.add(delivery.id)
+        return self.rng.choice([None, Unknown("reset")]) if isinstance(outcome, _TakenUnheard) else outcome
+
+    def _decide(self, delivery: Delivery) -> Outcome | _TakenUnheard | None:
+        if self.down:
+            return Retry("HTTP 503")
+        if self.silent:
+            return None
+        answers: list[Outcome | _TakenUnheard] = [
+            Delivered(f"ref of {delivery.id}"),
+            Retry("HTTP 500"),
+            Retry("HTTP 429", timedelta(seconds=self.rng.randint(1, 5))),
+            Parked("wrong token", timedelta(seconds=3)),
+            GaveUp("HTTP 400"),
+            Unknown("reset before it was read"),
+            _TakenUnheard(),
+        ]
+        return answers[0] if self.healed else self.rng.choices(answers, weights=[72, 5, 3, 1, 1, 4, 14])[0]
+
+    def look_up(self, delivery: Delivery) -> Outcome | None:
+        """Say whether it has a message."""
+        if self.down or self.silent:
+            return Retry("HTTP 503")
+        has = any(arrival.delivery.id == delivery.id for arrival in self.arrivals)
+        return Delivered(f"ref of {delivery.id}") if has else None
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """Everything that outlives a process, and the faults that all processes share."""
+
+    rng: Random
+    cloud: Cloud
+    receivers: Sequence[Receiver]
+    healed: bool = False
+    database_down: bool = False
+    cloud_down: bool = False
+    recorded: list[Sequence[State]] = field(default_factory=list)
+    """What each poll had seen that the program says it recorded, in order."""
+    disturbances: list[tuple[float, float, int]] = field(default_factory=list)
+    """From when to when which process was dead or stood still."""
+    trace: list[str] = field(default_factory=list)
+
+    def happens(self, chance: float) -> bool:
+        return not self.healed and self.rng.random() < chance
+
+    def heal(self) -> None:
+        """From now on nothing goes wrong."""
+        self.healed, self.database_down, self.cloud_down = True, False, False
+        for receiver in self.receivers:
+            receiver.healed, receiver.down, receiver.silent = True, False, False
+
+    def note(self, now: float, who: str, what: str) -> None:
+        self.trace.append(f"{now:9.3f} {who:10} {what}")
