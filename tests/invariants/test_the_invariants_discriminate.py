@@ -21,7 +21,8 @@ import test_invariants as invariants
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from life import sqlite_life
-from sqlalchemy import false, update
+from simulation.mistakes import forget_the_order_of_subjects
+from sqlalchemy import update
 
 from notifier import poll as polling
 from notifier.core import diff, outbox
@@ -191,10 +192,6 @@ def let_a_later_body_replace_an_earlier(patch: pytest.MonkeyPatch) -> None:
         return bodies
 
     patch.setattr(delivering.SqlTransaction, "save_bodies", save_bodies)
-
-
-def forget_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(delivering, "older_unsettled", false)
 
 
 MISTAKES: list[tuple[str, Mistake, str]] = [

@@ -207,12 +207,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one and show what happened in it")
     asked = parser.parse_args(arguments)
-    logs.configure("error", "json", Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as this runs
+    quietly()
     with tempfile.TemporaryDirectory() as folder:
         template = make_template(Path(folder))
         if asked.seed is not None:
             return _show(simulate(asked.seed, template))
         return _run_all(range(asked.first, asked.first + asked.seeds), template)
+
+
+def quietly() -> None:
+    """Log nothing: thousands of lives would."""
+    logs.configure("error", "json", Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as this runs
 
 
 def make_template(folder: Path) -> Path:
@@ -230,7 +235,7 @@ def _show(run: Run) -> int:
 
 def _run_all(seeds: Sequence[int], template: Path) -> int:
     failed = messages = 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=quietly) as pool:
         for run in pool.map(simulate, seeds, [template] * len(seeds), chunksize=10):
             messages += run.messages
             if run.wrong:

@@ -1,0 +1,127 @@
+"""The program with a mistake in it. Each must be noticed, and for the reason named, or the checks check nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, select, update
+
+from notifier import deliver, poll
+from notifier.core import outbox, pacing
+from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt
+from notifier.ports import Store
+from notifier.store import outbox as statements
+from notifier.store.schema import deliveries
+
+Mistake = Callable[[pytest.MonkeyPatch], None]
+
+
+def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
+    claim_due = statements.SqlTransaction.claim_due
+
+    def claim_and_settle(tx: Any, channel: str, owner: str, now: Any, *rest: Any) -> Sequence[Delivery]:
+        claimed = claim_due(tx, channel, owner, now, *rest)
+        times: dict[str, Any] = {"started_at": now, "finished_at": now, "schedule": (), "chance": 0.5}
+        tx.settle([outbox.settle(delivery, Delivered(), **times) for delivery in claimed], now)
+        return claimed
+
+    patch.setattr(statements.SqlTransaction, "claim_due", claim_and_settle)
+
+
+def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
+    put_off: list[Any] = []
+    poll_once = poll.poll_once
+
+    async def in_two_steps(source: Any, store: Store, *args: Any, **how: Any) -> poll.PollReport:
+        put_off.clear()  # what a killed process put off is gone
+        report = await poll_once(source, store, *args, **how)
+        while put_off:
+            tasks = put_off.pop()
+            await store.transact(lambda tx, tasks=tasks: tx.record_deliveries(tasks))  # type: ignore[misc]  # a default
+        return report
+
+    record = statements.SqlTransaction.record_deliveries
+
+    def put_it_off(tx: Any, planned: Sequence[Delivery]) -> None:
+        if put_off or not planned:
+            record(tx, planned)
+        else:
+            put_off.append(planned)
+
+    patch.setattr("notifier.service.poll_once", in_two_steps)
+    patch.setattr(statements.SqlTransaction, "record_deliveries", put_it_off)
+
+
+def forget_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
+    due = (
+        select(deliveries.c.seq)
+        .where(deliveries.c.channel == bindparam("of"), deliveries.c.state == DeliveryState.PENDING)
+        .where(deliveries.c.available_at <= bindparam("now"))
+        .order_by(deliveries.c.seq)
+        .limit(bindparam("most"))
+    )
+    patch.setattr(statements, "_DUE", due)
+
+
+def claim_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    claim_due = statements.SqlTransaction.claim_due
+
+    def claim(tx: Any, channel: str, owner: str, now: Any, _lease: Any, limit: int) -> Sequence[Delivery]:
+        return claim_due(tx, channel, owner, now, timedelta(), limit)
+
+    patch.setattr(statements.SqlTransaction, "claim_due", claim)
+
+
+def lose_a_settlement_now_and_then(patch: pytest.MonkeyPatch) -> None:
+    settle, calls = statements.SqlTransaction.settle, iter(range(10**9))
+
+    def forgetful(tx: Any, settlements: Sequence[outbox.Settlement], now: Any) -> int:
+        return settle(tx, settlements[next(calls) % 5 == 0 :], now)
+
+    patch.setattr(statements.SqlTransaction, "settle", forgetful)
+
+
+def word_it_anew_at_each_attempt(patch: pytest.MonkeyPatch) -> None:
+    def save_bodies(tx: Any, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        for id_, body in bodies.items():
+            tx.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(content_type="text/plain"))
+            assert body.content
+        return bodies
+
+    patch.setattr(statements.SqlTransaction, "save_bodies", save_bodies)
+
+
+def never_ask_what_became_of_it(patch: pytest.MonkeyPatch) -> None:
+    async def resolve(_courier: Any, _delivery: Delivery) -> tuple[None, Doubt]:
+        return None, Doubt.RISKED
+
+    patch.setattr(deliver.Courier, "_resolve", resolve)
+
+
+def keep_the_breaker_open(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(pacing, "_probe_wait", lambda *_: timedelta(days=1))
+
+
+def give_up_after_one_attempt(patch: pytest.MonkeyPatch) -> None:
+    again = outbox._again
+
+    def once(delivery: Delivery, reason: str, after: Any, _schedule: Any, chance: float) -> Any:
+        return again(delivery, reason, after, (), chance)
+
+    patch.setattr(outbox, "_again", once)
+
+
+MISTAKES: Sequence[tuple[Mistake, str]] = (
+    (mark_before_sending, "marked as delivered, never arrived"),
+    (plan_in_another_transaction, "unaccounted"),
+    (forget_the_order_of_subjects, "out of order"),
+    (claim_without_a_lease, "repeated without a reason"),
+    (lose_a_settlement_now_and_then, "repeated without a reason"),
+    (word_it_anew_at_each_attempt, "same id, other bytes"),
+    (never_ask_what_became_of_it, "repeated without a reason: chat"),
+    (keep_the_breaker_open, "not empty after healing"),
+    (give_up_after_one_attempt, "given up too soon"),
+)

@@ -1,0 +1,50 @@
+"""The whole of polling and delivering, one to three processes, through disasters that a seed decides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from simulation.mistakes import MISTAKES, Mistake
+from simulation.run import Run, how_to_repeat, make_template, quietly, simulate
+
+SEEDS = 500
+ENOUGH = 60
+"""Seeds within which every mistake must be noticed."""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_template(tmp_path_factory.mktemp("simulation"))
+
+
+@pytest.fixture(autouse=True)
+def silence(records: object) -> None:
+    """Log into memory."""
+
+
+def test_nothing_is_lost_repeated_or_out_of_order_in_five_hundred_lives(template: Path) -> None:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=quietly) as pool:
+        runs = list(pool.map(simulate, range(SEEDS), [template] * SEEDS, chunksize=10))
+    assert [f"{run.wrong[0]}; again: {how_to_repeat(run.seed)}" for run in runs if run.wrong] == []
+    assert sum(run.messages for run in runs) > 20 * SEEDS
+
+
+def test_the_same_seed_is_the_same_run(template: Path) -> None:
+    assert simulate(7, template) == simulate(7, template)
+
+
+@pytest.mark.parametrize(("mistake", "reason"), MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_mistake_is_noticed_for_the_right_reason(
+    template: Path, monkeypatch: pytest.MonkeyPatch, mistake: Mistake, reason: str
+) -> None:
+    mistake(monkeypatch)
+    assert any(reason in complaint for run in _lives(template) for complaint in run.wrong)
+
+
+def _lives(template: Path) -> Iterator[Run]:
+    return (simulate(seed, template) for seed in range(ENOUGH))
