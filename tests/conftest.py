@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
 import structlog
+import uvloop
 from fakes import FakeClock
 from hypothesis import HealthCheck, settings
 
@@ -27,6 +29,16 @@ settings.register_profile("explore", parent=settings.get_profile("suite"), deran
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 _numbers = itertools.count()
+
+_LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run a test on the loop of the standard library, one marked `both_loops` also on the one that the service uses."""
+    return {name: loop for name, loop in _LOOPS.items() if name == "asyncio" or item.get_closest_marker("both_loops")}
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ from notifier.http import (
     default_tls,
 )
 
+pytestmark = pytest.mark.both_loops
+
 SECRET_PATH = "/services/T0/B0/obviously-fake-token?sig=fake-signature"
 SHORT = 0.15
 """Seconds: a deadline that is meant to pass."""
@@ -102,6 +104,24 @@ class TestExchange:
         assert canary.requests == []
         assert "authorization" not in server.requests[0].headers
 
+    async def test_user_and_password_in_the_address_are_sent_as_authorization(self, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            url = server.url(host="us%40er:p%C3%A4ss@127.0.0.1")
+            await get(http, url)
+            await get(http, url, headers={"authorization": "Bearer fake"})
+        assert [r.headers["authorization"] for r in server.requests] == ["Basic dXNAZXI6cMOkc3M=", "Bearer fake"]
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()])
+    async def test_repeats_nothing_when_a_kept_connection_breaks(
+        self, http: HttpClient, method: str, auth: httpx.Auth | None
+    ) -> None:
+        async with HttpServer(reply(200, b""), reset(), reply()) as server:
+            await http.exchange(method, server.url(), auth=auth, deadline=5, max_bytes=100)
+            with pytest.raises(NoAnswer, match=f"^connection to 127.0.0.1:{server.port} lost$"):
+                await http.exchange(method, server.url(), auth=auth, deadline=5, max_bytes=100)
+        assert (len(server.requests), server.connections) == (2, 1)
+
     async def test_runs_an_authentication_flow(self, http: HttpClient) -> None:
         class Signed(httpx.Auth):
             def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -160,7 +180,7 @@ class TestErrors:
         self, http: HttpClient, answer: Answer
     ) -> None:
         async with HttpServer(answer) as server:
-            error = await http_post_failure(http, server.url())
+            error = await failure(http, server.url())
         assert isinstance(error, NoAnswer)
 
     async def test_the_status_is_known_when_only_the_body_was_lost(self, http: HttpClient) -> None:
@@ -205,13 +225,6 @@ class TestErrors:
         async with HttpServer() as server:
             await get(http, server.url(SECRET_PATH))
         assert "fake" not in caplog.text
-
-
-async def http_post_failure(http: HttpClient, url: str) -> HttpError:
-    """Fail with a POST: a GET would be tried again on a fresh connection by the library."""
-    with pytest.raises(HttpError) as caught:
-        await http.exchange("POST", url, content=b"{}", deadline=5, max_bytes=1000)
-    return caught.value
 
 
 class TestTls:

@@ -1,0 +1,106 @@
+"""Which addresses may be connected to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_UNSPEC, AddressFamily
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from notifier.http.errors import AddressRefused
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+_METADATA = tuple(
+    ip_network(text)
+    for text in (
+        "169.254.0.0/16",  # link-local: the metadata service of most clouds
+        "fe80::/10",
+        "fd00:ec2::254/128",
+        "fd20:ce::254/128",
+        "100.100.100.200/32",
+        "192.0.0.192/32",
+    )
+)
+_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_COMPATIBLE = IPv6Network("::/96")
+_LOW_32_BITS = 0xFFFF_FFFF
+
+
+def spellings(address: IPAddress) -> Iterator[IPAddress]:
+    """Yield an address and every other one that connecting to it can reach: mapped, translated or tunnelled."""
+    yield address
+    if address.is_unspecified:
+        yield IPv4Address("127.0.0.1")
+        yield IPv6Address("::1")
+    elif isinstance(address, IPv6Address):
+        if address.ipv4_mapped or address in _COMPATIBLE or any(address in network for network in _NAT64):
+            yield IPv4Address(int(address) & _LOW_32_BITS)
+        if address.sixtofour:
+            yield address.sixtofour
+        yield from address.teredo or ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRule:
+    """Which addresses may be connected to. Metadata and link-local ones never; `deny` adds to that.
+
+    A non-empty `allow` means only these.
+    """
+
+    allow: tuple[IPNetwork, ...] = ()
+    deny: tuple[IPNetwork, ...] = ()
+
+    def refusal(self, address: IPAddress) -> str | None:
+        """Return why not, or None where it is allowed."""
+        reached = tuple(spellings(address))
+        if _within(reached, _METADATA):
+            return "a link-local or metadata address"
+        if _within(reached, self.deny):
+            return "an address that network.deny lists"
+        if self.allow and not _within(reached, self.allow):
+            return "an address that network.allow does not list"
+        return None
+
+    def check(self, host: str, address: IPAddress) -> None:
+        """Raise AddressRefused where the rule says no."""
+        if reason := self.refusal(address):
+            raise AddressRefused(f"{host} refused: {address} is {reason}")
+
+
+def _within(addresses: Sequence[IPAddress], networks: Sequence[IPNetwork]) -> bool:
+    return any(address in network for address in addresses for network in networks)
+
+
+def literal_of(host: str) -> IPAddress | None:
+    """Return the address that a host is written as, or None for a name."""
+    try:
+        return ip_address(host.replace("%25", "%"))
+    except ValueError:
+        return None
+
+
+class CheckedResolver(AbstractResolver):
+    """Looks a name up once and refuses it when any of its addresses is refused.
+
+    What is connected to is what was checked: there is no second lookup for a name server to answer differently.
+    """
+
+    def __init__(self, rule: AddressRule) -> None:
+        self._rule = rule
+        self._names = ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AF_UNSPEC) -> list[ResolveResult]:
+        """Return all addresses, or raise AddressRefused."""
+        found = await self._names.resolve(host, port, family)
+        for result in found:
+            self._rule.check(host, ip_address(result["host"]))
+        return found
+
+    async def close(self) -> None:
+        """Close what looks names up."""
+        await self._names.close()

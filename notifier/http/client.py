@@ -1,0 +1,329 @@
+"""One exchange over HTTP, on aiohttp; what needs a flow of `httpx.Auth` goes through httpx, on the same connections.
+
+Added is what the libraries leave open: one deadline for the whole exchange (httpx's timeouts are per read), a cap on
+the bytes as they came (its decoder is unbounded), a rule about addresses, no redirects, no cookies, no repeats, nothing
+from the environment, and errors that say whether the request was sent and name the host, never the path or the query:
+the URL of an incoming webhook is a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+
+import aiohttp
+import httpx
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from httpx_aiohttp import AiohttpTransport
+
+from notifier import __version__
+from notifier.http.addresses import AddressRule, CheckedResolver, IPAddress, IPNetwork, literal_of
+from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole reply. `body` holds the bytes as they came, never decompressed."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+# ---- where to ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """A URL, read once."""
+
+    url: str
+    """Without user and password."""
+    host: str
+    """As messages name it."""
+    literal: IPAddress | None
+    """The address, where one is written out."""
+    headers: Mapping[str, str]
+    """What user and password ask for."""
+
+
+@lru_cache(maxsize=256)
+def _target(url: str) -> _Target:
+    """Read a URL as httpx does, the stricter of the two. Raises AddressRefused where nothing can be sent to it."""
+    host = "the address given"
+    try:
+        parsed = httpx.URL(url)
+        host = parsed.netloc.decode("ascii") or host
+        credentials = aiohttp.encode_basic_auth(parsed.username, parsed.password) if parsed.userinfo else None
+    except (httpx.InvalidURL, ValueError):
+        parsed, credentials = httpx.URL(), None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise _unusable(host)
+    return _Target(
+        url=str(parsed.copy_with(userinfo=b"")),
+        host=host,
+        literal=literal_of(parsed.host),
+        headers={"Authorization": credentials} if credentials else {},
+    )
+
+
+# ---- the wire ----
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What one exchange knows of itself."""
+
+    guard: bool
+    going: bool = False
+    """The request at hand has been given a connection."""
+    sent: bool = False
+    status: int | None = None
+
+
+_current: ContextVar[_Exchange] = ContextVar("_current")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells the exchange that its request goes out, and lets no request go out twice.
+
+    aiohttp repeats what is idempotent when the connection breaks. Whether to repeat is for our callers to say.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is the library's
+    ) -> Connection:
+        exchange = _current.get()
+        if exchange.going:
+            raise aiohttp.ClientConnectionError("it went out once already")
+        connection = await super().connect(req, traces, timeout)
+        exchange.going = exchange.sent = True  # nothing is waited for before it is written
+        return connection
+
+
+@dataclass(slots=True)
+class _Wire:
+    """One aiohttp session, opened when first used because that needs a running loop."""
+
+    rule: AddressRule
+    tls: ssl.SSLContext
+    proxy: httpx.Proxy | None
+    headers: Mapping[str, str]
+    _session: aiohttp.ClientSession | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = _Connector(
+                ssl=self.tls,
+                resolver=CheckedResolver(self.rule),
+                use_dns_cache=False,
+                limit=0,  # callers bound what they have in flight; one cap would let a dead host delay the others
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers=self.headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(),  # none: `exchange` puts one deadline around everything
+                auto_decompress=False,
+            )
+        return self._session
+
+    def proxy_to(self, literal: IPAddress | None, *, guard: bool) -> httpx.Proxy | None:
+        """Return the proxy to go by, if any. A literal address is checked here, a name when it is resolved."""
+        if literal is None or not self.rule.refusal(literal):
+            return self.proxy
+        if guard:
+            self.rule.check(str(literal), literal)
+        return None
+
+    async def aclose(self) -> None:
+        if self._session:
+            await self._session.close()
+
+
+@dataclass(slots=True)
+class _Transport(httpx.AsyncBaseTransport):
+    """What httpx sends by: the same wire."""
+
+    wire: _Wire
+    _direct: AiohttpTransport = field(init=False)
+    _usual: AiohttpTransport = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._direct = AiohttpTransport(verify=self.wire.tls, client=self.wire.session)
+        self._usual = AiohttpTransport(verify=self.wire.tls, client=self.wire.session, proxy=self.wire.proxy)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        exchange = _current.get()
+        exchange.going = False  # a flow makes several requests
+        proxy = self.wire.proxy_to(literal_of(request.url.host), guard=exchange.guard)
+        return await (self._usual if proxy else self._direct).handle_async_request(request)
+
+
+# ---- the exchange ----
+
+
+class HttpClient:
+    """Build one, share it, close it: connections are kept and reused.
+
+    `allow` and `deny` make the address rule stricter. Behind a `proxy` (a URL, credentials allowed in it) the rule
+    applies to the proxy's address and to literal ones; judging names is then the proxy's duty.
+    `tls` replaces the default of verifying against the certifi bundle.
+    """
+
+    def __init__(
+        self,
+        *,
+        proxy: str | None = None,
+        allow: Sequence[IPNetwork] = (),
+        deny: Sequence[IPNetwork] = (),
+        user_agent: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        # httpx logs every URL at INFO, and the URL of an incoming webhook is a secret.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._wire = _Wire(
+            rule=AddressRule(allow=tuple(allow), deny=tuple(deny)),
+            tls=tls or default_tls(),
+            proxy=_proxy(proxy),
+            headers={
+                "User-Agent": user_agent or f"gaussdb-notifier/{__version__}",
+                "Accept-Encoding": "identity",  # nothing to decode, so no small reply that becomes a large one
+            },
+        )
+        self._httpx = httpx.AsyncClient(
+            transport=_Transport(self._wire),
+            headers=self._wire.headers,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            timeout=None,  # noqa: S113 - `exchange` puts one deadline around everything
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def exchange(
+        self,
+        method: str,
+        url: str | httpx.URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        auth: httpx.Auth | None = None,
+        deadline: float,
+        max_bytes: int,
+        guard: bool = True,
+    ) -> Reply:
+        """Send one request and return the whole reply, whatever its status.
+
+        `auth` may make several of it, and costs three times as much as none.
+        `deadline` is in seconds and covers everything: names, connecting, what `auth` sends, the last byte.
+        `guard=False` lets a literal address pass that the rule refuses, straight and past any proxy: it is for the
+        metadata service. Raises HttpError.
+        """
+        target, exchange = _target(str(url)), _Exchange(guard=guard)
+        token = _current.set(exchange)
+        try:
+            async with asyncio.timeout(deadline):
+                if auth is None:
+                    return await self._by_aiohttp(
+                        method, target, headers=headers or {}, content=content, limit=max_bytes
+                    )
+                request = self._httpx.build_request(method, url, headers=headers, content=content)
+                return await self._by_httpx(request, auth, target, limit=max_bytes)
+        except TimeoutError:
+            raise _lost(exchange, f"no answer from {target.host} within {deadline:g} s") from None
+        except (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError) as error:
+            # `from None`: the library's own messages can carry the whole URL.
+            raise _translated(exchange, error, target.host) from None
+        finally:
+            _current.reset(token)
+
+    async def _by_aiohttp(
+        self, method: str, target: _Target, *, headers: Mapping[str, str], content: bytes | None, limit: int
+    ) -> Reply:
+        exchange = _current.get()
+        proxy = self._wire.proxy_to(target.literal, guard=exchange.guard)
+        async with self._wire.session().request(
+            method,
+            target.url,
+            headers={**target.headers, **headers},
+            data=content or None,
+            allow_redirects=False,
+            proxy=str(proxy.url) if proxy else None,
+            proxy_headers=proxy.headers if proxy else None,
+        ) as response:
+            exchange.status = response.status
+            body = await _whole(response.content.iter_any(), target.host, limit, response.status)
+            return Reply(status=response.status, headers=httpx.Headers(response.raw_headers), body=body)
+
+    async def _by_httpx(self, request: httpx.Request, auth: httpx.Auth, target: _Target, *, limit: int) -> Reply:
+        response = await self._httpx.send(request, auth=auth, stream=True)
+        try:
+            _current.get().status = response.status_code
+            body = await _whole(response.aiter_raw(), target.host, limit, response.status_code)
+            return Reply(status=response.status_code, headers=response.headers, body=body)
+        finally:
+            await response.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._httpx.aclose()
+        await self._wire.aclose()
+
+
+def default_tls(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return a context that verifies names and certificates, from TLS 1.2 on.
+
+    `ca_file` (PEM) adds authorities to the certifi bundle. Raises OSError or ssl.SSLError where it cannot be read.
+    """
+    context = httpx.create_ssl_context(trust_env=False)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    if not url:
+        return None
+    proxy = httpx.Proxy(url)
+    if not proxy.auth:
+        return proxy
+    # aiohttp makes Proxy-Authorization of it; handing it user and password apart is deprecated there.
+    return httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(*proxy.auth)})
+
+
+async def _whole(chunks: AsyncIterable[bytes], host: str, limit: int, status: int) -> bytes:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > limit:
+            raise ReplyTooLarge(f"reply of {host} is longer than {limit} bytes", status=status)
+    return bytes(body)
+
+
+# ---- errors ----
+
+
+def _translated(exchange: _Exchange, error: Exception, host: str) -> HttpError:
+    # What httpx makes of an error of aiohttp is too coarse: it calls a lost answer ConnectTimeout.
+    cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
+    return _unusable(host) if isinstance(cause, aiohttp.InvalidURL) else _lost(exchange, what_happened(cause, host))
+
+
+def _lost(exchange: _Exchange, message: str) -> HttpError:
+    return NoAnswer(message, status=exchange.status) if exchange.sent else NotSent(message)
+
+
+def _unusable(host: str) -> AddressRefused:
+    return AddressRefused(f"{host} refused: not a usable http or https address")
