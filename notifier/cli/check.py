@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from notifier.cli import documents
+from notifier.cli import documents, loop
 from notifier.cli.desk import AsJson, configured, view
 from notifier.cli.output import cell, emit, show, table, working
 from notifier.cli.route import parse_fields
@@ -41,7 +40,7 @@ def check(
     findings: Sequence[Finding] = ()
     if online:
         with working("Checking credentials, channels and the store …"):
-            findings = asyncio.run(check_online(config))
+            findings = loop.run(check_online(config))
     if as_json:
         emit(_document(config, findings))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import typer
 from rich.text import Text
 
 from notifier import config as configuration
+from notifier.cli import loop
 from notifier.cli.output import cell, stdout
 from notifier.cli.views import View
 from notifier.config import Config
@@ -100,7 +100,7 @@ def ask(config: Config, question: Callable[[Queries], T]) -> T:
         async with open_lookup(config) as store:
             return await store.read(question)
 
-    return asyncio.run(answer())
+    return loop.run(answer())
 
 
 def change(config: Config, action: Callable[[Transaction], T]) -> T:
@@ -110,4 +110,4 @@ def change(config: Config, action: Callable[[Transaction], T]) -> T:
         async with open_lookup(config) as store:
             return await store.transact(action)
 
-    return asyncio.run(act())
+    return loop.run(act())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -18,6 +17,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from notifier.cli import loop
 from notifier.cli.desk import AsJson, configured, now, wording
 from notifier.cli.output import block, cell, emit, show
 from notifier.config import Config
@@ -54,7 +54,7 @@ def preview(
     --json: {"channel", "kind", "content_type", "body"}; body is an object where it is JSON, else a string.
     """
     config = configured(ctx)
-    kind, body = asyncio.run(_render(config, channel, sample_event(event, now())))
+    kind, body = loop.run(_render(config, channel, sample_event(event, now())))
     if as_json:
         emit({"channel": channel, "kind": kind, "content_type": body.content_type, "body": _decoded(body)})
     else:
@@ -79,7 +79,7 @@ def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = Fal
     config = configured(ctx)
     event = sample_event(EventType.TASK_FAILED, now(), marked=wording(config).text("test"))
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
-        outcome = asyncio.run(_send(config, channel, event))
+        outcome = loop.run(_send(config, channel, event))
     if as_json:
         emit(_document(channel, event, outcome))
     else:

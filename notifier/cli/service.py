@@ -16,7 +16,7 @@ import structlog
 import typer
 
 from notifier import logs, lookup
-from notifier.cli import documents
+from notifier.cli import documents, loop
 from notifier.cli.desk import AsJson, ask, configured, now, view
 from notifier.cli.output import counted, emit, note, say, show
 from notifier.cli.signals import until_signalled
@@ -64,7 +64,7 @@ async def _reload(load: Callable[[], Config], running: Config, hangup: asyncio.E
         try:
             found = load()
             # In a thread of its own: a database that does not answer must not hold up what is being served.
-            await asyncio.to_thread(asyncio.run, _rehearse(found, exclusive=found.store.url != running.store.url))
+            await asyncio.to_thread(loop.run, _rehearse(found, exclusive=found.store.url != running.store.url))
         except NotifierError as error:
             log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
         except Exception:  # a channel may come from anywhere
@@ -108,7 +108,7 @@ def poll(
     """
     config = _configured_with_logs(ctx)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
-        summary = asyncio.run(_poll(config, deliver=deliver))
+        summary = loop.run(_poll(config, deliver=deliver))
     if as_json:
         emit(_document(summary))
     else:

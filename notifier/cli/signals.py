@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from notifier.cli import loop
+
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -18,15 +20,15 @@ def until_signalled(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
     async def run() -> T:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        running = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, partial(_ask_to_stop, stop, loop))
+            running.add_signal_handler(number, partial(_ask_to_stop, stop, running))
         return await main(stop)
 
-    return asyncio.run(run())
+    return loop.run(run())
 
 
-def _ask_to_stop(stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+def _ask_to_stop(stop: asyncio.Event, running: asyncio.AbstractEventLoop) -> None:
     stop.set()
     for number in _SIGNALS:
-        loop.remove_signal_handler(number)
+        running.remove_signal_handler(number)

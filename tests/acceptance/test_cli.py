@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 from notifier import __version__
-from notifier.cli import app
+from notifier.cli import app, loop
 from notifier.cli.group import COMMANDS, Entry
 
 PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
@@ -191,3 +192,16 @@ def test_a_reader_that_goes_away_causes_no_complaint(tmp_path: Path) -> None:
     )
     os.close(writer)
     assert (shown.returncode, shown.stderr) == (141, "")
+
+
+# ---- the loop ----
+
+
+async def name_of_the_loop() -> str:
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+
+def test_commands_run_on_uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loop.run(name_of_the_loop()) == "uvloop"
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert loop.run(name_of_the_loop()) == "asyncio"
