@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
+import msgspec
 from pydantic import Field, SecretStr, field_validator, model_validator
 from standardwebhooks import Webhook
 
@@ -214,8 +215,10 @@ def _rfc3339(moment: datetime | None) -> str | None:
 
 
 def _json(value: object) -> bytes:
-    # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate: the edge removes them, and here nothing may depend on that
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 # ---- body templates ----
@@ -348,16 +351,20 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
             return outcome_of_error(error, now)
         return outcome_of_status(reply.status, reply.headers, now)
 
-    def _headers(self, delivery_id: str, body: Body, now: datetime) -> dict[str, str]:
-        own = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
-        signed = {"webhook-id": delivery_id, "webhook-timestamp": str(int(now.timestamp()))}
-        if signatures := self._signatures(delivery_id, body, now):
-            signed["webhook-signature"] = " ".join(signatures)
-        return own | signed | {"content-type": body.content_type}
+    @cached_property
+    def _own_headers(self) -> Mapping[str, str]:
+        return {name: value.get_secret_value() for name, value in self.settings.headers.items()}
 
-    def _signatures(self, delivery_id: str, body: Body, now: datetime) -> list[str]:
-        text = body.content.decode("utf-8")
-        return [Webhook(secret).sign(delivery_id, now, text) for secret in self.settings.signing_secrets]
+    @cached_property
+    def _signers(self) -> Sequence[Webhook]:
+        return [Webhook(secret) for secret in self.settings.signing_secrets]
+
+    def _headers(self, delivery_id: str, body: Body, now: datetime) -> dict[str, str]:
+        signed = {"webhook-id": delivery_id, "webhook-timestamp": str(int(now.timestamp()))}
+        if self._signers:
+            text = body.content.decode("utf-8")
+            signed["webhook-signature"] = " ".join(signer.sign(delivery_id, now, text) for signer in self._signers)
+        return {**self._own_headers, **signed, "content-type": body.content_type}
 
     async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
         return await self.toolbox.http.exchange(

@@ -35,6 +35,8 @@ from notifier.http import HttpClient
 from notifier.ports import Notice
 from notifier.render import Language, Wording
 
+pytestmark = pytest.mark.both_loops
+
 PASSWORD = "obviously-fake-password"
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -112,8 +112,8 @@ class SmtpServer:
         answer = self._replies.get(command, "250 OK")
         if answer == SILENT:
             await asyncio.Event().wait()
-        if answer == LOST and isinstance(server.transport, asyncio.Transport):
-            server.transport.abort()
+        if answer == LOST:
+            cast("asyncio.Transport", server.transport).abort()  # uvloop's is one that does not derive from it
         return answer
 
 
