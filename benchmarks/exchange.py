@@ -3,7 +3,7 @@
 All of them post the same body to the same local receiver, in turn, in one run; what counts is the ratios. The receiver
 is a process of its own and answers without a look, so that it is the sender that is measured.
 
-    python benchmarks/exchange.py [--requests 10000] [--in-flight 32] [--rounds 5]
+    python benchmarks/exchange.py [--requests 3000] [--in-flight 32] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def report(loop: str, costs: Mapping[str, list[Cost]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--requests", type=int, default=3_000)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--receive", action="store_true", help=argparse.SUPPRESS)
