@@ -128,7 +128,15 @@ class SqlTransaction(PollStatements):
         if not bodies:
             return {}
         values = [{"of": id_, "bytes": body.content, "type": body.content_type} for id_, body in bodies.items()]
-        self._isolated(values, lambda some: self.connection.execute(_SAVE_BODY, some))
+        stored = 0
+
+        def store(some: Sequence[Mapping[str, object]]) -> None:
+            nonlocal stored
+            stored += self.connection.execute(_SAVE_BODY, some).rowcount
+
+        self._isolated(values, store)
+        if stored == len(bodies):
+            return bodies
         found = self.connection.execute(_BODIES, {"ids": list(bodies)})
         return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
 
