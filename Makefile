@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
@@ -10,10 +11,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint types imports house fmt schema bench wheel lock clean
+.PHONY: help install demo test check lint types imports house fmt schema bench bench-peers wheel lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.run ## create .venv with the program in it
 
@@ -47,7 +48,9 @@ schema: $(VENV)/.run ## write config/notifier.schema.json anew
 	@$(BIN)/python -m notifier.config
 
 bench: $(VENV)/.dev ## run every benchmark (takes minutes)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/*.py benchmarks/fanout; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+bench-peers: $(PEERS)/.done ## install what benchmarks/fanout compares with, apart from everything else
 
 wheel: $(VENV)/.run ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
@@ -63,7 +66,7 @@ lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
 	done
 
 clean: ## remove .venv and everything generated
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the environment; a stamp file says which step has been done ----
@@ -83,4 +86,10 @@ $(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(BIN
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing the development tools into $(VENV) ..."
 	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(PEERS)/.done: benchmarks/fanout/peers.txt
+	@echo "Installing the peers of the benchmark into $(PEERS) ..."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/fanout/peers.txt
 	@touch $@

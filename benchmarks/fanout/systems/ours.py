@@ -1,0 +1,116 @@
+"""The notifier itself: its configuration, its wiring, its service; events are accepted as a poll accepts them."""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import work
+
+from notifier import config as configuration
+from notifier import logs
+from notifier.core import outbox
+from notifier.core.model import Event, EventType, Task, TaskStatus, event_id
+from notifier.ports import Store, Transaction
+from notifier.service import Service
+from notifier.wiring import open_app
+
+PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the specification's example
+CREATED, ENDED = datetime(2026, 1, 15, 8, 17, tzinfo=UTC), datetime(2026, 1, 15, 8, 29, 20, tzinfo=UTC)
+
+
+def config_of(place: work.Place) -> configuration.Config:
+    """Return a configuration with a signed webhook to every receiver; its one source is never there."""
+    auth = {"kind": "aksk", "access_key": "unused", "secret_key": "unused"}
+    source = {"name": "prod", "kind": "gaussdb", "region": "local", "endpoint": "http://127.0.0.1:9", "auth": auth}
+    hook = {"kind": "webhook", "secret": SECRET, "concurrency": work.CONCURRENCY, "timeout": f"{work.TIMEOUT}s"}
+    channels = [hook | {"name": f"receiver-{n}", "url": url} for n, url in enumerate(place.urls)]
+    document = {
+        "store": {"url": place.store or f"sqlite:///{place.folder}/notifier.db", "migrate": True},
+        "sources": [source | {"project_id": PROJECT, "poll_every": "1h"}],
+        "channels": channels,
+        "routes": [{"name": "everything", "channels": [channel["name"] for channel in channels]}],
+    }
+    return configuration.loads(json.dumps(document), {}, origin="benchmark")
+
+
+def event_of(number: int, now: datetime) -> Event:
+    task = Task(
+        source="prod",
+        job_id=work.job_id(number),
+        name="CreateGaussDBV5Instance",
+        status=TaskStatus.FAILED,
+        raw_status="Failed",
+        instance_id=f"{number:032x}in14",
+        instance_name=f"gauss-{number:08d}",
+        instance_status="creating",
+        created_at=CREATED,
+        ended_at=ENDED,
+        fail_reason=work.FAIL_REASON,
+    )
+    occurrence = f"failed|{ENDED.isoformat()}"
+    return Event(
+        id=event_id(task.source, task.job_id, occurrence),
+        type=EventType.TASK_FAILED,
+        source=task.source,
+        region="cn-north-4",
+        project_id=PROJECT,
+        occurrence=occurrence,
+        observed_at=now,
+        occurred_at=task.ended_at,
+        task=task,
+        previous_status="running",
+    )
+
+
+async def run(place: work.Place) -> None:
+    logs.configure("warning", "json", sys.stderr)
+    async with open_app(config_of(place), exclusive=not place.store) as app:
+        service, stop, outlook = Service(app), asyncio.Event(), app.outlook
+
+        async def accept(numbers: Sequence[int]) -> None:
+            now = app.clock.now()
+            routed = outbox.route([event_of(number, now) for number in numbers], outlook.routes)
+
+            def record(tx: Transaction) -> None:
+                told = tx.record_events(routed)
+                tx.record_deliveries(outbox.plan(told.new, outlook.policies, tx.parked(), now))
+
+            await app.store.transact(record)
+            service.wake()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(service.run(stop))
+            async with profiled(app.store, place.profile):
+                await work.serve(accept)
+            stop.set()
+
+
+@asynccontextmanager
+async def profiled(store: Store, folder: str) -> AsyncIterator[None]:
+    """Profile the event loop's thread, and the thread in which SQLite is written; without a folder, neither."""
+    if not folder:
+        yield
+        return
+    profiles = {"loop": cProfile.Profile(), "writer": cProfile.Profile()}
+    if sys.version_info < (3, 12):  # later ones have room for one profiler only
+        await store.transact(lambda _: profiles["writer"].enable())
+    profiles["loop"].enable()
+    try:
+        yield
+    finally:
+        profiles["loop"].disable()
+        await store.transact(lambda _: profiles["writer"].disable())
+        for name, profile in profiles.items():
+            profile.dump_stats(Path(folder) / f"{name}.prof")
+
+
+if __name__ == "__main__":
+    asyncio.run(run(work.place()))
