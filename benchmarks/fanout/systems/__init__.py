@@ -107,16 +107,33 @@ SYSTEMS = (
     ),
     System(
         name="celery",
-        configuration="Redis in memory, 4 prefork processes, prefetch 64, results off, acknowledged early, urllib3 pool",
+        configuration="Redis in memory, 2 workers of 16 threads, prefetch 64, no results, acknowledged early, urllib3",
         module="systems.celery_redis",
         python=PEERS_PYTHON,
         imports="celery",
         store="redis",
-        workers=[["-m", "celery", "-A", "systems.celery_redis", "worker", "-l", "warning", "-c", "4", "-P", "prefork"]],
+        workers=[
+            (
+                "-m",
+                "celery",
+                "-A",
+                "systems.celery_redis",
+                "worker",
+                "-l",
+                "warning",
+                "-P",
+                "threads",
+                "-c",
+                "16",
+                "-n",
+                n,
+            )
+            for n in ("first", "second")
+        ],
     ),
     System(
         name="dramatiq",
-        configuration="Redis in memory, 2 processes of 16 threads, urllib3 pool, no retries",
+        configuration="Redis in memory, 2 processes of 16 threads, no retries, urllib3",
         module="systems.dramatiq_redis",
         python=PEERS_PYTHON,
         imports="dramatiq",
@@ -125,7 +142,7 @@ SYSTEMS = (
     ),
     System(
         name="taskiq",
-        configuration="Redis list in memory, 2 processes of 100 tasks, prefetch 100, uvloop, one aiohttp session each",
+        configuration="Redis list in memory, 2 processes of 100 tasks, prefetch 100, uvloop, aiohttp",
         module="systems.taskiq_redis",
         python=PEERS_PYTHON,
         imports="taskiq_redis",
@@ -139,7 +156,7 @@ SYSTEMS = (
     ),
     System(
         name="procrastinate",
-        configuration="PostgreSQL, one process, concurrency 64, listen/notify, jobs deleted, one aiohttp session",
+        configuration="PostgreSQL, one process, concurrency 64, listen/notify, jobs deleted, aiohttp",
         module="systems.procrastinate_postgresql",
         python=PEERS_PYTHON,
         imports="procrastinate",
@@ -149,7 +166,7 @@ SYSTEMS = (
     ),
     System(
         name="pgqueuer",
-        configuration="PostgreSQL, one process, asyncpg, uvloop, batches of 250, 64 requests a receiver, one aiohttp session",
+        configuration="PostgreSQL, one process, asyncpg, uvloop, batches of 250, 64 requests a receiver, aiohttp",
         module="systems.pgqueuer_postgresql",
         python=PEERS_PYTHON,
         imports="pgqueuer",
@@ -165,7 +182,7 @@ SYSTEMS = (
     ),
     System(
         name="raw-outbox",
-        configuration="SQLite WAL, synchronous=FULL, one process, 64 workers on one queue, one aiohttp session, unsigned",
+        configuration="SQLite WAL, synchronous=FULL, one process, 64 workers on one queue, aiohttp, unsigned",
         module="systems.raw_outbox",
     ),
 )
