@@ -229,7 +229,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long, paced")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds to wait for arrivals")
     parser.add_argument("--rounds", type=int, default=1, help="in each round every system takes its turn")
-    parser.add_argument("--profile", metavar="FOLDER", help="profile ours, which slows it; writes and shows *.prof")
+    parser.add_argument(
+        "--profile", metavar="FOLDER", help="profile ours, the last run of it, which slows it; writes and shows *.prof"
+    )
     return parser.parse_args()
 
 
