@@ -144,7 +144,7 @@ def judge(
     return Result(
         rate=len(arrivals) / (end - begin) * 1e9,
         draining=late / (end - acknowledged) * 1e9 if late else None,
-        per_cpu=len(arrivals) / used,
+        per_cpu=len(arrivals) / max(used, 0.01),  # the clock of the kernel ticks in hundredths
         accepting=len(submitted.accepted) * per_event / (acknowledged - begin) * 1e9,
         latencies=sorted((when - submitted.accepted[n]) / 1e6 for n, when in arrivals),
         from_submission=sorted((when - submitted.submitted[n]) / 1e6 for n, when in arrivals),
