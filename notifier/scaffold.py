@@ -128,7 +128,7 @@ def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
     match kind:
         case "slack":
             return [
-                "bot_token: ${SLACK_BOT_TOKEN}   # the bot needs chat:write and must be in the channel",
+                "bot_token: ${SLACK_BOT_TOKEN}   # a member; needs chat:write, best channels:history too",
                 f"channel: {_text(answers.slack_channel)}",
             ]
         case "email":

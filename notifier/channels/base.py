@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
+from notifier.channels import limits
+from notifier.channels.limits import Limit, Rate
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
-from notifier.settings import Settings
+from notifier.settings import Duration, Settings
 from notifier.validation import NAME_PATTERN, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,6 +36,20 @@ PROBE_AFTER = timedelta(minutes=15)
 """When a parked channel is tried again unasked."""
 
 ChannelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+
+
+_PACE = Pace()
+
+
+class BreakerSettings(Settings):
+    """When a channel that fails is left alone, and for how long."""
+
+    opens_after: int = Field(default=_PACE.opens_after, ge=1, le=1000)
+    """Failures in a row after which nothing is sent but one message now and then, to probe."""
+    probes: tuple[Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))], ...] = Field(
+        default=_PACE.probes, min_length=1, max_length=20
+    )
+    """Waits before the first, second … probe; the last one repeats."""
 
 
 class ChannelSettings(Settings):
@@ -49,10 +65,40 @@ class ChannelSettings(Settings):
     on_unknown: Literal["resend", "hold"] = "resend"
     """What to do with a message that may have arrived, where there is no way to ask: send it again, or hold it
     until somebody decides with `notifier retry`."""
+    rate: Rate | None = limits.AUTO
+    """Messages in the long run, of all replicas together: `1/s`, `30/m`, `500/h`. `auto` is what the service bears,
+    null is no limit."""
+    burst: int | None = Field(default=None, ge=1, le=1000)
+    """Messages at once after a rest; null is what the service bears."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When the channel is left alone because it fails."""
+
+    @property
+    def limit(self) -> Limit:
+        """What the service bears: what `limits.toml` knows of the kind. A kind of your own may know better."""
+        return limits.known(getattr(self, "kind", ""))
+
+    @property
+    def pace(self) -> Pace:
+        """What is kept to: the service's limit, but for what is configured."""
+        return Pace(
+            per_second=self._per_second(),
+            burst=self.burst or self.limit.burst,
+            opens_after=self.breaker.opens_after,
+            probes=self.breaker.probes,
+        )
+
+    def _per_second(self) -> float | None:
+        if self.rate == limits.AUTO:
+            return self.limit.per_second
+        return limits.per_second(self.rate) if self.rate else None
 
     @property
     def deadline(self) -> timedelta:
-        """How long one attempt takes at most: a kind's `timeout`, where it has one."""
+        """How long one attempt takes at most: a kind's `timeout`, where it has one.
+
+        With the look-up before it, where a kind has one.
+        """
         timeout: timedelta = getattr(self, "timeout", timedelta(seconds=10))
         return timeout
 
@@ -85,7 +131,7 @@ class BaseChannel(ABC, Generic[S]):
         self.name = settings.name
         self.concurrency = settings.concurrency
         self.deadline = settings.deadline.total_seconds()
-        self.pace = Pace()
+        self.pace = settings.pace
         self.on_unknown = settings.on_unknown
         self.digest_above = settings.digest_above
         self.digest_size = settings.digest_size

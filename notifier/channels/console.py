@@ -64,15 +64,16 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
     kind: ClassVar[str] = "console"
     Settings: ClassVar[type[ChannelSettings]] = ConsoleSettings
 
+    def __init__(self, settings: ConsoleSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        self.body_key = (self.kind, toolbox.wording, settings.style)
+        self._turn = asyncio.Lock()
+        self._writing: Future[None] | None = None
+
     def render(self, notice: Notice) -> Body:
         """Return the text to print. Every line that does not begin an event is indented."""
         lines = _lines(notice, self.toolbox.wording, brief=self.settings.style == "line")
         return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
-
-    def __init__(self, settings: ConsoleSettings, toolbox: Toolbox) -> None:
-        super().__init__(settings, toolbox)
-        self._turn = asyncio.Lock()
-        self._writing: Future[None] | None = None
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Print in one write, in a thread: a reader that stopped reading holds up nothing else.

@@ -98,6 +98,11 @@ class EmailSettings(ChannelSettings):
         return self
 
     @property
+    def deadline(self) -> timedelta:
+        """How long an attempt takes at most, the goodbye included."""
+        return self.timeout + timedelta(seconds=GOODBYE_SECONDS)
+
+    @property
     def server_port(self) -> int:
         """The port given, or the usual one."""
         return self.port or _PORTS[self.security]
@@ -352,7 +357,10 @@ def _no_connection(error: Exception, host: str) -> str:
 
 
 class EmailChannel(BaseChannel[EmailSettings]):
-    """Hands mails to one submission server, with a connection for each."""
+    """Hands mails to one submission server, with a connection for each.
+
+    A repeat has the same Message-ID, by which some mail stores know it; nothing promises that they all do.
+    """
 
     kind = "email"
     Settings: ClassVar[type[ChannelSettings]] = EmailSettings

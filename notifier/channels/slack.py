@@ -19,13 +19,15 @@ from ipaddress import ip_address
 from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import structlog
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from notifier.channels import limits
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, Toolbox, stored_body
-from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.channels.limits import Limit
+from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.retry import retry_after
 from notifier.ports import Finding, Notice
 from notifier.render import Fact, Message, State, Wording, by_severity, one_line, state_of
@@ -37,11 +39,20 @@ if TYPE_CHECKING:
 
     from notifier.http import HttpClient, HttpError, Reply
 
-PATIENCE = 20.0
-"""Seconds that a message waits for its turn here; for longer it goes back to the outbox."""
 MAX_REPLY = 64 * 1024
 """Bytes of an answer that are read."""
 POST_SCOPE = "chat:write"
+
+SETTLES_IN = 2.5
+"""Seconds that a message may take to appear in the channel's history."""
+LOOK_UP_SECONDS = 10.0
+"""Of a look-up, all its pages together; less where the channel's `timeout` is less."""
+SKEW = timedelta(minutes=1)
+"""How far our clock may be ahead of Slack's: a look-up begins that long before the delivery was planned."""
+PAGE_SIZE = 100
+MAX_PAGES = 10
+MAX_PAGE = 4 * 1024 * 1024
+"""Bytes of one page of history: a hundred messages as long as they can be."""
 
 TEXT_LIMIT = 180
 """Of the fallback text that notifications and screen readers use; beyond 4,000 Slack splits a message."""
@@ -68,12 +79,33 @@ class SlackSettings(ChannelSettings):
     bot_token: Secret | None = None
     """`xoxb-…`, with the bot scope chat:write."""
     channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
-    """The channel's ID (`C0123ABCD`), or `#name`. The bot must be a member."""
+    """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""
     webhook_url: Secret | None = None
-    """Instead of a token: messages can then never be edited or looked up."""
+    """Instead of a token: messages can then never be edited or looked up after a lost answer."""
     api_url: str = "https://slack.com/api/"
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
     """For one attempt, also when a refused layout is sent again as plain text."""
+
+    @property
+    def limit(self) -> Limit:
+        """What Slack bears in this mode."""
+        return limits.known("slack-webhook" if self.webhook_url else "slack-bot")
+
+    @property
+    def can_look_up(self) -> bool:
+        """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
+        return not self.webhook_url and bool(re.fullmatch(r"[CDG][A-Z0-9]+", self.channel or ""))
+
+    @property
+    def look_up_time(self) -> timedelta:
+        """How long the requests of a look-up take at most."""
+        return min(self.timeout, timedelta(seconds=LOOK_UP_SECONDS))
+
+    @property
+    def deadline(self) -> timedelta:
+        """How long an attempt takes at most: the wait for a message to appear, the look-up, the post."""
+        look_up = timedelta(seconds=SETTLES_IN) + self.look_up_time if self.can_look_up else timedelta()
+        return look_up + self.timeout
 
     @field_validator("bot_token")
     @classmethod
@@ -331,11 +363,26 @@ def _mrkdwn(text: str) -> Json:
 
 
 def as_text(message: Json) -> Json:
-    """Return the same message without layout, for when Slack refuses the layout: nothing that it says is lost."""
+    """Return the same message without layout, for when Slack refuses the layout: nothing that it says is lost.
+
+    Of the metadata the key stays, by which it can be looked up and which cannot be refused.
+    """
     attached = (block for attachment in message["attachments"] for block in attachment["blocks"])
     texts = [text for block in (*message["blocks"], *attached) for text in _texts(block)]
-    kept = {key: value for key, value in message.items() if key not in ("blocks", "attachments", "metadata")}
-    return kept | {"text": "\n".join(texts)}
+    kept = {key: value for key, value in message.items() if key not in ("blocks", "attachments")}
+    metadata = message["metadata"] | {"event_payload": {"key": key_of(message)}}
+    return kept | {"text": "\n".join(texts), "metadata": metadata}
+
+
+def key_of(message: Json) -> str | None:
+    """Return the delivery's id that a message carries; None for a message of somebody else."""
+    key = _inner(_inner(message, "metadata"), "event_payload").get("key")
+    return key if isinstance(key, str) else None
+
+
+def _inner(value: Json, key: str) -> Json:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _texts(block: Json) -> Iterator[str]:
@@ -452,6 +499,51 @@ def _reference(data: Json) -> str | None:
     return f"{channel}:{ts}" if isinstance(channel, str) and isinstance(ts, str) else None
 
 
+@dataclass(frozen=True, slots=True)
+class NextPage:
+    """The message is not on this page of the history, and there are more."""
+
+    cursor: str
+
+
+def looked_up(answer: Answer, delivery: Delivery, channel: str, now: datetime) -> Outcome | NextPage | None:
+    """Return what a page of the channel's history says of a delivery's message: None when it is in no page."""
+    if answer.data.get("ok") is not True:
+        return _not_looked_up(answer, channel, now)
+    messages = answer.data.get("messages")
+    if not isinstance(messages, list):
+        return Unknown("Slack: an answer without a history")
+    found = (message for message in messages if isinstance(message, dict) and key_of(message) == delivery.id)
+    if message := next(found, None):
+        return Delivered(_reference({"channel": channel, "ts": message.get("ts")}))
+    cursor = _inner(answer.data, "response_metadata").get("next_cursor")
+    if cursor and isinstance(cursor, str):
+        return NextPage(cursor)
+    return Unknown("Slack: a history that is not whole") if answer.data.get("has_more") is True else None
+
+
+def _not_looked_up(answer: Answer, channel: str, now: datetime) -> Outcome:
+    kind = _KIND_OF.get(answer.code, "")
+    if answer.code and kind not in ("repeat", "slowly", "full", "unknown"):
+        return Unknown(f"Slack: {answer.code}; {look_up_remedy(answer, channel)}")
+    reason = f"Slack: {answer.code}" if answer.code else f"Slack: HTTP {answer.status}"
+    return Retry(f"looking for an earlier message, {reason}", _WAITS.get(kind) or retry_after(answer.headers, now))
+
+
+_HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
+_PUBLIC_OR_PRIVATE = ("channels:history", "groups:history")
+
+
+def look_up_remedy(answer: Answer, channel: str) -> str:
+    """Return what lets the bot read the history of a channel that Slack would not show."""
+    if answer.code != "missing_scope":
+        return _REMEDIES.get(answer.code, _TOKEN_REMEDY if _KIND_OF.get(answer.code) == "token" else _INVITE)
+    needed = answer.data.get("needed")
+    scope = needed if needed in _PUBLIC_OR_PRIVATE else _HISTORY_SCOPES.get(channel[:1])
+    wanted = scope or f"{_PUBLIC_OR_PRIVATE[0]} ({_PUBLIC_OR_PRIVATE[1]} for a private channel)"
+    return f"add the bot scope {wanted} under OAuth & Permissions and reinstall the app"
+
+
 def _pointers(data: Json) -> str:
     found = re.findall(r"\[json-pointer:(/[a-z0-9_/]{1,80})\]", json.dumps(data.get("errors")))
     return f" at {', '.join(found[:3])}" if found else ""
@@ -470,34 +562,6 @@ def _unsent(error: HttpError) -> Outcome:
     if isinstance(error, AddressRefused):
         return Parked(str(error), PROBE_AFTER)
     return Retry(str(error)) if isinstance(error, NotSent) else Unknown(str(error))
-
-
-# ---- pace ----
-
-
-@dataclass(slots=True)
-class Pace:
-    """Keeps to one message a second, in bursts of at most three: what Slack allows a channel.
-
-    All times are seconds of a monotonic clock.
-    """
-
-    interval: float = 1.0
-    burst: int = 3
-    _earned: float = field(default=float("-inf"))
-    """When the next message would be due if there were no bursts."""
-
-    def wait(self, now: float) -> float:
-        """Return how long the next message has to wait."""
-        return max(0.0, self._earned - (self.burst - 1) * self.interval - now)
-
-    def take(self, now: float) -> None:
-        """Take the next turn."""
-        self._earned = max(self._earned, now) + self.interval
-
-    def hold(self, until: float) -> None:
-        """Give no turn before `until`, then one a second."""
-        self._earned = max(self._earned, until + (self.burst - 1) * self.interval)
 
 
 # ---- the two modes ----
@@ -546,14 +610,20 @@ class _Session:
 
     http: HttpClient
     deadline: float
+    max_bytes: int
     closed: ClassVar[bool] = False
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], json: Json, **_unused: object
+        self, method: str, url: str, *, headers: Mapping[str, str], json: Json | None, params: Json | None, **_: object
     ) -> AsyncIterator[_Response]:
         reply = await self.http.exchange(
-            method, url, headers=headers, content=_encoded(json), deadline=self.deadline, max_bytes=MAX_REPLY
+            method,
+            f"{url}?{urlencode(params)}" if params else url,
+            headers=headers,
+            content=None if json is None else _encoded(json),
+            deadline=self.deadline,
+            max_bytes=self.max_bytes,
         )
         yield _Response(reply)
 
@@ -573,10 +643,23 @@ class _Bot:
     channel: str
 
     async def post(self, message: Json, deadline: float) -> Answer:
-        return await self._call("chat.postMessage", message | {"channel": self.channel}, deadline)
+        return await self._call("chat.postMessage", deadline, message | {"channel": self.channel})
+
+    async def history(
+        self, deadline: float, *, oldest: datetime | None = None, cursor: str = "", limit: int = PAGE_SIZE
+    ) -> Answer:
+        """Return a page of the channel's history since `oldest`, metadata included. Raises HttpError."""
+        query = {
+            "channel": self.channel,
+            "include_all_metadata": "true",
+            "limit": limit,
+            "oldest": f"{oldest.timestamp():.6f}" if oldest else None,
+            "cursor": cursor or None,
+        }
+        return await self._call("conversations.history", deadline, query=query, max_bytes=MAX_PAGE)
 
     async def check(self, deadline: float) -> Sequence[Finding]:
-        answer = await self._call("auth.test", {}, deadline)
+        answer = await self._call("auth.test", deadline, {})
         if answer.data.get("ok") is not True:
             why = answer.code or f"HTTP {answer.status}"
             return (Finding(ok=False, what="Slack token", detail=why, remedy=_token_remedy(answer.data)),)
@@ -589,14 +672,23 @@ class _Bot:
             Finding(ok=True, what="Slack channel", detail=membership),
         )
 
-    async def _call(self, method: str, arguments: Json, deadline: float) -> Answer:
+    async def _call(
+        self,
+        method: str,
+        deadline: float,
+        body: Json | None = None,
+        *,
+        query: Json | None = None,
+        max_bytes: int = MAX_REPLY,
+    ) -> Answer:
         from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network
         from slack_sdk.web.async_client import AsyncWebClient  # noqa: PLC0415 - the same
 
-        session = cast("aiohttp.ClientSession", _Session(self.http, deadline))
+        session = cast("aiohttp.ClientSession", _Session(self.http, deadline, max_bytes))
         client = AsyncWebClient(token=self.token, base_url=self.api_url, session=session, retry_handlers=[])
         try:
-            response = await client.api_call(method, json=arguments)
+            verb = "POST" if query is None else "GET"
+            response = await client.api_call(method, http_verb=verb, json=body, params=query)
         except SlackApiError as error:
             response = error.response
         return Answer(status=response.status_code, headers=response.headers, data=cast("Json", response.data))
@@ -657,25 +749,17 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     def __init__(self, settings: SlackSettings, toolbox: Toolbox) -> None:
         super().__init__(settings, toolbox)
-        self._pace = Pace()
+        self.repeat = Repeat.LOOK_UP if settings.can_look_up else Repeat.RISKY
 
     def render(self, notice: Notice) -> Body:
         """Return the message as JSON; where it goes is added when it is sent."""
         return Body(content=_encoded(payload(notice, self.toolbox.wording)), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """Post once, in turn; once more as plain text where Slack refuses the layout."""
-        now = self.toolbox.clock.monotonic()
-        wait = self._pace.wait(now)
-        if wait > PATIENCE:
-            return Retry("waiting as long as Slack asked", timedelta(seconds=wait))
-        self._pace.take(now)
-        await self.toolbox.clock.sleep(wait)
-        return await self._try(json.loads(stored_body(delivery).content))
-
-    async def _try(self, message: Json) -> Outcome:
+        """Post once; once more as plain text where Slack refuses the layout."""
         clock, seconds = self.toolbox.clock, self.settings.timeout.total_seconds()
         end = clock.monotonic() + seconds
+        message = json.loads(stored_body(delivery).content)
         outcome = await self._post(message, seconds)
         if isinstance(outcome, WrongContent):
             log.warning("slack refused the layout; sending plain text", channel=self.name, reason=outcome.reason)
@@ -689,29 +773,79 @@ class SlackChannel(BaseChannel[SlackSettings]):
             answer = await self._transport.post(message, deadline)
         except HttpError as error:
             return _unsent(error)
-        outcome = outcome_of(answer, self.toolbox.clock.now())
-        if isinstance(outcome, Retry) and outcome.after:
-            self._pace.hold(self.toolbox.clock.monotonic() + outcome.after.total_seconds())
-        return outcome
+        return outcome_of(answer, self.toolbox.clock.now())
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:
+        """Search the channel's history since the delivery was planned for the message that carries its id."""
+        if not self.settings.can_look_up:
+            return Unknown("only a bot can look a message up, and only in a channel that is given by its ID")
+        clock = self.toolbox.clock
+        await clock.sleep(SETTLES_IN)
+        end = clock.monotonic() + self.settings.look_up_time.total_seconds()
+        cursor = ""
+        for _ in range(MAX_PAGES):
+            found = await self._page(delivery, cursor, end - clock.monotonic())
+            if not isinstance(found, NextPage):
+                return found
+            cursor = found.cursor
+        return Unknown(f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more")
+
+    async def _page(self, delivery: Delivery, cursor: str, deadline: float) -> Outcome | NextPage | None:
+        from notifier.http import AddressRefused, HttpError, ReplyTooLarge  # noqa: PLC0415 - as in `_post`
+
+        oldest = delivery.created_at - SKEW
+        try:
+            answer = await self._bot.history(deadline, oldest=oldest, cursor=cursor)
+        except (AddressRefused, ReplyTooLarge) as error:
+            return Unknown(str(error))
+        except HttpError as error:
+            return Retry(f"looking for an earlier message, {error}")
+        return looked_up(answer, delivery, self._bot.channel, self.toolbox.clock.now())
 
     async def check(self) -> Sequence[Finding]:
         """Ask Slack who the bot is and what it may do, or whether the webhook answers. Posts nothing."""
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
+        seconds = self.settings.timeout.total_seconds()
         try:
-            return await self._transport.check(self.settings.timeout.total_seconds())
+            findings = await self._transport.check(seconds)
+            works = all(finding.ok for finding in findings) and not self.settings.webhook_url
+            return (*findings, await self._check_look_up(seconds)) if works else findings
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
             return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)
 
+    async def _check_look_up(self, deadline: float) -> Finding:
+        """Prove that messages can be looked up. Posting works without: what it costs is a repeat now and then."""
+        what, cost = "Slack look-up", _COSTS[self.on_unknown]
+        if not self.settings.can_look_up:
+            detail = f"needs the channel's ID, and {self.settings.channel} is a name: {cost}"
+            return Finding(ok=True, what=what, detail=detail, remedy="set `channel` to its ID, for example C0123ABCD")
+        answer = await self._bot.history(deadline, limit=1)
+        if answer.data.get("ok") is True:
+            return Finding(ok=True, what=what, detail="what was posted can be looked up")
+        why = answer.code or f"HTTP {answer.status}"
+        return Finding(ok=True, what=what, detail=f"{why}: {cost}", remedy=look_up_remedy(answer, self._bot.channel))
+
     @cached_property
     def _transport(self) -> Transport:
+        url = self.settings.webhook_url
+        return _Webhook(http=self.toolbox.http, url=url.get_secret_value()) if url else self._bot
+
+    @cached_property
+    def _bot(self) -> _Bot:
         settings = self.settings
-        if settings.webhook_url:
-            return _Webhook(http=self.toolbox.http, url=settings.webhook_url.get_secret_value())
         return _Bot(
             http=self.toolbox.http,
             api_url=settings.api_url,
             token=settings.bot_token.get_secret_value() if settings.bot_token else "",
             channel=settings.channel or "",
         )
+
+
+_COSTS: Mapping[str, str] = MappingProxyType(
+    {
+        "resend": "a message whose answer is lost is posted again, and may be seen twice",
+        "hold": "a message whose answer is lost is held until somebody decides",
+    }
+)

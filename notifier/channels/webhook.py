@@ -22,13 +22,14 @@ from standardwebhooks import Webhook
 from notifier.channels.base import (
     BaseChannel,
     ChannelSettings,
+    Toolbox,
     headline,
     is_loopback,
     outcome_of_error,
     outcome_of_status,
     stored_body,
 )
-from notifier.core.model import Body, Delivery, Event, EventType, Outcome, Task, TaskStatus
+from notifier.core.model import Body, Delivery, Event, EventType, Outcome, Repeat, Task, TaskStatus
 from notifier.ports import Finding, Notice
 from notifier.settings import Duration, Secret
 from notifier.validation import problem
@@ -319,6 +320,11 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
 
     kind = "webhook"
     Settings: ClassVar[type[ChannelSettings]] = WebhookSettings
+    repeat = Repeat.SAFE
+
+    def __init__(self, settings: WebhookSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        self.body_key = (self.kind, toolbox.wording, settings.body_template, settings.content_type)
 
     @cached_property
     def _template(self) -> Template | None:

@@ -68,7 +68,10 @@ def routed_event(value: RoutedEvent) -> Document:
 
 
 def delivery(value: Delivery) -> Document:
-    """delivery_id, channel, subject, state, attempt, reason, ref, digest, times, and events by id, type and job_id."""
+    """delivery_id, channel, subject, state, attempt, reason, doubtful, ref, digest, times, and events.
+
+    Events are given by id, type and job_id.
+    """
     return {
         "delivery_id": value.id,
         "channel": value.channel,
@@ -76,6 +79,7 @@ def delivery(value: Delivery) -> Document:
         "state": value.state.value,
         "attempt": value.attempt,
         "reason": value.reason,
+        "doubtful": value.doubtful,
         "ref": value.ref,
         "digest": value.digest,
         "created_at": time(value.created_at),
@@ -86,13 +90,14 @@ def delivery(value: Delivery) -> Document:
 
 
 def attempt(value: Attempt) -> Document:
-    """number, started_at, finished_at, outcome, reason."""
+    """number, started_at, finished_at, outcome, reason, and doubt: what was done about a lost answer before it."""
     return {
         "number": value.number,
         "started_at": time(value.started_at),
         "finished_at": time(value.finished_at),
         "outcome": value.outcome,
         "reason": value.reason,
+        "doubt": value.doubt.value if value.doubt else None,
     }
 
 

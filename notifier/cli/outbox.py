@@ -77,8 +77,8 @@ def deliveries(
 ) -> None:
     """List deliveries, the newest first. Exits with 1 when there are none.
 
-    --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, ref, digest, created_at,
-    available_at, settled_at, events}], "sources": […]}.
+    --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, doubtful, ref, digest,
+    created_at, available_at, settled_at, events}], "sources": […]}.
     """
     config = configured(ctx)
     wanted = DeliveryFilter(state=state, channel=channel, limit=limit + 1)

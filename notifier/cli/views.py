@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier.cli.output import WIDE, age, block, cell, length, pairs, room, short, shortened, table
-from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, Task, TaskStatus
+from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Event, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
@@ -34,6 +34,14 @@ _STATE_STYLES = {
     DeliveryState.SUPERSEDED: "dim",
     DeliveryState.DEAD: "bold red",
 }
+_DOUBTS = {
+    Doubt.ARRIVED: "the service was asked about the attempt before and has the message: nothing was sent again",
+    Doubt.ABSENT: "the service was asked about the attempt before and does not have the message: sent again",
+    Doubt.REPEATED: "the attempt before may have arrived: sent again, and the receiver knows a repeat by its id",
+    Doubt.RISKED: "the attempt before may have arrived and nobody could say: sent again, so it may be there twice",
+    Doubt.HELD: "the attempt before may have arrived and nobody could say: held, as on_unknown says",
+}
+"""What was done about a lost answer."""
 _INDENT = (0, 0, 0, 2)
 
 
@@ -161,7 +169,7 @@ class View:
             cell(self._about(row)),
             cell(str(row.attempt)),
             cell(age(row.settled_at or row.available_at, self.now)),
-            cell(row.reason),
+            cell("; ".join(filter(None, (_doubt(row), row.reason)))),
         )
 
     def _about(self, row: Delivery) -> str:
@@ -227,6 +235,7 @@ class View:
             delivery.state,
             f"in a digest of {len(delivery.events)}" if delivery.digest else "",
             self._due(delivery),
+            _doubt(delivery) and f"({_doubt(delivery)})",
         )
         reason = f": {delivery.reason}" if delivery.reason else ""
         return cell(" ".join(filter(None, words)) + reason, _STATE_STYLES[delivery.state])
@@ -236,10 +245,11 @@ class View:
             return self.when(delivery.settled_at)
         return f"next try {age(delivery.available_at, self.now)}" if delivery.state is DeliveryState.PENDING else ""
 
-    def _attempt(self, attempt: Attempt) -> Text:
+    def _attempt(self, attempt: Attempt) -> RenderableType:
         reason = f": {attempt.reason}" if attempt.reason else ""
         took = (attempt.finished_at - attempt.started_at).total_seconds()
-        return cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
+        line = cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
+        return Group(line, Padding(cell(_DOUBTS[attempt.doubt], "yellow"), _INDENT)) if attempt.doubt else line
 
     # -- audit, health, findings --
 
@@ -299,7 +309,7 @@ class View:
         """Return what was checked, how it went, and the remedy."""
         detail = f": {found.detail}" if found.detail else ""
         line = _verdict_line(f"{found.what}{detail}", ok=found.ok)
-        return Group(line, Padding(block(found.remedy, "yellow"), _INDENT)) if found.remedy and not found.ok else line
+        return Group(line, Padding(block(found.remedy, "yellow"), _INDENT)) if found.remedy else line
 
     # -- pieces --
 
@@ -314,6 +324,11 @@ class View:
     def when(self, moment: datetime | None) -> str:
         """Return a time in the reader's zone, or nothing."""
         return self.wording.when(moment) if moment else ""
+
+
+def _doubt(delivery: Delivery) -> str:
+    unsure = delivery.doubtful and delivery.state is not DeliveryState.DELIVERED
+    return "may have arrived" if unsure else ""
 
 
 def _verdict(verdict: RouteVerdict) -> Text:

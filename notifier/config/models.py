@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import timedelta
@@ -16,6 +17,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
@@ -24,9 +26,11 @@ from pydantic import (
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
+from notifier.deliver import SENT_WITHIN
+from notifier.durations import format_duration
 from notifier.settings import Duration, Secret, Settings
 from notifier.sources import SOURCES
-from notifier.validation import NAME_PATTERN, did_you_mean, near, problem
+from notifier.validation import NAME_PATTERN, detail, did_you_mean, near, problem
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 
@@ -80,6 +84,10 @@ class ChannelSettings(Protocol):
     @property
     def kind(self) -> str:
         """Which class sends."""
+
+    @property
+    def deadline(self) -> timedelta:
+        """How long one attempt takes at most."""
 
 
 def source_class(kind: str) -> Any:  # noqa: ANN401 - kinds share no base class
@@ -376,6 +384,19 @@ class Config(Settings):
     log: LogSettings = LogSettings()
     heartbeat_url: HttpUrl | None = None
     """Fetched after every successful poll, so that silence can be noticed elsewhere."""
+
+    @model_validator(mode="after")
+    def _lease_outlasts_every_attempt(self) -> Self:
+        slowest = max(self.channels, key=lambda channel: channel.deadline, default=None)
+        if slowest and slowest.deadline > self.delivery.lease * SENT_WITHIN:
+            needed = format_duration(timedelta(seconds=math.ceil(slowest.deadline.total_seconds() / SENT_WITHIN)))
+            what = (
+                f"must be at least {needed}: an attempt of the channel {slowest.name} may take "
+                f"{format_duration(slowest.deadline)}. Give a longer lease, or that channel a shorter timeout."
+            )
+            found = [detail(("delivery", "lease"), what)]
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
 
     @property
     def not_served(self) -> tuple[str, ...]:

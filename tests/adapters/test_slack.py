@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from factories import (
     HOSTILE,
+    T0,
     hostile_event,
     make_delivery,
     make_event,
@@ -30,6 +31,7 @@ from servers.slack import (
     HTML_500,
     NOT_JSON,
     RATE_LIMITED,
+    TAKEN_THEN_500,
     TAKEN_THEN_RESET,
     TAKEN_THEN_SILENT,
     TOKEN,
@@ -44,9 +46,12 @@ from servers.slack import (
 
 from notifier.channels.base import PROBE_AFTER, Toolbox
 from notifier.channels.slack import (
+    _TOKEN_REMEDY,
+    MAX_PAGES,
     MESSAGE_LIMIT,
+    PAGE_SIZE,
+    SETTLES_IN,
     Json,
-    Pace,
     SlackChannel,
     SlackSettings,
     as_text,
@@ -55,7 +60,19 @@ from notifier.channels.slack import (
     fence,
     payload,
 )
-from notifier.core.model import Body, Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    Event,
+    EventType,
+    GaveUp,
+    Outcome,
+    Parked,
+    Repeat,
+    Retry,
+    Unknown,
+)
 from notifier.http import HttpClient
 from notifier.render import Wording
 
@@ -258,7 +275,7 @@ def test_text_that_fits_is_not_cut() -> None:
 
 
 async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(server: SlackServer, toolbox: Toolbox) -> None:
-    assert await sent(bot(server, toolbox), make_event()) == Delivered("C0GAUSS:1763112120.000001")
+    assert await sent(bot(server, toolbox), make_event()) == Delivered("C0GAUSS:1768465800.000001")
     assert server.messages == [message(make_event()) | {"channel": CHANNEL}]
 
 
@@ -432,39 +449,178 @@ async def test_a_proxy_in_the_environment_is_not_used(
 # ---- pace ----
 
 
-async def test_more_than_three_messages_at_once_keep_to_one_a_second(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_channel_is_paced_as_slack_bears_it_in_its_mode(server: SlackServer, toolbox: Toolbox) -> None:
+    paces = [make(server, toolbox).pace for make in (bot, hook)]
+    assert [(pace.per_second, pace.burst) for pace in paces] == [(1.0, 3), (1.0, 1)]
+
+
+async def test_nothing_waits_here_for_its_turn(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox)
+    server.faults.append(RATE_LIMITED)
+    assert await sent(channel, make_event()) == Retry("Slack: ratelimited", timedelta(seconds=7))
     for event in make_events(6):
-        await sent(channel, event)
+        assert isinstance(await sent(channel, event), Delivered)
+    assert slept(toolbox) == []
+
+
+async def test_a_wait_that_slack_asks_for_is_passed_on_in_full(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults.append(Fault(status=429, headers={"Retry-After": "600"}))
+    assert await sent(bot(server, toolbox), make_event()) == Retry("Slack: HTTP 429", timedelta(seconds=600))
+
+
+def slept(toolbox: Toolbox) -> list[float]:
     assert isinstance(toolbox.clock, FakeClock)
-    assert toolbox.clock.slept == [0, 0, 0, 1, 1, 1]
+    return toolbox.clock.slept
 
 
-async def test_a_channel_that_slack_holds_up_waits_before_the_next_message(
+# ---- what may have arrived ----
+
+
+def of_one(channel: SlackChannel, *events: Event) -> Delivery:
+    return make_delivery(*events, body=channel.render(make_notice(*events)))
+
+
+def asked(server: SlackServer) -> list[Json]:
+    return [query for path, query in server.requests if path == "/api/conversations.history"]
+
+
+@pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET, TAKEN_THEN_500], ids=["hang", "reset", "500"])
+async def test_a_message_whose_answer_was_lost_is_found_by_its_key(
+    server: SlackServer, toolbox: Toolbox, fault: Fault
+) -> None:
+    channel = bot(server, toolbox, timeout="300ms")
+    delivery = of_one(channel)
+    await sent(channel, make_event(make_task("another")))
+    server.faults.append(fault)
+    assert isinstance(await channel.send(delivery), Unknown)
+    await sent(channel, make_event(make_task("a third")))
+    assert await channel.look_up(delivery) == Delivered("C0GAUSS:1768465800.000002")
+    assert slept(toolbox) == [SETTLES_IN]
+
+
+async def test_what_it_asks_begins_before_the_delivery_was_planned(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    assert await channel.look_up(of_one(channel)) is None
+    (query,) = asked(server)
+    assert query == {
+        "channel": CHANNEL,
+        "include_all_metadata": "true",
+        "limit": "100",
+        "oldest": f"{(T0 - timedelta(minutes=1)).timestamp():.6f}",
+    }
+
+
+async def test_a_message_that_never_arrived_is_not_found_among_others(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    server.take({"channel": CHANNEL, "text": "people talk", "metadata": "of a strange form"})
+    server.take({"channel": CHANNEL, "text": "deploy", "metadata": {"event_type": "x", "event_payload": {"key": 7}}})
+    await sent(channel, make_event(make_task("another")))
+    assert await channel.look_up(of_one(channel)) is None
+
+
+async def test_a_layout_that_was_refused_is_found_as_the_plain_text_that_it_became(
     server: SlackServer, toolbox: Toolbox
 ) -> None:
-    server.faults.append(RATE_LIMITED)
     channel = bot(server, toolbox)
-    await sent(channel, make_event())
-    assert isinstance(await sent(channel, make_event()), Delivered)
-    assert isinstance(toolbox.clock, FakeClock)
-    assert toolbox.clock.slept == [0, 7]
+    delivery = of_one(channel)
+    server.faults.extend([refused("invalid_metadata_schema"), TAKEN_THEN_RESET])
+    assert isinstance(await channel.send(delivery), Unknown)
+    assert "blocks" not in server.messages[0]
+    assert isinstance(await channel.look_up(delivery), Delivered)
 
 
-async def test_a_long_hold_sends_the_next_message_back_to_the_outbox(server: SlackServer, toolbox: Toolbox) -> None:
-    server.faults.append(Fault(status=429, headers={"Retry-After": "600"}))
+async def test_every_page_is_looked_at_before_it_is_called_absent(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox)
-    await sent(channel, make_event())
-    assert await sent(channel, make_event()) == Retry("waiting as long as Slack asked", timedelta(seconds=600))
-    assert len(server.requests) == 1
+    delivery = of_one(channel)
+    await channel.send(delivery)
+    for event in make_events(4):
+        await sent(channel, event)
+    server.page_size = 2
+    assert await channel.look_up(delivery) == Delivered("C0GAUSS:1768465800.000001")
+    server.messages[0]["metadata"]["event_payload"]["key"] = "another"
+    assert await channel.look_up(delivery) is None
+    assert [query.get("cursor") for query in asked(server)] == [None, "2", "4"] * 2
 
 
-def test_a_pause_earns_a_burst_again() -> None:
-    pace = Pace()
-    for expected in (0, 0, 0, 1):
-        assert pace.wait(100.0) == expected
-        pace.take(100.0)
-    assert [pace.wait(now) for now in (101.0, 102.0, 200.0)] == [1, 0, 0]
+async def test_a_history_without_end_is_given_up_as_unknown(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    server.page_size = 1
+    for event in make_events(MAX_PAGES + 1):
+        await sent(channel, event)
+    assert await channel.look_up(of_one(channel)) == Unknown(
+        f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more"
+    )
+    assert len(asked(server)) == MAX_PAGES
+
+
+HOW_TO_READ = "add the bot scope channels:history under OAuth & Permissions and reinstall the app"
+BOTH_SCOPES = "add the bot scope channels:history (groups:history for a private channel) under OAuth & Permissions"
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (refused("missing_scope", needed="channels:history"), Unknown(f"Slack: missing_scope; {HOW_TO_READ}")),
+        (refused("missing_scope"), Unknown(f"Slack: missing_scope; {BOTH_SCOPES} and reinstall the app")),
+        (
+            refused("not_in_channel"),
+            Unknown("Slack: not_in_channel; invite the bot: type /invite @ and its name in the channel"),
+        ),
+        (refused("invalid_auth"), Unknown(f"Slack: invalid_auth; {_TOKEN_REMEDY}")),
+        (Fault(body={"ok": True}), Unknown("Slack: an answer without a history")),
+        (Fault(body={"ok": True, "messages": [], "has_more": True}), Unknown("Slack: a history that is not whole")),
+        (RATE_LIMITED, Retry("looking for an earlier message, Slack: ratelimited", timedelta(seconds=7))),
+        (HTML_500, Retry("looking for an earlier message, Slack: HTTP 500")),
+        (NOT_JSON, Retry("looking for an earlier message, Slack: HTTP 200")),
+        (refused("internal_error"), Retry("looking for an earlier message, Slack: internal_error")),
+    ],
+    ids=str,
+)
+async def test_an_answer_that_says_nothing_of_the_message(
+    server: SlackServer, toolbox: Toolbox, answer: Fault, outcome: Outcome
+) -> None:
+    channel = bot(server, toolbox)
+    server.faults.append(answer)
+    assert await channel.look_up(of_one(channel)) == outcome
+
+
+async def test_no_answer_to_a_look_up_is_tried_again(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox, timeout="300ms")
+    server.faults.append(Fault(then="hang"))
+    outcome = await channel.look_up(of_one(channel))
+    assert isinstance(outcome, Retry)
+    assert outcome.reason.startswith("looking for an earlier message, no answer from 127.0.0.1")
+
+
+async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    server.faults.append(Fault(body="x" * 5_000_000))
+    assert isinstance(await channel.look_up(of_one(channel)), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("channel", "repeat"),
+    [(CHANNEL, Repeat.LOOK_UP), ("G0PRIVATE", Repeat.LOOK_UP), ("#dba", Repeat.RISKY), ("dba", Repeat.RISKY)],
+)
+async def test_only_a_channel_that_is_given_by_its_id_can_be_looked_into(
+    server: SlackServer, toolbox: Toolbox, channel: str, repeat: Repeat
+) -> None:
+    assert bot(server, toolbox, channel=channel).repeat is repeat
+
+
+async def test_nothing_is_asked_where_there_is_no_way_to_look_it_up(server: SlackServer, toolbox: Toolbox) -> None:
+    for channel in (hook(server, toolbox), bot(server, toolbox, channel="#dba")):
+        assert channel.repeat is Repeat.RISKY
+        assert isinstance(await channel.look_up(of_one(channel)), Unknown)
+    assert server.requests == []
+
+
+async def test_the_deadline_has_room_for_the_wait_the_look_up_and_the_post(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    assert bot(server, toolbox, timeout="4s").deadline == SETTLES_IN + 4 + 4
+    assert bot(server, toolbox, timeout="30s").deadline == SETTLES_IN + 10 + 30
+    assert hook(server, toolbox, timeout="4s").deadline == 4
 
 
 # ---- webhooks, the degraded mode ----
@@ -522,6 +678,36 @@ async def test_a_check_names_a_missing_scope(server: SlackServer, toolbox: Toolb
     server.scopes = "commands"
     (missing,) = [finding for finding in await bot(server, toolbox).check() if not finding.ok]
     assert missing.detail == "chat:write is missing"
+
+
+async def test_a_check_proves_that_messages_can_be_looked_up(server: SlackServer, toolbox: Toolbox) -> None:
+    findings = await bot(server, toolbox).check()
+    assert [(finding.detail, finding.remedy) for finding in findings[2:]] == [("what was posted can be looked up", "")]
+
+
+@pytest.mark.parametrize(
+    ("on_unknown", "cost"),
+    [("resend", "posted again, and may be seen twice"), ("hold", "held until somebody decides")],
+)
+async def test_a_check_warns_of_what_a_missing_scope_costs(
+    server: SlackServer, toolbox: Toolbox, on_unknown: str, cost: str
+) -> None:
+    server.scopes = "chat:write"
+    *_, found = await bot(server, toolbox, on_unknown=on_unknown).check()
+    assert found.ok
+    assert found.detail == f"missing_scope: a message whose answer is lost is {cost}"
+    assert found.remedy == HOW_TO_READ
+
+
+async def test_a_check_warns_where_the_channel_is_not_the_bots_or_only_a_name(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    server.member = False
+    *_, outside = await bot(server, toolbox).check()
+    *_, named = await bot(server, toolbox, channel="#dba").check()
+    assert (outside.ok, named.ok) == (True, True)
+    assert outside.remedy == "invite the bot: type /invite @ and its name in the channel"
+    assert named.remedy == "set `channel` to its ID, for example C0123ABCD"
 
 
 async def test_a_check_says_what_is_wrong_with_a_token(server: SlackServer, toolbox: Toolbox) -> None:

@@ -13,8 +13,12 @@ def settings(_base: str, _port: int) -> dict[str, Any]:
     return {}
 
 
+def brief(_base: str, _port: int) -> dict[str, Any]:
+    return {"style": "line"}
+
+
 def text(body: Body) -> str:
     return body.content.decode()
 
 
-SAMPLE = Sample(settings=settings, text=text, remote=False)
+SAMPLE = Sample(settings=settings, more_modes=(brief,), text=text, remote=False)

@@ -5,7 +5,7 @@ The suite finds each installed kind by its entry point, and its `SAMPLE` in a mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ class Sample:
 
     settings: Callable[[str, int], dict[str, Any]]
     """(URL base, port) of a server on loopback to the settings, `name` and `kind` left out."""
+    more_modes: Sequence[Callable[[str, int], dict[str, Any]]] = ()
+    """Settings of the other ways in which the kind works."""
     text: Callable[[Body], str]
     """All that a reader of the message gets to see."""
     secrets: tuple[str, ...] = ()

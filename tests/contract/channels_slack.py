@@ -1,4 +1,4 @@
-"""The Slack channel, as an incoming webhook, for the contract suite."""
+"""The Slack channel, as an incoming webhook and with a token, for the contract suite."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from channels_sample import Sample
 
 from notifier.core.model import Body
 
-SECRETS = ("obviously-fake-hook",)
+SECRETS = ("obviously-fake-hook", "xoxb-obviously-fake-token")
 
 
 def settings(base: str, _port: int) -> dict[str, Any]:
     return {"webhook_url": f"{base}/services/T000/B000/{SECRETS[0]}"}
 
 
+def bot(base: str, _port: int) -> dict[str, Any]:
+    return {"bot_token": SECRETS[1], "channel": "C0GAUSS", "api_url": f"{base}/api/", "timeout": "1s"}
+
+
 def text(body: Body) -> str:
     return body.content.decode()
 
 
-SAMPLE = Sample(settings=settings, text=text, secrets=SECRETS, http={"timeout": "150ms"})
+SAMPLE = Sample(settings=settings, more_modes=(bot,), text=text, secrets=SECRETS, http={"timeout": "150ms"})

@@ -17,8 +17,14 @@ def settings(base: str, _port: int) -> dict[str, Any]:
     return {"url": f"{base}/hooks/{path}", "secret": secret, "headers": {"Authorization": f"Bearer {bearer}"}}
 
 
+def templated(base: str, _port: int) -> dict[str, Any]:
+    return settings(base, 0) | {
+        "body_template": '{"text": {{ headline | tojson }}, "id": {{ (data.event_id or "") | tojson }}}'
+    }
+
+
 def text(body: Body) -> str:
     return json.dumps(json.loads(body.content), ensure_ascii=False)
 
 
-SAMPLE = Sample(settings=settings, text=text, secrets=SECRETS, http={"timeout": "150ms"})
+SAMPLE = Sample(settings=settings, more_modes=(templated,), text=text, secrets=SECRETS, http={"timeout": "150ms"})

@@ -6,11 +6,12 @@ Kinds are found by their entry points; see `channels_sample` for what one brings
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
+from itertools import combinations
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +23,8 @@ from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
 
 from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, kinds, load
-from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel
 from notifier.render import Language, Wording
@@ -54,13 +56,28 @@ def make_toolbox(http: HttpClient, language: Language = "en") -> Toolbox:
 
 
 def make_channel(
-    kind: str, toolbox: Toolbox, place: tuple[str, int] = NOWHERE, *, impatient: bool = False
+    kind: str,
+    toolbox: Toolbox,
+    place: tuple[str, int] = NOWHERE,
+    *,
+    impatient: bool = False,
+    mode: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> AnyChannel:
     sample, channel = sample_of(kind), load(kind)
-    values: dict[str, Any] = {"name": "dba", "kind": kind} | sample.settings(*place)
+    values: dict[str, Any] = {"name": "dba", "kind": kind} | (mode or sample.settings(*place)) | changes
     if impatient:
         values |= sample.http or {}
     return channel(channel.Settings.model_validate(values), toolbox)
+
+
+def in_every_mode(
+    kind: str, toolbox: Toolbox, place: tuple[str, int] = NOWHERE, **changes: Any
+) -> Iterator[AnyChannel]:
+    """Make a channel of each set of settings that its sample has."""
+    sample = sample_of(kind)
+    for settings in (sample.settings, *sample.more_modes):
+        yield make_channel(kind, toolbox, mode=settings(*place), **changes)
 
 
 def rendered(channel: AnyChannel, *events: Event) -> Delivery:
@@ -92,6 +109,54 @@ class TestEveryKind:
         for wrong in ({"no_such_key": 1}, {"name": "DBA team"}, {"name": ""}, {"concurrency": 0}, {"kind": "other"}):
             with pytest.raises(ValidationError):
                 settings.model_validate(values | wrong)
+
+    @pytest.mark.parametrize(
+        ("rate", "per_second"), [("2/s", 2.0), ("30/m", 0.5), ("900/h", 0.25), (None, None)], ids=str
+    )
+    async def test_it_is_paced_as_configured(
+        self, kind: str, http: HttpClient, rate: str | None, per_second: float | None
+    ) -> None:
+        breaker = {"opens_after": 2, "probes": ["5s"]}
+        for channel in in_every_mode(kind, make_toolbox(http), rate=rate, burst=7, breaker=breaker):
+            probes = (timedelta(seconds=5),)
+            assert channel.pace == Pace(per_second=per_second, burst=7, opens_after=2, probes=probes)
+
+    async def test_it_says_what_is_to_be_done_about_a_lost_answer(self, kind: str, http: HttpClient) -> None:
+        for on_unknown in ("resend", "hold"):
+            for channel in in_every_mode(kind, make_toolbox(http), on_unknown=on_unknown):
+                assert channel.on_unknown == on_unknown
+                assert channel.repeat in Repeat
+
+    async def test_what_cannot_be_asked_says_so_without_asking(self, kind: str, http: HttpClient) -> None:
+        async with HttpServer() as server:
+            for channel in in_every_mode(kind, make_toolbox(http), place_of(server)):
+                if channel.repeat is not Repeat.LOOK_UP:
+                    assert isinstance(await channel.look_up(rendered(channel)), Unknown)
+        assert server.connections == 0
+
+    @pytest.mark.parametrize("answer", [reply(200), reply(403), reply(429), reply(503), reset(), gzip_bomb()])
+    async def test_what_can_be_asked_keeps_to_what_an_answer_may_be(
+        self, kind: str, http: HttpClient, answer: Answer
+    ) -> None:
+        async with HttpServer(answer) as server:
+            for channel in in_every_mode(kind, make_toolbox(http), place_of(server)):
+                found = await channel.look_up(rendered(channel))
+                assert isinstance(found, Retry | Unknown), "nothing here is an answer that proves anything"
+                assert_discreet(kind, found)
+
+    @pytest.mark.parametrize("language", ["en", "zh"])
+    async def test_bytes_of_an_equal_key_are_equal_whatever_the_delivery(
+        self, kind: str, http: HttpClient, language: Language
+    ) -> None:
+        toolbox, other = make_toolbox(http, language), make_toolbox(http, "zh" if language == "en" else "en")
+        channels = [*in_every_mode(kind, toolbox), *in_every_mode(kind, toolbox, name="b"), *in_every_mode(kind, other)]
+        for events in ((make_event(),), (make_gap(),), make_events(30)):
+            notices = [make_notice(*events, channel=name) for name in ("dba", "ops")]
+            assert notices[0].delivery_id != notices[1].delivery_id
+            made = [(channel.body_key, channel.render(notice)) for channel in channels for notice in notices]
+            shared = [(key, body) for key, body in made if key is not None]
+            assert all(one[1] == two[1] for one, two in combinations(shared, 2) if one[0] == two[0])
+            assert len({key for key, _ in shared}) >= len({body.content for _, body in shared})
 
     async def test_its_settings_do_not_change(self, kind: str, http: HttpClient) -> None:
         with pytest.raises(ValidationError):

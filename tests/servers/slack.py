@@ -20,6 +20,8 @@ from aiohttp import web
 TOKEN = "xoxb-obviously-fake"
 CHANNEL = "C0GAUSS"
 HOOK = "/services/T000/B000/obviously-fake"
+POSTED_AT = 1768465800.0
+"""15 January 2026, 08:30 UTC."""
 
 Json = dict[str, Any]
 
@@ -39,6 +41,7 @@ class Fault:
 RATE_LIMITED = Fault(status=429, body={"ok": False, "error": "ratelimited"}, headers={"Retry-After": "7"})
 HTML_500 = Fault(status=500, body="<html><h1>Oops</h1></html>", headers={"Content-Type": "text/html"})
 NOT_JSON = Fault(body="well, yes", headers={"Content-Type": "application/json"})
+TAKEN_THEN_500 = Fault(status=500, accepts=True)
 TAKEN_THEN_SILENT = Fault(accepts=True, then="hang")
 TAKEN_THEN_RESET = Fault(accepts=True, then="reset")
 
@@ -145,8 +148,14 @@ class SlackServer:
     """The state of the workspace. `url` is set while it runs."""
 
     token: str = TOKEN
-    scopes: str = "chat:write,commands"
+    scopes: str = "chat:write,commands,channels:history"
     channels: set[str] = field(default_factory=lambda: {CHANNEL})
+    member: bool = True
+    """Whether the bot is in the channels: it must be to read their history, and here not to post."""
+    page_size: int = 999
+    """Messages on one page of history at most, whatever was asked for."""
+    now: float = POSTED_AT
+    """When a message is posted, as Slack's clock has it."""
     faults: deque[Fault] = field(default_factory=deque)
     messages: list[Json] = field(default_factory=list)
     """What was accepted, in order."""
@@ -154,6 +163,8 @@ class SlackServer:
     """Path and body of every request, refused ones too."""
     elsewhere: int = 0
     """Requests that followed a redirect."""
+    _times: list[str] = field(default_factory=list)
+    """The `ts` of each message."""
     url: str = ""
 
     @property
@@ -165,7 +176,8 @@ class SlackServer:
         return f"{self.url}{HOOK}"
 
     async def _api(self, request: web.Request) -> web.StreamResponse:
-        body = await self._received(request)
+        body = dict(request.query) if request.method == "GET" else await self._read(request)
+        self.requests.append((request.path, body))
         if self.faults:
             return await self._spoil(request, self.faults.popleft(), body)
         answer = self._answer(request, body)
@@ -179,38 +191,65 @@ class SlackServer:
             return {"error": "invalid_auth"}
         if request.match_info["method"] == "auth.test":
             return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
-        if "chat:write" not in self.scopes.split(","):
-            return {"error": "missing_scope", "needed": "chat:write", "provided": self.scopes}
+        reads = request.match_info["method"] == "conversations.history"
+        needed = "channels:history" if reads else "chat:write"
+        if needed not in self.scopes.split(","):
+            return {"error": "missing_scope", "needed": needed, "provided": self.scopes}
         if body.get("channel") not in self.channels:
             return {"error": "channel_not_found"}
-        return self._post(body)
+        return self._history(body) if reads else self._post(body)
+
+    def _history(self, query: Json) -> Json:
+        """Return a page, the newest message first, as Slack has it."""
+        if not self.member:
+            return {"error": "not_in_channel"}
+        since, offset = float(query.get("oldest", 0)), int(query.get("cursor") or 0)
+        found = [message for message in self._posted() if float(message["ts"]) > since][::-1]
+        if query.get("include_all_metadata") != "true":
+            found = [{key: value for key, value in message.items() if key != "metadata"} for message in found]
+        end = offset + min(int(query["limit"]), self.page_size)
+        more = len(found) > end
+        return {
+            "messages": found[offset:end],
+            "has_more": more,
+            "response_metadata": {"next_cursor": str(end) if more else ""},
+        }
+
+    def _posted(self) -> Iterator[Json]:
+        for message, at in zip(self.messages, self._times, strict=True):
+            yield {"type": "message", "bot_id": "B000", "ts": at, **message}
 
     def _post(self, message: Json) -> Json:
         found = list(problems(message))
         if found:
             code = found[0][0]
             return {"error": code, "errors": [f"{what} [json-pointer:{at}]" for _, what, at in found]}
+        return {"channel": message["channel"], "ts": self.take(message)}
+
+    def take(self, message: Json) -> str:
+        """Show a message in the channel and return its `ts`."""
         self.messages.append(message)
-        return {"channel": message["channel"], "ts": f"1763112120.{len(self.messages):06}"}
+        self._times.append(f"{self.now:.0f}.{len(self.messages):06}")
+        return self._times[-1]
 
     async def _hook(self, request: web.Request) -> web.StreamResponse:
-        body = await self._received(request)
+        body = await self._read(request)
+        self.requests.append((request.path, body))
         if self.faults:
             return await self._spoil(request, self.faults.popleft(), body)
         found = next(problems(body), None)
         if found:
             return web.Response(status=400, text=found[0])
-        self.messages.append(body)
+        self.take(body)
         return web.Response(text="ok")
 
-    async def _received(self, request: web.Request) -> Json:
+    async def _read(self, request: web.Request) -> Json:
         body: Json = json.loads(await request.read() or b"{}")
-        self.requests.append((request.path, body))
         return body
 
     async def _spoil(self, request: web.Request, fault: Fault, body: Json) -> web.StreamResponse:
         if fault.accepts:
-            self.messages.append(body)
+            self.take(body)
         if fault.then == "reset" and request.transport:
             request.transport.abort()
         if fault.then == "hang":
@@ -229,6 +268,7 @@ async def slack_server() -> AsyncIterator[SlackServer]:
     server = SlackServer()
     app = web.Application()
     app.router.add_post("/api/{method}", server._api)
+    app.router.add_get(r"/api/{method:conversations\.history}", server._api)
     app.router.add_post(HOOK, server._hook)
     app.router.add_route("*", "/elsewhere", server._elsewhere)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)

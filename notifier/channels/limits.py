@@ -1,0 +1,71 @@
+"""How many messages a service bears: the notation of a rate, and what `limits.toml` knows of each kind."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, WithJsonSchema
+
+AUTO = "auto"
+"""The rate that the service bears."""
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_RATE = re.compile(r"([0-9]{1,6})/([smh])")
+_FASTEST = 1000.0
+"""Messages a second. More is no limit that anybody keeps to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The pace that a service bears."""
+
+    per_second: float | None = None
+    """Messages in the long run; None for as many as it takes."""
+    burst: int = 1
+    """Messages at once after a rest."""
+
+
+def per_second(rate: str) -> float:
+    """Read `1/s`, `30/m` or `500/h` as messages a second. Raises ValueError with an example."""
+    found = _RATE.fullmatch(rate)
+    value = int(found[1]) / _SECONDS[found[2]] if found else 0.0
+    if not 0 < value <= _FASTEST:
+        raise ValueError(
+            f"{rate!r} is not a rate; write messages per second, minute or hour, for example 1/s, 30/m or 500/h, "
+            "1000/s at most; null is no limit"
+        )
+    return value
+
+
+def _check_rate(rate: str) -> str:
+    if rate != AUTO:
+        per_second(rate)
+    return rate
+
+
+Rate = Annotated[
+    str,
+    AfterValidator(_check_rate),
+    WithJsonSchema(
+        {"type": "string", "pattern": "^(auto|[0-9]{1,6}/[smh])$", "examples": ["auto", "1/s", "30/m", "500/h"]}
+    ),
+]
+"""Messages in the long run, written `1/s`, `30/m`, `500/h`, or `auto`."""
+
+
+def known(service: str) -> Limit:
+    """Return what `limits.toml` knows of a service, such as `email` or `slack-bot`; no limit where it knows nothing."""
+    entry = table().get(service, {})
+    return Limit(per_second=per_second(entry["rate"]) if "rate" in entry else None, burst=entry.get("burst", 1))
+
+
+@cache
+def table() -> Mapping[str, Mapping[str, Any]]:
+    """Return the whole of `limits.toml`."""
+    return tomllib.loads(files(__package__).joinpath("limits.toml").read_text(encoding="utf-8"))
