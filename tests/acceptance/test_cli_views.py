@@ -12,12 +12,14 @@ import pytest
 from fakes import START
 from rich.console import Console, RenderableType
 
+from notifier.cli import documents
 from notifier.cli.output import age, cell
 from notifier.cli.views import View
 from notifier.core.model import (
     Attempt,
     Delivery,
     DeliveryState,
+    Doubt,
     EventType,
     Matcher,
     Route,
@@ -104,6 +106,55 @@ def everything(task: Task) -> list[RenderableType]:
         VIEW.audit(Audit(at=START, ledger=ledger), [replace(PARKED, reason=task.fail_reason)]),
         VIEW.finding(Finding(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("doubt", "words"),
+    [
+        (Doubt.ARRIVED, "has the message: nothing was sent again"),
+        (Doubt.ABSENT, "does not have the message: sent again"),
+        (Doubt.REPEATED, "the receiver knows a repeat by its id"),
+        (Doubt.RISKED, "it may be there twice"),
+        (Doubt.HELD, "held, as on_unknown says"),
+        (None, "retry after 0.0 s: lost"),
+    ],
+)
+def test_an_attempt_says_what_was_done_about_the_one_before(doubt: Doubt | None, words: str) -> None:
+    attempt = Attempt(
+        delivery_id=DELIVERY.id,
+        number=2,
+        started_at=START,
+        finished_at=START,
+        outcome="retry",
+        reason="lost",
+        doubt=doubt,
+    )
+    shown = " ".join(printed(VIEW._attempt(attempt)).split())
+    assert words in shown
+    assert ("before" in shown) is (doubt is not None)
+    assert documents.attempt(attempt)["doubt"] == doubt
+
+
+@pytest.mark.parametrize(
+    ("state", "doubtful", "said"),
+    [
+        (DeliveryState.PENDING, True, True),
+        (DeliveryState.DEAD, True, True),
+        (DeliveryState.DEAD, False, False),
+        (DeliveryState.DELIVERED, True, False),
+    ],
+)
+def test_a_delivery_that_may_have_arrived_says_so(state: DeliveryState, doubtful: bool, said: bool) -> None:  # noqa: FBT001 - a table
+    delivery = replace(DELIVERY, state=state, doubtful=doubtful)
+    account = ChannelAccount(channel="dba", planned=True, delivery=delivery)
+    for shown in (VIEW.deliveries([delivery]), VIEW._channel_account(account)):
+        assert ("may have arrived" in printed(shown, width=200)) is said
+    assert documents.delivery(delivery)["doubtful"] is doubtful
+
+
+def test_a_finding_that_is_well_may_still_have_advice() -> None:
+    shown = printed(VIEW.finding(Finding(ok=True, what="x", detail="works", remedy="do y")))
+    assert [line.rstrip() for line in shown.splitlines()] == ["✓ x: works", "  do y"]
 
 
 @pytest.mark.parametrize("number", range(7))

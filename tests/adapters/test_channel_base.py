@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from factories import T0, make_delivery
 
+from notifier.channels import limits
 from notifier.channels.base import (
     PROBE_AFTER,
+    ChannelSettings,
     is_loopback,
     kinds,
     load,
@@ -18,9 +20,11 @@ from notifier.channels.base import (
     outcome_of_status,
     stored_body,
 )
+from notifier.channels.limits import Limit
 from notifier.channels.webhook import WebhookChannel
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.pacing import Pace
 from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
 
 
@@ -77,6 +81,60 @@ def install(site: Path, package: str, entry: str) -> None:
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text(f"[notifier.channels]\n{entry}\n")
+
+
+class Pigeonry(ChannelSettings):
+    """Settings of a kind that the program has never heard of, and that knows its own limit."""
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(per_second=0.2, burst=2)
+
+
+def paced(**settings: object) -> Pace:
+    return Pigeonry.model_validate({"name": "birds"} | settings).pace
+
+
+class TestPace:
+    @pytest.mark.parametrize("service", sorted(limits.table()))
+    def test_every_limit_has_a_date_a_source_and_a_note(self, service: str) -> None:
+        entry = limits.table()[service]
+        assert isinstance(entry["checked"], date)
+        assert entry["source"]
+        assert entry["note"]
+        assert entry.keys() <= {"rate", "burst", "checked", "source", "note"}
+        assert limits.known(service).burst >= 1
+
+    def test_every_built_in_kind_is_in_the_file_of_limits(self) -> None:
+        assert {service.partition("-")[0] for service in limits.table()} >= {"console", "email", "slack", "webhook"}
+
+    def test_a_mail_server_never_gets_more_than_thirty_in_any_minute(self) -> None:
+        limit = limits.known("email")
+        assert limit.burst + 60 * (limit.per_second or 0) <= 30
+
+    def test_what_the_service_bears_is_the_default_and_each_part_can_be_set(self) -> None:
+        assert paced() == Pace(per_second=0.2, burst=2)
+        assert paced(burst=5) == Pace(per_second=0.2, burst=5)
+        assert paced(rate="30/m") == Pace(per_second=0.5, burst=2)
+        assert paced(rate=None) == Pace(burst=2)
+        breaker = {"opens_after": 1, "probes": ["1m"]}
+        assert paced(rate="auto", burst=None, breaker=breaker) == Pace(
+            per_second=0.2, burst=2, opens_after=1, probes=(timedelta(minutes=1),)
+        )
+
+    def test_a_service_that_is_not_in_the_file_has_no_limit(self) -> None:
+        assert ChannelSettings.model_validate({"name": "birds"}).pace == Pace()
+
+    @pytest.mark.parametrize(("rate", "per_second"), [("1/s", 1), ("30/m", 0.5), ("1/h", 1 / 3600), ("9999/s", 9999)])
+    def test_a_rate_reads_as_it_is_written(self, rate: str, per_second: float) -> None:
+        assert limits.per_second(rate) == per_second
+
+    @pytest.mark.parametrize(
+        "rate", ["", "1", "1/d", "0/s", "10000/s", "01/s", "-1/s", "1.5/s", "1 / s", "/s", "auto/s", "١/s"]
+    )
+    def test_what_is_no_rate_is_refused_with_an_example(self, rate: str) -> None:
+        with pytest.raises(ValueError, match="for example 1/s, 30/m or 500/h"):
+            limits.per_second(rate)
 
 
 def meaning(status: int) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.policy
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -25,12 +26,12 @@ from factories import (
 )
 from fakes import FakeClock
 from pydantic import ValidationError
-from servers.smtp import LOST, SILENT, SmtpServer, greeter
+from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, SmtpServer, greeter
 from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, Toolbox
 from notifier.channels.email import EmailChannel, EmailSettings, message, message_id, thread_id
-from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.ports import Notice
 from notifier.render import Language, Wording
@@ -426,6 +427,15 @@ class TestOutcomes:
     async def test_a_greeting_means(self, toolbox: Toolbox, greeting: bytes, expected: Outcome) -> None:
         async with greeter(greeting) as port:
             assert await outcome(toolbox, port, timeout=timedelta(milliseconds=150)) == expected
+
+    async def test_what_may_have_arrived_is_repeated_with_the_same_message_id(self, toolbox: Toolbox) -> None:
+        async with SmtpServer(replies={"DATA": TAKEN_AND_LOST}) as server:
+            channel = make_channel(toolbox, server.port)
+            assert channel.repeat is Repeat.RISKY
+            delivery = rendered(channel)
+            assert isinstance(await channel.send(delivery), Unknown)
+            assert isinstance(await channel.send(replace(delivery, attempt=2, doubtful=True)), Unknown)
+        assert [parse(mail.content)["Message-ID"] for mail in server.mails] == [message_id(delivery.id)] * 2
 
     async def test_the_deadline_holds_after_the_message_was_handed_over(self, toolbox: Toolbox) -> None:
         async with SmtpServer(replies={"DATA": SILENT}) as server:

@@ -14,6 +14,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 LOST = "lost"
 """A scripted reply: cut the connection instead."""
+TAKEN_AND_LOST = "taken and lost"
+"""A scripted reply to DATA: take the mail, then cut the connection instead of saying so."""
 SILENT = "silent"
 """A scripted reply: never answer."""
 
@@ -104,7 +106,7 @@ class SmtpServer:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - the same
         answer = await self._say("DATA", server)
-        if answer.startswith("250"):
+        if answer.startswith("250") or answer == TAKEN_AND_LOST:
             self.mails.append(_mail(server, session, envelope))
         return answer
 
@@ -112,7 +114,7 @@ class SmtpServer:
         answer = self._replies.get(command, "250 OK")
         if answer == SILENT:
             await asyncio.Event().wait()
-        if answer == LOST:
+        if answer in (LOST, TAKEN_AND_LOST):
             cast("asyncio.Transport", server.transport).abort()  # uvloop's is one that does not derive from it
         return answer
 
