@@ -530,6 +530,8 @@ def _not_looked_up(answer: Answer, channel: str, now: datetime) -> Outcome:
     return Retry(f"looking for an earlier message, {reason}", _WAITS.get(kind) or retry_after(answer.headers, now))
 
 
+_CHECK_AGAIN = "check again later"
+_KIND_REMEDIES: Mapping[str, str] = MappingProxyType({"token": _TOKEN_REMEDY, "channel": _POLICY_REMEDY})
 _HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
 _PUBLIC_OR_PRIVATE = ("channels:history", "groups:history")
 
@@ -537,7 +539,7 @@ _PUBLIC_OR_PRIVATE = ("channels:history", "groups:history")
 def look_up_remedy(answer: Answer, channel: str) -> str:
     """Return what lets the bot read the history of a channel that Slack would not show."""
     if answer.code != "missing_scope":
-        return _REMEDIES.get(answer.code, _TOKEN_REMEDY if _KIND_OF.get(answer.code) == "token" else _INVITE)
+        return _REMEDIES.get(answer.code) or _KIND_REMEDIES.get(_KIND_OF.get(answer.code, ""), _CHECK_AGAIN)
     needed = answer.data.get("needed")
     scope = needed if needed in _PUBLIC_OR_PRIVATE else _HISTORY_SCOPES.get(channel[:1])
     wanted = scope or f"{_PUBLIC_OR_PRIVATE[0]} ({_PUBLIC_OR_PRIVATE[1]} for a private channel)"

@@ -566,6 +566,7 @@ BOTH_SCOPES = "add the bot scope channels:history (groups:history for a private 
             refused("not_in_channel"),
             Unknown("Slack: not_in_channel; invite the bot: type /invite @ and its name in the channel"),
         ),
+        (refused("invalid_cursor"), Unknown("Slack: invalid_cursor; check again later")),
         (refused("invalid_auth"), Unknown(f"Slack: invalid_auth; {_TOKEN_REMEDY}")),
         (Fault(body={"ok": True}), Unknown("Slack: an answer without a history")),
         (Fault(body={"ok": True, "messages": [], "has_more": True}), Unknown("Slack: a history that is not whole")),
