@@ -109,9 +109,13 @@ class SqlStore:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
 
-    async def listen(self, wake: Callable[[], None]) -> None:  # noqa: ARG002 - nobody else writes here
-        """Wait until cancelled."""
-        await asyncio.Event().wait()
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever another process has planned deliveries, until cancelled; never with SQLite."""
+        if self.writer.dialect.name != "postgresql":
+            await asyncio.Event().wait()
+        from notifier.store.listen import listen  # noqa: PLC0415 - with the driver, which SQLite does without
+
+        await listen(_connect_parameters(self.writer), wake)
 
     async def aclose(self) -> None:
         """Wait for what is running, then release connections and the lock."""
@@ -337,6 +341,12 @@ def postgres_engine(url: URL) -> Engine:
         raise ConfigurationError(
             "PostgreSQL needs the psycopg driver: pip install 'gaussdb-notifier[postgres]'"
         ) from None
+
+
+def _connect_parameters(engine: Engine) -> dict[str, Any]:
+    """Return what the driver needs for one more connection like those of the engine."""
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    return {**parameters, **_POSTGRES_LIMITS, "application_name": "gaussdb-notifier listening"}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, func, or_, select, true, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 
 from notifier.core.model import Attempt, Body, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
@@ -19,7 +19,15 @@ from notifier.store.schema import attempts, channels, deliveries, sources
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
 # Statements that run at every turn are built once: building one costs several times what the database takes for it.
-_PARKED = select(channels).where(channels.c.parked_since.is_not(None)).with_for_update(read=True)
+_PARKED_NAMES = select(channels.c.name).where(channels.c.parked_since.is_not(None))
+# In order, as are all statements that lock several rows: processes that locked the same ones in different orders
+# would wait for each other, and PostgreSQL would end one of them.
+_PARKED = (
+    select(channels)
+    .where(channels.c.parked_since.is_not(None))
+    .order_by(channels.c.name)
+    .with_for_update(read=True)
+)
 _CHANNEL = select(channels).where(channels.c.name == bindparam("of")).with_for_update()
 _DUE = (
     select(deliveries.c.seq)
@@ -92,21 +100,37 @@ class SqlTransaction(PollStatements):
     def give_back(self, delivery_ids: Collection[str], owner: str, now: datetime) -> None:
         """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
         for some in chunks(delivery_ids):
-            self.connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id.in_(some), deliveries.c.claimed_by == owner)
-                .where(deliveries.c.state == DeliveryState.PENDING)
-                .values(claimed_by=None, available_at=now, earlier_attempts=deliveries.c.earlier_attempts + 1)
+            self._make_due(
+                deliveries.c.id.in_(some),
+                deliveries.c.claimed_by == owner,
+                deliveries.c.state == DeliveryState.PENDING,
+                claimed_by=None,
+                available_at=now,
+                earlier_attempts=deliveries.c.earlier_attempts + 1,
             )
 
     def hasten(self, channel: str, now: datetime) -> int:
         """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
-        return self.connection.execute(
-            update(deliveries)
-            .where(deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
-            .where(deliveries.c.claimed_by.is_(None), deliveries.c.available_at > now)
-            .values(available_at=now, earlier_attempts=deliveries.c.attempt)
-        ).rowcount
+        return self._make_due(
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.claimed_by.is_(None),
+            deliveries.c.available_at > now,
+            available_at=now,
+            earlier_attempts=deliveries.c.attempt,
+        )
+
+    def _make_due(self, *which: ColumnElement[bool], **values: object) -> int:
+        """Change deliveries so that they are due, tell the others, and return how many there are."""
+        count = self._change(*which, **values)
+        if count:
+            self._tell_others()
+        return count
+
+    def _change(self, *which: ColumnElement[bool], **values: object) -> int:
+        """Change many deliveries at once, locked in order, and return how many."""
+        ordered = select(deliveries.c.seq).where(*which).order_by(deliveries.c.seq).with_for_update(key_share=True)
+        return self.connection.execute(update(deliveries).where(deliveries.c.seq.in_(ordered)).values(values)).rowcount
 
     def health(self, channel: str) -> Health:
         """Return how a channel is; nobody else can change it until the transaction ends."""
@@ -187,10 +211,10 @@ class SqlTransaction(PollStatements):
 
     def _unpark_proven(self, delivered: Sequence[str], now: datetime) -> None:
         """Unpark channels that have just delivered something: it was sent by hand, and worked."""
-        parked = set(self.parked()) if delivered else set()
+        parked = set(self.connection.execute(_PARKED_NAMES).scalars()) if delivered else set()
         for some in chunks(delivered) if parked else ():
             proven = select(deliveries.c.channel).where(deliveries.c.id.in_(some), deliveries.c.channel.in_(parked))
-            for channel in set(self.connection.execute(proven).scalars()):
+            for channel in sorted(set(self.connection.execute(proven).scalars())):
                 self.unpark(channel, now)
 
     def _note_attempts(self, noted: Sequence[Attempt]) -> None:
@@ -208,11 +232,12 @@ class SqlTransaction(PollStatements):
                 index_elements=["name"], set_=noted | {"parked_since": func.coalesce(channels.c.parked_since, now)}
             )
         )
-        self.connection.execute(
-            update(deliveries)
-            .where(deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
-            .where(deliveries.c.claimed_by.is_(None))
-            .values(state=DeliveryState.PARKED, reason=settlement.reason)
+        self._change(
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.claimed_by.is_(None),
+            state=DeliveryState.PARKED,
+            reason=settlement.reason,
         )
 
     def unpark(self, channel: str, now: datetime) -> int:
@@ -220,15 +245,17 @@ class SqlTransaction(PollStatements):
         self.connection.execute(
             update(channels).where(channels.c.name == channel).values(parked_since=None, reason=None, probe_at=None)
         )
-        return self.connection.execute(
-            update(deliveries)
-            .where(deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PARKED)
-            .values(state=DeliveryState.PENDING, available_at=now, earlier_attempts=deliveries.c.attempt)
-        ).rowcount
+        return self._make_due(
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PARKED,
+            state=DeliveryState.PENDING,
+            available_at=now,
+            earlier_attempts=deliveries.c.attempt,
+        )
 
     def unpark_due(self, now: datetime) -> Sequence[str]:
         """Unpark every channel whose probe time has come and return their names."""
-        due = select(channels.c.name).where(channels.c.probe_at <= now)
+        due = select(channels.c.name).where(channels.c.probe_at <= now).order_by(channels.c.name)
         names = list(self.connection.execute(due).scalars())
         for name in names:
             self.unpark(name, now)
@@ -237,7 +264,7 @@ class SqlTransaction(PollStatements):
     def sync_channels(self, digests: Mapping[str, str], now: datetime) -> Sequence[str]:
         """Note each configured channel's settings digest; unpark and return those whose settings changed."""
         known = {row.name: row.settings_digest for row in self.connection.execute(select(channels))}
-        changed = [name for name, digest in digests.items() if known.get(name) != digest]
+        changed = sorted(name for name, digest in digests.items() if known.get(name) != digest)
         for name in changed:
             noted = self._insert(channels).values(name=name, settings_digest=digests[name])
             self.connection.execute(
@@ -247,14 +274,17 @@ class SqlTransaction(PollStatements):
 
     def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
         """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
-        again = {"state": DeliveryState.PENDING, "available_at": now, "reason": None, "settled_at": None}
         return sum(
-            self.connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id.in_(some))
-                .where(deliveries.c.state.in_((DeliveryState.DEAD, DeliveryState.PARKED)))
-                .values(again | {"earlier_attempts": deliveries.c.attempt, "doubtful": False})
-            ).rowcount
+            self._make_due(
+                deliveries.c.id.in_(some),
+                deliveries.c.state.in_((DeliveryState.DEAD, DeliveryState.PARKED)),
+                state=DeliveryState.PENDING,
+                available_at=now,
+                reason=None,
+                settled_at=None,
+                earlier_attempts=deliveries.c.attempt,
+                doubtful=False,
+            )
             for some in chunks(delivery_ids)
         )
 
@@ -263,10 +293,15 @@ class SqlTransaction(PollStatements):
 
         What became of those deliveries is not known, so they are doubtful.
         """
-        for table, freed in (
-            (sources, {"claimed_by": None, "claimed_until": None}),
-            (deliveries, {"claimed_by": None, "available_at": now, "doubtful": True}),
-        ):
-            held = table.c.claimed_by.is_not(None) if owner is None else table.c.claimed_by == owner
-            open_ = table.c.state == DeliveryState.PENDING if table is deliveries else true()
-            self.connection.execute(update(table).where(held, open_).values(freed))
+        held = {
+            table: table.c.claimed_by.is_not(None) if owner is None else table.c.claimed_by == owner
+            for table in (sources, deliveries)
+        }
+        self.connection.execute(update(sources).where(held[sources]).values(claimed_by=None, claimed_until=None))
+        self._make_due(
+            held[deliveries],
+            deliveries.c.state == DeliveryState.PENDING,
+            claimed_by=None,
+            available_at=now,
+            doubtful=True,
+        )

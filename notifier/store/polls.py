@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -25,6 +25,10 @@ T = TypeVar("T")
 LONGEST_PAUSE = timedelta(hours=2)
 """No source is left alone, and no poll held, for longer than this."""
 
+CHANNEL = "gaussdb_notifier"
+"""What PostgreSQL calls the notification that there may be deliveries to make. It carries nothing."""
+
+_TELL = select(func.pg_notify(CHANNEL, ""))
 
 _FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls")
 """What is known of a source only for as long as it reads the same list."""
@@ -65,6 +69,7 @@ class PollStatements(SqlQueries):
         self.after_commit: list[Callable[[], None]] = []
         self._memory = memory
         self._known: dict[str, bytes] | None = None
+        self._told = False
 
     def now(self) -> datetime:
         """Return the time by which all that share this database agree on leases and waits."""
@@ -198,6 +203,7 @@ class PollStatements(SqlQueries):
             return
         self.connection.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
         self.connection.execute(delivery_events.insert(), list(_members(planned)))
+        self._tell_others()
 
     def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
@@ -231,6 +237,12 @@ class PollStatements(SqlQueries):
                 claimed_until=None,
             )
         )
+
+    def _tell_others(self) -> None:
+        """Let all who listen look for deliveries once this is committed. With SQLite there is nobody else."""
+        if not self._told and self.connection.dialect.name == "postgresql":
+            self.connection.execute(_TELL)
+            self._told = True
 
     def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         return postgresql.insert(table) if self.connection.dialect.name == "postgresql" else sqlite.insert(table)

@@ -1,0 +1,56 @@
+"""A network between a client and a server, to freeze or to cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+
+class Relay:
+    """Passes bytes between TCP on loopback and the Unix socket at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.port = 0
+        self.swallowed = asyncio.Event()
+        """Set once something was sent that did not get through."""
+        self._path = path
+        self._open: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
+
+    def freeze(self) -> None:
+        """Let nothing more through what is connected now, in either direction, without a word to either end."""
+        self._frozen |= self._open
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._path)
+        ends = {writer, far_writer}
+        self._open |= ends
+        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        self._open -= ends
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if writer in self._frozen:
+                    self.swallowed.set()
+                else:
+                    writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def relay(path: Path) -> AsyncIterator[Relay]:
+    """Relay to the Unix socket at `path` until the end."""
+    found = Relay(path)
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield found
+        found.cut()
