@@ -199,7 +199,7 @@ def source_of(url: str, http: HttpClient) -> GaussDBSource:
 
 
 async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
-    report = await poll_once(source, store, SystemClock(), owner="bench", rules=RULES, outlook=OUTLOOK, force=True)
+    report = await poll_once(source, store, owner="bench", rules=RULES, outlook=OUTLOOK, force=True)
     assert report.complete, report
     return report
 

@@ -5,6 +5,8 @@
 3. In one transaction: compare with what is recorded, make events, plan deliveries, record all of it.
 
 A kill before 3 commits changes nothing; a kill after it loses nothing.
+
+The time is the database's throughout: replicas whose clocks disagree agree on who polls, when, and how long ago.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.core import outbox, retry
 from notifier.core.diff import Rules, changed_ids, diff
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
 from notifier.core.model import ChannelPolicy, Event, Route, Scope, Snapshot, SourceState
-from notifier.ports import Clock, PollClaim, Queries, Store, TaskSource, Transaction, Update
+from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, Update
 
 LISTED = timedelta(days=30)
 """How far back the API lists tasks ("at most the last month")."""
@@ -34,6 +36,11 @@ class PollRules:
     quiet_baseline: bool = True
     progress_step: int = 25
     calls_per_minute: float = 20
+
+    @property
+    def look_every(self) -> timedelta:
+        """How often to look whether the source is due: what another replica leaves undone is then soon taken over."""
+        return min(max(self.poll_every / 10, timedelta(seconds=1)), timedelta(seconds=5), self.poll_every)
 
     @property
     def away_after(self) -> timedelta:
@@ -78,7 +85,6 @@ class PollReport:
 async def poll_once(
     source: TaskSource,
     store: Store,
-    clock: Clock,
     *,
     owner: str,
     rules: PollRules,
@@ -86,30 +92,26 @@ async def poll_once(
     force: bool = False,
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
-    started = clock.now()
-    claim = await store.transact(lambda tx: _claim(tx, source, owner, started, rules.lease, force=force))
+    claim = await store.transact(lambda tx: _claim(tx, source, owner, rules.lease, force=force))
     if claim is None:
         return PollReport(source=source.name, polled=False)
     try:
-        snapshot = await _holding(store, claim, clock, rules.lease, _look(source, store, claim, started, rules))
+        seen = await _holding(store, claim, rules.lease, _look(source, store, claim, rules))
     except SourceError as error:
-        return await _note_failure(store, claim, error, clock.now(), rules)
-    if snapshot is None:
+        return await _note_failure(store, claim, error, rules)
+    if seen is None:
         return PollReport(source=source.name, polled=True, fenced=True)
-    return await store.transact(
-        lambda tx: record(tx, source, claim, snapshot, now=clock.now(), rules=rules, outlook=outlook)
-    )
+    snapshot = replace(seen, taken_at=claim.at)
+    return await store.transact(lambda tx: record(tx, source, claim, snapshot, rules=rules, outlook=outlook))
 
 
-def _claim(
-    tx: Transaction, source: TaskSource, owner: str, now: datetime, lease: timedelta, *, force: bool
-) -> PollClaim | None:
-    claim = tx.claim_poll(source.name, owner, now, lease, force=force)
+def _claim(tx: Transaction, source: TaskSource, owner: str, lease: timedelta, *, force: bool) -> PollClaim | None:
+    claim = tx.claim_poll(source.name, owner, tx.now(), lease, force=force)
     return claim and tx.point_at(claim, source.region, source.project_id)
 
 
 async def _holding(
-    store: Store, claim: PollClaim, clock: Clock, lease: timedelta, look: Coroutine[object, object, Snapshot]
+    store: Store, claim: PollClaim, lease: timedelta, look: Coroutine[object, object, Snapshot]
 ) -> Snapshot | None:
     """Look, renewing the lease meanwhile: a long list is paced by its call budget and can take many leases.
 
@@ -119,15 +121,15 @@ async def _holding(
     try:
         while not (await asyncio.wait({looking}, timeout=lease.total_seconds() / 3))[0]:
             with suppress(StoreError):  # a renewal that fails is tried again; whether the claim held, the fence decides
-                if not await store.transact(lambda tx: tx.renew_poll(claim, clock.now() + lease)):
+                if not await store.transact(lambda tx: tx.renew_poll(claim, tx.now() + lease)):
                     return None
         return looking.result()
     finally:
         looking.cancel()
 
 
-async def _look(source: TaskSource, store: Store, claim: PollClaim, now: datetime, rules: PollRules) -> Snapshot:
-    scope = next_scope(claim.state, now, rules)
+async def _look(source: TaskSource, store: Store, claim: PollClaim, rules: PollRules) -> Snapshot:
+    scope = next_scope(claim.state, claim.at, rules)
     snapshot = await source.fetch(scope)
     if scope is Scope.ACTIVE and await store.read(lambda q: _ended_unseen(q, snapshot)):
         # A task that ran is neither running nor failed now: only the whole list says what became of it.
@@ -161,11 +163,11 @@ def record(
     claim: PollClaim,
     snapshot: Snapshot,
     *,
-    now: datetime,
     rules: PollRules,
     outlook: Outlook,
 ) -> PollReport:
     """Compare, decide and write: the one transaction of a poll."""
+    now = tx.now()
     if not tx.still_holds(claim):
         return PollReport(source=source.name, polled=True, fenced=True)
     reading = read_rules(claim.state, snapshot.taken_at, rules)
@@ -184,7 +186,8 @@ def record(
     tx.record_missing(source.name, changes.missing, changes.unlisted)
     deliveries = outbox.plan(told.new, outlook.policies, tx.parked(), now)
     tx.record_deliveries(deliveries)
-    tx.record_poll(claim, snapshot, now, snapshot.taken_at + rules.poll_every * 0.8)
+    # Half a look early: looks do not fall on the very moment, and on average the interval is then the one asked for.
+    tx.record_poll(claim, snapshot, now, claim.at + rules.poll_every - rules.look_every / 2)
     return PollReport(
         source=source.name,
         polled=True,
@@ -220,11 +223,14 @@ def _gap(source: TaskSource, state: SourceState, now: datetime) -> list[Event]:
     return [outbox.gap_event(source.name, source.region, source.project_id, state.last_poll_at, now)]
 
 
-async def _note_failure(
-    store: Store, claim: PollClaim, error: SourceError, now: datetime, rules: PollRules
-) -> PollReport:
-    next_poll_at = now + pause_after(error, claim.state.failures + 1, rules)
-    await store.transact(lambda tx: tx.record_poll_failure(claim, str(error), now, next_poll_at))
+async def _note_failure(store: Store, claim: PollClaim, error: SourceError, rules: PollRules) -> PollReport:
+    pause = pause_after(error, claim.state.failures + 1, rules)
+
+    def note(tx: Transaction) -> None:
+        now = tx.now()
+        tx.record_poll_failure(claim, str(error), now, now + pause)
+
+    await store.transact(note)
     return PollReport(source=claim.state.name, polled=True, error=error)
 
 

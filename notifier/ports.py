@@ -139,6 +139,8 @@ class PollClaim:
 
     epoch: int
     """The fence: a poll is recorded only while the source still carries this number."""
+    at: datetime
+    """When it was claimed, by the time of `Transaction.now`."""
     state: SourceState
 
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, timedelta
+from datetime import UTC
 from functools import partial
 
 import structlog
@@ -127,7 +127,6 @@ class Service:
             report = await poll_once(
                 source,
                 self.app.store,
-                self.app.clock,
                 owner=self.owner,
                 rules=self.app.poll_rules(source.name),
                 outlook=self.app.outlook,
@@ -184,7 +183,10 @@ class Service:
             log.info("parked channel tries again", channel=name)
 
     def schedule(self) -> AsyncIOScheduler:
-        """Return the ticks, started: every source at its own pace, spread so that they do not run in step."""
+        """Return the ticks, started: looks whether a source is due, spread so that they do not run in step.
+
+        The database decides whether it is, so that any number of replicas polls as often as one would.
+        """
         # The executor that calls at once: what it starts is ours to end, where others log a cancelled poll as an error.
         ticks = AsyncIOScheduler(
             timezone=UTC,
@@ -192,9 +194,9 @@ class Service:
             job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
         for position, source in enumerate(self.app.sources.values()):
-            every = self.app.poll_rules(source.name).poll_every
-            first = self.app.clock.now() + every * position / len(self.app.sources)
-            seconds = every / timedelta(seconds=1)
+            rules = self.app.poll_rules(source.name)
+            first = self.app.clock.now() + rules.poll_every * position / len(self.app.sources)
+            seconds = rules.look_every.total_seconds()
             job = [f"poll {source.name}", partial(self.poll, source)]
             ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
         ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)

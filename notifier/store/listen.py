@@ -71,7 +71,7 @@ async def _pass_on(connection: psycopg.AsyncConnection, wake: Callable[[], None]
         await _ask(connection, sql.SQL("SELECT 1"))
 
 
-async def _ask(connection: psycopg.AsyncConnection, statement: sql.Composable) -> None:
+async def _ask(connection: psycopg.AsyncConnection, statement: sql.SQL | sql.Composed) -> None:
     """Run a statement; hang up when there is no answer in time, or nobody waits for it any more.
 
     The driver alone would go on to wait until the server, which does not answer, confirms that it is cancelled.
@@ -83,9 +83,8 @@ async def _ask(connection: psycopg.AsyncConnection, statement: sql.Composable) -
         if not asking.done():
             with socket(fileno=os.dup(connection.fileno())) as line:
                 line.shutdown(SHUT_RDWR)
-        (result,) = await asyncio.gather(asking, return_exceptions=True)
-    if isinstance(result, BaseException):
-        raise result
+            await asyncio.wait({asking})
+    asking.result()
 
 
 def _said(error: Exception) -> str:

@@ -92,7 +92,7 @@ class PollStatements(SqlQueries):
             .values(claimed_by=owner, claimed_until=now + lease, epoch=sources.c.epoch + 1)
             .returning(sources)
         ).one_or_none()
-        return PollClaim(epoch=row.epoch, state=rows.source_of(row)) if row else None
+        return PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row)) if row else None
 
     def point_at(self, claim: PollClaim, region: str, project_id: str) -> PollClaim:
         """Note what the source reads; when its name now stands for something else, forget what it read before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +24,6 @@ PATIENCE = 20.0
 """Seconds after which a test that hears nothing fails. None of them waits for it."""
 
 HOUR = timedelta(hours=1)
-
-LISTENERS = (
-    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '% listening'"
-)
 
 
 class Ear:
@@ -86,31 +82,6 @@ async def plan(url: str, *deliveries: Delivery) -> None:
     await change(url, record)
 
 
-async def test_who_listens_hears_of_planned_deliveries(postgres_url: str) -> None:
-    async with listening(postgres_url) as one, listening(postgres_url) as other:
-        await asyncio.gather(one.hears(), other.hears(), plan(postgres_url))
-
-
-@pytest.mark.parametrize(
-    "due",
-    [
-        lambda tx: tx.retry([DEAD.id], T0),
-        lambda tx: tx.unpark("dba", T0),
-        lambda tx: tx.hasten("dba", T0),
-        lambda tx: tx.give_back([CLAIMED.id], "me", T0),
-        lambda tx: tx.release("me", T0),
-    ],
-    ids=["retry", "unpark", "hasten", "give back", "release"],
-)
-async def test_who_listens_hears_of_deliveries_that_are_due_again(
-    postgres_url: str, due: Callable[[Transaction], object]
-) -> None:
-    await plan(postgres_url, DEAD, PARKED, WAITING, CLAIMED)
-    await change(postgres_url, lambda tx: tx.claim_due("dba", "me", T0, HOUR, 1))
-    async with listening(postgres_url) as ear:
-        await ear.hears(change(postgres_url, due))
-
-
 def waiting(name: str, state: DeliveryState, available: timedelta = timedelta()) -> Delivery:
     return make_delivery(make_event(make_task(name)), state=state, available_at=T0 + available, attempt=0)
 
@@ -121,6 +92,30 @@ WAITING = waiting("waiting", DeliveryState.PENDING, HOUR)
 CLAIMED = waiting("claimed", DeliveryState.PENDING)
 
 
+async def test_who_listens_hears_of_planned_deliveries(postgres_url: str) -> None:
+    async with listening(postgres_url) as one, listening(postgres_url) as other:
+        await asyncio.gather(one.hears(), other.hears(), plan(postgres_url))
+
+
+ALL_DUE: Mapping[str, Callable[[Transaction], object]] = {
+    "retry": lambda tx: tx.retry([DEAD.id], T0),
+    "unpark": lambda tx: tx.unpark("dba", T0),
+    "hasten": lambda tx: tx.hasten("dba", T0),
+    "give back": lambda tx: tx.give_back([CLAIMED.id], "me", T0),
+    "release": lambda tx: tx.release("me", T0),
+}
+
+
+@pytest.mark.parametrize("due", ALL_DUE.values(), ids=ALL_DUE)
+async def test_who_listens_hears_of_deliveries_that_are_due_again(
+    postgres_url: str, due: Callable[[Transaction], object]
+) -> None:
+    await plan(postgres_url, DEAD, PARKED, WAITING, CLAIMED)
+    await change(postgres_url, lambda tx: tx.claim_due("dba", "me", T0, HOUR, 1))
+    async with listening(postgres_url) as ear:
+        await ear.hears(change(postgres_url, due))
+
+
 async def test_nothing_is_heard_of_what_was_not_committed_or_makes_nothing_due(postgres_url: str) -> None:
     def undone(tx: Transaction) -> None:
         tx.record_deliveries([make_delivery()])
@@ -129,7 +124,8 @@ async def test_nothing_is_heard_of_what_was_not_committed_or_makes_nothing_due(p
         before = ear.heard
         with pytest.raises(Exception, match="foreign key"):  # its event is not there
             await change(postgres_url, undone)
-        await change(postgres_url, lambda tx: (tx.unpark("dba", T0), tx.release("me", T0), tx.retry(["x"], T0)))
+        for nothing in ALL_DUE.values():
+            await change(postgres_url, nothing)
         await ear.hears(plan(postgres_url))
         assert ear.heard == before + 1
 
@@ -147,9 +143,17 @@ async def test_sqlite_never_calls_and_ends_when_told(sqlite_url: str) -> None:
 # ---- what cuts it off ----
 
 
+async def end_listeners(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'gaussdb-notifier listening'"
+        )
+
+
 async def test_it_connects_again_when_its_connection_is_ended(postgres_url: str) -> None:
     async with listening(postgres_url) as ear:
-        await ear.hears(end(postgres_url, LISTENERS))
+        await ear.hears(end_listeners(postgres_url))
         await ear.hears(plan(postgres_url))
 
 
@@ -187,12 +191,3 @@ async def test_it_ends_at_once_while_an_answer_is_owed(postgres_url: str, monkey
         network.freeze()
         async with asyncio.timeout(PATIENCE):
             await network.swallowed.wait()
-
-
-async def pids(url: str, query: str) -> list[int]:
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        return [pid for (pid,) in await (await connection.execute(query)).fetchall()]
-
-
-async def end(url: str, query: str) -> None:
-    await pids(url, f"SELECT pg_terminate_backend(pid)::int FROM ({query}) AS found")

@@ -364,7 +364,6 @@ class Life:
         return await poll_once(
             source,
             store,
-            self.clock,
             owner=self.owner,
             rules=self.rules,
             outlook=self.outlook,

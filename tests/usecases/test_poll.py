@@ -35,7 +35,7 @@ def source(clock: FakeClock) -> FakeSource:
 
 
 async def poll(source: FakeSource, store: SqlStore, rules: PollRules = RULES, owner: str = "me") -> PollReport:
-    return await poll_once(source, store, source.clock, owner=owner, rules=rules, outlook=OUTLOOK, force=True)
+    return await poll_once(source, store, owner=owner, rules=rules, outlook=OUTLOOK, force=True)
 
 
 async def told(store: SqlStore) -> list[tuple[EventType, str]]:
@@ -268,7 +268,7 @@ async def test_a_poll_that_takes_longer_than_its_lease_keeps_it(
     source.fetch = slow  # type: ignore[method-assign]  # this poll is slow
     source.tasks = [FAILED]
     rules = replace(RULES, lease=lease)
-    report = await poll_once(source, watched, clock, owner="me", rules=rules, outlook=OUTLOOK, force=True)
+    report = await poll_once(source, watched, owner="me", rules=rules, outlook=OUTLOOK, force=True)
     assert (report.fenced, len(report.events)) == (False, 1)
 
 
