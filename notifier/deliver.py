@@ -27,9 +27,11 @@ from notifier.core.model import Body, Delivered, Delivery, Doubt, GaveUp, Outcom
 from notifier.core.outbox import Settlement
 from notifier.ports import Channel, Clock, Notice, Store, Transaction
 
-SENT_WITHIN, STARTED_WITHIN = 0.8, 0.4
-"""Shares of a lease: what is not sent by the first is given up as unknown, what has not begun by the second is given
-back."""
+SENT_WITHIN = 0.8
+"""Share of a lease: what is not sent by then is given up as unknown."""
+
+BEGUN_WITHIN = 0.2
+"""Share of a lease in which a message may begin in any case; later only where the channel's deadline still fits in."""
 
 PREFETCH = 4
 """Messages claimed ahead for each one in flight, where a repeat does no harm: a kill makes all of them doubtful."""
@@ -240,8 +242,7 @@ class Courier:
         except StoreError:
             self._unsent += [delivery.id for delivery in turn.claimed]
             raise
-        start_by = begun + self._rules.lease.total_seconds() * STARTED_WITHIN
-        self._waiting.extend((delivery, start_by) for delivery in ready)
+        self._waiting.extend((delivery, begun) for delivery in ready)
         for _ in range(min(len(self._waiting), self.channel.concurrency - len(self._workers))):
             worker = asyncio.create_task(self._work(), name=f"send {self.channel.name}")
             self._workers.add(worker)
@@ -276,11 +277,12 @@ class Courier:
     async def _work(self) -> None:
         """Send what waits, one after the other, until nothing does."""
         while self._waiting:
-            delivery, start_by = self._waiting.popleft()
-            if self._clock.monotonic() > start_by:
+            delivery, begun = self._waiting.popleft()
+            lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - begun
+            if held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN):
                 self._unsent.append(delivery.id)
             else:
-                settlement = await self._attempt(delivery)
+                settlement = await self._attempt(delivery, lease * SENT_WITHIN - held)
                 self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
             self._news.set()
             if len(self._ended) >= BATCH or len(self._waiting) < self.channel.concurrency:
@@ -292,9 +294,9 @@ class Courier:
             for worker in ended:
                 worker.result()
 
-    async def _attempt(self, delivery: Delivery) -> Settlement:
+    async def _attempt(self, delivery: Delivery, within: float) -> Settlement:
         started = self._clock.now()
-        outcome, doubt = await self._outcome(delivery)
+        outcome, doubt = await self._outcome(delivery, within)
         return outbox.settle(
             delivery,
             outcome,
@@ -305,14 +307,14 @@ class Courier:
             doubt=doubt,
         )
 
-    async def _outcome(self, delivery: Delivery) -> tuple[Outcome, Doubt | None]:
+    async def _outcome(self, delivery: Delivery, within: float) -> tuple[Outcome, Doubt | None]:
         if outbox.worn_out(delivery, self._rules.schedule):
             return GaveUp("no attempt ever reported back: sending it may be what stops the program"), None
         if delivery.body is None:
             return GaveUp(f"the {self.channel.kind} channel cannot put this event into words"), None
         doubt: Doubt | None = None
         try:
-            async with asyncio.timeout(self._rules.lease.total_seconds() * SENT_WITHIN):
+            async with asyncio.timeout(within):
                 if delivery.doubtful:
                     known, doubt = await self._resolve(delivery)
                     if known is not None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC
+from enum import StrEnum
 from functools import partial
 
 import structlog
@@ -23,6 +24,7 @@ from notifier.core.model import DeliveryState, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
+from notifier.validation import did_you_mean
 from notifier.wiring import App
 
 log = structlog.get_logger("notifier")
@@ -38,6 +40,31 @@ CLOCK_STEP = 2.0
 
 HOUSEKEEPING_EVERY = 5
 """Seconds between two looks for parked channels whose probe is due."""
+
+
+class Role(StrEnum):
+    """A part of the work that a process can be given. Which process has which is nobody else's business."""
+
+    POLL = "poll"
+    """Read the task lists."""
+    DELIVER = "deliver"
+    """Send what is due."""
+    WEB = "web"
+    """Answer in the browser and in the chat."""
+
+
+EVERY_ROLE = frozenset(Role)
+
+
+def roles_of(text: str) -> frozenset[Role]:
+    """Read `poll,deliver`. Raises ValueError with a sentence for the operator."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in list(Role):
+            raise ValueError(f"there is no role {name!r}. {did_you_mean(name, list(Role), otherwise='Roles')}")
+    if not names:
+        raise ValueError(f"name at least one role. Roles: {', '.join(Role)}.")
+    return frozenset(Role(name) for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +123,10 @@ def new_owner() -> str:
 class Service:
     """Polls and delivers until told to stop."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, roles: Collection[Role] = EVERY_ROLE) -> None:
         """Take an open app; whoever opened it closes it."""
         self.app = app
+        self.roles = roles
         self.owner = new_owner()
         self.tally = Tally()
         bodies = Bodies()
@@ -107,15 +135,18 @@ class Service:
                 channel, app.store, app.clock, app.rng, owner=self.owner, rules=app.delivery_rules, bodies=bodies
             )
             for name, channel in app.channels.items()
+            if Role.DELIVER in roles
         }
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     async def start(self) -> None:
         """Take up what a killed process left behind, and note the channels' settings."""
-        if self.app.config.store.url.startswith("sqlite"):
+        if works(self.roles) and self.app.config.store.url.startswith("sqlite"):
             # The file is locked to this process: whoever held these claims is gone.
             await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
+        if Role.DELIVER not in self.roles:
+            return
         digests = self.app.channel_digests
         mended = await self.app.store.transact(lambda tx: tx.sync_channels(digests, tx.now()))
         if mended:
@@ -193,13 +224,14 @@ class Service:
             executors={"default": DebugExecutor()},
             job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
-        for position, source in enumerate(self.app.sources.values()):
+        for position, source in enumerate(self.app.sources.values() if Role.POLL in self.roles else ()):
             rules = self.app.poll_rules(source.name)
             first = self.app.clock.now() + rules.poll_every * position / len(self.app.sources)
             seconds = rules.look_every.total_seconds()
             job = [f"poll {source.name}", partial(self.poll, source)]
             ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
-        ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
+        if Role.DELIVER in self.roles:
+            ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
         ticks.start()
         return ticks
 
@@ -233,7 +265,9 @@ class Service:
         for section in self.app.config.not_served:
             log.warning("this version does nothing with this section yet", section=section)
         self._begin("watch the clock", partial(self.watch_clock, ticks))
-        log.info("running", sources=list(self.app.sources), channels=list(self.app.channels))
+        if Role.DELIVER in self.roles:
+            self._begin("listen", partial(self.app.store.listen, self.wake))
+        log.info("running", roles=sorted(self.roles), sources=list(self.app.sources), channels=list(self.app.channels))
         try:
             await stop.wait()
         finally:
@@ -256,9 +290,14 @@ class Service:
             await self.app.store.transact(lambda tx: tx.release(self.owner, tx.now()))
 
 
-async def serve(app: App, *, stop: asyncio.Event) -> Summary:
+def works(roles: Collection[Role]) -> bool:
+    """Tell whether these roles change the database, so that with SQLite only one process may have them."""
+    return not {Role.POLL, Role.DELIVER}.isdisjoint(roles)
+
+
+async def serve(app: App, *, stop: asyncio.Event, roles: Collection[Role] = EVERY_ROLE) -> Summary:
     """Run the service until `stop` is set and return what it did."""
-    service = Service(app)
+    service = Service(app, roles)
     await service.run(stop)
     return service.tally.summary
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
@@ -27,6 +28,11 @@ if TYPE_CHECKING:  # commands that only ask the store do not pay for the network
 
     from notifier.channels.base import ChannelSettings, Toolbox
     from notifier.http import HttpClient
+
+
+POLL_LEASE = timedelta(seconds=15)
+"""How long the right to poll holds. It is renewed all the time, so that it need not outlast a poll: short enough for
+another to take over soon, long enough for a database that restarts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,7 @@ class App:
         settings = next(settings for settings in self.config.sources if settings.name == source)
         return PollRules(
             poll_every=settings.poll_every,
-            lease=self.config.delivery.lease,
+            lease=min(self.config.delivery.lease, POLL_LEASE),
             quiet_baseline=settings.first_poll == "baseline",
             progress_step=settings.progress_step,
             calls_per_minute=settings.calls_per_minute,

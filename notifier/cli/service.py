@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from datetime import datetime
@@ -24,7 +24,7 @@ from notifier.config import Config
 from notifier.core.errors import NotifierError, StoreError
 from notifier.lookup import ChannelHealth, Health, Pace
 from notifier.ports import Queries
-from notifier.service import Summary, poll_and_deliver, serve
+from notifier.service import EVERY_ROLE, Role, Summary, poll_and_deliver, roles_of, serve, works
 from notifier.wiring import App, open_app
 
 log = structlog.get_logger("notifier")
@@ -32,31 +32,51 @@ log = structlog.get_logger("notifier")
 _FIGURES = ("polls", "events", "deliveries", "failures")
 
 
-def run(ctx: typer.Context) -> None:
+def _roles(text: str) -> frozenset[Role]:
+    try:
+        return roles_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Only = Annotated[
+    frozenset[Role] | None,
+    typer.Option(
+        "--only", parser=_roles, metavar="ROLE,…", help="Do only this: poll, deliver, web, or several with commas."
+    ),
+]
+
+
+def run(ctx: typer.Context, *, only: Only = None) -> None:
     """Poll and deliver until SIGTERM or Ctrl-C; what is in flight is settled first.
 
     SIGHUP reads the configuration again and goes on with it, or with the old one if the new one is not valid.
+    Any number of these share one PostgreSQL; --only gives each of them a part of the work.
     """
-    stints = until_signalled(partial(_serve, partial(configured, ctx), configured(ctx)))
+    stints = until_signalled(partial(_serve, partial(configured, ctx), configured(ctx), only or EVERY_ROLE))
     note(_summary(_total(stints)))
 
 
-async def _serve(load: Callable[[], Config], config: Config, stop: asyncio.Event) -> Sequence[Summary]:
+async def _serve(
+    load: Callable[[], Config], config: Config, roles: Collection[Role], stop: asyncio.Event
+) -> Sequence[Summary]:
     """Serve with one configuration after the other; return what was done with each."""
     done: list[Summary] = []
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while not stop.is_set():
         logs.configure(config.log.level, config.log.format)
-        async with open_app(config, exclusive=True) as app:
-            reloading = asyncio.create_task(_reload(load, config, hangup))
-            done.append(await _serve_until(app, stop, reloading))
+        async with open_app(config, exclusive=works(roles)) as app:
+            reloading = asyncio.create_task(_reload(load, config, roles, hangup))
+            done.append(await _serve_until(app, roles, stop, reloading))
         config = reloading.result() if reloading.done() else config
         reloading.cancel()
     return done
 
 
-async def _reload(load: Callable[[], Config], running: Config, hangup: asyncio.Event) -> Config:
+async def _reload(
+    load: Callable[[], Config], running: Config, roles: Collection[Role], hangup: asyncio.Event
+) -> Config:
     """Wait for a SIGHUP that finds a configuration that can be used, and return it. Until then the old one serves."""
     while True:
         await hangup.wait()
@@ -64,7 +84,8 @@ async def _reload(load: Callable[[], Config], running: Config, hangup: asyncio.E
         try:
             found = load()
             # In a thread of its own: a database that does not answer must not hold up what is being served.
-            await asyncio.to_thread(loop.run, _rehearse(found, exclusive=found.store.url != running.store.url))
+            elsewhere = found.store.url != running.store.url
+            await asyncio.to_thread(loop.run, _rehearse(found, exclusive=elsewhere and works(roles)))
         except NotifierError as error:
             log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
         except Exception:  # a channel may come from anywhere
@@ -79,9 +100,11 @@ async def _rehearse(config: Config, *, exclusive: bool) -> None:
         pass
 
 
-async def _serve_until(app: App, stop: asyncio.Event, reloading: asyncio.Task[Config]) -> Summary:
+async def _serve_until(
+    app: App, roles: Collection[Role], stop: asyncio.Event, reloading: asyncio.Task[Config]
+) -> Summary:
     enough = asyncio.Event()
-    serving = asyncio.create_task(serve(app, stop=enough))
+    serving = asyncio.create_task(serve(app, stop=enough, roles=roles))
     stopping = asyncio.create_task(stop.wait())
     waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -275,8 +275,9 @@ class DeliverySettings(Settings):
         max_length=100,
     )
     """Waits between tries; after the last one a delivery is dead and waits for `notifier retry`."""
-    lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=30), le=timedelta(hours=1))
-    """How long a delivery belongs to the process that took it. Longer than any one try may last."""
+    lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=5), le=timedelta(hours=1))
+    """How long a delivery belongs to the process that took it, and another waits after that process was killed. At
+    least one and a half times as long as any one try may last."""
 
 
 class SlackChatSettings(Settings):
