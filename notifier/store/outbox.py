@@ -23,10 +23,7 @@ _PARKED_NAMES = select(channels.c.name).where(channels.c.parked_since.is_not(Non
 # In order, as are all statements that lock several rows: processes that locked the same ones in different orders
 # would wait for each other, and PostgreSQL would end one of them.
 _PARKED = (
-    select(channels)
-    .where(channels.c.parked_since.is_not(None))
-    .order_by(channels.c.name)
-    .with_for_update(read=True)
+    select(channels).where(channels.c.parked_since.is_not(None)).order_by(channels.c.name).with_for_update(read=True)
 )
 _CHANNEL = select(channels).where(channels.c.name == bindparam("of")).with_for_update()
 _DUE = (

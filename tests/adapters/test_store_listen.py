@@ -20,6 +20,8 @@ from notifier.ports import Transaction
 from notifier.store import listen
 from notifier.store.engine import open_store
 
+pytestmark = pytest.mark.both_loops
+
 PATIENCE = 20.0
 """Seconds after which a test that hears nothing fails. None of them waits for it."""
 
