@@ -521,7 +521,7 @@ async def test_what_could_not_be_begun_within_its_lease_is_given_back(store: Sql
     courier = courier_of(channel, store, clock)
     await courier.turn()
     await asyncio.sleep(0)
-    clock.advance(RULES.lease / 2)
+    clock.advance(RULES.lease * 0.7)
     channel.open.set()
     await courier.rest(await courier.turn())
     assert len(channel.sent) == 1
