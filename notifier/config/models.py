@@ -276,8 +276,8 @@ class DeliverySettings(Settings):
     )
     """Waits between tries; after the last one a delivery is dead and waits for `notifier retry`."""
     lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=5), le=timedelta(hours=1))
-    """How long a delivery belongs to the process that took it, and another waits after that process was killed. At
-    least one and a half times as long as any one try may last."""
+    """How long a delivery belongs to the process that took it, and another waits after that process was killed. A
+    quarter longer, at least, than any one try may last."""
 
 
 class SlackChatSettings(Settings):
