@@ -10,15 +10,16 @@ A kill before 3 commits changes nothing; a kill after it loses nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notifier.core import outbox, retry
 from notifier.core.diff import Rules, changed_ids, diff
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
-from notifier.core.model import ChannelPolicy, Event, Route, Scope, Snapshot, SourceState
+from notifier.core.model import Event, Scope, Snapshot, SourceState
+from notifier.core.outbox import Outlook
 from notifier.ports import Clock, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
 LISTED = timedelta(days=30)
@@ -39,14 +40,6 @@ class PollRules:
     def away_after(self) -> timedelta:
         """Silence longer than this means that we had been away, and that what is found then is late."""
         return max(5 * self.poll_every, timedelta(minutes=5))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """Who is told: the routes and the channels they lead to."""
-
-    routes: Sequence[Route] = ()
-    policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +66,11 @@ class PollReport:
     fenced: bool = False
     """True when the claim had passed to another replica meanwhile; nothing was recorded."""
     error: SourceError | None = None
+
+    @property
+    def good(self) -> bool:
+        """True when the list was read and recorded."""
+        return self.polled and not self.fenced and self.error is None
 
 
 async def poll_once(

@@ -56,7 +56,7 @@ def route(
         emit(_document(event, verdicts))
     else:
         show(_answer(event, verdicts, shown))
-    raise typer.Exit(0 if channels_of(verdicts) else 1)
+    raise typer.Exit(0 if _reached(event, verdicts) else 1)
 
 
 def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
@@ -97,15 +97,20 @@ def _document(event: Mapping[str, str], verdicts: Sequence[RouteVerdict]) -> doc
     return {
         "event": dict(event),
         "routes": [documents.verdict(v) for v in verdicts],
-        "channels": list(channels_of(verdicts)),
+        "channels": list(_reached(event, verdicts)),
     }
 
 
 def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], shown: View) -> Group:
     given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
-    channels = ", ".join(channels_of(verdicts))
+    channels = ", ".join(_reached(event, verdicts))
     conclusion = cell(f"It would be sent to {channels}.", "bold") if channels else NOWHERE
     return Group(cell(given, "bold"), shown.verdicts(verdicts), conclusion)
+
+
+def _reached(event: Mapping[str, str], verdicts: Sequence[RouteVerdict]) -> Sequence[str]:
+    """Return the channels of the routes that matched, less the one that the event is about."""
+    return [channel for channel in channels_of(verdicts) if channel != event["channel"]]
 
 
 NOWHERE = cell("It would be sent to no channel.", "bold yellow")

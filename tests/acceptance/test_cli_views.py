@@ -16,6 +16,7 @@ from notifier.cli.output import age, cell
 from notifier.cli.views import View
 from notifier.core.model import (
     Attempt,
+    ChannelState,
     Delivery,
     DeliveryState,
     EventType,
@@ -28,7 +29,7 @@ from notifier.core.model import (
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import explain_routes
 from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import ChannelState, Finding, Ledger, StoredTask
+from notifier.ports import Finding, Ledger, StoredTask
 from notifier.render import Wording
 from notifier.samples import sample_event
 

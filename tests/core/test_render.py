@@ -5,7 +5,17 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, PROJECT_ID, T0, hostile_event, make_event, make_events, make_gap, make_task
+from factories import (
+    HOSTILE,
+    PROJECT_ID,
+    T0,
+    hostile_event,
+    make_event,
+    make_event_of,
+    make_events,
+    make_gap,
+    make_task,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +70,7 @@ def test_both_languages_say_the_same_things_with_the_same_placeholders() -> None
 
 def test_every_kind_of_event_has_its_words() -> None:
     for kind in EventType:
-        event = make_gap() if kind is EventType.SOURCE_GAP else make_event(type=kind)
+        event = make_event_of(kind)
         for wording in (ENGLISH, CHINESE):
             assert wording.describe(event).title
             assert wording.digest_headline([event])
@@ -68,8 +78,8 @@ def test_every_kind_of_event_has_its_words() -> None:
 
 
 def test_every_state_has_its_place_in_the_order_of_severity() -> None:
-    states = [state_of(make_event(type=kind)) for kind in EventType]
-    assert sorted(states) == sorted(SEVERITY)
+    assert {state_of(make_event_of(kind)) for kind in EventType} == set(SEVERITY)
+    assert len(set(SEVERITY)) == len(SEVERITY)
 
 
 def test_the_most_urgent_events_come_first_and_keep_their_order() -> None:

@@ -13,6 +13,7 @@ from notifier import lookup
 from notifier.core.diff import Recorded
 from notifier.core.model import (
     Attempt,
+    ChannelState,
     Delivery,
     DeliveryState,
     Event,
@@ -27,7 +28,6 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import (
-    ChannelState,
     DeliveryFilter,
     EventFilter,
     Ledger,
