@@ -59,7 +59,6 @@ class App:
     @property
     def watch_rules(self) -> WatchRules:
         """What is watched, and who is told when no route says so."""
-        alerts = self.config.alerts
         return WatchRules(
             sources=tuple(
                 WatchedSource(
@@ -72,8 +71,8 @@ class App:
                 for settings in self.config.sources
             ),
             channels=tuple(self.channels),
-            fallback=tuple(self.channels) if alerts.channels is None else alerts.channels,
-            failing_after=alerts.failing_after,
+            fallback=self.config.alerted,
+            failing_after=self.config.alerts.failing_after,
         )
 
     async def beat(self) -> str | None:

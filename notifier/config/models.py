@@ -388,6 +388,12 @@ class Config(Settings):
     """Fetched after every successful poll, so that silence can be noticed elsewhere."""
 
     @property
+    def alerted(self) -> tuple[str, ...]:
+        """The channels for the alerts that no route takes."""
+        named = self.alerts.channels
+        return tuple(channel.name for channel in self.channels) if named is None else named
+
+    @property
     def not_served(self) -> tuple[str, ...]:
         """Sections that are there and valid, for which this version has no function yet."""
         sections = {"chat": self.chat.slack, "web": self.web}

@@ -29,6 +29,18 @@ TOLD_LATEST = timedelta(days=1)
 """Dead deliveries that died longer ago than this before any were told of are no news."""
 
 
+ALERTS = frozenset(
+    {
+        EventType.SOURCE_FAILING,
+        EventType.SOURCE_RECOVERED,
+        EventType.CHANNEL_FAILING,
+        EventType.CHANNEL_RECOVERED,
+        EventType.CHANNEL_GAVE_UP,
+    }
+)
+"""What is decided here."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedSource:
     """A source as it is configured."""
@@ -168,6 +180,10 @@ def route(events: Iterable[Event], routes: Sequence[Route], fallback: Collection
 
 
 def _routed(item: RoutedEvent, fallback: Collection[str]) -> RoutedEvent:
-    about = item.event.channel
-    channels = tuple(name for name in item.channels if name != about)
-    return replace(item, channels=channels or tuple(name for name in fallback if name != about))
+    return replace(item, channels=told(item.channels, item.event.channel, fallback))
+
+
+def told(routed: Iterable[str], about: str, fallback: Iterable[str]) -> tuple[str, ...]:
+    """Return the channels that are told of an event about a source or a channel, given those that routes lead to."""
+    channels = tuple(name for name in routed if name != about)
+    return channels or tuple(name for name in fallback if name != about)
