@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction, Update
+from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
 
 LEASE = timedelta(seconds=60)
@@ -489,3 +491,12 @@ async def test_deliveries_are_found_by_the_beginning_of_their_id(store: SqlStore
     (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[delivery.id[:8]])))
     assert found.events == delivery.events
     assert await store.read(lambda q: q.deliveries(DeliveryFilter(event_ids=["none"]))) == []
+
+
+def test_an_event_stored_before_channels_had_any_is_still_read() -> None:
+    """A stored event is never rewritten: what later versions add to it has to be optional."""
+    event = make_gap()
+    facts = rows.event_values(*routed(event))["facts"]
+    assert isinstance(facts, bytes)
+    older = {name: value for name, value in json.loads(facts).items() if name not in {"channel", "since", "count"}}
+    assert rows.event_of(json.dumps(older).encode()) == event
