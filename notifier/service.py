@@ -347,10 +347,8 @@ def _log_watch(report: WatchReport) -> None:
         bad = event.type in (EventType.SOURCE_FAILING, EventType.CHANNEL_FAILING, EventType.CHANNEL_GAVE_UP)
         told = {"told": "nobody: there is no other channel"} if event in report.untold else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
-        since = str(event.since)
-        (log.error if bad else log.info)(
-            str(event.type), since=since, **{name: value for name, value in about.items() if value}, **told
-        )
+        known = {name: value for name, value in about.items() if value} | told
+        (log.error if bad else log.info)(str(event.type), since=event.since and event.since.isoformat(), **known)
 
 
 def _log_deliveries(report: DeliveryReport) -> None:

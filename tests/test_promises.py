@@ -182,6 +182,7 @@ PROMISES = (
             "usecases/test_watch.py::test_of_replicas_that_look_at_once_one_speaks",
             "usecases/test_service.py::test_every_good_poll_gives_a_sign_of_life_and_no_other_does",
             "usecases/test_service.py::test_a_channel_that_is_misconfigured_is_told_on_another",
+            "usecases/test_service.py::test_a_service_that_runs_watches_and_gives_signs_of_life",
         ),
     ),
     Promise(

@@ -281,7 +281,9 @@ class View:
     def _channel_health(self, channel: ChannelHealth) -> RenderableType:
         held = self._held(channel)
         if channel.ok:
-            return _verdict_line(f"{channel.name}: {'; '.join(['delivers', *held])}", ok=True)
+            since = channel.failing_since
+            state = f"has taken nothing since {self.when(since)}" if since else "delivers"
+            return _verdict_line(f"{channel.name}: {'; '.join([state, *held])}", ok=True)
         line = f"{channel.name}: {self._trouble(channel)}{'; '.join(['', *held])}"
         line += f": {channel.reason}" if channel.reason else ""
         advice = _unpark(channel.name) if channel.parked_since else _look_at(channel.name)

@@ -18,10 +18,13 @@ from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 from servers.http import HttpServer, reply
 
+from notifier import service as service_module
+from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable
-from notifier.core.model import EventType, Parked
+from notifier.core.model import Delivered, Delivery, EventType, Outcome, Parked
 from notifier.http import HttpClient
+from notifier.ports import Clock
 from notifier.service import Service, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App
@@ -63,7 +66,7 @@ async def test_a_clock_that_is_set_back_makes_every_tick_due_anew(step: timedelt
 CONFIGURATION = """
 sources:
   - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
-     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}}
+     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}, poll_every: 100ms}
 channels: [{name: dba, kind: console}, {name: mail, kind: console}]
 routes: [{name: everything, channels: [dba]}]
 alerts: {channels: [mail]}
@@ -74,7 +77,7 @@ heartbeat_url: ${HEARTBEAT}
 class House:
     """A service with one source, a channel that all events go to, and one for alerts."""
 
-    def __init__(self, store: SqlStore, clock: FakeClock, http: HttpClient, heartbeat: str) -> None:
+    def __init__(self, store: SqlStore, clock: Clock, http: HttpClient, heartbeat: str) -> None:
         self.source = FakeSource(clock)
         self.dba, self.mail = FakeChannel("dba"), FakeChannel("mail")
         self.app = App(
@@ -143,3 +146,26 @@ async def test_a_source_that_cannot_be_polled_is_told_where_routes_lead(house: H
     house.source.error = None
     await poll_and_deliver(house.app)
     assert house.told(house.dba) == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED]
+
+
+async def test_a_service_that_runs_watches_and_gives_signs_of_life(
+    sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "HOUSEKEEPING_EVERY", 0.05)
+    told, stop = asyncio.Event(), asyncio.Event()
+
+    def take(_: Delivery) -> Outcome:
+        told.set()
+        return Delivered()
+
+    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(10):
+        house = House(store, SystemClock(), http, heartbeats.url())
+        await poll_and_deliver(house.app)
+        house.source.tasks = [make_task()]
+        house.dba.answer, house.mail.answer = (lambda _: Parked("Slack: invalid_auth")), take
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Service(house.app).run(stop))
+            await told.wait()
+            stop.set()
+    assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
+    assert len(heartbeats.requests) >= 2
