@@ -222,7 +222,7 @@ async def _note_failure(
     store: Store, claim: PollClaim, error: SourceError, now: datetime, rules: PollRules
 ) -> PollReport:
     next_poll_at = now + pause_after(error, claim.state.failures + 1, rules)
-    await store.transact(lambda tx: tx.record_poll_failure(claim, str(error), now, next_poll_at))
+    await store.transact(lambda tx: tx.record_poll_failure(claim, str(error), next_poll_at))
     return PollReport(source=claim.state.name, polled=True, error=error)
 
 

@@ -294,7 +294,7 @@ class Transaction(Queries, Protocol):
     def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
 
-    def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
+    def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
 
     def release(self, owner: str | None, now: datetime) -> None:

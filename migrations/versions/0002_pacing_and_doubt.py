@@ -14,6 +14,7 @@ _TIMES = ("failing_since", "announced_since", "given_up_until", "good_at", "open
 
 
 def upgrade() -> None:
+    op.add_column("sources", sa.Column("good_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("sources", sa.Column("announced_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("deliveries", sa.Column("doubtful", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index("ix_deliveries_settled_at", "deliveries", ["settled_at"], unique=False)
@@ -30,3 +31,4 @@ def downgrade() -> None:
     op.drop_index("ix_deliveries_settled_at", "deliveries")
     op.drop_column("deliveries", "doubtful")
     op.drop_column("sources", "announced_since")
+    op.drop_column("sources", "good_at")
