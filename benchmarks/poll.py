@@ -28,8 +28,9 @@ import msgspec
 
 from notifier.clock import SystemClock
 from notifier.core.model import ChannelPolicy, Route
+from notifier.core.outbox import Outlook
 from notifier.http import HttpClient
-from notifier.poll import Outlook, PollReport, PollRules, poll_once
+from notifier.poll import PollReport, PollRules, poll_once
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource
 from notifier.store.engine import SqlStore, open_store
 

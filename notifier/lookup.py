@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from notifier.core.model import Attempt, Delivery, DeliveryState, Route, SourceState
+from notifier.core import watching
+from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, Route, SourceState
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, explain_routes
+from notifier.core.watching import PATIENCE
 from notifier.durations import format_duration
 from notifier.ports import (
-    ChannelState,
     DeliveryFilter,
     EventFilter,
     Ledger,
@@ -29,18 +30,10 @@ CANDIDATES = 10
 HISTORY = 500
 """Events of one task that an explanation covers, newest first."""
 
-MISSED_POLLS = 5
-"""A source is healthy while its last good poll is no older than this many of its polls …"""
-
-PATIENCE = timedelta(minutes=5)
-"""… and in any case while it is no older than this …"""
-
-SLOW_LOOK = 2
-"""… or than so many times what its last full look took of its call budget: that paces how a long list is read."""
-
 LATE_LOOK = 10
-"""Likewise for the last complete full look. Active looks leave at least a quarter of the budget to full ones, so that
-one begins four times what it takes after the one before, and is recorded another time that later."""
+"""How many times what a full look takes of its call budget the last complete one may be old. Active looks leave at
+least a quarter of the budget to full ones, so that one begins four times what it takes after the one before, and is
+recorded another time that later."""
 
 CLOCK_TOLERANCE = timedelta(minutes=1)
 """How far in the future a poll may lie: clocks of two machines that share a database differ."""
@@ -126,6 +119,8 @@ class SourceHealth:
     """The age of its last good poll up to which it counts as polled."""
     error: str | None
     """What is wrong apart from that age, and what the last poll failed with."""
+    failing_since: datetime | None = None
+    """Since when all its polls have failed; None while they succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +134,19 @@ class ChannelHealth:
     """Since when a delivery has been pending for longer than `PATIENCE`; None when there is no such delivery."""
     reason: str | None
     """What the receiver, or the way to it, said last."""
+    failing_since: datetime | None = None
+    """Since when the receiver has taken nothing that was sent."""
+    open_until: datetime | None = None
+    """Until when nothing is sent because too much has failed; None when that is not so."""
+    paused_until: datetime | None = None
+    """Until when nothing is sent because the receiver asked for a pause; None when that is not so."""
+    failing: bool = False
+    """True when it has been failing for longer than `PATIENCE`."""
 
     @property
     def ok(self) -> bool:
-        """True when it is not parked and nothing waits for long."""
-        return self.parked_since is None and self.waiting_since is None
+        """True when it is not parked, has not been failing for long, and nothing waits for long."""
+        return self.parked_since is None and self.waiting_since is None and not self.failing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +215,7 @@ def health(states: Iterable[SourceState], paces: Mapping[str, Pace], now: dateti
 
 
 def channel_health(q: Queries, names: Iterable[str], now: datetime) -> tuple[ChannelHealth, ...]:
-    """Judge every channel that is named: is it parked, has a delivery been pending for longer than `PATIENCE`?"""
+    """Judge every channel that is named: is it parked, or does it fail or a delivery wait for more than `PATIENCE`?"""
     known = {state.name: state for state in q.channels()}
     return tuple(_channel_health(q, known.get(name, ChannelState(name=name)), now) for name in names)
 
@@ -221,12 +224,21 @@ def _channel_health(q: Queries, state: ChannelState, now: datetime) -> ChannelHe
     pending = q.deliveries(DeliveryFilter(channel=state.name, state=DeliveryState.PENDING, limit=BACKLOG))
     late = [delivery for delivery in pending if now - _waits_since(delivery) > PATIENCE]
     reasons = (delivery.reason for delivery in reversed(late) if delivery.reason)
+    known = state.health
     return ChannelHealth(
         name=state.name,
         parked_since=state.parked_since,
         waiting_since=min(map(_waits_since, late), default=None),
         reason=state.reason or next(reasons, None),
+        failing_since=known.failing_since,
+        open_until=_ahead(known.open_until, now),
+        paused_until=_ahead(known.paused_until, now),
+        failing=known.failing_since is not None and now - known.failing_since > PATIENCE,
     )
+
+
+def _ahead(moment: datetime | None, now: datetime) -> datetime | None:
+    return moment if moment and moment > now else None
 
 
 def _waits_since(delivery: Delivery) -> datetime:
@@ -264,22 +276,17 @@ def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery
 
 
 def _source_health(state: SourceState, pace: Pace, now: datetime) -> SourceHealth:
-    limit = _limit(state, pace, SLOW_LOOK)
+    limit = watching.limit(state, pace.poll_every, pace.calls_per_minute)
     recent = state.last_poll_at is not None and now - state.last_poll_at <= limit
-    flaw = _flaw(state, _limit(state, pace, LATE_LOOK), now)
+    flaw = _flaw(state, watching.limit(state, pace.poll_every, pace.calls_per_minute, looks=LATE_LOOK), now)
     return SourceHealth(
         name=state.name,
         ok=recent and flaw is None,
         last_poll_at=state.last_poll_at,
         limit=limit,
         error="; ".join(filter(None, (flaw, state.last_error))) or None,
+        failing_since=state.failing_since,
     )
-
-
-def _limit(state: SourceState, pace: Pace, looks: int) -> timedelta:
-    """Return how old a look may be: so many times what the last full one took, and never too short a time."""
-    full_look = timedelta(minutes=state.last_full_calls / pace.calls_per_minute)
-    return max(MISSED_POLLS * pace.poll_every, PATIENCE, looks * full_look)
 
 
 def _flaw(state: SourceState, limit: timedelta, now: datetime) -> str | None:

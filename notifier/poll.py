@@ -12,15 +12,16 @@ The time is the database's throughout: replicas whose clocks disagree agree on w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.core import outbox, retry
 from notifier.core.diff import Rules, changed_ids, diff
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
-from notifier.core.model import ChannelPolicy, Event, Route, Scope, Snapshot, SourceState
+from notifier.core.model import Event, Scope, Snapshot, SourceState
+from notifier.core.outbox import Outlook
 from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, Update
 
 LISTED = timedelta(days=30)
@@ -49,14 +50,6 @@ class PollRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """Who is told: the routes and the channels they lead to."""
-
-    routes: Sequence[Route] = ()
-    policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PollReport:
     """What one poll did. The shell logs and counts it."""
 
@@ -80,6 +73,11 @@ class PollReport:
     fenced: bool = False
     """True when the claim had passed to another replica meanwhile; nothing was recorded."""
     error: SourceError | None = None
+
+    @property
+    def good(self) -> bool:
+        """True when the list was read and recorded."""
+        return self.polled and not self.fenced and self.error is None
 
 
 async def poll_once(
@@ -225,12 +223,7 @@ def _gap(source: TaskSource, state: SourceState, now: datetime) -> list[Event]:
 
 async def _note_failure(store: Store, claim: PollClaim, error: SourceError, rules: PollRules) -> PollReport:
     pause = pause_after(error, claim.state.failures + 1, rules)
-
-    def note(tx: Transaction) -> None:
-        now = tx.now()
-        tx.record_poll_failure(claim, str(error), now, now + pause)
-
-    await store.transact(note)
+    await store.transact(lambda tx: tx.record_poll_failure(claim, str(error), tx.now() + pause))
     return PollReport(source=claim.state.name, polled=True, error=error)
 
 

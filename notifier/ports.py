@@ -7,7 +7,7 @@ inside one transaction, through `Store.transact` and `Store.read`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from notifier.core.diff import Recorded
 from notifier.core.model import (
     Attempt,
     Body,
+    ChannelState,
     Delivery,
     DeliveryState,
     Event,
@@ -28,6 +29,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.core.pacing import Health, Pace
+from notifier.core.watching import GivenUp
 
 T = TypeVar("T")
 
@@ -206,20 +208,6 @@ class StoredTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelState:
-    """What is recorded about a channel."""
-
-    name: str
-    parked_since: datetime | None = None
-    reason: str | None = None
-    probe_at: datetime | None = None
-    settings_digest: str | None = None
-    announced_at: datetime | None = None
-    """When it was last told that the channel is failing; None once it is told that it has recovered."""
-    health: Health = field(default_factory=Health)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """The account of promise P3: every (event, channel) pair that routing asked for, by where it stands."""
 
@@ -308,7 +296,7 @@ class Transaction(Queries, Protocol):
     def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
 
-    def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
+    def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
 
     def release(self, owner: str | None, now: datetime) -> None:
@@ -316,6 +304,26 @@ class Transaction(Queries, Protocol):
 
         What became of those deliveries is not known, so they are doubtful.
         """
+
+    # -- watch --
+
+    def source_states(self) -> Sequence[SourceState]:
+        """Return every source ever polled, without the counts of its tasks: they take a while."""
+
+    def given_up(self, channel: str, since: datetime) -> GivenUp | None:
+        """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
+
+    def announce_source(self, source: str, was: datetime | None, since: datetime | None) -> bool:
+        """Note since when a source is said to be failing; return False when another replica has meanwhile.
+
+        `was` is what was noted when that was decided.
+        """
+
+    def announce_channel(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
+        """Do the same for a channel."""
+
+    def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
+        """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
 
     # -- deliver --
 

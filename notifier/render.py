@@ -18,7 +18,19 @@ from zoneinfo import ZoneInfo
 from notifier.core.model import Event, EventType, Task
 
 Language = Literal["en", "zh"]
-State = Literal["failed", "completed", "running", "changed", "unlisted", "gap", "progressed", "restarted"]
+State = Literal[
+    "failed",
+    "failing",
+    "gave_up",
+    "gap",
+    "unlisted",
+    "restarted",
+    "changed",
+    "completed",
+    "recovered",
+    "running",
+    "progressed",
+]
 
 NAME_LIMIT = 120
 """Characters of an instance name or an unknown task name that are shown."""
@@ -83,18 +95,20 @@ class Message:
     title: str
     """What happened: `Task failed`."""
     label: str | None
-    """Which operation: `Create instance`. None for an event about a source."""
+    """Which operation: `Create instance`. None for an event about a source or a channel."""
     known: bool
     """False where `label` is not ours but the API's name of an operation that we have no words for."""
     subject: str | None
-    """Which instance, or which source. None where the API does not say."""
+    """Which instance, source or channel. None where the API does not say."""
     facts: tuple[Fact, ...]
     reason: str | None
-    """Why, as the API wrote it: untrusted, may have many lines, at most REASON_LIMIT characters."""
+    """Why, as the API or a receiver wrote it: untrusted, may have many lines, at most REASON_LIMIT characters."""
+    reason_label: str
+    """What the reason is: `Reason`, or `Not observed` for the bounds of a gap."""
     job: Fact | None
-    """The job id. None for an event about a source."""
+    """The job id. None for an event about a source or a channel."""
     origin: str
-    """Source and region, and whether it was found late."""
+    """Source and region, or the channel, and whether it was found late."""
 
     @property
     def headline(self) -> str:
@@ -118,7 +132,12 @@ _ENGLISH = {
     "title.restarted": "Task restarted",
     "title.changed": "Task status changed",
     "title.unlisted": "Task no longer listed",
-    "title.gap": "Gap in observation",
+    "title.source.gap": "Gap in observation",
+    "title.source.failing": "Source cannot be polled",
+    "title.source.recovered": "Source is polled again",
+    "title.channel.failing": "Channel does not deliver",
+    "title.channel.recovered": "Channel delivers again",
+    "title.channel.gave_up": "Channel gave up on messages",
     "verb.running": "started",
     "verb.progressed": "progressed",
     "verb.completed": "completed",
@@ -127,6 +146,9 @@ _ENGLISH = {
     "verb.changed": "changed status",
     "verb.unlisted": "no longer listed",
     "verb.gap": "gap in observation",
+    "verb.failing": "does not work",
+    "verb.gave_up": "gave up on messages",
+    "verb.recovered": "works again",
     "status.running": "Running",
     "status.completed": "Completed",
     "status.failed": "Failed",
@@ -150,21 +172,38 @@ _ENGLISH = {
     "label.last_progress": "Last progress",
     "label.reason": "Reason",
     "label.unobserved": "Not observed",
+    "label.undelivered": "Did not deliver",
+    "label.failing_since": "Since",
+    "label.failing_for": "For",
+    "label.messages": "Messages",
     "label.note": "Note",
     "note.first_seen_failed": "first seen already failed",
     "note.first_seen_completed": "first seen already completed",
     "note.unlisted": "it was running when last seen; that it left the list means neither success nor failure",
-    "note.gap": "tasks that started and ended in this time may have been missed",
+    "note.source.gap": "tasks that started and ended in this time may have been missed",
+    "note.source.failing": "nobody watches its tasks now; what changes is told once it can be polled again",
+    "note.source.silent": "no poll has ended, well or badly: is a poll stuck, or this machine overloaded?",
+    "note.source.recovered": "what changed meanwhile and is still listed is told now",
+    "note.channel.failing": "its messages wait, in order; see: notifier deliveries --channel {channel}",
+    "note.channel.recovered": "the messages that waited go out now, in order",
+    "note.channel.gave_up": "to send them again: notifier retry --all-dead --channel {channel}",
     "origin.late": "late: found after the notifier had been away",
     "digest.lead": "{tasks} {verb}",
     "digest.more": "{n} {verb}",
-    "digest.gap": "{n} × gap in observation",
+    "digest.source.gap": "{n} × gap in observation",
+    "digest.source.failing": "{n} × source cannot be polled",
+    "digest.source.recovered": "{n} × source is polled again",
+    "digest.channel.failing": "{n} × channel does not deliver",
+    "digest.channel.recovered": "{n} × channel delivers again",
+    "digest.channel.gave_up": "{n} × channel gave up on messages",
     "digest.late": "{counts} while the notifier was away",
     "digest.separator": ", ",
     "tasks.one": "{n} task",
     "tasks.other": "{n} tasks",
     "source.one": "source {names}",
     "source.other": "sources {names}",
+    "channel.one": "channel {names}",
+    "channel.other": "channels {names}",
     "test": "This is a test message; nothing happened.",
     "unnamed_task": "Unnamed task",
     "duration.d": "{n} d",
@@ -184,7 +223,12 @@ _CHINESE = {
     "title.restarted": "任务重新运行",
     "title.changed": "任务状态变化",
     "title.unlisted": "任务已不在列表中",
-    "title.gap": "观察中断",
+    "title.source.gap": "观察中断",
+    "title.source.failing": "来源无法轮询",
+    "title.source.recovered": "来源恢复轮询",
+    "title.channel.failing": "渠道无法送达",
+    "title.channel.recovered": "渠道恢复送达",
+    "title.channel.gave_up": "渠道放弃了消息",
     "verb.running": "开始",
     "verb.progressed": "有进展",
     "verb.completed": "完成",
@@ -193,6 +237,9 @@ _CHINESE = {
     "verb.changed": "状态变化",
     "verb.unlisted": "已不在列表中",
     "verb.gap": "观察中断",
+    "verb.failing": "发生故障",
+    "verb.gave_up": "放弃了消息",
+    "verb.recovered": "恢复正常",
     "status.running": "运行中",
     "status.completed": "完成",
     "status.failed": "失败",
@@ -216,21 +263,38 @@ _CHINESE = {
     "label.last_progress": "最后进度",
     "label.reason": "原因",
     "label.unobserved": "未观察时段",
+    "label.undelivered": "未送达时段",
+    "label.failing_since": "开始时间",
+    "label.failing_for": "已持续",
+    "label.messages": "消息数",
     "label.note": "说明",
     "note.first_seen_failed": "首次发现时已失败",
     "note.first_seen_completed": "首次发现时已完成",
     "note.unlisted": "最后一次看到时仍在运行；从列表中消失不代表成功或失败",
-    "note.gap": "此期间开始并结束的任务可能没有被发现",
+    "note.source.gap": "此期间开始并结束的任务可能没有被发现",
+    "note.source.failing": "目前无人监视其任务；恢复轮询后会通知期间的变化",
+    "note.source.silent": "没有任何轮询结束，无论成功或失败：轮询是否卡住，或本机是否过载？",
+    "note.source.recovered": "期间发生变化且仍在列表中的任务，现在会通知",
+    "note.channel.failing": "其消息按顺序等待；请查看：notifier deliveries --channel {channel}",
+    "note.channel.recovered": "等待中的消息现在按顺序发出",
+    "note.channel.gave_up": "重新发送：notifier retry --all-dead --channel {channel}",
     "origin.late": "迟到：通知程序中断后补发现",
     "digest.lead": "{tasks}{verb}",
     "digest.more": "{n} 个{verb}",
-    "digest.gap": "{n} 次观察中断",
+    "digest.source.gap": "{n} 次观察中断",
+    "digest.source.failing": "{n} 次来源无法轮询",
+    "digest.source.recovered": "{n} 次来源恢复轮询",
+    "digest.channel.failing": "{n} 次渠道无法送达",
+    "digest.channel.recovered": "{n} 次渠道恢复送达",
+    "digest.channel.gave_up": "{n} 次渠道放弃了消息",
     "digest.late": "通知程序中断期间 {counts}",
     "digest.separator": "，",
     "tasks.one": "{n} 个任务",
     "tasks.other": "{n} 个任务",
     "source.one": "来源 {names}",
     "source.other": "来源 {names}",
+    "channel.one": "渠道 {names}",
+    "channel.other": "渠道 {names}",
     "test": "这是一条测试消息，没有发生任何事情。",
     "unnamed_task": "未命名任务",
     "duration.d": "{n} 天",
@@ -292,15 +356,23 @@ _STATES: Mapping[EventType, State] = MappingProxyType(
         EventType.TASK_CHANGED: "changed",
         EventType.TASK_UNLISTED: "unlisted",
         EventType.SOURCE_GAP: "gap",
+        EventType.SOURCE_FAILING: "failing",
+        EventType.SOURCE_RECOVERED: "recovered",
+        EventType.CHANNEL_FAILING: "failing",
+        EventType.CHANNEL_RECOVERED: "recovered",
+        EventType.CHANNEL_GAVE_UP: "gave_up",
     }
 )
 SEVERITY: tuple[State, ...] = (
     "failed",
+    "failing",
+    "gave_up",
     "gap",
     "unlisted",
     "restarted",
     "changed",
     "completed",
+    "recovered",
     "running",
     "progressed",
 )
@@ -335,7 +407,7 @@ class Wording:
     def describe(self, event: Event) -> Message:
         """Return the event in words."""
         if event.task is None:
-            return self._about_source(event)
+            return self._about_us(event)
         return self._about_task(event, event.task)
 
     def digest_headline(self, events: Sequence[Event]) -> str:
@@ -343,17 +415,16 @@ class Wording:
         counts = self._counts(events)
         if all(event.late for event in events):
             counts = self.text("digest.late", counts=counts)
-        names = sorted({one_line(event.source) for event in events})
-        return f"{counts} · {self.counted('source', len(names), names=cut(', '.join(names), NAME_LIMIT))}"
+        return " · ".join(filter(None, (counts, self._named("source", events), self._named("channel", events))))
 
     def digest_line(self, event: Event) -> str:
-        """Return one line that names the operation, the instance and the job, or the source and what is said of it."""
+        """Return one line that names the operation, the instance and the job.
+
+        Or else what happened to which source or channel, and what is said of it.
+        """
         if event.task is None:
-            parts = [
-                self.text("title.gap"),
-                one_line(event.source),
-                one_line(self.interval(event.detail or ""), DETAIL_LIMIT),
-            ]
+            said = self._about_us(event)
+            parts = [said.title, said.subject or "", one_line(said.reason or "", DETAIL_LIMIT)]
         else:
             parts = [self.task_label(event.task.name), _subject(event.task) or "", one_line(event.job_id, ID_LIMIT)]
         return " · ".join(part for part in parts if part)
@@ -419,23 +490,43 @@ class Wording:
 
     # -- how a message is put together --
 
-    def _about_source(self, event: Event) -> Message:
-        facts = (
-            self._fact("project", one_line(event.project_id, ID_LIMIT)),
-            self._time("observed_at", event.observed_at),
-            self._fact("note", self.text("note.gap")),
-        )
+    def _about_us(self, event: Event) -> Message:
+        """Say how we are: what cannot be seen, and where nothing can be said."""
+        facts = (*self._episode(event), self._project(event), self._advice(event))
+        unobserved = event.type is EventType.SOURCE_GAP
         return Message(
             state=state_of(event),
-            title=self.text(f"title.{state_of(event)}"),
+            title=self.text(f"title.{event.type}"),
             label=None,
             known=True,
-            subject=one_line(event.source),
+            subject=one_line(event.source or event.channel),
             facts=_known(facts),
             reason=self.interval(event.detail or "") or None,
+            reason_label=self.text("label.unobserved" if unobserved else "label.reason"),
             job=None,
             origin=self._origin(event),
         )
+
+    def _episode(self, event: Event) -> tuple[Fact | None, ...]:
+        """Say when: from when to when for what is over, else since when and for how long."""
+        if event.since is None:
+            return (self._time("observed_at", event.observed_at),)
+        if state_of(event) == "recovered":
+            label = "undelivered" if event.channel else "unobserved"
+            return (self._fact(label, self.interval(f"{event.since.isoformat()}/{event.observed_at.isoformat()}")),)
+        count = self._fact("messages", str(event.count or ""))
+        if count:
+            return count, self._time("failing_since", event.since)
+        length = self.duration(event.observed_at - event.since)
+        return self._time("failing_since", event.since), self._fact("failing_for", length)
+
+    def _project(self, event: Event) -> Fact | None:
+        return self._fact("project", one_line(event.project_id, ID_LIMIT))
+
+    def _advice(self, event: Event) -> Fact | None:
+        silent = event.type is EventType.SOURCE_FAILING and not event.detail
+        kind = "source.silent" if silent else event.type
+        return self._fact("note", self.text(f"note.{kind}", channel=one_line(event.channel)))
 
     def _about_task(self, event: Event, task: Task) -> Message:
         return Message(
@@ -448,6 +539,7 @@ class Wording:
                 (self._status(event, task), *self._times(event, task), *self._instance(task), self._note(event))
             ),
             reason=plain(task.fail_reason or event.detail or "") or None,
+            reason_label=self.text("label.reason"),
             job=self._fact("job", one_line(task.job_id, ID_LIMIT), quoted=True),
             origin=self._origin(event),
         )
@@ -501,6 +593,7 @@ class Wording:
 
     def _origin(self, event: Event) -> str:
         place = " / ".join(part for part in (one_line(event.source), one_line(event.region)) if part)
+        place = place or self._named("channel", [event])
         return f"{place} · {self.text('origin.late')}" if event.late else place
 
     def _fact(self, label: str, value: str, *, quoted: bool = False) -> Fact | None:
@@ -512,13 +605,16 @@ class Wording:
         return Fact(label=self.text(f"label.{label}"), value=self.when(moment), at=moment)
 
     def _counts(self, events: Sequence[Event]) -> str:
-        counted = Counter(map(state_of, events))
-        gaps = counted.pop("gap", 0)
+        counted = Counter(state_of(event) for event in events if event.task)
+        others = Counter(event.type for event in by_severity(events) if not event.task)
         found = [(state, counted[state]) for state in SEVERITY if counted[state]]
         parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
-        if gaps:
-            parts.append(self.text("digest.gap", n=gaps))
+        parts += [self.text(f"digest.{kind}", n=n) for kind, n in others.items()]
         return self.text("digest.separator").join(parts)
+
+    def _named(self, what: Literal["source", "channel"], events: Sequence[Event]) -> str:
+        names = sorted({one_line(getattr(event, what)) for event in events} - {""})
+        return self.counted(what, len(names), names=cut(", ".join(names), NAME_LIMIT)) if names else ""
 
     def _count(self, state: State, n: int, *, lead: bool) -> str:
         verb = self.text(f"verb.{state}")

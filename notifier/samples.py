@@ -24,6 +24,11 @@ STATUS_OF: Mapping[EventType, TaskStatus] = MappingProxyType(
 )
 """The status of a task after an event of this type."""
 
+_DETAILS = {
+    EventType.SOURCE_FAILING: "no answer from gaussdb.example.com within 20 s",
+    EventType.CHANNEL_FAILING: "connection refused by hooks.example.com",
+    EventType.CHANNEL_GAVE_UP: "gave up after 9 attempts, last: HTTP 503",
+}
 _PREVIOUS = {EventType.TASK_STARTED: None, EventType.TASK_RESTARTED: "failed"}
 _RAW = {TaskStatus.UNKNOWN: "Paused"}
 
@@ -33,21 +38,30 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
 
     `marked` is a sentence that says that nothing happened: it becomes the reason, and the instance is called TEST.
     """
-    task = None if kind is EventType.SOURCE_GAP else _task(kind, now, marked)
-    since = now - timedelta(days=40)
+    task = _task(kind, now, marked) if kind in STATUS_OF else None
+    channel = kind.startswith("channel.")
     return Event(
         id=event_id(SAMPLE, SAMPLE, f"{kind}@{now.isoformat()}"),
         type=kind,
-        source=SAMPLE,
-        region="cn-north-4",
-        project_id=SAMPLE,
+        source="" if channel else SAMPLE,
+        region="" if channel else "cn-north-4",
+        project_id="" if channel else SAMPLE,
         occurrence=f"{kind}@{now.isoformat()}",
         observed_at=now,
         occurred_at=task.ended_at or task.created_at if task else None,
         task=task,
         previous_status=_PREVIOUS.get(kind, "running") if task else None,
-        detail=None if task else f"{since.isoformat()}/{now.isoformat()}",
+        detail=_detail(kind, now),
+        channel=SAMPLE if channel else "",
+        since=None if task or kind is EventType.SOURCE_GAP else now - timedelta(minutes=6),
+        count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
     )
+
+
+def _detail(kind: EventType, now: datetime) -> str | None:
+    if kind is EventType.SOURCE_GAP:
+        return f"{(now - timedelta(days=40)).isoformat()}/{now.isoformat()}"
+    return _DETAILS.get(kind)
 
 
 def _task(kind: EventType, now: datetime, marked: str | None) -> Task:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 
@@ -20,11 +20,12 @@ from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError
-from notifier.core.model import DeliveryState, Scope
+from notifier.core.model import DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
 from notifier.validation import did_you_mean
+from notifier.watch import WatchReport, watch_once
 from notifier.wiring import App
 
 log = structlog.get_logger("notifier")
@@ -39,7 +40,7 @@ CLOCK_STEP = 2.0
 """Seconds by which the system's clock and the monotonic one may drift apart before it counts as a step."""
 
 HOUSEKEEPING_EVERY = 5
-"""Seconds between two looks for parked channels whose probe is due."""
+"""Seconds between two looks for parked channels whose probe is due, and for whether the program is blind or mute."""
 
 
 class Role(StrEnum):
@@ -139,6 +140,7 @@ class Service:
         }
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
+        self._began: datetime | None = None
 
     async def start(self) -> None:
         """Take up what a killed process left behind, and note the channels' settings."""
@@ -171,7 +173,27 @@ class Service:
         _log_poll(report)
         if report.deliveries:
             self.wake()
+        if report.good:
+            self._begin("heartbeat", self.beat)
         return report
+
+    async def beat(self) -> None:
+        """Give a sign of life, where one is wanted."""
+        if why := await self.app.beat():
+            log.warning("the heartbeat was not taken", reason=why)
+
+    async def watch(self) -> None:
+        """See to it that somebody is told of sources that cannot be polled and of channels that do not deliver."""
+        try:
+            report = await watch_once(
+                self.app.store, rules=self.app.watch_rules, outlook=self.app.outlook, began=self._began
+            )
+        except StoreError as error:
+            log.error("cannot watch over sources and channels", error=str(error))  # noqa: TRY400 - as above
+            return
+        _log_watch(report)
+        if report.deliveries:
+            self.wake()
 
     def wake(self) -> None:
         """Make every channel look for due deliveries now."""
@@ -232,6 +254,7 @@ class Service:
             ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
         if Role.DELIVER in self.roles:
             ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
+        ticks.add_job(self._begin, "interval", ["watch", self.watch], seconds=HOUSEKEEPING_EVERY)
         ticks.start()
         return ticks
 
@@ -257,6 +280,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims."""
         await self.start()
+        self._began = await self.app.store.transact(lambda tx: tx.now())
         ticks = self.schedule()
         loops = [
             asyncio.create_task(self.keep_delivering(courier), name=f"deliver {name}")
@@ -284,6 +308,10 @@ class Service:
         await asyncio.gather(*loops, *jobs, return_exceptions=True)
         await self.release()
 
+    async def finish_jobs(self) -> None:
+        """Wait for what was begun beside the polls."""
+        await asyncio.gather(*self._jobs.values())
+
     async def release(self) -> None:
         """Give back all claims, so that another process can go on at once."""
         with suppress(StoreError):
@@ -309,8 +337,10 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
     try:
         await service.unpark_due()
         await asyncio.gather(*(service.poll(source, force=True) for source in app.sources.values()))
+        await service.watch()
         if deliver:
             await service.drain()
+        await service.finish_jobs()
     finally:
         await service.release()
     return service.tally.summary
@@ -351,6 +381,15 @@ def _figures(report: PollReport) -> Mapping[str, object]:
         "refused": list(report.refused),
     }
     return figures | {name: value for name, value in seldom.items() if value}
+
+
+def _log_watch(report: WatchReport) -> None:
+    for event in report.events:
+        bad = event.type in (EventType.SOURCE_FAILING, EventType.CHANNEL_FAILING, EventType.CHANNEL_GAVE_UP)
+        told = {"told": "nobody: there is no other channel"} if event in report.untold else {}
+        about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
+        known = {name: value for name, value in about.items() if value} | told
+        (log.error if bad else log.info)(str(event.type), since=event.since and event.since.isoformat(), **known)
 
 
 def _log_deliveries(report: DeliveryReport) -> None:

@@ -16,12 +16,15 @@ from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import ChannelPolicy
+from notifier.core.outbox import Outlook
+from notifier.core.watching import WatchedSource
 from notifier.deliver import DeliveryRules
-from notifier.poll import Outlook, PollRules
+from notifier.poll import PollRules
 from notifier.ports import Channel, Clock, Finding, Store, TaskSource
 from notifier.settings import digest
 from notifier.store import migrate
 from notifier.store.engine import admin_engine, open_store
+from notifier.watch import WatchRules
 
 if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
     from pydantic import BaseModel
@@ -45,6 +48,8 @@ class App:
     channels: Mapping[str, Channel]
     clock: Clock
     rng: random.Random
+    http: HttpClient | None = None
+    """What everything that speaks HTTP shares; None where nothing of it is real."""
 
     @property
     def outlook(self) -> Outlook:
@@ -56,6 +61,33 @@ class App:
                 for name, channel in self.channels.items()
             },
         )
+
+    @property
+    def watch_rules(self) -> WatchRules:
+        """What is watched, and who is told when no route says so."""
+        return WatchRules(
+            sources=tuple(
+                WatchedSource(
+                    name=settings.name,
+                    region=settings.region,
+                    project_id=settings.project_id,
+                    poll_every=settings.poll_every,
+                    calls_per_minute=settings.calls_per_minute,
+                )
+                for settings in self.config.sources
+            ),
+            channels=tuple(self.channels),
+            fallback=self.config.alerted,
+            failing_after=self.config.alerts.failing_after,
+        )
+
+    async def beat(self) -> str | None:
+        """Give a sign of life where one is wanted; return why it was not taken, or None."""
+        if self.http is None or self.config.heartbeat_url is None:
+            return None
+        from notifier.heartbeat import beat  # noqa: PLC0415 - with the network stack
+
+        return await beat(self.http, self.config.heartbeat_url.get_secret_value())
 
     @property
     def delivery_rules(self) -> DeliveryRules:
@@ -99,7 +131,7 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
         for part in parts:
             stack.push_async_callback(part.aclose)
         rng = random.Random()  # noqa: S311 - it spreads retries, it keeps no secret
-        yield App(config=config, store=store, sources=sources, channels=channels, clock=clock, rng=rng)
+        yield App(config=config, store=store, sources=sources, channels=channels, clock=clock, rng=rng, http=http)
 
 
 @asynccontextmanager

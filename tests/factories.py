@@ -78,6 +78,41 @@ def make_gap(**changes: Any) -> Event:
     return Event(**values | changes)
 
 
+TASK_TYPES = tuple(kind for kind in EventType if kind.startswith("task."))
+"""The types of the events that are about a task."""
+OWN_TYPES = tuple(kind for kind in EventType if kind not in TASK_TYPES)
+"""The types of the events that are about a source or a channel."""
+
+
+def make_alert(kind: EventType = EventType.CHANNEL_FAILING, **changes: Any) -> Event:
+    """Return an event about a source that cannot be polled, or about a channel that does not deliver."""
+    about_channel = kind.startswith("channel.")
+    since = T0 - timedelta(minutes=6)
+    occurrence = f"{kind}@{since.isoformat()}"
+    values: dict[str, Any] = {
+        "id": event_id("" if about_channel else "prod", "", occurrence),
+        "type": kind,
+        "source": "" if about_channel else "prod",
+        "region": "" if about_channel else REGION,
+        "project_id": "" if about_channel else PROJECT_ID,
+        "occurrence": occurrence,
+        "observed_at": T0,
+        "occurred_at": None,
+        "detail": None if kind.endswith("recovered") else "HTTP 503 from example.com",
+        "channel": "dba" if about_channel else "",
+        "since": since,
+        "count": 3 if kind is EventType.CHANNEL_GAVE_UP else None,
+    }
+    return Event(**values | changes)
+
+
+def make_event_of(kind: EventType) -> Event:
+    """Return an event of this type."""
+    if kind in TASK_TYPES:
+        return make_event(type=kind)
+    return make_gap() if kind is EventType.SOURCE_GAP else make_alert(kind)
+
+
 def make_events(count: int, **changes: Any) -> tuple[Event, ...]:
     """Return events of as many tasks, failed and completed in turn, in the order they happened."""
     statuses = (TaskStatus.FAILED, TaskStatus.COMPLETED)

@@ -10,21 +10,25 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_TIMES = ("failing_since", "announced_since", "given_up_until", "good_at", "open_until", "paused_until", "rate_at")
+
 
 def upgrade() -> None:
-    op.add_column("sources", sa.Column("announced_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("sources", sa.Column("good_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("sources", sa.Column("announced_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("deliveries", sa.Column("doubtful", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index("ix_deliveries_settled_at", "deliveries", ["settled_at"], unique=False)
     op.add_column("attempts", sa.Column("doubt", sa.String(), nullable=True))
     op.add_column("channels", sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False))
-    for name in ("failing_since", "announced_at", "open_until", "paused_until", "rate_at"):
+    for name in _TIMES:
         op.add_column("channels", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
-    for name in ("rate_at", "paused_until", "open_until", "announced_at", "failing_since", "failures"):
+    for name in (*_TIMES, "failures"):
         op.drop_column("channels", name)
     op.drop_column("attempts", "doubt")
     op.drop_index("ix_deliveries_settled_at", "deliveries")
     op.drop_column("deliveries", "doubtful")
-    op.drop_column("sources", "announced_at")
+    op.drop_column("sources", "announced_since")
+    op.drop_column("sources", "good_at")

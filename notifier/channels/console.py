@@ -25,11 +25,14 @@ REASON_LIMIT = 2_000
 GLYPHS: Mapping[State, str] = MappingProxyType(
     {
         "failed": "✗",
+        "failing": "‼",
+        "gave_up": "⊘",
         "gap": "!",
         "unlisted": "?",
         "restarted": "↻",
         "changed": "~",
         "completed": "✓",
+        "recovered": "✔",
         "running": "▶",
         "progressed": "▷",
     }
@@ -37,11 +40,14 @@ GLYPHS: Mapping[State, str] = MappingProxyType(
 _COLOURS: Mapping[str, str] = MappingProxyType(
     {
         GLYPHS["failed"]: "bold red",
+        GLYPHS["failing"]: "bold red",
+        GLYPHS["gave_up"]: "bold red",
         GLYPHS["gap"]: "bold yellow",
         GLYPHS["unlisted"]: "bold yellow",
         GLYPHS["restarted"]: "bold blue",
         GLYPHS["changed"]: "bold magenta",
         GLYPHS["completed"]: "bold green",
+        GLYPHS["recovered"]: "bold green",
         GLYPHS["running"]: "bold blue",
         GLYPHS["progressed"]: "blue",
     }

@@ -192,7 +192,7 @@ def _encoded(name: str, text: str) -> str:
 def _single(events: Sequence[Event], wording: Wording) -> tuple[str, str]:
     said = wording.describe(events[0])
     facts = [f"{fact.label}: {fact.value}" for fact in said.facts]
-    reason = [wording.text("label.reason") + ":", *(f"  {line}" for line in (said.reason or "").splitlines())]
+    reason = [said.reason_label + ":", *(f"  {line}" for line in (said.reason or "").splitlines())]
     blocks = [said.headline, "\n".join(facts), "\n".join(reason) if said.reason else "", said.footer]
     html = _pages()["single"].render(title=said.headline, said=said, colour=_COLOURS[said.state], **_page(wording))
     return "\n\n".join(filter(None, blocks)) + "\n", html
@@ -238,11 +238,14 @@ def _page(wording: Wording) -> dict[str, object]:
 
 _COLOURS: Mapping[State, str] = {
     "failed": "#c62828",
+    "failing": "#c62828",
+    "gave_up": "#c62828",
     "gap": "#b26a00",
     "unlisted": "#b26a00",
     "restarted": "#b26a00",
     "changed": "#5f6b7a",
     "completed": "#2e7d32",
+    "recovered": "#2e7d32",
     "running": "#1565c0",
     "progressed": "#1565c0",
 }
@@ -269,7 +272,7 @@ _SINGLE = """\
 {% endfor %}\
 </table>
 {% if said.reason %}\
-<p style="margin: 14px 0 4px; opacity: .7">{{ label("reason") }}</p>
+<p style="margin: 14px 0 4px; opacity: .7">{{ said.reason_label }}</p>
 <pre style="margin: 0; padding: 8px 12px; border-left: 4px solid {{ colour }}; white-space: pre-wrap; \
 overflow-wrap: anywhere; font-family: ui-monospace, Menlo, Consolas, monospace">{{ said.reason }}</pre>
 {% endif %}\

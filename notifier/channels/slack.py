@@ -205,11 +205,14 @@ def fence(text: str, limit: int) -> str:
 _COLOURS: Mapping[State, str] = MappingProxyType(
     {
         "failed": "#E01E5A",
+        "failing": "#E01E5A",
+        "gave_up": "#E01E5A",
         "gap": "#ECB22E",
         "unlisted": "#ECB22E",
         "restarted": "#36C5F0",
         "changed": "#8D8D8D",
         "completed": "#2EB67D",
+        "recovered": "#2EB67D",
         "running": "#36C5F0",
         "progressed": "#36C5F0",
     }
@@ -217,11 +220,14 @@ _COLOURS: Mapping[State, str] = MappingProxyType(
 _EMOJI: Mapping[State, str] = MappingProxyType(
     {
         "failed": "🔴",
+        "failing": "🔴",
+        "gave_up": "🔴",
         "gap": "🟠",
         "unlisted": "🟠",
         "restarted": "🔵",
         "changed": "⚪",
         "completed": "🟢",
+        "recovered": "🟢",
         "running": "🔵",
         "progressed": "🔵",
     }
@@ -256,7 +262,7 @@ def _single(event: Event, wording: Wording) -> Json:
     return {
         "text": escape(f"{_EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
         "blocks": [_section(_headline(message))],
-        "attachments": [{"color": _COLOURS[message.state], "blocks": list(_details(message, wording))}],
+        "attachments": [{"color": _COLOURS[message.state], "blocks": list(_details(message))}],
     }
 
 
@@ -270,11 +276,11 @@ def _label(message: Message) -> Style:
     return escape if message.known else code
 
 
-def _details(message: Message, wording: Wording) -> Iterator[Json]:
+def _details(message: Message) -> Iterator[Json]:
     if message.facts:
         yield {"type": "section", "fields": [_mrkdwn(_field(fact)) for fact in message.facts[:10]]}
     if message.reason:
-        label = f"*{wording.text('label.reason' if message.job else 'label.unobserved')}*\n"
+        label = f"*{message.reason_label}*\n"
         yield _section(label + fence(message.reason, BLOCK_LIMIT - len(label)))
     yield {"type": "context", "elements": [_mrkdwn(_footer(message))]}
 
@@ -325,7 +331,10 @@ def _lines(events: Sequence[Event], wording: Wording) -> Iterator[str]:
 
 
 def _line(message: Message, room: int) -> str:
-    """Return a line of at most `room` characters. The job id has the first claim on them, then the instance."""
+    """Return a line of at most `room` characters. The job id has the first claim on them, then the instance.
+
+    Without a job, what happened comes first and then to which source or channel.
+    """
     head = f"• {_EMOJI[message.state]} "
     left = room - len(head)
     pieces: list[str] = []
@@ -333,13 +342,18 @@ def _line(message: Message, room: int) -> str:
         if text and left >= PIECE_LIMIT:
             pieces.append(style(text, left))
             left -= len(pieces[-1]) + len(" · ")
-    return head + " · ".join(reversed(pieces))
+    return head + " · ".join(reversed(pieces) if message.job else pieces)
 
 
 def _claims(message: Message) -> Iterator[tuple[Style, str | None]]:
-    yield code, message.job.value if message.job else message.reason
-    yield code, message.subject
-    yield _label(message), message.label
+    if message.job:
+        yield code, message.job.value
+        yield code, message.subject
+        yield _label(message), message.label
+    else:
+        yield escape, message.title
+        yield code, message.subject
+        yield code, message.reason
 
 
 def _joined(lines: Iterable[str], limit: int) -> Iterator[str]:

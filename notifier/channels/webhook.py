@@ -187,8 +187,13 @@ def _event(event: Event, wording: Wording) -> dict[str, Any]:
         "previous_status": event.previous_status,
         "task": _task(event.task, wording) if event.task else None,
     }
-    if event.detail is not None:
-        data["detail"] = event.detail
+    seldom = {
+        "detail": event.detail,
+        "channel": event.channel or None,
+        "since": _rfc3339(event.since),
+        "count": event.count,
+    }
+    data |= {name: value for name, value in seldom.items() if value is not None}
     return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from notifier.core.model import Attempt, Delivery, Event, SourceState, Task
+from notifier.core.model import Attempt, ChannelState, Delivery, Event, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict
 from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import ChannelState, Finding, StoredTask
+from notifier.ports import Finding, StoredTask
 
 Document = dict[str, Any]
 
@@ -46,18 +46,21 @@ def stored_task(value: StoredTask) -> Document:
 
 
 def event(value: Event) -> Document:
-    """event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status, detail, task."""
+    """event_id, type, source, region, project_id, channel, times, late, previous_status, detail, count, task."""
     return {
         "event_id": value.id,
         "type": value.type.value,
         "source": value.source,
         "region": value.region,
         "project_id": value.project_id,
+        "channel": value.channel,
+        "since": time(value.since),
         "occurred_at": time(value.occurred_at),
         "observed_at": time(value.observed_at),
         "late": value.late,
         "previous_status": value.previous_status,
         "detail": value.detail,
+        "count": value.count,
         "task": task(value.task) if value.task else None,
     }
 
@@ -172,7 +175,7 @@ def _parked(value: ChannelState) -> Document:
 
 
 def health(value: Health, channels: Sequence[ChannelHealth]) -> Document:
-    """ok, at, sources with ok, last_poll_at, limit_seconds, error, and channels with ok, parked_since, reason."""
+    """ok, at, sources with ok, times and error, and channels with ok, times and reason."""
     return {
         "ok": value.ok and all(channel.ok for channel in channels),
         "at": time(value.at),
@@ -187,6 +190,9 @@ def _channel_health(value: ChannelHealth) -> Document:
         "ok": value.ok,
         "parked_since": time(value.parked_since),
         "waiting_since": time(value.waiting_since),
+        "failing_since": time(value.failing_since),
+        "open_until": time(value.open_until),
+        "paused_until": time(value.paused_until),
         "reason": value.reason,
     }
 
@@ -196,6 +202,7 @@ def _source_health(value: SourceHealth) -> Document:
         "name": value.name,
         "ok": value.ok,
         "last_poll_at": time(value.last_poll_at),
+        "failing_since": time(value.failing_since),
         "limit_seconds": value.limit.total_seconds(),
         "error": value.error,
     }

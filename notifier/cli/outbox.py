@@ -29,9 +29,9 @@ from notifier.cli.desk import (
 from notifier.cli.output import SHORT_ID, cell, counted, emit, show
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
-from notifier.core.model import Delivery, DeliveryState, EventType
+from notifier.core.model import ChannelState, Delivery, DeliveryState, EventType
 from notifier.lookup import Audit
-from notifier.ports import ChannelState, DeliveryFilter, EventFilter, Queries, Transaction
+from notifier.ports import DeliveryFilter, EventFilter, Queries, Transaction
 
 MOST = 100_000
 """Dead deliveries that one `retry --all-dead` takes."""

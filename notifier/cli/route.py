@@ -14,6 +14,7 @@ from notifier.cli.desk import AsJson, ask, configured, view
 from notifier.cli.output import cell, emit, show
 from notifier.cli.tasks import one
 from notifier.cli.views import View
+from notifier.core import watching
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import EventType, TaskStatus
 from notifier.core.routing import (
@@ -52,11 +53,12 @@ def route(
     shown = view(config)
     event = ask(config, partial(_latest, job_id=task, shown=shown)) if task else parse_fields(fields or ())
     verdicts = explain_fields(event, config.routes)
+    channels = _told(event, verdicts, config.alerted)
     if as_json:
-        emit(_document(event, verdicts))
+        emit(_document(event, verdicts, channels))
     else:
-        show(_answer(event, verdicts, shown))
-    raise typer.Exit(0 if channels_of(verdicts) else 1)
+        show(_answer(event, verdicts, channels, shown))
+    raise typer.Exit(0 if channels else 1)
 
 
 def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
@@ -93,19 +95,25 @@ def _latest(q: Queries, job_id: str, shown: View) -> Mapping[str, str]:
     return fields_of(events[0].event)
 
 
-def _document(event: Mapping[str, str], verdicts: Sequence[RouteVerdict]) -> documents.Document:
+def _document(
+    event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]
+) -> documents.Document:
     return {
         "event": dict(event),
         "routes": [documents.verdict(v) for v in verdicts],
-        "channels": list(channels_of(verdicts)),
+        "channels": list(channels),
     }
 
 
-def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], shown: View) -> Group:
+def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str], shown: View) -> Group:
     given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
-    channels = ", ".join(channels_of(verdicts))
-    conclusion = cell(f"It would be sent to {channels}.", "bold") if channels else NOWHERE
+    conclusion = cell(f"It would be sent to {', '.join(channels)}.", "bold") if channels else NOWHERE
     return Group(cell(given, "bold"), shown.verdicts(verdicts), conclusion)
+
+
+def _told(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], fallback: Sequence[str]) -> Sequence[str]:
+    routed = channels_of(verdicts)
+    return watching.told(routed, event["channel"], fallback) if event["type"] in watching.ALERTS else routed
 
 
 NOWHERE = cell("It would be sent to no channel.", "bold yellow")

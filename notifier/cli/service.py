@@ -165,9 +165,10 @@ def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Polled: the last good poll, and the last time the list was seen whole, are no older than five polls, or five
     minutes if that is longer; a list of thousands of tasks is given the time that its call budget asks for.
-    Delivers: the channel is not parked, and nothing has been pending on it for more than five minutes.
-    --json: {"ok", "at", "sources": [{name, ok, last_poll_at, limit_seconds, error}],
-    "channels": [{name, ok, parked_since, waiting_since, reason}]}.
+    Delivers: the channel is not parked, and for more than five minutes neither has all that was sent on it failed, nor
+    has anything been pending.
+    --json: {"ok", "at", "sources": [{name, ok, last_poll_at, failing_since, limit_seconds, error}],
+    "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, reason}]}.
     """
     config = configured(ctx)
     found, channels = _ask_health(config)

@@ -13,11 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier.cli.output import WIDE, age, block, cell, length, pairs, room, short, shortened, table
-from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Event, SourceState, Task, TaskStatus
+from notifier.core.model import (
+    Attempt,
+    ChannelState,
+    Delivery,
+    DeliveryState,
+    Doubt,
+    Event,
+    SourceState,
+    Task,
+    TaskStatus,
+)
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import ChannelState, Finding, StoredTask
+from notifier.ports import Finding, StoredTask
 from notifier.render import Wording
 
 _STATUS_STYLES = {
@@ -150,7 +160,7 @@ class View:
         return (
             cell(self.when(event.observed_at)),
             cell(f"{event.type}{late}", _event_style(event)),
-            cell(self.wording.task_label(task.name) if task else event.source),
+            cell(self.wording.task_label(task.name) if task else event.source or event.channel),
             cell((task.instance_name or task.instance_id) if task else event.detail),
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
@@ -289,20 +299,36 @@ class View:
         )
 
     def _channel_health(self, channel: ChannelHealth) -> RenderableType:
+        held = self._held(channel)
         if channel.ok:
-            return _verdict_line(f"{channel.name}: delivers", ok=True)
-        reason = f": {channel.reason}" if channel.reason else ""
+            since = channel.failing_since
+            state = f"has taken nothing since {self.when(since)}" if since else "delivers"
+            return _verdict_line(f"{channel.name}: {'; '.join([state, *held])}", ok=True)
+        line = f"{channel.name}: {self._trouble(channel)}{'; '.join(['', *held])}"
+        line += f": {channel.reason}" if channel.reason else ""
+        advice = _unpark(channel.name) if channel.parked_since else _look_at(channel.name)
+        return Group(_verdict_line(line, ok=False), Padding(advice, _INDENT))
+
+    def _trouble(self, channel: ChannelHealth) -> str:
         if channel.parked_since:
-            line = f"{channel.name}: parked since {self.when(channel.parked_since)}{reason}"
-            return Group(_verdict_line(line, ok=False), Padding(_unpark(channel.name), _INDENT))
-        line = f"{channel.name}: a delivery has been pending since {self.when(channel.waiting_since)}{reason}"
-        return Group(_verdict_line(line, ok=False), Padding(_look_at(channel.name), _INDENT))
+            return f"parked since {self.when(channel.parked_since)}"
+        if channel.failing:
+            return f"has taken nothing since {self.when(channel.failing_since)}"
+        return f"a delivery has been pending since {self.when(channel.waiting_since)}"
+
+    def _held(self, channel: ChannelHealth) -> Sequence[str]:
+        """Say until when nothing is sent on it, and why."""
+        held = (
+            ("after many failures nothing is sent until", channel.open_until),
+            ("the receiver asked for a pause until", channel.paused_until),
+        )
+        return [f"{why} {self.when(until)}" for why, until in held if until]
 
     def _source_health(self, source: SourceHealth) -> Text:
+        failing = f"; failing since {self.when(source.failing_since)}" if source.failing_since else ""
         error = f"; {source.error}" if source.error else ""
-        text = (
-            f"{source.name}: last good poll {age(source.last_poll_at, self.now)} (limit {length(source.limit)}){error}"
-        )
+        last = f"last good poll {age(source.last_poll_at, self.now)} (limit {length(source.limit)})"
+        text = f"{source.name}: {last}{failing}{error}"
         return _verdict_line(text, ok=source.ok)
 
     def finding(self, found: Finding) -> RenderableType:
@@ -357,10 +383,19 @@ def _look_at(channel: str) -> Text:
     return cell(f"`notifier deliveries --channel {channel}`; is `notifier run` running?", "yellow")
 
 
+_EVENT_STYLES = {
+    "failed": "bold red",
+    "failing": "bold red",
+    "gave_up": "bold red",
+    "completed": "green",
+    "recovered": "green",
+    "started": "cyan",
+    "gap": "yellow",
+}
+
+
 def _event_style(event: Event) -> str:
-    return {"failed": "bold red", "completed": "green", "started": "cyan", "gap": "yellow"}.get(
-        event.type.rpartition(".")[2], ""
-    )
+    return _EVENT_STYLES.get(event.type.rpartition(".")[2], "")
 
 
 def _dim(text: str) -> Text:

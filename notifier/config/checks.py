@@ -20,7 +20,7 @@ def cross_checks(data: object) -> Iterator[Finding]:
     for section in ("sources", "channels", "routes"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
-    yield from _unknown_sources(data)
+    yield from _unmatchable(data)
 
 
 def _repeated_names(data: object, section: str) -> Iterator[Finding]:
@@ -33,26 +33,28 @@ def _repeated_names(data: object, section: str) -> Iterator[Finding]:
 
 def _unknown_channels(data: object) -> Iterator[Finding]:
     known = _names(data, "channels")
-    for path, name in _texts(data, "channels"):
+    alerts = data.get("alerts") if isinstance(data, Mapping) else None
+    for path, name in (*_texts(data, "channels"), *_listed(alerts, ("alerts",), "channels")):
         if name not in known:
             yield path, f"no channel is called {name!r}. {did_you_mean(name, known, otherwise='Channels')}"
 
 
-def _unknown_sources(data: object) -> Iterator[Finding]:
-    known = _names(data, "sources")
+def _unmatchable(data: object) -> Iterator[Finding]:
     for path, text in _texts(data, "match"):
-        name = _source_in(text)
-        if name is not None and name not in known:
-            yield path, f"no source is called {name!r}. {did_you_mean(name, known, otherwise='Sources')}"
+        field, name = _named(text)
+        known = _names(data, f"{field}s")
+        if name and name not in known:
+            yield path, f"no {field} is called {name!r}. {did_you_mean(name, known, otherwise=f'{field.title()}s')}"
 
 
-def _source_in(text: str) -> str | None:
-    """Return the source that a matcher names, if it does."""
+def _named(text: str) -> tuple[str, str]:
+    """Return whether a matcher names a source or a channel, and which."""
     try:
         matcher = parse_matcher(text)
     except ValueError:
-        return None  # said by the route itself
-    return matcher.value if matcher.field == "source" and matcher.op in ("=", "!=") else None
+        return "", ""  # said by the route itself
+    named = matcher.field in ("source", "channel") and matcher.op in ("=", "!=")
+    return (matcher.field, matcher.value) if named else ("", "")
 
 
 def _entries(data: object, section: str) -> Iterator[tuple[Path, Mapping[str, object]]]:
@@ -70,7 +72,12 @@ def _names(data: object, section: str) -> list[str]:
 def _texts(data: object, key: str) -> Iterator[tuple[Path, str]]:
     """Go through the texts in one list of every route."""
     for path, route in _entries(data, "routes"):
-        listed = route.get(key)
-        for index, text in enumerate(listed if isinstance(listed, list) else ()):
-            if isinstance(text, str):
-                yield (*path, key, index), text
+        yield from _listed(route, path, key)
+
+
+def _listed(section: object, path: Path, key: str) -> Iterator[tuple[Path, str]]:
+    """Go through the texts in one list of a section."""
+    listed = section.get(key) if isinstance(section, Mapping) else None
+    for index, text in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(text, str):
+            yield (*path, key, index), text

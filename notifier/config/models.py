@@ -280,6 +280,15 @@ class DeliverySettings(Settings):
     quarter longer, at least, than any one try may last."""
 
 
+class AlertSettings(Settings):
+    """What the program says of itself: that it cannot see a source, or cannot speak on a channel."""
+
+    channels: tuple[str, ...] | None = None
+    """Names of channels for the alerts that no route takes; absent: all. None is told of its own failure."""
+    failing_after: Duration = Field(default=timedelta(minutes=5), ge=timedelta(seconds=10), le=timedelta(days=1))
+    """How long a channel may fail before that is an alert. One that is misconfigured is one at once."""
+
+
 class SlackChatSettings(Settings):
     """Look-ups from Slack."""
 
@@ -378,6 +387,7 @@ class Config(Settings):
     routes: tuple[Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})], ...] = ()
     """Who is told what."""
     delivery: DeliverySettings = DeliverySettings()
+    alerts: AlertSettings = AlertSettings()
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
     """Absent: no page is served."""
@@ -400,7 +410,13 @@ class Config(Settings):
         return self
 
     @property
+    def alerted(self) -> tuple[str, ...]:
+        """The channels for the alerts that no route takes."""
+        named = self.alerts.channels
+        return tuple(channel.name for channel in self.channels) if named is None else named
+
+    @property
     def not_served(self) -> tuple[str, ...]:
         """Sections that are there and valid, for which this version has no function yet."""
-        sections = {"chat": self.chat.slack, "web": self.web, "heartbeat_url": self.heartbeat_url}
+        sections = {"chat": self.chat.slack, "web": self.web}
         return tuple(name for name, section in sections.items() if section is not None)

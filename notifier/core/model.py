@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from notifier.core.pacing import Health
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 """The uuid5 namespace of event and delivery ids. Changing it would change every id."""
@@ -103,6 +105,7 @@ class EventType(StrEnum):
     SOURCE_GAP = "source.gap"
     CHANNEL_FAILING = "channel.failing"
     CHANNEL_RECOVERED = "channel.recovered"
+    CHANNEL_GAVE_UP = "channel.gave_up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,7 @@ class Event:
     """uuid5 of (source, job_id, occurrence): the same facts give the same id on any machine, at any time."""
     type: EventType
     source: str
+    """The empty string for an event about a channel; likewise the next two."""
     region: str
     project_id: str
     occurrence: str
@@ -136,20 +140,30 @@ class Event:
     late: bool = False
     """True when it was found after the poller had been away."""
     task: Task | None = None
-    """None for an event about the source itself."""
+    """None for an event about a source or a channel."""
     previous_status: str | None = None
     detail: str | None = None
-    """A sentence for people, for events that no task explains (a gap and its bounds)."""
+    """What to say of an event that no task explains: the bounds of a gap, the error of what is failing."""
+    channel: str = ""
+    """The channel that it is about, which it is never sent to; the empty string for all other events."""
+    since: datetime | None = None
+    """Since when a source or a channel has been failing, or had been until it recovered."""
+    count: int | None = None
+    """How many deliveries a channel gave up on."""
 
     @property
     def job_id(self) -> str:
-        """The task's id, or the empty string for an event about the source."""
+        """The task's id, or the empty string for an event about a source or a channel."""
         return self.task.job_id if self.task else ""
 
     @property
     def subject(self) -> str:
         """What the event is about; deliveries about one subject keep their order on each channel."""
-        return f"{self.source}/{self.job_id}"
+        return f"{CHANNEL_SUBJECT}{self.channel}" if self.channel else f"{self.source}/{self.job_id}"
+
+
+CHANNEL_SUBJECT = "channel:"
+"""How the subject of an event about a channel begins; no source's name has a colon."""
 
 
 def event_id(source: str, job_id: str, occurrence: str) -> str:
@@ -349,6 +363,8 @@ class SourceState:
     """When its first complete poll was recorded; until then new tasks are noted quietly."""
     last_poll_at: datetime | None = None
     """Its last recorded poll, of any scope."""
+    good_at: datetime | None = None
+    """The same by the database's time, which is that of everything that is watched; likewise `failing_since`."""
     last_full_at: datetime | None = None
     """Its last complete full poll."""
     last_full_calls: int = 1
@@ -358,5 +374,23 @@ class SourceState:
     failures: int = 0
     """Polls in a row that failed."""
     next_poll_at: datetime | None = None
+    announced_since: datetime | None = None
+    """Since when it has been failing, as was told; None when nothing was, or that it has recovered."""
     tasks: int = 0
     running: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """What is recorded about a channel."""
+
+    name: str
+    parked_since: datetime | None = None
+    reason: str | None = None
+    probe_at: datetime | None = None
+    settings_digest: str | None = None
+    announced_since: datetime | None = None
+    """Since when it has been failing, as was told; None when nothing was, or that it has recovered."""
+    given_up_until: datetime | None = None
+    """When the latest of the dead deliveries that were told of had died."""
+    health: Health = field(default_factory=Health)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from notifier.core import retry
@@ -30,6 +30,14 @@ from notifier.core.model import (
 )
 from notifier.core.pacing import Sign
 from notifier.core.routing import channels_of, explain_routes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """Who is told: the routes and the channels they lead to."""
+
+    routes: Sequence[Route] = ()
+    policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,8 @@ class Health:
 
     failures: int = 0
     """Attempts in a row that were a bad sign."""
+    good_at: datetime | None = None
+    """The last attempt that the receiver took."""
     failing_since: datetime | None = None
     """The first attempt after the last good one that was not good; None while all is well."""
     open_until: datetime | None = None
@@ -106,7 +108,7 @@ def after(health: Health, signs: Iterable[tuple[Sign, timedelta | None]], now: d
 def _after(health: Health, sign: Sign, pause: timedelta | None, now: datetime, pace: Pace) -> Health:
     match sign:
         case Sign.GOOD:
-            return Health(rate_at=health.rate_at, paused_until=health.paused_until)
+            return Health(rate_at=health.rate_at, paused_until=health.paused_until, good_at=now)
         case Sign.BUSY:
             until = max(health.paused_until or now, now + (pause or timedelta()))
             return replace(health, paused_until=until, failing_since=health.failing_since or now)

@@ -19,7 +19,7 @@ _TASK_FIELDS = {
     "instance_status": "instance_status",
     "fail_reason": "fail_reason",
 }
-_EVENT_FIELDS = ("type", "source", "region", "project_id", "job_id", "previous_status")
+_EVENT_FIELDS = ("type", "source", "region", "project_id", "job_id", "previous_status", "channel")
 
 FIELDS: tuple[str, ...] = (*_EVENT_FIELDS, *_TASK_FIELDS, "late")
 """Every field that a matcher can name."""

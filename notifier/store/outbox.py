@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 
-from notifier.core.model import Attempt, Body, Delivery, DeliveryState
+from notifier.core.model import Attempt, Body, ChannelState, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Health
-from notifier.ports import ChannelState
 from notifier.store import rows
-from notifier.store.polls import PollStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
 from notifier.store.schema import attempts, channels, deliveries, sources
+from notifier.store.watch import WatchStatements
 
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
@@ -75,8 +74,8 @@ _SETTLE_DELIVERED = (
 )
 
 
-class SqlTransaction(PollStatements):
-    """`ports.Transaction` on one connection: the statements of polling and of delivery."""
+class SqlTransaction(WatchStatements):
+    """`ports.Transaction` on one connection: the statements of polling, of watching and of delivery."""
 
     def parked(self) -> Mapping[str, ChannelState]:
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""

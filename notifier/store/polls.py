@@ -30,7 +30,7 @@ CHANNEL = "gaussdb_notifier"
 
 _TELL = select(func.pg_notify(CHANNEL, ""))
 
-_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls")
+_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "good_at")
 """What is known of a source only for as long as it reads the same list."""
 
 
@@ -209,6 +209,7 @@ class PollStatements(SqlQueries):
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
         noted: dict[str, object] = {
             "last_poll_at": now,
+            "good_at": self.now(),
             "last_error": None,
             "failing_since": None,
             "failures": 0,
@@ -223,14 +224,14 @@ class PollStatements(SqlQueries):
                 noted["baseline_at"] = claim.state.baseline_at or snapshot.taken_at
         self.connection.execute(update(sources).where(sources.c.name == claim.state.name).values(noted))
 
-    def record_poll_failure(self, claim: PollClaim, error: str, now: datetime, next_poll_at: datetime) -> None:
+    def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
         self.connection.execute(
             update(sources)
             .where(sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)
             .values(
                 last_error=error,
-                failing_since=claim.state.failing_since or now,
+                failing_since=claim.state.failing_since or self.now(),
                 failures=sources.c.failures + 1,
                 next_poll_at=next_poll_at,
                 claimed_by=None,

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Attempt, Delivery, DeliveryState, Event, SourceState, TaskStatus
+from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, Event, SourceState, TaskStatus
 from notifier.core.outbox import RoutedEvent
-from notifier.ports import ChannelState, DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
+from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 from notifier.store import rows
 from notifier.store.schema import attempts, channels, deliveries, delivery_events, events, sources, tasks
 

@@ -9,10 +9,20 @@ import msgspec
 from sqlalchemy import Row, Select, select
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Attempt, Body, Delivery, DeliveryState, Doubt, Event, SourceState, Task, TaskStatus
+from notifier.core.model import (
+    Attempt,
+    Body,
+    ChannelState,
+    Delivery,
+    DeliveryState,
+    Doubt,
+    Event,
+    SourceState,
+    Task,
+    TaskStatus,
+)
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Health
-from notifier.ports import ChannelState
 from notifier.store import schema
 
 _encode = msgspec.json.Encoder().encode

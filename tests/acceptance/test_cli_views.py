@@ -17,6 +17,7 @@ from notifier.cli.output import age, cell
 from notifier.cli.views import View
 from notifier.core.model import (
     Attempt,
+    ChannelState,
     Delivery,
     DeliveryState,
     Doubt,
@@ -30,7 +31,7 @@ from notifier.core.model import (
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import explain_routes
 from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import ChannelState, Finding, Ledger, StoredTask
+from notifier.ports import Finding, Ledger, StoredTask
 from notifier.render import Wording
 from notifier.samples import sample_event
 
@@ -275,6 +276,8 @@ def test_health_says_what_is_wrong() -> None:
     assert "✗ prod: last good poll never (limit 5 min); HTTP 503" in printed(
         VIEW.health(Health(at=START, sources=(source,)), [])
     )
+    failing = printed(VIEW.health(Health(at=START, sources=(replace(source, failing_since=START),)), []), width=200)
+    assert f"(limit 5 min); failing since {VIEW.when(START)}; HTTP 503" in failing
 
 
 def test_health_says_which_channel_does_not_deliver_and_what_to_do() -> None:
@@ -290,6 +293,15 @@ def test_health_says_which_channel_does_not_deliver_and_what_to_do() -> None:
     waiting = said(waiting_since=START, reason="connection refused")
     assert f"✗ dba: a delivery has been pending since {VIEW.when(START)}: connection refused" in waiting
     assert "`notifier deliveries --channel dba`" in waiting
+    failing = said(failing=True, failing_since=START, open_until=START + timedelta(minutes=1), reason="HTTP 503")
+    until = VIEW.when(START + timedelta(minutes=1))
+    assert (
+        f"✗ dba: has taken nothing since {VIEW.when(START)}; after many failures nothing is sent until {until}"
+        in failing
+    )
+    assert failing.splitlines()[0].endswith("HTTP 503")
+    paused = said(paused_until=START + timedelta(minutes=1))
+    assert paused == f"✓ dba: delivers; the receiver asked for a pause until {until}\n"
 
 
 def test_an_empty_answer_says_what_was_looked_at_and_when() -> None:

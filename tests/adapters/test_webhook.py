@@ -15,6 +15,7 @@ from factories import (
     HOSTILE,
     T0,
     hostile_event,
+    make_alert,
     make_delivery,
     make_event,
     make_events,
@@ -29,7 +30,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import Toolbox
 from notifier.channels.webhook import MAX_TEMPLATE_OUTPUT, WebhookChannel, WebhookSettings
-from notifier.core.model import Delivered, Delivery, Event, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Delivered, Delivery, Event, EventType, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.render import Wording
 
@@ -131,6 +132,12 @@ class TestBody:
         got = body(make_channel(toolbox), make_gap())
         assert (got["type"], got["data"]["task"]) == ("source.gap", None)
         assert got["data"]["detail"].startswith("Not observed from")
+
+    def test_an_event_about_a_channel_names_it_and_since_when(self, toolbox: Toolbox) -> None:
+        data = body(make_channel(toolbox), make_alert(EventType.CHANNEL_GAVE_UP))["data"]
+        assert (data["channel"], data["source"], data["count"]) == ("dba", "", 3)
+        assert (data["since"], data["detail"]) == ("2026-01-15T08:24:00Z", "HTTP 503 from example.com")
+        assert not {"channel", "since", "count"} & body(make_channel(toolbox), make_event())["data"].keys()
 
     def test_a_digest_lists_events_of_the_same_shape(self, toolbox: Toolbox) -> None:
         events = make_events(3)

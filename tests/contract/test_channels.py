@@ -17,7 +17,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from channels_sample import Sample
-from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_gap, make_notice, make_task
+from factories import (
+    HOSTILE,
+    OWN_TYPES,
+    TASK_TYPES,
+    hostile_event,
+    make_delivery,
+    make_event,
+    make_event_of,
+    make_events,
+    make_gap,
+    make_notice,
+    make_task,
+)
 from fakes import FakeClock
 from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
@@ -169,11 +181,19 @@ class TestEveryKind:
             assert bodies[0] == bodies[1]
             assert bodies[0].content_type
 
-    @pytest.mark.parametrize("type_", [type_ for type_ in EventType if type_ is not EventType.SOURCE_GAP])
+    @pytest.mark.parametrize("type_", TASK_TYPES)
     async def test_every_type_of_event_names_its_job(self, kind: str, http: HttpClient, type_: EventType) -> None:
         event = make_event(make_task("job-of-this-test"), type=type_)
         body = make_channel(kind, make_toolbox(http)).render(make_notice(event))
         assert "job-of-this-test" in sample_of(kind).text(body)
+
+    @pytest.mark.parametrize("type_", OWN_TYPES)
+    async def test_every_type_of_event_about_us_names_it(self, kind: str, http: HttpClient, type_: EventType) -> None:
+        event = make_event_of(type_)
+        named = replace(event, channel="of-this-test") if event.channel else replace(event, source="of-this-test")
+        for notice in (make_notice(named), make_notice(*make_events(2), named)):
+            body = make_channel(kind, make_toolbox(http)).render(notice)
+            assert "of-this-test" in sample_of(kind).text(body)
 
     @pytest.mark.parametrize("count", [2, 3, 20, 21, 50, 99, 100])
     async def test_a_digest_names_every_job(self, kind: str, http: HttpClient, count: int) -> None:

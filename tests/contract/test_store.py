@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction, Update
+from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
 
 LEASE = timedelta(seconds=60)
@@ -156,17 +158,22 @@ async def test_a_source_that_reads_another_project_begins_anew(store: SqlStore) 
 
 
 async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) -> None:
+    began = await store.transact(lambda tx: tx.now())
     claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
     assert claim is not None
-    await store.transact(lambda tx: tx.record_poll_failure(claim, "no answer", T0, T0 + LEASE))
+    await store.transact(lambda tx: tx.record_poll_failure(claim, "no answer", T0 + LEASE))
     (state,) = await store.read(lambda q: q.sources())
-    assert (state.last_error, state.failing_since, state.failures) == ("no answer", T0, 1)
+    assert (state.last_error, state.good_at, state.failures) == ("no answer", None, 1)
+    assert state.failing_since is not None
+    assert state.failing_since >= began
     again = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0 + LEASE, LEASE))
     assert again is not None
     snapshot = Snapshot(source="prod", taken_at=T0 + LEASE, fingerprints={}, complete=True)
     await store.transact(lambda tx: tx.record_poll(again, snapshot, T0, T0))
     (state,) = await store.read(lambda q: q.sources())
     assert (state.last_error, state.failing_since, state.failures) == (None, None, 0)
+    assert state.good_at is not None
+    assert state.good_at >= began
 
 
 async def test_a_recorded_task_comes_back_as_it_was(store: SqlStore) -> None:
@@ -489,3 +496,12 @@ async def test_deliveries_are_found_by_the_beginning_of_their_id(store: SqlStore
     (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[delivery.id[:8]])))
     assert found.events == delivery.events
     assert await store.read(lambda q: q.deliveries(DeliveryFilter(event_ids=["none"]))) == []
+
+
+def test_an_event_stored_before_channels_had_any_is_still_read() -> None:
+    """A stored event is never rewritten: what later versions add to it has to be optional."""
+    event = make_gap()
+    facts = rows.event_values(*routed(event))["facts"]
+    assert isinstance(facts, bytes)
+    older = {name: value for name, value in json.loads(facts).items() if name not in {"channel", "since", "count"}}
+    assert rows.event_of(json.dumps(older).encode()) == event

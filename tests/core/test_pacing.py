@@ -118,7 +118,7 @@ def test_probes_become_rarer_and_never_end() -> None:
 
 
 def test_a_success_closes_the_breaker_and_forgets_the_failures() -> None:
-    assert after(failed(20, Pace()), [(Sign.GOOD, None)], T0, Pace()) == Health()
+    assert after(failed(20, Pace()), [(Sign.GOOD, None)], T0, Pace()) == Health(good_at=T0)
 
 
 def test_failing_since_is_the_first_of_a_row_of_failures() -> None:

@@ -5,7 +5,18 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, PROJECT_ID, T0, hostile_event, make_event, make_events, make_gap, make_task
+from factories import (
+    HOSTILE,
+    PROJECT_ID,
+    T0,
+    hostile_event,
+    make_alert,
+    make_event,
+    make_event_of,
+    make_events,
+    make_gap,
+    make_task,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +71,7 @@ def test_both_languages_say_the_same_things_with_the_same_placeholders() -> None
 
 def test_every_kind_of_event_has_its_words() -> None:
     for kind in EventType:
-        event = make_gap() if kind is EventType.SOURCE_GAP else make_event(type=kind)
+        event = make_event_of(kind)
         for wording in (ENGLISH, CHINESE):
             assert wording.describe(event).title
             assert wording.digest_headline([event])
@@ -68,8 +79,8 @@ def test_every_kind_of_event_has_its_words() -> None:
 
 
 def test_every_state_has_its_place_in_the_order_of_severity() -> None:
-    states = [state_of(make_event(type=kind)) for kind in EventType]
-    assert sorted(states) == sorted(SEVERITY)
+    assert {state_of(make_event_of(kind)) for kind in EventType} == set(SEVERITY)
+    assert len(set(SEVERITY)) == len(SEVERITY)
 
 
 def test_the_most_urgent_events_come_first_and_keep_their_order() -> None:
@@ -242,6 +253,58 @@ def test_an_instance_without_a_name_goes_by_its_id_and_one_without_either_is_lef
     assert ENGLISH.describe(make_event(make_task(instance_name=None))).subject == "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14"
     nothing = make_task(instance_name=None, instance_id=None)
     assert ENGLISH.describe(make_event(nothing)).headline == "Task failed · Create instance"
+
+
+# ---- what the program says of itself ----
+
+
+def test_a_source_that_cannot_be_polled_is_said_with_since_when_and_why() -> None:
+    message = ENGLISH.describe(make_alert(EventType.SOURCE_FAILING))
+    assert message.headline == "Source cannot be polled · prod"
+    assert facts(message) == {
+        "Since": "15 Jan 16:24:00 CST",
+        "For": "6 min",
+        "Project ID": PROJECT_ID,
+        "Note": "nobody watches its tasks now; what changes is told once it can be polled again",
+    }
+    assert (message.reason_label, message.reason) == ("Reason", "HTTP 503 from example.com")
+    assert message.footer == "prod / cn-north-4"
+
+
+def test_silence_without_an_error_is_said_to_be_that() -> None:
+    message = ENGLISH.describe(make_alert(EventType.SOURCE_FAILING, detail=None))
+    assert facts(message)["Note"].startswith("no poll has ended, well or badly")
+
+
+def test_a_recovery_is_said_with_its_bounds() -> None:
+    bounds = "15 Jan 16:24:00 CST – 15 Jan 16:30:00 CST (6 min)"
+    source = ENGLISH.describe(make_alert(EventType.SOURCE_RECOVERED))
+    assert (source.headline, facts(source)["Not observed"]) == ("Source is polled again · prod", bounds)
+    channel = ENGLISH.describe(make_alert(EventType.CHANNEL_RECOVERED))
+    assert (channel.headline, facts(channel)["Did not deliver"]) == ("Channel delivers again · dba", bounds)
+
+
+def test_a_channel_that_does_not_deliver_is_said_with_what_to_look_at() -> None:
+    message = ENGLISH.describe(make_alert(EventType.CHANNEL_FAILING))
+    assert message.headline == "Channel does not deliver · dba"
+    assert facts(message)["Note"].endswith("notifier deliveries --channel dba")
+    assert message.footer == "channel dba"
+    assert CHINESE.describe(make_alert(EventType.CHANNEL_FAILING)).footer == "渠道 dba"
+
+
+def test_dead_letters_are_said_with_how_many_and_how_to_send_them_again() -> None:
+    message = ENGLISH.describe(make_alert(EventType.CHANNEL_GAVE_UP))
+    assert message.headline == "Channel gave up on messages · dba"
+    assert (facts(message)["Messages"], facts(message)["Since"]) == ("3", "15 Jan 16:24:00 CST")
+    assert facts(message)["Note"].endswith("notifier retry --all-dead --channel dba")
+
+
+def test_a_digest_counts_what_is_said_of_sources_and_channels() -> None:
+    events = [*make_events(1), *map(make_alert, (EventType.SOURCE_RECOVERED, EventType.CHANNEL_FAILING))]
+    assert ENGLISH.digest_headline(events) == (
+        "1 task failed, 1 × channel does not deliver, 1 × source is polled again · source prod · channel dba"
+    )
+    assert ENGLISH.digest_line(events[2]) == "Channel does not deliver · dba · HTTP 503 from example.com"
 
 
 # ---- digests ----

@@ -42,11 +42,11 @@ from notifier.core.model import (
     Snapshot,
     Unknown,
 )
-from notifier.core.outbox import RoutedEvent
+from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.core.pacing import Pace
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
-from notifier.poll import Outlook, PollReport, PollRules, poll_once
+from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Finding, Notice, Queries, TaskFilter, Transaction
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Language, Query
 from notifier.sources.payloads import Page

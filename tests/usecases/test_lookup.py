@@ -10,9 +10,11 @@ import pytest
 from fakes import START
 
 from notifier import lookup
+from notifier.core import pacing
 from notifier.core.diff import Recorded
 from notifier.core.model import (
     Attempt,
+    ChannelState,
     Delivery,
     DeliveryState,
     Event,
@@ -27,7 +29,6 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import (
-    ChannelState,
     DeliveryFilter,
     EventFilter,
     Ledger,
@@ -83,13 +84,14 @@ class Lists:
     all_deliveries: tuple[Delivery, ...] = ()
     all_attempts: tuple[Attempt, ...] = ()
     states: tuple[SourceState, ...] = ()
+    channel_states: tuple[ChannelState, ...] = ()
     drawn: Ledger | None = None
 
     def sources(self) -> Sequence[SourceState]:
         return self.states
 
     def channels(self) -> Sequence[ChannelState]:
-        return ()
+        return self.channel_states
 
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         fitting = [
@@ -305,3 +307,19 @@ def test_one_source_that_is_not_polled_makes_the_whole_unhealthy() -> None:
 def test_a_source_that_is_no_longer_configured_does_not_count() -> None:
     states = (watched("a"), SourceState(name="removed"))
     assert lookup.health(states, {"a": HALF_A_MINUTE}, START).ok
+
+
+@pytest.mark.parametrize(("minutes", "ok"), [(0, True), (5, True), (6, False)])
+def test_a_channel_that_takes_nothing_for_long_is_not_healthy(*, minutes: int, ok: bool) -> None:
+    state = ChannelState(
+        name="dba",
+        health=pacing.Health(
+            failing_since=START - timedelta(minutes=minutes),
+            open_until=START + timedelta(seconds=10),
+            paused_until=START - timedelta(seconds=10),
+        ),
+    )
+    (found,) = lookup.channel_health(Lists(channel_states=(state,)), ["dba"], START)
+    assert found.ok is ok
+    assert found.failing_since == START - timedelta(minutes=minutes)
+    assert (found.open_until, found.paused_until) == (START + timedelta(seconds=10), None)

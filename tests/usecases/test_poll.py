@@ -14,8 +14,8 @@ from fakes import FakeClock, FakeSource
 
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.model import ChannelPolicy, DeliveryState, EventType, Parked, Route, Scope, Snapshot, SourceState
-from notifier.core.outbox import settle
-from notifier.poll import Outlook, PollReport, PollRules, next_scope, pause_after, poll_once
+from notifier.core.outbox import Outlook, settle
+from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
 

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from fakes import FakeClock
+from factories import make_task
+from fakes import FakeChannel, FakeClock, FakeSource
+from servers.http import HttpServer, reply
 
-from notifier.service import Service
+from notifier import service as service_module
+from notifier.clock import SystemClock
+from notifier.config import loads
+from notifier.core.errors import SourceUnreachable
+from notifier.core.model import Delivered, Delivery, EventType, Outcome, Parked
+from notifier.http import HttpClient
+from notifier.ports import Clock
+from notifier.service import Service, poll_and_deliver
+from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App
 
 
@@ -44,3 +59,113 @@ async def test_a_clock_that_is_set_back_makes_every_tick_due_anew(step: timedelt
     (job,) = ticks.get_jobs()
     assert (job.next_run_time < far) is anew
     ticks.shutdown(wait=False)
+
+
+# ---- blind, mute, alive ----
+
+CONFIGURATION = """
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
+     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}, poll_every: 100ms}
+channels: [{name: dba, kind: console}, {name: mail, kind: console}]
+routes: [{name: everything, channels: [dba]}]
+alerts: {channels: [mail]}
+heartbeat_url: ${HEARTBEAT}
+"""
+
+
+class House:
+    """A service with one source, a channel that all events go to, and one for alerts."""
+
+    def __init__(self, store: SqlStore, clock: Clock, http: HttpClient, heartbeat: str) -> None:
+        self.source = FakeSource(clock)
+        self.dba, self.mail = FakeChannel("dba"), FakeChannel("mail")
+        self.app = App(
+            config=loads(CONFIGURATION, {"HEARTBEAT": heartbeat}),
+            store=store,
+            sources={"prod": self.source},
+            channels={"dba": self.dba, "mail": self.mail},
+            clock=clock,
+            rng=random.Random(1),
+            http=http,
+        )
+
+    def told(self, channel: FakeChannel) -> list[EventType]:
+        return [event.type for delivery in channel.sent for event in delivery.events]
+
+
+@pytest.fixture
+async def heartbeats() -> AsyncIterator[HttpServer]:
+    async with HttpServer(reply(200)) as server:
+        yield server
+
+
+@pytest.fixture
+async def house(sqlite_url: str, clock: FakeClock, heartbeats: HttpServer) -> AsyncIterator[House]:
+    async with (
+        aclosing(open_store(sqlite_url, now=clock.now)) as store,
+        aclosing(HttpClient()) as http,
+    ):
+        yield House(store, clock, http, heartbeats.url("/ping"))
+
+
+async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(house: House, heartbeats: HttpServer) -> None:
+    await poll_and_deliver(house.app)
+    await poll_and_deliver(house.app)
+    house.source.error = SourceUnreachable("no answer")
+    await poll_and_deliver(house.app)
+    assert [request.target for request in heartbeats.requests] == ["/ping"] * 2
+
+
+async def test_a_heartbeat_that_is_not_taken_is_a_warning(
+    house: House, heartbeats: HttpServer, records: io.StringIO
+) -> None:
+    heartbeats.answers = [reply(500)]
+    summary = await poll_and_deliver(house.app)
+    (line,) = map(json.loads, records.getvalue().splitlines()[-1:])
+    assert (summary.failures, line["level"], line["reason"]) == (0, "warning", "HTTP 500")
+
+
+async def test_a_channel_that_is_misconfigured_is_told_on_another(house: House, records: io.StringIO) -> None:
+    await poll_and_deliver(house.app)
+    house.dba.answer = lambda _: Parked("Slack: invalid_auth")
+    house.source.tasks = [make_task()]
+    await poll_and_deliver(house.app)
+    await poll_and_deliver(house.app)
+    await poll_and_deliver(house.app)
+    assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
+    assert house.told(house.dba) == [EventType.TASK_FAILED]
+    assert '"event": "channel.failing"' in records.getvalue()
+
+
+async def test_a_source_that_cannot_be_polled_is_told_where_routes_lead(house: House, clock: FakeClock) -> None:
+    house.source.error = SourceUnreachable("no answer")
+    await poll_and_deliver(house.app)
+    clock.advance(timedelta(minutes=5))
+    await poll_and_deliver(house.app)
+    house.source.error = None
+    await poll_and_deliver(house.app)
+    assert house.told(house.dba) == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED]
+
+
+async def test_a_service_that_runs_watches_and_gives_signs_of_life(
+    sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "HOUSEKEEPING_EVERY", 0.05)
+    told, stop = asyncio.Event(), asyncio.Event()
+
+    def take(_: Delivery) -> Outcome:
+        told.set()
+        return Delivered()
+
+    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(10):
+        house = House(store, SystemClock(), http, heartbeats.url())
+        await poll_and_deliver(house.app)
+        house.source.tasks = [make_task()]
+        house.dba.answer, house.mail.answer = (lambda _: Parked("Slack: invalid_auth")), take
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Service(house.app).run(stop))
+            await told.wait()
+            stop.set()
+    assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
+    assert len(heartbeats.requests) >= 2

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from servers.http import Answer, HttpServer, cut_short, flood, reply, reset
+
+from notifier.heartbeat import beat
+from notifier.http import HttpClient
+
+SECRET_PATH = "/ping/obviously-fake-token"
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    async with aclosing(HttpClient()) as client:
+        yield client
+
+
+async def test_a_sign_of_life_is_one_get(http: HttpClient) -> None:
+    async with HttpServer(reply(201)) as server:
+        assert await beat(http, server.url(SECRET_PATH)) is None
+    assert [(request.method, request.target) for request in server.requests] == [("GET", SECRET_PATH)]
+
+
+@pytest.mark.parametrize("answer", [reply(404), reply(302), reply(500), reset(), cut_short(), flood()])
+async def test_what_went_wrong_is_returned_without_the_secret(http: HttpClient, answer: Answer) -> None:
+    async with HttpServer(answer) as server:
+        why = await beat(http, server.url(SECRET_PATH))
+    assert why
+    assert "token" not in why

@@ -1,0 +1,215 @@
+"""When the program says that it is blind or mute."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from factories import PROJECT_ID, REGION, T0
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core import watching
+from notifier.core.model import CHANNEL_SUBJECT, ChannelState, EventType, Matcher, Route, SourceState
+from notifier.core.pacing import Health
+from notifier.core.watching import GivenUp, Turn, WatchedSource, channel_turn, given_up_since, source_turn
+
+MINUTE = timedelta(minutes=1)
+PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
+AFTER = 5 * MINUTE
+
+
+def source(**state: Any) -> SourceState:
+    return SourceState(name="prod", last_full_calls=1, **state)
+
+
+def channel(failing_since: datetime | None = None, good_at: datetime | None = None, **state: Any) -> ChannelState:
+    return ChannelState(name="dba", health=Health(failing_since=failing_since, good_at=good_at), **state)
+
+
+# ---- sources ----
+
+
+def test_a_source_that_is_polled_is_not_spoken_of() -> None:
+    assert source_turn(PROD, source(good_at=T0 - MINUTE), T0, T0 - 60 * MINUTE) is None
+
+
+def test_a_source_is_failing_after_five_polls_and_five_minutes() -> None:
+    failing = source(good_at=T0 - 9 * MINUTE, failing_since=T0)
+    began = T0 - 60 * MINUTE
+    assert source_turn(PROD, failing, T0 + 5 * MINUTE - timedelta(seconds=1), began) is None
+    assert source_turn(PROD, failing, T0 + 5 * MINUTE, began) == Turn(failing=True, since=T0)
+    slow = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=2 * MINUTE)
+    assert source_turn(slow, failing, T0 + 9 * MINUTE, began) is None
+    assert source_turn(slow, failing, T0 + 10 * MINUTE, began)
+
+
+def test_silence_is_loud_even_when_no_poll_fails() -> None:
+    assert source_turn(PROD, source(good_at=T0), T0 + 5 * MINUTE, T0 - MINUTE) == Turn(failing=True, since=T0)
+
+
+def test_a_source_that_was_never_polled_is_failing_since_the_watch_began() -> None:
+    assert source_turn(PROD, source(), T0 + 4 * MINUTE, T0) is None
+    assert source_turn(PROD, source(), T0 + 5 * MINUTE, T0) == Turn(failing=True, since=T0)
+
+
+def test_after_a_downtime_a_source_is_given_its_time_anew() -> None:
+    long_ago = T0 - timedelta(days=2)
+    for state in (source(good_at=long_ago), source(good_at=long_ago, failing_since=long_ago + MINUTE)):
+        assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
+        assert source_turn(PROD, state, T0 + 5 * MINUTE, T0)
+    assert source_turn(PROD, source(good_at=long_ago, failing_since=T0), T0 + MINUTE, None) is None
+
+
+def test_a_long_list_is_given_the_time_that_its_call_budget_asks_for() -> None:
+    long = SourceState(name="prod", good_at=T0, last_full_calls=200)
+    assert source_turn(PROD, long, T0 + 19 * MINUTE, T0) is None
+    assert source_turn(PROD, long, T0 + 20 * MINUTE, T0)
+
+
+def test_a_source_recovers_with_a_good_poll_and_not_with_time() -> None:
+    since = T0 - 10 * MINUTE
+    assert source_turn(PROD, source(failing_since=since, announced_since=since), T0, since) is None
+    assert source_turn(PROD, source(good_at=since, announced_since=since), T0, since) is None
+    assert source_turn(PROD, source(announced_since=since), T0, since) is None
+    well = source(good_at=T0 - MINUTE, announced_since=since)
+    assert source_turn(PROD, well, T0, since) == Turn(failing=False, since=since)
+
+
+# ---- channels ----
+
+
+def test_a_parked_channel_is_failing_at_once() -> None:
+    assert channel_turn(channel(parked_since=T0), T0, AFTER) == Turn(failing=True, since=T0)
+
+
+def test_a_channel_that_takes_nothing_is_failing_after_a_while() -> None:
+    assert channel_turn(channel(failing_since=T0), T0 + AFTER - MINUTE, AFTER) is None
+    assert channel_turn(channel(failing_since=T0), T0 + AFTER, AFTER) == Turn(failing=True, since=T0)
+
+
+def test_a_probe_of_a_parked_channel_is_neither_a_recovery_nor_a_new_failure() -> None:
+    probed = channel(announced_since=T0)
+    parked_again = channel(announced_since=T0, parked_since=T0 + AFTER)
+    assert channel_turn(probed, T0 + AFTER, AFTER) is None
+    assert channel_turn(parked_again, T0 + AFTER, AFTER) is None
+
+
+def test_a_channel_recovers_when_it_has_delivered() -> None:
+    assert channel_turn(channel(announced_since=T0, good_at=T0 - MINUTE), T0 + AFTER, AFTER) is None
+    well = channel(announced_since=T0, good_at=T0 + MINUTE)
+    assert channel_turn(well, T0 + AFTER, AFTER) == Turn(failing=False, since=T0)
+    again = channel(announced_since=T0, good_at=T0 + MINUTE, failing_since=T0 + 2 * MINUTE)
+    assert channel_turn(again, T0 + AFTER, AFTER) is None
+
+
+def test_dead_letters_are_told_once_an_hour() -> None:
+    assert given_up_since(channel(), T0) == T0 - timedelta(days=1)
+    assert given_up_since(channel(given_up_until=T0), T0 + 59 * MINUTE) is None
+    assert given_up_since(channel(given_up_until=T0), T0 + 60 * MINUTE) == T0
+
+
+# ---- whatever happens ----
+
+MOMENTS = st.none() | st.integers(0, 120).map(lambda minutes: T0 + minutes * MINUTE)
+
+
+@given(st.lists(st.tuples(MOMENTS, MOMENTS), max_size=30))
+def test_a_source_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[datetime | None, datetime | None]]) -> None:
+    announced: datetime | None = None
+    said: list[bool] = []
+    for minute, (good_at, failing_since) in enumerate(story):
+        state = source(good_at=good_at, failing_since=failing_since, announced_since=announced)
+        if turn := source_turn(PROD, state, T0 + (minute + 60) * MINUTE, T0):
+            announced = turn.since if turn.failing else None
+            said.append(turn.failing)
+    assert said == [number % 2 == 0 for number in range(len(said))]
+
+
+@given(st.lists(st.tuples(MOMENTS, MOMENTS, MOMENTS), max_size=30))
+def test_a_channel_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[datetime | None, ...]]) -> None:
+    announced: datetime | None = None
+    said: list[bool] = []
+    for minute, (parked, failing, good) in enumerate(story):
+        state = channel(parked_since=parked, failing_since=failing, good_at=good, announced_since=announced)
+        if turn := channel_turn(state, T0 + (minute + 60) * MINUTE, AFTER):
+            announced = turn.since if turn.failing else None
+            said.append(turn.failing)
+    assert said == [number % 2 == 0 for number in range(len(said))]
+
+
+# ---- what is said, and to whom ----
+
+FAILING, RECOVERED = Turn(failing=True, since=T0), Turn(failing=False, since=T0)
+
+
+def test_an_event_carries_what_people_need() -> None:
+    event = watching.source_event(PROD, FAILING, "HTTP 503", T0 + AFTER)
+    assert (event.type, event.source, event.region, event.project_id) == (
+        EventType.SOURCE_FAILING,
+        "prod",
+        REGION,
+        PROJECT_ID,
+    )
+    assert (event.since, event.detail, event.observed_at) == (T0, "HTTP 503", T0 + AFTER)
+    found = GivenUp(count=2, first=T0, last=T0 + MINUTE, reason="HTTP 400")
+    gave_up = watching.given_up_event("dba", found, T0 + AFTER)
+    assert (gave_up.channel, gave_up.count, gave_up.since, gave_up.detail) == ("dba", 2, T0, "HTTP 400")
+
+
+def test_the_id_of_an_event_follows_from_facts_alone() -> None:
+    once, again = (watching.channel_event("dba", FAILING, why, T0 + n * MINUTE) for n, why in enumerate(("a", "b")))
+    assert once.id == again.id
+    different = (
+        watching.channel_event("dba", FAILING, None, T0),
+        watching.channel_event("ops", FAILING, None, T0),
+        watching.channel_event("dba", RECOVERED, None, T0),
+        watching.channel_event("dba", Turn(failing=True, since=T0 + MINUTE), None, T0),
+        watching.source_event(PROD, FAILING, None, T0),
+        watching.source_event(PROD, RECOVERED, None, T0),
+    )
+    keys = [(event.source, event.job_id, event.occurrence) for event in different]
+    assert len({event.id for event in different}) == len(set(keys)) == len(different)
+
+
+def test_failing_and_recovered_keep_their_order() -> None:
+    failing, recovered = (watching.channel_event("dba", turn, None, T0) for turn in (FAILING, RECOVERED))
+    assert failing.subject == recovered.subject == f"{CHANNEL_SUBJECT}dba"
+    failing, recovered = (watching.source_event(PROD, turn, None, T0) for turn in (FAILING, RECOVERED))
+    assert failing.subject == recovered.subject == "prod/"
+
+
+ALERTS = Route(name="alerts", match=(Matcher(field="type", op="=~", value="channel[.].*"),), channels=("dba", "ops"))
+
+
+@pytest.mark.parametrize(
+    ("about", "routes", "fallback", "told"),
+    [
+        ("dba", [], ("dba", "mail", "ops"), ("mail", "ops")),
+        ("dba", [ALERTS], ("mail",), ("ops",)),
+        ("mail", [ALERTS], ("mail",), ("dba", "ops")),
+        ("dba", [Route(name="all", channels=("dba",))], ("dba", "mail"), ("mail",)),
+        ("dba", [], ("dba",), ()),
+        ("dba", [], (), ()),
+    ],
+)
+def test_a_channel_is_never_told_of_itself_and_what_no_route_takes_is_told_all_the_same(
+    about: str, routes: list[Route], fallback: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    (routed,) = watching.route([watching.channel_event(about, FAILING, None, T0)], routes, fallback)
+    assert routed.channels == told
+
+
+def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
+    about = Route(name="r", match=(Matcher(field="channel", op="=", value="dba"),), channels=("ops",))
+    events = [watching.channel_event(name, FAILING, None, T0) for name in ("dba", "mail")]
+    assert [item.channels for item in watching.route(events, [about], ("sms",))] == [("ops",), ("sms",)]
+
+
+def test_what_is_decided_here_is_what_falls_back() -> None:
+    found = GivenUp(count=1, first=T0, last=T0, reason=None)
+    made = {watching.given_up_event("dba", found, T0).type}
+    for turn in (FAILING, RECOVERED):
+        made |= {watching.source_event(PROD, turn, None, T0).type, watching.channel_event("dba", turn, None, T0).type}
+    assert made == watching.ALERTS

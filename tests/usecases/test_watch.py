@@ -1,0 +1,209 @@
+"""What the program says of itself, on either database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from factories import PROJECT_ID, REGION, T0, make_delivery, make_event, make_task
+from fakes import FakeClock, FakeSource
+
+from notifier.core.errors import SourceUnreachable
+from notifier.core.model import ChannelPolicy, DeliveryState, Event, EventType, Parked, Retry, Route
+from notifier.core.outbox import Outlook, RoutedEvent, settle
+from notifier.core.pacing import Health
+from notifier.core.watching import WatchedSource
+from notifier.poll import PollRules, poll_once
+from notifier.ports import DeliveryFilter, EventFilter, Transaction
+from notifier.store.engine import SqlStore, open_store
+from notifier.watch import WatchReport, WatchRules, watch_once
+
+MINUTE = timedelta(minutes=1)
+POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
+CHANNELS = ("dba", "mail")
+NOBODY = Outlook(policies={name: ChannelPolicy(name=name) for name in CHANNELS})
+RULES = WatchRules(
+    sources=[WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=POLLING.poll_every)],
+    channels=CHANNELS,
+    fallback=CHANNELS,
+)
+
+
+@pytest.fixture
+async def store(store_url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    store = open_store(store_url, now=clock.now)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def source(clock: FakeClock) -> FakeSource:
+    return FakeSource(clock)
+
+
+async def poll(store: SqlStore, source: FakeSource) -> None:
+    await poll_once(source, store, source.clock, owner="me", rules=POLLING, outlook=NOBODY, force=True)
+
+
+async def look(store: SqlStore, outlook: Outlook = NOBODY, rules: WatchRules = RULES) -> WatchReport:
+    return await watch_once(store, rules=rules, outlook=outlook, began=T0)
+
+
+async def told(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
+    """Return every event and the channels it went to, the oldest first."""
+    found = await store.read(lambda q: q.events(EventFilter(limit=100)))
+    return [(item.event.type, item.channels) for item in reversed(found)]
+
+
+def plan(event: Event, tx: Transaction, channel: str = "dba") -> None:
+    tx.record_events([RoutedEvent(event=event, routes=(), channels=(channel,))])
+    tx.record_deliveries([make_delivery(event, channel=channel, lane=event.subject, attempt=0)])
+
+
+def end(tx: Transaction, outcome: Parked | Retry, *, schedule: Sequence[timedelta] = (MINUTE,)) -> None:
+    """Let an attempt at everything that is due on `dba` end like this."""
+    now = tx.now()
+    claimed = tx.claim_due("dba", "me", now, MINUTE, 10)
+    ended = [settle(one, outcome, started_at=now, finished_at=now, schedule=schedule, chance=0.5) for one in claimed]
+    tx.settle(ended, now)
+
+
+async def test_a_source_that_cannot_be_polled_is_told_once_and_so_is_its_recovery(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.error = SourceUnreachable("no answer from example.com within 20 s")
+    await poll(store, source)
+    assert (await look(store)).events == ()
+    clock.advance(5 * MINUTE)
+    (event,) = (await look(store)).events
+    assert (event.type, event.detail, event.since) == (EventType.SOURCE_FAILING, str(source.error), T0)
+    for _ in range(3):
+        clock.advance(5 * MINUTE)
+        await poll(store, source)
+        assert (await look(store)).events == ()
+    source.error = None
+    await poll(store, source)
+    (event,) = (await look(store)).events
+    assert (event.type, event.since, event.observed_at) == (EventType.SOURCE_RECOVERED, T0, clock.now())
+    assert (await look(store)).events == ()
+    assert await told(store) == [(EventType.SOURCE_FAILING, CHANNELS), (EventType.SOURCE_RECOVERED, CHANNELS)]
+
+
+async def test_the_next_episode_is_told_again(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    for _ in range(2):
+        clock.advance(5 * MINUTE)
+        await look(store)
+        await poll(store, source)
+        await look(store)
+    kinds = [kind for kind, _ in await told(store)]
+    assert kinds == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED] * 2
+
+
+async def test_a_source_that_nobody_polls_is_told_of_with_no_row_of_its_own(store: SqlStore, clock: FakeClock) -> None:
+    clock.advance(5 * MINUTE)
+    (event,) = (await look(store)).events
+    assert (event.type, event.detail, event.since) == (EventType.SOURCE_FAILING, None, T0)
+    assert (await look(store)).events == ()
+
+
+async def test_a_parked_channel_is_told_at_once_on_the_others(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await poll(store, source)
+    await store.transact(partial(plan, make_event()))
+    await store.transact(lambda tx: end(tx, Parked("no token", MINUTE)))
+    report = await look(store)
+    (event,) = report.events
+    assert (event.type, event.channel, event.detail) == (EventType.CHANNEL_FAILING, "dba", "no token")
+    assert (report.deliveries, report.untold) == (1, ())
+    (delivery,) = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="mail")))
+    assert (delivery.events, delivery.lane, delivery.state) == ((event,), "channel:dba", DeliveryState.PENDING)
+    # A probe, which parks it again, is neither a recovery nor the next failure.
+    clock.advance(MINUTE)
+    assert await store.transact(lambda tx: tx.unpark_due(tx.now())) == ["dba"]
+    assert (await look(store)).events == ()
+    await store.transact(lambda tx: end(tx, Parked("no token", MINUTE)))
+    assert (await look(store)).events == ()
+    clock.advance(MINUTE)
+    await store.transact(lambda tx: tx.unpark_due(tx.now()))
+    await store.transact(lambda tx: tx.keep_health("dba", Health(good_at=tx.now())))
+    assert [event.type for event in (await look(store)).events] == [EventType.CHANNEL_RECOVERED]
+    ledger = await store.read(lambda q: q.ledger())
+    assert ledger.unaccounted == ()
+
+
+async def test_a_channel_that_takes_nothing_is_told_with_what_its_receiver_said(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await store.transact(partial(plan, make_event()))
+    await store.transact(lambda tx: end(tx, Retry("HTTP 503")))
+    await store.transact(lambda tx: tx.health("dba"))
+    await store.transact(lambda tx: tx.keep_health("dba", Health(failures=1, failing_since=T0)))
+    clock.advance(4 * MINUTE)
+    await poll(store, source)
+    assert (await look(store)).events == ()
+    clock.advance(MINUTE)
+    (event,) = (await look(store)).events
+    assert (event.type, event.detail, event.since) == (EventType.CHANNEL_FAILING, "HTTP 503", T0)
+
+
+async def test_dead_letters_are_told_together_and_no_more_than_once_an_hour(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    for hour in range(2):
+        for minute in range(3):
+            event = make_event(make_task(f"job-{hour}-{minute}"))
+            await store.transact(partial(plan, event))
+            await store.transact(lambda tx: end(tx, Retry("HTTP 503"), schedule=()))
+            clock.advance(MINUTE)
+        await poll(store, source)
+        (event,) = (await look(store)).events
+        assert (event.type, event.channel, event.count) == (EventType.CHANNEL_GAVE_UP, "dba", 3)
+        assert event.detail == "gave up after 1 attempts, last: HTTP 503"
+        assert (await look(store)).events == ()
+        clock.advance(60 * MINUTE)
+        await poll(store, source)
+    assert [channels for _, channels in await told(store) if channels == ("mail",)] == [("mail",)] * 2
+
+
+async def test_a_dead_alert_about_a_channel_makes_no_other(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await store.transact(partial(plan, make_event(), channel="mail"))
+    await store.transact(lambda tx: tx.health("mail"))
+    await store.transact(lambda tx: tx.keep_health("mail", Health(failing_since=T0)))
+    clock.advance(5 * MINUTE)
+    await poll(store, source)
+    assert [event.channel for event in (await look(store)).events] == ["mail"]
+    await store.transact(lambda tx: end(tx, Retry("HTTP 503"), schedule=()))
+    dead = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DEAD)))
+    assert [delivery.lane for delivery in dead] == ["channel:mail"]
+    assert (await look(store)).events == ()
+
+
+async def test_what_nobody_can_be_told_is_recorded_and_reported(store: SqlStore, clock: FakeClock) -> None:
+    clock.advance(5 * MINUTE)
+    report = await look(store, rules=replace(RULES, fallback=()))
+    assert (report.untold, report.deliveries) == (report.events, 0)
+    assert await told(store) == [(EventType.SOURCE_FAILING, ())]
+
+
+async def test_a_route_takes_an_alert_like_any_event(store: SqlStore, clock: FakeClock) -> None:
+    clock.advance(5 * MINUTE)
+    await look(store, replace(NOBODY, routes=[Route(name="all", channels=("mail",))]))
+    assert await told(store) == [(EventType.SOURCE_FAILING, ("mail",))]
+
+
+async def test_of_replicas_that_look_at_once_one_speaks(postgres_url: str, clock: FakeClock) -> None:
+    replicas = [open_store(postgres_url, now=clock.now) for _ in range(4)]
+    clock.advance(5 * MINUTE)
+    reports = await asyncio.gather(*(look(store) for store in replicas for _ in range(4)))
+    assert sum(len(report.events) for report in reports) == 1
+    ledger = await replicas[0].read(lambda q: q.ledger())
+    assert (ledger.events, ledger.pairs, ledger.unaccounted) == (1, 2, ())
+    for store in replicas:
+        await store.aclose()
