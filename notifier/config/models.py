@@ -196,6 +196,10 @@ def _address(text: str) -> str:
     return text
 
 
+Kept = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
+"""For how long something is kept: longer than the month that the API lists, so that nothing of it is told twice."""
+
+
 # ---- sections ----
 
 
@@ -269,6 +273,17 @@ class DeliverySettings(Settings):
     """Waits between tries; after the last one a delivery is dead and waits for `notifier retry`."""
     lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=30), le=timedelta(hours=1))
     """How long a delivery belongs to the process that took it. Longer than any one try may last."""
+
+
+class RetentionSettings(Settings):
+    """How long is kept what is over; null keeps it for ever. What is pending or parked is always kept."""
+
+    events: Kept = timedelta(days=90)
+    """Events, with their deliveries and attempts, once all of them are settled."""
+    dead: Kept = timedelta(days=180)
+    """Deliveries that were given up on, with their events: at least as long as events."""
+    tasks: Kept = timedelta(days=90)
+    """Tasks that have ended."""
 
 
 class SlackChatSettings(Settings):
@@ -369,6 +384,7 @@ class Config(Settings):
     routes: tuple[Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})], ...] = ()
     """Who is told what."""
     delivery: DeliverySettings = DeliverySettings()
+    retention: RetentionSettings = RetentionSettings()
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
     """Absent: no page is served."""

@@ -12,15 +12,15 @@ from notifier.core.outbox import Settlement
 from notifier.core.pacing import Health
 from notifier.ports import ChannelState
 from notifier.store import rows
-from notifier.store.polls import PollStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
+from notifier.store.retention import RetentionStatements
 from notifier.store.schema import attempts, channels, deliveries, sources
 
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
 
-class SqlTransaction(PollStatements):
-    """`ports.Transaction` on one connection: the statements of polling and of delivery."""
+class SqlTransaction(RetentionStatements):
+    """`ports.Transaction` on one connection: the statements of polling, of retention and of delivery."""
 
     def parked(self) -> Mapping[str, ChannelState]:
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""

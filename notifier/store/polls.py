@@ -26,7 +26,7 @@ LONGEST_PAUSE = timedelta(hours=2)
 """No source is left alone, and no poll held, for longer than this."""
 
 
-_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls")
+_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to")
 """What is known of a source only for as long as it reads the same list."""
 
 
