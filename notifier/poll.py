@@ -211,6 +211,7 @@ def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:
         quiet_new=rules.quiet_baseline and state.baseline_at is None,
         progress_step=rules.progress_step,
         late_after=rules.away_after if away else None,
+        forgotten_to=state.forgotten_to,
         whole_at=state.last_full_at,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from notifier.core.diff import Recorded
 from notifier.core.model import (
@@ -153,6 +153,25 @@ class EventsRecorded:
     new: tuple[RoutedEvent, ...]
     refused: tuple[Event, ...]
     """Those that the database cannot hold."""
+
+
+class Mark(NamedTuple):
+    """A place in the row of events, the oldest first."""
+
+    observed_at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsPruned:
+    """What became of the oldest events."""
+
+    events: int
+    """Deleted."""
+    deliveries: int
+    """Deleted with them."""
+    last: Mark | None
+    """The last event that was looked at; None when there are no more that are old enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +343,29 @@ class Transaction(Queries, Protocol):
 
     def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
         """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
+
+    # -- prune --
+
+    def prune_events(
+        self, before: datetime, dead_before: datetime | None, after: Mark | None, limit: int
+    ) -> EventsPruned:
+        """Look at the next events that are old enough, and delete those whose accounts are all closed.
+
+        A delivery goes with the last of its events. An event that lacks an account stays, for the audit to show.
+
+        Args:
+            before: when an event must have been seen at the latest, and each of its deliveries settled.
+            dead_before: the same for dead deliveries; None keeps them.
+            after: where to go on; None for the oldest.
+            limit: events to look at.
+        """
+
+    def prune_tasks(self, keep: timedelta, limit: int) -> int:
+        """Delete tasks that are over and that the list cannot name any more; return how many.
+
+        Age is counted back from the last complete look at the task's source: while nobody looks, nothing grows old.
+        The source notes how far it has forgotten, so that a task that is listed again all the same is no news.
+        """
 
     # -- deliver --
 

@@ -21,6 +21,7 @@ from notifier.core.watching import WatchedSource
 from notifier.deliver import DeliveryRules
 from notifier.poll import PollRules
 from notifier.ports import Channel, Clock, Finding, Store, TaskSource
+from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
 from notifier.store.engine import admin_engine, open_store
@@ -93,6 +94,11 @@ class App:
     def delivery_rules(self) -> DeliveryRules:
         """How deliveries are claimed and repeated."""
         return DeliveryRules(schedule=tuple(self.config.delivery.retry), lease=self.config.delivery.lease)
+
+    @property
+    def prune_rules(self) -> PruneRules:
+        """How long is kept what is over."""
+        return _prune_rules(self.config)
 
     @property
     def channel_digests(self) -> Mapping[str, str]:
@@ -203,6 +209,17 @@ def upgrade_database(url: str) -> bool:
     """Bring the schema up to date and return whether there was anything to do. Raises StoreError."""
     with admin_engine(url) as engine:
         return migrate.upgrade(engine)
+
+
+async def prune_database(config: Config) -> PruneReport:
+    """Delete what retention lets go, beside a service that may be running. Raises StoreError."""
+    async with open_lookup(config) as store:
+        return await prune(store, SystemClock(), _prune_rules(config))
+
+
+def _prune_rules(config: Config) -> PruneRules:
+    keep = config.retention
+    return PruneRules(events=keep.events, dead=keep.dead, tasks=keep.tasks)
 
 
 def _http(config: Config) -> HttpClient:

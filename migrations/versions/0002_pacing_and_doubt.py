@@ -1,4 +1,4 @@
-"""Pacing and circuit breaker of channels, deliveries whose outcome is in doubt, and what has been announced."""
+"""Pacing and breakers of channels, deliveries in doubt, what has been announced, and what has been forgotten."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ _TIMES = ("failing_since", "announced_since", "given_up_until", "good_at", "open
 def upgrade() -> None:
     op.add_column("sources", sa.Column("good_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("sources", sa.Column("announced_since", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("sources", sa.Column("forgotten_to", sa.DateTime(timezone=True), nullable=True))
+    op.create_index("ix_tasks_source_changed_at", "tasks", ["source", "changed_at"], unique=False)
+    op.drop_index("ix_events_observed_at", "events")
+    op.create_index("ix_events_observed_at_seq", "events", ["observed_at", "seq"], unique=False)
     op.add_column("deliveries", sa.Column("doubtful", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index("ix_deliveries_settled_at", "deliveries", ["settled_at"], unique=False)
     op.add_column("attempts", sa.Column("doubt", sa.String(), nullable=True))
@@ -30,5 +34,9 @@ def downgrade() -> None:
     op.drop_column("attempts", "doubt")
     op.drop_index("ix_deliveries_settled_at", "deliveries")
     op.drop_column("deliveries", "doubtful")
+    op.drop_index("ix_events_observed_at_seq", "events")
+    op.create_index("ix_events_observed_at", "events", ["observed_at"], unique=False)
+    op.drop_index("ix_tasks_source_changed_at", "tasks")
+    op.drop_column("sources", "forgotten_to")
     op.drop_column("sources", "announced_since")
     op.drop_column("sources", "good_at")

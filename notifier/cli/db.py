@@ -1,15 +1,19 @@
-"""`notifier db`: migrations."""
+"""`notifier db`: migrations and retention."""
 
 from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
 
 import typer
 
 from notifier.cli.desk import AsJson, configured
-from notifier.cli.output import emit, say, working
-from notifier.wiring import database_revision, upgrade_database
+from notifier.cli.output import counted, emit, say, working
+from notifier.wiring import database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
-    help="Migrate the database. SQLite upgrades itself on start; PostgreSQL only here, or with store.migrate: true.",
+    help="Migrate and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"
+    " store.migrate: true. A running service prunes it every hour.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -41,3 +45,19 @@ def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         has = f"The schema is {revision}" if revision else "The database is empty"
         say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: run `notifier db upgrade`.")
     raise typer.Exit(0 if revision == needed else 1)
+
+
+@db.command()
+def prune(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """Delete now what the configuration's `retention` lets go, also beside a running service.
+
+    --json: {"events", "deliveries", "tasks"}, each the number deleted.
+    """
+    config = configured(ctx)
+    with working("Pruning …"):
+        report = asyncio.run(prune_database(config))
+    if as_json:
+        emit(asdict(report))
+    else:
+        gone = (counted(report.events, "event"), counted(report.deliveries, "delivery"), counted(report.tasks, "task"))
+        say("Deleted {}, {} and {}.".format(*gone))

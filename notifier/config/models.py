@@ -204,6 +204,10 @@ def _address(text: str) -> str:
     return text
 
 
+Kept = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
+"""For how long something is kept: longer than the month that the API lists, so that nothing of it is told twice."""
+
+
 # ---- sections ----
 
 
@@ -287,6 +291,17 @@ class AlertSettings(Settings):
     """Names of channels for the alerts that no route takes; absent: all. None is told of its own failure."""
     failing_after: Duration = Field(default=timedelta(minutes=5), ge=timedelta(seconds=10), le=timedelta(days=1))
     """How long a channel may fail before that is an alert. One that is misconfigured is one at once."""
+
+
+class RetentionSettings(Settings):
+    """How long is kept what is over; null keeps it for ever. What is pending or parked is always kept."""
+
+    events: Kept = timedelta(days=90)
+    """Events, with their deliveries and attempts, once all of them are settled."""
+    dead: Kept = timedelta(days=180)
+    """Deliveries that were given up on, with their events: at least as long as events."""
+    tasks: Kept = timedelta(days=90)
+    """Tasks that have ended."""
 
 
 class SlackChatSettings(Settings):
@@ -388,6 +403,7 @@ class Config(Settings):
     """Who is told what."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
+    retention: RetentionSettings = RetentionSettings()
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
     """Absent: no page is served."""

@@ -5,7 +5,8 @@ Rules, in the order they are applied to a row:
 1. The status decides, never the localised reason. A row whose status is the one recorded makes no transition,
    unless it ended again at another time, or its progress crossed a step that is wanted.
 2. A row never seen before makes a transition too, also when it has already ended: it started and ended between
-   two polls. Only the baseline, the first complete poll of a source, takes new rows quietly.
+   two polls. Only the baseline, the first complete poll of a source, takes new rows quietly, and rows that were
+   over so long ago that they may have been pruned.
 3. Absence says nothing unless the snapshot is full and complete. A running task missing from two of those in a
    row is said, once, to be no longer listed; never that it succeeded or failed.
 """
@@ -48,6 +49,8 @@ class Rules:
     """Percent between two progress transitions; 0 makes none."""
     late_after: timedelta | None = None
     """Set when the poller had been away: what happened longer ago than this is late."""
+    forgotten_to: datetime | None = None
+    """A task never seen before that was over by then makes no transition: it may have been told and pruned."""
     whole_at: datetime | None = None
     """When the last full and complete snapshot was taken: the same one again counts no absence twice."""
 
@@ -107,10 +110,17 @@ def compare(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded
         return _unmoved(before, task, rules)
     occurrence = occurrence_of(task, before.occurrence if before else "")
     after = Recorded(task=task, occurrence=occurrence)
-    if before is None and rules.quiet_new:
+    if before is None and (rules.quiet_new or _maybe_forgotten(task, rules)):
         return after, ()
     previous = before.task if before else None
     return after, (_transition(_type_of(previous, task), previous, task, occurrence, rules),)
+
+
+def _maybe_forgotten(task: Task, rules: Rules) -> bool:
+    last_word = task.ended_at or task.created_at
+    if task.status is TaskStatus.RUNNING or last_word is None or rules.forgotten_to is None:
+        return False
+    return last_word <= rules.forgotten_to
 
 
 def occurrence_of(task: Task, previous: str) -> str:

@@ -367,6 +367,8 @@ class SourceState:
     """The same by the database's time, which is that of everything that is watched; likewise `failing_since`."""
     last_full_at: datetime | None = None
     """Its last complete full poll."""
+    forgotten_to: datetime | None = None
+    """Tasks that were over by then may have been recorded once and pruned since."""
     last_full_calls: int = 1
     last_error: str | None = None
     """None while the last poll succeeded."""

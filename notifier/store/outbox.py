@@ -12,6 +12,7 @@ from notifier.core.outbox import Settlement
 from notifier.core.pacing import Health
 from notifier.store import rows
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
+from notifier.store.retention import RetentionStatements
 from notifier.store.schema import attempts, channels, deliveries, sources
 from notifier.store.watch import WatchStatements
 
@@ -74,8 +75,8 @@ _SETTLE_DELIVERED = (
 )
 
 
-class SqlTransaction(WatchStatements):
-    """`ports.Transaction` on one connection: the statements of polling, of watching and of delivery."""
+class SqlTransaction(WatchStatements, RetentionStatements):
+    """`ports.Transaction` on one connection: the statements of polling, watching, retention and delivery."""
 
     def parked(self) -> Mapping[str, ChannelState]:
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""

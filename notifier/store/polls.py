@@ -30,7 +30,7 @@ CHANNEL = "gaussdb_notifier"
 
 _TELL = select(func.pg_notify(CHANNEL, ""))
 
-_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "good_at")
+_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "good_at", "forgotten_to")
 """What is known of a source only for as long as it reads the same list."""
 
 

@@ -76,6 +76,7 @@ sources = Table(
     Column("last_poll_at", UtcDateTime),
     Column("last_full_at", UtcDateTime),
     Column("last_full_calls", Integer, nullable=False, server_default=text("1")),
+    Column("forgotten_to", UtcDateTime),
     Column("last_error", Text),
     Column("failing_since", UtcDateTime),
     Column("failures", Integer, nullable=False, server_default=text("0")),
@@ -111,6 +112,7 @@ tasks = Table(
     Index("ix_tasks_changed_at", "changed_at"),
     Index("ix_tasks_status_changed_at", "status", "changed_at"),
     Index("ix_tasks_source_status", "source", "status"),
+    Index("ix_tasks_source_changed_at", "source", "changed_at"),
     Index("ix_tasks_instance_id", "instance_id"),
     Index("ix_tasks_job_id", "job_id"),
 )
@@ -130,7 +132,7 @@ events = Table(
     Column("channels", Text, nullable=False),
     Column("channel_count", Integer, nullable=False),
     UniqueConstraint("source", "job_id", "occurrence"),
-    Index("ix_events_observed_at", "observed_at"),
+    Index("ix_events_observed_at_seq", "observed_at", "seq"),
     Index("ix_events_job_id", "job_id"),
 )
 

@@ -438,6 +438,11 @@ def test_the_database_says_its_revision(empty: Run) -> None:
     assert found["revision"] == found["needed"]
 
 
+def test_the_database_is_pruned_on_request(run: Run) -> None:
+    assert document(run("db", "prune", "--json")) == {"events": 0, "deliveries": 0, "tasks": 0}
+    assert run("db", "prune").stdout == "Deleted 0 events, 0 deliveries and 0 tasks.\n"
+
+
 # ---- route ----
 
 

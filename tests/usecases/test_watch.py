@@ -46,7 +46,7 @@ def source(clock: FakeClock) -> FakeSource:
 
 
 async def poll(store: SqlStore, source: FakeSource) -> None:
-    await poll_once(source, store, source.clock, owner="me", rules=POLLING, outlook=NOBODY, force=True)
+    await poll_once(source, store, owner="me", rules=POLLING, outlook=NOBODY, force=True)
 
 
 async def look(store: SqlStore, outlook: Outlook = NOBODY, rules: WatchRules = RULES) -> WatchReport:

@@ -1,0 +1,96 @@
+"""Forget what is over, a little at a time, so that the database stays small for years.
+
+1. Events that are old and settled everywhere, with their deliveries and attempts. What is pending or parked anywhere
+   keeps its event whole, so that the ledger accounts for every event there is.
+2. Tasks that ended so long ago that the API cannot list them any more.
+
+Each batch is a short transaction of its own with a pause after it: deliveries and polls hardly wait for it. A kill
+between two loses nothing; the next pass begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TypeAlias
+
+from notifier.ports import Clock, Mark, Store, Transaction
+
+BATCH = 500
+"""Events looked at, or tasks deleted, in one transaction."""
+
+PAUSE = 0.1
+"""Seconds between two batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneRules:
+    """For how long is kept what is over; None for ever."""
+
+    events: timedelta | None = None
+    """Events, counted from when they were seen, and their deliveries, from when these were settled."""
+    dead: timedelta | None = None
+    """Dead deliveries, which can still be sent again by hand: at least as long as events."""
+    tasks: timedelta | None = None
+    """Tasks, from their end. Longer than the API lists them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneReport:
+    """What was deleted. The shell logs it."""
+
+    events: int = 0
+    deliveries: int = 0
+    tasks: int = 0
+
+    def __add__(self, other: PruneReport) -> PruneReport:
+        """Return what both deleted."""
+        return PruneReport(
+            events=self.events + other.events,
+            deliveries=self.deliveries + other.deliveries,
+            tasks=self.tasks + other.tasks,
+        )
+
+
+Step: TypeAlias = "Callable[[Transaction], tuple[PruneReport, Step | None]]"
+"""One batch: returns what it deleted and the next one, None after the last."""
+
+
+async def prune(store: Store, clock: Clock, rules: PruneRules) -> PruneReport:
+    """Delete all that may go, batch by batch. Raises StoreError; what earlier batches deleted stays deleted."""
+    step: Step | None = first_step(rules)
+    report = PruneReport()
+    while step is not None:
+        done, step = await store.transact(step)
+        report += done
+        if step is not None:
+            await clock.sleep(PAUSE)
+    return report
+
+
+def first_step(rules: PruneRules, batch: int = BATCH) -> Step:
+    """Return the first batch of a pass."""
+    return partial(_prune_events, rules=rules, batch=batch, after=None)
+
+
+def _prune_events(
+    tx: Transaction, *, rules: PruneRules, batch: int, after: Mark | None
+) -> tuple[PruneReport, Step | None]:
+    then: Step = partial(_prune_tasks, rules=rules, batch=batch)
+    if rules.events is None:
+        return then(tx)
+    now = tx.now()
+    dead_before = None if rules.dead is None else now - max(rules.dead, rules.events)
+    done = tx.prune_events(now - rules.events, dead_before, after, batch)
+    if done.last is not None:
+        then = partial(_prune_events, rules=rules, batch=batch, after=done.last)
+    return PruneReport(events=done.events, deliveries=done.deliveries), then
+
+
+def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
+    if rules.tasks is None:
+        return PruneReport(), None
+    count = tx.prune_tasks(rules.tasks, batch)
+    return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch) if count == batch else None
