@@ -24,6 +24,7 @@ from notifier.core.model import DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
+from notifier.prune import prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, watch_once
 from notifier.wiring import App
@@ -41,6 +42,9 @@ CLOCK_STEP = 2.0
 
 HOUSEKEEPING_EVERY = 5
 """Seconds between two looks for parked channels whose probe is due, and for whether the program is blind or mute."""
+
+PRUNE_EVERY = 3600
+"""Seconds between two times that what is over is forgotten."""
 
 
 class Role(StrEnum):
@@ -195,6 +199,15 @@ class Service:
         if report.deliveries:
             self.wake()
 
+    async def prune(self) -> None:
+        """Forget what has been over for long enough."""
+        try:
+            report = await prune(self.app.store, self.app.clock, self.app.prune_rules)
+        except StoreError as error:
+            log.error("cannot forget what is over", error=str(error))  # noqa: TRY400 - as above
+            return
+        log.info("forgot what is over", events=report.events, deliveries=report.deliveries, tasks=report.tasks)
+
     def wake(self) -> None:
         """Make every channel look for due deliveries now."""
         for courier in self._couriers.values():
@@ -255,6 +268,8 @@ class Service:
         if Role.DELIVER in self.roles:
             ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
         ticks.add_job(self._begin, "interval", ["watch", self.watch], seconds=HOUSEKEEPING_EVERY)
+        if works(self.roles):
+            ticks.add_job(self._begin, "interval", ["prune", self.prune], seconds=PRUNE_EVERY, jitter=PRUNE_EVERY // 10)
         ticks.start()
         return ticks
 

@@ -241,6 +241,7 @@ class Replica:
         while True:
             await self.clock.sleep(HOUSEKEEPING)
             await service.unpark_due()
+            await service.watch()
 
     def kill(self) -> None:
         self.life.dead = True
