@@ -267,8 +267,8 @@ class Service:
             ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
         if Role.DELIVER in self.roles:
             ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
-        ticks.add_job(self._begin, "interval", ["watch", self.watch], seconds=HOUSEKEEPING_EVERY)
         if works(self.roles):
+            ticks.add_job(self._begin, "interval", ["watch", self.watch], seconds=HOUSEKEEPING_EVERY)
             ticks.add_job(self._begin, "interval", ["prune", self.prune], seconds=PRUNE_EVERY, jitter=PRUNE_EVERY // 10)
         ticks.start()
         return ticks
@@ -295,7 +295,8 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims."""
         await self.start()
-        self._began = await self.app.store.transact(lambda tx: tx.now())
+        if works(self.roles):
+            self._began = await self.app.store.transact(lambda tx: tx.now())
         ticks = self.schedule()
         loops = [
             asyncio.create_task(self.keep_delivering(courier), name=f"deliver {name}")

@@ -14,7 +14,6 @@ _TIMES = ("failing_since", "announced_since", "given_up_until", "good_at", "open
 
 
 def upgrade() -> None:
-    op.add_column("sources", sa.Column("good_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("sources", sa.Column("announced_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("sources", sa.Column("forgotten_to", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_tasks_source_changed_at", "tasks", ["source", "changed_at"], unique=False)
@@ -39,4 +38,3 @@ def downgrade() -> None:
     op.drop_index("ix_tasks_source_changed_at", "tasks")
     op.drop_column("sources", "forgotten_to")
     op.drop_column("sources", "announced_since")
-    op.drop_column("sources", "good_at")

@@ -363,8 +363,6 @@ class SourceState:
     """When its first complete poll was recorded; until then new tasks are noted quietly."""
     last_poll_at: datetime | None = None
     """Its last recorded poll, of any scope."""
-    good_at: datetime | None = None
-    """The same by the database's time, which is that of everything that is watched; likewise `failing_since`."""
     last_full_at: datetime | None = None
     """Its last complete full poll."""
     forgotten_to: datetime | None = None

@@ -85,10 +85,10 @@ def source_turn(source: WatchedSource, state: SourceState, now: datetime, began:
     `began` is when this program began to poll: what was not polled before that is not its failure, so each source is
     given its time anew. None gives no such time.
     """
-    known = (state.failing_since or state.good_at, began)
+    known = (state.failing_since or state.last_poll_at, began)
     patience = limit(state, source.poll_every, source.calls_per_minute)
     if state.announced_since is not None:
-        polled = state.failing_since is None and state.good_at is not None and now - state.good_at < patience
+        polled = state.failing_since is None and state.last_poll_at is not None and now - state.last_poll_at < patience
         return Turn(failing=False, since=state.announced_since) if polled else None
     quiet = max((moment for moment in known if moment), default=now)
     return Turn(failing=True, since=known[0] or quiet) if now - quiet >= patience else None

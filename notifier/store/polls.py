@@ -30,7 +30,7 @@ CHANNEL = "gaussdb_notifier"
 
 _TELL = select(func.pg_notify(CHANNEL, ""))
 
-_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "good_at", "forgotten_to")
+_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to")
 """What is known of a source only for as long as it reads the same list."""
 
 
@@ -209,7 +209,6 @@ class PollStatements(SqlQueries):
         """Note a poll that worked and release the claim. The first complete full one is the baseline."""
         noted: dict[str, object] = {
             "last_poll_at": now,
-            "good_at": self.now(),
             "last_error": None,
             "failing_since": None,
             "failures": 0,

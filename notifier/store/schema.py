@@ -80,7 +80,6 @@ sources = Table(
     Column("last_error", Text),
     Column("failing_since", UtcDateTime),
     Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("good_at", UtcDateTime),
     Column("announced_since", UtcDateTime),
     Column("next_poll_at", UtcDateTime),
     Column("claimed_by", String),

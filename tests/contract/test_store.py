@@ -163,7 +163,7 @@ async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) 
     assert claim is not None
     await store.transact(lambda tx: tx.record_poll_failure(claim, "no answer", T0 + LEASE))
     (state,) = await store.read(lambda q: q.sources())
-    assert (state.last_error, state.good_at, state.failures) == ("no answer", None, 1)
+    assert (state.last_error, state.last_poll_at, state.failures) == ("no answer", None, 1)
     assert state.failing_since is not None
     assert state.failing_since >= began
     again = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0 + LEASE, LEASE))
@@ -172,8 +172,6 @@ async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) 
     await store.transact(lambda tx: tx.record_poll(again, snapshot, T0, T0))
     (state,) = await store.read(lambda q: q.sources())
     assert (state.last_error, state.failing_since, state.failures) == (None, None, 0)
-    assert state.good_at is not None
-    assert state.good_at >= began
 
 
 async def test_a_recorded_task_comes_back_as_it_was(store: SqlStore) -> None:

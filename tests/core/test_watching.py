@@ -32,11 +32,11 @@ def channel(failing_since: datetime | None = None, good_at: datetime | None = No
 
 
 def test_a_source_that_is_polled_is_not_spoken_of() -> None:
-    assert source_turn(PROD, source(good_at=T0 - MINUTE), T0, T0 - 60 * MINUTE) is None
+    assert source_turn(PROD, source(last_poll_at=T0 - MINUTE), T0, T0 - 60 * MINUTE) is None
 
 
 def test_a_source_is_failing_after_five_polls_and_five_minutes() -> None:
-    failing = source(good_at=T0 - 9 * MINUTE, failing_since=T0)
+    failing = source(last_poll_at=T0 - 9 * MINUTE, failing_since=T0)
     began = T0 - 60 * MINUTE
     assert source_turn(PROD, failing, T0 + 5 * MINUTE - timedelta(seconds=1), began) is None
     assert source_turn(PROD, failing, T0 + 5 * MINUTE, began) == Turn(failing=True, since=T0)
@@ -46,7 +46,7 @@ def test_a_source_is_failing_after_five_polls_and_five_minutes() -> None:
 
 
 def test_silence_is_loud_even_when_no_poll_fails() -> None:
-    assert source_turn(PROD, source(good_at=T0), T0 + 5 * MINUTE, T0 - MINUTE) == Turn(failing=True, since=T0)
+    assert source_turn(PROD, source(last_poll_at=T0), T0 + 5 * MINUTE, T0 - MINUTE) == Turn(failing=True, since=T0)
 
 
 def test_a_source_that_was_never_polled_is_failing_since_the_watch_began() -> None:
@@ -56,14 +56,14 @@ def test_a_source_that_was_never_polled_is_failing_since_the_watch_began() -> No
 
 def test_after_a_downtime_a_source_is_given_its_time_anew() -> None:
     long_ago = T0 - timedelta(days=2)
-    for state in (source(good_at=long_ago), source(good_at=long_ago, failing_since=long_ago + MINUTE)):
+    for state in (source(last_poll_at=long_ago), source(last_poll_at=long_ago, failing_since=long_ago + MINUTE)):
         assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
         assert source_turn(PROD, state, T0 + 5 * MINUTE, T0)
-    assert source_turn(PROD, source(good_at=long_ago, failing_since=T0), T0 + MINUTE, None) is None
+    assert source_turn(PROD, source(last_poll_at=long_ago, failing_since=T0), T0 + MINUTE, None) is None
 
 
 def test_a_long_list_is_given_the_time_that_its_call_budget_asks_for() -> None:
-    long = SourceState(name="prod", good_at=T0, last_full_calls=200)
+    long = SourceState(name="prod", last_poll_at=T0, last_full_calls=200)
     assert source_turn(PROD, long, T0 + 19 * MINUTE, T0) is None
     assert source_turn(PROD, long, T0 + 20 * MINUTE, T0)
 
@@ -71,9 +71,9 @@ def test_a_long_list_is_given_the_time_that_its_call_budget_asks_for() -> None:
 def test_a_source_recovers_with_a_good_poll_and_not_with_time() -> None:
     since = T0 - 10 * MINUTE
     assert source_turn(PROD, source(failing_since=since, announced_since=since), T0, since) is None
-    assert source_turn(PROD, source(good_at=since, announced_since=since), T0, since) is None
+    assert source_turn(PROD, source(last_poll_at=since, announced_since=since), T0, since) is None
     assert source_turn(PROD, source(announced_since=since), T0, since) is None
-    well = source(good_at=T0 - MINUTE, announced_since=since)
+    well = source(last_poll_at=T0 - MINUTE, announced_since=since)
     assert source_turn(PROD, well, T0, since) == Turn(failing=False, since=since)
 
 
@@ -119,8 +119,8 @@ MOMENTS = st.none() | st.integers(0, 120).map(lambda minutes: T0 + minutes * MIN
 def test_a_source_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[datetime | None, datetime | None]]) -> None:
     announced: datetime | None = None
     said: list[bool] = []
-    for minute, (good_at, failing_since) in enumerate(story):
-        state = source(good_at=good_at, failing_since=failing_since, announced_since=announced)
+    for minute, (last_poll_at, failing_since) in enumerate(story):
+        state = source(last_poll_at=last_poll_at, failing_since=failing_since, announced_since=announced)
         if turn := source_turn(PROD, state, T0 + (minute + 60) * MINUTE, T0):
             announced = turn.since if turn.failing else None
             said.append(turn.failing)
