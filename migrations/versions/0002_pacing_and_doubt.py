@@ -20,7 +20,9 @@ def upgrade() -> None:
     op.drop_index("ix_events_observed_at", "events")
     op.create_index("ix_events_observed_at_seq", "events", ["observed_at", "seq"], unique=False)
     op.add_column("deliveries", sa.Column("doubtful", sa.Boolean(), server_default=sa.text("false"), nullable=False))
-    op.create_index("ix_deliveries_settled_at", "deliveries", ["settled_at"], unique=False)
+    # Without the time that every claim changes: a claim then leaves all indices as they are.
+    op.drop_index("ix_deliveries_channel_state_seq", "deliveries")
+    op.create_index("ix_deliveries_channel_state_seq", "deliveries", ["channel", "state", "seq"], unique=False)
     op.add_column("attempts", sa.Column("doubt", sa.String(), nullable=True))
     op.add_column("channels", sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False))
     for name in _TIMES:
@@ -31,7 +33,10 @@ def downgrade() -> None:
     for name in (*_TIMES, "failures"):
         op.drop_column("channels", name)
     op.drop_column("attempts", "doubt")
-    op.drop_index("ix_deliveries_settled_at", "deliveries")
+    op.drop_index("ix_deliveries_channel_state_seq", "deliveries")
+    op.create_index(
+        "ix_deliveries_channel_state_seq", "deliveries", ["channel", "state", "seq", "available_at"], unique=False
+    )
     op.drop_column("deliveries", "doubtful")
     op.drop_index("ix_events_observed_at_seq", "events")
     op.create_index("ix_events_observed_at", "events", ["observed_at"], unique=False)

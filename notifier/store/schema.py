@@ -156,9 +156,8 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
     CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
-    Index("ix_deliveries_channel_state_seq", "channel", "state", "seq", "available_at"),
+    Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
     Index("ix_deliveries_state_seq", "state", "seq"),
-    Index("ix_deliveries_settled_at", "settled_at"),
 )
 
 delivery_events = Table(
