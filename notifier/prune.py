@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from notifier.ports import Clock, Mark, Store, Transaction
 
-BATCH = 500
+BATCH = 100
 """Events looked at, or tasks deleted, in one transaction."""
 
 PAUSE = 0.1
