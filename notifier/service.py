@@ -24,7 +24,7 @@ from notifier.core.model import DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
-from notifier.prune import prune
+from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, watch_once
 from notifier.wiring import App
@@ -206,7 +206,8 @@ class Service:
         except StoreError as error:
             log.error("cannot forget what is over", error=str(error))  # noqa: TRY400 - as above
             return
-        log.info("forgot what is over", events=report.events, deliveries=report.deliveries, tasks=report.tasks)
+        level = log.info if report != PruneReport() else log.debug
+        level("forgot what is over", events=report.events, deliveries=report.deliveries, tasks=report.tasks)
 
     def wake(self) -> None:
         """Make every channel look for due deliveries now."""
@@ -356,6 +357,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         await service.watch()
         if deliver:
             await service.drain()
+        await service.prune()
         await service.finish_jobs()
     finally:
         await service.release()
