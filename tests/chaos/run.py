@@ -1,0 +1,65 @@
+"""The long form: `make chaos ARGS="--kills 1000 --transitions 100000 --seed 7"`. Exits with 1 when a promise is broken."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from chaos.house import Plan, figures, open_house
+from chaos.truth import Pace
+
+
+async def chaos(plan: Plan) -> bool:
+    """Make one run and print its account; return whether every promise was kept."""
+    async with open_house(plan) as house:
+        await house.run()
+        print(figures(house), flush=True)
+        ledger = await house.account()
+    print("\n".join(ledger.lines()), flush=True)
+    return ledger.ok
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--transitions", type=int, default=0, help="go on until so many had to be told")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--replicas", type=int, default=1, help="more than one needs --store postgresql")
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--pauses", type=int, default=0, help="times that a program is stopped beyond its leases")
+    parser.add_argument("--seconds", type=float, default=0.0, help="go on for at least so long")
+    parser.add_argument("--tasks", type=int, default=Pace().tasks, help="length of the list")
+    parser.add_argument("--moves", type=int, default=Pace().moves, help="transitions from one look to the next")
+    parser.add_argument("--singles", type=float, default=Pace().singles, help="share that every channel hears of")
+    parser.add_argument("--faults", type=float, default=0.02, help="share of the cloud's answers that are spoiled")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    seed = args.seed if args.seed is not None else int(time.time()) % 100_000
+    print(f"seed {seed}; again with: make chaos ARGS=\"{' '.join([*sys.argv[1:], '--seed', str(seed)])}\"", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    plan = Plan(
+        folder=folder,
+        store=f"sqlite:///{folder}/notifier.db",
+        seed=seed,
+        replicas=args.replicas,
+        kills=args.kills,
+        transitions=args.transitions,
+        pauses=args.pauses,
+        seconds=args.seconds,
+        faults=args.faults,
+        pace=Pace(tasks=args.tasks, moves=args.moves, singles=args.singles),
+    )
+    ok = asyncio.run(chaos(plan))
+    print("kept" if ok else f"BROKEN; logs and database are in {folder}", flush=True)
+    sys.exit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    main()
