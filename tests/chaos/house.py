@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import Any
 from chaos.cloud import PROJECT, Cloud
 from chaos.killer import COMMAND, KEPT, Killer, Program
 from chaos.ledger import Ledger, Limits, reconcile
+from chaos.nursery import Nursery
 from chaos.receiver import BOOK, CHARACTERS, FLAKY, HANGING, SECRET, STEADY, Character, Receiver
 from chaos.truth import SINGLES, Key, Pace, Truth
 from chaos.wire import Bell
 
 CONCURRENCY = 4
 BACKLOG = 400
-"""Things owed and not told yet above which the world waits: a run must end with everything told."""
+"""Things owed and not told yet, beside those of a few steps, above which the world waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +45,10 @@ class Plan:
     faults: float = 0.02
     pace: Pace = field(default_factory=Pace)
     characters: Mapping[str, Character] = field(default_factory=lambda: CHARACTERS)
-    command: Sequence[str] = COMMAND
+    variant: str | None = None
+    """A mistake to make on purpose: see `broken`."""
     env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
-    """More environment for a program, by its number."""
+    """More environment for a program, by its number: such a one is started in full."""
     latency: float | None = None
     patience: float = 60.0
     """Seconds without news after which what is missing counts as lost."""
@@ -63,12 +65,13 @@ class House:
         self.truth = Truth(plan.seed, plan.pace)
         self.cloud = Cloud(self.truth, self.bell, plan.seed, faults=plan.faults)
         self.receiver = Receiver(self.bell, plan.seed, plan.characters)
+        self.nursery = Nursery([plan.variant] if plan.variant else [])
         self.programs = [
             Program(
                 who=who,
                 config=plan.folder / f"notifier-{who}.yaml",
                 log=plan.folder / f"notifier-{who}.log",
-                command=plan.command,
+                nursery=None if who in plan.env else self.nursery,
                 env=plan.env.get(who, {}),
             )
             for who in range(plan.replicas)
@@ -128,7 +131,6 @@ class House:
             first=BOOK,
             all=tuple(self.plan.characters),
             concurrency=CONCURRENCY,
-            replicas=1,
             healthy=STEADY,
             latency=self.plan.latency,
         )
@@ -165,7 +167,7 @@ class House:
     async def _keep_pace(self) -> None:
         while True:
             await asyncio.sleep(0.05)
-            self.truth.still = self.backlog > BACKLOG
+            self.truth.still = self.backlog > BACKLOG + 4 * self.plan.pace.moves
             if any(door.asked for door in self.cloud.doors):
                 self.truth.tick(self.cloud.now())
             else:
@@ -207,6 +209,7 @@ class House:
     async def close(self) -> None:
         for program in self.programs:
             await program.kill()
+        await self.nursery.close()
         self.cloud.close()
         await self.receiver.close()
 

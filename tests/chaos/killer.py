@@ -7,16 +7,19 @@ import os
 import random
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.cloud import Cloud
 from chaos.ledger import Disturbance
+from chaos.nursery import Child, Nursery
 from chaos.receiver import Receiver
 from chaos.wire import Bell
 
 COMMAND = (sys.executable, "-c", "from notifier.cli import main; main()")
+"""The program started in full; `Nursery` starts it faster."""
 KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 TERM_WITHIN = 15.0
 """Seconds that a graceful end may take."""
@@ -31,19 +34,20 @@ class Program:
     who: int
     config: Path
     log: Path
-    command: Sequence[str] = COMMAND
+    nursery: Nursery | None = None
+    """Where it is born; without one it is started in full."""
     env: Mapping[str, str] = field(default_factory=dict)
-    process: asyncio.subprocess.Process | None = None
-    exits: list[int] = field(default_factory=list)
-    """Of the ends that nobody caused."""
+    process: Process | Child | None = None
 
     async def start(self) -> None:
+        words = ["run", "-c", str(self.config)]
+        self.process = await (self.nursery.start(words, self.log) if self.nursery else self._execute(words))
+
+    async def _execute(self, words: Sequence[str]) -> Process:
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                "run",
-                "-c",
-                str(self.config),
+            return await asyncio.create_subprocess_exec(
+                *COMMAND,
+                *words,
                 env={name: os.environ[name] for name in KEPT if name in os.environ} | dict(self.env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -96,15 +100,21 @@ class Killer:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def disturbed(self, kind: str, start: float, who: int | None, *, life_ends: bool = False) -> None:
+    def disturbed(
+        self, kind: str, start: float, who: int | None, *, life_ends: bool = False, late: bool = False
+    ) -> None:
         """Note something that takes a program's knowledge of what it has just done; None means every program's."""
         self.cloud.disturb(who, life_ends=life_ends)
         self.receiver.forgive()
-        self.disturbances.append(Disturbance(kind=kind, start=start, end=self.now()))
+        self.disturbances.append(Disturbance(kind=kind, start=start, end=self.now(), late=late))
 
     async def up(self, program: Program) -> None:
-        """Wait until a program has asked for a page, and start it again if it ended by itself."""
-        deadline = self.now() + UP_WITHIN
+        """Wait until a program has asked for a page, and start it again if it ended by itself.
+
+        One of several may have to wait for a lease that a dead one holds: it is given a moment only.
+        """
+        alone = len(self.programs) == 1
+        deadline = self.now() + (UP_WITHIN if alone else 1.5)
         while not self.cloud.doors[program.who].asked:
             self.cloud.truth.excuse(self.now())
             await self.bell.heard(f"asked {program.who}", 0.5)
@@ -112,6 +122,8 @@ class Killer:
                 assert program.process is not None
                 self.misconduct.append(f"program {program.who} ended by itself with {program.process.returncode}")
                 await program.start()
+            if self.now() > deadline and not alone:
+                return
             if self.now() > deadline:
                 self.misconduct.append(f"program {program.who} asked for nothing within {UP_WITHIN:.0f} s of its start")
                 return
@@ -160,10 +172,10 @@ class Killer:
         await self.up(program)
         await self.bell.heard("request", 1.0)
         self.pauses += 1
-        start = self.now()
         program.send(signal.SIGSTOP)
-        self.cloud.disturb(program.who)
+        self.disturbed("stop", self.now(), program.who)
         await asyncio.sleep(seconds)
+        start = self.now()
         program.send(signal.SIGCONT)
-        await asyncio.sleep(1)  # what it still does of what it thought its own happens now
-        self.disturbed("pause", start, program.who)
+        await asyncio.sleep(2)  # what it still does of what it took for its own happens now
+        self.disturbed("stop's end", start, program.who, late=True)

@@ -51,6 +51,19 @@ class Disturbance:
     kind: str
     start: float
     end: float
+    late: bool = False
+    """Excuses what is sent meanwhile: a process goes on with what it took for its own before it was stopped."""
+
+    def excuses(self, before: Arrival, after: Arrival, settle: float) -> bool:
+        """Tell whether it can be why `before`, acknowledged, was sent again as `after`."""
+        if self.late:
+            return self.start <= after.at <= self.end
+        done = before.done or before.at
+        return before.at - _UNREAD <= self.end and self.start <= min(after.at, done + settle)
+
+
+_UNREAD = 1.0
+"""Seconds that a request may wait to be read here after its sender is dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +75,6 @@ class Limits:
     all: tuple[str, ...]
     concurrency: int
     """Messages of one channel that one process has in flight: as many repeats may a disturbance cost."""
-    replicas: int = 1
     settle: float = 10.0
     """Seconds that a process may take to note an answer, so how long before a disturbance it can have been given."""
     latency: float | None = None
@@ -257,27 +269,17 @@ def _check_repeats(
                 ledger.retried += 1
             elif before.outcome == "unknown":
                 ledger.explained += 1
-            elif (number := _excuse(before, after, disturbances, limits)) is not None:
-                spent[number, channel] += 1
-                ledger.explained += 1
             else:
-                ledger.add("unexplained", f"{id_} on {channel}, {after.at - before.at:.2f} s after it was acknowledged")
-    for (number, channel), times in spent.items():
-        if times > limits.concurrency * limits.replicas:
-            one = disturbances[number]
-            ledger.add("unexplained", f"{times} on {channel} after one {one.kind} at {one.start:.2f}")
-
-
-def _excuse(
-    before: Arrival, after: Arrival, disturbances: Sequence[Disturbance], limits: Limits
-) -> int | None:
-    """Return the latest disturbance that can have kept a sender from noting an acknowledgement."""
-    done = before.done or before.at
-    for number in reversed(range(len(disturbances))):
-        one = disturbances[number]
-        if before.at - limits.settle <= one.end and one.start <= min(after.at, done + limits.settle):
-            return number
-    return None
+                excuses = [n for n, one in enumerate(disturbances) if one.excuses(before, after, limits.settle)]
+                # The one that has excused the fewest: each may excuse as many as were in flight.
+                best = min(excuses, key=lambda n: spent[n, channel], default=None)
+                if best is None or spent[best, channel] >= limits.concurrency:
+                    why = "" if best is None else f"; {len(excuses)} disturbances explain no more than they do"
+                    waited = f"{after.at - before.at:.2f} s after it was acknowledged"
+                    ledger.add("unexplained", f"{id_} on {channel}, {waited}{why}")
+                else:
+                    spent[best, channel] += 1
+                    ledger.explained += 1
 
 
 def _check_order(ledger: Ledger, arrivals: Iterable[Arrival]) -> None:

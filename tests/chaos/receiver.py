@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import json
 import random
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from chaos.ledger import Arrival, Told
 from chaos.truth import SINGLES, Key
 from chaos.wire import Bell, Request, listen
-from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks import Webhook
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 """Obviously fake: the bytes 0 to 23."""
@@ -75,10 +77,8 @@ class Receiver:
 
     def _take(self, request: Request) -> None:
         channel = request.target.removeprefix("/")
-        try:
-            self._hook.verify(request.body, dict(request.headers))
-        except WebhookVerificationError as error:
-            self.forged.append(f"{request.target}: {error}")
+        if not self._genuine(request):
+            self.forged.append(f"a message with a wrong signature on {channel}")
             request.reply(401)
             return
         arrival = self._note(channel, request.headers["webhook-id"], request.body)
@@ -90,6 +90,12 @@ class Receiver:
             task.add_done_callback(self._tasks.discard)
         else:
             self._answer(request, arrival, fault)
+
+    def _genuine(self, request: Request) -> bool:
+        """Verify the signature, but not that the sender's clock is right: some runs set it wrong."""
+        at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+        signature = self._hook.sign(request.headers["webhook-id"], at, request.body.decode())
+        return hmac.compare_digest(signature, request.headers["webhook-signature"])
 
     def _note(self, channel: str, id_: str, body: bytes) -> Arrival:
         now, digest = self.now(), hashlib.sha256(body).hexdigest()

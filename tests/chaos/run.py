@@ -7,15 +7,19 @@ import asyncio
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from chaos.house import Plan, figures, open_house
+from chaos.postgres import Server, postgres
 from chaos.truth import Pace
 
 
-async def chaos(plan: Plan) -> bool:
+async def chaos(plan: Plan, server: Server | None) -> bool:
     """Make one run and print its account; return whether every promise was kept."""
     async with open_house(plan) as house:
+        if server:
+            assert house.ask("db", "upgrade").returncode == 0
         await house.run()
         print(figures(house), flush=True)
         ledger = await house.account()
@@ -42,11 +46,19 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     seed = args.seed if args.seed is not None else int(time.time()) % 100_000
-    print(f"seed {seed}; again with: make chaos ARGS=\"{' '.join([*sys.argv[1:], '--seed', str(seed)])}\"", flush=True)
+    words = sys.argv[1:] if args.seed is not None else [*sys.argv[1:], "--seed", str(seed)]
+    print(f'seed {seed}; again with: make chaos ARGS="{" ".join(words)}"', flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    plan = Plan(
+    with postgres() if args.store == "postgresql" else nullcontext() as server:
+        ok = asyncio.run(chaos(plan_of(args, seed, folder, server), server))
+    print("kept" if ok else f"BROKEN; logs and database are in {folder}", flush=True)
+    sys.exit(0 if ok else 1)
+
+
+def plan_of(args: argparse.Namespace, seed: int, folder: Path, server: Server | None) -> Plan:
+    return Plan(
         folder=folder,
-        store=f"sqlite:///{folder}/notifier.db",
+        store=server.url if server else f"sqlite:///{folder}/notifier.db",
         seed=seed,
         replicas=args.replicas,
         kills=args.kills,
@@ -54,11 +66,9 @@ def main() -> None:
         pauses=args.pauses,
         seconds=args.seconds,
         faults=args.faults,
-        pace=Pace(tasks=args.tasks, moves=args.moves, singles=args.singles),
+        # Where several share a database, one may have to wait for the leases of another that is dead.
+        pace=Pace(tasks=args.tasks, moves=args.moves, singles=args.singles, dwell=60.0 if server else 12.0),
     )
-    ok = asyncio.run(chaos(plan))
-    print("kept" if ok else f"BROKEN; logs and database are in {folder}", flush=True)
-    sys.exit(0 if ok else 1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A sweep has seen it *whole* when every row has been given; it is *confirmed* whe
 since, asks for the first page again: only then has it certainly survived what it saw. Then the list moves on.
 
 A client that asks for too little never sees it whole and would set its own exam: so a list that has stood still for
-`DWELL` undisturbed seconds must have been seen all the same.
+`dwell` undisturbed seconds must have been seen all the same.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-DWELL = 12.0
-"""Undisturbed seconds after which a list must have been seen."""
 ABSENCES = 4
 """Confirmed sweeps without a running task after which it must have been said to be no longer listed."""
 SINGLES = "CreateGaussDBV5Instance"
@@ -99,6 +97,8 @@ class Pace:
     """Share of the moves that make an ended task run again."""
     deleted: float = 0.005
     """Share of the moves that delete a running task."""
+    dwell: float = 12.0
+    """Undisturbed seconds after which a list must have been seen."""
     blind_steps: float = 0.3
     """How often the list moves on after a disturbance, though nobody is known to have seen it."""
 
@@ -226,7 +226,7 @@ class Truth:
 
     def tick(self, now: float) -> None:
         """Let time pass: what has stood still for long enough must have been seen."""
-        if now - self._calm_since > DWELL:
+        if now - self._calm_since > self.pace.dwell:
             self._confirm()
             self._calm_since = now
             if not self.still:
@@ -263,7 +263,7 @@ class Truth:
         for task in self.tasks.values():
             single = task.name == SINGLES
             for version, state in enumerate(task.states, 1):
-                if state.shown and not state.baseline:
+                if (state.shown or state.confirmed) and not state.baseline:
                     yield (
                         Key(task.job_id, version),
                         Expected(
