@@ -31,12 +31,12 @@ async def trouble(house: House, kind: str) -> AsyncIterator[None]:
     """Note that what happens meanwhile takes every program's knowledge of what it has just done."""
     await warmed_up(house)
     start = house.killer.now()
-    house.cloud.disturb(None)
-    house.truth.still = True
+    house.truth.blind = True
     try:
         yield
     finally:
         house.killer.disturbed(kind, start, None)
+        house.truth.blind = False
 
 
 # ---- disk ----
@@ -174,12 +174,9 @@ def cuts(server: Server, times: int, pause: float) -> Trouble:
 
 
 async def _hurt(house: House, kind: str, how: Callable[[], Any]) -> None:
-    await warmed_up(house)
-    start = house.killer.now()
-    house.cloud.disturb(None)
-    await asyncio.to_thread(how)
-    await asyncio.sleep(0.5)
-    house.killer.disturbed(kind, start, None)
+    async with trouble(house, kind):
+        await asyncio.to_thread(how)
+        await asyncio.sleep(0.5)
 
 
 def partition(proxy: Proxy, seconds: float) -> Trouble:
@@ -191,6 +188,7 @@ def partition(proxy: Proxy, seconds: float) -> Trouble:
         proxy.freeze()
         await asyncio.sleep(seconds)
         start = house.killer.now()
+        house.cloud.disturb(0)
         proxy.cut()
         proxy.thaw()
         await asyncio.sleep(2)

@@ -39,7 +39,7 @@ class Plan:
     pauses: int = 0
     pause: float = 35.0
     seconds: float = 0.0
-    """Go on for at least so long."""
+    """Go on for at least so long after the start."""
     life: float = 0.8
     terms: float = 0.05
     faults: float = 0.02
@@ -50,6 +50,8 @@ class Plan:
     env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """More environment for a program, by its number: such a one is started in full."""
     latency: float | None = None
+    in_flight: int = CONCURRENCY
+    """Repeats that a kill may cost a channel."""
     patience: float = 60.0
     """Seconds without news after which what is missing counts as lost."""
     store_of: Mapping[int, str] = field(default_factory=dict)
@@ -130,7 +132,7 @@ class House:
         return Limits(
             first=BOOK,
             all=tuple(self.plan.characters),
-            concurrency=CONCURRENCY,
+            in_flight=self.plan.in_flight,
             healthy=STEADY,
             latency=self.plan.latency,
         )
@@ -145,6 +147,7 @@ class House:
         try:
             for program in self.programs:
                 await self.killer.up(program)
+            self.began = time.monotonic()
             works = [self._strike(), self._pause(), self._last()]
             await asyncio.gather(*works, *([beside(self)] if beside else []))
             pacing.cancel()
@@ -195,16 +198,21 @@ class House:
         self.truth.still = True
         self.cloud.faults = 0.0
         self.receiver.heal()
-        sweeps, arrivals, since = self.truth.sweeps + 6, -1, time.monotonic()
-        while self.missing() or self.truth.sweeps < sweeps:
+        sweeps, arrivals, since = self.truth.sweeps + 6, -1, start
+        while time.monotonic() - since < self.plan.patience:
             await asyncio.sleep(0.2)
             self.truth.tick(self.cloud.now())
             if arrivals != len(self.receiver.arrivals):
                 arrivals, since = len(self.receiver.arrivals), time.monotonic()
-            if time.monotonic() - since > self.plan.patience:
+            elif self.truth.sweeps >= sweeps and not self.missing() and await self._nothing_pending():
                 break
-        await asyncio.sleep(1)  # for what comes once too often
+        await asyncio.sleep(0.5)  # for what comes once too often
         self.drained = time.monotonic() - start
+
+    async def _nothing_pending(self) -> bool:
+        """Ask the program itself: what arrived may be waiting to be sent again."""
+        audit = await asyncio.to_thread(self.audit)
+        return audit is not None and not audit["by_state"].get("pending")
 
     async def close(self) -> None:
         for program in self.programs:

@@ -26,9 +26,14 @@ class Server:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        self.url: str = server.get_uri("chaos")
+        self.empty()
+
+    def empty(self) -> None:
+        """Begin with an empty database."""
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS chaos WITH (FORCE)")
             connection.execute("CREATE DATABASE chaos")
-        self.url = server.get_uri("chaos")
 
     def restart(self) -> None:
         """Restart it as after a power cut: nobody is asked to finish."""

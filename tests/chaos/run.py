@@ -10,19 +10,46 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from chaos.house import Plan, figures, open_house
+from chaos.broken import MISTAKES
+from chaos.house import CONCURRENCY, Plan, figures, open_house
+from chaos.ledger import Ledger
 from chaos.postgres import Server, postgres
 from chaos.truth import Pace
 
 
-async def chaos(plan: Plan, server: Server | None) -> bool:
-    """Make one run and print its account; return whether every promise was kept."""
+async def discriminates(folder: Path, server: Server, only: str) -> bool:
+    """Make every mistake, one after the other; return whether each was found for its reason."""
+    good = True
+    for name, mistake in MISTAKES.items():
+        if only not in {"all", name}:
+            continue
+        place = folder / name
+        place.mkdir()
+        if mistake.replicas:
+            server.empty()
+        store = server.url if mistake.replicas else f"sqlite:///{place}/notifier.db"
+        plan = Plan(folder=place, store=store, variant=name, replicas=1 + mistake.replicas, **mistake.plan)
+        ledger = await account_of(plan)
+        found = mistake.found <= ledger.broken
+        good = good and found
+        print(f"  {name:20} {'found' if found else 'NOT FOUND'}: {', '.join(sorted(ledger.broken))}", flush=True)
+    return good
+
+
+async def account_of(plan: Plan, *, show: bool = False) -> Ledger:
+    """Make one run and return its account."""
     async with open_house(plan) as house:
-        if server:
+        if plan.store.startswith("postgresql"):
             assert house.ask("db", "upgrade").returncode == 0
         await house.run()
-        print(figures(house), flush=True)
-        ledger = await house.account()
+        if show:
+            print(figures(house), flush=True)
+        return await house.account()
+
+
+async def chaos(plan: Plan) -> bool:
+    """Make one run and print its account; return whether every promise was kept."""
+    ledger = await account_of(plan, show=True)
     print("\n".join(ledger.lines()), flush=True)
     return ledger.ok
 
@@ -39,7 +66,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=Pace().tasks, help="length of the list")
     parser.add_argument("--moves", type=int, default=Pace().moves, help="transitions from one look to the next")
     parser.add_argument("--singles", type=float, default=Pace().singles, help="share that every channel hears of")
+    parser.add_argument("--in-flight", type=int, default=CONCURRENCY, help="repeats that a kill may cost a channel")
     parser.add_argument("--faults", type=float, default=0.02, help="share of the cloud's answers that are spoiled")
+    parser.add_argument("--mistakes", choices=("all", *MISTAKES), help="make known mistakes instead: each must be found")
     return parser.parse_args()
 
 
@@ -49,8 +78,11 @@ def main() -> None:
     words = sys.argv[1:] if args.seed is not None else [*sys.argv[1:], "--seed", str(seed)]
     print(f'seed {seed}; again with: make chaos ARGS="{" ".join(words)}"', flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    with postgres() if args.store == "postgresql" else nullcontext() as server:
-        ok = asyncio.run(chaos(plan_of(args, seed, folder, server), server))
+    with postgres() if args.mistakes or args.store == "postgresql" else nullcontext() as server:
+        if args.mistakes and server:
+            ok = asyncio.run(discriminates(folder, server, args.mistakes))
+        else:
+            ok = asyncio.run(chaos(plan_of(args, seed, folder, server)))
     print("kept" if ok else f"BROKEN; logs and database are in {folder}", flush=True)
     sys.exit(0 if ok else 1)
 
@@ -66,6 +98,7 @@ def plan_of(args: argparse.Namespace, seed: int, folder: Path, server: Server | 
         pauses=args.pauses,
         seconds=args.seconds,
         faults=args.faults,
+        in_flight=args.in_flight,
         # Where several share a database, one may have to wait for the leases of another that is dead.
         pace=Pace(tasks=args.tasks, moves=args.moves, singles=args.singles, dwell=60.0 if server else 12.0),
     )

@@ -10,7 +10,7 @@ from chaos.ledger import Arrival, Disturbance, Ledger, Limits, Told, reconcile
 from chaos.truth import Expected, Key
 
 A, B = "first", "second"
-LIMITS = Limits(first=A, all=(A, B), concurrency=2, healthy=B, latency=2.0)
+LIMITS = Limits(first=A, all=(A, B), in_flight=2, healthy=B, latency=2.0)
 STARTED, ENDED = Key("job", 1), Key("job", 2)
 TYPES = {1: "task.started", 2: "task.completed"}
 

@@ -116,6 +116,8 @@ class Truth:
         """Whether the first list has been confirmed: only then does the world begin to move."""
         self.still = False
         """Set to let the world stand still."""
+        self.blind = False
+        """Set while nobody can record what it sees: then nobody survives it either."""
         self.steps = 0
         self.sweeps = 0
         self.transitions = 0
@@ -188,7 +190,7 @@ class Truth:
 
     def begin(self, who: int, now: float) -> None:
         """Note that a program asks for the first page: what it saw whole before, it has survived."""
-        if self._left.get(who) == set():
+        if self._left.get(who) == set() and not self.blind:
             self._confirm()
             if not self.still:
                 self.step()
@@ -226,6 +228,8 @@ class Truth:
 
     def tick(self, now: float) -> None:
         """Let time pass: what has stood still for long enough must have been seen."""
+        if self.blind:
+            self._calm_since = now
         if now - self._calm_since > self.pace.dwell:
             self._confirm()
             self._calm_since = now
