@@ -106,7 +106,7 @@ class House:
             "channels": [self._channel(name) for name in self.plan.characters],
             "routes": [
                 {"name": "everything", "channels": [BOOK]},
-                {"name": "singles", "match": [f"name={SINGLES}"], "channels": self._singles},
+                *([{"name": "singles", "match": [f"name={SINGLES}"], "channels": self._singles}] if self._singles else []),
             ],
             "delivery": {"retry": ["200ms"] * 100, "lease": "30s"},
             "log": {"format": "json"},

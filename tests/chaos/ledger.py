@@ -277,7 +277,8 @@ def _check_repeats(
                 # The one that has excused the fewest: each may excuse as many as were in flight.
                 best = min(excuses, key=lambda n: spent[n, channel], default=None)
                 if best is None:
-                    ledger.add("unexplained", f"{id_} on {channel}, {after.at - before.at:.2f} s after it was taken")
+                    waited = f"taken at {before.at:.2f} and again {after.at - before.at:.2f} s later"
+                    ledger.add("unexplained", f"{id_} on {channel}, {waited}{_near(before, disturbances)}")
                     continue
                 spent[best, channel] += 1
                 if spent[best, channel] <= limits.in_flight:
@@ -285,6 +286,12 @@ def _check_repeats(
                 else:
                     ledger.add("unexplained", f"{id_} on {channel}: number {spent[best, channel]} after one kill")
     ledger.worst = max(spent.values(), default=0)
+
+
+def _near(arrival: Arrival, disturbances: Sequence[Disturbance]) -> str:
+    """Say what happened last before an arrival: where to begin to look."""
+    last = max((one for one in disturbances if one.start <= arrival.at), key=lambda one: one.start, default=None)
+    return f"; {arrival.at - last.start:.2f} s after a {last.kind}" if last else ""
 
 
 def _check_order(ledger: Ledger, arrivals: Iterable[Arrival]) -> None:

@@ -63,7 +63,7 @@ class Child:
 
 
 class Nursery:
-    """Keeps the process that forks. `prelude` is a command's beginning that ends in this module's own name."""
+    """Keeps the process that forks. `words` name a mistake to make in it first."""
 
     def __init__(self, words: Sequence[str] = ()) -> None:
         self._words = words
@@ -75,11 +75,17 @@ class Nursery:
         """Fork a child that runs the program with these arguments."""
         if self._process is None:
             command = [sys.executable, "-m", "chaos.nursery", *self._words]
-            self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+            self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
             self._listening = asyncio.create_task(self._listen())
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"argv": list(argv), "log": str(log)}).encode() + b"\n")
-        return await self._born.get()
+        birth = asyncio.create_task(self._born.get())
+        await asyncio.wait({birth, self._listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not birth.done():
+            birth.cancel()
+            raise RuntimeError("the nursery has ended")
+        return birth.result()
 
     async def _listen(self) -> None:
         assert self._process
