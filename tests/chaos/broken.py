@@ -12,13 +12,13 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
+
+from sqlalchemy import false, update
 
 from chaos.receiver import BOOK, FLAKY, HANGING, STEADY
 from chaos.truth import Pace
-from sqlalchemy import false, update
-
 from notifier import deliver, poll, service
 from notifier.channels import base
 from notifier.channels.webhook import WebhookChannel
@@ -50,7 +50,7 @@ def mark_before_send() -> None:
 
 def new_id_each_time() -> None:
     """Give every attempt an id of its own."""
-    headers = WebhookChannel._headers
+    headers: Any = WebhookChannel._headers
     _replace(WebhookChannel, "_headers", lambda self, _id, *rest: headers(self, str(uuid.uuid4()), *rest))
 
 
@@ -69,8 +69,8 @@ def no_lease() -> None:
     """Take messages without keeping others from taking them too."""
     whole = delivering.SqlTransaction.claim_due
 
-    def claim_due(self: Any, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Any:
-        claimed = whole(self, channel, owner, now, lease, limit)
+    def claim_due(self: Any, channel: str, owner: str, now: datetime, *rest: Any) -> Any:
+        claimed = whole(self, channel, owner, now, *rest)
         mine = deliveries.c.id.in_([delivery.id for delivery in claimed])
         self.connection.execute(update(deliveries).where(mine).values(available_at=now))
         return claimed
@@ -113,10 +113,10 @@ def two_transactions() -> None:
 
 def watermark() -> None:
     """Look at those tasks only that were created since the last look."""
-    whole, latest = poll.changed_ids, [datetime.min]
+    whole, latest = diff.changed_ids, [_LONG_AGO]
 
     def changed_ids(snapshot: Snapshot, known: Mapping[str, bytes]) -> list[str]:
-        created = {id_: _naive(snapshot.parse(id_).created_at) for id_ in whole(snapshot, known)}
+        created = {id_: snapshot.parse(id_).created_at or _LONG_AGO for id_ in whole(snapshot, known)}
         new = [id_ for id_, at in created.items() if at > latest[0]]
         latest[0] = max([latest[0], *created.values()])
         return new
@@ -124,8 +124,7 @@ def watermark() -> None:
     _replace(poll, "changed_ids", changed_ids)
 
 
-def _naive(moment: datetime | None) -> datetime:
-    return moment.replace(tzinfo=None) if moment else datetime.min
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def first_page_only() -> None:
@@ -170,8 +169,8 @@ class Mistake:
 
 
 QUICK = Pace(tasks=60, moves=15)
-CALM: Mapping[str, Any] = {"kills": 0, "faults": 0.0, "patience": 15.0}
-LOUD: Mapping[str, Any] = {"kills": 8, "patience": 15.0, "pace": replace(QUICK, moves=30, singles=0.5)}
+CALM: dict[str, Any] = {"kills": 0, "faults": 0.0, "patience": 15.0}
+LOUD: dict[str, Any] = {"kills": 8, "patience": 15.0, "pace": replace(QUICK, moves=30, singles=0.5)}
 TRICKLE = replace(QUICK, moves=3, singles=1.0)
 
 

@@ -1,4 +1,4 @@
-"""The task list of GaussDB over HTTP, `GET /v3/{project_id}/tasks`, with faults; every program has a port of its own."""
+"""The task list of GaussDB over HTTP, `GET /v3/{project_id}/tasks`, with faults; each program has a port of its own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Door:
 
 
 class Cloud:
-    """Shows the truth. `faults` is the share of answers that are spoiled, `shift` that of pages before which rows move."""
+    """Shows the truth. `faults` is the share of answers that are spoiled."""
 
     def __init__(self, truth: Truth, bell: Bell, seed: int, *, faults: float, stall: float = 2.0) -> None:
         self.truth = truth

@@ -17,7 +17,7 @@ from chaos.cloud import PROJECT, Cloud
 from chaos.killer import COMMAND, KEPT, Killer, Program
 from chaos.ledger import Ledger, Limits, reconcile
 from chaos.nursery import Nursery
-from chaos.receiver import BOOK, CHARACTERS, FLAKY, HANGING, SECRET, STEADY, Character, Receiver
+from chaos.receiver import BOOK, CHARACTERS, SECRET, STEADY, Character, Receiver
 from chaos.truth import SINGLES, Key, Pace, Truth
 from chaos.wire import Bell
 
@@ -106,7 +106,11 @@ class House:
             "channels": [self._channel(name) for name in self.plan.characters],
             "routes": [
                 {"name": "everything", "channels": [BOOK]},
-                *([{"name": "singles", "match": [f"name={SINGLES}"], "channels": self._singles}] if self._singles else []),
+                *(
+                    [{"name": "singles", "match": [f"name={SINGLES}"], "channels": self._singles}]
+                    if self._singles
+                    else []
+                ),
             ],
             "delivery": {"retry": ["200ms"] * 100, "lease": "30s"},
             "log": {"format": "json"},
@@ -230,7 +234,12 @@ class House:
                 self.killer.misconduct.append(f"program {program.who} ended with {code} at the end")
         audit = await asyncio.to_thread(self.audit)
         ledger = reconcile(
-            self.truth.expected(), self._baseline(), self.receiver.arrivals, self.killer.disturbances, self.limits, audit
+            self.truth.expected(),
+            self._baseline(),
+            self.receiver.arrivals,
+            self.killer.disturbances,
+            self.limits,
+            audit,
         )
         for what in self.receiver.impatient:
             ledger.add("impatient", what)
@@ -291,15 +300,11 @@ def figures(house: House) -> str:
     killer, truth = house.killer, house.truth
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(house.cloud.spoiled.items())) or "none"
     active = max(seconds - house.drained, 0.1)
-    return "\n".join(
-        [
-            f"  {killer.kills} kills, {killer.terms} terms, {killer.pauses} pauses in {seconds:.0f} s"
-            f" ({killer.kills / active * 60:.0f} kills/min), {house.drained:.1f} s of it to settle",
-            f"  {truth.steps:,} steps, {truth.sweeps:,} confirmed sweeps, {truth.transitions:,} transitions"
-            f" ({truth.transitions / active:.0f}/s), {house.cloud.requests:,} pages asked for",
-            f"  faults of the cloud: {kinds}",
-        ]
+    rates = f"{killer.kills / active * 60:.0f} kills/min, {truth.transitions / active:.0f} transitions/s"
+    return (
+        f"  {killer.kills} kills, {killer.terms} terms, {killer.pauses} pauses in {seconds:.0f} s: {rates},"
+        f" {house.drained:.1f} s to settle\n"
+        f"  {truth.steps:,} steps, {truth.sweeps:,} confirmed sweeps, {truth.transitions:,} transitions,"
+        f" {house.cloud.requests:,} pages asked for\n"
+        f"  faults of the cloud: {kinds}"
     )
-
-
-__all__ = ["FLAKY", "HANGING", "House", "Plan", "figures", "open_house"]

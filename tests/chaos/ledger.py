@@ -19,6 +19,22 @@ SHOWN = 8
 """Findings of one kind that are printed."""
 
 
+VIOLATIONS = (
+    "lost",
+    "disorder",
+    "unexplained",
+    "rekeyed",
+    "rewritten",
+    "phantom",
+    "baseline",
+    "unaccounted",
+    "untrue",
+    "impatient",
+    "slow",
+    "conduct",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """One event that a message told."""
@@ -123,20 +139,6 @@ class Ledger:
             yield from (f"      {what}" for what in found[:SHOWN])
 
 
-VIOLATIONS = (
-    "lost",
-    "disorder",
-    "unexplained",
-    "rekeyed",
-    "rewritten",
-    "phantom",
-    "baseline",
-    "unaccounted",
-    "untrue",
-    "impatient",
-    "slow",
-    "conduct",
-)
 _LABELS = {
     "required": "events x channels required",
     "delivered": "  of which delivered",
@@ -159,7 +161,7 @@ _LABELS = {
 }
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0917 - each is one side of the account
     expected: Mapping[Key, Expected],
     baseline: Iterable[Key],
     arrivals: Sequence[Arrival],
@@ -333,7 +335,9 @@ def _check_latency(
             waits.append(done - one.since)
     ledger.latencies = tuple(sorted(waits))
     if limits.latency is not None and waits and quantile(ledger.latencies, 0.99) > limits.latency:
-        ledger.add("slow", f"p99 {quantile(ledger.latencies, 0.99):.2f} s on {limits.healthy}, at most {limits.latency}")
+        ledger.add(
+            "slow", f"p99 {quantile(ledger.latencies, 0.99):.2f} s on {limits.healthy}, at most {limits.latency}"
+        )
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -118,14 +118,15 @@ def serve() -> None:
             continue
     gc.freeze()
     living: set[int] = set()
+    requests = open(sys.stdin.fileno(), "rb", buffering=0)  # noqa: SIM115, PTH123 - unbuffered, so that select knows all
     while True:
-        ready, _, _ = select.select([sys.stdin.buffer.raw], [], [], 0.01)  # type: ignore[attr-defined] # a file, not a stub
+        ready, _, _ = select.select([sys.stdin], [], [], 0.01)
         while living and (ended := os.waitpid(-1, os.WNOHANG))[0]:
             living.discard(ended[0])
             say(dead=ended[0], code=os.waitstatus_to_exitcode(ended[1]))
         if not ready:
             continue
-        line = sys.stdin.buffer.readline()
+        line = requests.readline()
         if not line:
             break
         pid = os.fork()
@@ -157,7 +158,7 @@ def live(argv: Sequence[str], log: str) -> NoReturn:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, it ends this process and is shown
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()

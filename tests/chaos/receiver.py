@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from standardwebhooks import Webhook
+
 from chaos.ledger import Arrival, Told
 from chaos.truth import SINGLES, Key
 from chaos.wire import Bell, Request, listen
-from standardwebhooks import Webhook
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 """Obviously fake: the bytes 0 to 23."""
@@ -66,7 +67,7 @@ class Receiver:
 
     def heal(self) -> None:
         """Answer everything well from now on."""
-        self.characters = dict.fromkeys(self.characters, {})
+        self.characters = {name: {} for name in self.characters}
 
     def forgive(self) -> None:
         """Hold nobody to a wait that was asked for before now: whoever was asked may be dead."""

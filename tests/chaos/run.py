@@ -1,4 +1,4 @@
-"""The long form: `make chaos ARGS="--kills 1000 --transitions 100000 --seed 7"`. Exits with 1 when a promise is broken."""
+"""The long form: `make chaos ARGS="--kills 1000 --transitions 100000"`. Exits with 1 when a promise is broken."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import asyncio
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+from chaos import hosts
 from chaos.broken import MISTAKES
+from chaos.hosts import Trouble
 from chaos.house import CONCURRENCY, Plan, figures, open_house
 from chaos.ledger import Ledger
-from chaos.postgres import Server, postgres
+from chaos.postgres import Proxy, Server, postgres
 from chaos.truth import Pace
+
+ON_POSTGRES = ("skew", "restarts", "cuts", "partition")
+TROUBLES = ("disk", "limit", "lock", "clock", *ON_POSTGRES)
+"""Those of the second kind want `--store postgresql`, and two replicas."""
 
 
 async def discriminates(folder: Path, server: Server, only: str) -> bool:
@@ -36,20 +43,52 @@ async def discriminates(folder: Path, server: Server, only: str) -> bool:
     return good
 
 
-async def account_of(plan: Plan, *, show: bool = False) -> Ledger:
+async def account_of(plan: Plan, trouble: Trouble | None = None, *, show: bool = False) -> Ledger:
     """Make one run and return its account."""
     async with open_house(plan) as house:
         if plan.store.startswith("postgresql"):
             assert house.ask("db", "upgrade").returncode == 0
-        await house.run()
+        await house.run(trouble)
         if show:
             print(figures(house), flush=True)
         return await house.account()
 
 
-async def chaos(plan: Plan) -> bool:
-    """Make one run and print its account; return whether every promise was kept."""
-    ledger = await account_of(plan, show=True)
+async def chaos(plan: Plan, name: str | None, server: Server | None) -> bool:
+    """Make one run, with a trouble beside it, and print its account; return whether every promise was kept."""
+    async with AsyncExitStack() as stack:
+        trouble: Trouble | None = None
+        match name:
+            case "disk":
+                disk = stack.enter_context(hosts.small_disk(plan.folder, megabytes=8))
+                plan = replace(plan, store=f"sqlite:///{disk}/notifier.db")
+                trouble = hosts.full_disk(disk, 5.0)
+            case "limit":
+                trouble = hosts.no_longer_files(5.0)
+            case "lock":
+                trouble = hosts.locked(plan.folder / "notifier.db")
+            case "clock":
+                file = plan.folder / "clock"
+                file.write_text("+0")
+                plan = replace(plan, env={0: hosts.faked(file)}, patience=120.0)
+                trouble = hosts.clock_jumps(file, ("+3600", "+0", "-3600", "+86400"), 5.0)
+            case "skew":
+                file = plan.folder / "clock"
+                file.write_text("+600")
+                plan = replace(plan, env={0: hosts.faked(file)})
+            case "restarts" if server:
+                trouble = hosts.restarts(server, 10, 5.0)
+            case "cuts" if server:
+                trouble = hosts.cuts(server, 20, 2.0)
+            case "partition" if server:
+                front = plan.folder / "front"
+                front.mkdir()
+                proxy = Proxy(server.url, front)
+                await proxy.open()
+                stack.callback(proxy.close)
+                plan = replace(plan, store_of={0: proxy.url})
+                trouble = hosts.partition(proxy, 35.0)
+        ledger = await account_of(plan, trouble, show=True)
     print("\n".join(ledger.lines()), flush=True)
     return ledger.ok
 
@@ -68,7 +107,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--singles", type=float, default=Pace().singles, help="share that every channel hears of")
     parser.add_argument("--in-flight", type=int, default=CONCURRENCY, help="repeats that a kill may cost a channel")
     parser.add_argument("--faults", type=float, default=0.02, help="share of the cloud's answers that are spoiled")
-    parser.add_argument("--mistakes", choices=("all", *MISTAKES), help="make known mistakes instead: each must be found")
+    parser.add_argument("--trouble", choices=TROUBLES, help="what else goes wrong meanwhile")
+    parser.add_argument(
+        "--mistakes", choices=("all", *MISTAKES), help="make known mistakes instead: each must be found"
+    )
     return parser.parse_args()
 
 
@@ -82,7 +124,7 @@ def main() -> None:
         if args.mistakes and server:
             ok = asyncio.run(discriminates(folder, server, args.mistakes))
         else:
-            ok = asyncio.run(chaos(plan_of(args, seed, folder, server)))
+            ok = asyncio.run(chaos(plan_of(args, seed, folder, server), args.trouble, server))
     print("kept" if ok else f"BROKEN; logs and database are in {folder}", flush=True)
     sys.exit(0 if ok else 1)
 

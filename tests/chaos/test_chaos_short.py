@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from chaos import hosts
 from chaos.broken import MISTAKES
 from chaos.house import Plan, open_house
@@ -22,7 +24,7 @@ from chaos.receiver import BOOK, CHARACTERS, Character
 from chaos.truth import Pace
 
 SHORT = Pace(tasks=80, moves=8)
-KIND: Mapping[str, Character] = dict.fromkeys(CHARACTERS, {})
+KIND: Mapping[str, Character] = {name: {} for name in CHARACTERS}
 """Every channel answers well."""
 IN_FLIGHT = 40
 """Repeats that a kill may cost a channel: what a courier has on its way, and what it is just noting."""
@@ -68,7 +70,7 @@ async def at_once(folder: Path, server: Server) -> Mapping[str, object]:
     """Run everything; return what became of each part, or how it failed, by name."""
     database = folder / "locked" / "notifier.db"
     replicas = replace(SHORT, dwell=60.0)
-    parts: dict[str, Awaitable[object]] = {
+    parts: dict[str, Coroutine[Any, Any, object]] = {
         "kills": lived(plan_of(folder, "kills", kills=30, life=0.3, in_flight=IN_FLIGHT)),
         "replicas": lived(
             plan_of(

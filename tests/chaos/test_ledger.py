@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
+
 from chaos.ledger import Arrival, Disturbance, Ledger, Limits, Told, reconcile
 from chaos.truth import Expected, Key
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from chaos.truth import COMPLETED, FAILED, RUNNING, Key, Pace, State, Task, Truth, state_required
 
 STILL = Pace(tasks=5, moves=0, blind_steps=0.0)
@@ -13,9 +14,7 @@ def task(*states: tuple[str, str]) -> Task:
     """Return a task; of each state it says `shown`, `confirmed` or `hidden`."""
     found = Task(job_id="job", name="x", created_at="")
     for status, seen in states:
-        found.states.append(
-            State(status=status, ended_at=None, shown=seen != "hidden", confirmed=seen == "confirmed")
-        )
+        found.states.append(State(status=status, ended_at=None, shown=seen != "hidden", confirmed=seen == "confirmed"))
     return found
 
 
@@ -35,7 +34,7 @@ def task(*states: tuple[str, str]) -> Task:
     ],
 )
 def test_a_state_must_be_told_when_it_differs_from_whatever_may_be_recorded(
-    states: list[tuple[str, str]], required: bool
+    states: list[tuple[str, str]], *, required: bool
 ) -> None:
     assert state_required(task(*states), len(states)) is required
 

@@ -169,7 +169,7 @@ class Truth:
             elif task.now.status == RUNNING and chance < self.pace.deleted:
                 self._remove(task)
                 self.gone.append(task)
-            elif task.now.status == RUNNING and chance < 0.7:  # noqa: PLR2004 - births make up the rest
+            elif task.now.status == RUNNING and chance < 0.7:
                 self._move(task, self._end())
             else:
                 self._bear()
