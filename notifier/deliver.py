@@ -221,7 +221,8 @@ class Courier:
 
     def _room(self) -> int:
         ahead = PREFETCH if self.channel.repeat is Repeat.SAFE else 0
-        return self.channel.concurrency * (1 + ahead) - len(self._waiting) - len(self._workers)
+        # A worker that has just been created has not taken its first message yet: both are counted then.
+        return max(self.channel.concurrency * (1 + ahead) - len(self._waiting) - len(self._workers), 0)
 
     async def _persistent_turn(self, *, claiming: bool = True) -> DeliveryReport:
         """Take a turn; while something is to be settled, again and again for as long as a claim may hold."""

@@ -1,0 +1,207 @@
+"""The mistakes that the harness is there to find: each is made on purpose and must be found, for its own reason.
+
+`break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
+that reaches inside, so it names what it relies on: `Courier._outcome`, `SqlTransaction.claim_due`, `older_unsettled`,
+`poll.changed_ids`, `poll.read_rules`, `service.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.nothing_more`,
+`Listing.complete`, `WebhookChannel._headers` and `base.retry_after`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import false, update
+
+from chaos.receiver import BOOK, FLAKY, HANGING, STEADY
+from chaos.truth import Pace
+from notifier import deliver, poll, service
+from notifier.channels import base
+from notifier.channels.webhook import WebhookChannel
+from notifier.core import diff, outbox
+from notifier.core.model import Delivered, Delivery, Doubt, EventType, Outcome, Snapshot
+from notifier.sources.paging import Listing, Walk
+from notifier.store import outbox as delivering
+from notifier.store.schema import deliveries
+
+# ---- delivery ----
+
+
+def mark_before_send() -> None:
+    """Call a message delivered, and then send it."""
+    going: set[asyncio.Task[Outcome]] = set()
+
+    async def outcome(self: deliver.Courier, delivery: Delivery) -> tuple[Outcome, Doubt | None]:
+        async def send() -> Outcome:
+            await asyncio.sleep(0.05)
+            return await self.channel.send(delivery)
+
+        task = asyncio.create_task(send())
+        going.add(task)
+        task.add_done_callback(going.discard)
+        return Delivered(), None
+
+    _replace(deliver.Courier, "_outcome", outcome)
+
+
+def new_id_each_time() -> None:
+    """Give every attempt an id of its own."""
+    headers: Any = WebhookChannel._headers
+    _replace(WebhookChannel, "_headers", lambda self, _id, *rest: headers(self, str(uuid.uuid4()), *rest))
+
+
+def one_worker() -> None:
+    """Send one message at a time over all channels."""
+    alone, whole = asyncio.Lock(), deliver.Courier._outcome
+
+    async def outcome(self: deliver.Courier, delivery: Delivery) -> tuple[Outcome, Doubt | None]:
+        async with alone:
+            return await whole(self, delivery)
+
+    _replace(deliver.Courier, "_outcome", outcome)
+
+
+def no_lease() -> None:
+    """Take messages without keeping others from taking them too."""
+    whole = delivering.SqlTransaction.claim_due
+
+    def claim_due(self: Any, channel: str, owner: str, now: datetime, *rest: Any) -> Any:
+        claimed = whole(self, channel, owner, now, *rest)
+        mine = deliveries.c.id.in_([delivery.id for delivery in claimed])
+        self.connection.execute(update(deliveries).where(mine).values(available_at=now))
+        return claimed
+
+    _replace(delivering.SqlTransaction, "claim_due", claim_due)
+
+
+def no_order() -> None:
+    """Send what is due, whatever is not settled before it."""
+    _replace(delivering, "older_unsettled", false)
+
+
+def impatience() -> None:
+    """Pay no heed to Retry-After."""
+    _replace(base, "retry_after", lambda *_: None)
+
+
+# ---- detection ----
+
+
+def two_transactions() -> None:
+    """Write events in one transaction and their deliveries in the next."""
+    put_off: list[tuple[Any, ...]] = []
+    plan, poll_once = outbox.plan, poll.poll_once
+
+    async def in_two_steps(source: Any, store: Any, *args: Any, **how: Any) -> poll.PollReport:
+        report = await poll_once(source, store, *args, **how)
+        await asyncio.sleep(0.05)
+        while put_off:
+            await store.transact(lambda tx: tx.record_deliveries(plan(*put_off.pop())))
+        return report
+
+    def later(*what: Any) -> tuple[Delivery, ...]:
+        put_off.append(what)
+        return ()
+
+    _replace(outbox, "plan", later)
+    _replace(service, "poll_once", in_two_steps)
+
+
+def watermark() -> None:
+    """Look at those tasks only that were created since the last look."""
+    whole, latest = diff.changed_ids, [_LONG_AGO]
+
+    def changed_ids(snapshot: Snapshot, known: Mapping[str, bytes]) -> list[str]:
+        created = {id_: snapshot.parse(id_).created_at or _LONG_AGO for id_ in whole(snapshot, known)}
+        new = [id_ for id_, at in created.items() if at > latest[0]]
+        latest[0] = max([latest[0], *created.values()])
+        return new
+
+    _replace(poll, "changed_ids", changed_ids)
+
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def first_page_only() -> None:
+    """Take the first page for the whole list."""
+    _replace(Walk, "nothing_more", property(lambda _: True))
+    _replace(Listing, "complete", property(lambda _: True))
+
+
+def absence_is_failure() -> None:
+    """Say of a task that is gone that it failed."""
+    unlisted = diff._unlisted
+    _replace(diff, "_unlisted", lambda row, rules: replace(unlisted(row, rules), type=EventType.TASK_FAILED))
+
+
+def baseline_told() -> None:
+    """Tell what was there at first."""
+    read = poll.read_rules
+    _replace(poll, "read_rules", lambda *how: replace(read(*how), quiet_new=False))
+
+
+def _replace(owner: object, name: str, other: object) -> None:
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner} has no {name} any more: this mistake has to be made another way")
+    setattr(owner, name, other)
+
+
+# ---- how each is found ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A mistake, the run that brings it to light, and what the ledger must say."""
+
+    make: Callable[[], None]
+    found: frozenset[str]
+    """Violations that must be among those found."""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    quick: bool = False
+    """Found within seconds."""
+    replicas: bool = False
+    """Needs two programs on PostgreSQL."""
+
+
+QUICK = Pace(tasks=60, moves=15)
+CALM: dict[str, Any] = {"kills": 0, "faults": 0.0, "patience": 15.0}
+LOUD: dict[str, Any] = {"kills": 8, "patience": 15.0, "pace": replace(QUICK, moves=30, singles=0.5)}
+TRICKLE = replace(QUICK, moves=3, singles=1.0)
+
+
+def _mistake(make: Callable[[], None], found: Sequence[str], plan: Mapping[str, Any], **more: bool) -> Mistake:
+    return Mistake(make=make, found=frozenset(found), plan=plan, **more)
+
+
+MISTAKES: Mapping[str, Mistake] = {
+    mistake.make.__name__: mistake
+    for mistake in (
+        _mistake(mark_before_send, ["lost", "untrue"], CALM | {"seconds": 3, "pace": QUICK}, quick=True),
+        _mistake(two_transactions, ["lost", "unaccounted"], LOUD),
+        _mistake(watermark, ["lost"], CALM | {"seconds": 3, "pace": QUICK}),
+        _mistake(new_id_each_time, ["rekeyed"], CALM | {"seconds": 3, "pace": QUICK}),
+        _mistake(
+            one_worker,
+            ["slow"],
+            CALM
+            | {"seconds": 8, "latency": 2.0, "pace": TRICKLE}
+            | {"characters": {BOOK: {}, STEADY: {}, FLAKY: {}, HANGING: {"hang": 0.5}}},
+        ),
+        _mistake(no_lease, ["unexplained"], CALM | {"seconds": 5, "pace": LOUD["pace"]}, replicas=True),
+        _mistake(no_order, ["disorder"], CALM | {"seconds": 5, "pace": replace(QUICK, tasks=20, singles=0.5)}),
+        _mistake(impatience, ["impatient"], CALM | {"seconds": 5, "pace": LOUD["pace"]}),
+        _mistake(first_page_only, ["lost"], CALM | {"seconds": 8, "pace": Pace(tasks=250, dwell=2.0)}),
+        _mistake(absence_is_failure, ["phantom", "lost"], CALM | {"seconds": 4, "pace": replace(QUICK, deleted=0.3)}),
+        _mistake(baseline_told, ["baseline"], CALM | {"transitions": 20, "pace": QUICK}, quick=True),
+    )
+}
+
+
+def break_it(name: str) -> None:
+    """Make a mistake in this process, for good."""
+    MISTAKES[name].make()

@@ -1,0 +1,197 @@
+"""What goes wrong under the program: the disk, the database, the clock. Each trouble lasts a while beside a run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from chaos.house import House
+from chaos.postgres import Proxy, Server
+from notifier.store.engine import BUSY_SECONDS, sqlite_module
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+Trouble = Callable[[House], Awaitable[None]]
+
+
+async def warmed_up(house: House) -> None:
+    """Wait until the program is at work: something has been told."""
+    while not house.truth.transitions or not house.receiver.arrivals:
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def trouble(house: House, kind: str) -> AsyncIterator[None]:
+    """Note that what happens meanwhile takes every program's knowledge of what it has just done."""
+    await warmed_up(house)
+    start = house.killer.now()
+    house.truth.blind = True
+    try:
+        yield
+    finally:
+        house.killer.disturbed(kind, start, None)
+        house.truth.blind = False
+
+
+# ---- disk ----
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a disk of so many megabytes. Raises PermissionError where that is not allowed."""
+    disk = folder / "disk"
+    disk.mkdir()
+    if os.geteuid() or not _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)):
+        raise PermissionError("mounting a small disk takes root")
+    try:
+        yield disk
+    finally:
+        _run("umount", "-l", str(disk))
+
+
+def read_only(disk: Path, *, yes: bool) -> bool:
+    """Remount a disk for reading only, or for writing again."""
+    return _run("mount", "-o", f"remount,{'ro' if yes else 'rw'}", str(disk))
+
+
+def _run(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 - fixed words and our paths
+
+
+def full_disk(disk: Path, seconds: float) -> Trouble:
+    """Fill a disk to the last byte, and empty it again."""
+
+    async def happen(house: House) -> None:
+        filler = disk / "filler"
+        async with trouble(house, "full disk"):
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            await asyncio.sleep(seconds)
+            filler.unlink()
+            await asyncio.sleep(3)  # an answer that could not be noted is noted now
+
+    return happen
+
+
+def no_longer_files(seconds: float) -> Trouble:
+    """Let no file of the program grow any more (RLIMIT_FSIZE), as a full disk would where none can be mounted."""
+
+    async def happen(house: House) -> None:
+        (program,) = house.programs
+        async with trouble(house, "file size limit"):
+            assert program.process
+            pid, (_, hard) = program.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (8192, hard))
+            await asyncio.sleep(seconds)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+            await asyncio.sleep(3)
+
+    return happen
+
+
+# ---- SQLite ----
+
+
+def locked(database: Path, seconds: float = BUSY_SECONDS + 2) -> Trouble:
+    """Hold the lock of a SQLite file for longer than anybody waits for it."""
+
+    async def happen(house: House) -> None:
+        async with trouble(house, "locked database"):
+            connection = sqlite_module().connect(database, timeout=BUSY_SECONDS, isolation_level=None)
+            connection.execute("BEGIN EXCLUSIVE")
+            await asyncio.sleep(seconds)
+            connection.execute("ROLLBACK")
+            connection.close()
+            await asyncio.sleep(3)
+
+    return happen
+
+
+def damage(source: Path, target: Path, seed: int, flips: int = 100) -> None:
+    """Copy a database with some of its bytes changed."""
+    rng = random.Random(f"damage {seed}")
+    content = bytearray(source.read_bytes())
+    for _ in range(flips):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    target.write_bytes(content)
+
+
+# ---- the clock ----
+
+
+def faked(file: Path) -> dict[str, str]:
+    """Return the environment in which a program's clock is as far off as `file` says."""
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def clock_jumps(file: Path, jumps: tuple[str, ...], seconds: float) -> Trouble:
+    """Set the clock forward and back (`+3600`, `-3600`), each for so long, and right at last."""
+
+    async def happen(house: House) -> None:
+        await warmed_up(house)
+        for jump in (*jumps, "+0"):
+            file.write_text(jump)
+            await asyncio.sleep(seconds)
+
+    return happen
+
+
+# ---- PostgreSQL ----
+
+
+def restarts(server: Server, times: int, pause: float) -> Trouble:
+    """Restart the server without warning, again and again."""
+
+    async def happen(house: House) -> None:
+        for _ in range(times):
+            await _hurt(house, "restart", server.restart)
+            await asyncio.sleep(pause)
+
+    return happen
+
+
+def cuts(server: Server, times: int, pause: float) -> Trouble:
+    """End every session on the server, again and again."""
+
+    async def happen(house: House) -> None:
+        for _ in range(times):
+            await _hurt(house, "sessions ended", server.end_sessions)
+            await asyncio.sleep(pause)
+
+    return happen
+
+
+async def _hurt(house: House, kind: str, how: Callable[[], Any]) -> None:
+    async with trouble(house, kind):
+        await asyncio.to_thread(how)
+        await asyncio.sleep(0.5)
+
+
+def partition(proxy: Proxy, seconds: float) -> Trouble:
+    """Freeze one program's way to the database for longer than its leases last, then cut it."""
+
+    async def happen(house: House) -> None:
+        await warmed_up(house)
+        house.killer.disturbed("partition", house.killer.now(), 0)
+        proxy.freeze()
+        await asyncio.sleep(seconds)
+        start = house.killer.now()
+        house.cloud.disturb(0)
+        proxy.cut()
+        proxy.thaw()
+        await asyncio.sleep(2)
+        house.killer.disturbed("partition's end", start, 0, late=True)
+
+    return happen

@@ -1,0 +1,181 @@
+"""The processes: started, killed at random and at chosen instants, stopped for a while, asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.cloud import Cloud
+from chaos.ledger import Disturbance
+from chaos.nursery import Child, Nursery
+from chaos.receiver import Receiver
+from chaos.wire import Bell
+
+COMMAND = (sys.executable, "-c", "from notifier.cli import main; main()")
+"""The program started in full; `Nursery` starts it faster."""
+KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
+TERM_WITHIN = 15.0
+"""Seconds that a graceful end may take."""
+UP_WITHIN = 30.0
+"""Seconds within which a program that was started must ask for a page."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Program:
+    """One `notifier run`, through all its lives. Its log of all lives is one file."""
+
+    who: int
+    config: Path
+    log: Path
+    nursery: Nursery | None = None
+    """Where it is born; without one it is started in full."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    process: Process | Child | None = None
+
+    async def start(self) -> None:
+        words = ["run", "-c", str(self.config)]
+        self.process = await (self.nursery.start(words, self.log) if self.nursery else self._execute(words))
+
+    async def _execute(self, words: Sequence[str]) -> Process:
+        with self.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *COMMAND,
+                *words,
+                env={name: os.environ[name] for name in KEPT if name in os.environ} | dict(self.env),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=log,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process is not None and self.running:
+            self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGKILL)
+        if self.process:
+            await self.process.wait()
+
+    async def end(self) -> int | None:
+        """Ask it to end; return its exit code, or None when it took too long and was killed."""
+        assert self.process
+        self.send(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(TERM_WITHIN):
+                return await self.process.wait()
+        except TimeoutError:
+            await self.kill()
+            return None
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+class Killer:
+    """Ends programs and starts them again; keeps what that excuses."""
+
+    def __init__(self, cloud: Cloud, receiver: Receiver, bell: Bell, programs: Sequence[Program], seed: int) -> None:
+        self.cloud = cloud
+        self.receiver = receiver
+        self.bell = bell
+        self.programs = programs
+        self.disturbances: list[Disturbance] = []
+        self.kills = self.pauses = self.terms = 0
+        self.misconduct: list[str] = []
+        self._rng = random.Random(f"killer {seed}")
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def disturbed(
+        self, kind: str, start: float, who: int | None, *, life_ends: bool = False, late: bool = False
+    ) -> None:
+        """Note something that takes a program's knowledge of what it has just done; None means every program's."""
+        self.cloud.disturb(who, life_ends=life_ends)
+        self.receiver.forgive()
+        self.disturbances.append(Disturbance(kind=kind, start=start, end=self.now(), late=late))
+
+    async def up(self, program: Program) -> None:
+        """Wait until a program has asked for a page, and start it again if it ended by itself.
+
+        One of several may have to wait for a lease that a dead one holds: it is given a moment only.
+        """
+        alone = len(self.programs) == 1
+        deadline = self.now() + (UP_WITHIN if alone else 1.5)
+        while not self.cloud.doors[program.who].asked:
+            self.cloud.truth.excuse(self.now())
+            await self.bell.heard(f"asked {program.who}", 0.5)
+            if not program.running:
+                assert program.process is not None
+                self.misconduct.append(f"program {program.who} ended by itself with {program.process.returncode}")
+                await program.start()
+            if self.now() > deadline and not alone:
+                return
+            if self.now() > deadline:
+                self.misconduct.append(f"program {program.who} asked for nothing within {UP_WITHIN:.0f} s of its start")
+                return
+
+    async def strike(self, *, life: float, terms: float) -> None:
+        """Let one program live for a while, then end it at some instant, and start it again."""
+        program = self._rng.choice(self.programs)
+        await self.up(program)
+        await asyncio.sleep(self._rng.uniform(0, life))
+        if self._rng.random() < terms:
+            await self._term(program)
+        else:
+            await self._aim(life)
+            await self._kill(program)
+        await program.start()
+
+    async def _aim(self, life: float) -> None:
+        """Wait for an instant: any, just after a message arrived, just after a list was seen whole."""
+        match self._rng.choice(("uniform", "uniform", "request", "whole")):
+            case "request":
+                await self.bell.heard("request", 1.0)
+                await asyncio.sleep(self._rng.uniform(0, 0.01))
+            case "whole":
+                await self.bell.heard("whole", 1.0)
+                await asyncio.sleep(self._rng.uniform(0, 0.02))
+            case _:
+                await asyncio.sleep(self._rng.uniform(0, life))
+
+    async def _kill(self, program: Program) -> None:
+        self.kills += 1
+        start = self.now()
+        await program.kill()
+        self.disturbed("kill", start, program.who, life_ends=True)
+
+    async def _term(self, program: Program) -> None:
+        self.terms += 1
+        code = await program.end()
+        self.cloud.disturb(program.who, life_ends=True)
+        self.receiver.forgive()
+        if code != 0:
+            self.misconduct.append(f"program {program.who} ended with {code} after SIGTERM")
+
+    async def pause(self, seconds: float) -> None:
+        """Stop a program in the middle of its work for longer than its leases last, then let it go on."""
+        program = self._rng.choice(self.programs)
+        await self.up(program)
+        await self.bell.heard("request", 1.0)
+        self.pauses += 1
+        program.send(signal.SIGSTOP)
+        self.disturbed("stop", self.now(), program.who)
+        await asyncio.sleep(seconds)
+        start = self.now()
+        program.send(signal.SIGCONT)
+        await asyncio.sleep(2)  # what it still does of what it took for its own happens now
+        self.disturbed("stop's end", start, program.who, late=True)

@@ -1,0 +1,131 @@
+"""The short form: some kills, a replica that stops beyond its leases, a disk that fills up, a database that is locked.
+
+All of it runs at once, because most of it is waiting; each test looks at what became of one part. `make chaos` runs
+each for minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import hosts
+from chaos.broken import MISTAKES
+from chaos.house import Plan, open_house
+from chaos.ledger import Ledger
+from chaos.postgres import Server, postgres
+from chaos.receiver import BOOK, CHARACTERS, Character
+from chaos.truth import Pace
+
+SHORT = Pace(tasks=80, moves=8)
+KIND: Mapping[str, Character] = {name: {} for name in CHARACTERS}
+"""Every channel answers well."""
+IN_FLIGHT = 40
+"""Repeats that a kill may cost a channel: what a courier has on its way, and what it is just noting."""
+QUICK_MISTAKES = [name for name, mistake in MISTAKES.items() if mistake.quick]
+
+
+def plan_of(folder: Path, name: str, **more: object) -> Plan:
+    place = folder / name
+    place.mkdir()
+    values: dict[str, object] = {"folder": place, "store": f"sqlite:///{place}/notifier.db", "pace": SHORT}
+    return Plan(**values | more)  # type: ignore[arg-type] # each test says what it changes
+
+
+async def lived(plan: Plan, trouble: hosts.Trouble | None = None) -> Ledger:
+    async with open_house(plan) as house:
+        if plan.store.startswith("postgresql"):
+            assert house.ask("db", "upgrade").returncode == 0
+        await house.run(trouble)
+        return await house.account()
+
+
+async def damaged(folder: Path, copies: int) -> list[tuple[int, str]]:
+    """Poll once with each of so many damaged copies of a database; return how that ended and what was said."""
+    plan = plan_of(folder, "damaged", transitions=100, characters={BOOK: {}})
+    found = []
+    async with open_house(plan) as house:
+        await house.run()
+        await house.programs[0].end()
+        database = plan.folder / "notifier.db"
+        document = house.document(0)
+        for number in range(copies):
+            copy = plan.folder / f"copy-{number}.db"
+            hosts.damage(database, copy, number)
+            config = plan.folder / f"copy-{number}.yaml"
+            config.write_text(json.dumps(document | {"store": {"url": f"sqlite:///{copy}"}}), encoding="utf-8")
+            log = plan.folder / f"copy-{number}.log"
+            child = await house.nursery.start(["poll", "-c", str(config)], log)
+            found.append((await child.wait(), log.read_text()))
+    return found
+
+
+async def at_once(folder: Path, server: Server) -> Mapping[str, object]:
+    """Run everything; return what became of each part, or how it failed, by name."""
+    database = folder / "locked" / "notifier.db"
+    replicas = replace(SHORT, dwell=60.0)
+    parts: dict[str, Coroutine[Any, Any, object]] = {
+        "kills": lived(plan_of(folder, "kills", kills=30, life=0.3, in_flight=IN_FLIGHT)),
+        "replicas": lived(
+            plan_of(
+                folder,
+                "replicas",
+                store=server.url,
+                replicas=2,
+                kills=3,
+                terms=0.0,
+                pauses=1,
+                pause=32.0,
+                pace=replicas,
+                in_flight=IN_FLIGHT,
+            )
+        ),
+        "locked": lived(plan_of(folder, "locked", characters=KIND), hosts.locked(database)),
+        "disk": lived(plan_of(folder, "disk", characters=KIND), hosts.no_longer_files(3.0)),
+        "damaged": damaged(folder, 8),
+    } | {name: lived(plan_of(folder, name, variant=name, **MISTAKES[name].plan)) for name in QUICK_MISTAKES}
+    results = await asyncio.gather(*parts.values(), return_exceptions=True)
+    return dict(zip(parts, results, strict=True))
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, object]:
+    with postgres() as server:
+        return asyncio.run(at_once(tmp_path_factory.mktemp("chaos"), server))
+
+
+def ledger_of(outcomes: Mapping[str, object], name: str) -> Ledger:
+    found = outcomes[name]
+    if isinstance(found, BaseException):
+        raise found
+    assert isinstance(found, Ledger)
+    return found
+
+
+@pytest.mark.parametrize("name", ["kills", "replicas", "locked", "disk"])
+def test_nothing_is_lost_repeated_without_a_cause_or_out_of_order(outcomes: Mapping[str, object], name: str) -> None:
+    ledger = ledger_of(outcomes, name)
+    assert ledger.ok, "\n".join(ledger.lines())
+    assert ledger.required > 0
+
+
+@pytest.mark.parametrize("name", QUICK_MISTAKES)
+def test_a_mistake_is_found_for_its_reason(outcomes: Mapping[str, object], name: str) -> None:
+    ledger = ledger_of(outcomes, name)
+    assert MISTAKES[name].found <= ledger.broken, "\n".join(ledger.lines())
+
+
+def test_a_damaged_database_is_refused_in_a_clear_sentence_or_works(outcomes: Mapping[str, object]) -> None:
+    found = outcomes["damaged"]
+    assert isinstance(found, list), found
+    for code, said in found:
+        assert "Traceback" not in said, said
+        assert "this is a defect" not in said, said
+        assert code in (0, 1, 3), said
+    assert any("is damaged" in said for _, said in found)

@@ -1,0 +1,156 @@
+"""The reconciler finds what it is there to find, and excuses nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from chaos.ledger import Arrival, Disturbance, Ledger, Limits, Told, reconcile
+from chaos.truth import Expected, Key
+
+A, B = "first", "second"
+LIMITS = Limits(first=A, all=(A, B), in_flight=2, healthy=B, latency=2.0)
+STARTED, ENDED = Key("job", 1), Key("job", 2)
+TYPES = {1: "task.started", 2: "task.completed"}
+
+
+def expect(*, single: bool = False, required: bool = True) -> dict[Key, Expected]:
+    return {
+        key: Expected(types=frozenset({TYPES[key.version]}), single=single, required=required, since=float(key.version))
+        for key in (STARTED, ENDED)
+    }
+
+
+def arrival(key: Key, at: float, outcome: Any = "acknowledged", **more: Any) -> Arrival:
+    values: dict[str, Any] = {"channel": A, "id": f"id {key.version}", "digest": f"body {key.version}"}
+    values["told"] = (Told(key=key, type=TYPES.get(key.version, "task.failed"), single=False),)
+    return Arrival(**values | {"at": at, "done": at, "outcome": outcome} | more)
+
+
+TOLD = (arrival(STARTED, 1.5), arrival(ENDED, 2.5))
+
+
+def account(
+    arrivals: Iterable[Arrival] = TOLD,
+    *,
+    expected: Mapping[Key, Expected] | None = None,
+    baseline: Iterable[Key] = (),
+    disturbances: Sequence[Disturbance] = (),
+    audit: Mapping[str, Any] | None = None,
+) -> Ledger:
+    found = sorted(arrivals, key=lambda one: one.at)
+    return reconcile(expect() if expected is None else expected, baseline, found, disturbances, LIMITS, audit)
+
+
+def kill(at: float) -> Disturbance:
+    return Disturbance(kind="kill", start=at, end=at)
+
+
+def test_what_was_told_as_it_should_be_is_in_order() -> None:
+    ledger = account()
+    assert (ledger.ok, ledger.required, ledger.delivered, ledger.explained) == (True, 2, 2, 0)
+    assert not any("must be 0" in line for line in ledger.lines())
+
+
+def test_what_was_not_acknowledged_is_lost_on_each_channel_that_hears_of_it() -> None:
+    assert len(account([arrival(STARTED, 1, "refused"), arrival(ENDED, 2, "unknown")]).violations["lost"]) == 2
+    assert len(account([TOLD[0], TOLD[1]], expected=expect(single=True)).violations["lost"]) == 2
+
+
+def test_what_nobody_can_demand_is_not_missed() -> None:
+    assert account([], expected=expect(required=False)).ok
+    assert account(TOLD, expected=expect(required=False)).optional == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (arrival(Key("other", 1), 3, id="x"), "phantom"),
+        (arrival(ENDED, 3, told=(Told(key=ENDED, type="task.failed", single=False),), id="id 2"), "phantom"),
+        (arrival(ENDED, 3, channel=B), "phantom"),
+        (arrival(ENDED, 3, id="another"), "rekeyed"),
+        (arrival(ENDED, 3, digest="another"), "rewritten"),
+    ],
+)
+def test_what_was_never_shown_or_has_changed_is_found(wrong: Arrival, name: str) -> None:
+    assert name in account([*TOLD, wrong]).broken
+
+
+def test_the_baseline_must_not_be_told() -> None:
+    assert account(TOLD, expected={ENDED: expect()[ENDED]}, baseline=[STARTED]).broken == {"baseline"}
+
+
+def test_a_repeat_after_a_refusal_is_none() -> None:
+    ledger = account([arrival(STARTED, 1, "refused"), *TOLD])
+    assert (ledger.ok, ledger.retried, ledger.explained) == (True, 1, 0)
+
+
+def test_a_repeat_after_an_answer_that_was_never_given_is_explained() -> None:
+    ledger = account([arrival(STARTED, 1, "unknown"), *TOLD])
+    assert (ledger.ok, ledger.explained) == (True, 1)
+
+
+@pytest.mark.parametrize("at", [1.2, 1.8, 2.0])
+def test_a_repeat_after_a_kill_is_explained(at: float) -> None:
+    ledger = account([arrival(STARTED, 1), arrival(STARTED, 2.1), TOLD[1]], disturbances=[kill(at)])
+    assert (ledger.ok, ledger.explained) == (True, 1)
+
+
+@pytest.mark.parametrize("disturbances", [[], [kill(-5)], [kill(2.2)], [kill(30)]])
+def test_a_repeat_without_a_cause_between_is_not_explained(disturbances: Sequence[Disturbance]) -> None:
+    repeated = [arrival(STARTED, 1), arrival(STARTED, 2.1), TOLD[1]]
+    assert account(repeated, disturbances=disturbances).broken == {"unexplained"}
+
+
+def test_a_kill_explains_no_more_repeats_than_were_in_flight() -> None:
+    keys = [Key(f"job {n}", 1) for n in range(3)]
+    expected = {key: expect()[STARTED] for key in keys}
+    twice = [arrival(key, at, id=key.job_id) for key in keys for at in (1.0, 2.0)]
+    assert account(twice[:4], expected={key: expected[key] for key in keys[:2]}, disturbances=[kill(1.5)]).ok
+    assert len(account(twice, expected=expected, disturbances=[kill(1.5)]).violations["unexplained"]) == 1
+    assert account(twice, expected=expected, disturbances=[kill(1.5), kill(1.6)]).ok
+
+
+def test_who_goes_on_after_a_stop_may_repeat_what_another_has_sent_meanwhile() -> None:
+    went_on = Disturbance(kind="stop's end", start=40, end=42, late=True)
+    assert account([*TOLD, arrival(STARTED, 41)], disturbances=[went_on]).ok
+    assert account([*TOLD, arrival(STARTED, 39)], disturbances=[went_on]).broken == {"unexplained"}
+
+
+def test_a_later_state_told_first_is_out_of_order() -> None:
+    assert account([arrival(STARTED, 3), TOLD[1]]).broken == {"disorder"}
+
+
+def test_a_later_state_told_before_the_earlier_was_acknowledged_is_out_of_order() -> None:
+    assert account([arrival(STARTED, 1, "refused"), arrival(ENDED, 2), arrival(STARTED, 3)]).broken == {"disorder"}
+    assert account([arrival(STARTED, 1, done=2.6), TOLD[1]]).broken == {"disorder"}
+
+
+def test_a_repeat_of_an_earlier_state_is_not_out_of_order() -> None:
+    assert account([*TOLD, arrival(STARTED, 2.6)], disturbances=[kill(2.55)]).ok
+
+
+def test_a_healthy_channel_that_waits_is_found_unless_something_disturbed_it() -> None:
+    late = [*TOLD, arrival(STARTED, 9.0, channel=B), arrival(ENDED, 9.5, channel=B)]
+    assert account(late, expected=expect(single=True)).broken == {"slow"}
+    assert account(late, expected=expect(single=True), disturbances=[kill(5)]).ok
+
+
+AUDIT = {"unaccounted": [], "by_state": {"delivered": 2}}
+
+
+@pytest.mark.parametrize(
+    ("audit", "broken"),
+    [
+        (AUDIT, set()),
+        (AUDIT | {"unaccounted": [{"event_id": "x", "channel": A}]}, {"unaccounted"}),
+        (AUDIT | {"by_state": {"delivered": 3}}, {"untrue"}),
+        (AUDIT | {"by_state": {"delivered": 1}}, {"untrue"}),
+        (AUDIT | {"by_state": {"delivered": 2, "pending": 1}}, {"untrue"}),
+        (AUDIT | {"by_state": {"delivered": 2, "dead": 1}}, {"untrue"}),
+    ],
+)
+def test_the_program_must_say_of_itself_what_the_receiver_says(audit: Mapping[str, Any], broken: set[str]) -> None:
+    assert account(audit=audit).broken == broken
