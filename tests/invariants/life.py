@@ -57,6 +57,7 @@ T = TypeVar("T")
 PAGE_SIZE = 4
 ALL = 100_000
 SECOND = timedelta(seconds=1)
+SETTLED = (DeliveryState.DELIVERED, DeliveryState.DEAD)
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5), *(timedelta(minutes=5),) * 9), lease=timedelta(seconds=60))
 
@@ -100,6 +101,18 @@ class MortalStore:
 
     async def aclose(self) -> None:
         await self._store.aclose()
+
+
+async def _until_killed(process: Awaitable[T]) -> T:
+    """Run a process. When it is killed all that it had begun ends with it, and nothing of it reaches into the next."""
+    try:
+        return await process
+    except Killed:
+        begun = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        raise
 
 
 def _do_and_die(fn: Callable[[Transaction], T], tx: Transaction) -> T:
@@ -177,7 +190,7 @@ class Receiver:
     answers: list[Answer] = field(default_factory=list)
     """What it says to the coming attempts; then it takes everything."""
     rendered: int = 0
-    offered: Callable[[Delivery, Answer], None] = lambda _delivery, _answer: None
+    offered: Callable[[Delivery, Answer], Awaitable[None]] | None = None
     stalled: Callable[[], Awaitable[None]] | None = None
     kind: ClassVar[str] = "receiver"
 
@@ -200,7 +213,8 @@ class Receiver:
         answer = self.answers.pop(0) if self.answers else "take"
         if answer == "stall" and self.stalled is not None:
             await self.stalled()
-        self.offered(delivery, answer)
+        if self.offered is not None:
+            await self.offered(delivery, answer)
         if answer.startswith("die"):
             raise Killed
         return _OUTCOMES[answer]
@@ -235,8 +249,6 @@ class Books:
     delivered: set[str] = field(default_factory=set)
     """Deliveries that are booked as delivered."""
     rejected: set[str] = field(default_factory=set)
-    settled: set[Pair] = field(default_factory=set)
-    """The pairs whose delivery is delivered or dead."""
     bodies: dict[str, bytes] = field(default_factory=dict)
     overtaken: set[str] = field(default_factory=set)
     """Deliveries that two processes sent at once, one having been stopped for longer than its lease."""
@@ -347,7 +359,7 @@ class Life:
         store = MortalStore(self.store, kill)
         report: PollReport | None = None
         try:
-            report = self._runner.run(self._poll_once(self.source, store))
+            report = self._runner.run(_until_killed(self._poll_once(self.source, store)))
         except Killed:
             self.crash()
         self.cloud = screen.cloud
@@ -423,15 +435,16 @@ class Life:
         self.channels[channel].answers = list(answers)
         return self._deliver(channel, MortalStore(self.store, kill), disturbed="stall" in answers)
 
-    def deliver_late(self, channel: str) -> bool:
+    def deliver_late(self, channel: str, *answers: Answer) -> bool:
         """Make one round on a channel in a process that stands still between claiming and rendering."""
+        self.channels[channel].answers = list(answers)
         delay = partial(self._overtake, self.channels[channel])
         return self._deliver(channel, MortalStore(self.store, delay=delay), disturbed=True)
 
     def _deliver(self, channel: str, store: MortalStore, *, disturbed: bool) -> bool:
         self._offers = []
         try:
-            self._runner.run(self._deliver_due(self.channels[channel], store, self.owner))
+            self._runner.run(_until_killed(self._deliver_due(self.channels[channel], store, self.owner)))
         except Killed:
             disturbed = True
             self.crash()
@@ -450,17 +463,17 @@ class Life:
         await self._deliver_due(receiver, MortalStore(self.store), "another process")
         self.books.overtaken |= {delivery_id for delivery_id, _ in self._offers[before:]}
 
-    def _offered(self, receiver: Receiver, delivery: Delivery, answer: Answer) -> None:
+    async def _offered(self, receiver: Receiver, delivery: Delivery, answer: Answer) -> None:
         """Note what a channel was given. A complaint waits for the end of the round: a channel's errors are caught."""
         self._offers.append((delivery.id, answer))
         try:
-            self._check_offer(receiver, delivery)
+            await self._check_offer(receiver, delivery)
         except AssertionError as complaint:
             self._complaints.append(complaint)
         self.books.taken |= {delivery.id} if answer in _TAKEN else set()
         self.books.rejected |= {delivery.id} if answer == "reject" else set()
 
-    def _check_offer(self, receiver: Receiver, delivery: Delivery) -> None:
+    async def _check_offer(self, receiver: Receiver, delivery: Delivery) -> None:
         books, id_ = self.books, delivery.id
         assert delivery.body is not None
         content = delivery.body.content
@@ -473,9 +486,10 @@ class Life:
         assert named, "A9: a digest does not name all its jobs"
         if id_ not in books.overtaken:
             assert id_ not in books.delivered, f"B2: {id_} was sent again after it was delivered"
-            self._check_order(receiver.name, members)
+            await self._check_order(receiver.name, members)
 
-    def _check_order(self, channel: str, members: Sequence[str]) -> None:
+    async def _check_order(self, channel: str, members: Sequence[str]) -> None:
+        """Compare with what is settled now: processes that overtake each other settle in the middle of a round."""
         subjects = {self.books.events[event_id].job_id for event_id in members}
         earlier = []
         for event_id, of in self.books.due:
@@ -483,16 +497,15 @@ class Life:
                 break
             if of == channel and self.books.events[event_id].job_id in subjects:
                 earlier.append(event_id)
-        waiting = [event_id for event_id in earlier if (event_id, channel) not in self.books.settled]
+        found = await self.store.read(lambda q: q.deliveries(DeliveryFilter(channel=channel, limit=ALL)))
+        settled = {event.id for delivery in found if delivery.state in SETTLED for event in delivery.events}
+        waiting = [event_id for event_id in earlier if event_id not in settled]
         assert not waiting, f"B4: {members} overtook {waiting} about the same job"
 
     def _check_accounts(self, *, disturbed: bool) -> None:
         """Compare the accounts with what happened on the way."""
-        deliveries = self.deliveries()
-        for delivery in deliveries:
+        for delivery in self.deliveries():
             self._check_account(delivery)
-        ended = [d for d in deliveries if d.state in (DeliveryState.DELIVERED, DeliveryState.DEAD)]
-        self.books.settled = {(event.id, d.channel) for d in ended for event in d.events}
         acknowledged = {id_ for id_, answer in self._offers if answer == "take" and not disturbed}
         assert acknowledged <= self.books.delivered, "B1: a receiver took a delivery and it is not booked"
 
@@ -517,7 +530,6 @@ class Life:
         dead = [delivery for delivery in self.deliveries() if delivery.state is DeliveryState.DEAD]
         self._transact(lambda tx: tx.retry([delivery.id for delivery in dead], self.clock.now()))
         self.books.rejected -= {delivery.id for delivery in dead}
-        self.books.settled -= {(event.id, delivery.channel) for delivery in dead for event in delivery.events}
 
     # -- the end --
 
@@ -529,7 +541,7 @@ class Life:
             self.poll()
         self.drain()
         self.check_convergence()
-        waiting = [d.id for d in self.deliveries() if d.state not in (DeliveryState.DELIVERED, DeliveryState.DEAD)]
+        waiting = [delivery.id for delivery in self.deliveries() if delivery.state not in SETTLED]
         assert not waiting, f"B1: {waiting} never came to an end"
 
     def drain(self) -> None:

@@ -415,3 +415,16 @@ def test_b04_nothing_overtakes_what_is_older_about_the_same_job(new_life: NewLif
             life.deliver("all", *data.draw(ANSWERS))
             life.wait(data.draw(st.sampled_from((timedelta(seconds=3), 10 * MINUTE))))
         life.heal()
+
+
+def test_b04_what_two_sleepers_let_pass_has_not_overtaken_anything(new_life: NewLife) -> None:
+    with new_life() as life:
+        life.poll()
+        life.happen(CREATE)
+        life.poll()
+        life.happen(become(FAILED))
+        life.poll()
+        # The start is settled while the first sleeps; then that one sends it again, sleeps again, and the end goes out.
+        life.deliver_late("all", "take", "stall")
+        assert [delivery.attempt for delivery in life.deliveries() if delivery.channel == "all"] == [2, 1]
+        life.heal()

@@ -214,7 +214,7 @@ MISTAKES: list[tuple[str, Mistake, str]] = [
     ("b02", let_a_later_body_replace_an_earlier, "B2: .* was sent again with another body"),
     ("b03", number_events, "B3: .* is told under two ids"),
     ("b03", name_every_state_by_its_status_alone, "A1: nothing was told of|B3: .* means"),
-    ("b04", forget_the_order_of_subjects, "B4: .* overtook"),
+    ("b04_nothing", forget_the_order_of_subjects, "B4: .* overtook"),
 ]
 
 
