@@ -489,7 +489,7 @@ class Life:
             await self._check_order(receiver.name, members)
 
     async def _check_order(self, channel: str, members: Sequence[str]) -> None:
-        """Compare with what is settled now: processes that overtake each other settle in the middle of a round."""
+        """Compare with what is settled at this moment: a round settles some deliveries before it offers others."""
         subjects = {self.books.events[event_id].job_id for event_id in members}
         earlier = []
         for event_id, of in self.books.due:
