@@ -372,6 +372,11 @@ def translated(url: URL) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _translate(error, url) from error
+    except UnicodeDecodeError as error:
+        if url.get_backend_name() != "sqlite":
+            raise
+        # SQLite says what is malformed in the bytes of the file, which are no text any more.
+        raise _damaged(url) from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database failed: {type(error).__name__}") from error
 

@@ -66,6 +66,14 @@ async def test_a_second_service_on_the_same_file_is_refused_and_lookups_are_not(
     open_store(sqlite_url, exclusive=True).close()
 
 
+def test_a_file_whose_damage_sqlite_can_only_name_in_bytes_is_refused(tmp_path: Path, sqlite_url: str) -> None:
+    open_store(sqlite_url).close()
+    path = tmp_path / "notifier.db"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xc0ABLE"))
+    with pytest.raises(StoreDamaged, match="is damaged"):
+        open_store(sqlite_url, exclusive=True)
+
+
 def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, sqlite_url: str) -> None:
     open_store(sqlite_url).close()
     path = tmp_path / "notifier.db"

@@ -35,7 +35,7 @@ def mark_before_send() -> None:
     """Call a message delivered, and then send it."""
     going: set[asyncio.Task[Outcome]] = set()
 
-    async def outcome(self: deliver.Courier, delivery: Delivery) -> tuple[Outcome, Doubt | None]:
+    async def outcome(self: deliver.Courier, delivery: Delivery, *_rest: Any) -> tuple[Outcome, Doubt | None]:
         async def send() -> Outcome:
             await asyncio.sleep(0.05)
             return await self.channel.send(delivery)
@@ -58,9 +58,9 @@ def one_worker() -> None:
     """Send one message at a time over all channels."""
     alone, whole = asyncio.Lock(), deliver.Courier._outcome
 
-    async def outcome(self: deliver.Courier, delivery: Delivery) -> tuple[Outcome, Doubt | None]:
+    async def outcome(self: deliver.Courier, delivery: Delivery, *rest: Any) -> tuple[Outcome, Doubt | None]:
         async with alone:
-            return await whole(self, delivery)
+            return await whole(self, delivery, *rest)
 
     _replace(deliver.Courier, "_outcome", outcome)
 
