@@ -3,12 +3,12 @@
 A `Courier` works in turns. One turn is one transaction: it settles the attempts that have ended since the last one and
 claims what may go out now, as far as the channel's pace, its pauses and its circuit breaker allow.
 
-1. Claim: each delivery's attempt is counted and its lease begins.
-2. Render what has no body yet, and store the bodies before the first byte goes out: a repeat is byte-identical.
-3. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
-4. Settle with the next turn, each guarded by its attempt number.
+1. Claim: each delivery's attempt is counted and its lease begins. What has no body yet is rendered, and its body is
+   stored with the claim, before the first byte goes out: a repeat is byte-identical.
+2. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
+3. Settle with the next turn, each guarded by its attempt number.
 
-A kill between 3 and 4 is the one that repeats a message: with the same id and the same bytes.
+A kill between 2 and 3 is the one that repeats a message: with the same id and the same bytes.
 """
 
 from __future__ import annotations
@@ -75,8 +75,13 @@ class Bodies:
         self._kept: OrderedDict[Hashable, Body] = OrderedDict()
         self._size = size
 
-    def render(self, channel: Channel, delivery: Delivery) -> Body:
-        """Return the body of a delivery. Raises whatever the channel raises."""
+    def render(self, channel: Channel, delivery: Delivery) -> Body | None:
+        """Return the body of a delivery; None where the channel fails, which must cost that message only."""
+        with suppress(Exception):
+            return self._render(channel, delivery)
+        return None
+
+    def _render(self, channel: Channel, delivery: Delivery) -> Body:
         notice = Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
         if channel.body_key is None:
             return channel.render(notice)
@@ -91,6 +96,7 @@ class Bodies:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
     claimed: Sequence[Delivery]
+    """With their bodies; without one where the channel cannot make it."""
     again_in: timedelta | None
     closed: bool
     """False while the circuit breaker is open."""
@@ -105,6 +111,7 @@ def _take_turn(
     ended: Sequence[Settlement],
     unsent: Collection[str],
     room: int,
+    bodies: Bodies,
 ) -> _Turn:
     """Settle what has ended, give back what was not sent, and claim as much as there is room for."""
     now, was = tx.now(), tx.health(channel.name)
@@ -120,7 +127,14 @@ def _take_turn(
     health = pacing.spent(health, channel.pace, now, len(claimed))
     if health != was:
         tx.keep_health(channel.name, health)
-    return _Turn(claimed=claimed, again_in=allowed.again_in, closed=not health.open_until)
+    ready = _with_bodies(tx, channel, claimed, bodies)
+    return _Turn(claimed=ready, again_in=allowed.again_in, closed=not health.open_until)
+
+
+def _with_bodies(tx: Transaction, channel: Channel, claimed: Sequence[Delivery], bodies: Bodies) -> Sequence[Delivery]:
+    rendered = {delivery.id: bodies.render(channel, delivery) for delivery in claimed if delivery.body is None}
+    kept = tx.save_bodies({id_: body for id_, body in rendered.items() if body is not None})
+    return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
 
 
 class Courier:
@@ -151,7 +165,6 @@ class Courier:
         self._waiting: deque[tuple[Delivery, float]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Settlement]] = []
-        self._unreported: list[tuple[Delivery, Settlement]] = []
         self._unsent: list[str] = []
         self._news, self._enough = asyncio.Event(), asyncio.Event()
 
@@ -177,17 +190,16 @@ class Courier:
                     ended=[settlement for _, settlement in ended],
                     unsent=unsent,
                     room=self._room() if claiming else 0,
+                    bodies=self._bodies,
                 )
             )
         except StoreError:
             # The receivers have answered: a database that fails just now must not make them hear the same thing twice.
             self._ended[:0], self._unsent[:0] = ended, unsent
             raise
-        self._unreported += ended
-        await self._begin(turn, begun)
-        settled, self._unreported = tuple(self._unreported), []
+        self._begin(turn, begun)
         return DeliveryReport(
-            channel=self.channel.name, settled=settled, claimed=len(turn.claimed), again_in=turn.again_in
+            channel=self.channel.name, settled=tuple(ended), claimed=len(turn.claimed), again_in=turn.again_in
         )
 
     async def rest(self, report: DeliveryReport) -> None:
@@ -235,15 +247,10 @@ class Courier:
                     raise
             await self._clock.sleep(1)
 
-    async def _begin(self, turn: _Turn, begun: float) -> None:
+    def _begin(self, turn: _Turn, begun: float) -> None:
         if not turn.closed:
             self._give_back_waiting()
-        try:
-            ready = await self._with_bodies(turn.claimed)
-        except StoreError:
-            self._unsent += [delivery.id for delivery in turn.claimed]
-            raise
-        self._waiting.extend((delivery, begun) for delivery in ready)
+        self._waiting.extend((delivery, begun) for delivery in turn.claimed)
         for _ in range(min(len(self._waiting), self.channel.concurrency - len(self._workers))):
             worker = asyncio.create_task(self._work(), name=f"send {self.channel.name}")
             self._workers.add(worker)
@@ -258,20 +265,6 @@ class Courier:
     def _abandon(self) -> None:
         for worker in self._workers:
             worker.cancel()
-
-    # -- bodies --
-
-    async def _with_bodies(self, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
-        rendered = {delivery.id: self._render(delivery) for delivery in claimed if delivery.body is None}
-        bodies = {id_: body for id_, body in rendered.items() if body is not None}
-        kept = await self._store.transact(lambda tx: tx.save_bodies(bodies)) if bodies else {}
-        return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
-
-    def _render(self, delivery: Delivery) -> Body | None:
-        # A channel may come from anywhere; its fault must cost this message only.
-        with suppress(Exception):
-            return self._bodies.render(self.channel, delivery)
-        return None
 
     # -- sending --
 

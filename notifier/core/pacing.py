@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+TO_THE = timedelta(seconds=1)
+"""How exactly the last good attempt of a healthy channel is recorded: each record costs a write."""
+
 
 class Sign(StrEnum):
     """What an attempt says about its channel, whatever it means for the message."""
@@ -108,7 +111,9 @@ def after(health: Health, signs: Iterable[tuple[Sign, timedelta | None]], now: d
 def _after(health: Health, sign: Sign, pause: timedelta | None, now: datetime, pace: Pace) -> Health:
     match sign:
         case Sign.GOOD:
-            return Health(rate_at=health.rate_at, paused_until=health.paused_until, good_at=now)
+            fresh = health.good_at is not None and not health.failing_since and now - health.good_at < TO_THE
+            good_at = health.good_at if fresh else now
+            return Health(rate_at=health.rate_at, paused_until=health.paused_until, good_at=good_at)
         case Sign.BUSY:
             until = max(health.paused_until or now, now + (pause or timedelta()))
             return replace(health, paused_until=until, failing_since=health.failing_since or now)

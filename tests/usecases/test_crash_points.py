@@ -205,7 +205,7 @@ async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one_message
         }
         assert len({(delivery.id, delivery.body) for delivery in sent}) == 3
         assert len(sent) <= 3 + (not survived), step
-    assert step > 50
+    assert step > 40
     store = open_store(quick_url)
     ledger = await store.read(lambda q: q.ledger())
     await store.aclose()
