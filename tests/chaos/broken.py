@@ -1,7 +1,7 @@
 """The mistakes that the harness is there to find: each is made on purpose and must be found, for its own reason.
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
-that reaches inside, so it names what it relies on: `Courier._outcome`, `SqlTransaction.claim_due`, `older_unsettled`,
+that reaches inside, so it names what it relies on: `Courier._outcome`, `SqlTransaction.claim_due`, `_DUE`,
 `poll.changed_ids`, `poll.read_rules`, `service.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.nothing_more`,
 `Listing.complete`, `WebhookChannel._headers` and `base.retry_after`.
 """
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import false, update
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.sql.elements import BooleanClauseList
 
 from chaos.receiver import BOOK, FLAKY, HANGING, STEADY
 from chaos.truth import Pace
@@ -80,7 +81,11 @@ def no_lease() -> None:
 
 def no_order() -> None:
     """Send what is due, whatever is not settled before it."""
-    _replace(delivering, "older_unsettled", false)
+    due = delivering._DUE
+    assert isinstance(due.whereclause, BooleanClauseList)
+    *conditions, _nothing_older = due.whereclause.clauses
+    unordered = select(deliveries.c.seq).where(*conditions).order_by(deliveries.c.seq).limit(bindparam("most"))
+    _replace(delivering, "_DUE", unordered)
 
 
 def impatience() -> None:
