@@ -47,7 +47,8 @@ async def account_of(plan: Plan, trouble: Trouble | None = None, *, show: bool =
     """Make one run and return its account."""
     async with open_house(plan) as house:
         if plan.store.startswith("postgresql"):
-            assert house.ask("db", "upgrade").returncode == 0
+            upgraded = await asyncio.to_thread(house.ask, "db", "upgrade")
+            assert upgraded.returncode == 0, upgraded.stderr
         await house.run(trouble)
         if show:
             print(figures(house), flush=True)

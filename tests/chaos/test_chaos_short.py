@@ -41,7 +41,8 @@ def plan_of(folder: Path, name: str, **more: object) -> Plan:
 async def lived(plan: Plan, trouble: hosts.Trouble | None = None) -> Ledger:
     async with open_house(plan) as house:
         if plan.store.startswith("postgresql"):
-            assert house.ask("db", "upgrade").returncode == 0
+            upgraded = await asyncio.to_thread(house.ask, "db", "upgrade")
+            assert upgraded.returncode == 0, upgraded.stderr
         await house.run(trouble)
         return await house.account()
 
