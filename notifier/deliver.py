@@ -37,7 +37,8 @@ PREFETCH = 4
 """Messages claimed ahead for each one in flight, where a repeat does no harm: a kill makes all of them doubtful."""
 
 BATCH = 128
-"""Ended attempts that are worth a transaction at once; fewer wait for LINGER while there is enough to send."""
+"""Ended attempts that are worth a transaction at once, or half of what may be on its way; fewer wait for LINGER while
+there is enough to send."""
 
 LINGER = 0.02
 """Seconds that an ended attempt waits for others to be settled with."""
@@ -165,6 +166,7 @@ class Courier:
         self._waiting: deque[tuple[Delivery, float]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Settlement]] = []
+        self._settling = 0
         self._unsent: list[str] = []
         self._news, self._enough = asyncio.Event(), asyncio.Event()
 
@@ -177,7 +179,7 @@ class Courier:
         """Settle, claim and begin to send. Raises StoreError; what was to be settled is settled by the next turn."""
         self._news.clear()
         self._enough.clear()
-        ended, self._ended = self._ended, []
+        ended, self._ended, self._settling = self._ended, [], len(self._ended)
         unsent, self._unsent = self._unsent, []
         begun = self._clock.monotonic()
         try:
@@ -197,6 +199,8 @@ class Courier:
             # The receivers have answered: a database that fails just now must not make them hear the same thing twice.
             self._ended[:0], self._unsent[:0] = ended, unsent
             raise
+        finally:
+            self._settling = 0
         self._begin(turn, begun)
         return DeliveryReport(
             channel=self.channel.name, settled=tuple(ended), claimed=len(turn.claimed), again_in=turn.again_in
@@ -215,7 +219,7 @@ class Courier:
             while True:
                 report = await self._persistent_turn()
                 settled += report.settled
-                if not self._workers and not report.claimed and not self._ended and not self._unsent:
+                if not (report.claimed or self._workers or self._waiting or self._ended or self._unsent):
                     return replace(report, settled=tuple(settled))
                 await self._some_work()
         finally:
@@ -251,10 +255,14 @@ class Courier:
         if not turn.closed:
             self._give_back_waiting()
         self._waiting.extend((delivery, begun) for delivery in turn.claimed)
-        for _ in range(min(len(self._waiting), self.channel.concurrency - len(self._workers))):
+        for _ in range(min(len(self._waiting), self._places())):
             worker = asyncio.create_task(self._work(), name=f"send {self.channel.name}")
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
+
+    def _places(self) -> int:
+        """Return how many more may be on their way: what a kill can repeat is what is sent and not settled yet."""
+        return self.channel.concurrency - len(self._workers) - len(self._ended) - self._settling
 
     def _give_back_waiting(self) -> None:
         self._unsent += [delivery.id for delivery, _ in self._waiting]
@@ -270,7 +278,7 @@ class Courier:
 
     async def _work(self) -> None:
         """Send what waits, one after the other, until nothing does."""
-        while self._waiting:
+        while self._waiting and self._places() >= 0:
             delivery, begun = self._waiting.popleft()
             lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - begun
             if held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN):
@@ -279,7 +287,8 @@ class Courier:
                 settlement = await self._attempt(delivery, lease * SENT_WITHIN - held)
                 self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
             self._news.set()
-            if len(self._ended) >= BATCH or len(self._waiting) < self.channel.concurrency:
+            worth_it = len(self._ended) >= min(BATCH, self.channel.concurrency / 2)
+            if worth_it or len(self._waiting) < self.channel.concurrency:
                 self._enough.set()
 
     async def _some_work(self) -> None:

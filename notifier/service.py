@@ -6,6 +6,7 @@ APScheduler only ticks. The database decides who polls and who sends, so any num
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -411,8 +412,11 @@ def _log_watch(report: WatchReport) -> None:
 
 
 def _log_deliveries(report: DeliveryReport) -> None:
+    every = log.is_enabled_for(logging.DEBUG)
     for delivery, settlement in report.settled:
         good = settlement.state is DeliveryState.DELIVERED
+        if good and not every:
+            continue
         (log.debug if good else log.warning)(
             str(settlement.state),
             channel=report.channel,

@@ -60,7 +60,7 @@ class ChannelSettings(Settings):
     """More events than this in one poll become digests; null sends each event by itself."""
     digest_size: int = Field(default=100, ge=2, le=100)
     """Events that one digest names at most."""
-    concurrency: int = Field(default=1, ge=1, le=64)
+    concurrency: int = Field(default=1, ge=1, le=256)
     """Messages about different tasks in flight at once."""
     on_unknown: Literal["resend", "hold"] = "resend"
     """What to do with a message that may have arrived, where there is no way to ask: send it again, or hold it

@@ -93,7 +93,7 @@ class WebhookSettings(ChannelSettings):
     """For the whole exchange."""
     digest_above: Annotated[int, Field(ge=1)] | None = None
     """Machines want each event by itself, so by default none are put together."""
-    concurrency: int = Field(default=4, ge=1, le=64)
+    concurrency: int = Field(default=4, ge=1, le=256)
 
     @field_validator("url")
     @classmethod
@@ -217,7 +217,7 @@ def _number(value: float | None) -> float | None:
 
 
 def _rfc3339(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z" if moment else None
 
 
 def _json(value: object) -> bytes:

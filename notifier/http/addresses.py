@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from socket import AF_UNSPEC, AddressFamily
 
@@ -57,19 +58,24 @@ class AddressRule:
 
     def refusal(self, address: IPAddress) -> str | None:
         """Return why not, or None where it is allowed."""
-        reached = tuple(spellings(address))
-        if _within(reached, _METADATA):
-            return "a link-local or metadata address"
-        if _within(reached, self.deny):
-            return "an address that network.deny lists"
-        if self.allow and not _within(reached, self.allow):
-            return "an address that network.allow does not list"
-        return None
+        return _refusal(self, address)
 
     def check(self, host: str, address: IPAddress) -> None:
         """Raise AddressRefused where the rule says no."""
         if reason := self.refusal(address):
             raise AddressRefused(f"{host} refused: {address} is {reason}")
+
+
+@lru_cache(maxsize=1024)
+def _refusal(rule: AddressRule, address: IPAddress) -> str | None:
+    reached = tuple(spellings(address))
+    if _within(reached, _METADATA):
+        return "a link-local or metadata address"
+    if _within(reached, rule.deny):
+        return "an address that network.deny lists"
+    if rule.allow and not _within(reached, rule.allow):
+        return "an address that network.allow does not list"
+    return None
 
 
 def _within(addresses: Sequence[IPAddress], networks: Sequence[IPNetwork]) -> bool:
