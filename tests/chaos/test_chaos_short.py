@@ -26,7 +26,7 @@ from chaos.truth import Pace
 SHORT = Pace(tasks=80, moves=8)
 KIND: Mapping[str, Character] = {name: {} for name in CHARACTERS}
 """Every channel answers well."""
-IN_FLIGHT = 40
+IN_FLIGHT = 4
 """Repeats that a kill may cost a channel: what a courier has on its way, and what it is just noting."""
 QUICK_MISTAKES = [name for name, mistake in MISTAKES.items() if mistake.quick]
 
