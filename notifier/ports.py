@@ -329,6 +329,9 @@ class Transaction(Queries, Protocol):
     def source_states(self) -> Sequence[SourceState]:
         """Return every source ever polled, without the counts of its tasks: they take a while."""
 
+    def hold_channels(self) -> None:
+        """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
+
     def given_up(self, channel: str, since: datetime) -> GivenUp | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
 

@@ -49,7 +49,9 @@ async def watch_once(store: Store, *, rules: WatchRules, outlook: Outlook, began
 def record(tx: Transaction, rules: WatchRules, outlook: Outlook, began: datetime | None) -> WatchReport:
     """Look, decide and write: the one transaction of a look."""
     now = tx.now()
-    events = [*_about_sources(tx, rules, now, began), *_about_channels(tx, rules, now)]
+    events = [*_about_sources(tx, rules, now, began)]
+    tx.hold_channels()
+    events += _about_channels(tx, rules, now)
     if not events:
         return WatchReport()
     told = tx.record_events(watching.route(events, outlook.routes, rules.fallback)).new

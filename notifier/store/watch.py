@@ -21,6 +21,14 @@ class WatchStatements(PollStatements):
         """Return every source ever polled, without the counts of its tasks: they take a while."""
         return [rows.source_of(row) for row in self.connection.execute(select(sources))]
 
+    def hold_channels(self) -> None:
+        """Let nobody else change any channel until the transaction ends.
+
+        Whoever changes several, or asks for the parked ones beside those that it has changed, begins with this:
+        all who lock several take them in this order, so that none wait for each other.
+        """
+        self.connection.execute(select(channels.c.name).order_by(channels.c.name).with_for_update())
+
     def given_up(self, channel: str, since: datetime) -> GivenUp | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
         dead = (

@@ -16,11 +16,12 @@ from fakes import FakeChannel, FakeClock, FakeSource
 from notifier import deliver as delivering
 from notifier.core.errors import SourceUnreachable
 from notifier.core.model import ChannelPolicy, Delivered, Delivery, DeliveryState, Event, Outcome, Parked, Retry, Route
-from notifier.core.outbox import RoutedEvent, Settlement, settle
+from notifier.core.outbox import Outlook, RoutedEvent, Settlement, settle
 from notifier.deliver import Courier, DeliveryRules
-from notifier.poll import Outlook, PollReport, PollRules, poll_once
+from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
+from notifier.watch import WatchRules, record
 
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=15))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5),) * 50, lease=timedelta(seconds=60))
@@ -196,6 +197,7 @@ def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
 # ---- transactions that cross ----
 
 CHANNELS = ("chat", "mail", "tickets")
+WATCHING = WatchRules(channels=CHANNELS[::-1], failing_after=timedelta())
 STORES, HANDS, TURNS, BATCH = 3, 3, 30, 5
 
 
@@ -258,6 +260,7 @@ class Hand:
             lambda: tx.unpark_due(now + timedelta(days=1)),
             lambda: tx.sync_channels(digests, now),
             lambda: tx.release("nobody", now),
+            lambda: record(tx, WATCHING, Outlook(), None),
         ]
         self._rng.choice(acts)()
 
