@@ -18,8 +18,9 @@ COMMAND = [sys.executable, "-c", "from notifier.cli import main; main()"]
 class Program:
     """One process. `log` happens at every line of its stderr."""
 
-    def __init__(self, config: Path, moments: Moments) -> None:
+    def __init__(self, config: Path, moments: Moments, *options: str) -> None:
         self.log = ""
+        self._options = options
         self._config = config
         self._moments = moments
 
@@ -30,6 +31,7 @@ class Program:
             "run",
             "-c",
             str(self._config),
+            *self._options,
             env=kept,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
