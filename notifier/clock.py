@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 
 
 class SystemClock:
@@ -16,8 +15,11 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return monotonic()
+        """Return seconds that never go back; those of a suspended machine count, where the platform can tell.
+
+        What is ours until a lease ends is not ours any more after a long sleep.
+        """
+        return _seconds()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -27,7 +29,7 @@ class SystemClock:
 class SteadyTime:
     """The system's time as it was when this was made, and the seconds since: a stepped system clock does not move it.
 
-    It counts the seconds of a suspended machine where the platform can tell (CLOCK_BOOTTIME, Linux).
+    It counts the seconds of a suspended machine, as `SystemClock.monotonic` does.
     """
 
     def __init__(self) -> None:
@@ -41,4 +43,5 @@ class SteadyTime:
 
 
 def _seconds() -> float:
+    # Only Linux has a clock that goes on while the machine is suspended.
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -320,10 +320,10 @@ _POSTGRES_LIMITS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
-    # A replica that was stopped inside a transaction must not hold the others up. The zone: a time near the year
-    # 9999 or 1 could not be loaded in every other one.
+    # A replica that was stopped inside a transaction must not hold the others up for much longer than its lease. The
+    # zone: a time near the year 9999 or 1 could not be loaded in every other one.
     "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
-    " -c idle_in_transaction_session_timeout=60s",
+    " -c idle_in_transaction_session_timeout=20s",
 }
 
 
