@@ -455,7 +455,7 @@ async def test_a_proxy_in_the_environment_is_not_used(
 
 async def test_a_channel_is_paced_as_slack_bears_it_in_its_mode(server: SlackServer, toolbox: Toolbox) -> None:
     paces = [make(server, toolbox).pace for make in (bot, hook)]
-    assert [(pace.per_second, pace.burst) for pace in paces] == [(1.0, 3), (1.0, 1)]
+    assert [(pace.per_second, pace.burst) for pace in paces] == [(1.0, 3), (1.0, 3)]
 
 
 async def test_nothing_waits_here_for_its_turn(server: SlackServer, toolbox: Toolbox) -> None:
