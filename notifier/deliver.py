@@ -129,7 +129,8 @@ def _take_turn(
     if health != was:
         tx.keep_health(channel.name, health)
     ready = _with_bodies(tx, channel, claimed, bodies)
-    return _Turn(claimed=ready, again_in=allowed.again_in, closed=not health.open_until)
+    again_in = allowed.again_in if len(claimed) == allowed.count else None
+    return _Turn(claimed=ready, again_in=again_in, closed=not health.open_until)
 
 
 def _with_bodies(tx: Transaction, channel: Channel, claimed: Sequence[Delivery], bodies: Bodies) -> Sequence[Delivery]:
@@ -213,13 +214,19 @@ class Courier:
             await _set_within(self._enough, LINGER)
 
     async def drain(self) -> DeliveryReport:
-        """Take turns until nothing is due and nothing is on its way; report all of it. Raises StoreError."""
+        """Take turns until nothing is due and nothing is on its way; report all of it. Raises StoreError.
+
+        What only the channel's rate holds back is waited for, but no pause and no open breaker.
+        """
         settled: list[tuple[Delivery, Settlement]] = []
         try:
             while True:
                 report = await self._persistent_turn()
                 settled += report.settled
                 if not (report.claimed or self._workers or self._waiting or self._ended or self._unsent):
+                    if report.again_in and report.again_in <= self.channel.pace.interval:
+                        await self._clock.sleep(report.again_in.total_seconds())
+                        continue
                     return replace(report, settled=tuple(settled))
                 await self._some_work()
         finally:
@@ -342,7 +349,7 @@ class Courier:
             case Retry():
                 return found, None
         if channel.on_unknown == "hold":
-            return GaveUp("it may have arrived; `notifier retry` sends it again"), Doubt.HELD
+            return GaveUp(f"it may have arrived ({found.reason}); `notifier retry` sends it again"), Doubt.HELD
         return None, Doubt.RISKED
 
 

@@ -410,15 +410,26 @@ async def test_what_a_start_gives_back_is_in_doubt(store: SqlStore, clock: FakeC
 async def test_a_rate_is_kept_by_all_replicas_together(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(20))
     channels = [FakeChannel(concurrency=8), FakeChannel(concurrency=8)]
+    couriers = [courier_of(channel, store, clock) for channel in channels]
+    sent = []
     for channel in channels:
         channel.pace = Pace(per_second=1, burst=3)
-    sent = []
     for _ in range(4):
-        for channel in channels:
-            await deliver(store, channel, clock)
+        for courier in couriers:
+            await courier.rest(await courier.turn())
         sent.append(sum(len(channel.sent) for channel in channels))
         clock.advance(timedelta(seconds=1))
     assert sent == [3, 4, 5, 6]
+
+
+async def test_a_single_poll_waits_for_what_only_the_rate_holds_back(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, *make_events(20))
+    channel = FakeChannel(concurrency=8)
+    channel.pace = Pace(per_second=1, burst=3)
+    before = clock.now()
+    await deliver(store, channel, clock)
+    assert (len(channel.sent), await pending(store)) == (20, 0)
+    assert timedelta(seconds=17) <= clock.now() - before <= timedelta(seconds=18)
 
 
 async def test_a_channel_that_asked_for_a_pause_gets_it_for_all_its_messages(store: SqlStore, clock: FakeClock) -> None:
