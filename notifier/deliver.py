@@ -110,16 +110,17 @@ def _take_turn(
     lease: timedelta,
     *,
     ended: Sequence[Settlement],
-    unsent: Collection[str],
+    unsent: Collection[tuple[str, int]],
     room: int,
     bodies: Bodies,
 ) -> _Turn:
     """Settle what has ended, give back what was not sent, and claim as much as there is room for."""
-    now, was = tx.now(), tx.health(channel.name)
+    was = tx.health(channel.name)  # waits for whoever else takes a turn on it, so that the time is asked after it
+    now = tx.now()
     if ended:
         tx.settle(ended, now)
     if unsent:
-        tx.give_back(unsent, owner, now)
+        tx.give_back(unsent, now)
     health = pacing.after(was, [(one.sign, one.pause) for one in ended], now, channel.pace)
     if was.open_until and not health.open_until:
         tx.hasten(channel.name, now)
@@ -168,7 +169,7 @@ class Courier:
         self._workers: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Settlement]] = []
         self._settling = 0
-        self._unsent: list[str] = []
+        self._unsent: list[tuple[str, int]] = []
         self._news, self._enough = asyncio.Event(), asyncio.Event()
 
     def wake(self) -> None:
@@ -272,7 +273,7 @@ class Courier:
         return self.channel.concurrency - len(self._workers) - len(self._ended) - self._settling
 
     def _give_back_waiting(self) -> None:
-        self._unsent += [delivery.id for delivery, _ in self._waiting]
+        self._unsent += [(delivery.id, delivery.attempt) for delivery, _ in self._waiting]
         self._waiting.clear()
         if self._unsent:
             self.wake()
@@ -289,7 +290,7 @@ class Courier:
             delivery, begun = self._waiting.popleft()
             lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - begun
             if held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN):
-                self._unsent.append(delivery.id)
+                self._unsent.append((delivery.id, delivery.attempt))
             else:
                 settlement = await self._attempt(delivery, lease * SENT_WITHIN - held)
                 self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away

@@ -397,8 +397,11 @@ class Transaction(Queries, Protocol):
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
         """Apply settlements that are still current, note every attempt, and return how many applied."""
 
-    def give_back(self, delivery_ids: Collection[str], owner: str, now: datetime) -> None:
-        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
+    def give_back(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
+
+        A claim is a delivery's id and the number of its attempt; one that is no longer the latest is left alone.
+        """
 
     def hasten(self, channel: str, now: datetime) -> int:
         """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""

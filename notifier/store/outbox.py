@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, tuple_, update
 
 from notifier.core.model import Attempt, Body, ChannelState, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
@@ -94,12 +94,15 @@ class SqlTransaction(WatchStatements, RetentionStatements):
         claimed = self.connection.execute(_CLAIM, {"chosen": chosen, "until": now + lease, "owner": owner}).all()
         return self._with_events(sorted(claimed, key=lambda row: row.seq))
 
-    def give_back(self, delivery_ids: Collection[str], owner: str, now: datetime) -> None:
-        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
-        for some in chunks(delivery_ids):
+    def give_back(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
+
+        A claim is a delivery's id and the number of its attempt; one that is no longer the latest is left alone.
+        """
+        for some in chunks(claims):
             self._make_due(
-                deliveries.c.id.in_(some),
-                deliveries.c.claimed_by == owner,
+                tuple_(deliveries.c.id, deliveries.c.attempt).in_(some),
+                deliveries.c.claimed_by.is_not(None),
                 deliveries.c.state == DeliveryState.PENDING,
                 claimed_by=None,
                 available_at=now,

@@ -103,7 +103,7 @@ ALL_DUE: Mapping[str, Callable[[Transaction], object]] = {
     "retry": lambda tx: tx.retry([DEAD.id], T0),
     "unpark": lambda tx: tx.unpark("dba", T0),
     "hasten": lambda tx: tx.hasten("dba", T0),
-    "give back": lambda tx: tx.give_back([CLAIMED.id], "me", T0),
+    "give back": lambda tx: tx.give_back([(CLAIMED.id, 1)], T0),
     "release": lambda tx: tx.release("me", T0),
 }
 

@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -564,3 +565,20 @@ async def test_a_body_that_the_database_cannot_hold_costs_only_its_own_message(
     await deliver(store, channel, clock)
     assert [delivery.events[0].job_id for delivery in channel.sent] == ["job-00001"]
     assert await pending(store) == 0
+
+
+async def test_what_is_given_back_late_does_not_undo_the_claim_that_came_after(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    """The answer to a turn may be lost after it was committed: what it gave back is then given back once more."""
+    (delivery,) = await put(store, clock, make_event())
+    claim = partial(claim_one, now=clock.now())
+    await store.transact(claim)
+    await store.transact(lambda tx: tx.give_back([(delivery.id, 1)], clock.now()))
+    await store.transact(claim)
+    await store.transact(lambda tx: tx.give_back([(delivery.id, 1)], clock.now()))
+    assert await store.transact(claim) == []
+
+
+def claim_one(tx: Transaction, now: datetime) -> Sequence[Delivery]:
+    return tx.claim_due("dba", "me", now, RULES.lease, 1)
