@@ -3,12 +3,13 @@
 A `Courier` works in turns. One turn is one transaction: it settles the attempts that have ended since the last one and
 claims what may go out now, as far as the channel's pace, its pauses and its circuit breaker allow.
 
-1. Claim: each delivery's attempt is counted and its lease begins. What has no body yet is rendered, and its body is
-   stored with the claim, before the first byte goes out: a repeat is byte-identical.
-2. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
-3. Settle with the next turn, each guarded by its attempt number.
+1. Claim: each delivery's attempt is counted and its lease begins.
+2. Render what has no body yet, and store the bodies before the first byte goes out: a repeat is byte-identical. Not
+   with the claim: a message that kills whoever renders it must have its attempt counted.
+3. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
+4. Settle with the next turn, each guarded by its attempt number.
 
-A kill between 2 and 3 is the one that repeats a message: with the same id and the same bytes.
+A kill between 3 and 4 is the one that repeats a message: with the same id and the same bytes.
 """
 
 from __future__ import annotations
@@ -97,7 +98,6 @@ class Bodies:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
     claimed: Sequence[Delivery]
-    """With their bodies; without one where the channel cannot make it."""
     again_in: timedelta | None
     closed: bool
     """False while the circuit breaker is open."""
@@ -112,7 +112,6 @@ def _take_turn(
     ended: Sequence[Settlement],
     unsent: Collection[tuple[str, int]],
     room: int,
-    bodies: Bodies,
 ) -> _Turn:
     """Settle what has ended, give back what was not sent, and claim as much as there is room for."""
     was = tx.health(channel.name)  # waits for whoever else takes a turn on it, so that the time is asked after it
@@ -129,15 +128,8 @@ def _take_turn(
     health = pacing.spent(health, channel.pace, now, len(claimed))
     if health != was:
         tx.keep_health(channel.name, health)
-    ready = _with_bodies(tx, channel, claimed, bodies)
     again_in = allowed.again_in if len(claimed) == allowed.count else None
-    return _Turn(claimed=ready, again_in=again_in, closed=not health.open_until)
-
-
-def _with_bodies(tx: Transaction, channel: Channel, claimed: Sequence[Delivery], bodies: Bodies) -> Sequence[Delivery]:
-    rendered = {delivery.id: bodies.render(channel, delivery) for delivery in claimed if delivery.body is None}
-    kept = tx.save_bodies({id_: body for id_, body in rendered.items() if body is not None})
-    return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
+    return _Turn(claimed=claimed, again_in=again_in, closed=not health.open_until)
 
 
 class Courier:
@@ -169,6 +161,7 @@ class Courier:
         self._workers: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Settlement]] = []
         self._settling = 0
+        self._unreported: list[tuple[Delivery, Settlement]] = []
         self._unsent: list[tuple[str, int]] = []
         self._news, self._enough = asyncio.Event(), asyncio.Event()
 
@@ -194,7 +187,6 @@ class Courier:
                     ended=[settlement for _, settlement in ended],
                     unsent=unsent,
                     room=self._room() if claiming else 0,
-                    bodies=self._bodies,
                 )
             )
         except StoreError:
@@ -203,9 +195,11 @@ class Courier:
             raise
         finally:
             self._settling = 0
-        self._begin(turn, begun)
+        self._unreported += ended
+        await self._begin(turn, begun)
+        settled, self._unreported = tuple(self._unreported), []
         return DeliveryReport(
-            channel=self.channel.name, settled=tuple(ended), claimed=len(turn.claimed), again_in=turn.again_in
+            channel=self.channel.name, settled=settled, claimed=len(turn.claimed), again_in=turn.again_in
         )
 
     async def rest(self, report: DeliveryReport) -> None:
@@ -259,10 +253,15 @@ class Courier:
                     raise
             await self._clock.sleep(1)
 
-    def _begin(self, turn: _Turn, begun: float) -> None:
+    async def _begin(self, turn: _Turn, begun: float) -> None:
         if not turn.closed:
             self._give_back_waiting()
-        self._waiting.extend((delivery, begun) for delivery in turn.claimed)
+        try:
+            ready = await self._with_bodies(turn.claimed)
+        except StoreError:
+            self._unsent += [(delivery.id, delivery.attempt) for delivery in turn.claimed]
+            raise
+        self._waiting.extend((delivery, begun) for delivery in ready)
         for _ in range(min(len(self._waiting), self._places())):
             worker = asyncio.create_task(self._work(), name=f"send {self.channel.name}")
             self._workers.add(worker)
@@ -281,6 +280,15 @@ class Courier:
     def _abandon(self) -> None:
         for worker in self._workers:
             worker.cancel()
+
+    # -- bodies --
+
+    async def _with_bodies(self, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
+        fresh = [d for d in claimed if d.body is None and not outbox.worn_out(d, self._rules.schedule)]
+        rendered = {delivery.id: self._bodies.render(self.channel, delivery) for delivery in fresh}
+        bodies = {id_: body for id_, body in rendered.items() if body is not None}
+        kept = await self._store.transact(lambda tx: tx.save_bodies(bodies)) if bodies else {}
+        return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
 
     # -- sending --
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
@@ -32,6 +33,9 @@ from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import ChannelState, Delivery, DeliveryState, EventType
 from notifier.lookup import Audit
 from notifier.ports import DeliveryFilter, EventFilter, Queries, Transaction
+
+AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
+"""Past by whatever clock the running service goes by: this one may be ahead of it."""
 
 MOST = 100_000
 """Dead deliveries that one `retry --all-dead` takes."""
@@ -142,12 +146,12 @@ def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_de
     if ids:
         wanted = [_delivery(tx, beginning) for beginning in ids]
         are = ", ".join(f"{delivery.id[:SHORT_ID]} is {delivery.state.value}" for delivery in wanted)
-        return tx.retry([delivery.id for delivery in wanted], now()), f"{are}; only dead and parked ones can be"
+        return tx.retry([delivery.id for delivery in wanted], AT_ONCE), f"{are}; only dead and parked ones can be"
     if not all_dead:
-        return tx.unpark(channel or "", now()), f"nothing is parked on {channel}{_dead_on(tx, channel)}"
+        return tx.unpark(channel or "", AT_ONCE), f"nothing is parked on {channel}{_dead_on(tx, channel)}"
     dead = tx.deliveries(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, limit=MOST))
     return tx.retry(
-        [delivery.id for delivery in dead], now()
+        [delivery.id for delivery in dead], AT_ONCE
     ), f"nothing is dead{_where(channel)}{_parked(tx, channel)}"
 
 

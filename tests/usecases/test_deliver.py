@@ -582,3 +582,24 @@ async def test_what_is_given_back_late_does_not_undo_the_claim_that_came_after(
 
 def claim_one(tx: Transaction, now: datetime) -> Sequence[Delivery]:
     return tx.claim_due("dba", "me", now, RULES.lease, 1)
+
+
+class Fatal(BaseException):
+    """Ends the process."""
+
+
+async def test_a_message_that_kills_whoever_renders_it_is_given_up_on(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, make_event())
+    channel, deaths = FakeChannel(), 0
+
+    def die(_: Notice) -> Body:
+        raise Fatal
+
+    channel.render = die  # type: ignore[method-assign]  # this message is deadly
+    while (await only(store)).state is DeliveryState.PENDING:
+        try:
+            await deliver(store, channel, clock)
+        except Fatal:
+            deaths += 1
+        clock.advance(RULES.lease)
+    assert (deaths, (await only(store)).state, channel.sent) == (3, DeliveryState.DEAD, [])
