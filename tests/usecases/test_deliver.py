@@ -595,7 +595,7 @@ async def test_a_message_that_kills_whoever_renders_it_is_given_up_on(store: Sql
     def die(_: Notice) -> Body:
         raise Fatal
 
-    channel.render = die  # type: ignore[method-assign]  # this message is deadly
+    channel.render = die  # type: ignore[method-assign, assignment]  # this message is deadly
     while (await only(store)).state is DeliveryState.PENDING:
         try:
             await deliver(store, channel, clock)
