@@ -270,7 +270,6 @@ def test_a_command_that_a_document_shows_parses(document: str, line: str) -> Non
     words = [word for word in shlex.split(line) if not word.startswith("-c")]
     entry = next((entry for entry in COMMANDS if entry.name == words[0]), None)
     assert entry, f"{document}: there is no command {words[0]!r}"
-    command, arguments = load(entry), words[1:]
-    if isinstance(command, TyperGroup):
-        command, arguments = command.commands[arguments[0]], arguments[1:]
+    loaded, arguments = load(entry), words[1:]
+    command = loaded.commands[arguments.pop(0)] if isinstance(loaded, TyperGroup) else loaded
     command.make_context(entry.name, arguments, obj=Invocation())
