@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
@@ -23,6 +23,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from notifier.core.errors import NotifierError, StoreError
 from notifier.core.model import DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport
+from notifier.durations import format_duration
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
 from notifier.prune import PruneReport, prune
@@ -417,11 +418,13 @@ def _log_deliveries(report: DeliveryReport) -> None:
         good = settlement.state is DeliveryState.DELIVERED
         if good and not every:
             continue
+        wait = settlement.wait and format_duration(timedelta(seconds=round(settlement.wait.total_seconds())))
+        known = {"reason": settlement.reason, "ref": settlement.ref, "next_try_in": wait}
         (log.debug if good else log.warning)(
-            str(settlement.state),
+            f"delivery {settlement.state}",
             channel=report.channel,
             delivery=delivery.id,
             attempt=delivery.attempt,
             events=[f"{event.type} {event.job_id}" for event in delivery.events[:3]],
-            **{name: value for name, value in (("reason", settlement.reason), ("ref", settlement.ref)) if value},
+            **{name: value for name, value in known.items() if value},
         )

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.core import TyperGroup
 
+from notifier.cli.group import COMMANDS, load
+from notifier.cli.invocation import Invocation
 from notifier.core.model import DeliveryState, EventType, Scope, TaskStatus
 
 ROOT = Path(__file__).parent.parent
@@ -250,3 +254,22 @@ def test_the_files_that_a_document_names_exist(document: Path) -> None:
         for name in re.findall(r"`((?:notifier|tests|migrations|config|docs|requirements|benchmarks)/[\w./-]+)`", text)
     ]
     assert [str(path) for path in (*links, *code) if not path.exists()] == []
+
+
+def documented_commands() -> Iterator[tuple[str, str]]:
+    """Every command line of the program in the documents: in a block or between backticks."""
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        text = document.read_text(encoding="utf-8")
+        blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        found = re.findall(r"`notifier +([^`\n]+)`", text) + re.findall(r"^ *notifier +([^\n]+)", blocks, re.MULTILINE)
+        yield from ((document.name, line.partition("#")[0].strip()) for line in found)
+
+
+@pytest.mark.parametrize(("document", "line"), sorted(set(documented_commands())))
+def test_a_command_that_a_document_shows_parses(document: str, line: str) -> None:
+    words = [word for word in shlex.split(line) if not word.startswith("-c")]
+    entry = next((entry for entry in COMMANDS if entry.name == words[0]), None)
+    assert entry, f"{document}: there is no command {words[0]!r}"
+    loaded, arguments = load(entry), words[1:]
+    command = loaded.commands[arguments.pop(0)] if isinstance(loaded, TyperGroup) else loaded
+    command.make_context(entry.name, arguments, obj=Invocation())

@@ -43,7 +43,8 @@ def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         emit({"revision": revision, "needed": needed, "current": revision == needed})
     else:
         has = f"The schema is {revision}" if revision else "The database is empty"
-        say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: run `notifier db upgrade`.")
+        remedy = "update the program" if revision and revision > needed else "run `notifier db upgrade`"
+        say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: {remedy}.")
     raise typer.Exit(0 if revision == needed else 1)
 
 

@@ -253,7 +253,14 @@ class View:
     def _due(self, delivery: Delivery) -> str:
         if delivery.settled_at:
             return self.when(delivery.settled_at)
-        return f"next try {age(delivery.available_at, self.now)}" if delivery.state is DeliveryState.PENDING else ""
+        if delivery.state is not DeliveryState.PENDING:
+            return ""
+        due = delivery.available_at <= self.now
+        return (
+            f"due since {self.when(delivery.available_at)}"
+            if due
+            else f"next try {age(delivery.available_at, self.now)}"
+        )
 
     def _attempt(self, attempt: Attempt) -> RenderableType:
         reason = f": {attempt.reason}" if attempt.reason else ""
@@ -306,7 +313,7 @@ class View:
             return _verdict_line(f"{channel.name}: {'; '.join([state, *held])}", ok=True)
         line = f"{channel.name}: {self._trouble(channel)}{'; '.join(['', *held])}"
         line += f": {channel.reason}" if channel.reason else ""
-        advice = _unpark(channel.name) if channel.parked_since else _look_at(channel.name)
+        advice = _unpark(channel.name) if channel.parked_since else _look_at(channel.name, failing=channel.failing)
         return Group(_verdict_line(line, ok=False), Padding(advice, _INDENT))
 
     def _trouble(self, channel: ChannelHealth) -> str:
@@ -379,8 +386,11 @@ def _unpark(channel: str) -> Text:
     )
 
 
-def _look_at(channel: str) -> Text:
-    return cell(f"`notifier deliveries --channel {channel}`; is `notifier run` running?", "yellow")
+def _look_at(channel: str, *, failing: bool) -> Text:
+    then = (
+        f"; once it is mended, `notifier test-send {channel}` tries it" if failing else "; is `notifier run` running?"
+    )
+    return cell(f"`notifier deliveries --channel {channel}`{then}", "yellow")
 
 
 _EVENT_STYLES = {

@@ -388,6 +388,11 @@ def _translate(error: DBAPIError, url: URL) -> StoreError:
         return _damaged(url)
     if url.get_backend_name() == "postgresql" and _unreachable(error, said):
         return StoreUnreachable(f"PostgreSQL at {place} does not answer: {said}")
+    if "is locked" in said:
+        return StoreError(
+            f"the database {place} is locked: another program, perhaps a backup or a shell, has held it for more than"
+            f" {BUSY_SECONDS} s; end that program (`fuser {place}` finds it)"
+        )
     if "unable to open" in said or "readonly" in said or "disk I/O" in said or "full" in said:
         return StoreUnreachable(f"the database {place} cannot be written: {said}; check the disk and the file's rights")
     return StoreError(f"the database {place} failed: {said}")

@@ -32,7 +32,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.ports import Transaction, Update
-from notifier.store.engine import open_store
+from notifier.store.engine import admin_engine, open_store
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LEASE = timedelta(minutes=1)
@@ -436,6 +436,13 @@ def test_the_database_says_its_revision(empty: Run) -> None:
     found = document(empty("db", "current", "--json"))
     assert found["current"] is True
     assert found["revision"] == found["needed"]
+
+
+def test_a_database_of_a_newer_program_is_not_sent_to_be_upgraded(empty: Run, tmp_path: Path) -> None:
+    empty("db", "upgrade")
+    with admin_engine(f"sqlite:///{tmp_path}/notifier.db") as engine, engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert "update the program" in empty("db", "current", code=1).stdout
 
 
 def test_the_database_is_pruned_on_request(run: Run) -> None:

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeClock
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
-from notifier.core.errors import ConfigurationError, NotifierError, StoreDamaged, StoreInUse, StoreUnreachable
+from notifier.core.errors import (
+    ConfigurationError,
+    NotifierError,
+    StoreDamaged,
+    StoreError,
+    StoreInUse,
+    StoreUnreachable,
+)
 from notifier.ports import TaskFilter, Transaction
-from notifier.store.engine import SqlStore, open_store, sqlite_module, wal_is_safe
+from notifier.store.engine import SqlStore, open_store, sqlite_module, translated, wal_is_safe
 
 
 def pragma(store: SqlStore, name: str) -> object:
@@ -128,3 +135,13 @@ async def test_who_is_cancelled_in_a_transaction_waits_for_its_end(store: SqlSto
     await asyncio.gather(caller, return_exceptions=True)
     (claimed,) = await store.read(lambda q: q.sources())
     assert (waits, caller.cancelled(), claimed.name) == (True, True, "prod")
+
+
+def test_a_database_that_stays_locked_says_how_to_find_who_holds_it(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url, connect_args={"timeout": 0, "isolation_level": None})
+    with engine.connect() as holder:
+        holder.exec_driver_sql("BEGIN IMMEDIATE")
+        refused = pytest.raises(StoreError, match=r"is locked: another program.*fuser")
+        with refused, translated(engine.url), engine.connect() as late:
+            late.exec_driver_sql("BEGIN IMMEDIATE")
+    engine.dispose()
