@@ -315,6 +315,7 @@ def _open_postgres(url: URL, *, migrate: bool, time: Time) -> SqlStore:
 _POSTGRES_LIMITS = {
     "application_name": "gaussdb-notifier",
     "connect_timeout": 10,
+    "prepare_threshold": None,  # a pooler that hands out connections by transaction knows no prepared statements
     # A network that swallows packets must end in an error: within these seconds, or milliseconds, of silence.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
