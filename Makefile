@@ -11,7 +11,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint types imports house fmt schema chaos bench bench-peers wheel lock clean
+.PHONY: help install demo test check lint types imports house fmt schema chaos simulation bench bench-peers wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ fmt: $(VENV)/.dev ## format the code and mend what can be mended
 
 schema: $(VENV)/.run ## write config/notifier.schema.json anew
 	@$(BIN)/python -m notifier.config
+
+simulation: $(VENV)/.dev ## run seeded disasters in virtual time (ARGS="--seeds 50000")
+	@PYTHONHASHSEED=0 $(BIN)/python tests/simulation/run.py $(ARGS)
 
 chaos: $(VENV)/.dev ## kill the program at random and account for what it told (ARGS="--kills 1000 --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos.run $(ARGS)
