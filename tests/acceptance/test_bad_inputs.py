@@ -248,7 +248,7 @@ REPLIES: dict[str, tuple[Answer, int, str]] = {
     "another protocol": (
         raw(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
         3,
-        "connection to PLACE lost. Check endpoint, the network and the proxy.",
+        "PLACE does not answer in HTTP. Check endpoint, the network and the proxy.",
     ),
 }
 
