@@ -324,6 +324,13 @@ class Transaction(Queries, Protocol):
         What became of those deliveries is not known, so they are doubtful.
         """
 
+    def end_waits_of_the_future(self, now: datetime) -> bool:
+        """Where a poll is recorded after now, the clock was set back meanwhile: end every wait, and return True.
+
+        For a database that follows a host's clock, when its only service starts. What is tried too early by this is
+        refused once more; what is not would wait for as long as the clock was ahead.
+        """
+
     # -- watch --
 
     def source_states(self) -> Sequence[SourceState]:

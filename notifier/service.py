@@ -153,6 +153,8 @@ class Service:
         if works(self.roles) and self.app.config.store.url.startswith("sqlite"):
             # The file is locked to this process: whoever held these claims is gone.
             await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
+            if await self.app.store.transact(lambda tx: tx.end_waits_of_the_future(tx.now())):
+                log.warning("the system's clock was set back since the last run: nothing waits for the old one")
         if Role.DELIVER not in self.roles:
             return
         digests = self.app.channel_digests

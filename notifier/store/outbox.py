@@ -288,6 +288,17 @@ class SqlTransaction(WatchStatements, RetentionStatements):
             for some in chunks(delivery_ids)
         )
 
+    def end_waits_of_the_future(self, now: datetime) -> bool:
+        """Where a poll is recorded after now, the clock was set back meanwhile: end every wait, and return True."""
+        latest = self.connection.execute(select(func.max(sources.c.last_poll_at))).scalar()
+        if latest is None or latest <= now:
+            return False
+        self.connection.execute(update(sources).values(next_poll_at=None))
+        self.connection.execute(update(channels).values(open_until=None, paused_until=None, rate_at=None))
+        self.connection.execute(update(channels).where(channels.c.probe_at > now).values(probe_at=now))
+        self._make_due(deliveries.c.state == DeliveryState.PENDING, deliveries.c.available_at > now, available_at=now)
+        return True
+
     def release(self, owner: str | None, now: datetime) -> None:
         """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from factories import HOSTILE, T0, make_delivery, make_event, make_events, make_gap, make_task
+from fakes import snapshot_of
 
 from notifier.core.diff import Recorded
 from notifier.core.model import (
@@ -23,6 +25,7 @@ from notifier.core.model import (
     TaskStatus,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.core.pacing import Health
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction, Update
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
@@ -503,3 +506,18 @@ def test_an_event_stored_before_channels_had_any_is_still_read() -> None:
     assert isinstance(facts, bytes)
     older = {name: value for name, value in json.loads(facts).items() if name not in {"channel", "since", "count"}}
     assert rows.event_of(json.dumps(older).encode()) == event
+
+
+async def test_after_a_clock_was_set_back_nothing_waits_for_the_old_one(store: SqlStore) -> None:
+    polled = await claim_poll(store)
+    ahead = T0 + timedelta(hours=1)
+    await put(store, make_delivery(make_event(), attempt=0, available_at=ahead))
+    await store.transact(lambda tx: tx.keep_health("dba", tx.health("dba")))
+    assert await store.transact(lambda tx: tx.end_waits_of_the_future(T0)) is False
+    await store.transact(lambda tx: tx.record_poll(polled, snapshot_of([]), ahead, ahead + LEASE))
+    closed = Health(failures=9, failing_since=ahead, open_until=ahead, paused_until=ahead)
+    await store.transact(lambda tx: tx.keep_health("dba", closed))
+    assert await store.transact(lambda tx: tx.end_waits_of_the_future(T0)) is True
+    assert len(await claim(store)) == 1
+    assert await store.transact(lambda tx: tx.claim_poll("prod", "another", T0, LEASE)) is not None
+    assert await store.transact(lambda tx: tx.health("dba")) == replace(closed, open_until=None, paused_until=None)
