@@ -176,7 +176,7 @@ class Courier:
         self._enough.clear()
         ended, self._ended, self._settling = self._ended, [], len(self._ended)
         unsent, self._unsent = self._unsent, []
-        begun = self._clock.monotonic()
+        begun, room = self._clock.monotonic(), self._room() if claiming else 0
         try:
             turn = await self._store.transact(
                 lambda tx: _take_turn(
@@ -186,7 +186,7 @@ class Courier:
                     self._rules.lease,
                     ended=[settlement for _, settlement in ended],
                     unsent=unsent,
-                    room=self._room() if claiming else 0,
+                    room=room,
                 )
             )
         except StoreError:
