@@ -72,14 +72,17 @@ def _order(receiver: Receiver, told: Sequence[RoutedEvent]) -> Iterator[str]:
     """Nothing may be shown before what happened earlier to the same task has been taken or given up on."""
     place = {item.event.id: number for number, item in enumerate(told)}
     latest: dict[str, int] = {}
-    for _, event_id, subject in receiver.offered:
-        if place[event_id] < latest.get(subject, -1) and not _repeat_of_taken(receiver, event_id):
+    for at, event_id, subject in receiver.offered:
+        if place[event_id] < latest.get(subject, -1) and not _taken_before(receiver, event_id, at):
             yield f"out of order: {receiver.name} {subject} {event_id}"
         latest[subject] = max(latest.get(subject, -1), place[event_id])
 
 
-def _repeat_of_taken(receiver: Receiver, event_id: str) -> bool:
-    return any(event_id == event.id for arrival in receiver.arrivals for event in arrival.delivery.events)
+def _taken_before(receiver: Receiver, event_id: str, at: float) -> bool:
+    """Tell whether a message is but the repeat of one that came in its turn: who was stopped may send it late."""
+    return any(
+        arrival.at < at and event_id == event.id for arrival in receiver.arrivals for event in arrival.delivery.events
+    )
 
 
 def _repeats(world: World, receiver: Receiver) -> Iterator[str]:
