@@ -363,6 +363,38 @@ _STATES: Mapping[EventType, State] = MappingProxyType(
         EventType.CHANNEL_GAVE_UP: "gave_up",
     }
 )
+COLOURS: Mapping[State, str] = MappingProxyType(
+    {
+        "failed": "#E01E5A",
+        "failing": "#E01E5A",
+        "gave_up": "#E01E5A",
+        "gap": "#ECB22E",
+        "unlisted": "#ECB22E",
+        "restarted": "#36C5F0",
+        "changed": "#8D8D8D",
+        "completed": "#2EB67D",
+        "recovered": "#2EB67D",
+        "running": "#36C5F0",
+        "progressed": "#36C5F0",
+    }
+)
+"""What colour a message has, where a channel can show one."""
+EMOJI: Mapping[State, str] = MappingProxyType(
+    {
+        "failed": "🔴",
+        "failing": "🔴",
+        "gave_up": "🔴",
+        "gap": "🟠",
+        "unlisted": "🟠",
+        "restarted": "🔵",
+        "changed": "⚪",
+        "completed": "🟢",
+        "recovered": "🟢",
+        "running": "🔵",
+        "progressed": "🔵",
+    }
+)
+"""What stands for the colour: for who cannot tell colours apart, and where none can be shown."""
 SEVERITY: tuple[State, ...] = (
     "failed",
     "failing",

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
 from itertools import groupby
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from urllib.parse import urlsplit
 
 import structlog
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -30,17 +29,30 @@ from notifier.channels.limits import Limit
 from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.retry import retry_after
 from notifier.ports import Finding, Notice
-from notifier.render import Fact, Message, State, Wording, by_severity, one_line, state_of
+from notifier.render import COLOURS, EMOJI, Fact, Message, Wording, by_severity, one_line, state_of
 from notifier.settings import Duration, Secret
+from notifier.slack.api import MAX_REPLY, Answer, WebApi, encoded
+from notifier.slack.blocks import (
+    BLOCK_LIMIT,
+    FIELD_LIMIT,
+    MESSAGE_LIMIT,
+    TEXT_LIMIT,
+    Json,
+    Style,
+    bar,
+    code,
+    date,
+    escape,
+    fence,
+    joined,
+    mrkdwn,
+    section,
+)
 from notifier.validation import problem
 
 if TYPE_CHECKING:
-    import aiohttp
+    from notifier.http import HttpClient, HttpError
 
-    from notifier.http import HttpClient, HttpError, Reply
-
-MAX_REPLY = 64 * 1024
-"""Bytes of an answer that are read."""
 POST_SCOPE = "chat:write"
 
 SETTLES_IN = 2.5
@@ -54,14 +66,6 @@ MAX_PAGES = 10
 MAX_PAGE = 4 * 1024 * 1024
 """Bytes of one page of history: a hundred messages as long as they can be."""
 
-TEXT_LIMIT = 180
-"""Of the fallback text that notifications and screen readers use; beyond 4,000 Slack splits a message."""
-BLOCK_LIMIT = 2_700
-"""Of a text object; Slack's is 3,000."""
-FIELD_LIMIT = 400
-"""Of a field; Slack's is 2,000. Ten of them, a reason, a headline and a footer stay below MESSAGE_LIMIT."""
-MESSAGE_LIMIT = 9_000
-"""Of all blocks together; Slack documents none and has refused 11,341."""
 LINE_LIMIT = 300
 """Of a line of a digest."""
 PIECE_LIMIT = 8
@@ -165,83 +169,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-# ---- text ----
-
-_ENTITIES: Mapping[int, str] = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_BACKTICK = "\u02cb"
-"""Stands for a backtick, which has no escape."""
-
-
-def escape(text: str, limit: int) -> str:
-    """Neutralise mentions, links and entities, cutting the text so that the result has at most `limit` characters."""
-    escaped = text.translate(_ENTITIES)
-    if len(escaped) <= limit:
-        return escaped
-    return text[: _fitting(text, limit - 1)].translate(_ENTITIES) + "…"
-
-
-def _fitting(text: str, limit: int) -> int:
-    """Return how many characters fit once escaped, so that no entity is ever cut."""
-    used = 0
-    for index, char in enumerate(text):
-        used += len(char.translate(_ENTITIES))
-        if used > limit:
-            return index
-    return len(text)
-
-
-def code(text: str, limit: int) -> str:
-    """Return inline code of at most `limit` characters: nothing in it is markup. A line break would end it."""
-    return f"`{escape(' '.join(text.split()).replace('`', _BACKTICK), limit - 2)}`"
-
-
-def fence(text: str, limit: int) -> str:
-    """Return a code block of at most `limit` characters that nothing in the text can close."""
-    return f"```{escape(text.replace('`', _BACKTICK), limit - 6)}```"
-
-
 # ---- the message ----
 
-_COLOURS: Mapping[State, str] = MappingProxyType(
-    {
-        "failed": "#E01E5A",
-        "failing": "#E01E5A",
-        "gave_up": "#E01E5A",
-        "gap": "#ECB22E",
-        "unlisted": "#ECB22E",
-        "restarted": "#36C5F0",
-        "changed": "#8D8D8D",
-        "completed": "#2EB67D",
-        "recovered": "#2EB67D",
-        "running": "#36C5F0",
-        "progressed": "#36C5F0",
-    }
-)
-_EMOJI: Mapping[State, str] = MappingProxyType(
-    {
-        "failed": "🔴",
-        "failing": "🔴",
-        "gave_up": "🔴",
-        "gap": "🟠",
-        "unlisted": "🟠",
-        "restarted": "🔵",
-        "changed": "⚪",
-        "completed": "🟢",
-        "recovered": "🟢",
-        "running": "🔵",
-        "progressed": "🔵",
-    }
-)
 _STORM = "🚨"
-_CELLS = 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _HEADINGS = 700
 """Characters of a digest's headline and of its headings, at most."""
-
-Json = dict[str, Any]
-Style = Callable[[str, int], str]
-"""Makes of a text at most so many characters of markup."""
 
 
 def payload(notice: Notice, wording: Wording) -> Json:
@@ -260,16 +193,16 @@ def payload(notice: Notice, wording: Wording) -> Json:
 def _single(event: Event, wording: Wording) -> Json:
     message = wording.describe(event)
     return {
-        "text": escape(f"{_EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
-        "blocks": [_section(_headline(message))],
-        "attachments": [{"color": _COLOURS[message.state], "blocks": list(_details(message))}],
+        "text": escape(f"{EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
+        "blocks": [section(_headline(message))],
+        "attachments": [{"color": COLOURS[message.state], "blocks": list(_details(message))}],
     }
 
 
 def _headline(message: Message) -> str:
     label = _label(message)(message.label, LINE_LIMIT) if message.label else ""
     subject = code(message.subject, LINE_LIMIT) if message.subject else ""
-    return "  ·  ".join(filter(None, (f"{_EMOJI[message.state]} *{message.title}*", label, subject)))
+    return "  ·  ".join(filter(None, (f"{EMOJI[message.state]} *{message.title}*", label, subject)))
 
 
 def _label(message: Message) -> Style:
@@ -278,11 +211,11 @@ def _label(message: Message) -> Style:
 
 def _details(message: Message) -> Iterator[Json]:
     if message.facts:
-        yield {"type": "section", "fields": [_mrkdwn(_field(fact)) for fact in message.facts[:10]]}
+        yield {"type": "section", "fields": [mrkdwn(_field(fact)) for fact in message.facts[:10]]}
     if message.reason:
         label = f"*{message.reason_label}*\n"
-        yield _section(label + fence(message.reason, BLOCK_LIMIT - len(label)))
-    yield {"type": "context", "elements": [_mrkdwn(_footer(message))]}
+        yield section(label + fence(message.reason, BLOCK_LIMIT - len(label)))
+    yield {"type": "context", "elements": [mrkdwn(_footer(message))]}
 
 
 def _field(fact: Fact) -> str:
@@ -290,18 +223,11 @@ def _field(fact: Fact) -> str:
 
 
 def _value(fact: Fact) -> str:
-    if fact.at is not None and fact.at > _EPOCH:
-        return (
-            f"<!date^{int(fact.at.timestamp())}^{{date_short_pretty}} {{time_secs}}|{escape(fact.value, FIELD_LIMIT)}>"
-        )
+    if fact.at is not None:
+        return date(fact.at, fact.value, FIELD_LIMIT)
     if fact.percent is not None:
-        return f"`{_bar(fact.percent)}` *{fact.value}*"
+        return f"`{bar(fact.percent)}` *{fact.value}*"
     return (code if fact.quoted else escape)(fact.value, FIELD_LIMIT)
-
-
-def _bar(percent: float) -> str:
-    full = int(percent / 100 * _CELLS)
-    return "█" * full + "░" * (_CELLS - full)
 
 
 def _footer(message: Message) -> str:
@@ -312,12 +238,12 @@ def _footer(message: Message) -> str:
 def _digest(events: Sequence[Event], wording: Wording) -> Json:
     """Lay out many events in top-level blocks: the body of an attachment would be folded."""
     worst = state_of(events[0])
-    mark = _STORM if worst == "failed" else _EMOJI[worst]
+    mark = _STORM if worst == "failed" else EMOJI[worst]
     counts = wording.digest_headline(events)
     headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
     return {
         "text": escape(f"{mark} {counts}", TEXT_LIMIT),
-        "blocks": [_section(headline), *map(_section, _joined(_lines(events, wording), BLOCK_LIMIT))],
+        "blocks": [section(headline), *map(section, joined(_lines(events, wording), BLOCK_LIMIT))],
         "attachments": [],
     }
 
@@ -335,7 +261,7 @@ def _line(message: Message, room: int) -> str:
 
     Without a job, what happened comes first and then to which source or channel.
     """
-    head = f"• {_EMOJI[message.state]} "
+    head = f"• {EMOJI[message.state]} "
     left = room - len(head)
     pieces: list[str] = []
     for style, text in _claims(message):
@@ -354,26 +280,6 @@ def _claims(message: Message) -> Iterator[tuple[Style, str | None]]:
         yield escape, message.title
         yield code, message.subject
         yield code, message.reason
-
-
-def _joined(lines: Iterable[str], limit: int) -> Iterator[str]:
-    """Yield the lines, as many together as have at most `limit` characters."""
-    text = ""
-    for line in lines:
-        if text and len(text) + 1 + len(line) > limit:
-            yield text
-            text = ""
-        text = f"{text}\n{line}" if text else line
-    yield text
-
-
-def _section(text: str) -> Json:
-    return {"type": "section", "text": _mrkdwn(text)}
-
-
-def _mrkdwn(text: str) -> Json:
-    # Verbatim: an address or a #name in an instance's name stays text.
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def as_text(message: Json) -> Json:
@@ -405,22 +311,6 @@ def _texts(block: Json) -> Iterator[str]:
 
 
 # ---- Slack's answers ----
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What Slack said: the Web API in JSON, a webhook in a word."""
-
-    status: int
-    headers: Mapping[str, str]
-    data: Json
-    """Empty where the body is not a JSON object."""
-
-    @property
-    def code(self) -> str:
-        """The error code, or the empty string. Only what looks like one: the rest of an answer is never repeated."""
-        found = self.data.get("error")
-        return found if isinstance(found, str) and re.fullmatch(r"[a-z0-9_]{1,80}", found) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,73 +483,15 @@ class Transport(Protocol):
         """Prove that posting could work, without posting. Raises HttpError."""
 
 
-class _Response:
-    """As much of an aiohttp response as slack_sdk looks at."""
-
-    content_type = "application/json"
-
-    def __init__(self, reply: Reply) -> None:
-        self.status = reply.status
-        self.headers = reply.headers
-        self._body = reply.body
-
-    async def json(self) -> Json:
-        return _object(self._body)
-
-
-def _object(body: bytes) -> Json:
-    try:
-        data = json.loads(body)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """What slack_sdk takes for an aiohttp session: one exchange through our own client.
-
-    slack_sdk reads proxies from the environment, follows redirects and reads answers of any length. Here it gets the
-    configured proxy, the address rule, one deadline and a cap like everything else does, and errors that say whether
-    the request left.
-    """
-
-    http: HttpClient
-    deadline: float
-    max_bytes: int
-    closed: ClassVar[bool] = False
-
-    @asynccontextmanager
-    async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], json: Json | None, params: Json | None, **_: object
-    ) -> AsyncIterator[_Response]:
-        reply = await self.http.exchange(
-            method,
-            f"{url}?{urlencode(params)}" if params else url,
-            headers=headers,
-            content=None if json is None else _encoded(json),
-            deadline=self.deadline,
-            max_bytes=self.max_bytes,
-        )
-        yield _Response(reply)
-
-
-def _encoded(value: Json) -> bytes:
-    # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bot:
     """Posts with a bot token through the Web API."""
 
-    http: HttpClient
-    api_url: str
-    token: str = field(repr=False)
+    api: WebApi
     channel: str
 
     async def post(self, message: Json, deadline: float) -> Answer:
-        return await self._call("chat.postMessage", deadline, message | {"channel": self.channel})
+        return await self.api.call("chat.postMessage", deadline, message | {"channel": self.channel})
 
     async def history(
         self, deadline: float, *, oldest: datetime | None = None, cursor: str = "", limit: int = PAGE_SIZE
@@ -672,10 +504,10 @@ class _Bot:
             "oldest": f"{oldest.timestamp():.6f}" if oldest else None,
             "cursor": cursor or None,
         }
-        return await self._call("conversations.history", deadline, query=query, max_bytes=MAX_PAGE)
+        return await self.api.call("conversations.history", deadline, query=query, max_bytes=MAX_PAGE)
 
     async def check(self, deadline: float) -> Sequence[Finding]:
-        answer = await self._call("auth.test", deadline, {})
+        answer = await self.api.call("auth.test", deadline, {})
         if answer.data.get("ok") is not True:
             why = answer.code or f"HTTP {answer.status}"
             return (Finding(ok=False, what="Slack token", detail=why, remedy=_token_remedy(answer.data)),)
@@ -687,27 +519,6 @@ class _Bot:
             *_scopes(answer.headers.get("x-oauth-scopes")),
             Finding(ok=True, what="Slack channel", detail=membership),
         )
-
-    async def _call(
-        self,
-        method: str,
-        deadline: float,
-        body: Json | None = None,
-        *,
-        query: Json | None = None,
-        max_bytes: int = MAX_REPLY,
-    ) -> Answer:
-        from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network
-        from slack_sdk.web.async_client import AsyncWebClient  # noqa: PLC0415 - the same
-
-        session = cast("aiohttp.ClientSession", _Session(self.http, deadline, max_bytes))
-        client = AsyncWebClient(token=self.token, base_url=self.api_url, session=session, retry_handlers=[])
-        try:
-            verb = "POST" if query is None else "GET"
-            response = await client.api_call(method, http_verb=verb, json=body, params=query)
-        except SlackApiError as error:
-            response = error.response
-        return Answer(status=response.status_code, headers=response.headers, data=cast("Json", response.data))
 
 
 def _scopes(granted: str | None) -> Sequence[Finding]:
@@ -741,7 +552,7 @@ class _Webhook:
             "POST",
             self.url,
             headers={"content-type": "application/json"},
-            content=_encoded(message),
+            content=encoded(message),
             deadline=deadline,
             max_bytes=MAX_REPLY,
         )
@@ -769,7 +580,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     def render(self, notice: Notice) -> Body:
         """Return the message as JSON; where it goes is added when it is sent."""
-        return Body(content=_encoded(payload(notice, self.toolbox.wording)), content_type="application/json")
+        return Body(content=encoded(payload(notice, self.toolbox.wording)), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post once; once more as plain text where Slack refuses the layout."""
@@ -851,12 +662,9 @@ class SlackChannel(BaseChannel[SlackSettings]):
     @cached_property
     def _bot(self) -> _Bot:
         settings = self.settings
-        return _Bot(
-            http=self.toolbox.http,
-            api_url=settings.api_url,
-            token=settings.bot_token.get_secret_value() if settings.bot_token else "",
-            channel=settings.channel or "",
-        )
+        token = settings.bot_token.get_secret_value() if settings.bot_token else ""
+        api = WebApi(http=self.toolbox.http, url=settings.api_url, token=token)
+        return _Bot(api=api, channel=settings.channel or "")
 
 
 _COSTS: Mapping[str, str] = MappingProxyType(

@@ -51,16 +51,11 @@ from notifier.channels.base import PROBE_AFTER, Toolbox
 from notifier.channels.slack import (
     _TOKEN_REMEDY,
     MAX_PAGES,
-    MESSAGE_LIMIT,
     PAGE_SIZE,
     SETTLES_IN,
-    Json,
     SlackChannel,
     SlackSettings,
     as_text,
-    code,
-    escape,
-    fence,
     payload,
 )
 from notifier.core.model import (
@@ -78,6 +73,7 @@ from notifier.core.model import (
 )
 from notifier.http import HttpClient
 from notifier.render import Wording
+from notifier.slack.blocks import MESSAGE_LIMIT, Json, code, escape, fence
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))

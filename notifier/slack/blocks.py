@@ -1,0 +1,98 @@
+"""The pieces that Slack messages are made of: texts that nothing from outside can turn into markup, and blocks.
+
+Escaping, markup and limits: docs.slack.dev. Sizes count characters after escaping, and stay 10 % below a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+Style = Callable[[str, int], str]
+"""Makes of a text at most so many characters of markup."""
+
+TEXT_LIMIT = 180
+"""Of the fallback text that notifications and screen readers use; beyond 4,000 Slack splits a message."""
+BLOCK_LIMIT = 2_700
+"""Of a text object; Slack's is 3,000."""
+FIELD_LIMIT = 400
+"""Of a field; Slack's is 2,000. Ten of them, a reason, a headline and a footer stay below MESSAGE_LIMIT."""
+MESSAGE_LIMIT = 9_000
+"""Of all blocks together; Slack documents none and has refused 11,341."""
+
+_CELLS = 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# ---- text ----
+
+_ENTITIES: Mapping[int, str] = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_BACKTICK = "\u02cb"
+"""Stands for a backtick, which has no escape."""
+
+
+def escape(text: str, limit: int) -> str:
+    """Neutralise mentions, links and entities, cutting the text so that the result has at most `limit` characters."""
+    escaped = text.translate(_ENTITIES)
+    if len(escaped) <= limit:
+        return escaped
+    return text[: _fitting(text, limit - 1)].translate(_ENTITIES) + "…"
+
+
+def _fitting(text: str, limit: int) -> int:
+    """Return how many characters fit once escaped, so that no entity is ever cut."""
+    used = 0
+    for index, char in enumerate(text):
+        used += len(char.translate(_ENTITIES))
+        if used > limit:
+            return index
+    return len(text)
+
+
+def code(text: str, limit: int) -> str:
+    """Return inline code of at most `limit` characters: nothing in it is markup. A line break would end it."""
+    return f"`{escape(' '.join(text.split()).replace('`', _BACKTICK), limit - 2)}`"
+
+
+def fence(text: str, limit: int) -> str:
+    """Return a code block of at most `limit` characters that nothing in the text can close."""
+    return f"```{escape(text.replace('`', _BACKTICK), limit - 6)}```"
+
+
+def date(moment: datetime, words: str, limit: int) -> str:
+    """Return a time that Slack shows to each reader in their own zone; `words` stand for it where that is not done."""
+    if moment <= _EPOCH:
+        return escape(words, limit)
+    return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} {{time_secs}}|{escape(words, limit)}>"
+
+
+def bar(percent: float) -> str:
+    """Draw a percentage."""
+    full = int(percent / 100 * _CELLS)
+    return "█" * full + "░" * (_CELLS - full)
+
+
+def joined(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """Yield the lines, as many together as have at most `limit` characters."""
+    text = ""
+    for line in lines:
+        if text and len(text) + 1 + len(line) > limit:
+            yield text
+            text = ""
+        text = f"{text}\n{line}" if text else line
+    yield text
+
+
+# ---- blocks ----
+
+
+def section(text: str) -> Json:
+    """Return a section of one text in markup."""
+    return {"type": "section", "text": mrkdwn(text)}
+
+
+def mrkdwn(text: str) -> Json:
+    """Return a text object in markup."""
+    # Verbatim: an address or a #name in an instance's name stays text.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
