@@ -13,12 +13,14 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from notifier.core.diff import Recorded
 from notifier.core.model import (
+    Acknowledgement,
     Attempt,
     Body,
     ChannelState,
     Delivery,
     DeliveryState,
     Event,
+    Mute,
     Outcome,
     Repeat,
     Scope,
@@ -26,6 +28,8 @@ from notifier.core.model import (
     SourceState,
     Task,
     TaskStatus,
+    Thread,
+    Watch,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.core.pacing import Health, Pace
@@ -103,6 +107,10 @@ class Channel(Protocol):
     bytes that are this delivery's own."""
     digest_above: int | None
     digest_size: int
+    threads: bool
+    """True where it keeps one message a subject, which `show` changes: see `LiveChannel`."""
+    coalesces: bool
+    """See `ChannelPolicy.coalesces`."""
 
     def render(self, notice: Notice) -> Body:
         """Return the bytes to send. The same notice gives the same bytes. No I/O."""
@@ -124,7 +132,46 @@ class Channel(Protocol):
         """Release connections."""
 
 
+class LiveChannel(Channel, Protocol):
+    """A channel whose messages can be made to look different once they are sent."""
+
+    edits: str
+    """The name under which the budget of changes is kept: channels with the same name share one."""
+    edit_pace: Pace
+    """What the service bears of changes, on all channels of that name and by all replicas together."""
+
+    async def show(self, thread: Thread) -> Outcome:
+        """Make a thread's message look as it should now. May be repeated freely: it sets a state.
+
+        Delivered with a `thread` of its own says that the message was gone and a new one took its place. Raises
+        nothing but CancelledError.
+        """
+
+
 # ---- the store ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A channel was told of an event: what its thread about the subject shows from now on."""
+
+    subject: str
+    event_id: str
+    thread: str | None = None
+    """The reference of a new thread; None leaves the one that is there, if any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStatistics:
+    """How the tasks of one name fared. Durations are of those that completed and tell both times."""
+
+    name: str
+    running: int
+    completed: int
+    failed: int
+    other: int
+    mean: timedelta | None
+    longest: timedelta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +234,8 @@ class TaskFilter:
     job_id: str | None = None
     """A job id or its beginning."""
     limit: int = 50
+    offset: int = 0
+    """How many of those that fit are left out first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +317,30 @@ class Queries(Protocol):
     def ledger(self) -> Ledger:
         """Count every pair."""
 
+    def count_tasks(self, wanted: TaskFilter) -> int:
+        """Count the tasks that fit, whatever the limit and the offset."""
+
+    def event(self, event_id: str) -> RoutedEvent | None:
+        """Return one event."""
+
+    def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
+        """Return the newest event of a task."""
+
+    def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
+        """Count the tasks that changed at or after this time, by name, the most frequent first."""
+
+    def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
+        """Return ids and names of instances of recorded tasks with this id or name, else of those that resemble it."""
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+
+    def acknowledgement(self, event_id: str) -> Acknowledgement | None:
+        """Return who acknowledged an event."""
+
+    def threads(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
+        """Return the references of a channel's threads by subject."""
+
 
 class Transaction(Queries, Protocol):
     """One write transaction: all of it happens or none of it."""
@@ -330,6 +403,56 @@ class Transaction(Queries, Protocol):
         For a database that follows a host's clock, when its only service starts. What is tried too early by this is
         refused once more; what is not would wait for as long as the clock was ahead.
         """
+
+    # -- threads --
+
+    def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
+        """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
+
+    def spare_threads(self, events: Sequence[Event], now: datetime) -> None:
+        """Let the threads about the subjects of these events show them on every channel: nobody is told otherwise."""
+
+    def claim_edits(self, channel: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Thread]:
+        """Claim threads whose message does not look as it should, the most urgent first, until the lease ends.
+
+        A failure comes before another end, an end before an acknowledgement, and progress last. The same message is
+        claimed for mere progress at most every twenty seconds.
+        """
+
+    def shown(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
+        """Note that a thread's message looks as its revision asks for; `ref` is that of a new message."""
+
+    def show_later(self, thread: Thread, at: datetime) -> None:
+        """Let a message that could not be changed wait."""
+
+    # -- people --
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
+        """Record who acknowledged an event, unless somebody has; return who did. Threads that show it change."""
+
+    def mute(self, mute: Mute) -> None:
+        """Record a mute in place of an earlier one of the same instance. Threads about it change."""
+
+    def unmute(self, instance: str, now: datetime) -> Mute | None:
+        """End the mute of an instance and return it; None when there is none in force. Threads about it change."""
+
+    def watch(self, watch: Watch) -> bool:
+        """Record a wish; return False when it was there already."""
+
+    def take_watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Return who wants to know how tasks ended, by job id, and forget that they do."""
+
+    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
+        """Let progress that waits to be told give way, where no attempt has been made; return its event ids.
+
+        `by` has the id of the event that takes its place, by subject.
+        """
+
+    def direct_channels(self) -> Sequence[str]:
+        """Return the names of channels to one person that have something to send."""
+
+    def once(self, key: str, now: datetime) -> bool:
+        """Note a request that changes something; return False when it was noted within the last ten minutes."""
 
     # -- watch --
 

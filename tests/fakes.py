@@ -111,6 +111,8 @@ class FakeChannel:
         self.concurrency = concurrency
         self.digest_above = digest_above
         self.digest_size = 100
+        self.threads = False
+        self.coalesces = False
         self.deadline = 10.0
         self.pace = Pace()
         self.repeat = repeat

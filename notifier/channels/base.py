@@ -123,6 +123,8 @@ class BaseChannel(ABC, Generic[S]):
     kind: ClassVar[str]
     Settings: ClassVar[type[ChannelSettings]]
     repeat: Repeat = Repeat.RISKY
+    threads: bool = False
+    coalesces: bool = False
     body_key: Hashable | None = None
 
     def __init__(self, settings: S, toolbox: Toolbox) -> None:

@@ -232,6 +232,9 @@ class Delivery:
     settled_at: datetime | None = None
     doubtful: bool = False
     """True when an earlier attempt may have arrived: its answer was lost, or whoever made it never reported back."""
+    thread: str | None = None
+    """The reference of the message under which the channel has spoken of the same subject before, as known when it
+    was claimed; None where there is none, and on a channel that keeps none."""
 
 
 class Doubt(StrEnum):
@@ -283,6 +286,9 @@ class Delivered:
     """The receiver took it."""
 
     ref: str | None = None
+    """What it called the message."""
+    thread: str | None = None
+    """The reference under which more of the same subject is to be said from now on; None changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +327,72 @@ class Unknown:
 Outcome = Delivered | Retry | GaveUp | Parked | Unknown
 
 
+# ---- what people do about tasks ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """Somebody has seen what an event says and takes care of it."""
+
+    event_id: str
+    by: str
+    """Who, as the chat identifies them: a Slack user id; `cli:name` for a user of the command line."""
+    name: str
+    """Who, for people to read."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mute:
+    """A maintenance window: nobody is told of the tasks of an instance until it ends."""
+
+    instance: str
+    """The id or the whole name of the instance. There is one mute of each: a new one takes the place of the old."""
+    until: datetime
+    by: str
+    name: str
+    """Who muted it, as for an acknowledgement."""
+    created_at: datetime
+    reason: str | None = None
+
+    def covers(self, task: Task | None, now: datetime) -> bool:
+        """Tell whether it is in force and about the instance of this task."""
+        return task is not None and self.instance in (task.instance_id, task.instance_name) and now < self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Somebody wants a direct message when a task ends."""
+
+    source: str
+    job_id: str
+    person: str
+    """A Slack user id."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """The message of a channel that speaks of one task for as long as it lives, and what it is to show."""
+
+    channel: str
+    subject: str
+    ref: str
+    """What the service calls the message: a Slack channel and ts."""
+    event: Event
+    """The latest event about the subject that the channel was told of, or was spared."""
+    revision: int
+    """Grows whenever the message is to look different: with each event, acknowledgement and mute."""
+    acknowledged: Acknowledgement | None = None
+    """Of this event."""
+    mute: Mute | None = None
+    """That of the instance, where one is in force."""
+
+
+DIRECT = "dm:"
+"""How the name of a channel begins that is one person: `dm:U0123`. No configured channel has a colon in its name."""
+
+
 # ---- routing ----
 
 
@@ -352,6 +424,8 @@ class ChannelPolicy:
     """More events than this for one channel in one poll become digests; None never does."""
     digest_size: int = 100
     """Events a digest names at most."""
+    coalesces: bool = False
+    """True where a progress that has not been told yet gives way to what happened after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _HEALTH = tuple(field.name for field in fields(Health))
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
-_DELIVERY = tuple(field.name for field in fields(Delivery) if field.name not in {"state", "events", "body"})
+_DELIVERY = tuple(field.name for field in fields(Delivery) if field.name not in {"state", "events", "body", "thread"})
 
 
 def task_values(task: Task) -> dict[str, object]:

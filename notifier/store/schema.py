@@ -201,3 +201,62 @@ channels = Table(
     Column("paused_until", UtcDateTime),
     Column("rate_at", UtcDateTime),
 )
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("channel", String, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("ref", Text, nullable=False),
+    Column("event_id", String, nullable=False),
+    Column("event_seq", Sequence, nullable=False),
+    Column("event_type", String, nullable=False),
+    Column("instance_id", Text),
+    Column("instance_name", Text),
+    Column("facts", LargeBinary, nullable=False),
+    Column("revision", Integer, nullable=False, server_default=text("0")),
+    Column("shown", Integer, nullable=False, server_default=text("0")),
+    Column("shown_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("urgency", Integer, nullable=False, server_default=text("0")),
+    Index("ix_threads_channel_due_at", "channel", "due_at"),
+    Index("ix_threads_event_id", "event_id"),
+    Index("ix_threads_subject", "subject"),
+)
+
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("by", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+mutes = Table(
+    "mutes",
+    metadata,
+    Column("instance", Text, primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    Column("by", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("reason", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("person", String, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Index("ix_requests_seen_at", "seen_at"),
+)

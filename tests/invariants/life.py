@@ -186,6 +186,8 @@ class Receiver:
     body_key: Hashable | None = None
     digest_above: int | None = 3
     digest_size: int = 4
+    threads: bool = False
+    coalesces: bool = False
     failures_only: bool = False
     answers: list[Answer] = field(default_factory=list)
     """What it says to the coming attempts; then it takes everything."""

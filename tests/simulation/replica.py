@@ -146,6 +146,8 @@ class SimulatedChannel:
     body_key: Hashable | None = None
     digest_above: int | None = 20
     digest_size: int = 100
+    threads: bool = False
+    coalesces: bool = False
 
     def render(self, notice: Notice) -> Body:
         # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.

@@ -1,0 +1,39 @@
+"""What a door needs of the rest: somebody who handles what Slack or another chat sends, and the one room behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from notifier.chat.requests import Answer, Asked, Clicked, Language
+
+Json = dict[str, Any]
+Allowed = Callable[[], Awaitable[bool]]
+"""Whether whoever asks may change something; asked only when that matters, for it may take a call to the chat."""
+
+
+class BadRequest(Exception):
+    """A request that nobody's chat sends: a field is missing or is not what it should be. The message names it."""
+
+
+class Room(Protocol):
+    """Answers from the store, whichever door the request came through."""
+
+    async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
+        """Answer, and do what was asked for. None when there is nothing to say: the message itself will show it.
+
+        Never raises for what people write; raises StoreError when the store cannot be asked.
+        """
+
+
+class Handler(Protocol):
+    """Handles what was proven to come from Slack, for both of its doors.
+
+    `once` is what makes a request this one and no other, where it could be replayed, and None where it cannot.
+    """
+
+    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
+        """Answer a slash command with a message. Raises BadRequest; never StoreError: that is a reply in words."""
+
+    async def interaction(self, payload: Json, once: str | None) -> None:
+        """Take a click in; what is to be said is posted to its response_url, without waiting for that. As above."""

@@ -1,0 +1,83 @@
+"""What people ask for in a chat, whichever door it came through, and what they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who asks."""
+
+    id: str
+    """As the chat identifies them."""
+    name: str
+    """For people to read; from outside, so that it is shown with care."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Somebody typed a command."""
+
+    text: str
+    """What follows the command's name."""
+    person: Person
+    once: str | None = None
+    """What makes the request this one and no other, where it could be replayed; None where it cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clicked:
+    """Somebody clicked on a button or chose from a menu of `notifier.slack.buttons`."""
+
+    action: str
+    value: str
+    """What the button, or the chosen option, carries."""
+    person: Person
+    once: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One task of a list."""
+
+    state: str
+    """The state that marks and colours it: one of `render.State`, or another status as the API wrote it."""
+    label: str
+    """Which operation."""
+    known: bool
+    """False where `label` is the API's own name of the operation."""
+    instance: str | None
+    said: str
+    """When, how far, and why: in words, partly from outside."""
+    subject: str
+    """`source/job_id`: what a button for details carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A reply, before any markup. Whatever of it may come from outside is neutralised by who shows it."""
+
+    title: str
+    lines: Sequence[str] = ()
+    """Sentences, in their order."""
+    facts: Sequence[tuple[str, str, bool]] = ()
+    """Label, value, and whether the value is from outside."""
+    rows: Sequence[Row] = ()
+    quote: str | None = None
+    """Text from outside, as it came: a reason."""
+    note: str = ""
+    """What was looked at and when."""
+    command: str = ""
+    """The words that give the same reply again: for the buttons that share or page it; empty for none."""
+    before: int | None = None
+    """The offset of the page before, and of the page after; None where there is none."""
+    after: int | None = None
+    good: bool = True
+    """False where what was asked for was not done."""
+    shared: bool = False
+    """True when all in the channel are to see it."""
