@@ -17,16 +17,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from notifier.core import outbox, pacing
 from notifier.core.errors import StoreError
-from notifier.core.model import Body, Delivered, Delivery, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
+from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
 from notifier.core.outbox import Settlement
-from notifier.ports import Channel, Clock, Notice, Store, Transaction
+from notifier.ports import Channel, Clock, Notice, Store, Told, Transaction
 
 SENT_WITHIN = 0.8
 """Share of a lease: what is not sent by then is given up as unknown."""
@@ -109,7 +109,7 @@ def _take_turn(
     owner: str,
     lease: timedelta,
     *,
-    ended: Sequence[Settlement],
+    ended: Sequence[tuple[Delivery, Settlement]],
     unsent: Collection[tuple[str, int]],
     room: int,
 ) -> _Turn:
@@ -117,10 +117,12 @@ def _take_turn(
     was = tx.health(channel.name)  # waits for whoever else takes a turn on it, so that the time is asked after it
     now = tx.now()
     if ended:
-        tx.settle(ended, now)
+        tx.settle([settlement for _, settlement in ended], now)
+        if channel.threads:
+            tx.tell_threads(channel.name, [told for one in ended for told in _told(*one)], now)
     if unsent:
         tx.give_back(unsent, now)
-    health = pacing.after(was, [(one.sign, one.pause) for one in ended], now, channel.pace)
+    health = pacing.after(was, [(one.sign, one.pause) for _, one in ended], now, channel.pace)
     if was.open_until and not health.open_until:
         tx.hasten(channel.name, now)
     allowed = pacing.allowance(health, channel.pace, now, room)
@@ -129,7 +131,26 @@ def _take_turn(
     if health != was:
         tx.keep_health(channel.name, health)
     again_in = allowed.again_in if len(claimed) == allowed.count else None
+    if channel.threads and claimed:
+        claimed = _with_threads(claimed, tx.threads(channel.name, [_subject(delivery) for delivery in claimed]))
     return _Turn(claimed=claimed, again_in=again_in, closed=not health.open_until)
+
+
+def _subject(delivery: Delivery) -> str:
+    """Return what a thread is kept about: one task. A digest begins none, nor does what is said of ourselves."""
+    return delivery.events[0].subject if not delivery.digest and delivery.events[0].task else ""
+
+
+def _with_threads(claimed: Sequence[Delivery], threads: Mapping[str, str]) -> Sequence[Delivery]:
+    return [replace(delivery, thread=threads.get(_subject(delivery))) for delivery in claimed]
+
+
+def _told(delivery: Delivery, settlement: Settlement) -> Iterator[Told]:
+    if settlement.state is DeliveryState.DELIVERED:
+        thread = settlement.thread if _subject(delivery) else None
+        yield from (
+            Told(subject=event.subject, event_id=event.id, thread=thread) for event in delivery.events if event.task
+        )
 
 
 class Courier:
@@ -184,7 +205,7 @@ class Courier:
                     self.channel,
                     self._owner,
                     self._rules.lease,
-                    ended=[settlement for _, settlement in ended],
+                    ended=ended,
                     unsent=unsent,
                     room=room,
                 )

@@ -12,7 +12,7 @@ The time is the database's throughout: replicas whose clocks disagree agree on w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,8 +20,8 @@ from datetime import datetime, timedelta
 from notifier.core import outbox, retry
 from notifier.core.diff import Rules, changed_ids, diff
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
-from notifier.core.model import Event, Scope, Snapshot, SourceState
-from notifier.core.outbox import Outlook
+from notifier.core.model import Delivery, Event, Scope, Snapshot, SourceState
+from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, Update
 
 LISTED = timedelta(days=30)
@@ -172,7 +172,8 @@ def record(
     changed = changed_ids(snapshot, tx.fingerprints(claim))
     changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
     found = [outbox.event_of(transition, source.region, source.project_id) for transition in changes.transitions]
-    told = tx.record_events(outbox.route(_gap(source, claim.state, snapshot.taken_at) + found, outlook.routes))
+    routed = outbox.route(_gap(source, claim.state, snapshot.taken_at) + found, outlook.routes)
+    told = tx.record_events(_with_watchers(tx, source.name, routed))
     # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
     untold = {event.job_id for event in told.refused}
     updates = [
@@ -182,8 +183,7 @@ def record(
     ]
     refused = tx.record_tasks(claim, updates, snapshot.taken_at)
     tx.record_missing(source.name, changes.missing, changes.unlisted)
-    deliveries = outbox.plan(told.new, outlook.policies, tx.parked(), now)
-    tx.record_deliveries(deliveries)
+    deliveries = plan(tx, told.new, outlook, now)
     # Half a look early: looks do not fall on the very moment, and on average the interval is then the one asked for.
     tx.record_poll(claim, snapshot, now, claim.at + rules.poll_every - rules.look_every / 2)
     return PollReport(
@@ -201,6 +201,29 @@ def record(
         unreadable=snapshot.unreadable,
         refused=(*refused, *sorted(untold)),
     )
+
+
+def plan(tx: Transaction, routed: Sequence[RoutedEvent], outlook: Outlook, now: datetime) -> Sequence[Delivery]:
+    """Plan and record the deliveries of events that have just been recorded, and settle what they make needless."""
+    if not routed:
+        return ()
+    mutes = tx.mutes(now)
+    deliveries = outbox.plan(routed, outlook.policies, tx.parked(), now, mutes)
+    tx.record_deliveries(deliveries)
+    for name, policy in outlook.policies.items():
+        by = {item.event.subject: item.event.id for item in routed if name in item.channels}
+        if policy.coalesces and by:
+            tx.supersede_progress(name, by)
+    if muted := [item.event for item in routed if outbox.muted_by(item.event, mutes, now)]:
+        tx.spare_threads(muted, now)
+    return deliveries
+
+
+def _with_watchers(tx: Transaction, source: str, routed: Sequence[RoutedEvent]) -> Sequence[RoutedEvent]:
+    ended = [item.event.job_id for item in routed if outbox.ends(item.event)]
+    if not ended:
+        return routed
+    return outbox.with_watchers(routed, tx.take_watchers(source, ended))
 
 
 def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:

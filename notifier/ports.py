@@ -108,7 +108,10 @@ class Channel(Protocol):
     digest_above: int | None
     digest_size: int
     threads: bool
-    """True where it keeps one message a subject, which `show` changes: see `LiveChannel`."""
+    """True where it says more about a task under the message that spoke of it first."""
+    edits: str | None
+    """None where a message stays as it was sent. Else the name under which the budget of changes is kept, which
+    channels with the same name share: see `LiveChannel`."""
     coalesces: bool
     """See `ChannelPolicy.coalesces`."""
 
@@ -135,8 +138,6 @@ class Channel(Protocol):
 class LiveChannel(Channel, Protocol):
     """A channel whose messages can be made to look different once they are sent."""
 
-    edits: str
-    """The name under which the budget of changes is kept: channels with the same name share one."""
     edit_pace: Pace
     """What the service bears of changes, on all channels of that name and by all replicas together."""
 

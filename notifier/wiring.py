@@ -58,7 +58,12 @@ class App:
         return Outlook(
             routes=self.config.routes,
             policies={
-                name: ChannelPolicy(name=name, digest_above=channel.digest_above, digest_size=channel.digest_size)
+                name: ChannelPolicy(
+                    name=name,
+                    digest_above=channel.digest_above,
+                    digest_size=channel.digest_size,
+                    coalesces=channel.coalesces,
+                )
                 for name, channel in self.channels.items()
             },
         )

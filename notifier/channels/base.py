@@ -125,6 +125,7 @@ class BaseChannel(ABC, Generic[S]):
     repeat: Repeat = Repeat.RISKY
     threads: bool = False
     coalesces: bool = False
+    edits: str | None = None
     body_key: Hashable | None = None
 
     def __init__(self, settings: S, toolbox: Toolbox) -> None:

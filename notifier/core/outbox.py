@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.core import retry
 from notifier.core.diff import happened_at
 from notifier.core.model import (
+    DIRECT,
     Attempt,
     ChannelPolicy,
     Delivered,
@@ -19,6 +20,7 @@ from notifier.core.model import (
     Event,
     EventType,
     GaveUp,
+    Mute,
     Outcome,
     Parked,
     Retry,
@@ -97,29 +99,72 @@ def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
     return RoutedEvent(event=event, routes=names, channels=channels_of(verdicts))
 
 
+def with_watchers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
+    """Add those who want to know, by job id, to the channels of the events that end these jobs."""
+    return tuple(
+        replace(item, channels=(*item.channels, *(f"{DIRECT}{person}" for person in watchers[item.event.job_id])))
+        if ends(item.event) and item.event.job_id in watchers
+        else item
+        for item in routed
+    )
+
+
+def ends(event: Event) -> bool:
+    """Tell whether an event says that a task has ended."""
+    return event.type in (EventType.TASK_COMPLETED, EventType.TASK_FAILED)
+
+
+def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
+    """Return the mute that keeps an event from being told."""
+    return next((mute for mute in mutes if mute.covers(event.task, now)), None)
+
+
 def plan(
-    routed: Sequence[RoutedEvent], policies: Mapping[str, ChannelPolicy], parked: Iterable[str], now: datetime
+    routed: Sequence[RoutedEvent],
+    policies: Mapping[str, ChannelPolicy],
+    parked: Iterable[str],
+    now: datetime,
+    mutes: Sequence[Mute] = (),
 ) -> tuple[Delivery, ...]:
-    """Return the deliveries of one poll: one for each event and channel, or digests where there are too many."""
+    """Return the deliveries of one poll: one for each event and channel, or digests where there are too many.
+
+    What a mute covers is suppressed, but for those who asked for a task in person.
+    """
     state = dict.fromkeys(parked, DeliveryState.PARKED)
     by_channel: dict[str, list[Event]] = {}
+    suppressed: list[Delivery] = []
     for item in routed:
+        mute = muted_by(item.event, mutes, now)
         for channel in item.channels:
-            by_channel.setdefault(channel, []).append(item.event)
-    return tuple(
-        Delivery(
-            id=delivery_id(channel, *(event.id for event in batch)),
-            channel=channel,
-            lane="" if len(batch) > 1 else batch[0].subject,
-            state=state.get(channel, DeliveryState.PENDING),
-            available_at=now,
-            created_at=now,
-            events=tuple(batch),
-            digest=len(batch) > 1,
-        )
+            if mute and not channel.startswith(DIRECT):
+                suppressed.append(_suppressed(channel, item.event, mute, now))
+            else:
+                by_channel.setdefault(channel, []).append(item.event)
+    planned = (
+        _delivery(channel, batch, state.get(channel, DeliveryState.PENDING), now)
         for channel, events in by_channel.items()
-        for batch in _batches(events, policies[channel])
+        for batch in _batches(events, policies.get(channel) or ChannelPolicy(name=channel))
     )
+    return (*planned, *suppressed)
+
+
+def _delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime) -> Delivery:
+    return Delivery(
+        id=delivery_id(channel, *(event.id for event in batch)),
+        channel=channel,
+        lane="" if len(batch) > 1 else batch[0].subject,
+        state=state,
+        available_at=now,
+        created_at=now,
+        events=tuple(batch),
+        digest=len(batch) > 1,
+    )
+
+
+def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delivery:
+    reason = f"{mute.instance} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
+    why = f"{reason}: {mute.reason}" if mute.reason else reason
+    return replace(_delivery(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
 
 
 def _batches(events: Sequence[Event], policy: ChannelPolicy) -> Iterator[Sequence[Event]]:
@@ -142,6 +187,8 @@ class Settlement:
     """Its number is the guard: a settlement of an attempt that is no longer the latest changes nothing."""
     reason: str | None = None
     ref: str | None = None
+    thread: str | None = None
+    """See `Delivered.thread`."""
     doubtful: bool = False
     """True when the attempt may have arrived."""
     sign: Sign = Sign.NONE
@@ -188,6 +235,7 @@ def settle(
         ),
         reason=_storable(reason),
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
+        thread=_storable(outcome.thread) if isinstance(outcome, Delivered) else None,
         doubtful=_in_doubt(delivery, outcome, doubt),
         sign=sign_of(outcome),
         pause=min(outcome.after, retry.MAX_RETRY_AFTER) if isinstance(outcome, Retry) and outcome.after else None,

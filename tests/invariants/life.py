@@ -188,6 +188,7 @@ class Receiver:
     digest_size: int = 4
     threads: bool = False
     coalesces: bool = False
+    edits: str | None = None
     failures_only: bool = False
     answers: list[Answer] = field(default_factory=list)
     """What it says to the coming attempts; then it takes everything."""

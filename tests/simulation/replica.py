@@ -148,6 +148,7 @@ class SimulatedChannel:
     digest_size: int = 100
     threads: bool = False
     coalesces: bool = False
+    edits: str | None = None
 
     def render(self, notice: Notice) -> Body:
         # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from fakes import START
@@ -13,6 +13,7 @@ from notifier import lookup
 from notifier.core import pacing
 from notifier.core.diff import Recorded
 from notifier.core.model import (
+    Acknowledgement,
     Attempt,
     ChannelState,
     Delivery,
@@ -20,6 +21,7 @@ from notifier.core.model import (
     Event,
     EventType,
     Matcher,
+    Mute,
     Route,
     SourceState,
     Task,
@@ -34,6 +36,7 @@ from notifier.ports import (
     Ledger,
     StoredTask,
     TaskFilter,
+    TaskStatistics,
 )
 
 FAILURES = Route(name="failures", match=(Matcher(field="type", op="=", value="task.failed"),), channels=("dba",))
@@ -75,8 +78,36 @@ def delivery_of(event: Event, channel: str, *more: Event) -> Delivery:
     )
 
 
+class Nothing:
+    """The reads that these answers do not need."""
+
+    def count_tasks(self, _wanted: TaskFilter) -> int:
+        raise NotImplementedError
+
+    def event(self, _event_id: str) -> RoutedEvent | None:
+        raise NotImplementedError
+
+    def latest_event(self, _source: str, _job_id: str) -> RoutedEvent | None:
+        raise NotImplementedError
+
+    def statistics(self, _since: datetime) -> Sequence[TaskStatistics]:
+        raise NotImplementedError
+
+    def instances(self, _wanted: str, _limit: int) -> Sequence[tuple[str | None, str | None]]:
+        raise NotImplementedError
+
+    def mutes(self, _now: datetime) -> Sequence[Mute]:
+        raise NotImplementedError
+
+    def acknowledgement(self, _event_id: str) -> Acknowledgement | None:
+        raise NotImplementedError
+
+    def threads(self, _channel: str, _subjects: Collection[str]) -> Mapping[str, str]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, kw_only=True)
-class Lists:
+class Lists(Nothing):
     """Reads over lists that are in the order the port promises."""
 
     all_tasks: tuple[StoredTask, ...] = ()
