@@ -168,6 +168,7 @@ _ENGLISH = {
     "label.ran_for": "Ran for",
     "label.running_for": "Running for",
     "label.progress": "Progress",
+    "label.left": "About left",
     "label.stopped_at": "Stopped at",
     "label.last_progress": "Last progress",
     "label.reason": "Reason",
@@ -187,6 +188,14 @@ _ENGLISH = {
     "note.channel.failing": "its messages wait, in order; see: notifier deliveries --channel {channel}",
     "note.channel.recovered": "the messages that waited go out now, in order",
     "note.channel.gave_up": "to send them again: notifier retry --all-dead --channel {channel}",
+    "note.acknowledged": "Acknowledged by {who} · {at}",
+    "note.muted": "Muted until {until} by {who}",
+    "button.acknowledge": "Acknowledge",
+    "button.mute": "Mute instance",
+    "button.mute_for": "for {length}",
+    "button.unmute": "Unmute instance",
+    "button.details": "Details",
+    "button.console": "Open console",
     "origin.late": "late: found after the notifier had been away",
     "digest.lead": "{tasks} {verb}",
     "digest.more": "{n} {verb}",
@@ -259,6 +268,7 @@ _CHINESE = {
     "label.ran_for": "运行时长",
     "label.running_for": "已运行",
     "label.progress": "进度",
+    "label.left": "预计剩余",
     "label.stopped_at": "停止于",
     "label.last_progress": "最后进度",
     "label.reason": "原因",
@@ -278,6 +288,14 @@ _CHINESE = {
     "note.channel.failing": "其消息按顺序等待；请查看：notifier deliveries --channel {channel}",
     "note.channel.recovered": "等待中的消息现在按顺序发出",
     "note.channel.gave_up": "重新发送：notifier retry --all-dead --channel {channel}",
+    "note.acknowledged": "{who} 已确认 · {at}",
+    "note.muted": "{who} 已静音至 {until}",
+    "button.acknowledge": "确认",
+    "button.mute": "静音该实例",
+    "button.mute_for": "{length}",
+    "button.unmute": "取消静音",
+    "button.details": "详情",
+    "button.console": "打开控制台",
     "origin.late": "迟到：通知程序中断后补发现",
     "digest.lead": "{tasks}{verb}",
     "digest.more": "{n} 个{verb}",
@@ -595,6 +613,7 @@ class Wording:
             self._time("observed_at", event.observed_at if unsaid else None),
             self._length(event, task),
             self._progress(event, task),
+            self._left(event, task),
         )
 
     def _length(self, event: Event, task: Task) -> Fact | None:
@@ -609,6 +628,16 @@ class Wording:
             return None
         label = _PROGRESS_LABELS.get(state_of(event), "progress")
         return Fact(label=self.text(f"label.{label}"), value=self.progress(task.progress), percent=task.progress)
+
+    def _left(self, event: Event, task: Task) -> Fact | None:
+        """Say how long it may still take, if the rest goes like what is done: only where the API tells how much is."""
+        done = task.progress or 0.0
+        if event.type is not EventType.TASK_PROGRESSED or not 1 <= done < 100 or task.created_at is None:  # noqa: PLR2004 - percent
+            return None
+        elapsed = event.observed_at - task.created_at
+        if elapsed <= timedelta():
+            return None
+        return self._fact("left", self.duration(elapsed * ((100 - done) / done)))
 
     def _instance(self, task: Task) -> tuple[Fact | None, ...]:
         return (

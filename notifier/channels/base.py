@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
 from ipaddress import ip_address
@@ -115,6 +115,10 @@ class Toolbox:
     clock: Clock
     wording: Wording
     """Neutral words for an event, in the language and time zone of the readers."""
+    console_url: str | None = None
+    """Where an instance is found in the console, with {region}, {project_id} and {instance_id} to be filled in."""
+    chat_tokens: frozenset[str] = field(default=frozenset(), repr=False)
+    """The bot tokens of the apps whose clicks this program hears of."""
 
 
 class BaseChannel(ABC, Generic[S]):

@@ -49,14 +49,11 @@ from servers.slack import (
 
 from notifier.channels.base import PROBE_AFTER, Toolbox
 from notifier.channels.slack import (
-    _TOKEN_REMEDY,
     MAX_PAGES,
     PAGE_SIZE,
     SETTLES_IN,
     SlackChannel,
     SlackSettings,
-    as_text,
-    payload,
 )
 from notifier.core.model import (
     Body,
@@ -73,7 +70,9 @@ from notifier.core.model import (
 )
 from notifier.http import HttpClient
 from notifier.render import Wording
+from notifier.slack.answers import TOKEN_REMEDY
 from notifier.slack.blocks import MESSAGE_LIMIT, Json, code, escape, fence
+from notifier.slack.messages import as_text, payload
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
@@ -567,7 +566,7 @@ BOTH_SCOPES = "add the bot scope channels:history (groups:history for a private 
             Unknown("Slack: not_in_channel; invite the bot: type /invite @ and its name in the channel"),
         ),
         (refused("invalid_cursor"), Unknown("Slack: invalid_cursor; check again later")),
-        (refused("invalid_auth"), Unknown(f"Slack: invalid_auth; {_TOKEN_REMEDY}")),
+        (refused("invalid_auth"), Unknown(f"Slack: invalid_auth; {TOKEN_REMEDY}")),
         (Fault(body={"ok": True}), Unknown("Slack: an answer without a history")),
         (Fault(body={"ok": True, "messages": [], "has_more": True}), Unknown("Slack: a history that is not whole")),
         (RATE_LIMITED, Retry("looking for an earlier message, Slack: ratelimited", timedelta(seconds=7))),
