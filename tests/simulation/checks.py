@@ -8,7 +8,7 @@ from itertools import groupby
 from notifier.core.model import DeliveryState, Repeat
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Queries
-from simulation.world import Arrival, Receiver, State, World, state_of
+from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
 
 
 def complaints(world: World, queries: Queries) -> Iterator[str]:
@@ -98,8 +98,18 @@ def _repeats(world: World, receiver: Receiver) -> Iterator[str]:
 
 
 def _explained(world: World, receiver: Receiver, first: Arrival, again: Arrival) -> bool:
+    if _settled_too_late(world, first, again):
+        return True
     disturbed = [number for begin, end, number in world.disturbances if begin <= again.at and end >= first.at]
     if receiver.repeat is Repeat.LOOK_UP:
         # Who can be asked hears nothing twice, unless somebody stood still between asking and sending.
         return bool({first.replica, again.replica} & set(disturbed))
     return first.delivery.id in receiver.unheard or first.replica in disturbed or again.replica in disturbed
+
+
+def _settled_too_late(world: World, first: Arrival, again: Arrival) -> bool:
+    """Tell whether the database did not answer until the claim's lease was over: whoever then comes first repeats it."""
+    moment = 2.0  # for a settlement that failed once before, and for what the claim is older than the arrival
+    return any(
+        begin <= first.at + moment and first.at + LEASE - moment <= end <= again.at for begin, end in world.blackouts
+    )

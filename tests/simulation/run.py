@@ -30,7 +30,7 @@ from notifier.store.engine import SqlStore, open_store
 from simulation.checks import complaints
 from simulation.loop import VirtualLoop
 from simulation.replica import Replica
-from simulation.world import START, Cloud, Receiver, World
+from simulation.world import LEASE, START, Cloud, Receiver, World
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 DISASTERS = 12.0
@@ -62,7 +62,7 @@ def configuration(replicas: int) -> Config:
     config = loads(CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d"), {})
     (source,) = config.sources
     quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})  # type: ignore[attr-defined]  # a pydantic model
-    lease = config.delivery.model_copy(update={"lease": timedelta(seconds=6)})
+    lease = config.delivery.model_copy(update={"lease": timedelta(seconds=LEASE)})
     return config.model_copy(update={"sources": (quick,), "delivery": lease})
 
 
@@ -178,8 +178,12 @@ class Processes:
                 *((receiver, state) for receiver in self.world.receivers for state in ("down", "silent")),
             ]
         )
+        begin, seconds = asyncio.get_running_loop().time(), rng.uniform(0.2, 9)
+        self.world.note(begin, "the world", f"{what.replace('_', ' is ')} for {seconds:.1f} s")
+        if where is self.world and what == "database_down":
+            self.world.blackouts.append((begin, begin + seconds))
         setattr(where, what, True)
-        await asyncio.sleep(rng.uniform(0.2, 9))
+        await asyncio.sleep(seconds)
         setattr(where, what, False)
 
     async def empty_the_outbox(self) -> None:

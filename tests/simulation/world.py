@@ -25,6 +25,9 @@ from notifier.core.model import (
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
+LEASE = 6.0
+"""Seconds that a claim holds."""
+
 State = tuple[str, str, datetime | None]
 """A task's id, status and time of its end: what makes one state another than the one before."""
 
@@ -147,6 +150,8 @@ class World:
     """What each poll had seen that the program says it recorded, in order."""
     disturbances: list[tuple[float, float, int]] = field(default_factory=list)
     """From when to when which process was dead or stood still."""
+    blackouts: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when the database did not answer."""
     trace: list[str] = field(default_factory=list)
 
     def happens(self, chance: float) -> bool:

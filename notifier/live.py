@@ -1,0 +1,134 @@
+"""Make the messages of a channel that can be changed look as they should now.
+
+An event is told by a delivery, once. What its message shows besides (the latest state, who acknowledged, that the
+instance is muted) is a state: the database says what it should be, and this makes it so. Changes of one message that
+come close together become one; what fails is tried again until it is so, by whichever replica comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from notifier.core import outbox, pacing, retry
+from notifier.core.errors import StoreError
+from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.ports import Clock, LiveChannel, Store, Transaction
+
+AT_ONCE = 10
+"""Messages that are claimed together at most."""
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks for messages that are to change, when nothing wakes the editor."""
+
+AGAIN_AFTER = timedelta(seconds=15)
+"""The wait after a change that failed, where the service asked for no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditReport:
+    """What one turn did. The shell logs it."""
+
+    channel: str
+    changed: tuple[tuple[Thread, Outcome], ...] = ()
+    again_in: timedelta | None = None
+    """When the pace allows more, where it did not allow all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    threads: Sequence[Thread]
+    again_in: timedelta | None
+
+
+class Editor:
+    """Changes the messages of one channel. Whoever drives it calls `turn` and `rest` for ever."""
+
+    def __init__(self, channel: LiveChannel, store: Store, clock: Clock, *, lease: timedelta) -> None:
+        """`lease` is how long a message is left to one process; longer than AT_ONCE changes take."""
+        self.channel = channel
+        self._store = store
+        self._clock = clock
+        self._lease = lease
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """End the rest: something may have to change."""
+        self._news.set()
+
+    async def turn(self) -> EditReport:
+        """Change what is to be changed, as far as the pace allows. Raises StoreError."""
+        self._news.clear()
+        claim = await self._store.transact(self._claim)
+        end = self._clock.monotonic() + self._lease.total_seconds() * 0.8
+        changed: list[tuple[Thread, Outcome]] = []
+        for thread in claim.threads:
+            outcome = await self._show(thread, end)
+            if outcome is None:
+                break
+            changed.append((thread, outcome))
+            await self._store.transact(lambda tx, one=thread, said=outcome: self._settle(tx, one, said))  # type: ignore[misc]  # a default
+        return EditReport(channel=self.channel.name, changed=tuple(changed), again_in=claim.again_in)
+
+    async def rest(self, report: EditReport) -> None:
+        """Wait until there may be something to do."""
+        wait = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
+        try:
+            async with asyncio.timeout(wait):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    def _claim(self, tx: Transaction) -> _Claim:
+        budget = str(self.channel.edits)
+        was = tx.health(budget)  # waits for whoever else spends of it, so that the time is asked after it
+        now = tx.now()
+        allowed = pacing.allowance(was, self.channel.edit_pace, now, AT_ONCE)
+        threads = tx.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
+        spent = pacing.spent(was, self.channel.edit_pace, now, len(threads))
+        if spent != was:
+            tx.keep_health(budget, spent)
+        return _Claim(threads=threads, again_in=allowed.again_in if len(threads) == allowed.count else None)
+
+    async def _show(self, thread: Thread, end: float) -> Outcome | None:
+        """Change one message; None when there is no time left for it."""
+        left = end - self._clock.monotonic()
+        if left < self.channel.deadline:
+            return None
+        try:
+            async with asyncio.timeout(left):
+                return await self.channel.show(thread)
+        except TimeoutError:
+            return Unknown("no answer before the claim's lease ends")
+        except Exception as error:  # noqa: BLE001 - one message that breaks the channel's code must not stop the others
+            return GaveUp(f"the {self.channel.kind} channel failed: {type(error).__name__}")
+
+    def _settle(self, tx: Transaction, thread: Thread, outcome: Outcome) -> None:
+        budget = str(self.channel.edits)
+        was = tx.health(budget)
+        now = tx.now()
+        match outcome:
+            case Delivered(thread=ref):
+                tx.shown(thread, now, ref)
+            case GaveUp():
+                tx.shown(thread, now)  # what is refused now is refused again; the next change is another one
+            case Parked(probe_after=after) | Retry(after=after):
+                tx.show_later(thread, now + min(after or AGAIN_AFTER, retry.MAX_RETRY_AFTER))
+            case Unknown():
+                tx.show_later(thread, now + AGAIN_AFTER)
+        pause = outcome.after if isinstance(outcome, Retry) else None
+        health = pacing.after(was, [(outbox.sign_of(outcome), pause)], now, self.channel.edit_pace)
+        if health != was:
+            tx.keep_health(budget, health)
+
+
+async def show_due(channel: LiveChannel, store: Store, clock: Clock, *, lease: timedelta) -> None:
+    """Change all that is to be changed now and that the pace allows; what the database cannot say waits."""
+    editor = Editor(channel, store, clock, lease=lease)
+    try:
+        while (await editor.turn()).changed:
+            pass
+    except StoreError:
+        return
