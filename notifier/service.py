@@ -15,17 +15,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from typing import cast
 
 import structlog
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError
-from notifier.core.model import DeliveryState, EventType, Scope
+from notifier.core.model import Delivered, DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport
 from notifier.durations import format_duration
+from notifier.live import Editor, EditReport
 from notifier.poll import PollReport, poll_once
-from notifier.ports import TaskSource
+from notifier.ports import Channel, LiveChannel, TaskSource
 from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, watch_once
@@ -136,17 +138,23 @@ class Service:
         self.roles = roles
         self.owner = new_owner()
         self.tally = Tally()
-        bodies = Bodies()
-        self._couriers = {
-            name: Courier(
-                channel, app.store, app.clock, app.rng, owner=self.owner, rules=app.delivery_rules, bodies=bodies
-            )
-            for name, channel in app.channels.items()
-            if Role.DELIVER in roles
-        }
+        self._bodies = Bodies()
+        delivered = app.channels if Role.DELIVER in roles else {}
+        self._couriers = {name: self._courier(channel) for name, channel in delivered.items()}
+        self._editors = [
+            Editor(cast("LiveChannel", channel), app.store, app.clock, lease=app.delivery_rules.lease)
+            for channel in delivered.values()
+            if channel.edits
+        ]
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._began: datetime | None = None
+
+    def _courier(self, channel: Channel) -> Courier:
+        app = self.app
+        return Courier(
+            channel, app.store, app.clock, app.rng, owner=self.owner, rules=app.delivery_rules, bodies=self._bodies
+        )
 
     async def start(self) -> None:
         """Take up what a killed process left behind, and note the channels' settings."""
@@ -217,13 +225,41 @@ class Service:
         """Make every channel look for due deliveries now."""
         for courier in self._couriers.values():
             courier.wake()
+        for editor in self._editors:
+            editor.wake()
 
     async def drain(self) -> None:
         """Deliver all that is due on every channel. Raises StoreError."""
         await asyncio.gather(*(self._drain(courier) for courier in self._couriers.values()))
+        await asyncio.gather(*(self._drain(courier) for courier in await self._direct_couriers()))
+        for editor in self._editors:
+            while (report := await editor.turn()).changed:
+                _log_edits(report)
 
     async def _drain(self, courier: Courier) -> None:
         self._delivered(await courier.drain())
+
+    async def _direct_couriers(self) -> Sequence[Courier]:
+        """Return couriers for the people who have a message coming."""
+        names = await self.app.store.transact(lambda tx: tx.direct_channels())
+        channels = [self.app.direct(name) for name in names]
+        return [self._courier(channel) for channel in channels if channel]
+
+    async def deliver_direct(self) -> None:
+        """Send people what they asked for in person; one who cannot be reached delays nobody else."""
+        try:
+            couriers = await self._direct_couriers()
+        except StoreError as error:
+            log.error("direct messages wait", error=str(error))  # noqa: TRY400 - as above
+            return
+        for courier in couriers:
+            self._begin(f"deliver {courier.channel.name}", partial(self._drain_quietly, courier))
+
+    async def _drain_quietly(self, courier: Courier) -> None:
+        try:
+            await self._drain(courier)
+        except StoreError as error:
+            log.error("deliveries wait", channel=courier.channel.name, error=str(error))  # noqa: TRY400 - as above
 
     async def keep_delivering(self, courier: Courier) -> None:
         """Take turns on one channel until the service stops; nothing that happens to it ends the others."""
@@ -241,9 +277,26 @@ class Service:
         with suppress(StoreError):
             self._delivered(await courier.finish(GRACE + courier.channel.deadline))
 
+    async def keep_editing(self, editor: Editor) -> None:
+        """Keep the messages of one channel as they should look until the service stops."""
+        while not self._stopping:
+            try:
+                report = await editor.turn()
+                _log_edits(report)
+                await editor.rest(report)
+            except StoreError as error:
+                log.error("changes of messages wait", channel=editor.channel.name, error=str(error))  # noqa: TRY400 - as above
+                await self.app.clock.sleep(RECOVER_AFTER)
+            except Exception:
+                log.exception("turn crashed", channel=editor.channel.name)
+                await self.app.clock.sleep(RECOVER_AFTER)
+
     def _delivered(self, report: DeliveryReport) -> None:
         self.tally.delivered(report)
         _log_deliveries(report)
+        if report.settled:
+            for editor in self._editors:
+                editor.wake()
 
     async def unpark_due(self) -> None:
         """Let parked channels try again whose probe time has come."""
@@ -272,6 +325,7 @@ class Service:
             ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
         if Role.DELIVER in self.roles:
             ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
+            ticks.add_job(self._begin, "interval", ["direct", self.deliver_direct], seconds=HOUSEKEEPING_EVERY)
         if works(self.roles):
             ticks.add_job(self._begin, "interval", ["watch", self.watch], seconds=HOUSEKEEPING_EVERY)
             ticks.add_job(self._begin, "interval", ["prune", self.prune], seconds=PRUNE_EVERY, jitter=PRUNE_EVERY // 10)
@@ -306,6 +360,9 @@ class Service:
         loops = [
             asyncio.create_task(self.keep_delivering(courier), name=f"deliver {name}")
             for name, courier in self._couriers.items()
+        ] + [
+            asyncio.create_task(self.keep_editing(editor), name=f"edit {editor.channel.name}")
+            for editor in self._editors
         ]
         for section in self.app.config.not_served:
             log.warning("this version does nothing with this section yet", section=section)
@@ -412,6 +469,16 @@ def _log_watch(report: WatchReport) -> None:
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
         known = {name: value for name, value in about.items() if value} | told
         (log.error if bad else log.info)(str(event.type), since=event.since and event.since.isoformat(), **known)
+
+
+def _log_edits(report: EditReport) -> None:
+    for thread, outcome in report.changed:
+        if isinstance(outcome, Delivered):
+            log.debug(
+                "message changed", channel=report.channel, job=thread.event.job_id, ref=outcome.thread or thread.ref
+            )
+        else:
+            log.warning("message not changed", channel=report.channel, job=thread.event.job_id, reason=outcome.reason)
 
 
 def _log_deliveries(report: DeliveryReport) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -51,6 +51,9 @@ class App:
     rng: random.Random
     http: HttpClient | None = None
     """What everything that speaks HTTP shares; None where nothing of it is real."""
+
+    direct: Callable[[str], Channel | None] = lambda _name: None
+    """Returns the channel to one person, by its name; None where there is no way to reach people."""
 
     @property
     def outlook(self) -> Outlook:
