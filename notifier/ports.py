@@ -501,6 +501,12 @@ class Transaction(Queries, Protocol):
         The source notes how far it has forgotten, so that a task that is listed again all the same is no news.
         """
 
+    def forget_people(self, now: datetime, keep: timedelta) -> int:
+        """Delete threads, acknowledgements and watches older than this that nothing needs any more, and ended mutes.
+
+        Return how many were deleted.
+        """
+
     # -- deliver --
 
     def parked(self) -> Mapping[str, ChannelState]:

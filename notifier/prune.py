@@ -92,5 +92,6 @@ def _prune_events(
 def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
     if rules.tasks is None:
         return PruneReport(), None
+    tx.forget_people(tx.now(), rules.tasks)
     count = tx.prune_tasks(rules.tasks, batch)
     return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch) if count == batch else None

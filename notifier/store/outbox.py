@@ -11,10 +11,10 @@ from notifier.core.model import Attempt, Body, ChannelState, Delivery, DeliveryS
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Health
 from notifier.store import rows
+from notifier.store.people import PeopleStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
 from notifier.store.retention import RetentionStatements
 from notifier.store.schema import attempts, channels, deliveries, sources
-from notifier.store.watch import WatchStatements
 
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
@@ -75,7 +75,7 @@ _SETTLE_DELIVERED = (
 )
 
 
-class SqlTransaction(WatchStatements, RetentionStatements):
+class SqlTransaction(PeopleStatements, RetentionStatements):
     """`ports.Transaction` on one connection: the statements of polling, watching, retention and delivery."""
 
     def parked(self) -> Mapping[str, ChannelState]:

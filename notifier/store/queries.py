@@ -12,6 +12,7 @@ from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, 
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 from notifier.store import rows
+from notifier.store.lookups import LookupQueries
 from notifier.store.schema import attempts, channels, deliveries, delivery_events, events, sources, tasks
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def chunks(values: Collection[T]) -> Iterator[list[T]]:
     return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
 
 
-class SqlQueries:
+class SqlQueries(LookupQueries):
     """`ports.Queries` on one connection."""
 
     def __init__(self, connection: Connection) -> None:
@@ -66,8 +67,13 @@ class SqlQueries:
                 changed_at=row.changed_at,
                 listed=not row.unlisted,
             )
-            for row in self.connection.execute(statement.limit(wanted.limit))
+            for row in self.connection.execute(statement.limit(wanted.limit).offset(wanted.offset))
         ]
+
+    def count_tasks(self, wanted: TaskFilter) -> int:
+        """Count the tasks that fit, whatever the limit and the offset."""
+        counted = select(func.count()).select_from(tasks).where(*_task_conditions(wanted))
+        return self.connection.execute(counted).scalar_one()
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
         """Return events, the newest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, select
 
 from notifier.core.diff import Recorded
 from notifier.core.model import (
+    Acknowledgement,
     Attempt,
     Body,
     ChannelState,
@@ -17,9 +18,11 @@ from notifier.core.model import (
     DeliveryState,
     Doubt,
     Event,
+    Mute,
     SourceState,
     Task,
     TaskStatus,
+    Watch,
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Health
@@ -133,6 +136,31 @@ def health_of(row: Row[T]) -> Health:
 def health_values(health: Health) -> dict[str, object]:
     """Return the columns of a channel's health."""
     return {name: getattr(health, name) for name in _HEALTH}
+
+
+def acknowledgement_of(row: Row[T]) -> Acknowledgement:
+    """Read an acknowledgement."""
+    return Acknowledgement(**row._mapping)  # noqa: SLF001 - as above
+
+
+def acknowledgement_values(acknowledgement: Acknowledgement) -> dict[str, object]:
+    """Return the columns of an acknowledgement."""
+    return asdict(acknowledgement)
+
+
+def mute_of(row: Row[T]) -> Mute:
+    """Read a mute."""
+    return Mute(**row._mapping)  # noqa: SLF001 - as above
+
+
+def mute_values(mute: Mute) -> dict[str, object]:
+    """Return the columns of a mute."""
+    return asdict(mute)
+
+
+def watch_values(watch: Watch) -> dict[str, object]:
+    """Return the columns of a watch."""
+    return asdict(watch)
 
 
 def select_tasks() -> Select[Any]:

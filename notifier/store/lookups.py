@@ -1,0 +1,112 @@
+"""The reads of look-ups in the chat. One named method a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, func, select
+
+from notifier.core.model import Acknowledgement, Mute, TaskStatus
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import TaskStatistics
+from notifier.store import rows
+from notifier.store.schema import acknowledgements, events, mutes, tasks, threads
+
+RESEMBLING = 2_000
+"""Instances, those of the most recent tasks, that are compared with a name that nobody has."""
+
+
+class LookupQueries:
+    """The part of `ports.Queries` that is asked from the chat."""
+
+    connection: Connection
+
+    def event(self, event_id: str) -> RoutedEvent | None:
+        """Return one event."""
+        row = self.connection.execute(select(events).where(events.c.id == event_id)).one_or_none()
+        return None if row is None else rows.routed_of(row)
+
+    def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
+        """Return the newest event of a task."""
+        of = select(events).where(events.c.source == source, events.c.job_id == job_id)
+        row = self.connection.execute(of.order_by(events.c.seq.desc()).limit(1)).one_or_none()
+        return None if row is None else rows.routed_of(row)
+
+    def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
+        """Count the tasks that changed at or after this time, by name, the most frequent first."""
+        took = case((tasks.c.status == TaskStatus.COMPLETED, _epoch(tasks.c.ended_at) - _epoch(tasks.c.created_at)))
+        counts = {
+            status: func.count().filter(tasks.c.status == status)
+            for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED)
+        }
+        statement = (
+            select(
+                tasks.c.name,
+                func.count().label("all"),
+                *(count.label(str(status)) for status, count in counts.items()),
+                func.avg(took).label("mean"),
+                func.max(took).label("longest"),
+            )
+            .where(tasks.c.changed_at >= since)
+            .group_by(tasks.c.name)
+            .order_by(func.count().desc(), tasks.c.name)
+        )
+        return [
+            TaskStatistics(
+                name=row.name,
+                running=row.running,
+                completed=row.completed,
+                failed=row.failed,
+                other=row.all - row.running - row.completed - row.failed,
+                mean=_length(row.mean),
+                longest=_length(row.longest),
+            )
+            for row in self.connection.execute(statement)
+        ]
+
+    def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
+        """Return ids and names of instances of recorded tasks with this id or name, else of those that resemble it."""
+        pair = (tasks.c.instance_id, tasks.c.instance_name)
+        exact = select(*pair).where((tasks.c.instance_id == wanted) | (tasks.c.instance_name == wanted))
+        found = self.connection.execute(exact.distinct().limit(limit)).all()
+        if not found:
+            found = self._resembling(wanted, limit)
+        return [(id_, name) for id_, name in found]
+
+    def _resembling(self, wanted: str, limit: int) -> Sequence[Any]:
+        recent = select(tasks.c.instance_id, tasks.c.instance_name).order_by(tasks.c.changed_at.desc())
+        pairs = self.connection.execute(recent.limit(RESEMBLING)).all()
+        named = {name: (id_, name) for id_, name in reversed(pairs) if name}
+        containing = [name for name in named if wanted.lower() in name.lower()]
+        near = get_close_matches(wanted, list(named), n=limit)
+        return [named[name] for name in dict.fromkeys([*near, *containing])][:limit]
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+        statement = select(mutes).where(mutes.c.until > now).order_by(mutes.c.until, mutes.c.instance)
+        return [rows.mute_of(row) for row in self.connection.execute(statement)]
+
+    def acknowledgement(self, event_id: str) -> Acknowledgement | None:
+        """Return who acknowledged an event."""
+        statement = select(acknowledgements).where(acknowledgements.c.event_id == event_id)
+        row = self.connection.execute(statement).one_or_none()
+        return None if row is None else rows.acknowledgement_of(row)
+
+    def threads(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
+        """Return the references of a channel's threads by subject."""
+        mine = (threads.c.channel == channel, threads.c.subject.in_(set(subjects)))
+        return {
+            row.subject: row.ref
+            for row in self.connection.execute(select(threads.c.subject, threads.c.ref).where(*mine))
+        }
+
+
+def _epoch(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.extract("epoch", moment)
+
+
+def _length(seconds: Any) -> timedelta | None:  # noqa: ANN401 - a number of either database
+    return None if seconds is None else timedelta(seconds=float(seconds))

@@ -1,0 +1,199 @@
+"""The statements of live messages: what each shows, and which are to be changed. One named method a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
+
+from notifier.core.model import Event, EventType, Mute, Thread
+from notifier.ports import Told
+from notifier.store import rows
+from notifier.store.queries import chunks
+from notifier.store.schema import acknowledgements, events, threads
+from notifier.store.watch import WatchStatements
+
+PROGRESS_EVERY = timedelta(seconds=20)
+"""The time between two changes of a message that show nothing but progress."""
+TOUCHED = 50
+"""Messages about one instance, the latest ones, that change when it is muted."""
+TOUCHED_WITHIN = timedelta(days=1)
+
+_FAILURE, _END, _PERSON, _PROGRESS = 3, 2, 1, 0
+_URGENCY: Mapping[str, int] = {
+    EventType.TASK_FAILED: _FAILURE,
+    EventType.TASK_UNLISTED: _FAILURE,
+    EventType.TASK_COMPLETED: _END,
+    EventType.TASK_PROGRESSED: _PROGRESS,
+}
+"""How soon a message shows an event; a start or another change as soon as what people do."""
+
+
+class _Stored(NamedTuple):
+    id: str
+    seq: int
+    type: str
+    facts: bytes
+
+
+class ThreadStatements(WatchStatements):
+    """The part of `ports.Transaction` that live messages need."""
+
+    def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
+        """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
+        known = self.threads(channel, [one.subject for one in told])
+        concerned = [one for one in told if one.thread or one.subject in known]
+        found = self._events_by_id([one.event_id for one in concerned])
+        for one in concerned:
+            if one.event_id not in found:
+                continue
+            if one.thread:
+                self._begin_thread(channel, one.subject, one.thread, found[one.event_id], now)
+            else:
+                self._show_event(found[one.event_id], now, threads.c.channel == channel, subject=one.subject)
+
+    def spare_threads(self, spared: Sequence[Event], now: datetime) -> None:
+        """Let the threads about the subjects of these events show them on every channel: nobody is told otherwise."""
+        found = self._events_by_id([event.id for event in spared])
+        for event in spared:
+            if event.id in found:
+                self._show_event(found[event.id], now, subject=event.subject)
+
+    def _events_by_id(self, ids: Collection[str]) -> Mapping[str, _Stored]:
+        columns = (events.c.id, events.c.seq, events.c.type, events.c.facts)
+        return {
+            row.id: _Stored(*row)
+            for some in chunks(ids)
+            for row in self.connection.execute(select(*columns).where(events.c.id.in_(some)))
+        }
+
+    def _begin_thread(self, channel: str, subject: str, ref: str, event: _Stored, now: datetime) -> None:
+        shows = _shows(event) | {"ref": ref, "shown_at": now, "due_at": None}
+        self.connection.execute(
+            self._insert(threads)
+            .values(channel=channel, subject=subject, **shows)
+            .on_conflict_do_update(
+                index_elements=["channel", "subject"],
+                set_=shows | {"revision": threads.c.revision + 1, "shown": threads.c.revision + 1},
+                where=threads.c.event_seq <= event.seq,
+            )
+        )
+
+    def _show_event(self, event: _Stored, now: datetime, *which: ColumnElement[bool], subject: str) -> None:
+        older = (threads.c.subject == subject, threads.c.event_seq < event.seq)
+        self._touch(now, _URGENCY.get(event.type, _PERSON), *which, *older, **_shows(event))
+
+    def _show_event_anew(self, event_id: str, now: datetime) -> None:
+        """Change the messages that show an event, for something else about it is to be shown."""
+        self._touch(now, _PERSON, threads.c.event_id == event_id)
+
+    def _show_instance_anew(self, instance: str, now: datetime) -> None:
+        """Change the latest messages about an instance."""
+        about = or_(threads.c.instance_id == instance, threads.c.instance_name == instance)
+        latest = select(threads.c.channel, threads.c.subject).where(about, threads.c.shown_at > now - TOUCHED_WITHIN)
+        for channel, subject in self.connection.execute(
+            latest.order_by(threads.c.shown_at.desc()).limit(TOUCHED)
+        ).all():
+            self._touch(now, _PERSON, threads.c.channel == channel, threads.c.subject == subject)
+
+    def _touch(self, now: datetime, urgency: int, *which: ColumnElement[bool], **shows: object) -> None:
+        """Let messages change; one that is to show mere progress is claimed some time after it changed last."""
+        changed = self.connection.execute(
+            update(threads)
+            .where(*which)
+            .values(revision=threads.c.revision + 1, due_at=now, urgency=_the_higher(urgency), **shows)
+        ).rowcount
+        if changed:
+            self._tell_others()
+
+    def claim_edits(self, channel: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Thread]:
+        """Claim threads whose message does not look as it should, the most urgent first, until the lease ends."""
+        settled = threads.c.shown_at <= now - PROGRESS_EVERY
+        due = (
+            select(threads)
+            .where(
+                threads.c.channel == channel,
+                threads.c.due_at <= now,
+                or_(threads.c.urgency > _PROGRESS, settled),
+            )
+            .order_by(threads.c.urgency.desc(), threads.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        found = self.connection.execute(due).all()
+        if not found:
+            return []
+        self._set_due(found, now + lease)
+        return [self._thread(row, self.mutes(now)) for row in found]
+
+    def _set_due(self, found: Iterable[Row[Any]], at: datetime) -> None:
+        for row in found:
+            mine = and_(threads.c.channel == row.channel, threads.c.subject == row.subject)
+            self.connection.execute(update(threads).where(mine).values(due_at=at))
+
+    def _thread(self, row: Row[Any], muted: Sequence[Mute]) -> Thread:
+        event = rows.event_of(row.facts)
+        known = select(acknowledgements).where(acknowledgements.c.event_id == row.event_id)
+        acknowledged = self.connection.execute(known).one_or_none()
+        return Thread(
+            channel=row.channel,
+            subject=row.subject,
+            ref=row.ref,
+            event=event,
+            revision=row.revision,
+            acknowledged=None if acknowledged is None else rows.acknowledgement_of(acknowledged),
+            mute=next((mute for mute in muted if _about(mute, event)), None),
+        )
+
+    def shown(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
+        """Note that a thread's message looks as its revision asks for; `ref` is that of a new message."""
+        current = threads.c.revision == thread.revision
+        noted = self.connection.execute(
+            update(threads)
+            .where(_is(thread), threads.c.shown < thread.revision)
+            .values(
+                shown=thread.revision,
+                shown_at=now,
+                due_at=case((current, None), else_=now),
+                urgency=case((current, _PROGRESS), else_=threads.c.urgency),
+                **({"ref": ref} if ref else {}),
+            )
+        ).rowcount
+        if (
+            not noted
+        ):  # another replica has shown a newer state meanwhile, and which of the two arrived last nobody knows
+            self._touch(now, _PERSON, _is(thread))
+
+    def show_later(self, thread: Thread, at: datetime) -> None:
+        """Let a message that could not be changed wait."""
+        self.connection.execute(update(threads).where(_is(thread)).values(due_at=at))
+
+    def _forget_threads(self, before: datetime) -> int:
+        old = (threads.c.shown_at < before, threads.c.due_at.is_(None))
+        return self.connection.execute(delete(threads).where(*old)).rowcount
+
+
+def _is(thread: Thread) -> ColumnElement[bool]:
+    return and_(threads.c.channel == thread.channel, threads.c.subject == thread.subject)
+
+
+def _about(mute: Mute, event: Event) -> bool:
+    return event.task is not None and mute.instance in (event.task.instance_id, event.task.instance_name)
+
+
+def _the_higher(urgency: int) -> ColumnElement[int]:
+    return case((threads.c.urgency > urgency, threads.c.urgency), else_=urgency)
+
+
+def _shows(event: _Stored) -> dict[str, object]:
+    task = rows.event_of(event.facts).task
+    return {
+        "event_id": event.id,
+        "event_seq": event.seq,
+        "event_type": event.type,
+        "facts": event.facts,
+        "instance_id": task and task.instance_id,
+        "instance_name": task and task.instance_name,
+    }
