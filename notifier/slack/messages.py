@@ -291,8 +291,10 @@ def as_text(message: Json) -> Json:
     attached = (block for attachment in message["attachments"] for block in attachment["blocks"])
     texts = [text for block in (*message["blocks"], *attached) for text in _texts(block)]
     kept = {key: value for key, value in message.items() if key not in ("blocks", "attachments")}
-    metadata = message["metadata"] | {"event_payload": {"key": key_of(message)}}
-    return kept | {"text": "\n".join(texts), "metadata": metadata}
+    text = {"text": "\n".join(texts)}
+    if "metadata" not in message:
+        return kept | text
+    return kept | text | {"metadata": message["metadata"] | {"event_payload": {"key": key_of(message)}}}
 
 
 def _texts(block: Json) -> Iterator[str]:

@@ -72,7 +72,7 @@ from notifier.http import HttpClient
 from notifier.render import Wording
 from notifier.slack.answers import TOKEN_REMEDY
 from notifier.slack.blocks import MESSAGE_LIMIT, Json, code, escape, fence
-from notifier.slack.messages import as_text, payload
+from notifier.slack.messages import as_text, payload, without_clicks
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
@@ -89,7 +89,7 @@ async def server() -> AsyncIterator[SlackServer]:
 @pytest.fixture
 async def toolbox() -> AsyncIterator[Toolbox]:
     http = HttpClient()
-    yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
+    yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}))
     await http.aclose()
 
 
@@ -101,6 +101,11 @@ def bot(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChann
 def hook(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
     values = {"name": "dba", "webhook_url": server.hook_url}
     return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+
+
+def posted(ref: str) -> Delivered:
+    """Return what a message comes to that begins a thread."""
+    return Delivered(ref, thread=ref)
 
 
 async def sent(channel: SlackChannel, *events: Event) -> Outcome:
@@ -274,7 +279,7 @@ def test_text_that_fits_is_not_cut() -> None:
 
 
 async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(server: SlackServer, toolbox: Toolbox) -> None:
-    assert await sent(bot(server, toolbox), make_event()) == Delivered("C0GAUSS:1768465800.000001")
+    assert await sent(bot(server, toolbox), make_event()) == posted("C0GAUSS:1768465800.000001")
     assert server.messages == [message(make_event()) | {"channel": CHANNEL}]
 
 
@@ -493,7 +498,7 @@ async def test_a_message_whose_answer_was_lost_is_found_by_its_key(
     server.faults.append(fault)
     assert isinstance(await channel.send(delivery), Unknown)
     await sent(channel, make_event(make_task("a third")))
-    assert await channel.look_up(delivery) == Delivered("C0GAUSS:1768465800.000002")
+    assert await channel.look_up(delivery) == posted("C0GAUSS:1768465800.000002")
     assert slept(toolbox) == [SETTLES_IN]
 
 
@@ -535,7 +540,7 @@ async def test_every_page_is_looked_at_before_it_is_called_absent(server: SlackS
     for event in make_events(4):
         await sent(channel, event)
     server.page_size = 2
-    assert await channel.look_up(delivery) == Delivered("C0GAUSS:1768465800.000001")
+    assert await channel.look_up(delivery) == posted("C0GAUSS:1768465800.000001")
     server.messages[0]["metadata"]["event_payload"]["key"] = "another"
     assert await channel.look_up(delivery) is None
     assert [query.get("cursor") for query in asked(server)] == [None, "2", "4"] * 2
@@ -628,7 +633,7 @@ async def test_the_deadline_has_room_for_the_wait_the_look_up_and_the_post(
 
 async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackServer, toolbox: Toolbox) -> None:
     assert await sent(hook(server, toolbox), make_event()) == Delivered(None)
-    expected = message(make_event())
+    expected = without_clicks(message(make_event()))
     del expected["metadata"]
     assert server.messages == [expected]
 

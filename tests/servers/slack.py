@@ -91,8 +91,52 @@ def _block_problems(block: Json, at: str) -> Iterator[Problem]:
             yield from _list_problems(block.get("fields"), f"{at}/fields", 2_000)
         case "context":
             yield from _list_problems(block.get("elements", []), f"{at}/elements", 3_000)
+        case "actions":
+            yield from _actions_problems(block, at)
         case other:
             yield "invalid_blocks", f"unsupported type: {other}", f"{at}/type"
+    if accessory := block.get("accessory"):
+        yield from _element_problems(accessory, f"{at}/accessory")
+
+
+def _actions_problems(block: Json, at: str) -> Iterator[Problem]:
+    elements = block.get("elements", [])
+    if not 1 <= len(elements) <= 25:
+        yield "invalid_blocks", "must have 1 to 25 elements", f"{at}/elements"
+    ids = [element.get("action_id") for element in elements]
+    if len(set(ids)) != len(ids):
+        yield "invalid_blocks", "action_id already exists", f"{at}/elements"
+    for index, element in enumerate(elements):
+        yield from _element_problems(element, f"{at}/elements/{index}")
+
+
+def _element_problems(element: Json, at: str) -> Iterator[Problem]:
+    if not 1 <= len(element.get("action_id", "")) <= 255:
+        yield "invalid_blocks", "missing required field: action_id", at
+    if len(element.get("url", "")) > 3_000 or element.get("style", "primary") not in ("primary", "danger"):
+        yield "invalid_blocks", "invalid url or style", at
+    match element.get("type"):
+        case "button":
+            yield from _plain_problems(element.get("text"), f"{at}/text", 75)
+            if len(element.get("value", "")) > 2_000:
+                yield "invalid_blocks", "must be less than 2001 characters", f"{at}/value"
+        case "static_select":
+            yield from _plain_problems(element.get("placeholder"), f"{at}/placeholder", 150)
+            if not 1 <= len(element.get("options", [])) <= 100:
+                yield "invalid_blocks", "must have 1 to 100 options", f"{at}/options"
+            for index, option in enumerate(element.get("options", ())):
+                yield from _plain_problems(option.get("text"), f"{at}/options/{index}/text", 75)
+                if not 1 <= len(option.get("value", "")) <= 75:
+                    yield "invalid_blocks", "must be less than 76 characters", f"{at}/options/{index}/value"
+        case other:
+            yield "invalid_blocks", f"unsupported type: {other}", f"{at}/type"
+
+
+def _plain_problems(text: Json | None, at: str, limit: int) -> Iterator[Problem]:
+    if not text or text.get("type") != "plain_text":
+        yield "invalid_blocks", "must be plain_text", at
+    else:
+        yield from _text_problems(text, at, limit)
 
 
 def _list_problems(texts: list[Json] | None, at: str, limit: int) -> Iterator[Problem]:
@@ -135,6 +179,8 @@ def mrkdwn_texts(message: Json) -> Iterator[str]:
     """Yield every text of a message's blocks, in the order they are read."""
     inner = [block for attachment in message.get("attachments") or () for block in attachment.get("blocks", ())]
     for block in (*(message.get("blocks") or ()), *inner):
+        if block["type"] == "actions":
+            continue
         for part in (block.get("text"), *block.get("fields", ()), *block.get("elements", ())):
             if part:
                 yield part["text"]
@@ -163,8 +209,11 @@ class SlackServer:
     """Path and body of every request, refused ones too."""
     elsewhere: int = 0
     """Requests that followed a redirect."""
+    edits: list[Json] = field(default_factory=list)
+    """What `chat.update` was told and did, in order."""
     _times: list[str] = field(default_factory=list)
     """The `ts` of each message."""
+    _count: int = 0
     url: str = ""
 
     @property
@@ -191,20 +240,26 @@ class SlackServer:
             return {"error": "invalid_auth"}
         if request.match_info["method"] == "auth.test":
             return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
-        reads = request.match_info["method"] == "conversations.history"
+        method = request.match_info["method"]
+        reads = method in ("conversations.history", "conversations.replies")
         needed = "channels:history" if reads else "chat:write"
         if needed not in self.scopes.split(","):
             return {"error": "missing_scope", "needed": needed, "provided": self.scopes}
         if body.get("channel") not in self.channels:
             return {"error": "channel_not_found"}
-        return self._history(body) if reads else self._post(body)
+        answers = {"chat.update": self._update, "chat.postMessage": self._post}
+        return answers.get(method, self._history)(body)
 
     def _history(self, query: Json) -> Json:
         """Return a page, the newest message first, as Slack has it."""
         if not self.member:
             return {"error": "not_in_channel"}
         since, offset = float(query.get("oldest", 0)), int(query.get("cursor") or 0)
-        found = [message for message in self._posted() if float(message["ts"]) > since][::-1]
+        posted, parent = list(self._posted()), query.get("ts")
+        if parent and not any(message["ts"] == parent for message in posted):
+            return {"error": "thread_not_found"}
+        shown = [message for message in posted if _is_shown(message, parent)]
+        found = [message for message in shown if float(message["ts"]) > since][::-1]
         if query.get("include_all_metadata") != "true":
             found = [{key: value for key, value in message.items() if key != "metadata"} for message in found]
         end = offset + min(int(query["limit"]), self.page_size)
@@ -215,6 +270,31 @@ class SlackServer:
             "response_metadata": {"next_cursor": str(end) if more else ""},
         }
 
+    def _update(self, change: Json) -> Json:
+        """Change a message. What is not named stays as it was."""
+        if change["ts"] not in self._times:
+            return {"error": "message_not_found"}
+        message = self.at(change["ts"])
+        shown = {name: change[name] for name in ("text", "blocks", "attachments", "metadata") if name in change}
+        if found := list(problems(message | shown)):
+            return {"error": found[0][0]}
+        self.edits.append(change)
+        message.update(shown)
+        return {"channel": change["channel"], "ts": change["ts"], "text": message.get("text", "")}
+
+    def at(self, ts: str) -> Json:
+        """Return the message as it looks now."""
+        return self.messages[self._times.index(ts)]
+
+    def ts_of(self, index: int) -> str:
+        """Return the `ts` of a message."""
+        return self._times[index]
+
+    def delete(self, ts: str) -> None:
+        """Delete a message, as a person may."""
+        index = self._times.index(ts)
+        del self.messages[index], self._times[index]
+
     def _posted(self) -> Iterator[Json]:
         for message, at in zip(self.messages, self._times, strict=True):
             yield {"type": "message", "bot_id": "B000", "ts": at, **message}
@@ -224,12 +304,15 @@ class SlackServer:
         if found:
             code = found[0][0]
             return {"error": code, "errors": [f"{what} [json-pointer:{at}]" for _, what, at in found]}
+        if "thread_ts" in message and message["thread_ts"] not in self._times:
+            return {"error": "thread_not_found"}
         return {"channel": message["channel"], "ts": self.take(message)}
 
     def take(self, message: Json) -> str:
         """Show a message in the channel and return its `ts`."""
         self.messages.append(message)
-        self._times.append(f"{self.now:.0f}.{len(self.messages):06}")
+        self._count += 1
+        self._times.append(f"{self.now:.0f}.{self._count:06}")
         return self._times[-1]
 
     async def _hook(self, request: web.Request) -> web.StreamResponse:
@@ -262,13 +345,20 @@ class SlackServer:
         return web.json_response({"ok": True})
 
 
+def _is_shown(message: Json, parent: str | None) -> bool:
+    """Tell whether a message is in a thread, or, without one, in the channel."""
+    if parent:
+        return parent in (message["ts"], message.get("thread_ts"))
+    return "thread_ts" not in message or message.get("reply_broadcast") is True
+
+
 @asynccontextmanager
 async def slack_server() -> AsyncIterator[SlackServer]:
     """Run a server on a free loopback port."""
     server = SlackServer()
     app = web.Application()
     app.router.add_post("/api/{method}", server._api)
-    app.router.add_get(r"/api/{method:conversations\.history}", server._api)
+    app.router.add_get(r"/api/{method:conversations\.(history|replies)}", server._api)
     app.router.add_post(HOOK, server._hook)
     app.router.add_route("*", "/elsewhere", server._elsewhere)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)

@@ -108,7 +108,7 @@ def _explained(world: World, receiver: Receiver, first: Arrival, again: Arrival)
 
 
 def _settled_too_late(world: World, first: Arrival, again: Arrival) -> bool:
-    """Tell whether the database did not answer until the claim's lease was over: whoever then comes first repeats it."""
+    """Tell whether the database was silent until the claim's lease was over: whoever then comes first repeats it."""
     moment = 2.0  # for a settlement that failed once before, and for what the claim is older than the arrival
     return any(
         begin <= first.at + moment and first.at + LEASE - moment <= end <= again.at for begin, end in world.blackouts

@@ -1,0 +1,277 @@
+"""One message a task in Slack: posted, replied to, changed, acknowledged, muted, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import T0, make_delivery, make_event, make_notice, make_task
+from fakes import FakeClock
+from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
+
+from notifier.channels.base import Toolbox
+from notifier.channels.slack import SlackChannel, SlackSettings
+from notifier.core.model import (
+    Acknowledgement,
+    Delivered,
+    Delivery,
+    Event,
+    EventType,
+    GaveUp,
+    Mute,
+    Retry,
+    TaskStatus,
+    Thread,
+    Unknown,
+)
+from notifier.http import HttpClient
+from notifier.render import Wording
+from notifier.slack.blocks import Json
+
+ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+FAILED = make_event(make_task(progress=60))
+STARTED = make_event(make_task(status="running", ended_at=None, fail_reason=None), type=EventType.TASK_STARTED)
+HALF = make_event(
+    make_task(status="running", ended_at=None, fail_reason=None, progress=50.0), type=EventType.TASK_PROGRESSED
+)
+COMPLETED = make_event(make_task(status="completed", fail_reason=None), type=EventType.TASK_COMPLETED)
+ALICE = Acknowledgement(event_id=FAILED.id, by="U0ALICE", name="alice <!channel>", at=T0)
+WINDOW = Mute(
+    instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BOB", name="bob", created_at=T0, reason="*resize*"
+)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SlackServer]:
+    async with slack_server() as running:
+        running.scopes = "chat:write,channels:history"
+        yield running
+
+
+@pytest.fixture
+async def toolbox() -> AsyncIterator[Toolbox]:
+    http = HttpClient()
+    console = "https://console.example.com/?region={region}#/{instance_id}"
+    yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}), console_url=console)
+    await http.aclose()
+
+
+def bot(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
+    values = {"name": "dba", "bot_token": TOKEN, "channel": CHANNEL, "api_url": server.api_url, "timeout": "1s"}
+    return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+
+
+def delivery_of(channel: SlackChannel, event: Event, thread: str | None = None) -> Delivery:
+    return replace(make_delivery(event, body=channel.render(make_notice(event))), thread=thread)
+
+
+async def begin(channel: SlackChannel, event: Event = STARTED) -> str:
+    """Post the first message of a task and return the reference of its thread."""
+    outcome = await channel.send(delivery_of(channel, event))
+    assert isinstance(outcome, Delivered)
+    assert outcome.thread
+    return outcome.thread
+
+
+def thread_of(ref: str, event: Event = FAILED, **standing: object) -> Thread:
+    return replace(
+        Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=1),
+        **standing,  # type: ignore[arg-type]  # what people did
+    )
+
+
+def actions(message: Json) -> list[str]:
+    blocks = message["attachments"][0]["blocks"]
+    return [element["action_id"] for block in blocks if block["type"] == "actions" for element in block["elements"]]
+
+
+# ---- steps ----
+
+
+async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    assert await channel.send(delivery_of(channel, HALF, ref)) == Delivered("C0GAUSS:1768465800.000002")
+    step = server.messages[1]
+    assert step["thread_ts"] == ref.partition(":")[2]
+    assert "reply_broadcast" not in step
+    assert step["attachments"] == []
+    assert list(mrkdwn_texts(step)) == ["🔵 *Task at 50%*  ·  Create instance  ·  `gauss-6568-zzh`"]
+
+
+async def test_a_failure_is_shown_in_the_channel_too_with_all_that_is_known_and_without_buttons(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    channel = bot(server, toolbox)
+    await channel.send(delivery_of(channel, FAILED, await begin(channel)))
+    reply = server.messages[1]
+    assert reply["reply_broadcast"] is True
+    assert actions(reply) == []
+    assert list(mrkdwn_texts(reply))[-1].startswith("Job `")
+
+
+async def test_broadcasting_can_be_switched_off(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox, broadcast=False)
+    await channel.send(delivery_of(channel, FAILED, await begin(channel)))
+    assert "reply_broadcast" not in server.messages[1]
+
+
+async def test_an_end_that_is_good_is_a_quiet_step(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    await channel.send(delivery_of(channel, COMPLETED, await begin(channel)))
+    assert "reply_broadcast" not in server.messages[1]
+
+
+async def test_where_the_thread_is_gone_a_new_message_begins_another(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    server.delete(ref.partition(":")[2])
+    outcome = await channel.send(delivery_of(channel, FAILED, ref))
+    assert outcome == Delivered("C0GAUSS:1768465800.000002", thread="C0GAUSS:1768465800.000002")
+    assert "thread_ts" not in server.messages[0]
+    assert "acknowledge" in actions(server.messages[0])
+
+
+async def test_a_step_whose_answer_was_lost_is_found_in_its_thread(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    server.faults.append(TAKEN_THEN_SILENT)
+    delivery = delivery_of(channel, HALF, ref)
+    assert isinstance(await channel.send(delivery), Unknown)
+    assert await channel.look_up(delivery) == Delivered("C0GAUSS:1768465800.000002")
+    assert await channel.look_up(delivery_of(channel, COMPLETED, ref)) is None
+
+
+async def test_of_a_thread_that_is_gone_the_channel_is_searched(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    server.delete(ref.partition(":")[2])
+    posted = await begin(channel, FAILED)
+    assert await channel.look_up(delivery_of(channel, FAILED, ref)) == Delivered(posted, thread=posted)
+
+
+async def test_a_style_without_threads_posts_each_event(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox, style="post")
+    assert (channel.threads, channel.coalesces, channel.edits) == (False, False, None)
+    assert await channel.send(delivery_of(channel, STARTED)) == Delivered("C0GAUSS:1768465800.000001")
+
+
+def test_a_thread_whose_message_stays_is_a_style_too(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox, style="thread")
+    assert (channel.threads, channel.edits) == (True, None)
+
+
+def test_channels_of_one_token_share_a_budget_of_changes(server: SlackServer, toolbox: Toolbox) -> None:
+    first, second = bot(server, toolbox), bot(server, toolbox, name="other", channel="C0OTHER")
+    assert first.edits == second.edits
+    assert TOKEN not in str(first.edits)
+    assert bot(server, toolbox, bot_token="xoxb-another").edits != first.edits
+
+
+# ---- the live message ----
+
+
+async def test_a_change_names_everything_so_that_nothing_old_stays(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    assert await channel.show(thread_of(ref, COMPLETED)) == Delivered()
+    shown = server.messages[0]
+    assert next(mrkdwn_texts(shown)) == "🟢 *Task completed*  ·  Create instance  ·  `gauss-6568-zzh`"
+    assert shown["attachments"][0]["color"] == "#2EB67D"
+    assert actions(shown) == ["mute", "details", "console"]
+    assert set(server.edits[0]) == {"channel", "ts", "text", "blocks", "attachments"}
+
+
+async def test_progress_is_drawn_with_what_is_left(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    await channel.show(thread_of(await begin(channel), HALF))
+    texts = list(mrkdwn_texts(server.messages[0]))
+    assert "*Progress*\n`██████████░░░░░░░░░░` *50%*" in texts
+    assert any(text.startswith("*About left*\n") for text in texts)
+
+
+async def test_who_acknowledged_takes_the_place_of_the_button(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel, FAILED)
+    assert actions(server.messages[0]) == ["acknowledge", "mute", "details", "console"]
+    await channel.show(thread_of(ref, acknowledged=ALICE))
+    shown = server.messages[0]
+    assert actions(shown) == ["mute", "details", "console"]
+    assert shown["attachments"][0]["color"] == "#8D8D8D"
+    said = next(text for text in mrkdwn_texts(shown) if "Acknowledged" in text)
+    assert said.startswith("✅ Acknowledged by alice &lt;!channel&gt; · <!date^")
+
+
+async def test_a_mute_is_shown_and_can_be_ended(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    await channel.show(thread_of(await begin(channel, FAILED), mute=WINDOW))
+    shown = server.messages[0]
+    assert actions(shown) == ["acknowledge", "unmute", "details", "console"]
+    assert any(text.startswith("🔕 Muted until <!date^") for text in mrkdwn_texts(shown))
+
+
+async def test_a_message_that_is_gone_is_posted_anew(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    server.delete(ref.partition(":")[2])
+    assert await channel.show(thread_of(ref)) == Delivered(
+        "C0GAUSS:1768465800.000002", thread="C0GAUSS:1768465800.000002"
+    )
+    assert server.messages[0]["metadata"]["event_payload"]["key"]
+
+
+async def test_a_layout_that_is_refused_is_shown_as_text(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    server.faults.append(refused("invalid_blocks"))
+    assert await channel.show(thread_of(ref)) == Delivered()
+    assert (server.messages[0]["blocks"], server.messages[0]["attachments"]) == ([], [])
+    server.faults += [refused("invalid_blocks"), refused("no_text")]
+    assert isinstance(await channel.show(thread_of(ref)), GaveUp)
+
+
+async def test_a_change_that_comes_too_soon_waits(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    ref = await begin(channel)
+    server.faults.append(refused("ratelimited", 429))
+    assert isinstance(await channel.show(thread_of(ref)), Retry)
+
+
+# ---- buttons ----
+
+
+async def test_without_a_chat_only_links_are_shown(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, replace(toolbox, chat_tokens=frozenset()))
+    ref = await begin(channel, FAILED)
+    assert actions(server.messages[0]) == ["console"]
+    await channel.show(thread_of(ref))
+    assert actions(server.messages[0]) == ["console"]
+
+
+async def test_without_a_chat_and_a_console_there_are_no_buttons(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, replace(toolbox, chat_tokens=frozenset(), console_url=None))
+    await begin(channel, FAILED)
+    assert actions(server.messages[0]) == []
+
+
+async def test_what_the_cloud_calls_an_instance_cannot_break_out_of_a_link(
+    server: SlackServer, toolbox: Toolbox
+) -> None:
+    channel = bot(server, toolbox)
+    await begin(channel, make_event(make_task(instance_id="a|b>&#/../?x=y", status=TaskStatus.FAILED)))
+    (url,) = (
+        element["url"]
+        for block in server.messages[0]["attachments"][0]["blocks"]
+        for element in block.get("elements", ())
+        if element.get("url")
+    )
+    assert url == "https://console.example.com/?region=cn-north-4#/a%7Cb%3E%26%23%2F..%2F%3Fx%3Dy"
+
+
+async def test_a_task_whose_name_is_too_long_for_a_button_has_none(server: SlackServer, toolbox: Toolbox) -> None:
+    channel = bot(server, toolbox)
+    await begin(channel, make_event(make_task("j" * 3_000)))
+    assert "details" not in actions(server.messages[0])
