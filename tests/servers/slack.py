@@ -275,7 +275,7 @@ class SlackServer:
         if change["ts"] not in self._times:
             return {"error": "message_not_found"}
         message = self.at(change["ts"])
-        shown = {name: change[name] for name in ("text", "blocks", "attachments", "metadata") if name in change}
+        shown: Json = {name: change[name] for name in ("text", "blocks", "attachments", "metadata") if name in change}
         if found := list(problems(message | shown)):
             return {"error": found[0][0]}
         self.edits.append(change)
