@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from notifier.core import watching
-from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, Route, SourceState
+from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, Event, Route, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, explain_routes
 from notifier.core.watching import PATIENCE
@@ -183,6 +183,12 @@ def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnsw
     exact = tuple(stored for stored in found if stored.task.job_id == wanted)
     fitting = exact or found
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
+
+
+def history(q: Queries, task: Task) -> tuple[Event, ...]:
+    """Return what happened to a task, the oldest first."""
+    wanted = EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=HISTORY)
+    return tuple(routed.event for routed in q.events(wanted))[::-1]
 
 
 def explain(q: Queries, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:

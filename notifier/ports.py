@@ -231,6 +231,9 @@ class TaskFilter:
     """Created, ended or last changed at or after this time."""
     instance: str | None = None
     """Instance id, or a part of the instance name."""
+    instance_id: str | None = None
+    instance_name: str | None = None
+    """The whole name."""
     source: str | None = None
     job_id: str | None = None
     """A job id or its beginning."""
@@ -296,6 +299,9 @@ class Queries(Protocol):
 
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
+
+    def source_states(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
 
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
@@ -456,9 +462,6 @@ class Transaction(Queries, Protocol):
         """Note a request that changes something; return False when it was noted within the last ten minutes."""
 
     # -- watch --
-
-    def source_states(self) -> Sequence[SourceState]:
-        """Return every source ever polled, without the counts of its tasks: they take a while."""
 
     def hold_channels(self) -> None:
         """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""

@@ -14,6 +14,7 @@ SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    op.create_index("ix_tasks_instance_name", "tasks", ["instance_name"], unique=False)
     op.create_table(
         "threads",
         sa.Column("channel", sa.String(), nullable=False),
@@ -73,3 +74,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in ("requests", "watches", "mutes", "acknowledgements", "threads"):
         op.drop_table(name)
+    op.drop_index("ix_tasks_instance_name", "tasks")

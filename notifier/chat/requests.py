@@ -26,6 +26,8 @@ class Asked:
     text: str
     """What follows the command's name."""
     person: Person
+    direct: bool = True
+    """Whether a direct message can reach them."""
     once: str | None = None
     """What makes the request this one and no other, where it could be replayed; None where it cannot."""
 

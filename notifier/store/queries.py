@@ -52,6 +52,10 @@ class SqlQueries(LookupQueries):
         )
         return [rows.source_of(row) for row in self.connection.execute(statement)]
 
+    def source_states(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
+        return [rows.source_of(row) for row in self.connection.execute(select(sources).order_by(sources.c.name))]
+
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
         return [rows.channel_of(row) for row in self.connection.execute(select(channels).order_by(channels.c.name))]
@@ -178,6 +182,10 @@ def _task_conditions(wanted: TaskFilter) -> Iterable[ColumnElement[bool]]:
     if wanted.instance is not None:
         named = func.lower(tasks.c.instance_name).contains(wanted.instance.lower(), autoescape=True)
         yield or_(tasks.c.instance_id == wanted.instance, named)
+    if wanted.instance_id is not None:
+        yield tasks.c.instance_id == wanted.instance_id
+    if wanted.instance_name is not None:
+        yield tasks.c.instance_name == wanted.instance_name
     if wanted.source is not None:
         yield tasks.c.source == wanted.source
     if wanted.job_id is not None:

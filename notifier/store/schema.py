@@ -113,6 +113,7 @@ tasks = Table(
     Index("ix_tasks_source_status", "source", "status"),
     Index("ix_tasks_source_changed_at", "source", "changed_at"),
     Index("ix_tasks_instance_id", "instance_id"),
+    Index("ix_tasks_instance_name", "instance_name"),
     Index("ix_tasks_job_id", "job_id"),
 )
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Table, func, select, update
 
-from notifier.core.model import CHANNEL_SUBJECT, DeliveryState, SourceState
+from notifier.core.model import CHANNEL_SUBJECT, DeliveryState
 from notifier.core.watching import GivenUp
-from notifier.store import rows
 from notifier.store.polls import PollStatements
 from notifier.store.schema import channels, deliveries, sources
 
 
 class WatchStatements(PollStatements):
     """The part of `ports.Transaction` that watching needs."""
-
-    def source_states(self) -> Sequence[SourceState]:
-        """Return every source ever polled, without the counts of its tasks: they take a while."""
-        return [rows.source_of(row) for row in self.connection.execute(select(sources))]
 
     def hold_channels(self) -> None:
         """Let nobody else change any channel until the transaction ends.

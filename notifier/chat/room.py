@@ -1,0 +1,272 @@
+"""The room behind every door: what people type and click, answered from the store and done in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from notifier import lookup
+from notifier.chat import reports
+from notifier.chat.doors import Allowed
+from notifier.chat.reports import PAGE, Voice
+from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
+from notifier.core import commands
+from notifier.core.commands import Command
+from notifier.core.errors import StoreError
+from notifier.core.model import Acknowledgement, Event, Mute, TaskStatus, Watch
+from notifier.durations import format_duration, parse_duration
+from notifier.lookup import Pace
+from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
+from notifier.render import Wording
+from notifier.slack import buttons
+
+NAMESAKES = 5
+"""Instances of one name, or that resemble it, that are looked for."""
+LONGEST_VALUE = 2_000
+"""Characters of what a button carries back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomRules:
+    """What the room needs to know of the configuration."""
+
+    wordings: Mapping[Language, Wording]
+    sources: Mapping[str, Pace]
+    """How often each configured source is polled."""
+    channels: Sequence[str]
+    command: str = "/gaussdb"
+    """What people type before their words."""
+
+
+class ChatRoom:
+    """Answers from the store; implements `doors.Room`."""
+
+    def __init__(self, store: Store, clock: Clock, rules: RoomRules, wake: Callable[[], None]) -> None:
+        """`wake` is called after something has changed that messages are to show."""
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._wake = wake
+
+    async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
+        """Answer, and do what was asked for; see `doors.Room`. A store that fails is told in words."""
+        voice = Voice(language=language, wording=self._rules.wordings[language], command=self._rules.command)
+        try:
+            if isinstance(request, Asked):
+                return await self._asked(commands.parse(request.text), request, voice, allowed)
+            return await self._clicked(request, voice, allowed)
+        except StoreError:
+            return voice.refusal("refused.store")
+
+    # -- what people type --
+
+    async def _asked(self, command: Command, request: Asked, voice: Voice, allowed: Allowed) -> Answer:
+        match command:
+            case commands.Help():
+                return reports.help_(voice)
+            case commands.Mistake(key=key, given=given, meant=meant):
+                return voice.refusal(key, given=given, meant=meant)
+            case commands.MuteInstance() | commands.UnmuteInstance():
+                return await self._change(command, request, voice, allowed)
+            case commands.WatchTask(job_id=job_id):
+                return await self._store.transact(partial(self._watch, job_id, request, voice))
+        return await self._store.read(lambda q: self._look(q, command, voice, offset=0))
+
+    def _look(self, q: Queries, command: Command, voice: Voice, *, offset: int) -> Answer:
+        now = self._clock.now()
+        match command:
+            case commands.TaskOf(job_id=job_id):
+                return self._task(q, lookup.find_task(q, job_id), job_id, voice)
+            case commands.Stats(within=within):
+                return reports.statistics(q.statistics(now - within), within, voice)
+            case commands.Mutes():
+                return reports.mutes(q.mutes(now), voice)
+            case commands.Status():
+                health = lookup.health(q.source_states(), self._rules.sources, now)
+                return reports.status(health, lookup.channel_health(q, self._rules.channels, now), voice)
+        return self._look_at_many(q, command, voice, offset)
+
+    def _look_at_many(self, q: Queries, command: Command, voice: Voice, offset: int) -> Answer:
+        match command:
+            case commands.Failed(within=within):
+                wanted = TaskFilter(status=TaskStatus.FAILED, since=self._clock.now() - within)
+                said = {"length": voice.wording.duration(within), "within": format_duration(within)}
+                return self._list(q, wanted, "failed", voice, offset, **said)
+            case commands.Running():
+                return self._list(q, TaskFilter(status=TaskStatus.RUNNING), "running", voice, offset)
+            case commands.Recent():
+                return self._list(q, TaskFilter(), "recent", voice, offset)
+            case commands.InstanceOf(instance=instance):
+                return self._instance(q, instance, voice, offset)
+        return reports.help_(voice)
+
+    def _list(self, q: Queries, wanted: TaskFilter, key: str, voice: Voice, offset: int, **said: str) -> Answer:
+        found = q.tasks(replace(wanted, limit=PAGE, offset=offset))
+        page = reports.Page(rows=tuple(found), offset=offset, total=q.count_tasks(wanted))
+        fresh = reports.freshness(q.source_states(), self._rules.sources, self._clock.now(), voice)
+        return reports.tasks(page, key, fresh, voice, **said)
+
+    def _task(self, q: Queries, found: lookup.TaskAnswer, wanted: str, voice: Voice) -> Answer:
+        if found.task is None:
+            return reports.no_task(found.candidates, wanted, voice)
+        task = found.task.task
+        latest = q.latest_event(task.source, task.job_id)
+        acknowledged = q.acknowledgement(latest.event.id) if latest else None
+        return reports.task(found.task, lookup.history(q, task), acknowledged, voice)
+
+    def _instance(self, q: Queries, wanted: str, voice: Voice, offset: int) -> Answer:
+        found = q.instances(wanted, NAMESAKES)
+        exact = [pair for pair in found if wanted in pair]
+        if not exact:
+            return reports.no_instance("instance.unknown", wanted, found, voice)
+        if len(exact) > 1 and len({id_ for id_, _ in exact}) > 1:
+            return reports.no_instance("instance.several", wanted, [(None, id_) for id_, _ in exact], voice)
+        id_, name = exact[0]
+        whole = TaskFilter(instance_id=id_) if id_ else TaskFilter(instance_name=name)
+        answer = self._list(q, whole, "instance", voice, offset, instance=name or id_ or wanted)
+        now = self._clock.now()
+        muted = [mute for mute in q.mutes(now) if mute.instance in (id_, name)]
+        about = [voice.say("instance.muted", until=voice.when(mute.until), who=mute.name) for mute in muted]
+        return replace(answer, lines=(*about, *answer.lines), command=f"instance {voice.quoted(id_ or name or wanted)}")
+
+    # -- what people change --
+
+    async def _change(
+        self, command: commands.MuteInstance | commands.UnmuteInstance, request: Asked, voice: Voice, allowed: Allowed
+    ) -> Answer:
+        if not await allowed():
+            return voice.refusal("refused.right")
+        if isinstance(command, commands.MuteInstance):
+            answer = await self._store.transact(partial(self._mute_named, command, request, voice))
+        else:
+            answer = await self._store.transact(partial(self._unmute_named, command.instance, request, voice))
+        self._wake()
+        return answer
+
+    def _mute_named(self, command: commands.MuteInstance, request: Asked, voice: Voice, tx: Transaction) -> Answer:
+        if _replayed(tx, request):
+            return voice.refusal("refused.replay")
+        wanted = command.instance
+        found = tx.instances(wanted, NAMESAKES)
+        exact = [pair for pair in found if wanted in pair]
+        if not exact:
+            return reports.no_instance("mute.unknown", wanted, found, voice)
+        if len({id_ for id_, _ in exact}) > 1:
+            return reports.no_instance("mute.several", wanted, [(None, id_) for id_, _ in exact], voice)
+        id_, name = exact[0]
+        mute = _mute(id_ or wanted, command.length, request.person, tx.now(), command.reason)
+        tx.mute(mute)
+        return reports.muted(mute, name or wanted, voice)
+
+    def _unmute_named(self, wanted: str, request: Asked, voice: Voice, tx: Transaction) -> Answer:
+        if _replayed(tx, request):
+            return voice.refusal("refused.replay")
+        names = {wanted, *(part for pair in tx.instances(wanted, NAMESAKES) if wanted in pair for part in pair if part)}
+        ended = [mute for name in sorted(names) if (mute := tx.unmute(name, tx.now()))]
+        return voice.answer("unmute.done", instance=wanted) if ended else voice.refusal("unmute.none", instance=wanted)
+
+    def _watch(self, job_id: str, request: Asked, voice: Voice, tx: Transaction) -> Answer:
+        found = lookup.find_task(tx, job_id)
+        if found.task is None:
+            return reports.no_task(found.candidates, job_id, voice)
+        if not request.direct:
+            return voice.refusal("watch.elsewhere")
+        task = found.task.task
+        if task.status.terminal:
+            at = voice.when(task.ended_at or found.task.changed_at)
+            return voice.answer("watch.over", status=voice.wording.status_label(task.status), at=at)
+        wish = Watch(source=task.source, job_id=task.job_id, person=request.person.id, created_at=tx.now())
+        return voice.answer("watch.done" if tx.watch(wish) else "watch.again", note=reports.name_of(task, voice))
+
+    # -- what people click --
+
+    async def _clicked(self, click: Clicked, voice: Voice, allowed: Allowed) -> Answer | None:
+        if len(click.value) > LONGEST_VALUE:
+            return voice.refusal("click.gone")
+        match click.action:
+            case buttons.DETAILS:
+                return await self._store.read(partial(self._details, click.value, voice))
+            case buttons.PAGE | buttons.SHARE:
+                answer = await self._store.read(partial(self._again, click.value, voice))
+                return replace(answer, shared=click.action == buttons.SHARE)
+            case buttons.ACKNOWLEDGE | buttons.MUTE | buttons.UNMUTE:
+                return await self._act(click, voice, allowed)
+        return None
+
+    def _details(self, subject: str, voice: Voice, q: Queries) -> Answer:
+        source, _, job_id = subject.partition("/")
+        return self._task(q, lookup.find_task(q, job_id, source=source), job_id, voice)
+
+    def _again(self, value: str, voice: Voice, q: Queries) -> Answer:
+        """Give a reply again, at another place of its list."""
+        offset, _, words = value.partition(":")
+        command = commands.parse(words)
+        if commands.changes(command) or isinstance(command, commands.WatchTask | commands.Mistake):
+            return voice.refusal("click.gone")
+        place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
+        return self._look(q, command, voice, offset=place)
+
+    async def _act(self, click: Clicked, voice: Voice, allowed: Allowed) -> Answer | None:
+        if not await allowed():
+            return voice.refusal("refused.right")
+        answer = await self._store.transact(partial(self._act_in, click, voice))
+        self._wake()
+        return answer
+
+    def _act_in(self, click: Clicked, voice: Voice, tx: Transaction) -> Answer | None:
+        length, _, event_id = click.value.rpartition(":")
+        routed = tx.event(event_id)
+        if routed is None:
+            return voice.refusal("click.gone")
+        if _replayed(tx, click):
+            return voice.refusal("refused.replay")
+        event = routed.event
+        match click.action:
+            case buttons.ACKNOWLEDGE:
+                return _acknowledge(event, click.person, voice, tx)
+            case buttons.MUTE:
+                return _mute_clicked(event, length, click.person, voice, tx)
+        return _unmute_clicked(event, voice, tx)
+
+
+def _replayed(tx: Transaction, request: Asked | Clicked) -> bool:
+    return request.once is not None and not tx.once(request.once, tx.now())
+
+
+def _mute(instance: str, length: timedelta, person: Person, now: datetime, reason: str | None = None) -> Mute:
+    return Mute(instance=instance, until=now + length, by=person.id, name=person.name, created_at=now, reason=reason)
+
+
+def _acknowledge(event: Event, person: Person, voice: Voice, tx: Transaction) -> Answer | None:
+    latest = tx.latest_event(event.source, event.job_id)
+    if latest is not None and latest.event.id != event.id:
+        what = voice.wording.describe(latest.event).title
+        return voice.refusal("click.over", what=what, at=voice.when(latest.event.observed_at))
+    mine = Acknowledgement(event_id=event.id, by=person.id, name=person.name, at=tx.now())
+    standing = tx.acknowledge(mine)
+    if standing.by != person.id:
+        return voice.refusal("click.acknowledged", who=standing.name, at=voice.when(standing.at))
+    return None if standing == mine else voice.answer("click.thanks")
+
+
+def _mute_clicked(event: Event, length: str, person: Person, voice: Voice, tx: Transaction) -> Answer | None:
+    task = event.task
+    instance = task and (task.instance_id or task.instance_name)
+    if not task or not instance or length not in buttons.DURATIONS:
+        return voice.refusal("click.unnamed")
+    now = tx.now()
+    name = task.instance_name or instance
+    if standing := next((mute for mute in tx.mutes(now) if mute.covers(task, now)), None):
+        return voice.refusal("click.muted", instance=name, until=voice.when(standing.until), who=standing.name)
+    mute = _mute(instance, parse_duration(length), person, now)
+    tx.mute(mute)
+    return reports.muted(mute, name, voice)
+
+
+def _unmute_clicked(event: Event, voice: Voice, tx: Transaction) -> Answer | None:
+    task, now = event.task, tx.now()
+    name = (task and (task.instance_name or task.instance_id)) or "?"
+    ended = [tx.unmute(mute.instance, now) for mute in tx.mutes(now) if mute.covers(task, now)]
+    return voice.answer("unmute.done", instance=name) if ended else voice.refusal("unmute.none", instance=name)

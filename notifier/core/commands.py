@@ -1,0 +1,270 @@
+"""What the words after a slash command mean. Pure: what is wrong with them is a value too."""
+
+from __future__ import annotations
+
+import difflib
+import html
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+
+from notifier.durations import format_duration, parse_duration
+
+LONGEST_TEXT = 2_000
+"""Characters of a command that are read."""
+LONGEST_NAME = 200
+"""Characters of a job id or an instance's name that are looked for."""
+SHORTEST_MUTE, LONGEST_MUTE = timedelta(minutes=1), timedelta(days=30)
+LONGEST_REASON = 300
+"""Characters of a reason that are kept."""
+LONGEST_LOOK = timedelta(days=365)
+A_DAY, A_WEEK = timedelta(days=1), timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Help:
+    """What can be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The tasks that failed lately."""
+
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The tasks that run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """The tasks that changed last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOf:
+    """One task."""
+
+    job_id: str
+    """Or its beginning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceOf:
+    """The tasks of one instance."""
+
+    instance: str
+    """Its id, or its name or a part of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """How the tasks of each kind fared."""
+
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchTask:
+    """Tell me when this task ends."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MuteInstance:
+    """Tell nobody of the tasks of an instance for a while."""
+
+    instance: str
+    length: timedelta
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnmuteInstance:
+    """Tell people of them again."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutes:
+    """Which instances are muted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Whether the program itself is well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """Words that are no command. `key` is that of a phrase, which takes the other fields."""
+
+    key: str
+    given: str = ""
+    meant: str = ""
+    """What is right instead: a command as it should be typed."""
+
+
+Command = (
+    Help
+    | Failed
+    | Running
+    | Recent
+    | TaskOf
+    | InstanceOf
+    | Stats
+    | WatchTask
+    | MuteInstance
+    | UnmuteInstance
+    | Mutes
+    | Status
+    | Mistake
+)
+
+USAGE: Mapping[str, str] = MappingProxyType(
+    {
+        "failed": "failed 24h",
+        "running": "running",
+        "recent": "recent",
+        "task": "task 31b8ae23",
+        "instance": "instance gaussdb-prod-01",
+        "stats": "stats 7d",
+        "watch": "watch 31b8ae23",
+        "mute": "mute gaussdb-prod-01 2h resizing",
+        "unmute": "unmute gaussdb-prod-01",
+        "mutes": "mutes",
+        "status": "status",
+        "help": "help",
+    }
+)
+"""Every command with an example of how it is typed."""
+
+
+def changes(command: Command) -> bool:
+    """Tell whether a command alters what others see. A wish to be told in person does not."""
+    return isinstance(command, MuteInstance | UnmuteInstance)
+
+
+def parse(text: str) -> Command:
+    """Read the words after the command's name. Never raises."""
+    words = _words(text)
+    if not words:
+        return Help()
+    name, rest = words[0].casefold(), words[1:]
+    reader = _READERS.get(name)
+    if reader is None:
+        return _unknown(words[0], rest)
+    return reader(rest)
+
+
+# ---- words ----
+
+_QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "＂": '"'})
+_MENTION = re.compile(r"<[@#!][A-Z0-9]{1,30}\|([^<>|]*)>|<([@#!][A-Z0-9]{1,30})>")
+_LINK = re.compile(r"<(?:https?://|mailto:)[^<>|]*\|([^<>|]*)>")
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
+
+
+def _words(text: str) -> Sequence[str]:
+    """Split text as people type it: chats turn quotes, spaces and names into something else."""
+    plain = html.unescape(_LINK.sub(r"\1", _MENTION.sub(r"\1\2", text[:LONGEST_TEXT]))).translate(_QUOTES)
+    spaced = "".join(" " if char.isspace() else char for char in plain if _shown(char))
+    found = (quoted or bare for quoted, bare in _WORD.findall(spaced))
+    return [word for word in found if word.strip()]
+
+
+def _shown(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+
+
+# ---- commands ----
+
+
+def _failed(words: Sequence[str]) -> Command:
+    return _within("failed", words, A_DAY, lambda length: Failed(within=length))
+
+
+def _stats(words: Sequence[str]) -> Command:
+    return _within("stats", words, A_WEEK, lambda length: Stats(within=length))
+
+
+def _within(name: str, words: Sequence[str], usual: timedelta, make: Callable[[timedelta], Command]) -> Command:
+    length = _length(words[0]) if words else usual
+    if length is None:
+        return Mistake(key="mistake.duration", given=words[0], meant=USAGE[name])
+    if not timedelta() < length <= LONGEST_LOOK:
+        return Mistake(key="mistake.look", given=words[0], meant=USAGE[name])
+    return make(length)
+
+
+def _named(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]], Command]:
+    def read(words: Sequence[str]) -> Command:
+        if not words:
+            return Mistake(key=f"mistake.missing.{name}", meant=USAGE[name])
+        wanted = " ".join(words)
+        if len(wanted) > LONGEST_NAME:
+            return Mistake(key="mistake.long", meant=USAGE[name])
+        return make(wanted)
+
+    return read
+
+
+def _mute(words: Sequence[str]) -> Command:
+    if not words:
+        return Mistake(key="mistake.missing.mute", meant=USAGE["mute"])
+    instance, rest = words[0], words[1:]
+    if len(instance) > LONGEST_NAME:
+        return Mistake(key="mistake.long", meant=USAGE["mute"])
+    if not rest:
+        return Mistake(key="mistake.missing.length", given=instance, meant=f"mute {_quoted(instance)} 2h")
+    length = _length(rest[0])
+    if length is None:
+        return Mistake(key="mistake.duration", given=rest[0], meant=f"mute {_quoted(instance)} 2h")
+    if not SHORTEST_MUTE <= length <= LONGEST_MUTE:
+        return Mistake(key="mistake.mute", given=format_duration(length), meant=f"mute {_quoted(instance)} 2h")
+    return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:LONGEST_REASON] or None)
+
+
+def _length(word: str) -> timedelta | None:
+    try:
+        return parse_duration(unicodedata.normalize("NFKC", word).lower())
+    except ValueError:
+        return None
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if " " in name else name
+
+
+_READERS: Mapping[str, Callable[[Sequence[str]], Command]] = MappingProxyType(
+    {
+        "help": lambda _: Help(),
+        "?": lambda _: Help(),
+        "failed": _failed,
+        "running": lambda _: Running(),
+        "recent": lambda _: Recent(),
+        "task": _named("task", lambda job_id: TaskOf(job_id=job_id)),
+        "instance": _named("instance", lambda instance: InstanceOf(instance=instance)),
+        "stats": _stats,
+        "watch": _named("watch", lambda job_id: WatchTask(job_id=job_id)),
+        "mute": _mute,
+        "unmute": _named("unmute", lambda instance: UnmuteInstance(instance=instance)),
+        "mutes": lambda _: Mutes(),
+        "status": lambda _: Status(),
+    }
+)
+
+
+def _unknown(word: str, rest: Sequence[str]) -> Mistake:
+    near = difflib.get_close_matches(word.casefold(), [*USAGE], n=1, cutoff=0.6)
+    if not near:
+        return Mistake(key="mistake.unknown", given=word[:LONGEST_NAME])
+    meant = " ".join([near[0], *map(_quoted, rest)]) if rest else USAGE[near[0]]
+    return Mistake(key="mistake.meant", given=word[:LONGEST_NAME], meant=meant[:LONGEST_NAME])
