@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notifier.chat.phrases import text
-from notifier.chat.requests import Answer, Language, Row
+from notifier.chat.requests import Answer, Language, Row, quoted
 from notifier.core.commands import USAGE
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
 from notifier.lookup import ChannelHealth, Health, SourceHealth
 from notifier.ports import StoredTask, TaskStatistics
-from notifier.render import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, Wording, one_line, plain
+from notifier.render import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, State, Wording, one_line, plain
 
 PAGE = 10
 """Rows of a list that are shown at once."""
@@ -24,6 +24,9 @@ KINDS = 20
 """Kinds of tasks that statistics list, the most frequent ones."""
 
 
+_QUOTED = frozenset({"given", "instance", "job", "meant", "names", "usage", "who", "why"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
     """Speaks one language."""
@@ -33,13 +36,17 @@ class Voice:
     command: str
 
     def say(self, key: str, **values: object) -> str:
-        """Return a phrase."""
-        shown = {name: one_line(value) if isinstance(value, str) else value for name, value in values.items()}
+        """Return a phrase. Values that may come from outside, or that are to be typed, are quoted in it."""
+        shown = {name: quoted(one_line(str(value))) if name in _QUOTED else value for name, value in values.items()}
         return text(self.language, key, **{"command": self.command} | shown)
 
     def answer(self, key: str, note: str = "", **values: object) -> Answer:
         """Return an answer of one sentence."""
         return Answer(title=self.say(key, **values), note=note)
+
+    def mistake(self, key: str, given: str, meant: str) -> Answer:
+        """Return an answer that says what was wrong with a command, and what would be right."""
+        return self.refusal(key, given=given, meant=f"{self.command} {meant}" if meant else f"{self.command} help")
 
     def refusal(self, key: str, **values: object) -> Answer:
         """Return an answer that says why something was not done."""
@@ -115,14 +122,23 @@ def _polled(name: str, state: SourceState | None, now: datetime, voice: Voice) -
 
 def name_of(task: Task, voice: Voice) -> str:
     """Return which operation on which instance."""
+    label = voice.wording.task_label(task.name)
     instance = one_line(task.instance_name or task.instance_id or "")
-    return " · ".join(filter(None, (voice.wording.task_label(task.name), instance)))
+    return " · ".join(filter(None, (label if task.name in TASK_LABELS else quoted(label), quoted(instance))))
+
+
+_STATES: Mapping[TaskStatus, State] = {
+    TaskStatus.RUNNING: "running",
+    TaskStatus.COMPLETED: "completed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.UNKNOWN: "changed",
+}
 
 
 def _row(stored: StoredTask, voice: Voice) -> Row:
     task = stored.task
     return Row(
-        state=task.status if task.status is not TaskStatus.UNKNOWN else "changed",
+        state=_STATES[task.status],
         label=voice.wording.task_label(task.name),
         known=task.name in TASK_LABELS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
@@ -142,15 +158,14 @@ def _said(stored: StoredTask, voice: Voice) -> Iterator[str]:
     else:
         yield voice.say("row.at", at=voice.when(task.ended_at or stored.changed_at))
     if task.status is TaskStatus.UNKNOWN:
-        yield one_line(task.raw_status)
-    yield one_line(task.fail_reason or "", SHORT_REASON)
+        yield quoted(one_line(task.raw_status))
+    yield quoted(one_line(task.fail_reason or "", SHORT_REASON))
 
 
 def task(stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledgement | None, voice: Voice) -> Answer:
     """Say all that is known of one task."""
     found = stored.task
-    status = found.raw_status if found.status is TaskStatus.UNKNOWN else found.status
-    title = voice.say("task.title", label=name_of(found, voice), status=voice.wording.status_label(status))
+    title = voice.say("task.title", label=name_of(found, voice), status=_status(found, voice))
     lines = [
         voice.say("task.history", at=voice.when(event.observed_at), what=voice.wording.describe(event).title)
         for event in history[-STEPS:]
@@ -164,6 +179,12 @@ def task(stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledge
         quote=plain(found.fail_reason or "", REASON_LIMIT) or None,
         command=f"task {found.job_id}" if len(found.job_id) <= NAME_LIMIT and " " not in found.job_id else "",
     )
+
+
+def _status(task: Task, voice: Voice) -> str:
+    if task.status is TaskStatus.UNKNOWN:
+        return quoted(one_line(task.raw_status))
+    return voice.wording.status_label(task.status)
 
 
 def _facts(stored: StoredTask, voice: Voice) -> Iterator[tuple[str, str, bool]]:
@@ -221,7 +242,7 @@ def mutes(found: Sequence[Mute], voice: Voice) -> Answer:
 
 def _mute_line(mute: Mute, voice: Voice) -> str:
     line = voice.say("mutes.line", instance=mute.instance, until=voice.when(mute.until), who=mute.name)
-    return f"{line}: {one_line(mute.reason)}" if mute.reason else line
+    return f"{line}: {quoted(one_line(mute.reason))}" if mute.reason else line
 
 
 def statistics(found: Sequence[TaskStatistics], within: timedelta, voice: Voice) -> Answer:
@@ -240,6 +261,7 @@ def _statistics_line(one: TaskStatistics, voice: Voice) -> str:
     ended = one.completed + one.failed
     rate = f"{100 * one.failed / ended:.0f} %" if ended else "–"
     label = voice.wording.task_label(one.name)
+    label = label if one.name in TASK_LABELS else quoted(label)
     line = voice.say("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
     if one.running:
         line += voice.say("stats.running", running=one.running)

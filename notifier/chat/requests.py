@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from notifier.render import State
+
 Language = Literal["en", "zh"]
+
+_BEGIN, _END = "\ue000", "\ue001"
+
+
+def quoted(text: str) -> str:
+    """Mark words within a sentence that come from outside, or are to be typed as they are: they are shown as code."""
+    return f"{_BEGIN}{text.replace(_BEGIN, '').replace(_END, '')}{_END}" if text else ""
+
+
+def parts(sentence: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a sentence, each with whether it is quoted."""
+    for index, part in enumerate(re.split(f"{_BEGIN}([^{_END}]*){_END}", sentence)):
+        if part:
+            yield part, index % 2 == 1
+
+
+def unmarked(sentence: str) -> str:
+    """Return a sentence without the marks."""
+    return "".join(part for part, _ in parts(sentence))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +69,8 @@ class Clicked:
 class Row:
     """One task of a list."""
 
-    state: str
-    """The state that marks and colours it: one of `render.State`, or another status as the API wrote it."""
+    state: State
+    """What marks it."""
     label: str
     """Which operation."""
     known: bool
@@ -62,7 +84,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A reply, before any markup. Whatever of it may come from outside is neutralised by who shows it."""
+    """A reply, before any markup. Whatever of it may come from outside is neutralised by who shows it.
+
+    Its sentences (title, lines, note, and what rows say) may have parts that are `quoted`.
+    """
 
     title: str
     lines: Sequence[str] = ()

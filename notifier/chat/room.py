@@ -67,7 +67,7 @@ class ChatRoom:
             case commands.Help():
                 return reports.help_(voice)
             case commands.Mistake(key=key, given=given, meant=meant):
-                return voice.refusal(key, given=given, meant=meant)
+                return voice.mistake(key, given, meant)
             case commands.MuteInstance() | commands.UnmuteInstance():
                 return await self._change(command, request, voice, allowed)
             case commands.WatchTask(job_id=job_id):
@@ -188,7 +188,7 @@ class ChatRoom:
         match click.action:
             case buttons.DETAILS:
                 return await self._store.read(partial(self._details, click.value, voice))
-            case buttons.PAGE | buttons.SHARE:
+            case buttons.PAGE_BEFORE | buttons.PAGE_AFTER | buttons.SHARE:
                 answer = await self._store.read(partial(self._again, click.value, voice))
                 return replace(answer, shared=click.action == buttons.SHARE)
             case buttons.ACKNOWLEDGE | buttons.MUTE | buttons.UNMUTE:

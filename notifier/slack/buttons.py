@@ -12,10 +12,10 @@ DETAILS = "details"
 """Its value: a task's subject, `source/job_id`."""
 CONSOLE = "console"
 """A link. Slack reports the click all the same."""
-PAGE = "page"
-"""The next or previous page of a list. Its value: an offset, a colon, the words of the command: `10:failed 24h`."""
+PAGE_BEFORE, PAGE_AFTER = "page_before", "page_after"
+"""Another page of a list. The value: an offset, a colon, the words of the command: `10:failed 24h`."""
 SHARE = "share"
-"""Post a reply for all in the channel. Its value as that of PAGE."""
+"""Post a reply for all in the channel. Its value as that of a page."""
 
 DURATIONS = ("30m", "2h", "8h", "1d")
 """How long MUTE lets people mute."""
