@@ -313,7 +313,13 @@ class SlackChatSettings(Settings):
     """Begins with xapp-. For socket mode."""
     signing_secret: Secret | None = None
     """Proves that a request is from Slack. For http mode."""
+    bot_token: Secret | None = None
+    """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
+    api_url: str = "https://slack.com/api/"
     command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
+    """How replies name the command that people type."""
+    allow: tuple[Annotated[str, Field(pattern=r"^[UWS][A-Z0-9]{2,30}$")], ...] = ()
+    """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none given: everybody."""
 
     @model_validator(mode="after")
     def _mode_has_its_secret(self) -> Self:
@@ -407,6 +413,10 @@ class Config(Settings):
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
     """Absent: no page is served."""
+    console_url: Annotated[str, Field(pattern=r"^https?://[^\s<>|]+$", max_length=1000)] | None = (
+        "https://console.huaweicloud.com/console/?region={region}#/home"
+    )
+    """What the button to the console opens; {region}, {project_id} and {instance_id} are filled in. null: no button."""
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
     heartbeat_url: HttpUrl | None = None

@@ -1,0 +1,175 @@
+"""What Slack sends, whichever of its two doors it came through, and what it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from notifier.chat.directory import Directory
+from notifier.chat.doors import BadRequest, Json, Room
+from notifier.chat.phrases import text
+from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
+from notifier.http import HttpClient, HttpError
+from notifier.slack import buttons
+from notifier.slack.api import MAX_REPLY, encoded
+
+ANSWER_WITHIN = 2.5
+"""Seconds; Slack waits for three."""
+REPLY_WITHIN = 10.0
+"""Seconds that a reply to a click may take."""
+REPLIES_AT_ONCE = 50
+"""Replies on their way; more are not sent: Slack itself is not well then."""
+RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
+"""Where replies to clicks go. What a request says beyond that is not followed."""
+LONGEST_FIELD = 4_000
+"""Characters of a field that are read. The text of a command has 3,000 at most."""
+
+_PAGES = (buttons.PAGE_BEFORE, buttons.PAGE_AFTER)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackRules:
+    """What the configuration says of people in Slack."""
+
+    language: Language
+    """For those whose own is not known."""
+    allow: tuple[str, ...] = ()
+    """Ids of users and user groups who may change something; empty for everybody."""
+    response_hosts: Collection[str] = RESPONSE_HOSTS
+    """Where replies to clicks may go, by https; a loopback host may have any scheme."""
+
+
+class SlackHandler:
+    """Implements `doors.Handler`. Whoever makes it calls `aclose` at the end."""
+
+    def __init__(
+        self,
+        room: Room,
+        directory: Directory,
+        http: HttpClient,
+        rules: SlackRules,
+        render: Callable[[Answer, Language], Json],
+    ) -> None:
+        """`render` lays an answer out as Slack takes it."""
+        self._room = room
+        self._directory = directory
+        self._http = http
+        self._rules = rules
+        self._render = render
+        self._replies: set[asyncio.Task[None]] = set()
+
+    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
+        """Answer a slash command; see `doors.Handler`."""
+        _field(form, "command")
+        person = Person(id=_field(form, "user_id"), name=str(form.get("user_name") or form["user_id"]))
+        asked = Asked(text=_field(form, "text", empty=True), person=person, once=once)
+        language = self._language(person.id)
+        answer = await self._answer(asked, language)
+        return self._render(answer, language) if answer else {}
+
+    async def interaction(self, payload: Json, once: str | None) -> None:
+        """Take a click in; see `doors.Handler`. Kinds of interaction that no message of ours has are ignored."""
+        if payload.get("type") != "block_actions":
+            return
+        click = _click(payload, once)
+        url = self._response_url(payload)
+        language = self._language(click.person.id)
+        answer = await self._answer(click, language)
+        if answer is None:
+            return
+        message = self._render(answer, language) | {"replace_original": click.action in _PAGES}
+        self._post_soon(url, message)
+
+    async def aclose(self) -> None:
+        """End what is still on its way."""
+        for reply in self._replies:
+            reply.cancel()
+        await asyncio.gather(*self._replies, return_exceptions=True)
+
+    def _language(self, person: str) -> Language:
+        return self._directory.language_of(person) or self._rules.language
+
+    async def _answer(self, request: Asked | Clicked, language: Language) -> Answer | None:
+        async def allowed() -> bool:
+            return await self._directory.may(request.person.id, self._rules.allow)
+
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await self._room.answer(request, language, allowed)
+        except TimeoutError:
+            return Answer(title=text(language, "late"), good=False)
+
+    # -- replies to clicks --
+
+    def _response_url(self, payload: Json) -> str:
+        url = payload.get("response_url")
+        if not isinstance(url, str) or len(url) > LONGEST_FIELD:
+            raise BadRequest("The field response_url is missing.")
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+        except ValueError:
+            raise BadRequest("The field response_url is not a URL.") from None
+        own = host in self._rules.response_hosts
+        if not own or (host in RESPONSE_HOSTS and (parts.scheme != "https" or parts.port not in (None, 443))):
+            raise BadRequest("The field response_url leads elsewhere.")
+        return url
+
+    def _post_soon(self, url: str, message: Json) -> None:
+        if len(self._replies) >= REPLIES_AT_ONCE:
+            log.warning("a reply to a click was dropped: too many are on their way")
+            return
+        reply = asyncio.create_task(self._post(url, message), name="reply to a click")
+        self._replies.add(reply)
+        reply.add_done_callback(self._replies.discard)
+
+    async def _post(self, url: str, message: Json) -> None:
+        for last in (False, True):
+            try:
+                reply = await self._http.exchange(
+                    "POST",
+                    url,
+                    headers={"content-type": "application/json"},
+                    content=encoded(message),
+                    deadline=REPLY_WITHIN,
+                    max_bytes=MAX_REPLY,
+                )
+            except HttpError as error:
+                if last:
+                    log.warning("a reply to a click did not arrive", reason=str(error))
+                continue
+            if reply.status >= 400:  # noqa: PLR2004 - the classes of refusals
+                log.warning("a reply to a click was refused", status=reply.status)
+            return
+
+
+def _field(form: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
+    value = form.get(name)
+    if not isinstance(value, str) or not (value or empty):
+        raise BadRequest(f"The field {name} is missing.")
+    if len(value) > LONGEST_FIELD:
+        raise BadRequest(f"The field {name} is too long.")
+    return value
+
+
+def _click(payload: Json, once: str | None) -> Clicked:
+    user, actions = payload.get("user"), payload.get("actions")
+    if not isinstance(user, dict):
+        raise BadRequest("The field user is missing.")
+    if not isinstance(actions, list) or not actions or not isinstance(actions[0], dict):
+        raise BadRequest("The field actions is missing.")
+    chosen = actions[0].get("selected_option")
+    value = chosen.get("value") if isinstance(chosen, dict) else actions[0].get("value", "")
+    if not isinstance(value, str):
+        raise BadRequest("The field value is not text.")
+    id_ = _field(user, "id")
+    name = user.get("username") or user.get("name")
+    person = Person(id=id_, name=name if isinstance(name, str) else id_)
+    return Clicked(action=_field(actions[0], "action_id"), value=value, person=person, once=once)
