@@ -80,7 +80,7 @@ class Server:
         refused: Tally,
         later: Later | None = None,
     ) -> None:
-        """Port 0 takes a free one. `refused` counts who is sent away; `later` is the loop's unless a test brings one."""
+        """Port 0 takes a free one. `refused` counts who is sent away; `later` times deadlines, by default the loop."""
         self._app = app
         self._address = host, port
         self.limits = limits or Limits()
