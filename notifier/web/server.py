@@ -45,7 +45,7 @@ class Limits:
     per_peer: int = 128
     """The same, of one address. A proxy in front is one address."""
     head_bytes: int = 16_384
-    """More than this, and at the latest twice this, is too much for a head."""
+    """More than this is too much for a head; found out with the next 4 KiB at the latest."""
     unread: int = 4 * 2**20
     """Bytes of a request that are taken and thrown away after it has been answered, so that its sender hears that."""
 
@@ -176,6 +176,9 @@ class Server:
             del self._peers[connection.peer]
 
 
+_SLICE = 4096
+
+
 class _Connection(H11Protocol):
     """One connection. It is cut when its stage takes too long."""
 
@@ -204,11 +207,10 @@ class _Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         # h11 measures a head only while it is incomplete; in slices no long one is complete before it was measured.
-        size = self._door.limits.head_bytes
-        for start in range(0, len(data), size):
+        for start in range(0, len(data), _SLICE):
             if self.transport.is_closing():
                 return
-            self._take(data[start : start + size])
+            self._take(data[start : start + _SLICE])
 
     def _take(self, data: bytes) -> None:
         request = self._request

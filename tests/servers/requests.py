@@ -25,7 +25,11 @@ def request(
     method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"", *, length: bool = True
 ) -> bytes:
     """Return a request as it is written on the wire; header values are latin-1."""
-    lines = {"Host": "notifier.example.com", **({"Content-Length": str(len(body))} if length else {}), **(headers or {})}
+    lines = {
+        "Host": "notifier.example.com",
+        **({"Content-Length": str(len(body))} if length else {}),
+        **(headers or {}),
+    }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
