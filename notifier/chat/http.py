@@ -20,12 +20,11 @@ from starlette.routing import Route
 from notifier.chat import signature
 from notifier.chat.doors import BadRequest, Handler, Json, Room
 from notifier.chat.requests import Answer, Asked, Language, Person
-from notifier.core.errors import StoreError
 from notifier.logs import Tally
 from notifier.ports import Clock
 
 BODY_LIMIT = 256 * 1024
-"""Bytes. Slack's largest message fits into a click several times."""
+"""Bytes. A click carries the whole message it was made on, and Slack's largest fits several times."""
 MAX_FIELDS = 100
 
 _FORM = "application/x-www-form-urlencoded"
@@ -141,15 +140,12 @@ class Mattermost:
             raise BadRequest("The field user_id is missing.")
         if "text" not in form:
             raise BadRequest("The field text is missing.")
-        asked = Asked(text=form["text"], person=Person(id=user, name=form.get("user_name") or user))
+        asked = Asked(text=form["text"], person=Person(id=user, name=form.get("user_name") or user), direct=False)
 
         async def allowed() -> bool:
             return user in self.allowed
 
-        try:
-            answer = await self.room.answer(asked, self.language, allowed)
-        except StoreError:
-            answer = Answer(title=_STORE_AWAY[self.language], good=False)
+        answer = await self.room.answer(asked, self.language, allowed)
         # Mattermost takes an empty body for an error.
         return JSONResponse({} if answer is None else self.render(answer))
 
@@ -157,12 +153,6 @@ class Mattermost:
         """Compare with every token, each in constant time: the form's `token` is a field that proxies log."""
         known = [hmac.compare_digest(b"Token " + token.encode(), header) for token in self.tokens]
         return any(known)
-
-
-_STORE_AWAY: Mapping[Language, str] = {
-    "en": "The database does not answer at the moment. Please ask again in a minute.",
-    "zh": "数据库暂时没有响应，请一分钟后再试。",
-}
 
 
 # ---- requests ----
