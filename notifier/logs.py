@@ -10,7 +10,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TextIO
 
 import structlog
@@ -52,6 +53,30 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, direction overrides and lone surrogates."""
+
+
+class Tally:
+    """Says in one record what strangers can make happen any number of times: the first at once, then every `pause`.
+
+    `seconds` is a time that never goes back. What was counted since the last record waits for the next one.
+    """
+
+    def __init__(self, event: str, *, logger: str, seconds: Callable[[], float], pause: float = 60.0) -> None:
+        self._event = event
+        self._log = structlog.get_logger(logger)
+        self._seconds = seconds
+        self._pause = pause
+        self._counts = Counter[str]()
+        self._next = float("-inf")
+
+    def count(self, what: str) -> None:
+        """Count one more. `what` is one of a few words of ours, never text from outside."""
+        self._counts[what] += 1
+        if (now := self._seconds()) >= self._next:
+            reasons = ", ".join(f"{what} ({number})" for what, number in self._counts.most_common())
+            self._log.warning(self._event, reasons=reasons)
+            self._counts.clear()
+            self._next = now + self._pause
 
 
 def configure(

@@ -22,7 +22,7 @@ class Room(Protocol):
     async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
         """Answer, and do what was asked for. None when there is nothing to say: the message itself will show it.
 
-        Never raises for what people write; raises StoreError when the store cannot be asked.
+        Raises neither for what people write nor for a store that cannot be asked: both are told in words.
         """
 
 

@@ -30,7 +30,7 @@ from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
 from notifier.settings import Duration, Secret, Settings
 from notifier.sources import SOURCES
-from notifier.validation import NAME_PATTERN, detail, did_you_mean, near, problem
+from notifier.validation import NAME_PATTERN, Loc, detail, did_you_mean, near, problem
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 
@@ -330,10 +330,35 @@ class SlackChatSettings(Settings):
         return self
 
 
+class MattermostChatSettings(Settings):
+    """Look-ups from Mattermost: a slash command that is called at /mattermost/commands."""
+
+    token: Secret | None = None
+    """Proves that a request is from Mattermost, which shows it once the slash command is made."""
+    tokens: tuple[Secret, ...] = ()
+    """More tokens: each slash command has one of its own, and so has each team."""
+    allow: tuple[str, ...] = ()
+    """Ids of the users who may acknowledge and mute. Whoever knows a token can claim to be any of them."""
+
+    @model_validator(mode="after")
+    def _has_a_token(self) -> Self:
+        if not self.accepted:
+            raise problem("token", "is missing or empty. Give token, or token_file with the path of a file.")
+        if not all(map(str.strip, self.accepted)):
+            raise problem("tokens", "must not hold an empty one.")
+        return self
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """All the tokens."""
+        return tuple(token.get_secret_value() for token in (self.token, *self.tokens) if token)
+
+
 class ChatSettings(Settings):
     """Where look-ups can be asked for."""
 
     slack: SlackChatSettings | None = None
+    mattermost: MattermostChatSettings | None = None
 
 
 class WebSettings(Settings):
@@ -393,6 +418,11 @@ class LogSettings(Settings):
     """`auto` is `console` on a terminal, else `json`: one object a line."""
 
 
+def _not_listening(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
+    why = f"{what}needs the section web, for {caller} to call. Add web: {{listen: 127.0.0.1:8080}}{otherwise}."
+    return ValidationError.from_exception_data("settings", [detail(place, why)], hide_input=True)
+
+
 class Config(Settings):
     """A whole configuration, valid in itself: names are unique and routes lead to channels that exist."""
 
@@ -435,6 +465,14 @@ class Config(Settings):
             raise ValidationError.from_exception_data("settings", found, hide_input=True)
         return self
 
+    @model_validator(mode="after")
+    def _who_is_called_listens(self) -> Self:
+        if self.web is None and self.chat.slack and self.chat.slack.mode == "http":
+            raise _not_listening(("chat", "slack", "mode"), "http ", "Slack", ", or choose socket")
+        if self.web is None and self.chat.mattermost:
+            raise _not_listening(("chat", "mattermost"), "", "Mattermost", "")
+        return self
+
     @property
     def alerted(self) -> tuple[str, ...]:
         """The channels for the alerts that no route takes."""
@@ -444,5 +482,5 @@ class Config(Settings):
     @property
     def not_served(self) -> tuple[str, ...]:
         """Sections that are there and valid, for which this version has no function yet."""
-        sections = {"chat": self.chat.slack, "web": self.web}
+        sections = {"chat": self.chat.slack or self.chat.mattermost, "web": self.web}
         return tuple(name for name, section in sections.items() if section is not None)

@@ -48,7 +48,7 @@ class PeopleStatements(ThreadStatements):
     def watch(self, watch: Watch) -> bool:
         """Record a wish; return False when it was there already."""
         insert = self._insert(watches).values(rows.watch_values(watch)).on_conflict_do_nothing()
-        return self.connection.execute(insert).rowcount == 1
+        return self.connection.execute(insert.returning(watches.c.job_id)).first() is not None
 
     def take_watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks ended, by job id, and forget that they do."""
@@ -92,7 +92,8 @@ class PeopleStatements(ThreadStatements):
         """Note a request that changes something; return False when it was noted within the last ten minutes."""
         self.connection.execute(delete(requests).where(requests.c.seen_at < now - REPLAYABLE))
         noted = self._insert(requests).values(key=key, seen_at=now).on_conflict_do_nothing()
-        return self.connection.execute(noted).rowcount == 1
+        # Not by rowcount: of an INSERT psycopg's is lost when SQLAlchemy closes the cursor.
+        return self.connection.execute(noted.returning(requests.c.key)).first() is not None
 
     def forget_people(self, now: datetime, keep: timedelta) -> int:
         """Delete what people did about events and instances that nothing is known of any more; return how much."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from notifier.core.model import (
     Scope,
     Snapshot,
     TaskStatus,
+    Watch,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.core.pacing import Health
@@ -428,6 +430,14 @@ async def test_releasing_an_owner_makes_its_claims_due_at_once(store: SqlStore) 
     await store.transact(lambda tx: tx.release("me", T0))
     assert len(await claim(store)) == 1
     assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is not None
+
+
+async def test_a_request_and_a_wish_are_new_once(store: SqlStore) -> None:
+    wish = Watch(source="prod", job_id="a", person="U1", created_at=T0)
+    assert [await store.transact(lambda tx: tx.watch(wish)) for _ in range(2)] == [True, False]
+    ages = (timedelta(0), timedelta(minutes=10), timedelta(minutes=10, seconds=1))
+    seen = [await store.transact(methodcaller("once", "request", T0 + age)) for age in ages]
+    assert seen == [True, False, True]
 
 
 async def test_a_delivery_sent_by_hand_on_a_parked_channel_unparks_it_when_it_arrives(store: SqlStore) -> None:

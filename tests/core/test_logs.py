@@ -228,3 +228,21 @@ def test_json_carries_every_text_unchanged(text: str) -> None:
     logs.configure("info", "json", out)
     structlog.get_logger().info("row", value=text)
     assert records(out)[0]["value"] == logs.redact(text)
+
+
+# ---- what strangers can cause ----
+
+
+def test_what_happens_often_is_said_at_once_and_then_once_a_minute(out: io.StringIO) -> None:
+    logs.configure("info", "json", out)
+    now = 100.0
+    tally = logs.Tally("requests refused", logger="notifier.web", seconds=lambda: now)
+    tally.count("slow")
+    for _ in range(1000):
+        tally.count("not signed")
+    now += 59.9
+    tally.count("slow")
+    assert [record["reasons"] for record in records(out)] == ["slow (1)"]
+    now += 0.1
+    tally.count("slow")
+    assert [record["reasons"] for record in records(out)] == ["slow (1)", "not signed (1000), slow (2)"]
