@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -31,7 +31,7 @@ from notifier.ports import Channel, LiveChannel, TaskSource
 from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, watch_once
-from notifier.wiring import App
+from notifier.wiring import App, open_chat
 
 log = structlog.get_logger("notifier")
 
@@ -352,7 +352,17 @@ class Service:
             self._jobs[name].add_done_callback(lambda _: self._jobs.pop(name))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims."""
+        """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims.
+
+        Raises ConfigurationError when the address to listen on cannot be taken.
+        """
+        async with AsyncExitStack() as stack:
+            doors: Sequence[Callable[[], Awaitable[None]]] = ()
+            if Role.WEB in self.roles:
+                doors = await stack.enter_async_context(open_chat(self.app, self.wake))
+            await self._run(stop, doors)
+
+    async def _run(self, stop: asyncio.Event, doors: Sequence[Callable[[], Awaitable[None]]]) -> None:
         await self.start()
         if works(self.roles):
             self._began = await self.app.store.transact(lambda tx: tx.now())
@@ -369,6 +379,8 @@ class Service:
         self._begin("watch the clock", partial(self.watch_clock, ticks))
         if Role.DELIVER in self.roles:
             self._begin("listen", partial(self.app.store.listen, self.wake))
+        for run in doors:
+            self._begin("chat", run)
         log.info("running", roles=sorted(self.roles), sources=list(self.app.sources), channels=list(self.app.channels))
         try:
             await stop.wait()

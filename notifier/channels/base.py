@@ -11,7 +11,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -173,14 +172,6 @@ def stored_body(delivery: Delivery) -> Body:
     if delivery.body is None:
         raise ValueError(f"delivery {delivery.id} was not rendered")
     return delivery.body
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine: what is sent to it cannot be read on the way."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 # ---- finding kinds ----

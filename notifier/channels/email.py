@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import aiosmtplib
 from pydantic import Field, field_validator, model_validator
 
-from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, is_loopback, stored_body
+from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, stored_body
 from notifier.core.model import NAMESPACE, Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.ports import Finding, Notice
 from notifier.render import ID_LIMIT, State, Wording, by_severity, one_line
-from notifier.settings import Duration, Secret
+from notifier.settings import Duration, Secret, is_loopback
 from notifier.validation import problem
 
 if TYPE_CHECKING:

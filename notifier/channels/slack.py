@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from hashlib import sha256
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
@@ -41,7 +40,7 @@ from notifier.core.model import (
 )
 from notifier.ports import Finding, Notice
 from notifier.render import one_line
-from notifier.settings import Duration, Secret
+from notifier.settings import Duration, Secret, is_loopback
 from notifier.slack.answers import (
     PROBE_AFTER,
     REMEDIES,
@@ -171,7 +170,7 @@ def _check_url(url: str, example: str) -> None:
     scheme, host = _split(url)
     if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
         raise ValueError(f"this is not a URL; it looks like {example}")
-    if scheme == "http" and not _is_loopback(host):
+    if scheme == "http" and not is_loopback(host):
         raise ValueError("must be https://: what is sent is a secret to others on the way")
 
 
@@ -182,13 +181,6 @@ def _split(url: str) -> tuple[str, str]:
     except ValueError:
         return "", ""
     return (parts.scheme, parts.hostname or "") if usable else ("", "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _unsent(error: HttpError) -> Outcome:

@@ -24,14 +24,13 @@ from notifier.channels.base import (
     ChannelSettings,
     Toolbox,
     headline,
-    is_loopback,
     outcome_of_error,
     outcome_of_status,
     stored_body,
 )
 from notifier.core.model import Body, Delivery, Event, EventType, Outcome, Repeat, Task, TaskStatus
 from notifier.ports import Finding, Notice
-from notifier.settings import Duration, Secret
+from notifier.settings import Duration, Secret, is_loopback
 from notifier.validation import problem
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
 from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
-from notifier.settings import Duration, Secret, Settings
+from notifier.settings import Duration, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
 from notifier.validation import NAME_PATTERN, Loc, detail, did_you_mean, near, problem
 
@@ -382,10 +382,7 @@ class WebSettings(Settings):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @model_validator(mode="after")
     def _not_open_to_all(self) -> Self:
@@ -480,7 +477,16 @@ class Config(Settings):
         return tuple(channel.name for channel in self.channels) if named is None else named
 
     @property
+    def slack_token(self) -> str | None:
+        """The bot token of the chat: its own, or that of the first Slack channel that has one."""
+        if self.chat.slack is None:
+            return None
+        channels = (getattr(channel, "bot_token", None) for channel in self.channels if channel.kind == "slack")
+        found = next(filter(None, (self.chat.slack.bot_token, *channels)), None)
+        return found.get_secret_value() if found else None
+
+    @property
     def not_served(self) -> tuple[str, ...]:
         """Sections that are there and valid, for which this version has no function yet."""
-        sections = {"chat": self.chat.slack or self.chat.mattermost, "web": self.web}
-        return tuple(name for name, section in sections.items() if section is not None)
+        called = self.chat.mattermost or (self.chat.slack and self.chat.slack.mode == "http")
+        return ("web",) if self.web and not called else ()

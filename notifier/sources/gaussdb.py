@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -26,7 +25,7 @@ from notifier.core.errors import (
 )
 from notifier.core.model import Scope, Snapshot
 from notifier.ports import Clock, Finding
-from notifier.settings import Duration, Secret, Settings
+from notifier.settings import Duration, Secret, Settings, is_loopback
 from notifier.sources.failures import CLOCK_TOLERANCE, describe_skew
 from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
@@ -50,13 +49,6 @@ Language = Literal["en-us", "zh-cn"]
 # ---- settings ----
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _host_of(url: str) -> str:
     """Return the host of `scheme://host[:port]`. Raises ValueError for anything else."""
     parts = urlsplit(url)
@@ -73,7 +65,7 @@ def _origin(url: str) -> str:
         host = _host_of(url)
     except ValueError:
         raise ValueError("must be https://host or https://host:port, without a user, a path or a query.") from None
-    if url.startswith("http:") and not _is_loopback(host):
+    if url.startswith("http:") and not is_loopback(host):
         raise ValueError("http:// is accepted for loopback addresses only. Write https://")
     return url
 

@@ -13,7 +13,6 @@ from notifier.channels import limits
 from notifier.channels.base import (
     PROBE_AFTER,
     ChannelSettings,
-    is_loopback,
     kinds,
     load,
     outcome_of_error,
@@ -26,6 +25,7 @@ from notifier.core.errors import ConfigurationError
 from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
+from notifier.settings import is_loopback
 
 
 class TestKinds:
