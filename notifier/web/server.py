@@ -106,8 +106,6 @@ class Server:
             h11_max_incomplete_event_size=self.limits.head_bytes,
         )
         config.load()
-        # What is left of its warnings are remarks about requests, one each. An error is a mistake of ours.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         host, port = self._address
         try:
             self._server = await asyncio.get_running_loop().create_server(
@@ -178,12 +176,17 @@ class Server:
 
 _SLICE = 4096
 
+# uvicorn remarks on requests in warnings, one each. An error is a mistake of ours.
+_mistakes = logging.getLogger("notifier.web.mistakes")
+_mistakes.setLevel(logging.ERROR)
+
 
 class _Connection(H11Protocol):
     """One connection. It is cut when its stage takes too long."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, door: Server) -> None:
         super().__init__(config, state, app_state={})
+        self.logger = _mistakes
         self.access_log = False  # uvicorn turns it on wherever the root logger has a handler
         self.peer = ""
         self._door = door
