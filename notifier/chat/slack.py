@@ -15,6 +15,7 @@ from notifier.chat.doors import BadRequest, Json, Room
 from notifier.chat.phrases import text
 from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
 from notifier.http import HttpClient, HttpError
+from notifier.render import one_line
 from notifier.slack import buttons
 from notifier.slack.api import MAX_REPLY, encoded
 
@@ -68,7 +69,7 @@ class SlackHandler:
     async def command(self, form: Mapping[str, str], once: str | None) -> Json:
         """Answer a slash command; see `doors.Handler`."""
         _field(form, "command")
-        person = Person(id=_field(form, "user_id"), name=str(form.get("user_name") or form["user_id"]))
+        person = _person(_field(form, "user_id"), form.get("user_name"))
         asked = Asked(text=_field(form, "text", empty=True), person=person, once=once)
         language = self._language(person.id)
         answer = await self._answer(asked, language)
@@ -154,9 +155,13 @@ def _field(form: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
     value = form.get(name)
     if not isinstance(value, str) or not (value or empty):
         raise BadRequest(f"The field {name} is missing.")
-    if len(value) > LONGEST_FIELD:
-        raise BadRequest(f"The field {name} is too long.")
+    if len(value) > LONGEST_FIELD or "\0" in value:
+        raise BadRequest(f"The field {name} is too long, or holds a NUL character.")
     return value
+
+
+def _person(id_: str, name: object) -> Person:
+    return Person(id=id_, name=one_line(name) or id_ if isinstance(name, str) else id_)
 
 
 def _click(payload: Json, once: str | None) -> Clicked:
@@ -167,9 +172,9 @@ def _click(payload: Json, once: str | None) -> Clicked:
         raise BadRequest("The field actions is missing.")
     chosen = actions[0].get("selected_option")
     value = chosen.get("value") if isinstance(chosen, dict) else actions[0].get("value", "")
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise BadRequest("The field value is not text.")
     id_ = _field(user, "id")
     name = user.get("username") or user.get("name")
-    person = Person(id=id_, name=name if isinstance(name, str) else id_)
+    person = _person(id_, name)
     return Clicked(action=_field(actions[0], "action_id"), value=value, person=person, once=once)

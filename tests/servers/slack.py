@@ -18,6 +18,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 TOKEN = "xoxb-obviously-fake"
+APP_TOKEN = "xapp-obviously-fake"
 CHANNEL = "C0GAUSS"
 HOOK = "/services/T000/B000/obviously-fake"
 POSTED_AT = 1768465800.0
@@ -213,6 +214,19 @@ class SlackServer:
     """What `chat.update` was told and did, in order."""
     _times: list[str] = field(default_factory=list)
     """The `ts` of each message."""
+    locales: dict[str, str] = field(default_factory=dict)
+    """The language of each user."""
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """The users in each group."""
+    app_token: str = APP_TOKEN
+    sockets: list[web.WebSocketResponse] = field(default_factory=list)
+    """The connections in Socket Mode that are open."""
+    connected: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there is one."""
+    replies: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
+    """What was posted to a response_url."""
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _acknowledged: dict[str, asyncio.Future[Json | None]] = field(default_factory=dict)
     _count: int = 0
     url: str = ""
 
@@ -229,6 +243,7 @@ class SlackServer:
         self.requests.append((request.path, body))
         if self.faults:
             return await self._spoil(request, self.faults.popleft(), body)
+        self._tell()
         answer = self._answer(request, body)
         return web.json_response({"ok": "error" not in answer} | answer, headers={"x-oauth-scopes": self.scopes})
 
@@ -236,11 +251,19 @@ class SlackServer:
         authorization = request.headers.get("Authorization", "")
         if not authorization:
             return {"error": "not_authed"}
-        if authorization != f"Bearer {self.token}":
-            return {"error": "invalid_auth"}
-        if request.match_info["method"] == "auth.test":
-            return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
         method = request.match_info["method"]
+        token = self.app_token if method == "apps.connections.open" else self.token
+        if authorization != f"Bearer {token}":
+            return {"error": "invalid_auth"}
+        return self._answer_to(method, body)
+
+    def _answer_to(self, method: str, body: Json) -> Json:
+        if method == "apps.connections.open":
+            return {"url": f"{self.url.replace('http', 'ws')}/socket"}
+        if method == "auth.test":
+            return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
+        if method in ("users.info", "usergroups.users.list"):
+            return self._person(method, body)
         reads = method in ("conversations.history", "conversations.replies")
         needed = "channels:history" if reads else "chat:write"
         if needed not in self.scopes.split(","):
@@ -249,6 +272,73 @@ class SlackServer:
             return {"error": "channel_not_found"}
         answers = {"chat.update": self._update, "chat.postMessage": self._post}
         return answers.get(method, self._history)(body)
+
+    def _person(self, method: str, query: Json) -> Json:
+        scope = {"users.info": "users:read", "usergroups.users.list": "usergroups:read"}[method]
+        if scope not in self.scopes.split(","):
+            return {"error": "missing_scope", "needed": scope, "provided": self.scopes}
+        if method == "users.info":
+            return {"user": {"id": query["user"], "locale": self.locales.get(query["user"], "en-US")}}
+        return {"users": self.groups.get(query["usergroup"], [])}
+
+    # -- Socket Mode --
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A000"}})
+        self.sockets.append(socket)
+        self.connected.set()
+        self._tell()
+        try:
+            async for message in socket:
+                said = json.loads(message.data)
+                self._acknowledged[said["envelope_id"]].set_result(said.get("payload"))
+        finally:
+            self.sockets.remove(socket)
+            if not self.sockets:
+                self.connected.clear()
+        return socket
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def asked(self, method: str) -> None:
+        """Wait until a method was called, and until whoever called it had its answer."""
+        while not any(path.endswith(f"/{method}") for path, _ in self.requests):
+            await self._news.wait()
+        await self.ask("interactive", {"type": "shortcut"})
+
+    async def another_connection(self, than: web.WebSocketResponse) -> None:
+        """Wait until there is a connection that is not this one."""
+        while not any(socket is not than for socket in self.sockets):
+            await self._news.wait()
+
+    async def ask(self, kind: str, payload: Json) -> Json | None:
+        """Send an envelope over the latest connection and return what it is acknowledged with."""
+        envelope = f"e-{len(self._acknowledged)}"
+        self._acknowledged[envelope] = asyncio.get_running_loop().create_future()
+        known = {"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload}
+        await self.sockets[-1].send_json(known)
+        return await self._acknowledged[envelope]
+
+    async def type_command(self, text: str, user: str = "U0ALICE") -> Json | None:
+        """Let somebody type a command, and return what they see."""
+        return await self.ask("slash_commands", command_form(text, user, self.response_url))
+
+    async def click(self, action: str, value: str, user: str = "U0ALICE") -> Json | None:
+        """Let somebody click on a button, and return what that is acknowledged with."""
+        return await self.ask("interactive", click_payload(action, value, user, self.response_url))
+
+    @property
+    def response_url(self) -> str:
+        """Where replies to a click go."""
+        return f"{self.url}/response/obviously-fake"
+
+    async def _response(self, request: web.Request) -> web.Response:
+        await self.replies.put(await self._read(request))
+        return web.Response(text="ok")
 
     def _history(self, query: Json) -> Json:
         """Return a page, the newest message first, as Slack has it."""
@@ -345,6 +435,41 @@ class SlackServer:
         return web.json_response({"ok": True})
 
 
+def command_form(text: str, user: str, response_url: str) -> dict[str, str]:
+    """Return what Slack sends for a slash command."""
+    return {
+        "token": "legacy",
+        "team_id": "T000",
+        "team_domain": "acme",
+        "channel_id": CHANNEL,
+        "channel_name": "dba",
+        "user_id": user,
+        "user_name": user.removeprefix("U0").lower(),
+        "command": "/gaussdb",
+        "text": text,
+        "response_url": response_url,
+        "trigger_id": "1.2.abc",
+        "api_app_id": "A000",
+        "is_enterprise_install": "false",
+    }
+
+
+def click_payload(action: str, value: str, user: str, response_url: str) -> Json:
+    """Return what Slack sends for a click on a button, or for a choice from the menu."""
+    menu = action == "mute"
+    chosen: Json = {"selected_option": {"value": value}} if menu else {"value": value}
+    return {
+        "type": "block_actions",
+        "user": {"id": user, "username": user.removeprefix("U0").lower(), "team_id": "T000"},
+        "api_app_id": "A000",
+        "container": {"type": "message", "message_ts": "1768465800.000001", "channel_id": CHANNEL},
+        "trigger_id": "1.2.abc",
+        "channel": {"id": CHANNEL, "name": "dba"},
+        "response_url": response_url,
+        "actions": [{"type": "static_select" if menu else "button", "action_id": action, "block_id": "b"} | chosen],
+    }
+
+
 def _is_shown(message: Json, parent: str | None) -> bool:
     """Tell whether a message is in a thread, or, without one, in the channel."""
     if parent:
@@ -359,6 +484,9 @@ async def slack_server() -> AsyncIterator[SlackServer]:
     app = web.Application()
     app.router.add_post("/api/{method}", server._api)
     app.router.add_get(r"/api/{method:conversations\.(history|replies)}", server._api)
+    app.router.add_get(r"/api/{method:users\.info|usergroups\.users\.list}", server._api)
+    app.router.add_get("/socket", server._socket)
+    app.router.add_post("/response/obviously-fake", server._response)
     app.router.add_post(HOOK, server._hook)
     app.router.add_route("*", "/elsewhere", server._elsewhere)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)

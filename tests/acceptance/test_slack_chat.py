@@ -1,0 +1,350 @@
+"""The whole program with Slack: one live message a task, clicks and commands, through the real slack-sdk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from factories import make_task
+from fakes import START, FakeClock, FakeSource
+from servers.slack import APP_TOKEN, CHANNEL, TAKEN_THEN_SILENT, TOKEN, Json, SlackServer, mrkdwn_texts, slack_server
+
+from notifier.config import Config, loads
+from notifier.core.model import DeliveryState, Task
+from notifier.ports import DeliveryFilter
+from notifier.service import Service
+from notifier.wiring import App, open_app, open_chat
+
+CONFIGURATION = """
+store: {url: "${STORE}", migrate: true}
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
+     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}, first_poll: notify}
+channels:
+  - {name: dba, kind: slack, bot_token: "${TOKEN}", channel: "${CHANNEL}", api_url: "${API}", timeout: 1s}
+routes: [{name: everything, channels: [dba]}]
+chat: {slack: {app_token: "${APP_TOKEN}", api_url: "${API}", allow: [ALLOWED]}}
+"""
+INSTANCE = "gauss-6568-zzh"
+
+
+def running(progress: float | None = None, job_id: str = "job-1") -> Task:
+    return make_task(job_id, status="running", ended_at=None, fail_reason=None, progress=progress)
+
+
+def failed(job_id: str = "job-1") -> Task:
+    return make_task(job_id, ended_at=START, fail_reason="The quota of vCPUs is exceeded: 64 < 72 <!channel>")
+
+
+def completed(job_id: str = "job-1") -> Task:
+    return make_task(job_id, status="completed", ended_at=START, fail_reason=None)
+
+
+class Team:
+    """A program that watches one source, and the Slack that it tells."""
+
+    def __init__(self, app: App, clock: FakeClock, slack: SlackServer) -> None:
+        self.source = FakeSource(clock)
+        self.app = replace(app, sources={"prod": self.source})
+        self.clock = clock
+        self.slack = slack
+        self.service = Service(self.app)
+
+    async def see(self, *tasks: Task) -> None:
+        """Let the cloud show these tasks, a minute later, and tell what changed."""
+        self.clock.advance(timedelta(minutes=1))
+        self.source.tasks = list(tasks)
+        await self.service.poll(self.source, force=True)
+        await self.tell()
+
+    async def tell(self) -> None:
+        self.clock.advance(timedelta(seconds=30))
+        await self.service.drain()
+
+    async def restart(self) -> None:
+        """Let another process go on from the database."""
+        self.service = Service(self.app)
+
+    @property
+    def channel(self) -> list[Json]:
+        """What stands in the channel."""
+        return [message for message in self.slack.messages if "thread_ts" not in message]
+
+    @property
+    def thread(self) -> list[Json]:
+        """What was said in threads."""
+        return [message for message in self.slack.messages if "thread_ts" in message]
+
+    async def states(self) -> Sequence[DeliveryState]:
+        found = await self.app.store.read(lambda q: q.deliveries(DeliveryFilter(channel="dba")))
+        return [delivery.state for delivery in found][::-1]
+
+    async def latest(self) -> str:
+        """Return the id of the latest event of job-1."""
+        routed = await self.app.store.read(lambda q: q.latest_event("prod", "job-1"))
+        assert routed
+        return routed.event.id
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[SlackServer]:
+    async with slack_server() as running_server:
+        running_server.scopes = "chat:write,channels:history,commands,users:read,usergroups:read,im:write"
+        running_server.channels |= {"U0ALICE"}  # people can be written to
+        yield running_server
+
+
+def configuration(slack: SlackServer, store: str, allow: str = "") -> Config:
+    known = {"STORE": store, "TOKEN": TOKEN, "CHANNEL": CHANNEL, "API": slack.api_url, "APP_TOKEN": APP_TOKEN}
+    return loads(CONFIGURATION.replace("ALLOWED", allow), known)
+
+
+@pytest.fixture
+async def team(slack: SlackServer, store_url: str, clock: FakeClock) -> AsyncIterator[Team]:
+    async with open_app(configuration(slack, store_url), clock=clock) as app:
+        yield Team(app, clock, slack)
+
+
+@asynccontextmanager
+async def connected(team: Team) -> AsyncIterator[SlackServer]:
+    """Open the doors, and wait until Slack can reach us."""
+    async with open_chat(team.app, team.service.wake) as run:
+        tasks = [asyncio.ensure_future(one()) for one in run]
+        try:
+            await team.slack.connected.wait()
+            yield team.slack
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def headline(message: Json) -> str:
+    return next(mrkdwn_texts(message))
+
+
+def actions(message: Json) -> list[str]:
+    blocks = [block for attachment in message["attachments"] for block in attachment["blocks"]]
+    return [element["action_id"] for block in blocks if block["type"] == "actions" for element in block["elements"]]
+
+
+def told(message: Json | None) -> str:
+    assert message is not None
+    return "\n".join(mrkdwn_texts(message))
+
+
+# ---- one live message a task ----
+
+
+async def test_a_task_has_one_message_that_moves_with_it_and_every_step_in_its_thread(team: Team) -> None:
+    await team.see(running())
+    assert headline(team.channel[0]).startswith("🔵 *Task started*")
+    await team.see(running(50))
+    (message,) = team.channel
+    assert headline(message).startswith("🔵 *Task at 50%*")
+    assert "*Progress*\n`██████████░░░░░░░░░░` *50%*" in list(mrkdwn_texts(message))
+    await team.see(failed())
+    (message,) = team.channel
+    assert headline(message).startswith("🔴 *Task failed*")
+    assert actions(message) == ["acknowledge", "mute", "details", "console"]
+    assert [headline(step).partition("  ·")[0] for step in team.thread] == ["🔵 *Task at 50%*", "🔴 *Task failed*"]
+    assert [step.get("reply_broadcast", False) for step in team.thread] == [False, True]
+    assert "<!channel>" not in str(team.slack.messages)
+    assert await team.states() == [DeliveryState.DELIVERED] * 3
+
+
+async def test_an_end_that_is_good_is_shown_quietly(team: Team) -> None:
+    await team.see(running())
+    await team.see(completed())
+    (message,) = team.channel
+    assert headline(message).startswith("🟢 *Task completed*")
+    assert not any(step.get("reply_broadcast") for step in team.thread)
+
+
+async def test_a_restart_goes_on_with_the_same_message(team: Team) -> None:
+    await team.see(running())
+    await team.restart()
+    await team.see(failed())
+    assert len(team.channel) == 1
+
+
+async def test_progress_that_nobody_was_told_of_yet_gives_way(team: Team) -> None:
+    await team.see(running())
+    team.source.tasks = [running(50)]
+    await team.service.poll(team.source, force=True)
+    team.source.tasks = [failed()]
+    await team.service.poll(team.source, force=True)
+    await team.tell()
+    assert await team.states() == [DeliveryState.DELIVERED, DeliveryState.SUPERSEDED, DeliveryState.DELIVERED]
+    ledger = await team.app.store.read(lambda q: q.ledger())
+    assert ledger.unaccounted == ()
+
+
+async def test_a_message_that_somebody_deleted_becomes_a_new_one(team: Team) -> None:
+    await team.see(running())
+    team.slack.delete(team.slack.ts_of(0))
+    await team.see(failed())
+    (message,) = team.channel
+    assert headline(message).startswith("🔴 *Task failed*")
+    await team.see(running())
+    assert headline(team.channel[0]).startswith("🔵 *Task restarted*")
+
+
+async def test_a_change_whose_answer_was_lost_is_made_again(team: Team) -> None:
+    await team.see(running())
+    team.source.tasks = [completed()]
+    await team.service.poll(team.source, force=True)
+    await asyncio.gather(*(team.service._drain(courier) for courier in team.service._couriers.values()))
+    team.slack.faults.append(TAKEN_THEN_SILENT)  # the change
+    await team.tell()
+    await team.tell()
+    message = team.channel[0]
+    assert headline(message).startswith("🟢 *Task completed*")
+
+
+async def test_a_storm_is_one_digest_and_the_live_message_says_what_became_of_its_task(team: Team) -> None:
+    await team.see(running())
+    await team.see(failed(), *(failed(f"job-{n}") for n in range(2, 40)))
+    message, digest = team.channel
+    assert headline(message).startswith("🔴 *Task failed*")
+    assert headline(digest).startswith("🚨 *39 tasks failed")
+
+
+# ---- clicks ----
+
+
+async def test_who_acknowledges_is_shown_and_a_second_one_hears_who_it_was(team: Team) -> None:
+    await team.see(running())
+    await team.see(failed())
+    event = await team.latest()
+    async with connected(team) as slack:
+        await slack.click("acknowledge", event)
+        await team.tell()
+        (message,) = team.channel
+        assert "acknowledge" not in actions(message)
+        assert any(text.startswith("✅ Acknowledged by alice") for text in mrkdwn_texts(message))
+        await slack.click("acknowledge", event, user="U0BOB")
+        assert "`alice` has acknowledged this" in told(await slack.replies.get())
+        await slack.click("acknowledge", event)
+        assert told(await slack.replies.get()) == "*You have acknowledged this*"
+
+
+async def test_two_who_click_at_once_are_one_acknowledgement(team: Team) -> None:
+    await team.see(failed())
+    event = await team.latest()
+    async with connected(team) as slack:
+        await asyncio.gather(slack.click("acknowledge", event), slack.click("acknowledge", event, user="U0BOB"))
+        assert "has acknowledged this" in told(await slack.replies.get())
+        assert slack.replies.empty()
+
+
+async def test_a_click_on_an_old_message_is_told_what_became_of_it(team: Team) -> None:
+    await team.see(failed())
+    event = await team.latest()
+    await team.see(running())
+    await team.see(completed())
+    async with connected(team) as slack:
+        await slack.click("acknowledge", event)
+        assert "This is over: Task completed" in told(await slack.replies.get())
+        await slack.click("acknowledge", "no such event")
+        assert "is not recorded any more" in told(await slack.replies.get())
+
+
+async def test_a_muted_instance_is_not_told_and_its_message_still_says_how_it_ended(team: Team) -> None:
+    await team.see(running())
+    event = await team.latest()
+    async with connected(team) as slack:
+        await slack.click("mute", f"2h:{event}")
+        assert f"`{INSTANCE}` is muted until" in told(await slack.replies.get())
+        await team.tell()
+        assert "unmute" in actions(team.channel[0])
+        await team.see(failed())
+        assert headline(team.channel[0]).startswith("🔴 *Task failed*")
+        assert team.thread == []
+        assert (await team.states())[-1] is DeliveryState.SUPPRESSED
+        await slack.click("unmute", await team.latest())
+        assert "is not muted any more" in told(await slack.replies.get())
+        await team.tell()
+        assert "mute" in actions(team.channel[0])
+
+
+async def test_details_are_shown_to_who_asks_and_can_be_shared(team: Team) -> None:
+    await team.see(failed())
+    async with connected(team) as slack:
+        await slack.click("details", "prod/job-1")
+        reply = await slack.replies.get()
+        assert reply["response_type"] == "ephemeral"
+        assert "Create instance · `gauss-6568-zzh`: Failed" in told(reply)
+        assert "```The quota of vCPUs is exceeded: 64 &lt; 72 &lt;!channel&gt;```" in told(reply)
+        await slack.click("share", "0:task job-1")
+        assert (await slack.replies.get())["response_type"] == "in_channel"
+
+
+async def test_only_who_is_on_the_list_may_change_something(
+    slack: SlackServer, sqlite_url: str, clock: FakeClock
+) -> None:
+    slack.groups["S0DBA"] = ["U0CAROL"]
+    config = configuration(slack, sqlite_url, "U0ALICE, S0DBA")
+    async with open_app(config, clock=clock) as app:
+        team = Team(app, clock, slack)
+        await team.see(failed())
+        event = await team.latest()
+        async with connected(team):
+            await slack.click("acknowledge", event, user="U0MALLORY")
+            assert "not on the list of people" in told(await slack.replies.get())
+            assert "not on the list" in told(await slack.type_command(f"mute {INSTANCE} 2h", user="U0MALLORY"))
+            assert "is muted until" in told(await slack.type_command(f"mute {INSTANCE} 2h", user="U0CAROL"))
+
+
+# ---- commands ----
+
+
+async def test_commands_are_answered_over_socket_mode(team: Team) -> None:
+    await team.see(failed(), *(running(40, f"job-{n}") for n in range(2, 14)))
+    async with connected(team) as slack:
+        failures = await slack.type_command("failed 24h")
+        assert failures is not None
+        assert failures["response_type"] == "ephemeral"
+        assert told(failures).startswith("*1 task failed in the last 1 d*")
+        running_ones = await slack.type_command("running")
+        assert told(running_ones).startswith("*12 tasks running*")
+        assert "1–10 of 12" in told(running_ones)
+        await slack.click("page_after", "10:running")
+        page = await slack.replies.get()
+        assert page["replace_original"] is True
+        assert "11–12 of 12" in told(page)
+        assert "Did you mean: `/gaussdb failed 24h`" in told(await slack.type_command("faild 24h"))
+        assert told(await slack.type_command("status")).startswith("*All is well*")
+        assert told(await slack.type_command("help")).startswith("*What you can ask*")
+        assert "1 completed" not in told(await slack.type_command("stats"))
+
+
+async def test_who_reads_chinese_is_answered_in_chinese(team: Team) -> None:
+    team.slack.locales["U0ALICE"] = "zh-CN"
+    async with connected(team) as slack:
+        await slack.type_command("running")
+        await slack.asked("users.info")
+        assert told(await slack.type_command("running")).startswith("*没有正在运行的任务*")
+
+
+async def test_who_waits_for_a_task_gets_a_message_when_it_ends(team: Team) -> None:
+    await team.see(running())
+    async with connected(team) as slack:
+        assert "direct message when this task ends" in told(await slack.type_command("watch job-1"))
+        assert "already waiting" in told(await slack.type_command("watch job-1"))
+    await team.see(completed())
+    direct = [message for message in team.slack.messages if message["channel"] == "U0ALICE"]
+    assert [headline(message).partition("  ·")[0] for message in direct] == ["🟢 *Task completed*"]
+    assert (await team.app.store.read(lambda q: q.ledger())).unaccounted == ()
+
+
+async def test_a_lost_connection_is_opened_again(team: Team) -> None:
+    async with connected(team) as slack:
+        old = slack.sockets[-1]
+        await old.send_json({"type": "disconnect", "reason": "refresh_requested"})
+        await slack.another_connection(old)
+        assert told(await slack.type_command("help")).startswith("*What you can ask*")
