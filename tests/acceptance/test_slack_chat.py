@@ -53,6 +53,14 @@ class Team:
         self.clock = clock
         self.slack = slack
         self.service = Service(self.app)
+        self.changed = asyncio.Event()
+        """Set when somebody has changed something from the chat."""
+
+    async def click(self, action: str, value: str) -> None:
+        """Let Alice click on something that changes something, and wait until it has."""
+        self.changed.clear()
+        await self.slack.click(action, value)
+        await self.changed.wait()
 
     async def see(self, *tasks: Task) -> None:
         """Let the cloud show these tasks, a minute later, and tell what changed."""
@@ -112,7 +120,7 @@ async def team(slack: SlackServer, store_url: str, clock: FakeClock) -> AsyncIte
 @asynccontextmanager
 async def connected(team: Team) -> AsyncIterator[SlackServer]:
     """Open the doors, and wait until Slack can reach us."""
-    async with open_chat(team.app, team.service.wake) as run:
+    async with open_chat(team.app, team.changed.set) as run:
         tasks = [asyncio.ensure_future(one()) for one in run]
         try:
             await team.slack.connected.wait()
@@ -222,7 +230,7 @@ async def test_who_acknowledges_is_shown_and_a_second_one_hears_who_it_was(team:
     await team.see(failed())
     event = await team.latest()
     async with connected(team) as slack:
-        await slack.click("acknowledge", event)
+        await team.click("acknowledge", event)
         await team.tell()
         (message,) = team.channel
         assert "acknowledge" not in actions(message)
