@@ -27,6 +27,9 @@ T = TypeVar("T")
 CANDIDATES = 10
 """Tasks shown at most when the beginning of a job id fits several."""
 
+NAMESAKES = 5
+"""Instances of one name, or that resemble it, that are looked for."""
+
 HISTORY = 500
 """Events of one task that an explanation covers, newest first."""
 
@@ -56,6 +59,33 @@ class TaskAnswer:
 
     task: StoredTask | None = None
     candidates: tuple[StoredTask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """An instance, as the tasks about it name it: at least one of both is known."""
+
+    id: str | None
+    name: str | None
+
+    @property
+    def key(self) -> str:
+        """What a mute of it is recorded under."""
+        return self.id or self.name or ""
+
+    @property
+    def shown(self) -> str:
+        """What people call it."""
+        return self.name or self.id or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceAnswer:
+    """The instance that was asked for; or the ids of all that share its name; or the names that resemble it."""
+
+    instance: Instance | None = None
+    namesakes: tuple[str, ...] = ()
+    resembling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +213,17 @@ def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnsw
     exact = tuple(stored for stored in found if stored.task.job_id == wanted)
     fitting = exact or found
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
+
+
+def find_instance(q: Queries, wanted: str) -> InstanceAnswer:
+    """Return the instance with this id, or the only one of this name."""
+    found = q.instances(wanted, NAMESAKES)
+    exact = [Instance(id=id_, name=name) for id_, name in found if wanted in (id_, name)]
+    if not exact:
+        return InstanceAnswer(resembling=tuple(name or id_ or "" for id_, name in found))
+    if len({instance.id for instance in exact}) > 1:
+        return InstanceAnswer(namesakes=tuple(instance.id or "" for instance in exact))
+    return InstanceAnswer(instance=exact[0])
 
 
 def history(q: Queries, task: Task) -> tuple[Event, ...]:

@@ -174,6 +174,11 @@ class TaskStatistics:
     mean: timedelta | None
     longest: timedelta | None
 
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.running + self.completed + self.failed + self.other
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:

@@ -15,6 +15,13 @@ SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_index("ix_tasks_instance_name", "tasks", ["instance_name"], unique=False)
+    op.add_column("tasks", sa.Column("seconds", sa.Float(), nullable=True))
+    tasks = sa.table("tasks", sa.column("created_at"), sa.column("ended_at"), sa.column("seconds"))
+    length = sa.extract("epoch", tasks.c.ended_at) - sa.extract("epoch", tasks.c.created_at)
+    op.execute(sa.update(tasks).where(tasks.c.ended_at >= tasks.c.created_at).values(seconds=length))
+    op.create_index(
+        "ix_tasks_name_status_changed_at_seconds", "tasks", ["name", "status", "changed_at", "seconds"], unique=False
+    )
     op.create_table(
         "threads",
         sa.Column("channel", sa.String(), nullable=False),
@@ -74,4 +81,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in ("requests", "watches", "mutes", "acknowledgements", "threads"):
         op.drop_table(name)
+    op.drop_index("ix_tasks_name_status_changed_at_seconds", "tasks")
+    op.drop_column("tasks", "seconds")
     op.drop_index("ix_tasks_instance_name", "tasks")

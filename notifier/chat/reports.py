@@ -10,7 +10,7 @@ from notifier.chat.phrases import text
 from notifier.chat.requests import Answer, Language, Row, quoted
 from notifier.core.commands import USAGE
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
-from notifier.lookup import ChannelHealth, Health, SourceHealth
+from notifier.lookup import ChannelHealth, Health, InstanceAnswer, SourceHealth
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.render import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, State, Wording, one_line, plain
 
@@ -60,7 +60,7 @@ class Voice:
         """Return how many tasks."""
         return self.wording.counted("tasks", n)
 
-    def quoted(self, name: str) -> str:
+    def typed(self, name: str) -> str:
         """Return a name as it is typed."""
         return f'"{name}"' if " " in name else name
 
@@ -218,18 +218,19 @@ def no_task(candidates: Sequence[StoredTask], wanted: str, voice: Voice) -> Answ
     return Answer(title=voice.say("task.unknown", job=wanted), lines=[voice.say("task.hint")], good=False)
 
 
-def no_instance(key: str, wanted: str, found: Sequence[tuple[str | None, str | None]], voice: Voice) -> Answer:
+def no_instance(about: str, wanted: str, found: InstanceAnswer, voice: Voice) -> Answer:
     """Say that there is no such instance, or more than one, and which are meant perhaps."""
-    names = ", ".join(one_line(name or id_ or "") for id_, name in found)
-    near = [voice.say("instance.near", names=names)] if names else []
-    return Answer(title=voice.say(key, instance=wanted), lines=near, good=False)
+    names = found.namesakes or found.resembling
+    near = [voice.say("instance.near", names=", ".join(map(one_line, names)))] if names else []
+    why = "several" if found.namesakes else "unknown"
+    return Answer(title=voice.say(f"{about}.{why}", instance=wanted), lines=near, good=False)
 
 
 def muted(mute: Mute, name: str, voice: Voice) -> Answer:
     """Say that an instance is muted, and how to end that."""
     return Answer(
         title=voice.say("mute.done", instance=name, until=voice.when(mute.until)),
-        lines=[voice.say("mute.how", instance=voice.quoted(name))],
+        lines=[voice.say("mute.how", instance=voice.typed(name))],
     )
 
 
@@ -250,7 +251,7 @@ def statistics(found: Sequence[TaskStatistics], within: timedelta, voice: Voice)
     length = voice.wording.duration(within)
     if not found:
         return voice.answer("stats.none", length=length)
-    total = sum(one.running + one.completed + one.failed + one.other for one in found)
+    total = sum(one.count for one in found)
     return Answer(
         title=voice.say("stats.title", tasks=voice.tasks(total), length=length),
         lines=[_statistics_line(one, voice) for one in found[:KINDS]],

@@ -22,8 +22,6 @@ from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
 from notifier.render import Wording
 from notifier.slack import buttons
 
-NAMESAKES = 5
-"""Instances of one name, or that resemble it, that are looked for."""
 LONGEST_VALUE = 2_000
 """Characters of what a button carries back."""
 
@@ -117,19 +115,16 @@ class ChatRoom:
         return reports.task(found.task, lookup.history(q, task), acknowledged, voice)
 
     def _instance(self, q: Queries, wanted: str, voice: Voice, offset: int) -> Answer:
-        found = q.instances(wanted, NAMESAKES)
-        exact = [pair for pair in found if wanted in pair]
-        if not exact:
-            return reports.no_instance("instance.unknown", wanted, found, voice)
-        if len(exact) > 1 and len({id_ for id_, _ in exact}) > 1:
-            return reports.no_instance("instance.several", wanted, [(None, id_) for id_, _ in exact], voice)
-        id_, name = exact[0]
-        whole = TaskFilter(instance_id=id_) if id_ else TaskFilter(instance_name=name)
-        answer = self._list(q, whole, "instance", voice, offset, instance=name or id_ or wanted)
-        now = self._clock.now()
-        muted = [mute for mute in q.mutes(now) if mute.instance in (id_, name)]
+        found = lookup.find_instance(q, wanted)
+        instance = found.instance
+        if instance is None:
+            return reports.no_instance("instance", wanted, found, voice)
+        whole = TaskFilter(instance_id=instance.id) if instance.id else TaskFilter(instance_name=instance.name)
+        answer = self._list(q, whole, "instance", voice, offset, instance=instance.shown)
+        muted = [mute for mute in q.mutes(self._clock.now()) if mute.instance in (instance.id, instance.name)]
         about = [voice.say("instance.muted", until=voice.when(mute.until), who=mute.name) for mute in muted]
-        return replace(answer, lines=(*about, *answer.lines), command=f"instance {voice.quoted(id_ or name or wanted)}")
+        command = f"instance {voice.typed(instance.key)}"
+        return replace(answer, lines=(*about, *answer.lines), command=command)
 
     # -- what people change --
 
@@ -148,22 +143,18 @@ class ChatRoom:
     def _mute_named(self, command: commands.MuteInstance, request: Asked, voice: Voice, tx: Transaction) -> Answer:
         if _replayed(tx, request):
             return voice.refusal("refused.replay")
-        wanted = command.instance
-        found = tx.instances(wanted, NAMESAKES)
-        exact = [pair for pair in found if wanted in pair]
-        if not exact:
-            return reports.no_instance("mute.unknown", wanted, found, voice)
-        if len({id_ for id_, _ in exact}) > 1:
-            return reports.no_instance("mute.several", wanted, [(None, id_) for id_, _ in exact], voice)
-        id_, name = exact[0]
-        mute = _mute(id_ or wanted, command.length, request.person, tx.now(), command.reason)
+        found = lookup.find_instance(tx, command.instance)
+        if found.instance is None:
+            return reports.no_instance("mute", command.instance, found, voice)
+        mute = _mute(found.instance.key, command.length, request.person, tx.now(), command.reason)
         tx.mute(mute)
-        return reports.muted(mute, name or wanted, voice)
+        return reports.muted(mute, found.instance.shown, voice)
 
     def _unmute_named(self, wanted: str, request: Asked, voice: Voice, tx: Transaction) -> Answer:
         if _replayed(tx, request):
             return voice.refusal("refused.replay")
-        names = {wanted, *(part for pair in tx.instances(wanted, NAMESAKES) if wanted in pair for part in pair if part)}
+        found = lookup.find_instance(tx, wanted).instance
+        names = {wanted, found.key if found else wanted}
         ended = [mute for name in sorted(names) if (mute := tx.unmute(name, tx.now()))]
         return voice.answer("unmute.done", instance=wanted) if ended else voice.refusal("unmute.none", instance=wanted)
 

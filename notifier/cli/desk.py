@@ -30,7 +30,8 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at 
 Source = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")]
 
 
-def _duration(text: str) -> timedelta:
+def duration(text: str) -> timedelta:
+    """Read a length of time from the command line."""
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -39,7 +40,7 @@ def _duration(text: str) -> timedelta:
 
 Since = Annotated[
     timedelta | None,
-    typer.Option("--since", parser=_duration, metavar="TIME", help="Only the last 30m, 24h, 7d."),
+    typer.Option("--since", parser=duration, metavar="TIME", help="Only the last 30m, 24h, 7d."),
 ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import Connection, func, select
 
 from notifier.core.model import Acknowledgement, Mute, TaskStatus
 from notifier.core.outbox import RoutedEvent
@@ -15,8 +15,8 @@ from notifier.ports import TaskStatistics
 from notifier.store import rows
 from notifier.store.schema import acknowledgements, events, mutes, tasks, threads
 
-RESEMBLING = 2_000
-"""Instances, those of the most recent tasks, that are compared with a name that nobody has."""
+RESEMBLING = 800
+"""Recent tasks whose instances are compared with a name that nobody has."""
 
 
 class LookupQueries:
@@ -37,35 +37,16 @@ class LookupQueries:
 
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
-        took = case((tasks.c.status == TaskStatus.COMPLETED, _epoch(tasks.c.ended_at) - _epoch(tasks.c.created_at)))
-        counts = {
-            status: func.count().filter(tasks.c.status == status)
-            for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED)
-        }
         statement = (
-            select(
-                tasks.c.name,
-                func.count().label("all"),
-                *(count.label(str(status)) for status, count in counts.items()),
-                func.avg(took).label("mean"),
-                func.max(took).label("longest"),
-            )
+            select(tasks.c.name, tasks.c.status, func.count(), func.sum(tasks.c.seconds), func.max(tasks.c.seconds))
             .where(tasks.c.changed_at >= since)
-            .group_by(tasks.c.name)
-            .order_by(func.count().desc(), tasks.c.name)
+            .group_by(tasks.c.name, tasks.c.status)
         )
-        return [
-            TaskStatistics(
-                name=row.name,
-                running=row.running,
-                completed=row.completed,
-                failed=row.failed,
-                other=row.all - row.running - row.completed - row.failed,
-                mean=_length(row.mean),
-                longest=_length(row.longest),
-            )
-            for row in self.connection.execute(statement)
-        ]
+        by_name: dict[str, dict[str, _Fared]] = {}
+        for name, status, count, total, longest in self.connection.execute(statement):
+            by_name.setdefault(name, {})[status] = _Fared(count, total, longest)
+        found = (_statistics(name, fared) for name, fared in by_name.items())
+        return sorted(found, key=lambda one: (-one.count, one.name))
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
         """Return ids and names of instances of recorded tasks with this id or name, else of those that resemble it."""
@@ -104,9 +85,21 @@ class LookupQueries:
         }
 
 
-def _epoch(moment: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.extract("epoch", moment)
+class _Fared(NamedTuple):
+    number: int = 0
+    total: float | None = None
+    longest: float | None = None
 
 
-def _length(seconds: Any) -> timedelta | None:  # noqa: ANN401 - a number of either database
-    return None if seconds is None else timedelta(seconds=float(seconds))
+def _statistics(name: str, fared: Mapping[str, _Fared]) -> TaskStatistics:
+    completed = fared.get(TaskStatus.COMPLETED, _Fared())
+    known = {status: fared.get(status, _Fared()).number for status in (TaskStatus.RUNNING, TaskStatus.FAILED)}
+    return TaskStatistics(
+        name=name,
+        running=known[TaskStatus.RUNNING],
+        completed=completed.number,
+        failed=known[TaskStatus.FAILED],
+        other=sum(one.number for one in fared.values()) - sum(known.values()) - completed.number,
+        mean=None if completed.total is None else timedelta(seconds=completed.total / completed.number),
+        longest=None if completed.longest is None else timedelta(seconds=completed.longest),
+    )

@@ -103,6 +103,7 @@ tasks = Table(
     Column("created_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     Column("fail_reason", Text),
+    Column("seconds", Float),
     Column("occurrence", Text, nullable=False),
     Column("missing", Integer, nullable=False, server_default=text("0")),
     Column("unlisted", Boolean, nullable=False, server_default=text("false")),
@@ -114,6 +115,8 @@ tasks = Table(
     Index("ix_tasks_source_changed_at", "source", "changed_at"),
     Index("ix_tasks_instance_id", "instance_id"),
     Index("ix_tasks_instance_name", "instance_name"),
+    # Holds all that statistics read, in the order in which they are grouped.
+    Index("ix_tasks_name_status_changed_at_seconds", "name", "status", "changed_at", "seconds"),
     Index("ix_tasks_job_id", "job_id"),
 )
 

@@ -488,3 +488,29 @@ def test_route_fills_in_the_status_that_the_type_implies(run: Run) -> None:
 )
 def test_route_explains_bad_fields(run: Run, args: list[str], said: str) -> None:
     assert said in run("route", *args, code=2).stderr.replace("\n", " ")
+
+
+# ---- mutes ----
+
+
+def test_an_instance_is_muted_listed_and_unmuted(run: Run) -> None:
+    assert "gauss-users is muted until" in run("mute", "gauss-users", "2h", "--reason", "resizing").stdout
+    (mute,) = document(run("mutes", "--json"))["mutes"]
+    assert mute["reason"] == "resizing"
+    assert mute["instance"] == RUNNING.instance_id
+    assert "resizing" in run("mutes").stdout
+    assert "is not muted any more" in run("unmute", "gauss-users").stdout
+    assert "was not muted" in run("unmute", "gauss-users", code=1).stdout
+    assert "No instance is muted." in run("mutes", code=1).stdout
+    assert document(run("mutes", "--json", code=1)) == {"mutes": []}
+
+
+def test_an_instance_that_nobody_knows_is_not_muted(run: Run) -> None:
+    assert "no task of an instance gauss-user is known. Did you mean" in run("mute", "gauss-user", "2h", code=1).stderr
+    assert document(run("mutes", "--json", code=1)) == {"mutes": []}
+
+
+@pytest.mark.parametrize("length", ["soon", "1s", "40d"])
+def test_a_mute_has_a_sensible_length(run: Run, length: str) -> None:
+    run("mute", "gauss-users", length, code=2)
+    run("mutes", code=1)

@@ -1,0 +1,124 @@
+"""`notifier mute`, `unmute` and `mutes`: maintenance windows."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from notifier import lookup
+from notifier.cli.desk import AsJson, ask, change, configured, duration, now, wording
+from notifier.cli.output import cell, emit, show, table
+from notifier.config import Config
+from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
+from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.model import Mute
+from notifier.durations import format_duration
+from notifier.lookup import InstanceAnswer
+from notifier.ports import Transaction
+from notifier.render import one_line
+
+InstanceName = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id or its whole name.")]
+
+
+def mute(
+    ctx: typer.Context,
+    *,
+    instance: InstanceName,
+    length: Annotated[timedelta, typer.Argument(parser=duration, metavar="TIME", help="For how long: 30m, 2h, 1d.")],
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for others to read.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell nobody of an instance's tasks for a while. Live messages still change, and `explain` says why.
+
+    Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, until, by, reason}}.
+    """
+    config = configured(ctx)
+    if not SHORTEST_MUTE <= length <= LONGEST_MUTE:
+        shortest, longest = format_duration(SHORTEST_MUTE), format_duration(LONGEST_MUTE)
+        raise ConfigurationError(f"a mute lasts from {shortest} to {longest}, not {format_duration(length)}")
+    why = one_line(reason or "", LONGEST_REASON) or None
+    muted = change(config, lambda tx: _mute(tx, instance, length, why))
+    if as_json:
+        emit({"mute": _document(muted)})
+    else:
+        until = wording(config).when(muted.until)
+        show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
+
+
+def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -> Mute:
+    found = lookup.find_instance(tx, wanted)
+    if found.instance is None:
+        raise NotifierError(_unknown(wanted, found))
+    at, user = tx.now(), _user()
+    muted = Mute(
+        instance=found.instance.key, until=at + length, by=f"cli:{user}", name=user, created_at=at, reason=reason
+    )
+    tx.mute(muted)
+    return muted
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as somebody whom nobody has named
+        return f"uid {os.getuid()}"
+
+
+def _unknown(wanted: str, found: InstanceAnswer) -> str:
+    if found.namesakes:
+        return f"{wanted} is the name of several instances; give one of the ids: {', '.join(found.namesakes)}"
+    near = f". Did you mean one of these? {', '.join(found.resembling)}" if found.resembling else ""
+    return f"no task of an instance {wanted} is known{near}"
+
+
+def unmute(ctx: typer.Context, *, instance: InstanceName, as_json: AsJson = False) -> None:
+    """Tell people of an instance's tasks again. Exits with 1 when it was not muted.
+
+    --json: {"mute": the one that was ended, or null}.
+    """
+    config = configured(ctx)
+    ended = change(config, lambda tx: _unmute(tx, instance))
+    if as_json:
+        emit({"mute": _document(ended) if ended else None})
+    elif ended:
+        show(cell(f"✓ {instance} is not muted any more", "green"))
+    else:
+        show(cell(f"{instance} was not muted"))
+    raise typer.Exit(0 if ended else 1)
+
+
+def _unmute(tx: Transaction, wanted: str) -> Mute | None:
+    found = lookup.find_instance(tx, wanted).instance
+    names = dict.fromkeys((wanted, found.key if found else wanted))
+    ended = [mute for name in names if (mute := tx.unmute(name, tx.now()))]
+    return ended[0] if ended else None
+
+
+def mutes(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the instances that are muted, those that end first first. Exits with 1 when none is.
+
+    --json: {"mutes": [{instance, until, by, reason}]}.
+    """
+    config = configured(ctx)
+    found = ask(config, lambda q: q.mutes(now()))
+    if as_json:
+        emit({"mutes": [_document(mute) for mute in found]})
+    else:
+        show(_table(found, config) if found else "No instance is muted.")
+    raise typer.Exit(0 if found else 1)
+
+
+def _document(mute: Mute) -> dict[str, Any]:
+    return {"instance": mute.instance, "until": mute.until.isoformat(), "by": mute.name, "reason": mute.reason}
+
+
+def _table(found: Sequence[Mute], config: Config) -> RenderableType:
+    when = wording(config).when
+    rows = ((cell(mute.instance), cell(when(mute.until)), cell(mute.name), cell(mute.reason or "")) for mute in found)
+    return table(("Instance", "Until", "By", "Reason"), rows)

@@ -1,0 +1,128 @@
+"""What people type after a slash command."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core import commands
+from notifier.core.commands import (
+    LONGEST_MUTE,
+    LONGEST_NAME,
+    USAGE,
+    Command,
+    Failed,
+    Help,
+    InstanceOf,
+    Mistake,
+    MuteInstance,
+    Mutes,
+    Recent,
+    Running,
+    Stats,
+    Status,
+    TaskOf,
+    UnmuteInstance,
+    WatchTask,
+    changes,
+    parse,
+)
+
+A_DAY = timedelta(days=1)
+TWO_HOURS = timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("", Help()),
+        ("   ", Help()),
+        ("?", Help()),
+        ("help", Help()),
+        ("failed", Failed(within=A_DAY)),
+        ("failed 90m", Failed(within=timedelta(minutes=90))),
+        ("FAILED 24H", Failed(within=A_DAY)),
+        ("failed\u00a07d", Failed(within=timedelta(days=7))),
+        ("failed\u30002ｄ", Failed(within=timedelta(days=2))),
+        ("running", Running()),
+        ("recent", Recent()),
+        ("task 31b8ae23", TaskOf(job_id="31b8ae23")),
+        ("task &lt;odd&gt;", TaskOf(job_id="<odd>")),
+        ("instance “gauss prod 1”", InstanceOf(instance="gauss prod 1")),
+        ("instance gauss prod 1", InstanceOf(instance="gauss prod 1")),
+        ("instance <https://db.example.com|db.example.com>", InstanceOf(instance="db.example.com")),
+        ("stats", Stats(within=timedelta(days=7))),
+        ("stats 30d", Stats(within=timedelta(days=30))),
+        ("watch job-1", WatchTask(job_id="job-1")),
+        ("mute gauss-1 2h", MuteInstance(instance="gauss-1", length=TWO_HOURS)),
+        ('mute "gauss 1" 2h resizing it', MuteInstance(instance="gauss 1", length=TWO_HOURS, reason="resizing it")),
+        (
+            "mute gauss-1 2h for <@U012AB3CD|alice>",
+            MuteInstance(instance="gauss-1", length=TWO_HOURS, reason="for alice"),
+        ),
+        ("unmute gauss-1", UnmuteInstance(instance="gauss-1")),
+        ("mutes", Mutes()),
+        ("status", Status()),
+    ],
+)
+def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> None:
+    assert parse(text) == command
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("faild 24h", Mistake(key="mistake.meant", given="faild", meant="failed 24h")),
+        ("statu", Mistake(key="mistake.meant", given="statu", meant="status")),
+        ("mut gauss 2h", Mistake(key="mistake.meant", given="mut", meant="mute gauss 2h")),
+        ("frobnicate", Mistake(key="mistake.unknown", given="frobnicate")),
+        ("failed yesterday", Mistake(key="mistake.duration", given="yesterday", meant="failed 24h")),
+        ("failed 0h", Mistake(key="mistake.look", given="0h", meant="failed 24h")),
+        ("stats 999w", Mistake(key="mistake.look", given="999w", meant="stats 7d")),
+        ("task", Mistake(key="mistake.missing.task", meant=USAGE["task"])),
+        ("instance", Mistake(key="mistake.missing.instance", meant=USAGE["instance"])),
+        ("watch", Mistake(key="mistake.missing.watch", meant=USAGE["watch"])),
+        ("mute", Mistake(key="mistake.missing.mute", meant=USAGE["mute"])),
+        ("unmute", Mistake(key="mistake.missing.unmute", meant=USAGE["unmute"])),
+        ("mute gauss-1", Mistake(key="mistake.missing.length", given="gauss-1", meant="mute gauss-1 2h")),
+        ("mute gauss-1 soon", Mistake(key="mistake.duration", given="soon", meant="mute gauss-1 2h")),
+        ("mute gauss-1 1s", Mistake(key="mistake.mute", given="1s", meant="mute gauss-1 2h")),
+        ("mute gauss-1 31d", Mistake(key="mistake.mute", given="31d", meant="mute gauss-1 2h")),
+        ("task " + "j" * (LONGEST_NAME + 1), Mistake(key="mistake.long", meant=USAGE["task"])),
+    ],
+)
+def test_a_mistake_is_answered_with_what_would_be_right(text: str, mistake: Mistake) -> None:
+    assert parse(text) == mistake
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_every_example_is_a_command(name: str) -> None:
+    assert not isinstance(parse(USAGE[name]), Mistake)
+
+
+def test_only_mutes_change_what_others_see() -> None:
+    assert {name for name, usage in USAGE.items() if changes(parse(usage))} == {"mute", "unmute"}
+
+
+@given(st.text(max_size=300))
+def test_any_text_means_something(text: str) -> None:
+    command = parse(text)
+    if isinstance(command, MuteInstance):
+        assert timedelta() < command.length <= LONGEST_MUTE
+
+
+@given(st.sampled_from([*USAGE]), st.text(max_size=300))
+def test_whatever_follows_a_command_means_something(name: str, text: str) -> None:
+    command = parse(f"{name} {text}")
+    assert isinstance(command, commands.Command)
+
+
+@given(st.sampled_from([*USAGE]), st.text(max_size=60))
+def test_nothing_that_is_not_shown_reaches_a_name(name: str, text: str) -> None:
+    command = parse(f"{name} {text}")
+    wanted = getattr(command, "instance", "") or getattr(command, "job_id", "")
+    assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in wanted)
