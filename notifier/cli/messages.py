@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from email import message_from_bytes, policy
-from html import unescape
 from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from notifier.cli import loop
 from notifier.cli.desk import AsJson, configured, now, wording
+from notifier.cli.drawing import drawing, is_drawn
 from notifier.cli.output import block, cell, emit, show
 from notifier.config import Config
 from notifier.core.model import (
@@ -58,7 +57,8 @@ def preview(
     if as_json:
         emit({"channel": channel, "kind": kind, "content_type": body.content_type, "body": _decoded(body)})
     else:
-        show(cell(f"{kind}, {body.content_type}", "dim"), *readable(body), fold=False)
+        show(cell(f"{kind}, {body.content_type}", "dim"))
+        show(*readable(body), fold=is_drawn(_decoded(body)))
 
 
 async def _render(config: Config, name: str, event: Event) -> tuple[str, Body]:
@@ -144,9 +144,6 @@ def _exit_code(outcome: Outcome) -> int:
     return 1 if answered else 3
 
 
-_REFERENCE = re.compile(r"<[^<>|]*\|([^<>]*)>")
-"""A link or a date in Slack's markup, with the words that stand for it."""
-
 # ---- what is sent, made readable by its content type alone ----
 
 
@@ -155,8 +152,8 @@ def readable(body: Body) -> Iterator[RenderableType]:
     decoded = _decoded(body)
     if body.content_type.startswith("message/"):
         yield from _mail(body.content)
-    elif isinstance(decoded, dict) and ("blocks" in decoded or "attachments" in decoded):
-        yield from _chat(decoded)
+    elif is_drawn(decoded):
+        yield drawing(decoded)
     elif isinstance(decoded, str):
         yield block(decoded)
     else:
@@ -179,20 +176,3 @@ def _mail(content: bytes) -> Iterator[RenderableType]:
     yield from (cell(f"{name}: {value}") for name, value in message.items())
     yield Text("")
     yield block(text.get_content() if text else "")
-
-
-def _chat(payload: dict[str, Any]) -> Iterator[RenderableType]:
-    for part in payload.get("blocks", ()):
-        yield from _chat_block(part)
-    for attachment in payload.get("attachments", ()):
-        for part in attachment.get("blocks", ()):
-            yield from (Padding(line, (0, 0, 0, 2)) for line in _chat_block(part))
-
-
-def _chat_block(part: dict[str, Any]) -> Iterator[RenderableType]:
-    yield from (block(_as_shown(text["text"])) for text in (part.get("text"), *part.get("elements", ())) if text)
-    yield from (cell(_as_shown(field["text"])) for field in part.get("fields", ()))
-
-
-def _as_shown(mrkdwn: str) -> str:
-    return unescape(_REFERENCE.sub(r"\1", mrkdwn))

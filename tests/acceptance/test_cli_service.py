@@ -281,7 +281,7 @@ def test_check_online_proves_each_part(house: Path) -> None:
     [
         ("terminal", "✗ Task failed · Create instance · gauss-sample"),
         ("hook", '"type": "task.failed"'),
-        ("chat", "*Task failed*"),
+        ("chat", "🔴 Task failed"),
         ("mail", "Subject: [GaussDB] Task failed"),
     ],
 )

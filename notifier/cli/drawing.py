@@ -1,0 +1,149 @@
+"""A Slack message as Slack would draw it, as near as a terminal can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from notifier.render import strip_controls
+
+Json = dict[str, Any]
+
+_FENCE = re.compile(r"```\n?(.*?)\n?```", re.DOTALL)
+_PIECE = re.compile(r"`(?P<code>[^`\n]+)`|\*(?P<bold>[^*\n]+)\*|<[^<>|]*\|(?P<words>[^<>]*)>|<(?P<bare>[^<>|]*)>")
+_CODE = "cyan"
+_BUTTONS = {"primary": "bold green", "danger": "bold red"}
+
+
+def is_drawn(payload: object) -> bool:
+    """Tell whether a body is a message in Block Kit."""
+    if not isinstance(payload, dict):
+        return False
+    attachments = payload.get("attachments") or ()
+    return bool(payload.get("blocks")) or any("blocks" in attachment for attachment in attachments)
+
+
+def drawing(payload: Json) -> RenderableType:
+    """Return a message: its blocks, and each attachment behind a bar in its colour."""
+    return Group(*_message(payload))
+
+
+def _message(payload: Json) -> Iterator[RenderableType]:
+    yield from _blocks(payload.get("blocks") or ())
+    for attachment in payload.get("attachments") or ():
+        inner = Group(*_blocks(attachment.get("blocks") or ()))
+        yield _Bar(inner, str(attachment.get("color") or "white"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What is inside, with a coloured bar before each of its lines."""
+
+    inner: RenderableType
+    colour: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        bar = Segment("▌ ", Style(color=self.colour))
+        for line in console.render_lines(self.inner, options.update(width=options.max_width - 2), pad=False):
+            yield bar
+            yield from line
+            yield Segment.line()
+
+
+def _blocks(blocks: Sequence[Json]) -> Iterator[RenderableType]:
+    for block in blocks:
+        match block.get("type"):
+            case "section":
+                yield from _section(block)
+            case "context":
+                yield from (_text(element, "dim") for element in block.get("elements", ()))
+            case "actions":
+                yield _buttons(block.get("elements", ()))
+
+
+def _section(block: Json) -> Iterator[RenderableType]:
+    if said := block.get("text"):
+        yield from _parts(str(said.get("text", "")))
+    if fields := block.get("fields"):
+        yield _fields(fields)
+    if accessory := block.get("accessory"):
+        yield Padding(_buttons([accessory]), (0, 0, 0, 4))
+
+
+def _fields(fields: Sequence[Json]) -> Table:
+    """Return fields two by two."""
+    grid = Table.grid(padding=(0, 4, 0, 0))
+    grid.add_column(ratio=1)
+    grid.add_column(ratio=1)
+    for pair in _pairs([_text(field) for field in fields]):
+        grid.add_row(*pair)
+    return grid
+
+
+def _pairs(texts: Sequence[Text]) -> Iterable[Sequence[Text]]:
+    return (texts[start : start + 2] for start in range(0, len(texts), 2))
+
+
+def _buttons(elements: Sequence[Json]) -> Text:
+    return Text("  ").join(_button(element) for element in elements)
+
+
+def _button(element: Json) -> Text:
+    label = _plain(element.get("text") or element.get("placeholder") or {})
+    mark = " ▾" if element.get("type") == "static_select" else " ↗" if element.get("url") else ""
+    return Text(f"[ {label}{mark} ]", style=_BUTTONS.get(str(element.get("style")), "bold"))
+
+
+def _plain(text: Json) -> str:
+    return " ".join(strip_controls(str(text.get("text", ""))).split())
+
+
+def _parts(markup: str) -> Iterator[RenderableType]:
+    """Yield the text with its code blocks, which stand by themselves."""
+    end = 0
+    for fence in _FENCE.finditer(markup):
+        if before := markup[end : fence.start()].strip("\n"):
+            yield _inline(before)
+        yield Padding(Text(_shown(fence[1]), style=_CODE), (0, 0, 0, 2))
+        end = fence.end()
+    if after := markup[end:].strip("\n"):
+        yield _inline(after)
+
+
+def _text(text: Json, style: str = "") -> Text:
+    return _inline(str(text.get("text", "")), style)
+
+
+def _inline(markup: str, style: str = "") -> Text:
+    """Return a text in which bold, code and what stands for links and dates is drawn."""
+    drawn = Text(style=style)
+    end = 0
+    for piece in _PIECE.finditer(markup):
+        drawn.append(_shown(markup[end : piece.start()]))
+        _append(drawn, piece)
+        end = piece.end()
+    return drawn.append(_shown(markup[end:]))
+
+
+def _append(drawn: Text, piece: re.Match[str]) -> None:
+    if piece["code"] is not None:
+        drawn.append(_shown(piece["code"]), style=_CODE)
+    elif piece["bold"] is not None:
+        drawn.append_text(Text.assemble((_inline(piece["bold"]).plain, "bold")))
+    else:
+        drawn.append(_shown(piece["words"] if piece["words"] is not None else piece["bare"]))
+
+
+def _shown(markup: str) -> str:
+    """Return text without entities, and without anything that a terminal would obey."""
+    return "\n".join(strip_controls(line) for line in unescape(markup).split("\n"))

@@ -1,0 +1,189 @@
+"""Every message and reply that Slack is sent, with made-up facts: `python tests/message_samples.py` writes the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+
+from notifier.chat import blocks, reports
+from notifier.chat.reports import Page, Voice
+from notifier.chat.requests import Answer, Language
+from notifier.cli.drawing import Json, drawing
+from notifier.core.model import (
+    Acknowledgement,
+    Event,
+    EventType,
+    Mute,
+    SourceState,
+    Task,
+    TaskStatus,
+    Thread,
+    delivery_id,
+)
+from notifier.lookup import ChannelHealth, Health, InstanceAnswer, SourceHealth
+from notifier.ports import Notice, StoredTask, TaskStatistics
+from notifier.render import Wording
+from notifier.samples import sample_event
+from notifier.slack.messages import live, payload, reply
+
+T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+
+PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
+CONSOLE = "https://console.huaweicloud.com/console/?region={region}#/home"
+TIMEZONE = ZoneInfo("Asia/Shanghai")
+WORDINGS: dict[Language, Wording] = {
+    "en": Wording(language="en", timezone=TIMEZONE),
+    "zh": Wording(language="zh", timezone=TIMEZONE),
+}
+
+Sample = tuple[str, Json]
+
+
+def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
+    """Yield chapters with their messages."""
+    yield "Messages, one for each kind of event", _events("en")
+    yield "Messages in Chinese", _events("zh")
+    yield "A storm, in one message", _digests()
+    yield "What people did, and what a thread says", _standings()
+    yield "Replies to commands", _replies("en")
+    yield "Replies to commands, in Chinese", _replies("zh")
+
+
+def _notice(*events: Event) -> Notice:
+    return Notice(delivery_id=delivery_id("dba", events[0].id), events=events, digest=len(events) > 1)
+
+
+def _events(language: Language) -> Iterator[Sample]:
+    for kind in EventType:
+        yield kind, payload(_notice(sample_event(kind, T0)), WORDINGS[language], CONSOLE)
+
+
+def _digests() -> Iterator[Sample]:
+    for language in ("en", "zh"):
+        many = [
+            _numbered(kind, n) for n, kind in enumerate([EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2)
+        ]
+        yield f"digest, {language}", payload(_notice(*many), WORDINGS[language], CONSOLE)
+
+
+def _numbered(kind: EventType, number: int) -> Event:
+    event = sample_event(kind, T0)
+    assert event.task
+    task = replace(event.task, job_id=f"sample-{number}", instance_name=f"gauss-sample-{number % 3}")
+    return replace(event, task=task, id=f"{event.id}-{number}")
+
+
+def _standings() -> Iterator[Sample]:
+    failed, progressed = sample_event(EventType.TASK_FAILED, T0), sample_event(EventType.TASK_PROGRESSED, T0)
+    thread = Thread(channel="dba", subject=failed.subject, ref="C0:1", event=failed, revision=1)
+    acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="alice", at=T0 + timedelta(minutes=6))
+    mute = Mute(
+        instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
+    )
+    for language, wording in WORDINGS.items():
+        yield f"acknowledged, {language}", live(replace(thread, acknowledged=acknowledged), wording, CONSOLE)
+        yield f"muted, {language}", live(replace(thread, mute=mute), wording, CONSOLE)
+        yield f"a step in the thread, {language}", reply(payload(_notice(progressed), wording), whole=False)
+        yield (
+            f"a failure in the thread and the channel, {language}",
+            reply(payload(_notice(failed), wording), whole=True),
+        )
+
+
+def _replies(language: Language) -> Iterator[Sample]:
+    voice = Voice(language=language, wording=WORDINGS[language], command="/gaussdb")
+    for words, answer in _answers(voice):
+        yield f"/gaussdb {words}", blocks.payload(answer, language)
+
+
+def _answers(voice: Voice) -> Iterator[tuple[str, Answer]]:
+    failed = _stored(EventType.TASK_FAILED)
+    fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, voice)
+    page = Page(rows=(failed,) * 3, offset=0, total=3)
+    long = Page(rows=(failed,) * 10, offset=10, total=37)
+    day = {"length": voice.wording.duration(timedelta(days=1)), "within": "1d"}
+    running = Page(rows=(_stored(EventType.TASK_PROGRESSED),), offset=0, total=1)
+    yield "failed", reports.tasks(page, "failed", fresh, voice, **day)
+    yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, voice, **day)
+    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0), "failed", fresh, voice, **day)
+    yield "running", reports.tasks(running, "running", fresh, voice)
+    yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, voice)
+    yield "task zzz", reports.no_task((), "zzz", voice)
+    near = InstanceAnswer(resembling=("gauss-sample", "gauss-example"))
+    yield "instance gauss-sampel", reports.no_instance("instance", "gauss-sampel", near, voice)
+    fared = TaskStatistics(
+        name="CreateGaussDBV5Instance",
+        running=1,
+        completed=12,
+        failed=2,
+        other=0,
+        mean=timedelta(minutes=12),
+        longest=timedelta(minutes=34),
+    )
+    yield "stats", reports.statistics([fared], timedelta(days=7), voice)
+    mute = Mute(instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0)
+    yield "mute gauss-sample 2h", reports.muted(mute, "gauss-sample", voice)
+    yield "mutes", reports.mutes([mute], voice)
+    yield (
+        "status",
+        reports.status(
+            _health(ok=True), [ChannelHealth(name="dba", parked_since=None, waiting_since=None, reason=None)], voice
+        ),
+    )
+    parked = ChannelHealth(name="dba", parked_since=T0, waiting_since=None, reason="Slack: not_in_channel")
+    yield "status (bad)", reports.status(_health(ok=False), [parked], voice)
+    yield "help", reports.help_(voice)
+    yield "faild 24h", voice.mistake("mistake.meant", "faild", "failed 24h")
+    yield "watch sample", voice.answer("watch.done", note="")
+
+
+def _stored(kind: EventType) -> StoredTask:
+    task = sample_event(kind, T0).task
+    assert task
+    long_ago = T0 - timedelta(minutes=12)
+    return StoredTask(task=_named(task), first_seen_at=long_ago, changed_at=T0, listed=True)
+
+
+def _named(task: Task) -> Task:
+    return replace(task, source="prod", fail_reason=task.fail_reason if task.status is TaskStatus.FAILED else None)
+
+
+def _health(*, ok: bool) -> Health:
+    error = None if ok else "no answer from gaussdb.example.com within 20 s"
+    age = timedelta(seconds=12) if ok else timedelta(minutes=9)
+    return Health(
+        at=T0,
+        sources=(SourceHealth(name="prod", ok=ok, last_poll_at=T0 - age, limit=timedelta(minutes=2), error=error),),
+    )
+
+
+def drawn(message: Json) -> str:
+    """Return a message as a terminal shows it."""
+    console = Console(file=io.StringIO(), width=100, color_system=None, markup=False, highlight=False, emoji=False)
+    console.print(drawing(message))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # the file given above
+    return "\n".join(line.rstrip() for line in shown.rstrip().splitlines())
+
+
+INTRODUCTION = """\
+What Slack is sent, drawn as `notifier preview` draws it: `▌` is the bar in the colour of the state, and what is in
+brackets is a button. `python tests/message_samples.py` writes this page, and a test holds it in step."""
+
+
+def page() -> str:
+    """Return the page."""
+    parts = ["# Messages in Slack", INTRODUCTION]
+    for title, found in samples():
+        parts.append(f"## {title}")
+        parts += [f"{name}:\n\n```text\n{drawn(message)}\n```" for name, message in found]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
