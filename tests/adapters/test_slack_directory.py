@@ -198,7 +198,10 @@ async def test_the_members_of_a_group_are_remembered_for_five_minutes(
         (RATE_LIMITED, "ratelimited"),
         (RESET, "connection to 127.0.0.1:PORT lost"),
         (Fault(body={"ok": True, "users": ALICE}), "no answer that can be read"),
-        (Fault(body="x" * (directory.MAX_GROUP + 1)), f"reply of 127.0.0.1:PORT is longer than {directory.MAX_GROUP} bytes"),
+        (
+            Fault(body="x" * (directory.MAX_GROUP + 1)),
+            f"reply of 127.0.0.1:PORT is longer than {directory.MAX_GROUP} bytes",
+        ),
     ],
 )
 async def test_a_group_that_cannot_be_asked_about_has_no_members_this_once(
