@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,10 +21,15 @@ TOKEN = "xoxb-obviously-fake"
 APP_TOKEN = "xapp-obviously-fake"
 CHANNEL = "C0GAUSS"
 HOOK = "/services/T000/B000/obviously-fake"
+HELLO = {"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A000"}}
+RESPONSES = 5
+"""How often a response_url may be used."""
 POSTED_AT = 1768465800.0
 """15 January 2026, 08:30 UTC."""
 
 Json = dict[str, Any]
+PATIENCE = 30.0
+"""Seconds until a test gives up; none of them measures time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +226,21 @@ class SlackServer:
     app_token: str = APP_TOKEN
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     """The connections in Socket Mode that are open."""
+    opened: int = 0
+    """How many there have been."""
+    greeting: tuple[Json, ...] = (HELLO,)
+    """What is said on each when it opens."""
+    closed: bool = False
+    """Whether every one is turned away."""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there is one."""
     replies: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
     """What was posted to a response_url."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _acknowledged: dict[str, asyncio.Future[Json | None]] = field(default_factory=dict)
+    _tickets: set[str] = field(default_factory=set)
+    """Of the addresses for a connection that were not used yet."""
+    _responses: int = 0
     _count: int = 0
     url: str = ""
 
@@ -241,9 +255,9 @@ class SlackServer:
     async def _api(self, request: web.Request) -> web.StreamResponse:
         body = dict(request.query) if request.method == "GET" else await self._read(request)
         self.requests.append((request.path, body))
+        self._tell()
         if self.faults:
             return await self._spoil(request, self.faults.popleft(), body)
-        self._tell()
         answer = self._answer(request, body)
         return web.json_response({"ok": "error" not in answer} | answer, headers={"x-oauth-scopes": self.scopes})
 
@@ -259,7 +273,9 @@ class SlackServer:
 
     def _answer_to(self, method: str, body: Json) -> Json:
         if method == "apps.connections.open":
-            return {"url": f"{self.url.replace('http', 'ws')}/socket"}
+            ticket = f"t-{len(self.requests)}"
+            self._tickets.add(ticket)
+            return {"url": f"{self.url.replace('http', 'ws')}/socket?ticket={ticket}"}
         if method == "auth.test":
             return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
         if method in ("users.info", "usergroups.users.list"):
@@ -283,11 +299,16 @@ class SlackServer:
 
     # -- Socket Mode --
 
-    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        if self.closed or request.query["ticket"] not in self._tickets:
+            return web.Response(status=403)
+        self._tickets.remove(request.query["ticket"])
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        await socket.send_json({"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A000"}})
+        for words in self.greeting:
+            await socket.send_json(words)
         self.sockets.append(socket)
+        self.opened += 1
         self.connected.set()
         self._tell()
         try:
@@ -298,30 +319,36 @@ class SlackServer:
             self.sockets.remove(socket)
             if not self.sockets:
                 self.connected.clear()
+            self._tell()
         return socket
 
     def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that only changes with a request or a connection."""
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                await self._news.wait()
+
     async def asked(self, method: str) -> None:
         """Wait until a method was called, and until whoever called it had its answer."""
-        while not any(path.endswith(f"/{method}") for path, _ in self.requests):
-            await self._news.wait()
+        await self.until(lambda: any(path.endswith(f"/{method}") for path, _ in self.requests))
         await self.ask("interactive", {"type": "shortcut"})
 
     async def another_connection(self, than: web.WebSocketResponse) -> None:
         """Wait until there is a connection that is not this one."""
-        while not any(socket is not than for socket in self.sockets):
-            await self._news.wait()
+        await self.until(lambda: any(socket is not than for socket in self.sockets))
 
-    async def ask(self, kind: str, payload: Json) -> Json | None:
-        """Send an envelope over the latest connection and return what it is acknowledged with."""
+    async def ask(self, kind: str, payload: object, over: web.WebSocketResponse | None = None) -> Json | None:
+        """Send an envelope over the latest connection and return what it is acknowledged with, over whichever."""
         envelope = f"e-{len(self._acknowledged)}"
         self._acknowledged[envelope] = asyncio.get_running_loop().create_future()
         known = {"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload}
-        await self.sockets[-1].send_json(known)
-        return await self._acknowledged[envelope]
+        await (over or self.sockets[-1]).send_json(known)
+        async with asyncio.timeout(PATIENCE):
+            return await self._acknowledged[envelope]
 
     async def type_command(self, text: str, user: str = "U0ALICE") -> Json | None:
         """Let somebody type a command, and return what they see."""
@@ -336,8 +363,18 @@ class SlackServer:
         """Where replies to a click go."""
         return f"{self.url}/response/obviously-fake"
 
-    async def _response(self, request: web.Request) -> web.Response:
-        await self.replies.put(await self._read(request))
+    async def _response(self, request: web.Request) -> web.StreamResponse:
+        body = await self._read(request)
+        self.requests.append((request.path, body))
+        self._tell()
+        if self.faults:
+            return await self._spoil(request, self.faults.popleft(), body)
+        self._responses += 1
+        if self._responses > RESPONSES:
+            return web.Response(status=404, text="used_url")
+        if found := next(problems(body), None):
+            return web.Response(status=400, text=found[0])
+        await self.replies.put(body)
         return web.Response(text="ok")
 
     def _history(self, query: Json) -> Json:

@@ -1,0 +1,262 @@
+"""Who people in Slack are: their language and their groups, asked of Slack through the real slack-sdk."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from fakes import FakeClock
+from servers.slack import HTML_500, NOT_JSON, RATE_LIMITED, TOKEN, Fault, SlackServer, slack_server
+
+from notifier.chat import directory
+from notifier.chat.directory import ASK_AGAIN, KEPT, MEMBERS_KEPT, QUESTIONS, WITHIN, Directory
+from notifier.http import HttpClient
+from notifier.slack.api import WebApi
+
+ALICE, BOB, CAROL = "U0ALICE", "U0BOB", "W0CAROL"
+DBAS, ONCALL = "S0DBAS", "S0ONCALL"
+SILENT = Fault(then="hang")
+RESET = Fault(then="reset")
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[SlackServer]:
+    async with slack_server() as running:
+        running.scopes = "commands,users:read,usergroups:read"
+        running.locales = {ALICE: "zh-CN", BOB: "en-GB", CAROL: "zh_TW"}
+        running.groups = {DBAS: [ALICE], ONCALL: [BOB]}
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def people(slack: SlackServer, http: HttpClient, clock: FakeClock) -> AsyncIterator[Directory]:
+    found = Directory(WebApi(http=http, url=slack.api_url, token=TOKEN), clock)
+    yield found
+    await found.aclose()
+
+
+def asked(slack: SlackServer, method: str) -> list[str]:
+    """Return whom or what a method was asked about, in order."""
+    name = "user" if method == "users.info" else "usergroup"
+    return [query[name] for path, query in slack.requests if path.endswith(method)]
+
+
+def errors(records: io.StringIO) -> list[dict[str, str]]:
+    lines = map(json.loads, records.getvalue().splitlines())
+    return [line for line in lines if line["level"] == "error"]
+
+
+# ---- languages ----
+
+
+async def test_a_language_is_known_the_next_time(people: Directory, slack: SlackServer) -> None:
+    assert people.language_of(ALICE) is None
+    await people.settle()
+    assert people.language_of(ALICE) == "zh"
+    assert asked(slack, "users.info") == [ALICE]
+    assert slack.requests[0][1]["include_locale"] == "true"
+
+
+@pytest.mark.parametrize(("person", "language"), [(ALICE, "zh"), (BOB, "en"), (CAROL, "zh"), ("U0OTHER", "en")])
+async def test_every_chinese_locale_reads_chinese_and_every_other_one_english(
+    people: Directory, person: str, language: str
+) -> None:
+    people.language_of(person)
+    await people.settle()
+    assert people.language_of(person) == language
+
+
+async def test_one_question_at_a_time_is_asked_about_somebody(people: Directory, slack: SlackServer) -> None:
+    for _ in range(5):
+        people.language_of(ALICE)
+    await people.settle()
+    assert asked(slack, "users.info") == [ALICE]
+
+
+async def test_an_old_language_serves_until_the_new_one_is_told(
+    people: Directory, slack: SlackServer, clock: FakeClock
+) -> None:
+    people.language_of(ALICE)
+    await people.settle()
+    slack.locales[ALICE] = "en-US"
+    clock.advance(timedelta(seconds=ASK_AGAIN))
+    assert people.language_of(ALICE) == "zh"
+    await people.settle()
+    assert people.language_of(ALICE) == "en"
+
+
+@pytest.mark.parametrize(
+    "fault", [HTML_500, NOT_JSON, RATE_LIMITED, RESET, Fault(body={"ok": True, "user": "alice"}), Fault(body="[1]")]
+)
+async def test_whatever_slack_says_instead_is_no_language_for_an_hour(
+    people: Directory, slack: SlackServer, clock: FakeClock, fault: Fault
+) -> None:
+    slack.faults.append(fault)
+    people.language_of(ALICE)
+    await people.settle()
+    assert people.language_of(ALICE) is None
+    clock.advance(timedelta(seconds=ASK_AGAIN - 1))
+    assert people.language_of(ALICE) is None
+    await people.settle()
+    assert asked(slack, "users.info") == [ALICE]
+    clock.advance(timedelta(seconds=1))
+    people.language_of(ALICE)
+    await people.settle()
+    assert people.language_of(ALICE) == "zh"
+
+
+async def test_without_the_scope_no_language_is_known_and_nobody_is_bothered(
+    people: Directory, slack: SlackServer, records: io.StringIO
+) -> None:
+    slack.scopes = "commands"
+    people.language_of(ALICE)
+    await people.settle()
+    assert people.language_of(ALICE) is None
+    assert asked(slack, "users.info") == [ALICE]
+    assert errors(records) == []
+
+
+async def test_who_was_heard_of_long_ago_is_forgotten_first(
+    people: Directory, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "KEPT", 2)
+    assert KEPT > 2
+    for person in (ALICE, BOB, CAROL, ALICE):
+        people.language_of(person)
+        await people.settle()
+    assert asked(slack, "users.info") == [ALICE, BOB, CAROL, ALICE]
+    assert people.language_of(CAROL) == "zh"
+
+
+async def test_a_crowd_makes_few_questions_at_once_and_the_end_waits_for_none(
+    people: Directory, slack: SlackServer
+) -> None:
+    slack.faults += [SILENT] * 100
+    for number in range(100):
+        assert people.language_of(f"U{number}") is None
+    assert len(people._questions) == QUESTIONS
+    await people.aclose()
+    await people.settle()
+    assert people._questions == {}
+
+
+# ---- who may ----
+
+
+@pytest.mark.parametrize(
+    ("allow", "allowed"),
+    [
+        ([], {ALICE, BOB, CAROL}),
+        ([ALICE], {ALICE}),
+        ([DBAS], {ALICE}),
+        ([DBAS, CAROL], {ALICE, CAROL}),
+        ([DBAS, ONCALL], {ALICE, BOB}),
+        (["S0UNHEARD"], set()),
+    ],
+)
+async def test_who_is_on_the_list_or_in_one_of_its_groups_may(
+    people: Directory, allow: list[str], allowed: set[str]
+) -> None:
+    assert {person for person in (ALICE, BOB, CAROL) if await people.may(person, allow)} == allowed
+
+
+async def test_who_is_on_the_list_may_without_a_question(people: Directory, slack: SlackServer) -> None:
+    slack.scopes = ""
+    assert await people.may(ALICE, [DBAS, ALICE])
+    assert slack.requests == []
+
+
+async def test_the_members_of_a_group_are_remembered_for_five_minutes(
+    people: Directory, slack: SlackServer, clock: FakeClock
+) -> None:
+    assert await people.may(ALICE, [DBAS])
+    slack.groups[DBAS] = [BOB]
+    clock.advance(timedelta(seconds=MEMBERS_KEPT - 1))
+    assert await people.may(ALICE, [DBAS])
+    assert asked(slack, "usergroups.users.list") == [DBAS]
+    clock.advance(timedelta(seconds=1))
+    assert not await people.may(ALICE, [DBAS])
+    assert await people.may(BOB, [DBAS])
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (HTML_500, "no answer that can be read"),
+        (NOT_JSON, "no answer that can be read"),
+        (RATE_LIMITED, "ratelimited"),
+        (RESET, "connection to 127.0.0.1:PORT lost"),
+        (Fault(body={"ok": True, "users": ALICE}), "no answer that can be read"),
+        (
+            Fault(body="x" * (directory.MAX_GROUP + 1)),
+            f"reply of 127.0.0.1:PORT is longer than {directory.MAX_GROUP} bytes",
+        ),
+    ],
+)
+async def test_a_group_that_cannot_be_asked_about_has_no_members_this_once(
+    people: Directory, slack: SlackServer, records: io.StringIO, fault: Fault, reason: str
+) -> None:
+    slack.faults.append(fault)
+    assert not await people.may(ALICE, [DBAS])
+    (error,) = errors(records)
+    assert error["event"] == "who is in a user group is not known"
+    assert (error["group"], error["reason"]) == (DBAS, reason.replace("PORT", slack.url.rpartition(":")[2]))
+    assert await people.may(ALICE, [DBAS])
+
+
+async def test_a_missing_scope_is_named_with_its_remedy(
+    people: Directory, slack: SlackServer, records: io.StringIO
+) -> None:
+    slack.scopes = "commands"
+    assert not await people.may(ALICE, [DBAS])
+    (error,) = errors(records)
+    assert error["reason"] == (
+        "missing_scope: add the bot scope usergroups:read under OAuth & Permissions and reinstall the app"
+    )
+
+
+async def test_silence_is_an_error_when_its_time_is_over(
+    people: Directory, slack: SlackServer, records: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert WITHIN <= 2
+    monkeypatch.setattr(directory, "WITHIN", 0.05)
+    slack.faults.append(SILENT)
+    assert not await people.may(ALICE, [DBAS])
+    (error,) = errors(records)
+    assert error["reason"].endswith(" within 0.05 s")
+
+
+async def test_all_groups_are_asked_about_at_once(
+    people: Directory, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "WITHIN", 3_600.0)
+    slack.faults += [SILENT] * 2
+    question = asyncio.create_task(people.may(ALICE, [DBAS, ONCALL]))
+    async with asyncio.timeout(30):
+        await slack.until(lambda: len(slack.requests) == 2)
+    question.cancel()
+    await asyncio.gather(question, return_exceptions=True)
+    assert sorted(asked(slack, "usergroups.users.list")) == [DBAS, ONCALL]
+
+
+# ---- no bot ----
+
+
+async def test_without_a_bot_only_the_users_on_the_list_are_known(clock: FakeClock) -> None:
+    people = Directory(None, clock)
+    assert people.language_of(ALICE) is None
+    assert await people.may(ALICE, [])
+    assert await people.may(ALICE, [ALICE])
+    assert not await people.may(ALICE, [DBAS])
+    await people.aclose()

@@ -1,0 +1,453 @@
+"""What Slack sends is read, put to the room and answered; replies to clicks go to Slack over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from fakes import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
+from servers.http import HttpServer, flood, reply
+from servers.slack import (
+    HTML_500,
+    TOKEN,
+    Fault,
+    Json,
+    SlackServer,
+    click_payload,
+    command_form,
+    mrkdwn_texts,
+    problems,
+    slack_server,
+)
+
+from notifier.chat import blocks, slack
+from notifier.chat.directory import Directory
+from notifier.chat.doors import Allowed, BadRequest
+from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
+from notifier.chat.slack import ANSWER_WITHIN, LONGEST_FIELD, REPLIES_AT_ONCE, RESPONSE_HOSTS, SlackHandler, SlackRules
+from notifier.http import HttpClient
+from notifier.slack import buttons
+from notifier.slack.api import MAX_REPLY, WebApi
+
+HOOKS = "https://hooks.slack.com/actions/T000/1/obviously-fake"
+RESET = Fault(then="reset")
+
+
+@dataclass(slots=True)
+class Parlour:
+    """A room that remembers what it was asked and gives the answer it is told to give."""
+
+    gives: Answer | None = field(default_factory=lambda: Answer(title="All is well"))
+    before: Callable[[Allowed], Awaitable[None]] | None = None
+    """What happens before it answers."""
+    asked: list[tuple[Asked | Clicked, Language]] = field(default_factory=list)
+
+    async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
+        self.asked.append((request, language))
+        if self.before:
+            await self.before(allowed)
+        return self.gives
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """A handler, the room behind it and the Slack in front of it."""
+
+    slack: SlackServer
+    room: Parlour
+    people: Directory
+    handler: SlackHandler
+
+    async def click(self, action: str = buttons.DETAILS, value: str = "prod/job-1", **other: object) -> None:
+        payload = click_payload(action, value, "U0ALICE", self.slack.response_url)
+        await self.handler.interaction(payload | other, None)
+
+    async def reply(self) -> Json:
+        async with asyncio.timeout(30):
+            return await self.slack.replies.get()
+
+    async def settle(self) -> None:
+        """Wait until no reply is on its way."""
+        await asyncio.gather(*self.handler._replies)
+
+    @property
+    def posts(self) -> int:
+        """How often something was posted to a response_url."""
+        return sum(path.startswith("/response") for path, _ in self.slack.requests)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient()
+    yield client
+    await client.aclose()
+
+
+Build = Callable[..., House]
+
+
+@pytest.fixture
+async def build(http: HttpClient, clock: FakeClock) -> AsyncIterator[Build]:
+    built: list[House] = []
+    async with slack_server() as server:
+        server.scopes = "users:read,usergroups:read"
+        server.locales = {"U0ALICE": "zh-CN"}
+        server.groups = {"S0DBAS": ["U0ALICE"]}
+
+        def make(language: Language = "en", allow: tuple[str, ...] = (), *, bot: bool = True) -> House:
+            people = Directory(WebApi(http=http, url=server.api_url, token=TOKEN) if bot else None, clock)
+            room = Parlour()
+            rules = SlackRules(language=language, allow=allow, response_hosts=RESPONSE_HOSTS | {"127.0.0.1"})
+            handler = SlackHandler(room, people, http, rules, blocks.payload)
+            built.append(House(slack=server, room=room, people=people, handler=handler))
+            return built[-1]
+
+        yield make
+        for house in built:
+            await house.handler.aclose()
+            await house.people.aclose()
+
+
+@pytest.fixture
+def house(build: Build) -> House:
+    """Return one that asks Slack nothing."""
+    return build(bot=False)
+
+
+def form(**fields: str | None) -> dict[str, str]:
+    """Return a command as Slack sends it, with other fields, and without those that are None."""
+    whole = command_form("failed 24h", "U0ALICE", HOOKS) | fields
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def told(message: Json) -> str:
+    return "\n".join(mrkdwn_texts(message))
+
+
+def warnings(records: io.StringIO) -> list[dict[str, object]]:
+    lines = map(json.loads, records.getvalue().splitlines())
+    return [line for line in lines if line["level"] == "warning"]
+
+
+# ---- commands ----
+
+
+async def test_a_command_is_put_to_the_room_and_answered_for_who_asked_alone(house: House) -> None:
+    house.room.gives = Answer(title="All is well", command="status", after=10)
+    message = await house.handler.command(form(), "once")
+    alice = Person(id="U0ALICE", name="alice")
+    assert house.room.asked == [(Asked(text="failed 24h", person=alice, once="once"), "en")]
+    assert message["response_type"] == "ephemeral"
+    assert (message["text"], told(message)) == ("All is well", "*All is well*")
+    assert list(problems(message)) == []
+
+
+async def test_what_is_shared_is_for_all_in_the_channel(house: House) -> None:
+    house.room.gives = Answer(title="All is well", shared=True)
+    assert (await house.handler.command(form(), None))["response_type"] == "in_channel"
+
+
+async def test_the_command_may_be_called_otherwise_and_have_no_words(house: House) -> None:
+    await house.handler.command(form(command="/gaussdb-staging", text=""), None)
+    ((request, _),) = house.room.asked
+    assert isinstance(request, Asked)
+    assert request.text == ""
+
+
+@pytest.mark.parametrize("name", ["command", "text", "user_id"])
+async def test_a_field_that_is_missing_is_named_and_nothing_is_done(house: House, name: str) -> None:
+    with pytest.raises(BadRequest, match=f"^The field {name} is missing.$"):
+        await house.handler.command(form(**{name: None}), None)
+    assert (house.room.asked, house.slack.requests) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["command", "text", "user_id"])
+@pytest.mark.parametrize("value", ["x" * (LONGEST_FIELD + 1), "a\0b"])
+async def test_a_field_that_slack_would_not_send_is_named(house: House, name: str, value: str) -> None:
+    with pytest.raises(BadRequest, match=f"^The field {name} is too long, or holds a NUL character.$"):
+        await house.handler.command(form(**{name: value}), None)
+    assert house.room.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(None, "U0ALICE"), ("", "U0ALICE"), ("  ", "U0ALICE"), ("a\nb\x1b[31m", "a b")]
+)
+async def test_a_name_is_shown_in_one_line_and_the_id_where_there_is_none(
+    house: House, name: str | None, shown: str
+) -> None:
+    await house.handler.command(form(user_name=name), None)
+    ((request, _),) = house.room.asked
+    assert request.person == Person(id="U0ALICE", name=shown)
+
+
+async def test_a_language_that_is_not_known_yet_keeps_nobody_waiting(build: Build) -> None:
+    house = build("en")
+    house.slack.faults.append(Fault(then="hang"))
+    await house.handler.command(form(), None)
+    assert [language for _, language in house.room.asked] == ["en"]
+
+
+async def test_a_language_that_is_known_is_used_for_commands_and_clicks(build: Build) -> None:
+    house = build()
+    await house.handler.command(form(), None)
+    await house.people.settle()
+    await house.handler.command(form(), None)
+    await house.click()
+    assert [language for _, language in house.room.asked] == ["en", "zh", "zh"]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "Still working on it. Try again in a moment"), ("zh", "仍在处理，请稍后再试")]
+)
+async def test_a_room_that_takes_too_long_is_not_waited_for(
+    build: Build, monkeypatch: pytest.MonkeyPatch, language: Language, words: str
+) -> None:
+    assert ANSWER_WITHIN < 3
+    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
+    house = build(language, bot=False)
+    ended = asyncio.Event()
+
+    async def stuck(_: Allowed) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    house.room.before = stuck
+    message = await house.handler.command(form(), None)
+    assert told(message) == f"⚠️ {words}"
+    assert ended.is_set()
+    await house.click()
+    assert told(await house.reply()) == f"⚠️ {words}"
+
+
+@pytest.mark.parametrize(
+    ("allow", "allowed"), [((), True), (("U0ALICE",), True), (("S0DBAS",), True), (("U0BOB", "S0OTHER"), False)]
+)
+async def test_the_room_can_ask_whether_somebody_may(build: Build, allow: tuple[str, ...], *, allowed: bool) -> None:
+    house = build("en", allow)
+    heard: list[bool] = []
+
+    async def ask(may: Allowed) -> None:
+        heard.append(await may())
+
+    house.room.before = ask
+    await house.handler.command(form(), None)
+    await house.click()
+    assert heard == [allowed, allowed]
+
+
+# ---- clicks ----
+
+
+async def test_a_click_is_put_to_the_room_and_answered_where_slack_says(house: House) -> None:
+    await house.handler.interaction(click_payload("details", "prod/job-1", "U0ALICE", house.slack.response_url), "once")
+    alice = Person(id="U0ALICE", name="alice")
+    assert house.room.asked[0][0] == Clicked(action="details", value="prod/job-1", person=alice, once="once")
+    message = await house.reply()
+    assert told(message) == "*All is well*"
+    assert (message["response_type"], message["replace_original"]) == ("ephemeral", False)
+
+
+async def test_what_was_chosen_from_a_menu_is_its_value(house: House) -> None:
+    await house.click(buttons.MUTE, "2h:event-1")
+    ((request, _),) = house.room.asked
+    assert isinstance(request, Clicked)
+    assert (request.action, request.value) == ("mute", "2h:event-1")
+
+
+async def test_another_page_takes_the_place_of_the_one_before(house: House) -> None:
+    for action in (buttons.PAGE_BEFORE, buttons.PAGE_AFTER):
+        await house.click(action, "10:failed 24h")
+        assert (await house.reply())["replace_original"] is True
+
+
+async def test_sharing_shows_it_to_all_and_leaves_what_was_there(house: House) -> None:
+    house.room.gives = Answer(title="All is well", shared=True)
+    await house.click(buttons.SHARE, "0:status")
+    message = await house.reply()
+    assert (message["response_type"], message["replace_original"]) == ("in_channel", False)
+
+
+async def test_where_there_is_nothing_to_say_nothing_is_posted(house: House) -> None:
+    house.room.gives = None
+    await house.click(buttons.CONSOLE, "")
+    await house.settle()
+    assert (len(house.room.asked), house.posts) == (1, 0)
+
+
+async def test_nobody_waits_for_a_reply_to_arrive(house: House) -> None:
+    house.slack.faults.append(Fault(then="hang"))
+    await house.click()
+    assert house.slack.requests == []  # it has not even left
+
+
+@pytest.mark.parametrize("kind", ["view_submission", "shortcut", "message_action", None, 7])
+async def test_other_kinds_of_interaction_are_taken_and_ignored(house: House, kind: object) -> None:
+    await house.click(type=kind)
+    assert house.room.asked == []
+
+
+BAD_CLICKS: list[tuple[Json, str]] = [
+    ({"user": None}, "user is missing"),
+    ({"user": "U0ALICE"}, "user is missing"),
+    ({"user": {}}, "id is missing"),
+    ({"user": {"id": 7}}, "id is missing"),
+    ({"actions": None}, "actions is missing"),
+    ({"actions": []}, "actions is missing"),
+    ({"actions": ["details"]}, "actions is missing"),
+    ({"actions": [{"value": "x"}]}, "action_id is missing"),
+    ({"actions": [{"action_id": "details", "value": 7}]}, "value is not text"),
+    ({"actions": [{"action_id": "details", "value": "a\0b"}]}, "value is not text"),
+    ({"actions": [{"action_id": "mute", "selected_option": {}}]}, "value is not text"),
+    ({"response_url": None}, "response_url is missing"),
+    ({"response_url": ["https://hooks.slack.com/"]}, "response_url is missing"),
+    ({"response_url": "https://hooks.slack.com/" + "x" * LONGEST_FIELD}, "response_url is missing"),
+]
+
+
+@pytest.mark.parametrize(("other", "problem"), BAD_CLICKS, ids=[problem for _, problem in BAD_CLICKS])
+async def test_a_click_that_slack_would_not_send_is_refused_before_anything_is_done(
+    house: House, other: Json, problem: str
+) -> None:
+    with pytest.raises(BadRequest, match=problem):
+        await house.click(**other)
+    assert house.room.asked == []
+
+
+# ---- where replies go ----
+
+ELSEWHERE = [
+    "",
+    "hooks.slack.com",
+    "//hooks.slack.com/x",
+    "http://hooks.slack.com/x",
+    "ftp://hooks.slack.com/x",
+    "https://hooks.slack.com:8443/x",
+    "https://hooks.slack.com:port/x",
+    "https://hooks.slack.com:99999/x",
+    "https://hooks.slack.com:-1/x",
+    "https://hooks.slack.com.example.com/x",
+    "https://hooks.slack.com@example.com/x",
+    "https://hooks.slack.com\\@example.com/x",
+    "https://example.com/hooks.slack.com",
+    "https://example.com#@hooks.slack.com/",
+    "https://example.com?@hooks.slack.com/",
+    "https://xhooks.slack.com/x",
+    "https://slack.com/x",
+    "https://169.254.169.254/latest",
+    "https://[::1]/x",
+    "https://[hooks.slack.com/x",
+    "https://localhost/x",
+    "file:///etc/passwd",
+    "https://hooks.slack.com。example.com/x",
+    "ftp://127.0.0.1/x",
+    "https://user:password@hooks.slack.com/x",
+]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+async def test_a_reply_goes_nowhere_but_to_slack_and_then_nothing_is_done(house: House, url: str) -> None:
+    with pytest.raises(BadRequest, match=r"^The field response_url (leads elsewhere|is missing).$"):
+        await house.click(response_url=url)
+    assert house.room.asked == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [HOOKS, "https://hooks.slack-gov.com/actions/T/1/x", "https://hooks.slack.com:443/x", "HTTPS://HOOKS.SLACK.COM/x"],
+)
+async def test_slacks_own_addresses_are_taken(house: House, url: str) -> None:
+    house.room.gives = None
+    await house.click(response_url=url)
+    assert len(house.room.asked) == 1
+
+
+PIECES = ["https://", "http:", "hooks.slack.com", "example.com", *"/\\@:#?.[]%\t\n 。", "443", "user"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
+def test_whatever_is_taken_another_reader_of_urls_takes_for_slacks_too(rest: str) -> None:
+    url = f"https://hooks.slack.com{rest}"
+    if slack._is_slacks(url, RESPONSE_HOSTS):
+        assert urlsplit(url).hostname == "hooks.slack.com"
+
+
+# ---- replies that do not arrive ----
+
+
+async def test_a_reply_that_was_lost_is_posted_once_more(house: House, records: io.StringIO) -> None:
+    house.slack.faults.append(RESET)
+    await house.click()
+    assert told(await house.reply()) == "*All is well*"
+    await house.settle()
+    assert (house.posts, warnings(records)) == (2, [])
+
+
+async def test_a_reply_that_is_lost_twice_is_given_up_and_said_so(house: House, records: io.StringIO) -> None:
+    house.slack.faults += [RESET] * 3
+    await house.click()
+    await house.settle()
+    (warning,) = warnings(records)
+    assert (house.posts, warning["event"]) == (2, "a reply to a click did not arrive")
+    assert "obviously-fake" not in records.getvalue()
+
+
+async def test_a_reply_that_is_refused_is_not_posted_again(house: House, records: io.StringIO) -> None:
+    house.slack.faults.append(HTML_500)
+    await house.click()
+    await house.settle()
+    (warning,) = warnings(records)
+    assert (house.posts, warning["event"], warning["status"]) == (1, "a reply to a click was refused", 500)
+
+
+async def test_an_address_that_is_used_up_is_said(house: House, records: io.StringIO) -> None:
+    for _ in range(6):
+        await house.click()
+        await house.settle()
+    (warning,) = warnings(records)
+    assert (warning["event"], warning["status"]) == ("a reply to a click was refused", 404)
+
+
+async def test_an_answer_without_end_is_not_read(house: House, records: io.StringIO) -> None:
+    async with HttpServer(flood()) as server:
+        await house.click(response_url=server.url("/x"))
+        await house.settle()
+    (warning,) = warnings(records)
+    assert warning["reason"] == f"reply of 127.0.0.1:{server.port} is longer than {MAX_REPLY} bytes"
+
+
+async def test_a_redirect_is_not_followed(house: House, records: io.StringIO) -> None:
+    async with HttpServer(reply(302, b"", {"Location": f"{house.slack.url}/elsewhere"})) as server:
+        await house.click(response_url=server.url("/x"))
+        await house.settle()
+    assert house.slack.elsewhere == 0
+    assert records.getvalue() == ""
+
+
+async def test_replies_that_pile_up_are_dropped_rather_than_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch, records: io.StringIO
+) -> None:
+    monkeypatch.setattr(slack, "REPLIES_AT_ONCE", 2)
+    assert REPLIES_AT_ONCE > 2
+    house.slack.faults += [Fault(then="hang")] * 9
+    for _ in range(3):
+        await house.click()
+    (warning,) = warnings(records)
+    assert warning["event"] == "a reply to a click was dropped: too many are on their way"
+    assert len(house.handler._replies) == 2
+
+
+async def test_at_the_end_what_is_on_its_way_ends(house: House) -> None:
+    house.slack.faults.append(Fault(then="hang"))
+    await house.click()
+    await house.slack.until(lambda: house.posts == 1)
+    await house.handler.aclose()
+    assert house.handler._replies == set()
