@@ -32,7 +32,7 @@ def plain(text: str, limit: int) -> str:
     """Return a line of at most `limit` characters in which nothing is markup, a mention or a link."""
     shown: list[str] = []
     left = limit - 1
-    for char in " ".join(text.split()):
+    for char in " ".join(text.split()).replace("`", _BACKTICK):
         safe = _ALIVE.sub(rf"\1{APART}", _MARKUP.sub(r"\\\1", char))
         if char == ".":
             safe = f"{APART}."
