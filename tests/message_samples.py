@@ -172,8 +172,8 @@ def drawn(message: Json) -> str:
 
 
 INTRODUCTION = """\
-What Slack is sent, drawn as `notifier preview` draws it: `▌` is the bar in the colour of the state, and what is in
-brackets is a button. `python tests/message_samples.py` writes this page, and a test holds it in step."""
+What Slack is sent, drawn as `notifier preview CHANNEL` draws it: `▌` is the bar in the colour of the state, and what
+is in brackets is a button. `python tests/message_samples.py` writes this page, and a test holds it in step."""
 
 
 def page() -> str:

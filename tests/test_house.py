@@ -184,7 +184,9 @@ def test_the_wheel_installs_the_command_and_the_built_in_channels(wheel: zipfile
     entry_points = (names / "entry_points.txt").read_text(encoding="utf-8")
     assert "notifier = notifier.cli:main" in entry_points
     assert {
-        kind for kind in ("console", "email", "slack", "webhook") if f"\n{kind} = notifier.channels." in entry_points
+        kind
+        for kind in ("console", "email", "mattermost", "rocketchat", "slack", "webhook")
+        if f"\n{kind} = notifier.channels." in entry_points
     }
 
 

@@ -30,7 +30,7 @@ from notifier.settings import is_loopback
 
 class TestKinds:
     def test_the_built_in_ones_are_found(self) -> None:
-        assert {"console", "email", "slack", "webhook"} <= set(kinds())
+        assert {"console", "email", "mattermost", "rocketchat", "slack", "webhook"} <= set(kinds())
 
     def test_a_kind_is_loaded_by_its_name(self) -> None:
         assert load("webhook") is WebhookChannel
@@ -106,7 +106,14 @@ class TestPace:
         assert limits.known(service).burst >= 1
 
     def test_every_built_in_kind_is_in_the_file_of_limits(self) -> None:
-        assert {service.partition("-")[0] for service in limits.table()} >= {"console", "email", "slack", "webhook"}
+        assert {service.partition("-")[0] for service in limits.table()} >= {
+            "console",
+            "email",
+            "mattermost",
+            "rocketchat",
+            "slack",
+            "webhook",
+        }
 
     def test_a_mail_server_never_gets_more_than_thirty_in_any_minute(self) -> None:
         limit = limits.known("email")

@@ -360,7 +360,7 @@ class TestOverHttp:
 
 
 def test_every_installed_kind_is_put_to_the_test() -> None:
-    assert set(KINDS) >= {"console", "email", "slack", "webhook"}
+    assert set(KINDS) >= {"console", "email", "mattermost", "rocketchat", "slack", "webhook"}
 
 
 def test_the_table_of_statuses_has_unheard_of_ones_too() -> None:
