@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
@@ -16,6 +20,7 @@ from notifier.http import HttpError
 from notifier.ports import Clock, Finding
 
 if TYPE_CHECKING:
+    from aiohttp import WSMessage
     from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
     from slack_sdk.socket_mode.request import SocketModeRequest
 
@@ -27,17 +32,32 @@ CONNECT_WITHIN = 15.0
 """Seconds for a connection, after which a new address is asked for: each is good for one connection."""
 PING_EVERY = 5.0
 """Seconds; four of them without an answer are a lost connection."""
+CLOSE_WITHIN = 1.0
+"""Seconds that Slack has to take leave."""
 REJECTED_WAIT = 300.0
 """Seconds after which a token that Slack refuses is tried again: a person has to mend that."""
 LONGEST_WAIT = 30.0
+OPENED_AT_MOST = 10
+"""Connections within a minute, should Slack end each at once."""
 
 _TOKEN_CODES = frozenset(
-    {"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "not_allowed_token_type"}
+    {
+        "invalid_auth",
+        "not_authed",
+        "account_inactive",
+        "token_revoked",
+        "token_expired",
+        "not_allowed_token_type",
+        "missing_scope",
+    }
 )
 _TOKEN_REMEDY = (
     "set chat.slack.app_token to an app-level token (xapp-…) with the scope connections:write, from the app's page "  # noqa: S105 - advice
-    "Basic Information, and switch Socket Mode on"
+    "Basic Information"
 )
+_SWITCH_REMEDY = "switch Socket Mode on, on the app's page Socket Mode"
+_NETWORK_REMEDY = "check the network and the proxy"
+_NO_REMEDY = "it is tried again by itself"
 
 log = structlog.get_logger(__name__)
 
@@ -46,19 +66,35 @@ _silent = logging.Logger("slack_sdk", level=logging.CRITICAL + 1)  # noqa: LOG00
 
 
 class NotOpened(Exception):
-    """Slack did not say where to connect to. The message says why, and what to do."""
+    """There is no connection to Slack. The message says why."""
+
+    def __init__(self, why: str, remedy: str, *, wait: float = 0.0) -> None:
+        """`wait`: seconds for which it makes no sense to try again."""
+        super().__init__(why)
+        self.remedy = remedy
+        self.wait = wait
 
 
 class SocketDoor:
     """Connects to Slack, and again whenever that is lost, and hands on what comes."""
 
-    def __init__(self, handler: Handler, api: WebApi, clock: Clock, *, proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        api: WebApi,
+        clock: Clock,
+        *,
+        proxy: str | None = None,
+        ping_every: float = PING_EVERY,
+    ) -> None:
         """`api` has the app-level token."""
         self._handler = handler
         self._api = api
         self._clock = clock
         self._proxy = proxy
+        self._ping_every = ping_every
         self._client: _Client | None = None
+        self._taken: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -68,22 +104,37 @@ class SocketDoor:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        self._client = client = _Client(self._api, self._clock, self._proxy)
-        client.socket_mode_request_listeners.append(self._take)
+        self._client = client = _Client(self._api, self._clock, self._proxy, self._ping_every)
+        client.socket_mode_request_listeners.append(self._take_soon)
         try:
             await self._connect(client)
             await asyncio.Event().wait()
         finally:
-            await client.close()  # type: ignore[no-untyped-call]  # the library has no type here
+            await self._leave(client)
+
+    async def _leave(self, client: _Client) -> None:
+        for task in self._taken:
+            task.cancel()
+        await asyncio.gather(*self._taken, return_exceptions=True)
+        client.closed = True  # or it would connect again
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await client.disconnect()  # type: ignore[no-untyped-call]  # the library has no type here
+        await client.close()  # type: ignore[no-untyped-call]  # as above
 
     async def _connect(self, client: _Client) -> None:
         wait = 1.0
         while not await client.is_connected():
             try:
                 await client.connect_to_new_endpoint(force=True)
-            except (NotOpened, TimeoutError):
+            except NotOpened:
                 await self._clock.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _take_soon(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        task = asyncio.create_task(self._take(client, request), name="take a request of Slack's")
+        self._taken.add(task)
+        task.add_done_callback(self._taken.discard)
 
     async def _take(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         """Answer a request in time, whatever becomes of it: who waits for nothing is told that nothing works."""
@@ -115,7 +166,7 @@ async def check(api: WebApi) -> Sequence[Finding]:
     try:
         await _open(api)
     except NotOpened as error:
-        return (Finding(ok=False, what=what, detail=str(error), remedy=_TOKEN_REMEDY),)
+        return (Finding(ok=False, what=what, detail=str(error), remedy=error.remedy),)
     return (Finding(ok=True, what=what, detail="a connection can be opened"),)
 
 
@@ -128,54 +179,84 @@ async def _acknowledge(
 class _Client(SocketModeClient):
     """slack_sdk's client with our own way to ask for an address, and no proxy but the configured one."""
 
-    def __init__(self, api: WebApi, clock: Clock, proxy: str | None) -> None:
-        super().__init__(app_token="", logger=_silent, ping_interval=PING_EVERY)
+    def __init__(self, api: WebApi, clock: Clock, proxy: str | None, ping_every: float) -> None:
+        super().__init__(
+            app_token="", logger=_silent, ping_interval=ping_every, on_message_listeners=[self._hear_of_the_end]
+        )
         self.proxy = proxy  # it would take one from the environment
         self._api = api
         self._clock = clock
-        self._rejected_until = 0.0
+        self._not_before = float("-inf")
+        self._opened: deque[float] = deque(maxlen=OPENED_AT_MOST)
         self._said: str | None = None
+
+    async def connect_to_new_endpoint(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
+        """Connect anew. Raises NotOpened.
+
+        One at a time: the library's own waits no longer than five seconds for the one before, and would leave a
+        connection open on which nobody listens.
+        """
+        async with self.connect_operation_lock:
+            if force or not await self.is_connected():
+                self.wss_uri = await self.issue_new_wss_url()
+                await self.connect()
 
     async def issue_new_wss_url(self) -> str:
         """Ask where to connect to. Raises NotOpened."""
-        if self._clock.monotonic() < self._rejected_until:
-            raise NotOpened("the token was refused")
+        if self._clock.monotonic() < self._not_before:
+            raise NotOpened("it is too early to try again", _NO_REMEDY)
         try:
-            url = await _open(self._api)
+            return await self._ask()
         except NotOpened as error:
-            self._say(str(error))
-            if isinstance(error, _Rejected):
-                self._rejected_until = self._clock.monotonic() + REJECTED_WAIT
+            self._fail(error)
             raise
+
+    async def _ask(self) -> str:
+        now = self._clock.monotonic()
+        if len(self._opened) == OPENED_AT_MOST and now - self._opened[0] < 60:  # noqa: PLR2004 - a minute
+            raise NotOpened("Slack ends every connection at once", _NO_REMEDY)
+        url = await _open(self._api)
+        self._opened.append(now)
         return url
 
     async def connect(self) -> None:
-        """Connect to the address asked for. Raises TimeoutError when that does not come about."""
+        """Connect to the address asked for. Raises NotOpened."""
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 await super().connect()  # type: ignore[no-untyped-call]  # as above
+        except TimeoutError:
+            host = urlsplit(self.wss_uri or "").hostname
+            error = NotOpened(f"no connection to {host} within {CONNECT_WITHIN:g} s", _NETWORK_REMEDY)
+            self._fail(error)
+            raise error from None
         finally:
             self.auto_reconnect_enabled = True  # it is off while connecting, and would stay off
-        if self._said is not None:
+        if self._said is not None and not self.closed:
             log.info("connected to Slack again")
         self._said = None
 
-    def _say(self, why: str) -> None:
+    async def _hear_of_the_end(self, message: WSMessage) -> None:
+        """Hear why Slack ends a connection, before the library connects anew."""
+        with suppress(ValueError, RecursionError):
+            said = json.loads(message.data)
+            if isinstance(said, dict) and (said.get("type"), said.get("reason")) == ("disconnect", "link_disabled"):
+                self._fail(NotOpened("Socket Mode is switched off", _SWITCH_REMEDY, wait=REJECTED_WAIT))
+
+    def _fail(self, error: NotOpened) -> None:
         """Log a reason once, until it is another or all is well again."""
-        if why != self._said:
-            log.error("not connected to Slack: commands and clicks do not reach us", reason=why, remedy=_TOKEN_REMEDY)
-        self._said = why
-
-
-class _Rejected(NotOpened):
-    """The token was refused."""
+        self._not_before = self._clock.monotonic() + error.wait
+        if str(error) != self._said:
+            log.error(
+                "not connected to Slack: commands and clicks do not reach us", reason=str(error), remedy=error.remedy
+            )
+        self._said = str(error)
 
 
 async def _open(api: WebApi) -> str:
     try:
         answer = await api.call("apps.connections.open", OPEN_WITHIN, {})
     except HttpError as error:
-        raise NotOpened(str(error)) from None
+        raise NotOpened(str(error), _NETWORK_REMEDY) from None
     url = answer.data.get("url")
     if answer.data.get("ok") is True and isinstance(url, str):
         return url
@@ -184,4 +265,7 @@ async def _open(api: WebApi) -> str:
 
 def _refusal(answer: Answer) -> NotOpened:
     why = answer.code or f"HTTP {answer.status}"
-    return _Rejected(why) if answer.code in _TOKEN_CODES or answer.code == "missing_scope" else NotOpened(why)
+    if answer.code in _TOKEN_CODES:
+        return NotOpened(why, _TOKEN_REMEDY, wait=REJECTED_WAIT)
+    seconds = answer.headers.get("retry-after", "")
+    return NotOpened(why, _NO_REMEDY, wait=min(float(seconds), REJECTED_WAIT) if seconds.isdecimal() else 0.0)

@@ -232,6 +232,8 @@ class SlackServer:
     """What is said on each when it opens."""
     closed: bool = False
     """Whether every one is turned away."""
+    deaf: bool = False
+    """Whether nothing is read from them, so that no leave is taken either."""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there is one."""
     replies: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
@@ -312,6 +314,8 @@ class SlackServer:
         self.connected.set()
         self._tell()
         try:
+            if self.deaf:
+                await asyncio.Event().wait()
             async for message in socket:
                 said = json.loads(message.data)
                 self._acknowledged[said["envelope_id"]].set_result(said.get("payload"))

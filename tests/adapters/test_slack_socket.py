@@ -1,0 +1,530 @@
+"""Socket Mode through the real slack-sdk, over real connections that end as they like."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from fakes import FakeClock
+from servers.http import HttpServer, reply
+from servers.slack import (
+    APP_TOKEN,
+    HELLO,
+    HTML_500,
+    NOT_JSON,
+    PATIENCE,
+    Fault,
+    Json,
+    SlackServer,
+    click_payload,
+    refused,
+    slack_server,
+)
+
+from notifier.chat import socket
+from notifier.chat.doors import BadRequest
+from notifier.chat.socket import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
+from notifier.http import HttpClient
+from notifier.slack.api import WebApi
+
+pytestmark = pytest.mark.both_loops
+
+PING_EVERY = 0.5
+"""Seconds: how soon a lost connection is noticed."""
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Handles what comes, and keeps it. What is `slow` waits until it is let go."""
+
+    commands: list[Mapping[str, object]] = field(default_factory=list)
+    clicks: list[Json] = field(default_factory=list)
+    clicked: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: int = 0
+
+    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
+        assert once is None
+        self.commands.append(form)
+        try:
+            await self._wait(form.get("text"))
+        finally:
+            self.ended += 1
+        return {"text": f"you said {form['text']}"}
+
+    async def interaction(self, payload: Json, once: str | None) -> None:
+        assert once is None
+        self.clicks.append(payload)
+        self.clicked.set()
+        await self._wait(payload["type"])
+
+    async def _wait(self, what: object) -> None:
+        if what == "slow":
+            self.begun.set()
+            await self.go.wait()
+        if what == "bad":
+            raise BadRequest("The field user_id is missing.")
+        if what == "broken":
+            raise RuntimeError("out of order")
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[SlackServer]:
+    async with slack_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def handler() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def api(slack: SlackServer, http: HttpClient) -> WebApi:
+    return WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
+
+
+@pytest.fixture
+def door(handler: Recorder, api: WebApi, clock: FakeClock) -> SocketDoor:
+    return SocketDoor(handler, api, clock, ping_every=PING_EVERY)
+
+
+@asynccontextmanager
+async def opened(door: SocketDoor, slack: SlackServer, connections: int = 1) -> AsyncIterator[None]:
+    """Run a door, and wait until there are so many connections."""
+    running = asyncio.create_task(door.run())
+    try:
+        await slack.until(lambda: len(slack.sockets) == connections)
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        assert running.cancelled()
+
+
+def asked(slack: SlackServer) -> int:
+    """Return how often it was asked where to connect to."""
+    return sum(path.endswith("/apps.connections.open") for path, _ in slack.requests)
+
+
+def leave(reason: str) -> Json:
+    return {"type": "disconnect", "reason": reason, "debug_info": {"host": "applink-1"}}
+
+
+def cut(connection: web.WebSocketResponse) -> None:
+    request = connection._req
+    assert request
+    assert request.transport
+    request.transport.abort()
+
+
+def is_up(door: SocketDoor) -> bool:
+    return door.connected
+
+
+def said(records: io.StringIO) -> list[Json]:
+    return [json.loads(line) for line in records.getvalue().splitlines()]
+
+
+def events(records: io.StringIO) -> list[str]:
+    return [record["event"] for record in said(records)]
+
+
+NOT_CONNECTED = "not connected to Slack: commands and clicks do not reach us"
+AGAIN = "connected to Slack again"
+
+
+# ---- what comes is acknowledged ----
+
+
+async def test_a_command_is_acknowledged_with_its_answer(
+    door: SocketDoor, slack: SlackServer, handler: Recorder
+) -> None:
+    async with opened(door, slack):
+        assert await slack.type_command("failed 24h") == {"text": "you said failed 24h"}
+    assert handler.commands[0]["user_id"] == "U0ALICE"
+
+
+async def test_a_click_is_acknowledged_at_once_and_without_words(
+    door: SocketDoor, slack: SlackServer, handler: Recorder
+) -> None:
+    async with opened(door, slack):
+        payload = click_payload("details", "prod/job-1", "U0ALICE", slack.response_url) | {"type": "slow"}
+        assert await slack.ask("interactive", payload) is None
+        await handler.clicked.wait()
+        assert handler.clicks == [payload]
+        assert not handler.go.is_set()
+
+
+@pytest.mark.parametrize("kind", ["events_api", "options", "something_new"])
+async def test_what_else_comes_is_acknowledged_and_left_alone(
+    door: SocketDoor, slack: SlackServer, handler: Recorder, kind: str
+) -> None:
+    async with opened(door, slack):
+        assert await slack.ask(kind, {"type": "event_callback"}) is None
+    assert (handler.commands, handler.clicks) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "event"),
+    [("bad", "warning", "a command cannot be read"), ("broken", "error", "a command was not answered")],
+)
+async def test_a_command_that_goes_wrong_is_acknowledged_all_the_same(
+    door: SocketDoor, slack: SlackServer, records: io.StringIO, *, text: str, level: str, event: str
+) -> None:
+    async with opened(door, slack):
+        assert await slack.type_command(text) is None
+        assert await slack.type_command("help") == {"text": "you said help"}
+    assert [(record["level"], record["event"]) for record in said(records)] == [(level, event)]
+
+
+@pytest.mark.parametrize("kind", ["bad", "broken"])
+async def test_a_click_that_goes_wrong_harms_nobody_else(
+    door: SocketDoor, slack: SlackServer, records: io.StringIO, kind: str
+) -> None:
+    async with opened(door, slack):
+        await slack.ask("interactive", {"type": kind})
+        assert await slack.type_command("help") == {"text": "you said help"}
+    (record,) = said(records)
+    assert record["event"] in ("a request of Slack's cannot be read", "a request of Slack's was not answered")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "null",
+        '{"type": "slash_commands"}',
+        '{"type": "slash_commands", "envelope_id": "e", "payload": []}',
+        '{"type": ["slash_commands"], "envelope_id": "e", "payload": {}}',
+        '{"type": "disconnect", "reason": ["link_disabled"]}',
+        '{"type": {"a": 1}}',
+    ],
+)
+async def test_a_frame_that_slack_would_not_send_harms_nobody(door: SocketDoor, slack: SlackServer, frame: str) -> None:
+    async with opened(door, slack):
+        first = slack.sockets[0]
+        slack._acknowledged["e"] = asyncio.get_running_loop().create_future()
+        await first.send_str(frame)
+        if "disconnect" in frame:
+            await slack.another_connection(first)
+        assert await slack.type_command("help") == {"text": "you said help"}
+
+
+async def test_a_slow_command_keeps_nobody_else_waiting(
+    door: SocketDoor, slack: SlackServer, handler: Recorder
+) -> None:
+    async with opened(door, slack):
+        slow = asyncio.create_task(slack.type_command("slow"))
+        await handler.begun.wait()
+        assert await slack.type_command("help") == {"text": "you said help"}
+        handler.go.set()
+        assert await slow == {"text": "you said slow"}
+
+
+# ---- connections end ----
+
+
+@pytest.mark.parametrize("reason", ["warning", "refresh_requested", "too_many_websockets", "something_new"])
+async def test_when_slack_asks_for_it_there_is_a_new_connection(
+    door: SocketDoor, slack: SlackServer, records: io.StringIO, reason: str
+) -> None:
+    async with opened(door, slack):
+        first = slack.sockets[0]
+        await first.send_json(leave(reason))
+        await slack.another_connection(first)
+        await slack.until(lambda: first not in slack.sockets)
+        assert await slack.type_command("help") == {"text": "you said help"}
+        assert door.connected
+    assert events(records) == []
+
+
+async def test_however_often_slack_asks_one_connection_is_left(door: SocketDoor, slack: SlackServer) -> None:
+    async with opened(door, slack):
+        first = slack.sockets[0]
+        for _ in range(4):
+            await first.send_json(leave("refresh_requested"))
+        await slack.until(lambda: slack.opened == 5 and len(slack.sockets) == 1)
+        assert await slack.type_command("help") == {"text": "you said help"}
+    assert slack.opened == 5
+
+
+@pytest.mark.parametrize("how", ["politely", "closed", "cut"])
+async def test_a_command_that_is_under_way_is_acknowledged_over_the_next_connection(
+    door: SocketDoor, slack: SlackServer, handler: Recorder, how: str
+) -> None:
+    async with opened(door, slack):
+        first = slack.sockets[0]
+        slow = asyncio.create_task(slack.type_command("slow"))
+        await handler.begun.wait()
+        if how == "politely":
+            await first.send_json(leave("refresh_requested"))
+        elif how == "closed":
+            await first.close()
+        else:
+            cut(first)
+        await slack.another_connection(first)
+        handler.go.set()
+        assert await slow == {"text": "you said slow"}
+
+
+async def test_a_connection_that_is_cut_is_not_said_to_be_there(door: SocketDoor, slack: SlackServer) -> None:
+    assert not is_up(door)
+    async with opened(door, slack):
+        await slack.type_command("help")
+        assert is_up(door)
+        slack.closed = True
+        first = slack.sockets[0]
+        cut(first)
+        await slack.until(lambda: asked(slack) == 2)
+        assert not is_up(door)
+        slack.closed = False
+        await slack.another_connection(first)
+    assert not is_up(door)
+
+
+async def test_a_connection_that_falls_silent_is_replaced(door: SocketDoor, slack: SlackServer) -> None:
+    slack.deaf = True  # it answers no ping
+    async with opened(door, slack):
+        first = slack.sockets[0]
+        slack.deaf = False
+        await slack.another_connection(first)
+        assert await slack.type_command("help") == {"text": "you said help"}
+
+
+async def test_two_programs_answer_and_one_of_them_can_go(
+    slack: SlackServer, handler: Recorder, api: WebApi, clock: FakeClock
+) -> None:
+    other = Recorder()
+    doors = [SocketDoor(one, api, clock, ping_every=PING_EVERY) for one in (handler, other)]
+    async with opened(doors[0], slack):
+        first = slack.sockets[0]
+        async with opened(doors[1], slack, 2):
+            second = slack.sockets[1]
+            for connection in (first, second, first):
+                assert await slack.ask("slash_commands", {"text": "help"}, connection) == {"text": "you said help"}
+            assert (len(handler.commands), len(other.commands)) == (2, 1)
+        await slack.until(lambda: slack.sockets == [first])
+        assert await slack.type_command("help") == {"text": "you said help"}
+
+
+# ---- no connection comes about ----
+
+
+@pytest.mark.parametrize(
+    "code", ["invalid_auth", "not_authed", "token_revoked", "not_allowed_token_type", "missing_scope"]
+)
+async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_minutes(
+    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, code: str
+) -> None:
+    slack.faults += [refused(code)] * 3
+    async with opened(door, slack):
+        assert await slack.type_command("help") == {"text": "you said help"}
+    first, last = said(records)
+    assert (first["event"], first["level"], first["reason"]) == (NOT_CONNECTED, "error", code)
+    assert first["remedy"].startswith("set chat.slack.app_token to an app-level token (xapp-…) with the scope")
+    assert last["event"] == AGAIN
+    assert asked(slack) == 4
+    assert 3 * REJECTED_WAIT <= clock.monotonic() <= 3 * (REJECTED_WAIT + LONGEST_WAIT)
+    assert "obviously-fake" not in records.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (HTML_500, "HTTP 500"),
+        (NOT_JSON, "HTTP 200"),
+        (Fault(body={"ok": True}), "HTTP 200"),
+        (Fault(body={"ok": True, "url": 7}), "HTTP 200"),
+        (refused("internal_error"), "internal_error"),
+        (Fault(then="reset"), "connection to 127.0.0.1:PORT lost"),
+    ],
+)
+async def test_slack_that_does_not_answer_is_asked_again_ever_more_slowly(
+    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, *, fault: Fault, reason: str
+) -> None:
+    slack.faults += [fault] * 8
+    async with opened(door, slack):
+        assert clock.slept == [1, 2, 4, 8, 16, 30, 30, 30]
+        await slack.type_command("help")
+    first, last = said(records)
+    assert first["reason"] == reason.replace("PORT", slack.url.rpartition(":")[2])
+    assert (first["event"], last["event"]) == (NOT_CONNECTED, AGAIN)
+
+
+async def test_a_wait_that_slack_asks_for_is_kept(door: SocketDoor, slack: SlackServer, clock: FakeClock) -> None:
+    slack.faults.append(Fault(status=429, body={"ok": False, "error": "ratelimited"}, headers={"Retry-After": "60"}))
+    async with opened(door, slack):
+        assert clock.monotonic() >= 60
+        assert asked(slack) == 2
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/socket", "ftp://127.0.0.1/", "nonsense", ""])
+async def test_an_address_that_cannot_be_connected_to_is_given_up_for_another(
+    door: SocketDoor, slack: SlackServer, records: io.StringIO, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.05)
+    slack.faults.append(Fault(body={"ok": True, "url": url}))
+    running = asyncio.create_task(door.run())
+    try:
+        await slack.until(lambda: asked(slack) >= 2)
+        monkeypatch.setattr(socket, "CONNECT_WITHIN", 30)
+        await slack.connected.wait()
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+    record = said(records)[0]
+    assert record["event"] == NOT_CONNECTED
+    assert record["reason"].startswith("no connection to ")
+    assert record["remedy"] == "check the network and the proxy"
+
+
+async def test_when_socket_mode_is_switched_off_that_is_said_and_it_is_tried_again_later(
+    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO
+) -> None:
+    async with opened(door, slack):
+        first = slack.sockets[0]
+        await first.send_json(leave("link_disabled"))
+        await slack.type_command("help")  # which comes after
+        await first.close()
+        cut(first)
+        await slack.until(lambda: not slack.sockets)
+        assert asked(slack) == 1
+        clock.ticks += REJECTED_WAIT
+        await slack.another_connection(first)
+        assert await slack.type_command("help") == {"text": "you said help"}
+    first_record, last_record = said(records)
+    assert (first_record["event"], first_record["reason"]) == (NOT_CONNECTED, "Socket Mode is switched off")
+    assert first_record["remedy"] == "switch Socket Mode on, on the app's page Socket Mode"
+    assert last_record["event"] == AGAIN
+
+
+async def test_when_every_connection_is_ended_at_once_few_are_opened_a_minute(
+    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO
+) -> None:
+    slack.greeting = (HELLO, leave("too_many_websockets"))
+    async with opened(door, slack):
+        await slack.until(lambda: slack.opened == OPENED_AT_MOST and len(slack.sockets) == 1)
+        assert await slack.type_command("help") == {"text": "you said help"}  # the last one stays
+        assert slack.opened == OPENED_AT_MOST
+        slack.greeting = (HELLO,)
+        clock.ticks += 60
+        last = slack.sockets[0]
+        await last.send_json(leave("warning"))
+        await slack.another_connection(last)
+        await slack.type_command("help")
+    assert [(record["event"], record.get("reason")) for record in said(records)] == [
+        (NOT_CONNECTED, "Slack ends every connection at once"),
+        (AGAIN, None),
+    ]
+
+
+# ---- proxies ----
+
+
+async def test_proxies_in_the_environment_are_not_looked_at(
+    handler: Recorder, api: WebApi, clock: FakeClock, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with opened(SocketDoor(handler, api, clock), slack):
+        assert await slack.type_command("help") == {"text": "you said help"}
+
+
+async def test_the_configured_proxy_is_gone_by(
+    handler: Recorder, api: WebApi, clock: FakeClock, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.05)
+    async with HttpServer(reply(403)) as proxy:
+        running = asyncio.create_task(SocketDoor(handler, api, clock, proxy=proxy.url("")).run())
+        await slack.until(lambda: asked(slack) >= 3)
+        running.cancel()
+        await asyncio.wait({running})
+        assert {request.target.partition("?")[0] for request in proxy.requests} == {
+            f"{slack.url}/socket".replace("http", "ws")
+        }
+    assert slack.opened == 0
+
+
+# ---- the end ----
+
+
+async def test_at_the_end_the_connection_is_closed_and_what_is_under_way_ends(
+    door: SocketDoor, slack: SlackServer, handler: Recorder, records: io.StringIO
+) -> None:
+    async with opened(door, slack):
+        slow = asyncio.create_task(slack.type_command("slow"))
+        await handler.begun.wait()
+    assert handler.ended == 1
+    assert not door.connected
+    await slack.until(lambda: not slack.sockets)
+    slow.cancel()
+    assert events(records) == []
+
+
+async def test_nobody_waits_long_for_slack_to_take_leave(
+    door: SocketDoor, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "CLOSE_WITHIN", 0.05)
+    slack.deaf = True
+    async with asyncio.timeout(PATIENCE), opened(door, slack):
+        pass
+
+
+async def test_the_end_can_come_before_there_is_a_connection(door: SocketDoor, slack: SlackServer) -> None:
+    slack.faults.append(Fault(then="hang"))
+    running = asyncio.create_task(door.run())
+    await slack.until(lambda: asked(slack) == 1)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert slack.opened == 0
+
+
+# ---- the check ----
+
+
+async def test_the_check_proves_that_a_connection_could_be_opened_and_opens_none(
+    api: WebApi, slack: SlackServer
+) -> None:
+    (finding,) = await check(api)
+    assert (finding.ok, finding.what, finding.detail) == (True, "Slack Socket Mode", "a connection can be opened")
+    assert (asked(slack), slack.opened) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "detail", "remedy"),
+    [
+        (refused("invalid_auth"), "invalid_auth", "set chat.slack.app_token"),
+        (refused("missing_scope"), "missing_scope", "set chat.slack.app_token"),
+        (refused("internal_error"), "internal_error", "it is tried again"),
+        (HTML_500, "HTTP 500", "it is tried again"),
+        (Fault(then="reset"), "connection to 127.0.0.1:PORT lost", "check the network"),
+    ],
+)
+async def test_the_check_says_what_is_wrong_and_what_to_do(
+    api: WebApi, slack: SlackServer, fault: Fault, detail: str, remedy: str
+) -> None:
+    slack.faults.append(fault)
+    (finding,) = await check(api)
+    assert (finding.ok, finding.detail) == (False, detail.replace("PORT", slack.url.rpartition(":")[2]))
+    assert finding.remedy
+    assert finding.remedy.startswith(remedy)
