@@ -146,7 +146,8 @@ def _with_threads(claimed: Sequence[Delivery], threads: Mapping[str, str]) -> Se
 
 
 def _told(delivery: Delivery, settlement: Settlement) -> Iterator[Told]:
-    if settlement.state is DeliveryState.DELIVERED:
+    # What was given up on is shown all the same where the channel has a message to show it in.
+    if settlement.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
         thread = settlement.thread if _subject(delivery) else None
         yield from (
             Told(subject=event.subject, event_id=event.id, thread=thread) for event in delivery.events if event.task

@@ -329,6 +329,19 @@ async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequenc
         yield await _open_doors(app, app.http, wake, stack)
 
 
+async def rehearse_listening(config: Config, running: Config) -> None:
+    """Prove that the address to listen on can be taken, where it is another than now. Raises ConfigurationError."""
+    if config.web and (running.web is None or config.web.listen != running.web.listen):
+        from starlette.applications import Starlette  # noqa: PLC0415 - as below
+
+        from notifier.logs import Tally  # noqa: PLC0415 - as below
+        from notifier.web.server import Server  # noqa: PLC0415 - as below
+
+        refused = Tally("requests refused", logger="notifier.chat", seconds=SystemClock().monotonic)
+        async with Server(Starlette(), config.web.host, config.web.port, refused=refused):
+            pass
+
+
 async def _open_doors(
     app: App, http: HttpClient, wake: Callable[[], None], stack: AsyncExitStack
 ) -> Sequence[Callable[[], Awaitable[None]]]:

@@ -217,6 +217,8 @@ PROMISES = (
             "contract/test_channels.py::TestEveryKind::test_hostile_text_is_put_into_words_without_controls",
             "contract/test_channels.py::TestOverHttp::test_hostile_text_changes_no_header",
             "adapters/test_slack.py::test_known_attacks_become_neither_mention_nor_link_nor_markup",
+            "adapters/test_chat_replies.py::test_no_reply_mentions_anybody_or_links_anywhere",
+            "adapters/test_webhook_chats.py::test_nothing_from_outside_is_a_mention_and_all_fits",
             "adapters/test_source_failures.py::test_no_credential_that_a_body_echoes_reaches_the_message",
             "core/test_logs.py::test_a_secret_inside_a_text_is_masked",
             "core/test_config.py::test_no_secret_shows_in_a_configuration",
@@ -225,13 +227,15 @@ PROMISES = (
     ),
     Promise(
         id="P13",
-        words="look-ups are answered from its own store, whatever the cloud is doing",
+        words="look-ups are answered from its own store; what is forged, replayed or broken leaves no trace",
         proven_by=(
+            "acceptance/test_slack_chat.py::test_commands_are_answered_over_socket_mode",
+            "acceptance/test_hostile_requests.py::test_what_is_not_proven_is_told_nothing",
+            "usecases/test_room.py::test_a_request_that_is_replayed_does_nothing",
             "acceptance/test_cli_lookups.py::test_tasks_lists_what_is_recorded",
             "acceptance/test_cli_service.py::test_run_tells_changes_and_stops_gracefully",
             "acceptance/test_kill.py::test_a_second_service_on_the_same_file_is_refused_and_look_ups_work_beside_it",
         ),
-        so_far="the command line, beside a running service and with no cloud; not yet the chat",
     ),
     Promise(
         id="P14",

@@ -25,7 +25,7 @@ from notifier.core.errors import NotifierError, StoreError
 from notifier.lookup import ChannelHealth, Health, Pace
 from notifier.ports import Queries
 from notifier.service import EVERY_ROLE, Role, Summary, poll_and_deliver, roles_of, serve, works
-from notifier.wiring import App, open_app
+from notifier.wiring import App, open_app, rehearse_listening
 
 log = structlog.get_logger("notifier")
 
@@ -86,6 +86,8 @@ async def _reload(
             # In a thread of its own: a database that does not answer must not hold up what is being served.
             elsewhere = found.store.url != running.store.url
             await asyncio.to_thread(loop.run, _rehearse(found, exclusive=elsewhere and works(roles)))
+            if Role.WEB in roles:
+                await rehearse_listening(found, running)
         except NotifierError as error:
             log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
         except Exception:  # a channel may come from anywhere

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 from factories import make_task
 from fakes import START, FakeClock, FakeSource
-from servers.slack import APP_TOKEN, CHANNEL, TAKEN_THEN_SILENT, TOKEN, Json, SlackServer, mrkdwn_texts, slack_server
+from pydantic import SecretStr
+from servers.slack import (
+    APP_TOKEN,
+    CHANNEL,
+    TAKEN_THEN_SILENT,
+    TOKEN,
+    Json,
+    SlackServer,
+    click_payload,
+    command_form,
+    mrkdwn_texts,
+    slack_server,
+)
 
 from notifier.config import Config, loads
+from notifier.config.models import ChatSettings, WebSettings
 from notifier.core.model import DeliveryState, Task
 from notifier.ports import DeliveryFilter
 from notifier.service import Service
@@ -42,6 +61,26 @@ def failed(job_id: str = "job-1") -> Task:
 
 def completed(job_id: str = "job-1") -> Task:
     return make_task(job_id, status="completed", ended_at=START, fail_reason=None)
+
+
+SIGNING_SECRET = "obviously-fake-signing-secret"
+
+
+def signed(body: bytes, clock: FakeClock) -> dict[str, str]:
+    """Return the headers of a request of Slack's."""
+    at = f"{clock.now().timestamp():.0f}"
+    digest = hmac.new(SIGNING_SECRET.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
+    return {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Slack-Request-Timestamp": at,
+        "X-Slack-Signature": f"v0={digest}",
+    }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 class Team:
@@ -329,6 +368,29 @@ async def test_commands_are_answered_over_socket_mode(team: Team) -> None:
         assert told(await slack.type_command("status")).startswith("*All is well*")
         assert told(await slack.type_command("help")).startswith("*What you can ask*")
         assert "1 completed" not in told(await slack.type_command("stats"))
+
+
+async def test_both_doors_lead_to_the_same_room(slack: SlackServer, sqlite_url: str, clock: FakeClock) -> None:
+    port = free_port()
+    config = configuration(slack, sqlite_url)
+    chat = config.chat.slack
+    assert chat is not None
+    by_http = chat.model_copy(update={"mode": "http", "signing_secret": SecretStr(SIGNING_SECRET)})
+    web = WebSettings(listen=f"127.0.0.1:{port}")
+    config = config.model_copy(update={"chat": ChatSettings(slack=by_http), "web": web})
+    async with open_app(config, clock=clock) as app, open_chat(app, lambda: None), httpx.AsyncClient() as client:
+        await Team(app, clock, slack).see(failed())
+        url = f"http://127.0.0.1:{port}"
+        form = urlencode(command_form("failed 24h", "U0ALICE", slack.response_url)).encode()
+        answer = await client.post(f"{url}/slack/commands", content=form, headers=signed(form, clock))
+        assert told(answer.json()).startswith("*1 task failed in the last 1 d*")
+        payload = click_payload("details", "prod/job-1", "U0ALICE", slack.response_url)
+        form = urlencode({"payload": json.dumps(payload)}).encode()
+        answer = await client.post(f"{url}/slack/interactions", content=form, headers=signed(form, clock))
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert "gauss-6568-zzh" in told(await slack.replies.get())
+        forged = signed(form, clock) | {"X-Slack-Signature": f"v0={'0' * 64}"}
+        assert (await client.post(f"{url}/slack/interactions", content=form, headers=forged)).status_code == 401
 
 
 async def test_who_reads_chinese_is_answered_in_chinese(team: Team) -> None:
