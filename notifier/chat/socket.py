@@ -11,16 +11,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import structlog
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from notifier.chat.doors import BadRequest, Handler
-from notifier.http import HttpError
+from notifier.http import AddressRefused, HttpError, what_happened
 from notifier.ports import Clock, Finding
 
 if TYPE_CHECKING:
-    from aiohttp import WSMessage
     from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
     from slack_sdk.socket_mode.request import SocketModeRequest
 
@@ -107,6 +107,7 @@ class SocketDoor:
         self._client = client = _Client(self._api, self._clock, self._proxy, self._ping_every)
         client.socket_mode_request_listeners.append(self._take_soon)
         try:
+            await client.keep_to_our_rules()
             await self._connect(client)
             await asyncio.Event().wait()
         finally:
@@ -189,6 +190,16 @@ class _Client(SocketModeClient):
         self._not_before = float("-inf")
         self._opened: deque[float] = deque(maxlen=OPENED_AT_MOST)
         self._said: str | None = None
+        self._happened = ""
+        """What keeps the connection from coming about."""
+
+    async def keep_to_our_rules(self) -> None:
+        """Connect as everything else does: the library's own session knows neither our addresses nor certificates."""
+        await self.aiohttp_client_session.close()
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._hear_of_an_answer)
+        trace.on_request_exception.append(self._hear_of_an_error)
+        self.aiohttp_client_session = self._api.http.session(trace)
 
     async def connect_to_new_endpoint(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
         """Connect anew. Raises NotOpened.
@@ -221,12 +232,14 @@ class _Client(SocketModeClient):
 
     async def connect(self) -> None:
         """Connect to the address asked for. Raises NotOpened."""
+        host = _host(self.wss_uri or "")
+        self._happened = f"no connection to {host} within {CONNECT_WITHIN:g} s"
         try:
+            self._api.http.check(host)
             async with asyncio.timeout(CONNECT_WITHIN):
                 await super().connect()  # type: ignore[no-untyped-call]  # as above
-        except TimeoutError:
-            host = urlsplit(self.wss_uri or "").hostname
-            error = NotOpened(f"no connection to {host} within {CONNECT_WITHIN:g} s", _NETWORK_REMEDY)
+        except (AddressRefused, TimeoutError) as cause:
+            error = NotOpened(str(cause) or self._happened, _NETWORK_REMEDY)
             self._fail(error)
             raise error from None
         finally:
@@ -235,7 +248,17 @@ class _Client(SocketModeClient):
             log.info("connected to Slack again")
         self._said = None
 
-    async def _hear_of_the_end(self, message: WSMessage) -> None:
+    async def _hear_of_an_answer(
+        self, _session: aiohttp.ClientSession, _context: object, answered: aiohttp.TraceRequestEndParams
+    ) -> None:
+        self._happened = f"{answered.url.host} answered HTTP {answered.response.status} and not as a WebSocket"
+
+    async def _hear_of_an_error(
+        self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        self._happened = what_happened(failed.exception, str(failed.url.host))
+
+    async def _hear_of_the_end(self, message: aiohttp.WSMessage) -> None:
         """Hear why Slack ends a connection, before the library connects anew."""
         with suppress(ValueError, RecursionError):
             said = json.loads(message.data)
@@ -252,13 +275,22 @@ class _Client(SocketModeClient):
         self._said = str(error)
 
 
+def _host(url: str) -> str:
+    """Return the host to connect to; empty where there is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.scheme in ("ws", "wss") else ""
+
+
 async def _open(api: WebApi) -> str:
     try:
         answer = await api.call("apps.connections.open", OPEN_WITHIN, {})
     except HttpError as error:
         raise NotOpened(str(error), _NETWORK_REMEDY) from None
     url = answer.data.get("url")
-    if answer.data.get("ok") is True and isinstance(url, str):
+    if answer.data.get("ok") is True and isinstance(url, str) and _host(url):
         return url
     raise _refusal(answer)
 

@@ -1,8 +1,11 @@
-"""The one way out: every request to a cloud, a chat or a webhook goes through `HttpClient.exchange`."""
+"""The one way out: every request to a cloud, a chat or a webhook goes through `HttpClient.exchange`.
+
+A connection that stays, as Slack's Socket Mode has it, goes by `HttpClient.session`, under the same rules.
+"""
 
 from notifier.http.addresses import AddressRule, IPNetwork
 from notifier.http.client import HttpClient, Reply, default_tls
-from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
+from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
 
 __all__ = [
     "AddressRefused",
@@ -15,4 +18,5 @@ __all__ = [
     "Reply",
     "ReplyTooLarge",
     "default_tls",
+    "what_happened",
 ]

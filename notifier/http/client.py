@@ -275,6 +275,27 @@ class HttpClient:
         finally:
             await response.aclose()
 
+    def session(self, trace: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+        """Return a session of its own for a connection that stays, which is no exchange. Whoever asks closes it.
+
+        It verifies the same certificates and judges names by the same rule; a literal address is for the caller to
+        `check`, and the proxy for the caller to name.
+        """
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=self._wire.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False
+            ),
+            headers=self._wire.headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),  # as above: none
+            trace_configs=[trace],
+        )
+
+    def check(self, host: str) -> None:
+        """Raise AddressRefused where a host is a literal address that the rule refuses."""
+        if literal := literal_of(host):
+            self._wire.rule.check(host, literal)
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._httpx.aclose()

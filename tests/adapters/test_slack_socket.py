@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import web
@@ -26,11 +27,12 @@ from servers.slack import (
     refused,
     slack_server,
 )
+from servers.tls import Certificate, make_certificate
 
 from notifier.chat import socket
 from notifier.chat.doors import BadRequest
 from notifier.chat.socket import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
-from notifier.http import HttpClient
+from notifier.http import HttpClient, default_tls
 from notifier.slack.api import WebApi
 
 pytestmark = pytest.mark.both_loops
@@ -86,6 +88,11 @@ async def http() -> AsyncIterator[HttpClient]:
     client = HttpClient()
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -354,6 +361,8 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_m
         (NOT_JSON, "HTTP 200"),
         (Fault(body={"ok": True}), "HTTP 200"),
         (Fault(body={"ok": True, "url": 7}), "HTTP 200"),
+        (Fault(body={"ok": True, "url": "https://slack.com/"}), "HTTP 200"),
+        (Fault(body={"ok": True, "url": "ws://["}), "HTTP 200"),
         (refused("internal_error"), "internal_error"),
         (Fault(then="reset"), "connection to 127.0.0.1:PORT lost"),
     ],
@@ -377,24 +386,84 @@ async def test_a_wait_that_slack_asks_for_is_kept(door: SocketDoor, slack: Slack
         assert asked(slack) == 2
 
 
-@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/socket", "ftp://127.0.0.1/", "nonsense", ""])
-async def test_an_address_that_cannot_be_connected_to_is_given_up_for_another(
-    door: SocketDoor, slack: SlackServer, records: io.StringIO, monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
-    monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.05)
+@asynccontextmanager
+async def sent_to(
+    url: str, door: SocketDoor, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
+    """Let Slack name an address that leads to no connection, and wait until another one is asked for."""
+    monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.2)
     slack.faults.append(Fault(body={"ok": True, "url": url}))
     running = asyncio.create_task(door.run())
     try:
         await slack.until(lambda: asked(slack) >= 2)
         monkeypatch.setattr(socket, "CONNECT_WITHIN", 30)
-        await slack.connected.wait()
+        yield
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ws://127.0.0.1:1/socket", "connection refused by 127.0.0.1"),
+        ("ws://nowhere.invalid/socket", "no address found for nowhere.invalid"),
+        ("ws://169.254.169.254/latest", "169.254.169.254 refused: 169.254.169.254 is a link-local or metadata address"),
+        ("ws://[::ffff:a9fe:a9fe]/latest", "::ffff:a9fe:a9fe refused: ::ffff:a9fe:a9fe is a link-local"),
+    ],
+)
+async def test_an_address_that_cannot_be_connected_to_is_said_and_given_up_for_another(
+    door: SocketDoor,
+    slack: SlackServer,
+    records: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    url: str,
+    reason: str,
+) -> None:
+    async with sent_to(url, door, slack, monkeypatch):
+        await slack.connected.wait()
     record = said(records)[0]
     assert record["event"] == NOT_CONNECTED
-    assert record["reason"].startswith("no connection to ")
+    assert record["reason"].startswith(reason)
     assert record["remedy"] == "check the network and the proxy"
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [(True, "127.0.0.1 answered HTTP 403 and not as a WebSocket"), (False, "certificate of 127.0.0.1 not accepted")],
+)
+async def test_certificates_are_verified_as_everywhere(
+    slack: SlackServer,
+    handler: Recorder,
+    clock: FakeClock,
+    records: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    certificate: Certificate,
+    known: bool,
+    reason: str,
+) -> None:
+    http = HttpClient(tls=default_tls(certificate.authority if known else None))
+    door = SocketDoor(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_EVERY)
+    async with (
+        HttpServer(reply(403), tls=certificate.server_context()) as server,
+        sent_to(server.url("/x").replace("http", "ws"), door, slack, monkeypatch),
+    ):
+        pass
+    assert said(records)[0]["reason"].startswith(reason)
+    await http.aclose()
+
+
+async def test_the_rule_about_addresses_holds_here_too(
+    slack: SlackServer, handler: Recorder, clock: FakeClock, records: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = HttpClient(deny=[ip_network("127.0.0.2/32")])
+    door = SocketDoor(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_EVERY)
+    async with sent_to("ws://127.0.0.2/x", door, slack, monkeypatch):
+        pass
+    assert said(records)[0]["reason"] == "127.0.0.2 refused: 127.0.0.2 is an address that network.deny lists"
+    await http.aclose()
 
 
 async def test_when_socket_mode_is_switched_off_that_is_said_and_it_is_tried_again_later(
