@@ -256,7 +256,8 @@ class _Client(SocketModeClient):
     async def _hear_of_an_error(
         self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
-        self._happened = what_happened(failed.exception, str(failed.url.host))
+        cause = failed.exception
+        self._happened = str(cause) if isinstance(cause, HttpError) else what_happened(cause, str(failed.url.host))
 
     async def _hear_of_the_end(self, message: aiohttp.WSMessage) -> None:
         """Hear why Slack ends a connection, before the library connects anew."""
