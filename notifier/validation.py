@@ -21,7 +21,11 @@ EXPLAINED: Final = "explained"
 """The type of an error that is already in plain words: `ctx` has `what`, and `on_key` when the key is to blame."""
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
-_PATTERNS = {NAME_PATTERN: "must be of lower-case letters, digits, - and _, and start with a letter or a digit"}
+SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
+_PATTERNS = {
+    NAME_PATTERN: "must be of lower-case letters, digits, - and _, and start with a letter or a digit",
+    SLACK_ID_PATTERN: "must be the id of a user (U0123ABCD) or of a user group (S0123ABCD), not a name",
+}
 
 Loc = tuple[int | str, ...]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any, Literal, Protocol, Self
 from urllib.parse import urlsplit
@@ -30,7 +32,7 @@ from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
 from notifier.settings import Duration, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
-from notifier.validation import NAME_PATTERN, Loc, detail, did_you_mean, near, problem
+from notifier.validation import NAME_PATTERN, SLACK_ID_PATTERN, Loc, detail, did_you_mean, near, problem
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 
@@ -180,6 +182,28 @@ HttpUrl = Annotated[Secret, AfterValidator(_http_url)]
 """An address that may hold a password or a token, so it is never shown."""
 
 
+def _api_url(url: str) -> str:
+    _http_url(Secret(url))
+    if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
+        raise ValueError("must begin with https://: a token is a secret to others on the way.")
+    return url
+
+
+def _slack_token(secret: Secret, prefix: str, what: str) -> Secret:
+    # It goes into a header: anything but these characters would end that.
+    if not re.fullmatch(rf"{prefix}[\x21-\x7e]*", secret.get_secret_value()):
+        raise ValueError(f"must be {what}.")
+    return secret
+
+
+AppToken = Annotated[
+    Secret, AfterValidator(partial(_slack_token, prefix="xapp-", what="an app-level token, which begins with xapp-"))
+]
+BotToken = Annotated[
+    Secret, AfterValidator(partial(_slack_token, prefix="xox", what="a bot token, which begins with xoxb-"))
+]
+
+
 def _database_url(secret: Secret) -> Secret:
     scheme = secret.get_secret_value().partition("://")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql"):
@@ -309,16 +333,16 @@ class SlackChatSettings(Settings):
 
     mode: Literal["socket", "http"] = "socket"
     """`socket` needs no address of our own; `http` is called at /slack/commands and /slack/interactions."""
-    app_token: Secret | None = None
+    app_token: AppToken | None = None
     """Begins with xapp-. For socket mode."""
     signing_secret: Secret | None = None
     """Proves that a request is from Slack. For http mode."""
-    bot_token: Secret | None = None
+    bot_token: BotToken | None = None
     """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
-    api_url: str = "https://slack.com/api/"
+    api_url: Annotated[str, AfterValidator(_api_url)] = "https://slack.com/api/"
     command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
     """How replies name the command that people type."""
-    allow: tuple[Annotated[str, Field(pattern=r"^[UWS][A-Z0-9]{2,30}$")], ...] = ()
+    allow: tuple[Annotated[str, Field(pattern=SLACK_ID_PATTERN)], ...] = ()
     """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none given: everybody."""
 
     @model_validator(mode="after")
