@@ -1,0 +1,266 @@
+"""What people do about tasks, and the live messages that show it: one suite for both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import T0, make_delivery, make_event, make_task
+from fakes import FakeClock
+
+from notifier.core.model import (
+    DIRECT,
+    Acknowledgement,
+    DeliveryState,
+    Event,
+    EventType,
+    Mute,
+    Thread,
+    Watch,
+)
+from notifier.core.outbox import RoutedEvent
+from notifier.ports import DeliveryFilter, Told
+from notifier.store.engine import SqlStore
+from notifier.store.people import REPLAYABLE
+from notifier.store.threads import PROGRESS_EVERY
+
+LEASE = timedelta(seconds=60)
+STARTED = make_event(make_task(status="running", ended_at=None), type=EventType.TASK_STARTED, occurrence="1")
+HALF = make_event(
+    make_task(status="running", ended_at=None, progress=50.0), type=EventType.TASK_PROGRESSED, occurrence="2"
+)
+FAILED = make_event(occurrence="3")
+SUBJECT = FAILED.subject
+ALICE = Acknowledgement(event_id=FAILED.id, by="U0ALICE", name="alice", at=T0)
+WINDOW = Mute(instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BOB", name="bob", created_at=T0)
+
+
+@pytest.fixture(autouse=True)
+async def recorded(store: SqlStore) -> None:
+    """Three events of one task, in their order."""
+    for event in (STARTED, HALF, FAILED):
+        await record(store, event)
+
+
+async def record(store: SqlStore, *events: Event) -> None:
+    routed = [RoutedEvent(event=event, routes=(), channels=()) for event in events]
+    await store.transact(lambda tx: tx.record_events(routed))
+
+
+async def tell(store: SqlStore, event: Event, ref: str | None = None, channel: str = "dba", **more: Any) -> None:
+    told = [Told(subject=event.subject, event_id=event.id, thread=ref)]
+    await store.transact(lambda tx: tx.tell_threads(channel, told, more.get("at", T0)))
+
+
+async def claim(store: SqlStore, at: timedelta = timedelta(), limit: int = 10) -> Sequence[Thread]:
+    return await store.transact(lambda tx: tx.claim_edits("dba", T0 + at, LEASE, limit))
+
+
+# ---- threads ----
+
+
+async def test_a_thread_that_has_just_begun_shows_its_event_already(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    assert await store.read(lambda q: q.threads("dba", [SUBJECT, "prod/other"])) == {SUBJECT: "C:1"}
+    assert await store.read(lambda q: q.threads("other", [SUBJECT])) == {}
+    assert await claim(store) == []
+
+
+async def test_a_later_event_is_to_be_shown_and_is_claimed_once(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, FAILED)
+    (thread,) = await claim(store)
+    assert (thread.ref, thread.event, thread.acknowledged, thread.mute) == ("C:1", FAILED, None, None)
+    assert await claim(store, timedelta(seconds=59)) == []
+    (again,) = await claim(store, LEASE)
+    await store.transact(lambda tx: tx.shown(again, T0 + LEASE))
+    assert await claim(store, timedelta(days=1)) == []
+
+
+async def test_what_is_not_told_in_a_thread_begins_none(store: SqlStore) -> None:
+    await tell(store, FAILED)
+    assert await store.read(lambda q: q.threads("dba", [SUBJECT])) == {}
+
+
+async def test_a_thread_shows_no_older_event_than_before(store: SqlStore) -> None:
+    await tell(store, FAILED, "C:1")
+    await tell(store, STARTED)
+    assert await claim(store) == []
+
+
+async def test_what_comes_while_a_message_changes_changes_it_again(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, HALF, at=T0 + PROGRESS_EVERY)
+    (thread,) = await claim(store, PROGRESS_EVERY)
+    await tell(store, FAILED, at=T0 + PROGRESS_EVERY)
+    await store.transact(lambda tx: tx.shown(thread, T0 + PROGRESS_EVERY))
+    (again,) = await claim(store, PROGRESS_EVERY)
+    assert again.event == FAILED
+
+
+async def test_an_older_look_that_arrives_late_is_put_right(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, FAILED)
+    (slow,) = await claim(store)
+    await store.transact(lambda tx: tx.acknowledge(ALICE))
+    (quick,) = await claim(store, LEASE)
+    await store.transact(lambda tx: tx.shown(quick, T0 + LEASE))
+    await store.transact(lambda tx: tx.shown(slow, T0 + LEASE))
+    (thread,) = await claim(store, LEASE)
+    assert thread.acknowledged == ALICE
+
+
+async def test_mere_progress_changes_a_message_now_and_then_only(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, HALF)
+    assert await claim(store, PROGRESS_EVERY - timedelta(seconds=1)) == []
+    assert len(await claim(store, PROGRESS_EVERY)) == 1
+
+
+async def test_the_most_urgent_is_shown_first(store: SqlStore) -> None:
+    kinds = (EventType.TASK_PROGRESSED, EventType.TASK_COMPLETED, EventType.TASK_RESTARTED, EventType.TASK_FAILED)
+    for number, kind in enumerate(kinds):
+        task = make_task(f"job-{number}")
+        first, second = (make_event(task, type=kind, occurrence=f"{number}-{n}") for n in "ab")
+        await record(store, first, second)
+        await tell(store, first, f"C:{number}")
+        await tell(store, second)
+    claimed = await claim(store, PROGRESS_EVERY)
+    assert [thread.event.type for thread in claimed] == [
+        EventType.TASK_FAILED,
+        EventType.TASK_COMPLETED,
+        EventType.TASK_RESTARTED,
+        EventType.TASK_PROGRESSED,
+    ]
+    assert len(await claim(store, PROGRESS_EVERY + LEASE, limit=2)) == 2
+
+
+async def test_a_message_that_was_posted_anew_is_the_one_from_then_on(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, FAILED)
+    (thread,) = await claim(store)
+    await store.transact(lambda tx: tx.shown(thread, T0, "C:2"))
+    assert await store.read(lambda q: q.threads("dba", [SUBJECT])) == {SUBJECT: "C:2"}
+
+
+async def test_what_failed_waits(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, FAILED)
+    (thread,) = await claim(store)
+    await store.transact(lambda tx: tx.show_later(thread, T0 + timedelta(seconds=15)))
+    assert await claim(store, timedelta(seconds=14)) == []
+    assert len(await claim(store, timedelta(seconds=15))) == 1
+
+
+async def test_what_nobody_was_told_of_is_shown_on_every_channel(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await tell(store, STARTED, "D:1", channel="other")
+    await store.transact(lambda tx: tx.spare_threads([FAILED], T0))
+    (thread,) = await claim(store)
+    assert thread.event == FAILED
+    assert len(await store.transact(lambda tx: tx.claim_edits("other", T0, LEASE, 10))) == 1
+
+
+# ---- acknowledgements ----
+
+
+async def test_the_first_acknowledgement_counts_and_the_message_shows_it(store: SqlStore) -> None:
+    await tell(store, FAILED, "C:1")
+    assert await store.transact(lambda tx: tx.acknowledge(ALICE)) == ALICE
+    bob = replace(ALICE, by="U0BOB", name="bob", at=T0 + timedelta(minutes=1))
+    assert await store.transact(lambda tx: tx.acknowledge(bob)) == ALICE
+    (thread,) = await claim(store)
+    assert thread.acknowledged == ALICE
+
+
+# ---- mutes ----
+
+
+async def test_a_mute_is_in_force_until_it_ends_and_the_message_shows_it(store: SqlStore) -> None:
+    await tell(store, FAILED, "C:1")
+    await store.transact(lambda tx: tx.mute(WINDOW))
+    assert await store.read(lambda q: q.mutes(T0)) == [WINDOW]
+    (thread,) = await claim(store)
+    assert thread.mute == WINDOW
+    longer = replace(WINDOW, until=T0 + timedelta(days=1), by="U0ALICE", name="alice")
+    await store.transact(lambda tx: tx.mute(longer))
+    assert await store.read(lambda q: q.mutes(T0 + timedelta(hours=3))) == [longer]
+    assert await store.transact(lambda tx: tx.unmute(WINDOW.instance, T0)) == longer
+    assert await store.transact(lambda tx: tx.unmute(WINDOW.instance, T0)) is None
+    assert await store.read(lambda q: q.mutes(T0)) == []
+
+
+async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
+    await store.transact(lambda tx: tx.mute(WINDOW))
+    assert await store.transact(lambda tx: tx.unmute(WINDOW.instance, WINDOW.until)) is None
+
+
+# ---- watches ----
+
+
+async def test_a_wish_is_taken_once(store: SqlStore) -> None:
+    wish = Watch(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
+    assert await store.transact(lambda tx: tx.watch(wish)) is True
+    assert await store.transact(lambda tx: tx.watch(wish)) is False
+    assert await store.transact(lambda tx: tx.watch(replace(wish, person="U0BOB"))) is True
+    taken = await store.transact(lambda tx: tx.take_watchers("prod", ["job-1", "job-2"]))
+    assert taken == {"job-1": ["U0ALICE", "U0BOB"]}
+    assert await store.transact(lambda tx: tx.take_watchers("prod", ["job-1"])) == {}
+
+
+async def test_a_person_with_a_message_to_come_is_found(store: SqlStore) -> None:
+    person = replace(make_delivery(FAILED), channel=f"{DIRECT}U0ALICE", id="d1")
+    await store.transact(lambda tx: tx.record_deliveries([person]))
+    assert await store.transact(lambda tx: tx.direct_channels()) == [f"{DIRECT}U0ALICE"]
+
+
+# ---- progress that gives way ----
+
+
+async def test_progress_that_has_not_been_tried_gives_way(store: SqlStore) -> None:
+    half = make_delivery(HALF, attempt=0)
+    failed = make_delivery(FAILED, attempt=0)
+    await store.transact(lambda tx: tx.record_deliveries([half, failed]))
+    given_way = await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: FAILED.id}))
+    assert given_way == [HALF.id]
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[half.id])))
+    assert [(one.state, one.reason) for one in found] == [(DeliveryState.SUPERSEDED, f"superseded by {FAILED.id}")]
+
+
+async def test_progress_that_has_been_tried_does_not(store: SqlStore) -> None:
+    await store.transact(lambda tx: tx.record_deliveries([make_delivery(HALF, attempt=0)]))
+    await store.transact(lambda tx: tx.claim_due("dba", "me", T0 + LEASE, LEASE, 1))
+    assert await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: FAILED.id})) == []
+
+
+@pytest.mark.parametrize("event", [STARTED, FAILED])
+async def test_nothing_but_progress_gives_way(store: SqlStore, event: Event) -> None:
+    await store.transact(lambda tx: tx.record_deliveries([make_delivery(event, attempt=0)]))
+    assert await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: "later"})) == []
+
+
+# ---- requests ----
+
+
+async def test_a_request_is_taken_once_within_ten_minutes(store: SqlStore) -> None:
+    assert await store.transact(lambda tx: tx.once("k", T0)) is True
+    assert await store.transact(lambda tx: tx.once("k", T0 + REPLAYABLE)) is False
+    assert await store.transact(lambda tx: tx.once("k", T0 + REPLAYABLE + timedelta(seconds=1))) is True
+
+
+# ---- what is forgotten ----
+
+
+async def test_what_nothing_needs_any_more_is_forgotten(store: SqlStore, clock: FakeClock) -> None:
+    await tell(store, FAILED, "C:1")
+    await store.transact(lambda tx: tx.mute(WINDOW))
+    await store.transact(lambda tx: tx.watch(Watch(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)))
+    (thread,) = await claim(store)
+    await store.transact(lambda tx: tx.shown(thread, T0))
+    keep = timedelta(days=90)
+    assert await store.transact(lambda tx: tx.forget_people(T0 + timedelta(hours=1), keep)) == 0
+    assert await store.transact(lambda tx: tx.forget_people(T0 + keep + timedelta(hours=1), keep)) == 3
+    assert clock.now() >= T0

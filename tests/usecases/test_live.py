@@ -1,0 +1,131 @@
+"""An editor: makes messages look as they should, within its budget, and goes on after whatever fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from factories import make_event, make_task
+from fakes import START, FakeChannel, FakeClock
+
+from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.core.outbox import RoutedEvent
+from notifier.core.pacing import Pace
+from notifier.live import AGAIN_AFTER, Editor, EditReport
+from notifier.ports import Told
+from notifier.store.engine import SqlStore
+
+LEASE = timedelta(seconds=60)
+
+
+class LiveFake(FakeChannel):
+    """A channel whose messages can be changed; `answers` are given in their order, then all is well."""
+
+    def __init__(self, name: str = "dba", answers: Sequence[Outcome | Exception] = (), burst: int = 5) -> None:
+        super().__init__(name)
+        self.threads, self.edits = True, "edits:token"
+        self.edit_pace = Pace(per_second=1, burst=burst)
+        self.answers = list(answers)
+        self.shown: list[Thread] = []
+
+    async def show(self, thread: Thread) -> Outcome:
+        self.shown.append(thread)
+        answer = self.answers.pop(0) if self.answers else Delivered()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def events_of(job_id: str) -> tuple[Event, Event]:
+    task = make_task(job_id)
+    return (
+        make_event(task, type=EventType.TASK_STARTED, occurrence=f"{job_id}-1"),
+        make_event(task, occurrence=f"{job_id}-2"),
+    )
+
+
+async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> None:
+    """Let messages of these tasks be there, and out of date."""
+    for job_id in job_ids:
+        first, second = events_of(job_id)
+        routed = [RoutedEvent(event=event, routes=(), channels=()) for event in (first, second)]
+        await store.transact(lambda tx, routed=routed: tx.record_events(routed))  # type: ignore[misc]  # a default
+        for told in (
+            Told(subject=first.subject, event_id=first.id, thread=f"C:{job_id}"),
+            Told(subject=second.subject, event_id=second.id),
+        ):
+            await store.transact(lambda tx, told=told: tx.tell_threads(channel, [told], START))  # type: ignore[misc]  # a default
+
+
+def editor(channel: LiveFake, store: SqlStore, clock: FakeClock) -> Editor:
+    return Editor(channel, store, clock, lease=LEASE)
+
+
+def outcomes(report: EditReport) -> list[Outcome]:
+    return [outcome for _, outcome in report.changed]
+
+
+async def test_what_is_out_of_date_is_changed_once(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, "job-1", "job-2")
+    channel = LiveFake()
+    assert outcomes(await editor(channel, store, clock).turn()) == [Delivered(), Delivered()]
+    assert [thread.event.type for thread in channel.shown] == [EventType.TASK_FAILED] * 2
+    assert outcomes(await editor(channel, store, clock).turn()) == []
+
+
+async def test_channels_of_one_token_share_a_budget(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, *(f"job-{n}" for n in range(4)))
+    await to_change(store, *(f"job-{n}" for n in range(4)), channel="other")
+    first, second = LiveFake(), LiveFake("other")
+    assert len((await editor(first, store, clock).turn()).changed) == 4
+    report = await editor(second, store, clock).turn()
+    assert len(report.changed) == 1
+    assert report.again_in is not None
+    clock.advance(timedelta(seconds=10))
+    assert len((await editor(second, store, clock).turn()).changed) == 3
+
+
+async def test_a_pause_that_is_asked_for_holds_for_all(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, "job-1", "job-2")
+    channel = LiveFake(answers=[Retry("ratelimited", timedelta(seconds=30))], burst=1)
+    await editor(channel, store, clock).turn()
+    clock.advance(timedelta(seconds=29))
+    assert outcomes(await editor(channel, store, clock).turn()) == []
+    clock.advance(timedelta(seconds=2))
+    assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
+
+
+async def test_what_may_or_may_not_have_happened_is_done_again(store: SqlStore, clock: FakeClock) -> None:
+    for outcome in (Unknown("no answer"), Retry("HTTP 503"), Parked("wrong token", AGAIN_AFTER)):
+        await to_change(store, f"job-{type(outcome).__name__}")
+        channel = LiveFake(answers=[outcome])
+        assert outcomes(await editor(channel, store, clock).turn()) == [outcome]
+        clock.advance(timedelta(seconds=1))
+        assert outcomes(await editor(channel, store, clock).turn()) == []
+        clock.advance(AGAIN_AFTER)
+        assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
+
+
+async def test_what_is_refused_is_left_until_the_next_change(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, "job-1", "job-2")
+    channel = LiveFake(answers=[GaveUp("invalid_blocks"), RuntimeError("a bug")])
+    report = await editor(channel, store, clock).turn()
+    assert outcomes(report) == [GaveUp("invalid_blocks"), GaveUp("the fake channel failed: RuntimeError")]
+    clock.advance(timedelta(hours=1))
+    assert outcomes(await editor(channel, store, clock).turn()) == []
+
+
+async def test_a_new_message_is_the_one_that_is_changed_next(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, "job-1")
+    await editor(LiveFake(answers=[Delivered("C:9", thread="C:9")]), store, clock).turn()
+    subject = events_of("job-1")[0].subject
+    assert await store.read(lambda q: q.threads("dba", [subject])) == {subject: "C:9"}
+
+
+async def test_another_process_goes_on_when_a_lease_is_over(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, "job-1")
+    await store.transact(lambda tx: tx.claim_edits("dba", clock.now(), LEASE, 1))  # and then it is killed
+    channel = LiveFake()
+    assert outcomes(await editor(channel, store, clock).turn()) == []
+    clock.advance(LEASE)
+    assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
