@@ -38,6 +38,9 @@ log = structlog.get_logger("notifier")
 RECOVER_AFTER = 1.0
 """Seconds to wait after the database failed."""
 
+TROUBLE_EVERY = 60.0
+"""Seconds between two records of one trouble that lasts."""
+
 GRACE = 1.0
 """Seconds that deliveries in flight get at a stop, beyond the longest deadline of a channel."""
 
@@ -122,6 +125,30 @@ class Tally:
     def _add(self, **more: int) -> None:
         totals = {name: getattr(self.summary, name) + n for name, n in more.items()}
         self.summary = replace(self.summary, errors=tuple(self.failing.values()), **totals)
+
+
+class Trouble:
+    """Says that something fails when that begins, at most once a minute while it lasts, and when it is over."""
+
+    def __init__(self, event: str, seconds: Callable[[], float], **about: str) -> None:
+        """`seconds` is a time that never goes back."""
+        self._event = event
+        self._seconds = seconds
+        self._about = about
+        self._next: float | None = None
+
+    def goes_on(self, error: Exception) -> None:
+        """Note that it failed once more."""
+        now = self._seconds()
+        if self._next is None or now >= self._next:
+            log.error(self._event, error=str(error), **self._about)
+            self._next = now + TROUBLE_EVERY
+
+    def is_over(self) -> None:
+        """Note that it worked."""
+        if self._next is not None:
+            log.info("works again", after=self._event, **self._about)
+        self._next = None
 
 
 def new_owner() -> str:
@@ -263,13 +290,15 @@ class Service:
 
     async def keep_delivering(self, courier: Courier) -> None:
         """Take turns on one channel until the service stops; nothing that happens to it ends the others."""
+        trouble = Trouble("deliveries wait", self.app.clock.monotonic, channel=courier.channel.name)
         while not self._stopping:
             try:
                 report = await courier.turn()
+                trouble.is_over()
                 self._delivered(report)
                 await courier.rest(report)
             except StoreError as error:
-                log.error("deliveries wait", channel=courier.channel.name, error=str(error))  # noqa: TRY400 - as above
+                trouble.goes_on(error)
                 await self.app.clock.sleep(RECOVER_AFTER)
             except Exception:
                 log.exception("turn crashed", channel=courier.channel.name)
@@ -279,13 +308,15 @@ class Service:
 
     async def keep_editing(self, editor: Editor) -> None:
         """Keep the messages of one channel as they should look until the service stops."""
+        trouble = Trouble("changes of messages wait", self.app.clock.monotonic, channel=editor.channel.name)
         while not self._stopping:
             try:
                 report = await editor.turn()
+                trouble.is_over()
                 _log_edits(report)
                 await editor.rest(report)
             except StoreError as error:
-                log.error("changes of messages wait", channel=editor.channel.name, error=str(error))  # noqa: TRY400 - as above
+                trouble.goes_on(error)
                 await self.app.clock.sleep(RECOVER_AFTER)
             except Exception:
                 log.exception("turn crashed", channel=editor.channel.name)

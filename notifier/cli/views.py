@@ -27,7 +27,7 @@ from notifier.core.model import (
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
-from notifier.ports import Finding, StoredTask
+from notifier.ports import Finding, Ledger, StoredTask
 from notifier.render import Wording
 
 _STATUS_STYLES = {
@@ -53,6 +53,8 @@ _DOUBTS = {
 }
 """What was done about a lost answer."""
 _INDENT = (0, 0, 0, 2)
+NEWEST_DEAD = 10
+"""Dead letters that an audit shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,9 +287,16 @@ class View:
             *self._oldest_pending(found),
             *(self._parked(channel) for channel in parked),
             *(cell(f"unaccounted: event {event_id} on {channel}", "red") for event_id, channel in ledger.unaccounted),
-            *((Text(""), self.deliveries(ledger.dead)) if ledger.dead else ()),
+            *self._dead(ledger),
             cell(f"{len(ledger.unaccounted)} unaccounted", "bold green" if found.ok else "bold red"),
         )
+
+    def _dead(self, ledger: Ledger) -> Iterable[RenderableType]:
+        if ledger.dead:
+            yield Text("")
+            yield self.deliveries(ledger.dead[:NEWEST_DEAD])
+        if len(ledger.dead) > NEWEST_DEAD:
+            yield cell(f"The newest {NEWEST_DEAD} that died; all of them: notifier deliveries --state dead", "dim")
 
     def _parked(self, channel: ChannelState) -> RenderableType:
         reason = f": {channel.reason}" if channel.reason else ""
@@ -361,7 +370,8 @@ class View:
 
 def _doubt(delivery: Delivery) -> str:
     unsure = delivery.doubtful and delivery.state is not DeliveryState.DELIVERED
-    return "may have arrived" if unsure else ""
+    said = "may have arrived"
+    return said if unsure and said not in (delivery.reason or "") else ""
 
 
 def _verdict(verdict: RouteVerdict) -> Text:

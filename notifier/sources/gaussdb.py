@@ -269,9 +269,12 @@ class GaussDBSource:
         except SourceError as error:
             findings = findings_of(self._where, error)
         else:
-            findings = [Finding(ok=True, what=f"{self._where}: {step}") for step in _STEPS[:-1]]
             total = "an unknown number of" if page.total is None else page.total
-            findings.append(Finding(ok=True, what=f"{self._where}: {_STEPS[-1]}", detail=f"{total} tasks are listed"))
+            details = (*(good for _, good in _STEPS[:-1]), f"{total} tasks are listed")
+            findings = [
+                Finding(ok=True, what=f"{self._where}: {step}", detail=detail)
+                for (step, _), detail in zip(_STEPS, details, strict=True)
+            ]
         return [*findings, *clock_findings(self._where, self._api.skew)]
 
     async def aclose(self) -> None:
@@ -323,7 +326,7 @@ def snapshot_of(
 
 # ---- findings ----
 
-_STEPS = ("endpoint answers", "credentials accepted", "may list tasks")
+_STEPS = (("endpoint", "answers"), ("credentials", "accepted"), ("rights", "may list tasks"))
 _FAILED_STEP: Mapping[type[SourceError], int] = {
     CredentialsRejected: 1,
     PermissionDenied: 2,
@@ -335,8 +338,8 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 def findings_of(where: str, error: SourceError) -> list[Finding]:
     """Return what a failed call proves: the steps before the one that failed worked."""
     failed = _FAILED_STEP.get(type(error), 0)
-    worked = [Finding(ok=True, what=f"{where}: {step}") for step in _STEPS[:failed]]
-    return [*worked, Finding(ok=False, what=f"{where}: {_STEPS[failed]}", detail=str(error))]
+    worked = [Finding(ok=True, what=f"{where}: {step}", detail=good) for step, good in _STEPS[:failed]]
+    return [*worked, Finding(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=str(error))]
 
 
 def clock_findings(where: str, skew: timedelta | None) -> list[Finding]:
@@ -344,7 +347,7 @@ def clock_findings(where: str, skew: timedelta | None) -> list[Finding]:
     if skew is None:
         return []
     if abs(skew) <= CLOCK_TOLERANCE:
-        return [Finding(ok=True, what=f"{where}: clock agrees with the service's")]
+        return [Finding(ok=True, what=f"{where}: clock", detail="agrees with the service's")]
     detail = f"the clock of this machine is {describe_skew(skew)} the service's"
     remedy = "Set the clock, for example with NTP: signatures fail when it is 15 minutes off."
-    return [Finding(ok=False, what=f"{where}: clock agrees with the service's", detail=detail, remedy=remedy)]
+    return [Finding(ok=False, what=f"{where}: clock", detail=detail, remedy=remedy)]

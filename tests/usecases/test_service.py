@@ -21,11 +21,11 @@ from servers.http import HttpServer, reply
 from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
-from notifier.core.errors import SourceUnreachable
+from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Delivered, Delivery, EventType, Outcome, Parked
 from notifier.http import HttpClient
 from notifier.ports import Clock
-from notifier.service import Service, poll_and_deliver
+from notifier.service import Service, Trouble, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App
 
@@ -169,3 +169,18 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
             stop.set()
     assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
     assert len(heartbeats.requests) >= 2
+
+
+# ---- troubles ----
+
+
+def test_a_trouble_that_lasts_is_said_once_a_minute_and_when_it_is_over(records: io.StringIO) -> None:
+    seconds = iter([0.0, 1.0, 59.9, 60.0, 61.0])
+    trouble = Trouble("deliveries wait", lambda: next(seconds), channel="dba")
+    for _ in range(5):
+        trouble.goes_on(StoreUnreachable("no answer"))
+    trouble.is_over()
+    trouble.is_over()
+    said = [json.loads(line) for line in records.getvalue().splitlines()]
+    assert [line["event"] for line in said] == ["deliveries wait", "deliveries wait", "works again"]
+    assert [line["channel"] for line in said] == ["dba"] * 3
