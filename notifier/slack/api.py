@@ -86,7 +86,7 @@ class _Response:
 def _object(body: bytes) -> Json:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets without end
         return {}
     return data if isinstance(data, dict) else {}
 

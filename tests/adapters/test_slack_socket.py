@@ -33,7 +33,7 @@ from notifier.chat import socket
 from notifier.chat.doors import BadRequest
 from notifier.chat.socket import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
 from notifier.http import HttpClient, default_tls
-from notifier.slack.api import WebApi
+from notifier.slack.api import MAX_REPLY, WebApi
 
 pytestmark = pytest.mark.both_loops
 
@@ -363,6 +363,8 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_m
         (Fault(body={"ok": True, "url": 7}), "HTTP 200"),
         (Fault(body={"ok": True, "url": "https://slack.com/"}), "HTTP 200"),
         (Fault(body={"ok": True, "url": "ws://["}), "HTTP 200"),
+        (Fault(body="[" * 60_000), "HTTP 200"),
+        (Fault(body="x" * (MAX_REPLY + 1)), f"reply of 127.0.0.1:PORT is longer than {MAX_REPLY} bytes"),
         (refused("internal_error"), "internal_error"),
         (Fault(then="reset"), "connection to 127.0.0.1:PORT lost"),
     ],
