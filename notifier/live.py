@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from notifier.core import outbox, pacing, retry
-from notifier.core.errors import StoreError
 from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.ports import Clock, LiveChannel, Store, Transaction
 
@@ -122,13 +121,3 @@ class Editor:
         health = pacing.after(was, [(outbox.sign_of(outcome), pause)], now, self.channel.edit_pace)
         if health != was:
             tx.keep_health(budget, health)
-
-
-async def show_due(channel: LiveChannel, store: Store, clock: Clock, *, lease: timedelta) -> None:
-    """Change all that is to be changed now and that the pace allows; what the database cannot say waits."""
-    editor = Editor(channel, store, clock, lease=lease)
-    try:
-        while (await editor.turn()).changed:
-            pass
-    except StoreError:
-        return

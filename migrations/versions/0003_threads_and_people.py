@@ -29,7 +29,6 @@ def upgrade() -> None:
         sa.Column("ref", sa.Text(), nullable=False),
         sa.Column("event_id", sa.String(), nullable=False),
         sa.Column("event_seq", SEQUENCE, nullable=False),
-        sa.Column("event_type", sa.String(), nullable=False),
         sa.Column("instance_id", sa.Text(), nullable=True),
         sa.Column("instance_name", sa.Text(), nullable=True),
         sa.Column("facts", sa.LargeBinary(), nullable=False),

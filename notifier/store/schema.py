@@ -214,7 +214,6 @@ threads = Table(
     Column("ref", Text, nullable=False),
     Column("event_id", String, nullable=False),
     Column("event_seq", Sequence, nullable=False),
-    Column("event_type", String, nullable=False),
     Column("instance_id", Text),
     Column("instance_name", Text),
     Column("facts", LargeBinary, nullable=False),

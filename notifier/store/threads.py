@@ -192,7 +192,6 @@ def _shows(event: _Stored) -> dict[str, object]:
     return {
         "event_id": event.id,
         "event_seq": event.seq,
-        "event_type": event.type,
         "facts": event.facts,
         "instance_id": task and task.instance_id,
         "instance_name": task and task.instance_name,
