@@ -12,15 +12,15 @@ The time is the database's throughout: replicas whose clocks disagree agree on w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.core import outbox, retry
-from notifier.core.diff import Rules, changed_ids, diff
+from notifier.core.diff import Rules, changed_ids, diff, stalled
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
-from notifier.core.model import Delivery, Event, Scope, Snapshot, SourceState
+from notifier.core.model import Delivery, Event, Scope, Snapshot, SourceState, Transition
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, Update
 
@@ -36,6 +36,8 @@ class PollRules:
     lease: timedelta
     quiet_baseline: bool = True
     progress_step: int = 25
+    stalled_after: timedelta | None = None
+    """For how long a task may make no progress before that is told; None never tells."""
     calls_per_minute: float = 20
 
     @property
@@ -171,7 +173,8 @@ def record(
     reading = read_rules(claim.state, snapshot.taken_at, rules)
     changed = changed_ids(snapshot, tx.fingerprints(claim))
     changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
-    found = [outbox.event_of(transition, source.region, source.project_id) for transition in changes.transitions]
+    transitions = [*changes.transitions, *_stalled(tx, claim, snapshot, changed, rules)]
+    found = [outbox.event_of(transition, source.region, source.project_id) for transition in transitions]
     routed = outbox.route(_gap(source, claim.state, snapshot.taken_at) + found, outlook.routes)
     told = tx.record_events(_with_watchers(tx, source.name, routed))
     # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
@@ -224,6 +227,20 @@ def _with_watchers(tx: Transaction, source: str, routed: Sequence[RoutedEvent]) 
     if not ended:
         return routed
     return outbox.with_watchers(routed, tx.take_watchers(source, ended))
+
+
+def _stalled(
+    tx: Transaction, claim: PollClaim, snapshot: Snapshot, changed: Collection[str], rules: PollRules
+) -> Sequence[Transition]:
+    """Return which of the tasks that are listed as they were have been so for too long."""
+    if rules.stalled_after is None or claim.state.baseline_at is None:
+        return ()
+    since = tx.unchanged(snapshot.source, snapshot.taken_at - rules.stalled_after)
+    still = [job_id for job_id in since if job_id in snapshot.fingerprints and job_id not in changed]
+    if not still:
+        return ()
+    reading = read_rules(claim.state, snapshot.taken_at, rules)
+    return stalled(tx.recorded(snapshot.source, still), since, reading)
 
 
 def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:

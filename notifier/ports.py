@@ -382,6 +382,9 @@ class Transaction(Queries, Protocol):
     def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
 
+    def unchanged(self, source: str, before: datetime) -> Mapping[str, datetime]:
+        """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
+
     def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
         """Return those of the tasks that are recorded."""
 

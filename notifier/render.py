@@ -24,6 +24,7 @@ State = Literal[
     "gave_up",
     "gap",
     "unlisted",
+    "stalled",
     "restarted",
     "changed",
     "completed",
@@ -132,6 +133,7 @@ _ENGLISH = {
     "title.restarted": "Task restarted",
     "title.changed": "Task status changed",
     "title.unlisted": "Task no longer listed",
+    "title.stalled": "Task stuck",
     "title.source.gap": "Gap in observation",
     "title.source.failing": "Source cannot be polled",
     "title.source.recovered": "Source is polled again",
@@ -145,6 +147,7 @@ _ENGLISH = {
     "verb.restarted": "restarted",
     "verb.changed": "changed status",
     "verb.unlisted": "no longer listed",
+    "verb.stalled": "stuck",
     "verb.gap": "gap in observation",
     "verb.failing": "does not work",
     "verb.gave_up": "gave up on messages",
@@ -169,6 +172,7 @@ _ENGLISH = {
     "label.running_for": "Running for",
     "label.progress": "Progress",
     "label.left": "About left",
+    "label.stalled": "No progress for",
     "label.stopped_at": "Stopped at",
     "label.last_progress": "Last progress",
     "label.reason": "Reason",
@@ -232,6 +236,7 @@ _CHINESE = {
     "title.restarted": "任务重新运行",
     "title.changed": "任务状态变化",
     "title.unlisted": "任务已不在列表中",
+    "title.stalled": "任务卡住",
     "title.source.gap": "观察中断",
     "title.source.failing": "来源无法轮询",
     "title.source.recovered": "来源恢复轮询",
@@ -245,6 +250,7 @@ _CHINESE = {
     "verb.restarted": "重新运行",
     "verb.changed": "状态变化",
     "verb.unlisted": "已不在列表中",
+    "verb.stalled": "卡住",
     "verb.gap": "观察中断",
     "verb.failing": "发生故障",
     "verb.gave_up": "放弃了消息",
@@ -269,6 +275,7 @@ _CHINESE = {
     "label.running_for": "已运行",
     "label.progress": "进度",
     "label.left": "预计剩余",
+    "label.stalled": "无进展已",
     "label.stopped_at": "停止于",
     "label.last_progress": "最后进度",
     "label.reason": "原因",
@@ -373,6 +380,7 @@ _STATES: Mapping[EventType, State] = MappingProxyType(
         EventType.TASK_RESTARTED: "restarted",
         EventType.TASK_CHANGED: "changed",
         EventType.TASK_UNLISTED: "unlisted",
+        EventType.TASK_STALLED: "stalled",
         EventType.SOURCE_GAP: "gap",
         EventType.SOURCE_FAILING: "failing",
         EventType.SOURCE_RECOVERED: "recovered",
@@ -388,6 +396,7 @@ COLOURS: Mapping[State, str] = MappingProxyType(
         "gave_up": "#E01E5A",
         "gap": "#ECB22E",
         "unlisted": "#ECB22E",
+        "stalled": "#ECB22E",
         "restarted": "#36C5F0",
         "changed": "#8D8D8D",
         "completed": "#2EB67D",
@@ -404,6 +413,7 @@ EMOJI: Mapping[State, str] = MappingProxyType(
         "gave_up": "🔴",
         "gap": "🟠",
         "unlisted": "🟠",
+        "stalled": "🟠",
         "restarted": "🔵",
         "changed": "⚪",
         "completed": "🟢",
@@ -419,6 +429,7 @@ SEVERITY: tuple[State, ...] = (
     "gave_up",
     "gap",
     "unlisted",
+    "stalled",
     "restarted",
     "changed",
     "completed",
@@ -430,7 +441,7 @@ SEVERITY: tuple[State, ...] = (
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _LENGTH_LABELS: Mapping[State, str] = MappingProxyType(
-    {"completed": "took", "failed": "ran_for", "progressed": "running_for"}
+    {"completed": "took", "failed": "ran_for", "progressed": "running_for", "stalled": "running_for"}
 )
 _PROGRESS_LABELS: Mapping[State, str] = MappingProxyType({"failed": "stopped_at", "unlisted": "last_progress"})
 
@@ -614,6 +625,7 @@ class Wording:
             self._length(event, task),
             self._progress(event, task),
             self._left(event, task),
+            self._fact("stalled", self.duration(event.observed_at - event.since)) if event.since else None,
         )
 
     def _length(self, event: Event, task: Task) -> Fact | None:

@@ -20,6 +20,7 @@ STATUS_OF: Mapping[EventType, TaskStatus] = MappingProxyType(
         EventType.TASK_RESTARTED: TaskStatus.RUNNING,
         EventType.TASK_CHANGED: TaskStatus.UNKNOWN,
         EventType.TASK_UNLISTED: TaskStatus.RUNNING,
+        EventType.TASK_STALLED: TaskStatus.RUNNING,
     }
 )
 """The status of a task after an event of this type."""
@@ -53,9 +54,15 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         previous_status=_PREVIOUS.get(kind, "running") if task else None,
         detail=_detail(kind, now),
         channel=SAMPLE if channel else "",
-        since=None if task or kind is EventType.SOURCE_GAP else now - timedelta(minutes=6),
+        since=_since(kind, now),
         count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
     )
+
+
+def _since(kind: EventType, now: datetime) -> datetime | None:
+    if kind is EventType.TASK_STALLED:
+        return now - timedelta(minutes=10)
+    return None if kind in STATUS_OF or kind is EventType.SOURCE_GAP else now - timedelta(minutes=6)
 
 
 def _detail(kind: EventType, now: datetime) -> str | None:

@@ -133,6 +133,7 @@ class App:
             lease=min(self.config.delivery.lease, POLL_LEASE),
             quiet_baseline=settings.first_poll == "baseline",
             progress_step=settings.progress_step,
+            stalled_after=settings.stalled_after,
             calls_per_minute=settings.calls_per_minute,
         )
 

@@ -242,6 +242,7 @@ _COLOURS: Mapping[State, str] = {
     "gave_up": "#c62828",
     "gap": "#b26a00",
     "unlisted": "#b26a00",
+    "stalled": "#b26a00",
     "restarted": "#b26a00",
     "changed": "#5f6b7a",
     "completed": "#2e7d32",

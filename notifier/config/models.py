@@ -72,6 +72,10 @@ class SourceSettings(Protocol):
         """Percent between two progress events; 0 makes none."""
 
     @property
+    def stalled_after(self) -> timedelta | None:
+        """For how long a task may make no progress before it counts as stuck."""
+
+    @property
     def calls_per_minute(self) -> int:
         """API calls in the long run."""
 

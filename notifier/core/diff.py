@@ -234,6 +234,19 @@ def _unlisted(row: Recorded, rules: Rules) -> Transition:
     return _transition(EventType.TASK_UNLISTED, row.task, row.task, occurrence, rules)
 
 
+def stalled(rows: Mapping[str, Recorded], since: Mapping[str, datetime], rules: Rules) -> list[Transition]:
+    """Return which tasks have made no progress since these times: once for each progress that they stop at."""
+    return [
+        replace(_transition(EventType.TASK_STALLED, row.task, row.task, _stalled_at(row), rules), since=since[job_id])
+        for job_id, row in rows.items()
+        if row.task.status is TaskStatus.RUNNING and row.task.progress is not None and not row.unlisted
+    ]
+
+
+def _stalled_at(row: Recorded) -> str:
+    return f"stalled:{row.task.progress}|after:{_digest(row.occurrence)}"
+
+
 def _chronologically(transition: Transition) -> tuple[datetime, str]:
     when = happened_at(transition.type, transition.after)
     return when or transition.observed_at, transition.after.job_id

@@ -100,6 +100,7 @@ class EventType(StrEnum):
     TASK_RESTARTED = "task.restarted"
     TASK_CHANGED = "task.changed"
     TASK_UNLISTED = "task.unlisted"
+    TASK_STALLED = "task.stalled"
     SOURCE_FAILING = "source.failing"
     SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
@@ -120,6 +121,8 @@ class Transition:
     """Canonical upstream facts: what makes this change this one and no other."""
     observed_at: datetime
     late: bool
+    since: datetime | None = None
+    """Since when a task has made no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +150,7 @@ class Event:
     channel: str = ""
     """The channel that it is about, which it is never sent to; the empty string for all other events."""
     since: datetime | None = None
-    """Since when a source or a channel has been failing, or had been until it recovered."""
+    """Since when a source or a channel has been failing, or had been until it recovered; or a task made no progress."""
     count: int | None = None
     """How many deliveries a channel gave up on."""
 

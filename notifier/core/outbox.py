@@ -66,6 +66,7 @@ def event_of(transition: Transition, region: str, project_id: str) -> Event:
         late=transition.late,
         task=task,
         previous_status=str(transition.before.status) if transition.before else None,
+        since=transition.since,
     )
 
 

@@ -34,7 +34,7 @@ from notifier.slack.blocks import (
     section,
 )
 
-ALERTS = frozenset({EventType.TASK_FAILED, EventType.TASK_UNLISTED})
+ALERTS = frozenset({EventType.TASK_FAILED, EventType.TASK_STALLED, EventType.TASK_UNLISTED})
 """Events that somebody should take care of: they can be acknowledged, and are never told by an edit alone."""
 SETTLED_COLOUR = "#8D8D8D"
 """Of what somebody has acknowledged or muted."""

@@ -139,6 +139,8 @@ class GaussDBSettings(Settings):
     """Whether what the first poll finds is noted quietly or told."""
     progress_step: int = Field(default=25, ge=0, le=100)
     """Percent between two progress events; 0 makes none."""
+    stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
+    """For how long the progress that the API gives may stay the same before a task counts as stuck; null never."""
     calls_per_minute: int = Field(default=20, ge=1)
     """API calls in the long run; 40 more after a rest."""
 

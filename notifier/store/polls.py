@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task
+from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Update
 from notifier.store import rows
@@ -131,6 +131,12 @@ class PollStatements(SqlQueries):
     def _select_fingerprints(self, source: str) -> dict[str, bytes]:
         statement = select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == source)
         return {job_id: fingerprint for job_id, fingerprint in self.connection.execute(statement)}  # noqa: C416 - dict() of rows is slower
+
+    def unchanged(self, source: str, before: datetime) -> Mapping[str, datetime]:
+        """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
+        running = (tasks.c.source == source, tasks.c.status == TaskStatus.RUNNING, tasks.c.changed_at <= before)
+        statement = select(tasks.c.job_id, tasks.c.changed_at).where(*running)
+        return {row.job_id: row.changed_at for row in self.connection.execute(statement)}
 
     def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
         """Return those of the tasks that are recorded."""

@@ -25,6 +25,7 @@ _FAILURE, _END, _PERSON, _PROGRESS = 3, 2, 1, 0
 _URGENCY: Mapping[str, int] = {
     EventType.TASK_FAILED: _FAILURE,
     EventType.TASK_UNLISTED: _FAILURE,
+    EventType.TASK_STALLED: _FAILURE,
     EventType.TASK_COMPLETED: _END,
     EventType.TASK_PROGRESSED: _PROGRESS,
 }

@@ -113,6 +113,20 @@ async def test_a_failure_is_shown_in_the_channel_too_with_all_that_is_known_and_
     assert list(mrkdwn_texts(reply))[-1].startswith("Job `")
 
 
+@pytest.mark.parametrize("kind", [EventType.TASK_STALLED, EventType.TASK_UNLISTED])
+async def test_what_needs_somebody_is_shown_in_the_channel_too(
+    server: SlackServer, toolbox: Toolbox, kind: EventType
+) -> None:
+    channel = bot(server, toolbox)
+    event = replace(HALF, type=kind, since=HALF.observed_at - timedelta(hours=1))
+    ref = await begin(channel)
+    await channel.send(delivery_of(channel, event, ref))
+    assert server.messages[1]["reply_broadcast"] is True
+    await channel.show(thread_of(ref, event))
+    assert actions(server.messages[0])[0] == "acknowledge"
+    assert server.messages[0]["attachments"][0]["color"] == "#ECB22E"
+
+
 async def test_broadcasting_can_be_switched_off(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox, broadcast=False)
     await channel.send(delivery_of(channel, FAILED, await begin(channel)))

@@ -140,6 +140,38 @@ async def test_a_running_task_that_is_gone_is_said_once_to_be_unlisted(
     assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
 
 
+async def test_a_task_whose_progress_stays_the_same_is_said_once_to_be_stuck(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    rules = replace(RULES, stalled_after=timedelta(hours=1), progress_step=0)
+    half = replace(RUNNING, progress=50.0)
+    source.tasks = [half, replace(RUNNING, job_id="without", progress=None)]
+    await poll(source, store, rules=rules)
+    for _ in range(5):
+        clock.advance(timedelta(minutes=20))
+        await poll(source, store, rules=rules)
+    assert await told(store) == [(EventType.TASK_STALLED, "a")]
+    (stuck,) = await store.read(lambda q: q.events(EventFilter(type="task.stalled")))
+    assert stuck.event.since is not None
+    assert stuck.event.observed_at - stuck.event.since == timedelta(hours=1)
+    source.tasks = [replace(half, progress=60.0)]
+    for _ in range(5):
+        clock.advance(timedelta(minutes=20))
+        await poll(source, store, rules=rules)
+    stuck_at = [found.event.task for found in await store.read(lambda q: q.events(EventFilter(type="task.stalled")))]
+    assert [task.progress for task in stuck_at if task] == [60.0, 50.0]
+
+
+async def test_whether_a_task_is_stuck_is_asked_only_where_that_is_wanted(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.tasks = [replace(RUNNING, progress=50.0)]
+    for _ in range(3):
+        await poll(source, store)
+        clock.advance(timedelta(days=1))
+    assert await told(store) == []
+
+
 async def test_the_same_look_twice_is_not_two_looks_without_a_task(store: SqlStore, source: FakeSource) -> None:
     source.tasks = [RUNNING]
     await poll(source, store)
