@@ -139,6 +139,21 @@ async def test_who_was_heard_of_long_ago_is_forgotten_first(
     assert people.language_of(CAROL) == "zh"
 
 
+async def test_who_was_asked_about_anew_is_remembered_longer(
+    people: Directory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "KEPT", 2)
+    for person in (ALICE, BOB):
+        people.language_of(person)
+        await people.settle()
+    clock.advance(timedelta(seconds=ASK_AGAIN))
+    for person in (ALICE, CAROL):
+        people.language_of(person)
+        await people.settle()
+    assert people.language_of(ALICE) == "zh"
+    assert people.language_of(BOB) is None
+
+
 async def test_a_crowd_makes_few_questions_at_once_and_the_end_waits_for_none(
     people: Directory, slack: SlackServer
 ) -> None:
