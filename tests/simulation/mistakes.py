@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from notifier import deliver, poll
+from notifier import deliver, live, poll
 from notifier.core import outbox, pacing
 from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt
 from notifier.ports import Store
@@ -114,6 +114,19 @@ def give_up_after_one_attempt(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(outbox, "_again", once)
 
 
+def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
+    settle = live.Editor._settle
+    patch.setattr(live.Editor, "_settle", lambda editor, tx, thread, _: settle(editor, tx, thread, Delivered()))
+
+
+def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
+    def tell_once(tx: Any, channel: str, told: Sequence[Any], now: Any) -> None:
+        tell_threads(tx, channel, [one for one in told if one.thread], now)
+
+    tell_threads = statements.SqlTransaction.tell_threads
+    patch.setattr(statements.SqlTransaction, "tell_threads", tell_once)
+
+
 MISTAKES: Sequence[tuple[Mistake, str]] = (
     (mark_before_sending, "marked as delivered, never arrived"),
     (plan_in_another_transaction, "unaccounted"),
@@ -124,4 +137,6 @@ MISTAKES: Sequence[tuple[Mistake, str]] = (
     (never_ask_what_became_of_it, "repeated without a reason: chat"),
     (keep_the_breaker_open, "not empty after healing"),
     (give_up_after_one_attempt, "given up too soon"),
+    (note_a_change_whatever_came_of_it, "shows what is over"),
+    (show_again_what_was_told_first, "shows what is over"),
 )

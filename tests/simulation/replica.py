@@ -14,13 +14,13 @@ from fakes import snapshot_of
 
 from notifier.config import Config
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Body, Delivery, Outcome, Repeat, Scope, Snapshot
+from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Thread
 from notifier.core.pacing import Pace
 from notifier.ports import Finding, Notice, Queries, Transaction
 from notifier.service import Service
 from notifier.store.engine import SqlStore
 from notifier.wiring import App
-from simulation.world import COMMITTED_UNHEARD, REFUSED, START, Receiver, World, state_of
+from simulation.world import COMMITTED_UNHEARD, REFUSED, START, Posted, Receiver, World, state_of
 
 T = TypeVar("T")
 
@@ -146,6 +146,7 @@ class SimulatedChannel:
     body_key: Hashable | None = None
     digest_above: int | None = 20
     digest_size: int = 100
+    edit_pace: Pace = field(default_factory=lambda: Pace(per_second=10, burst=5))
     threads: bool = False
     coalesces: bool = False
     edits: str | None = None
@@ -160,6 +161,8 @@ class SimulatedChannel:
         now = asyncio.get_running_loop().time()
         self.receiver.offered.extend((now, event.id, event.subject) for event in delivery.events)
         outcome = self.receiver.take(delivery, self.life.number, now)
+        if self.threads:
+            outcome = self._in_thread(delivery, outcome)
         self.world.note(now, f"process {self.life.number}", f"{self.name} {delivery.id[:8]} {outcome}")
         if outcome is None:
             await asyncio.Event().wait()  # until the deadline
@@ -167,11 +170,38 @@ class SimulatedChannel:
         await self.life.step()
         return outcome
 
+    def _in_thread(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
+        """Begin a thread with a message that was taken, unless it was said in one."""
+        taken = any(arrival.delivery.id == delivery.id for arrival in self.receiver.arrivals)
+        if not taken or delivery.digest or delivery.events[0].task is None:
+            return outcome
+        if delivery.thread and self.receiver.is_there(delivery.thread):
+            return outcome
+        ref = self.receiver.post(delivery)
+        return Delivered(ref, thread=ref) if isinstance(outcome, Delivered) else outcome
+
     async def look_up(self, delivery: Delivery) -> Outcome | None:
         await self.life.step()
         found = self.receiver.look_up(delivery)
+        if self.threads and isinstance(found, Delivered) and found.ref in self.receiver.posted:
+            found = Delivered(found.ref, thread=found.ref)
         await self.life.step()
         return found
+
+    async def show(self, thread: Thread) -> Outcome:
+        await self.life.step()
+        if not self.receiver.is_there(thread.ref):
+            ref = f"{thread.ref}+"
+            self.receiver.posted.setdefault(ref, Posted(subject=thread.subject, shows=thread.event.id))
+            self.receiver.posted[ref].shows = thread.event.id
+            await self.life.step()
+            return Delivered(ref, thread=ref)
+        outcome = self.receiver.change(thread.ref, thread.event.id)
+        if outcome is None:
+            await asyncio.Event().wait()  # until the deadline
+            raise AssertionError("unreachable")
+        await self.life.step()
+        return outcome
 
     async def check(self) -> Sequence[Finding]:
         return ()
@@ -205,6 +235,9 @@ class Replica:
                     life=self.life,
                     concurrency=paces[receiver.name][0],
                     pace=paces[receiver.name][1],
+                    threads=receiver.live,
+                    coalesces=receiver.live,
+                    edits=f"edits:{receiver.name}" if receiver.live else None,
                 )
                 for receiver in world.receivers
             },
@@ -229,7 +262,8 @@ class Replica:
                     break
                 await self.clock.sleep(1)
         couriers = [service.keep_delivering(courier) for courier in service._couriers.values()]
-        for work in (*couriers, self._poll(service), self._keep_house(service)):
+        editors = [service.keep_editing(editor) for editor in service._editors]
+        for work in (*couriers, *editors, self._poll(service), self._keep_house(service)):
             self._tasks.append(asyncio.create_task(_until_killed(work)))
 
     async def _poll(self, service: Service) -> None:

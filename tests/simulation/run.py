@@ -20,6 +20,8 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+from sqlalchemy import func, select
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from notifier import logs
@@ -27,11 +29,13 @@ from notifier.config import Config, loads
 from notifier.core.model import DeliveryState, Repeat
 from notifier.core.pacing import Pace
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.schema import threads
 from simulation.checks import complaints
 from simulation.loop import VirtualLoop
 from simulation.replica import Replica
 from simulation.world import LEASE, START, Cloud, Receiver, World
 
+UNSHOWN = select(func.count()).select_from(threads).where(threads.c.due_at.is_not(None))
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 DISASTERS = 12.0
 """Seconds of virtual time in which things go wrong."""
@@ -93,7 +97,10 @@ def simulate(seed: int, template: Path) -> Run:
 
 async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
     rng, loop = Random(seed), asyncio.get_running_loop()
-    receivers = [Receiver(name=name, repeat=repeat, rng=Random(rng.random())) for name, repeat in REPEATS.items()]
+    receivers = [
+        Receiver(name=name, repeat=repeat, rng=Random(rng.random()), live=name == "chat")
+        for name, repeat in REPEATS.items()
+    ]
     world = World(rng=rng, cloud=Cloud(Random(rng.random())), receivers=receivers)
     store = open_store(f"sqlite:///{path}", now=lambda: START + timedelta(seconds=loop.time()))
     try:
@@ -137,7 +144,9 @@ class Processes:
             await asyncio.sleep(rng.expovariate(2.0))
             self.world.cloud.change(START + timedelta(seconds=loop.time()))
             if rng.random() < 0.25:
-                calamity = rng.choice([self._kill, self._stop, self._set_clock, self._outage, self._outage])
+                calamity = rng.choice(
+                    [self._kill, self._stop, self._set_clock, self._outage, self._outage, self._delete_a_message]
+                )
                 calamities.append(asyncio.create_task(calamity()))
         await asyncio.gather(*calamities)
 
@@ -169,6 +178,11 @@ class Processes:
         replica.clock.ahead = timedelta(seconds=self.world.rng.choice([-86400, -3600, -90, 0, 90, 3600, 86400]))
         self._note(replica, f"has its clock set: {replica.clock.ahead}")
 
+    async def _delete_a_message(self) -> None:
+        there = [posted for receiver in self.world.receivers for posted in receiver.posted.values()]
+        if there:
+            self.world.rng.choice(there).deleted = True
+
     async def _outage(self) -> None:
         rng = self.world.rng
         where, what = rng.choice(
@@ -197,7 +211,10 @@ class Processes:
 
     def _unsettled(self) -> int:
         by_state = self.store._read(lambda q: q.ledger()).by_state
-        return by_state[DeliveryState.PENDING] + by_state[DeliveryState.PARKED]
+        unsettled = by_state[DeliveryState.PENDING] + by_state[DeliveryState.PARKED]
+        with self.store._reader.connect() as connection:
+            unshown: int = connection.execute(UNSHOWN).scalar_one()
+        return unsettled + unshown
 
     async def end(self) -> None:
         for replica in self.replicas:

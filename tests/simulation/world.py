@@ -75,6 +75,16 @@ class Arrival:
     body: Body | None
 
 
+@dataclass(slots=True, kw_only=True)
+class Posted:
+    """A message that can be changed, in a receiver that has such."""
+
+    subject: str
+    shows: str
+    """The id of the event that it shows."""
+    deleted: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _TakenUnheard:
     """The receiver takes the message, and its answer is lost."""
@@ -87,6 +97,8 @@ class Receiver:
     name: str
     repeat: Repeat
     rng: Random
+    live: bool = False
+    """Whether its messages can be changed."""
     healed: bool = False
     down: bool = False
     """Refuses everything."""
@@ -98,6 +110,8 @@ class Receiver:
     unheard: set[str] = field(default_factory=set)
     """Deliveries that had an attempt without an answer."""
     refused_for_good: set[str] = field(default_factory=set)
+    posted: dict[str, Posted] = field(default_factory=dict)
+    """Messages by their reference, where the receiver's can be changed."""
 
     def take(self, delivery: Delivery, replica: int, now: float) -> Outcome | None:
         """Decide about a message; None for no answer at all."""
@@ -111,6 +125,31 @@ class Receiver:
         if isinstance(outcome, GaveUp):
             self.refused_for_good.add(delivery.id)
         return self.rng.choice([None, Unknown("reset")]) if isinstance(outcome, _TakenUnheard) else outcome
+
+    # -- live messages --
+
+    def post(self, delivery: Delivery) -> str:
+        """Show the message of a delivery, the same one when it comes again, and return its reference."""
+        event = delivery.events[0]
+        ref = f"ref of {delivery.id}"
+        self.posted.setdefault(ref, Posted(subject=event.subject, shows=event.id))
+        return ref
+
+    def is_there(self, ref: str) -> bool:
+        """Tell whether a message has not been deleted."""
+        return not self.posted[ref].deleted
+
+    def change(self, ref: str, event_id: str) -> Outcome | None:
+        """Change a message, or fail to; None for no answer at all, which may come after the change."""
+        answer = self.rng.choices(["good", "busy", "broken", "unheard"], weights=[80, 6, 6, 8])[0]
+        if self.down or (answer == "broken" and not self.healed):
+            return Retry("HTTP 503")
+        if self.silent:
+            return None
+        if answer == "busy" and not self.healed:
+            return Retry("HTTP 429", timedelta(seconds=self.rng.randint(1, 3)))
+        self.posted[ref].shows = event_id
+        return Unknown("reset") if answer == "unheard" and not self.healed else Delivered()
 
     def _decide(self, delivery: Delivery) -> Outcome | _TakenUnheard | None:
         if self.down:
