@@ -42,6 +42,7 @@ def render_config(answers: Answers) -> str:
     routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
     return _HEAD.format(language=answers.language, timezone=_text(answers.timezone)) + (
         f"{_source(answers)}\nchannels:{channels or ' []'}\n\nroutes:{routes or ' []'}\n"
+        f"{_CHAT if 'slack' in answers.channels else ''}"
     )
 
 
@@ -60,6 +61,14 @@ timezone: {timezone}
 store:
   url: sqlite:///notifier.db      # or postgresql://user:password@host/database
 
+"""
+
+
+_CHAT = """
+# Buttons on messages, and the command /gaussdb: an app-level token (xapp-…) with the scope connections:write.
+# chat:
+#   slack:
+#     app_token_file: slack-app-token
 """
 
 
@@ -149,8 +158,8 @@ def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
 
 
 _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
-    ("failures", "type=task.failed", ("slack", "email", "console", "webhook")),
-    ("starts-and-ends", "type=~task[.](started|completed|restarted)", ("slack",)),
+    ("failures", "type=~task[.](failed|stalled)", ("slack", "email", "console", "webhook")),
+    ("live-messages", "type=~task[.](started|progressed|completed|restarted|unlisted)", ("slack",)),
     ("everything", "", ("console", "webhook")),
 )
 """Name, matcher and kinds of channels: failures go everywhere, all the rest only where it disturbs nobody."""
