@@ -350,6 +350,9 @@ class Queries(Protocol):
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""
 
+    def is_live(self, ref: str) -> bool:
+        """Tell whether a message is a thread's, so that it shows by itself what people do."""
+
     def threads(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""
 

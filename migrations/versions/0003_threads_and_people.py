@@ -41,6 +41,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_threads_channel_due_at", "threads", ["channel", "due_at"], unique=False)
     op.create_index("ix_threads_event_id", "threads", ["event_id"], unique=False)
+    op.create_index("ix_threads_ref", "threads", ["ref"], unique=False)
     op.create_index("ix_threads_subject", "threads", ["subject"], unique=False)
     op.create_table(
         "acknowledgements",

@@ -62,6 +62,8 @@ class Clicked:
     value: str
     """What the button, or the chosen option, carries."""
     person: Person
+    message: str = ""
+    """The reference of the message that it is on, as channels give it: a Slack channel and ts."""
     once: str | None = None
 
 

@@ -216,7 +216,7 @@ class ChatRoom:
         event = routed.event
         match click.action:
             case buttons.ACKNOWLEDGE:
-                return _acknowledge(event, click.person, voice, tx)
+                return _acknowledge(event, click, voice, tx)
             case buttons.MUTE:
                 return _mute_clicked(event, length, click.person, voice, tx)
         return _unmute_clicked(event, voice, tx)
@@ -230,16 +230,18 @@ def _mute(instance: str, length: timedelta, person: Person, now: datetime, reaso
     return Mute(instance=instance, until=now + length, by=person.id, name=person.name, created_at=now, reason=reason)
 
 
-def _acknowledge(event: Event, person: Person, voice: Voice, tx: Transaction) -> Answer | None:
+def _acknowledge(event: Event, click: Clicked, voice: Voice, tx: Transaction) -> Answer | None:
     latest = tx.latest_event(event.source, event.job_id)
     if latest is not None and latest.event.id != event.id:
         what = voice.wording.describe(latest.event).title
         return voice.refusal("click.over", what=what, at=voice.when(latest.event.observed_at))
+    person = click.person
     mine = Acknowledgement(event_id=event.id, by=person.id, name=person.name, at=tx.now())
     standing = tx.acknowledge(mine)
     if standing.by != person.id:
         return voice.refusal("click.acknowledged", who=standing.name, at=voice.when(standing.at))
-    return None if standing == mine else voice.answer("click.thanks")
+    # A live message shows it by itself.
+    return None if standing == mine and tx.is_live(click.message) else voice.answer("click.thanks")
 
 
 def _mute_clicked(event: Event, length: str, person: Person, voice: Voice, tx: Transaction) -> Answer | None:

@@ -182,4 +182,14 @@ def _click(payload: Json, once: str | None) -> Clicked:
     id_ = _field(user, "id")
     name = user.get("username") or user.get("name")
     person = _person(id_, name)
-    return Clicked(action=_field(actions[0], "action_id"), value=value, person=person, once=once)
+    action = _field(actions[0], "action_id")
+    return Clicked(action=action, value=value, person=person, message=_message(payload), once=once)
+
+
+def _message(payload: Json) -> str:
+    """Return what channels call the message that was clicked on; empty for a reply that one person sees."""
+    container = payload.get("container")
+    if not isinstance(container, dict):
+        return ""
+    channel, ts = container.get("channel_id"), container.get("message_ts")
+    return f"{channel}:{ts}" if isinstance(channel, str) and isinstance(ts, str) else ""

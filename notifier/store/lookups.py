@@ -76,6 +76,10 @@ class LookupQueries:
         row = self.connection.execute(statement).one_or_none()
         return None if row is None else rows.acknowledgement_of(row)
 
+    def is_live(self, ref: str) -> bool:
+        """Tell whether a message is a thread's, so that it shows by itself what people do."""
+        return self.connection.execute(select(threads.c.ref).where(threads.c.ref == ref).limit(1)).first() is not None
+
     def threads(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""
         mine = (threads.c.channel == channel, threads.c.subject.in_(set(subjects)))

@@ -225,6 +225,7 @@ threads = Table(
     Index("ix_threads_channel_due_at", "channel", "due_at"),
     Index("ix_threads_event_id", "event_id"),
     Index("ix_threads_subject", "subject"),
+    Index("ix_threads_ref", "ref"),
 )
 
 acknowledgements = Table(

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.http import HttpServer, flood, reply
 from servers.slack import (
+    CHANNEL,
     HTML_500,
     TOKEN,
     Fault,
@@ -250,7 +251,8 @@ async def test_the_room_can_ask_whether_somebody_may(build: Build, allow: tuple[
 async def test_a_click_is_put_to_the_room_and_answered_where_slack_says(house: House) -> None:
     await house.handler.interaction(click_payload("details", "prod/job-1", "U0ALICE", house.slack.response_url), "once")
     alice = Person(id="U0ALICE", name="alice")
-    assert house.room.asked[0][0] == Clicked(action="details", value="prod/job-1", person=alice, once="once")
+    clicked = Clicked(action="details", value="prod/job-1", person=alice, message=f"{CHANNEL}:1768465800.000001")
+    assert house.room.asked[0][0] == replace(clicked, once="once")
     message = await house.reply()
     assert told(message) == "*All is well*"
     assert (message["response_type"], message["replace_original"]) == ("ephemeral", False)

@@ -105,6 +105,9 @@ class Nothing:
     def acknowledgement(self, _event_id: str) -> Acknowledgement | None:
         raise NotImplementedError
 
+    def is_live(self, _ref: str) -> bool:
+        raise NotImplementedError
+
     def threads(self, _channel: str, _subjects: Collection[str]) -> Mapping[str, str]:
         raise NotImplementedError
 

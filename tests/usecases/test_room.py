@@ -22,7 +22,7 @@ from notifier.core.errors import StoreUnreachable
 from notifier.core.model import DIRECT, Event, EventType, Mute, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.lookup import Pace
-from notifier.ports import Queries, Transaction, Update
+from notifier.ports import Queries, Told, Transaction, Update
 from notifier.render import Wording
 from notifier.store.engine import SqlStore, open_store
 
@@ -94,8 +94,11 @@ class Talk:
         assert answer is not None
         return answer
 
-    async def click(self, action: str, value: str, person: Person = ALICE, once: str | None = None) -> Answer | None:
-        return await self.room.answer(Clicked(action=action, value=value, person=person, once=once), "en", self.allowed)
+    async def click(
+        self, action: str, value: str, person: Person = ALICE, once: str | None = None, message: str = ""
+    ) -> Answer | None:
+        clicked = Clicked(action=action, value=value, person=person, message=message, once=once)
+        return await self.room.answer(clicked, "en", self.allowed)
 
 
 @pytest.fixture
@@ -224,7 +227,9 @@ async def test_a_request_that_is_replayed_does_nothing(talk: Talk, store: SqlSto
     answer = await talk.say("mute gauss-orders 2h", once="k1")
     assert not answer.good
     assert await store.read(lambda q: q.mutes(START)) == []
-    assert await talk.click("acknowledge", FAILURE.id, once="k3") is None
+    first = await talk.click("acknowledge", FAILURE.id, once="k3")
+    assert first is not None
+    assert first.title == "You have acknowledged this"
     replayed = await talk.click("acknowledge", FAILURE.id, once="k3")
     assert replayed is not None
     assert replayed.title == "This request was made before: nothing was done again"
@@ -253,7 +258,9 @@ async def test_where_no_direct_message_can_be_sent_that_is_said(talk: Talk) -> N
 
 
 async def test_an_acknowledgement_is_recorded_once(talk: Talk, store: SqlStore, clock: FakeClock) -> None:
-    assert await talk.click("acknowledge", FAILURE.id) is None
+    told = [Told(subject=FAILURE.subject, event_id=FAILURE.id, thread="C:1")]
+    await store.transact(lambda tx: tx.tell_threads("dba", told, START))
+    assert await talk.click("acknowledge", FAILURE.id, message="C:1") is None  # the message shows it
     clock.advance(timedelta(minutes=1))
     second = await talk.click("acknowledge", FAILURE.id, BOB)
     assert second is not None
