@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from notifier.core.model import Delivery, DeliveryState, Repeat
 from notifier.core.outbox import RoutedEvent
@@ -29,7 +30,7 @@ def _events(world: World, told: Sequence[RoutedEvent]) -> Iterator[str]:
         if not _within(states, [state for state in world.cloud.history if state[0] == job_id]):
             yield f"invented or out of order: {job_id} {states}"
     for job_id in world.cloud.tasks:
-        shown = [state for seen in world.recorded for state in seen if state[0] == job_id]
+        shown = [state for _, seen in sorted(world.recorded, key=itemgetter(0)) for state in seen if state[0] == job_id]
         demanded = [state for state, _ in groupby(shown)]
         if not _within(demanded, by_job.get(job_id, [])):
             yield f"lost: {job_id} was seen as {demanded}, told {by_job.get(job_id)}"

@@ -109,11 +109,13 @@ class SimulatedSource:
     region: str = "cn-north-4"
     project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
     seen: Snapshot | None = None
+    looked_at: float = 0.0
 
     async def fetch(self, scope: Scope) -> Snapshot:
         await self.life.step()
         if self.world.cloud_down or self.world.happens(0.1):
             raise SourceUnreachable("HTTP 503")
+        self.looked_at = asyncio.get_running_loop().time()
         self.seen = snapshot_of(
             self.world.cloud.tasks.values(), self.clock.now(), complete=not self.world.happens(0.1), scope=scope
         )
@@ -271,7 +273,8 @@ class Replica:
             report = await service.poll(self.source, force=self.world.healed)
             if report and report.polled and not report.error and not report.fenced and self.source.seen:
                 seen = self.source.seen
-                self.world.recorded.append([state_of(seen.parse(job_id)) for job_id in seen.fingerprints])
+                states = [state_of(seen.parse(job_id)) for job_id in seen.fingerprints]
+                self.world.recorded.append((self.source.looked_at, states))
             await self.clock.sleep(self.life.rng.uniform(0.2, 1.5))
 
     async def _keep_house(self, service: Service) -> None:

@@ -185,8 +185,8 @@ class World:
     healed: bool = False
     database_down: bool = False
     cloud_down: bool = False
-    recorded: list[Sequence[State]] = field(default_factory=list)
-    """What each poll had seen that the program says it recorded, in order."""
+    recorded: list[tuple[float, Sequence[State]]] = field(default_factory=list)
+    """When each poll looked that the program says it recorded, and what it saw. Who stands still says so late."""
     disturbances: list[tuple[float, float, int]] = field(default_factory=list)
     """From when to when which process was dead or stood still."""
     blackouts: list[tuple[float, float]] = field(default_factory=list)
