@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
@@ -45,7 +46,8 @@ class ThreadStatements(WatchStatements):
     def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
         """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
         known = self.threads(channel, [one.subject for one in told])
-        concerned = [one for one in told if one.thread or one.subject in known]
+        # By subject, as everywhere here: who locked the same rows in another order would wait for this, and this for it.
+        concerned = sorted((one for one in told if one.thread or one.subject in known), key=attrgetter("subject"))
         found = self._events_by_id([one.event_id for one in concerned])
         for one in concerned:
             if one.event_id not in found:
@@ -58,7 +60,7 @@ class ThreadStatements(WatchStatements):
     def spare_threads(self, spared: Sequence[Event], now: datetime) -> None:
         """Let the threads about the subjects of these events show them on every channel: nobody is told otherwise."""
         found = self._events_by_id([event.id for event in spared])
-        for event in spared:
+        for event in sorted(spared, key=attrgetter("subject")):
             if event.id in found:
                 self._show_event(found[event.id], now, subject=event.subject)
 
@@ -94,9 +96,8 @@ class ThreadStatements(WatchStatements):
         """Change the latest messages about an instance."""
         about = or_(threads.c.instance_id == instance, threads.c.instance_name == instance)
         latest = select(threads.c.channel, threads.c.subject).where(about, threads.c.shown_at > now - TOUCHED_WITHIN)
-        for channel, subject in self.connection.execute(
-            latest.order_by(threads.c.shown_at.desc()).limit(TOUCHED)
-        ).all():
+        found = self.connection.execute(latest.order_by(threads.c.shown_at.desc()).limit(TOUCHED))
+        for subject, channel in sorted((row.subject, row.channel) for row in found):
             self._touch(now, _PERSON, threads.c.channel == channel, threads.c.subject == subject)
 
     def _touch(self, now: datetime, urgency: int, *which: ColumnElement[bool], **shows: object) -> None:
