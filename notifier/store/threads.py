@@ -46,7 +46,7 @@ class ThreadStatements(WatchStatements):
     def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
         """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
         known = self.threads(channel, [one.subject for one in told])
-        # By subject, as everywhere here: who locked the same rows in another order would wait for this, and this for it.
+        # By subject, as everywhere here: two that locked the same rows in different orders would wait for each other.
         concerned = sorted((one for one in told if one.thread or one.subject in known), key=attrgetter("subject"))
         found = self._events_by_id([one.event_id for one in concerned])
         for one in concerned:
