@@ -33,11 +33,6 @@ NAMESAKES = 5
 HISTORY = 500
 """Events of one task that an explanation covers, newest first."""
 
-LATE_LOOK = 10
-"""How many times what a full look takes of its call budget the last complete one may be old. Active looks leave at
-least a quarter of the budget to full ones, so that one begins four times what it takes after the one before, and is
-recorded another time that later."""
-
 CLOCK_TOLERANCE = timedelta(minutes=1)
 """How far in the future a poll may lie: clocks of two machines that share a database differ."""
 
@@ -325,7 +320,7 @@ def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery
 def _source_health(state: SourceState, pace: Pace, now: datetime) -> SourceHealth:
     limit = watching.limit(state, pace.poll_every, pace.calls_per_minute)
     recent = state.last_poll_at is not None and now - state.last_poll_at <= limit
-    flaw = _flaw(state, watching.limit(state, pace.poll_every, pace.calls_per_minute, looks=LATE_LOOK), now)
+    flaw = _flaw(state, watching.limit(state, pace.poll_every, pace.calls_per_minute, looks=watching.LATE_LOOK), now)
     return SourceHealth(
         name=state.name,
         ok=recent and flaw is None,

@@ -70,7 +70,7 @@ def _about_sources(tx: Transaction, rules: WatchRules, now: datetime, began: dat
         state = known.get(source.name, SourceState(name=source.name))
         turn = watching.source_turn(source, state, now, began)
         if turn and tx.announce_source(state.name, state.announced_since, turn.since if turn.failing else None):
-            yield watching.source_event(source, turn, state.last_error, now)
+            yield watching.source_event(source, turn, watching.trouble_of(source, state, now), now)
 
 
 def _about_channels(tx: Transaction, rules: WatchRules, now: datetime) -> Iterator[Event]:

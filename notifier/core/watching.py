@@ -22,6 +22,11 @@ PATIENCE = timedelta(minutes=5)
 SLOW_LOOK = 2
 """… and so many times what its last full look took of its call budget: that paces how a long list is read."""
 
+LATE_LOOK = 10
+"""How many times what a full look takes of its call budget the last complete one may be old. Active looks leave at
+least a quarter of the budget to full ones, so that one begins four times what it takes after the one before, and is
+recorded another time that later."""
+
 TOLD_EVERY = timedelta(hours=1)
 """What a channel gave up on is told no more often than this."""
 
@@ -85,13 +90,30 @@ def source_turn(source: WatchedSource, state: SourceState, now: datetime, began:
     `began` is when this program began to poll: what was not polled before that is not its failure, so each source is
     given its time anew. None gives no such time.
     """
-    known = (state.failing_since or state.last_poll_at, began)
-    patience = limit(state, source.poll_every, source.calls_per_minute)
+    looks = [(state.failing_since or state.last_poll_at, limit(state, source.poll_every, source.calls_per_minute))]
+    if state.failing_since is None:  # polls that fail show nothing whole either, and are what is to be told then
+        looks.append((state.last_full_at, whole_limit(source, state)))
     if state.announced_since is not None:
-        polled = state.failing_since is None and state.last_poll_at is not None and now - state.last_poll_at < patience
-        return Turn(failing=False, since=state.announced_since) if polled else None
-    quiet = max((moment for moment in known if moment), default=now)
-    return Turn(failing=True, since=known[0] or quiet) if now - quiet >= patience else None
+        well = state.failing_since is None and all(at is not None and now - at < patience for at, patience in looks)
+        return Turn(failing=False, since=state.announced_since) if well else None
+    for at, patience in looks:
+        quiet = max((moment for moment in (at, began) if moment), default=now)
+        if now - quiet >= patience:
+            return Turn(failing=True, since=at or quiet)
+    return None
+
+
+def whole_limit(source: WatchedSource, state: SourceState) -> timedelta:
+    """Return how old the last look that saw the whole list may be."""
+    return limit(state, source.poll_every, source.calls_per_minute, looks=LATE_LOOK)
+
+
+def trouble_of(source: WatchedSource, state: SourceState, now: datetime) -> str | None:
+    """Return what the last poll failed with; or that the polls that work do not show the whole list."""
+    polled = state.last_poll_at is not None and now - state.last_poll_at < whole_limit(source, state)
+    if state.last_error is not None or not polled:
+        return state.last_error
+    return "its list is read, but never whole: ends of tasks may be missing"
 
 
 def channel_turn(state: ChannelState, now: datetime, failing_after: timedelta) -> Turn | None:

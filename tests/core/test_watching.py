@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from notifier.core import watching
 from notifier.core.model import CHANNEL_SUBJECT, ChannelState, EventType, Matcher, Route, SourceState
 from notifier.core.pacing import Health
-from notifier.core.watching import GivenUp, Turn, WatchedSource, channel_turn, given_up_since, source_turn
+from notifier.core.watching import GivenUp, Turn, WatchedSource, channel_turn, given_up_since, source_turn, trouble_of
 
 MINUTE = timedelta(minutes=1)
 PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
@@ -21,7 +21,9 @@ AFTER = 5 * MINUTE
 
 
 def source(**state: Any) -> SourceState:
-    return SourceState(name="prod", last_full_calls=1, **state)
+    """A source whose polls have seen the whole list."""
+    whole: dict[str, Any] = {"last_full_at": state.get("last_poll_at"), "last_full_calls": 1}
+    return SourceState(name="prod", **whole | state)
 
 
 def channel(failing_since: datetime | None = None, good_at: datetime | None = None, **state: Any) -> ChannelState:
@@ -60,6 +62,20 @@ def test_after_a_downtime_a_source_is_given_its_time_anew() -> None:
         assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
         assert source_turn(PROD, state, T0 + 5 * MINUTE, T0)
     assert source_turn(PROD, source(last_poll_at=long_ago, failing_since=T0), T0 + MINUTE, None) is None
+
+
+def test_a_source_whose_list_is_never_seen_whole_is_failing() -> None:
+    for whole in (None, T0 - timedelta(days=1)):
+        state = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole)
+        assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
+        assert source_turn(PROD, state, T0 + 10 * MINUTE, T0) == Turn(failing=True, since=whole or T0)
+        told = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole, announced_since=T0)
+        assert source_turn(PROD, told, T0 + 10 * MINUTE, T0) is None
+        assert trouble_of(PROD, state, T0 + 10 * MINUTE) == (
+            "its list is read, but never whole: ends of tasks may be missing"
+        )
+    well = source(last_poll_at=T0 + 10 * MINUTE, announced_since=T0)
+    assert source_turn(PROD, well, T0 + 10 * MINUTE, T0) == Turn(failing=False, since=T0)
 
 
 def test_a_long_list_is_given_the_time_that_its_call_budget_asks_for() -> None:
