@@ -52,8 +52,8 @@ _TOKEN_CODES = frozenset(
     }
 )
 _TOKEN_REMEDY = (
-    "set chat.slack.app_token to an app-level token (xapp-…) with the scope connections:write, from the app's page "  # noqa: S105 - advice
-    "Basic Information"
+    "set chat.slack.app_token to an app-level token (xapp-…) with the scope connections:write; the app's settings "  # noqa: S105 - advice
+    "have them under App-Level Tokens"
 )
 _SWITCH_REMEDY = "switch Socket Mode on, on the app's page Socket Mode"
 _NETWORK_REMEDY = "check the network and the proxy"
