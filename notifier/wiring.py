@@ -412,7 +412,12 @@ def _slack_rules(config: Config) -> SlackRules:
     slack = config.chat.slack or SlackChatSettings.model_construct()
     host = urlsplit(slack.api_url).hostname or ""
     own = {host} if is_loopback(host) else set()
-    return SlackRules(language=config.language, allow=slack.allow, response_hosts=RESPONSE_HOSTS | own)
+    return SlackRules(
+        language=config.language,
+        allow=slack.allow,
+        direct=config.slack_token is not None,
+        response_hosts=RESPONSE_HOSTS | own,
+    )
 
 
 def _bot_api(config: Config, http: HttpClient) -> WebApi | None:

@@ -43,6 +43,8 @@ class SlackRules:
     """For those whose own is not known."""
     allow: tuple[str, ...] = ()
     """Ids of users and user groups who may change something; empty for everybody."""
+    direct: bool = True
+    """Whether there is a bot that can write to people."""
     response_hosts: Collection[str] = RESPONSE_HOSTS
     """Where replies to clicks may go, by https; a loopback host may have any scheme."""
 
@@ -70,7 +72,8 @@ class SlackHandler:
         """Answer a slash command; see `doors.Handler`."""
         _field(form, "command")
         person = _person(_field(form, "user_id"), form.get("user_name"))
-        asked = Asked(text=_field(form, "text", empty=True), person=person, once=once)
+        words = _field(form, "text", empty=True)
+        asked = Asked(text=words, person=person, direct=self._rules.direct, once=once)
         language = self._language(person.id)
         answer = await self._answer(asked, language)
         return self._render(answer, language) if answer else {}

@@ -251,7 +251,7 @@ async def test_a_task_that_has_ended_is_not_waited_for(talk: Talk) -> None:
 
 
 async def test_where_no_direct_message_can_be_sent_that_is_said(talk: Talk) -> None:
-    assert (await talk.say("watch ca11", direct=False)).title == "Only Slack can send direct messages"
+    assert (await talk.say("watch ca11", direct=False)).title == "Direct messages cannot be sent from here"
 
 
 # ---- clicks ----
