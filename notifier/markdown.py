@@ -14,7 +14,8 @@ APART = "\u200b"
 _BACKTICK = "\u02cb"
 """Stands for a backtick, which could end a code."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|>-])")
-_ALIVE = re.compile(r"([@~:<&$]|(?<=[A-Za-z0-9])\.(?=[A-Za-z0-9]))")
+_ALIVE = re.compile(r"[@~<&$]|:(?=[\w+-]+:)|(?<=[^\W_])[.:](?=[^\W_/]|//)")
+"""What a chat makes something of: mentions, channels, entities, emoji, and addresses."""
 
 
 def code(text: str, limit: int) -> str:
@@ -30,12 +31,11 @@ def fence(text: str, limit: int) -> str:
 
 def plain(text: str, limit: int) -> str:
     """Return a line of at most `limit` characters in which nothing is markup, a mention or a link."""
+    line = _ALIVE.sub(rf"\g<0>{APART}", " ".join(text.split()).replace("`", _BACKTICK))
     shown: list[str] = []
     left = limit - 1
-    for char in " ".join(text.split()).replace("`", _BACKTICK):
-        safe = _ALIVE.sub(rf"\1{APART}", _MARKUP.sub(r"\\\1", char))
-        if char == ".":
-            safe = f"{APART}."
+    for char in line:
+        safe = _MARKUP.sub(r"\\\1", char)
         if len(safe) > left:
             return "".join(shown) + "…"
         shown.append(safe)

@@ -147,3 +147,12 @@ def test_a_sentence_falls_into_its_parts_again(before: str, said: str) -> None:
     sentence = f"{unmarked(quoted(before))}{quoted(said)}"
     assert "".join(part for part, _ in parts(sentence)) == unmarked(sentence)
     assert not {"\ue000", "\ue001"} & set(unmarked(sentence))
+
+
+@pytest.mark.parametrize(
+    "text", ["https://evil.example/x", "www.evil.example", ":smile:", "me@evil.example", "~town-square"]
+)
+def test_plain_text_has_no_address_and_no_emoji(text: str) -> None:
+    shown = plain(text, 200)
+    assert text not in shown
+    assert not re.search(r"://|evil\.example|:smile:", shown)
