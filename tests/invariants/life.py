@@ -194,7 +194,7 @@ class Receiver:
     """What it says to the coming attempts; then it takes everything."""
     rendered: int = 0
     offered: Callable[[Delivery, Answer], Awaitable[None]] | None = None
-    stalled: Callable[[], Awaitable[None]] | None = None
+    stalled: Callable[[], Awaitable[object]] | None = None
     kind: ClassVar[str] = "receiver"
 
     def wants(self, told: Told) -> bool:
@@ -437,6 +437,16 @@ class Life:
         """Make one round on a channel and check it; return whether it sent anything."""
         self.channels[channel].answers = list(answers)
         return self._deliver(channel, MortalStore(self.store, kill), disturbed="stall" in answers)
+
+    def let_pass(self, event: asyncio.Event) -> None:
+        """Let whoever waits for an event go on, and do what it can without waiting for anything else."""
+
+        async def pass_by() -> None:
+            event.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+        self._runner.run(pass_by())
 
     def deliver_late(self, channel: str, *answers: Answer) -> bool:
         """Make one round on a channel in a process that stands still between claiming and rendering."""
