@@ -11,37 +11,30 @@ from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
-from notifier.config.models import SlackChatSettings
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import DIRECT, ChannelPolicy
 from notifier.core.outbox import Outlook
 from notifier.core.watching import WatchedSource
 from notifier.deliver import DeliveryRules
-from notifier.lookup import Pace
 from notifier.poll import PollRules
 from notifier.ports import Channel, Clock, Finding, Store, TaskSource
 from notifier.prune import PruneReport, PruneRules, prune
-from notifier.settings import digest, is_loopback
+from notifier.settings import digest
 from notifier.store import migrate
 from notifier.store.engine import admin_engine, open_store
 from notifier.watch import WatchRules
 
 if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
     from pydantic import BaseModel
-    from starlette.routing import Route
 
     from notifier.channels.base import ChannelSettings, Toolbox
-    from notifier.chat.room import RoomRules
-    from notifier.chat.slack import SlackRules
     from notifier.http import HttpClient
-    from notifier.slack.api import WebApi
 
 
 log = structlog.get_logger("notifier")
@@ -296,9 +289,6 @@ def _toolbox(config: Config, http: HttpClient, clock: Clock) -> Toolbox:
     )
 
 
-# ---- the chat ----
-
-
 def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -> Channel | None:
     """Return the channel to one person in Slack; None where no bot is configured that could write to them."""
     from notifier.channels.slack import SlackChannel, SlackSettings  # noqa: PLC0415 - with the network stack
@@ -315,6 +305,9 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
     return channel
 
 
+# ---- the chat ----
+
+
 @asynccontextmanager
 async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[Callable[[], Awaitable[None]]]]:
     """Open the doors that are configured; yields what has to run for as long as they are to stay open.
@@ -322,130 +315,26 @@ async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequenc
     `wake` is called after somebody changed something that messages are to show. Raises ConfigurationError when the
     address of `web` cannot be taken.
     """
-    config = app.config
-    if app.http is None or not (config.chat.slack or config.chat.mattermost):
+    if app.http is None or not (app.config.chat.slack or app.config.chat.mattermost):
         yield ()
         return
+    from notifier import reception  # noqa: PLC0415 - only who has a chat pays for it
+
     async with AsyncExitStack() as stack:
-        yield await _open_doors(app, app.http, wake, stack)
+        yield await reception.open_doors(app.config, app.store, app.http, app.clock, wake=wake, stack=stack)
 
 
 async def rehearse_listening(config: Config, running: Config) -> None:
     """Prove that the address to listen on can be taken, where it is another than now. Raises ConfigurationError."""
     if config.web and (running.web is None or config.web.listen != running.web.listen):
-        from starlette.applications import Starlette  # noqa: PLC0415 - as below
+        from notifier import reception  # noqa: PLC0415 - as above
 
-        from notifier.logs import Tally  # noqa: PLC0415 - as below
-        from notifier.web.server import Server  # noqa: PLC0415 - as below
-
-        refused = Tally("requests refused", logger="notifier.chat", seconds=SystemClock().monotonic)
-        async with Server(Starlette(), config.web.host, config.web.port, refused=refused):
-            pass
-
-
-async def _open_doors(
-    app: App, http: HttpClient, wake: Callable[[], None], stack: AsyncExitStack
-) -> Sequence[Callable[[], Awaitable[None]]]:
-    from starlette.applications import Starlette  # noqa: PLC0415 - only who has a chat pays for it
-
-    from notifier.chat import blocks  # noqa: PLC0415 - as above
-    from notifier.chat.directory import Directory  # noqa: PLC0415 - as above
-    from notifier.chat.http import Mattermost, Slack  # noqa: PLC0415 - as above
-    from notifier.chat.room import ChatRoom  # noqa: PLC0415 - as above
-    from notifier.chat.slack import SlackHandler  # noqa: PLC0415 - as above
-    from notifier.chat.socket import SocketDoor  # noqa: PLC0415 - as above
-    from notifier.logs import Tally  # noqa: PLC0415 - as above
-    from notifier.web.server import Server  # noqa: PLC0415 - as above
-
-    config, clock = app.config, app.clock
-    room = ChatRoom(app.store, clock, _room_rules(config), wake)
-    refused = Tally("requests refused", logger="notifier.chat", seconds=clock.monotonic)
-    routes: list[Route] = []
-    run: list[Callable[[], Awaitable[None]]] = []
-    if (slack := config.chat.slack) is not None:
-        directory = Directory(_bot_api(config, http), clock)
-        stack.push_async_callback(directory.aclose)
-        handler = SlackHandler(room, directory, http, _slack_rules(config), blocks.payload)
-        stack.push_async_callback(handler.aclose)
-        if slack.mode == "http" and slack.signing_secret:
-            secret = slack.signing_secret.get_secret_value()
-            routes += Slack(handler=handler, signing_secret=secret, clock=clock, refused=refused).routes()
-        if slack.mode == "socket":
-            run.append(SocketDoor(handler, _app_api(config, http), clock, proxy=config.network.proxy_url).run)
-    if (mattermost := config.chat.mattermost) is not None:
-        from notifier.chat import markdown  # noqa: PLC0415 - as above
-
-        routes += Mattermost(
-            room=room,
-            tokens=mattermost.accepted,
-            allowed=mattermost.allow,
-            language=config.language,
-            render=partial(markdown.payload, language=config.language),
-            refused=refused,
-        ).routes()
-    if routes and config.web:
-        server = Server(Starlette(routes=routes), config.web.host, config.web.port, refused=refused)
-        await stack.enter_async_context(server)
-        log.info("listening", url=server.url, paths=[route.path for route in routes])
-    return run
-
-
-def _room_rules(config: Config) -> RoomRules:
-    from notifier.chat.room import RoomRules  # noqa: PLC0415 - as above
-    from notifier.render import Wording  # noqa: PLC0415 - as above
-
-    zone = ZoneInfo(config.timezone)
-    return RoomRules(
-        wordings={language: Wording(language=language, timezone=zone) for language in ("en", "zh")},
-        sources={
-            settings.name: Pace(poll_every=settings.poll_every, calls_per_minute=settings.calls_per_minute)
-            for settings in config.sources
-        },
-        channels=tuple(settings.name for settings in config.channels),
-        command=config.chat.slack.command if config.chat.slack else "/gaussdb",
-    )
-
-
-def _slack_rules(config: Config) -> SlackRules:
-    from notifier.chat.slack import RESPONSE_HOSTS, SlackRules  # noqa: PLC0415 - as above
-
-    slack = config.chat.slack or SlackChatSettings.model_construct()
-    host = urlsplit(slack.api_url).hostname or ""
-    own = {host} if is_loopback(host) else set()
-    return SlackRules(
-        language=config.language,
-        allow=slack.allow,
-        direct=config.slack_token is not None,
-        response_hosts=RESPONSE_HOSTS | own,
-    )
-
-
-def _bot_api(config: Config, http: HttpClient) -> WebApi | None:
-    from notifier.slack.api import WebApi  # noqa: PLC0415 - as above
-
-    if config.chat.slack is None or config.slack_token is None:
-        return None
-    return WebApi(http=http, url=config.chat.slack.api_url, token=config.slack_token)
-
-
-def _app_api(config: Config, http: HttpClient) -> WebApi:
-    from notifier.slack.api import WebApi  # noqa: PLC0415 - as above
-
-    slack = config.chat.slack
-    token = slack.app_token.get_secret_value() if slack and slack.app_token else ""
-    return WebApi(http=http, url=slack.api_url if slack else "", token=token)
+        await reception.rehearse(config.web)
 
 
 async def _check_chat(config: Config, http: HttpClient) -> Sequence[Finding]:
-    """Prove that Slack would let requests through to us, and what its bot may do for who asks."""
-    from notifier.chat import scopes, socket  # noqa: PLC0415 - as above
-
-    slack = config.chat.slack
-    if slack is None:
+    if config.chat.slack is None:
         return ()
-    found: list[Finding] = []
-    if slack.mode == "socket":
-        found += await socket.check(_app_api(config, http))
-    if api := _bot_api(config, http):
-        found += await scopes.check(api, slack.allow)
-    return found
+    from notifier import reception  # noqa: PLC0415 - as above
+
+    return await reception.check(config, config.chat.slack, http)
