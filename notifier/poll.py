@@ -12,7 +12,7 @@ The time is the database's throughout: replicas whose clocks disagree agree on w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from notifier.core import outbox, retry
 from notifier.core.diff import Rules, changed_ids, diff, stalled
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
-from notifier.core.model import Delivery, Event, Scope, Snapshot, SourceState, Transition
+from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, Transition
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, Update
 
@@ -217,9 +217,15 @@ def plan(tx: Transaction, routed: Sequence[RoutedEvent], outlook: Outlook, now: 
         by = {item.event.subject: item.event.id for item in routed if name in item.channels}
         if policy.coalesces and by:
             tx.supersede_progress(name, by)
-    if muted := [item.event for item in routed if outbox.muted_by(item.event, mutes, now)]:
-        tx.spare_threads(muted, now)
+    if any(policy.coalesces for policy in outlook.policies.values()):
+        tx.spare_threads(_spared(routed, mutes, now), now)
     return deliveries
+
+
+def _spared(routed: Sequence[RoutedEvent], mutes: Sequence[Mute], now: datetime) -> Mapping[Event, Collection[str]]:
+    """Return the events about tasks with the channels that are told: all others show them without a word."""
+    about_tasks = (item for item in routed if item.event.task)
+    return {item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in about_tasks}
 
 
 def _with_watchers(tx: Transaction, source: str, routed: Sequence[RoutedEvent]) -> Sequence[RoutedEvent]:

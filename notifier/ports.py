@@ -427,8 +427,11 @@ class Transaction(Queries, Protocol):
     def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
         """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
 
-    def spare_threads(self, events: Sequence[Event], now: datetime) -> None:
-        """Let the threads about the subjects of these events show them on every channel: nobody is told otherwise."""
+    def spare_threads(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
+        """Let the threads about the subjects of these events show them, but on the channels that are told of each.
+
+        Those show it once they have been told.
+        """
 
     def claim_edits(self, channel: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Thread]:
         """Claim threads whose message does not look as it should, the most urgent first, until the lease ends.

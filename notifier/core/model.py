@@ -383,7 +383,7 @@ class Thread:
     ref: str
     """What the service calls the message: a Slack channel and ts."""
     event: Event
-    """The latest event about the subject that the channel was told of, or was spared."""
+    """The latest event about the subject that the channel was told of, or that it was to be spared."""
     revision: int
     """Grows whenever the message is to look different: with each event, acknowledgement and mute."""
     acknowledged: Acknowledgement | None = None

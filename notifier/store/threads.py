@@ -57,12 +57,24 @@ class ThreadStatements(WatchStatements):
             else:
                 self._show_event(found[one.event_id], now, threads.c.channel == channel, subject=one.subject)
 
-    def spare_threads(self, spared: Sequence[Event], now: datetime) -> None:
-        """Let the threads about the subjects of these events show them on every channel: nobody is told otherwise."""
-        found = self._events_by_id([event.id for event in spared])
-        for event in sorted(spared, key=attrgetter("subject")):
+    def spare_threads(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
+        """Let the threads about the subjects of these events show them, but on the channels that are told of each."""
+        begun = self._begun(event.subject for event in spared)
+        concerned = sorted((event for event in spared if event.subject in begun), key=attrgetter("subject"))
+        found = self._events_by_id([event.id for event in concerned])
+        for event in concerned:
             if event.id in found:
-                self._show_event(found[event.id], now, subject=event.subject)
+                self._show_event(found[event.id], now, threads.c.channel.not_in(spared[event]), subject=event.subject)
+
+    def _begun(self, subjects: Iterable[str]) -> frozenset[str]:
+        """Return the subjects that have a thread on any channel."""
+        return frozenset(
+            subject
+            for some in chunks(set(subjects))
+            for subject in self.connection.execute(
+                select(threads.c.subject).where(threads.c.subject.in_(some)).distinct()
+            ).scalars()
+        )
 
     def _events_by_id(self, ids: Collection[str]) -> Mapping[str, _Stored]:
         columns = (events.c.id, events.c.seq, events.c.type, events.c.facts)
@@ -83,6 +95,16 @@ class ThreadStatements(WatchStatements):
                 where=threads.c.event_seq <= event.seq,
             )
         )
+        if later := self._later(event):  # it happened while the first message was on its way
+            self._show_event(later, now, threads.c.channel == channel, subject=subject)
+
+    def _later(self, event: _Stored) -> _Stored | None:
+        about = rows.event_of(event.facts)
+        later = (events.c.source == about.source, events.c.job_id == about.job_id, events.c.seq > event.seq)
+        columns = (events.c.id, events.c.seq, events.c.type, events.c.facts)
+        latest = select(*columns).where(*later).order_by(events.c.seq.desc()).limit(1)
+        row = self.connection.execute(latest).one_or_none()
+        return None if row is None else _Stored(*row)
 
     def _show_event(self, event: _Stored, now: datetime, *which: ColumnElement[bool], subject: str) -> None:
         older = (threads.c.subject == subject, threads.c.event_seq < event.seq)

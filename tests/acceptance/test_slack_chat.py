@@ -33,7 +33,7 @@ from servers.slack import (
 
 from notifier.config import Config, loads
 from notifier.config.models import ChatSettings, WebSettings
-from notifier.core.model import DeliveryState, Task
+from notifier.core.model import DeliveryState, Matcher, Route, Task
 from notifier.ports import DeliveryFilter
 from notifier.service import Service
 from notifier.wiring import App, open_app, open_chat
@@ -259,6 +259,21 @@ async def test_a_storm_is_one_digest_and_the_live_message_says_what_became_of_it
     message, digest = team.channel
     assert headline(message).startswith("🔴 *Task failed*")
     assert headline(digest).startswith("🚨 *39 tasks failed")
+
+
+async def test_a_message_moves_with_its_task_also_where_no_route_tells_of_that(
+    slack: SlackServer, sqlite_url: str, clock: FakeClock
+) -> None:
+    config = configuration(slack, sqlite_url)
+    failures = Route(name="failures", match=(Matcher(field="type", op="=", value="task.failed"),), channels=("dba",))
+    async with open_app(config.model_copy(update={"routes": (failures,)}), clock=clock) as app:
+        team = Team(app, clock, slack)
+        await team.see(running())
+        assert slack.messages == []
+        await team.see(failed())
+        await team.see(running())
+        (message,) = slack.messages
+        assert headline(message).startswith("🔵 *Task restarted*")
 
 
 # ---- clicks ----

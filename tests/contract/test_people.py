@@ -38,19 +38,14 @@ ALICE = Acknowledgement(event_id=FAILED.id, by="U0ALICE", name="alice", at=T0)
 WINDOW = Mute(instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BOB", name="bob", created_at=T0)
 
 
-@pytest.fixture(autouse=True)
-async def recorded(store: SqlStore) -> None:
-    """Three events of one task, in their order."""
-    for event in (STARTED, HALF, FAILED):
-        await record(store, event)
-
-
 async def record(store: SqlStore, *events: Event) -> None:
     routed = [RoutedEvent(event=event, routes=(), channels=()) for event in events]
     await store.transact(lambda tx: tx.record_events(routed))
 
 
 async def tell(store: SqlStore, event: Event, ref: str | None = None, channel: str = "dba", **more: Any) -> None:
+    """Record an event, and that a channel was told of it."""
+    await record(store, event)
     told = [Told(subject=event.subject, event_id=event.id, thread=ref)]
     await store.transact(lambda tx: tx.tell_threads(channel, told, more.get("at", T0)))
 
@@ -63,7 +58,7 @@ async def claim(store: SqlStore, at: timedelta = timedelta(), limit: int = 10) -
 
 
 async def test_a_thread_that_has_just_begun_shows_its_event_already(store: SqlStore) -> None:
-    await tell(store, STARTED, "C:1")
+    await tell(store, FAILED, "C:1")
     assert await store.read(lambda q: q.threads("dba", [SUBJECT, "prod/other"])) == {SUBJECT: "C:1"}
     assert await store.read(lambda q: q.threads("other", [SUBJECT])) == {}
     assert await claim(store) == []
@@ -86,6 +81,7 @@ async def test_what_is_not_told_in_a_thread_begins_none(store: SqlStore) -> None
 
 
 async def test_a_thread_shows_no_older_event_than_before(store: SqlStore) -> None:
+    await record(store, STARTED)
     await tell(store, FAILED, "C:1")
     await tell(store, STARTED)
     assert await claim(store) == []
@@ -125,7 +121,6 @@ async def test_the_most_urgent_is_shown_first(store: SqlStore) -> None:
     for number, kind in enumerate(kinds):
         task = make_task(f"job-{number}")
         first, second = (make_event(task, type=kind, occurrence=f"{number}-{n}") for n in "ab")
-        await record(store, first, second)
         await tell(store, first, f"C:{number}")
         await tell(store, second)
     claimed = await claim(store, PROGRESS_EVERY)
@@ -158,10 +153,26 @@ async def test_what_failed_waits(store: SqlStore) -> None:
 async def test_what_nobody_was_told_of_is_shown_on_every_channel(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, STARTED, "D:1", channel="other")
-    await store.transact(lambda tx: tx.spare_threads([FAILED], T0))
+    await record(store, FAILED)
+    await store.transact(lambda tx: tx.spare_threads({FAILED: ["third"]}, T0))
     (thread,) = await claim(store)
     assert thread.event == FAILED
     assert len(await store.transact(lambda tx: tx.claim_edits("other", T0, LEASE, 10))) == 1
+
+
+async def test_a_channel_that_is_told_shows_it_once_it_has_been(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await record(store, FAILED)
+    await store.transact(lambda tx: tx.spare_threads({FAILED: ["dba"]}, T0))
+    assert await claim(store) == []
+
+
+async def test_what_happened_while_the_first_message_was_on_its_way_is_shown_too(store: SqlStore) -> None:
+    await record(store, STARTED, FAILED)
+    await store.transact(lambda tx: tx.spare_threads({FAILED: []}, T0))
+    await tell(store, STARTED, "C:1")
+    (thread,) = await claim(store)
+    assert (thread.ref, thread.event) == ("C:1", FAILED)
 
 
 # ---- acknowledgements ----
@@ -212,6 +223,7 @@ async def test_a_wish_is_taken_once(store: SqlStore) -> None:
 
 
 async def test_a_person_with_a_message_to_come_is_found(store: SqlStore) -> None:
+    await record(store, FAILED)
     person = replace(make_delivery(FAILED), channel=f"{DIRECT}U0ALICE", id="d1")
     await store.transact(lambda tx: tx.record_deliveries([person]))
     assert await store.transact(lambda tx: tx.direct_channels()) == [f"{DIRECT}U0ALICE"]
@@ -221,6 +233,7 @@ async def test_a_person_with_a_message_to_come_is_found(store: SqlStore) -> None
 
 
 async def test_progress_that_has_not_been_tried_gives_way(store: SqlStore) -> None:
+    await record(store, HALF, FAILED)
     half = make_delivery(HALF, attempt=0)
     failed = make_delivery(FAILED, attempt=0)
     await store.transact(lambda tx: tx.record_deliveries([half, failed]))
@@ -231,6 +244,7 @@ async def test_progress_that_has_not_been_tried_gives_way(store: SqlStore) -> No
 
 
 async def test_progress_that_has_been_tried_does_not(store: SqlStore) -> None:
+    await record(store, HALF)
     await store.transact(lambda tx: tx.record_deliveries([make_delivery(HALF, attempt=0)]))
     await store.transact(lambda tx: tx.claim_due("dba", "me", T0 + LEASE, LEASE, 1))
     assert await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: FAILED.id})) == []
@@ -238,6 +252,7 @@ async def test_progress_that_has_been_tried_does_not(store: SqlStore) -> None:
 
 @pytest.mark.parametrize("event", [STARTED, FAILED])
 async def test_nothing_but_progress_gives_way(store: SqlStore, event: Event) -> None:
+    await record(store, event)
     await store.transact(lambda tx: tx.record_deliveries([make_delivery(event, attempt=0)]))
     assert await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: "later"})) == []
 

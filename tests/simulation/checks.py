@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from notifier.core.model import Delivery, DeliveryState, Repeat
+from notifier.core.model import DeliveryState, Repeat
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Queries
 from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
@@ -64,7 +64,7 @@ def _arrivals(world: World, receiver: Receiver, told: Sequence[RoutedEvent], que
                 yield f"given up too soon: {receiver.name} {delivery.id} {delivery.reason}"
     yield from _order(receiver, told)
     yield from _repeats(world, receiver)
-    yield from _shown(receiver, deliveries, queries)
+    yield from _shown(receiver, told, queries)
 
 
 _SCHEDULE_OF_ATTEMPTS = range(12)
@@ -87,12 +87,9 @@ def _taken_before(receiver: Receiver, event_id: str, at: float) -> bool:
     )
 
 
-def _shown(receiver: Receiver, deliveries: Sequence[Delivery], queries: Queries) -> Iterator[str]:
-    """The message of a task must be there, and show the last of what the channel was told of it."""
-    latest: dict[str, str] = {}
-    for delivery in reversed(deliveries):
-        if receiver.live and delivery.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
-            latest |= {event.subject: event.id for event in delivery.events if event.task}
+def _shown(receiver: Receiver, told: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
+    """The message of a task must be there, and show the last that happened to it, also what nobody was told of."""
+    latest = {item.event.subject: item.event.id for item in told if item.event.task}
     for subject, ref in queries.threads(receiver.name, latest).items():
         message = receiver.posted.get(ref)
         if message is None or message.shows != latest[subject]:

@@ -47,14 +47,11 @@ def events_of(job_id: str) -> tuple[Event, Event]:
 async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> None:
     """Let messages of these tasks be there, and out of date."""
     for job_id in job_ids:
-        first, second = events_of(job_id)
-        routed = [RoutedEvent(event=event, routes=(), channels=()) for event in (first, second)]
-        await store.transact(lambda tx, routed=routed: tx.record_events(routed))  # type: ignore[misc]  # a default
-        for told in (
-            Told(subject=first.subject, event_id=first.id, thread=f"C:{job_id}"),
-            Told(subject=second.subject, event_id=second.id),
-        ):
-            await store.transact(lambda tx, told=told: tx.tell_threads(channel, [told], START))  # type: ignore[misc]  # a default
+        for number, event in enumerate(events_of(job_id)):
+            routed = [RoutedEvent(event=event, routes=(), channels=())]
+            told = [Told(subject=event.subject, event_id=event.id, thread=None if number else f"C:{job_id}")]
+            await store.transact(lambda tx, routed=routed: tx.record_events(routed))  # type: ignore[misc]  # a default
+            await store.transact(lambda tx, told=told: tx.tell_threads(channel, told, START))  # type: ignore[misc]  # likewise
 
 
 def editor(channel: LiveFake, store: SqlStore, clock: FakeClock) -> Editor:
