@@ -173,7 +173,10 @@ def record(
     reading = read_rules(claim.state, snapshot.taken_at, rules)
     changed = changed_ids(snapshot, tx.fingerprints(claim))
     changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
-    transitions = [*changes.transitions, *_stalled(tx, claim, snapshot, changed, rules)]
+    transitions = [
+        *changes.transitions,
+        *_stalled(tx, claim, snapshot, frozenset(changed), rules=rules, reading=reading),
+    ]
     found = [outbox.event_of(transition, source.region, source.project_id) for transition in transitions]
     routed = outbox.route(_gap(source, claim.state, snapshot.taken_at) + found, outlook.routes)
     told = tx.record_events(_with_watchers(tx, source.name, routed))
@@ -236,7 +239,13 @@ def _with_watchers(tx: Transaction, source: str, routed: Sequence[RoutedEvent]) 
 
 
 def _stalled(
-    tx: Transaction, claim: PollClaim, snapshot: Snapshot, changed: Collection[str], rules: PollRules
+    tx: Transaction,
+    claim: PollClaim,
+    snapshot: Snapshot,
+    changed: Collection[str],
+    *,
+    rules: PollRules,
+    reading: Rules,
 ) -> Sequence[Transition]:
     """Return which of the tasks that are listed as they were have been so for too long."""
     if rules.stalled_after is None or claim.state.baseline_at is None:
@@ -245,7 +254,6 @@ def _stalled(
     still = [job_id for job_id in since if job_id in snapshot.fingerprints and job_id not in changed]
     if not still:
         return ()
-    reading = read_rules(claim.state, snapshot.taken_at, rules)
     return stalled(tx.recorded(snapshot.source, still), since, reading)
 
 

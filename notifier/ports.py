@@ -356,6 +356,9 @@ class Queries(Protocol):
     def threads(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""
 
+    def direct_channels(self) -> Sequence[str]:
+        """Return the names of channels to one person that have something to send."""
+
 
 class Transaction(Queries, Protocol):
     """One write transaction: all of it happens or none of it."""
@@ -468,9 +471,6 @@ class Transaction(Queries, Protocol):
 
         `by` has the id of the event that takes its place, by subject.
         """
-
-    def direct_channels(self) -> Sequence[str]:
-        """Return the names of channels to one person that have something to send."""
 
     def once(self, key: str, now: datetime) -> bool:
         """Note a request that changes something; return False when it was noted within the last ten minutes."""

@@ -2,7 +2,8 @@
 
 1. Events that are old and settled everywhere, with their deliveries and attempts. What is pending or parked anywhere
    keeps its event whole, so that the ledger accounts for every event there is.
-2. Tasks that ended so long ago that the API cannot list them any more.
+2. Tasks that ended so long ago that the API cannot list them any more, and with the last of them what people did about
+   what nothing is known of any more.
 
 Each batch is a short transaction of its own with a pause after it: deliveries and polls hardly wait for it. A kill
 between two loses nothing; the next pass begins anew.
@@ -92,6 +93,8 @@ def _prune_events(
 def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
     if rules.tasks is None:
         return PruneReport(), None
-    tx.forget_people(tx.now(), rules.tasks)
     count = tx.prune_tasks(rules.tasks, batch)
-    return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch) if count == batch else None
+    if count == batch:
+        return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch)
+    tx.forget_people(tx.now(), rules.tasks)
+    return PruneReport(tasks=count), None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 import structlog
 from apscheduler.executors.debug import DebugExecutor
@@ -34,6 +34,8 @@ from notifier.watch import WatchReport, watch_once
 from notifier.wiring import App, open_chat
 
 log = structlog.get_logger("notifier")
+
+R = TypeVar("R")
 
 RECOVER_AFTER = 1.0
 """Seconds to wait after the database failed."""
@@ -149,6 +151,16 @@ class Trouble:
         if self._next is not None:
             log.info("works again", after=self._event, **self._about)
         self._next = None
+
+
+class Worker(Protocol[R]):
+    """Does its work in turns, each of which returns a report."""
+
+    async def turn(self) -> R:
+        """Do what there is to do now. Raises StoreError."""
+
+    async def rest(self, report: R) -> None:
+        """Wait until there may be something to do."""
 
 
 def new_owner() -> str:
@@ -268,7 +280,7 @@ class Service:
 
     async def _direct_couriers(self) -> Sequence[Courier]:
         """Return couriers for the people who have a message coming."""
-        names = await self.app.store.transact(lambda tx: tx.direct_channels())
+        names = await self.app.store.read(lambda q: q.direct_channels())
         channels = [self.app.direct(name) for name in names]
         return [self._courier(channel) for channel in channels if channel]
 
@@ -289,37 +301,29 @@ class Service:
             log.error("deliveries wait", channel=courier.channel.name, error=str(error))  # noqa: TRY400 - as above
 
     async def keep_delivering(self, courier: Courier) -> None:
-        """Take turns on one channel until the service stops; nothing that happens to it ends the others."""
-        trouble = Trouble("deliveries wait", self.app.clock.monotonic, channel=courier.channel.name)
-        while not self._stopping:
-            try:
-                report = await courier.turn()
-                trouble.is_over()
-                self._delivered(report)
-                await courier.rest(report)
-            except StoreError as error:
-                trouble.goes_on(error)
-                await self.app.clock.sleep(RECOVER_AFTER)
-            except Exception:
-                log.exception("turn crashed", channel=courier.channel.name)
-                await self.app.clock.sleep(RECOVER_AFTER)
+        """Deliver on one channel until the service stops; then settle what is on its way."""
+        await self._take_turns(courier, self._delivered, "deliveries wait", courier.channel.name)
         with suppress(StoreError):
             self._delivered(await courier.finish(GRACE + courier.channel.deadline))
 
     async def keep_editing(self, editor: Editor) -> None:
         """Keep the messages of one channel as they should look until the service stops."""
-        trouble = Trouble("changes of messages wait", self.app.clock.monotonic, channel=editor.channel.name)
+        await self._take_turns(editor, _log_edits, "changes of messages wait", editor.channel.name)
+
+    async def _take_turns(self, worker: Worker[R], note: Callable[[R], None], waits: str, channel: str) -> None:
+        """Take turns until the service stops; nothing that happens to one worker ends the others."""
+        trouble = Trouble(waits, self.app.clock.monotonic, channel=channel)
         while not self._stopping:
             try:
-                report = await editor.turn()
+                report = await worker.turn()
                 trouble.is_over()
-                _log_edits(report)
-                await editor.rest(report)
+                note(report)
+                await worker.rest(report)
             except StoreError as error:
                 trouble.goes_on(error)
                 await self.app.clock.sleep(RECOVER_AFTER)
             except Exception:
-                log.exception("turn crashed", channel=editor.channel.name)
+                log.exception("turn crashed", channel=channel)
                 await self.app.clock.sleep(RECOVER_AFTER)
 
     def _delivered(self, report: DeliveryReport) -> None:

@@ -13,8 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
-import structlog
-
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -36,8 +34,6 @@ if TYPE_CHECKING:  # commands that only ask the store do not pay for the network
     from notifier.channels.base import ChannelSettings, Toolbox
     from notifier.http import HttpClient
 
-
-log = structlog.get_logger("notifier")
 
 POLL_LEASE = timedelta(seconds=15)
 """How long the right to poll holds. It is renewed all the time, so that it need not outlast a poll: short enough for

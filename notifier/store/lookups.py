@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from notifier.core.model import Acknowledgement, Mute, TaskStatus
+from notifier.core.model import DIRECT, Acknowledgement, DeliveryState, Mute, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import TaskStatistics
 from notifier.store import rows
-from notifier.store.schema import acknowledgements, events, mutes, tasks, threads
+from notifier.store.schema import acknowledgements, deliveries, events, mutes, tasks, threads
 
 RESEMBLING = 800
 """Recent tasks whose instances are compared with a name that nobody has."""
@@ -87,6 +87,12 @@ class LookupQueries:
             row.subject: row.ref
             for row in self.connection.execute(select(threads.c.subject, threads.c.ref).where(*mine))
         }
+
+    def direct_channels(self) -> Sequence[str]:
+        """Return the names of channels to one person that have something to send."""
+        pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DIRECT))
+        statement = select(deliveries.c.channel).where(*pending).distinct().order_by(deliveries.c.channel)
+        return list(self.connection.execute(statement).scalars())
 
 
 class _Fared(NamedTuple):

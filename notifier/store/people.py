@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, exists, select, update
 
-from notifier.core.model import DIRECT, Acknowledgement, DeliveryState, EventType, Mute, Watch
+from notifier.core.model import Acknowledgement, DeliveryState, EventType, Mute, Watch
 from notifier.store import rows
 from notifier.store.queries import chunks
 from notifier.store.schema import acknowledgements, deliveries, delivery_events, events, mutes, requests, watches
@@ -81,12 +81,6 @@ class PeopleStatements(ThreadStatements):
                     )
                     given_way.append(row.event_id)
         return given_way
-
-    def direct_channels(self) -> Sequence[str]:
-        """Return the names of channels to one person that have something to send."""
-        pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DIRECT))
-        statement = select(deliveries.c.channel).where(*pending).distinct().order_by(deliveries.c.channel)
-        return list(self.connection.execute(statement).scalars())
 
     def once(self, key: str, now: datetime) -> bool:
         """Note a request that changes something; return False when it was noted within the last ten minutes."""

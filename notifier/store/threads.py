@@ -13,7 +13,7 @@ from notifier.core.model import Event, EventType, Mute, Thread
 from notifier.ports import Told
 from notifier.store import rows
 from notifier.store.queries import chunks
-from notifier.store.schema import acknowledgements, events, threads
+from notifier.store.schema import events, threads
 from notifier.store.watch import WatchStatements
 
 PROGRESS_EVERY = timedelta(seconds=20)
@@ -38,6 +38,9 @@ class _Stored(NamedTuple):
     seq: int
     type: str
     facts: bytes
+
+
+_STORED = (events.c.id, events.c.seq, events.c.type, events.c.facts)
 
 
 class ThreadStatements(WatchStatements):
@@ -77,11 +80,10 @@ class ThreadStatements(WatchStatements):
         )
 
     def _events_by_id(self, ids: Collection[str]) -> Mapping[str, _Stored]:
-        columns = (events.c.id, events.c.seq, events.c.type, events.c.facts)
         return {
             row.id: _Stored(*row)
             for some in chunks(ids)
-            for row in self.connection.execute(select(*columns).where(events.c.id.in_(some)))
+            for row in self.connection.execute(select(*_STORED).where(events.c.id.in_(some)))
         }
 
     def _begin_thread(self, channel: str, subject: str, ref: str, event: _Stored, now: datetime) -> None:
@@ -101,8 +103,7 @@ class ThreadStatements(WatchStatements):
     def _later(self, event: _Stored) -> _Stored | None:
         about = rows.event_of(event.facts)
         later = (events.c.source == about.source, events.c.job_id == about.job_id, events.c.seq > event.seq)
-        columns = (events.c.id, events.c.seq, events.c.type, events.c.facts)
-        latest = select(*columns).where(*later).order_by(events.c.seq.desc()).limit(1)
+        latest = select(*_STORED).where(*later).order_by(events.c.seq.desc()).limit(1)
         row = self.connection.execute(latest).one_or_none()
         return None if row is None else _Stored(*row)
 
@@ -149,26 +150,21 @@ class ThreadStatements(WatchStatements):
         found = self.connection.execute(due).all()
         if not found:
             return []
-        self._set_due(found, now + lease)
-        return [self._thread(row, self.mutes(now)) for row in found]
+        claimed = threads.c.subject.in_([row.subject for row in found])
+        self.connection.execute(update(threads).where(threads.c.channel == channel, claimed).values(due_at=now + lease))
+        mutes = self.mutes(now)
+        return [self._thread(row, mutes, now) for row in found]
 
-    def _set_due(self, found: Iterable[Row[Any]], at: datetime) -> None:
-        for row in found:
-            mine = and_(threads.c.channel == row.channel, threads.c.subject == row.subject)
-            self.connection.execute(update(threads).where(mine).values(due_at=at))
-
-    def _thread(self, row: Row[Any], muted: Sequence[Mute]) -> Thread:
+    def _thread(self, row: Row[Any], mutes: Sequence[Mute], now: datetime) -> Thread:
         event = rows.event_of(row.facts)
-        known = select(acknowledgements).where(acknowledgements.c.event_id == row.event_id)
-        acknowledged = self.connection.execute(known).one_or_none()
         return Thread(
             channel=row.channel,
             subject=row.subject,
             ref=row.ref,
             event=event,
             revision=row.revision,
-            acknowledged=None if acknowledged is None else rows.acknowledgement_of(acknowledged),
-            mute=next((mute for mute in muted if _about(mute, event)), None),
+            acknowledged=self.acknowledgement(row.event_id),
+            mute=next((mute for mute in mutes if mute.covers(event.task, now)), None),
         )
 
     def shown(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
@@ -185,9 +181,7 @@ class ThreadStatements(WatchStatements):
                 **({"ref": ref} if ref else {}),
             )
         ).rowcount
-        if (
-            not noted
-        ):  # another replica has shown a newer state meanwhile, and which of the two arrived last nobody knows
+        if not noted:  # another replica has shown a newer state meanwhile: which of the two arrived last, nobody knows
             self._touch(now, _PERSON, _is(thread))
 
     def show_later(self, thread: Thread, at: datetime) -> None:
@@ -201,10 +195,6 @@ class ThreadStatements(WatchStatements):
 
 def _is(thread: Thread) -> ColumnElement[bool]:
     return and_(threads.c.channel == thread.channel, threads.c.subject == thread.subject)
-
-
-def _about(mute: Mute, event: Event) -> bool:
-    return event.task is not None and mute.instance in (event.task.instance_id, event.task.instance_name)
 
 
 def _the_higher(urgency: int) -> ColumnElement[int]:

@@ -111,6 +111,9 @@ class Nothing:
     def threads(self, _channel: str, _subjects: Collection[str]) -> Mapping[str, str]:
         raise NotImplementedError
 
+    def direct_channels(self) -> Sequence[str]:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lists(Nothing):
