@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ demo: $(VENV)/.run ## watch the main job on a simulated cloud (ARGS="--seconds 2
 	@$(BIN)/notifier demo $(ARGS)
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k name" to choose)
-	@PYTHONHASHSEED=0 $(BIN)/python -m pytest $(ARGS)  # a fixed seed: what is generated is the same at every run
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)  # a fixed seed: what is generated is the same at every run
 
 check: lint types imports house ## run every check that is not a test of behaviour
 
