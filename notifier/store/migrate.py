@@ -13,7 +13,7 @@ from notifier.core.errors import SchemaMismatch
 if TYPE_CHECKING:  # alembic takes a tenth of a second to import and is needed only when there is something to do
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this program needs; a test holds it to the newest migration."""
 
 _LOCK = 7_461_206_019

@@ -186,6 +186,7 @@ attempts = Table(
     Column("outcome", String, nullable=False),
     Column("reason", Text),
     Column("doubt", String),
+    Column("reply", Text),
 )
 
 channels = Table(
