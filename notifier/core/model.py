@@ -279,6 +279,8 @@ class Attempt:
     reason: str | None = None
     doubt: Doubt | None = None
     """What was done about the attempt before it, where that may have arrived."""
+    reply: str | None = None
+    """What the receiver replied: its status and the first 300 characters of its text, sanitised and redacted."""
 
 
 # ---- outcomes: what a channel says of one attempt. A decision returned; `outbox.settle` acts on it. ----
@@ -292,6 +294,8 @@ class Delivered:
     """What it called the message."""
     thread: str | None = None
     """The reference under which more of the same subject is to be said from now on; None changes nothing."""
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +304,8 @@ class Retry:
 
     reason: str
     after: timedelta | None = None
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +313,8 @@ class GaveUp:
     """The receiver will never take this one: another try would end the same."""
 
     reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +326,8 @@ class Parked:
 
     reason: str
     probe_after: timedelta | None = None
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +335,8 @@ class Unknown:
     """The request went out and no answer came back: it may have been taken."""
 
     reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 Outcome = Delivered | Retry | GaveUp | Parked | Unknown

@@ -233,6 +233,7 @@ def settle(
             outcome=_OUTCOMES[type(outcome)],
             reason=_storable(getattr(outcome, "reason", None)),
             doubt=doubt,
+            reply=_storable(outcome.reply),
         ),
         reason=_storable(reason),
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
