@@ -42,7 +42,9 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(SDK-HMAC-SHA256|Bearer|Basic) +[^\"'\n]+", re.IGNORECASE), rf"\1 {MASK}"),
     (
         re.compile(
-            r"(\b[\w-]*(?:secret|token|passw(?:or)?d|authorization|signature|access[_-]?key)[\w-]*[\"']?\s*[:=]\s*[\"']?)"
+            # It begins where a word does, not at each hyphen: a long chain of hyphens would take quadratic time.
+            r"((?<![\w-])[\w-]*(?:secret|token|passw(?:or)?d|passphrase|authorization|signature|cookie"
+            r"|(?:api|access|private|signing)[_-]?key)[\w-]*[\"']?\s*[:=]\s*[\"']?)"
             r"[^\s\"',;&|}]+",
             re.IGNORECASE,
         ),

@@ -125,7 +125,7 @@ def digest(settings: BaseModel) -> str:
     It is stored in the database, so the secrets in it are stretched: who can read it can hardly guess a password.
     """
     shown = json.dumps(to_jsonable_python(settings, fallback=str), sort_keys=True).encode()
-    secrets = json.dumps(list(_secrets_in(settings.model_dump()))).encode()
+    secrets = json.dumps(list(secrets_in(settings.model_dump()))).encode()
     return hashlib.pbkdf2_hmac("sha256", secrets, hashlib.sha256(shown).digest(), _STRETCHING).hex()
 
 
@@ -133,15 +133,16 @@ _STRETCHING = 20_000
 """Rounds: milliseconds for us at a start, years for who tries passwords by the million."""
 
 
-def _secrets_in(value: object) -> Iterator[str]:
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield every secret in what a settings model holds."""
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _secrets_in(inner)
+            yield from secrets_in(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _secrets_in(inner)
+            yield from secrets_in(inner)
 
 
 # ---- secrets in files ----

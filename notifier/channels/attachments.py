@@ -164,8 +164,8 @@ class WebhookChat(BaseChannel[S]):
                 max_bytes=MAX_REPLY,
             )
         except HttpError as error:
-            return outcome_of_error(error, now())
-        return outcome_of(reply.status, reply.headers, now())
+            return self.with_reply(outcome_of_error(error, now()), error)
+        return self.with_reply(outcome_of(reply.status, reply.headers, now()), reply)
 
     async def check(self) -> Sequence[Finding]:
         """Prove that something answers. Only a message tells whether it is the webhook."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -22,7 +23,8 @@ from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Park
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
-from notifier.settings import Duration, Settings
+from notifier.replies import Secrets, http_reply
+from notifier.settings import Duration, Settings, secrets_in
 from notifier.validation import NAME_PATTERN, did_you_mean
 
 if TYPE_CHECKING:
@@ -103,6 +105,23 @@ class ChannelSettings(Settings):
 
 
 S = TypeVar("S", bound=ChannelSettings)
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+
+
+class Answered(Protocol):
+    """A reply over HTTP, or as much of one as arrived."""
+
+    @property
+    def status(self) -> int | None:
+        """None where not even a status line arrived."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Looked up by lower-case names."""
+
+    @property
+    def body(self) -> bytes:
+        """The bytes as they came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +172,21 @@ class BaseChannel(ABC, Generic[S]):
     async def look_up(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - a kind that can ask needs it
         """Say that there is no way to ask; a kind that has one, and whose `repeat` says so, asks."""
         return Unknown(f"the {self.kind} channel has no way to ask")
+
+    def with_reply(self, outcome: OutcomeT, answer: Answered) -> OutcomeT:
+        """Return the outcome with what the receiver replied, fit to be stored and shown; no secret of ours is in it.
+
+        An answer is a reply over HTTP, or an error of `HttpClient.exchange`, which may have brought a part of one.
+        """
+        if answer.status is None:
+            return outcome
+        content_type = answer.headers.get("content-type", "")
+        return replace(outcome, reply=http_reply(answer.status, answer.body, content_type, secrets=self.secrets))
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The secrets of its settings, to be masked where a reply repeats them."""
+        return Secrets(secrets_in(self.settings.model_dump()))
 
     async def check(self) -> Sequence[Finding]:
         """Find nothing to prove; a kind that can prove something says so."""
@@ -230,11 +264,10 @@ def outcome_of_error(error: HttpError, now: datetime) -> Outcome:
     """Return what an exchange without a usable reply means for the delivery."""
     from notifier.http import AddressRefused, NotSent  # noqa: PLC0415 - see the imports above
 
-    status: int | None = getattr(error, "status", None)
     if isinstance(error, AddressRefused):
         return Parked(str(error), PROBE_AFTER)
     if isinstance(error, NotSent):
         return Retry(str(error))
-    if status is not None:
-        return outcome_of_status(status, {}, now)
+    if error.status is not None:
+        return outcome_of_status(error.status, error.headers, now)
     return Unknown(str(error))

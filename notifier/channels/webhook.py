@@ -358,8 +358,8 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         try:
             reply = await self._exchange("POST", self._headers(delivery.id, body, now), body.content)
         except HttpError as error:
-            return outcome_of_error(error, now)
-        return outcome_of_status(reply.status, reply.headers, now)
+            return self.with_reply(outcome_of_error(error, now), error)
+        return self.with_reply(outcome_of_status(reply.status, reply.headers, now), reply)
 
     @cached_property
     def _own_headers(self) -> Mapping[str, str]:

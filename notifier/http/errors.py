@@ -6,13 +6,20 @@ Messages name the host, never the path or the query: the URL of an incoming webh
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import aiohttp
 
 
 class HttpError(Exception):
     """No usable reply. The message names the host and is free of paths, queries and credentials."""
+
+    status: int | None = None
+    """The status, where its line arrived: then the request was answered."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: bytes = b""
+    """What arrived of the body."""
 
 
 class NotSent(HttpError):
@@ -33,6 +40,8 @@ class NoAnswer(HttpError):
 
 class ReplyTooLarge(HttpError):
     """The reply was longer than asked for. The request itself was answered with `status`."""
+
+    status: int
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)

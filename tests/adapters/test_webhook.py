@@ -30,7 +30,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import Toolbox
 from notifier.channels.webhook import MAX_TEMPLATE_OUTPUT, WebhookChannel, WebhookSettings
-from notifier.core.model import Delivered, Delivery, Event, EventType, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.render import Wording
 
@@ -270,7 +270,7 @@ class TestSignature:
     async def test_the_receiver_can_verify_it(self, toolbox: Toolbox, clock: FakeClock) -> None:
         clock.time = datetime.now(UTC)  # the verifier compares with the time of day
         async with HttpServer() as server:
-            assert await outcome(toolbox, server, secret=SECRET) == Delivered()
+            assert await outcome(toolbox, server, secret=SECRET) == Delivered(reply="HTTP 200: ok")
         request = server.requests[0]
         assert Webhook(SECRET).verify(request.body, dict(request.headers))["type"] == "task.failed"
         with pytest.raises(WebhookVerificationError):
@@ -328,11 +328,17 @@ class TestSending:
     async def test_an_answer_cut_short_after_a_good_status_counts_as_delivered(self, toolbox: Toolbox) -> None:
         for answer in (cut_short(202), flood(200)):
             async with HttpServer(answer) as server:
-                assert await outcome(toolbox, server) == Delivered()
+                assert isinstance(await outcome(toolbox, server), Delivered)
 
     async def test_a_body_that_drips_costs_no_more_than_the_deadline(self, toolbox: Toolbox) -> None:
         async with HttpServer(drip(503)) as server:
-            assert await outcome(toolbox, server, timeout=SHORT) == Retry("HTTP 503")
+            assert await outcome(toolbox, server, timeout=SHORT) == Retry("HTTP 503", reply="HTTP 503")
+
+    async def test_the_outcome_holds_what_the_receiver_replied_without_our_secrets(self, toolbox: Toolbox) -> None:
+        said = b'{"error": "Cannot POST it", "key": "fake-header-key", "url": "%s"}'
+        async with HttpServer(reply(400, said % SECRET_PATH.encode())) as server:
+            got = await outcome(toolbox, server, headers={"X-Mine": "fake-header-key"})
+        assert got == GaveUp("HTTP 400", reply='HTTP 400: {"error": "Cannot POST it", "key": "***", "url": "***"}')
 
     async def test_silence_and_a_cut_connection_leave_the_outcome_open(self, toolbox: Toolbox) -> None:
         for answer in (silence(), reset()):
@@ -352,7 +358,7 @@ class TestSending:
 
     async def test_retry_after_is_passed_on(self, toolbox: Toolbox) -> None:
         async with HttpServer(reply(429, headers={"Retry-After": "120"})) as server:
-            assert await outcome(toolbox, server) == Retry("HTTP 429", timedelta(minutes=2))
+            assert await outcome(toolbox, server) == Retry("HTTP 429", timedelta(minutes=2), reply="HTTP 429: ok")
 
 
 class TestCheck:

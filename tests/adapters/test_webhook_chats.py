@@ -89,7 +89,7 @@ async def sent(server: HttpServer, toolbox: Toolbox, kind: str, **settings: str)
 )
 async def test_what_the_settings_add_is_sent_along(toolbox: Toolbox, kind: str, settings: dict[str, str]) -> None:
     async with HttpServer(reply(200)) as server:
-        assert await sent(server, toolbox, kind, **settings) == Delivered()
+        assert await sent(server, toolbox, kind, **settings) == Delivered(reply="HTTP 200: ok")
         (request,) = server.requests
         body = json.loads(request.body)
         assert {name: body[name] for name in settings} == settings
