@@ -187,11 +187,11 @@ def record(
         for job_id, row in changes.updates.items()
         if job_id not in untold
     ]
-    refused = tx.record_tasks(claim, updates, snapshot.taken_at)
+    refused = (*tx.record_tasks(claim, updates, snapshot.taken_at), *sorted(untold))
     tx.record_missing(source.name, changes.missing, changes.unlisted)
     deliveries = plan(tx, told.new, outlook, now)
     # Half a look early: looks do not fall on the very moment, and on average the interval is then the one asked for.
-    tx.record_poll(claim, snapshot, now, claim.at + rules.poll_every - rules.look_every / 2)
+    tx.record_poll(claim, snapshot, now, claim.at + rules.poll_every - rules.look_every / 2, len(refused))
     return PollReport(
         source=source.name,
         polled=True,
@@ -205,7 +205,7 @@ def record(
         events=tuple(item.event for item in told.new),
         deliveries=len(deliveries),
         unreadable=snapshot.unreadable,
-        refused=(*refused, *sorted(untold)),
+        refused=refused,
     )
 
 

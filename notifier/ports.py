@@ -406,8 +406,13 @@ class Transaction(Queries, Protocol):
     def record_deliveries(self, planned: Sequence[Delivery]) -> None:
         """Insert deliveries of events that are new, so that none can be there already."""
 
-    def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
-        """Note a poll that worked and release the claim. The first complete full one is the baseline."""
+    def record_poll(
+        self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
+    ) -> None:
+        """Note a poll that worked and release the claim. The first complete full one is the baseline.
+
+        `refused` is the number of rows that the database did not store.
+        """
 
     def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""

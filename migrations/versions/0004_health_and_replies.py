@@ -1,4 +1,4 @@
-"""What the other side replied in an attempt."""
+"""Replies of receivers, facts that health is judged by, and a record of what people did."""
 
 from __future__ import annotations
 
@@ -10,10 +10,47 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+MOMENT = sa.DateTime(timezone=True)
+SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.add_column("attempts", sa.Column("reply", sa.Text(), nullable=True))
+    op.add_column("deliveries", sa.Column("dismissed_at", MOMENT, nullable=True))
+    op.add_column("mutes", sa.Column("label", sa.Text(), nullable=True))
+    op.add_column("sources", sa.Column("refused_since", MOMENT, nullable=True))
+    op.add_column("sources", sa.Column("refused_rows", sa.Integer(), nullable=False, server_default=sa.text("0")))
+    op.create_table(
+        "replicas",
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("roles", sa.String(), nullable=False),
+        sa.Column("started_at", MOMENT, nullable=False),
+        sa.Column("seen_at", MOMENT, nullable=False),
+        sa.Column("stopped_at", MOMENT, nullable=True),
+        sa.Column("chat_down_since", MOMENT, nullable=True),
+        sa.Column("chat_error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("owner", name="pk_replicas"),
+    )
+    op.create_table(
+        "actions",
+        sa.Column("seq", SEQUENCE, sa.Identity(always=True), autoincrement=True, nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("verb", sa.String(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("seq", name="pk_actions"),
+    )
+    op.create_index("ix_actions_at", "actions", ["at"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_actions_at", table_name="actions")
+    op.drop_table("actions")
+    op.drop_table("replicas")
+    op.drop_column("sources", "refused_rows")
+    op.drop_column("sources", "refused_since")
+    op.drop_column("mutes", "label")
+    op.drop_column("deliveries", "dismissed_at")
     op.drop_column("attempts", "reply")

@@ -233,6 +233,8 @@ class Delivery:
     ref: str | None = None
     """What the receiver called it: a Slack channel and ts, a Message-ID."""
     settled_at: datetime | None = None
+    dismissed_at: datetime | None = None
+    """Time a person accepted that it was not delivered. Set by `notifier dismiss`; `notifier retry` clears it."""
     doubtful: bool = False
     """True when an earlier attempt may have arrived: its answer was lost, or whoever made it never reported back."""
     thread: str | None = None
@@ -369,6 +371,13 @@ class Mute:
     """Who muted it, as for an acknowledgement."""
     created_at: datetime
     reason: str | None = None
+    label: str | None = None
+    """Name of the instance for people to read. None in rows of older versions: `instance` is shown then."""
+
+    @property
+    def shown(self) -> str:
+        """Name of the instance, or its id where no name is recorded."""
+        return self.label or self.instance
 
     def covers(self, task: Task | None, now: datetime) -> bool:
         """Tell whether it is in force and about the instance of this task."""
@@ -465,6 +474,10 @@ class SourceState:
     next_poll_at: datetime | None = None
     announced_since: datetime | None = None
     """Since when it has been failing, as was told; None when nothing was, or that it has recovered."""
+    refused_since: datetime | None = None
+    """Time of the first of the latest polls in a row of which the database refused rows; None after a poll without."""
+    refused_rows: int = 0
+    """Rows of the last poll that the database refused to store."""
     tasks: int = 0
     running: int = 0
 

@@ -168,19 +168,19 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         """Apply settlements that are still current, note every attempt, and return how many applied."""
         delivered = [settlement for settlement in settlements if settlement.state is DeliveryState.DELIVERED]
         others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
-        applied = self._settle_delivered(delivered) if delivered else 0
+        applied = self._settle_delivered(delivered, now) if delivered else 0
         applied += sum(self._settle(settlement, now) for settlement in others)
         self._note_attempts([settlement.attempt for settlement in settlements])
         self._unpark_proven([settlement.delivery_id for settlement in delivered], now)
         return applied
 
-    def _settle_delivered(self, settlements: Sequence[Settlement]) -> int:
+    def _settle_delivered(self, settlements: Sequence[Settlement], now: datetime) -> int:
         values = [
             {
                 "of": settlement.delivery_id,
                 "number": settlement.attempt.number,
                 "known_as": settlement.ref,
-                "at": settlement.attempt.finished_at,
+                "at": now,
             }
             for settlement in settlements
         ]
@@ -193,7 +193,8 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             "claimed_by": None,
             "doubtful": settlement.doubtful,
             "reason": settlement.reason,
-            "settled_at": None if settlement.state in UNSETTLED else settlement.attempt.finished_at,
+            # Not the time of the attempt, which is that of a replica: what was given up is reported by this one.
+            "settled_at": None if settlement.state in UNSETTLED else now,
         }
         channel: str | None = self.connection.execute(
             update(deliveries)
@@ -282,6 +283,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
                 available_at=now,
                 reason=None,
                 settled_at=None,
+                dismissed_at=None,
                 earlier_attempts=deliveries.c.attempt,
                 doubtful=False,
             )

@@ -193,15 +193,14 @@ class PollStatements(SqlQueries):
         for some in chunks([item.event.id for item in routed]):
             known |= set(self.connection.execute(select(events.c.id).where(events.c.id.in_(some))).scalars())
         fresh = [item for item in routed if item.event.id not in known]
-        values = [rows.event_values(item) for item in fresh]
-        refused = {value["id"] for value in self._isolated(values, self._insert_events)}
+        refused = {item.event.id for item in self._isolated(fresh, self._insert_events)}
         return EventsRecorded(
             new=tuple(item for item in fresh if item.event.id not in refused),
             refused=tuple(item.event for item in fresh if item.event.id in refused),
         )
 
-    def _insert_events(self, values: Sequence[Mapping[str, object]]) -> None:
-        self.connection.execute(events.insert(), values)
+    def _insert_events(self, routed: Sequence[RoutedEvent]) -> None:
+        self.connection.execute(events.insert(), [rows.event_values(item) for item in routed])
 
     def record_deliveries(self, planned: Sequence[Delivery]) -> None:
         """Insert deliveries of events that are new, so that none can be there already."""
@@ -211,8 +210,13 @@ class PollStatements(SqlQueries):
         self.connection.execute(delivery_events.insert(), list(_members(planned)))
         self._tell_others()
 
-    def record_poll(self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime) -> None:
-        """Note a poll that worked and release the claim. The first complete full one is the baseline."""
+    def record_poll(
+        self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
+    ) -> None:
+        """Note a poll that worked and release the claim. The first complete full one is the baseline.
+
+        `refused` is the number of rows that the database did not store.
+        """
         noted: dict[str, object] = {
             "last_poll_at": now,
             "last_error": None,
@@ -222,6 +226,9 @@ class PollStatements(SqlQueries):
             "claimed_by": None,
             "claimed_until": None,
         }
+        if refused or snapshot.scope is Scope.FULL:  # an active scan leaves out rows that may still be refused
+            noted["refused_rows"] = refused
+            noted["refused_since"] = (claim.state.refused_since or now) if refused else None
         if snapshot.scope is Scope.FULL:
             noted["last_full_calls"] = snapshot.calls
             if snapshot.complete:

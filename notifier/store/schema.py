@@ -85,6 +85,8 @@ sources = Table(
     Column("claimed_by", String),
     Column("claimed_until", UtcDateTime),
     Column("epoch", Sequence, nullable=False, server_default=text("0")),
+    Column("refused_since", UtcDateTime),
+    Column("refused_rows", Integer, nullable=False, server_default=text("0")),
 )
 
 tasks = Table(
@@ -159,6 +161,7 @@ deliveries = Table(
     Column("content_type", String),
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
+    Column("dismissed_at", UtcDateTime),
     CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
     Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
     Index("ix_deliveries_state_seq", "state", "seq"),
@@ -247,6 +250,7 @@ mutes = Table(
     Column("name", Text, nullable=False),
     Column("reason", Text),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("label", Text),
 )
 
 watches = Table(
@@ -264,4 +268,29 @@ requests = Table(
     Column("key", String, primary_key=True),
     Column("seen_at", UtcDateTime, nullable=False),
     Index("ix_requests_seen_at", "seen_at"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("roles", String, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("stopped_at", UtcDateTime),
+    Column("chat_down_since", UtcDateTime),
+    Column("chat_error", Text),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("seq", Sequence, Identity(always=True), primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("verb", String, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", Text),
+    Index("ix_actions_at", "at"),
 )

@@ -51,6 +51,30 @@ async def test_the_first_poll_is_a_quiet_baseline(store: SqlStore, source: FakeS
     assert (await poll(source, store)).changed == 0
 
 
+@pytest.mark.parametrize("reason", ["a lone surrogate \ud83d", "a byte \ud800 more"])
+async def test_refused_rows_stay_recorded_until_a_full_scan_has_none(
+    store: SqlStore, source: FakeSource, clock: FakeClock, reason: str
+) -> None:
+    good, poison = make_task("good"), make_task("poison", fail_reason=reason)
+
+    async def recorded() -> tuple[int, object]:
+        await poll(source, store)
+        (state,) = await store.read(lambda q: q.source_states())
+        return state.refused_rows, state.refused_since
+
+    source.tasks = [good, poison]
+    assert await recorded() == (1, T0)
+    clock.advance(RULES.poll_every)
+    assert await recorded() == (1, T0)
+    source.calls = 1_000  # the next poll reads the active tasks only, and proves nothing about the others
+    await poll(source, store)
+    source.tasks = [good]
+    clock.advance(RULES.poll_every)
+    assert (await recorded(), source.scopes[-1]) == ((1, T0), Scope.ACTIVE)
+    clock.advance(timedelta(days=1))
+    assert (await recorded(), source.scopes[-1]) == ((0, None), Scope.FULL)
+
+
 async def test_a_first_poll_can_be_told_instead(store: SqlStore, source: FakeSource) -> None:
     source.tasks = [FAILED]
     await poll(source, store, replace(RULES, quiet_baseline=False))

@@ -64,11 +64,18 @@ def plan(event: Event, tx: Transaction, channel: str = "dba") -> None:
     tx.record_deliveries([make_delivery(event, channel=channel, lane=event.subject, attempt=0)])
 
 
-def end(tx: Transaction, outcome: Parked | Retry, *, schedule: Sequence[timedelta] = (MINUTE,)) -> None:
-    """Let an attempt at everything that is due on `dba` end like this."""
+def end(
+    tx: Transaction,
+    outcome: Parked | Retry,
+    *,
+    schedule: Sequence[timedelta] = (MINUTE,),
+    clock_ahead: timedelta = timedelta(),
+) -> None:
+    """Let an attempt at everything that is due on `dba` end like this, on a replica whose clock is this far ahead."""
     now = tx.now()
     claimed = tx.claim_due("dba", "me", now, MINUTE, 10)
-    ended = [settle(one, outcome, started_at=now, finished_at=now, schedule=schedule, chance=0.5) for one in claimed]
+    at = now + clock_ahead
+    ended = [settle(one, outcome, started_at=at, finished_at=at, schedule=schedule, chance=0.5) for one in claimed]
     tx.settle(ended, now)
 
 
@@ -168,6 +175,24 @@ async def test_dead_letters_are_told_together_and_no_more_than_once_an_hour(
         clock.advance(60 * MINUTE)
         await poll(store, source)
     assert [channels for _, channels in await told(store) if channels == ("mail",)] == [("mail",)] * 2
+
+
+@pytest.mark.parametrize("ahead", [-5 * MINUTE, timedelta(), 5 * MINUTE])
+async def test_dead_letters_are_told_whatever_the_clocks_of_replicas_say(
+    store: SqlStore, source: FakeSource, clock: FakeClock, ahead: timedelta
+) -> None:
+    """A replica whose clock is off gives up on one message, later one whose clock is right on another."""
+    counts = []
+    for job_id, off in (("job-1", ahead), ("job-2", timedelta())):
+        await store.transact(partial(plan, make_event(make_task(job_id))))
+        await store.transact(partial(end, outcome=Retry("HTTP 503"), schedule=(), clock_ahead=off))
+        await poll(store, source)
+        counts += [event.count for event in (await look(store)).events]
+        clock.advance(61 * MINUTE if ahead < timedelta() else 2 * MINUTE)
+    clock.advance(60 * MINUTE)
+    await poll(store, source)
+    counts += [event.count for event in (await look(store)).events]
+    assert counts == [1, 1]
 
 
 async def test_a_dead_alert_about_a_channel_makes_no_other(
