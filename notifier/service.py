@@ -525,7 +525,9 @@ def _log_edits(report: EditReport) -> None:
                 "message changed", channel=report.channel, job=thread.event.job_id, ref=outcome.thread or thread.ref
             )
         else:
-            log.warning("message not changed", channel=report.channel, job=thread.event.job_id, reason=outcome.reason)
+            said = {"reply": outcome.reply} if outcome.reply else {}
+            job = thread.event.job_id
+            log.warning("message not changed", channel=report.channel, job=job, reason=outcome.reason, **said)
 
 
 def _log_deliveries(report: DeliveryReport) -> None:
@@ -535,7 +537,8 @@ def _log_deliveries(report: DeliveryReport) -> None:
         if good and not every:
             continue
         wait = settlement.wait and format_duration(timedelta(seconds=round(settlement.wait.total_seconds())))
-        known = {"reason": settlement.reason, "ref": settlement.ref, "next_try_in": wait}
+        reply = settlement.attempt.reply
+        known = {"reason": settlement.reason, "reply": reply, "ref": settlement.ref, "next_try_in": wait}
         (log.debug if good else log.warning)(
             f"delivery {settlement.state}",
             channel=report.channel,

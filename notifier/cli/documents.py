@@ -71,7 +71,7 @@ def routed_event(value: RoutedEvent) -> Document:
 
 
 def delivery(value: Delivery) -> Document:
-    """delivery_id, channel, subject, state, attempt, reason, doubtful, ref, digest, times, and events.
+    """delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest, times, and events.
 
     Events are given by id, type and job_id.
     """
@@ -82,6 +82,7 @@ def delivery(value: Delivery) -> Document:
         "state": value.state.value,
         "attempt": value.attempt,
         "reason": value.reason,
+        "reply": value.reply,
         "doubtful": value.doubtful,
         "ref": value.ref,
         "digest": value.digest,
@@ -93,13 +94,14 @@ def delivery(value: Delivery) -> Document:
 
 
 def attempt(value: Attempt) -> Document:
-    """number, started_at, finished_at, outcome, reason, and doubt: what was done about a lost answer before it."""
+    """number, times, outcome, reason, reply, and doubt: what was done about a lost answer before it."""
     return {
         "number": value.number,
         "started_at": time(value.started_at),
         "finished_at": time(value.finished_at),
         "outcome": value.outcome,
         "reason": value.reason,
+        "reply": value.reply,
         "doubt": value.doubt.value if value.doubt else None,
     }
 

@@ -29,7 +29,7 @@ def explain(
 
     --json: {"task": {…}, "events": [{event, routes_now: [{route, matched, channels, failed_matcher, actual,
     skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at, finished_at, outcome,
-    reason, doubt}]}]}]}.
+    reason, reply, doubt}]}]}]}.
     """
     config = configured(ctx)
     shown = view(config)

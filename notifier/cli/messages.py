@@ -18,7 +18,7 @@ from rich.text import Text
 from notifier.cli import loop
 from notifier.cli.desk import AsJson, configured, now, wording
 from notifier.cli.drawing import drawing, is_drawn
-from notifier.cli.output import block, cell, emit, show
+from notifier.cli.output import block, cell, emit, replied, show
 from notifier.config import Config
 from notifier.core.model import (
     Body,
@@ -74,7 +74,7 @@ def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = Fal
     """Send one made-up failure, marked as a test, and report what the receiver said.
 
     Exits with 0 when it was delivered, 1 when the receiver, or a setting, refused it, 3 when no answer came.
-    --json: {"channel", "delivery_id", "outcome", "reason", "ref"}.
+    --json: {"channel", "delivery_id", "outcome", "reason", "ref", "reply"}.
     """
     config = configured(ctx)
     event = sample_event(EventType.TASK_FAILED, now(), marked=wording(config).text("test"))
@@ -83,7 +83,7 @@ def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = Fal
     if as_json:
         emit(_document(channel, event, outcome))
     else:
-        show(_report(channel, outcome))
+        show(_report(channel, outcome), *replied(outcome.reply))
     raise typer.Exit(_exit_code(outcome))
 
 
@@ -114,6 +114,7 @@ def _document(channel: str, event: Event, outcome: Outcome) -> dict[str, Any]:
         "outcome": type(outcome).__name__.lower(),
         "reason": getattr(outcome, "reason", None),
         "ref": getattr(outcome, "ref", None),
+        "reply": outcome.reply,
     }
 
 

@@ -81,7 +81,7 @@ def deliveries(
 ) -> None:
     """List deliveries, the newest first. Exits with 1 when there are none.
 
-    --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, doubtful, ref, digest,
+    --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest,
     created_at, available_at, settled_at, events}], "sources": […]}.
     """
     config = configured(ctx)

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -127,6 +128,11 @@ def cell(value: object, style: str = "") -> Text:
 def block(value: str, style: str = "") -> Text:
     """Return text from outside as harmless lines."""
     return Text("\n".join(strip_controls(line) for line in value.splitlines()), style=style)
+
+
+def replied(reply: str | None) -> Sequence[RenderableType]:
+    """Return a line below an attempt with what the receiver replied, where it did."""
+    return [Padding(Text.assemble(("replied: ", "dim"), cell(reply)), (0, 0, 0, 2))] if reply else []
 
 
 FIRM = frozenset({"Changed", "Failed", "Ended", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from notifier.cli.output import WIDE, age, block, cell, length, pairs, room, short, shortened, table
+from notifier.cli.output import WIDE, age, block, cell, length, pairs, replied, room, short, shortened, table
 from notifier.core.model import (
     Attempt,
     ChannelState,
@@ -181,7 +181,7 @@ class View:
             cell(self._about(row)),
             cell(str(row.attempt)),
             cell(age(row.settled_at or row.available_at, self.now)),
-            cell("; ".join(filter(None, (_doubt(row), row.reason)))),
+            cell("; ".join(filter(None, (_doubt(row), _undelivered(row))))),
         )
 
     def _about(self, row: Delivery) -> str:
@@ -268,7 +268,8 @@ class View:
         reason = f": {attempt.reason}" if attempt.reason else ""
         took = (attempt.finished_at - attempt.started_at).total_seconds()
         line = cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
-        return Group(line, Padding(cell(_DOUBTS[attempt.doubt], "yellow"), _INDENT)) if attempt.doubt else line
+        doubt = [Padding(cell(_DOUBTS[attempt.doubt], "yellow"), _INDENT)] if attempt.doubt else []
+        return Group(line, *doubt, *replied(attempt.reply))
 
     # -- audit, health, findings --
 
@@ -372,6 +373,15 @@ def _doubt(delivery: Delivery) -> str:
     unsure = delivery.doubtful and delivery.state is not DeliveryState.DELIVERED
     said = "may have arrived"
     return said if unsure and said not in (delivery.reason or "") else ""
+
+
+def _undelivered(delivery: Delivery) -> str:
+    """Return why a delivery is not delivered, with the receiver's own words. Reason and reply may share the status."""
+    reason, reply = delivery.reason or "", delivery.reply or ""
+    if delivery.state is DeliveryState.DELIVERED or not reply:
+        return reason
+    status = reply.partition(": ")[0]
+    return reason.removesuffix(status) + reply if reason.endswith(status) else f"{reason}; replied {reply}"
 
 
 def _verdict(verdict: RouteVerdict) -> Text:

@@ -240,6 +240,8 @@ class Delivery:
     thread: str | None = None
     """The reference of the message under which the channel has spoken of the same subject before, as known when it
     was claimed; None where there is none, and on a channel that keeps none."""
+    reply: str | None = None
+    """What the receiver replied to the last attempt. Set where deliveries are looked up, not where they are claimed."""
 
 
 class Doubt(StrEnum):

@@ -90,7 +90,8 @@ class SqlQueries(LookupQueries):
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
-        statement = select(deliveries).where(*_delivery_conditions(wanted)).order_by(deliveries.c.seq.desc())
+        found = select(deliveries, _LAST_REPLY).where(*_delivery_conditions(wanted))
+        statement = found.order_by(deliveries.c.seq.desc())
         return self._with_events(self.connection.execute(statement.limit(wanted.limit)).all())
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
@@ -163,6 +164,15 @@ class SqlQueries(LookupQueries):
                 of.setdefault(delivery_id, []).append(rows.event_of(facts))
         return of
 
+
+_LAST_REPLY = (
+    select(attempts.c.reply)
+    .where(attempts.c.delivery_id == deliveries.c.id)
+    .order_by(attempts.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("reply")
+)
 
 # Built once: every claim asks it.
 _EVENTS_OF = (

@@ -39,7 +39,9 @@ _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _HEALTH = tuple(field.name for field in fields(Health))
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
-_DELIVERY = tuple(field.name for field in fields(Delivery) if field.name not in {"state", "events", "body", "thread"})
+_DELIVERY = tuple(
+    field.name for field in fields(Delivery) if field.name not in {"state", "events", "body", "thread", "reply"}
+)
 
 
 def task_values(task: Task) -> dict[str, object]:
@@ -118,7 +120,11 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
     found = row._mapping  # noqa: SLF001 - as above
     body = None if found["body"] is None else Body(content=found["body"], content_type=found["content_type"])
     return Delivery(
-        state=DeliveryState(found["state"]), events=events, body=body, **{name: found[name] for name in _DELIVERY}
+        state=DeliveryState(found["state"]),
+        events=events,
+        body=body,
+        reply=found.get("reply"),
+        **{name: found[name] for name in _DELIVERY},
     )
 
 

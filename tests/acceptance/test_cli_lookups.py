@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,12 +102,24 @@ def record(tx: Transaction) -> None:
         NOW,
         NOW,
     )
-    for channel, state, reason in (("dba", DeliveryState.DELIVERED, None), ("tickets", DeliveryState.DEAD, "HTTP 400")):
+    for channel, state, reason, reply in (
+        ("dba", DeliveryState.DELIVERED, None, "HTTP 200: ok"),
+        ("tickets", DeliveryState.DEAD, "HTTP 400", REPLY),
+    ):
         (claimed,) = tx.claim_due(channel, "me", NOW, LEASE, 1)
         attempt = Attempt(
-            delivery_id=claimed.id, number=claimed.attempt, started_at=NOW, finished_at=NOW, outcome="x", reason=reason
+            delivery_id=claimed.id,
+            number=claimed.attempt,
+            started_at=NOW,
+            finished_at=NOW,
+            outcome="x",
+            reason=reason,
+            reply=reply,
         )
         tx.settle([Settlement(delivery_id=claimed.id, state=state, wait=None, attempt=attempt, reason=reason)], NOW)
+
+
+REPLY = 'HTTP 400: {"errors": {"priority": "Field \'priority\' cannot be set"}}'
 
 
 async def fill(url: str, action: Callable[[Transaction], None] = record) -> None:
@@ -249,7 +262,7 @@ def test_events_lists_changes(run: Run) -> None:
 def test_deliveries_lists_by_state_and_channel(run: Run) -> None:
     assert "HTTP 400" in run("deliveries").stdout
     found = document(run("deliveries", "--json", "--state", "dead"))["deliveries"]
-    assert [(delivery["channel"], delivery["reason"]) for delivery in found] == [("tickets", "HTTP 400")]
+    assert [(one["channel"], one["reason"], one["reply"]) for one in found] == [("tickets", "HTTP 400", REPLY)]
     assert document(run("deliveries", "--json", "--channel", "spare", code=1))["deliveries"] == []
 
 
@@ -262,8 +275,17 @@ def test_explain_goes_from_routes_to_attempts(run: Run) -> None:
     assert "spare: not told, no route asked for it" in shown
 
 
+def test_the_receivers_words_stand_wherever_an_attempt_does(run: Run) -> None:
+    for shown in (run("explain", "fa11").stdout, run("deliveries").stdout, run("audit").stdout):
+        assert "Field 'priority' cannot be set" in re.sub(r"[\s│]+", " ", shown), shown
+    assert "HTTP 200: ok" in run("explain", "fa11").stdout
+    assert "ok" not in run("deliveries", "--state", "delivered").stdout
+
+
 def test_explain_as_json(run: Run) -> None:
     (event,) = document(run("explain", "fa11", "--json"))["events"]
+    replies = [attempt["reply"] for channel in event["channels"] for attempt in channel["attempts"]]
+    assert replies == ["HTTP 200: ok", REPLY]
     assert [(v["route"], v["matched"]) for v in event["routes_now"]] == [("failures", True), ("users", False)]
     assert [(c["channel"], c["planned"], len(c["attempts"])) for c in event["channels"]] == [
         ("dba", True, 1),

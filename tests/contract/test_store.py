@@ -46,7 +46,13 @@ def update(job_id: str, fingerprint: bytes = b"1", **changes: object) -> Update:
 
 def settlement(delivery: Delivery, state: DeliveryState, at: datetime = T0, **changes: Any) -> Settlement:
     attempt = Attempt(
-        delivery_id=delivery.id, number=delivery.attempt, started_at=at, finished_at=at, outcome="x", reason="why"
+        delivery_id=delivery.id,
+        number=delivery.attempt,
+        started_at=at,
+        finished_at=at,
+        outcome="x",
+        reason="why",
+        reply=f"HTTP 50{delivery.attempt}",
     )
     return Settlement(delivery_id=delivery.id, state=state, attempt=attempt, **{"wait": None} | changes)
 
@@ -364,6 +370,16 @@ async def test_a_late_worker_cannot_overwrite_the_next_attempt(store: SqlStore) 
     assert await store.transact(lambda tx: tx.settle([settlement(next_, DeliveryState.DELIVERED)], T0)) == 1
     assert list((await states(store)).values()) == [DeliveryState.DELIVERED]
     assert [attempt.number for attempt in await store.read(lambda q: q.attempts(slow.id))] == [1, 2]
+
+
+async def test_a_delivery_that_is_looked_up_has_the_reply_to_its_last_attempt(store: SqlStore) -> None:
+    await put(store, make_delivery(attempt=0))
+    (first,) = await claim(store)
+    (last,) = await claim(store, at=T0 + LEASE)
+    ended = [settlement(claimed, DeliveryState.PENDING) for claimed in (last, first)]
+    await store.transact(lambda tx: tx.settle(ended, T0))
+    (found,) = await store.read(lambda q: q.deliveries(DeliveryFilter()))
+    assert found.reply == "HTTP 502"
 
 
 async def test_a_stored_body_comes_back_byte_for_byte(store: SqlStore) -> None:

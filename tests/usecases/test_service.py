@@ -22,7 +22,7 @@ from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Delivered, Delivery, EventType, Outcome, Parked
+from notifier.core.model import Delivered, Delivery, EventType, GaveUp, Outcome, Parked
 from notifier.http import HttpClient
 from notifier.ports import Clock
 from notifier.service import Service, Trouble, poll_and_deliver
@@ -124,6 +124,14 @@ async def test_a_heartbeat_that_is_not_taken_is_a_warning(
     summary = await poll_and_deliver(house.app)
     (line,) = map(json.loads, records.getvalue().splitlines()[-1:])
     assert (summary.failures, line["level"], line["reason"]) == (0, "warning", "HTTP 500")
+
+
+async def test_the_log_of_an_attempt_that_failed_has_the_receivers_words(house: House, records: io.StringIO) -> None:
+    await poll_and_deliver(house.app)
+    house.dba.answer = lambda _: GaveUp("HTTP 400", reply="HTTP 400: no such priority")
+    house.source.tasks = [make_task()]
+    await poll_and_deliver(house.app)
+    assert '"reply": "HTTP 400: no such priority"' in records.getvalue()
 
 
 async def test_a_channel_that_is_misconfigured_is_told_on_another(house: House, records: io.StringIO) -> None:
