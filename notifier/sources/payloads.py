@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import msgspec
@@ -27,6 +27,15 @@ _LARGEST_TOTAL = 2**31 - 1
 """The largest offset that the API documents; a larger total is an error."""
 _LONGEST_INTEGER = 400
 _DIGEST_SIZE = 16
+
+_DEEPEST = 50
+"""Levels of nesting that are read; a page of the API has four."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_SECOND, _LAST_SECOND = 10**8, 7 * 10**9
+"""Numbers from 1973 to 2191 are times in seconds. A thousand, a million, a billion times as much is in a finer unit."""
+_UNITS = (1, 10**3, 10**6, 10**9)
+"""Units of a numeric time in one second: the four ranges do not overlap."""
 
 _STATUSES = {status.value: status for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED)}
 
@@ -120,9 +129,39 @@ def _loads(body: bytes) -> object:
     if text.lstrip().startswith("<"):
         raise ValueError("the answer is a web page, not JSON: a proxy or a login page may be in between")
     try:
+        return _parse(text)
+    except RecursionError:
+        return _parse(_flattened(text))
+
+
+def _parse(text: str) -> object:
+    try:
         return json.loads(text, strict=False, parse_int=_integer)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ValueError("the answer is not JSON, or was cut short") from None
+
+
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]+', re.DOTALL)
+
+
+def _flattened(text: str) -> str:
+    """Return a JSON text with `null` in place of everything that lies deeper than anybody reads it.
+
+    The parsers recurse: one value that is nested without end would cost the page.
+    """
+    kept: list[str] = []
+    depth = shown_to = 0
+    for token in _STRUCTURE.finditer(text):
+        if token[0][0] in "[{":
+            depth += len(token[0])
+            if depth > _DEEPEST >= depth - len(token[0]):
+                cut = token.end() - (depth - _DEEPEST)
+                kept += (text[shown_to:cut], "null")
+        elif token[0][0] in "]}":
+            deeper, depth = depth, depth - len(token[0])
+            if deeper > _DEEPEST >= depth:
+                shown_to = token.start() + deeper - _DEEPEST
+    return "".join((*kept, text[shown_to:] if depth <= _DEEPEST else ""))
 
 
 def _integer(text: str) -> int | None:
@@ -204,12 +243,43 @@ def parse_progress(value: object) -> float | None:
 
 
 def parse_time(value: object) -> datetime | None:
-    """Read `2022-08-05T08:15:07+0800` or another ISO 8601 time with an offset, as UTC; None for anything else."""
+    """Read a time, as UTC; None for what is none, and for a local time, whose zone nobody knows.
+
+    Documented is ISO 8601 with an offset, `2022-08-05T08:15:07+0800`. A number, or a text that holds one, counts
+    seconds, milliseconds, microseconds or nanoseconds since 1970: its magnitude says which.
+    """
+    number = _number(value)
+    if number is not None:
+        return _time_of_number(number)
     try:
-        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
-        return time.astimezone(UTC) if time and time.tzinfo else None
+        return _time_of_text(value) if isinstance(value, str) else None
     except (ValueError, OverflowError):
         return None
+
+
+def _time_of_number(number: float) -> datetime | None:
+    unit = next((unit for unit in _UNITS if _FIRST_SECOND <= number / unit < _LAST_SECOND), None)
+    return None if unit is None else _EPOCH + timedelta(seconds=number / unit)
+
+
+_ZONE = re.compile(r"\s*(Z|UTC|GMT|[+-]\d{2}(:?\d{2}){0,2})$", re.IGNORECASE)
+_MIDNIGHT = re.compile(r"(?<=[T ])24(?=(:?00){0,2}([.,]0+)?$)")
+_LEAP_SECOND = re.compile(r"(?<=:\d\d:)60")
+
+
+def _time_of_text(text: str) -> datetime | None:
+    text = text.strip()
+    zone = _ZONE.search(text)
+    if zone is None:
+        return None
+    local, extra = text[: zone.start()].upper(), timedelta()
+    # ISO 8601 knows two more spellings of a moment than Python does: the end of a day, and a leap second.
+    if _MIDNIGHT.search(local):
+        local, extra = _MIDNIGHT.sub("00", local), timedelta(days=1)
+    elif _LEAP_SECOND.search(local):
+        local, extra = _LEAP_SECOND.sub("59", local), timedelta(seconds=1)
+    offset = "Z" if zone[1].isalpha() else zone[1]
+    return datetime.fromisoformat(local + offset).astimezone(UTC) + extra
 
 
 def _number(value: object) -> float | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,38 @@ def test_progress_is_read_in_every_spelling(written: object, read: float | None)
         ("0001-01-01T00:00:00+0800", None),
         ("", None),
         ("yesterday", None),
-        (1659658507000, None),
+        ("2022-08-04T24:00:00+0800", datetime(2022, 8, 4, 16, 0, 0, tzinfo=UTC)),
+        ("2022-08-04T24:00:00.000Z", datetime(2022, 8, 5, tzinfo=UTC)),
+        ("2022-12-31 24:00 UTC", datetime(2023, 1, 1, tzinfo=UTC)),
+        ("2022-08-04T24:00:01Z", None),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2022-08-05T08:15:07 +0800", datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        ("2022-08-05 08:15:07 GMT", datetime(2022, 8, 5, 8, 15, 7, tzinfo=UTC)),
+        ("2022-08-05t08:15:07z", datetime(2022, 8, 5, 8, 15, 7, tzinfo=UTC)),
+        ("2022-08-05T08:15:07.123456789+08", datetime(2022, 8, 5, 0, 15, 7, 123456, tzinfo=UTC)),
+        (1659658507, datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        (1659658507000, datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        (1659658507250, datetime(2022, 8, 5, 0, 15, 7, 250000, tzinfo=UTC)),
+        (1659658507250.0, datetime(2022, 8, 5, 0, 15, 7, 250000, tzinfo=UTC)),
+        (1659658507.25, datetime(2022, 8, 5, 0, 15, 7, 250000, tzinfo=UTC)),
+        ("1659658507000", datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        (" 1659658507 ", datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        ("1.659658507E12", datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        (1659658507123456, datetime(2022, 8, 5, 0, 15, 7, 123456, tzinfo=UTC)),
+        (1659658507000000000, datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC)),
+        (0, None),
+        ("0", None),
+        (-1659658507, None),
+        (20220805, None),
+        (20220805081507, None),
+        (1e300, None),
+        (10**400, None),
+        (True, None),
+        ([1659658507000], None),
         (None, None),
     ],
 )
-def test_times_are_read_with_their_offset_and_nothing_is_guessed_without_one(
+def test_times_are_read_in_every_spelling_and_nothing_is_guessed_without_a_zone(
     written: object, read: datetime | None
 ) -> None:
     assert parse_time(written) == read
@@ -181,6 +209,66 @@ def test_a_page_without_rows_is_a_page(content: bytes, total: int | None) -> Non
 def test_what_is_no_page_is_refused_with_its_reason(content: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         decode_page(content)
+
+
+SAMPLE_ROW = {
+    "instance_info": {"instance_id": "ce2dce50f365430abe161bab79495a6ein14", "instance_name": "gauss-6568-zzh"},
+    "job_id": "j",
+    "name": "CreateGaussDBV5Instance",
+    "status": "Failed",
+    "process": "",
+    "fail_reason": 500000,
+    "created_at": 1659658507000,
+    "ended_at": "1660014412000",
+}
+
+
+def test_a_row_with_numbers_for_times_and_for_the_reason_is_read_whole() -> None:
+    task = only_task(**SAMPLE_ROW)
+    assert (task.status, task.fail_reason, task.progress) == (TaskStatus.FAILED, "500000", None)
+    assert (task.created_at, task.ended_at) == (
+        datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC),
+        datetime(2022, 8, 9, 3, 6, 52, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize("scalar", [None, True, False, 0, -1, 7, 5e5, 10**25, 1e300, "", " ", "x", "7"])
+@pytest.mark.parametrize("field", [name for name in SAMPLE_ROW if name != "job_id"])
+def test_any_scalar_in_any_field_costs_that_field_at_most(field: str, scalar: object) -> None:
+    whole, task = only_task(**SAMPLE_ROW), only_task(**SAMPLE_ROW | {field: scalar})
+    its = {
+        "process": {"progress"},
+        "instance_info": {"instance_id", "instance_name"},
+        "status": {"status", "raw_status"},
+    }.get(field, {field})
+    others = [name.name for name in fields(Task) if name.name not in its]
+    assert [getattr(task, name) for name in others] == [getattr(whole, name) for name in others]
+
+
+@pytest.mark.parametrize("job_id", [7, -7, 0, 7.5, 10**25, 1e300, "7", " x "])
+def test_any_scalar_that_can_tell_rows_apart_is_an_id(job_id: object) -> None:
+    page = decode_page(body({"job_id": job_id, "status": "Failed"}, GOOD))
+    assert (len(page.rows), page.unreadable) == (2, frozenset())
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+DEEP_OBJECT = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+
+
+@pytest.mark.parametrize("deep", [DEEP, DEEP_OBJECT, DEEP[:1800] + DEEP[-1800:]])
+@pytest.mark.parametrize("field", [b"fail_reason", b"instance_info", b"extra"])
+def test_a_value_nested_without_end_costs_itself_alone(deep: bytes, field: bytes) -> None:
+    bad = b'{"job_id": "bad", "' + field + b'": ' + deep + b', "status": "Failed", "name": "a \\"] {[ b"}'
+    page = decode_page(b'{"tasks": [' + bad + b", " + json.dumps(GOOD).encode() + b'], "total_count": 2}')
+    assert (list(page.rows), page.unreadable, page.total) == (["bad", "good"], frozenset(), 2)
+    task = parse_task("prod", "bad", page.rows["bad"])
+    assert (task.status, task.name, task.fail_reason) == (TaskStatus.FAILED, 'a "] {[ b', None)
+
+
+@pytest.mark.parametrize("bad", [DEEP, DEEP_OBJECT, b'{"a": ' + DEEP + b"}"])
+def test_a_row_that_is_nothing_but_nesting_costs_no_other(bad: bytes) -> None:
+    page = decode_page(b'{"tasks": [' + json.dumps(GOOD).encode() + b", " + bad + b'], "total_count": 2}')
+    assert (list(page.rows), len(page.unreadable), page.total) == (["good"], 1, 2)
 
 
 BAD_ROWS = [
