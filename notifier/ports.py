@@ -302,6 +302,12 @@ class Ledger:
 class Queries(Protocol):
     """Indexed reads, for look-ups."""
 
+    def now(self) -> datetime:
+        """Return the time by which all that share this database agree on leases and waits.
+
+        That of the PostgreSQL server; of this host, steady through steps of the system's clock, with SQLite.
+        """
+
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
 
@@ -362,12 +368,6 @@ class Queries(Protocol):
 
 class Transaction(Queries, Protocol):
     """One write transaction: all of it happens or none of it."""
-
-    def now(self) -> datetime:
-        """Return the time by which all that share this database agree on leases and waits.
-
-        That of the PostgreSQL server; of this host, steady through steps of the system's clock, with SQLite.
-        """
 
     # -- poll --
 

@@ -164,7 +164,7 @@ class SqlStore:
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with translated(self._reader.url), self._reader.begin() as connection:
-            return fn(SqlQueries(connection))
+            return fn(SqlQueries(connection, self._time))
 
 
 def open_store(

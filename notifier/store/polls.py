@@ -64,16 +64,11 @@ class PollStatements(SqlQueries):
 
     def __init__(self, connection: Connection, memory: Memory, time: Callable[[Connection], datetime]) -> None:
         """Work through `connection`; what `after_commit` holds is for the caller to do once that has committed."""
-        super().__init__(connection)
-        self._time = time
+        super().__init__(connection, time)
         self.after_commit: list[Callable[[], None]] = []
         self._memory = memory
         self._known: dict[str, bytes] | None = None
         self._told = False
-
-    def now(self) -> datetime:
-        """Return the time by which all that share this database agree on leases and waits."""
-        return self._time(self.connection)
 
     def claim_poll(
         self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False

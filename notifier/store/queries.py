@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select
@@ -32,9 +33,14 @@ def chunks(values: Collection[T]) -> Iterator[list[T]]:
 class SqlQueries(LookupQueries):
     """`ports.Queries` on one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, time: Callable[[Connection], datetime]) -> None:
         """Read through `connection`, whose transaction belongs to the caller."""
         self.connection = connection
+        self._time = time
+
+    def now(self) -> datetime:
+        """Return the time by which all that share this database agree on leases and waits."""
+        return self._time(self.connection)
 
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""

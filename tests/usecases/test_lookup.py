@@ -81,6 +81,9 @@ def delivery_of(event: Event, channel: str, *more: Event) -> Delivery:
 class Nothing:
     """The reads that these answers do not need."""
 
+    def now(self) -> datetime:
+        raise NotImplementedError
+
     def source_states(self) -> Sequence[SourceState]:
         raise NotImplementedError
 
