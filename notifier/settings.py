@@ -11,18 +11,21 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PlainSerializer,
@@ -37,7 +40,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 
 from notifier.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.validation import NAME_PATTERN as NAME_PATTERN  # noqa: PLC0414 - a word of this vocabulary, defined there
-from notifier.validation import detail, explain
+from notifier.validation import detail, explain, hidden_in, not_ascii_in, unseen_in
 
 
 def _as_duration(value: object) -> object:
@@ -56,11 +59,39 @@ Duration = Annotated[
 ]
 """A length of time, written `30s`, `5m`, `2h`, `1h30m`, `7d`."""
 
-Secret = SecretStr
+
+def without_line_end(value: object) -> object:
+    """Return text without the line ends after it: shells and editors add one, and no key or password has one."""
+    return value.rstrip("\r\n") if isinstance(value, str) else value
+
+
+def _require(unfit: Callable[[str], str | None]) -> AfterValidator:
+    def check(value: SecretStr | str) -> SecretStr | str:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if wrong := unfit(text):
+            raise ValueError(wrong)
+        return value
+
+    return AfterValidator(check)
+
+
+Secret = Annotated[SecretStr, BeforeValidator(without_line_end), _require(unseen_in)]
 """Text that is never shown. In a `Settings` model every secret `x` has a twin `x_file`: a path to read it from.
 
-A blank secret counts as not given.
+A blank secret counts as not given. Line ends after it are dropped; invisible characters are refused.
 """
+
+AsciiSecret = Annotated[Secret, _require(not_ascii_in)]
+"""A key or token as services issue them: visible ASCII without quotes."""
+
+AccountPassword = Annotated[Secret, _require(partial(not_ascii_in, inner_spaces=True))]
+"""A password of a service that takes ASCII alone and locks the account after wrong ones."""
+
+PlainText = Annotated[str, BeforeValidator(without_line_end), Field(min_length=1), _require(hidden_in)]
+"""A name that people gave: any script, no invisible character, no space at an end."""
+
+KeyId = Annotated[str, BeforeValidator(without_line_end), Field(min_length=1), _require(not_ascii_in)]
+"""The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +111,16 @@ class Settings(BaseModel):
     @classmethod
     def _validate(cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         wrong: Mapping[str, str] = {}
+        files: Mapping[str | int, str] = {}
         if isinstance(data, dict):
+            files = {key: _twin(key) for key in _secret_keys(cls) if not _blank(data.get(_twin(key)))}
             data, wrong = _read_twins(_secret_keys(cls), data, info.context or Origin())
         found = [detail((_twin(key),), what) for key, what in wrong.items()]
         try:
             settings = handler(data)
         except ValidationError as error:
-            found += [other for other in _explained(cls, error) if not {*other["loc"][:1]} & wrong.keys()]
+            others = [other for other in _explained(cls, error) if not {*other["loc"][:1]} & wrong.keys()]
+            found += [_blaming_the_file(other, files) for other in others]
         else:
             if not found:
                 return settings
@@ -103,6 +137,12 @@ class Settings(BaseModel):
             if isinstance(field.default, timedelta):
                 schema["properties"][field.alias or name]["default"] = format_duration(field.default)
         return reference
+
+
+def _blaming_the_file(found: InitErrorDetails, files: Mapping[str | int, str]) -> InitErrorDetails:
+    """Place an error about a secret that was read from a file where the file is named."""
+    first, *rest = found["loc"] or ("",)
+    return InitErrorDetails(**(found | {"loc": (files.get(first, first), *rest)})) if first in files else found
 
 
 def _explained(cls: type[BaseModel], error: ValidationError) -> list[InitErrorDetails]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -52,6 +53,82 @@ def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
     """Return `Did you mean X?`, or all the options after `otherwise`."""
     guess = near(word, options)
     return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
+
+
+# ---- characters that a person pastes without seeing them ----
+
+_QUOTES = "\"'`"
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories whose characters show nothing: controls, formats such as U+200B and U+FEFF, separators."""
+
+
+def unseen_in(text: str) -> str | None:
+    """Say what invisible character a text has in it and where, or None. The text itself is not quoted."""
+    return _unfit(text, lambda character: unicodedata.category(character) not in _UNSEEN)
+
+
+def hidden_in(text: str) -> str | None:
+    """Say what a reader of a text would not notice: an invisible character, or space at an end; or None."""
+    if text != text.strip():
+        return _unfit(text, lambda character: not character.isspace())
+    return unseen_in(text)
+
+
+def not_ascii_in(text: str, *, inner_spaces: bool = False) -> str | None:
+    """Say what in a text is not visible ASCII or is a quote, or None. The text itself is not quoted.
+
+    A key or token of a service holds nothing else; what does not belong there was pasted along with it. With
+    `inner_spaces`, as for a password, spaces between two other characters and quotes are accepted.
+    """
+    if inner_spaces:
+        return _unfit(text, _is_visible) if text != text.strip(" ") else _unfit(text, _is_printable)
+    return _unfit(text, lambda character: _is_visible(character) and character not in _QUOTES)
+
+
+def _is_visible(character: str) -> bool:
+    return "!" <= character <= "~"
+
+
+def _is_printable(character: str) -> bool:
+    return " " <= character <= "~"
+
+
+def _unfit(text: str, accepted: Callable[[str], bool]) -> str | None:
+    wrong = [position for position, character in enumerate(text) if not accepted(character)]
+    if not wrong:
+        return None
+    # Those at the ends are named first: they are the usual ones, and a person finds them at once.
+    position = next((at for at in wrong if at in (0, len(text) - 1)), wrong[0])
+    verb = {0: "begins with", len(text) - 1: "ends with"}.get(position, "has inside it")
+    return f"{verb} {_described(text[position])}"
+
+
+def _described(character: str) -> str:
+    """Name a character by its kind, with the remedy. A letter is not shown: it could be one of a secret."""
+    code = f"U+{ord(character):04X}"
+    if character in _NAMED:
+        return f"{_NAMED[character]}. Remove it."
+    if unicodedata.category(character) == "Cc":
+        return f"a control character ({code}). Remove it."
+    if unicodedata.category(character) in _UNSEEN:
+        return f"an invisible character ({code}). Remove it."
+    if character.isspace():
+        return f"white space ({code}). Remove it."
+    if unicodedata.normalize("NFKC", character).isascii():
+        return "a full-width or otherwise special form of an ASCII character. Type it as plain ASCII."
+    return "a character that is not ASCII. Copy the value again from where it was issued."
+
+
+_NAMED: Mapping[str, str] = {
+    "\n": "a line end",
+    "\r": "a line end",
+    " ": "a space",
+    "\t": "a tab",
+    "\ufeff": "a byte order mark (U+FEFF)",
+} | dict.fromkeys(_QUOTES, "a quote")
+
+
+# ---- pydantic's errors ----
 
 
 def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:

@@ -40,7 +40,7 @@ from notifier.core.model import (
 )
 from notifier.ports import Finding, Notice
 from notifier.render import one_line
-from notifier.settings import Duration, Secret, is_loopback
+from notifier.settings import AsciiSecret, Duration, Secret, is_loopback
 from notifier.slack.answers import (
     PROBE_AFTER,
     REMEDIES,
@@ -83,7 +83,7 @@ class SlackSettings(ChannelSettings):
     """A bot and the channel it posts to, or the URL of an incoming webhook."""
 
     kind: Literal["slack"] = "slack"
-    bot_token: Secret | None = None
+    bot_token: AsciiSecret | None = None
     """`xoxb-…`, with the bot scope chat:write."""
     channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
     """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""

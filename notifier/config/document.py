@@ -109,7 +109,8 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
         elif default is None and name not in environ:
             problems.append(f"environment variable {name} is not set. Set it, or give a default: ${{{name}:-default}}.")
         else:
-            value = environ.get(name, "") or default or ""
+            # Shells and secret stores end a value with a line end, which is no part of it.
+            value = environ.get(name, "").rstrip("\r\n") or default or ""
             borrowed.extend([Borrowed(name=name, value=value)] if name in environ else [])
             return value
         return found[0]

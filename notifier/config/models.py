@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import timedelta
@@ -19,6 +18,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -30,7 +30,7 @@ from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
 from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
-from notifier.settings import Duration, Secret, Settings, is_loopback
+from notifier.settings import AsciiSecret, Duration, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
 from notifier.validation import NAME_PATTERN, SLACK_ID_PATTERN, Loc, detail, did_you_mean, near, problem
 
@@ -171,7 +171,7 @@ Network = Annotated[
 ]
 
 
-def _http_url(secret: Secret) -> Secret:
+def _http_url(secret: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(secret.get_secret_value())
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -187,28 +187,28 @@ HttpUrl = Annotated[Secret, AfterValidator(_http_url)]
 
 
 def _api_url(url: str) -> str:
-    _http_url(Secret(url))
+    _http_url(SecretStr(url))
     if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
         raise ValueError("must begin with https://: a token is a secret to others on the way.")
     return url
 
 
-def _slack_token(secret: Secret, prefix: str, what: str) -> Secret:
-    # It goes into a header: anything but these characters would end that.
-    if not re.fullmatch(rf"{prefix}[\x21-\x7e]*", secret.get_secret_value()):
+def _slack_token(secret: SecretStr, prefix: str, what: str) -> SecretStr:
+    if not secret.get_secret_value().startswith(prefix):
         raise ValueError(f"must be {what}.")
     return secret
 
 
 AppToken = Annotated[
-    Secret, AfterValidator(partial(_slack_token, prefix="xapp-", what="an app-level token, which begins with xapp-"))
+    AsciiSecret,
+    AfterValidator(partial(_slack_token, prefix="xapp-", what="an app-level token, which begins with xapp-")),
 ]
 BotToken = Annotated[
-    Secret, AfterValidator(partial(_slack_token, prefix="xox", what="a bot token, which begins with xoxb-"))
+    AsciiSecret, AfterValidator(partial(_slack_token, prefix="xox", what="a bot token, which begins with xoxb-"))
 ]
 
 
-def _database_url(secret: Secret) -> Secret:
+def _database_url(secret: SecretStr) -> SecretStr:
     scheme = secret.get_secret_value().partition("://")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql"):
         raise ValueError("must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
@@ -242,7 +242,7 @@ Kept = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500)
 class StoreSettings(Settings):
     """Where everything is remembered."""
 
-    database: DatabaseUrl = Field(default=Secret("sqlite:///notifier.db"), alias="url")
+    database: DatabaseUrl = Field(default=SecretStr("sqlite:///notifier.db"), alias="url")
     """`sqlite:///notifier.db`, or `postgresql://user:password@host/database`."""
     migrate: bool = False
     """Whether `run` may upgrade a PostgreSQL database. SQLite always upgrades itself."""
@@ -339,7 +339,7 @@ class SlackChatSettings(Settings):
     """`socket` needs no address of our own; `http` is called at /slack/commands and /slack/interactions."""
     app_token: AppToken | None = None
     """Begins with xapp-. For socket mode."""
-    signing_secret: Secret | None = None
+    signing_secret: AsciiSecret | None = None
     """Proves that a request is from Slack. For http mode."""
     bot_token: BotToken | None = None
     """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
@@ -361,9 +361,9 @@ class SlackChatSettings(Settings):
 class MattermostChatSettings(Settings):
     """Look-ups from Mattermost: a slash command that is called at /mattermost/commands."""
 
-    token: Secret | None = None
+    token: AsciiSecret | None = None
     """Proves that a request is from Mattermost, which shows it once the slash command is made."""
-    tokens: tuple[Secret, ...] = ()
+    tokens: tuple[AsciiSecret, ...] = ()
     """More tokens: each slash command has one of its own, and so has each team."""
     allow: tuple[str, ...] = ()
     """Ids of the users who may acknowledge and mute. Whoever knows a token can claim to be any of them."""
@@ -372,7 +372,7 @@ class MattermostChatSettings(Settings):
     def _has_a_token(self) -> Self:
         if not self.accepted:
             raise problem("token", "is missing or empty. Give token, or token_file with the path of a file.")
-        if not all(map(str.strip, self.accepted)):
+        if not all(self.tokens):
             raise problem("tokens", "must not hold an empty one.")
         return self
 

@@ -15,6 +15,7 @@ from notifier.sources.gaussdb import AkSk, DefaultChain, EcsAgency, Token
 from notifier.sources.huawei_auth import AkSkAuth, EcsAgencyAuth, TokenAuth
 from notifier.sources.regions import iam_endpoint
 from notifier.sources.signature import Credentials
+from notifier.validation import not_ascii_in
 
 if TYPE_CHECKING:
     from notifier.sources.gaussdb import GaussDBSettings
@@ -61,17 +62,24 @@ def _of_settings(auth: AkSk) -> Credentials:
 def default_credentials(environ: Mapping[str, str]) -> Credentials | None:
     """Return the keys of the environment, else of the SDK's credentials file, else None: ask the metadata service.
 
-    Raises ConfigurationError for a credentials file that cannot be read.
+    Raises ConfigurationError for a credentials file that cannot be read, and for keys that no service issued as they
+    are: each request with one counts towards the lock of the access key.
     """
-    found = _credentials(environ, "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
+    names = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
+    found = _credentials(environ, names, where="environment variable ")
     path = _credentials_file(environ)
     return found or (_profile(path) if path else None)
 
 
-def _credentials(values: Mapping[str, str], access: str, secret: str, token: str) -> Credentials | None:
-    if not values.get(access) or not values.get(secret):
+def _credentials(values: Mapping[str, str], names: tuple[str, str, str], *, where: str) -> Credentials | None:
+    found = {name: values.get(name, "").rstrip("\r\n") for name in names}
+    access, secret, token = found.values()
+    if not access or not secret:
         return None
-    return Credentials(access_key=values[access], secret_key=values[secret], security_token=values.get(token) or None)
+    for name, value in found.items():
+        if wrong := not_ascii_in(value):
+            raise ConfigurationError(f"{where}{name}: {wrong}")
+    return Credentials(access_key=access, secret_key=secret, security_token=token or None)
 
 
 def _credentials_file(environ: Mapping[str, str]) -> Path | None:
@@ -85,10 +93,11 @@ def _credentials_file(environ: Mapping[str, str]) -> Path | None:
 def _profile(path: Path) -> Credentials | None:
     parser = configparser.ConfigParser(interpolation=None)  # a secret key may contain %
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     except (configparser.Error, UnicodeDecodeError):
         # `from None`: the parser's own message quotes the line, and the line may hold the secret.
         raise ConfigurationError(f"{path}: not an INI file with a [basic] section that holds ak and sk") from None
-    return _credentials(parser["basic"], "ak", "sk", "security_token") if parser.has_section("basic") else None
+    section = parser["basic"] if parser.has_section("basic") else {}
+    return _credentials(section, ("ak", "sk", "security_token"), where=f"{path}: ")

@@ -25,7 +25,7 @@ from notifier.core.errors import (
 )
 from notifier.core.model import Scope, Snapshot
 from notifier.ports import Clock, Finding
-from notifier.settings import Duration, Secret, Settings, is_loopback
+from notifier.settings import AccountPassword, AsciiSecret, Duration, KeyId, PlainText, Settings, is_loopback
 from notifier.sources.failures import CLOCK_TOLERANCE, describe_skew
 from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
@@ -81,16 +81,15 @@ def _metadata_origin(url: str) -> str:
 
 Origin = Annotated[str, AfterValidator(_origin)]
 MetadataOrigin = Annotated[str, AfterValidator(_metadata_origin)]
-_Text = Annotated[str, Field(min_length=1)]
 
 
 class AkSk(Settings):
     """An access key; with a security token a temporary one."""
 
     kind: Literal["aksk"]
-    access_key: _Text
-    secret_key: Secret
-    security_token: Secret | None = None
+    access_key: KeyId
+    secret_key: AsciiSecret
+    security_token: AsciiSecret | None = None
 
 
 class Token(Settings):
@@ -99,10 +98,10 @@ class Token(Settings):
     kind: Literal["token"]
     iam_endpoint: Origin | None = None
     """Default: the region's."""
-    domain: _Text
+    domain: PlainText
     """The account that the user belongs to."""
-    username: _Text
-    password: Secret
+    username: PlainText
+    password: AccountPassword
 
 
 class EcsAgency(Settings):

@@ -22,6 +22,7 @@ from notifier.ports import Clock
 from notifier.sources.failures import INVALID_TOKEN, classify, repeated
 from notifier.sources.payloads import parse_time
 from notifier.sources.signature import Credentials, canonical_query, sign
+from notifier.validation import not_ascii_in
 
 UNGUARDED = "unguarded"
 """Request extension: true on requests to the metadata service, whose link-local address is otherwise refused."""
@@ -140,7 +141,7 @@ class TokenAuth(httpx.Auth):
 
     def _accept(self, reply: httpx.Response) -> _Token:
         value = reply.headers.get("x-subject-token", "")
-        if reply.status_code == HTTPStatus.CREATED and value:
+        if reply.status_code == HTTPStatus.CREATED and value and not not_ascii_in(value):
             return _Token(value=value, renew_at=self._clock.monotonic() + self._use_for(reply).total_seconds())
         error = _refused_login(reply, self._where, self._clock.now())
         if not error.retryable:
@@ -253,7 +254,8 @@ _TICKET_LIFE = {"X-Metadata-Token-Ttl-Seconds": _METADATA_TOKEN_SECONDS}
 
 def _ticket_header(reply: httpx.Response) -> Mapping[str, str]:
     """Return the header that newer metadata services want; older ones know no tickets and need none."""
-    return {"X-Metadata-Token": reply.text.strip()} if reply.is_success else {}
+    ticket = reply.text.strip() if reply.is_success else ""
+    return {} if not ticket or not_ascii_in(ticket) else {"X-Metadata-Token": ticket}
 
 
 def read_securitykey(body: bytes) -> Credentials:
@@ -263,7 +265,7 @@ def read_securitykey(body: bytes) -> Credentials:
         raise ValueError("no credential")  # noqa: TRY004 - the caller translates one kind of error
     texts = [found.get(name) for name in ("access", "secret", "securitytoken")]
     access, secret, token = (text if isinstance(text, str) else "" for text in texts)
-    if not access or not secret:
+    if not access or not secret or not_ascii_in(access + secret + token):
         raise ValueError("no credential")
     expires_at = parse_time(found.get("expires_at"))
     return Credentials(access_key=access, secret_key=secret, security_token=token or None, expires_at=expires_at)

@@ -439,6 +439,28 @@ def test_a_broken_credentials_file_is_refused_without_quoting_it(tmp_path: Path)
         default_credentials({"HUAWEICLOUD_SDK_CREDENTIALS_FILE": "nowhere"})
 
 
+@pytest.mark.parametrize("pasted", ["\u200bN0tShown", "N0tShown ", '"N0tShown"', "\ufeffN0tShown", "N0tShown\uff21"])
+@pytest.mark.parametrize("position", range(3))
+def test_keys_that_were_pasted_with_something_else_are_refused_by_name(
+    tmp_path: Path, position: int, pasted: str
+) -> None:
+    names = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
+    with pytest.raises(ConfigurationError, match=rf"{names[position]}: (begins|ends) with") as caught:
+        default_credentials(dict.fromkeys(names, "good") | {names[position]: pasted})
+    assert "N0tShown" not in str(caught.value)
+    if pasted.strip() == pasted:  # a file's format drops space at the ends
+        keys = ("ak", "sk", "security_token")
+        lines = [f"{key} = {pasted if at == position else 'good'}" for at, key in enumerate(keys)]
+        write_profile(tmp_path, "\n".join(["\ufeff[basic]", *lines]))
+        with pytest.raises(ConfigurationError, match=rf"credentials: {keys[position]}: (begins|ends) with"):
+            default_credentials({"HOME": str(tmp_path)})
+
+
+def test_line_ends_after_keys_of_the_environment_are_dropped() -> None:
+    found = default_credentials({"HUAWEICLOUD_SDK_AK": "a\n", "HUAWEICLOUD_SDK_SK": "s\r\n"})
+    assert found == Credentials(access_key="a", secret_key="s")
+
+
 async def test_the_default_chain_signs_with_what_it_finds(http: HttpClient) -> None:
     clock, options = FakeClock(), Options(static=1)
     async with Simulator(options, clock) as simulator:

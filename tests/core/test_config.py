@@ -20,6 +20,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.channels.email import EmailSettings
 from notifier.config import Config, InvalidConfiguration, Problem, find, load, loads
 from notifier.config.document import substitute
 from notifier.config.models import WebSettings
@@ -150,6 +151,105 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
     path = tmp_path / "n.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + BASE.replace("\n", "\r\n").encode())
     assert load(path, {}).sources[0].name == "prod"
+
+
+# ---- what is pasted along with a key ----
+
+KEYS = """\
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: "${PROJECT:-p1}", auth: {kind: aksk,
+     access_key: "${AK:-AKIDEXAMPLE}", secret_key: "${SK:-hUnTeR2hUnTeR2}", security_token: "${ST:-t0ken}"}}
+  - {name: other, kind: gaussdb, region: cn-north-4, project_id: p2, auth: {kind: token,
+     domain: "${DOMAIN:-account}", username: "${USERNAME:-user}", password: "${PASSWORD:-pa ss-w0rd}"}}
+channels:
+  - {name: chat, kind: slack, bot_token: "${BOT:-xoxb-1}", channel: C0123ABCD}
+  - {name: mail, kind: email, host: mail.example.com, from: a@example.com, to: [b@example.com],
+     username: u, password: "${MAIL:-p}"}
+chat: {slack: {mode: http, signing_secret: "${SIGN:-s}"}, mattermost: {token: "${MM:-m}"}}
+web: {listen: 127.0.0.1:8080}
+"""
+ISSUED = {
+    "AK": "sources[0].auth.access_key",
+    "SK": "sources[0].auth.secret_key",
+    "ST": "sources[0].auth.security_token",
+    "PASSWORD": "sources[1].auth.password",
+    "BOT": "channels[0].bot_token",
+    "SIGN": "chat.slack.signing_secret",
+    "MM": "chat.mattermost.token",
+}
+"""Settings that a service issued or that it takes in ASCII alone, by their variables above."""
+PASTED = {
+    "\u200b{}": "begins with an invisible character (U+200B). Remove it.",
+    "{}\u200b": "ends with an invisible character (U+200B). Remove it.",
+    "\ufeff{}": "begins with a byte order mark (U+FEFF). Remove it.",
+    " {}": "begins with a space. Remove it.",
+    "{} ": "ends with a space. Remove it.",
+    "{}\t": "ends with a tab. Remove it.",
+    "{} \r\n": "ends with a space. Remove it.",
+    "{}\xa0": "ends with white space (U+00A0). Remove it.",
+    "\n{}": "begins with a line end. Remove it.",
+    "{}\x00": "ends with a control character (U+0000). Remove it.",
+    "{}\xadx": "has inside it an invisible character (U+00AD). Remove it.",
+    "{}\uff21": "ends with a full-width or otherwise special form of an ASCII character. Type it as plain ASCII.",
+    "{}\u4e2d": "ends with a character that is not ASCII. Copy the value again from where it was issued.",
+}
+
+
+@pytest.mark.parametrize("variable", ISSUED)
+@pytest.mark.parametrize(("pasted", "complaint"), PASTED.items(), ids=ascii)
+def test_what_was_pasted_along_with_a_key_is_refused_by_name(variable: str, pasted: str, complaint: str) -> None:
+    value = pasted.format("xoxb-N0tToBeShown")
+    with pytest.raises(InvalidConfiguration) as caught:
+        loads(KEYS, {variable: value}, origin="n.yaml")
+    assert [str(problem).partition(": ")[2] for problem in caught.value.problems] == [
+        f"{ISSUED[variable]}: {complaint}"
+    ]
+    assert "N0tToBeShown" not in str(caught.value)
+
+
+@pytest.mark.parametrize("quotes", ['"{}"', "'{}'", "`{}`"])
+@pytest.mark.parametrize("variable", ISSUED.keys() - {"PASSWORD"})
+def test_quotes_around_a_key_are_refused(variable: str, quotes: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"begins with a quote\. Remove it\."):
+        loads(KEYS, {variable: quotes.format("xoxb-1")})
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_line_ends_after_a_value_of_the_environment_are_dropped(end: str) -> None:
+    variables = ("AK", "SK", "ST", "PASSWORD", "MAIL", "SIGN", "MM", "PROJECT", "DOMAIN", "USERNAME")
+    given = dict.fromkeys(variables, "abc") | {"BOT": "xoxb-abc"}
+    exact = loads(KEYS, given)
+    assert loads(KEYS, {name: value + end for name, value in given.items()}) == exact
+
+
+def test_a_mail_password_may_hold_more_and_still_nothing_invisible() -> None:
+    password = '"пароль 密码 pass" '
+    (_, mail) = loads(KEYS, {"MAIL": password}).channels
+    assert isinstance(mail, EmailSettings)
+    assert mail.password
+    assert mail.password.get_secret_value() == password
+    with pytest.raises(InvalidConfiguration, match=r"channels\[1\].password: begins with a byte order mark"):
+        loads(KEYS, {"MAIL": "\ufeffpass"})
+
+
+@pytest.mark.parametrize("name", ["DOMAIN", "USERNAME"])
+def test_a_name_for_a_login_may_be_of_any_script_and_hides_nothing(name: str) -> None:
+    loads(KEYS, {name: "数据 库"})
+    for hidden in ("\u200bname", "name ", "\u3000name"):
+        with pytest.raises(InvalidConfiguration, match=rf"auth\.{name.lower()}: (begins|ends) with"):
+            loads(KEYS, {name: hidden})
+
+
+def test_what_is_wrong_with_the_content_of_a_file_is_said_where_the_file_is_named(tmp_path: Path) -> None:
+    for content, complaint in ((b"\xef\xbb\xbfkey\n", "a byte order mark (U+FEFF)"), (b'"key"\n', "a quote")):
+        (tmp_path / "sk").write_bytes(content)
+        (tmp_path / "sk").chmod(0o600)
+        text = KEYS.replace('secret_key: "${SK:-hUnTeR2hUnTeR2}"', "secret_key_file: sk")
+        with pytest.raises(InvalidConfiguration) as caught:
+            loads(text, {}, directory=tmp_path)
+        assert [str(problem) for problem in caught.value.problems] == [
+            f"3:57: sources[0].auth.secret_key_file: begins with {complaint}. Remove it."
+        ]
 
 
 # ---- the environment ----
