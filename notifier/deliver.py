@@ -21,6 +21,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import cast
 
 from notifier.core import outbox, pacing
 from notifier.core.errors import StoreError
@@ -261,7 +262,6 @@ class Courier:
 
     def _room(self) -> int:
         ahead = PREFETCH if self.channel.repeat is Repeat.SAFE else 0
-        # A worker that has just been created has not taken its first message yet: both are counted then.
         return max(self.channel.concurrency * (1 + ahead) - len(self._waiting) - len(self._workers), 0)
 
     async def _persistent_turn(self, *, claiming: bool = True) -> DeliveryReport:
@@ -284,10 +284,12 @@ class Courier:
             self._unsent += [(delivery.id, delivery.attempt) for delivery in turn.claimed]
             raise
         self._waiting.extend((delivery, begun) for delivery in ready)
-        for _ in range(min(len(self._waiting), self._places())):
-            worker = asyncio.create_task(self._work(), name=f"send {self.channel.name}")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        while self._waiting and self._places() > 0:
+            work = self._work(*self._waiting.popleft())
+            self._workers.add(asyncio.create_task(work, name=f"send {self.channel.name}"))
 
     def _places(self) -> int:
         """Return how many more may be on their way: what a kill can repeat is what is sent and not settled yet."""
@@ -314,20 +316,23 @@ class Courier:
 
     # -- sending --
 
-    async def _work(self) -> None:
-        """Send what waits, one after the other, until nothing does."""
-        while self._waiting and self._places() >= 0:
-            delivery, begun = self._waiting.popleft()
-            lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - begun
+    async def _work(self, delivery: Delivery, begun: float) -> None:
+        """Send one message, unless too much of its lease has passed, and leave its place to the next one."""
+        lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - begun
+        try:
             if held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN):
                 self._unsent.append((delivery.id, delivery.attempt))
             else:
                 settlement = await self._attempt(delivery, lease * SENT_WITHIN - held)
                 self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
-            self._news.set()
-            worth_it = len(self._ended) >= min(BATCH, self.channel.concurrency / 2)
-            if worth_it or len(self._waiting) < self.channel.concurrency:
-                self._enough.set()
+        finally:
+            # Before anybody is woken: a turn counts the places that are taken, and this one is free.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        self._start_workers()
+        self._news.set()
+        worth_it = len(self._ended) >= min(BATCH, self.channel.concurrency / 2)
+        if worth_it or len(self._waiting) < self.channel.concurrency:
+            self._enough.set()
 
     async def _some_work(self) -> None:
         if self._workers:

@@ -73,6 +73,8 @@ class Editor:
 
     async def rest(self, report: EditReport) -> None:
         """Wait until there may be something to do."""
+        if len(report.changed) == AT_ONCE:
+            return  # there may be more
         wait = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
         try:
             async with asyncio.timeout(wait):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
 from factories import make_event, make_task
 from fakes import START, FakeChannel, FakeClock
 
 from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
-from notifier.live import AGAIN_AFTER, Editor, EditReport
+from notifier.live import AGAIN_AFTER, AT_ONCE, Editor, EditReport
 from notifier.ports import Told
 from notifier.store.engine import SqlStore
 
@@ -126,3 +127,14 @@ async def test_another_process_goes_on_when_a_lease_is_over(store: SqlStore, clo
     assert outcomes(await editor(channel, store, clock).turn()) == []
     clock.advance(LEASE)
     assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
+
+
+async def test_a_full_turn_is_followed_by_the_next_at_once(store: SqlStore, clock: FakeClock) -> None:
+    await to_change(store, *(f"job-{n}" for n in range(AT_ONCE + 1)))
+    channel = LiveFake(burst=100)
+    one = editor(channel, store, clock)
+    full = await one.turn()
+    assert len(full.changed) == AT_ONCE
+    with pytest.raises(StopIteration):  # it does not wait
+        one.rest(full).send(None)
+    assert len((await one.turn()).changed) == 1

@@ -1,0 +1,137 @@
+"""Every kind of channel sends as fast as it is configured to, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+from factories import make_delivery, make_events
+from fakes import START
+from simulation.loop import VirtualLoop
+from test_channels import KINDS, make_channel, make_toolbox
+
+from notifier.channels.base import BaseChannel, ChannelSettings
+from notifier.core.model import Delivered, Delivery, Outcome, Repeat
+from notifier.core.outbox import RoutedEvent
+from notifier.deliver import Courier, DeliveryRules
+from notifier.http import HttpClient
+from notifier.ports import Transaction
+from notifier.store.engine import SqlStore, open_store
+
+T = TypeVar("T")
+
+COUNT = 50
+TAKES = 0.03
+"""Virtual seconds that a receiver takes to answer."""
+RULES = DeliveryRules(schedule=(timedelta(minutes=5),), lease=timedelta(seconds=60))
+
+
+class VirtualClock:
+    """The time of the loop."""
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class InstantStore:
+    """A real store whose statements take no virtual time."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        await asyncio.sleep(0)
+        (result,) = self._store._transact([fn])
+        return result  # type: ignore[return-value]  # of the one function given
+
+    read: Any = None
+    listen: Any = None
+    aclose: Any = None
+
+
+@pytest.fixture
+def path(tmp_path: Path, sqlite_template: Path) -> Path:
+    path = tmp_path / "notifier.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    return path
+
+
+def times_of_sending(kind: str, path: Path, **changes: Any) -> Sequence[float]:
+    """Return when each of COUNT messages began, in virtual seconds after the first one."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        began = runner.run(_send_all(kind, path, changes))
+    return [time - began[0] for time in began]
+
+
+async def _send_all(kind: str, path: Path, changes: dict[str, Any]) -> Sequence[float]:
+    clock = VirtualClock()
+    async with aclosing(HttpClient()) as http, aclosing(open_store(f"sqlite:///{path}", now=clock.now)) as database:
+        store = InstantStore(database)
+        await store.transact(plan)
+        channel = make_channel(kind, make_toolbox(http), **changes)
+        began = answer_at_once(channel)
+        courier = Courier(channel, store, clock, Random(1), owner="me", rules=RULES)
+        while len(began) < COUNT:
+            await courier.rest(await courier.turn())
+        await courier.finish(1)
+        await channel.aclose()
+        return began
+
+
+def plan(tx: Transaction) -> None:
+    events = make_events(COUNT)
+    tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",)) for event in events])
+    tx.record_deliveries(
+        [make_delivery(event, channel="dba", attempt=0, available_at=START, created_at=START) for event in events]
+    )
+
+
+def answer_at_once(channel: BaseChannel[ChannelSettings]) -> list[float]:
+    """Replace what goes over the wire: here it is the pace that counts."""
+    began: list[float] = []
+
+    async def send(_: Delivery) -> Outcome:
+        began.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(TAKES)
+        return Delivered()
+
+    channel.send = send  # type: ignore[method-assign, assignment]
+    return began
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prefetching", [False, True])
+@pytest.mark.parametrize("rate", [20, 2])
+def test_one_message_at_a_time_reaches_the_configured_rate(
+    kind: str, path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, *, prefetching: bool
+) -> None:
+    repeat = Repeat.SAFE if prefetching else Repeat.RISKY
+    monkeypatch.setattr(BaseChannel, "repeat", property(lambda _: repeat, lambda *_: None))
+    began = times_of_sending(kind, path, rate=f"{rate}/s", burst=1, concurrency=1)
+    assert began == pytest.approx([n / rate for n in range(COUNT)], abs=0.001)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rate_that_the_service_bears_is_reached(kind: str, path: Path) -> None:
+    began = times_of_sending(kind, path, concurrency=1)
+    pace = make_channel(kind, make_toolbox(None)).pace  # type: ignore[arg-type]  # nothing is sent
+    last = max((COUNT - pace.burst) / pace.per_second if pace.per_second else 0, (COUNT - 1) * TAKES)
+    assert began[-1] == pytest.approx(last, abs=0.001)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 7])
+def test_without_a_rate_every_place_is_always_taken(path: Path, concurrency: int) -> None:
+    began = times_of_sending("mattermost", path, rate=None, concurrency=concurrency)
+    assert began == pytest.approx([n // concurrency * TAKES for n in range(COUNT)], abs=0.001)
