@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifier.core.model import Body, Delivery, DeliveryState, Event, EventType, Task, TaskStatus, delivery_id, event_id
+from notifier.core.model import (
+    Body,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventType,
+    Outcome,
+    Task,
+    TaskStatus,
+    delivery_id,
+    event_id,
+)
 from notifier.ports import Notice
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
@@ -194,3 +206,8 @@ def hostile_event(text: str) -> Event:
         fail_reason=text,
     )
     return make_event(task, previous_status=text, detail=text)
+
+
+def decision(outcome: Outcome | None) -> Outcome | None:
+    """Return an outcome without the receiver's words, which do not decide anything."""
+    return outcome and replace(outcome, reply=None)

@@ -6,16 +6,19 @@ Mattermost and Rocket.Chat draw nothing of Block Kit, and read Markdown. `payloa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from notifier.channels.answers import Received, known_outcome
 from notifier.channels.base import (
+    MISCONFIGURED,
     PROBE_AFTER,
     BaseChannel,
     ChannelSettings,
@@ -23,11 +26,14 @@ from notifier.channels.base import (
     outcome_of_status,
     stored_body,
 )
-from notifier.core.model import Body, Delivery, Event, Outcome, Parked
+from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Parked, Unknown
 from notifier.markdown import code, fence, plain
 from notifier.ports import Finding, Notice
 from notifier.render import COLOURS, EMOJI, Fact, Message, Wording, by_severity, state_of
 from notifier.settings import Duration, Secret, is_loopback
+
+if TYPE_CHECKING:
+    from notifier.http import HttpError
 
 Json = dict[str, Any]
 
@@ -35,7 +41,7 @@ LINE_LIMIT = 300
 VALUE_LIMIT = 300
 _HEADINGS = 700
 """Characters of a digest's headline and of its headings, at most."""
-MAX_REPLY = 16 * 1024
+MAX_REPLY = 64 * 1024
 """Bytes of an answer that are read."""
 
 
@@ -135,9 +141,16 @@ S = TypeVar("S", bound=ChatWebhookSettings)
 
 
 class WebhookChat(BaseChannel[S]):
-    """Posts to an incoming webhook. A kind says how long messages may be, and what its settings add to each."""
+    """Posts to an incoming webhook.
+
+    A kind says how long messages may be, what its settings add to each, and how its server says that it took one.
+    """
 
     limits: ClassVar[Limits]
+
+    @abstractmethod
+    def took(self, reply: Received) -> bool:
+        """Tell whether a reply is the one that the server gives to a message that it posted, and to no other."""
 
     def addressed(self) -> Json:
         """Return what the settings add to a message."""
@@ -164,8 +177,28 @@ class WebhookChat(BaseChannel[S]):
                 max_bytes=MAX_REPLY,
             )
         except HttpError as error:
-            return self.with_reply(outcome_of_error(error, now()), error)
-        return self.with_reply(outcome_of(reply.status, reply.headers, now()), reply)
+            return self.with_reply(self._outcome_of_error(error, now()), error)
+        return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now()), reply)
+
+    def _outcome(self, reply: Received, now: datetime) -> Outcome:
+        if self.took(reply):
+            return Delivered()
+        if said := known_outcome(self.kind, reply, now) or known_outcome("webhook", reply, now):
+            return said
+        if reply.status in MISCONFIGURED:
+            return Parked(f"HTTP {reply.status}; {_NOT_VALID}", PROBE_AFTER)
+        if reply.succeeded and reply.is_page:
+            return Parked(f"HTTP {reply.status} with a web page; {_ELSEWHERE}", PROBE_AFTER)
+        if reply.succeeded:
+            return Unknown(f"HTTP {reply.status}, but not the answer of a webhook of {self.kind}")
+        return outcome_of_status(reply.status, reply.headers, now)
+
+    def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
+        from notifier.http import ReplyTooLarge  # noqa: PLC0415 - as above
+
+        if isinstance(error, ReplyTooLarge):  # whoever says so much is not the chat
+            return self._outcome(Received(error.status, error.headers, error.body), now)
+        return outcome_of_error(error, now)
 
     async def check(self) -> Sequence[Finding]:
         """Prove that something answers. Only a message tells whether it is the webhook."""
@@ -181,11 +214,8 @@ class WebhookChat(BaseChannel[S]):
         return (Finding(ok=True, what=self.kind, detail=detail),)
 
 
-def outcome_of(status: int, headers: Mapping[str, str], now: datetime) -> Outcome:
-    """Return what a status means: that a webhook is not known, or not allowed, parks the channel."""
-    if status in (401, 403, 404):
-        return Parked(f"HTTP {status}; the webhook is not valid: copy its URL again or make a new one", PROBE_AFTER)
-    return outcome_of_status(status, headers, now)
+_NOT_VALID = "the webhook is not valid: copy its URL again or make a new one"
+_ELSEWHERE = "webhook_url leads elsewhere, or a login stands before the server: check it from this host"
 
 
 def _encoded(value: Json) -> bytes:

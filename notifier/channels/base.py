@@ -237,13 +237,16 @@ def load(kind: str) -> type[BaseChannel[ChannelSettings]]:
 _RETRYABLE = frozenset({408, 425, 429})
 _WRONG_CONTENT = frozenset({400, 413, 422})
 _GONE = 410
+MISCONFIGURED = frozenset({401, 403, 404, 405, _GONE})
+"""A receiver that answers so to one message answers so to all, until somebody mends the URL or the credentials."""
 
 
 def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) -> Outcome:
     """Return what a status means for the delivery.
 
     2xx only is success. A redirect is not followed and counts as a failure. What the receiver refuses for its
-    content is final; other refusals (401, 403, 404 …) are tried again, for receivers deploy bugs and mend them.
+    content is final. What it refuses whatever the content parks the channel: receivers deploy bugs and mend them, so
+    that it is probed. Other refusals are tried again.
     """
     reason = f"HTTP {status}"
     match status:
@@ -253,8 +256,10 @@ def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) ->
             return Retry(f"{reason}: redirect not followed")
         case _ if status in _WRONG_CONTENT:
             return GaveUp(reason)
-        case _ if status == _GONE:
-            return Parked(f"{reason}: the receiver is gone")
+        case _ if status in MISCONFIGURED:
+            gone = status == _GONE
+            what = "the receiver is gone" if gone else "check the URL and the credentials that the receiver wants"
+            return Parked(f"{reason}: {what}", None if gone else PROBE_AFTER)
         case _ if status in _RETRYABLE or status >= 500:  # noqa: PLR2004 - the class of server errors
             return Retry(reason, retry_after(headers, now))
     return Retry(reason)

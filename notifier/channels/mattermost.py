@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from notifier.channels.answers import Received
 from notifier.channels.attachments import ChatWebhookSettings, Json, Limits, WebhookChat
 from notifier.channels.base import ChannelSettings
 
@@ -33,3 +34,7 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
         """Return what the settings add to a message."""
         known = {name: getattr(self.settings, name) for name in ("channel", "username", "icon_url")}
         return {name: value for name, value in known.items() if value}
+
+    def took(self, reply: Received) -> bool:
+        """Tell whether Mattermost posted it: its answer is `ok` and nothing else."""
+        return reply.status == 200 and reply.text == "ok"  # noqa: PLR2004 - the only status of success there

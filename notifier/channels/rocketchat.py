@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from notifier.channels.answers import Received
 from notifier.channels.attachments import ChatWebhookSettings, Json, Limits, WebhookChat
 from notifier.channels.base import ChannelSettings
 
@@ -33,3 +34,8 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
         """Return what the settings add to a message."""
         known = {name: getattr(self.settings, name) for name in ("channel", "alias", "emoji")}
         return {name: value for name, value in known.items() if value}
+
+    def took(self, reply: Received) -> bool:
+        """Tell whether Rocket.Chat posted it: its answer has a `success` that is true."""
+        said = reply.data if isinstance(reply.data, dict) else {}
+        return reply.status == 200 and said.get("success") is True  # noqa: PLR2004 - the only status of success there

@@ -23,6 +23,7 @@ import structlog
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from notifier.channels import limits
+from notifier.channels.answers import Received, says_failed
 from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
 from notifier.channels.limits import Limit
 from notifier.core.model import (
@@ -40,6 +41,7 @@ from notifier.core.model import (
 )
 from notifier.ports import Finding, Notice
 from notifier.render import one_line
+from notifier.replies import http_reply, reply_line
 from notifier.settings import AsciiSecret, Duration, Secret, is_loopback
 from notifier.slack.answers import (
     PROBE_AFTER,
@@ -47,10 +49,12 @@ from notifier.slack.answers import (
     Gone,
     NextPage,
     WrongContent,
+    is_failure,
     look_up_remedy,
     looked_up,
     outcome_of,
     token_remedy,
+    words_of,
 )
 from notifier.slack.api import MAX_REPLY, Answer, WebApi, encoded
 from notifier.slack.blocks import Json
@@ -266,7 +270,7 @@ def _scopes(granted: str | None) -> Sequence[Finding]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Webhook:
-    """Posts through an incoming webhook, whose answer is `ok` and nothing else."""
+    """Posts through an incoming webhook, whose answer is a word."""
 
     http: HttpClient
     url: str = field(repr=False)
@@ -292,10 +296,16 @@ class _Webhook:
             deadline=deadline,
             max_bytes=MAX_REPLY,
         )
-        word = reply.body.decode("utf-8", "replace").strip()
-        return Answer(
-            status=reply.status, headers=reply.headers, data={"ok": True} if word == "ok" else {"error": word}
-        )
+        received = Received(reply.status, reply.headers, reply.body)
+        return Answer(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
+
+
+def _said(reply: Received) -> Json:
+    """Return the answer of a webhook as the Web API would put it: any 2xx is good that does not say otherwise."""
+    said = reply.data if isinstance(reply.data, dict) else {"error": reply.text}
+    failed = bool(said.get("error")) if isinstance(reply.data, dict) else is_failure(reply.text)
+    good = reply.succeeded and not (failed or reply.is_page or says_failed(reply))
+    return {"ok": True} if good else said | {"ok": False}
 
 
 _HOOK_REMEDY = "check the URL against the app's page Incoming Webhooks"
@@ -340,7 +350,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         outcome = await self._settled(self._post, message, end)
         if isinstance(outcome, Delivered) and self._begins_thread(delivery):
             return replace(outcome, thread=outcome.ref)
-        return GaveUp(outcome.reason) if isinstance(outcome, Gone) else outcome
+        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, Gone) else outcome
 
     async def show(self, thread: Thread) -> Outcome:
         """Make a message look as it should now; post it anew where it is gone."""
@@ -349,13 +359,13 @@ class SlackChannel(BaseChannel[SlackSettings]):
         message = live(thread, wording, console_url)
         outcome = await self._settled(partial(self._change, thread.ref), message, end)
         if not isinstance(outcome, Gone):
-            return Delivered() if isinstance(outcome, Delivered) else outcome
+            return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
         log.warning("a message is gone; posting it anew", channel=self.name, job=thread.event.job_id)
         message = anew(thread, delivery_id(self.name, thread.event.id), wording, console_url)
         outcome = await self._settled(self._post, message, end)
         if isinstance(outcome, Delivered):
             return replace(outcome, thread=outcome.ref)
-        return GaveUp(outcome.reason) if isinstance(outcome, Gone) else outcome
+        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, Gone) else outcome
 
     def _begins_thread(self, delivery: Delivery) -> bool:
         return self.threads and not delivery.digest and delivery.events[0].task is not None
@@ -370,7 +380,9 @@ class SlackChannel(BaseChannel[SlackSettings]):
         if isinstance(outcome, WrongContent):
             log.warning("slack refused the layout; sending plain text", channel=self.name, reason=outcome.reason)
             outcome = await self._exchange(way, as_text(message), end)
-        return GaveUp(f"{outcome.reason}, also as plain text") if isinstance(outcome, WrongContent) else outcome
+        if isinstance(outcome, WrongContent):
+            return GaveUp(f"{outcome.reason}, also as plain text", reply=outcome.reply)
+        return outcome
 
     async def _exchange(self, way: _Way, message: Json, end: float) -> Outcome | WrongContent | Gone:
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
@@ -379,8 +391,15 @@ class SlackChannel(BaseChannel[SlackSettings]):
         try:
             answer = await way(message, end - clock.monotonic())
         except HttpError as error:
-            return _unsent(error)
-        return outcome_of(answer, clock.now())
+            return self.with_reply(_unsent(error), error)
+        return replace(outcome_of(answer, clock.now()), reply=self._reply_line(answer))
+
+    def _reply_line(self, answer: Answer) -> str:
+        said = "" if self.settings.webhook_url else words_of(answer)
+        if said:
+            return reply_line(f"HTTP {answer.status}", said, secrets=self.secrets)
+        content_type = answer.headers.get("content-type", "")
+        return http_reply(answer.status, answer.body, content_type, secrets=self.secrets)
 
     async def _post(self, message: Json, deadline: float) -> Answer:
         return await self._transport.post(message, deadline)
@@ -435,7 +454,8 @@ class SlackChannel(BaseChannel[SlackSettings]):
             return Unknown(str(error))
         except HttpError as error:
             return Retry(f"looking for an earlier message, {error}")
-        return looked_up(answer, delivery, self._bot.channel, self.toolbox.clock.now())
+        found = looked_up(answer, delivery, self._bot.channel, self.toolbox.clock.now())
+        return replace(found, reply=self._reply_line(answer)) if isinstance(found, Retry | Unknown) else found
 
     async def check(self) -> Sequence[Finding]:
         """Ask Slack who the bot is and what it may do, or whether the webhook answers. Posts nothing."""

@@ -19,7 +19,9 @@ import msgspec
 from pydantic import Field, SecretStr, field_validator, model_validator
 from standardwebhooks import Webhook
 
+from notifier.channels.answers import Received, Success, known_outcome
 from notifier.channels.base import (
+    PROBE_AFTER,
     BaseChannel,
     ChannelSettings,
     Toolbox,
@@ -28,7 +30,20 @@ from notifier.channels.base import (
     outcome_of_status,
     stored_body,
 )
-from notifier.core.model import Body, Delivery, Event, EventType, Outcome, Repeat, Task, TaskStatus
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    Event,
+    EventType,
+    Outcome,
+    Parked,
+    Repeat,
+    Retry,
+    Task,
+    TaskStatus,
+    Unknown,
+)
 from notifier.ports import Finding, Notice
 from notifier.settings import Duration, Secret, is_loopback
 from notifier.validation import problem
@@ -36,12 +51,12 @@ from notifier.validation import problem
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from notifier.http import Reply
+    from notifier.http import HttpError, Reply
     from notifier.render import Wording
 
 JSON = "application/json"
 MAX_REPLY = 64 * 1024
-"""Bytes of a reply that are read; only its status counts."""
+"""Bytes of a reply that are read."""
 MAX_TEMPLATE_OUTPUT = 32 * 1024
 """Characters that a body template may produce."""
 
@@ -88,6 +103,9 @@ class WebhookSettings(ChannelSettings):
     """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people."""
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
     """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
+    success: Success | None = None
+    """What a reply must have to count as success. Default: a status of 2xx, unless the body says that it failed in
+    words that are known."""
     timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
     """For the whole exchange."""
     digest_above: Annotated[int, Field(ge=1)] | None = None
@@ -358,8 +376,31 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         try:
             reply = await self._exchange("POST", self._headers(delivery.id, body, now), body.content)
         except HttpError as error:
-            return self.with_reply(outcome_of_error(error, now), error)
-        return self.with_reply(outcome_of_status(reply.status, reply.headers, now), reply)
+            return self.with_reply(self._outcome_of_error(error, now), error)
+        return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now), reply)
+
+    def _outcome(self, reply: Received, now: datetime) -> Outcome:
+        success = self.settings.success
+        misfit = success.misfit(reply) if success else None
+        if success and misfit is None:
+            return Delivered()
+        if said := known_outcome(self.kind, reply, now):
+            return said
+        if misfit and reply.succeeded:
+            return Retry(f"HTTP {reply.status}: no success, by `success.{misfit}`")
+        if reply.succeeded and reply.is_login:
+            return Parked(f"HTTP {reply.status} with a page to log in: check the URL and its credentials", PROBE_AFTER)
+        return outcome_of_status(reply.status, reply.headers, now)
+
+    def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
+        """Return what a reply means that was not read whole."""
+        success = self.settings.success
+        if error.status is None or success is None:
+            return outcome_of_error(error, now)
+        reply = Received(error.status, error.headers, error.body)
+        if reply.succeeded and success.reads_body:
+            return Unknown(str(error))
+        return self._outcome(reply, now)
 
     @cached_property
     def _own_headers(self) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -23,6 +23,8 @@ class WrongContent:
     """Slack refuses what the message says or how it is laid out."""
 
     reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Gone:
     """The message that was to be changed, or to be replied to, is not there any more, or cannot be changed."""
 
     reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
 
 
 _KINDS: Mapping[str, str] = MappingProxyType(
@@ -42,12 +46,15 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "unknown": "internal_error fatal_error rollup_error",
         "content": """
             invalid_blocks invalid_blocks_format invalid_attachments msg_blocks_too_long msg_too_long
-            attachment_payload_limit_exceeded too_many_attachments no_text invalid_metadata_format
+            attachment_payload_limit_exceeded too_many_attachments no_text missing_text_or_fallback_or_attachments
+            invalid_metadata_format
             invalid_metadata_schema metadata_too_large markdown_text_conflict invalid_arguments invalid_payload
         """,
         "channel": """
             channel_not_found not_in_channel is_archived channel_is_archived restricted_action ekm_access_denied
-            messages_tab_disabled team_not_found no_team no_service invalid_token action_prohibited user_not_found
+            messages_tab_disabled team_not_found no_team team_disabled team_access_not_granted no_service no_service_id
+            no_active_hooks invalid_token action_prohibited posting_to_general_channel_denied user_not_found
+            slack_connect_file_link_sharing_blocked
         """,
         "gone": """
             message_not_found cant_update_message edit_window_closed is_inactive block_mismatch thread_not_found
@@ -70,9 +77,19 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "is_archived": "unarchive the channel or set another one",
         "channel_is_archived": "unarchive the channel or make a webhook for another one",
         "no_service": "the webhook was removed: make a new one",
+        "no_service_id": "the webhook's URL is not whole: copy it again",
+        "no_active_hooks": "the webhook is switched off: switch Incoming Webhooks on for the app, or make a new one",
+        "no_team": "the webhook's workspace is not known: copy its URL again or make a new one",
+        "team_disabled": "the workspace is switched off: set another channel",
+        "team_access_not_granted": "install the app in that workspace; an organization's administrator approves it",
+        "posting_to_general_channel_denied": "make a webhook for another channel than the workspace's general one",
         "invalid_token": "the webhook is not valid: copy its URL again or make a new one",
     }
 )
+_NO_WORD_REMEDIES: Mapping[int, str] = MappingProxyType(
+    dict.fromkeys((401, 404, 410), "check the URL: a webhook may have been removed")
+)
+"""What helps where a status came without a word that is known."""
 _POLICY_REMEDY = "ask an administrator of the workspace to let the app post there"
 TOKEN_REMEDY = "set a valid bot token (xoxb-…) of an app that is installed in the workspace"  # noqa: S105 - advice
 _TOKEN_PROBE = timedelta(minutes=5)
@@ -106,17 +123,32 @@ def _parked(kind: str, error: str, reason: str, data: Json) -> Parked:
 
 def _outcome_of_status(answer: Answer, reason: str, now: datetime) -> Outcome | WrongContent:
     match answer.status:
-        case 200 if answer.data.get("ok") is True:
+        case status if 200 <= status < 300 and answer.data.get("ok") is True:  # noqa: PLR2004 - the class of success
             return Delivered(_reference(answer.data))
         case 400 | 413:
             return WrongContent(reason)
-        case 403 | 410:
-            return Parked(f"{reason}; {_POLICY_REMEDY}", PROBE_AFTER)
+        case 401 | 403 | 404 | 410:
+            return Parked(f"{reason}; {_NO_WORD_REMEDIES.get(answer.status, _POLICY_REMEDY)}", PROBE_AFTER)
         case status if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
             return Retry(f"{reason}: redirect not followed")
         case status if answer.code or 400 <= status < 500:  # noqa: PLR2004 - the class of refusals
             return Retry(reason, retry_after(answer.headers, now))
     return Unknown(f"{reason}, and no word on whether the message was taken")
+
+
+_FAILURE = re.compile(
+    r"\b(error|fail(s|ed|ure)?|invalid|denied|refused|rejected|forbidden|unauthori[sz]ed|not found|expired"
+    r"|no (service|hooks?|team|text)|bad (token|request|gateway))\b",
+    re.IGNORECASE,
+)
+
+
+def is_failure(text: str) -> bool:
+    """Tell whether the text of a webhook's answer says that it failed: in a code of Slack's, or in plain words.
+
+    `ok` is Slack's word of success, and what stands in for Slack has others.
+    """
+    return text in _KIND_OF or bool(re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)+", text) or _FAILURE.search(text))
 
 
 def _reference(data: Json) -> str | None:
@@ -175,6 +207,21 @@ def look_up_remedy(answer: Answer, channel: str) -> str:
     scope = needed if needed in _PUBLIC_OR_PRIVATE else _HISTORY_SCOPES.get(channel[:1])
     wanted = scope or f"{_PUBLIC_OR_PRIVATE[0]} ({_PUBLIC_OR_PRIVATE[1]} for a private channel)"
     return f"add the bot scope {wanted} under OAuth & Permissions and reinstall the app"
+
+
+def words_of(answer: Answer) -> str:
+    """Return what Slack says: the error, what is missing, and its remarks; empty where the answer is not Slack's."""
+    if answer.data.get("ok") is True:
+        return "ok"
+    remarks = inner(answer.data, "response_metadata").get("messages")
+    listed = [*(remarks if isinstance(remarks, list) else ()), *_listed(answer.data.get("errors"))]
+    needed = answer.data.get("needed")
+    said = [answer.data.get("error"), needed and f"needed: {needed}", *listed]
+    return "; ".join(dict.fromkeys(one for one in said if isinstance(one, str) and one))
+
+
+def _listed(errors: object) -> list[object]:
+    return errors if isinstance(errors, list) else []
 
 
 def _pointers(data: Json) -> str:

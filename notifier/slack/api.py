@@ -29,6 +29,8 @@ class Answer:
     headers: Mapping[str, str]
     data: Json
     """Empty where the body is not a JSON object."""
+    body: bytes = b""
+    """As it came."""
 
     @property
     def code(self) -> str:
@@ -59,14 +61,20 @@ class WebApi:
         from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network
         from slack_sdk.web.async_client import AsyncWebClient  # noqa: PLC0415 - the same
 
-        session = cast("aiohttp.ClientSession", _Session(self.http, deadline, max_bytes))
-        client = AsyncWebClient(token=self.token, base_url=self.url, session=session, retry_handlers=[])
+        session = _Session(self.http, deadline, max_bytes)
+        client = AsyncWebClient(
+            token=self.token,
+            base_url=self.url,
+            session=cast("aiohttp.ClientSession", session),
+            retry_handlers=[],
+        )
         try:
             verb = "POST" if query is None else "GET"
             response = await client.api_call(method, http_verb=verb, json=body, params=query)
         except SlackApiError as error:
             response = error.response
-        return Answer(status=response.status_code, headers=response.headers, data=cast("Json", response.data))
+        data = cast("Json", response.data)
+        return Answer(status=response.status_code, headers=response.headers, data=data, body=session.body)
 
 
 class _Response:
@@ -91,7 +99,7 @@ def _object(body: bytes) -> Json:
     return data if isinstance(data, dict) else {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Session:
     """What slack_sdk takes for an aiohttp session: one exchange through our own client.
 
@@ -103,6 +111,8 @@ class _Session:
     http: HttpClient
     deadline: float
     max_bytes: int
+    body: bytes = b""
+    """Of the answer."""
     closed: ClassVar[bool] = False
 
     @asynccontextmanager
@@ -117,6 +127,7 @@ class _Session:
             deadline=self.deadline,
             max_bytes=self.max_bytes,
         )
+        self.body = reply.body
         yield _Response(reply)
 
 

@@ -144,6 +144,12 @@ class TestPace:
             limits.per_second(rate)
 
 
+MISCONFIGURED = {410: Parked("HTTP 410: the receiver is gone")} | {
+    status: Parked(f"HTTP {status}: check the URL and the credentials that the receiver wants", PROBE_AFTER)
+    for status in (401, 403, 404, 405)
+}
+
+
 def meaning(status: int) -> Outcome:
     """Say what a status means, as the reference has it."""
     reason = f"HTTP {status}"
@@ -153,8 +159,8 @@ def meaning(status: int) -> Outcome:
         return Retry(f"{reason}: redirect not followed")
     if status in (400, 413, 422):
         return GaveUp(reason)
-    if status == 410:
-        return Parked(f"{reason}: the receiver is gone")
+    if status in MISCONFIGURED:
+        return MISCONFIGURED[status]
     if status in (408, 425, 429) or status >= 500:
         return Retry(reason, timedelta(seconds=30))
     return Retry(reason)

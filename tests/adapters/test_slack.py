@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -15,6 +15,7 @@ from factories import (
     OWN_TYPES,
     T0,
     TASK_TYPES,
+    decision,
     hostile_event,
     make_delivery,
     make_event,
@@ -279,7 +280,7 @@ def test_text_that_fits_is_not_cut() -> None:
 
 
 async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(server: SlackServer, toolbox: Toolbox) -> None:
-    assert await sent(bot(server, toolbox), make_event()) == posted("C0GAUSS:1768465800.000001")
+    assert decision(await sent(bot(server, toolbox), make_event())) == posted("C0GAUSS:1768465800.000001")
     assert server.messages == [message(make_event()) | {"channel": CHANNEL}]
 
 
@@ -293,6 +294,15 @@ async def test_the_worst_that_can_be_said_is_taken_too(server: SlackServer, tool
 Mode = Literal["bot", "hook"]
 
 
+@pytest.mark.parametrize("fault", [NOT_JSON, Fault(status=200), Fault(body="[1]")], ids=str)
+async def test_an_answer_of_the_web_api_without_a_word_of_it_proves_nothing(
+    server: SlackServer, toolbox: Toolbox, fault: Fault
+) -> None:
+    server.faults.append(fault)
+    unknown = Unknown("Slack: HTTP 200, and no word on whether the message was taken")
+    assert decision(await sent(bot(server, toolbox), make_event())) == unknown
+
+
 @pytest.mark.parametrize("mode", ["bot", "hook"])
 @pytest.mark.parametrize(
     ("fault", "outcome"),
@@ -301,10 +311,8 @@ Mode = Literal["bot", "hook"]
         (Fault(status=429, headers={"Retry-After": "7"}), Retry("Slack: HTTP 429", timedelta(seconds=7))),
         (HTML_500, Unknown("Slack: HTTP 500, and no word on whether the message was taken")),
         (Fault(status=502), Unknown("Slack: HTTP 502, and no word on whether the message was taken")),
-        (NOT_JSON, Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
-        (Fault(status=200), Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
-        (Fault(body="[1]"), Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
-        (Fault(status=404), Retry("Slack: HTTP 404")),
+        (Fault(status=404), Parked("Slack: HTTP 404; check the URL: a webhook may have been removed", PROBE_AFTER)),
+        (Fault(status=418), Retry("Slack: HTTP 418")),
         (Fault(status=302, headers={"Location": "/elsewhere"}), Retry("Slack: HTTP 302: redirect not followed")),
     ],
     ids=str,
@@ -315,7 +323,7 @@ async def test_answers_that_both_modes_know(
     if mode == "hook" and isinstance(fault.body, dict):
         fault = Fault(status=fault.status, body=fault.body["error"], headers=fault.headers)
     server.faults.append(fault)
-    assert await sent({"bot": bot, "hook": hook}[mode](server, toolbox), make_event()) == outcome
+    assert decision(await sent({"bot": bot, "hook": hook}[mode](server, toolbox), make_event())) == outcome
     assert (server.messages, server.elsewhere) == ([], 0)
 
 
@@ -356,19 +364,19 @@ async def test_some_errors_take_long_to_pass(
     server: SlackServer, toolbox: Toolbox, error: str, after: timedelta
 ) -> None:
     server.faults.append(refused(error))
-    assert await sent(bot(server, toolbox), make_event()) == Retry(f"Slack: {error}", after)
+    assert decision(await sent(bot(server, toolbox), make_event())) == Retry(f"Slack: {error}", after)
 
 
 async def test_a_channel_without_the_bot_is_parked_with_the_remedy(server: SlackServer, toolbox: Toolbox) -> None:
     server.faults.append(refused("not_in_channel"))
-    assert await sent(bot(server, toolbox), make_event()) == Parked(
+    assert decision(await sent(bot(server, toolbox), make_event())) == Parked(
         "Slack: not_in_channel; invite the bot: type /invite @ and its name in the channel", PROBE_AFTER
     )
 
 
 async def test_a_missing_scope_is_named(server: SlackServer, toolbox: Toolbox) -> None:
     server.scopes = "commands"
-    assert await sent(bot(server, toolbox), make_event()) == Parked(
+    assert decision(await sent(bot(server, toolbox), make_event())) == Parked(
         "Slack: missing_scope; add the bot scope chat:write under OAuth & Permissions and reinstall the app",
         timedelta(minutes=5),
     )
@@ -404,7 +412,7 @@ async def test_a_layout_that_breaks_a_limit_is_refused_by_slack_itself_and_still
 
 async def test_content_that_is_refused_twice_is_given_up_with_the_place(server: SlackServer, toolbox: Toolbox) -> None:
     server.faults.extend([refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"])] * 2)
-    assert await sent(bot(server, toolbox), make_event()) == GaveUp(
+    assert decision(await sent(bot(server, toolbox), make_event())) == GaveUp(
         "Slack: invalid_blocks at /blocks/0/text/text, also as plain text"
     )
 
@@ -461,7 +469,7 @@ async def test_a_channel_is_paced_as_slack_bears_it_in_its_mode(server: SlackSer
 async def test_nothing_waits_here_for_its_turn(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox)
     server.faults.append(RATE_LIMITED)
-    assert await sent(channel, make_event()) == Retry("Slack: ratelimited", timedelta(seconds=7))
+    assert decision(await sent(channel, make_event())) == Retry("Slack: ratelimited", timedelta(seconds=7))
     for event in make_events(6):
         assert isinstance(await sent(channel, event), Delivered)
     assert slept(toolbox) == []
@@ -469,7 +477,7 @@ async def test_nothing_waits_here_for_its_turn(server: SlackServer, toolbox: Too
 
 async def test_a_wait_that_slack_asks_for_is_passed_on_in_full(server: SlackServer, toolbox: Toolbox) -> None:
     server.faults.append(Fault(status=429, headers={"Retry-After": "600"}))
-    assert await sent(bot(server, toolbox), make_event()) == Retry("Slack: HTTP 429", timedelta(seconds=600))
+    assert decision(await sent(bot(server, toolbox), make_event())) == Retry("Slack: HTTP 429", timedelta(seconds=600))
 
 
 def slept(toolbox: Toolbox) -> list[float]:
@@ -551,7 +559,7 @@ async def test_a_history_without_end_is_given_up_as_unknown(server: SlackServer,
     server.page_size = 1
     for event in make_events(MAX_PAGES + 1):
         await sent(channel, event)
-    assert await channel.look_up(of_one(channel)) == Unknown(
+    assert decision(await channel.look_up(of_one(channel))) == Unknown(
         f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more"
     )
     assert len(asked(server)) == MAX_PAGES
@@ -586,7 +594,7 @@ async def test_an_answer_that_says_nothing_of_the_message(
 ) -> None:
     channel = bot(server, toolbox)
     server.faults.append(answer)
-    assert await channel.look_up(of_one(channel)) == outcome
+    assert decision(await channel.look_up(of_one(channel))) == outcome
 
 
 async def test_no_answer_to_a_look_up_is_tried_again(server: SlackServer, toolbox: Toolbox) -> None:
@@ -632,16 +640,34 @@ async def test_the_deadline_has_room_for_the_wait_the_look_up_and_the_post(
 
 
 async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackServer, toolbox: Toolbox) -> None:
-    assert await sent(hook(server, toolbox), make_event()) == Delivered(None)
+    assert decision(await sent(hook(server, toolbox), make_event())) == Delivered(None)
     expected = without_clicks(message(make_event()))
     del expected["metadata"]
     assert server.messages == [expected]
 
 
+_GONE = Parked("Slack: no_service; the webhook was removed: make a new one", PROBE_AFTER)
+_NO_WORD = Unknown("Slack: HTTP 200, and no word on whether the message was taken")
+
+
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [
-        (word("ok then", 200), Unknown("Slack: HTTP 200, and no word on whether the message was taken")),
+        (word("created", 201), Delivered()),
+        (word("accepted", 202), Delivered()),
+        (word("ok then", 200), Delivered()),
+        (word("", 200), Delivered()),
+        (word('{"ok": true}', 200), Delivered()),
+        (word('{"id": "31b8", "error": null}', 200), Delivered()),
+        (word('{"ok": false, "error": "no_service"}', 200), _GONE),
+        (word('{"success": false}', 200), _NO_WORD),
+        (word('{"errcode": 93000}', 200), _NO_WORD),
+        (word('{"error": "it is not"}', 200), _NO_WORD),
+        (word("Invalid payload", 200), _NO_WORD),
+        (word("Microsoft Teams endpoint returned HTTP error 429", 200), _NO_WORD),
+        (word("<!DOCTYPE html><html><title>Log in</title></html>", 200), _NO_WORD),
+        (word("no_service", 200), _GONE),
+        (word("an_error_of_tomorrow", 200), Retry("Slack: an_error_of_tomorrow")),
         (word("no_service", 404), Parked("Slack: no_service; the webhook was removed: make a new one", PROBE_AFTER)),
         (word("rollup_error", 500), Unknown("Slack: rollup_error")),
         (word("rate_limited", 429), Retry("Slack: rate_limited")),
@@ -650,7 +676,28 @@ async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackSe
 )
 async def test_words_of_a_webhook(server: SlackServer, toolbox: Toolbox, fault: Fault, outcome: Outcome) -> None:
     server.faults.append(fault)
-    assert await sent(hook(server, toolbox), make_event()) == outcome
+    assert decision(await sent(hook(server, toolbox), make_event())) == outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        *((code, 404) for code in ["no_active_hooks", "no_service", "no_service_id", "no_team", "team_disabled"]),
+        *((code, 403) for code in ["team_access_not_granted", "posting_to_general_channel_denied"]),
+        ("channel_not_found", 404),
+        ("user_not_found", 400),
+        ("", 404),
+        ("", 401),
+    ],
+)
+async def test_a_webhook_that_a_person_has_to_mend_is_parked_with_a_remedy(
+    server: SlackServer, toolbox: Toolbox, text: str, status: int
+) -> None:
+    server.faults.append(word(text, status))
+    outcome = await sent(hook(server, toolbox), make_event())
+    assert isinstance(outcome, Parked)
+    assert outcome.probe_after == PROBE_AFTER
+    assert outcome.reason.partition("; ")[2]
 
 
 @pytest.mark.parametrize(
@@ -770,7 +817,7 @@ def test_settings_that_cannot_work_are_refused_with_the_remedy(settings: dict[st
 async def test_no_secret_is_in_a_reason_or_in_what_is_shown_of_a_channel(
     server: SlackServer, toolbox: Toolbox, fault: Fault
 ) -> None:
-    for make in (bot, hook):
+    for make in (hook,) if fault.body == HOOK else (bot, hook):
         server.faults.append(fault)
         channel = make(server, toolbox)
         outcome = await sent(channel, make_event())
@@ -782,3 +829,38 @@ async def test_a_stored_body_holds_no_secret_and_no_destination(server: SlackSer
     body = bot(server, toolbox).render(make_notice()).content
     assert TOKEN.encode() not in body
     assert "channel" not in json.loads(body)
+
+
+# ---- what Slack said ----
+
+REMARKS = {"messages": ["[ERROR] must be less than 3001 characters [json-pointer:/blocks/0/text/text]"]}
+
+
+@pytest.mark.parametrize(
+    ("make", "fault", "reply"),
+    [
+        (bot, Fault(body={"ok": True, "channel": "C0GAUSS", "ts": "1.2"}), "HTTP 200: ok"),
+        (bot, refused("not_in_channel"), "HTTP 200: not_in_channel"),
+        (bot, refused("missing_scope", needed="chat:write"), "HTTP 200: missing_scope; needed: chat:write"),
+        (bot, refused("fatal_error", response_metadata=REMARKS), f"HTTP 200: fatal_error; {REMARKS['messages'][0]}"),
+        (bot, refused("fatal_error", response_metadata={"messages": [1, {}]}, errors="x"), "HTTP 200: fatal_error"),
+        (bot, HTML_500, "HTTP 500: Oops"),
+        (bot, Fault(status=503), "HTTP 503"),
+        (hook, word("ok", 200), "HTTP 200: ok"),
+        (hook, word("no_service", 404), "HTTP 404: no_service"),
+        (hook, HTML_500, "HTTP 500: Oops"),
+        (hook, refused(HOOK), 'HTTP 200: {"ok": false, "error": "***"}'),
+    ],
+)
+async def test_what_slack_said_goes_with_the_outcome(
+    server: SlackServer, toolbox: Toolbox, make: Callable[..., SlackChannel], fault: Fault, reply: str
+) -> None:
+    server.faults.append(fault)
+    assert (await sent(make(server, toolbox), make_event())).reply == reply
+
+
+async def test_content_that_is_refused_twice_keeps_what_slack_said_last(server: SlackServer, toolbox: Toolbox) -> None:
+    server.faults += [refused("invalid_blocks"), refused("msg_too_long", response_metadata=REMARKS)]
+    outcome = await sent(bot(server, toolbox), make_event())
+    assert isinstance(outcome, GaveUp)
+    assert outcome.reply == f"HTTP 200: msg_too_long; {REMARKS['messages'][0]}"

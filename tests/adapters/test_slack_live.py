@@ -8,7 +8,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import T0, make_delivery, make_event, make_notice, make_task
+from factories import T0, decision, make_delivery, make_event, make_notice, make_task
 from fakes import FakeClock
 from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
@@ -94,7 +94,7 @@ def actions(message: Json) -> list[str]:
 async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox)
     ref = await begin(channel)
-    assert await channel.send(delivery_of(channel, HALF, ref)) == Delivered("C0GAUSS:1768465800.000002")
+    assert decision(await channel.send(delivery_of(channel, HALF, ref))) == Delivered("C0GAUSS:1768465800.000002")
     step = server.messages[1]
     assert step["thread_ts"] == ref.partition(":")[2]
     assert "reply_broadcast" not in step
@@ -143,7 +143,7 @@ async def test_where_the_thread_is_gone_a_new_message_begins_another(server: Sla
     channel = bot(server, toolbox)
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])
-    outcome = await channel.send(delivery_of(channel, FAILED, ref))
+    outcome = decision(await channel.send(delivery_of(channel, FAILED, ref)))
     assert outcome == Delivered("C0GAUSS:1768465800.000002", thread="C0GAUSS:1768465800.000002")
     assert "thread_ts" not in server.messages[0]
     assert "acknowledge" in actions(server.messages[0])
@@ -155,7 +155,7 @@ async def test_a_step_whose_answer_was_lost_is_found_in_its_thread(server: Slack
     server.faults.append(TAKEN_THEN_SILENT)
     delivery = delivery_of(channel, HALF, ref)
     assert isinstance(await channel.send(delivery), Unknown)
-    assert await channel.look_up(delivery) == Delivered("C0GAUSS:1768465800.000002")
+    assert decision(await channel.look_up(delivery)) == Delivered("C0GAUSS:1768465800.000002")
     assert await channel.look_up(delivery_of(channel, COMPLETED, ref)) is None
 
 
@@ -164,13 +164,13 @@ async def test_of_a_thread_that_is_gone_the_channel_is_searched(server: SlackSer
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])
     posted = await begin(channel, FAILED)
-    assert await channel.look_up(delivery_of(channel, FAILED, ref)) == Delivered(posted, thread=posted)
+    assert decision(await channel.look_up(delivery_of(channel, FAILED, ref))) == Delivered(posted, thread=posted)
 
 
 async def test_a_style_without_threads_posts_each_event(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox, style="post")
     assert (channel.threads, channel.coalesces, channel.edits) == (False, False, None)
-    assert await channel.send(delivery_of(channel, STARTED)) == Delivered("C0GAUSS:1768465800.000001")
+    assert decision(await channel.send(delivery_of(channel, STARTED))) == Delivered("C0GAUSS:1768465800.000001")
 
 
 def test_a_thread_whose_message_stays_is_a_style_too(server: SlackServer, toolbox: Toolbox) -> None:
@@ -191,7 +191,7 @@ def test_channels_of_one_token_share_a_budget_of_changes(server: SlackServer, to
 async def test_a_change_names_everything_so_that_nothing_old_stays(server: SlackServer, toolbox: Toolbox) -> None:
     channel = bot(server, toolbox)
     ref = await begin(channel)
-    assert await channel.show(thread_of(ref, COMPLETED)) == Delivered()
+    assert decision(await channel.show(thread_of(ref, COMPLETED))) == Delivered()
     shown = server.messages[0]
     assert next(mrkdwn_texts(shown)) == "🟢 *Task completed*  ·  Create instance  ·  `gauss-6568-zzh`"
     assert shown["attachments"][0]["color"] == "#2EB67D"
@@ -231,7 +231,7 @@ async def test_a_message_that_is_gone_is_posted_anew(server: SlackServer, toolbo
     channel = bot(server, toolbox)
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])
-    assert await channel.show(thread_of(ref)) == Delivered(
+    assert decision(await channel.show(thread_of(ref))) == Delivered(
         "C0GAUSS:1768465800.000002", thread="C0GAUSS:1768465800.000002"
     )
     assert server.messages[0]["metadata"]["event_payload"]["key"]
@@ -241,7 +241,7 @@ async def test_a_layout_that_is_refused_is_shown_as_text(server: SlackServer, to
     channel = bot(server, toolbox)
     ref = await begin(channel)
     server.faults.append(refused("invalid_blocks"))
-    assert await channel.show(thread_of(ref)) == Delivered()
+    assert decision(await channel.show(thread_of(ref))) == Delivered()
     assert (server.messages[0]["blocks"], server.messages[0]["attachments"]) == ([], [])
     server.faults += [refused("invalid_blocks"), refused("no_text")]
     assert isinstance(await channel.show(thread_of(ref)), GaveUp)

@@ -384,3 +384,125 @@ class TestCheck:
             findings = await make_channel(toolbox, url="http://tickets.invalid/", headers=headers).check()
         assert [finding.ok for finding in findings] == [True, ok]
         assert findings[1].detail == "what is sent can be read on the way"
+
+
+# ---- what counts as success ----
+
+LOGIN = '<!DOCTYPE html><html><body><form action="/login"><input name=p type="password"></form></body></html>'
+SSO = '<html><body onload="f()"><form><input type="hidden" name="SAMLRequest" value="x"/></form></body></html>'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ('{"errcode":93000,"errmsg":"invalid webhook url"}', Parked),
+        ('{"errcode":300005,"errmsg":"token is not exist"}', Parked),
+        ('{"errcode":45009,"errmsg":"api freq out of limit"}', Retry),
+        ('{"errcode":-1,"errmsg":"system busy"}', Retry),
+        ('{"errcode":"40035"}', Parked),
+        ('{"code":19021,"msg":"sign match fail or timestamp is not within one hour","data":{}}', Parked),
+        ('{"code":11232,"msg":"too many request","data":{}}', Retry),
+        ('{"success":false}', Retry),
+        ('{"ok":false,"error":"invalid_auth"}', Retry),
+        ("Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with x", Retry),
+        ("Microsoft Teams endpoint returned HTTP error 400", Retry),
+        ("Microsoft Teams endpoint returned HTTP error 413", GaveUp),
+        (LOGIN, Parked),
+        (SSO, Parked),
+        ('{"errcode":0,"errmsg":"ok"}', Delivered),
+        ('{"code":0,"msg":"success","data":{}}', Delivered),
+        ('{"code":200,"message":"ok"}', Delivered),
+        ('{"success":true}', Delivered),
+        ('{"success":null}', Delivered),
+        ('{"errcode":null}', Delivered),
+        ('{"errcode":false}', Retry),
+        ("<html><body>Thank you</body></html>", Delivered),
+        ("1", Delivered),
+        ("", Delivered),
+        ("[" * 60_000, Delivered),
+        ("\ufeff" + '{"success":false}', Retry),
+    ],
+)
+async def test_a_body_that_is_known_to_mean_failure_is_none_of_success(
+    toolbox: Toolbox, body: str, kind: type[Outcome]
+) -> None:
+    async with HttpServer(reply(200, body.encode())) as server:
+        assert type(await outcome(toolbox, server)) is kind
+
+
+async def test_a_service_that_wants_less_pauses_the_channel_for_as_long_as_it_says(toolbox: Toolbox) -> None:
+    busy = b'{"errcode":130101,"errmsg":"send too fast"}'
+    async with HttpServer(reply(200, busy), reply(200, busy, {"Retry-After": "30"})) as server:
+        found = [replace(await outcome(toolbox, server), reply=None) for _ in "12"]
+    assert found == [Retry("HTTP 200: errcode 130101", timedelta(seconds=wait)) for wait in (600, 30)]
+
+
+SUCCESS = {"status": [200, "201"], "json": {"result.code": ["0", "ok"], "errors": "null", "items.0.taken": "true"}}
+GOOD = {"result": {"code": 0}, "items": [{"taken": True}]}
+
+
+@pytest.mark.parametrize(
+    ("success", "status", "body", "expected"),
+    [
+        (SUCCESS, 200, GOOD, Delivered()),
+        (SUCCESS, 201, GOOD | {"result": {"code": "ok"}, "errors": None}, Delivered()),
+        (SUCCESS, 202, GOOD, Retry("HTTP 202: no success, by `success.status`")),
+        (SUCCESS, 200, GOOD | {"errors": ["no"]}, Retry("HTTP 200: no success, by `success.json.errors`")),
+        (
+            SUCCESS,
+            200,
+            GOOD | {"result": {"code": False}},
+            Retry("HTTP 200: no success, by `success.json.result.code`"),
+        ),
+        (SUCCESS, 200, GOOD | {"result": 0}, Retry("HTTP 200: no success, by `success.json.result.code`")),
+        (SUCCESS, 200, GOOD | {"items": []}, Retry("HTTP 200: no success, by `success.json.items.0.taken`")),
+        (SUCCESS, 200, "not JSON", Retry("HTTP 200: no success, by `success.json.result.code`")),
+        (SUCCESS, 503, GOOD, Retry("HTTP 503")),
+        (SUCCESS, 400, GOOD, GaveUp("HTTP 400")),
+        ({"contains": "queued"}, 299, "it is queued now", Delivered()),
+        ({"contains": ["queued", "done"]}, 200, "all done", Delivered()),
+        ({"contains": "queued"}, 200, "Queued", Retry("HTTP 200: no success, by `success.contains`")),
+        ({"status": "409"}, 409, "there already", Delivered()),
+        ({"status": ["2xx", 409]}, 204, "", Delivered()),
+        ({}, 200, {"success": False}, Delivered()),
+        ({"json": {"errcode": 0}}, 200, {"errcode": 93000}, Parked),
+        ({"json": {"errcode": 0}}, 200, {"errcode": 0.0}, Delivered()),
+    ],
+)
+async def test_success_is_what_the_settings_say(
+    toolbox: Toolbox, success: dict[str, Any], status: int, body: object, expected: Outcome | type
+) -> None:
+    content = b"" if status == 204 else (body if isinstance(body, str) else json.dumps(body)).encode()
+    async with HttpServer(reply(status, content)) as server:
+        found = await outcome(toolbox, server, success=success)
+    assert isinstance(found, expected) if isinstance(expected, type) else replace(found, reply=None) == expected
+    assert found.reply is not None
+
+
+async def test_a_reply_whose_body_is_lost_proves_nothing_where_success_is_in_the_body(toolbox: Toolbox) -> None:
+    for answer in (flood(200), cut_short(200)):
+        async with HttpServer(answer) as server:
+            assert isinstance(await outcome(toolbox, server, success={"json": {"errcode": 0}}), Unknown)
+            assert isinstance(await outcome(toolbox, server, success={"status": [200]}), Delivered)
+
+
+@pytest.mark.parametrize(
+    ("success", "problem"),
+    [
+        ({"json": {"errcode": 0}, "accepts": ['{"errcode": 1}']}, "does not count as success: `json.errcode`"),
+        ({"json": {"errcode": 0}, "refuses": [LOGIN, '{"errcode": 0}']}, "this reply counts as success"),
+        ({"status": [201], "accepts": [{"status": 200, "body": "ok"}]}, "`status` does not fit"),
+        ({"status": ["2x"]}, "such as 200, or a class of them such as 2xx"),
+        ({"status": []}, "at least 1 entry"),
+        ({"jsn": {"errcode": 0}}, "Did you mean json"),
+        ({"contains": []}, "at least 1 entry"),
+    ],
+)
+def test_examples_prove_that_success_says_what_is_meant(success: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        make_settings(success=success)
+
+
+def test_examples_that_hold_are_taken() -> None:
+    examples = {"accepts": ['{"errcode": 0}', {"status": 202, "body": '{"errcode": 0}'}], "refuses": [LOGIN, ""]}
+    assert make_settings(success={"json": {"errcode": 0}} | examples).success

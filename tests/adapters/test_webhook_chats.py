@@ -21,12 +21,13 @@ from notifier.channels.attachments import payload
 from notifier.channels.base import PROBE_AFTER, Toolbox, load
 from notifier.channels.mattermost import MattermostChannel
 from notifier.channels.rocketchat import RocketChatChannel
-from notifier.core.model import Delivered, Event, GaveUp, Outcome, Parked, Retry
+from notifier.core.model import Delivered, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.render import Wording
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 ATTACKS = [*HOSTILE, "@channel", "@here @all", "<!channel>", "x" * 100_000]
+TAKEN = {"mattermost": b"ok", "rocketchat": b'{"success":true}'}
 KINDS = {"mattermost": (MattermostChannel.limits, 16_383), "rocketchat": (RocketChatChannel.limits, 5_000)}
 
 
@@ -88,8 +89,8 @@ async def sent(server: HttpServer, toolbox: Toolbox, kind: str, **settings: str)
     ],
 )
 async def test_what_the_settings_add_is_sent_along(toolbox: Toolbox, kind: str, settings: dict[str, str]) -> None:
-    async with HttpServer(reply(200)) as server:
-        assert await sent(server, toolbox, kind, **settings) == Delivered(reply="HTTP 200: ok")
+    async with HttpServer(reply(200, TAKEN[kind])) as server:
+        assert isinstance(await sent(server, toolbox, kind, **settings), Delivered)
         (request,) = server.requests
         body = json.loads(request.body)
         assert {name: body[name] for name in settings} == settings
@@ -98,17 +99,93 @@ async def test_what_the_settings_add_is_sent_along(toolbox: Toolbox, kind: str, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("status", "kind_of_outcome"),
-    [(200, Delivered), (400, GaveUp), (429, Retry), (503, Retry), (404, Parked), (403, Parked)],
+    [(400, GaveUp), (413, GaveUp), (429, Retry), (503, Retry), (302, Retry), (410, Parked)],
 )
-async def test_an_answer_means_what_it_says(
+async def test_a_status_without_known_words_means_what_it_does_everywhere(
     toolbox: Toolbox, kind: str, status: int, kind_of_outcome: type[Outcome]
 ) -> None:
-    async with HttpServer(reply(status)) as server:
+    async with HttpServer(reply(status, b"no")) as server:
+        assert isinstance(await sent(server, toolbox, kind), kind_of_outcome)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+async def test_a_webhook_that_is_not_valid_parks_the_channel(toolbox: Toolbox, kind: str, status: int) -> None:
+    async with HttpServer(reply(status, b"no")) as server:
         outcome = await sent(server, toolbox, kind)
-    assert isinstance(outcome, kind_of_outcome)
-    if isinstance(outcome, Parked):
-        assert outcome.probe_after == PROBE_AFTER
-        assert "copy its URL again" in outcome.reason
+    assert isinstance(outcome, Parked)
+    assert outcome.probe_after == PROBE_AFTER
+    assert "copy its URL again" in outcome.reason
+
+
+PAGE = b"\n<!DOCTYPE html>\n<html><body><form><input type='password'></form></body></html>"
+MATTERMOST_ERROR = b'{"id":"web.incoming_webhook.%s.app_error","message":"anything","status_code":400}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "body", "outcome"),
+    [
+        ("mattermost", 200, b"ok", Delivered),
+        ("mattermost", 200, b" ok\n", Delivered),
+        ("mattermost", 200, b"OK", Unknown),
+        ("mattermost", 200, b"", Unknown),
+        ("mattermost", 202, b"ok", Unknown),
+        ("mattermost", 204, b"", Unknown),
+        ("mattermost", 200, b"okay then", Unknown),
+        ("mattermost", 200, b'{"success":false}', Retry),
+        ("mattermost", 200, b'{"errcode":93000,"errmsg":"invalid webhook url"}', Parked),
+        ("mattermost", 200, b'{"errcode":-1}', Retry),
+        ("mattermost", 200, PAGE, Parked),
+        ("mattermost", 400, MATTERMOST_ERROR % b"invalid", Parked),
+        ("mattermost", 501, MATTERMOST_ERROR % b"disabled", Parked),
+        ("mattermost", 404, MATTERMOST_ERROR % b"channel", Parked),
+        ("mattermost", 500, MATTERMOST_ERROR % b"channel", Parked),
+        ("mattermost", 403, MATTERMOST_ERROR % b"channel_locked", Parked),
+        ("mattermost", 400, MATTERMOST_ERROR % b"user", Parked),
+        ("mattermost", 403, MATTERMOST_ERROR % b"permissions", Parked),
+        ("mattermost", 400, MATTERMOST_ERROR % b"text", GaveUp),
+        ("mattermost", 400, b'{"id":"something.new","message":"web.incoming_webhook.invalid.app_error"}', GaveUp),
+        ("mattermost", 400, b"[" * 60_000, GaveUp),
+        ("rocketchat", 200, b'{"success":true}', Delivered),
+        ("rocketchat", 200, b'{ "success": true, "responses": [] }', Delivered),
+        ("rocketchat", 200, b'{"success":"true"}', Unknown),
+        ("rocketchat", 200, b'{"success":1}', Unknown),
+        ("rocketchat", 200, b"ok", Unknown),
+        ("rocketchat", 200, b"[true]", Unknown),
+        ("rocketchat", 200, b'{"success":false}', Retry),
+        ("rocketchat", 200, b'{"success":false,"error":"invalid-channel"}', Parked),
+        ("rocketchat", 201, b'{"success":true}', Unknown),
+        ("rocketchat", 200, PAGE, Parked),
+        ("rocketchat", 400, b'{"success":false,"error":"invalid-channel"}', Parked),
+        ("rocketchat", 400, b'{"success":false,"error":"error-not-allowed"}', Parked),
+        ("rocketchat", 400, b'{"success":false,"error":"Invalid integration id or token provided."}', Parked),
+        ("rocketchat", 503, b'{"success":false,"error":"Service Unavailable"}', Parked),
+        ("rocketchat", 503, b"Service Unavailable", Retry),
+        ("rocketchat", 400, b'{"success":false,"error":"error-message-size-exceeded"}', GaveUp),
+        ("rocketchat", 400, b'{"success":false,"error":"something new"}', GaveUp),
+        ("rocketchat", 429, b'{"success":false,"errorType":"error-too-many-requests"}', Retry),
+    ],
+)
+async def test_only_what_the_server_says_on_success_is_success(
+    toolbox: Toolbox, kind: str, status: int, body: bytes, outcome: type[Outcome]
+) -> None:
+    async with HttpServer(reply(status, b"" if status == 204 else body)) as server:
+        found = await sent(server, toolbox, kind)
+    assert type(found) is outcome
+    if isinstance(found, Parked):
+        assert found.probe_after == PROBE_AFTER
+        assert "; " in found.reason, "it says what can be done"
+
+
+async def test_of_a_servers_words_only_known_ones_become_a_reason(toolbox: Toolbox) -> None:
+    body = b'{"id":"web.incoming_webhook.invalid.app_error","message":"https://chat.example.com/hooks/obviously-fake"}'
+    async with HttpServer(reply(400, body)) as server:
+        outcome = await sent(server, toolbox, "mattermost")
+    assert isinstance(outcome, Parked)
+    assert outcome.reason == (
+        "HTTP 400: web.incoming_webhook.invalid.app_error; "
+        "the webhook was removed: make a new one and set webhook_url to its URL"
+    )
 
 
 @pytest.mark.parametrize(
