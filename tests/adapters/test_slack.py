@@ -794,7 +794,7 @@ async def test_a_check_of_what_cannot_be_reached_says_so(toolbox: Toolbox) -> No
         ({"bot_token": TOKEN}, "a bot needs the ID of the channel"),
         ({"bot_token": TOKEN, "webhook_url": "https://hooks.slack.com/services/x", "channel": "C1"}, "not both"),
         ({"bot_token": "xapp-1", "channel": "C1"}, "app-level token"),
-        ({"bot_token": "secret words", "channel": "C1"}, "not a Slack token"),
+        ({"bot_token": "secret-words", "channel": "C1"}, "not a Slack token"),
         ({"bot_token": TOKEN, "channel": "a b"}, "channel"),
         ({"webhook_url": "hooks.slack.com/services/x"}, "not a URL"),
         ({"webhook_url": "https://hooks.slack.com:99999/"}, "not a URL"),
@@ -806,7 +806,7 @@ def test_settings_that_cannot_work_are_refused_with_the_remedy(settings: dict[st
     with pytest.raises(ValidationError) as refusal:
         SlackSettings.model_validate({"name": "dba"} | settings)
     assert complaint in str(refusal.value)
-    for secret in ("obviously", "secret words", "services/x"):
+    for secret in ("obviously", "secret-words", "services/x"):
         assert secret not in str(refusal.value)
 
 
