@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import cast
 
-from notifier.core import outbox, pacing
+from notifier.core import outbox, pacing, recipients
 from notifier.core.errors import StoreError
 from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
 from notifier.core.outbox import Settlement
@@ -361,10 +361,12 @@ class Courier:
         doubt: Doubt | None = None
         try:
             async with asyncio.timeout(within):
-                if delivery.doubtful:
+                if recipients.in_doubt(delivery):
                     known, doubt = await self._resolve(delivery)
                     if known is not None:
                         return known, doubt
+                    if doubt is not Doubt.HELD:
+                        delivery = recipients.sent_again(delivery)
                 return await self.channel.send(delivery), doubt
         except TimeoutError:
             return Unknown("no answer before the claim's lease ends"), doubt
@@ -384,9 +386,15 @@ class Courier:
                 return found, Doubt.ARRIVED
             case Retry():
                 return found, None
-        if channel.on_unknown == "hold":
-            return GaveUp(f"it may have arrived ({found.reason}); `notifier retry` sends it again"), Doubt.HELD
-        return None, Doubt.RISKED
+        return (_held(delivery, found.reason), Doubt.HELD) if channel.on_unknown == "hold" else (None, Doubt.RISKED)
+
+
+def _held(delivery: Delivery, why: str) -> GaveUp | None:
+    """Leave it to a person to send again what may have arrived; None where some recipients certainly lack it."""
+    if recipients.some_certainly_wait(delivery):
+        return None
+    last = f"{delivery.reason}; " if delivery.recipients and delivery.reason else ""
+    return GaveUp(f"{last}it may have arrived ({why}); `notifier retry` sends it again")
 
 
 async def deliver_due(

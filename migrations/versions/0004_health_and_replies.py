@@ -1,4 +1,4 @@
-"""Replies of receivers, facts that health is judged by, and a record of what people did."""
+"""Replies of receivers, facts that health is judged by, recipients of deliveries, and a record of what people did."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name="pk_actions"),
     )
     op.create_index("ix_actions_at", "actions", ["at"])
+    op.add_column("deliveries", sa.Column("recipients", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("deliveries", "recipients")
     op.drop_index("ix_actions_at", table_name="actions")
     op.drop_table("actions")
     op.drop_table("replicas")

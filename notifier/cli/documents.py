@@ -71,9 +71,10 @@ def routed_event(value: RoutedEvent) -> Document:
 
 
 def delivery(value: Delivery) -> Document:
-    """delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest, times, and events.
+    """delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest, times, events, recipients.
 
-    Events are given by id, type and job_id.
+    Events are given by id, type and job_id. Recipients ({address, state, reason}) are listed where they differ: one
+    waits, refused or may have it while another has it.
     """
     return {
         "delivery_id": value.id,
@@ -90,6 +91,9 @@ def delivery(value: Delivery) -> Document:
         "available_at": time(value.available_at),
         "settled_at": time(value.settled_at),
         "events": [{"event_id": e.id, "type": e.type.value, "job_id": e.job_id} for e in value.events],
+        "recipients": [
+            {"address": one.address, "state": one.state.value, "reason": one.reason} for one in value.recipients
+        ],
     }
 
 

@@ -20,6 +20,8 @@ from notifier.core.model import (
     DeliveryState,
     Doubt,
     Event,
+    Recipient,
+    RecipientState,
     SourceState,
     Task,
     TaskStatus,
@@ -234,6 +236,7 @@ class View:
     def _channel_account(self, account: ChannelAccount) -> RenderableType:
         return Group(
             Text.assemble(cell(account.channel, "bold"), ": ", self._fate(account)),
+            *(Padding(_recipient(r), _INDENT) for r in (account.delivery.recipients if account.delivery else ())),
             *(Padding(self._attempt(a), _INDENT) for a in account.attempts),
         )
 
@@ -382,6 +385,25 @@ def _undelivered(delivery: Delivery) -> str:
         return reason
     status = reply.partition(": ")[0]
     return reason.removesuffix(status) + reply if reason.endswith(status) else f"{reason}; replied {reply}"
+
+
+def _recipient(recipient: Recipient) -> Text:
+    reason = f": {recipient.reason}" if recipient.reason else ""
+    return cell(f"{recipient.address} {_RECIPIENTS[recipient.state]}{reason}", _RECIPIENT_STYLES[recipient.state])
+
+
+_RECIPIENTS = {
+    RecipientState.WAITING: "waits",
+    RecipientState.DELIVERED: "has it",
+    RecipientState.REFUSED: "refused it",
+    RecipientState.UNKNOWN: "may have it",
+}
+_RECIPIENT_STYLES = {
+    RecipientState.WAITING: "yellow",
+    RecipientState.DELIVERED: "green",
+    RecipientState.REFUSED: "red",
+    RecipientState.UNKNOWN: "yellow",
+}
 
 
 def _verdict(verdict: RouteVerdict) -> Text:

@@ -208,6 +208,30 @@ class Body:
     content_type: str
 
 
+class RecipientState(StrEnum):
+    """What is known of one addressee of a delivery that has several."""
+
+    WAITING = "waiting"
+    """Does not have it; the next attempt is for it."""
+    DELIVERED = "delivered"
+    """Has it; no attempt is for it again."""
+    REFUSED = "refused"
+    """Will not take it; only `notifier retry` sends it there again."""
+    UNKNOWN = "unknown"
+    """May have it: the answer was lost. The channel's `on_unknown` decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One addressee of a delivery, recorded while not all of them are in the same state."""
+
+    address: str
+    """As the channel calls it: a mail address."""
+    state: RecipientState
+    reason: str | None = None
+    """Why the last attempt did not deliver; None for one that has it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """Event(s) on their way to one channel."""
@@ -242,6 +266,8 @@ class Delivery:
     was claimed; None where there is none, and on a channel that keeps none."""
     reply: str | None = None
     """What the receiver replied to the last attempt. Set where deliveries are looked up, not where they are claimed."""
+    recipients: tuple[Recipient, ...] = ()
+    """Those who are in different states after the latest attempt. Empty before it, and while all share one fate."""
 
 
 class Doubt(StrEnum):
@@ -310,6 +336,8 @@ class Retry:
     after: timedelta | None = None
     reply: str | None = field(default=None, kw_only=True)
     """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +347,8 @@ class GaveUp:
     reason: str
     reply: str | None = field(default=None, kw_only=True)
     """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +362,8 @@ class Parked:
     probe_after: timedelta | None = None
     reply: str | None = field(default=None, kw_only=True)
     """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +373,8 @@ class Unknown:
     reason: str
     reply: str | None = field(default=None, kw_only=True)
     """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 Outcome = Delivered | Retry | GaveUp | Parked | Unknown

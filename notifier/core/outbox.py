@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from notifier.core import retry
+from notifier.core import recipients, retry
 from notifier.core.diff import happened_at
 from notifier.core.model import (
     DIRECT,
@@ -23,6 +23,7 @@ from notifier.core.model import (
     Mute,
     Outcome,
     Parked,
+    Recipient,
     Retry,
     Route,
     Transition,
@@ -196,6 +197,8 @@ class Settlement:
     """What the attempt says about the channel."""
     pause: timedelta | None = None
     """What the receiver asked for."""
+    recipients: tuple[Recipient, ...] | None = None
+    """What is recorded of several addressees; None leaves it as it is."""
 
     @property
     def parks_channel(self) -> bool:
@@ -239,9 +242,27 @@ def settle(
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
         thread=_storable(outcome.thread) if isinstance(outcome, Delivered) else None,
         doubtful=_in_doubt(delivery, outcome, doubt),
-        sign=sign_of(outcome),
+        sign=_sign(delivery, outcome),
         pause=min(outcome.after, retry.MAX_RETRY_AFTER) if isinstance(outcome, Retry) and outcome.after else None,
+        recipients=_storable_recipients(outcome),
     )
+
+
+def _storable_recipients(outcome: Outcome) -> tuple[Recipient, ...] | None:
+    if isinstance(outcome, Delivered):
+        return ()
+    if outcome.recipients is None:
+        return None
+    return tuple(replace(one, reason=_storable(one.reason)) for one in outcome.recipients)
+
+
+def _sign(delivery: Delivery, outcome: Outcome) -> Sign:
+    """Return what an attempt says about the channel. That one addressee refuses what others take says nothing of it."""
+    if recipients.newly_delivered(delivery, outcome):
+        return Sign.GOOD
+    if not isinstance(outcome, Delivered) and outcome.recipients:
+        return Sign.NONE
+    return sign_of(outcome)
 
 
 def _in_doubt(delivery: Delivery, outcome: Outcome, doubt: Doubt | None) -> bool:

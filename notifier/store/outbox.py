@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, tuple_, update
 
+from notifier.core import recipients
 from notifier.core.model import Attempt, Body, ChannelState, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
-from notifier.core.pacing import Health
+from notifier.core.pacing import Health, Sign
 from notifier.store import rows
 from notifier.store.people import PeopleStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
@@ -69,6 +70,7 @@ _SETTLE_DELIVERED = (
         claimed_by=None,
         doubtful=False,
         reason=None,
+        recipients=None,
         ref=bindparam("known_as"),
         settled_at=bindparam("at"),
     )
@@ -168,10 +170,11 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         """Apply settlements that are still current, note every attempt, and return how many applied."""
         delivered = [settlement for settlement in settlements if settlement.state is DeliveryState.DELIVERED]
         others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
+        worked = [settlement.delivery_id for settlement in settlements if settlement.sign is Sign.GOOD]
         applied = self._settle_delivered(delivered, now) if delivered else 0
         applied += sum(self._settle(settlement, now) for settlement in others)
         self._note_attempts([settlement.attempt for settlement in settlements])
-        self._unpark_proven([settlement.delivery_id for settlement in delivered], now)
+        self._unpark_proven(worked, now)
         return applied
 
     def _settle_delivered(self, settlements: Sequence[Settlement], now: datetime) -> int:
@@ -195,7 +198,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             "reason": settlement.reason,
             # Not the time of the attempt, which is that of a replica: what was given up is reported by this one.
             "settled_at": None if settlement.state in UNSETTLED else now,
-        }
+        } | rows.recipients_values(settlement.recipients)
         channel: str | None = self.connection.execute(
             update(deliveries)
             .where(
@@ -210,10 +213,10 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             self._park(channel, settlement, now)
         return int(channel is not None)
 
-    def _unpark_proven(self, delivered: Sequence[str], now: datetime) -> None:
+    def _unpark_proven(self, worked: Sequence[str], now: datetime) -> None:
         """Unpark channels that have just delivered something: it was sent by hand, and worked."""
-        parked = set(self.connection.execute(_PARKED_NAMES).scalars()) if delivered else set()
-        for some in chunks(delivered) if parked else ():
+        parked = set(self.connection.execute(_PARKED_NAMES).scalars()) if worked else set()
+        for some in chunks(worked) if parked else ():
             proven = select(deliveries.c.channel).where(deliveries.c.id.in_(some), deliveries.c.channel.in_(parked))
             for channel in sorted(set(self.connection.execute(proven).scalars())):
                 self.unpark(channel, now)
@@ -274,7 +277,11 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         return [name for name in changed if known.get(name) is not None and self.unpark(name, now)]
 
     def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
-        """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
+        """Make dead or parked deliveries pending again with a fresh schedule and return how many.
+
+        Of several recipients all get it who do not have it, those who refused and those who may have it among them.
+        """
+        self._ask_recipients_again(delivery_ids)
         return sum(
             self._make_due(
                 deliveries.c.id.in_(some),
@@ -289,6 +296,22 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             )
             for some in chunks(delivery_ids)
         )
+
+    def _ask_recipients_again(self, delivery_ids: Collection[str]) -> None:
+        for some in chunks(delivery_ids):
+            recorded = (
+                select(deliveries.c.id, deliveries.c.recipients)
+                .where(
+                    deliveries.c.id.in_(some),
+                    deliveries.c.recipients.is_not(None),
+                    deliveries.c.state.in_((DeliveryState.DEAD, DeliveryState.PARKED)),
+                )
+                .order_by(deliveries.c.seq)
+                .with_for_update(key_share=True)
+            )
+            for id_, encoded in self.connection.execute(recorded).all():
+                kept = rows.recipients_values(recipients.for_a_person(rows.recipients_of(encoded)))
+                self.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(kept))
 
     def end_waits_of_the_future(self, now: datetime) -> bool:
         """Where a poll is recorded after now, the clock was set back meanwhile: end every wait, and return True."""

@@ -19,6 +19,7 @@ from notifier.core.model import (
     Doubt,
     Event,
     Mute,
+    Recipient,
     SourceState,
     Task,
     TaskStatus,
@@ -30,6 +31,7 @@ from notifier.store import schema
 
 _encode = msgspec.json.Encoder().encode
 _decode_event = msgspec.json.Decoder(Event).decode
+_decode_recipients = msgspec.json.Decoder(tuple[Recipient, ...]).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -40,7 +42,9 @@ _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in
 _HEALTH = tuple(field.name for field in fields(Health))
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = tuple(
-    field.name for field in fields(Delivery) if field.name not in {"state", "events", "body", "thread", "reply"}
+    field.name
+    for field in fields(Delivery)
+    if field.name not in {"state", "events", "body", "thread", "recipients", "reply"}
 )
 
 
@@ -124,8 +128,19 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
         events=events,
         body=body,
         reply=found.get("reply"),
+        recipients=recipients_of(found["recipients"]),
         **{name: found[name] for name in _DELIVERY},
     )
+
+
+def recipients_of(encoded: str | None) -> tuple[Recipient, ...]:
+    """Read what is recorded of the recipients of a delivery."""
+    return _decode_recipients(encoded) if encoded else ()
+
+
+def recipients_values(recipients: tuple[Recipient, ...] | None) -> dict[str, object]:
+    """Return the column of recipients; none where it stays as it is."""
+    return {} if recipients is None else {"recipients": _encode(recipients).decode() if recipients else None}
 
 
 def attempt_of(row: Row[T]) -> Attempt:

@@ -159,6 +159,7 @@ deliveries = Table(
     Column("ref", Text),
     Column("body", LargeBinary),
     Column("content_type", String),
+    Column("recipients", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
     Column("dismissed_at", UtcDateTime),

@@ -1,0 +1,148 @@
+"""What the different outcomes of several recipients come to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from factories import make_delivery
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core.model import (
+    Delivered,
+    Delivery,
+    GaveUp,
+    Outcome,
+    Parked,
+    Recipient,
+    RecipientState,
+    Retry,
+    Unknown,
+)
+from notifier.core.outbox import settle
+from notifier.core.pacing import Sign
+from notifier.core.recipients import combined, for_a_person, outstanding, sent_again
+
+A, B, C = "a@example.com", "b@example.com", "c@example.com"
+EVERYBODY = (A, B, C)
+TAKEN, LATER, NEVER, LOST = Delivered("<id>"), Retry("SMTP 451"), Parked("SMTP 550"), Unknown("lost")
+
+
+def tried(delivery: Delivery, *outcomes: Outcome) -> tuple[Outcome, Delivery]:
+    """Make an attempt, and return its outcome with the delivery as the next attempt finds it."""
+    addressed = outstanding(delivery, EVERYBODY)
+    outcome = combined(delivery, EVERYBODY, dict(zip(addressed, outcomes, strict=True)))
+    recorded = None if isinstance(outcome, Delivered) else outcome.recipients
+    return outcome, delivery if recorded is None else replace(delivery, recipients=recorded)
+
+
+def states(delivery: Delivery) -> dict[str, str]:
+    return {one.address: str(one.state) for one in delivery.recipients}
+
+
+def test_all_take_it() -> None:
+    assert tried(make_delivery(), TAKEN, TAKEN, TAKEN)[0] is TAKEN
+
+
+def test_one_that_refuses_for_now_is_addressed_alone() -> None:
+    outcome, after = tried(make_delivery(), TAKEN, LATER, TAKEN)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason == f"2 of 3 recipients have it; {B}: SMTP 451"
+    assert outstanding(after, EVERYBODY) == (B,)
+    outcome, _ = tried(after, TAKEN)
+    assert outcome is TAKEN
+
+
+def test_a_permanent_refusal_is_a_dead_letter_that_names_it_once_nobody_waits() -> None:
+    outcome, after = tried(make_delivery(), TAKEN, NEVER, LATER)
+    assert isinstance(outcome, Retry)
+    outcome, after = tried(after, TAKEN)
+    assert isinstance(outcome, GaveUp)
+    assert outcome.reason == f"2 of 3 recipients have it; {B}: SMTP 550"
+    assert outstanding(after, EVERYBODY) == ()
+
+
+def test_a_person_sends_it_again_to_whoever_does_not_have_it() -> None:
+    _, after = tried(make_delivery(), TAKEN, NEVER, LOST)
+    again = replace(after, recipients=for_a_person(after.recipients))
+    assert outstanding(again, EVERYBODY) == (B, C)
+
+
+def test_all_refuse_so_the_channel_is_parked_and_nothing_is_recorded() -> None:
+    outcome, after = tried(make_delivery(), NEVER, NEVER, NEVER)
+    assert outcome == Parked("all recipients: SMTP 550", recipients=())
+    assert outstanding(after, EVERYBODY) == EVERYBODY
+
+
+def test_all_wait_so_nothing_is_recorded() -> None:
+    outcome, _ = tried(make_delivery(), LATER, LATER, LATER)
+    assert outcome == Retry("all recipients: SMTP 451", recipients=())
+
+
+def test_a_lost_answer_is_in_doubt_for_those_of_the_transaction_only() -> None:
+    outcome, after = tried(make_delivery(), LOST, LATER, LOST)
+    assert isinstance(outcome, Retry)
+    assert outstanding(after, EVERYBODY) == (B,)
+    assert outstanding(sent_again(after), EVERYBODY) == EVERYBODY
+    outcome, after = tried(after, TAKEN)
+    assert isinstance(outcome, Unknown)
+    assert states(after) == {A: "unknown", B: "delivered", C: "unknown"}
+
+
+def test_an_address_that_is_configured_no_more_is_forgotten_unless_it_has_it() -> None:
+    _, after = tried(make_delivery(), TAKEN, NEVER, LATER)
+    corrected = (A, "b@example.org")
+    assert outstanding(after, corrected) == ("b@example.org",)
+    assert combined(after, corrected, {"b@example.org": TAKEN}) is TAKEN
+    assert outstanding(replace(after, recipients=after.recipients[:1]), (A, A)) == ()
+
+
+def test_the_longest_wait_that_was_asked_for_counts() -> None:
+    waits = (Retry("x", timedelta(minutes=1)), Retry("x", timedelta(minutes=5)), TAKEN)
+    outcome, _ = tried(make_delivery(), *waits)
+    assert isinstance(outcome, Retry)
+    assert outcome.after == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("before", "outcomes", "sign"),
+    [
+        ((), (TAKEN, LATER, LATER), Sign.GOOD),
+        ((), (TAKEN, NEVER, NEVER), Sign.GOOD),
+        ((TAKEN, LATER, LATER), (LATER, LATER), Sign.NONE),
+        ((), (LATER, LATER, LATER), Sign.BAD),
+    ],
+)
+def test_what_others_take_and_one_refuses_is_no_fault_of_the_channel(
+    before: tuple[Outcome, ...], outcomes: tuple[Outcome, ...], sign: Sign
+) -> None:
+    delivery = tried(make_delivery(), *before)[1] if before else make_delivery()
+    outcome, _ = tried(delivery, *outcomes)
+    now = delivery.created_at
+    settlement = settle(
+        delivery, outcome, started_at=now, finished_at=now, schedule=[timedelta(minutes=1)] * 9, chance=0.5
+    )
+    assert settlement.sign is sign
+
+
+@given(st.lists(st.lists(st.sampled_from([TAKEN, LATER, NEVER, LOST]), min_size=3, max_size=3), max_size=6))
+def test_nobody_who_has_it_is_ever_addressed_again(rounds: list[list[Outcome]]) -> None:
+    delivery, reached = make_delivery(), set[str]()
+    for outcomes in rounds:
+        addressed = outstanding(delivery, EVERYBODY)
+        assert not reached & set(addressed)
+        outcome, delivery = tried(delivery, *outcomes[: len(addressed)])
+        reached |= {address for address, one in zip(addressed, outcomes, strict=False) if isinstance(one, Delivered)}
+        lacking = {one.address for one in delivery.recipients if one.state is not RecipientState.DELIVERED}
+        if isinstance(outcome, Delivered):
+            assert reached == set(EVERYBODY)
+            return
+        if delivery.recipients:
+            assert lacking == set(EVERYBODY) - reached
+
+
+def test_a_recipient_says_why() -> None:
+    _, after = tried(make_delivery(), TAKEN, LATER, TAKEN)
+    assert after.recipients[1] == Recipient(address=B, state=RecipientState.WAITING, reason="SMTP 451")
