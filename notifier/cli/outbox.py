@@ -82,7 +82,7 @@ def deliveries(
     """List deliveries, the newest first. Exits with 1 when there are none.
 
     --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest,
-    created_at, available_at, settled_at, events}], "sources": […]}.
+    created_at, available_at, settled_at, events, recipients}], "sources": […]}.
     """
     config = configured(ctx)
     wanted = DeliveryFilter(state=state, channel=channel, limit=limit + 1)

@@ -170,11 +170,11 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         """Apply settlements that are still current, note every attempt, and return how many applied."""
         delivered = [settlement for settlement in settlements if settlement.state is DeliveryState.DELIVERED]
         others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
-        worked = [settlement.delivery_id for settlement in settlements if settlement.sign is Sign.GOOD]
         applied = self._settle_delivered(delivered, now) if delivered else 0
         applied += sum(self._settle(settlement, now) for settlement in others)
         self._note_attempts([settlement.attempt for settlement in settlements])
-        self._unpark_proven(worked, now)
+        partly = [settlement for settlement in others if settlement.sign is Sign.GOOD]
+        self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
         return applied
 
     def _settle_delivered(self, settlements: Sequence[Settlement], now: datetime) -> int:
