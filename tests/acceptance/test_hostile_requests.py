@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 from fakes import FakeClock
+from patience import HANG
 from servers.requests import Reply, ask, calling, request
 from servers.timers import FakeTimers
 from starlette.applications import Starlette
@@ -498,7 +499,7 @@ async def test_what_mattermost_never_sends_is_answered_with_one_plain_sentence(
 
 async def so(is_so: Callable[[], bool]) -> None:
     """Wait until something inside the server is so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG):
         while not is_so():  # noqa: ASYNC110 - what is looked at tells nobody
             await asyncio.sleep(0)
 

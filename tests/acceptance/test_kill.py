@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from patience import HANG
 from servers.cloud import WatchedCloud, watched_cloud
 from servers.moments import Moments
 from servers.program import Program
@@ -28,9 +29,6 @@ from notifier.cli import app
 from notifier.core.model import Delivery, DeliveryState
 from notifier.ports import DeliveryFilter, Ledger
 from notifier.store.engine import open_store
-
-PATIENCE = 14.0
-"""Seconds after which a test that makes no progress fails. None of them waits for it."""
 
 STORY: Sequence[Mapping[str, str]] = (
     {"a": "Running", "b": "Failed"},
@@ -153,7 +151,7 @@ def end_sessions(url: str) -> None:
 async def open_house(folder: Path, store_url: str) -> AsyncIterator[House]:
     """Open it all around the body of a test, which fails when it lasts too long, and leave nothing running."""
     moments = Moments()
-    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(PATIENCE):
+    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(HANG):
         house = House(folder, store_url, cloud, receiver)
         try:
             yield house
@@ -239,6 +237,7 @@ async def test_a_stop_settles_what_is_in_flight_and_the_next_process_goes_on_at_
     tmp_path: Path, store_url: str, stop: signal.Signals
 ) -> None:
     async with open_house(tmp_path, store_url) as house:
+        house.configure(delivery={"lease": "1h"})
         await hold_first_of(house, {"a": "Failed", "b": "Failed"})
         house.program.send(stop)
         await house.program.said("stopping")
@@ -246,7 +245,7 @@ async def test_a_stop_settles_what_is_in_flight_and_the_next_process_goes_on_at_
         assert await house.program.ended() == 0, house.program.log
         states = {delivery.state: delivery.attempt - delivery.earlier_attempts for delivery in await house.deliveries()}
         assert states == {DeliveryState.DELIVERED: 1, DeliveryState.PENDING: 0}
-        await house.start()  # no lease of the first one is waited for: that would take longer than this test may
+        await house.start()  # no lease of the first one is waited for: that would take longer than this test may last
         house.cloud.show({"c": "Failed"})
         await house.settled(3)
         assert len(house.receiver.received) == 3

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
+from patience import HANG
 from servers.cloud import WatchedCloud, watched_cloud
 from servers.moments import Moments
 from servers.program import Program
@@ -30,10 +31,7 @@ from notifier.store.engine import open_store
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds after which a test that makes no progress fails. None of them waits for it."""
-
-LONG = "60s"
+LONG = "1h"
 """A lease that no test waits for: what is taken over sooner was given back."""
 
 SHORT = "5s"
@@ -122,7 +120,7 @@ CLAIMED_BY = {
 async def open_fleet(folder: Path, store_url: str, replicas: int, lease: str = LONG) -> AsyncIterator[Fleet]:
     """Open it all around the body of a test, which fails when it lasts too long, and leave nothing running."""
     moments = Moments()
-    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(PATIENCE):
+    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(HANG):
         fleet = Fleet(folder, store_url, cloud, receiver, lease)
         try:
             for _ in range(replicas):

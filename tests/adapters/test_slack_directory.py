@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from fakes import FakeClock
+from patience import HANG
 from servers.slack import HTML_500, NOT_JSON, RATE_LIMITED, TOKEN, Fault, SlackServer, slack_server
 
 from notifier.chat import directory
@@ -258,7 +259,7 @@ async def test_all_groups_are_asked_about_at_once(
     monkeypatch.setattr(directory, "WITHIN", 3_600.0)
     slack.faults += [SILENT] * 2
     question = asyncio.create_task(people.may(ALICE, [DBAS, ONCALL]))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG):
         await slack.until(lambda: len(slack.requests) == 2)
     question.cancel()
     await asyncio.gather(question, return_exceptions=True)

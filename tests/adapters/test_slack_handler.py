@@ -13,6 +13,7 @@ import pytest
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import HANG
 from servers.http import HttpServer, flood, reply
 from servers.slack import (
     CHANNEL,
@@ -71,7 +72,7 @@ class House:
         await self.handler.interaction(payload | other, None)
 
     async def reply(self) -> Json:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG):
             return await self.slack.replies.get()
 
     async def settle(self) -> None:

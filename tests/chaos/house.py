@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from patience import HANG
+
 from chaos.cloud import PROJECT, Cloud
 from chaos.killer import COMMAND, KEPT, Killer, Program
 from chaos.ledger import Ledger, Limits, reconcile
@@ -52,7 +54,7 @@ class Plan:
     latency: float | None = None
     in_flight: int = CONCURRENCY
     """Repeats that a kill may cost a channel."""
-    patience: float = 60.0
+    patience: float = HANG
     """Seconds without news after which what is missing counts as lost."""
     store_of: Mapping[int, str] = field(default_factory=dict)
     """Another way to the database, by the program's number."""
@@ -263,7 +265,7 @@ class House:
         """Run another command of the program beside it."""
         command = [*COMMAND, *words, "-c", str(self.programs[0].config)]
         env = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)  # noqa: S603 - ours
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG, env=env)  # noqa: S603 - ours
 
     def _baseline(self) -> list[Key]:
         return [

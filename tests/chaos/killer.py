@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patience import HANG
+
 from chaos.cloud import Cloud
 from chaos.ledger import Disturbance
 from chaos.nursery import Child, Nursery
@@ -21,9 +23,9 @@ from chaos.wire import Bell
 COMMAND = (sys.executable, "-c", "from notifier.cli import main; main()")
 """The program started in full; `Nursery` starts it faster."""
 KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
-TERM_WITHIN = 15.0
+TERM_WITHIN = HANG
 """Seconds that a graceful end may take."""
-UP_WITHIN = 30.0
+UP_WITHIN = HANG
 """Seconds within which a program that was started must ask for a page."""
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiohttp import web
+from patience import HANG
 
 TOKEN = "xoxb-obviously-fake"
 APP_TOKEN = "xapp-obviously-fake"
@@ -28,8 +29,6 @@ POSTED_AT = 1768465800.0
 """15 January 2026, 08:30 UTC."""
 
 Json = dict[str, Any]
-PATIENCE = 30.0
-"""Seconds until a test gives up; none of them measures time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +331,7 @@ class SlackServer:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds that only changes with a request or a connection."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG):
             while not holds():
                 await self._news.wait()
 
@@ -351,7 +350,7 @@ class SlackServer:
         self._acknowledged[envelope] = asyncio.get_running_loop().create_future()
         known = {"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload}
         await (over or self.sockets[-1]).send_json(known)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG):
             return await self._acknowledged[envelope]
 
     async def type_command(self, text: str, user: str = "U0ALICE") -> Json | None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from patience import HANG
+
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class FakeTimer:
@@ -44,7 +46,7 @@ class FakeTimers:
 
     async def armed(self, number: int, seconds: float) -> None:
         """Wait until so many deadlines of this length are running."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG):
             while sum(timer.seconds == seconds for timer in self.pending) < number:
                 self._changed.clear()
                 await self._changed.wait()

@@ -16,6 +16,7 @@ import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
+from patience import HANG
 from servers.http import HttpServer, reply
 
 from notifier import service as service_module
@@ -166,7 +167,7 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
         told.set()
         return Delivered()
 
-    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(10):
+    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG):
         house = House(store, SystemClock(), http, heartbeats.url())
         await poll_and_deliver(house.app)
         house.source.tasks = [make_task()]

@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
+from patience import HANG
 
 from notifier import deliver as delivering
 from notifier.core.errors import SourceUnreachable
@@ -168,7 +169,7 @@ async def test_what_another_process_planned_is_sent_without_waiting_for_the_next
         courier.wake()
 
     tasks = [asyncio.create_task(one.listen(wake)), asyncio.create_task(keep_delivering())]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         await ready.wait()
         await other.transact(partial(plan, deliveries=[delivery_of(make_event(), "dba", clock.now())]))
         await sent.wait()
@@ -282,7 +283,7 @@ async def test_transactions_of_many_replicas_never_wait_for_each_other_in_a_circ
     ids: list[str] = []
     sent: list[str] = []
     hands = [Hand(n, stores[n % STORES], ids, sent) for n in range(STORES * HANDS)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG):
         await asyncio.gather(*(hand.work() for hand in hands))
     ledger = await stores[0].read(lambda q: q.ledger())
     assert ledger.unaccounted == ()
