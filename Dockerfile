@@ -1,7 +1,10 @@
 # docker build -t gaussdb-notifier .
 # docker run --read-only --tmpfs /tmp -v notifier-data:/data -v ./notifier.yaml:/etc/notifier/notifier.yaml:ro gaussdb-notifier
 
-FROM python:3.13-slim AS build
+# Name the base by digest for a build that can be repeated: --build-arg BASE=python:3.13-slim@sha256:...
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
 WORKDIR /src
 COPY requirements/ requirements/
 RUN python -m venv /opt/build \
@@ -13,7 +16,7 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
     && /opt/notifier/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
     && /opt/notifier/bin/pip uninstall --yes pip
 
-FROM python:3.13-slim
+FROM ${BASE}
 COPY --from=build /opt/notifier /opt/notifier
 ENV PATH=/opt/notifier/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
@@ -12,7 +13,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint types imports house fmt schema chaos simulation bench bench-peers wheel lock clean
+.PHONY: help install demo test check lint types imports house fmt schema chaos simulation bench bench-peers sbom audit wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,21 +60,29 @@ bench: $(VENV)/.dev ## run every benchmark (takes minutes)
 
 bench-peers: $(PEERS)/.done ## install what benchmarks/fanout compares with, apart from everything else
 
+sbom: $(AUDIT)/.done ## write a bill of materials of the program (CycloneDX) to dist/sbom.json
+	@mkdir -p dist
+	@$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file dist/sbom.json requirements/run.txt
+
+audit: $(AUDIT)/.done ## ask the package index for known vulnerabilities of what the program is pinned to
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt
+
 wheel: $(VENV)/.run ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 # Without the machine's own pip settings, so that every hash is one that the public index states.
 # Pins stay as they are where they still fit; ARGS=--upgrade takes the newest of everything.
 lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
-	@for lock in build run dev; do \
-		constraints=$$([ $$lock != dev ] || echo "-c requirements/run.txt -c requirements/build.txt"); \
+	@for lock in build run dev audit; do \
+		case $$lock in dev|audit) constraints="-c requirements/run.txt -c requirements/build.txt";; *) constraints=;; esac; \
 		$(BIN)/python requirements/inputs.py $$lock | \
 		env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		$(COMPILE) $$constraints $(ARGS) --output-file requirements/$$lock.txt - || exit 1; \
 	done
 
 clean: ## remove .venv and everything generated
-	@rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS) $(AUDIT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the environment; a stamp file says which step has been done ----
@@ -93,6 +102,12 @@ $(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml | $(BIN
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing the development tools into $(VENV) ..."
 	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(AUDIT)/.done: requirements/audit.txt
+	@echo "Installing the tools that look into the dependencies into $(AUDIT) ..."
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
 	@touch $@
 
 $(PEERS)/.done: benchmarks/fanout/peers.txt

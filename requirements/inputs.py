@@ -1,4 +1,4 @@
-"""Print what a lock has to satisfy, as pyproject.toml states it: `python requirements/inputs.py run|dev|build`."""
+"""Print what a lock has to satisfy: `python requirements/inputs.py run|dev|build|audit` reads pyproject.toml."""
 
 import sys
 import tomllib
@@ -13,6 +13,7 @@ def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
     return {
         "run": [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["postgres"]],
         "dev": project["dependency-groups"]["dev"],
+        "audit": project["dependency-groups"]["audit"],
         "build": project["build-system"]["requires"],
     }
 

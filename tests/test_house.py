@@ -27,7 +27,7 @@ from notifier.cli.invocation import Invocation
 from notifier.core.model import DeliveryState, EventType, Scope, TaskStatus
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("build", "run", "dev")
+LOCKS = ("build", "run", "dev", "audit")
 
 
 # ---- locks ----
