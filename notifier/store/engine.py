@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,12 +62,19 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
+def _uncancellable() -> Future[Any]:
+    """Return a future that is running: one that a caller could cancel would end the writer when it gets its result."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """A transaction that somebody waits for."""
 
     fn: Callable[[Transaction], Any]
-    result: Future[Any] = field(default_factory=Future)
+    result: Future[Any] = field(default_factory=_uncancellable)
 
 
 class SqlStore:
@@ -90,7 +97,8 @@ class SqlStore:
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
         """Run `fn` in one write transaction in a store thread. Raises StoreError.
 
-        A cancelled caller waits for its end: nothing stops it, and what a stop gives back it must not take afterwards.
+        A caller waits for its end however often it is cancelled: nothing stops the transaction, and it must not take
+        afterwards what a stop has released.
         With one writer, what is asked for while it commits goes together into the next transaction: one commit for all.
         `fn` may then run twice, so that it must do nothing but read and write through its transaction.
         """
@@ -98,12 +106,16 @@ class SqlStore:
         self._waiting.append(request)
         self._writers.submit(self._serve)
         running: asyncio.Future[T] = asyncio.wrap_future(request.result)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            with suppress(StoreError):
-                await running
-            raise
+        cancelled: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            running.exception()  # asked for, so that asyncio does not report it as lost
+            raise cancelled
+        return running.result()
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
         """Run `fn` on one consistent view, without waiting for a writer. Raises StoreError."""

@@ -137,6 +137,27 @@ async def test_who_is_cancelled_in_a_transaction_waits_for_its_end(store: SqlSto
     assert (waits, caller.cancelled(), claimed.name) == (True, True, "prod")
 
 
+@pytest.mark.both_loops
+@pytest.mark.parametrize("cancellations", [1, 2, 5])
+async def test_a_cancelled_caller_harms_nobody_who_shares_its_commit(store: SqlStore, cancellations: int) -> None:
+    may_go_on = threading.Event()
+    callers = [asyncio.create_task(store.transact(lambda _: may_go_on.wait(10)))]
+    callers += [asyncio.create_task(store.transact(lambda _, n=n: n)) for n in range(1, 6)]  # type: ignore[misc]  # mypy cannot infer a default
+    await asyncio.sleep(0)
+    cancelled = callers[::2]
+    for _ in range(cancellations):
+        for caller in cancelled:
+            caller.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    may_go_on.set()
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*callers, return_exceptions=True)
+        later = await store.transact(lambda _: "later")
+    assert [isinstance(result, asyncio.CancelledError) for result in results] == [True, False] * 3
+    assert (results[1::2], later) == ([1, 3, 5], "later")
+
+
 def test_a_database_that_stays_locked_says_how_to_find_who_holds_it(sqlite_url: str) -> None:
     engine = create_engine(sqlite_url, connect_args={"timeout": 0, "isolation_level": None})
     with engine.connect() as holder:
