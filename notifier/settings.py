@@ -2,7 +2,7 @@
 
 A settings model lives beside the code it configures and derives from `Settings`; `notifier.config` puts them together.
 A validator of a settings model raises ValueError with a sentence for the operator, or `validation.problem` to name a
-key. The sentence may quote a value, never a secret one.
+key. The sentence may quote a value, never a secret one; with FixedValueError it says that it quotes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 
 from notifier.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.validation import NAME_PATTERN as NAME_PATTERN  # noqa: PLC0414 - a word of this vocabulary, defined there
-from notifier.validation import detail, explain, hidden_in, not_ascii_in, unseen_in
+from notifier.validation import FixedValueError, detail, explain, hidden_in, not_ascii_in, unseen_in
 
 
 def _as_duration(value: object) -> object:
@@ -48,7 +48,7 @@ def _as_duration(value: object) -> object:
         return parse_duration(value)
     if isinstance(value, timedelta):
         return value
-    raise ValueError("a duration needs a unit, for example 30s, 5m, 2h or 7d")
+    raise FixedValueError("a duration needs a unit, for example 30s, 5m, 2h or 7d")
 
 
 Duration = Annotated[

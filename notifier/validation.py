@@ -19,7 +19,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from notifier.durations import format_duration
 
 EXPLAINED: Final = "explained"
-"""The type of an error that is already in plain words: `ctx` has `what`, and `on_key` when the key is to blame."""
+"""The type of an error that is already in plain words: `ctx` has `what`, `on_key` when the key is to blame, and
+`quotes` when `what` may repeat a part of the value."""
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
 SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
@@ -31,14 +32,18 @@ _PATTERNS = {
 Loc = tuple[int | str, ...]
 
 
+class FixedValueError(ValueError):
+    """A sentence that repeats nothing of the value, so that it can be shown where the value must not be."""
+
+
 def problem(key: str, what: str) -> ValidationError:
     """Return the error to raise from a validator of a whole model that blames one of its keys."""
     return ValidationError.from_exception_data("settings", [detail((key,), what)], hide_input=True)
 
 
-def detail(loc: Loc, what: str, *, on_key: bool = False) -> InitErrorDetails:
+def detail(loc: Loc, what: str, *, on_key: bool = False, quotes: bool = True) -> InitErrorDetails:
     """Return one explained error; the input is left out, for it may hold a secret."""
-    error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key})
+    error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key, "quotes": quotes})
     return InitErrorDetails(type=error, loc=loc, input=None)
 
 
@@ -135,12 +140,17 @@ def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]
     """Rewrite one error of a model that knows these keys, of which these are secrets."""
     kind, loc, ctx = error["type"], error["loc"], error.get("ctx", {})
     if kind == EXPLAINED:
-        return detail(loc, ctx["what"], on_key=ctx["on_key"])
+        return detail(loc, ctx["what"], on_key=ctx["on_key"], quotes=ctx["quotes"])
     if kind in ("extra_forbidden", "missing"):
         return _about_key(kind, loc, keys, secrets)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _about_tag(kind, loc, ctx)
-    return detail(loc, _in_words(kind, ctx, error["input"], error["msg"]))
+    return detail(loc, _in_words(kind, ctx, error["input"], error["msg"]), quotes=_quotes(kind, ctx))
+
+
+def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
+    """Tell whether the words for an error may repeat a part of the value."""
+    return kind not in _OURS and not isinstance(ctx.get("error"), FixedValueError)
 
 
 def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
@@ -218,6 +228,10 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "string_pattern_mismatch": lambda ctx: _PATTERNS.get(ctx["pattern"], f"must match {ctx['pattern']}") + ".",
 }
 """By pydantic's type of error, for a value of the right kind that goes too far."""
+
+
+_OURS = frozenset({"literal_error", "enum", *_EXPECTED, *_LIMITS})
+"""Types of errors whose words are all ours."""
 
 
 def _figure(limit: object) -> str:

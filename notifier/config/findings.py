@@ -18,21 +18,23 @@ _SHORTEST_WORD = 6
 def problems_in(document: Document, error: ValidationError | None) -> list[Problem]:
     """Return everything that is wrong with a document, in the order of the file."""
     found = {
-        Problem(what=_without_environment(what, path, document), place=document.place(path, on_key=on_key), path=path)
-        for path, what, on_key in _findings(document.data, error)
+        Problem(what=what, place=document.place(path, on_key=on_key), path=path)
+        for path, what, on_key in _findings(document, error)
         if on_key or not _follows_from(path, document.problems)
     }
     return sorted({*document.problems, *found}, key=lambda problem: (problem.place, str(problem)))
 
 
-def _findings(data: object, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
+def _findings(document: Document, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
     errors = error.errors(include_url=False) if error else []
-    paths = [_path(data, found["loc"]) for found in errors]
+    paths = [_path(document.data, found["loc"]) for found in errors]
     for path, found in zip(paths, errors, strict=True):
         if not _has_inner(path, paths):
-            yield path, found["msg"], found["ctx"]["on_key"]
-    for path, what in cross_checks(data):
-        yield path, what, False
+            about = found["ctx"]
+            what = _without_environment(found["msg"], path, document) if about["quotes"] else found["msg"]
+            yield path, what, about["on_key"]
+    for path, what in cross_checks(document.data):
+        yield path, _without_environment(what, path, document), False
 
 
 def _has_inner(path: Path, paths: list[Path]) -> bool:

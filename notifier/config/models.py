@@ -32,7 +32,17 @@ from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
 from notifier.settings import AsciiSecret, Duration, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
-from notifier.validation import NAME_PATTERN, SLACK_ID_PATTERN, Loc, detail, did_you_mean, near, problem
+from notifier.store.address import parse_address
+from notifier.validation import (
+    NAME_PATTERN,
+    SLACK_ID_PATTERN,
+    FixedValueError,
+    Loc,
+    detail,
+    did_you_mean,
+    near,
+    problem,
+)
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 
@@ -178,7 +188,7 @@ def _http_url(secret: SecretStr) -> SecretStr:
     except ValueError:
         good = False
     if not good:
-        raise ValueError("must be an address that begins with https:// or http://.")
+        raise FixedValueError("must be an address that begins with https:// or http://.")
     return secret
 
 
@@ -189,13 +199,13 @@ HttpUrl = Annotated[Secret, AfterValidator(_http_url)]
 def _api_url(url: str) -> str:
     _http_url(SecretStr(url))
     if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
-        raise ValueError("must begin with https://: a token is a secret to others on the way.")
+        raise FixedValueError("must begin with https://: a token is a secret to others on the way.")
     return url
 
 
 def _slack_token(secret: SecretStr, prefix: str, what: str) -> SecretStr:
     if not secret.get_secret_value().startswith(prefix):
-        raise ValueError(f"must be {what}.")
+        raise FixedValueError(f"must be {what}.")
     return secret
 
 
@@ -209,9 +219,7 @@ BotToken = Annotated[
 
 
 def _database_url(secret: SecretStr) -> SecretStr:
-    scheme = secret.get_secret_value().partition("://")[0].partition("+")[0]
-    if scheme not in ("sqlite", "postgresql"):
-        raise ValueError("must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
+    parse_address(secret.get_secret_value())
     return secret
 
 
@@ -223,7 +231,7 @@ def split_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
-        raise ValueError("must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080.")
+        raise FixedValueError("must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080.")
     return host, int(port)
 
 
@@ -243,7 +251,7 @@ class StoreSettings(Settings):
     """Where everything is remembered."""
 
     database: DatabaseUrl = Field(default=SecretStr("sqlite:///notifier.db"), alias="url")
-    """`sqlite:///notifier.db`, or `postgresql://user:password@host/database`."""
+    """`sqlite:///notifier.db`, or `postgresql://user:password@host/database` with one host or several."""
     migrate: bool = False
     """Whether `run` may upgrade a PostgreSQL database. SQLite always upgrades itself."""
 

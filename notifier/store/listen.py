@@ -20,6 +20,7 @@ from psycopg import sql
 
 from notifier.core import retry
 from notifier.store.polls import CHANNEL
+from notifier.store.postgres import is_read_only
 
 log = structlog.get_logger("notifier.store")
 
@@ -69,6 +70,8 @@ async def _pass_on(connection: psycopg.AsyncConnection, wake: Callable[[], None]
         async for _ in connection.notifies(timeout=ASK_EVERY):
             wake()
         await _ask(connection, sql.SQL("SELECT 1"))
+        if is_read_only(connection.info):  # those who plan deliveries are on another server now
+            raise psycopg.OperationalError("the server takes no changes any more")
 
 
 async def _ask(connection: psycopg.AsyncConnection, statement: sql.SQL | sql.Composed) -> None:

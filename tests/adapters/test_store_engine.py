@@ -20,7 +20,9 @@ from notifier.core.errors import (
     StoreUnreachable,
 )
 from notifier.ports import TaskFilter, Transaction
-from notifier.store.engine import SqlStore, open_store, sqlite_module, translated, wal_is_safe
+from notifier.store.engine import SqlStore, open_store
+from notifier.store.errors import translated
+from notifier.store.sqlite import sqlite_module, wal_is_safe
 
 
 def pragma(store: SqlStore, name: str) -> object:
@@ -95,9 +97,9 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, sqlite_url:
 @pytest.mark.parametrize(
     ("url", "error", "message"),
     [
-        ("nonsense", ConfigurationError, "store.url is not a database URL"),
-        ("mysql://user:secret@host/db", ConfigurationError, "'mysql' is not supported; use sqlite"),
-        ("sqlite://", ConfigurationError, "SQLite needs a file"),
+        ("nonsense", ConfigurationError, "store.url must be sqlite:///FILE or postgresql"),
+        ("mysql://user:secret@host/db", ConfigurationError, "store.url must be sqlite:///FILE or"),
+        ("sqlite://", ConfigurationError, "store.url must name a file"),
         ("sqlite:////nowhere/at/all.db", StoreUnreachable, "folder of the database does not exist: /nowhere/at"),
         ("postgresql://user:hunter2@127.0.0.1:1/db", StoreUnreachable, "PostgreSQL at 127.0.0.1/db does not answer"),
     ],

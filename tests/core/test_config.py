@@ -275,6 +275,36 @@ def test_references_are_filled_in_once(text: str, expected: str) -> None:
     assert (filled.text, filled.problems) == (expected, ())
 
 
+@pytest.mark.parametrize(
+    ("line", "value", "told"),
+    [
+        (
+            "heartbeat_url: ${V}",
+            "address.that.begins.with/https",
+            "must be an address that begins with https:// or http://.",
+        ),
+        (
+            "store: {url: '${V}'}",
+            "jdbc:postgresql://database/must",
+            "must not begin with jdbc: and have the user",
+        ),
+        (
+            "store: {url: '${V}'}",
+            "USER:PASSWORD@HOST/DATABASE",
+            "must be sqlite:///FILE or postgresql://USER:PASSWORD@",
+        ),
+        ("store: {migrate: '${V}'}", "neither true nor false", "must be true or false."),
+        ("timezone: ${V}", "Asia/Shanghigh", "no time zone is called '${V}'."),
+    ],
+)
+def test_a_sentence_that_quotes_nothing_is_shown_whatever_the_environment_holds(
+    line: str, value: str, told: str
+) -> None:
+    (complaint,) = complaints(BASE + line, {"V": value})
+    assert told in complaint
+    assert value not in complaint
+
+
 def test_a_number_and_a_switch_can_come_from_the_environment() -> None:
     config = loads(BASE + "store: {migrate: '${M}'}\ndelivery: {lease: '${L:-45s}'}\n", {"M": "true"})
     assert config.store.migrate is True

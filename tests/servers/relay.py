@@ -15,7 +15,8 @@ class Relay:
         self.port = 0
         self.swallowed = asyncio.Event()
         """Set once something was sent that did not get through."""
-        self._path = path
+        self.path = path
+        """Where a new connection leads."""
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
 
@@ -29,7 +30,7 @@ class Relay:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self._path)
+        far_reader, far_writer = await asyncio.open_unix_connection(self.path)
         ends = {writer, far_writer}
         self._open |= ends
         await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
