@@ -88,7 +88,7 @@ WRONG = {
     "sqlite:///": "must name a file",
     "sqlite:///:memory:": "must name a file",
     "sqlite:///f.db?S3cr3t=1": "must not have settings",
-    "postgresql://u:S3c\nr3t@host/db": "must not contain line breaks",
+    "postgresql://u:S3c\nr3t@host/db": "has inside it a line end",
 }
 
 

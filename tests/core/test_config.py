@@ -290,7 +290,7 @@ def test_references_are_filled_in_once(text: str, expected: str) -> None:
         ),
         (
             "store: {url: '${V}'}",
-            "USER:PASSWORD@HOST/DATABASE",
+            "PASSWORD@DATABASE",
             "must be sqlite:///FILE or postgresql://USER:PASSWORD@",
         ),
         ("store: {migrate: '${V}'}", "neither true nor false", "must be true or false."),
