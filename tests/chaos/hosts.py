@@ -14,7 +14,8 @@ from typing import Any
 
 from chaos.house import House
 from chaos.postgres import Proxy, Server
-from notifier.store.engine import BUSY_SECONDS, sqlite_module
+from notifier.store.errors import BUSY_SECONDS
+from notifier.store.sqlite import sqlite_module
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 Trouble = Callable[[House], Awaitable[None]]

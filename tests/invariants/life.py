@@ -50,7 +50,8 @@ from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Finding, Notice, Queries, TaskFilter, Transaction
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Language, Query
 from notifier.sources.payloads import Page
-from notifier.store.engine import SqlStore, open_store, sqlite_module
+from notifier.store.engine import SqlStore, open_store
+from notifier.store.sqlite import sqlite_module
 
 T = TypeVar("T")
 
