@@ -28,11 +28,11 @@ from pydantic import (
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
+from notifier.database_url import parse_address
 from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
 from notifier.settings import AsciiSecret, Duration, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
-from notifier.store.address import parse_address
 from notifier.validation import (
     NAME_PATTERN,
     SLACK_ID_PATTERN,

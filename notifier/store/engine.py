@@ -21,8 +21,8 @@ from sqlalchemy.exc import OperationalError
 
 from notifier.clock import SteadyTime
 from notifier.core.errors import ConfigurationError, NotifierError, StoreUnreachable
+from notifier.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.ports import Queries, Transaction
-from notifier.store.address import PostgresAddress, SqliteAddress, parse_address
 from notifier.store.errors import names_no_database, translated
 from notifier.store.migrate import HEAD, current, require_current, upgrade
 from notifier.store.outbox import SqlTransaction
