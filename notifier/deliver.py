@@ -3,13 +3,14 @@
 A `Courier` works in turns. One turn is one transaction: it settles the attempts that have ended since the last one and
 claims what may go out now, as far as the channel's pace, its pauses and its circuit breaker allow.
 
-1. Claim: each delivery's attempt is counted and its lease begins.
+1. Claim: each delivery gets the number of its attempt, and its lease begins.
 2. Render what has no body yet, and store the bodies before the first byte goes out: a repeat is byte-identical. Not
    with the claim: a message that kills whoever renders it must have its attempt counted.
-3. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
-4. Settle with the next turn, each guarded by its attempt number.
+3. Begin: an attempt counts from the turn that lets it out, so that a kill costs nothing to what only waited.
+4. Send, several subjects at once. No transaction is open meanwhile, and the next turn does not wait for it.
+5. Settle with a later turn, each guarded by its attempt number.
 
-A kill between 3 and 4 is the one that repeats a message: with the same id and the same bytes.
+A kill between 4 and 5 is the one that repeats a message: with the same id and the same bytes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import cast
+from functools import partial
+from itertools import islice
+from typing import TypeAlias, cast
 
 from notifier.core import outbox, pacing, recipients
 from notifier.core.errors import StoreError
@@ -47,6 +50,10 @@ LINGER = 0.02
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for due deliveries when nothing wakes the courier: another process may plan some."""
+
+
+Claim: TypeAlias = "tuple[str, int]"
+"""A delivery's id and the number of its attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,43 +105,54 @@ class Bodies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
+    begun: Collection[str]
+    """Ids of those that had been claimed ahead and are sent now."""
     claimed: Sequence[Delivery]
+    at_once: int
+    """How many of the claimed, the first ones, are sent now."""
     again_in: timedelta | None
     closed: bool
     """False while the circuit breaker is open."""
 
 
-def _take_turn(
-    tx: Transaction,
-    channel: Channel,
-    owner: str,
-    lease: timedelta,
-    *,
-    ended: Sequence[tuple[Delivery, Settlement]],
-    unsent: Collection[tuple[str, int]],
-    room: int,
-) -> _Turn:
-    """Settle what has ended, give back what was not sent, and claim as much as there is room for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What a courier asks of a turn."""
+
+    ended: Sequence[tuple[Delivery, Settlement]]
+    unsent: Collection[Claim]
+    ahead: Sequence[Claim]
+    """What was claimed ahead, as much of it as there are free places."""
+    places: int
+    """How many may be sent at once, those claimed ahead with them."""
+    room: int
+    """How many may be claimed."""
+
+
+def _take_turn(tx: Transaction, channel: Channel, owner: str, lease: timedelta, wish: _Wish) -> _Turn:
+    """Settle what has ended, give back what was not sent, begin what waits, and claim as much as there is room for."""
     was = tx.health(channel.name)  # waits for whoever else takes a turn on it, so that the time is asked after it
     now = tx.now()
-    if ended:
-        tx.settle([settlement for _, settlement in ended], now)
+    if wish.ended:
+        tx.settle([settlement for _, settlement in wish.ended], now)
         if channel.threads:
-            tx.tell_threads(channel.name, [told for one in ended for told in _told(*one)], now)
-    if unsent:
-        tx.give_back(unsent, now)
-    health = pacing.after(was, [(one.sign, one.pause) for _, one in ended], now, channel.pace)
+            tx.tell_threads(channel.name, [told for one in wish.ended for told in _told(*one)], now)
+    if wish.unsent:
+        tx.give_back(wish.unsent, now)
+    health = pacing.after(was, [(one.sign, one.pause) for _, one in wish.ended], now, channel.pace)
     if was.open_until and not health.open_until:
         tx.hasten(channel.name, now)
-    allowed = pacing.allowance(health, channel.pace, now, room)
-    claimed = tx.claim_due(channel.name, owner, now, lease, allowed.count) if allowed.count else ()
+    begun = tx.note_begun(wish.ahead, begun=True) if wish.ahead and not health.open_until else ()
+    at_once = wish.places - len(begun)
+    allowed = pacing.allowance(health, channel.pace, now, wish.room)
+    claimed = tx.claim_due(channel.name, owner, now, lease, allowed.count, at_once=at_once) if allowed.count else ()
     health = pacing.spent(health, channel.pace, now, len(claimed))
     if health != was:
         tx.keep_health(channel.name, health)
     again_in = allowed.again_in if len(claimed) == allowed.count else None
     if channel.threads and claimed:
         claimed = _with_threads(claimed, tx.threads(channel.name, [_subject(delivery) for delivery in claimed]))
-    return _Turn(claimed=claimed, again_in=again_in, closed=not health.open_until)
+    return _Turn(begun=begun, claimed=claimed, at_once=at_once, again_in=again_in, closed=not health.open_until)
 
 
 def _subject(delivery: Delivery) -> str:
@@ -183,9 +201,8 @@ class Courier:
         self._waiting: deque[tuple[Delivery, float]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Settlement]] = []
-        self._settling = 0
         self._unreported: list[tuple[Delivery, Settlement]] = []
-        self._unsent: list[tuple[str, int]] = []
+        self._unsent: list[Claim] = []
         self._news, self._enough = asyncio.Event(), asyncio.Event()
 
     def wake(self) -> None:
@@ -197,29 +214,28 @@ class Courier:
         """Settle, claim and begin to send. Raises StoreError; what was to be settled is settled by the next turn."""
         self._news.clear()
         self._enough.clear()
-        ended, self._ended, self._settling = self._ended, [], len(self._ended)
+        self._give_back_waiting(self._is_late)
+        ended, self._ended = self._ended, []
         unsent, self._unsent = self._unsent, []
-        begun, room = self._clock.monotonic(), self._room() if claiming else 0
+        claimed_at = self._clock.monotonic()
+        places = self.channel.concurrency - len(self._workers)
+        wish = _Wish(
+            ended=ended,
+            unsent=unsent,
+            ahead=[_claim_of(delivery) for delivery, _ in islice(self._waiting, places)],
+            places=places,
+            room=self._room() if claiming else 0,
+        )
         try:
             turn = await self._store.transact(
-                lambda tx: _take_turn(
-                    tx,
-                    self.channel,
-                    self._owner,
-                    self._rules.lease,
-                    ended=ended,
-                    unsent=unsent,
-                    room=room,
-                )
+                lambda tx: _take_turn(tx, self.channel, self._owner, self._rules.lease, wish)
             )
         except StoreError:
             # The receivers have answered: a database that fails just now must not make them hear the same thing twice.
             self._ended[:0], self._unsent[:0] = ended, unsent
             raise
-        finally:
-            self._settling = 0
         self._unreported += ended
-        await self._begin(turn, begun)
+        await self._follow(turn, len(wish.ahead), claimed_at)
         settled, self._unreported = tuple(self._unreported), []
         return DeliveryReport(
             channel=self.channel.name, settled=settled, claimed=len(turn.claimed), again_in=turn.again_in
@@ -275,31 +291,36 @@ class Courier:
                     raise
             await self._clock.sleep(1)
 
-    async def _begin(self, turn: _Turn, begun: float) -> None:
-        if not turn.closed:
+    async def _follow(self, turn: _Turn, ahead: int, claimed_at: float) -> None:
+        """Send what a turn lets out, and get ready what it claimed."""
+        if turn.closed:
+            for delivery, since in [self._waiting.popleft() for _ in range(ahead)]:
+                if delivery.id in turn.begun:  # else its lease has passed on
+                    self._start(delivery, since)
+        elif self._waiting:
             self._give_back_waiting()
-        try:
-            ready = await self._with_bodies(turn.claimed)
-        except StoreError:
-            self._unsent += [(delivery.id, delivery.attempt) for delivery in turn.claimed]
-            raise
-        self._waiting.extend((delivery, begun) for delivery in ready)
-        self._start_workers()
-
-    def _start_workers(self) -> None:
-        while self._waiting and self._places() > 0:
-            work = self._work(*self._waiting.popleft())
-            self._workers.add(asyncio.create_task(work, name=f"send {self.channel.name}"))
-
-    def _places(self) -> int:
-        """Return how many more may be on their way: what a kill can repeat is what is sent and not settled yet."""
-        return self.channel.concurrency - len(self._workers) - len(self._ended) - self._settling
-
-    def _give_back_waiting(self) -> None:
-        self._unsent += [(delivery.id, delivery.attempt) for delivery, _ in self._waiting]
-        self._waiting.clear()
-        if self._unsent:
             self.wake()
+        try:
+            ready = await self._with_bodies(turn.claimed, turn.at_once)
+        except StoreError:
+            self._unsent += map(_claim_of, turn.claimed)
+            raise
+        for delivery in ready[: turn.at_once]:
+            self._start(delivery, claimed_at)
+        self._waiting.extend((delivery, claimed_at) for delivery in ready[turn.at_once :])
+
+    def _start(self, delivery: Delivery, claimed_at: float) -> None:
+        work = self._work(delivery, claimed_at)
+        self._workers.add(asyncio.create_task(work, name=f"send {self.channel.name}"))
+
+    def _give_back_waiting(self, which: Callable[[float], bool] = lambda _: True) -> None:
+        self._unsent += [_claim_of(delivery) for delivery, since in self._waiting if which(since)]
+        self._waiting = deque(item for item in self._waiting if not which(item[1]))
+
+    def _is_late(self, claimed_at: float) -> bool:
+        """Tell whether too much of a lease has passed for a message to begin."""
+        lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - claimed_at
+        return held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN)
 
     def _abandon(self) -> None:
         for worker in self._workers:
@@ -307,28 +328,48 @@ class Courier:
 
     # -- bodies --
 
-    async def _with_bodies(self, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
+    async def _with_bodies(self, claimed: Sequence[Delivery], at_once: int) -> Sequence[Delivery]:
+        """Render what has no body and store that; what is not sent at once has not begun from then on."""
         fresh = [d for d in claimed if d.body is None and not outbox.worn_out(d, self._rules.schedule)]
+        first, suspects = [d for d in fresh if _first_try(d)], [d for d in fresh if not _first_try(d)]
+        claims = [_claim_of(delivery) for delivery in claimed]
+        kept: dict[str, Body] = {}
+        if suspects:
+            for suspect in suspects:
+                # Each alone, while no other claim has begun: if it kills us, it uses up no attempts but its own.
+                await self._store.transact(partial(_begin_only, claims, {_claim_of(suspect)}))
+                kept |= await self._store_bodies([suspect], ())
+            await self._store.transact(partial(_begin_only, claims, {*claims[:at_once], *map(_claim_of, first)}))
+        if first:
+            kept |= await self._store_bodies(first, claims[at_once:])
+        return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
+
+    async def _store_bodies(self, fresh: Sequence[Delivery], later: Collection[Claim]) -> Mapping[str, Body]:
         rendered = {delivery.id: self._bodies.render(self.channel, delivery) for delivery in fresh}
         bodies = {id_: body for id_, body in rendered.items() if body is not None}
-        kept = await self._store.transact(lambda tx: tx.save_bodies(bodies)) if bodies else {}
-        return [replace(delivery, body=kept[delivery.id]) if delivery.id in kept else delivery for delivery in claimed]
+        unbegun = [claim for claim in map(_claim_of, fresh) if claim in later]
+
+        def store(tx: Transaction) -> Mapping[str, Body]:
+            if unbegun:
+                tx.note_begun(unbegun, begun=False)
+            return tx.save_bodies(bodies)
+
+        return await self._store.transact(store)
 
     # -- sending --
 
-    async def _work(self, delivery: Delivery, begun: float) -> None:
-        """Send one message, unless too much of its lease has passed, and leave its place to the next one."""
-        lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - begun
+    async def _work(self, delivery: Delivery, claimed_at: float) -> None:
+        """Send one message, unless too much of its lease has passed."""
         try:
-            if held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN):
-                self._unsent.append((delivery.id, delivery.attempt))
+            if self._is_late(claimed_at):
+                self._unsent.append(_claim_of(delivery))
             else:
-                settlement = await self._attempt(delivery, lease * SENT_WITHIN - held)
+                held = self._clock.monotonic() - claimed_at
+                settlement = await self._attempt(delivery, self._rules.lease.total_seconds() * SENT_WITHIN - held)
                 self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
         finally:
             # Before anybody is woken: a turn counts the places that are taken, and this one is free.
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        self._start_workers()
         self._news.set()
         worth_it = len(self._ended) >= min(BATCH, self.channel.concurrency / 2)
         if worth_it or len(self._waiting) < self.channel.concurrency:
@@ -395,6 +436,19 @@ def _held(delivery: Delivery, why: str) -> GaveUp | None:
         return None
     last = f"{delivery.reason}; " if delivery.recipients and delivery.reason else ""
     return GaveUp(f"{last}it may have arrived ({why}); `notifier retry` sends it again")
+
+
+def _claim_of(delivery: Delivery) -> Claim:
+    return delivery.id, delivery.attempt
+
+
+def _begin_only(claims: Collection[Claim], begun: Collection[Claim], tx: Transaction) -> None:
+    tx.note_begun([claim for claim in claims if claim not in begun], begun=False)
+    tx.note_begun(begun, begun=True)
+
+
+def _first_try(delivery: Delivery) -> bool:
+    return delivery.attempt == delivery.earlier_attempts + 1
 
 
 async def deliver_due(

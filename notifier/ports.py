@@ -420,7 +420,7 @@ class Transaction(Queries, Protocol):
     def release(self, owner: str | None, now: datetime) -> None:
         """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
 
-        What became of those deliveries is not known, so they are doubtful.
+        What became of deliveries that had begun is not known, so they are doubtful.
         """
 
     def end_waits_of_the_future(self, now: datetime) -> bool:
@@ -534,11 +534,21 @@ class Transaction(Queries, Protocol):
     def parked(self) -> Mapping[str, ChannelState]:
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
 
-    def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
+    def claim_due(
+        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+    ) -> Sequence[Delivery]:
         """Claim deliveries of a channel that are due, oldest first, at most one of each lane.
 
-        A claim adds one to `attempt` and pushes `available_at` forward by the lease. What an earlier claim left
-        behind without a word is doubtful from then on.
+        A claim adds one to `attempt` and pushes `available_at` forward by the lease. The first `at_once` of them (None:
+        all) are to be sent at once and have begun with the claim, and so has what has no body yet and is rendered for
+        the first time; the others begin with `note_begun`. An earlier claim whose holder died leaves the delivery
+        doubtful where it had begun; where it had not, its attempt does not count.
+        """
+
+    def note_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
+        """Note whether claims have begun to be rendered or sent; return the ids of those that are still held.
+
+        A claim is a delivery's id and the number of its attempt.
         """
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:

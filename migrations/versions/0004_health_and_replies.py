@@ -1,4 +1,4 @@
-"""Replies of receivers, facts that health is judged by, recipients of deliveries, and a record of what people did."""
+"""Replies of receivers, facts that health is judged by, how deliveries fared, and a record of what people did."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.add_column("attempts", sa.Column("reply", sa.Text(), nullable=True))
     op.add_column("deliveries", sa.Column("dismissed_at", MOMENT, nullable=True))
+    op.add_column("deliveries", sa.Column("begun", sa.Boolean(), nullable=False, server_default=sa.text("true")))
     op.add_column("mutes", sa.Column("label", sa.Text(), nullable=True))
     op.add_column("sources", sa.Column("refused_since", MOMENT, nullable=True))
     op.add_column("sources", sa.Column("refused_rows", sa.Integer(), nullable=False, server_default=sa.text("0")))
@@ -54,5 +55,6 @@ def downgrade() -> None:
     op.drop_column("sources", "refused_rows")
     op.drop_column("sources", "refused_since")
     op.drop_column("mutes", "label")
+    op.drop_column("deliveries", "begun")
     op.drop_column("deliveries", "dismissed_at")
     op.drop_column("attempts", "reply")

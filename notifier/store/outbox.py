@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import Boolean, ColumnElement, Integer, and_, bindparam, cast, func, not_, or_, select, tuple_, update
 
 from notifier.core import recipients
 from notifier.core.model import Attempt, Body, ChannelState, Delivery, DeliveryState
@@ -39,16 +39,48 @@ _DUE = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
+# What a claim leaves behind when its holder dies: a doubt where it had begun, else an attempt that does not count.
+_LEFT_BEGUN = and_(deliveries.c.claimed_by.is_not(None), deliveries.c.begun)
+_LEFT_UNBEGUN = and_(deliveries.c.claimed_by.is_not(None), not_(deliveries.c.begun))
+_ABANDONED = {
+    "doubtful": or_(deliveries.c.doubtful, _LEFT_BEGUN),
+    "earlier_attempts": deliveries.c.earlier_attempts + cast(_LEFT_UNBEGUN, Integer),
+}
+# Who claims a delivery for the first time renders it at once. One that has been tried and still has no body may be what
+# killed its renderer: it begins when its turn to be rendered comes, so that it does not use up the attempts of others.
+_RENDERED_AT_ONCE = and_(deliveries.c.body.is_(None), deliveries.c.attempt == deliveries.c.earlier_attempts)
+_SENT_AT_ONCE = and_(
+    deliveries.c.body.is_not(None), deliveries.c.seq.in_(bindparam("beginning", expanding=True, type_=Integer))
+)
 _CLAIM = (
     update(deliveries)
     .where(deliveries.c.seq.in_(bindparam("chosen", expanding=True)))
     .values(
-        available_at=bindparam("until"),
-        attempt=deliveries.c.attempt + 1,
-        doubtful=or_(deliveries.c.doubtful, deliveries.c.claimed_by.is_not(None)),
-        claimed_by=bindparam("owner"),
+        _ABANDONED
+        | {
+            "available_at": bindparam("until"),
+            "attempt": deliveries.c.attempt + 1,
+            "claimed_by": bindparam("owner"),
+            "begun": or_(_RENDERED_AT_ONCE, _SENT_AT_ONCE),
+        }
     )
     .returning(deliveries)
+)
+_HELD = (
+    select(deliveries.c.seq)
+    .where(
+        tuple_(deliveries.c.id, deliveries.c.attempt).in_(bindparam("claims", expanding=True)),
+        deliveries.c.claimed_by.is_not(None),
+        deliveries.c.state == DeliveryState.PENDING,
+    )
+    .order_by(deliveries.c.seq)
+    .with_for_update(key_share=True)
+)
+_NOTE_BEGUN = (
+    update(deliveries)
+    .where(deliveries.c.seq.in_(_HELD))
+    .values(begun=bindparam("has_begun", type_=Boolean))
+    .returning(deliveries.c.id)
 )
 _SAVE_BODY = (
     update(deliveries)
@@ -84,17 +116,24 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
         return {row.name: rows.channel_of(row) for row in self.connection.execute(_PARKED)}
 
-    def claim_due(self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Delivery]:
-        """Claim deliveries of a channel that are due, oldest first, at most one of each subject.
-
-        A claim adds one to `attempt` and pushes `available_at` forward by the lease. What an earlier claim left
-        behind without a word is doubtful from then on.
-        """
+    def claim_due(
+        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+    ) -> Sequence[Delivery]:
+        """Claim deliveries of a channel that are due, oldest first, at most one of each subject: see the port."""
         chosen = list(self.connection.execute(_DUE, {"of": channel, "now": now, "most": limit}).scalars())
         if not chosen:
             return []
-        claimed = self.connection.execute(_CLAIM, {"chosen": chosen, "until": now + lease, "owner": owner}).all()
+        values = {"chosen": chosen, "beginning": chosen[:at_once], "until": now + lease, "owner": owner}
+        claimed = self.connection.execute(_CLAIM, values).all()
         return self._with_events(sorted(claimed, key=lambda row: row.seq))
+
+    def note_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
+        """Note whether claims have begun to be rendered or sent; return the ids of those that are still held."""
+        return {
+            id_
+            for some in chunks(claims)
+            for id_ in self.connection.execute(_NOTE_BEGUN, {"claims": some, "has_begun": begun}).scalars()
+        }
 
     def give_back(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
         """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
@@ -327,7 +366,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
     def release(self, owner: str | None, now: datetime) -> None:
         """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
 
-        What became of those deliveries is not known, so they are doubtful.
+        What became of deliveries that had begun is not known, so they are doubtful.
         """
         held = {
             table: table.c.claimed_by.is_not(None) if owner is None else table.c.claimed_by == owner
@@ -339,5 +378,5 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             deliveries.c.state == DeliveryState.PENDING,
             claimed_by=None,
             available_at=now,
-            doubtful=True,
+            **_ABANDONED,
         )

@@ -154,6 +154,7 @@ deliveries = Table(
     Column("earlier_attempts", Integer, nullable=False, server_default=text("0")),
     Column("available_at", UtcDateTime, nullable=False),
     Column("claimed_by", String),
+    Column("begun", Boolean, nullable=False, server_default=text("true")),
     Column("doubtful", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text),
     Column("ref", Text),

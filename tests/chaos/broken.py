@@ -70,8 +70,8 @@ def no_lease() -> None:
     """Take messages without keeping others from taking them too."""
     whole = delivering.SqlTransaction.claim_due
 
-    def claim_due(self: Any, channel: str, owner: str, now: datetime, *rest: Any) -> Any:
-        claimed = whole(self, channel, owner, now, *rest)
+    def claim_due(self: Any, channel: str, owner: str, now: datetime, *rest: Any, **how: Any) -> Any:
+        claimed = whole(self, channel, owner, now, *rest, **how)
         mine = deliveries.c.id.in_([delivery.id for delivery in claimed])
         self.connection.execute(update(deliveries).where(mine).values(available_at=now))
         return claimed

@@ -22,8 +22,8 @@ Mistake = Callable[[pytest.MonkeyPatch], None]
 def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
     claim_due = statements.SqlTransaction.claim_due
 
-    def claim_and_settle(tx: Any, channel: str, owner: str, now: Any, *rest: Any) -> Sequence[Delivery]:
-        claimed = claim_due(tx, channel, owner, now, *rest)
+    def claim_and_settle(tx: Any, channel: str, owner: str, now: Any, *rest: Any, **how: Any) -> Sequence[Delivery]:
+        claimed = claim_due(tx, channel, owner, now, *rest, **how)
         times: dict[str, Any] = {"started_at": now, "finished_at": now, "schedule": (), "chance": 0.5}
         tx.settle([outbox.settle(delivery, Delivered(), **times) for delivery in claimed], now)
         return claimed
@@ -69,8 +69,8 @@ def forget_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
 def claim_without_a_lease(patch: pytest.MonkeyPatch) -> None:
     claim_due = statements.SqlTransaction.claim_due
 
-    def claim(tx: Any, channel: str, owner: str, now: Any, _lease: Any, limit: int) -> Sequence[Delivery]:
-        return claim_due(tx, channel, owner, now, timedelta(), limit)
+    def claim(tx: Any, channel: str, owner: str, now: Any, _lease: Any, limit: int, **how: Any) -> Sequence[Delivery]:
+        return claim_due(tx, channel, owner, now, timedelta(), limit, **how)
 
     patch.setattr(statements.SqlTransaction, "claim_due", claim)
 

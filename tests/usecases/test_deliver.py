@@ -603,3 +603,79 @@ async def test_a_message_that_kills_whoever_renders_it_is_given_up_on(store: Sql
             deaths += 1
         clock.advance(RULES.lease)
     assert (deaths, (await only(store)).state, channel.sent) == (3, DeliveryState.DEAD, [])
+
+
+async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Gate) -> None:
+    """Be a process that is killed while its receivers hang, and the start of the next one."""
+    courier = courier_of(channel, store, clock)
+    await courier.turn()
+    await asyncio.sleep(0)
+    courier._abandon()
+    clock.advance(timedelta(seconds=2))
+    await store.transact(lambda tx: tx.release(None, clock.now()))
+
+
+@pytest.mark.parametrize("repeat", Repeat)
+async def test_kills_cost_only_what_was_being_sent(store: SqlStore, clock: FakeClock, repeat: Repeat) -> None:
+    """Twenty messages wait for a receiver that hangs, with four in flight: what never went out has no attempt."""
+    await put(store, clock, *make_events(20))
+    channel = Gate(concurrency=4, repeat=repeat)
+    for _ in range(2):
+        await killed_while_sending(store, clock, channel)
+    left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
+    sent = {delivery.id for delivery in channel.sent}
+    assert len(sent) == 4
+    tries = {delivery.id: delivery.attempt - delivery.earlier_attempts for delivery in left}
+    assert {tries[id_] for id_ in sent} == {2}
+    assert {tries[id_] for id_ in tries.keys() - sent} == {0}
+    assert {delivery.id for delivery in left if delivery.doubtful} == sent
+    for _ in range(10):
+        await killed_while_sending(store, clock, channel)
+    channel.open.set()
+    await deliver(store, channel, clock)
+    assert len({delivery.id for delivery in channel.sent}) == 20
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DEAD)))
+    assert {delivery.id for delivery in found} == sent
+
+
+@pytest.mark.parametrize("repeat", Repeat)
+@pytest.mark.parametrize("position", [0, 3, 7, 19])
+async def test_a_deadly_message_takes_no_other_with_it(
+    store: SqlStore, clock: FakeClock, repeat: Repeat, position: int
+) -> None:
+    await put(store, clock, *make_events(20))
+    deadly, channel, deaths = f"job-{position:05}", FakeChannel(concurrency=4, repeat=repeat), 0
+    render = channel.render
+
+    def die(notice: Notice) -> Body:
+        if notice.events[0].job_id == deadly:
+            raise Fatal
+        return render(notice)
+
+    channel.render = die  # type: ignore[method-assign]  # one message is deadly
+    while await pending(store):
+        try:
+            await deliver(store, channel, clock)
+        except Fatal:
+            deaths += 1
+        clock.advance(RULES.lease)
+    states = {d.events[0].job_id: d.state for d in await store.read(lambda q: q.deliveries(DeliveryFilter(limit=99)))}
+    assert deaths == len(RULES.schedule) + 1
+    assert states.pop(deadly) is DeliveryState.DEAD
+    assert set(states.values()) == {DeliveryState.DELIVERED}
+
+
+async def test_what_was_claimed_ahead_is_rendered_before_and_begins_with_its_turn(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    await put(store, clock, *make_events(3))
+    channel = Gate(concurrency=1, repeat=Repeat.SAFE)
+    courier = courier_of(channel, store, clock)
+    await courier.turn()
+    assert channel.rendered == 3
+    channel.open.set()
+    for count in (1, 2, 3):
+        await courier.rest(await courier.turn())
+        assert len(channel.sent) == count
+    await courier.finish(1)
+    assert await pending(store) == 0
