@@ -18,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -203,6 +203,8 @@ class Courier:
         self._ended: list[tuple[Delivery, Settlement]] = []
         self._unreported: list[tuple[Delivery, Settlement]] = []
         self._unsent: list[Claim] = []
+        self._limits: set[asyncio.Timeout] = set()
+        self._stopping = False
         self._news, self._enough = asyncio.Event(), asyncio.Event()
 
     def wake(self) -> None:
@@ -255,7 +257,7 @@ class Courier:
         settled: list[tuple[Delivery, Settlement]] = []
         try:
             while True:
-                report = await self._persistent_turn()
+                report = await self._persistent_turn(self._rules.lease.total_seconds())
                 settled += report.settled
                 if not (report.claimed or self._workers or self._waiting or self._ended or self._unsent):
                     if report.again_in and report.again_in <= self.channel.pace.interval:
@@ -266,13 +268,21 @@ class Courier:
         finally:
             self._abandon()
 
-    async def finish(self, grace: float) -> DeliveryReport:
-        """Claim no more, wait for what is being sent, at most `grace` seconds, settle it and give back the rest."""
+    async def finish(self, grace: float, settled_within: float) -> DeliveryReport:
+        """Claim no more, give what is being sent `grace` seconds, then cut it; settle that and give back the rest.
+
+        What is cut has an unknown outcome, as if its answer had been lost. Raises StoreError when it could not be
+        settled within so many seconds more.
+        """
+        self._stopping = True
         self._give_back_waiting()
+        end = asyncio.get_running_loop().time() + grace
+        for limit in self._limits:
+            limit.reschedule(min(limit.when() or end, end))
         if self._workers:
-            await asyncio.wait(self._workers, timeout=grace)
-        self._abandon()
-        return await self._persistent_turn(claiming=False)
+            await asyncio.wait(self._workers, timeout=grace + settled_within / 2)
+        self._abandon()  # a channel that does not let itself be cut
+        return await self._persistent_turn(settled_within, claiming=False)
 
     # -- claims --
 
@@ -280,9 +290,9 @@ class Courier:
         ahead = PREFETCH if self.channel.repeat is Repeat.SAFE else 0
         return max(self.channel.concurrency * (1 + ahead) - len(self._waiting) - len(self._workers), 0)
 
-    async def _persistent_turn(self, *, claiming: bool = True) -> DeliveryReport:
-        """Take a turn; while something is to be settled, again and again for as long as a claim may hold."""
-        give_up = self._clock.monotonic() + self._rules.lease.total_seconds()
+    async def _persistent_turn(self, seconds: float, *, claiming: bool = True) -> DeliveryReport:
+        """Take a turn; while something is to be settled, again and again for so many seconds."""
+        give_up = self._clock.monotonic() + seconds
         while True:
             try:
                 return await self.turn(claiming=claiming)
@@ -401,7 +411,7 @@ class Courier:
             return GaveUp(f"the {self.channel.kind} channel cannot put this event into words"), None
         doubt: Doubt | None = None
         try:
-            async with asyncio.timeout(within):
+            async with self._limited(within):
                 if recipients.in_doubt(delivery):
                     known, doubt = await self._resolve(delivery)
                     if known is not None:
@@ -410,9 +420,20 @@ class Courier:
                         delivery = recipients.sent_again(delivery)
                 return await self.channel.send(delivery), doubt
         except TimeoutError:
-            return Unknown("no answer before the claim's lease ends"), doubt
+            end = "the program was stopped" if self._stopping else "the claim's lease ends"
+            return Unknown(f"no answer before {end}"), doubt
         except Exception as error:  # noqa: BLE001 - as with rendering; whether it was sent, nobody knows
             return Unknown(f"the {self.channel.kind} channel failed: {type(error).__name__}"), doubt
+
+    @asynccontextmanager
+    async def _limited(self, seconds: float) -> AsyncIterator[None]:
+        """Raise TimeoutError after so many seconds, or when a stop comes before."""
+        async with asyncio.timeout(seconds) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
 
     async def _resolve(self, delivery: Delivery) -> tuple[Outcome | None, Doubt | None]:
         """Find out what became of an earlier attempt; an outcome of None says to send it again."""

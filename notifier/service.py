@@ -43,8 +43,8 @@ RECOVER_AFTER = 1.0
 TROUBLE_EVERY = 60.0
 """Seconds between two records of one trouble that lasts."""
 
-GRACE = 1.0
-"""Seconds that deliveries in flight get at a stop, beyond the longest deadline of a channel."""
+SETTLE_WITHIN = 2.0
+"""Seconds that a stop takes at most to settle what was in flight, after the time that it had to be answered."""
 
 CLOCK_STEP = 2.0
 """Seconds by which the system's clock and the monotonic one may drift apart before it counts as a step."""
@@ -304,7 +304,7 @@ class Service:
         """Deliver on one channel until the service stops; then settle what is on its way."""
         await self._take_turns(courier, self._delivered, "deliveries wait", courier.channel.name)
         with suppress(StoreError):
-            self._delivered(await courier.finish(GRACE + courier.channel.deadline))
+            self._delivered(await courier.finish(self._stop_within, SETTLE_WITHIN))
 
     async def keep_editing(self, editor: Editor) -> None:
         """Keep the messages of one channel as they should look until the service stops."""
@@ -430,8 +430,16 @@ class Service:
         for job in jobs:
             job.cancel()
         self.wake()
+        if loops:
+            await asyncio.wait(loops, timeout=self._stop_within + 2 * SETTLE_WITHIN)
+        for loop in loops:
+            loop.cancel()
         await asyncio.gather(*loops, *jobs, return_exceptions=True)
         await self.release()
+
+    @property
+    def _stop_within(self) -> float:
+        return self.app.config.delivery.stop_within.total_seconds()
 
     async def finish_jobs(self) -> None:
         """Wait for what was begun beside the polls."""

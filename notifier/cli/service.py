@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
@@ -28,6 +30,9 @@ from notifier.service import EVERY_ROLE, Role, Summary, poll_and_deliver, roles_
 from notifier.wiring import App, open_app, rehearse_listening
 
 log = structlog.get_logger("notifier")
+
+END_WITHIN = 5.0
+"""Seconds that a stop takes at most after the time that receivers had to answer."""
 
 _FIGURES = ("polls", "events", "deliveries", "failures")
 
@@ -112,7 +117,21 @@ async def _serve_until(
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     enough.set()
+    if stop.is_set():
+        _end_within(app.config.delivery.stop_within.total_seconds() + END_WITHIN)
     return await serving
+
+
+def _end_within(seconds: float) -> None:
+    """End the process after so many seconds, whatever holds it up: a database that is silent blocks what closes it."""
+    timer = threading.Timer(seconds, _end)
+    timer.daemon = True
+    timer.start()
+
+
+def _end() -> None:
+    log.error("the stop takes too long: what is not settled is in doubt, and the next process finds out")
+    os._exit(1)
 
 
 def _total(stints: Sequence[Summary]) -> Summary:

@@ -318,6 +318,9 @@ class DeliverySettings(Settings):
     lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=5), le=timedelta(hours=1))
     """How long a delivery belongs to the process that took it, and another waits after that process was killed. A
     quarter longer, at least, than any one try may last."""
+    stop_within: Duration = Field(default=timedelta(seconds=10), ge=timedelta(0), le=timedelta(minutes=10))
+    """How long a stop waits for receivers that have not answered; then their exchanges are cut, the outcome is unknown,
+    and the next process finds out. The program ends within five seconds more."""
 
 
 class AlertSettings(Settings):

@@ -248,9 +248,10 @@ class Delivery:
     """One, or all those that a digest names, in the order they happened."""
     digest: bool = False
     attempt: int = 0
-    """Claims so far; counted before sending, so that a message that kills its sender cannot do so for ever."""
+    """Number of its latest claim, which fences what is recorded under it."""
     earlier_attempts: int = 0
-    """Claims before it was last sent again by hand: the schedule starts anew, the count of attempts does not."""
+    """Claims that the schedule does not count: those before it was last sent again by hand, and those that never began.
+    One that begins counts before it is rendered or sent, so that a message that kills its sender is given up on."""
     reason: str | None = None
     body: Body | None = None
     """None until its first claim."""

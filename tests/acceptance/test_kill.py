@@ -252,6 +252,23 @@ async def test_a_stop_settles_what_is_in_flight_and_the_next_process_goes_on_at_
         assert_calm(house)
 
 
+async def test_a_stop_cuts_a_receiver_that_stays_silent_and_the_next_process_sends_again(
+    tmp_path: Path, store_url: str
+) -> None:
+    async with open_house(tmp_path, store_url) as house:
+        house.configure(delivery={"stop_within": "0s", "retry": ["0s", "0s"]})
+        await hold_first_of(house, {"a": "Failed"})
+        house.program.send(signal.SIGTERM)
+        assert await house.program.ended() == 0, house.program.log
+        assert "no answer before the program was stopped" in house.program.log
+        (left,) = await house.deliveries()
+        assert (left.state, left.doubtful) == (DeliveryState.PENDING, True)
+        house.receiver.let_go()
+        await house.start()
+        await house.settled(1)
+        assert len({(message.id, message.body) for message in house.receiver.received}) == 1
+
+
 @pytest.mark.parametrize("stop", STOPS)
 async def test_a_stop_in_the_middle_of_a_poll_leaves_it_to_the_next_process(
     tmp_path: Path, store_url: str, stop: signal.Signals

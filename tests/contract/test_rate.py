@@ -85,7 +85,7 @@ async def _send_all(kind: str, path: Path, changes: dict[str, Any]) -> Sequence[
         courier = Courier(channel, store, clock, Random(1), owner="me", rules=RULES)
         while len(began) < COUNT:
             await courier.rest(await courier.turn())
-        await courier.finish(1)
+        await courier.finish(1, 1)
         await channel.aclose()
         return began
 

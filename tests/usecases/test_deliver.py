@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -508,7 +509,7 @@ async def test_a_message_that_hangs_holds_up_none_but_those_of_its_subject(store
         await courier.rest(await courier.turn())
     assert len(channel.sent) == 30
     channel.open.set()
-    await courier.finish(1)
+    await courier.finish(1, 1)
     assert await pending(store) == 0
 
 
@@ -521,7 +522,7 @@ async def test_a_stop_settles_what_is_in_flight_and_gives_back_the_rest_unharmed
     await courier.turn()
     await asyncio.sleep(0)
     channel.open.set()
-    report = await courier.finish(1)
+    report = await courier.finish(1, 1)
     left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
     assert (len(channel.sent), len(report.settled), len(left)) == (2, 2, 8)
     assert {(d.doubtful, d.attempt - d.earlier_attempts, d.available_at) for d in left} == {(False, 0, clock.now())}
@@ -677,5 +678,45 @@ async def test_what_was_claimed_ahead_is_rendered_before_and_begins_with_its_tur
     for count in (1, 2, 3):
         await courier.rest(await courier.turn())
         assert len(channel.sent) == count
-    await courier.finish(1)
+    await courier.finish(1, 1)
     assert await pending(store) == 0
+
+
+@pytest.mark.parametrize("repeat", Repeat)
+async def test_a_stop_cuts_what_stays_silent_and_leaves_it_in_doubt(
+    store: SqlStore, clock: FakeClock, repeat: Repeat
+) -> None:
+    await put(store, clock, *make_events(10))
+    channel = Gate(concurrency=2, repeat=repeat)
+    courier = courier_of(channel, store, clock)
+    await courier.turn()
+    await asyncio.sleep(0)
+    report = await courier.finish(0, 1)
+    assert [settlement.reason for _, settlement in report.settled] == [
+        "outcome unknown: no answer before the program was stopped"
+    ] * 2
+    left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
+    assert {d.id for d in left if d.doubtful} == {delivery.id for delivery in channel.sent}
+    assert {d.attempt - d.earlier_attempts for d in left if not d.doubtful} == {0}
+
+
+async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlStore, clock: FakeClock) -> None:
+    await put(store, clock, make_event())
+    channel = Gate(concurrency=1)
+    release = asyncio.Event()
+
+    async def stubborn(_: Delivery) -> Outcome:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+        return Delivered()
+
+    channel.send = stubborn  # type: ignore[method-assign, assignment]  # it swallows what is to end it
+    courier = courier_of(channel, store, clock)
+    await courier.turn()
+    await asyncio.sleep(0)
+    (worker,) = courier._workers
+    assert (await courier.finish(0, 0)).settled == ()
+    assert await pending(store) == 1
+    release.set()
+    await worker
