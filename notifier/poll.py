@@ -17,7 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from notifier.core import outbox, retry
+from notifier.core import credentials, outbox, retry
+from notifier.core.credentials import Credential
 from notifier.core.diff import Rules, changed_ids, diff, stalled
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
 from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, Transition
@@ -26,6 +27,9 @@ from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, U
 
 LISTED = timedelta(days=30)
 """How far back the API lists tasks ("at most the last month")."""
+
+ACTIVE_CALLS = 2
+"""Calls that a look at the active tasks takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,9 @@ class PollRules:
     stalled_after: timedelta | None = None
     """For how long a task may make no progress before that is told; None never tells."""
     calls_per_minute: float = 20
+    """The source's share of what its credential may use."""
+    credential: Credential | None = None
+    """What it is polled with; None where nothing limits the calls."""
 
     @property
     def look_every(self) -> timedelta:
@@ -92,22 +99,56 @@ async def poll_once(
     force: bool = False,
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
-    claim = await store.transact(lambda tx: _claim(tx, source, owner, rules.lease, force=force))
-    if claim is None:
-        return PollReport(source=source.name, polled=False)
+    begun = await store.transact(lambda tx: _begin(tx, source, owner, rules, force=force))
+    if isinstance(begun, PollReport):
+        return begun
+    claim = begun.claim
     try:
         seen = await _holding(store, claim, rules.lease, _look(source, store, claim, rules))
     except SourceError as error:
-        return await _note_failure(store, claim, error, rules)
+        return await _note_failure(store, begun, error, rules)
     if seen is None:
         return PollReport(source=source.name, polled=True, fenced=True)
     snapshot = replace(seen, taken_at=claim.at)
     return await store.transact(lambda tx: record(tx, source, claim, snapshot, rules=rules, outlook=outlook))
 
 
-def _claim(tx: Transaction, source: TaskSource, owner: str, lease: timedelta, *, force: bool) -> PollClaim | None:
-    claim = tx.claim_poll(source.name, owner, tx.now(), lease, force=force)
-    return claim and tx.point_at(claim, source.region, source.project_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A poll that may go ahead."""
+
+    claim: PollClaim
+    trial: bool = False
+    """Whether it tries a credential that was refused before, on behalf of all that use it."""
+
+
+def _begin(tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *, force: bool) -> _Begun | PollReport:
+    """Claim the poll and charge its calls to the credential; return a report where it cannot go ahead."""
+    claim = tx.claim_poll(source.name, owner, tx.now(), rules.lease, force=force)
+    if claim is None:
+        return PollReport(source=source.name, polled=False)
+    claim = tx.point_at(claim, source.region, source.project_id)
+    if rules.credential is None:
+        return _Begun(claim=claim)
+    known = tx.credential(rules.credential.key)
+    admission = credentials.admit(known, rules.credential, claim.at, _expected_calls(claim, rules), force=force)
+    if admission.again_at is None:
+        tx.save_credential(rules.credential.key, admission.state)
+        return _Begun(claim=claim, trial=admission.trial)
+    if admission.refusal is None:
+        tx.postpone_poll(claim, admission.again_at)
+        return PollReport(source=source.name, polled=False)
+    error = CredentialsRejected(
+        credentials.paused_elsewhere(f"source {source.name}", admission.refusal),
+        retry_after=admission.again_at - claim.at,
+    )
+    tx.record_poll_failure(claim, str(error), admission.again_at)
+    return PollReport(source=source.name, polled=True, error=error)
+
+
+def _expected_calls(claim: PollClaim, rules: PollRules) -> int:
+    full = next_scope(claim.state, claim.at, rules) is Scope.FULL
+    return max(1, claim.state.last_full_calls) if full else ACTIVE_CALLS
 
 
 async def _holding(
@@ -140,14 +181,14 @@ async def _look(source: TaskSource, store: Store, claim: PollClaim, rules: PollR
 def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
     """Choose between a full look and a look at the active tasks, so that the calls stay within the budget.
 
-    Active looks take two calls each; what they leave of the budget decides how often a full one fits in.
+    Active looks take few calls each; what they leave of the budget decides how often a full one fits in.
     """
     if state.baseline_at is None or state.last_full_at is None:
         return Scope.FULL
     polls_per_minute = timedelta(minutes=1) / rules.poll_every
     if state.last_full_calls * polls_per_minute <= rules.calls_per_minute:
         return Scope.FULL
-    left = max(rules.calls_per_minute - 2 * polls_per_minute, rules.calls_per_minute / 4)
+    left = max(rules.calls_per_minute - ACTIVE_CALLS * polls_per_minute, rules.calls_per_minute / 4)
     due = state.last_full_at + timedelta(minutes=state.last_full_calls / left)
     return Scope.FULL if now >= due else Scope.ACTIVE
 
@@ -191,6 +232,8 @@ def record(
     tx.record_missing(source.name, changes.missing, changes.unlisted)
     deliveries = plan(tx, told.new, outlook, now)
     # Half a look early: looks do not fall on the very moment, and on average the interval is then the one asked for.
+    if rules.credential:
+        _accept(tx, rules.credential, now, snapshot.calls - _expected_calls(claim, rules))
     tx.record_poll(claim, snapshot, now, claim.at + rules.poll_every - rules.look_every / 2, len(refused))
     return PollReport(
         source=source.name,
@@ -207,6 +250,13 @@ def record(
         unreadable=snapshot.unreadable,
         refused=refused,
     )
+
+
+def _accept(tx: Transaction, credential: Credential, now: datetime, calls: int) -> None:
+    known = tx.credential(credential.key)
+    state = credentials.accepted(known, credential, now, calls)
+    if state != known:
+        tx.save_credential(credential.key, state)
 
 
 def plan(tx: Transaction, routed: Sequence[RoutedEvent], outlook: Outlook, now: datetime) -> Sequence[Delivery]:
@@ -276,9 +326,19 @@ def _gap(source: TaskSource, state: SourceState, now: datetime) -> list[Event]:
     return [outbox.gap_event(source.name, source.region, source.project_id, state.last_poll_at, now)]
 
 
-async def _note_failure(store: Store, claim: PollClaim, error: SourceError, rules: PollRules) -> PollReport:
+async def _note_failure(store: Store, begun: _Begun, error: SourceError, rules: PollRules) -> PollReport:
+    claim = begun.claim
     pause = pause_after(error, claim.state.failures + 1, rules)
-    await store.transact(lambda tx: tx.record_poll_failure(claim, str(error), tx.now() + pause))
+
+    def record_failure(tx: Transaction) -> None:
+        now = tx.now()
+        tx.record_poll_failure(claim, str(error), now + pause)
+        if rules.credential:
+            key = rules.credential.key
+            known = tx.credential(key)
+            tx.save_credential(key, credentials.failed(known, rules.credential, now, error, trial=begun.trial))
+
+    await store.transact(record_failure)
     return PollReport(source=claim.state.name, polled=True, error=error)
 
 

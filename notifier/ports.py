@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
+from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
 from notifier.core.model import (
     Acknowledgement,
@@ -416,6 +417,15 @@ class Transaction(Queries, Protocol):
 
     def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
+
+    def postpone_poll(self, claim: PollClaim, next_poll_at: datetime) -> None:
+        """Release a claim under which nothing was done, until a later time."""
+
+    def credential(self, key: str) -> CredentialState:
+        """Return what is recorded about a credential; locks its row until the transaction ends."""
+
+    def save_credential(self, key: str, state: CredentialState) -> None:
+        """Record what became of a credential."""
 
     def release(self, owner: str | None, now: datetime) -> None:
         """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.

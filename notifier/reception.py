@@ -103,7 +103,10 @@ def _room_rules(config: Config) -> RoomRules:
     return RoomRules(
         wordings={language: Wording(language=language, timezone=zone) for language in ("en", "zh")},
         sources={
-            settings.name: Pace(poll_every=settings.poll_every, calls_per_minute=settings.calls_per_minute)
+            settings.name: Pace(
+                poll_every=settings.poll_every,
+                calls_per_minute=config.call_budgets[settings.credential].share,
+            )
             for settings in config.sources
         },
         channels=tuple(settings.name for settings in config.channels),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
+from notifier.core.credentials import Credential
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import DIRECT, ChannelPolicy
 from notifier.core.outbox import Outlook
@@ -53,6 +55,9 @@ class App:
     http: HttpClient | None = None
     """What everything that speaks HTTP shares; None where nothing of it is real."""
 
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    """What each source is polled with, by the source's name."""
+
     direct: Callable[[str], Channel | None] = lambda _name: None
     """Returns the channel to one person, by its name; None where there is no way to reach people."""
 
@@ -82,7 +87,7 @@ class App:
                     region=settings.region,
                     project_id=settings.project_id,
                     poll_every=settings.poll_every,
-                    calls_per_minute=settings.calls_per_minute,
+                    calls_per_minute=self.config.call_budgets[settings.credential].share,
                 )
                 for settings in self.config.sources
             ),
@@ -123,7 +128,8 @@ class App:
             quiet_baseline=settings.first_poll == "baseline",
             progress_step=settings.progress_step,
             stalled_after=settings.stalled_after,
-            calls_per_minute=settings.calls_per_minute,
+            calls_per_minute=self.config.call_budgets[settings.credential].share,
+            credential=self.credentials.get(source),
         )
 
 
@@ -155,6 +161,7 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
             clock=clock,
             rng=rng,
             http=http,
+            credentials=_credentials(config),
             direct=partial(_direct_channel, config, http, clock),
         )
 
@@ -250,14 +257,35 @@ def _http(config: Config) -> HttpClient:
 
 def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, TaskSource]:
     from notifier.sources import SOURCES  # noqa: PLC0415 - with the network stack
+    from notifier.sources.account import Account  # noqa: PLC0415 - likewise
 
     built: dict[str, TaskSource] = {}
+    accounts = {
+        credential: Account(budget.calls_per_minute, clock) for credential, budget in config.call_budgets.items()
+    }
     for settings in config.sources:
         module, _, name = SOURCES[settings.kind].partition(":")
         source = getattr(import_module(module), name)
         rng = random.Random()  # noqa: S311 - as above
-        built[settings.name] = source(settings, http, clock, rng, environ=environment())
+        built[settings.name] = source(
+            settings, http, clock, rng, environ=environment(), account=accounts[settings.credential]
+        )
     return built
+
+
+def _credentials(config: Config) -> dict[str, Credential]:
+    """Return what each source is polled with."""
+    return {
+        settings.name: Credential(
+            key=hashlib.sha256(settings.credential.encode()).hexdigest(),
+            calls_per_minute=config.call_budgets[settings.credential].calls_per_minute,
+            version=partial(_digest_once, settings.auth),
+        )
+        for settings in config.sources
+    }
+
+
+_digest_once = cache(digest)
 
 
 def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:

@@ -1,4 +1,4 @@
-"""Replies of receivers, facts that health is judged by, how deliveries fared, and a record of what people did."""
+"""Replies, facts that health is judged by, how deliveries fared, what people did, and what a credential may do."""
 
 from __future__ import annotations
 
@@ -45,9 +45,20 @@ def upgrade() -> None:
     )
     op.create_index("ix_actions_at", "actions", ["at"])
     op.add_column("deliveries", sa.Column("recipients", sa.Text(), nullable=True))
+    op.create_table(
+        "credentials",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("rate_at", MOMENT, nullable=True),
+        sa.Column("paused_until", MOMENT, nullable=True),
+        sa.Column("refusal", sa.Text(), nullable=True),
+        sa.Column("refused_version", sa.String(), nullable=True),
+        sa.Column("refusals", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.PrimaryKeyConstraint("key", name="pk_credentials"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("credentials")
     op.drop_column("deliveries", "recipients")
     op.drop_index("ix_actions_at", table_name="actions")
     op.drop_table("actions")

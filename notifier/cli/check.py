@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ from notifier.core.routing import channels_of, explain_fields
 from notifier.durations import format_duration
 from notifier.ports import Finding
 from notifier.wiring import check_online
+
+MOST_NAMED = 3
+"""Sources that a warning about many of them names."""
 
 _ABOUT_FAILURE = frozenset({"type", "status", "raw_status", "late", "previous_status"})
 """Fields that say what happened rather than to which task."""
@@ -76,8 +80,26 @@ def warnings(config: Config) -> Iterable[str]:
     for channel in config.channels:
         if channel.name not in led_to:
             yield f"No route leads to the channel {channel.name}."
+    yield from _crowded(config)
     for section in config.not_served:
         yield f"{section} is valid, and this version does nothing with it yet."
+
+
+def _crowded(config: Config) -> Iterable[str]:
+    """Warn of sources that share a credential and are polled more often than its budget of calls allows."""
+    sharing: dict[str, list[SourceSettings]] = {}
+    for source in config.sources:
+        sharing.setdefault(source.credential, []).append(source)
+    for credential, sources in sharing.items():
+        wanted = sum(timedelta(minutes=1) / source.poll_every for source in sources)
+        budget = config.call_budgets[credential].calls_per_minute
+        if len(sources) > 1 and wanted > budget:
+            names = [source.name for source in sources[:MOST_NAMED]] + ["…"] * (len(sources) > MOST_NAMED)
+            yield (
+                f"{len(sources)} sources ({', '.join(names)}) share a credential and would make {wanted:.0f} calls a"
+                f" minute; its budget is {budget}. Give them a longer poll_every, or a larger calls_per_minute where"
+                " the cloud allows it."
+            )
 
 
 def _document(config: Config, findings: Sequence[Finding]) -> dict[str, Any]:

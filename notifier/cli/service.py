@@ -210,7 +210,7 @@ def _ask_health(config: Config) -> tuple[Health, Sequence[ChannelHealth]]:
 
 def _health(q: Queries, config: Config, at: datetime) -> tuple[Health, Sequence[ChannelHealth]]:
     paces = {
-        source.name: Pace(poll_every=source.poll_every, calls_per_minute=source.calls_per_minute)
+        source.name: Pace(poll_every=source.poll_every, calls_per_minute=config.call_budgets[source.credential].share)
         for source in config.sources
     }
     names = [channel.name for channel in config.channels]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from typing import Annotated, Any, Literal, Protocol, Self
 from urllib.parse import urlsplit
@@ -88,6 +88,14 @@ class SourceSettings(Protocol):
     @property
     def calls_per_minute(self) -> int:
         """API calls in the long run."""
+
+    @property
+    def auth(self) -> Settings:
+        """How it signs in."""
+
+    @property
+    def credential(self) -> str:
+        """Who makes the calls, to the cloud: sources with an equal value share its limits. Not a secret."""
 
 
 class ChannelSettings(Protocol):
@@ -459,6 +467,19 @@ def _not_listening(place: Loc, what: str, caller: str, otherwise: str) -> Valida
     return ValidationError.from_exception_data("settings", [detail(place, why)], hide_input=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallBudget:
+    """What the sources of one credential may use together."""
+
+    calls_per_minute: int
+    sources: int
+
+    @property
+    def share(self) -> float:
+        """Calls in a minute that each of them can count on."""
+        return self.calls_per_minute / self.sources
+
+
 class Config(Settings):
     """A whole configuration, valid in itself: names are unique and routes lead to channels that exist."""
 
@@ -514,6 +535,17 @@ class Config(Settings):
         """The channels for the alerts that no route takes."""
         named = self.alerts.channels
         return tuple(channel.name for channel in self.channels) if named is None else named
+
+    @cached_property
+    def call_budgets(self) -> Mapping[str, CallBudget]:
+        """The budget of calls of each credential that sources use."""
+        by_credential: dict[str, list[int]] = {}
+        for source in self.sources:
+            by_credential.setdefault(source.credential, []).append(source.calls_per_minute)
+        return {
+            credential: CallBudget(calls_per_minute=max(rates), sources=len(rates))
+            for credential, rates in by_credential.items()
+        }
 
     @property
     def slack_token(self) -> str | None:

@@ -1,14 +1,13 @@
 """One call of the GaussDB API: paced, authorised, within a deadline, tried again where that can help.
 
 Every request of a source goes through here, those of its authentication too. What the service asks for (wait, stop
-trying these credentials) holds for the whole source, also for pages that are already on their way.
+trying these credentials) holds for all sources of the credential, also for pages that are already on their way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from random import Random
@@ -17,7 +16,6 @@ from typing import TypeVar
 import httpx
 
 from notifier.core.errors import (
-    CredentialsRejected,
     MalformedReply,
     RequestRejected,
     SourceError,
@@ -26,7 +24,8 @@ from notifier.core.errors import (
 )
 from notifier.http import AddressRefused, HttpClient, HttpError, Reply, ReplyTooLarge
 from notifier.ports import Clock
-from notifier.sources.failures import classify, clock_skew, repeated
+from notifier.sources.account import LONGEST_WAIT, Account
+from notifier.sources.failures import classify, clock_skew
 from notifier.sources.huawei_auth import UNGUARDED
 
 DEADLINE = 30.0
@@ -34,44 +33,13 @@ DEADLINE = 30.0
 MOST_BYTES = 20_000_000
 TRIES = 4
 """Attempts at one call."""
-LONGEST_WAIT = timedelta(seconds=30)
-"""A longer wait is not sat out inside a poll: the error says when to come back."""
 
 T = TypeVar("T")
 
 _AS_IT_IS = httpx.Auth()
 """A flow is driven here, each of its requests an exchange of its own: httpx sends what it is given."""
-_BURST = 40
-"""With the 20 calls that follow within the minute it makes 60: what a sister service documents for one user."""
 _RETRY_BASE = 1.0
 _THROTTLED_BASE = 8.0
-_CREDENTIALS_WAITS = (timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=5))
-
-
-class TokenBucket:
-    """Lets `per_minute` calls through in the long run, and a burst after a rest."""
-
-    def __init__(self, per_minute: float, clock: Clock) -> None:
-        self._rate = per_minute / 60
-        self._clock = clock
-        self._left = float(_BURST)
-        self._at = clock.monotonic()
-
-    async def take(self) -> None:
-        """Wait for this call's turn."""
-        now = self._clock.monotonic()
-        self._left = min(self._left + (now - self._at) * self._rate, _BURST) - 1
-        self._at = now
-        if self._left < 0:
-            await self._clock.sleep(-self._left / self._rate)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Hold:
-    """Why no call may be made, and until when on the monotonic clock."""
-
-    error: SourceError
-    until: float
 
 
 class Api:
@@ -83,11 +51,11 @@ class Api:
         auth: a flow that yields what it needs; each of its requests is an exchange of its own.
         clock: tells the time and waits.
         rng: places retries within their jitter.
-        calls_per_minute: what the source may use in the long run.
+        account: what this source shares with all others of its credential.
     """
 
     def __init__(
-        self, *, where: str, http: HttpClient, auth: httpx.Auth, clock: Clock, rng: Random, calls_per_minute: float
+        self, *, where: str, http: HttpClient, auth: httpx.Auth, clock: Clock, rng: Random, account: Account
     ) -> None:
         self.calls = 0
         """Calls made so far, retries included."""
@@ -98,9 +66,7 @@ class Api:
         self._auth = auth
         self._clock = clock
         self._rng = rng
-        self._bucket = TokenBucket(calls_per_minute, clock)
-        self._hold: _Hold | None = None
-        self._rejections = 0
+        self._account = account
 
     async def get(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
         """Return what a successful reply says. Raises SourceError, after retries where they could help.
@@ -117,18 +83,17 @@ class Api:
         return await self._attempt(url, headers, decode)
 
     async def _attempt(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
-        await self._bucket.take()
-        await self._wait_for_hold()  # after the bucket: what was asked for while this call waited its turn counts too
-        self.calls += 1
-        try:
-            reply = await self._authorised(httpx.Request("GET", url, headers=headers))
-            decoded = decode(self._body(reply))
-        except SourceError as error:
-            raise self._held(error) from error.__cause__
-        except ValueError as error:
-            raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
-        self._rejections = 0
-        return decoded
+        async with self._account.turn(self._where):
+            self.calls += 1
+            try:
+                reply = await self._authorised(httpx.Request("GET", url, headers=headers))
+                decoded = decode(self._body(reply))
+            except SourceError as error:
+                raise self._account.paused(error, self._where) from error.__cause__
+            except ValueError as error:
+                raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
+            self._account.accepted()
+            return decoded
 
     def _body(self, reply: Reply) -> bytes:
         now = self._clock.now()
@@ -162,29 +127,6 @@ class Api:
             )
         except HttpError as error:
             raise _translated(error, self._where) from error
-
-    # ---- waiting ----
-
-    async def _wait_for_hold(self) -> None:
-        """Wait while a hold lasts, or raise its error where that would take long or could lock the account."""
-        left = timedelta(seconds=self._hold.until - self._clock.monotonic()) if self._hold else timedelta()
-        if not self._hold or left <= timedelta():
-            return
-        if left > LONGEST_WAIT or not self._hold.error.retryable:
-            raise repeated(self._hold.error, left)
-        await self._clock.sleep(left.total_seconds())
-
-    def _held(self, error: SourceError) -> SourceError:
-        """Note what an error asks of the calls to come, and return it with the wait that this means."""
-        wait = error.retry_after or timedelta()
-        if isinstance(error, CredentialsRejected):
-            usual = _CREDENTIALS_WAITS[min(self._rejections, len(_CREDENTIALS_WAITS) - 1)]
-            self._rejections += 1
-            wait = max(wait, usual)
-        if wait <= timedelta():
-            return error
-        self._hold = _Hold(error=error, until=self._clock.monotonic() + wait.total_seconds())
-        return repeated(error, wait)
 
     def _backoff(self, error: SourceError, attempt: int) -> float:
         """Return the seconds before the next attempt: full jitter, none where the service itself named a wait."""

@@ -5,6 +5,7 @@ Reading the settings costs no network stack: what needs it is imported when a so
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,7 @@ from notifier.validation import NAME_PATTERN, problem
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
+    from notifier.sources.account import Account
 
 METADATA_URL = "http://169.254.169.254"
 WALKS = 4
@@ -141,12 +143,24 @@ class GaussDBSettings(Settings):
     stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
     """For how long the progress that the API gives may stay the same before a task counts as stuck; null never."""
     calls_per_minute: int = Field(default=20, ge=1)
-    """API calls in the long run; 40 more after a rest."""
+    """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
+    of theirs: the cloud counts calls by user."""
 
     @property
     def url(self) -> str:
         """Where the API is."""
         return self.endpoint or gaussdb_endpoint(self.region)
+
+    @property
+    def credential(self) -> str:
+        """Who makes the calls, to the cloud: sources with an equal value share its limits. Not a secret."""
+        match self.auth:
+            case AkSk(access_key=key):
+                return f"aksk {key}"
+            case Token(domain=domain, username=username):
+                return f"token {domain} {username}"
+            case _:  # keys that depend on the machine
+                return f"{self.auth.kind} {self.auth.metadata_url} {platform.node()}"
 
     @model_validator(mode="after")
     def _has_endpoint(self) -> Self:
@@ -204,6 +218,7 @@ class GaussDBSource:
         clock: tells the time and waits.
         rng: places retries within their jitter.
         environ: where `auth.kind: default_chain` looks for keys.
+        account: what the sources of one credential share; None where this is the only one.
     """
 
     Settings: ClassVar[type[Settings]] = GaussDBSettings
@@ -216,8 +231,10 @@ class GaussDBSource:
         rng: Random,
         *,
         environ: Mapping[str, str] = MappingProxyType({}),
+        account: Account | None = None,
     ) -> None:
-        from notifier.sources.api import Api  # noqa: PLC0415 - the network stack, see above
+        from notifier.sources.account import Account  # noqa: PLC0415 - the network stack, see above
+        from notifier.sources.api import Api  # noqa: PLC0415 - likewise
         from notifier.sources.credentials import auth_of  # noqa: PLC0415 - likewise
 
         self.name = settings.name
@@ -233,7 +250,7 @@ class GaussDBSource:
             auth=auth,
             clock=clock,
             rng=rng,
-            calls_per_minute=settings.calls_per_minute,
+            account=account or Account(settings.calls_per_minute, clock),
         )
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)
 

@@ -15,7 +15,7 @@ from notifier.store import rows
 from notifier.store.people import PeopleStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
 from notifier.store.retention import RetentionStatements
-from notifier.store.schema import attempts, channels, deliveries, sources
+from notifier.store.schema import attempts, channels, credentials, deliveries, sources
 
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
@@ -359,6 +359,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             return False
         self.connection.execute(update(sources).values(next_poll_at=None))
         self.connection.execute(update(channels).values(open_until=None, paused_until=None, rate_at=None))
+        self.connection.execute(update(credentials).values(paused_until=None, rate_at=None))
         self.connection.execute(update(channels).where(channels.c.probe_at > now).values(probe_at=now))
         self._make_due(deliveries.c.state == DeliveryState.PENDING, deliveries.c.available_at > now, available_at=now)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -12,18 +12,22 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
 from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Update
 from notifier.store import rows
 from notifier.store.queries import SqlQueries, chunks
-from notifier.store.schema import deliveries, delivery_events, events, sources, tasks
+from notifier.store.schema import credentials, deliveries, delivery_events, events, sources, tasks
 
 T = TypeVar("T")
 
 LONGEST_PAUSE = timedelta(hours=2)
 """No source is left alone, and no poll held, for longer than this."""
+
+UNUSED_CREDENTIAL = timedelta(days=30)
+"""A credential without a call for this long is forgotten when another one is used for the first time."""
 
 CHANNEL = "gaussdb_notifier"
 """What PostgreSQL calls the notification that there may be deliveries to make. It carries nothing."""
@@ -245,6 +249,28 @@ class PollStatements(SqlQueries):
                 claimed_until=None,
             )
         )
+
+    def postpone_poll(self, claim: PollClaim, next_poll_at: datetime) -> None:
+        """Release a claim under which nothing was done, until a later time."""
+        mine = (sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)
+        released = {"next_poll_at": next_poll_at, "claimed_by": None, "claimed_until": None}
+        self.connection.execute(update(sources).where(*mine).values(released))
+
+    def credential(self, key: str) -> CredentialState:
+        """Return what is recorded about a credential; locks its row until the transaction ends."""
+        wanted = select(credentials).where(credentials.c.key == key).with_for_update()
+        row = self.connection.execute(wanted).one_or_none()
+        if row is None:
+            # What no source uses any more is of no use either.
+            unused = credentials.c.rate_at < self.now() - UNUSED_CREDENTIAL
+            self.connection.execute(delete(credentials).where(unused))
+            self.connection.execute(self._insert(credentials).values(key=key).on_conflict_do_nothing())
+            row = self.connection.execute(wanted).one()
+        return rows.credential_of(row)
+
+    def save_credential(self, key: str, state: CredentialState) -> None:
+        """Record what became of a credential."""
+        self.connection.execute(update(credentials).where(credentials.c.key == key).values(asdict(state)))
 
     def _tell_others(self) -> None:
         """Let all who listen look for deliveries once this is committed. With SQLite there is nobody else."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Row, Select, select
 
+from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
 from notifier.core.model import (
     Acknowledgement,
@@ -40,6 +41,7 @@ T = TypeVar("T", bound=tuple[Any, ...])
 _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _HEALTH = tuple(field.name for field in fields(Health))
+_CREDENTIAL = tuple(field.name for field in fields(CredentialState))
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = tuple(
     field.name
@@ -80,6 +82,12 @@ def source_of(row: Row[T]) -> SourceState:
     return SourceState(
         **{name: found[name] for name in _SOURCE}, tasks=found.get("tasks", 0), running=found.get("running", 0)
     )
+
+
+def credential_of(row: Row[T]) -> CredentialState:
+    """Read what is recorded about a credential."""
+    found = row._mapping  # noqa: SLF001 - as above
+    return CredentialState(**{name: found[name] for name in _CREDENTIAL})
 
 
 def event_values(routed: RoutedEvent) -> dict[str, object]:

@@ -296,3 +296,14 @@ actions = Table(
     Column("detail", Text),
     Index("ix_actions_at", "at"),
 )
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("rate_at", UtcDateTime),
+    Column("paused_until", UtcDateTime),
+    Column("refusal", Text),
+    Column("refused_version", String),
+    Column("refusals", Integer, nullable=False, server_default=text("0")),
+)

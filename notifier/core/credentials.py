@@ -1,0 +1,138 @@
+"""What may be done with a credential now: its budget of calls, and its pause after a refusal.
+
+The cloud counts calls by user and locks an access key after a few refusals in a row, whatever the number of projects
+it reads. So both belong to the credential, and the database keeps them for all replicas. Values and decisions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from notifier.core import pacing, retry
+from notifier.core.errors import CredentialsRejected, SourceError
+
+BURST = 40
+"""Calls at once after a rest. With the 20 that follow within the minute they make 60: what a sister service documents
+for one user."""
+TRIAL = timedelta(minutes=1)
+"""For how long one poll may try a credential that was refused before another poll may."""
+REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
+"""The pause after the first refusal, and the longest: an access key stays locked for five minutes."""
+UNREAL = timedelta(hours=2)
+"""A wait longer than this is left over from a clock that has since been set back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """An access key, an IAM user or a machine's agency, with which any number of sources are polled."""
+
+    key: str
+    """A digest of who it is: the database knows it by this alone."""
+    calls_per_minute: float
+    """What all its sources together may use in the long run."""
+    version: Callable[[], str] = field(default=str, compare=False)
+    """Returns a digest that changes with the secret: a pause after a refusal does not outlive a corrected secret."""
+
+    @property
+    def pace(self) -> pacing.Pace:
+        """The budget."""
+        return pacing.Pace(per_second=self.calls_per_minute / 60, burst=BURST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialState:
+    """What is recorded about a credential. The times are those of the database's clock."""
+
+    rate_at: datetime | None = None
+    """When the next call would be on time if there were no bursts."""
+    paused_until: datetime | None = None
+    refusal: str | None = None
+    """Why the service refused it, from the first refusal until a call is accepted; None during any other pause."""
+    refused_version: str | None = None
+    """The version that was refused."""
+    refusals: int = 0
+    """Refusals in a row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Whether a poll may make its calls now."""
+
+    state: CredentialState
+    """The state to record."""
+    again_at: datetime | None = None
+    """When to ask again; None for a poll that may go ahead."""
+    refusal: str | None = None
+    """Why the credential is paused, where the service refused it."""
+    trial: bool = False
+    """True for the one poll that tries a refused credential again."""
+
+
+def admit(state: CredentialState, credential: Credential, now: datetime, calls: int, *, force: bool) -> Admission:
+    """Decide whether a poll that will make so many calls may begin, and charge them to the budget.
+
+    A forced poll goes ahead whatever the budget says, but does not use a credential that was just refused. A budget
+    with room for one call admits a poll with many: the others then wait for longer.
+    """
+    state = _without_unreal_waits(state, now)
+    refused = state.refusal is not None and state.refused_version == credential.version()
+    if state.paused_until and state.paused_until > now and (refused or (state.refusal is None and not force)):
+        return Admission(state=state, again_at=state.paused_until, refusal=state.refusal)
+    health = pacing.Health(rate_at=state.rate_at)
+    room = pacing.allowance(health, credential.pace, now, 1)
+    if room.again_in and not force:
+        return Admission(state=state, again_at=now + room.again_in)
+    charged = replace(state, rate_at=pacing.spent(health, credential.pace, now, calls).rate_at)
+    if not refused:
+        return Admission(state=charged)
+    return Admission(state=replace(charged, paused_until=now + TRIAL), trial=True)
+
+
+def accepted(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
+    """Return the state after a poll that worked and made so many calls more, or fewer, than were charged."""
+    health = pacing.Health(rate_at=state.rate_at)
+    rate_at = pacing.spent(health, credential.pace, now, calls).rate_at if calls else state.rate_at
+    return CredentialState(rate_at=rate_at, paused_until=None if state.refusal else state.paused_until)
+
+
+def failed(
+    state: CredentialState, credential: Credential, now: datetime, error: SourceError, *, trial: bool
+) -> CredentialState:
+    """Return the state after a poll that failed: refusals pause it ever longer, others for what the service asked.
+
+    A refusal counts once: of polls that were refused together, the first pauses the credential for all.
+    """
+    if not isinstance(error, CredentialsRejected):
+        until = now + (error.retry_after or timedelta())
+        return replace(state, paused_until=max(state.paused_until or until, until)) if until > now else state
+    version = credential.version()
+    known = state.refusal is not None and state.refused_version == version
+    if known and not trial and state.paused_until and state.paused_until > now:
+        return state
+    wait = retry.backoff(state.refusals + 1, *REFUSAL_PAUSES)
+    return CredentialState(
+        rate_at=state.rate_at,
+        paused_until=now + max(wait, error.retry_after or wait),
+        refusal=str(error),
+        refused_version=version,
+        refusals=state.refusals + 1,
+    )
+
+
+def paused_elsewhere(where: str, why: str) -> str:
+    """Return the error of a source that is not polled because of what another one with its credential was told."""
+    return f"{where}: {_PAUSED}{why.rpartition(_PAUSED)[2]}"
+
+
+_PAUSED = "not polled, for its credential is paused: "
+
+
+def _without_unreal_waits(state: CredentialState, now: datetime) -> CredentialState:
+    far = now + UNREAL
+    return replace(
+        state,
+        rate_at=None if state.rate_at and state.rate_at > far else state.rate_at,
+        paused_until=None if state.paused_until and state.paused_until > far else state.paused_until,
+    )
