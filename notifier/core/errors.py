@@ -4,6 +4,7 @@ NotifierError
 ├── ConfigurationError            exit 2   the file, the environment or the command is wrong
 ├── SourceError                            a task list could not be read
 │   ├── SourceUnreachable         exit 3   no connection, a timeout, a 5xx: try again
+│   │   └── CredentialsUnreachable  exit 3 the same, of who issues tokens or keys: IAM or the metadata service
 │   ├── SourceThrottled           exit 3   429; carries how long to wait
 │   ├── CredentialsRejected       exit 1   401: never tried in a hot loop, an AK locks after five failures
 │   ├── PermissionDenied          exit 1   403: the credential is right, its rights are not
@@ -64,6 +65,10 @@ class SourceUnreachable(SourceError):
 
     exit_code = 3
     retryable = True
+
+
+class CredentialsUnreachable(SourceUnreachable):
+    """IAM or the metadata service, which issue what a request is authorised with, did not answer."""
 
 
 class SourceThrottled(SourceError):

@@ -16,6 +16,7 @@ from typing import TypeVar
 import httpx
 
 from notifier.core.errors import (
+    CredentialsUnreachable,
     MalformedReply,
     RequestRejected,
     SourceError,
@@ -26,7 +27,7 @@ from notifier.http import AddressRefused, HttpClient, HttpError, Reply, ReplyToo
 from notifier.ports import Clock
 from notifier.sources.account import LONGEST_WAIT, Account
 from notifier.sources.failures import classify, clock_skew
-from notifier.sources.huawei_auth import UNGUARDED
+from notifier.sources.huawei_auth import ISSUER, Issuer
 
 DEADLINE = 30.0
 """Seconds that one exchange may take, from looking up the name to the last byte."""
@@ -107,13 +108,18 @@ class Api:
         async with aclosing(self._auth.async_auth_flow(request)) as flow:
             wanted = await anext(flow)
             while True:
-                reply = await self._exchange(wanted)
+                try:
+                    reply = await self._exchange(wanted)
+                except SourceError as error:
+                    wanted = await flow.athrow(error)  # raised again by a flow that cannot do without a reply
+                    continue
                 try:
                     wanted = await flow.asend(_response(reply, wanted))
                 except StopAsyncIteration:
                     return reply
 
     async def _exchange(self, request: httpx.Request) -> Reply:
+        issuer: Issuer | None = request.extensions.get(ISSUER)
         try:
             return await self._http.exchange(
                 request.method,
@@ -121,12 +127,12 @@ class Api:
                 headers=request.headers,
                 content=request.content,
                 auth=_AS_IT_IS,
-                deadline=DEADLINE,
+                deadline=issuer.seconds if issuer else DEADLINE,
                 max_bytes=MOST_BYTES,
-                guard=not request.extensions.get(UNGUARDED, False),
+                guard=issuer.guarded if issuer else True,
             )
         except HttpError as error:
-            raise _translated(error, self._where) from error
+            raise _of_issuer(error, issuer) if issuer else _translated(error, self._where) from error
 
     def _backoff(self, error: SourceError, attempt: int) -> float:
         """Return the seconds before the next attempt: full jitter, none where the service itself named a wait."""
@@ -140,6 +146,11 @@ def _response(reply: Reply, request: httpx.Request) -> httpx.Response:
     """Return the reply as an authentication flow wants it, its bytes as they came: no header asks httpx to decode."""
     headers = [item for item in reply.headers.multi_items() if item[0] != "content-encoding"]
     return httpx.Response(reply.status, headers=headers, content=reply.body, request=request)
+
+
+def _of_issuer(error: HttpError, issuer: Issuer) -> SourceError:
+    kind = RequestRejected if isinstance(error, AddressRefused) else CredentialsUnreachable
+    return kind(f"{issuer.where}: {error}. {issuer.remedy}")
 
 
 def _translated(error: HttpError, where: str) -> SourceError:

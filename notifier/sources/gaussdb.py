@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 from notifier.core.errors import (
     ConfigurationError,
     CredentialsRejected,
+    CredentialsUnreachable,
     PermissionDenied,
     RequestRejected,
     SourceError,
@@ -355,6 +356,8 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 
 def findings_of(where: str, error: SourceError) -> list[Finding]:
     """Return what a failed call proves: the steps before the one that failed worked."""
+    if isinstance(error, CredentialsUnreachable):  # the API itself has not been asked
+        return [Finding(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=str(error))]
     failed = _FAILED_STEP.get(type(error), 0)
     worked = [Finding(ok=True, what=f"{where}: {step}", detail=good) for step, good in _STEPS[:failed]]
     return [*worked, Finding(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=str(error))]

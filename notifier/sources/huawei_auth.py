@@ -1,7 +1,8 @@
 """Who we are, to Huawei Cloud: signed requests, IAM tokens and the keys that an ECS instance is given.
 
 The flows are `httpx.Auth`: they yield the requests they need and are handed the replies, so they do no I/O of their
-own; whoever drives them sends. What they fetch they keep and share between concurrent requests: one login serves all.
+own; whoever drives them sends, and throws in the error of a request that gets no reply. What they fetch they keep and
+share between concurrent requests: one login serves all.
 """
 
 from __future__ import annotations
@@ -24,8 +25,29 @@ from notifier.sources.payloads import parse_time
 from notifier.sources.signature import Credentials, canonical_query, sign
 from notifier.validation import not_ascii_in
 
-UNGUARDED = "unguarded"
-"""Request extension: true on requests to the metadata service, whose link-local address is otherwise refused."""
+ISSUER = "issuer"
+"""Request extension: the `Issuer` that a request goes to, on requests to others than the API itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """Who issues tokens or keys, and how it is asked."""
+
+    where: str
+    """What errors about it begin with."""
+    remedy: str
+    """What they end with."""
+    seconds: float = 30.0
+    """Deadline of one exchange."""
+    guarded: bool = True
+    """False for the metadata service, whose link-local address is otherwise refused."""
+
+
+TICKET_SECONDS = 2.0
+"""For the ticket of the metadata service: what forwards requests to it, as a container's network does, may swallow a
+PUT."""
+KEYS_SECONDS = 5.0
+"""For its keys: it is on the same host."""
 
 _SIGNED = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token", "x-language"})
 _EXPIRES_SOON = timedelta(minutes=40)
@@ -96,6 +118,7 @@ class TokenAuth(httpx.Auth):
         self, *, where: str, endpoint: str, domain: str, username: str, password: str, project_id: str, clock: Clock
     ) -> None:
         self._where = f"{where}: IAM {endpoint}"
+        self._issuer = Issuer(where=self._where, remedy="Check auth.iam_endpoint, the network and the proxy.")
         self._url = f"{endpoint}/v3/auth/tokens?nocatalog=true"
         self._body = login_body(domain, username, password, project_id)
         self._clock = clock
@@ -111,7 +134,7 @@ class TokenAuth(httpx.Auth):
             async with self._lock:
                 if self._needs_login(refused):
                     self._begin_login()
-                    reply = yield httpx.Request("POST", self._url, headers=_JSON, content=self._body)
+                    reply = yield self._login()
                     await reply.aread()
                     self._token = self._accept(reply)
             token = self._usable()
@@ -122,6 +145,9 @@ class TokenAuth(httpx.Auth):
             if not await _token_refused(response):
                 return
             refused = token
+
+    def _login(self) -> httpx.Request:
+        return httpx.Request("POST", self._url, headers=_JSON, content=self._body, extensions={ISSUER: self._issuer})
 
     def _needs_login(self, refused: _Token | None) -> bool:
         now = self._clock.monotonic()
@@ -208,30 +234,31 @@ class EcsAgencyAuth(httpx.Auth):
         async with self._lock:
             if self._needs_fetch():
                 self._next_renewal = self._clock.monotonic() + _BETWEEN_LOGINS
-                ticket = yield self._request("PUT", "/meta-data/latest/api/token", _TICKET_LIFE)
-                await ticket.aread()
-                reply = yield self._request("GET", "/openstack/latest/securitykey", _ticket_header(ticket))
-                await reply.aread()
-                self._credentials = self._accept(reply)
+                try:
+                    ticket = yield self._request("PUT", "/meta-data/latest/api/token", TICKET_SECONDS, _TICKET_LIFE)
+                    await ticket.aread()
+                    with_ticket = _ticket_header(ticket)
+                except SourceError:  # a service without tickets may also say nothing at all
+                    with_ticket = {}
+                try:
+                    reply = yield self._request("GET", "/openstack/latest/securitykey", KEYS_SECONDS, with_ticket)
+                    await reply.aread()
+                    self._credentials = self._keys(reply)
+                except SourceError:
+                    if self._credentials.left(self._clock.now()) <= timedelta(0):
+                        raise
         sign_request(request, self._credentials, self._project_id, self._clock.now())
         response = yield request
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             self._credentials = _NO_KEYS
 
-    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> httpx.Request:
-        return httpx.Request(method, f"{self._url}{path}", headers=headers, extensions={UNGUARDED: True})
+    def _request(self, method: str, path: str, seconds: float, headers: Mapping[str, str]) -> httpx.Request:
+        issuer = Issuer(where=self._where, remedy=self._hint, seconds=seconds, guarded=False)
+        return httpx.Request(method, f"{self._url}{path}", headers=headers, extensions={ISSUER: issuer})
 
     def _needs_fetch(self) -> bool:
         left = self._credentials.left(self._clock.now())
         return left <= timedelta(0) or (left < _EXPIRES_SOON and self._clock.monotonic() >= self._next_renewal)
-
-    def _accept(self, reply: httpx.Response) -> Credentials:
-        try:
-            return self._keys(reply)
-        except SourceError:
-            if self._credentials.left(self._clock.now()) > timedelta(0):
-                return self._credentials
-            raise
 
     def _keys(self, reply: httpx.Response) -> Credentials:
         if not reply.is_success:

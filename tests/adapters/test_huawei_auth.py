@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes import START, FakeClock
-from servers.http import HttpServer, Request, reply
+from servers.http import Answer, HttpServer, Request, reply, reset, silence
 
 from notifier.core.errors import (
     ConfigurationError,
@@ -27,6 +27,7 @@ from notifier.core.model import Scope
 from notifier.http import HttpClient
 from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
+from notifier.sources import huawei_auth
 from notifier.sources.credentials import default_credentials
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Query
 from notifier.sources.huawei_auth import AkSkAuth, login_body, read_securitykey, sign_request, use_for
@@ -379,6 +380,51 @@ async def test_keys_that_are_refused_are_fetched_anew(http: HttpClient) -> None:
         clock.advance(MINUTE)
         await source.list_page(_QUERY)
         assert [used_key(request) for request in server.requests if used_key(request)] == ["one", "two"]
+
+
+async def test_a_metadata_service_that_is_silent_about_tickets_is_asked_without_one(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huawei_auth, "TICKET_SECONDS", 0.05)
+    async with HttpServer(silence(), keys("one"), reply(200, PAGE)) as server:
+        source = source_for(agency_config(server), http, FakeClock())
+        await source.list_page(_QUERY)
+        assert [request.method for request in server.requests] == ["PUT", "GET", "GET"]
+        assert "x-metadata-token" not in server.requests[1].headers
+        assert used_key(server.requests[2]) == "one"
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        ((silence(), silence()), "no answer"),
+        ((reset(), reset()), "lost"),
+        ((reply(404), silence()), "no answer"),
+    ],
+)
+async def test_a_metadata_service_that_does_not_answer_is_named(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch, answers: tuple[Answer, ...], complaint: str
+) -> None:
+    monkeypatch.setattr(huawei_auth, "TICKET_SECONDS", 0.05)
+    monkeypatch.setattr(huawei_auth, "KEYS_SECONDS", 0.05)
+    async with HttpServer() as server, HttpServer(reply(200, PAGE)) as api:
+        server.answers = [*answers] * 4
+        config = agency_config(server) | {"endpoint": api.url("")}
+        (finding, *more) = await source_for(config, http, FakeClock()).check()
+        assert (finding.what, finding.ok, more) == ("source prod: credentials", False, [])
+        assert f"metadata service {server.url('')}: " in finding.detail
+        assert complaint in finding.detail
+        assert "endpoint" not in finding.detail
+        assert api.requests == []
+
+
+async def test_an_iam_that_does_not_answer_is_named(http: HttpClient) -> None:
+    async with HttpServer(reset()) as server, HttpServer(reply(200, PAGE)) as api:
+        config = token_config(server) | {"endpoint": api.url("")}
+        (finding,) = await source_for(config, http, FakeClock()).check()
+    assert finding.what == "source prod: credentials"
+    assert f"IAM {server.url('')}: " in finding.detail
+    assert finding.detail.endswith("Check auth.iam_endpoint, the network and the proxy.")
 
 
 async def test_an_answer_without_keys_is_malformed(http: HttpClient) -> None:
