@@ -23,6 +23,8 @@ from chaos.postgres import Server, postgres
 from chaos.receiver import BOOK, CHARACTERS, Character
 from chaos.truth import Pace
 
+pytestmark = pytest.mark.xdist_group("chaos")  # one process runs it all: the fixture is the expensive part
+
 SHORT = Pace(tasks=80, moves=8)
 KIND: Mapping[str, Character] = {name: {} for name in CHARACTERS}
 """Every channel answers well."""
