@@ -82,7 +82,7 @@ lock: $(VENV)/.dev ## pin the dependencies again (ARGS=--upgrade for newer ones)
 	done
 
 clean: ## remove .venv and everything generated
-	@rm -rf $(VENV) $(PEERS) $(AUDIT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-newer $(PEERS) $(AUDIT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the environment; a stamp file says which step has been done ----
