@@ -246,8 +246,8 @@ class Courier:
     async def rest(self, report: DeliveryReport) -> None:
         """Wait until there is something to do: woken, attempts have ended, or it is time to look again."""
         look = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
-        if await _set_within(self._news, look):
-            await _set_within(self._enough, LINGER)
+        if await set_within(self._news, look):
+            await set_within(self._enough, LINGER)
 
     async def drain(self) -> DeliveryReport:
         """Take turns until nothing is due and nothing is on its way; report all of it. Raises StoreError.
@@ -479,7 +479,8 @@ async def deliver_due(
     return await Courier(channel, store, clock, rng, owner=owner, rules=rules).drain()
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event at most so long, and tell whether it is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await event.wait()

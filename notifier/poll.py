@@ -50,7 +50,7 @@ class PollRules:
     @property
     def look_every(self) -> timedelta:
         """How often to look whether the source is due: what another replica leaves undone is then soon taken over."""
-        return min(max(self.poll_every / 10, timedelta(seconds=1)), timedelta(seconds=5), self.poll_every)
+        return min(timedelta(seconds=1), self.poll_every)
 
     @property
     def away_after(self) -> timedelta:

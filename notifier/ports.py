@@ -315,6 +315,9 @@ class Queries(Protocol):
     def source_states(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
 
+    def due_sources(self) -> Sequence[str]:
+        """Return the sources whose time to be polled has come and that nobody holds, the most overdue first."""
+
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
 

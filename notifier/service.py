@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from typing import Protocol, TypeVar, cast
 
 import structlog
@@ -23,7 +24,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError
 from notifier.core.model import Delivered, DeliveryState, EventType, Scope
-from notifier.deliver import Bodies, Courier, DeliveryReport
+from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
 from notifier.durations import format_duration
 from notifier.live import Editor, EditReport
 from notifier.poll import PollReport, poll_once
@@ -46,11 +47,23 @@ TROUBLE_EVERY = 60.0
 SETTLE_WITHIN = 2.0
 """Seconds that a stop takes at most to settle what was in flight, after the time that it had to be answered."""
 
-CLOCK_STEP = 2.0
-"""Seconds by which the system's clock and the monotonic one may drift apart before it counts as a step."""
-
 HOUSEKEEPING_EVERY = 5
-"""Seconds between two looks for parked channels whose probe is due, and for whether the program is blind or mute."""
+"""Seconds between two runs of the monitor, and of what looks for parked channels whose probe is due."""
+
+OVERDUE = 3
+"""Intervals after which a job that has not run, or will not run, is run at once."""
+
+MONITOR_HANGS_AFTER = 120.0
+"""Seconds without an end of the monitor's run after which the program counts as hung."""
+
+POLLS_AT_ONCE = 250
+"""Polls that one look at the due sources begins at most; the others follow at the next look."""
+
+SPREAD = 60.0
+"""Seconds over which the first polls of a process are spread at most."""
+
+HEARTBEAT_SHARE = 0.8
+"""Share of the shortest polling interval that lies between two signs of life at least."""
 
 PRUNE_EVERY = 3600
 """Seconds between two times that what is over is forgotten."""
@@ -163,6 +176,60 @@ class Worker(Protocol[R]):
         """Wait until there may be something to do."""
 
 
+class Supervisor(Protocol):
+    """Whoever watches over this process from outside, such as systemd."""
+
+    interval: float
+    """Seconds between two signs of life."""
+
+    def ready(self) -> None:
+        """Hear that the service runs."""
+
+    def alive(self) -> None:
+        """Hear that it is alive."""
+
+
+class Unsupervised:
+    """Nobody watches."""
+
+    interval = float("inf")
+
+    def ready(self) -> None:
+        """Do nothing."""
+
+    def alive(self) -> None:
+        """Do nothing."""
+
+
+class DueSources:
+    """Which sources to poll next: those that the database says are due, and each now and then whatever it says.
+
+    The second is for sources that it does not know yet, and for times in it that a wrong clock left there; the claim
+    of a poll decides. All times are in seconds that never go back.
+    """
+
+    def __init__(self, poll_every: Mapping[str, timedelta]) -> None:
+        """Take the sources and their polling intervals."""
+        self._every = {name: every.total_seconds() for name, every in poll_every.items()}
+        self._not_before = dict.fromkeys(self._every, float("-inf"))
+        self._ask_at = dict(self._not_before)
+
+    def spread(self, now: float) -> None:
+        """Let them be polled one after the other, within the first interval from now or its first minute."""
+        count = len(self._every)
+        first = {name: now + min(every, SPREAD) * n / count for n, (name, every) in enumerate(self._every.items())}
+        self._not_before, self._ask_at = first, dict(first)
+
+    def next(self, due: Sequence[str], now: float) -> Sequence[str]:
+        """Return those to poll now, at most POLLS_AT_ONCE; `due` is what the database says, in that order."""
+        unasked = (name for name, at in self._ask_at.items() if at <= now)
+        known = (name for name in due if self._not_before.get(name, now + 1) <= now)
+        chosen = list(islice(dict.fromkeys((*known, *unasked)), POLLS_AT_ONCE))
+        for name in chosen:
+            self._ask_at[name] = now + 2 * self._every[name]
+        return chosen
+
+
 def new_owner() -> str:
     """Return a name for this process that no other has: it marks claims."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
@@ -171,8 +238,8 @@ def new_owner() -> str:
 class Service:
     """Polls and delivers until told to stop."""
 
-    def __init__(self, app: App, roles: Collection[Role] = EVERY_ROLE) -> None:
-        """Take an open app; whoever opened it closes it."""
+    def __init__(self, app: App, roles: Collection[Role] = EVERY_ROLE, *, began: datetime | None = None) -> None:
+        """Take an open app; whoever opened it closes it. `began` is when this process began to poll, if it has."""
         self.app = app
         self.roles = roles
         self.owner = new_owner()
@@ -185,9 +252,18 @@ class Service:
             for channel in delivered.values()
             if channel.edits
         ]
+        self._sources = DueSources(
+            {settings.name: settings.poll_every for settings in app.config.sources} if Role.POLL in roles else {}
+        )
+        self._poll_rules = app.poll_rules
+        self._outlook = app.outlook
+        self._watch_rules = app.watch_rules
+        self._asking = Trouble("cannot ask which sources are due", app.clock.monotonic)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
-        self._began: datetime | None = None
+        self._began = began
+        self._next_beat = float("-inf")
+        self._monitored_at = float("inf")
 
     def _courier(self, channel: Channel) -> Courier:
         app = self.app
@@ -216,8 +292,8 @@ class Service:
                 source,
                 self.app.store,
                 owner=self.owner,
-                rules=self.app.poll_rules(source.name),
-                outlook=self.app.outlook,
+                rules=self._poll_rules[source.name],
+                outlook=self._outlook,
                 force=force,
             )
         except StoreError as error:
@@ -233,19 +309,24 @@ class Service:
         return report
 
     async def beat(self) -> None:
-        """Give a sign of life, where one is wanted."""
+        """Give a sign of life, where one is wanted: no more often than the most frequent source is polled."""
+        now = self.app.clock.monotonic()
+        if now < self._next_beat:
+            return
+        shortest = min(rules.poll_every for rules in self._poll_rules.values())
+        self._next_beat = now + HEARTBEAT_SHARE * shortest.total_seconds()
         if why := await self.app.beat():
             log.warning("the heartbeat was not taken", reason=why)
 
     async def watch(self) -> None:
         """See to it that somebody is told of sources that cannot be polled and of channels that do not deliver."""
         try:
-            report = await watch_once(
-                self.app.store, rules=self.app.watch_rules, outlook=self.app.outlook, began=self._began
-            )
+            report = await watch_once(self.app.store, rules=self._watch_rules, outlook=self._outlook, began=self._began)
         except StoreError as error:
             log.error("cannot watch over sources and channels", error=str(error))  # noqa: TRY400 - as above
             return
+        finally:
+            self._monitored_at = self.app.clock.monotonic()
         _log_watch(report)
         if report.deliveries:
             self.wake()
@@ -341,44 +422,65 @@ class Service:
         for name in names:
             log.info("parked channel tries again", channel=name)
 
-    def schedule(self) -> AsyncIOScheduler:
-        """Return the ticks, started: looks whether a source is due, spread so that they do not run in step.
+    async def poll_due(self) -> None:
+        """Begin to poll the sources that are due: one question to the database, however many sources there are.
 
-        The database decides whether it is, so that any number of replicas polls as often as one would.
+        The database decides whether a source is due, so that any number of replicas polls as often as one would.
         """
+        due: Sequence[str] = ()
+        try:
+            due = await self.app.store.read(lambda q: q.due_sources())
+            self._asking.is_over()
+        except StoreError as error:
+            self._asking.goes_on(error)
+        for name in self._sources.next(due, self.app.clock.monotonic()):
+            self._begin(f"poll {name}", partial(self.poll, self.app.sources[name]))
+
+    def schedule(self) -> AsyncIOScheduler:
+        """Return the ticks, started."""
         # The executor that calls at once: what it starts is ours to end, where others log a cancelled poll as an error.
         ticks = AsyncIOScheduler(
             timezone=UTC,
             executors={"default": DebugExecutor()},
             job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
-        for position, source in enumerate(self.app.sources.values() if Role.POLL in self.roles else ()):
-            rules = self.app.poll_rules(source.name)
-            first = self.app.clock.now() + rules.poll_every * position / len(self.app.sources)
-            seconds = rules.look_every.total_seconds()
-            job = [f"poll {source.name}", partial(self.poll, source)]
-            ticks.add_job(self._begin, "interval", job, seconds=seconds, jitter=seconds / 10, next_run_time=first)
+        if Role.POLL in self.roles:
+            often = min(rules.look_every for rules in self._poll_rules.values())
+            self._tick(ticks, "due", self.poll_due, often.total_seconds())
         if Role.DELIVER in self.roles:
-            ticks.add_job(self._begin, "interval", ["unpark", self.unpark_due], seconds=HOUSEKEEPING_EVERY)
-            ticks.add_job(self._begin, "interval", ["direct", self.deliver_direct], seconds=HOUSEKEEPING_EVERY)
+            self._tick(ticks, "unpark", self.unpark_due, HOUSEKEEPING_EVERY)
+            self._tick(ticks, "direct", self.deliver_direct, HOUSEKEEPING_EVERY)
         if works(self.roles):
-            ticks.add_job(self._begin, "interval", ["watch", self.watch], seconds=HOUSEKEEPING_EVERY)
-            ticks.add_job(self._begin, "interval", ["prune", self.prune], seconds=PRUNE_EVERY, jitter=PRUNE_EVERY // 10)
+            self._tick(ticks, "watch", self.watch, HOUSEKEEPING_EVERY)
+            self._tick(ticks, "prune", self.prune, PRUNE_EVERY)
         ticks.start()
         return ticks
 
-    async def watch_clock(self, ticks: AsyncIOScheduler) -> None:
-        """Tick anew after the system's clock was set back: the scheduler would wait until it has caught up."""
-        clock = self.app.clock
-        ahead = clock.now().timestamp() - clock.monotonic()
-        while True:
-            await clock.sleep(HOUSEKEEPING_EVERY)
-            step = clock.now().timestamp() - clock.monotonic() - ahead
-            ahead += step
-            if step < -CLOCK_STEP:
-                log.warning("the system's clock was set back", seconds=round(-step))
-                for job in ticks.get_jobs():
-                    job.modify(next_run_time=clock.now())
+    def _tick(self, ticks: AsyncIOScheduler, name: str, work: Callable[[], Awaitable[object]], seconds: float) -> None:
+        ticks.add_job(self._begin, "interval", [name, work], id=name, seconds=seconds)
+
+    def put_right(self, ticks: AsyncIOScheduler) -> None:
+        """Run at once what the scheduler would leave alone for long, and wake it where it sleeps too long.
+
+        It follows the system's clock, which can be set forward and back between two runs: what counts is how far off
+        the next run of a job is, seen from now. Called by a time that never goes back.
+        """
+        now = self.app.clock.now()
+        for job in ticks.get_jobs():
+            off, interval = job.next_run_time - now, job.trigger.interval
+            if off > 1.5 * interval:
+                log.warning(
+                    "the system's clock was set: a job runs at once", job=job.id, off=round(off.total_seconds())
+                )
+                job.modify(next_run_time=now)
+            elif off < -OVERDUE * interval - timedelta(seconds=1):
+                log.warning("a job is overdue: the scheduler is woken", job=job.id, off=round(off.total_seconds()))
+                ticks.wakeup()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the monitor's runs come to an end; one that hangs is mended by nothing but a restart."""
+        return not works(self.roles) or self.app.clock.monotonic() - self._monitored_at < MONITOR_HANGS_AFTER
 
     def _begin(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
         """Start a job, unless it is still at it: a look at a long list may take longer than the time between two."""
@@ -386,20 +488,24 @@ class Service:
             self._jobs[name] = asyncio.create_task(_guarded(name, work), name=name)
             self._jobs[name].add_done_callback(lambda _: self._jobs.pop(name))
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, supervisor: Supervisor | None = None) -> None:
         """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims.
 
-        Raises ConfigurationError when the address to listen on cannot be taken.
+        `supervisor` is told that it runs, and then again and again that it is alive. Raises ConfigurationError when the
+        address to listen on cannot be taken.
         """
         async with AsyncExitStack() as stack:
             doors: Sequence[Callable[[], Awaitable[None]]] = ()
             if Role.WEB in self.roles:
                 doors = await stack.enter_async_context(open_chat(self.app, self.wake))
-            await self._run(stop, doors)
+            await self._run(stop, doors, supervisor or Unsupervised())
 
-    async def _run(self, stop: asyncio.Event, doors: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    async def _run(
+        self, stop: asyncio.Event, doors: Sequence[Callable[[], Awaitable[None]]], supervisor: Supervisor
+    ) -> None:
         await self.start()
-        if works(self.roles):
+        if works(self.roles) and self._began is None:
+            self._sources.spread(self.app.clock.monotonic())
             self._began = await self.app.store.transact(lambda tx: tx.now())
         ticks = self.schedule()
         loops = [
@@ -411,19 +517,22 @@ class Service:
         ]
         for section in self.app.config.not_served:
             log.warning("this version does nothing with this section yet", section=section)
-        self._begin("watch the clock", partial(self.watch_clock, ticks))
         if Role.DELIVER in self.roles:
             self._begin("listen", partial(self.app.store.listen, self.wake))
-        for run in doors:
-            self._begin("chat", run)
+        for number, run in enumerate(doors):
+            self._begin(f"chat {number}", run)
         log.info("running", roles=sorted(self.roles), sources=list(self.app.sources), channels=list(self.app.channels))
+        supervisor.ready()
+        self._monitored_at = self.app.clock.monotonic()
         try:
-            await stop.wait()
+            while not await set_within(stop, min(HOUSEKEEPING_EVERY, supervisor.interval)):
+                self.put_right(ticks)
+                if self.alive:
+                    supervisor.alive()
         finally:
             await self._finish(ticks, loops)
 
     async def _finish(self, ticks: AsyncIOScheduler, loops: Sequence[asyncio.Task[None]]) -> None:
-        log.info("stopping: what is in flight is settled first")
         self._stopping = True
         ticks.shutdown(wait=False)
         jobs = list(self._jobs.values())
@@ -456,10 +565,17 @@ def works(roles: Collection[Role]) -> bool:
     return not {Role.POLL, Role.DELIVER}.isdisjoint(roles)
 
 
-async def serve(app: App, *, stop: asyncio.Event, roles: Collection[Role] = EVERY_ROLE) -> Summary:
+async def serve(
+    app: App,
+    *,
+    stop: asyncio.Event,
+    roles: Collection[Role] = EVERY_ROLE,
+    began: datetime | None = None,
+    supervisor: Supervisor | None = None,
+) -> Summary:
     """Run the service until `stop` is set and return what it did."""
-    service = Service(app, roles)
-    await service.run(stop)
+    service = Service(app, roles, began=began)
+    await service.run(stop, supervisor)
     return service.tally.summary
 
 

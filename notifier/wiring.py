@@ -119,18 +119,22 @@ class App:
         """A digest of each channel's settings, to see that they were mended."""
         return {settings.name: digest(cast("BaseModel", settings)) for settings in self.config.channels}
 
-    def poll_rules(self, source: str) -> PollRules:
-        """How one source is polled."""
-        settings = next(settings for settings in self.config.sources if settings.name == source)
-        return PollRules(
-            poll_every=settings.poll_every,
-            lease=min(self.config.delivery.lease, POLL_LEASE),
-            quiet_baseline=settings.first_poll == "baseline",
-            progress_step=settings.progress_step,
-            stalled_after=settings.stalled_after,
-            calls_per_minute=self.config.call_budgets[settings.credential].share,
-            credential=self.credentials.get(source),
-        )
+    @property
+    def poll_rules(self) -> Mapping[str, PollRules]:
+        """How each source is polled."""
+        lease, budgets = min(self.config.delivery.lease, POLL_LEASE), self.config.call_budgets
+        return {
+            settings.name: PollRules(
+                poll_every=settings.poll_every,
+                lease=lease,
+                quiet_baseline=settings.first_poll == "baseline",
+                progress_step=settings.progress_step,
+                stalled_after=settings.stalled_after,
+                calls_per_minute=budgets[settings.credential].share,
+                credential=self.credentials.get(settings.name),
+            )
+            for settings in self.config.sources
+        }
 
 
 @asynccontextmanager
@@ -315,16 +319,24 @@ def _toolbox(config: Config, http: HttpClient, clock: Clock) -> Toolbox:
 
 def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -> Channel | None:
     """Return the channel to one person in Slack; None where no bot is configured that could write to them."""
+    from pydantic import ValidationError  # noqa: PLC0415 - as below
+
+    from notifier.channels.nobody import Nobody  # noqa: PLC0415 - as below
     from notifier.channels.slack import SlackChannel, SlackSettings  # noqa: PLC0415 - with the network stack
 
     token, chat = config.slack_token, config.chat.slack
     if token is None or chat is None:
         return None
     person = name.removeprefix(DIRECT)
-    settings = SlackSettings.model_validate(
-        {"name": "direct", "bot_token": token, "channel": person, "api_url": chat.api_url, "style": "post"}
-    )
-    channel = SlackChannel(settings, _toolbox(config, http, clock))
+    channel: Channel
+    try:
+        settings = SlackSettings.model_validate(
+            {"name": "direct", "bot_token": token, "channel": person, "api_url": chat.api_url, "style": "post"}
+        )
+    except ValidationError:
+        channel = Nobody(f"{person!r} is not the id of a person in Slack", _toolbox(config, http, clock))
+    else:
+        channel = SlackChannel(settings, _toolbox(config, http, clock))
     channel.name = name
     return channel
 

@@ -21,7 +21,7 @@ from notifier.settings import Origin
 __all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "load", "loads"]
 
 DEFAULT_PATH = Path("notifier.yaml")
-SIZE_LIMIT = 1_048_576
+SIZE_LIMIT = 16_777_216
 """Bytes. A larger file is not a configuration."""
 
 
@@ -93,7 +93,10 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
     if len(content) > SIZE_LIMIT:
-        raise ConfigurationError(f"{path} is larger than {SIZE_LIMIT} bytes; that cannot be a configuration.")
+        raise ConfigurationError(
+            f"{path} is larger than {SIZE_LIMIT:,} bytes; that cannot be a configuration. "
+            "Split the sources over several services where it is one."
+        )
     return _decoded(content, path)
 
 

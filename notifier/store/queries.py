@@ -42,6 +42,14 @@ class SqlQueries(LookupQueries):
         """Return the time by which all that share this database agree on leases and waits."""
         return self._time(self.connection)
 
+    def due_sources(self) -> Sequence[str]:
+        """Return the sources whose time to be polled has come and that nobody holds, the most overdue first."""
+        now = self.now()
+        due = or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= now)
+        free = or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= now)
+        statement = select(sources.c.name).where(due, free).order_by(sources.c.next_poll_at, sources.c.name)
+        return list(self.connection.execute(statement).scalars())
+
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
         running = func.count(tasks.c.job_id).filter(tasks.c.status == TaskStatus.RUNNING)

@@ -405,8 +405,11 @@ FILES: dict[str, tuple[str, bytes | None, str]] = {
     ),
     "a file that is far too large": (
         "n.yaml",
-        b"#" * 1_048_577,
-        "n.yaml is larger than 1048576 bytes; that cannot be a configuration.",
+        b"#" * 16_777_217,
+        (
+            "n.yaml is larger than 16,777,216 bytes; that cannot be a configuration. "
+            "Split the sources over several services where it is one."
+        ),
     ),
     "an empty file": ("n.yaml", b"", "n.yaml:1:1: the file is empty. Write one with: notifier init"),
 }

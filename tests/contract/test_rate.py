@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from factories import make_delivery, make_events
 from fakes import START
+from instant import InstantStore, VirtualClock
 from simulation.loop import VirtualLoop
 from test_channels import KINDS, make_channel, make_toolbox
 
@@ -22,43 +23,12 @@ from notifier.core.outbox import RoutedEvent
 from notifier.deliver import Courier, DeliveryRules
 from notifier.http import HttpClient
 from notifier.ports import Transaction
-from notifier.store.engine import SqlStore, open_store
-
-T = TypeVar("T")
+from notifier.store.engine import open_store
 
 COUNT = 50
 TAKES = 0.03
 """Virtual seconds that a receiver takes to answer."""
 RULES = DeliveryRules(schedule=(timedelta(minutes=5),), lease=timedelta(seconds=60))
-
-
-class VirtualClock:
-    """The time of the loop."""
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self.monotonic())
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class InstantStore:
-    """A real store whose statements take no virtual time."""
-
-    def __init__(self, store: SqlStore) -> None:
-        self._store = store
-
-    async def transact(self, fn: Callable[[Transaction], T]) -> T:
-        await asyncio.sleep(0)
-        (result,) = self._store._transact([fn])
-        return result  # type: ignore[return-value]  # of the one function given
-
-    read: Any = None
-    listen: Any = None
-    aclose: Any = None
 
 
 @pytest.fixture

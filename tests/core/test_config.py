@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.channels.email import EmailSettings
-from notifier.config import Config, InvalidConfiguration, Problem, find, load, loads
+from notifier.config import Config, InvalidConfiguration, Problem, document, find, load, loads
 from notifier.config.document import substitute
 from notifier.config.models import WebSettings
 from notifier.config.schema import json_schema
@@ -428,13 +428,18 @@ def test_a_file_in_another_encoding_is_told_with_the_line(tmp_path: Path) -> Non
 
 def test_a_huge_file_and_a_huge_document_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "n.yaml"
-    path.write_bytes(b"# " + b"x" * 1_048_576)
-    with pytest.raises(ConfigurationError, match="larger than 1048576 bytes"):
+    path.write_bytes(b"# " + b"x" * 16_777_216)
+    with pytest.raises(ConfigurationError, match="larger than 16,777,216 bytes"):
         load(path, {})
     names = "abcdefgh"
     layers = [f"{name}: &{name} [{', '.join(['*' + before] * 9)}]" for before, name in pairwise(names)]
     bomb = "\n".join(["a: &a [x]", *layers])
-    assert complaints(bomb) == ["n.yaml:1:1: has more than 20000 values."]
+    assert complaints(bomb) == [
+        (
+            "n.yaml:1:1: has more than 200,000 values, each use of an alias counted. "
+            "Use fewer aliases, or split the sources over several services."
+        )
+    ]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX")
@@ -603,3 +608,26 @@ def test_reading_a_configuration_loads_no_network_stack_and_no_database() -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
     assert done.stdout.split() == []
+
+
+SOURCE = """
+  - {name: NAME, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
+     auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}}"""
+REST = "\nchannels: [{name: dba, kind: console}]\nroutes: [{name: everything, channels: [dba]}]\n"
+
+
+def with_sources(count: int) -> str:
+    return "sources:" + "".join(SOURCE.replace("NAME", f"s{number}") for number in range(count)) + REST
+
+
+def test_five_thousand_sources_are_accepted() -> None:
+    assert len(loads(with_sources(5000), {}).sources) == 5000
+
+
+@pytest.mark.parametrize(("was", "becomes"), [("", ""), ("kind: aksk", "kind: [aksk"), ("kind: aksk", "knd: aksk")])
+def test_a_large_file_is_read_like_a_small_one(monkeypatch: pytest.MonkeyPatch, was: str, becomes: str) -> None:
+    """Whichever parser reads: the same values at the same places, and the same complaints."""
+    text = with_sources(1000).replace(was, becomes)
+    fast = document.parse(text, {})
+    monkeypatch.setattr(document, "_LARGE", len(text) + 1)
+    assert document.parse(text, {}) == fast

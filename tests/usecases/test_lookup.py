@@ -87,6 +87,9 @@ class Nothing:
     def source_states(self) -> Sequence[SourceState]:
         raise NotImplementedError
 
+    def due_sources(self) -> Sequence[str]:
+        raise NotImplementedError
+
     def count_tasks(self, _wanted: TaskFilter) -> int:
         raise NotImplementedError
 

@@ -8,13 +8,11 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import cast
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from factories import make_task
+from factories import make_delivery, make_event, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 from patience import HANG
 from servers.http import HttpServer, reply
@@ -23,44 +21,13 @@ from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Delivered, Delivery, EventType, GaveUp, Outcome, Parked
+from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked
+from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
-from notifier.ports import Clock
-from notifier.service import Service, Trouble, poll_and_deliver
+from notifier.ports import Clock, DeliveryFilter, Transaction
+from notifier.service import POLLS_AT_ONCE, SPREAD, DueSources, Service, Trouble, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
-from notifier.wiring import App
-
-
-class SteppedClock(FakeClock):
-    """A system clock that is set by `step` while the service sleeps; then the watch ends."""
-
-    def __init__(self, step: timedelta) -> None:
-        super().__init__()
-        self.step = step
-
-    async def sleep(self, seconds: float) -> None:
-        if self.slept:
-            raise asyncio.CancelledError
-        await super().sleep(seconds)
-        self.time += self.step
-
-
-@pytest.mark.parametrize(
-    ("step", "anew"), [(timedelta(hours=-1), True), (timedelta(seconds=-1), False), (timedelta(hours=1), False)]
-)
-async def test_a_clock_that_is_set_back_makes_every_tick_due_anew(step: timedelta, *, anew: bool) -> None:
-    clock = SteppedClock(step)
-    service = Service(cast("App", SimpleNamespace(clock=clock, channels={})))
-    ticks = AsyncIOScheduler(timezone=UTC)
-    far = datetime(2099, 1, 1, tzinfo=UTC)
-    ticks.add_job(lambda: None, "interval", hours=1, next_run_time=far)
-    ticks.start(paused=True)
-    with pytest.raises(asyncio.CancelledError):
-        await service.watch_clock(ticks)
-    (job,) = ticks.get_jobs()
-    assert (job.next_run_time < far) is anew
-    ticks.shutdown(wait=False)
-
+from notifier.wiring import App, open_app
 
 # ---- blind, mute, alive ----
 
@@ -193,3 +160,87 @@ def test_a_trouble_that_lasts_is_said_once_a_minute_and_when_it_is_over(records:
     said = [json.loads(line) for line in records.getvalue().splitlines()]
     assert [line["event"] for line in said] == ["deliveries wait", "deliveries wait", "works again"]
     assert [line["channel"] for line in said] == ["dba"] * 3
+
+
+# ---- people who cannot be reached ----
+
+CHAT = """
+chat: {slack: {bot_token: xoxb-fake, app_token: xapp-fake, api_url: "http://127.0.0.1:9/api/"}}
+"""
+STRANGE = ("U 1", "", "x" * 300)
+
+
+async def test_one_who_cannot_exist_costs_their_own_message_only(
+    sqlite_url: str, clock: FakeClock, heartbeats: HttpServer
+) -> None:
+    """Whoever wrote the row: the message is a dead letter with its reason, and the run is no failure of the program."""
+    async with open_app(
+        loads(f"store: {{url: {sqlite_url}}}" + CONFIGURATION + CHAT, {"HEARTBEAT": heartbeats.url()}), clock=clock
+    ) as opened:
+        reached = FakeChannel("dm:U1")
+        app = replace(opened, direct=lambda name: reached if name == "dm:U1" else opened.direct(name))
+        await app.store.transact(lambda tx: put_direct(tx, ["dm:U1", *(f"dm:{person}" for person in STRANGE)], clock))
+        service = Service(app)
+        await service.drain()
+        found = await app.store.read(lambda q: q.deliveries(DeliveryFilter()))
+    states = {delivery.channel: (delivery.state, delivery.reason) for delivery in found}
+    assert states.pop("dm:U1") == (DeliveryState.DELIVERED, None)
+    assert {state for state, _ in states.values()} == {DeliveryState.DEAD}
+    assert states["dm:U 1"][1] == "'U 1' is not the id of a person in Slack"
+
+
+def put_direct(tx: Transaction, channels: list[str], clock: FakeClock) -> None:
+    for number, channel in enumerate(channels):
+        event = make_event(make_task(f"job-{number}"))
+        tx.record_events([RoutedEvent(event=event, routes=(), channels=(channel,))])
+        tx.record_deliveries([make_delivery(event, channel=channel, attempt=0, available_at=clock.now())])
+
+
+# ---- which sources are polled ----
+
+
+def queue(count: int, every: timedelta = timedelta(seconds=60)) -> DueSources:
+    return DueSources({f"s{number}": every for number in range(count)})
+
+
+def test_what_the_database_says_is_due_comes_first_in_its_order() -> None:
+    sources = queue(4)
+    assert sources.next(["s3", "removed", "s1"], 0.0) == ["s3", "s1", "s0", "s2"]
+    assert sources.next([], 119.9) == []
+    assert sources.next(["s2"], 119.9) == ["s2"]
+
+
+def test_a_source_that_the_database_never_calls_due_is_asked_for_after_two_intervals() -> None:
+    sources = queue(2)
+    sources.next([], 0.0)
+    assert sources.next([], 120.0) == ["s0", "s1"]
+
+
+@pytest.mark.parametrize(("every", "within"), [(10, 10), (60, 60), (86_400, SPREAD)])
+def test_the_first_polls_of_a_process_are_spread(every: int, within: float) -> None:
+    sources = queue(100, timedelta(seconds=every))
+    sources.spread(1000.0)
+    due = [f"s{number}" for number in range(100)]
+    begun = [len(sources.next(due, 1000.0 + within * n / 10)) for n in range(10)]
+    assert begun[0] == 1
+    assert len(sources.next(due, 1000.0 + within)) == 100
+
+
+def test_a_look_begins_a_bounded_number_of_polls_and_the_next_one_goes_on() -> None:
+    sources = queue(POLLS_AT_ONCE * 2 + 1)
+    due = [f"s{number}" for number in range(POLLS_AT_ONCE * 2 + 1)]
+    first = sources.next(due, 0.0)
+    second = sources.next(due[POLLS_AT_ONCE:], 1.0)
+    assert (len(first), len(second)) == (POLLS_AT_ONCE, POLLS_AT_ONCE)
+    assert not set(first) & set(second)
+
+
+async def test_one_good_poll_of_many_gives_the_sign_of_life_of_an_interval(
+    house: House, heartbeats: HttpServer, clock: FakeClock
+) -> None:
+    service = Service(house.app)
+    for _ in range(5):
+        await service.beat()
+    clock.advance(timedelta(seconds=0.1))
+    await service.beat()
+    assert len(heartbeats.requests) == 2

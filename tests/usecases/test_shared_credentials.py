@@ -152,7 +152,7 @@ def written(server: HttpServer, folder: Path, secret: str, **changes: Any) -> co
 async def poll_all(app: App) -> list[PollReport]:
     return await asyncio.gather(
         *(
-            poll_once(source, app.store, owner="me", rules=app.poll_rules(name), outlook=app.outlook, force=True)
+            poll_once(source, app.store, owner="me", rules=app.poll_rules[name], outlook=app.outlook, force=True)
             for name, source in app.sources.items()
         )
     )

@@ -1,0 +1,28 @@
+"""A channel to nobody: what is addressed to somebody who cannot exist is given up on, and holds up nothing else."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox
+from notifier.core.model import Body, Delivery, GaveUp, Outcome
+from notifier.ports import Notice
+
+
+class Nobody(BaseChannel[ChannelSettings]):
+    """Gives up on every message, for one reason."""
+
+    kind: ClassVar[str] = "nobody"
+
+    def __init__(self, reason: str, toolbox: Toolbox) -> None:
+        """`reason` is what the dead letters say."""
+        super().__init__(ChannelSettings(name="nobody"), toolbox)
+        self._reason = reason
+
+    def render(self, notice: Notice) -> Body:  # noqa: ARG002 - nobody reads it
+        """Return nothing."""
+        return Body(content=b"", content_type="text/plain")
+
+    async def send(self, delivery: Delivery) -> Outcome:  # noqa: ARG002 - it goes nowhere
+        """Give up."""
+        return GaveUp(self._reason)

@@ -1,0 +1,57 @@
+"""A clock and a store for a loop in virtual time: nothing that the database does takes any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from fakes import START
+
+from notifier.ports import Queries, Transaction
+from notifier.store.engine import SqlStore
+
+T = TypeVar("T")
+
+
+class VirtualClock:
+    """The time of the loop; the system's clock goes `ahead` of it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def steady(self) -> datetime:
+        """Return the time without the steps of the system's clock."""
+        return START + timedelta(seconds=self.monotonic())
+
+    def now(self) -> datetime:
+        return self.steady() + self.ahead
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class InstantStore:
+    """A real store whose statements take no virtual time, in the thread that asks."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        await asyncio.sleep(0)
+        (result,) = self._store._transact([fn])
+        return result  # type: ignore[return-value]  # of the one function given
+
+    async def read(self, fn: Callable[[Queries], T]) -> T:
+        await asyncio.sleep(0)
+        return self._store._read(fn)
+
+    async def listen(self, wake: Callable[[], None]) -> None:  # noqa: ARG002 - nobody else can write
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
