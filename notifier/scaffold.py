@@ -53,7 +53,7 @@ def environment_of(text: str) -> list[str]:
 
 _HEAD = """\
 # What is in ${{...}} comes from the environment. Any secret `x` can also be given as `x_file`, the path of a file
-# that only its owner may read. `notifier check` says what is wrong with this file; --online proves it.
+# that other users cannot read. `notifier check` says what is wrong with this file; --online proves it.
 
 language: {language}
 timezone: {timezone}

@@ -190,7 +190,7 @@ def secrets_in(value: object) -> Iterator[str]:
 SECRET_FILE_LIMIT = 65536
 """Bytes. A larger file is not a secret but a mistake."""
 
-_CONTAINER_SECRETS = Path("/run/secrets")
+_CONTAINER_SECRETS = frozenset({Path("/run/secrets"), Path("/var/run/secrets")})
 
 
 def read_secret(path: Path) -> str:
@@ -200,8 +200,32 @@ def read_secret(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(SECRET_FILE_LIMIT + 1)
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
+        raise ValueError(unreadable(path, error)) from error
     return _secret_text(content, path)
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Say why a file cannot be read; where another user owns it, how containers hand one over."""
+    if not isinstance(error, PermissionError):
+        return f"cannot read {path}: {error.strerror}."
+    try:
+        status = path.stat()
+    except OSError:
+        return f"cannot read {path}: a directory on the way is closed to uid {os.geteuid()}, which this runs as."
+    return not_allowed(path, status, os.geteuid())
+
+
+def not_allowed(path: Path, status: os.stat_result, user: int) -> str:
+    """Say why a user may not read a file that is there, and what to do."""
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    facts = f"cannot read {path}: it belongs to uid {status.st_uid} and has mode {mode}; this runs as uid {user}."
+    if status.st_uid == user:
+        return f"{facts} Run: chmod u+r {path}"
+    return (
+        f"{facts} Start this as uid {status.st_uid}, or let uid {user} read the file: on a host with chown {user},"
+        " in Kubernetes with securityContext.fsGroup and the volume's defaultMode: 0440, in Compose with user: or with"
+        " the secret's uid and mode."
+    )
 
 
 def _check_access(status: os.stat_result, path: Path) -> None:
@@ -212,15 +236,32 @@ def _check_access(status: os.stat_result, path: Path) -> None:
 
 
 def _exposed(status: os.stat_result, path: Path) -> bool:
-    """Tell whether more users than need be can read a file.
+    """Tell whether more users than need be can read a file, and we could change that.
 
-    A group may read a file that somebody else owns: that is how root shares one with a service. What a container
-    engine mounts under /run/secrets is readable by all inside the container and by nobody outside.
+    Who owns a file decides who reads it: one of another user is shared with us by intent. What a container engine
+    mounts is readable by all inside the container and by nobody outside, and cannot be changed from here.
     """
-    if os.name != "posix" or _CONTAINER_SECRETS in Path(os.path.abspath(path)).parents:  # noqa: PTH100 - not through links
+    if os.name != "posix" or status.st_uid != os.geteuid() or not status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return False
-    ours = status.st_uid == os.geteuid()
-    return bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH if ours else stat.S_IROTH))
+    return not (_handed_over(path) or _on_read_only_mount(path))
+
+
+def _handed_over(path: Path) -> bool:
+    """Tell whether a container engine put a file there: under /run/secrets, or as Kubernetes projects a volume.
+
+    Such a volume has the files in a directory `..2026_01_15…`, to which a link `..data` leads.
+    """
+    places = (Path(os.path.abspath(path)), path.resolve())  # noqa: PTH100 - the first one not through links
+    if any(_CONTAINER_SECRETS & {*place.parents} for place in places):
+        return True
+    return any(part.startswith("..") and part != ".." for part in places[1].parts)
+
+
+def _on_read_only_mount(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _secret_text(content: bytes, path: Path) -> str:

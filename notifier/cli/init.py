@@ -18,7 +18,8 @@ from notifier.cli.output import say
 from notifier.core.errors import ConfigurationError
 from notifier.scaffold import Answers, Auth, ChannelKind, environment_of, render_config
 
-_OWNER_ONLY = 0o600
+_MODE = 0o644
+"""The file holds no secrets, and a service that runs as another user has to read it."""
 _SOURCE, _TELL = "Source", "Who is told (the console always is)"
 _NONE = Answers(region="", project_id="", channels=())
 
@@ -170,8 +171,8 @@ def _stand_ins(names: Sequence[str]) -> Mapping[str, str]:
 
 def _write(output: Path, text: str) -> None:
     try:
-        with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY), "w", encoding="utf-8") as file:  # noqa: PTH123 - opened with its mode, so that nobody can read it in between
-            os.fchmod(file.fileno(), _OWNER_ONLY)
+        with output.open("w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), _MODE)
             file.write(text)
     except OSError as error:
         raise ConfigurationError(f"cannot write {output}: {error.strerror}") from error

@@ -346,10 +346,10 @@ KEYS = {"HUAWEICLOUD_SDK_AK": "AKAKAK", "HUAWEICLOUD_SDK_SK": "sksksk"}
 FLAGS = ("--region", "cn-north-4", "--project-id", "0611f1bd8b00d5d32f17c017f15b599f")
 
 
-def test_init_writes_a_file_that_check_accepts_and_only_its_owner_reads(tmp_path: Path) -> None:
+def test_init_writes_a_file_that_check_accepts_and_a_service_of_another_user_reads(tmp_path: Path) -> None:
     shown = invoke("init", *FLAGS, cwd=tmp_path).stdout
     written = tmp_path / "notifier.yaml"
-    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert stat.S_IMODE(written.stat().st_mode) == 0o644
     assert "export HUAWEICLOUD_SDK_AK=" in shown
     assert "notifier check --online" in shown
     assert "notifier run" in shown
@@ -367,12 +367,12 @@ def test_init_configures_the_channels_it_is_told_of(tmp_path: Path) -> None:
 def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
     written = tmp_path / "notifier.yaml"
     written.write_text("mine", encoding="utf-8")
-    written.chmod(0o644)
+    written.chmod(0o600)
     assert "--force" in invoke("init", *FLAGS, cwd=tmp_path, code=2).stderr
     assert written.read_text(encoding="utf-8") == "mine"
     invoke("init", *FLAGS, "--force", cwd=tmp_path)
     assert written.read_text(encoding="utf-8") != "mine"
-    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert stat.S_IMODE(written.stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize(

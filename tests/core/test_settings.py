@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
+from notifier.config import load
+from notifier.core.errors import ConfigurationError
 from notifier.durations import format_duration, parse_duration
-from notifier.settings import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest
+from notifier.settings import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest, read_secret
 from notifier.validation import problem
 
 
@@ -173,15 +177,56 @@ def test_a_missing_secret_file_and_a_directory_are_refused(tmp_path: Path) -> No
         ("/etc/notifier/smtp", 0o600, True, False),
         ("/etc/notifier/smtp", 0o640, True, True),
         ("/etc/notifier/smtp", 0o640, False, False),
-        ("/etc/notifier/smtp", 0o644, False, True),
-        ("/run/secrets/smtp", 0o444, False, False),
-        ("/run/secrets/../../etc/smtp", 0o444, False, True),
+        ("/etc/notifier/smtp", 0o644, False, False),
+        ("/run/secrets/smtp", 0o444, True, False),
+        ("/var/run/secrets/smtp", 0o644, True, False),
+        ("/var/run/secrets/kubernetes.io/serviceaccount/token", 0o644, True, False),
+        ("/run/secrets/../../etc/smtp", 0o444, True, True),
+        ("/etc/run/secrets/smtp", 0o444, True, True),
     ],
 )
 def test_who_else_may_read_a_secret_file(path: str, mode: int, *, ours: bool, exposed: bool) -> None:
     owner = os.geteuid() if ours else os.geteuid() + 1
     status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 0, 1, 0, 0, 0))
     assert _exposed(status, Path(path)) is exposed
+
+
+def test_a_volume_as_kubernetes_projects_it_may_be_readable_by_all(tmp_path: Path) -> None:
+    data = tmp_path / "..2026_01_15_08_30_00.123"
+    data.mkdir()
+    secret_file(data, mode=0o644)
+    (tmp_path / "..data").symlink_to(data.name)
+    (tmp_path / "key").symlink_to("..data/secret")
+    assert read_secret(tmp_path / "key") == "from-the-file"
+
+
+def test_a_secret_on_a_read_only_mount_may_be_readable_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = secret_file(tmp_path, mode=0o444)
+    with pytest.raises(ValueError, match="chmod 600"):
+        read_secret(path)
+    real = os.statvfs(path)
+    read_only = os.statvfs_result([*real[:8], real.f_flag | os.ST_RDONLY, real.f_namemax])
+    monkeypatch.setattr(os, "statvfs", lambda _path: read_only)
+    assert read_secret(path) == "from-the-file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("read", [read_secret, load])
+def test_a_file_of_another_user_is_refused_with_what_a_container_can_do(read: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = secret_file(Path(folder))
+        Path(folder).chmod(0o755)
+        os.seteuid(4711)
+        try:
+            with pytest.raises((ValueError, ConfigurationError)) as caught:
+                read(path)
+        finally:
+            os.seteuid(0)
+    assert str(caught.value) == (
+        f"cannot read {path}: it belongs to uid 0 and has mode 0600; this runs as uid 4711. Start this as uid 0, or let"
+        " uid 4711 read the file: on a host with chown 4711, in Kubernetes with securityContext.fsGroup and the"
+        " volume's defaultMode: 0440, in Compose with user: or with the secret's uid and mode."
+    )
 
 
 def test_a_secret_and_its_file_together_are_refused(tmp_path: Path) -> None:
