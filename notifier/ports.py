@@ -54,12 +54,14 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line of `notifier check --online`."""
+    """One line of `notifier check`."""
 
     ok: bool
     what: str
     detail: str = ""
     remedy: str = ""
+    proven: bool = True
+    """False where nothing is known to be wrong and only sending would tell; shown as `!`."""
 
 
 class TaskSource(Protocol):

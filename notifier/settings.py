@@ -94,6 +94,25 @@ KeyId = Annotated[str, BeforeValidator(without_line_end), Field(min_length=1), _
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
 
 
+class Filled(str):
+    """A text of the configuration with the values of environment variables in it.
+
+    Most settings take it for the text that it is. One that has to keep those values apart can.
+    """
+
+    __slots__ = ("borrowed", "written")
+    written: str
+    """As it is in the file."""
+    borrowed: Mapping[str, str]
+    """The values by the names of their variables."""
+
+    def __new__(cls, text: str, written: str, borrowed: Mapping[str, str]) -> Self:
+        """Return the text with where it is from."""
+        filled = super().__new__(cls, text)
+        filled.written, filled.borrowed = written, borrowed
+        return filled
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where settings come from; given to pydantic as its validation context."""

@@ -18,12 +18,12 @@ from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
 from notifier.core.errors import ConfigurationError, NotifierError
-from notifier.core.model import DIRECT, ChannelPolicy
+from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
 from notifier.core.outbox import Outlook
 from notifier.core.watching import WatchedSource
 from notifier.deliver import DeliveryRules
 from notifier.poll import PollRules
-from notifier.ports import Channel, Clock, Finding, Store, TaskSource
+from notifier.ports import Channel, Clock, Finding, Notice, Store, TaskSource
 from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
@@ -212,6 +212,27 @@ async def check_online(config: Config) -> Sequence[Finding]:
             stack.push_async_callback(part.aclose)
         findings = await asyncio.gather(*(_check_part(part) for part in parts), _check_chat(config, http))
     return [await _check_store(config), *(finding for some in findings for finding in some)]
+
+
+async def check_words(config: Config, samples: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[str | None]]:
+    """Say of each event, by the channel that it would go to, why the channel would not put it into words as it is set.
+
+    None where it would; channels whose words cannot be set are left out. Nobody is asked.
+    """
+    from notifier.channels.base import BaseChannel, load  # noqa: PLC0415 - with the settings of channels, if any
+
+    found: dict[str, Sequence[str | None]] = {}
+    for settings in config.channels:
+        if load(settings.kind).flaw is BaseChannel.flaw or settings.name not in samples:
+            continue
+        async with open_channel(config, settings.name) as channel:
+            assert isinstance(channel, BaseChannel)  # noqa: S101 - every kind is one
+            notices = [
+                Notice(delivery_id=delivery_id(channel.name, event.id), events=(event,))
+                for event in samples[channel.name]
+            ]
+            found[channel.name] = [channel.flaw(notice) for notice in notices]
+    return found
 
 
 async def _check_part(part: TaskSource | Channel) -> Sequence[Finding]:

@@ -188,6 +188,10 @@ class BaseChannel(ABC, Generic[S]):
         """The secrets of its settings, to be masked where a reply repeats them."""
         return Secrets(secrets_in(self.settings.model_dump()))
 
+    def flaw(self, notice: Notice) -> str | None:  # noqa: ARG002 - a kind with templates needs it
+        """Say why this notice would not be put into words as the settings want it; None where it would."""
+        return None
+
     async def check(self) -> Sequence[Finding]:
         """Find nothing to prove; a kind that can prove something says so."""
         return ()

@@ -9,13 +9,15 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+import structlog
 from pydantic import Field, SecretStr, field_validator, model_validator
 from standardwebhooks import Webhook
 
@@ -30,35 +32,33 @@ from notifier.channels.base import (
     outcome_of_status,
     stored_body,
 )
+from notifier.channels.body_template import MissingSecret, Renderer, Sealer, TemplateFailed, TemplateSetting
 from notifier.core.model import (
     Body,
     Delivered,
     Delivery,
     Event,
-    EventType,
     Outcome,
     Parked,
     Repeat,
     Retry,
     Task,
-    TaskStatus,
     Unknown,
 )
 from notifier.ports import Finding, Notice
 from notifier.settings import Duration, Secret, is_loopback
-from notifier.validation import problem
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from notifier.http import HttpError, Reply
     from notifier.render import Wording
 
 JSON = "application/json"
 MAX_REPLY = 64 * 1024
 """Bytes of a reply that are read."""
-MAX_TEMPLATE_OUTPUT = 32 * 1024
-"""Characters that a body template may produce."""
+_STANDARD_INSTEAD = f"{JSON}; body=standard"
+"""The type of a stored body that is the standard one because the template failed on the event; sent is JSON."""
+
+log = structlog.get_logger(__name__)
 
 _KEY_SIZES = range(24, 65)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -99,8 +99,9 @@ class WebhookSettings(ChannelSettings):
     """More signing secrets, for a rotation: every request is signed with each."""
     headers: Mapping[str, Secret] = Field(default_factory=dict)
     """Sent with every request; values are treated as secrets."""
-    body_template: str | None = None
-    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people."""
+    body_template: TemplateSetting | None = None
+    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people. What it
+    has from the environment, such as a key, is put in when a message is sent and is not stored."""
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
     """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
     success: Success | None = None
@@ -138,7 +139,7 @@ class WebhookSettings(ChannelSettings):
     @model_validator(mode="after")
     def _check_template(self) -> WebhookSettings:
         if self.body_template is not None:
-            _check_template(self.body_template, self.content_type)
+            Renderer(self.body_template, self.content_type).check()
         return self
 
     @property
@@ -244,96 +245,6 @@ def _json(value: object) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-# ---- body templates ----
-
-
-class _TemplateFailed(Exception):
-    """The template cannot make a body of this event."""
-
-
-def _compile(source: str, content_type: str) -> Template:
-    from jinja2 import StrictUndefined  # noqa: PLC0415 - only a template pays for jinja
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - the same
-
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        autoescape="xml" in content_type or "html" in content_type,
-        finalize=_as_json_text if "json" in content_type else None,
-        keep_trailing_newline=True,
-    )
-    environment.policies["json.dumps_kwargs"] = _DUMPS
-    return environment.from_string(source)
-
-
-def _as_json_text(value: object) -> object:
-    """Escape what a template prints, so that text from outside cannot leave the quotes it was put into."""
-    if hasattr(value, "__html__"):  # `tojson` brings its own quotes
-        return value
-    written = json.dumps(value, **_DUMPS)
-    return written[1:-1] if isinstance(value, str) else written
-
-
-_DUMPS: dict[str, Any] = {"ensure_ascii": False, "default": str}
-"""`str` of an undefined value raises the error that names it."""
-
-
-def _fill(template: Template, context: Mapping[str, Any], content_type: str) -> bytes:
-    try:
-        text = _bounded(template.generate(context))
-        if "json" in content_type:
-            json.loads(text)
-    except Exception as error:  # a template is a program: it can raise anything
-        raise _TemplateFailed(f"{type(error).__name__}: {error}") from error
-    return text.encode("utf-8", "replace")
-
-
-def _bounded(pieces: Iterable[str]) -> str:
-    kept, size = [], 0
-    for piece in pieces:
-        kept.append(piece)
-        size += len(piece)
-        if size > MAX_TEMPLATE_OUTPUT:
-            raise ValueError(f"it makes more than {MAX_TEMPLATE_OUTPUT} characters")
-    return "".join(kept)
-
-
-def _check_template(source: str, content_type: str) -> None:
-    from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only a template pays for jinja
-
-    try:
-        _fill(_compile(source, content_type), _SAMPLE, content_type)
-    except TemplateSyntaxError as error:
-        raise problem("body_template", f"line {error.lineno}: {error.message}") from error
-    except _TemplateFailed as error:
-        raise problem("body_template", f"fails for a sample event: {error}") from error
-
-
-_SAMPLE: Mapping[str, Any] = {
-    "type": EventType.TASK_FAILED.value,
-    "timestamp": "2026-01-15T08:30:00Z",
-    "headline": 'Task failed · Create "instance"',
-    "data": {
-        "event_id": "sample",
-        "source": "prod",
-        "region": "cn-north-4",
-        "project_id": "sample",
-        "late": False,
-        "previous_status": TaskStatus.RUNNING.value,
-        "task": {
-            "job_id": "sample",
-            "name": "CreateGaussDBV5Instance",
-            "label": "Create instance",
-            "status": TaskStatus.FAILED.value,
-            "raw_status": "Failed",
-            "progress": None,
-            "instance": {"id": "sample", "name": "sample", "status": "creating"},
-            "created_at": "2026-01-15T08:17:00Z",
-            "ended_at": "2026-01-15T08:29:20Z",
-            "fail_reason": 'A "quoted" reason\nof two lines',
-        },
-    },
-}
-
 # ---- the channel ----
 
 
@@ -346,35 +257,72 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
 
     def __init__(self, settings: WebhookSettings, toolbox: Toolbox) -> None:
         super().__init__(settings, toolbox)
-        self.body_key = (self.kind, toolbox.wording, settings.body_template, settings.content_type)
-
-    @cached_property
-    def _template(self) -> Template | None:
-        source = self.settings.body_template
-        return _compile(source, self.settings.content_type) if source is not None else None
+        template = settings.body_template
+        self._renderer = Renderer(template, settings.content_type) if template else None
+        self._sealer = template.sealer if template else Sealer({})
+        made_of = (template.source, *sorted(self._sealer.secrets.items())) if template else None
+        self.body_key = (self.kind, toolbox.wording, made_of, settings.content_type)
 
     def render(self, notice: Notice) -> Body:
-        """Return the template's body; the standard one without a template, or where it fails on this event."""
-        standard = envelope(notice, self.toolbox.wording)
-        if self._template is None:
-            return Body(content=_json(standard), content_type=JSON)
+        """Return the template's body; the standard one without a template, or where it fails on this event.
+
+        Secrets in the template are placeholders in it.
+        """
+        if self._renderer is None:
+            return Body(content=_json(envelope(notice, self.toolbox.wording)), content_type=JSON)
         try:
-            content = _fill(
-                self._template,
-                standard | {"headline": headline(notice, self.toolbox.wording)},
-                self.settings.content_type,
-            )
-        except _TemplateFailed:
-            return Body(content=_json(standard), content_type=JSON)
-        return Body(content=content, content_type=self.settings.content_type)
+            return Body(content=self._fill(self._renderer, notice), content_type=self.settings.content_type)
+        except TemplateFailed:
+            return Body(content=_json(envelope(notice, self.toolbox.wording)), content_type=_STANDARD_INSTEAD)
+
+    def flaw(self, notice: Notice) -> str | None:
+        """Say why the template would not make the body of a notice; see `BaseChannel.flaw`."""
+        try:
+            if self._renderer is not None:
+                self._fill(self._renderer, notice)
+        except TemplateFailed as error:
+            return f"body_template fails: {error}; the standard body would go out"
+        return None
+
+    def _fill(self, renderer: Renderer, notice: Notice) -> bytes:
+        wording = self.toolbox.wording
+        return renderer.fill(envelope(notice, wording) | {"headline": headline(notice, wording)})
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
+        body, now = self._opened(delivery), self.toolbox.clock.now()
+        outcome = await self._attempt(delivery.id, body, now)
+        return self._noted(outcome, delivery) if stored_body(delivery).content_type == _STANDARD_INSTEAD else outcome
+
+    def _noted(self, outcome: Outcome, delivery: Delivery) -> Outcome:
+        """Say aloud that another body was sent than the settings want."""
+        types = sorted({event.type.value for event in delivery.events})
+        why = self.flaw(_notice_of(delivery)) or "body_template failed; it has changed since"
+        log.warning("the standard body was sent", channel=self.name, types=types, reason=why)
+        what = "body_template fails for this event, so the standard body was sent: see notifier preview"
+        return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
+
+    def _opened(self, delivery: Delivery) -> Body:
+        """Return what is to be sent: the stored body with the secrets put in.
+
+        Where the template names one of them no more, it is another template now, which makes the body anew.
+        """
+        body = stored_body(delivery)
+        try:
+            return self._open(body)
+        except MissingSecret:
+            return self._open(self.render(_notice_of(delivery)))
+
+    def _open(self, body: Body) -> Body:
+        if body.content_type == _STANDARD_INSTEAD:
+            return replace(body, content_type=JSON)
+        return replace(body, content=self._sealer.open(body.content.decode("utf-8")).encode("utf-8"))
+
+    async def _attempt(self, delivery_id: str, body: Body, now: datetime) -> Outcome:
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network stack
 
-        body, now = stored_body(delivery), self.toolbox.clock.now()
         try:
-            reply = await self._exchange("POST", self._headers(delivery.id, body, now), body.content)
+            reply = await self._exchange("POST", self._headers(delivery_id, body, now), body.content)
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now), error)
         return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now), reply)
@@ -449,3 +397,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
 
 def _finding(detail: str, *, ok: bool = False, remedy: str = "") -> Finding:
     return Finding(ok=ok, what="webhook", detail=detail, remedy=remedy)
+
+
+def _notice_of(delivery: Delivery) -> Notice:
+    return Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
@@ -11,16 +11,17 @@ import typer
 from rich.console import Group, RenderableType
 
 from notifier.cli import documents, loop
-from notifier.cli.desk import AsJson, configured, view
+from notifier.cli.desk import AsJson, configured, now, view
 from notifier.cli.output import cell, emit, show, table, working
 from notifier.cli.route import parse_fields
 from notifier.config import Config
 from notifier.config.models import SourceSettings
-from notifier.core.model import Matcher, Route
+from notifier.core.model import EventType, Matcher, Route
 from notifier.core.routing import channels_of, explain_fields
 from notifier.durations import format_duration
 from notifier.ports import Finding
-from notifier.wiring import check_online
+from notifier.samples import STATUS_OF, sample_event
+from notifier.wiring import check_online, check_words
 
 MOST_NAMED = 3
 """Sources that a warning about many of them names."""
@@ -38,13 +39,13 @@ def check(
     """Validate the configuration and show what was understood; --online proves that it works, sending nothing.
 
     Exits with 1 when something does not work. --json: {"ok", "sources": [{name, kind}], "channels": [{name, kind}],
-    "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, what, detail, remedy}]}.
+    "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = configured(ctx)
-    findings: Sequence[Finding] = ()
+    findings = loop.run(_check_words(config))
     if online:
         with working("Checking credentials, channels and the store …"):
-            findings = loop.run(check_online(config))
+            findings = [*findings, *loop.run(check_online(config))]
     if as_json:
         emit(_document(config, findings))
     else:
@@ -67,6 +68,40 @@ def _judges_failure_only(route: Route) -> bool:
 def _without_task(route: Route) -> Route:
     kept = tuple(matcher for matcher in route.match if matcher.field in _ABOUT_FAILURE)
     return replace(route, match=kept, stop=False)
+
+
+def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
+    """Return the types of events that may reach a channel, and of each whether a route leads there.
+
+    What no route takes of the events about the program itself is an alert, which goes where `alerts` says.
+    """
+    routes = [_without_task(route) for route in config.routes]
+    found: dict[EventType, bool] = {}
+    for kind in EventType:
+        led_to = channels_of(explain_fields(parse_fields([f"type={kind}"]), routes))
+        if channel in led_to:
+            found[kind] = True
+        elif not led_to and kind not in STATUS_OF and channel in config.alerted:
+            found[kind] = False
+    return found
+
+
+async def _check_words(config: Config) -> Sequence[Finding]:
+    """Say which messages a channel's template could not make, of those that may reach it."""
+    reaching = {channel.name: types_reaching(config, channel.name) for channel in config.channels}
+    samples = {name: [sample_event(kind, now()) for kind in kinds] for name, kinds in reaching.items()}
+    return [
+        Finding(
+            ok=not reaching[name][event.type],
+            proven=False,
+            what=f"channel {name}",
+            detail=f"{event.type}: {flaw}",
+            remedy=f"notifier preview {name} --event {event.type}",
+        )
+        for name, flaws in (await check_words(config, samples)).items()
+        for event, flaw in zip(samples[name], flaws, strict=True)
+        if flaw
+    ]
 
 
 def warnings(config: Config) -> Iterable[str]:

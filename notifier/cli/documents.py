@@ -215,5 +215,11 @@ def _source_health(value: SourceHealth) -> Document:
 
 
 def finding(value: Finding) -> Document:
-    """ok, what, detail, remedy."""
-    return {"ok": value.ok, "what": value.what, "detail": value.detail, "remedy": value.remedy}
+    """ok, proven, what, detail, remedy."""
+    return {
+        "ok": value.ok,
+        "proven": value.proven,
+        "what": value.what,
+        "detail": value.detail,
+        "remedy": value.remedy,
+    }

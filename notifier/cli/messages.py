@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from email import message_from_bytes, policy
@@ -15,7 +15,9 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from notifier.channels.body_template import shown
 from notifier.cli import loop
+from notifier.cli.check import types_reaching
 from notifier.cli.desk import AsJson, configured, now, wording
 from notifier.cli.drawing import drawing, is_drawn
 from notifier.cli.output import block, cell, emit, replied, show
@@ -36,7 +38,7 @@ from notifier.core.model import (
 )
 from notifier.ports import Channel, Notice
 from notifier.samples import sample_event
-from notifier.wiring import open_channel
+from notifier.wiring import check_words, open_channel
 
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]
 
@@ -50,20 +52,30 @@ def preview(
 ) -> None:
     """Show the message that a made-up event would make, as near as a terminal can. Nothing is sent.
 
-    --json: {"channel", "kind", "content_type", "body"}; body is an object where it is JSON, else a string.
+    Exits with 1 when the channel's template fails on it, or on another type that may reach the channel.
+    --json: {"channel", "kind", "content_type", "body", "flaws": {type: why}}; body is an object where it is JSON, else
+    a string. `${NAME}` stands for what is put in when it is sent.
     """
     config = configured(ctx)
-    kind, body = loop.run(_render(config, channel, sample_event(event, now())))
+    kind, body, flaws = loop.run(_render(config, channel, event))
     if as_json:
-        emit({"channel": channel, "kind": kind, "content_type": body.content_type, "body": _decoded(body)})
+        told = {"channel": channel, "kind": kind, "content_type": body.content_type}
+        emit(told | {"body": _decoded(body), "flaws": flaws})
     else:
         show(cell(f"{kind}, {body.content_type}", "dim"))
         show(*readable(body), fold=is_drawn(_decoded(body)))
+        show(*(cell(f"✗ {type_}: {flaw}", "bold red") for type_, flaw in flaws.items()))
+    raise typer.Exit(1 if flaws else 0)
 
 
-async def _render(config: Config, name: str, event: Event) -> tuple[str, Body]:
+async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body, Mapping[str, str]]:
+    """Return the kind of channel, the message, and why templates fail for the types that are asked about or routed."""
+    types = dict.fromkeys([kind, *(known for known, routed in types_reaching(config, name).items() if routed)])
+    events = [sample_event(known, now()) for known in types]
     async with open_channel(config, name) as channel:
-        return channel.kind, channel.render(_notice(name, event))
+        body = channel.render(_notice(name, events[0]))
+    found = (await check_words(config, {name: events})).get(name, ())
+    return channel.kind, body, {event.type.value: flaw for event, flaw in zip(events, found, strict=False) if flaw}
 
 
 def _notice(channel: str, event: Event) -> Notice:
@@ -162,7 +174,7 @@ def readable(body: Body) -> Iterator[RenderableType]:
 
 
 def _decoded(body: Body) -> Any:  # noqa: ANN401 - JSON
-    text = body.content.decode("utf-8", "replace")
+    text = shown(body.content.decode("utf-8", "replace"))
     if "json" not in body.content_type:
         return text
     try:

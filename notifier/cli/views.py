@@ -354,7 +354,8 @@ class View:
     def finding(self, found: Finding) -> RenderableType:
         """Return what was checked, how it went, and the remedy."""
         detail = f": {found.detail}" if found.detail else ""
-        line = _verdict_line(f"{found.what}{detail}", ok=found.ok)
+        text = f"{found.what}{detail}"
+        line = cell(f"! {text}", "yellow") if found.ok and not found.proven else _verdict_line(text, ok=found.ok)
         return Group(line, Padding(block(found.remedy, "yellow"), _INDENT)) if found.remedy else line
 
     # -- pieces --

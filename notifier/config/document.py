@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from notifier.settings import Filled
+
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""
 
@@ -244,6 +246,7 @@ class _Reader:
             self._complain(node, path, what)
         if filled.borrowed:
             self._borrowed[path] = filled.borrowed
+            return Filled(filled.text, node.value, {one.name: one.value for one in filled.borrowed})
         return filled.text
 
 

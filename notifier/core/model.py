@@ -325,6 +325,8 @@ class Delivered:
     """What it called the message."""
     thread: str | None = None
     """The reference under which more of the same subject is to be said from now on; None changes nothing."""
+    reason: str | None = field(default=None, kw_only=True)
+    """What was not as it should be, though the receiver took it."""
     reply: str | None = field(default=None, kw_only=True)
     """See `Attempt.reply`."""
 

@@ -234,7 +234,7 @@ def settle(
             started_at=started_at,
             finished_at=finished_at,
             outcome=_OUTCOMES[type(outcome)],
-            reason=_storable(getattr(outcome, "reason", None)),
+            reason=_storable(outcome.reason),
             doubt=doubt,
             reply=_storable(outcome.reply),
         ),
@@ -301,7 +301,7 @@ def _verdict(
 ) -> tuple[DeliveryState, timedelta | None, str | None]:
     match outcome:
         case Delivered():
-            return DeliveryState.DELIVERED, None, None
+            return DeliveryState.DELIVERED, None, outcome.reason
         case GaveUp(reason):
             return DeliveryState.DEAD, None, reason
         case Parked(reason, probe_after):

@@ -274,6 +274,64 @@ def test_check_online_proves_each_part(house: Path) -> None:
     assert all(finding["remedy"] for finding in found["findings"] if finding["what"].startswith(("Slack", "email")))
 
 
+TEMPLATES = [
+    {"name": "terminal", "kind": "console"},
+    {"name": "hook", "kind": "webhook", "url": NOWHERE, "body_template": '{"job": "{{ data.task.job_id }}"}'},
+        "name": "hook",
+        "kind": "webhook",
+        "url": "http://127.0.0.1:9/",
+        "body_template": '{"job": "{{ data.task.job_id }}"}',
+    },
+    {
+        "name": "ended",
+        "kind": "webhook",
+        "url": "http://127.0.0.1:9/",
+        "body_template": '{"ended": {{ data.task.ended_at[:4] }}, "key": "${PD_KEY}"}',
+    },
+]
+ROUTES = [
+    {"name": "all", "channels": ["terminal"]},
+    {"name": "hook", "match": ["type=~task[.].*"], "channels": ["hook"]},
+    {"name": "ended", "match": ["type=~task[.](failed|stalled)", "instance=prod"], "channels": ["ended"]},
+]
+
+
+def templated(folder: Path, **more: Any) -> Path:
+    return configured(folder, NO_CLOUD, channels=TEMPLATES, routes=ROUTES, **more)
+
+
+def test_check_says_for_which_types_of_its_routes_a_template_fails(tmp_path: Path) -> None:
+    folder, env = templated(tmp_path), {"PD_KEY": "obviously-fake"}
+    found = json.loads(invoke("check", "--json", cwd=folder, code=1, env=env).stdout)
+    (finding,) = found["findings"]
+    assert (found["ok"], finding["ok"], finding["what"]) == (False, False, "channel ended")
+    assert finding["detail"].startswith("task.stalled: body_template fails: TypeError: ")
+    assert finding["remedy"] == "notifier preview ended --event task.stalled"
+    shown = " ".join(invoke("check", cwd=folder, code=1, env=env).stdout.split())
+    assert "✗ channel ended: task.stalled: body_template fails" in shown
+
+
+def test_check_warns_of_alerts_that_a_template_cannot_say(tmp_path: Path) -> None:
+    routes = [{"name": "failures", "match": ["type=task.failed"], "channels": ["hook"]}]
+    folder = configured(tmp_path, NO_CLOUD, channels=TEMPLATES[:2], routes=routes, alerts={"channels": ["hook"]})
+    found = json.loads(invoke("check", "--json", cwd=folder).stdout)["findings"]
+    assert {finding["detail"].partition(":")[0] for finding in found} >= {"source.failing", "channel.gave_up"}
+    assert all(finding["ok"] and not finding["proven"] for finding in found)
+    assert "! channel hook: source.failing: body_template fails" in invoke("check", cwd=folder).stdout
+
+
+def test_preview_says_for_which_types_a_template_fails_and_shows_no_secret(tmp_path: Path) -> None:
+    folder, env = templated(tmp_path), {"PD_KEY": "obviously-fake"}
+    done = invoke("preview", "ended", "--json", cwd=folder, code=1, env=env)
+    found = json.loads(done.stdout)
+    assert found["body"]["key"] == "${PD_KEY}"
+    assert [*found["flaws"]] == ["task.stalled"]
+    other = invoke("preview", "ended", "--event", "task.stalled", cwd=folder, code=1, env=env)
+    assert "✗ task.stalled: body_template fails: TypeError" in " ".join(other.stdout.split())
+    assert "obviously" not in done.output + other.output
+    assert "flaws" in invoke("preview", "hook", "--json", cwd=folder, env=env).stdout
+
+
 # ---- preview, test-send ----
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -18,21 +19,26 @@ from factories import (
     make_alert,
     make_delivery,
     make_event,
+    make_event_of,
     make_events,
     make_gap,
     make_notice,
     make_task,
 )
 from fakes import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from servers.http import HttpServer, cut_short, drip, flood, reply, reset, silence
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from notifier.channels.base import Toolbox
-from notifier.channels.webhook import MAX_TEMPLATE_OUTPUT, WebhookChannel, WebhookSettings
+from notifier.channels.base import Toolbox, stored_body
+from notifier.channels.body_template import MAX_OUTPUT, Sealer, shown
+from notifier.channels.webhook import WebhookChannel, WebhookSettings
 from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.render import Wording
+from notifier.settings import Filled, digest
 
 # Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
@@ -195,11 +201,41 @@ class TestTemplate:
         channel = make_channel(toolbox, body_template=template, content_type="application/vnd.example+json")
         got = channel.render(make_notice(make_gap()))
         assert json.loads(got.content)["type"] == "source.gap"
-        assert got.content_type == "application/json"
+        assert got.content_type == "application/json; body=standard"
+
+    async def test_what_it_fails_on_is_sent_as_json_logged_and_told(
+        self, toolbox: Toolbox, records: io.StringIO
+    ) -> None:
+        template = '{"job": {{ data.task.job_id | tojson }}}'
+        answers = (reply(200), reply(400), reply(503))
+        async with HttpServer(*answers) as server:
+            channel = make_channel(
+                toolbox,
+                url=server.url(SECRET_PATH),
+                body_template=template,
+                content_type="application/vnd.example+json",
+            )
+            outcomes = [await channel.send(rendered(channel, make_gap())) for _ in answers]
+            whole = await channel.send(rendered(channel, make_event()))
+        what = "body_template fails for this event, so the standard body was sent: see notifier preview"
+        assert [outcome.reason for outcome in outcomes] == [what, f"HTTP 400; {what}", f"HTTP 503; {what}"]
+        assert whole.reason == "HTTP 503"
+        types = [request.headers["content-type"] for request in server.requests]
+        assert types == ["application/json"] * 3 + ["application/vnd.example+json"]
+        logged = json.loads(records.getvalue().splitlines()[0])
+        assert (logged["level"], logged["channel"], logged["types"]) == ("warning", "tickets", ["source.gap"])
+        assert "None" in logged["reason"]
+
+    @pytest.mark.parametrize("type_", EventType)
+    def test_it_is_flawed_where_it_fails(self, toolbox: Toolbox, type_: EventType) -> None:
+        channel = make_channel(toolbox, body_template='{"job": {{ data.task.job_id | tojson }}}')
+        flaw = channel.flaw(make_notice(make_event_of(type_)))
+        assert bool(flaw) is not type_.startswith("task.")
+        assert make_channel(toolbox).flaw(make_notice(make_event_of(type_))) is None
 
     def test_where_it_grows_too_long_the_standard_body_goes_out(self, toolbox: Toolbox) -> None:
         channel = make_channel(toolbox, body_template='"{% for _ in "1234" %}{{ data.task.fail_reason }}{% endfor %}"')
-        long = make_event(make_task(fail_reason="x" * (MAX_TEMPLATE_OUTPUT // 4)))
+        long = make_event(make_task(fail_reason="x" * (MAX_OUTPUT // 4)))
         assert body(channel, long)["type"] == "task.failed"
 
     @pytest.mark.parametrize(
@@ -506,3 +542,96 @@ def test_examples_prove_that_success_says_what_is_meant(success: dict[str, Any],
 def test_examples_that_hold_are_taken() -> None:
     examples = {"accepts": ['{"errcode": 0}', {"status": 202, "body": '{"errcode": 0}'}], "refuses": [LOGIN, ""]}
     assert make_settings(success={"json": {"errcode": 0}} | examples).success
+
+
+# ---- secrets in a template ----
+
+KEY = 'obviously-fake "key" <&> /+é{}'
+"""A value that every way of writing it spells otherwise."""
+
+
+def filled(source: str, **values: str) -> Filled:
+    text = source
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+    return Filled(text, source, values)
+
+
+@pytest.mark.parametrize(
+    ("source", "content_type"),
+    [
+        ("key=${PD_KEY}; {{ headline }}", "text/plain"),
+        ("key={{ '${PD_KEY}' }}; {{ headline }}", "text/plain"),
+        ("{{ {'key': '${PD_KEY}'} | tojson }}", "text/plain"),
+        ("{{ '${PD_KEY}' | urlencode }}", "text/plain"),
+        ('{"key": "{{ \'${PD_KEY}\' }}", "text": "{{ headline }}"}', "application/json"),
+        ("{\"key\": {{ '${PD_KEY}' | tojson }}}", "application/json"),
+        ("<a key='{{ '${PD_KEY}' }}'>{{ headline }}</a>", "application/xml"),
+    ],
+)
+async def test_a_secret_in_a_template_is_put_in_when_it_is_sent(
+    toolbox: Toolbox, source: str, content_type: str
+) -> None:
+    plain, sealed = (
+        {"body_template": template, "content_type": content_type, "secret": SECRET}
+        for template in (filled(source, PD_KEY=KEY) + "", filled(source, PD_KEY=KEY))
+    )
+    async with HttpServer() as server:
+        url = server.url(SECRET_PATH)
+        await make_channel(toolbox, url=url, **plain).send(rendered(make_channel(toolbox, **plain)))
+        channel = make_channel(toolbox, url=url, **sealed)
+        delivery = rendered(channel)
+        for attempt in (1, 2):
+            await channel.send(replace(delivery, attempt=attempt))
+    stored = stored_body(delivery).content.decode()
+    assert "obviously" not in stored
+    assert "${PD_KEY}" in shown(stored)
+    as_written, *sent = server.requests
+    assert [request.body for request in sent] == [as_written.body] * 2
+    assert len({request.headers["webhook-signature"] for request in server.requests}) == 1
+
+
+def test_nobody_outside_gets_a_secret_by_writing_a_placeholder() -> None:
+    sealer = Sealer({"PD_KEY": KEY})
+    asked = sealer.seal(f"{KEY} and ${{PD_KEY}} and {sealer.seal(KEY)}")
+    assert sealer.open(asked) == f"{KEY} and ${{PD_KEY}} and \ufffd${{PD_KEY}}\ue001"
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), st.text(min_size=4)), st.text())
+def test_what_is_sealed_opens_to_what_it_was(secrets: dict[str, str], text: str) -> None:
+    sealer = Sealer(secrets)
+    whole = "".join([text, *secrets.values(), text]).replace("\ue000", "")
+    assert sealer.open(sealer.seal(whole)) == whole
+
+
+async def test_another_value_goes_into_what_is_stored_and_another_name_makes_the_body_anew(toolbox: Toolbox) -> None:
+    source, other = '{"key": "${PD_KEY}"}', '{"token": "${TOKEN}"}'
+    old = make_channel(toolbox, body_template=filled(source, PD_KEY="obviously-fake-1"))
+    delivery = rendered(old)
+    async with HttpServer() as server:
+        for template in (filled(source, PD_KEY="obviously-fake-2"), filled(other, TOKEN="obviously-fake-3")):
+            await make_channel(toolbox, url=server.url(), body_template=template).send(delivery)
+    assert [json.loads(request.body) for request in server.requests] == [
+        {"key": "obviously-fake-2"},
+        {"token": "obviously-fake-3"},
+    ]
+
+
+def test_short_values_and_templates_from_the_environment_are_no_secrets() -> None:
+    settings = make_settings(body_template=filled('"${STAGE} ${REST}"', STAGE="dev", REST="{{ headline }}"))
+    assert settings.body_template is not None
+    assert settings.body_template.secrets == {}
+
+
+def test_a_secret_in_a_template_is_not_shown_with_the_settings_and_changes_their_digest() -> None:
+    one, two = (make_settings(body_template=filled('"${PD_KEY}"', PD_KEY=f"obviously-fake-{n}")) for n in "12")
+    assert "obviously" not in repr(one) + one.model_dump_json()
+    assert "${PD_KEY}" in one.model_dump_json()
+    assert digest(one) != digest(two)
+
+
+async def test_a_reply_that_repeats_a_secret_of_a_template_is_masked(toolbox: Toolbox) -> None:
+    template = filled('"${PD_KEY}"', PD_KEY="obviously-fake-key")
+    async with HttpServer(reply(400, b"unknown routing key obviously-fake-key")) as server:
+        found = await outcome(toolbox, server, body_template=template)
+    assert found.reply == "HTTP 400: unknown routing key ***"
