@@ -32,7 +32,7 @@ from notifier.channels.base import (
     outcome_of_status,
     stored_body,
 )
-from notifier.channels.body_template import MissingSecret, Renderer, Sealer, TemplateFailed, TemplateSetting
+from notifier.channels.body_template import Renderer, TemplateFailed, TemplateSetting
 from notifier.core.model import (
     Body,
     Delivered,
@@ -46,6 +46,7 @@ from notifier.core.model import (
     Unknown,
 )
 from notifier.ports import Finding, Notice
+from notifier.sealing import MissingSecret, Sealer
 from notifier.settings import Duration, Secret, is_loopback
 
 if TYPE_CHECKING:

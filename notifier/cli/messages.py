@@ -15,7 +15,6 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from notifier.channels.body_template import shown
 from notifier.cli import loop
 from notifier.cli.check import types_reaching
 from notifier.cli.desk import AsJson, configured, now, wording
@@ -38,6 +37,7 @@ from notifier.core.model import (
 )
 from notifier.ports import Channel, Notice
 from notifier.samples import sample_event
+from notifier.sealing import shown
 from notifier.wiring import check_words, open_channel
 
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]

@@ -277,11 +277,6 @@ def test_check_online_proves_each_part(house: Path) -> None:
 TEMPLATES = [
     {"name": "terminal", "kind": "console"},
     {"name": "hook", "kind": "webhook", "url": NOWHERE, "body_template": '{"job": "{{ data.task.job_id }}"}'},
-        "name": "hook",
-        "kind": "webhook",
-        "url": "http://127.0.0.1:9/",
-        "body_template": '{"job": "{{ data.task.job_id }}"}',
-    },
     {
         "name": "ended",
         "kind": "webhook",
