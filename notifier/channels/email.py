@@ -9,30 +9,37 @@ import asyncio
 import re
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from email.header import Header
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 from functools import cache, cached_property
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import aiosmtplib
 from pydantic import Field, field_validator, model_validator
 
+from notifier.channels import mailboxes
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, stored_body
+from notifier.channels.mailboxes import Mailbox
+from notifier.channels.smtp import Conversation, Lost, Refused, Server, SmtpError, SmtpReply, Stage, Unusable
 from notifier.core.model import NAMESPACE, Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.recipients import combined, outstanding
 from notifier.ports import Finding, Notice
 from notifier.render import ID_LIMIT, State, Wording, by_severity, one_line
+from notifier.replies import Secrets, reply_line
 from notifier.settings import Duration, Secret, is_loopback
 from notifier.validation import problem
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from jinja2 import Template
 
 DOMAIN = "gaussdb-notifier"
@@ -40,11 +47,14 @@ DOMAIN = "gaussdb-notifier"
 SUBJECT_LIMIT = 200
 ROW_REASON_LIMIT = 300
 """Characters of a reason in a line of a digest."""
-GOODBYE_SECONDS = 1.0
+MOST_CONNECTIONS = 5
+"""Connections of one attempt, where the server hangs up on a recipient that it refuses."""
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
-_MAILBOX = re.compile(r"[\x21-\x7e]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_LAST_PORT = 65535
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_HELO = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f.:]+\]|\[IPv6:[0-9A-Fa-f.:]+\])")
 
 # ---- settings ----
 
@@ -53,31 +63,53 @@ class EmailSettings(ChannelSettings):
     """A submission server, who writes and who reads."""
 
     kind: Literal["email"]
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]+$", max_length=253)]
-    port: int | None = Field(default=None, ge=1, le=65535)
+    host: str
+    """A name or an address; `host:port` is taken apart."""
+    port: int | None = Field(default=None, ge=1, le=_LAST_PORT)
     """587 with starttls, 465 with tls, 25 with none, unless given."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str | None = None
     password: Secret | None = None
     ca_file: Path | None = None
     """PEM file of the authorities to trust instead of the public ones."""
+    helo: str | None = None
+    """The name that we greet the server with (EHLO); the sender's domain unless given."""
     sender: str = Field(alias="from")
     """`Name <address>` or an address."""
     to: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
     timeout: Duration = Field(default=timedelta(seconds=30), gt=timedelta(0), le=timedelta(seconds=45))
     """For the whole exchange with the server."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_host(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was written
+        if not isinstance(data, Mapping) or not isinstance(data.get("host"), str):
+            return data
+        host, port = _host_and_port(data["host"])
+        if port is None:
+            return {**data, "host": host}
+        if data.get("port") not in (None, port, str(port)):
+            raise problem("port", f"is {data['port']}, and host says {port}; give it once")
+        return {**data, "host": host, "port": port}
+
+    @field_validator("helo")
+    @classmethod
+    def _check_helo(cls, text: str | None) -> str | None:
+        if text is not None and not _HELO.fullmatch(text):
+            raise ValueError(f"{text!r} is not a host name; write notifier.example.com or an address as [192.0.2.1]")
+        return text
+
     @field_validator("sender")
     @classmethod
     def _check_sender(cls, text: str) -> str:
-        parse_address(text)
+        mailboxes.parse(text)
         return text
 
     @field_validator("to")
     @classmethod
     def _check_to(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         for text in texts:
-            parse_address(text)
+            mailboxes.parse(text)
         return texts
 
     @field_validator("ca_file")
@@ -97,29 +129,67 @@ class EmailSettings(ChannelSettings):
             raise problem("security", "must be starttls or tls: a password is not sent in the clear")
         return self
 
-    @property
-    def deadline(self) -> timedelta:
-        """How long an attempt takes at most, the goodbye included."""
-        return self.timeout + timedelta(seconds=GOODBYE_SECONDS)
+    @model_validator(mode="after")
+    def _check_port(self) -> EmailSettings:
+        if self.port == _PORTS["tls"] and self.security == "starttls":
+            raise problem("security", "must be tls with port 465, where TLS begins with the first byte")
+        return self
 
     @property
     def server_port(self) -> int:
         """The port given, or the usual one."""
         return self.port or _PORTS[self.security]
 
+    @property
+    def from_mailbox(self) -> Mailbox:
+        """Who writes."""
+        return mailboxes.parse(self.sender)
 
-def parse_address(text: str) -> Address:
-    """Read `Name <user@host>` or `user@host`. Raises ValueError that says what would be right."""
-    name, bracket, rest = text.rpartition("<")
-    mailbox = rest.removesuffix(">") if bracket else text.strip()
-    if _CONTROLS.search(text) or not _MAILBOX.fullmatch(mailbox) or (bracket and not rest.endswith(">")):
-        raise ValueError(f"{text!r} is not a mail address; write user@example.com or Name <user@example.com>")
+    @property
+    def to_mailboxes(self) -> Sequence[Mailbox]:
+        """Who reads."""
+        return [mailboxes.parse(text) for text in self.to]
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    """Read `host`, `host:port`, an address or `[address]:port`. Raises an error that says what would be right."""
+    written = text.strip().removesuffix(".")
+    scheme, _, rest = written.rpartition("://")
+    if scheme:
+        security = {"smtps": "tls", "smtp": "starttls"}.get(scheme.lower(), "starttls, tls or none")
+        raise problem(
+            "host", f"is a URL; write `host: {rest.partition('/')[0] or 'smtp.example.com'}` and `security: {security}`"
+        )
+    host, port = written, None
+    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::(.*))?", written):
+        host, port = bracketed.groups()
+    elif written.count(":") == 1:
+        host, port = written.split(":")
+    if not _is_address(host) and (bracketed or not _NAME.fullmatch(host)):
+        raise problem(
+            "host", f"{text!r} is not a host{_ascii_hint(host)}; write a name, smtp.example.com, or an address"
+        )
+    if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= _LAST_PORT):
+        raise problem("host", f"{port!r} is not a port; write `port: 587`, a number from 1 to {_LAST_PORT}")
+    return host, int(port) if port else None
+
+
+def _is_address(host: str) -> bool:
     try:
-        return Address(display_name=name.strip().strip('"'), addr_spec=mailbox)
-    except Exception as error:  # the parser raises whatever its grammar trips over
-        raise ValueError(
-            f"{text!r} is not a mail address; write user@example.com or Name <user@example.com>"
-        ) from error
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _ascii_hint(host: str) -> str:
+    """Return how a name in another script is written for the network."""
+    if host.isascii():
+        return ""
+    try:
+        return f" in ASCII ({host.encode('idna').decode()})"
+    except UnicodeError:
+        return " in ASCII"
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -138,8 +208,10 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
 
 def message(notice: Notice, settings: EmailSettings, wording: Wording) -> EmailMessage:
     """Return the mail of a notice. The same notice gives the same bytes: nothing in it comes from a clock."""
-    mail = EmailMessage(policy=SMTP_POLICY)
-    for name, value in _headers(notice, settings).items():
+    mail = EmailMessage(policy=_POLICY)
+    mail.set_raw("From", mailboxes.header("From", [settings.from_mailbox]))
+    mail.set_raw("To", mailboxes.header("To", settings.to_mailboxes))
+    for name, value in _headers(notice).items():
         mail[name] = value
     mail.set_raw("Subject", _encoded("Subject", _subject(notice, wording)))
     text, html = (_digest if notice.digest else _single)(notice.events, wording)
@@ -150,11 +222,13 @@ def message(notice: Notice, settings: EmailSettings, wording: Wording) -> EmailM
     return mail
 
 
-def _headers(notice: Notice, settings: EmailSettings) -> dict[str, str | Address | list[Address]]:
+_POLICY = SMTP_POLICY.clone(refold_source="none")
+"""What is folded here stays so: the library's own folding breaks some names and spaces."""
+
+
+def _headers(notice: Notice) -> dict[str, str]:
     first, last = notice.events[0], notice.events[-1]
-    headers: dict[str, str | Address | list[Address]] = {
-        "From": parse_address(settings.sender),
-        "To": [parse_address(text) for text in settings.to],
+    headers = {
         "Date": format_datetime(last.observed_at.astimezone(UTC)),
         "Message-ID": message_id(notice.delivery_id),
         "Auto-Submitted": "auto-generated",
@@ -303,58 +377,25 @@ def _pages() -> dict[str, Template]:
     return {"single": environment.from_string(_FRAME % _SINGLE), "digest": environment.from_string(_FRAME % _DIGEST)}
 
 
-# ---- what a failure means ----
+# ---- what an answer means ----
 
 
-def outcome_of_failure(error: Exception, host: str, *, handed_over: bool) -> Outcome:
-    """Return what a failed conversation means for the delivery.
+def outcome_of_failure(error: SmtpError) -> Outcome:
+    """Return what a broken conversation means for those whom it was for.
 
-    Before the message itself was handed over a 4xx passes by itself and a 5xx needs somebody to mend the settings;
-    afterwards a 5xx is about this message, and silence leaves open whether it was taken.
+    What passes by itself is tried again. Other refusals need somebody to correct the settings, or the mailbox; one of
+    the message itself is final. Whoever got no answer after the message was handed over may have it.
     """
     match error:
-        case aiosmtplib.SMTPDataError():
-            return _refused(error.code, "message refused", permanent=GaveUp)
-        case _ if handed_over:
-            return Unknown(f"connection to {host} lost after the message was handed over")
-        case aiosmtplib.SMTPResponseException() if error.code < 0:
-            return Retry(f"{host} does not answer in SMTP")
-        case aiosmtplib.SMTPResponseException():
-            return _refused(error.code, _refusal(error), permanent=_parked)
-        case aiosmtplib.SMTPConnectError() | OSError():
-            return Retry(_no_connection(error, host))
-    return _parked(f"{host} does not offer what the settings ask for (STARTTLS, or a way to log in)")
-
-
-def _refused(code: int, what: str, *, permanent: Callable[[str], Outcome]) -> Outcome:
-    reason = f"SMTP {code}: {what}"
-    return permanent(reason) if code >= 500 else Retry(reason)  # noqa: PLR2004 - the permanent class of replies
-
-
-def _parked(reason: str) -> Outcome:
-    return Parked(reason, PROBE_AFTER)
-
-
-def _refusal(error: aiosmtplib.SMTPResponseException) -> str:
-    match error:
-        case aiosmtplib.SMTPAuthenticationError():
-            return "login refused"
-        case aiosmtplib.SMTPSenderRefused():
-            return "sender refused"
-        case aiosmtplib.SMTPRecipientRefused():
-            return "all recipients refused"
-    return "the server refuses service"
-
-
-def _no_connection(error: Exception, host: str) -> str:
-    causes = (error, error.__cause__, getattr(error.__cause__, "__cause__", None))
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return f"connection refused by {host}"
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return f"no TLS with {host}, or its certificate is not accepted"
-    if any(isinstance(cause, TimeoutError) for cause in causes):
-        return f"no answer from {host} in time"
-    return f"no connection to {host}"
+        case Refused() if error.reply.passes:
+            return Retry(str(error))
+        case Refused() if error.stage >= Stage.DATA:
+            return GaveUp(str(error))
+        case Lost() if error.stage is Stage.CONTENT:
+            return Unknown(str(error))
+        case Lost():
+            return Retry(str(error))
+    return Parked(str(error), PROBE_AFTER)
 
 
 # ---- the channel ----
@@ -369,103 +410,148 @@ class EmailChannel(BaseChannel[EmailSettings]):
     kind = "email"
     Settings: ClassVar[type[ChannelSettings]] = EmailSettings
 
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return _trust(self.settings.ca_file)
-
     def render(self, notice: Notice) -> Body:
         """Return the whole mail, headers included."""
         mail = message(notice, self.settings, self.toolbox.wording)
         return Body(content=mail.as_bytes(), content_type="message/rfc822")
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """Hand the stored mail over. Recipients that are refused while others are not are noted in the reference."""
-        content = stored_body(delivery).content
-        handed_over = False
+        """Hand the stored mail over to those recipients who do not have it yet."""
+        addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
+        wanted = outstanding(delivery, addresses)
+        outcomes: dict[str, Outcome] = {}
+        talk = Conversation(self._server)
         try:
-            async with self._conversation() as smtp:
-                refusals = await self._address(smtp)
-                handed_over = True
-                await smtp.data(content)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            return outcome_of_failure(error, self.settings.host, handed_over=handed_over)
-        return Delivered(_reference(delivery, self.settings, refusals))
+            async with self._deadline(talk):
+                await self._hand_over(talk, delivery, wanted, outcomes)
+        except SmtpError as error:
+            failure = self._outcome(error)
+            if not outcomes and error.stage < Stage.RECIPIENT:
+                return failure  # it is about none of them
+            outcomes |= {address: failure for address in wanted if address not in outcomes}
+        return combined(delivery, addresses, outcomes)
+
+    async def _hand_over(
+        self, talk: Conversation, delivery: Delivery, wanted: Sequence[str], outcomes: dict[str, Outcome]
+    ) -> None:
+        """Hand the mail over, and add to `outcomes` what comes of it for each address as soon as that is known.
+
+        A server that hangs up on one recipient is connected to once more, for the others.
+        """
+        for _ in range(MOST_CONNECTIONS):
+            left = [address for address in wanted if address not in outcomes]
+            if not left:
+                return
+            async with talk.connected():
+                accepted = await self._name(talk, left, outcomes)
+                if accepted and talk.open:
+                    reply = await talk.content(stored_body(delivery).content)
+                    taken = self._with_reply(Delivered(message_id(delivery.id)), reply)
+                    outcomes |= dict.fromkeys(accepted, taken)
+        hung_up = Retry(f"{self.settings.host} hung up on other recipients")
+        outcomes |= {address: hung_up for address in wanted if address not in outcomes}
+
+    async def _name(
+        self, talk: Conversation, addresses: Sequence[str], outcomes: dict[str, Outcome]
+    ) -> Collection[str]:
+        """Name sender and recipients until the server hangs up; return those that it accepts."""
+        await talk.sender(self.settings.from_mailbox.address)
+        for address in addresses:
+            if refusal := await talk.recipient(address):
+                outcomes[address] = self._outcome(refusal)
+            if not talk.open:
+                break
+        return [address for address in addresses if address not in outcomes]
 
     async def check(self) -> Sequence[Finding]:
         """Connect, log in and name sender and recipients, then leave without a message."""
+        addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
+        refusals: dict[str, Outcome] = {}
+        talk = Conversation(self._server)
         try:
-            async with self._conversation() as smtp:
-                refusals = await self._address(smtp)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            return [_finding(outcome_of_failure(error, self.settings.host, handed_over=False))]
+            async with self._deadline(talk), talk.connected():
+                await self._name(talk, addresses, refusals)
+        except SmtpError as error:
+            return [_finding(self._outcome(error))]
         return [_accepted(self.settings, refusals)]
 
-    @asynccontextmanager
-    async def _conversation(self) -> AsyncIterator[aiosmtplib.SMTP]:
-        smtp = self._client()
-        try:
-            async with asyncio.timeout(self.settings.timeout.total_seconds()):
-                yield smtp
-            await _part(smtp)
-        finally:
-            smtp.close()
+    # -- what it is made of --
 
-    def _client(self) -> aiosmtplib.SMTP:
+    @cached_property
+    def _server(self) -> Server:
         settings = self.settings
-        return aiosmtplib.SMTP(
-            hostname=settings.host,
+        return Server(
+            host=settings.host,
             port=settings.server_port,
+            security=settings.security,
+            helo=settings.helo or settings.from_mailbox.domain,
+            connect=self._connect,
+            tls=lambda: self._tls,
             username=settings.username,
             password=settings.password.get_secret_value() if settings.password else None,
-            local_hostname=parse_address(settings.sender).domain,
-            timeout=None,  # one deadline around the whole conversation instead
-            use_tls=settings.security == "tls",
-            start_tls=settings.security == "starttls",
-            tls_context=None if settings.security == "none" else self._tls,
         )
 
-    async def _address(self, smtp: aiosmtplib.SMTP) -> Sequence[int]:
-        """Connect and name sender and recipients; return the codes of refused recipients, raise if all are."""
-        await smtp.connect()
-        await smtp.mail(parse_address(self.settings.sender).addr_spec)
-        answers = [await _name_recipient(smtp, parse_address(text).addr_spec) for text in self.settings.to]
-        refusals = [answer for answer in answers if answer]
-        if len(refusals) == len(answers):
-            raise min(refusals, key=lambda refusal: refusal.code)
-        return [refusal.code for refusal in refusals]
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return _trust(self.settings.ca_file)
+
+    async def _connect(self, host: str, port: int) -> socket:
+        from notifier.http import AddressRefused, HttpError  # noqa: PLC0415 - with the network stack
+
+        try:
+            return await self.toolbox.http.connect(host, port)
+        except AddressRefused as error:
+            raise Unusable(str(error), stage=Stage.CONNECT) from error
+        except HttpError as error:
+            raise Lost(str(error), stage=Stage.CONNECT) from error
+
+    @asynccontextmanager
+    async def _deadline(self, talk: Conversation) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.settings.timeout.total_seconds()):
+                yield
+        except TimeoutError as error:
+            raise talk.too_late() from error
+
+    def _outcome(self, error: SmtpError) -> Outcome:
+        return self._with_reply(outcome_of_failure(error), error.reply)
+
+    def _with_reply(self, outcome: Outcome, reply: SmtpReply | None) -> Outcome:
+        return (
+            replace(outcome, reply=reply_line(reply.name, reply.words, secrets=self._sent_secrets))
+            if reply
+            else outcome
+        )
+
+    @cached_property
+    def _sent_secrets(self) -> Secrets:
+        """The password in every way in which it is sent, for a server may repeat what it was told."""
+        password, user = self._server.password, self._server.username
+        if password is None:
+            return Secrets()
+        sent = (password, f"\0{user}\0{password}")
+        return Secrets((password, *(b64encode(text.encode()).decode().rstrip("=") for text in sent)))
 
 
-async def _name_recipient(smtp: aiosmtplib.SMTP, address: str) -> aiosmtplib.SMTPRecipientRefused | None:
-    try:
-        await smtp.rcpt(address)
-    except aiosmtplib.SMTPRecipientRefused as refusal:
-        return refusal
-    return None
-
-
-async def _part(smtp: aiosmtplib.SMTP) -> None:
-    """Say goodbye, but not for long: the answer that counts is already there."""
-    with suppress(aiosmtplib.SMTPException, OSError):
-        async with asyncio.timeout(GOODBYE_SECONDS):
-            await smtp.quit()
-
-
-def _reference(delivery: Delivery, settings: EmailSettings, refusals: Sequence[int]) -> str:
-    reference = message_id(delivery.id)
-    return f"{reference} ({_some_refused(settings, refusals)})" if refusals else reference
-
-
-def _some_refused(settings: EmailSettings, refusals: Sequence[int]) -> str:
-    codes = ", ".join(map(str, sorted(set(refusals))))
-    return f"{len(refusals)} of {len(settings.to)} recipients refused: SMTP {codes}"
-
-
-def _accepted(settings: EmailSettings, refusals: Sequence[int]) -> Finding:
-    if refusals:
-        return Finding(ok=False, what="email", detail=_some_refused(settings, refusals), remedy="correct `to`")
-    return Finding(ok=True, what="email", detail=f"{settings.host} accepts the sender and every recipient")
+def _accepted(settings: EmailSettings, refusals: Mapping[str, Outcome]) -> Finding:
+    if not refusals:
+        return Finding(ok=True, what="email", detail=f"{settings.host} accepts the sender and every recipient")
+    detail = "; ".join(f"{address}: {_words(outcome)}" for address, outcome in refusals.items())
+    remedy = "correct `to`, or try again where the reply says so"
+    return Finding(
+        ok=False,
+        what="email",
+        detail=f"{len(refusals)} of {len(settings.to)} recipients refused: {detail}",
+        remedy=remedy,
+    )
 
 
 def _finding(outcome: Outcome) -> Finding:
-    detail = "" if isinstance(outcome, Delivered) else outcome.reason
-    return Finding(ok=False, what="email", detail=detail, remedy="check host, port, security, username and addresses")
+    remedy = "check host, port, security, username and addresses"
+    return Finding(ok=False, what="email", detail=_words(outcome), remedy=remedy)
+
+
+def _words(outcome: Outcome) -> str:
+    reason = "" if isinstance(outcome, Delivered) else outcome.reason
+    said = (outcome.reply or "").partition(": ")[2]
+    return f"{reason} ({said})" if said else reason

@@ -67,12 +67,13 @@ def combined(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str
 
 
 def _after(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str, Outcome]) -> tuple[Recipient, ...]:
-    known = {
-        recipient.address: recipient
-        for recipient in delivery.recipients
-        if recipient.address in addresses or recipient.state is RecipientState.DELIVERED
-    }
-    return tuple((known | {address: _recipient(address, outcome) for address, outcome in outcomes.items()}).values())
+    known = {one.address: one for one in delivery.recipients}
+    known |= {address: _recipient(address, outcome) for address, outcome in outcomes.items()}
+    others = [one for one in known.values() if one.address not in addresses]
+    return (
+        *(known[address] for address in dict.fromkeys(addresses) if address in known),
+        *(one for one in others if one.state is RecipientState.DELIVERED),
+    )
 
 
 def _recipient(address: str, outcome: Outcome) -> Recipient:

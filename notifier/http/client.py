@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
+from socket import socket
 
 import aiohttp
 import httpx
@@ -27,6 +28,7 @@ from httpx_aiohttp import AiohttpTransport
 from notifier import __version__
 from notifier.http.addresses import AddressRule, CheckedResolver, IPAddress, IPNetwork, literal_of
 from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
+from notifier.http.sockets import connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +292,14 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(),  # as above: none
             trace_configs=[trace],
         )
+
+    async def connect(self, host: str, port: int) -> socket:
+        """Return a connected socket for a protocol other than HTTP. Whoever asks closes it, and sets a deadline.
+
+        The rule about addresses holds; a proxy does not, for it speaks HTTP. Of several addresses the next one is tried
+        when one does not answer at once (RFC 8305). Raises HttpError.
+        """
+        return await connect(self._wire.rule, host, port)
 
     def check(self, host: str) -> None:
         """Raise AddressRefused where a host is a literal address that the rule refuses."""

@@ -1,0 +1,105 @@
+"""Mail addresses with names: read from the configuration, written into a header.
+
+Written here rather than by the standard library, whose folding differs between the versions of Python and breaks names
+that hold a comma or are long (RFC 5322, 3.4; RFC 2047, 5).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TypedDict
+
+
+class _Wrapping(TypedDict):
+    break_long_words: bool
+    break_on_hyphens: bool
+
+
+LINE_LIMIT = 78
+"""Characters of a line of a header, where the text can be broken."""
+_WORDS = 60
+"""Characters of a name that are kept together on a line."""
+_AT_SPACES: _Wrapping = {"break_long_words": False, "break_on_hyphens": False}
+_NAME_BYTES = 480
+"""Bytes of a name: encoded, it fits into the 998 characters that a line may have.
+
+RFC 2047 wants an encoded word to hold no more than 45 and a longer name to be several; but between two words Python
+reads a space that is none (all versions before 3.13.2), while nobody is known to refuse a long one.
+"""
+
+_ATEXT = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_MAILBOX = re.compile(
+    rf"(?=[^@]{{1,64}}@)({_ATEXT}+(\.{_ATEXT}+)*|\"[\x21\x23-\x3b\x3d\x3f\x41-\x5b\x5d-\x7e]+\")"
+    r"@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/?^_`{|}~-]+)*")
+_PLAIN = re.compile(r"[\x20\x21\x23-\x3c\x3e\x40-\x5b\x5d-\x7e]+")
+"""Visible, and free of what a reader may take for the end of the quotes or for an encoded word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """An address that mail can be sent to, and the name to show with it."""
+
+    address: str
+    name: str = ""
+
+    @property
+    def domain(self) -> str:
+        """What follows the @."""
+        return self.address.rpartition("@")[2]
+
+
+def parse(text: str) -> Mailbox:
+    """Read `Name <user@host>` or `user@host`. Raises ValueError that says what would be right."""
+    name, bracket, rest = text.rpartition("<")
+    address = rest.removesuffix(">") if bracket else text.strip()
+    if _CONTROLS.search(text) or not _MAILBOX.fullmatch(address) or (bracket and not rest.endswith(">")):
+        raise ValueError(f"{text!r} is not a mail address; write user@example.com or Name <user@example.com>")
+    name = _unquoted(" ".join(name.split()))
+    if len(name.encode()) > _NAME_BYTES:
+        raise ValueError(f"the name before <{address}> is longer than {_NAME_BYTES} bytes; shorten it")
+    return Mailbox(address=address, name=name)
+
+
+def _unquoted(name: str) -> str:
+    """Return a name without the quotes around it; inside them a backslash stands before what would end them."""
+    quoted = re.fullmatch(r'"((?:[^"\\]|\\.)*)"', name)
+    return " ".join(re.sub(r"\\(.)", r"\1", quoted[1]).split()) if quoted else name
+
+
+def header(name: str, mailboxes: Sequence[Mailbox]) -> str:
+    """Return the value of the header `name`, folded, for these mailboxes. Only ASCII is in it."""
+    lines, room = [""], LINE_LIMIT - len(name) - len(": ")
+    for position, mailbox in enumerate(mailboxes):
+        end = "," if position < len(mailboxes) - 1 else ""
+        for piece in _pieces(mailbox, end):
+            started = f"{lines[-1]} " if lines[-1] else ""
+            if lines[-1] and len(started) + len(piece) > room:
+                lines.append(piece)
+                room = LINE_LIMIT - len(" ")
+            else:
+                lines[-1] = started + piece
+    return "\r\n ".join(lines)
+
+
+def _pieces(mailbox: Mailbox, end: str) -> Iterator[str]:
+    """Yield what belongs on one line each."""
+    if not mailbox.name:
+        yield mailbox.address + end
+        return
+    yield from _phrase(mailbox.name)
+    yield f"<{mailbox.address}>{end}"
+
+
+def _phrase(name: str) -> Iterator[str]:
+    """Yield the words of a name: as they are or quoted where it is plain, else one encoded word."""
+    if _PLAIN.fullmatch(name):
+        yield from (line if _ATOMS.fullmatch(line) else f'"{line}"' for line in wrap(name, _WORDS, **_AT_SPACES))
+    else:
+        yield f"=?utf-8?b?{b64encode(name.encode()).decode()}?="

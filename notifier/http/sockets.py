@@ -1,0 +1,49 @@
+"""Connections for protocols other than HTTP, by the same rule about addresses."""
+
+from __future__ import annotations
+
+from socket import AF_INET6, IPPROTO_TCP, SOCK_STREAM, gaierror, socket
+
+import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
+
+from notifier.http.addresses import AddressRule, CheckedResolver
+from notifier.http.errors import NotSent
+
+NEXT_AFTER = 0.25
+"""Seconds without an answer after which the next address of a host is tried as well (RFC 8305, 5)."""
+
+
+async def connect(rule: AddressRule, host: str, port: int) -> socket:
+    """Return a socket that is connected to one of the addresses of a host, the first that answers.
+
+    Raises AddressRefused where the rule refuses any of them, NotSent where none answers.
+    """
+    found = await _addresses(rule, host, port)
+    try:
+        return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_AFTER, interleave=1)
+    except ConnectionRefusedError as error:
+        raise NotSent(f"connection refused by {host}") from error
+    except (OSError, RuntimeError) as error:  # uvloop raises the other one now and then
+        raise NotSent(f"no connection to {host}") from error
+
+
+async def _addresses(rule: AddressRule, host: str, port: int) -> list[AddrInfoType]:
+    resolver = CheckedResolver(rule)
+    try:
+        found = await resolver.resolve(host, port)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, gaierror) else "not a name"
+        raise NotSent(f"no address found for {host} ({why})") from error
+    finally:
+        await resolver.close()
+    return [
+        (
+            result["family"],
+            SOCK_STREAM,
+            IPPROTO_TCP,
+            "",
+            (result["host"], port, 0, 0) if result["family"] is AF_INET6 else (result["host"], port),
+        )
+        for result in found
+    ]

@@ -1,0 +1,193 @@
+"""One mail for several recipients of whom one does not take it: the outbox, the real channel and a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import make_delivery, make_event
+from fakes import FakeClock
+from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
+
+from notifier.channels.base import Toolbox
+from notifier.channels.email import EmailChannel, EmailSettings
+from notifier.cli import documents
+from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Outcome
+from notifier.core.outbox import RoutedEvent
+from notifier.deliver import DeliveryRules, deliver_due
+from notifier.http import HttpClient
+from notifier.ports import DeliveryFilter, Queries, Transaction
+from notifier.render import Wording
+from notifier.store.engine import SqlStore
+
+RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
+A, B = "a@example.com", "b@example.com"
+
+
+class Desk:
+    """One delivery on its way by mail, which any number of processes work on."""
+
+    def __init__(self, store: SqlStore, clock: FakeClock, http: HttpClient, port: int, **settings: Any) -> None:
+        self.store, self.clock, self.http, self.port, self.settings = store, clock, http, port, settings
+
+    def channel(self, **changes: Any) -> EmailChannel:
+        place = {"name": "dba", "kind": "email", "host": "127.0.0.1", "port": self.port, "security": "none"}
+        settings = place | {"from": "gaussdb@example.com", "to": [A, B]} | self.settings | changes
+        toolbox = Toolbox(http=self.http, clock=self.clock, wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+        return EmailChannel(EmailSettings.model_validate(settings), toolbox)
+
+    async def plan(self) -> None:
+        event, now = make_event(), self.clock.now()
+        planned = make_delivery(event, attempt=0, available_at=now, created_at=now)
+
+        def record(tx: Transaction) -> None:
+            tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
+            tx.record_deliveries([planned])
+
+        await self.store.transact(record)
+
+    async def deliver(self, owner: str = "me", channel: EmailChannel | None = None) -> Delivery:
+        """Let a process of its own try once, and return the delivery; the next try is due."""
+        await deliver_due(channel or self.channel(), self.store, self.clock, random.Random(1), owner=owner, rules=RULES)
+        self.clock.advance(timedelta(minutes=10))
+        return (await self.account())[0]
+
+    async def account(self) -> tuple[Delivery, list[Attempt]]:
+        def read(q: Queries) -> tuple[Delivery, list[Attempt]]:
+            (delivery,) = q.deliveries(DeliveryFilter())
+            assert q.ledger().unaccounted == ()
+            return delivery, list(q.attempts(delivery.id))
+
+        return await self.store.read(read)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    async with aclosing(HttpClient()) as client:
+        yield client
+
+
+def states(delivery: Delivery) -> dict[str, str]:
+    return {one.address: str(one.state) for one in delivery.recipients}
+
+
+async def test_who_is_refused_for_now_gets_it_later_from_any_process(
+    store: SqlStore, clock: FakeClock, http: HttpClient
+) -> None:
+    async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 4.7.1 greylisted", "250 OK"]}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan()
+        waiting = await desk.deliver("one")
+        assert (waiting.state, states(waiting)) == (DeliveryState.PENDING, {A: "delivered", B: "waiting"})
+        document = documents.delivery(waiting)["recipients"]
+        assert document[1] == {"address": B, "state": "waiting", "reason": "SMTP 451 4.7.1: recipient refused"}
+        over = await desk.deliver("two")
+    _, attempts = await desk.account()
+    assert (over.state, over.recipients) == (DeliveryState.DELIVERED, ())
+    assert server.recipients == [(A,), (B,)]
+    assert len({mail.content for mail in server.mails}) == 1
+    assert [(attempt.outcome, attempt.reply) for attempt in attempts] == [
+        ("retry", "SMTP 451 4.7.1: greylisted"),
+        ("delivered", "SMTP 250 2.0.0: queued as 4711"),
+    ]
+
+
+class Killed(EmailChannel):
+    """Dies while the server has the message."""
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        await super().send(delivery)
+        raise asyncio.CancelledError
+
+
+async def test_a_kill_in_the_second_attempt_repeats_nothing_to_who_has_it(
+    store: SqlStore, clock: FakeClock, http: HttpClient
+) -> None:
+    async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 later", "250 OK"]}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan()
+        await desk.deliver("one")
+        usual = desk.channel()
+        with pytest.raises(asyncio.CancelledError):
+            await desk.deliver("two", Killed(usual.settings, usual.toolbox))
+        clock.advance(RULES.lease)
+        assert (await desk.deliver("three")).state is DeliveryState.DELIVERED
+    assert server.recipients == [(A,), (B,), (B,)]
+
+
+async def test_who_is_refused_for_good_is_named_in_a_dead_letter_and_sent_to_alone_by_hand(
+    store: SqlStore, clock: FakeClock, http: HttpClient
+) -> None:
+    async with RawSmtpServer({f"RCPT TO:<{B}>": ["550 5.1.1 no such user", "250 OK"]}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan()
+        dead = await desk.deliver()
+        assert (dead.state, states(dead)) == (DeliveryState.DEAD, {A: "delivered", B: "refused"})
+        assert dead.reason == f"1 of 2 recipients have it; {B}: SMTP 550 5.1.1: recipient refused"
+        await store.transact(lambda tx: tx.retry([dead.id], clock.now()))
+        assert (await desk.deliver()).state is DeliveryState.DELIVERED
+    assert server.recipients == [(A,), (B,)]
+
+
+async def test_a_corrected_address_gets_what_the_wrong_one_did_not(
+    store: SqlStore, clock: FakeClock, http: HttpClient
+) -> None:
+    async with RawSmtpServer({f"RCPT TO:<{B}>": "550 5.1.1 no such user"}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan()
+        dead = await desk.deliver()
+        await store.transact(lambda tx: tx.retry([dead.id], clock.now()))
+        assert (await desk.deliver(channel=desk.channel(to=[A, "b@example.org"]))).state is DeliveryState.DELIVERED
+    assert server.recipients == [(A,), ("b@example.org",)]
+
+
+@pytest.mark.parametrize(
+    ("on_unknown", "doubt", "recipients"),
+    [("hold", Doubt.HELD, [(A,), (B,)]), ("resend", Doubt.RISKED, [(A,), (A, B)])],
+)
+async def test_a_lost_answer_concerns_only_those_of_its_transaction(
+    *,
+    store: SqlStore,
+    clock: FakeClock,
+    http: HttpClient,
+    on_unknown: str,
+    doubt: Doubt,
+    recipients: list[tuple[str, ...]],
+) -> None:
+    script = {f"RCPT TO:<{B}>": ["451 later", "250 OK"], "CONTENT": [TAKEN_AND_LOST, "250 OK"]}
+    async with RawSmtpServer(script) as server:
+        desk = Desk(store, clock, http, server.port, on_unknown=on_unknown)
+        await desk.plan()
+        first = await desk.deliver()
+        assert (states(first), first.doubtful) == ({A: "unknown", B: "waiting"}, False)
+        await desk.deliver()
+        assert server.recipients == recipients
+        last = await desk.deliver()
+    _, attempts = await desk.account()
+    assert attempts[1].doubt is doubt
+    assert server.recipients == recipients
+    if on_unknown == "hold":
+        assert last.state is DeliveryState.DEAD
+        assert last.reason
+        assert f"{A}: connection to 127.0.0.1 lost after the message was handed over" in last.reason
+        assert "`notifier retry` sends it again" in last.reason
+    else:
+        assert last.state is DeliveryState.DELIVERED
+
+
+async def test_a_full_mailbox_is_no_failure_of_the_channel(store: SqlStore, clock: FakeClock, http: HttpClient) -> None:
+    async with RawSmtpServer({f"RCPT TO:<{B}>": "452 4.2.2 full"}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan()
+        last, *_ = [await desk.deliver() for _ in range(3)][::-1]
+    (state,) = await store.read(lambda q: q.channels())
+    assert (state.health.failures, state.health.good_at is not None) == (0, True)
+    assert (last.state, server.recipients) == (DeliveryState.DEAD, [(A,)])
+    assert last.reason
+    assert last.reason.startswith("gave up after 3 attempts, last: 1 of 2 recipients have it; ")
