@@ -1,54 +1,65 @@
-"""The command line. `main` is the entry point; a command's module is imported when the command runs."""
+"""The command line. `main` is the entry point; a command's module is imported when the command runs.
+
+Importing this package imports next to nothing: see `process` for what comes before the rest.
+"""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-import typer
+from notifier.cli import process
 
-from notifier.cli.group import CommandGroup
-from notifier.cli.invocation import Invocation
+if TYPE_CHECKING:
+    from notifier.cli.root import app as app
 
-app = typer.Typer(
-    name="notifier",
-    cls=CommandGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+READER_GONE = 141
+"""128 + SIGPIPE: what a shell expects of a program whose reader closed the pipe."""
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
-    if wanted:
-        from notifier import __version__  # noqa: PLC0415 - only this option needs it
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
+    """Import the commands when they are asked for."""
+    if name == "app":
+        from notifier.cli.root import app  # noqa: PLC0415 - it takes a while
 
-        typer.echo(f"gaussdb-notifier {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    ctx: typer.Context,
-    *,
-    config: Annotated[
-        Path | None,
-        typer.Option("-c", "--config", help="Configuration file (default: $NOTIFIER_CONFIG, then ./notifier.yaml)."),
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")] = False,
-    version: Annotated[  # noqa: ARG001 - eager: its callback has already answered
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Watches the GaussDB task list of Huawei Cloud and tells people what starts, completes and fails."""
-    ctx.obj = Invocation(config=config, debug=debug)
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
     """Run the command line. Text that the terminal's encoding lacks is escaped rather than fatal."""
+    process.open_descriptors()
+    process.hear_signals(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
-    app()
+    sys.exit(_run())
+
+
+def _run() -> int | str | None:
+    """Run the command that the arguments name; return its exit code, with all that it printed written."""
+    from notifier.cli.root import app  # noqa: PLC0415 - it takes a while, and a signal must not come before it is heard
+
+    code: int | str | None = 0
+    try:
+        try:
+            app()
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return READER_GONE
+    except OSError as error:
+        _drop_output()
+        with suppress(OSError):
+            sys.stderr.write(f"error: cannot write to stdout: {error.strerror or error}\n")
+        return 1
+    return code
+
+
+def _drop_output() -> None:
+    from notifier.cli.output import drop_output  # noqa: PLC0415 - as above
+
+    drop_output()

@@ -25,6 +25,9 @@ from notifier.wiring import open_lookup
 
 T = TypeVar("T")
 
+READ_WITHIN = 10.0
+"""Seconds for the configuration and the files that it names."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")]
@@ -45,8 +48,18 @@ Since = Annotated[
 
 
 def configured(ctx: typer.Context) -> Config:
-    """Load the configuration that the command line names."""
-    return configuration.load(configuration.find(ctx.obj.config))
+    """Load the configuration that the command line names.
+
+    Raises ConfigurationError also when it cannot be read in time: it may be a pipe, or lie on a mount that hangs.
+    """
+    path = configuration.find(ctx.obj.config)
+    try:
+        return loop.within(READ_WITHIN, lambda: configuration.load(path))
+    except TimeoutError:
+        raise ConfigurationError(
+            f"cannot read {path} within {READ_WITHIN:g} s: it, or a file that it names, is a pipe that nobody writes "
+            "to, or lies on a mount that does not answer"
+        ) from None
 
 
 def now() -> datetime:

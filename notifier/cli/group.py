@@ -20,11 +20,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from notifier.cli import READER_GONE
 from notifier.cli.invocation import Invocation
 from notifier.core.errors import NotifierError
-
-READER_GONE = 141
-"""128 + SIGPIPE: what a shell expects of a program whose reader closed the pipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

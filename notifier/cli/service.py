@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
@@ -21,18 +16,16 @@ from notifier import logs, lookup
 from notifier.cli import documents, loop
 from notifier.cli.desk import AsJson, ask, configured, now, view
 from notifier.cli.output import counted, emit, note, say, show
+from notifier.cli.serving import serve_until_stopped
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
 from notifier.core.errors import NotifierError, StoreError
 from notifier.lookup import ChannelHealth, Health, Pace
 from notifier.ports import Queries
-from notifier.service import EVERY_ROLE, Role, Summary, poll_and_deliver, roles_of, serve, works
-from notifier.wiring import App, open_app, rehearse_listening
+from notifier.service import EVERY_ROLE, Role, Summary, poll_and_deliver, roles_of
+from notifier.wiring import open_app
 
 log = structlog.get_logger("notifier")
-
-END_WITHIN = 5.0
-"""Seconds that a stop takes at most after the time that receivers had to answer."""
 
 _FIGURES = ("polls", "events", "deliveries", "failures")
 
@@ -58,85 +51,13 @@ def run(ctx: typer.Context, *, only: Only = None) -> None:
     SIGHUP reads the configuration again and goes on with it, or with the old one if the new one is not valid.
     Any number of these share one PostgreSQL; --only gives each of them a part of the work.
     """
-    stints = until_signalled(partial(_serve, partial(configured, ctx), configured(ctx), only or EVERY_ROLE))
+    stints = until_signalled(partial(serve_until_stopped, partial(configured, ctx), only or EVERY_ROLE))
     note(_summary(_total(stints)))
-
-
-async def _serve(
-    load: Callable[[], Config], config: Config, roles: Collection[Role], stop: asyncio.Event
-) -> Sequence[Summary]:
-    """Serve with one configuration after the other; return what was done with each."""
-    done: list[Summary] = []
-    hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    while not stop.is_set():
-        logs.configure(config.log.level, config.log.format)
-        async with open_app(config, exclusive=works(roles)) as app:
-            reloading = asyncio.create_task(_reload(load, config, roles, hangup))
-            done.append(await _serve_until(app, roles, stop, reloading))
-        config = reloading.result() if reloading.done() else config
-        reloading.cancel()
-    return done
-
-
-async def _reload(
-    load: Callable[[], Config], running: Config, roles: Collection[Role], hangup: asyncio.Event
-) -> Config:
-    """Wait for a SIGHUP that finds a configuration that can be used, and return it. Until then the old one serves."""
-    while True:
-        await hangup.wait()
-        hangup.clear()
-        try:
-            found = load()
-            # In a thread of its own: a database that does not answer must not hold up what is being served.
-            elsewhere = found.store.url != running.store.url
-            await asyncio.to_thread(loop.run, _rehearse(found, exclusive=elsewhere and works(roles)))
-            if Role.WEB in roles:
-                await rehearse_listening(found, running)
-        except NotifierError as error:
-            log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
-        except Exception:  # a channel may come from anywhere
-            log.exception("the old configuration stays: the new one cannot be used")
-        else:
-            return found
-
-
-async def _rehearse(config: Config, *, exclusive: bool) -> None:
-    """Open everything and close it, without a word to any service. Not exclusively where we hold the lock already."""
-    async with open_app(config, exclusive=exclusive):
-        pass
-
-
-async def _serve_until(
-    app: App, roles: Collection[Role], stop: asyncio.Event, reloading: asyncio.Task[Config]
-) -> Summary:
-    enough = asyncio.Event()
-    serving = asyncio.create_task(serve(app, stop=enough, roles=roles))
-    stopping = asyncio.create_task(stop.wait())
-    waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    enough.set()
-    if stop.is_set():
-        _end_within(app.config.delivery.stop_within.total_seconds() + END_WITHIN)
-    return await serving
-
-
-def _end_within(seconds: float) -> None:
-    """End the process after so many seconds, whatever holds it up: a database that is silent blocks what closes it."""
-    timer = threading.Timer(seconds, _end)
-    timer.daemon = True
-    timer.start()
-
-
-def _end() -> None:
-    log.error("the stop takes too long: what is not settled is in doubt, and the next process finds out")
-    os._exit(1)
 
 
 def _total(stints: Sequence[Summary]) -> Summary:
     figures = {name: sum(getattr(stint, name) for stint in stints) for name in _FIGURES}
-    return replace(stints[-1], **figures)
+    return Summary(**figures)
 
 
 def poll(

@@ -1,0 +1,68 @@
+"""What systemd is told of the service: that it is ready, reloads, stops and is alive. See sd_notify(3).
+
+One datagram each, to the socket that the environment names; nothing where it names none.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+import structlog
+
+log = structlog.get_logger("notifier")
+
+
+class Systemd:
+    """The service manager that started this process, if it wants to be told."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Read where it listens and how often it wants a sign of life."""
+        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._watched = _watchdog(environ)
+        self.interval = self._watched / 3 if self._watched else float("inf")
+
+    def ready(self) -> None:
+        """Say that the service runs, for the first time or after a reload."""
+        self._tell("READY=1", "STATUS=running")
+
+    def alive(self) -> None:
+        """Give a sign of life where one is wanted."""
+        if self._watched:
+            self._tell("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read again; `ready` ends that."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=reloading")
+
+    def stopping(self) -> None:
+        """Say that the service is about to end."""
+        self._tell("STOPPING=1", "STATUS=stopping")
+
+    def _tell(self, *lines: str) -> None:
+        if self._address is None:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(0)  # a manager that does not read must not hold up the loop
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            log.warning("systemd was not told", state=lines[0], error=error.strerror or str(error))
+
+
+def _address(name: str) -> bytes | None:
+    """Return the address of a socket: a path, or the name of an abstract one, which begins with @."""
+    if name.startswith("@"):
+        return b"\0" + os.fsencode(name[1:])
+    return os.fsencode(name) if name.startswith("/") else None
+
+
+def _watchdog(environ: Mapping[str, str]) -> float | None:
+    """Return the seconds after which silence counts as death; None where nobody counts, or where another is meant."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    text = environ.get("WATCHDOG_USEC", "")
+    return int(text) / 1_000_000 if text.isascii() and text.isdigit() and int(text) else None

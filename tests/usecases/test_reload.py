@@ -1,0 +1,125 @@
+"""One process through several configurations: what a reload must not undo."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from notifier.cli import serving
+from notifier.cli.serving import Stints
+from notifier.config import Config, loads
+from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
+from notifier.service import Role, Summary
+from notifier.wiring import App, open_app
+
+CONFIGURATION = """
+store: {url: "sqlite:///FOLDER/notifier.db"}
+sources:
+  - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
+     endpoint: "http://127.0.0.1:1", auth: {kind: aksk, access_key: AKAKAK, secret_key: sksksk}}
+channels: [{name: dba, kind: console}]
+routes: [{name: everything, channels: [dba]}]
+"""
+
+
+class Process:
+    """A process whose services only note that they ran; `serve` decides how each ends."""
+
+    def __init__(self, config: Config, patch: pytest.MonkeyPatch) -> None:
+        self.config = config
+        self.stop, self.hangup = asyncio.Event(), asyncio.Event()
+        self.served: list[tuple[Config, datetime | None]] = []
+        self.failures: list[StoreError | ConfigurationError] = []
+        self.ran = asyncio.Event()
+        patch.setattr(serving, "open_app", self.open_app)
+        patch.setattr(serving, "serve", self.serve)
+        patch.setattr(serving, "AGAIN_AFTER", 0.0)
+        patch.setattr(serving, "_end_within", lambda _: None)
+        patch.setattr(serving, "_rehearse", self.rehearse)
+
+    async def rehearse(self, _config: Config, *, exclusive: bool) -> None:
+        pass
+
+    @asynccontextmanager
+    async def open_app(self, config: Config, **how: Any) -> AsyncIterator[App]:
+        if self.served and self.failures:
+            raise self.failures.pop(0)
+        async with open_app(config, **how) as app:
+            yield app
+
+    async def serve(self, app: App, *, stop: asyncio.Event, began: datetime | None, **_: Any) -> Summary:
+        self.served.append((app.config, began))
+        self.ran.set()
+        await stop.wait()
+        return Summary(polls=1)
+
+    def run(self, load: Callable[[], Config]) -> asyncio.Task[Any]:
+        stints = Stints(load, frozenset(Role), self.stop, self.hangup)
+        return asyncio.create_task(stints.serve(self.config))
+
+    async def again(self) -> None:
+        """Wait for the next service."""
+        self.ran.clear()
+        await self.ran.wait()
+
+
+@pytest.fixture
+def config(sqlite_url: str) -> Config:
+    return loads(CONFIGURATION.replace("sqlite:///FOLDER/notifier.db", sqlite_url), {})
+
+
+@pytest.fixture(autouse=True)
+def leave_logging_as_it_was(records: object) -> None:
+    """Each configuration sets it up."""
+
+
+def other(config: Config) -> Config:
+    return config.model_copy(update={"language": "zh"})
+
+
+async def test_hangups_do_not_begin_the_patience_with_sources_anew(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(config, monkeypatch)
+    running = process.run(lambda: config)
+    for _ in range(3):
+        await process.again()
+        process.hangup.set()
+    await process.again()
+    process.stop.set()
+    assert [summary.polls for summary in await running] == [1] * 4
+    first, *later = [began for _, began in process.served]
+    assert first is not None
+    assert later == [first] * 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_service_that_cannot_open_under_the_new_configuration_goes_on_with_the_old(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    process = Process(config, monkeypatch)
+    running = process.run(lambda: other(config))
+    await process.again()
+    process.failures = [StoreUnreachable("the database does not answer")] * count
+    process.hangup.set()
+    await process.again()
+    process.stop.set()
+    await running
+    assert [served.language for served, _ in process.served] == ["en", "en"]
+    assert capsys.readouterr().err.count("the old configuration is taken up") == count
+
+
+async def test_a_service_that_never_ran_ends_with_its_error(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(config, monkeypatch)
+
+    async def refuse(*_: object, **__: object) -> Summary:
+        raise ConfigurationError("web.listen: cannot listen")
+
+    monkeypatch.setattr(serving, "serve", refuse)
+    with pytest.raises(ConfigurationError):
+        await process.run(lambda: config)
