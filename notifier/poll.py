@@ -4,7 +4,10 @@
 2. Read the list. No transaction is open meanwhile.
 3. In one transaction: compare with what is recorded, make events, plan deliveries, record all of it.
 
-A kill before 3 commits changes nothing; a kill after it loses nothing.
+A kill before 3 commits changes nothing; a kill after it loses nothing. Where very much has changed, as in a first poll,
+3 takes a transaction for each batch of rows, so that nobody else waits long for the database. Each of them is
+complete in itself; the last one records the poll, and with it the baseline. After a kill between two of them the next
+poll finds what is left.
 
 The time is the database's throughout: replicas whose clocks disagree agree on who polls, when, and how long ago.
 """
@@ -12,21 +15,24 @@ The time is the database's throughout: replicas whose clocks disagree agree on w
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from functools import partial
+from types import MappingProxyType
 
 from notifier.core import credentials, outbox, retry
 from notifier.core.credentials import Credential
-from notifier.core.diff import Rules, changed_ids, diff, stalled
+from notifier.core.diff import LISTED, Rules, changed_ids, diff, distinct, stalled
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
-from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, Transition
+from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, TaskStatus, Transition
 from notifier.core.outbox import Outlook, RoutedEvent
-from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction, Update
+from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
-LISTED = timedelta(days=30)
-"""How far back the API lists tasks ("at most the last month")."""
+BATCH = 500
+"""Rows recorded in one transaction, at most."""
 
 ACTIVE_CALLS = 2
 """Calls that a look at the active tasks takes."""
@@ -77,6 +83,9 @@ class PollReport:
     events: tuple[Event, ...] = ()
     deliveries: int = 0
     unreadable: int = 0
+    """Rows without a usable id or without a status."""
+    without_status: tuple[str, ...] = ()
+    """Ids of those without a status: what is recorded of these tasks stays as it is."""
     refused: tuple[str, ...] = ()
     """Ids of rows that the database refused to hold."""
     fenced: bool = False
@@ -109,8 +118,11 @@ async def poll_once(
         return await _note_failure(store, begun, error, rules)
     if seen is None:
         return PollReport(source=source.name, polled=True, fenced=True)
-    snapshot = replace(seen, taken_at=claim.at)
-    return await store.transact(lambda tx: record(tx, source, claim, snapshot, rules=rules, outlook=outlook))
+    # The cloud's time is compared with the one that is recorded, which need not be this host's.
+    skew = None if seen.skew is None else seen.skew + (claim.at - seen.taken_at)
+    snapshot = replace(seen, taken_at=claim.at, skew=skew)
+    recording = _Recording(source=source, claim=claim, snapshot=snapshot, rules=rules, outlook=outlook)
+    return await recording.run(store)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +136,7 @@ class _Begun:
 
 def _begin(tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *, force: bool) -> _Begun | PollReport:
     """Claim the poll and charge its calls to the credential; return a report where it cannot go ahead."""
-    claim = tx.claim_poll(source.name, owner, tx.now(), rules.lease, force=force)
+    claim = tx.claim_poll(source.name, owner, tx.now(), rules.lease, poll_every=rules.poll_every, force=force)
     if claim is None:
         return PollReport(source=source.name, polled=False)
     claim = tx.point_at(claim, source.region, source.project_id)
@@ -174,7 +186,7 @@ async def _look(source: TaskSource, store: Store, claim: PollClaim, rules: PollR
     snapshot = await source.fetch(scope)
     if scope is Scope.ACTIVE and await store.read(lambda q: _ended_unseen(q, snapshot)):
         # A task that ran is neither running nor failed now: only the whole list says what became of it.
-        return await source.fetch(Scope.FULL)
+        return (await source.fetch(Scope.FULL)).after(snapshot)
     return snapshot
 
 
@@ -195,61 +207,156 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
 
 def _ended_unseen(queries: Queries, snapshot: Snapshot) -> bool:
     live = queries.live(snapshot.source)
-    return any(job_id not in snapshot.fingerprints for job_id, row in live.items() if not row.unlisted)
-
-
-def record(
-    tx: Transaction,
-    source: TaskSource,
-    claim: PollClaim,
-    snapshot: Snapshot,
-    *,
-    rules: PollRules,
-    outlook: Outlook,
-) -> PollReport:
-    """Compare, decide and write: the one transaction of a poll."""
-    now = tx.now()
-    if not tx.still_holds(claim):
-        return PollReport(source=source.name, polled=True, fenced=True)
-    reading = read_rules(claim.state, snapshot.taken_at, rules)
-    changed = changed_ids(snapshot, tx.fingerprints(claim))
-    changes = diff(snapshot, changed, tx.recorded(source.name, changed), tx.live(source.name), reading)
-    transitions = [
-        *changes.transitions,
-        *_stalled(tx, claim, snapshot, frozenset(changed), rules=rules, reading=reading),
-    ]
-    found = [outbox.event_of(transition, source.region, source.project_id) for transition in transitions]
-    routed = outbox.route(_gap(source, claim.state, snapshot.taken_at) + found, outlook.routes)
-    told = tx.record_events(_with_watchers(tx, source.name, routed))
-    # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
-    untold = {event.job_id for event in told.refused}
-    updates = [
-        Update(recorded=row, fingerprint=snapshot.fingerprints[job_id])
-        for job_id, row in changes.updates.items()
-        if job_id not in untold
-    ]
-    refused = (*tx.record_tasks(claim, updates, snapshot.taken_at), *sorted(untold))
-    tx.record_missing(source.name, changes.missing, changes.unlisted)
-    deliveries = plan(tx, told.new, outlook, now)
-    # Half a look early: looks do not fall on the very moment, and on average the interval is then the one asked for.
-    if rules.credential:
-        _accept(tx, rules.credential, now, snapshot.calls - _expected_calls(claim, rules))
-    tx.record_poll(claim, snapshot, now, claim.at + rules.poll_every - rules.look_every / 2, len(refused))
-    return PollReport(
-        source=source.name,
-        polled=True,
-        scope=snapshot.scope,
-        listed=len(snapshot.fingerprints),
-        total=snapshot.total_count,
-        changed=len(changed),
-        calls=snapshot.calls,
-        complete=snapshot.complete,
-        baseline=claim.state.baseline_at is None and snapshot.complete,
-        events=tuple(item.event for item in told.new),
-        deliveries=len(deliveries),
-        unreadable=snapshot.unreadable,
-        refused=refused,
+    return any(
+        job_id not in snapshot.fingerprints
+        for job_id, row in live.items()
+        if row.task.status is TaskStatus.RUNNING and not row.unlisted
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What has been recorded of a poll so far."""
+
+    changed: int = 0
+    events: tuple[Event, ...] = ()
+    deliveries: int = 0
+    planned: Counter[str] = field(default_factory=Counter)
+    """Events by channel."""
+    without_status: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    def __add__(self, more: _Done) -> _Done:
+        return _Done(**{each.name: getattr(self, each.name) + getattr(more, each.name) for each in fields(self)})
+
+
+_Batch = tuple[Snapshot, Sequence[str]]
+"""Ids of rows to record, and the snapshot that shows them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recording:
+    """Compares a snapshot with what is recorded and writes what differs."""
+
+    source: TaskSource
+    claim: PollClaim
+    snapshot: Snapshot
+    rules: PollRules
+    outlook: Outlook
+
+    async def run(self, store: Store) -> PollReport:
+        """Write it, in as few transactions as its size allows. Raises StoreError; what is written then stays."""
+        done, rest = await store.transact(self._begin)
+        for number, batch in enumerate(rest, start=1):
+            if done is not None:
+                done = await store.transact(partial(self._go_on, batch, done, last=number == len(rest)))
+        return self._report(done)
+
+    def _begin(self, tx: Transaction) -> tuple[_Done | None, Sequence[_Batch]]:
+        """Write everything, or nothing yet and return the batches to write it in."""
+        if not tx.still_holds(self.claim):
+            return None, ()
+        batches = _batches(self.snapshot, tx.fingerprints(self.claim))
+        if len(batches) > 1:
+            return _Done(), batches
+        return self._record(tx, batches[0], _Done(), last=True), ()
+
+    def _go_on(self, batch: _Batch, done: _Done, tx: Transaction, *, last: bool) -> _Done | None:
+        if not tx.renew_poll(self.claim, tx.now() + self.rules.lease):
+            return None
+        return done + self._record(tx, batch, done, last=last)
+
+    def _record(self, tx: Transaction, batch: _Batch, done: _Done, *, last: bool) -> _Done:
+        """Compare, decide and write one batch; the last one counts absences too and records the poll."""
+        now, (shown, changed), name = tx.now(), batch, self.source.name
+        reading = read_rules(self.claim.state, self.snapshot.taken_at, self.rules)
+        changes = diff(shown, changed, tx.recorded(name, changed), tx.live(name) if last else {}, reading)
+        found = [*changes.transitions, *(self._stalled(tx, frozenset(changed), reading) if last else ())]
+        transitions = distinct(found, tx.occurrences(name, {transition.after.job_id for transition in found}))
+        told = self._tell(tx, transitions)
+        # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
+        untold = {event.job_id for event in told.refused}
+        renamed = {transition.after.job_id: transition.occurrence for transition in transitions if transition.recurs}
+        updates = [
+            Update(
+                recorded=replace(row, occurrence=renamed.get(job_id, row.occurrence)),
+                fingerprint=shown.fingerprints[job_id] if row.task.raw_status else b"",
+            )
+            for job_id, row in changes.updates.items()
+            if job_id not in untold
+        ]
+        refused = (*tx.record_tasks(self.claim, updates, self.snapshot.taken_at), *sorted(untold))
+        deliveries = plan(tx, told.new, self.outlook, now, done.planned)
+        if last:
+            tx.record_missing(name, changes.missing, changes.unlisted)
+            if self.rules.credential:
+                _accept(tx, self.rules.credential, now, self.snapshot.calls - _expected_calls(self.claim, self.rules))
+            # Half a look early: looks do not fall on the very moment, and on average the interval is the one asked for.
+            due = self.claim.at + self.rules.poll_every - self.rules.look_every / 2
+            tx.record_poll(self.claim, self.snapshot, now, due, len({*done.refused, *refused}))
+        return _Done(
+            changed=len(changed),
+            events=tuple(item.event for item in told.new),
+            deliveries=len(deliveries),
+            planned=Counter(channel for item in told.new for channel in item.channels),
+            without_status=changes.unreadable,
+            refused=refused,
+        )
+
+    def _tell(self, tx: Transaction, transitions: Sequence[Transition]) -> EventsRecorded:
+        source, state = self.source, self.claim.state
+        found = [outbox.event_of(transition, source.region, source.project_id) for transition in transitions]
+        routed = outbox.route(_gap(source, state, self.snapshot.taken_at) + found, self.outlook.routes)
+        wanted = [event.job_id for event in found if outbox.concerns_watchers(event)]
+        told = tx.record_events(outbox.with_watchers(routed, tx.watchers(source.name, wanted) if wanted else {}))
+        if ended := [item.event.job_id for item in told.new if outbox.ends(item.event)]:
+            tx.take_watchers(source.name, ended)
+        return told
+
+    def _stalled(self, tx: Transaction, changed: Collection[str], reading: Rules) -> Sequence[Transition]:
+        """Return which of the tasks that are listed as they were have been so for too long."""
+        snapshot = self.snapshot
+        if self.rules.stalled_after is None or self.claim.state.baseline_at is None:
+            return ()
+        since = tx.unchanged(snapshot.source, snapshot.taken_at - self.rules.stalled_after)
+        still = [job_id for job_id in since if job_id in snapshot.fingerprints and job_id not in changed]
+        if not still:
+            return ()
+        return stalled(tx.recorded(snapshot.source, still), since, reading)
+
+    def _report(self, done: _Done | None) -> PollReport:
+        if done is None:
+            return PollReport(source=self.source.name, polled=True, fenced=True)
+        snapshot = self.snapshot
+        return PollReport(
+            source=self.source.name,
+            polled=True,
+            scope=snapshot.scope,
+            listed=len(snapshot.fingerprints),
+            total=snapshot.total_count,
+            changed=done.changed,
+            calls=snapshot.calls,
+            complete=snapshot.complete,
+            baseline=self.claim.state.baseline_at is None and snapshot.complete,
+            events=done.events,
+            deliveries=done.deliveries,
+            unreadable=snapshot.unreadable + len(done.without_status),
+            without_status=done.without_status,
+            refused=done.refused,
+        )
+
+
+def _batches(snapshot: Snapshot, known: Mapping[str, bytes]) -> Sequence[_Batch]:
+    """Return what to record, in the order in which it was shown; there is always a last batch, if an empty one."""
+    found: list[_Batch] = []
+    before: set[str] = set()
+    for shown in (*snapshot.earlier, snapshot):
+        changed = changed_ids(shown, known)
+        # What was shown in another state earlier in this poll has changed again.
+        changed += (before & shown.fingerprints.keys()).difference(changed)
+        before.update(changed)
+        found += [(shown, changed[start : start + BATCH]) for start in range(0, len(changed), BATCH)]
+    return found if found and found[-1][0] is snapshot else [*found, (snapshot, ())]
 
 
 def _accept(tx: Transaction, credential: Credential, now: datetime, calls: int) -> None:
@@ -259,12 +366,21 @@ def _accept(tx: Transaction, credential: Credential, now: datetime, calls: int) 
         tx.save_credential(credential.key, state)
 
 
-def plan(tx: Transaction, routed: Sequence[RoutedEvent], outlook: Outlook, now: datetime) -> Sequence[Delivery]:
-    """Plan and record the deliveries of events that have just been recorded, and settle what they make needless."""
+def plan(
+    tx: Transaction,
+    routed: Sequence[RoutedEvent],
+    outlook: Outlook,
+    now: datetime,
+    before: Mapping[str, int] = MappingProxyType({}),
+) -> Sequence[Delivery]:
+    """Plan and record the deliveries of events that have just been recorded, and settle what they make needless.
+
+    `before` counts the events that the same poll has given each channel already.
+    """
     if not routed:
         return ()
     mutes = tx.mutes(now)
-    deliveries = outbox.plan(routed, outlook.policies, tx.parked(), now, mutes)
+    deliveries = outbox.plan(routed, outlook.policies, tx.parked(), now, mutes, before)
     tx.record_deliveries(deliveries)
     for name, policy in outlook.policies.items():
         by = {item.event.subject: item.event.id for item in routed if name in item.channels}
@@ -281,32 +397,6 @@ def _spared(routed: Sequence[RoutedEvent], mutes: Sequence[Mute], now: datetime)
     return {item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in about_tasks}
 
 
-def _with_watchers(tx: Transaction, source: str, routed: Sequence[RoutedEvent]) -> Sequence[RoutedEvent]:
-    ended = [item.event.job_id for item in routed if outbox.ends(item.event)]
-    if not ended:
-        return routed
-    return outbox.with_watchers(routed, tx.take_watchers(source, ended))
-
-
-def _stalled(
-    tx: Transaction,
-    claim: PollClaim,
-    snapshot: Snapshot,
-    changed: Collection[str],
-    *,
-    rules: PollRules,
-    reading: Rules,
-) -> Sequence[Transition]:
-    """Return which of the tasks that are listed as they were have been so for too long."""
-    if rules.stalled_after is None or claim.state.baseline_at is None:
-        return ()
-    since = tx.unchanged(snapshot.source, snapshot.taken_at - rules.stalled_after)
-    still = [job_id for job_id in since if job_id in snapshot.fingerprints and job_id not in changed]
-    if not still:
-        return ()
-    return stalled(tx.recorded(snapshot.source, still), since, reading)
-
-
 def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:
     """Return how the rows of this poll are read: as a baseline, and as late after an absence."""
     away = state.last_poll_at is not None and now - state.last_poll_at > rules.away_after
@@ -317,6 +407,8 @@ def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:
         late_after=rules.away_after if away else None,
         forgotten_to=state.forgotten_to,
         whole_at=state.last_full_at,
+        baseline_at=state.baseline_at,
+        empty_since=state.empty_since,
     )
 
 

@@ -285,6 +285,8 @@ class StoredTask:
     changed_at: datetime
     """When it ended, where upstream says; else when it was last seen to change."""
     listed: bool
+    events_pruned: bool = False
+    """True when there were events about it that retention has deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +338,7 @@ class Queries(Protocol):
         """Return the attempts of a delivery in order."""
 
     def live(self, source: str) -> Mapping[str, Recorded]:
-        """Return every recorded task of the source that is running."""
+        """Return every recorded task of the source that has not ended."""
 
     def ledger(self) -> Ledger:
         """Count every pair."""
@@ -378,9 +380,20 @@ class Transaction(Queries, Protocol):
     # -- poll --
 
     def claim_poll(
-        self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False
+        self,
+        source: str,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        poll_every: timedelta = timedelta(),
+        force: bool = False,
     ) -> PollClaim | None:
-        """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
+        """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due.
+
+        A source whose next poll lies further ahead than `poll_every`, and than any pause after a failure, is due: a
+        clock that has been set back since left that time behind.
+        """
 
     def point_at(self, claim: PollClaim, region: str, project_id: str) -> PollClaim:
         """Note what the source reads; when its name now stands for something else, forget what it read before."""
@@ -399,6 +412,9 @@ class Transaction(Queries, Protocol):
 
     def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
         """Return those of the tasks that are recorded."""
+
+    def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Return the occurrences of the recorded events of tasks, by job id."""
 
     def record_tasks(self, claim: PollClaim, updates: Sequence[Update], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
@@ -483,6 +499,9 @@ class Transaction(Queries, Protocol):
     def watch(self, watch: Watch) -> bool:
         """Record a wish; return False when it was there already."""
 
+    def watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Return who wants to know how tasks end, by job id."""
+
     def take_watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks ended, by job id, and forget that they do."""
 
@@ -516,6 +535,13 @@ class Transaction(Queries, Protocol):
         """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
 
     # -- prune --
+
+    def pruning_time(self) -> datetime | None:
+        """Return the time that age is counted back from: that of the newest good poll, while a source has any.
+
+        None while the last poll of every source failed, or where the newest good one was recorded by a clock that
+        disagrees with the cloud's: nobody knows then how old anything is.
+        """
 
     def prune_events(
         self, before: datetime, dead_before: datetime | None, after: Mark | None, limit: int

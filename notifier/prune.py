@@ -5,6 +5,9 @@
 2. Tasks that ended so long ago that the API cannot list them any more, and with the last of them what people did about
    what nothing is known of any more.
 
+Age is counted back from the newest good poll, and nothing is deleted while no poll succeeds or the clock disagrees with
+the cloud's: a clock that is wrong by months makes nothing old.
+
 Each batch is a short transaction of its own with a pause after it: deliveries and polls hardly wait for it. A kill
 between two loses nothing; the next pass begins anew.
 """
@@ -80,9 +83,11 @@ def _prune_events(
     tx: Transaction, *, rules: PruneRules, batch: int, after: Mark | None
 ) -> tuple[PruneReport, Step | None]:
     then: Step = partial(_prune_tasks, rules=rules, batch=batch)
+    now = tx.pruning_time()
+    if now is None:
+        return PruneReport(), None
     if rules.events is None:
         return then(tx)
-    now = tx.now()
     dead_before = None if rules.dead is None else now - max(rules.dead, rules.events)
     done = tx.prune_events(now - rules.events, dead_before, after, batch)
     if done.last is not None:
@@ -91,10 +96,11 @@ def _prune_events(
 
 
 def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
-    if rules.tasks is None:
+    now = tx.pruning_time()
+    if rules.tasks is None or now is None:
         return PruneReport(), None
     count = tx.prune_tasks(rules.tasks, batch)
     if count == batch:
         return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch)
-    tx.forget_people(tx.now(), rules.tasks)
+    tx.forget_people(now, rules.tasks)
     return PruneReport(tasks=count), None

@@ -1,4 +1,8 @@
-"""Replies, facts that health is judged by, how deliveries fared, what people did, and what a credential may do."""
+"""Replies, facts that health is judged by, how deliveries fared, what people did, and what a credential may do.
+
+Of a source also how its clock agrees with the cloud's, who polled it last and since when its list is empty; of a task
+whether its events were pruned.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +59,17 @@ def upgrade() -> None:
         sa.Column("refusals", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("key", name="pk_credentials"),
     )
+    op.add_column("sources", sa.Column("empty_since", MOMENT, nullable=True))
+    op.add_column("sources", sa.Column("clock_skew", sa.Float(), nullable=True))
+    op.add_column("sources", sa.Column("polled_by", sa.String(), nullable=True))
+    op.add_column("tasks", sa.Column("events_pruned", sa.Boolean(), nullable=False, server_default=sa.text("false")))
 
 
 def downgrade() -> None:
+    op.drop_column("tasks", "events_pruned")
+    op.drop_column("sources", "polled_by")
+    op.drop_column("sources", "clock_skew")
+    op.drop_column("sources", "empty_since")
     op.drop_table("credentials")
     op.drop_column("deliveries", "recipients")
     op.drop_index("ix_actions_at", table_name="actions")

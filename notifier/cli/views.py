@@ -201,7 +201,8 @@ class View:
             f"· {found.task.task.job_id}",
             "bold",
         )
-        if not found.events:
+        pruned = [Text("Its earlier events were pruned (retention.events).")] if found.task.events_pruned else []
+        if not found.events and not pruned:
             return Group(
                 heading,
                 Text(
@@ -209,7 +210,7 @@ class View:
                     "baseline), and no change has been seen since."
                 ),
             )
-        return Group(heading, *(self._event_account(account) for account in found.events))
+        return Group(heading, *pruned, *(self._event_account(account) for account in found.events))
 
     def _event_account(self, account: EventAccount) -> RenderableType:
         event = account.routed.event

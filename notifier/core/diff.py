@@ -4,17 +4,21 @@ Rules, in the order they are applied to a row:
 
 1. The status decides, never the localised reason. A row whose status is the one recorded makes no transition,
    unless it ended again at another time, or its progress crossed a step that is wanted.
-2. A row never seen before makes a transition too, also when it has already ended: it started and ended between
+2. A row without a status says nothing about the task: what is recorded stays.
+3. A row never seen before makes a transition too, also when it has already ended: it started and ended between
    two polls. Only the baseline, the first complete poll of a source, takes new rows quietly, and rows that were
    over so long ago that they may have been pruned.
-3. Absence says nothing unless the snapshot is full and complete. A running task missing from two of those in a
-   row is said, once, to be no longer listed; never that it succeeded or failed.
+4. Absence says nothing unless the snapshot is full and complete, and each of its rows has an id; and absence of
+   everything says nothing until it has lasted. A task that has not
+   ended and is missing from two of those in a row is said to be no longer listed; never that it succeeded or failed.
+5. A state that is reached a second time is told a second time: the last word on a task is its state.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,7 +27,19 @@ from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Tr
 MISSING_BEFORE_UNLISTED = 2
 """Complete polls in a row that must lack a running task before it is said to be no longer listed."""
 
+LISTED = timedelta(days=30)
+"""How far back the API lists tasks ("at most the last month")."""
+
+EMPTY_BEFORE_UNLISTED = timedelta(minutes=15)
+"""Time for which a list must have been empty before its tasks count as missing from it.
+
+A service that has lost its way answers so too, and longer than one poll. No single task is gone in that way."""
+
 _LONGEST_KEY = 64
+_UNREAD = "unread"
+"""The occurrence of a task that no row has told the status of since it was first listed, after the baseline."""
+_SAME_END = timedelta(seconds=1)
+"""Ends that are closer to each other are one, told with another precision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +69,10 @@ class Rules:
     """A task never seen before that was over by then makes no transition: it may have been told and pruned."""
     whole_at: datetime | None = None
     """When the last full and complete snapshot was taken: the same one again counts no absence twice."""
+    baseline_at: datetime | None = None
+    """When the baseline was recorded; None until then."""
+    empty_since: datetime | None = None
+    """When the list was first found empty; None where the last full and complete snapshot had rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +80,8 @@ class Changes:
     """What a poll changes: rows to write, transitions to tell, absences to count."""
 
     updates: Mapping[str, Recorded]
+    unreadable: tuple[str, ...] = ()
+    """Ids of the rows without a status."""
     transitions: tuple[Transition, ...]
     missing: Mapping[str, int]
     """job_id to its new count of complete polls without it."""
@@ -85,35 +107,53 @@ def diff(
         snapshot: what the API showed.
         changed: the ids that `changed_ids` found.
         recorded: those of them that are recorded.
-        live: every recorded task that is running.
+        live: every recorded task that has not ended.
         rules: how to read this poll.
     """
     updates: dict[str, Recorded] = {}
     transitions: list[Transition] = []
-    for job_id in changed:
-        updates[job_id], found = compare(recorded.get(job_id), snapshot.parse(job_id), rules)
+    rows = {job_id: snapshot.parse(job_id) for job_id in changed}
+    for job_id, task in rows.items():
+        after, found = compare(recorded.get(job_id), task, rules)
+        updates |= {job_id: after} if after else {}
         transitions += found
     missing = _count_missing(snapshot, live, rules)
     unlisted = [live[job_id] for job_id, count in missing.items() if _gone(live[job_id], count)]
-    transitions += [_unlisted(gone, rules) for gone in unlisted]
+    transitions += [_unlisted(gone, rules) for gone in unlisted if not _grew_old(gone.task, rules)]
     return Changes(
         updates=updates,
+        unreadable=tuple(job_id for job_id, task in rows.items() if not task.raw_status),
         transitions=tuple(sorted(transitions, key=_chronologically)),
         missing={job_id: count for job_id, count in missing.items() if job_id not in updates},
         unlisted=frozenset(gone.task.job_id for gone in unlisted),
     )
 
 
-def compare(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
-    """Return what to record of one row and the transitions it makes: none or one."""
-    if before is not None and not _moved(before.task, task):
-        return _unmoved(before, task, rules)
+def compare(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded | None, tuple[Transition, ...]]:
+    """Return what to record of one row, None for nothing, and the transitions it makes: none or one."""
+    if not task.raw_status:
+        return None if before else Recorded(task=task, occurrence="" if rules.quiet_new else _UNREAD), ()
+    before = None if before and before.occurrence == _UNREAD else before
+    known = before if before and before.task.raw_status else None
+    if known and not _moved(known.task, task):
+        return _unmoved(known, task, rules)
     occurrence = occurrence_of(task, before.occurrence if before else "")
     after = Recorded(task=task, occurrence=occurrence)
-    if before is None and (rules.quiet_new or _maybe_forgotten(task, rules)):
+    if _is_no_news(before, task, rules) and not known:
         return after, ()
-    previous = before.task if before else None
-    return after, (_transition(_type_of(previous, task), previous, task, occurrence, rules),)
+    previous = known.task if known else None
+    found = _transition(_type_of(previous, task), previous, task, occurrence, rules)
+    return after, (replace(found, recurs=known is not None),)
+
+
+def _is_no_news(before: Recorded | None, task: Task, rules: Rules) -> bool:
+    """Tell whether a state that is the first one read of a task is to be noted quietly."""
+    if before is None:
+        return rules.quiet_new or _maybe_forgotten(task, rules)
+    # The baseline listed it, and could not read it: only an end that came later is news.
+    if task.ended_at is None:
+        return not task.status.terminal
+    return rules.baseline_at is None or task.ended_at <= rules.baseline_at
 
 
 def _maybe_forgotten(task: Task, rules: Rules) -> bool:
@@ -126,12 +166,43 @@ def _maybe_forgotten(task: Task, rules: Rules) -> bool:
 def occurrence_of(task: Task, previous: str) -> str:
     """Return the canonical upstream facts of a task's state.
 
-    An end is named by its time. Anything else is named by what came before it, so that a task that fails, runs
-    and fails again makes three occurrences; a digest keeps the chain from growing.
+    An end is named by its time, in whole seconds: the API does not always tell more. Anything else is named by what
+    came before it, so that a task that fails, runs and fails again makes three occurrences; a digest keeps the chain
+    from growing.
     """
     if task.status.terminal and task.ended_at is not None:
-        return f"{task.status}@{task.ended_at.astimezone(UTC).isoformat()}"
+        return f"{task.status}@{task.ended_at.astimezone(UTC).replace(microsecond=0).isoformat()}"
     return f"{_status_key(task)}|after:{_digest(previous)}"
+
+
+_FRACTION = re.compile(r"(?<=[0-9])\.[0-9]+(?=\+00:00$)")
+
+
+def distinct(transitions: Iterable[Transition], taken: Mapping[str, Collection[str]]) -> Sequence[Transition]:
+    """Return the transitions that are news, each with an occurrence that no event of its task has yet.
+
+    A state reached a second time, with the same facts, is news: a list that lags shows an ended task as running, then
+    as ended again. Everything else whose occurrence is taken has been told.
+
+    Args:
+        transitions: what the diff found.
+        taken: job_id to the occurrences of its events.
+    """
+    # Earlier versions named an end to the microsecond.
+    known = {job_id: {_FRACTION.sub("", occurrence) for occurrence in names} for job_id, names in taken.items()}
+    found = (_distinct(transition, known.get(transition.after.job_id, ())) for transition in transitions)
+    return [transition for transition in found if transition]
+
+
+def _distinct(transition: Transition, taken: Collection[str]) -> Transition | None:
+    if transition.occurrence not in taken:
+        return transition
+    if not transition.recurs:
+        return None
+    times = 2
+    while (occurrence := f"{transition.occurrence}|again:{times}") in taken:
+        times += 1
+    return replace(transition, occurrence=occurrence)
 
 
 def _digest(text: str) -> str:
@@ -148,9 +219,12 @@ def _status_key(task: Task) -> str:
 def _moved(before: Task, after: Task) -> bool:
     if _status_key(before) != _status_key(after):
         return True
-    ended = (before.ended_at, after.ended_at)
-    # An end time that arrives late fills in the same end; only another end time is another end.
-    return after.status.terminal and None not in ended and ended[0] != ended[1]
+    if after.status is TaskStatus.RUNNING or after.ended_at is None:
+        return False
+    if before.ended_at is None:
+        # An end time that arrives late fills in the same end. Where only it says that there is an end, it is news.
+        return after.status is TaskStatus.UNKNOWN
+    return abs(after.ended_at - before.ended_at) >= _SAME_END
 
 
 def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
@@ -164,8 +238,8 @@ def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tupl
 
 def _with_its_end(task: Task, before: Task) -> Task:
     """Return the task with the end that an earlier row told: without it another end would pass for the same one."""
-    told = before.ended_at if task.status.terminal else None
-    return task if task.ended_at is not None or told is None else replace(task, ended_at=told)
+    known = None if task.status is TaskStatus.RUNNING else before.ended_at
+    return task if known is None else replace(task, ended_at=known)
 
 
 def _step_crossed(before: Task, after: Task, step: int) -> int | None:
@@ -218,20 +292,37 @@ def _late(type_: EventType, task: Task, rules: Rules) -> bool:
 def _count_missing(snapshot: Snapshot, live: Mapping[str, Recorded], rules: Rules) -> dict[str, int]:
     """Return the new counts of those whose count changes: one more when absent, zero when back."""
     back = {job_id: 0 for job_id, row in live.items() if row.missing and job_id in snapshot.fingerprints}
-    again = rules.whole_at is not None and rules.observed_at <= rules.whole_at
-    if again or not (snapshot.complete and snapshot.scope is Scope.FULL):
+    if not _proves_absence(snapshot, rules):
         return back
     gone = {job_id: row.missing + 1 for job_id, row in live.items() if job_id not in snapshot.fingerprints}
     return back | {job_id: count for job_id, count in gone.items() if not live[job_id].unlisted}
+
+
+def _proves_absence(snapshot: Snapshot, rules: Rules) -> bool:
+    if not (snapshot.complete and snapshot.scope is Scope.FULL):
+        return False
+    if rules.whole_at is not None and rules.observed_at <= rules.whole_at:
+        return False
+    if not snapshot.fingerprints:
+        return rules.empty_since is not None and rules.observed_at - rules.empty_since >= EMPTY_BEFORE_UNLISTED
+    # Any of the rows without an id may be the one that seems to be absent.
+    return not snapshot.unreadable
 
 
 def _gone(row: Recorded, count: int) -> bool:
     return count >= MISSING_BEFORE_UNLISTED and not row.unlisted
 
 
+def _grew_old(task: Task, rules: Rules) -> bool:
+    """Tell whether a task in a state that we do not know may have left the list because of its age alone."""
+    age = None if task.created_at is None else rules.observed_at - task.created_at
+    return task.status is TaskStatus.UNKNOWN and age is not None and age >= LISTED - timedelta(days=1)
+
+
 def _unlisted(row: Recorded, rules: Rules) -> Transition:
     occurrence = f"unlisted|after:{_digest(row.occurrence)}"
-    return _transition(EventType.TASK_UNLISTED, row.task, row.task, occurrence, rules)
+    # One that was said to be unlisted is not counted again until it has been listed again.
+    return replace(_transition(EventType.TASK_UNLISTED, row.task, row.task, occurrence, rules), recurs=True)
 
 
 def stalled(rows: Mapping[str, Recorded], since: Mapping[str, datetime], rules: Rules) -> list[Transition]:

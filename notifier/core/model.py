@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -42,6 +42,7 @@ class Task:
     """The API's name of the operation, an open set: `CreateGaussDBV5Instance`."""
     status: TaskStatus
     raw_status: str
+    """As the API wrote it; the empty string where the row has none."""
     progress: float | None = None
     """Percent, 0 to 100."""
     instance_id: str | None = None
@@ -88,6 +89,32 @@ class Snapshot:
     total_count: int | None = None
     unreadable: int = 0
     """Rows left out because they carry no usable job_id."""
+    skew: timedelta | None = None
+    """How far `taken_at` is ahead of the service's time; None where that is not known."""
+    earlier: tuple[Snapshot, ...] = ()
+    """What the same poll showed before, in that order: only the rows that are another here, or are not here."""
+
+    def after(self, before: Snapshot) -> Snapshot:
+        """Return this snapshot as the later one of two that were taken in one poll."""
+        rows = {id_: row for id_, row in before.fingerprints.items() if self.fingerprints.get(id_) != row}
+        shown = replace(before, fingerprints=rows, complete=False, unreadable=0, earlier=())
+        return replace(self, earlier=(*before.earlier, *([shown] if rows else []), *self.earlier))
+
+    def joined_to(self, first: Snapshot) -> Snapshot:
+        """Return the rows of both, of which this one was taken after the first; where they differ it counts."""
+
+        def parse(job_id: str) -> Task:
+            return (self if job_id in self.fingerprints else first).parse(job_id)
+
+        both = replace(
+            self,
+            taken_at=first.taken_at,
+            fingerprints={**first.fingerprints, **self.fingerprints},
+            parse=parse,
+            calls=first.calls + self.calls,
+            unreadable=first.unreadable + self.unreadable,
+        )
+        return both.after(first)
 
 
 class EventType(StrEnum):
@@ -123,6 +150,8 @@ class Transition:
     late: bool
     since: datetime | None = None
     """Since when a task has made no progress."""
+    recurs: bool = False
+    """True where the task was in another state before: the same facts are then news again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -517,6 +546,10 @@ class SourceState:
     """Time of the first of the latest polls in a row of which the database refused rows; None after a poll without."""
     refused_rows: int = 0
     """Rows of the last poll that the database refused to store."""
+    empty_since: datetime | None = None
+    """Time of the first of the latest complete full polls in a row that found no task at all; None after any other."""
+    clock_skew: float | None = None
+    """Seconds that the time of the last good poll was ahead of the cloud's. None where the cloud did not tell its."""
     tasks: int = 0
     running: int = 0
 

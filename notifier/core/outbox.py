@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from notifier.core import recipients, retry
 from notifier.core.diff import happened_at
@@ -102,18 +103,25 @@ def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
 
 
 def with_watchers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
-    """Add those who want to know, by job id, to the channels of the events that end these jobs."""
+    """Add those who want to know, by job id, to the channels of the events that they wait for."""
     return tuple(
         replace(item, channels=(*item.channels, *(f"{DIRECT}{person}" for person in watchers[item.event.job_id])))
-        if ends(item.event) and item.event.job_id in watchers
+        if concerns_watchers(item.event) and item.event.job_id in watchers
         else item
         for item in routed
     )
 
 
 def ends(event: Event) -> bool:
-    """Tell whether an event says that a task has ended."""
+    """Tell whether an event says that a task has ended, in whatever state: a canceled one has an end too."""
+    if event.type is EventType.TASK_CHANGED:
+        return event.task is not None and event.task.ended_at is not None
     return event.type in (EventType.TASK_COMPLETED, EventType.TASK_FAILED)
+
+
+def concerns_watchers(event: Event) -> bool:
+    """Tell whether those who watch a task hear of an event: its end, or that nobody may ever see it."""
+    return ends(event) or event.type is EventType.TASK_UNLISTED
 
 
 def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
@@ -121,16 +129,18 @@ def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
     return next((mute for mute in mutes if mute.covers(event.task, now)), None)
 
 
-def plan(
+def plan(  # noqa: PLR0917 - the last two have defaults
     routed: Sequence[RoutedEvent],
     policies: Mapping[str, ChannelPolicy],
     parked: Iterable[str],
     now: datetime,
     mutes: Sequence[Mute] = (),
+    before: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Delivery, ...]:
     """Return the deliveries of one poll: one for each event and channel, or digests where there are too many.
 
-    What a mute covers is suppressed, but for those who asked for a task in person.
+    What a mute covers is suppressed, but for those who asked for a task in person. `before` counts the events that
+    the same poll has given each channel already.
     """
     state = dict.fromkeys(parked, DeliveryState.PARKED)
     by_channel: dict[str, list[Event]] = {}
@@ -145,7 +155,7 @@ def plan(
     planned = (
         _delivery(channel, batch, state.get(channel, DeliveryState.PENDING), now)
         for channel, events in by_channel.items()
-        for batch in _batches(events, policies.get(channel) or ChannelPolicy(name=channel))
+        for batch in _batches(events, _after(before.get(channel, 0), policies.get(channel), channel))
     )
     return (*planned, *suppressed)
 
@@ -169,10 +179,16 @@ def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delive
     return replace(_delivery(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
 
 
+def _after(events: int, policy: ChannelPolicy | None, channel: str) -> ChannelPolicy:
+    """Return the policy for what comes after so many events of the same poll."""
+    policy = policy or ChannelPolicy(name=channel)
+    return policy if policy.digest_above is None else replace(policy, digest_above=max(policy.digest_above - events, 0))
+
+
 def _batches(events: Sequence[Event], policy: ChannelPolicy) -> Iterator[Sequence[Event]]:
     many = policy.digest_above is not None and len(events) > policy.digest_above
     size = policy.digest_size if many else 1
-    # One poll makes one event of a task, so that the order in which a digest names them is free: failures first.
+    # No two of them are about one task, so that the order in which a digest names them is free: failures first.
     events = sorted(events, key=lambda event: event.type is not EventType.TASK_FAILED) if many else events
     return (events[start : start + size] for start in range(0, len(events), size))
 

@@ -9,6 +9,9 @@ from email.utils import parsedate_to_datetime
 MAX_RETRY_AFTER = timedelta(hours=1)
 """The longest wait that a receiver can ask for; a longer one is an error of theirs, not a wish to honour."""
 
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""How far a clock may disagree with the cloud's: signatures fail at 15 minutes, and it is named before they do."""
+
 JITTER = 0.2
 """Waits vary by this share either way, so that what failed together does not come back together."""
 

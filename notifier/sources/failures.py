@@ -21,12 +21,10 @@ from notifier.core.errors import (
     SourceThrottled,
     SourceUnreachable,
 )
-from notifier.core.retry import MAX_RETRY_AFTER, http_date, retry_after
+from notifier.core.retry import CLOCK_TOLERANCE, MAX_RETRY_AFTER, http_date, retry_after
 from notifier.sources.payloads import clean
 
 INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a token
-CLOCK_TOLERANCE = timedelta(minutes=10)
-"""Signatures fail at 15 minutes; a clock further off than this is named before they do."""
 
 _LONGEST_MESSAGE = 300
 _AK_LOCK = timedelta(minutes=5)

@@ -26,9 +26,10 @@ from notifier.core.errors import (
     SourceThrottled,
 )
 from notifier.core.model import Scope, Snapshot
+from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.ports import Clock, Finding
 from notifier.settings import AccountPassword, AsciiSecret, Duration, KeyId, PlainText, Settings, is_loopback
-from notifier.sources.failures import CLOCK_TOLERANCE, describe_skew
+from notifier.sources.failures import describe_skew
 from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
 from notifier.sources.regions import gaussdb_endpoint
@@ -257,21 +258,13 @@ class GaussDBSource:
 
     async def fetch(self, scope: Scope) -> Snapshot:
         """Read the list; see `ports.TaskSource.fetch`."""
-        taken_at, calls = self._clock.now(), self._api.calls
+        query = Query(limit=self._settings.page_size)
         if scope is Scope.FULL:
-            listing = await self._list(Query(limit=self._settings.page_size), WALKS)
-            pages, complete, total = list(listing.pages()), listing.complete, listing.total
-        else:
-            pages, complete, total = await self._active_pages(), False, None
-        return snapshot_of(
-            self.name,
-            pages,
-            taken_at=taken_at,
-            scope=scope,
-            complete=complete,
-            total_count=total,
-            calls=self._api.calls - calls,
-        )
+            return await self._read(query, scope)
+        # The running tasks before the failed ones: what fails in between is then seen in both states, not missed.
+        running = await self._read(replace(query, status="Running"), scope)
+        failed = await self._read(replace(query, status="Failed"), scope)
+        return failed.joined_to(running)
 
     async def list_page(self, query: Query, *, language: Language | None = None) -> Page:
         """Return one page of the list. Raises SourceError, after retries where they could help."""
@@ -299,14 +292,19 @@ class GaussDBSource:
     async def aclose(self) -> None:
         """Release nothing: the connections belong to the shared client."""
 
-    async def _active_pages(self) -> list[Page]:
-        """Read the running tasks before the failed ones: what fails in between is then seen twice, not missed."""
-        limit = self._settings.page_size
-        return [
-            page
-            for status in ("Running", "Failed")
-            for page in (await self._list(Query(status=status, limit=limit), 1)).pages()
-        ]
+    async def _read(self, query: Query, scope: Scope) -> Snapshot:
+        taken_at, calls, full = self._clock.now(), self._api.calls, scope is Scope.FULL
+        listing = await self._list(query, WALKS if full else 1)
+        return snapshot_of(
+            self.name,
+            listing.pages(),
+            taken_at=taken_at,
+            scope=scope,
+            complete=full and listing.complete,
+            total_count=listing.total if full else None,
+            calls=self._api.calls - calls,
+            skew=self._api.skew,
+        )
 
     async def _list(self, query: Query, walks: int) -> Listing:
         return await self._walker.read(lambda offset: self.list_page(replace(query, offset=offset)), walks)
@@ -321,6 +319,7 @@ def snapshot_of(
     complete: bool,
     total_count: int | None,
     calls: int,
+    skew: timedelta | None = None,
 ) -> Snapshot:
     """Put pages together; of two rows with one id that of the later page counts."""
     rows: dict[str, Row] = {}
@@ -340,6 +339,7 @@ def snapshot_of(
         calls=calls,
         total_count=total_count,
         unreadable=len(unreadable),
+        skew=skew,
     )
 
 

@@ -50,6 +50,16 @@ class PeopleStatements(ThreadStatements):
         insert = self._insert(watches).values(rows.watch_values(watch)).on_conflict_do_nothing()
         return self.connection.execute(insert.returning(watches.c.job_id)).first() is not None
 
+    def watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Return who wants to know how tasks end, by job id."""
+        found: dict[str, list[str]] = {}
+        for some in chunks(job_ids):
+            of = (watches.c.source == source, watches.c.job_id.in_(some))
+            wishes = select(watches.c.job_id, watches.c.person).where(*of).order_by(watches.c.job_id, watches.c.person)
+            for job_id, person in self.connection.execute(wishes):
+                found.setdefault(job_id, []).append(person)
+        return found
+
     def take_watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks ended, by job id, and forget that they do."""
         found: dict[str, list[str]] = {}

@@ -24,7 +24,7 @@ from notifier.store.schema import credentials, deliveries, delivery_events, even
 T = TypeVar("T")
 
 LONGEST_PAUSE = timedelta(hours=2)
-"""No source is left alone, and no poll held, for longer than this."""
+"""No poll is held for longer than this, and no source that is polled more often is left alone for longer."""
 
 UNUSED_CREDENTIAL = timedelta(days=30)
 """A credential without a call for this long is forgotten when another one is used for the first time."""
@@ -34,7 +34,7 @@ CHANNEL = "gaussdb_notifier"
 
 _TELL = select(func.pg_notify(CHANNEL, ""))
 
-_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to")
+_FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to", "empty_since")
 """What is known of a source only for as long as it reads the same list."""
 
 
@@ -52,15 +52,21 @@ class Memory:
     def recall(self, claim: PollClaim) -> dict[str, bytes] | None:
         """Return what is recorded for the claim's source, if we know it."""
         epoch, fingerprints = self._kept.get(claim.state.name, (None, None))
-        return fingerprints if epoch == claim.epoch - 1 else None
+        return fingerprints if epoch in (claim.epoch - 1, claim.epoch) else None
 
     def forget(self, source: str) -> None:
         """Drop what is remembered of a source."""
         self._kept.pop(source, None)
 
     def keep(self, claim: PollClaim, fingerprints: dict[str, bytes]) -> None:
-        """Remember what was recorded under a claim, once it is committed."""
+        """Remember what is recorded while a claim is held."""
         self._kept[claim.state.name] = (claim.epoch, fingerprints)
+
+    def update(self, claim: PollClaim, fresh: Mapping[str, bytes]) -> None:
+        """Remember what was recorded under a claim, once it is committed."""
+        epoch, fingerprints = self._kept.get(claim.state.name, (None, {}))
+        if epoch == claim.epoch:
+            fingerprints.update(fresh)
 
 
 class PollStatements(SqlQueries):
@@ -71,20 +77,25 @@ class PollStatements(SqlQueries):
         super().__init__(connection, time)
         self.after_commit: list[Callable[[], None]] = []
         self._memory = memory
-        self._known: dict[str, bytes] | None = None
         self._told = False
 
     def claim_poll(
-        self, source: str, owner: str, now: datetime, lease: timedelta, *, force: bool = False
+        self,
+        source: str,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        poll_every: timedelta = timedelta(),
+        force: bool = False,
     ) -> PollClaim | None:
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
         self.connection.execute(self._insert(sources).values(name=source).on_conflict_do_nothing())
         free = or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= now, sources.c.claimed_by == owner)
-        # A time this far ahead is left over from a clock that has been set back since.
-        unreal = now + LONGEST_PAUSE
-        free = or_(free, sources.c.claimed_until > unreal)
+        # A time further ahead than any wait is left over from a clock that has been set back since.
+        free = or_(free, sources.c.claimed_until > now + LONGEST_PAUSE)
         next_ = sources.c.next_poll_at
-        due = or_(next_.is_(None), next_ <= now, next_ > unreal)
+        due = or_(next_.is_(None), next_ <= now, next_ > now + max(LONGEST_PAUSE, poll_every))
         row = self.connection.execute(
             update(sources)
             .where(sources.c.name == source, free, *([] if force else [due]))
@@ -124,7 +135,8 @@ class PollStatements(SqlQueries):
         """Return job_id to fingerprint of every recorded task of the source."""
         recalled = self._memory.recall(claim)
         known = self._select_fingerprints(claim.state.name) if recalled is None else recalled
-        self._known = known
+        # Nothing else has been recorded under this claim, or it was by this process and is remembered.
+        self.after_commit.append(partial(self._memory.keep, claim, known))
         return known
 
     def _select_fingerprints(self, source: str) -> dict[str, bytes]:
@@ -145,6 +157,15 @@ class PollStatements(SqlQueries):
             found |= {row.job_id: rows.recorded_of(row) for row in self.connection.execute(statement)}
         return found
 
+    def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Return the occurrences of the recorded events of tasks, by job id."""
+        found: dict[str, set[str]] = {}
+        for some in chunks(job_ids):
+            of = (events.c.source == source, events.c.job_id.in_(some))
+            for job_id, occurrence in self.connection.execute(select(events.c.job_id, events.c.occurrence).where(*of)):
+                found.setdefault(job_id, set()).add(occurrence)
+        return found
+
     def record_tasks(self, claim: PollClaim, updates: Sequence[Update], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused."""
         source = claim.state.name
@@ -162,16 +183,14 @@ class PollStatements(SqlQueries):
             for change in updates
         ]
         insert = self._insert(tasks)
-        kept = ("source", "job_id", "first_seen_at")
+        kept = ("source", "job_id", "first_seen_at", "events_pruned")
         changed = {column.name: insert.excluded[column.name] for column in tasks.columns if column.name not in kept}
         statement = insert.on_conflict_do_update(index_elements=["source", "job_id"], set_=changed)
         refused = self._isolated(values, lambda some: self.connection.execute(statement, some))
         fresh = {str(value["job_id"]): change.fingerprint for value, change in zip(values, updates, strict=True)}
         for value in refused:
             del fresh[str(value["job_id"])]
-        if self._known is not None:
-            self.after_commit.append(partial(self._known.update, fresh))
-            self.after_commit.append(partial(self._memory.keep, claim, self._known))
+        self.after_commit.append(partial(self._memory.update, claim, fresh))
         return [str(value["job_id"]) for value in refused]
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
@@ -218,6 +237,8 @@ class PollStatements(SqlQueries):
         """
         noted: dict[str, object] = {
             "last_poll_at": now,
+            "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),
+            "polled_by": sources.c.claimed_by,
             "last_error": None,
             "failing_since": None,
             "failures": 0,
@@ -231,6 +252,7 @@ class PollStatements(SqlQueries):
         if snapshot.scope is Scope.FULL:
             noted["last_full_calls"] = snapshot.calls
             if snapshot.complete:
+                noted["empty_since"] = None if snapshot.fingerprints else claim.state.empty_since or snapshot.taken_at
                 noted["last_full_at"] = snapshot.taken_at
                 noted["baseline_at"] = claim.state.baseline_at or snapshot.taken_at
         self.connection.execute(update(sources).where(sources.c.name == claim.state.name).values(noted))

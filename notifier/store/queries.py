@@ -88,6 +88,7 @@ class SqlQueries(LookupQueries):
                 first_seen_at=row.first_seen_at,
                 changed_at=row.changed_at,
                 listed=not row.unlisted,
+                events_pruned=row.events_pruned,
             )
             for row in self.connection.execute(statement.limit(wanted.limit).offset(wanted.offset))
         ]
@@ -114,11 +115,11 @@ class SqlQueries(LookupQueries):
         return [rows.attempt_of(row) for row in self.connection.execute(statement)]
 
     def live(self, source: str) -> Mapping[str, Recorded]:
-        """Return every recorded task of the source that is running."""
-        running = (tasks.c.source == source, tasks.c.status == TaskStatus.RUNNING)
-        return {
-            row.job_id: rows.recorded_of(row) for row in self.connection.execute(rows.select_tasks().where(*running))
-        }
+        """Return every recorded task of the source that has not ended."""
+        # In a state that we do not know it may have: an end says so. Of a row without a status nothing is known.
+        open_ = and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != "")
+        live = (tasks.c.source == source, or_(tasks.c.status == TaskStatus.RUNNING, open_))
+        return {row.job_id: rows.recorded_of(row) for row in self.connection.execute(rows.select_tasks().where(*live))}
 
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, delete, exists, func, literal, select, tuple_, update
 
 from notifier.core.model import DeliveryState, TaskStatus
+from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.ports import EventsPruned, Mark
 from notifier.store.polls import PollStatements
 from notifier.store.queries import chunks
@@ -21,6 +23,19 @@ _OVER = (DeliveryState.DELIVERED, DeliveryState.SUPPRESSED, DeliveryState.SUPERS
 
 class RetentionStatements(PollStatements):
     """The part of `ports.Transaction` that pruning needs."""
+
+    def pruning_time(self) -> datetime | None:
+        """Return the time that age is counted back from; None while nobody knows how old anything is."""
+        now, states = self.now(), self.source_states()
+        if not states:
+            return now
+        good = [(state.last_poll_at, state) for state in states if state.last_poll_at and state.last_error is None]
+        if not good:
+            return None
+        polled_at, newest = max(good, key=itemgetter(0))
+        if newest.clock_skew is not None and abs(newest.clock_skew) > CLOCK_TOLERANCE.total_seconds():
+            return None
+        return min(now, polled_at)
 
     def prune_events(
         self, before: datetime, dead_before: datetime | None, after: Mark | None, limit: int
@@ -38,6 +53,8 @@ class RetentionStatements(PollStatements):
             {delivery_id for accounts in of.values() for delivery_id in accounts}, before, dead_before
         )
         going = [row.id for row in old if len(of[row.id]) == row.channel_count and closed.issuperset(of[row.id])]
+        gone = set(going)
+        self._note_pruned((row.source, row.job_id) for row in old if row.id in gone)
         self._delete_accounts(going)
         emptied = self._delete_emptied({delivery_id for event_id in going for delivery_id in of[event_id]})
         return EventsPruned(
@@ -49,7 +66,16 @@ class RetentionStatements(PollStatements):
     def _old_events(self, before: datetime, after: Mark | None, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
         place = (events.c.observed_at, events.c.seq)
         further = [] if after is None else [tuple_(*place) > tuple_(*after)]
-        statement = select(events.c.id, events.c.channel_count, *place).where(events.c.observed_at < before, *further)
+        # Of a task that goes on the events stay: they say what has been told of it.
+        goes_on = exists().where(
+            tasks.c.source == events.c.source,
+            tasks.c.job_id == events.c.job_id,
+            tasks.c.status == TaskStatus.RUNNING,
+            ~tasks.c.unlisted,
+        )
+        aged = (events.c.observed_at < before, ~goes_on, *further)
+        columns = (events.c.id, events.c.source, events.c.job_id, events.c.channel_count, *place)
+        statement = select(*columns).where(*aged)
         return self.connection.execute(statement.order_by(*place).limit(limit)).all()
 
     def _accounts(self, event_ids: Collection[str]) -> Sequence[tuple[str, str]]:
@@ -72,6 +98,16 @@ class RetentionStatements(PollStatements):
     def _delete_accounts(self, event_ids: Collection[str]) -> None:
         for some in chunks(event_ids):
             self.connection.execute(delete(delivery_events).where(delivery_events.c.event_id.in_(some)))
+
+    def _note_pruned(self, subjects: Iterable[tuple[str, str]]) -> None:
+        """Let tasks, named by source and job id, remember that they had events, which are about to be deleted."""
+        of: dict[str, list[str]] = {}
+        for source, job_id in subjects:
+            of.setdefault(source, []).append(job_id)
+        for source, job_ids in of.items():
+            for some in chunks(job_ids):
+                mine = (tasks.c.source == source, tasks.c.job_id.in_(some))
+                self.connection.execute(update(tasks).where(*mine).values(events_pruned=True))
 
     def _delete_emptied(self, delivery_ids: Collection[str]) -> int:
         """Delete those of the deliveries that carry no event any more, with their attempts."""

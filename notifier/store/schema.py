@@ -87,6 +87,9 @@ sources = Table(
     Column("epoch", Sequence, nullable=False, server_default=text("0")),
     Column("refused_since", UtcDateTime),
     Column("refused_rows", Integer, nullable=False, server_default=text("0")),
+    Column("empty_since", UtcDateTime),
+    Column("clock_skew", Float),
+    Column("polled_by", String),
 )
 
 tasks = Table(
@@ -111,6 +114,7 @@ tasks = Table(
     Column("unlisted", Boolean, nullable=False, server_default=text("false")),
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
+    Column("events_pruned", Boolean, nullable=False, server_default=text("false")),
     Index("ix_tasks_changed_at", "changed_at"),
     Index("ix_tasks_status_changed_at", "status", "changed_at"),
     Index("ix_tasks_source_status", "source", "status"),

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, event, func, insert, select, text, update
 
 from notifier import lookup
-from notifier.core.model import Delivery, DeliveryState, Event, EventType, TaskStatus
+from notifier.core.errors import CredentialsRejected
+from notifier.core.model import Delivery, DeliveryState, Event, EventType, Scope, Snapshot, TaskStatus
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter
@@ -429,3 +430,84 @@ async def test_a_sqlite_file_stops_growing(sqlite_url: str, clock: FakeClock) ->
     assert rows(store)["events"] == 2 * 200
     assert max(pages[4:]) < 1.02 * pages[3]
     await store.aclose()
+
+
+# ---- a clock that is wrong ----
+
+
+async def test_a_failed_poll_makes_nothing_old_whatever_the_clock_says(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    """A clock a hundred days ahead: the cloud refuses its signatures, so that nobody knows how old anything is."""
+    await poll(source, store)
+    await put(store, settled(old_event(days=1), days=1))
+    clock.advance(100 * DAY)
+    assert await prune(store, clock, RULES) == PruneReport()
+    source.error = CredentialsRejected()
+    await poll(source, store)
+    assert await prune(store, clock, RULES) == PruneReport()
+    source.error = None
+    await poll(source, store)
+    assert await prune(store, clock, RULES) == PruneReport(events=1, deliveries=1)
+
+
+async def test_a_source_that_fails_does_not_stop_pruning_while_another_is_polled(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    broken = FakeSource(clock, name="broken")
+    broken.error = CredentialsRejected()
+    await put(store, settled(old_event(), days=95))
+    await poll(broken, store)
+    assert await prune(store, clock, RULES) == PruneReport()
+    await poll(source, store)
+    assert await prune(store, clock, RULES) == PruneReport(events=1, deliveries=1)
+
+
+@pytest.mark.parametrize(
+    ("skew", "gone"), [(None, 1), (timedelta(minutes=9), 1), (timedelta(minutes=11), 0), (-100 * DAY, 0)]
+)
+async def test_nothing_is_pruned_by_a_clock_that_disagrees_with_the_clouds(  # noqa: PLR0917 - fixtures
+    store: SqlStore,
+    source: FakeSource,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    skew: timedelta | None,
+    gone: int,
+) -> None:
+    """A token is taken whatever the clock says, so that polls succeed all the same."""
+    fetch = source.fetch
+
+    async def skewed(scope: Scope) -> Snapshot:
+        return replace(await fetch(scope), skew=skew)
+
+    monkeypatch.setattr(source, "fetch", skewed)
+    await put(store, settled(old_event(), days=95))
+    await poll(source, store)
+    assert (await prune(store, clock, RULES)).events == gone
+
+
+async def test_what_a_task_that_runs_was_told_stays(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    """Else it would be told again that it stands still."""
+    stuck = replace(POLL, stalled_after=timedelta(hours=1))
+    await poll(source, store)
+    source.tasks = [RUNNING]
+    reports = []
+    for _ in range(5):
+        reports.append(await poll_once(source, store, owner="me", rules=stuck, outlook=Outlook(), force=True))
+        clock.advance(40 * DAY)
+        await prune(store, clock, RULES)
+    assert [event.type for report in reports for event in report.events if event.job_id] == [
+        EventType.TASK_STARTED,
+        EventType.TASK_STALLED,
+    ]
+
+
+async def test_a_task_remembers_that_it_had_events(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    source.tasks = [FAILED, make_task("b")]
+    await poll(source, store)
+    await put(store, settled(old_event("a"), days=95))
+    await prune(store, clock, RULES)
+    source.tasks = [replace(FAILED, fail_reason="reworded"), make_task("b")]
+    await poll(source, store)
+    found = await store.read(lambda q: q.tasks(TaskFilter()))
+    assert {item.task.job_id: item.events_pruned for item in found} == {"a": True, "b": False}

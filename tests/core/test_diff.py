@@ -61,6 +61,7 @@ def test_a_change_of_state_is_one_transition(before: Task | None, after: Task, t
 def test_what_is_no_change_of_state_is_recorded_quietly(before: Task, after: Task) -> None:
     row, transitions = compare(recorded(before), after, RULES)
     assert transitions == ()
+    assert row
     assert (row.task, row.occurrence) == (after, recorded(before).occurrence)
 
 
@@ -108,7 +109,8 @@ def test_a_raw_status_of_any_length_makes_a_short_occurrence() -> None:
 
 
 def test_a_raw_status_that_looks_like_our_own_word_makes_another_occurrence() -> None:
-    (unlisted,) = diff(snapshot_of([]), [], {}, {"a": recorded(RUNNING, missing=1)}, RULES).transitions
+    snapshot, live = snapshot_of([make_task("other")]), {"a": recorded(RUNNING, missing=1)}
+    (unlisted,) = diff(snapshot, [], {}, live, RULES).transitions
     named_so = make_task(status="unknown", raw_status="unlisted")
     assert unlisted.occurrence != occurrence_of(named_so, recorded(RUNNING).occurrence)
 
@@ -128,7 +130,8 @@ def test_every_visible_change_of_a_flapping_task_has_an_id_of_its_own(shown: lis
 
 
 def missing(live: Recorded, **how: object) -> tuple[dict[str, int], list[EventType]]:
-    changes = diff(snapshot_of([], **how), [], {}, {live.task.job_id: live}, RULES)  # type: ignore[arg-type] # test values
+    snapshot = snapshot_of([make_task("other")], **how)  # type: ignore[arg-type] # test values
+    changes = diff(snapshot, [], {}, {live.task.job_id: live}, RULES)
     return dict(changes.missing), [t.type for t in changes.transitions]
 
 
@@ -144,7 +147,7 @@ def test_it_is_said_once() -> None:
 
 def test_the_same_snapshot_again_counts_nothing() -> None:
     live = {RUNNING.job_id: recorded(RUNNING, missing=1)}
-    again = diff(snapshot_of([]), [], {}, live, replace(RULES, whole_at=T0))
+    again = diff(snapshot_of([make_task("other")]), [], {}, live, replace(RULES, whole_at=T0))
     assert (dict(again.missing), again.transitions) == ({}, ())
 
 
@@ -197,4 +200,5 @@ def test_what_happened_while_we_were_away_is_late(
 @pytest.mark.parametrize("status", list(TaskStatus))
 def test_reading_the_same_row_again_changes_nothing(status: TaskStatus) -> None:
     row, _ = compare(None, make_task(status=status), RULES)
+    assert row
     assert compare(row, row.task, RULES) == (row, ())

@@ -5,7 +5,7 @@ Written from the promises, not from the program: facts are nested tuples here, n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,8 @@ Facts = tuple[object, ...]
 
 STEP = 25
 AWAY = timedelta(days=30)
+EMPTY = timedelta(minutes=15)
+"""For how long a list must be empty before anything is missing from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Seen:
     ended_at: datetime | None
     progress: int | None
     facts: Facts
+    created_at: datetime
     missing: int = 0
 
 
@@ -37,6 +40,8 @@ class Told:
     job_id: str
     facts: Facts
     failed: bool
+    recurs: bool = False
+    """Whether the same facts are news again: the job was in another state meanwhile."""
 
 
 @dataclass(slots=True)
@@ -47,17 +52,38 @@ class Observer:
     told: set[tuple[str, Facts]] = field(default_factory=set)
     looked_at: datetime | None = None
     whole_at: datetime | None = None
+    baseline_at: datetime | None = None
+    empty_since: datetime | None = None
+    unread: set[str] = field(default_factory=set)
+    """Jobs that the baseline listed without a status."""
 
-    def look(self, shown: Mapping[str, Job], *, at: datetime, whole: bool) -> list[Told]:
-        """Take note of one poll and return what it gives to tell."""
-        found = self._gap(at)
-        found += [told for job in shown.values() for told in self._look_at(job)]
-        if whole and (self.whole_at is None or at > self.whole_at):
-            found += self._miss(shown)
+    def look(
+        self, looks: Sequence[Mapping[str, Job]], shown: Mapping[str, Job], *, at: datetime, whole: bool
+    ) -> list[Told]:
+        """Take note of one poll, all its looks in their order, and return what it gives to tell."""
+        found = [fresh for told in self._gap(at) for fresh in self._fresh(told)]
+        for look in looks:
+            found += [fresh for job in look.values() for told in self._look_at(job) for fresh in self._fresh(told)]
+        if whole:
+            self.empty_since = None if shown else self.empty_since or at
+        lasted = self.empty_since is None or at - self.empty_since >= EMPTY
+        if whole and lasted and (self.whole_at is None or at > self.whole_at):
+            found += [fresh for told in self._miss(shown, at) for fresh in self._fresh(told)]
         self.looked_at, self.whole_at = at, at if whole else self.whole_at
-        fresh = [told for told in found if (told.job_id, told.facts) not in self.told]
-        self.told |= {(told.job_id, told.facts) for told in fresh}
-        return fresh
+        self.baseline_at = self.baseline_at or self.whole_at
+        return found
+
+    def _fresh(self, told: Told) -> list[Told]:
+        facts, times = told.facts, 1
+        while (told.job_id, facts) in self.told:
+            if not told.recurs:
+                return []
+            times += 1
+            facts = (*told.facts, "again", times)
+        self.told.add((told.job_id, facts))
+        if told.recurs and told.type != "task.unlisted":
+            self.seen[told.job_id] = replace(self.seen[told.job_id], facts=facts)
+        return [replace(told, facts=facts)]
 
     def _gap(self, at: datetime) -> list[Told]:
         if self.looked_at is None or at - self.looked_at <= AWAY:
@@ -66,13 +92,32 @@ class Observer:
 
     def _look_at(self, job: Job) -> list[Told]:
         before = self.seen.get(job.job_id)
+        if not job.status:
+            if before is not None:
+                self.seen[job.job_id] = replace(before, missing=0)
+            elif self.baseline_at is None:
+                self.unread.add(job.job_id)
+            return []
         if before is not None and _same_state(before, job):
             return self._look_at_progress(before, job)
         facts = _facts(job, before.facts if before else ())
-        self.seen[job.job_id] = Seen(status=job.status, ended_at=job.ended_at, progress=job.progress, facts=facts)
-        if before is None and self.whole_at is None:
+        self.seen[job.job_id] = Seen(
+            status=job.status,
+            ended_at=job.ended_at,
+            progress=job.progress,
+            facts=facts,
+            created_at=job.created_at,
+        )
+        if before is None and (self.whole_at is None or self._was_so_before(job)):
             return []
-        return [Told(type=_type(before, job), job_id=job.job_id, facts=facts, failed=job.status == "Failed")]
+        type_, recurs = _type(before, job), before is not None
+        return [Told(type=type_, job_id=job.job_id, facts=facts, failed=job.status == "Failed", recurs=recurs)]
+
+    def _was_so_before(self, job: Job) -> bool:
+        """Whether the baseline listed a job and could not read its state, which is read now and may be the same."""
+        if job.job_id not in self.unread or self.baseline_at is None:
+            return False
+        return job.ended_at <= self.baseline_at if job.ended_at else not job.ended
 
     def _look_at_progress(self, before: Seen, job: Job) -> list[Told]:
         self.seen[job.job_id] = replace(
@@ -85,13 +130,14 @@ class Observer:
             Told(type="task.progressed", job_id=job.job_id, facts=("progress", reached, before.facts), failed=False)
         ]
 
-    def _miss(self, shown: Mapping[str, Job]) -> list[Told]:
-        gone = {id_: seen for id_, seen in self.seen.items() if seen.status == "Running" and id_ not in shown}
+    def _miss(self, shown: Mapping[str, Job], at: datetime) -> list[Told]:
+        on = {id_: seen for id_, seen in self.seen.items() if seen.status not in ("Completed", "Failed")}
+        gone = {id_: seen for id_, seen in on.items() if id_ not in shown}
         self.seen |= {id_: replace(seen, missing=seen.missing + 1) for id_, seen in gone.items()}
         return [
-            Told(type="task.unlisted", job_id=id_, facts=("unlisted", seen.facts), failed=False)
+            Told(type="task.unlisted", job_id=id_, facts=("unlisted", seen.facts), failed=False, recurs=True)
             for id_, seen in gone.items()
-            if seen.missing == 1
+            if seen.missing == 1 and (seen.status == "Running" or at - seen.created_at < AWAY - timedelta(days=1))
         ]
 
 

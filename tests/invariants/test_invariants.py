@@ -344,7 +344,10 @@ def test_a12_of_two_rows_with_one_id_the_later_counts(new_life: NewLife, data: s
             truth = {
                 job.job_id: RUNNING if conflict == "stale last" else job.status for job in life.cloud.jobs.values()
             }
-            assert latest == truth, "A12: not the later row counts"
+            # A row without a status tells nothing: what was known before stays.
+            told_of = {job_id: status for job_id, status in truth.items() if status}
+            assert latest.keys() == truth.keys()
+            assert latest | told_of == latest, "A12: not the later row counts"
         life.heal()
 
 

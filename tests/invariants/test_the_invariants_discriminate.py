@@ -94,7 +94,7 @@ def look_back_an_hour_only(patch: pytest.MonkeyPatch) -> None:
 def replace_compare(patch: pytest.MonkeyPatch, ignores: Callable[[Recorded | None, Task], bool]) -> None:
     compare = diff.compare
 
-    def forgetful(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
+    def forgetful(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded | None, tuple[Transition, ...]]:
         after, transitions = compare(before, task, rules)
         return after, () if ignores(before, task) else transitions
 

@@ -171,17 +171,24 @@ class Screen:
     requests: int = 0
     shown: dict[str, Job] = field(default_factory=dict)
     """By job what its latest row said."""
+    looks: list[dict[str, Job]] = field(default_factory=list)
+    """The same of each look at the list in this poll: at the running jobs, at the failed ones, at all of them."""
+    asked: str | None = ""
+    """Which jobs the look was for."""
     throughout: set[str] = field(default_factory=set)
     """The jobs that were listed during the whole of the poll."""
     began: bool = False
 
     def begin(self) -> None:
         """Start anew: a poll may look twice and keep only the second look."""
-        self.shown, self.began = {}, False
+        self.shown, self.began, self.asked = {}, False, ""
 
     def page(self, query: Query) -> Page:
         """Answer a request. Raises SourceError where the fault says so."""
         number, self.requests = self.requests, self.requests + 1
+        if query.status != self.asked:
+            self.looks.append({})
+            self.asked = query.status
         for _, change in filter(lambda move: move[0] == number, self.showing.moves):
             self.cloud = changed(self.cloud, change, self.now)
         asked_for = [job for job in self._in_order(number) if _wanted(job, query)]
@@ -220,6 +227,7 @@ class Screen:
         jobs = jobs[: len(jobs) // 2] if fault == "short" else jobs
         rows = [as_looked(version, self.showing.look) for job in jobs for version in self._versions(job)]
         self.shown |= {job.job_id: job for job in rows}
+        self.looks[-1].update({job.job_id: job for job in rows})
         body = {"tasks": [row(job, self.showing.look) for job in rows]}
         return json.dumps(body if fault == "no total" else body | {"total_count": total}).encode()
 

@@ -10,13 +10,26 @@ from typing import TypeVar
 
 import pytest
 from factories import T0, make_task
-from fakes import FakeClock, FakeSource
+from fakes import FakeClock, FakeSource, snapshot_of
 
+from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
-from notifier.core.model import ChannelPolicy, DeliveryState, EventType, Parked, Route, Scope, Snapshot, SourceState
-from notifier.core.outbox import Outlook, settle
+from notifier.core.model import (
+    ChannelPolicy,
+    DeliveryState,
+    EventType,
+    Parked,
+    Route,
+    Scope,
+    Snapshot,
+    SourceState,
+    Task,
+    Transition,
+    Watch,
+)
+from notifier.core.outbox import Outlook, event_of, route, settle
 from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
-from notifier.ports import DeliveryFilter, EventFilter, Transaction
+from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
 
 T = TypeVar("T")
@@ -27,6 +40,7 @@ OUTLOOK = Outlook(
 )
 RUNNING = make_task("a", status="running")
 FAILED = make_task("a", status="failed")
+OTHER = make_task("other", status="completed")
 
 
 @pytest.fixture
@@ -155,10 +169,42 @@ async def test_an_event_found_again_after_restoring_an_old_database_has_the_same
 async def test_a_running_task_that_is_gone_is_said_once_to_be_unlisted(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
+    source.tasks = [RUNNING, OTHER]
+    await poll(source, store)
+    source.tasks = [OTHER]
+    for _ in range(4):
+        clock.advance(RULES.poll_every)
+        await poll(source, store)
+    assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
+
+
+@pytest.mark.parametrize("every", [timedelta(seconds=1), RULES.poll_every, timedelta(minutes=5)])
+async def test_an_empty_list_is_no_proof_before_it_has_lasted(
+    store: SqlStore, source: FakeSource, clock: FakeClock, every: timedelta
+) -> None:
+    """A service that has lost its way says at every poll that there are no tasks at all."""
+    source.tasks = [RUNNING, replace(RUNNING, job_id="b")]
+    await poll(source, store)
+    for _ in range(2):
+        source.tasks, began = [], clock.now()
+        while clock.advance(every) - began < EMPTY_BEFORE_UNLISTED:
+            await poll(source, store)
+        source.tasks = [RUNNING, replace(RUNNING, job_id="b")]
+        await poll(source, store)
+    assert await told(store) == []
+    source.tasks = [OTHER]
+    clock.advance(every)
+    await poll(source, store)
+    assert await told(store) == [(EventType.TASK_COMPLETED, "other")]
+
+
+async def test_tasks_of_a_list_that_stays_empty_are_said_once_to_be_unlisted(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
     source.tasks = [RUNNING]
     await poll(source, store)
     source.tasks = []
-    for _ in range(4):
+    for _ in range(60):
         clock.advance(RULES.poll_every)
         await poll(source, store)
     assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
@@ -261,6 +307,241 @@ async def test_deliveries_for_a_parked_channel_wait_with_the_others(store: SqlSt
     assert len(found) == 2
 
 
+# ---- the last word on a task ----
+
+
+DONE = make_task("a", status="completed")
+CANCELED = make_task("a", status="unknown", raw_status="Canceled", ended_at=T0)
+
+
+async def show(store: SqlStore, source: FakeSource, *shown: Task, rules: PollRules = RULES) -> list[PollReport]:
+    """Poll once for each of these states of one task."""
+    reports = []
+    for task in shown:
+        source.tasks = [task]
+        source.clock.advance(RULES.poll_every)  # type: ignore[attr-defined]  # a FakeClock
+        reports.append(await poll(source, store, rules))
+    return reports
+
+
+@pytest.mark.parametrize(
+    "end", [DONE, FAILED, CANCELED, replace(DONE, ended_at=None)], ids=lambda task: task.raw_status
+)
+@pytest.mark.parametrize("times", [1, 3])
+async def test_an_end_shown_again_after_a_stale_row_is_the_last_word(
+    store: SqlStore, source: FakeSource, end: Task, times: int
+) -> None:
+    await poll(source, store)
+    reports = await show(store, source, RUNNING, *[end, RUNNING] * times, end)
+    ends, ids = {event.type for event in reports[1].events}, [event.id for report in reports for event in report.events]
+    assert len(ids) == len(set(ids)) == len(reports)
+    assert all({event.type for event in report.events} == ends for report in reports[1::2])
+    assert (await told(store))[-1][0] in ends
+
+
+async def test_a_live_message_shows_the_end_that_was_shown_again(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    await show(store, source, DONE, RUNNING, DONE)
+    latest = await store.read(lambda q: q.latest_event("prod", "a"))
+    assert latest
+    assert latest.event.type is EventType.TASK_COMPLETED
+
+
+async def watch(store: SqlStore, job_id: str = "a") -> None:
+    await store.transact(lambda tx: tx.watch(Watch(source="prod", job_id=job_id, person="U1", created_at=tx.now())))
+
+
+async def answers(store: SqlStore) -> list[EventType]:
+    """Return what the person was sent, the oldest first."""
+    found = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="dm:U1", limit=9)))
+    return [event.type for delivery in reversed(found) for event in delivery.events]
+
+
+@pytest.mark.parametrize(
+    "end", [DONE, FAILED, CANCELED, replace(FAILED, ended_at=None)], ids=["done", "failed", "canceled", "no time"]
+)
+async def test_a_watch_is_answered_once_however_the_task_ends(store: SqlStore, source: FakeSource, end: Task) -> None:
+    await poll(source, store)
+    await show(store, source, RUNNING)
+    await watch(store)
+    await show(store, source, replace(RUNNING, progress=90.0), end, RUNNING, end)
+    assert len(await answers(store)) == 1
+
+
+async def test_a_watch_on_a_task_that_seems_to_run_again_is_answered(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    await show(store, source, RUNNING, DONE, RUNNING)
+    await watch(store)
+    await show(store, source, DONE)
+    assert await answers(store) == [EventType.TASK_COMPLETED]
+
+
+async def test_a_watch_on_a_canceled_task_waits_for_its_end(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    await show(store, source, RUNNING)
+    await watch(store)
+    await show(store, source, replace(CANCELED, ended_at=None))
+    assert await answers(store) == []
+    await show(store, source, CANCELED, replace(CANCELED, ended_at=None), CANCELED)
+    assert await answers(store) == [EventType.TASK_CHANGED]
+
+
+async def test_who_watches_hears_that_a_task_left_the_list_and_of_its_end(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    await show(store, source, RUNNING)
+    await watch(store)
+    await show(store, source, OTHER, OTHER)
+    await show(store, source, DONE)
+    assert await answers(store) == [EventType.TASK_UNLISTED, EventType.TASK_COMPLETED]
+
+
+@pytest.mark.parametrize(
+    "open_", [RUNNING, make_task("a", status="unknown", raw_status="Pending")], ids=["run", "wait"]
+)
+async def test_a_task_that_comes_back_and_vanishes_again_is_told_again(
+    store: SqlStore, source: FakeSource, open_: Task
+) -> None:
+    await poll(source, store)
+    await show(store, source, open_, OTHER, OTHER, OTHER, open_, OTHER, OTHER, OTHER)
+    assert [type_ for type_, job_id in await told(store) if job_id == "a"][1:] == [EventType.TASK_UNLISTED] * 2
+
+
+async def test_a_canceled_task_that_ages_out_of_the_list_is_no_news(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await poll(source, store)
+    await show(store, source, replace(CANCELED, ended_at=None))
+    clock.advance(timedelta(days=29, hours=12))
+    await show(store, source, OTHER, OTHER, OTHER)
+    assert [type_ for type_, job_id in await told(store) if job_id == "a"] == [EventType.TASK_CHANGED]
+
+
+# ---- rows that tell less, or otherwise, than before ----
+
+FRACTION = timedelta(milliseconds=783)
+
+
+async def test_an_end_told_with_another_precision_is_the_same_end(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    end = T0.replace(microsecond=0)
+    precise = [end, end + FRACTION, end, end + timedelta(seconds=1) - timedelta(microseconds=1), end]
+    await show(store, source, *(replace(FAILED, ended_at=at) for at in precise))
+    assert await told(store) == [(EventType.TASK_FAILED, "a")]
+
+
+@pytest.mark.parametrize("now_told", [FRACTION, timedelta()])
+async def test_an_end_recorded_by_an_earlier_version_is_recognised(
+    store: SqlStore, source: FakeSource, now_told: timedelta
+) -> None:
+    """Earlier versions named an end to the microsecond; the task may be unknown now, its project having changed."""
+    end = T0.replace(microsecond=0)
+    old = Transition(
+        type=EventType.TASK_FAILED,
+        before=None,
+        after=replace(FAILED, ended_at=end + FRACTION),
+        occurrence=f"failed@{(end + FRACTION).isoformat()}",
+        observed_at=T0,
+        late=False,
+    )
+    await poll(source, store)
+    event = event_of(old, source.region, source.project_id)
+    await store.transact(lambda tx: tx.record_events(route([event], ())))
+    (report,) = await show(store, source, replace(FAILED, ended_at=end + now_told))
+    assert (report.events, report.changed) == ((), 1)
+
+
+BLANK = make_task("a", status="unknown", raw_status="")
+
+
+@pytest.mark.parametrize("state", [RUNNING, DONE, FAILED, CANCELED], ids=lambda task: task.raw_status)
+async def test_a_row_without_a_status_leaves_the_known_state(store: SqlStore, source: FakeSource, state: Task) -> None:
+    await poll(source, store)
+    _, blank, again = await show(store, source, state, BLANK, state)
+    assert (blank.events, blank.unreadable, blank.without_status) == ((), 1, ("a",))
+    assert (again.events, again.unreadable) == ((), 0)
+    (stored,) = await store.read(lambda q: q.tasks(TaskFilter()))
+    assert stored.task == state
+
+
+@pytest.mark.parametrize("state", [RUNNING, DONE, FAILED, CANCELED], ids=lambda task: task.raw_status)
+async def test_a_new_row_without_a_status_is_news_once_it_has_one(
+    store: SqlStore, source: FakeSource, state: Task
+) -> None:
+    await poll(source, store)
+    reports = await show(store, source, BLANK, BLANK, state, BLANK, state)
+    assert [len(report.events) for report in reports] == [0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("state", "news"),
+    [
+        (RUNNING, 0),
+        (FAILED, 0),
+        (CANCELED, 0),
+        (replace(FAILED, ended_at=T0 + timedelta(seconds=1)), 1),
+        (replace(FAILED, ended_at=None), 1),
+    ],
+)
+async def test_a_row_without_a_status_in_a_baseline_makes_no_flood(
+    store: SqlStore, source: FakeSource, state: Task, news: int
+) -> None:
+    reports = await show(store, source, BLANK)
+    assert reports[0].baseline
+    later = source.clock.now()
+    state = state if state.ended_at is None or state.ended_at <= T0 else replace(state, ended_at=later + FRACTION)
+    reports = await show(store, source, state, BLANK, DONE if state is RUNNING else state)
+    assert sum(len(report.events) for report in reports) == news + (state is RUNNING)
+
+
+async def test_a_row_without_an_id_may_be_the_task_that_seems_to_be_gone(
+    store: SqlStore, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await poll(source, store)
+    await show(store, source, RUNNING)
+    fetch = source.fetch
+
+    async def nameless(scope: Scope) -> Snapshot:
+        return replace(await fetch(scope), unreadable=1)
+
+    monkeypatch.setattr(source, "fetch", nameless)
+    await show(store, source, OTHER, OTHER, OTHER)
+    assert EventType.TASK_UNLISTED not in [type_ for type_, _ in await told(store)]
+
+
+# ---- several looks in one poll ----
+
+
+async def test_a_state_that_only_the_first_look_of_a_poll_shows_is_told(
+    store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The active scan shows a new task running; when the whole list is read it has completed."""
+    source.calls, source.tasks = 100, [make_task("b", status="running")]
+    await poll(source, store)
+    clock.advance(RULES.poll_every)
+    fetch = source.fetch
+
+    async def moving(scope: Scope) -> Snapshot:
+        source.tasks = [RUNNING if scope is Scope.ACTIVE else DONE, make_task("b", status="completed")]
+        return await fetch(scope)
+
+    monkeypatch.setattr(source, "fetch", moving)
+    await poll(source, store)
+    assert source.scopes == [Scope.FULL, Scope.ACTIVE, Scope.FULL]
+    assert await told(store) == [
+        (EventType.TASK_STARTED, "a"),
+        (EventType.TASK_COMPLETED, "a"),
+        (EventType.TASK_COMPLETED, "b"),
+    ]
+
+
+def test_of_the_looks_of_a_poll_only_what_differs_is_kept() -> None:
+    first, second = snapshot_of([RUNNING, OTHER], T0), snapshot_of([DONE, OTHER], T0)
+    (shown,) = second.after(first).earlier
+    assert (list(shown.fingerprints), shown.parse("a"), shown.complete) == (["a"], RUNNING, False)
+    assert second.after(second).earlier == ()
+    assert second.after(first.after(second)).earlier[-1].fingerprints.keys() == {"a"}
+
+
 # ---- several at once, and failures ----
 
 
@@ -352,6 +633,35 @@ def test_what_a_person_must_mend_is_tried_slowly(error: SourceError, failures: i
     assert pause_after(error, failures, RULES) == wait
 
 
+# ---- the interval ----
+
+
+@pytest.mark.parametrize("hours", [0.01, 2, 3, 6, 24, 24 * 30])
+async def test_a_source_is_polled_at_its_interval_however_long_that_is(
+    store: SqlStore, source: FakeSource, clock: FakeClock, hours: float
+) -> None:
+    rules = replace(RULES, poll_every=timedelta(hours=hours))
+    await poll(source, store, rules)
+    at = []
+    for _ in range(20):
+        clock.advance(rules.poll_every / 10)
+        if (await poll_once(source, store, owner="me", rules=rules, outlook=OUTLOOK)).polled:
+            at.append(clock.now())
+    assert len(at) == 2
+    assert at[1] - at[0] == rules.poll_every
+
+
+@pytest.mark.parametrize("hours", [0.01, 2, 6, 24])
+async def test_a_time_left_over_from_a_clock_that_was_wrong_is_not_waited_for(
+    store: SqlStore, source: FakeSource, clock: FakeClock, hours: float
+) -> None:
+    rules = replace(RULES, poll_every=timedelta(hours=hours))
+    clock.advance(timedelta(days=100))
+    await poll(source, store, rules)
+    clock.advance(-timedelta(days=100))
+    assert (await poll_once(source, store, owner="other", rules=rules, outlook=OUTLOOK)).polled
+
+
 # ---- the call budget ----
 
 
@@ -411,9 +721,9 @@ async def test_a_running_task_that_ended_unseen_calls_for_the_whole_list_at_once
 async def test_a_task_that_was_said_to_be_unlisted_calls_for_the_whole_list_no_more(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
-    source.calls, source.tasks = 100, [RUNNING]
+    source.calls, source.tasks = 100, [RUNNING, OTHER]
     await poll(source, store)
-    source.tasks = []
+    source.tasks = [OTHER]
     for _ in range(2):
         clock.advance(RULES.poll_every)
         await poll(source, store)
