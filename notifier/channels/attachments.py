@@ -25,6 +25,7 @@ from notifier.channels.base import (
     outcome_of_error,
     outcome_of_status,
     stored_body,
+    unreachable,
 )
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Parked, Unknown
 from notifier.markdown import code, fence, plain
@@ -201,17 +202,23 @@ class WebhookChat(BaseChannel[S]):
         return outcome_of_error(error, now)
 
     async def check(self) -> Sequence[Finding]:
-        """Prove that something answers. Only a message tells whether it is the webhook."""
+        """Ask whether something answers. Whether it is the webhook, only a message tells."""
         from notifier.http import HttpError  # noqa: PLC0415 - as above
 
         url, seconds = self.settings.webhook_url.get_secret_value(), self.settings.timeout.total_seconds()
         try:
-            await self.toolbox.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)
+            status = (await self.toolbox.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)).status
         except HttpError as error:
-            remedy = "check the address, the network and the proxy"
-            return (Finding(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
+            if error.status is None:
+                remedy = "check the address, the network and the proxy"
+                return (Finding(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
+            status = error.status
+        # Both answer 404 to a GET that a webhook takes as little as any other address.
+        if refused := unreachable(status, asked=(410,)):
+            remedy = "check webhook_url"
+            return (Finding(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
         detail = f"answers; whether it is the webhook, only a message tells: notifier test-send {self.name}"
-        return (Finding(ok=True, what=self.kind, detail=detail),)
+        return (Finding(ok=True, what=self.kind, detail=detail, proven=False),)
 
 
 _NOT_VALID = "the webhook is not valid: copy its URL again or make a new one"

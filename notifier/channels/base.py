@@ -7,7 +7,7 @@ A kind is a class that derives from `BaseChannel` and is named in the entry poin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -267,6 +267,18 @@ def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) ->
         case _ if status in _RETRYABLE or status >= 500:  # noqa: PLR2004 - the class of server errors
             return Retry(reason, retry_after(headers, now))
     return Retry(reason)
+
+
+def unreachable(status: int, *, asked: Collection[int] = (404, 410)) -> str:
+    """Return what an answer to a harmless question says is wrong with an address; empty where nothing is certain.
+
+    `asked`: statuses by which the receiver says that nothing is there, whatever the method.
+    """
+    if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
+        return "it redirects, and no redirect is followed: set the address that it leads to"
+    if status == 407:  # noqa: PLR2004 - as the standard has it
+        return "the proxy wants a user and a password"
+    return "nothing is there" if status in asked else ""
 
 
 def outcome_of_error(error: HttpError, now: datetime) -> Outcome:

@@ -49,6 +49,8 @@ from notifier.slack.answers import (
     Gone,
     NextPage,
     WrongContent,
+    channel_remedy,
+    channel_verdict,
     is_failure,
     look_up_remedy,
     looked_up,
@@ -65,6 +67,11 @@ if TYPE_CHECKING:
     from notifier.http import HttpClient, HttpError
 
 POST_SCOPE = "chat:write"
+POST_ANYWHERE = "chat:write.public"
+"""With this a bot need not be in a public channel."""
+
+_ID = re.compile(r"[CDG][A-Z0-9]+")
+"""What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
 
 SETTLES_IN = 2.5
 """Seconds that a message may take to appear in the channel's history."""
@@ -121,7 +128,7 @@ class SlackSettings(ChannelSettings):
     @property
     def can_look_up(self) -> bool:
         """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
-        return not self.webhook_url and bool(re.fullmatch(r"[CDG][A-Z0-9]+", self.channel or ""))
+        return not self.webhook_url and bool(_ID.fullmatch(self.channel or ""))
 
     @property
     def look_up_time(self) -> timedelta:
@@ -214,6 +221,8 @@ class _Bot:
 
     api: WebApi
     channel: str
+    cost: str
+    """What it means that nothing can be looked up."""
 
     async def post(self, message: Json, deadline: float) -> Answer:
         return await self.api.call("chat.postMessage", deadline, message | {"channel": self.channel})
@@ -252,20 +261,40 @@ class _Bot:
             why = answer.code or f"HTTP {answer.status}"
             return (Finding(ok=False, what="Slack token", detail=why, remedy=token_remedy(answer.data)),)
         bot = one_line(str(answer.data.get("user", "?")))
-        who = f"@{bot} in {one_line(str(answer.data.get('team', '?')))}"
-        membership = f"{self.channel}: a member of it may have to type /invite @{bot}; only posting proves it"
-        return (
-            Finding(ok=True, what="Slack token", detail=who),
-            *_scopes(answer.headers.get("x-oauth-scopes")),
-            Finding(ok=True, what="Slack channel", detail=membership),
-        )
+        who = Finding(ok=True, what="Slack token", detail=f"@{bot} in {one_line(str(answer.data.get('team', '?')))}")
+        granted = answer.headers.get("x-oauth-scopes")
+        scopes = None if granted is None else frozenset(re.split(r"[\s,]+", granted))
+        if scopes is not None and POST_SCOPE not in scopes:
+            return who, _missing_scope()
+        return (who, *await self._check_channel(deadline, posts_anywhere=POST_ANYWHERE in (scopes or ())))
+
+    async def _check_channel(self, deadline: float, *, posts_anywhere: bool) -> Sequence[Finding]:
+        """Ask about the channel and its history, as far as the bot may."""
+        what = "Slack channel"
+        if not _ID.fullmatch(self.channel):
+            detail = f"{self.channel} is a name: only posting tells whether the bot may post there"
+            remedy = "set `channel` to its ID, for example C0123ABCD"
+            return (Finding(ok=True, what=what, detail=detail, remedy=remedy, proven=False),)
+        info = await self.api.call("conversations.info", deadline, query={"channel": self.channel})
+        history = await self.history(deadline, limit=1)
+        found = channel_verdict(info, history, posts_anywhere=posts_anywhere)
+        detail = f"{self.channel}: {found.detail}"
+        if found.wrong:
+            return (Finding(ok=False, what=what, detail=detail, remedy=channel_remedy(found.wrong)),)
+        return (Finding(ok=True, what=what, detail=detail, proven=found.proven), self._reads(history))
+
+    def _reads(self, history: Answer) -> Finding:
+        """Say whether messages can be looked up. Posting works without: what it costs is a repeat now and then."""
+        what = "Slack look-up"
+        if history.data.get("ok") is True:
+            return Finding(ok=True, what=what, detail="what was posted can be looked up")
+        detail = f"{history.code or f'HTTP {history.status}'}: {self.cost}"
+        return Finding(ok=True, what=what, detail=detail, remedy=look_up_remedy(history, self.channel), proven=False)
 
 
-def _scopes(granted: str | None) -> Sequence[Finding]:
-    if granted is None or POST_SCOPE in re.split(r"[\s,]+", granted):
-        return ()
+def _missing_scope() -> Finding:
     remedy = f"add the bot scope {POST_SCOPE} under OAuth & Permissions and reinstall the app"
-    return (Finding(ok=False, what="Slack scopes", detail=f"{POST_SCOPE} is missing", remedy=remedy),)
+    return Finding(ok=False, what="Slack scopes", detail=f"{POST_SCOPE} is missing", remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,24 +492,10 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
         seconds = self.settings.timeout.total_seconds()
         try:
-            findings = await self._transport.check(seconds)
-            works = all(finding.ok for finding in findings) and not self.settings.webhook_url
-            return (*findings, await self._check_look_up(seconds)) if works else findings
+            return await self._transport.check(seconds)
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
             return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)
-
-    async def _check_look_up(self, deadline: float) -> Finding:
-        """Prove that messages can be looked up. Posting works without: what it costs is a repeat now and then."""
-        what, cost = "Slack look-up", _COSTS[self.on_unknown]
-        if not self.settings.can_look_up:
-            detail = f"needs the channel's ID, and {self.settings.channel} is a name: {cost}"
-            return Finding(ok=True, what=what, detail=detail, remedy="set `channel` to its ID, for example C0123ABCD")
-        answer = await self._bot.history(deadline, limit=1)
-        if answer.data.get("ok") is True:
-            return Finding(ok=True, what=what, detail="what was posted can be looked up")
-        why = answer.code or f"HTTP {answer.status}"
-        return Finding(ok=True, what=what, detail=f"{why}: {cost}", remedy=look_up_remedy(answer, self._bot.channel))
 
     @cached_property
     def _transport(self) -> Transport:
@@ -492,7 +507,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         settings = self.settings
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         api = WebApi(http=self.toolbox.http, url=settings.api_url, token=token)
-        return _Bot(api=api, channel=settings.channel or "")
+        return _Bot(api=api, channel=settings.channel or "", cost=_COSTS[self.on_unknown])
 
 
 _COSTS: Mapping[str, str] = MappingProxyType(

@@ -31,6 +31,7 @@ from notifier.channels.base import (
     outcome_of_error,
     outcome_of_status,
     stored_body,
+    unreachable,
 )
 from notifier.channels.body_template import Renderer, TemplateFailed, TemplateSetting
 from notifier.core.model import (
@@ -377,27 +378,39 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         )
 
     async def check(self) -> Sequence[Finding]:
-        """Ask the receiver for its headers only: whatever it answers proves that it can be reached."""
-        from notifier.http import HttpError, ReplyTooLarge  # noqa: PLC0415 - see `send`
+        """Ask the receiver for its headers only. That it takes messages, only a message proves."""
+        from notifier.http import HttpError  # noqa: PLC0415 - see `_attempt`
 
         try:
-            status = (await self._exchange("HEAD", {})).status
-        except ReplyTooLarge as error:
-            status = error.status
+            status = (await self._exchange("HEAD", self._own_headers)).status
         except HttpError as error:
-            return [_finding(str(error), remedy="check the host, the port and the proxy")]
-        return [_finding(f"answers (HTTP {status} to HEAD)", ok=True), *self._in_the_clear()]
+            if error.status is None:
+                return [_finding(str(error), ok=False, remedy="check the host, the port and the proxy")]
+            status = error.status
+        return [self._reached(status), *self._in_the_clear()]
+
+    def _reached(self, status: int) -> Finding:
+        if refused := unreachable(status):
+            return _finding(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
+        if status in _TAKES_POSTS or status // 100 == 2:  # noqa: PLR2004 - the class of success
+            return _finding(f"answers (HTTP {status} to HEAD)")
+        only = f"only sending tells whether it takes messages: notifier test-send {self.name}"
+        return _finding(f"answers HTTP {status} to HEAD; {only}", proven=False)
 
     def _in_the_clear(self) -> Sequence[Finding]:
         parts = urlsplit(self.settings.url.get_secret_value())
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
         exposed = bool(self.settings.headers or parts.username)
-        return [_finding("what is sent can be read on the way", ok=not exposed, remedy="use https")]
+        return [_finding("what is sent can be read on the way", ok=not exposed, remedy="use https", proven=False)]
 
 
-def _finding(detail: str, *, ok: bool = False, remedy: str = "") -> Finding:
-    return Finding(ok=ok, what="webhook", detail=detail, remedy=remedy)
+_TAKES_POSTS = frozenset({405, 501})
+"""What many answer to HEAD that know their one method and that there is something at this address."""
+
+
+def _finding(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> Finding:
+    return Finding(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
 
 
 def _notice_of(delivery: Delivery) -> Notice:

@@ -118,7 +118,7 @@ def outcome_of(answer: Answer, now: datetime) -> Outcome | WrongContent | Gone:
 def _parked(kind: str, error: str, reason: str, data: Json) -> Parked:
     if kind == "token":
         return Parked(f"{reason}; {token_remedy(data)}", _TOKEN_PROBE)
-    return Parked(f"{reason}; {REMEDIES.get(error, _POLICY_REMEDY)}", PROBE_AFTER)
+    return Parked(f"{reason}; {channel_remedy(error)}", PROBE_AFTER)
 
 
 def _outcome_of_status(answer: Answer, reason: str, now: datetime) -> Outcome | WrongContent:
@@ -193,6 +193,41 @@ def _not_looked_up(answer: Answer, channel: str, now: datetime) -> Outcome | Gon
     return Retry(f"looking for an earlier message, {reason}", _WAITS.get(kind) or retry_after(answer.headers, now))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelVerdict:
+    """What is known of a channel without posting to it."""
+
+    detail: str
+    wrong: str = ""
+    """The code of what posting would be refused with."""
+    proven: bool = True
+    """False where only posting would tell."""
+
+
+_ONLY_POSTING = "only posting tells whether the bot may post there"
+
+
+def channel_verdict(info: Answer, history: Answer, *, posts_anywhere: bool) -> ChannelVerdict:
+    """Return what Slack's answers say of a channel: about it, and about its history.
+
+    `posts_anywhere`: the bot has chat:write.public, with which it need not be in a public channel.
+    """
+    about = inner(info.data, "channel")
+    outside = info.data.get("ok") is True and about.get("is_member") is False
+    codes = {info.code, history.code, "is_archived" if about.get("is_archived") is True else ""}
+    codes |= {"not_in_channel"} if outside else set()
+    if posts_anywhere and about.get("is_private") is not True:
+        codes.discard("not_in_channel")
+    for code in sorted(codes):  # that it is archived comes before that the bot is not in it, which helps nobody there
+        if _KIND_OF.get(code) == "channel":
+            return ChannelVerdict(wrong=code, detail=code)
+    if info.data.get("ok") is True:
+        return ChannelVerdict(detail="the bot may post without being in it" if outside else "the bot is in it")
+    if history.data.get("ok") is True:
+        return ChannelVerdict(detail="the bot is in it; only posting tells whether it is archived", proven=False)
+    return ChannelVerdict(detail=_ONLY_POSTING, proven=False)
+
+
 _CHECK_AGAIN = "check again later"
 _KINDREMEDIES: Mapping[str, str] = MappingProxyType({"token": TOKEN_REMEDY, "channel": _POLICY_REMEDY})
 _HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
@@ -222,6 +257,11 @@ def words_of(answer: Answer) -> str:
 
 def _listed(errors: object) -> list[object]:
     return errors if isinstance(errors, list) else []
+
+
+def channel_remedy(code: str) -> str:
+    """Return what helps where Slack refuses to post to a channel."""
+    return REMEDIES.get(code, _POLICY_REMEDY)
 
 
 def _pointers(data: Json) -> str:

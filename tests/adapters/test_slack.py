@@ -719,11 +719,65 @@ async def test_a_webhook_that_refuses_the_layout_gets_plain_text(server: SlackSe
 
 
 async def test_a_check_says_who_the_bot_is_and_posts_nothing(server: SlackServer, toolbox: Toolbox) -> None:
+    server.scopes += ",channels:read"
     findings = await bot(server, toolbox).check()
-    assert all(finding.ok for finding in findings)
-    assert findings[0].detail == "@gaussdb in Acme"
-    assert "/invite @gaussdb" in findings[1].detail
+    assert all(finding.ok and finding.proven for finding in findings)
+    assert [finding.detail for finding in findings] == [
+        "@gaussdb in Acme",
+        "C0GAUSS: the bot is in it",
+        "what was posted can be looked up",
+    ]
     assert server.messages == []
+
+
+READS, HISTORY, ANYWHERE = "chat:write,channels:read", "chat:write,channels:history", "chat:write.public"
+INVITE = "invite the bot: type /invite @ and its name in the channel"
+UNKNOWN_CHANNEL = f"check the channel's ID; a private channel is found only by its members, so {INVITE}"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "state", "found"),
+    [
+        (READS, {"channels": set()}, ("channel_not_found", UNKNOWN_CHANNEL)),
+        (HISTORY, {"channels": set()}, ("channel_not_found", UNKNOWN_CHANNEL)),
+        (f"{READS},{ANYWHERE}", {"channels": set()}, ("channel_not_found", UNKNOWN_CHANNEL)),
+        (READS, {"archived": True}, ("is_archived", "unarchive the channel or set another one")),
+        (READS, {"archived": True, "member": False}, ("is_archived", "unarchive the channel or set another one")),
+        (READS, {"member": False}, ("not_in_channel", INVITE)),
+        (HISTORY, {"member": False}, ("not_in_channel", INVITE)),
+    ],
+)
+async def test_a_check_knows_a_channel_that_cannot_be_posted_to(
+    server: SlackServer, toolbox: Toolbox, scopes: str, state: dict[str, Any], found: tuple[str, str]
+) -> None:
+    server.scopes = scopes
+    for name, value in state.items():
+        setattr(server, name, value)
+    _, finding = await bot(server, toolbox).check()
+    assert (finding.ok, finding.what) == (False, "Slack channel")
+    assert (finding.detail.removeprefix("C0GAUSS: "), finding.remedy) == found
+
+
+@pytest.mark.parametrize(
+    ("scopes", "member", "said"),
+    [
+        (f"{READS},{ANYWHERE}", False, "✓ the bot may post without being in it"),
+        (f"{HISTORY},{ANYWHERE}", False, "! only posting tells whether the bot may post there"),
+        (HISTORY, True, "! the bot is in it; only posting tells whether it is archived"),
+        ("chat:write", True, "! only posting tells whether the bot may post there"),
+    ],
+)
+async def test_a_check_marks_what_only_posting_would_prove(
+    server: SlackServer,
+    toolbox: Toolbox,
+    scopes: str,
+    member: bool,  # noqa: FBT001 - a table
+    said: str,
+) -> None:
+    server.scopes, server.member = scopes, member
+    found = (await bot(server, toolbox).check())[1]
+    assert found.ok
+    assert f"{'✓' if found.proven else '!'} {found.detail.removeprefix('C0GAUSS: ')}" == said
 
 
 async def test_a_check_names_a_missing_scope(server: SlackServer, toolbox: Toolbox) -> None:
@@ -746,19 +800,17 @@ async def test_a_check_warns_of_what_a_missing_scope_costs(
 ) -> None:
     server.scopes = "chat:write"
     *_, found = await bot(server, toolbox, on_unknown=on_unknown).check()
-    assert found.ok
+    assert (found.ok, found.proven) == (True, False)
     assert found.detail == f"missing_scope: a message whose answer is lost is {cost}"
     assert found.remedy == HOW_TO_READ
 
 
-async def test_a_check_warns_where_the_channel_is_not_the_bots_or_only_a_name(
-    server: SlackServer, toolbox: Toolbox
+@pytest.mark.parametrize("channel", ["#dba", "dba", "U0123ABCD"])
+async def test_a_check_says_that_a_name_cannot_be_looked_at(
+    server: SlackServer, toolbox: Toolbox, channel: str
 ) -> None:
-    server.member = False
-    *_, outside = await bot(server, toolbox).check()
-    *_, named = await bot(server, toolbox, channel="#dba").check()
-    assert (outside.ok, named.ok) == (True, True)
-    assert outside.remedy == "invite the bot: type /invite @ and its name in the channel"
+    *_, named = await bot(server, toolbox, channel=channel).check()
+    assert (named.ok, named.proven) == (True, False)
     assert named.remedy == "set `channel` to its ID, for example C0123ABCD"
 
 

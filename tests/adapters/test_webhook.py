@@ -405,6 +405,31 @@ class TestCheck:
         assert (finding.ok, finding.detail) == (True, "answers (HTTP 405 to HEAD)")
         assert [request.method for request in server.requests] == ["HEAD"]
 
+    @pytest.mark.parametrize("status", [404, 410, 301, 302, 307, 308, 407])
+    async def test_what_is_known_to_be_wrong_fails(self, toolbox: Toolbox, status: int) -> None:
+        async with HttpServer(reply(status, b"", {"Location": "https://elsewhere.example.com/"})) as server:
+            finding, *_ = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+        assert (finding.ok, finding.remedy) == (False, "check the URL")
+        assert finding.detail.startswith(f"HTTP {status} to HEAD: ")
+
+    @pytest.mark.parametrize(("status", "proven"), [(200, True), (204, True), (405, True), (501, True)])
+    async def test_what_answers_as_webhooks_do_passes(self, toolbox: Toolbox, status: int, proven: bool) -> None:  # noqa: FBT001 - a table
+        async with HttpServer(reply(status, b"")) as server:
+            (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+        assert (finding.ok, finding.proven) == (True, proven)
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 415, 429, 500, 503])
+    async def test_what_only_sending_would_prove_is_marked(self, toolbox: Toolbox, status: int) -> None:
+        async with HttpServer(reply(status, b"")) as server:
+            (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+        assert (finding.ok, finding.proven) == (True, False)
+        assert "notifier test-send tickets" in finding.detail
+
+    async def test_its_own_headers_go_along(self, toolbox: Toolbox) -> None:
+        async with HttpServer(reply(200, b"")) as server:
+            await make_channel(toolbox, url=server.url(), headers={"Authorization": "Bearer fake"}).check()
+        assert server.requests[0].headers["authorization"] == "Bearer fake"
+
     async def test_it_says_when_nobody_is_there(self, toolbox: Toolbox) -> None:
         async with HttpServer() as server:
             pass

@@ -194,3 +194,21 @@ async def test_of_a_servers_words_only_known_ones_become_a_reason(toolbox: Toolb
 def test_what_is_no_webhook_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|https|missing"):
         MattermostChannel.Settings.model_validate({"name": "ops", "webhook_url": url})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("status", "ok"), [(200, True), (404, True), (405, True), (503, True), (410, False), (301, False), (407, False)]
+)
+async def test_a_check_fails_for_what_is_known_to_be_wrong_and_proves_nothing_else(
+    toolbox: Toolbox,
+    kind: str,
+    status: int,
+    ok: bool,  # noqa: FBT001 - a table
+) -> None:
+    found = load(kind)
+    async with HttpServer(reply(status, b"")) as server:
+        values = {"name": "ops", "webhook_url": server.url("/hooks/obviously-fake")}
+        (finding,) = await found(found.Settings.model_validate(values), toolbox).check()
+    assert (finding.ok, finding.proven) == (ok, not ok)
+    assert "obviously" not in str(finding)

@@ -203,6 +203,8 @@ class SlackServer:
     channels: set[str] = field(default_factory=lambda: {CHANNEL})
     member: bool = True
     """Whether the bot is in the channels: it must be to read their history, and here not to post."""
+    archived: bool = False
+    """Whether the channels are."""
     page_size: int = 999
     """Messages on one page of history at most, whatever was asked for."""
     now: float = POSTED_AT
@@ -279,8 +281,9 @@ class SlackServer:
             return {"url": f"{self.url.replace('http', 'ws')}/socket?ticket={ticket}"}
         if method == "auth.test":
             return {"team": "Acme", "user": "gaussdb", "team_id": "T000", "user_id": "U000"}
-        if method in ("users.info", "usergroups.users.list"):
-            return self._person(method, body)
+        about = {"users.info": self._person, "usergroups.users.list": self._person, "conversations.info": self._info}
+        if method in about:
+            return about[method](method, body)
         reads = method in ("conversations.history", "conversations.replies")
         needed = "channels:history" if reads else "chat:write"
         if needed not in self.scopes.split(","):
@@ -379,6 +382,14 @@ class SlackServer:
             return web.Response(status=400, text=found[0])
         await self.replies.put(body)
         return web.Response(text="ok")
+
+    def _info(self, _method: str, query: Json) -> Json:
+        if "channels:read" not in self.scopes.split(","):
+            return {"error": "missing_scope", "needed": "channels:read", "provided": self.scopes}
+        if query["channel"] not in self.channels:
+            return {"error": "channel_not_found"}
+        about = {"id": query["channel"], "is_archived": self.archived, "is_private": False}
+        return {"channel": about | {"is_member": self.member}}
 
     def _history(self, query: Json) -> Json:
         """Return a page, the newest message first, as Slack has it."""
@@ -523,7 +534,7 @@ async def slack_server() -> AsyncIterator[SlackServer]:
     server = SlackServer()
     app = web.Application()
     app.router.add_post("/api/{method}", server._api)
-    app.router.add_get(r"/api/{method:conversations\.(history|replies)}", server._api)
+    app.router.add_get(r"/api/{method:conversations\.(history|replies|info)}", server._api)
     app.router.add_get(r"/api/{method:users\.info|usergroups\.users\.list}", server._api)
     app.router.add_get("/socket", server._socket)
     app.router.add_post("/response/obviously-fake", server._response)
