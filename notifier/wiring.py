@@ -288,12 +288,13 @@ def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, 
     accounts = {
         credential: Account(budget.calls_per_minute, clock) for credential, budget in config.call_budgets.items()
     }
+    language = "zh-cn" if config.language == "zh" else "en-us"
     for settings in config.sources:
         module, _, name = SOURCES[settings.kind].partition(":")
         source = getattr(import_module(module), name)
         rng = random.Random()  # noqa: S311 - as above
         built[settings.name] = source(
-            settings, http, clock, rng, environ=environment(), account=accounts[settings.credential]
+            settings, http, clock, rng, environ=environment(), account=accounts[settings.credential], language=language
         )
     return built
 

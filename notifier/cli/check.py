@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 
 from notifier.cli import documents, loop
 from notifier.cli.desk import AsJson, configured, now, view
-from notifier.cli.output import cell, emit, show, table, working
+from notifier.cli.output import Column, Listing, Row, cell, emit, show, working
 from notifier.cli.route import parse_fields
 from notifier.config import Config
 from notifier.config.models import SourceSettings
@@ -174,7 +174,8 @@ def _listing(config: Config) -> RenderableType:
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
     rows = (*sources, *channels, *routes)
-    return table(("Kind", "Name", "What was understood"), ([cell(text) for text in row] for row in rows))
+    columns = [Column("Kind", firm=True), Column("Name"), Column("What was understood")]
+    return Listing(columns, [Row([cell(text) for text in row]) for row in rows])
 
 
 def _rhythm(source: SourceSettings) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
 
 from notifier import lookup
-from notifier.cli.desk import AsJson, ask, change, configured, duration, now, wording
-from notifier.cli.output import cell, emit, show, table
-from notifier.config import Config
+from notifier.cli.desk import AsJson, ask, change, configured, duration, now, view, wording
+from notifier.cli.output import cell, emit, show
 from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import Mute
@@ -110,15 +107,9 @@ def mutes(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     if as_json:
         emit({"mutes": [_document(mute) for mute in found]})
     else:
-        show(_table(found, config) if found else "No instance is muted.")
+        show(view(config).mutes(found) if found else "No instance is muted.")
     raise typer.Exit(0 if found else 1)
 
 
 def _document(mute: Mute) -> dict[str, Any]:
     return {"instance": mute.instance, "until": mute.until.isoformat(), "by": mute.name, "reason": mute.reason}
-
-
-def _table(found: Sequence[Mute], config: Config) -> RenderableType:
-    when = wording(config).when
-    rows = ((cell(mute.instance), cell(when(mute.until)), cell(mute.name), cell(mute.reason or "")) for mute in found)
-    return table(("Instance", "Until", "By", "Reason"), rows)

@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.padding import Padding
 from rich.spinner import Spinner
@@ -28,9 +30,6 @@ WIDE = 110
 
 SHORT_ID = 8
 
-LEAST_ROOM = 16
-"""Columns below which a shortened reason says too little; what is beside it is folded instead."""
-
 
 class _Console(Console):
     """Leaves a reader that went away to whoever prints; rich would end the process."""
@@ -39,9 +38,14 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+UNBOUNDED = 100_000
+"""Columns of what is not a terminal: a pipe or a file gets whole lines, to be searched and cut by who reads them."""
+
+
 def stdout() -> Console:
     """Return a console on the present stdout; colours only when it is a terminal."""
-    return _Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+    width = None if sys.stdout.isatty() else UNBOUNDED
+    return _Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
 
 
 def stderr() -> Console:
@@ -53,8 +57,21 @@ def show(*renderables: RenderableType, fold: bool = True) -> None:
     """Print to stdout, one after the other; lines longer than the terminal are folded between words, or left to it."""
     console = stdout()
     with _writing():
-        for renderable in renderables:
-            console.print(renderable, soft_wrap=not fold)
+        if console.is_terminal:
+            for renderable in renderables:
+                console.print(renderable, soft_wrap=not fold)
+        else:
+            for line in _lines(console, renderables):
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+def _lines(console: Console, renderables: Iterable[RenderableType]) -> Iterator[str]:
+    """Return plain lines, without the spaces that fill up columns."""
+    for renderable in renderables:
+        with console.capture() as capture:
+            console.print(renderable)
+        yield from map(str.rstrip, capture.get().splitlines())
 
 
 def emit(document: dict[str, Any]) -> None:
@@ -132,22 +149,73 @@ def block(value: str, style: str = "") -> Text:
 
 def replied(reply: str | None) -> Sequence[RenderableType]:
     """Return a line below an attempt with what the receiver replied, where it did."""
-    return [Padding(Text.assemble(("replied: ", "dim"), cell(reply)), (0, 0, 0, 2))] if reply else []
+    return [indented(Text.assemble(("replied: ", "dim"), cell(reply)))] if reply else []
 
 
-FIRM = frozenset({"Changed", "Failed", "Ended", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
-"""Columns that stay on one line: their values are short, and a half of one means nothing."""
+class Column(NamedTuple):
+    """A column of a table."""
+
+    title: str
+    firm: bool = False
+    """True for short values of which a half means nothing: they stay on one line however narrow the terminal is."""
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
-    """Return a table without frames that folds long words rather than cutting them, but for `FIRM` columns."""
-    built = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        firm = column in FIRM
-        built.add_column(column, overflow="ellipsis" if firm else "fold", no_wrap=firm)
-    for row in rows:
-        built.add_row(*row)
-    return built
+class Row(NamedTuple):
+    """A row of a table: cells, and notes that have lines of their own below it."""
+
+    cells: Sequence[Text]
+    notes: Sequence[Text] = ()
+
+
+NARROWEST = 8
+"""Columns that a folded cell keeps at least."""
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A table without frames: long words are folded rather than cut, and notes are whole."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Print the rows, each stretch without notes as one grid of the same columns."""
+        widths = self._widths(options.max_width)
+        stretch = [[Text(column.title, style="bold") for column in self.columns]]
+        for row in self.rows:
+            stretch.append([*row.cells])
+            if row.notes:
+                yield self._grid(widths, stretch)
+                yield from (indented(note) for note in row.notes)
+                stretch = []
+        if stretch:
+            yield self._grid(widths, stretch)
+
+    def _widths(self, room: int) -> Sequence[int]:
+        texts = [[column.title for column in self.columns], *([cell.plain for cell in row.cells] for row in self.rows)]
+        widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+        spare = room - _GAP * (len(widths) - 1) - sum(widths)
+        while spare < 0:
+            soft = [at for at, column in enumerate(self.columns) if not column.firm and widths[at] > NARROWEST]
+            if not soft:
+                break
+            widths[max(soft, key=widths.__getitem__)] -= 1
+            spare += 1
+        return widths
+
+    def _grid(self, widths: Sequence[int], rows: Iterable[Sequence[Text]]) -> Table:
+        built = Table.grid(padding=(0, _GAP, 0, 0))
+        for column, width in zip(self.columns, widths, strict=True):
+            built.add_column(width=width, overflow="ellipsis" if column.firm else "fold", no_wrap=column.firm)
+        for row in rows:
+            built.add_row(*row)
+        return built
+
+
+def indented(inner: RenderableType) -> Padding:
+    """Return something two columns to the right."""
+    return Padding(inner, (0, 0, 0, 2), expand=False)
 
 
 def pairs(rows: Iterable[tuple[str, Text]]) -> Table:
@@ -158,19 +226,6 @@ def pairs(rows: Iterable[tuple[str, Text]]) -> Table:
     for name, value in rows:
         built.add_row(Text(name), value)
     return built
-
-
-def room(width: int, rows: Iterable[Sequence[Text]]) -> int:
-    """Return how many columns one more column would have beside these, or `LEAST_ROOM` where that is too few."""
-    widest: Iterator[int] = (max(text.cell_len for text in column) + 2 for column in zip(*rows, strict=True))
-    return max(LEAST_ROOM, width - sum(widest))
-
-
-def shortened(text: Text, width: int) -> Text:
-    """Return the text, with its end cut off where it is wider."""
-    cut = text.copy()
-    cut.truncate(width, overflow="ellipsis")
-    return cut
 
 
 def short(identifier: str, width: int) -> Text:

@@ -8,11 +8,10 @@ from datetime import datetime
 from itertools import chain
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from notifier.cli.output import WIDE, age, block, cell, length, pairs, replied, room, short, shortened, table
+from notifier.cli.output import WIDE, Column, Listing, Row, age, block, cell, indented, length, pairs, replied, short
+from notifier.cli.words import word
 from notifier.core.model import (
     Attempt,
     ChannelState,
@@ -20,6 +19,7 @@ from notifier.core.model import (
     DeliveryState,
     Doubt,
     Event,
+    Mute,
     Recipient,
     RecipientState,
     SourceState,
@@ -54,7 +54,8 @@ _DOUBTS = {
     Doubt.HELD: "the attempt before may have arrived and nobody could say: held, as on_unknown says",
 }
 """What was done about a lost answer."""
-_INDENT = (0, 0, 0, 2)
+_FIRM = frozenset({"Changed", "Failed", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
+"""Columns whose values are short, and of which a half means nothing."""
 NEWEST_DEAD = 10
 """Dead letters that an audit shows."""
 
@@ -69,42 +70,35 @@ class View:
 
     # -- tasks --
 
-    def tasks(self, rows: Sequence[StoredTask]) -> Table:
-        """Return a table of tasks; the source is a column only where there are several, the reason where all failed."""
-        if rows and all(row.task.status is TaskStatus.FAILED for row in rows):
-            return self._failures(rows)
+    def tasks(self, rows: Sequence[StoredTask]) -> Listing:
+        """Return a table of tasks with the reasons of failures; the source is a column only where there are several."""
+        failed = bool(rows) and all(row.task.status is TaskStatus.FAILED for row in rows)
         several = len({row.task.source for row in rows}) > 1
-        columns = ("Status", "Task", "Instance", "Changed", "Job", *(("Source",) if several else ()))
-        return table(columns, (self._task_row(row, several=several) for row in rows))
+        titles = ("Failed" if failed else "Status", "Task", "Instance", *(() if failed else ("Changed",)), "Job")
+        return self._listing(
+            (*titles, *(("Source",) if several else ())),
+            (self._task_row(row, failed=failed, several=several) for row in rows),
+        )
 
-    def _task_row(self, row: StoredTask, *, several: bool) -> Sequence[Text]:
+    def _task_row(self, row: StoredTask, *, failed: bool, several: bool) -> Row:
         task = row.task
-        return (
-            self.status(task),
+        changed = cell(self.when(row.changed_at))
+        cells = (
+            cell(self.when(task.ended_at or row.changed_at), "bold red") if failed else self.status(task),
             cell(self.wording.task_label(task.name)),
             cell(task.instance_name or task.instance_id),
-            cell(age(row.changed_at, self.now)),
+            *(() if failed else (changed,)),
             short(task.job_id, self.width),
             *((cell(task.source),) if several else ()),
         )
+        return Row(cells, [cell(task.fail_reason, "red")] if task.fail_reason else ())
 
-    def _failures(self, rows: Sequence[StoredTask]) -> Table:
-        several = len({row.task.source for row in rows}) > 1
-        columns = ("Failed", "Task", "Instance", "Job", *(("Source",) if several else ()), "Reason")
-        beside = [self._failure_row(row, several=several) for row in rows]
-        left = room(self.width, [tuple(map(Text, columns[:-1])), *beside])
-        reasons = (shortened(cell(row.task.fail_reason, "red"), left) for row in rows)
-        return table(columns, ((*texts, reason) for texts, reason in zip(beside, reasons, strict=True)))
+    def _listing(self, titles: Sequence[str], rows: Iterable[Row]) -> Listing:
+        return Listing([Column(self.word(title), firm=title in _FIRM) for title in titles], [*rows])
 
-    def _failure_row(self, row: StoredTask, *, several: bool) -> Sequence[Text]:
-        task, ended = row.task, row.task.ended_at or row.changed_at
-        return (
-            cell(self.when(ended) if self.width >= WIDE else age(ended, self.now), "bold red"),
-            cell(self.wording.task_label(task.name)),
-            cell(task.instance_name or task.instance_id),
-            short(task.job_id, self.width),
-            *((cell(task.source),) if several else ()),
-        )
+    def word(self, english: str) -> str:
+        """Return a word of a table in the reader's language."""
+        return word(self.wording.language, english)
 
     def status(self, task: Task) -> Text:
         """Return a task's status, with its progress while it runs and the API's own word where we know no better."""
@@ -125,26 +119,29 @@ class View:
 
     def _facts(self, task: Task) -> Iterable[tuple[str, Text]]:
         label = self.wording.task_label(task.name)
-        yield "Task", cell(label if label == task.name else f"{label} ({task.name})")
-        yield "Status", self.status(task)
-        yield "Instance", cell(" · ".join(filter(None, (task.instance_name, task.instance_id, task.instance_status))))
-        yield "Job", cell(task.job_id)
-        yield "Source", cell(task.source)
-        yield "Started", cell(self.when(task.created_at))
-        yield "Ended", cell(self.when(task.ended_at))
+        yield self.word("Task"), cell(label if label == task.name else f"{label} ({task.name})")
+        yield self.word("Status"), self.status(task)
+        yield (
+            self.word("Instance"),
+            cell(" · ".join(filter(None, (task.instance_name, task.instance_id, task.instance_status)))),
+        )
+        yield self.word("Job"), cell(task.job_id)
+        yield self.word("Source"), cell(task.source)
+        yield self.word("Started"), cell(self.when(task.created_at))
+        yield self.word("Ended"), cell(self.when(task.ended_at))
         if task.created_at and task.ended_at and task.ended_at >= task.created_at:
-            yield "Took", cell(self.wording.duration(task.ended_at - task.created_at))
+            yield self.word("Took"), cell(self.wording.duration(task.ended_at - task.created_at))
 
     def _store_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
-        yield "First seen", cell(self.when(stored.first_seen_at))
-        yield "Changed", cell(f"{self.when(stored.changed_at)} ({age(stored.changed_at, self.now)})")
+        yield self.word("First seen"), cell(self.when(stored.first_seen_at))
+        yield self.word("Changed"), cell(self.when(stored.changed_at))
         if not stored.listed:
-            yield "Listed", cell("no longer", "yellow")
+            yield self.word("Listed"), cell(self.word("no longer"), "yellow")
 
     def _reason(self, task: Task) -> Iterable[RenderableType]:
         if task.fail_reason:
-            yield Text("Reason", style="dim")
-            yield Padding(block(task.fail_reason, "red"), _INDENT)
+            yield Text(self.word("Reason"), style="dim")
+            yield indented(block(task.fail_reason, "red"))
 
     def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
         """Return one line for each task that a beginning fits."""
@@ -152,43 +149,54 @@ class View:
 
     # -- events and deliveries --
 
-    def events(self, rows: Sequence[RoutedEvent]) -> Table:
+    def events(self, rows: Sequence[RoutedEvent]) -> Listing:
         """Return a table of events; the channels that were told are a column where there is room."""
         wide = self.width >= WIDE
         columns = ("Seen", "Event", "Task", "Instance", "Job", *(("Channels", "Id") if wide else ()))
-        return table(columns, (self._event_row(row, wide=wide) for row in rows))
+        return self._listing(columns, (self._event_row(row, wide=wide) for row in rows))
 
-    def _event_row(self, row: RoutedEvent, *, wide: bool) -> Sequence[Text]:
+    def _event_row(self, row: RoutedEvent, *, wide: bool) -> Row:
         event, task = row.event, row.event.task
-        late = " (late)" if event.late else ""
-        return (
+        late = f" ({self.word('late')})" if event.late else ""
+        cells = (
             cell(self.when(event.observed_at)),
             cell(f"{event.type}{late}", _event_style(event)),
             cell(self.wording.task_label(task.name) if task else event.source or event.channel),
-            cell((task.instance_name or task.instance_id) if task else event.detail),
+            cell((task.instance_name or task.instance_id) if task else None),
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
         )
+        why = (task.fail_reason if task.status is TaskStatus.FAILED else None) if task else event.detail
+        return Row(cells, [cell(why, _event_style(event))] if why else ())
 
-    def deliveries(self, rows: Sequence[Delivery]) -> Table:
-        """Return a table of deliveries."""
-        columns = ("Id", "State", "Channel", "About", "Tries", "When", "Reason")
-        return table(columns, (self._delivery_row(row) for row in rows))
+    def deliveries(self, rows: Sequence[Delivery]) -> Listing:
+        """Return a table of deliveries, each with what became of it."""
+        columns = ("Id", "State", "Channel", "About", "Tries", "When")
+        return self._listing(columns, map(self._delivery_row, rows))
 
-    def _delivery_row(self, row: Delivery) -> Sequence[Text]:
-        return (
+    def _delivery_row(self, row: Delivery) -> Row:
+        cells = (
             cell(row.id[:8]),
             cell(row.state, _STATE_STYLES[row.state]),
             cell(row.channel),
             cell(self._about(row)),
             cell(str(row.attempt)),
-            cell(age(row.settled_at or row.available_at, self.now)),
-            cell("; ".join(filter(None, (_doubt(row), _undelivered(row))))),
+            cell(self.when(row.settled_at or row.available_at)),
         )
+        why = "; ".join(filter(None, (_doubt(row), _undelivered(row))))
+        return Row(cells, [cell(why, _STATE_STYLES[row.state])] if why else ())
+
+    def mutes(self, rows: Sequence[Mute]) -> Listing:
+        """Return a table of muted instances."""
+        return self._listing(("Instance", "Until", "By"), map(self._mute_row, rows))
+
+    def _mute_row(self, row: Mute) -> Row:
+        cells = (cell(row.instance), cell(self.when(row.until)), cell(row.name))
+        return Row(cells, [cell(row.reason)] if row.reason else ())
 
     def _about(self, row: Delivery) -> str:
         if row.digest or len(row.events) != 1:
-            return f"digest of {len(row.events)}"
+            return self.word("digest of {count}").format(count=len(row.events))
         (event,) = row.events
         return f"{event.type} {event.job_id[:8]}".strip()
 
@@ -218,9 +226,9 @@ class View:
         return Group(
             Text(""),
             cell(f"{self.when(event.observed_at)}  {event.type}{late}", _event_style(event)),
-            Padding(self.verdicts(account.verdicts), _INDENT),
+            indented(self.verdicts(account.verdicts)),
             *self._changed_routes(account),
-            *(Padding(self._channel_account(c), _INDENT) for c in account.channels),
+            *(indented(self._channel_account(c)) for c in account.channels),
         )
 
     def verdicts(self, verdicts: Sequence[RouteVerdict]) -> RenderableType:
@@ -232,13 +240,13 @@ class View:
         today = set(channels_of(account.verdicts))
         if then != today:
             names = ", ".join(sorted(then)) or "no channel"
-            yield Padding(cell(f"Routes have changed since: at the time it went to {names}.", "yellow"), _INDENT)
+            yield indented(cell(f"Routes have changed since: at the time it went to {names}.", "yellow"))
 
     def _channel_account(self, account: ChannelAccount) -> RenderableType:
         return Group(
             Text.assemble(cell(account.channel, "bold"), ": ", self._fate(account)),
-            *(Padding(_recipient(r), _INDENT) for r in (account.delivery.recipients if account.delivery else ())),
-            *(Padding(self._attempt(a), _INDENT) for a in account.attempts),
+            *(indented(_recipient(r)) for r in (account.delivery.recipients if account.delivery else ())),
+            *(indented(self._attempt(a)) for a in account.attempts),
         )
 
     def _fate(self, account: ChannelAccount) -> Text:
@@ -272,7 +280,7 @@ class View:
         reason = f": {attempt.reason}" if attempt.reason else ""
         took = (attempt.finished_at - attempt.started_at).total_seconds()
         line = cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
-        doubt = [Padding(cell(_DOUBTS[attempt.doubt], "yellow"), _INDENT)] if attempt.doubt else []
+        doubt = [indented(cell(_DOUBTS[attempt.doubt], "yellow"))] if attempt.doubt else []
         return Group(line, *doubt, *replied(attempt.reply))
 
     # -- audit, health, findings --
@@ -306,11 +314,11 @@ class View:
     def _parked(self, channel: ChannelState) -> RenderableType:
         reason = f": {channel.reason}" if channel.reason else ""
         line = cell(f"{channel.name} is parked since {self.when(channel.parked_since)}{reason}", "magenta")
-        return Group(line, Padding(_unpark(channel.name), _INDENT))
+        return Group(line, indented(_unpark(channel.name)))
 
     def _oldest_pending(self, found: Audit) -> Iterable[RenderableType]:
         if found.ledger.oldest_pending:
-            yield cell(f"The oldest pending delivery has waited since {age(found.ledger.oldest_pending, self.now)}.")
+            yield cell(f"The oldest pending delivery has waited since {self.when(found.ledger.oldest_pending)}.")
 
     def health(self, found: Health, channels: Sequence[ChannelHealth]) -> RenderableType:
         """Return one line for each source and each channel, and the next step for a channel that does not deliver."""
@@ -328,7 +336,7 @@ class View:
         line = f"{channel.name}: {self._trouble(channel)}{'; '.join(['', *held])}"
         line += f": {channel.reason}" if channel.reason else ""
         advice = _unpark(channel.name) if channel.parked_since else _look_at(channel.name, failing=channel.failing)
-        return Group(_verdict_line(line, ok=False), Padding(advice, _INDENT))
+        return Group(_verdict_line(line, ok=False), indented(advice))
 
     def _trouble(self, channel: ChannelHealth) -> str:
         if channel.parked_since:
@@ -357,7 +365,7 @@ class View:
         detail = f": {found.detail}" if found.detail else ""
         text = f"{found.what}{detail}"
         line = cell(f"! {text}", "yellow") if found.ok and not found.proven else _verdict_line(text, ok=found.ok)
-        return Group(line, Padding(block(found.remedy, "yellow"), _INDENT)) if found.remedy else line
+        return Group(line, indented(block(found.remedy, "yellow"))) if found.remedy else line
 
     # -- pieces --
 

@@ -132,8 +132,8 @@ class GaussDBSettings(Settings):
     """Default: the region's. Required where the region is not known."""
     project_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
-    language: Language = "en-us"
-    """X-Language: the language that the API writes fail_reason in."""
+    language: Language | None = None
+    """X-Language: the language that the API writes fail_reason in. Default: that of the configuration."""
     poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
     paging: Paging = "auto"
     """How the API reads `offset`; auto finds out."""
@@ -221,6 +221,7 @@ class GaussDBSource:
         rng: places retries within their jitter.
         environ: where `auth.kind: default_chain` looks for keys.
         account: what the sources of one credential share; None where this is the only one.
+        language: of fail_reason, where the settings do not say.
     """
 
     Settings: ClassVar[type[Settings]] = GaussDBSettings
@@ -234,6 +235,7 @@ class GaussDBSource:
         *,
         environ: Mapping[str, str] = MappingProxyType({}),
         account: Account | None = None,
+        language: Language = "en-us",
     ) -> None:
         from notifier.sources.account import Account  # noqa: PLC0415 - the network stack, see above
         from notifier.sources.api import Api  # noqa: PLC0415 - likewise
@@ -243,6 +245,7 @@ class GaussDBSource:
         self.region = settings.region
         self.project_id = settings.project_id
         self._settings = settings
+        self._language = settings.language or language
         self._clock = clock
         self._where = f"source {settings.name}"
         auth = auth_of(settings, where=self._where, clock=clock, environ=environ)
@@ -270,7 +273,7 @@ class GaussDBSource:
         """Return one page of the list. Raises SourceError, after retries where they could help."""
         return await self._api.get(
             query.url(self._settings.url, self.project_id),
-            {"X-Language": language or self._settings.language},
+            {"X-Language": language or self._language},
             decode_page,
         )
 

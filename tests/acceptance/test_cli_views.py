@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from fakes import START
 from rich.console import Console, RenderableType
 
-from notifier.cli import documents
-from notifier.cli.output import age, cell
+from notifier.cli import documents, words
+from notifier.cli.output import UNBOUNDED, age, cell, show
 from notifier.cli.views import View
 from notifier.core.model import (
     Attempt,
@@ -23,6 +24,7 @@ from notifier.core.model import (
     Doubt,
     EventType,
     Matcher,
+    Mute,
     Route,
     SourceState,
     Task,
@@ -177,7 +179,7 @@ def test_colours_are_only_for_terminals(number: int) -> None:
 
 
 def test_a_table_of_tasks_names_status_operation_instance_and_job() -> None:
-    shown = printed(VIEW.tasks([stored(TASK), stored(replace(TASK, status=TaskStatus.RUNNING))]))
+    shown = printed(VIEW.tasks([stored(TASK), stored(replace(TASK, status=TaskStatus.RUNNING))]), width=100)
     assert "✗ Failed" in shown
     assert "▶ Running" in shown
     assert "Restore to existing" in shown
@@ -186,24 +188,67 @@ def test_a_table_of_tasks_names_status_operation_instance_and_job() -> None:
     assert "Source" not in shown
 
 
+LONG = (
+    "The quota of vCPUs is too low: 64 are wanted and 12 are left in the project. Free instances, or ask for a larger"
+    " quota, and then create the instance again."
+)
+
+
 @pytest.mark.parametrize("sources", [("prod", "prod"), ("prod", "b")])
-def test_failures_are_listed_with_their_end_and_the_beginning_of_the_reason_in_a_line_each(
-    sources: tuple[str, str],
-) -> None:
-    task = replace(
-        TASK, name="CreateGaussDBV5Instance", instance_name="gauss-orders", fail_reason="The quota of vCPUs is too low"
-    )
+def test_failures_are_listed_with_their_end_and_the_whole_reason_below(sources: tuple[str, str]) -> None:
+    task = replace(TASK, name="CreateGaussDBV5Instance", instance_name="gauss-orders", fail_reason=LONG)
     lines = printed(VIEW.tasks([stored(replace(task, source=source)) for source in sources])).splitlines()
     assert lines[0].split()[:4] == ["Failed", "Task", "Instance", "Job"]
-    assert len(lines) == 3
-    assert all(line.startswith("60 s ago  Create instance  gauss-orders  31b8ae23  ") for line in lines[1:])
-    assert all("The quota of vC" in line for line in lines[1:])
+    for first, *below in (lines[1:4], lines[4:7]):
+        assert first.startswith("15 Jan 16:29:00 CST  Create instance  gauss-orders  31b8ae23")
+        assert all(line.startswith("  ") for line in below)
+        assert " ".join(map(str.strip, below)) == LONG
 
 
-def test_a_wide_terminal_shows_all_of_a_reason() -> None:
-    wide = replace(VIEW, width=160)
-    assert "15 Jan 16:29:00 CST" in printed(wide.tasks([stored(TASK)]), width=160)
-    assert printed(wide.tasks([stored(TASK)]), width=160).rstrip().endswith("out of quota")
+def test_every_listing_gives_a_reason_whole_on_lines_of_its_own() -> None:
+    failed = replace(EVENT, task=replace(TASK, fail_reason=LONG))
+    about_source = replace(EVENT, task=None, type=EventType.SOURCE_FAILING, detail=LONG)
+    listings = [
+        VIEW.tasks([stored(replace(TASK, fail_reason=LONG)), stored(replace(TASK, status=TaskStatus.RUNNING))]),
+        VIEW.events([replace(ROUTED, event=failed)]),
+        VIEW.events([replace(ROUTED, event=about_source)]),
+        VIEW.deliveries([replace(DELIVERY, reason=LONG)]),
+        VIEW.mutes([Mute(instance="i", until=START, by="cli:a", name="a", created_at=START, reason=LONG)]),
+    ]
+    for listing in listings:
+        lines = printed(listing).splitlines()
+        start = next(at for at, line in enumerate(lines) if line.startswith("  The quota"))
+        assert " ".join(line.strip() for line in lines[start : start + 2]) == LONG
+        assert f"  {LONG}" in printed(listing, width=UNBOUNDED).splitlines()
+
+
+def test_a_pipe_gets_whole_lines_without_the_spaces_that_fill_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    task = replace(TASK, instance_name="y " * 200, fail_reason=LONG)
+    show(replace(VIEW, width=UNBOUNDED).tasks([stored(task)]), VIEW.task(stored(task), [ROUTED]))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  {LONG}" in lines
+    assert lines[1].endswith(f"  {('y ' * 200).strip()}  {TASK.job_id}")
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_tables_are_in_one_language() -> None:
+    chinese = replace(VIEW, wording=Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai")))
+    running = stored(replace(TASK, status=TaskStatus.RUNNING, name="CreateGaussDBV5Instance", fail_reason=None))
+    mute = Mute(instance="i", until=START, by="cli:a", name="a", created_at=START)
+    late = replace(ROUTED, event=replace(EVENT, late=True))
+    digest = replace(DELIVERY, digest=True, events=(EVENT, EVENT))
+    listings = [
+        chinese.tasks([stored(TASK)]),
+        chinese.tasks([running, stored(replace(TASK, source="b"))]),
+        chinese.task(running, []),
+        replace(chinese, width=200).events([late]),
+        chinese.deliveries([digest]),
+        chinese.mutes([mute]),
+    ]
+    shown = "\n".join(printed(listing, width=200) for listing in listings)
+    english = {title for title in words.ZH if re.search(rf"\b{re.escape(title.format(count=2))}\b", shown)}
+    assert english == set()
+    assert {"失败时间", "变更时间", "2 个事件的摘要", "已不在列表中"} <= set(re.split(r"\s{2,}|\n", shown))
 
 
 def test_times_and_ids_stay_on_one_line_however_long_the_rest_is() -> None:

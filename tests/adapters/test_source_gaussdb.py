@@ -409,7 +409,7 @@ def test_it_is_a_task_source() -> None:
 def test_little_needs_to_be_said() -> None:
     settings = GaussDBSettings(**CONFIG)
     assert settings.url == "https://gaussdb-opengauss.cn-north-4.myhuaweicloud.com"
-    assert (settings.language, settings.paging, settings.page_size) == ("en-us", "auto", 100)
+    assert (settings.language, settings.paging, settings.page_size) == (None, "auto", 100)
     assert (settings.first_poll, settings.progress_step, settings.calls_per_minute) == ("baseline", 25, 20)
     assert settings.poll_every == timedelta(seconds=30)
 
