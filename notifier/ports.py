@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from notifier.core.credentials import CredentialState
@@ -644,6 +645,12 @@ class Store(Protocol):
         A hint that saves time and nothing more: what it misses is found by looking. Where no other process can write
         (SQLite), it never calls.
         """
+
+    async def verify(self) -> None:
+        """Raise StoreReplaced where the name of a SQLite database leads to another file now, or to none. Cheap."""
+
+    async def rescue(self) -> Path:
+        """Copy a SQLite database that its name no longer leads to beside it, and return the copy. Raises StoreError."""
 
     async def aclose(self) -> None:
         """Release connections and locks."""

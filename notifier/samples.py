@@ -29,6 +29,7 @@ _DETAILS = {
     EventType.SOURCE_FAILING: "no answer from gaussdb.example.com within 20 s",
     EventType.CHANNEL_FAILING: "connection refused by hooks.example.com",
     EventType.CHANNEL_GAVE_UP: "gave up after 9 attempts, last: HTTP 503",
+    EventType.STORE_REPLACED: "the database file notifier.db was deleted; saved as notifier.db.rescued",
 }
 _PREVIOUS = {EventType.TASK_STARTED: None, EventType.TASK_RESTARTED: "failed"}
 _RAW = {TaskStatus.UNKNOWN: "Paused"}
@@ -40,13 +41,13 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
     `marked` is a sentence that says that nothing happened: it becomes the reason, and the instance is called TEST.
     """
     task = _task(kind, now, marked) if kind in STATUS_OF else None
-    channel = kind.startswith("channel.")
+    channel, own = kind.startswith("channel."), kind.startswith(("channel.", "store."))
     return Event(
         id=event_id(SAMPLE, SAMPLE, f"{kind}@{now.isoformat()}"),
         type=kind,
-        source="" if channel else SAMPLE,
-        region="" if channel else "cn-north-4",
-        project_id="" if channel else SAMPLE,
+        source="" if own else SAMPLE,
+        region="" if own else "cn-north-4",
+        project_id="" if own else SAMPLE,
         occurrence=f"{kind}@{now.isoformat()}",
         observed_at=now,
         occurred_at=task.ended_at or task.created_at if task else None,

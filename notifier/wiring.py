@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
-from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.errors import ConfigurationError, NotifierError, StoreMissing
 from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
 from notifier.core.outbox import Outlook
 from notifier.core.watching import WatchedSource
@@ -27,8 +29,10 @@ from notifier.ports import Channel, Clock, Finding, Notice, Store, TaskSource
 from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
-from notifier.store.engine import admin_engine, open_store
+from notifier.store.engine import SqlStore, admin_engine, open_store
 from notifier.watch import WatchRules
+
+log = structlog.get_logger("notifier")
 
 if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
     from pydantic import BaseModel
@@ -149,6 +153,8 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
     async with AsyncExitStack() as stack:
         store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate, now=now)
         stack.push_async_callback(store.aclose)
+        if store.created:
+            log.warning("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
         http = _http(config)
         stack.push_async_callback(http.aclose)
         sources = _build_sources(config, http, clock)
@@ -171,9 +177,9 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
 
 
 @asynccontextmanager
-async def open_lookup(config: Config) -> AsyncIterator[Store]:
-    """Open the store alone, beside a service that may be running."""
-    store = open_store(config.store.url, migrate=config.store.migrate)
+async def open_lookup(config: Config) -> AsyncIterator[SqlStore]:
+    """Open the store alone, beside a service that may be running. It is never created by this."""
+    store = open_store(config.store.url, create=False, migrate=config.store.migrate)
     try:
         yield store
     finally:
@@ -245,20 +251,25 @@ async def _check_store(config: Config) -> Finding:
     try:
         async with open_lookup(config) as store:
             polled = len(await store.read(lambda q: q.sources()))
+            return Finding(ok=True, what="store", detail=f"{store.place}: sources recorded: {polled}")
+    except StoreMissing as error:
+        return Finding(ok=True, what="store", detail=str(error))
     except NotifierError as error:
         return Finding(ok=False, what="store", detail=str(error))
-    return Finding(ok=True, what="store", detail=f"sources recorded: {polled}")
 
 
 def database_revision(url: str) -> tuple[str | None, str]:
-    """Return the schema's revision (None for an empty database) and the one that this program needs."""
-    with admin_engine(url) as engine:
-        return migrate.current(engine), migrate.HEAD
+    """Return the schema's revision (None for an empty database, or none) and the one that this program needs."""
+    try:
+        with admin_engine(url) as engine:
+            return migrate.current(engine), migrate.HEAD
+    except StoreMissing:
+        return None, migrate.HEAD
 
 
 def upgrade_database(url: str) -> bool:
     """Bring the schema up to date and return whether there was anything to do. Raises StoreError."""
-    with admin_engine(url) as engine:
+    with admin_engine(url, create=True) as engine:
         return migrate.upgrade(engine)
 
 

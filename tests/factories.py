@@ -99,14 +99,15 @@ OWN_TYPES = tuple(kind for kind in EventType if kind not in TASK_TYPES)
 def make_alert(kind: EventType = EventType.CHANNEL_FAILING, **changes: Any) -> Event:
     """Return an event about a source that cannot be polled, or about a channel that does not deliver."""
     about_channel = kind.startswith("channel.")
+    about_source = kind.startswith("source.")
     since = T0 - timedelta(minutes=6)
     occurrence = f"{kind}@{since.isoformat()}"
     values: dict[str, Any] = {
-        "id": event_id("" if about_channel else "prod", "", occurrence),
+        "id": event_id("prod" if about_source else "", "", occurrence),
         "type": kind,
-        "source": "" if about_channel else "prod",
-        "region": "" if about_channel else REGION,
-        "project_id": "" if about_channel else PROJECT_ID,
+        "source": "prod" if about_source else "",
+        "region": REGION if about_source else "",
+        "project_id": PROJECT_ID if about_source else "",
         "occurrence": occurrence,
         "observed_at": T0,
         "occurred_at": None,

@@ -12,8 +12,10 @@ NotifierError
 │   └── MalformedReply            exit 3   the answer is not a task list
 └── StoreError
 ├── StoreUnreachable          exit 3   no database at that address
+├── StoreMissing              exit 1   the database file has not been created yet
 ├── StoreInUse                exit 1   another service already runs on this SQLite file
 ├── StoreDamaged              exit 1   the database file is corrupt
+├── StoreReplaced             exit 1   the database file was deleted or replaced under a running service
 └── SchemaMismatch            exit 1   the database wants `notifier db upgrade`, or a newer program
 """
 
@@ -107,12 +109,20 @@ class StoreUnreachable(StoreError):
     exit_code = 3
 
 
+class StoreMissing(StoreError):
+    """There is no database file."""
+
+
 class StoreInUse(StoreError):
     """Another notifier already runs on this database file."""
 
 
 class StoreDamaged(StoreError):
     """The database file is damaged."""
+
+
+class StoreReplaced(StoreError):
+    """The database file was deleted or replaced while it was in use."""
 
 
 class SchemaMismatch(StoreError):

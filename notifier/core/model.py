@@ -134,6 +134,7 @@ class EventType(StrEnum):
     CHANNEL_FAILING = "channel.failing"
     CHANNEL_RECOVERED = "channel.recovered"
     CHANNEL_GAVE_UP = "channel.gave_up"
+    STORE_REPLACED = "store.replaced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ ALERTS = frozenset(
         EventType.CHANNEL_FAILING,
         EventType.CHANNEL_RECOVERED,
         EventType.CHANNEL_GAVE_UP,
+        EventType.STORE_REPLACED,
     }
 )
 """What is decided here."""
@@ -173,11 +174,24 @@ def given_up_event(channel: str, found: GivenUp, now: datetime) -> Event:
     return replace(event, detail=found.reason, since=found.first, count=found.count)
 
 
+def store_event(detail: str, now: datetime) -> Event:
+    """Return the event that reports that the database's file was taken from under the service."""
+    return _about_channel("", EventType.STORE_REPLACED, f"replaced@{now.isoformat()}", now, detail=detail, since=now)
+
+
 def _occurrence(turn: Turn) -> str:
     return f"{'failing' if turn.failing else 'recovered'}@{turn.since.isoformat()}"
 
 
-def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> Event:
+def _about_channel(
+    channel: str,
+    kind: EventType,
+    what: str,
+    now: datetime,
+    *,
+    detail: str | None = None,
+    since: datetime | None = None,
+) -> Event:
     # Events are unique by source, job and occurrence, and here the first two are empty.
     occurrence = f"{channel}:{what}"
     return Event(
@@ -190,6 +204,8 @@ def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> E
         observed_at=now,
         occurred_at=None,
         channel=channel,
+        detail=detail,
+        since=since,
     )
 
 

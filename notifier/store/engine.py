@@ -7,29 +7,31 @@ once, whatever the busy timeout says. Its journal is WAL only where the library 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import OperationalError
 
 from notifier.clock import SteadyTime
-from notifier.core.errors import ConfigurationError, NotifierError, StoreUnreachable
+from notifier.core.errors import ConfigurationError, NotifierError, StoreError, StoreMissing, StoreUnreachable
 from notifier.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.ports import Queries, Transaction
-from notifier.store.errors import names_no_database, translated
+from notifier.store import files
+from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import HEAD, current, require_current, upgrade
 from notifier.store.outbox import SqlTransaction
 from notifier.store.polls import Memory
 from notifier.store.postgres import APPLICATION, POSTGRES_THREADS, postgres_engine, postgres_parameters, require_utf8
 from notifier.store.queries import SqlQueries
-from notifier.store.sqlite import lock, quick_check, sqlite_engine, sqlite_url
+from notifier.store.sqlite import backup, quick_check, sqlite_engine
 
 T = TypeVar("T")
 
@@ -66,7 +68,9 @@ class SqlStore:
         *,
         time: Time,
         threads: int,
-        lock: IO[bytes] | None = None,
+        lock: files.ServiceLock | None = None,
+        file: Path | None = None,
+        created: bool = False,
         listening: Mapping[str, Any] | None = None,
     ) -> None:
         """Use `open_store`; it decides what is passed here."""
@@ -74,12 +78,20 @@ class SqlStore:
         self._reader = reader
         self._time = time
         self._lock = lock
+        self.created = created
+        self._file = file
+        self._opened = files.identity_of(file) if file else None
         self._listening = listening
         self._memory = Memory()
         self._waiting: deque[_Request] = deque()
         self._together = threads == 1
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+
+    @property
+    def place(self) -> str:
+        """The file of the database, or its host and name: what it is called where people read of it."""
+        return place_of(self.writer.url)
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
         """Run `fn` in one write transaction in a store thread. Raises StoreError.
@@ -116,6 +128,24 @@ class SqlStore:
         from notifier.store.listen import listen  # noqa: PLC0415 - with the driver, which SQLite does without
 
         await listen(self._listening, wake)
+
+    async def verify(self) -> None:
+        """Raise StoreReplaced where the name of a SQLite database leads to another file now, or to none."""
+        if self._file and self._opened:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._readers, files.require_same, self._file, self._opened)
+
+    async def rescue(self) -> Path:
+        """Copy a SQLite database that is no longer found by its name to a new file beside it, and return that.
+
+        Raises StoreError.
+        """
+        if self._file is None:
+            raise StoreError("only a database in a file can be copied")
+        copy = Path(f"{self._file}.rescued-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+        # Through the writer's connection, which is open: a new one would find the other file.
+        await asyncio.get_running_loop().run_in_executor(self._writers, backup, self.writer, copy)
+        return copy
 
     async def aclose(self) -> None:
         """Wait for what is running, then release connections and the lock."""
@@ -168,13 +198,19 @@ class SqlStore:
 
 
 def open_store(
-    url: str, *, exclusive: bool = False, migrate: bool = False, now: Callable[[], datetime] | None = None
+    url: str,
+    *,
+    exclusive: bool = False,
+    create: bool = True,
+    migrate: bool = False,
+    now: Callable[[], datetime] | None = None,
 ) -> SqlStore:
     """Open the database at `url`, check its schema version and return the store.
 
     Args:
         url: `sqlite:///path`, or `postgresql://user:password@host/database`.
         exclusive: take the lock that keeps a second service off a SQLite file.
+        create: create a SQLite file where there is none.
         migrate: bring a PostgreSQL schema up to date; SQLite always does so by itself.
         now: tells the time instead of the PostgreSQL server, or of this host with SQLite.
 
@@ -185,7 +221,7 @@ def open_store(
     address = _address(url)
     time: Time | None = None if now is None else lambda _: now()
     if isinstance(address, SqliteAddress):
-        return _open_sqlite(address.path, exclusive=exclusive, time=time or _host_time())
+        return _open_sqlite(address.path, exclusive=exclusive, create=create, time=time or _host_time())
     return _open_postgres(address, migrate=migrate, time=time or _server_time)
 
 
@@ -205,23 +241,43 @@ def _host_time() -> Time:
     return lambda _: steady.now()
 
 
-def _open_sqlite(path: Path, *, exclusive: bool, time: Time) -> SqlStore:
-    url = sqlite_url(path)
-    if not path.parent.is_dir():
-        raise StoreUnreachable(f"the folder of the database does not exist: {path.parent}; create it or mend store.url")
+def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time) -> SqlStore:
+    path, created = _find_file(named, create=create)
     with ExitStack() as undo:
-        held = undo.enter_context(lock(path)) if exclusive else None
-        writer = sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
+        held = undo.enter_context(closing(files.ServiceLock(path))) if exclusive else None
+        if exclusive:
+            files.protect(path)
+        writer = sqlite_engine(path, begin="BEGIN IMMEDIATE", pool_size=1)
         undo.callback(writer.dispose)
-        reader = sqlite_engine(url, begin="BEGIN", pool_size=READERS)
+        reader = sqlite_engine(path, begin="BEGIN", pool_size=READERS)
         undo.callback(reader.dispose)
-        with translated(url):
+        with translated(reader.url):
             if exclusive:
                 quick_check(reader)
             if current(reader) != HEAD:  # asked without the write lock, which a running service may hold
                 upgrade(writer)
         undo.pop_all()
-    return SqlStore(writer, reader, time=time, threads=1, lock=held)
+    return SqlStore(writer, reader, time=time, threads=1, lock=held, file=path, created=created)
+
+
+def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
+    """Return the file that a path leads to, and whether it is new.
+
+    Symbolic links are followed once, here: what lies beside a database belongs to the file, not to a name of it.
+    """
+    path = Path(os.path.realpath(named))
+    if not path.parent.is_dir():
+        raise StoreUnreachable(
+            f"the folder of the database does not exist: {named.parent}; create it or correct store.url"
+        )
+    if path.exists() or (create and not files.create(path)):
+        return path, False
+    if not create:
+        raise StoreMissing(
+            f"no source has been polled yet: there is no database {named}. `notifier run` and"
+            " `notifier poll` create it; if it is elsewhere, correct store.url"
+        )
+    return path, True
 
 
 # ---- PostgreSQL ----
@@ -263,13 +319,14 @@ def _connected(address: PostgresAddress) -> Engine:
 
 
 @contextmanager
-def admin_engine(url: str) -> Iterator[Engine]:
+def admin_engine(url: str, *, create: bool = False) -> Iterator[Engine]:
     """Yield an engine for looking after the schema, without asking what version it has."""
     address = _address(url)
     if isinstance(address, PostgresAddress):
         engine = _connected(address)
     else:
-        engine = sqlite_engine(sqlite_url(address.path), begin="BEGIN IMMEDIATE", pool_size=1)
+        path, _ = _find_file(address.path, create=create)
+        engine = sqlite_engine(path, begin="BEGIN IMMEDIATE", pool_size=1)
     try:
         with translated(engine.url):
             yield engine

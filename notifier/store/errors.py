@@ -44,7 +44,7 @@ def translated(url: URL) -> Iterator[None]:
 
 def _translate(error: DBAPIError, url: URL) -> StoreError:
     said = next(iter(str(error.orig).splitlines()), "") or type(error.orig).__name__
-    place = _place(url)
+    place = place_of(url)
     if "malformed" in said or "not a database" in said:
         return damaged(url)
     if url.get_backend_name() == "postgresql":
@@ -73,7 +73,8 @@ def _of_postgres(error: DBAPIError, said: str, place: str) -> StoreError:
     return StoreError(f"the database {place} failed: {said}")
 
 
-def _place(url: URL) -> str:
+def place_of(url: URL) -> str:
+    """Return what a database is called where people read of it: its file, or its host and name."""
     if url.get_backend_name() == "sqlite":
         return url.database or ""
     return f"{url.host or 'the local socket'}/{url.database or ''}"

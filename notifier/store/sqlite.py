@@ -1,18 +1,18 @@
-"""SQLite: the library, connections, and the lock that keeps a second service off a file."""
+"""SQLite: the library, connections, and copies of a database that is in use."""
 
 from __future__ import annotations
 
-import fcntl
-import os
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
-from notifier.core.errors import StoreInUse, StoreUnreachable
-from notifier.store.errors import BUSY_SECONDS, damaged
+from notifier.core.errors import StoreError, StoreUnreachable
+from notifier.store.errors import BUSY_SECONDS, damaged, translated
+from notifier.store.files import create, identity_of, require_same
 
 
 def sqlite_module() -> ModuleType:
@@ -33,44 +33,30 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
-def sqlite_url(path: Path) -> URL:
-    """Return the database library's name for a file."""
-    return URL.create("sqlite", database=str(path))
+def sqlite_engine(path: Path, *, begin: str, pool_size: int) -> Engine:
+    """Return an engine whose transactions start with `begin`, with the settings that make a commit durable.
 
+    All its connections are to the file that the path leads to now; it is not created.
+    """
+    module, opened = sqlite_module(), identity_of(path)
 
-def lock(path: Path) -> IO[bytes]:
-    """Keep other services off a database file until what is returned is closed. Raises StoreError."""
-    name = Path(f"{path}.lock")
-    try:
-        file = name.open("a+b")
-    except OSError as error:
-        raise StoreUnreachable(f"cannot write beside the database: {name}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read(20).decode("ascii", "replace").strip()
-        file.close()
-        raise StoreInUse(
-            f"another notifier already runs on {path}"
-            + (f" (process {holder})" if holder else "")
-            + "; stop it, or use PostgreSQL to run several"
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()).encode())
-    file.flush()
-    return file
+    def connect() -> Any:  # noqa: ANN401 - the driver's connection
+        if opened is not None:
+            require_same(path, opened)
+        return module.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            check_same_thread=False,
+            isolation_level=None,
+        )
 
-
-def sqlite_engine(url: URL, *, begin: str, pool_size: int) -> Engine:
-    """Return an engine whose transactions start with `begin`, with the settings that make a commit durable."""
-    module = sqlite_module()
     engine = create_engine(
-        url,
+        URL.create("sqlite", database=str(path)),
         module=module,
+        creator=connect,
         pool_size=pool_size,
         max_overflow=0,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
     )
     journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
 
@@ -91,6 +77,31 @@ def sqlite_engine(url: URL, *, begin: str, pool_size: int) -> Engine:
 def quick_check(engine: Engine) -> None:
     """Raise StoreDamaged unless the pages of a file are in order."""
     with engine.connect() as connection:
-        verdict = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+        _require_sound(connection.execute(text(_CHECK)).scalar(), engine.url)
+
+
+def backup(engine: Engine, target: Path) -> None:
+    """Copy a database, which may be in use, as it is at one moment, to a new file that its owner alone can read.
+
+    The copy is checked. Raises StoreError.
+    """
+    module = sqlite_module()
+    if not create(target):
+        raise StoreError(f"{target} exists already: name a file that does not")
+    try:
+        with translated(engine.url), engine.connect() as connection, closing(module.connect(str(target))) as copy:
+            connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]  # SQLite's own
+            _require_sound(copy.execute(_CHECK).fetchone()[0], engine.url)
+    except BaseException as error:
+        target.unlink()
+        if isinstance(error, module.Error):
+            raise StoreUnreachable(f"the copy {target} cannot be written: {error}") from error
+        raise
+
+
+_CHECK = "PRAGMA quick_check(1)"
+
+
+def _require_sound(verdict: object, url: URL) -> None:
     if verdict != "ok":
-        raise damaged(engine.url)
+        raise damaged(url)

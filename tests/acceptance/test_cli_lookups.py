@@ -219,7 +219,32 @@ def test_a_name_that_is_not_configured_is_an_error(
     assert found.stdout == ""
 
 
+LOOK_UPS = (
+    ("tasks",),
+    ("task", "fa11"),
+    ("events",),
+    ("deliveries",),
+    ("explain", "fa11"),
+    ("audit",),
+    ("health",),
+    ("mutes",),
+    ("mute", "gauss", "30m"),
+    ("retry", "--all-dead"),
+    ("db", "prune"),
+)
+
+
+@pytest.mark.parametrize("command", LOOK_UPS, ids=" ".join)
+def test_without_a_database_a_look_up_names_the_file_and_creates_none(
+    empty: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    told = " ".join(empty(*command, code=1).output.split())
+    assert f"no source has been polled yet: there is no database {tmp_path}/notifier.db" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["notifier.yaml"]
+
+
 def test_before_the_first_poll_it_says_so(empty: Run) -> None:
+    empty("db", "upgrade")
     assert "No source has been polled yet" in empty("tasks", code=1).stdout
 
 
@@ -449,6 +474,7 @@ def test_audit_names_the_channels_that_are_parked(run: Run, tmp_path: Path) -> N
 
 
 def test_health_fails_before_the_first_poll(empty: Run) -> None:
+    empty("db", "upgrade")
     assert "✗ prod: last good poll never" in empty("health", code=1).stdout
 
 
