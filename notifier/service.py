@@ -16,13 +16,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 import structlog
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from notifier.core.errors import NotifierError, StoreError
+from notifier.core.errors import NotifierError, StoreError, StoreReplaced
 from notifier.core.model import Delivered, DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
 from notifier.durations import format_duration
@@ -31,7 +32,7 @@ from notifier.poll import PollReport, poll_once
 from notifier.ports import Channel, LiveChannel, TaskSource
 from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
-from notifier.watch import WatchReport, watch_once
+from notifier.watch import WatchReport, save_lost_file, watch_once
 from notifier.wiring import App, open_chat
 
 log = structlog.get_logger("notifier")
@@ -264,6 +265,8 @@ class Service:
         self._began = began
         self._next_beat = float("-inf")
         self._monitored_at = float("inf")
+        self._file_lost = Trouble("store.replaced", app.clock.monotonic)
+        self._saved: Path | None = None
 
     def _courier(self, channel: Channel) -> Courier:
         app = self.app
@@ -319,17 +322,39 @@ class Service:
             log.warning("the heartbeat was not taken", reason=why)
 
     async def watch(self) -> None:
-        """See to it that somebody is told of sources that cannot be polled and of channels that do not deliver."""
+        """See to it that somebody is told of sources that cannot be polled and of channels that do not deliver.
+
+        And of a database whose file was taken from under this service.
+        """
         try:
+            await self._verify_store()
             report = await watch_once(self.app.store, rules=self._watch_rules, outlook=self._outlook, began=self._began)
         except StoreError as error:
             log.error("cannot watch over sources and channels", error=str(error))  # noqa: TRY400 - as above
             return
         finally:
             self._monitored_at = self.app.clock.monotonic()
+        self._watched(report)
+
+    def _watched(self, report: WatchReport) -> None:
         _log_watch(report)
         if report.deliveries:
             self.wake()
+
+    async def _verify_store(self) -> None:
+        """Report a database whose file was deleted or replaced, and save what it holds. Raises StoreError."""
+        app = self.app
+        try:
+            await app.store.verify()
+        except StoreReplaced as error:
+            self._file_lost.goes_on(error)
+            if self._saved is None:
+                self._saved, report = await save_lost_file(app.store, error, rules=self._watch_rules, outlook=self._outlook)
+                log.error("store.rescued", copy=str(self._saved))  # noqa: TRY400 - as above
+                self._watched(report)
+        else:
+            self._file_lost.is_over()
+            self._saved = None
 
     async def prune(self) -> None:
         """Forget what has been over for long enough."""
@@ -558,6 +583,8 @@ class Service:
         """Give back all claims, so that another process can go on at once."""
         with suppress(StoreError):
             await self.app.store.transact(lambda tx: tx.release(self.owner, tx.now()))
+            if self._saved is not None:
+                log.error("store.rescued", copy=str(await self.app.store.rescue()), replaces=str(self._saved))
 
 
 def works(roles: Collection[Role]) -> bool:
@@ -633,9 +660,14 @@ def _figures(report: PollReport) -> Mapping[str, object]:
     return figures | {name: value for name, value in seldom.items() if value}
 
 
+_BAD_NEWS = frozenset(
+    {EventType.SOURCE_FAILING, EventType.CHANNEL_FAILING, EventType.CHANNEL_GAVE_UP, EventType.STORE_REPLACED}
+)
+
+
 def _log_watch(report: WatchReport) -> None:
     for event in report.events:
-        bad = event.type in (EventType.SOURCE_FAILING, EventType.CHANNEL_FAILING, EventType.CHANNEL_GAVE_UP)
+        bad = event.type in _BAD_NEWS
         told = {"told": "nobody: there is no other channel"} if event in report.untold else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
         known = {name: value for name, value in about.items() if value} | told

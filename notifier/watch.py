@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from notifier.core import outbox, watching
+from notifier.core.errors import StoreReplaced
 from notifier.core.model import ChannelState, DeliveryState, Event, SourceState
 from notifier.core.outbox import Outlook
 from notifier.core.watching import PATIENCE, WatchedSource
@@ -52,8 +54,28 @@ def record(tx: Transaction, rules: WatchRules, outlook: Outlook, began: datetime
     events = [*_about_sources(tx, rules, now, began)]
     tx.hold_channels()
     events += _about_channels(tx, rules, now)
-    if not events:
-        return WatchReport()
+    return _tell(tx, events, rules, outlook, now) if events else WatchReport()
+
+
+async def save_lost_file(
+    store: Store, error: StoreReplaced, *, rules: WatchRules, outlook: Outlook
+) -> tuple[Path, WatchReport]:
+    """Save what a service holds of a database whose file was taken from under it, and report that. Raises StoreError.
+
+    What is pending is delivered as long as the service runs, this report too: the file is open, it only has no name.
+    """
+    copy = await store.rescue()
+
+    def tell(tx: Transaction) -> WatchReport:
+        now = tx.now()
+        tx.hold_channels()
+        return _tell(tx, [watching.store_event(str(error), now)], rules, outlook, now)
+
+    return copy, await store.transact(tell)
+
+
+def _tell(tx: Transaction, events: Sequence[Event], rules: WatchRules, outlook: Outlook, now: datetime) -> WatchReport:
+    """Record events about ourselves and plan their deliveries."""
     told = tx.record_events(watching.route(events, outlook.routes, rules.fallback)).new
     deliveries = outbox.plan(told, outlook.policies, tx.parked(), now)
     tx.record_deliveries(deliveries)

@@ -221,8 +221,8 @@ def require_same(path: Path, opened: Identity) -> None:
     what = "deleted or moved" if found is None else "replaced by another"
     if found is None or found != opened or _used_elsewhere(path, found):
         raise StoreReplaced(
-            f"the database file {path} was {what} while the service used it. Stop the service: it then saves what it"
-            f" has to {path}.rescued-…; put that in place before the next start, or what was pending is lost"
+            f"the database file {path} was {what} while the service used it; the service saves what it holds beside it:"
+            f" stop the service and put the newest {path.name}.rescued-… in the file's place"
         )
 
 

@@ -6,10 +6,17 @@ import asyncio
 import io
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+<<<<<<< HEAD
 from dataclasses import replace
 from datetime import timedelta
+=======
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+>>>>>>> c437bcf (Report and save a database file that is taken from under the service)
 
 import pytest
 from factories import make_delivery, make_event, make_task
@@ -21,11 +28,18 @@ from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
+<<<<<<< HEAD
 from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import Clock, DeliveryFilter, Transaction
 from notifier.service import POLLS_AT_ONCE, SPREAD, DueSources, Service, Trouble, poll_and_deliver
+=======
+from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Retry
+from notifier.http import HttpClient
+from notifier.ports import Clock, DeliveryFilter
+from notifier.service import Service, Trouble, poll_and_deliver
+>>>>>>> c437bcf (Report and save a database file that is taken from under the service)
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App, open_app
 
@@ -122,6 +136,48 @@ async def test_a_source_that_cannot_be_polled_is_told_where_routes_lead(house: H
     house.source.error = None
     await poll_and_deliver(house.app)
     assert house.told(house.dba) == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED]
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    open_store(f"sqlite:///{path}.other").close()
+    Path(f"{path}.other").rename(path)
+
+
+def rescued(folder: Path) -> list[Path]:
+    return sorted(folder.glob("notifier.db.rescued-*"))
+
+
+@pytest.mark.parametrize("take", [delete, replace])
+async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
+    tmp_path: Path, clock: FakeClock, records: io.StringIO, take: Callable[[Path], None]
+) -> None:
+    async with (
+        aclosing(open_store(f"sqlite:///{tmp_path}/notifier.db", exclusive=True, now=clock.now)) as store,
+        aclosing(HttpClient()) as http,
+    ):
+        house = House(store, clock, http, "")
+        await poll_and_deliver(house.app)
+        service = Service(house.app)
+        await service.start()
+        house.dba.answer = lambda _: Retry("HTTP 503")
+        house.source.tasks = [make_task()]
+        await service.poll(house.source, force=True)
+        take(tmp_path / "notifier.db")
+        for _ in range(3):
+            await service.watch()
+        await service.drain()
+        assert [*house.told(house.dba), *house.told(house.mail)].count(EventType.STORE_REPLACED) == 1
+        assert records.getvalue().count('"event": "store.replaced"') == 2  # that it is so, and that people are told
+        await service.release()
+    saved = rescued(tmp_path)
+    assert len(saved) == 2, "when it was noticed, and at the end"
+    async with aclosing(open_store(f"sqlite:///{saved[-1]}", create=False, now=clock.now)) as copy:
+        pending = await copy.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
+    assert EventType.TASK_FAILED in {event.type for delivery in pending for event in delivery.events}
 
 
 async def test_a_service_that_runs_watches_and_gives_signs_of_life(
