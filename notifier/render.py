@@ -202,6 +202,7 @@ _ENGLISH = {
     "button.unmute": "Unmute instance",
     "button.details": "Details",
     "button.console": "Open console",
+    "origin.store": "the notifier's database",
     "origin.late": "late: found after the notifier had been away",
     "digest.lead": "{tasks} {verb}",
     "digest.more": "{n} {verb}",
@@ -308,6 +309,7 @@ _CHINESE = {
     "button.unmute": "取消静音",
     "button.details": "详情",
     "button.console": "打开控制台",
+    "origin.store": "通知程序的数据库",
     "origin.late": "迟到：通知程序中断后补发现",
     "digest.lead": "{tasks}{verb}",
     "digest.more": "{n} 个{verb}",
@@ -673,7 +675,7 @@ class Wording:
 
     def _origin(self, event: Event) -> str:
         place = " / ".join(part for part in (one_line(event.source), one_line(event.region)) if part)
-        place = place or self._named("channel", [event])
+        place = place or self._named("channel", [event]) or self.text("origin.store")
         return f"{place} · {self.text('origin.late')}" if event.late else place
 
     def _fact(self, label: str, value: str, *, quoted: bool = False) -> Fact | None:

@@ -225,7 +225,7 @@ def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
 
 def test_what_is_decided_here_is_what_falls_back() -> None:
     found = GivenUp(count=1, first=T0, last=T0, reason=None)
-    made = {watching.given_up_event("dba", found, T0).type}
+    made = {watching.given_up_event("dba", found, T0).type, watching.store_event("deleted", T0).type}
     for turn in (FAILING, RECOVERED):
         made |= {watching.source_event(PROD, turn, None, T0).type, watching.channel_event("dba", turn, None, T0).type}
     assert made == watching.ALERTS
