@@ -349,7 +349,9 @@ class Service:
         except StoreReplaced as error:
             self._file_lost.goes_on(error)
             if self._saved is None:
-                self._saved, report = await save_lost_file(app.store, error, rules=self._watch_rules, outlook=self._outlook)
+                self._saved, report = await save_lost_file(
+                    app.store, error, rules=self._watch_rules, outlook=self._outlook
+                )
                 log.error("store.rescued", copy=str(self._saved))  # noqa: TRY400 - as above
                 self._watched(report)
         else:

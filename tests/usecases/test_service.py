@@ -8,15 +8,9 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-<<<<<<< HEAD
 from dataclasses import replace
 from datetime import timedelta
-=======
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
->>>>>>> c437bcf (Report and save a database file that is taken from under the service)
 
 import pytest
 from factories import make_delivery, make_event, make_task
@@ -28,18 +22,11 @@ from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-<<<<<<< HEAD
-from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked
+from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Retry
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import Clock, DeliveryFilter, Transaction
 from notifier.service import POLLS_AT_ONCE, SPREAD, DueSources, Service, Trouble, poll_and_deliver
-=======
-from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Retry
-from notifier.http import HttpClient
-from notifier.ports import Clock, DeliveryFilter
-from notifier.service import Service, Trouble, poll_and_deliver
->>>>>>> c437bcf (Report and save a database file that is taken from under the service)
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App, open_app
 
@@ -142,7 +129,7 @@ def delete(path: Path) -> None:
     path.unlink()
 
 
-def replace(path: Path) -> None:
+def swap(path: Path) -> None:
     open_store(f"sqlite:///{path}.other").close()
     Path(f"{path}.other").rename(path)
 
@@ -151,7 +138,7 @@ def rescued(folder: Path) -> list[Path]:
     return sorted(folder.glob("notifier.db.rescued-*"))
 
 
-@pytest.mark.parametrize("take", [delete, replace])
+@pytest.mark.parametrize("take", [delete, swap])
 async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
     tmp_path: Path, clock: FakeClock, records: io.StringIO, take: Callable[[Path], None]
 ) -> None:
