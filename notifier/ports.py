@@ -630,6 +630,16 @@ class Transaction(Queries, Protocol):
         """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
 
 
+class DatabaseFile(Protocol):
+    """The file of a database that is one, which somebody may take from under the service."""
+
+    async def verify(self) -> None:
+        """Raise StoreReplaced when its name leads to another file now, or to none. Cheap."""
+
+    async def rescue(self) -> Path:
+        """Copy what the open file holds to a new one beside it, and return that. Raises StoreError."""
+
+
 class Store(Protocol):
     """The database: the only queue, the only lock and the only memory."""
 
@@ -645,12 +655,6 @@ class Store(Protocol):
         A hint that saves time and nothing more: what it misses is found by looking. Where no other process can write
         (SQLite), it never calls.
         """
-
-    async def verify(self) -> None:
-        """Raise StoreReplaced where the name of a SQLite database leads to another file now, or to none. Cheap."""
-
-    async def rescue(self) -> Path:
-        """Copy a SQLite database that its name no longer leads to beside it, and return the copy. Raises StoreError."""
 
     async def aclose(self) -> None:
         """Release connections and locks."""
