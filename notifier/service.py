@@ -343,14 +343,16 @@ class Service:
 
     async def _verify_store(self) -> None:
         """Report a database whose file was deleted or replaced, and save what it holds. Raises StoreError."""
-        app = self.app
+        file = self.app.file
+        if file is None:
+            return
         try:
-            await app.store.verify()
+            await file.verify()
         except StoreReplaced as error:
             self._file_lost.goes_on(error)
             if self._saved is None:
                 self._saved, report = await save_lost_file(
-                    app.store, error, rules=self._watch_rules, outlook=self._outlook
+                    file, self.app.store, error, rules=self._watch_rules, outlook=self._outlook
                 )
                 log.error("store.rescued", copy=str(self._saved))  # noqa: TRY400 - as above
                 self._watched(report)
@@ -585,8 +587,8 @@ class Service:
         """Give back all claims, so that another process can go on at once."""
         with suppress(StoreError):
             await self.app.store.transact(lambda tx: tx.release(self.owner, tx.now()))
-            if self._saved is not None:
-                log.error("store.rescued", copy=str(await self.app.store.rescue()), replaces=str(self._saved))
+            if self.app.file and self._saved:
+                log.error("store.rescued", copy=str(await self.app.file.rescue()), replaces=str(self._saved))
 
 
 def works(roles: Collection[Role]) -> bool:

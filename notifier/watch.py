@@ -16,7 +16,7 @@ from notifier.core.errors import StoreReplaced
 from notifier.core.model import ChannelState, DeliveryState, Event, SourceState
 from notifier.core.outbox import Outlook
 from notifier.core.watching import PATIENCE, WatchedSource
-from notifier.ports import DeliveryFilter, Store, Transaction
+from notifier.ports import DatabaseFile, DeliveryFilter, Store, Transaction
 
 RECENT = 100
 """Pending deliveries of a failing channel, the newest first, that are searched for what its receiver said last."""
@@ -58,13 +58,13 @@ def record(tx: Transaction, rules: WatchRules, outlook: Outlook, began: datetime
 
 
 async def save_lost_file(
-    store: Store, error: StoreReplaced, *, rules: WatchRules, outlook: Outlook
+    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: WatchRules, outlook: Outlook
 ) -> tuple[Path, WatchReport]:
     """Save what a service holds of a database whose file was taken from under it, and report that. Raises StoreError.
 
     What is pending is delivered as long as the service runs, this report too: the file is open, it only has no name.
     """
-    copy = await store.rescue()
+    copy = await file.rescue()
 
     def tell(tx: Transaction) -> WatchReport:
         now = tx.now()

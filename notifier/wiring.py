@@ -25,7 +25,7 @@ from notifier.core.outbox import Outlook
 from notifier.core.watching import WatchedSource
 from notifier.deliver import DeliveryRules
 from notifier.poll import PollRules
-from notifier.ports import Channel, Clock, Finding, Notice, Store, TaskSource
+from notifier.ports import Channel, Clock, DatabaseFile, Finding, Notice, Store, TaskSource
 from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
@@ -52,6 +52,8 @@ class App:
 
     config: Config
     store: Store
+    file: DatabaseFile | None = None
+    """The store, where it is a file."""
     sources: Mapping[str, TaskSource]
     channels: Mapping[str, Channel]
     clock: Clock
@@ -166,6 +168,7 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
         yield App(
             config=config,
             store=store,
+            file=store,
             sources=sources,
             channels=channels,
             clock=clock,

@@ -52,6 +52,7 @@ class House:
         self.app = App(
             config=loads(CONFIGURATION, {"HEARTBEAT": heartbeat}),
             store=store,
+            file=store,
             sources={"prod": self.source},
             channels={"dba": self.dba, "mail": self.mail},
             clock=clock,
