@@ -187,6 +187,29 @@ class Health:
         return all(source.ok for source in self.sources)
 
 
+LEFT_BEHIND = (
+    "Nobody polls them: their tasks count as running no more, and what is recorded is deleted after retention.tasks. "
+    "A new name for the same region and project takes over the history of the old one."
+)
+"""What becomes of sources that are recorded and not configured."""
+
+
+def left_behind(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:
+    """Return what is recorded of sources that are configured under no name: nobody polls them any more.
+
+    A renamed one is not among them: its history moves to the new name at the next poll.
+
+    Args:
+        states: what is recorded.
+        configured: region and project of each configured source, by name.
+    """
+    known = {state.name for state in states}
+    moving = {place for name, place in configured.items() if name not in known}
+    return [
+        state for state in states if state.name not in configured and (state.region, state.project_id) not in moving
+    ]
+
+
 def list_tasks(q: Queries, wanted: TaskFilter) -> Listing[StoredTask]:
     """Return the tasks that fit, the most recently changed first."""
     return Listing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))

@@ -26,7 +26,14 @@ from types import MappingProxyType
 from notifier.core import credentials, outbox, retry
 from notifier.core.credentials import Credential
 from notifier.core.diff import LISTED, Rules, changed_ids, diff, distinct, stalled
-from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError, StoreError
+from notifier.core.errors import (
+    CredentialsRejected,
+    PermissionDenied,
+    RequestRejected,
+    SourceConflict,
+    SourceError,
+    StoreError,
+)
 from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, TaskStatus, Transition
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
@@ -52,11 +59,18 @@ class PollRules:
     """The source's share of what its credential may use."""
     credential: Credential | None = None
     """What it is polled with; None where nothing limits the calls."""
+    configured: frozenset[str] = frozenset()
+    """Names of all configured sources."""
 
     @property
     def look_every(self) -> timedelta:
         """How often to look whether the source is due: what another replica leaves undone is then soon taken over."""
         return min(timedelta(seconds=1), self.poll_every)
+
+    @property
+    def taken_over_after(self) -> timedelta:
+        """How long after its last poll another replica that reads something else under this name counts as gone."""
+        return max(2 * self.poll_every, timedelta(minutes=5))
 
     @property
     def away_after(self) -> timedelta:
@@ -88,6 +102,8 @@ class PollReport:
     """Ids of those without a status: what is recorded of these tasks stays as it is."""
     refused: tuple[str, ...] = ()
     """Ids of rows that the database refused to hold."""
+    formerly: str | None = None
+    """The name under which the source was recorded before this poll, where that is another one."""
     fenced: bool = False
     """True when the claim had passed to another replica meanwhile; nothing was recorded."""
     error: SourceError | None = None
@@ -108,7 +124,10 @@ async def poll_once(
     force: bool = False,
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
-    begun = await store.transact(lambda tx: _begin(tx, source, owner, rules, force=force))
+    try:
+        begun = await store.transact(lambda tx: _begin(tx, source, owner, rules, force=force))
+    except SourceConflict as error:
+        return PollReport(source=source.name, polled=True, error=error)
     if isinstance(begun, PollReport):
         return begun
     claim = begun.claim
@@ -139,7 +158,13 @@ def _begin(tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *,
     claim = tx.claim_poll(source.name, owner, tx.now(), rules.lease, poll_every=rules.poll_every, force=force)
     if claim is None:
         return PollReport(source=source.name, polled=False)
-    claim = tx.point_at(claim, source.region, source.project_id)
+    claim = tx.point_at(
+        claim,
+        source.region,
+        source.project_id,
+        configured=rules.configured,
+        in_use_since=claim.at - rules.taken_over_after,
+    )
     if rules.credential is None:
         return _Begun(claim=claim)
     known = tx.credential(rules.credential.key)
@@ -343,6 +368,7 @@ class _Recording:
             unreadable=snapshot.unreadable + len(done.without_status),
             without_status=done.without_status,
             refused=done.refused,
+            formerly=self.claim.formerly,
         )
 
 

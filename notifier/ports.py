@@ -201,6 +201,8 @@ class PollClaim:
     at: datetime
     """When it was claimed, by the time of `Transaction.now`."""
     state: SourceState
+    formerly: str | None = None
+    """The name under which its history was recorded until now; None where that has not changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,8 +398,28 @@ class Transaction(Queries, Protocol):
         clock that has been set back since left that time behind.
         """
 
-    def point_at(self, claim: PollClaim, region: str, project_id: str) -> PollClaim:
-        """Note what the source reads; when its name now stands for something else, forget what it read before."""
+    def point_at(
+        self,
+        claim: PollClaim,
+        region: str,
+        project_id: str,
+        *,
+        configured: Collection[str] | None = None,
+        in_use_since: datetime | None = None,
+    ) -> PollClaim:
+        """Note what the source reads, and return the claim with what is recorded of that.
+
+        A new name for what was recorded under one that is not configured any more takes over its history. A name that
+        now stands for something else forgets what it read before. Raises SourceConflict, so that nothing is forgotten,
+        where another replica has polled that later than `in_use_since`.
+
+        Args:
+            claim: on the source.
+            region: where it reads, with `project_id`.
+            project_id: what it reads.
+            configured: the names of all configured sources; None where they are not known.
+            in_use_since: None where there is no other replica.
+        """
 
     def renew_poll(self, claim: PollClaim, until: datetime) -> bool:
         """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""
@@ -563,6 +585,18 @@ class Transaction(Queries, Protocol):
 
         Age is counted back from the last complete look at the task's source: while nobody looks, nothing grows old.
         The source notes how far it has forgotten, so that a task that is listed again all the same is no news.
+        """
+
+    def retire_sources(self, names: Collection[str], now: datetime) -> None:
+        """Note that sources are not configured any more: their tasks count as running no longer.
+
+        The next poll of one takes that back.
+        """
+
+    def prune_sources(self, configured: Collection[str], before: datetime, limit: int) -> int:
+        """Delete tasks of sources that are not configured any more and were polled last before this time.
+
+        Return how many were deleted. With the last of its tasks a source is deleted too.
         """
 
     def forget_people(self, now: datetime, keep: timedelta) -> int:

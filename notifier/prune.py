@@ -39,6 +39,9 @@ class PruneRules:
     """Dead deliveries, which can still be sent again by hand: at least as long as events."""
     tasks: timedelta | None = None
     """Tasks, from their end. Longer than the API lists them."""
+    configured: frozenset[str] | None = None
+    """Names of the configured sources; what is recorded of others goes that long after their last poll. None keeps
+    them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,8 @@ def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[Pru
     if rules.tasks is None or now is None:
         return PruneReport(), None
     count = tx.prune_tasks(rules.tasks, batch)
+    if count < batch and rules.configured is not None:
+        count += tx.prune_sources(rules.configured, now - rules.tasks, batch - count)
     if count == batch:
         return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch)
     tx.forget_people(now, rules.tasks)

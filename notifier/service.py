@@ -23,6 +23,7 @@ import structlog
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from notifier import lookup
 from notifier.core.errors import NotifierError, StoreError, StoreReplaced
 from notifier.core.model import Delivered, DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
@@ -33,7 +34,7 @@ from notifier.ports import Channel, LiveChannel, TaskSource
 from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, save_lost_file, watch_once
-from notifier.wiring import App, open_chat
+from notifier.wiring import App, open_chat, places_of
 
 log = structlog.get_logger("notifier")
 
@@ -56,6 +57,9 @@ OVERDUE = 3
 
 MONITOR_HANGS_AFTER = 120.0
 """Seconds without an end of the monitor's run after which the program counts as hung."""
+
+MOST_NAMED = 20
+"""Ids of rows that one record names at most."""
 
 POLLS_AT_ONCE = 250
 """Polls that one look at the due sources begins at most; the others follow at the next look."""
@@ -245,6 +249,7 @@ class Service:
         self.roles = roles
         self.owner = new_owner()
         self.tally = Tally()
+        self._unreadable: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._bodies = Bodies()
         delivered = app.channels if Role.DELIVER in roles else {}
         self._couriers = {name: self._courier(channel) for name, channel in delivered.items()}
@@ -281,12 +286,34 @@ class Service:
             await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
             if await self.app.store.transact(lambda tx: tx.end_waits_of_the_future(tx.now())):
                 log.warning("the system's clock was set back since the last run: nothing waits for the old one")
+        if Role.POLL in self.roles:
+            await self._retire_sources()
         if Role.DELIVER not in self.roles:
             return
         digests = self.app.channel_digests
         mended = await self.app.store.transact(lambda tx: tx.sync_channels(digests, tx.now()))
         if mended:
             log.info("channels unparked: their settings changed", channels=list(mended))
+
+    def _note_unreadable(self, report: PollReport) -> None:
+        """Name the rows that cannot be read, when that changes: the list shows them again at every poll."""
+        unreadable = (report.unreadable, report.without_status)
+        whole = report.good and report.scope is Scope.FULL
+        if whole and self._unreadable.get(report.source, (0, ())) != unreadable:
+            self._unreadable[report.source] = unreadable
+            without_id = report.unreadable - len(report.without_status)
+            named = list(report.without_status[:MOST_NAMED])
+            log.warning("rows cannot be read", source=report.source, without_id=without_id, without_status=named)
+
+    async def _retire_sources(self) -> None:
+        """Say what is recorded under names that are not configured, and let it count as running no more."""
+        recorded = await self.app.store.read(lambda q: q.source_states())
+        left = lookup.left_behind(recorded, places_of(self.app.config))
+        if not left:
+            return
+        names = [state.name for state in left]
+        await self.app.store.transact(lambda tx: tx.retire_sources(names, tx.now()))
+        log.warning("sources are recorded that are not configured", sources=names, remedy=lookup.LEFT_BEHIND)
 
     async def poll(self, source: TaskSource, *, force: bool = False) -> PollReport | None:
         """Poll a source once, log and count it; None when the database failed."""
@@ -305,6 +332,7 @@ class Service:
             return None
         self.tally.polled(report)
         _log_poll(report)
+        self._note_unreadable(report)
         if report.deliveries:
             self.wake()
         if report.good:
@@ -635,6 +663,8 @@ async def _guarded(name: str, work: Callable[[], Awaitable[object]]) -> None:
 
 
 def _log_poll(report: PollReport) -> None:
+    if report.formerly:
+        log.warning("source renamed: its history moved", source=report.source, formerly=report.formerly)
     if report.error is not None:
         log.error("poll failed", source=report.source, error=str(report.error))
     elif report.fenced:
@@ -648,14 +678,15 @@ def _log_poll(report: PollReport) -> None:
 
 def _figures(report: PollReport) -> Mapping[str, object]:
     figures: dict[str, object] = {
+        "scope": str(report.scope),
         "listed": report.listed,
-        "total": report.total,
         "changed": report.changed,
         "events": len(report.events),
         "deliveries": report.deliveries,
         "calls": report.calls,
-        "complete": report.complete,
     }
+    if report.scope is Scope.FULL:  # an active scan is never complete, and nothing is amiss
+        figures |= {"total": report.total, "complete": report.complete}
     seldom = {
         "baseline": report.baseline,
         "unreadable": report.unreadable,

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from notifier import lookup
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
@@ -129,6 +130,7 @@ class App:
     def poll_rules(self) -> Mapping[str, PollRules]:
         """How each source is polled."""
         lease, budgets = min(self.config.delivery.lease, POLL_LEASE), self.config.call_budgets
+        configured = frozenset(settings.name for settings in self.config.sources)
         return {
             settings.name: PollRules(
                 poll_every=settings.poll_every,
@@ -138,6 +140,7 @@ class App:
                 stalled_after=settings.stalled_after,
                 calls_per_minute=budgets[settings.credential].share,
                 credential=self.credentials.get(settings.name),
+                configured=configured,
             )
             for settings in self.config.sources
         }
@@ -253,12 +256,23 @@ async def _check_part(part: TaskSource | Channel) -> Sequence[Finding]:
 async def _check_store(config: Config) -> Finding:
     try:
         async with open_lookup(config) as store:
-            polled = len(await store.read(lambda q: q.sources()))
-            return Finding(ok=True, what="store", detail=f"{store.place}: sources recorded: {polled}")
+            polled, place = await store.read(lambda q: q.source_states()), store.place
     except StoreMissing as error:
         return Finding(ok=True, what="store", detail=str(error))
     except NotifierError as error:
         return Finding(ok=False, what="store", detail=str(error))
+    left = lookup.left_behind(polled, places_of(config))
+    detail = f"{place}: sources recorded: {len(polled)}"
+    if not left:
+        return Finding(ok=True, what="store", detail=detail)
+    names = ", ".join(state.name for state in left)
+    return Finding(
+        ok=True,
+        proven=False,
+        what="store",
+        detail=f"{detail}; recorded under names that are not configured: {names}",
+        remedy=lookup.LEFT_BEHIND,
+    )
 
 
 def database_revision(url: str) -> tuple[str | None, str]:
@@ -282,9 +296,15 @@ async def prune_database(config: Config) -> PruneReport:
         return await prune(store, SystemClock(), _prune_rules(config))
 
 
+def places_of(config: Config) -> Mapping[str, tuple[str, str]]:
+    """Return region and project of each configured source, by name."""
+    return {settings.name: (settings.region, settings.project_id) for settings in config.sources}
+
+
 def _prune_rules(config: Config) -> PruneRules:
     keep = config.retention
-    return PruneRules(events=keep.events, dead=keep.dead, tasks=keep.tasks)
+    configured = frozenset(settings.name for settings in config.sources)
+    return PruneRules(events=keep.events, dead=keep.dead, tasks=keep.tasks, configured=configured)
 
 
 def _http(config: Config) -> HttpClient:

@@ -62,11 +62,13 @@ def upgrade() -> None:
     op.add_column("sources", sa.Column("empty_since", MOMENT, nullable=True))
     op.add_column("sources", sa.Column("clock_skew", sa.Float(), nullable=True))
     op.add_column("sources", sa.Column("polled_by", sa.String(), nullable=True))
+    op.add_column("sources", sa.Column("retired_at", MOMENT, nullable=True))
     op.add_column("tasks", sa.Column("events_pruned", sa.Boolean(), nullable=False, server_default=sa.text("false")))
 
 
 def downgrade() -> None:
     op.drop_column("tasks", "events_pruned")
+    op.drop_column("sources", "retired_at")
     op.drop_column("sources", "polled_by")
     op.drop_column("sources", "clock_skew")
     op.drop_column("sources", "empty_since")

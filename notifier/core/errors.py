@@ -9,6 +9,7 @@ NotifierError
 │   ├── CredentialsRejected       exit 1   401: never tried in a hot loop, an AK locks after five failures
 │   ├── PermissionDenied          exit 1   403: the credential is right, its rights are not
 │   ├── RequestRejected           exit 1   400, 404 …: the request itself is refused
+│   ├── SourceConflict            exit 1   another replica reads something else under the same name
 │   └── MalformedReply            exit 3   the answer is not a task list
 └── StoreError
 ├── StoreUnreachable          exit 3   no database at that address
@@ -90,6 +91,10 @@ class PermissionDenied(SourceError):
 
 class RequestRejected(SourceError):
     """The service refuses the request."""
+
+
+class SourceConflict(SourceError):
+    """Another replica polls something else under the name of this source."""
 
 
 class MalformedReply(SourceError):

@@ -526,6 +526,9 @@ class SourceState:
     """What is recorded about a source."""
 
     name: str
+    region: str | None = None
+    """What it reads, with the next one. None before its first poll."""
+    project_id: str | None = None
     baseline_at: datetime | None = None
     """When its first complete poll was recorded; until then new tasks are noted quietly."""
     last_poll_at: datetime | None = None
@@ -549,6 +552,8 @@ class SourceState:
     """Rows of the last poll that the database refused to store."""
     empty_since: datetime | None = None
     """Time of the first of the latest complete full polls in a row that found no task at all; None after any other."""
+    retired_at: datetime | None = None
+    """Time a service started whose configuration did not name it any more. None again from its next poll on."""
     clock_skew: float | None = None
     """Seconds that the time of the last good poll was ahead of the cloud's. None where the cloud did not tell its."""
     tasks: int = 0

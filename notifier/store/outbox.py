@@ -374,6 +374,8 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             for table in (sources, deliveries)
         }
         self.connection.execute(update(sources).where(held[sources]).values(claimed_by=None, claimed_until=None))
+        polled = sources.c.polled_by.is_not(None) if owner is None else sources.c.polled_by == owner
+        self.connection.execute(update(sources).where(polled).values(polled_by=None))
         self._make_due(
             held[deliveries],
             deliveries.c.state == DeliveryState.PENDING,

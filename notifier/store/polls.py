@@ -8,18 +8,19 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
+from notifier.core.errors import SourceConflict
 from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Update
 from notifier.store import rows
 from notifier.store.queries import SqlQueries, chunks
-from notifier.store.schema import credentials, deliveries, delivery_events, events, sources, tasks
+from notifier.store.schema import credentials, deliveries, delivery_events, events, sources, tasks, threads, watches
 
 T = TypeVar("T")
 
@@ -33,6 +34,9 @@ CHANNEL = "gaussdb_notifier"
 """What PostgreSQL calls the notification that there may be deliveries to make. It carries nothing."""
 
 _TELL = select(func.pg_notify(CHANNEL, ""))
+
+_MOVED = ("last_error", "failing_since", "failures", "announced_since", "clock_skew")
+"""What else is known of a source under any name."""
 
 _FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to", "empty_since")
 """What is known of a source only for as long as it reads the same list."""
@@ -99,27 +103,87 @@ class PollStatements(SqlQueries):
         row = self.connection.execute(
             update(sources)
             .where(sources.c.name == source, free, *([] if force else [due]))
-            .values(claimed_by=owner, claimed_until=now + lease, epoch=sources.c.epoch + 1)
+            .values(claimed_by=owner, claimed_until=now + lease, epoch=sources.c.epoch + 1, retired_at=None)
             .returning(sources)
         ).one_or_none()
         return PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row)) if row else None
 
-    def point_at(self, claim: PollClaim, region: str, project_id: str) -> PollClaim:
-        """Note what the source reads; when its name now stands for something else, forget what it read before."""
-        name = claim.state.name
-        mine = select(sources.c.region, sources.c.project_id).where(sources.c.name == name)
-        was = tuple(self.connection.execute(mine).one())
-        if was == (region, project_id):
-            return claim
+    def point_at(
+        self,
+        claim: PollClaim,
+        region: str,
+        project_id: str,
+        *,
+        configured: Collection[str] | None = None,
+        in_use_since: datetime | None = None,
+    ) -> PollClaim:
+        """Note what the source reads, and return the claim with what is recorded of that; see `ports.Transaction`."""
         state = claim.state
-        if was != (None, None):
-            self._memory.forget(name)
-            self.connection.execute(delete(tasks).where(tasks.c.source == name))
-            state = SourceState(name=name)
-        fresh: dict[str, object] = {name: getattr(state, name) for name in _FORGOTTEN}
-        fresh |= {"region": region, "project_id": project_id}
-        self.connection.execute(update(sources).where(sources.c.name == name).values(fresh))
-        return replace(claim, state=state)
+        if (state.region, state.project_id) == (region, project_id):
+            return claim
+        formerly: str | None = None
+        if state.region is None and state.project_id is None:
+            new = state.last_poll_at is None and state.failures == 0
+            former = self._former(state.name, region, project_id, configured or ()) if new else None
+            if former is not None:
+                self._rename(former.name, state.name)
+                state, formerly = replace(former, name=state.name), former.name
+        else:
+            self._refuse_conflict(state, in_use_since)
+            self._memory.forget(state.name)
+            self.connection.execute(delete(tasks).where(tasks.c.source == state.name))
+            state = SourceState(name=state.name)
+        state = replace(state, region=region, project_id=project_id)
+        kept = {name: getattr(state, name) for name in (*_FORGOTTEN, *(_MOVED if formerly else ()))}
+        fresh = kept | {"region": region, "project_id": project_id}
+        self.connection.execute(update(sources).where(sources.c.name == state.name).values(fresh))
+        return replace(claim, state=state, formerly=formerly)
+
+    def retire_sources(self, names: Collection[str], now: datetime) -> None:
+        """Note that sources are not configured any more."""
+        retired = (sources.c.name.in_(list(names)), sources.c.retired_at.is_(None))
+        self.connection.execute(update(sources).where(*retired).values(retired_at=now))
+
+    def _refuse_conflict(self, state: SourceState, in_use_since: datetime | None) -> None:
+        """Raise SourceConflict where another replica still polls what the name stood for."""
+        mine = select(sources.c.polled_by, sources.c.claimed_by).where(sources.c.name == state.name)
+        polled_by, me = self.connection.execute(mine).one()
+        if in_use_since is None or state.last_poll_at is None or state.last_poll_at <= in_use_since:
+            return
+        if polled_by not in (None, me):
+            raise SourceConflict(
+                f"source {state.name}: {polled_by} polls project {state.project_id} in {state.region} under this name. "
+                "Give this one another name, or stop the other replica: it is taken over a while after its last poll."
+            )
+
+    def _former(self, name: str, region: str, project_id: str, configured: Collection[str]) -> SourceState | None:
+        """Return what is recorded of the same list under a name that is not configured any more, the latest."""
+        same = (sources.c.region == region, sources.c.project_id == project_id, sources.c.name != name)
+        found = self.connection.execute(
+            select(sources).where(*same).order_by(sources.c.last_poll_at.is_(None), sources.c.last_poll_at.desc())
+        )
+        return next((rows.source_of(row) for row in found if row.name not in configured), None)
+
+    def _rename(self, former: str, name: str) -> None:
+        """Let all that is recorded under a source's former name belong to it under its new one.
+
+        The facts of events stay as they were told, and so do their ids.
+        """
+        for source in (former, name):
+            self._memory.forget(source)
+        self.connection.execute(delete(sources).where(sources.c.name == former))
+        for table in (tasks, watches):
+            self.connection.execute(update(table).where(table.c.source == former).values(source=name))
+        told = events.alias()
+        again = exists().where(
+            told.c.source == name, told.c.job_id == events.c.job_id, told.c.occurrence == events.c.occurrence
+        )
+        self.connection.execute(update(events).where(events.c.source == former, ~again).values(source=name))
+        # Deliveries and messages about a task go on in its order and under its message.
+        for column in (deliveries.c.lane, delivery_events.c.subject, threads.c.subject):
+            about = column.startswith(f"{former}/", autoescape=True)
+            moved = literal(name) + func.substr(column, len(former) + 1)
+            self.connection.execute(update(column.table).where(about).values({column.name: moved}))
 
     def renew_poll(self, claim: PollClaim, until: datetime) -> bool:
         """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""

@@ -52,7 +52,7 @@ class SqlQueries(LookupQueries):
 
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
-        running = func.count(tasks.c.job_id).filter(tasks.c.status == TaskStatus.RUNNING)
+        running = func.count(tasks.c.job_id).filter(*_RUNNING)
         counted = select(tasks.c.source, func.count().label("tasks"), running.label("running")).group_by(tasks.c.source)
         counts = counted.subquery()
         statement = (
@@ -198,12 +198,21 @@ _EVENTS_OF = (
 )
 
 
+_RUNNING = (
+    tasks.c.status == TaskStatus.RUNNING,
+    ~exists().where(sources.c.name == tasks.c.source, sources.c.retired_at.is_not(None)),
+)
+"""Of a task of a source that nobody polls any more it is not known whether it runs."""
+
+
 def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
     return column.startswith(beginning, autoescape=True)
 
 
 def _task_conditions(wanted: TaskFilter, dialect: str) -> Iterable[ColumnElement[bool]]:
-    if wanted.status is not None:
+    if wanted.status is TaskStatus.RUNNING:
+        yield from _RUNNING
+    elif wanted.status is not None:
         yield tasks.c.status == wanted.status
     if wanted.since is not None:
         moments = (tasks.c.created_at, tasks.c.ended_at, tasks.c.changed_at)

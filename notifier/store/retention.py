@@ -134,6 +134,23 @@ class RetentionStatements(PollStatements):
                 pruned += self._prune_tasks_of(source, source.last_full_at - keep, limit - pruned)
         return pruned
 
+    def prune_sources(self, configured: Collection[str], before: datetime, limit: int) -> int:
+        """Delete tasks of sources that are not configured any more; see `ports.Transaction`."""
+        pruned = 0
+        for state in self.source_states():
+            polled_at = state.last_poll_at or before
+            if state.name in configured or polled_at > before or pruned >= limit:
+                continue
+            mine = tasks.c.source == state.name
+            some = self.connection.execute(select(tasks.c.job_id).where(mine).limit(limit - pruned)).scalars().all()
+            for few in chunks(some):
+                self.connection.execute(delete(tasks).where(mine, tasks.c.job_id.in_(few)))
+            pruned += len(some)
+            if pruned < limit:
+                self.connection.execute(delete(sources).where(sources.c.name == state.name))
+            self.after_commit.append(partial(self._memory.forget, state.name))
+        return pruned
+
     def _lock_seen_whole(self) -> Sequence[Row[*tuple[Any, ...]]]:
         """Return the sources that were seen whole and that no poll is being recorded of; none begins until the end."""
         columns = (sources.c.name, sources.c.last_full_at, sources.c.forgotten_to)

@@ -90,6 +90,7 @@ sources = Table(
     Column("empty_since", UtcDateTime),
     Column("clock_skew", Float),
     Column("polled_by", String),
+    Column("retired_at", UtcDateTime),
 )
 
 tasks = Table(

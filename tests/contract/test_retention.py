@@ -455,6 +455,7 @@ async def test_a_source_that_fails_does_not_stop_pruning_while_another_is_polled
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     broken = FakeSource(clock, name="broken")
+    broken.project_id = "another"
     broken.error = CredentialsRejected()
     await put(store, settled(old_event(), days=95))
     await poll(broken, store)
@@ -511,3 +512,21 @@ async def test_a_task_remembers_that_it_had_events(store: SqlStore, source: Fake
     await poll(source, store)
     found = await store.read(lambda q: q.tasks(TaskFilter()))
     assert {item.task.job_id: item.events_pruned for item in found} == {"a": True, "b": False}
+
+
+# ---- sources that are configured no more ----
+
+
+async def test_what_is_recorded_of_a_source_that_is_gone_is_deleted_in_time(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    gone = FakeSource(clock, *(replace(make_task(f"job-{n}", status="running"), source="gone") for n in range(7)))
+    gone.name, gone.project_id = "gone", "another"
+    await poll(gone, store)
+    rules = replace(RULES, configured=frozenset({"prod"}))
+    for days, left in ((89, 7), (2, 0)):
+        clock.advance(days * DAY)
+        await poll(source, store)
+        await prune(store, clock, rules)
+        assert len(await recorded(store)) == left
+    assert [state.name for state in await store.read(lambda q: q.sources())] == ["prod"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -13,7 +13,7 @@ from factories import T0, make_task
 from fakes import FakeClock, FakeSource, snapshot_of
 
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
-from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
+from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.model import (
     ChannelPolicy,
     DeliveryState,
@@ -24,10 +24,12 @@ from notifier.core.model import (
     Snapshot,
     SourceState,
     Task,
+    TaskStatus,
     Transition,
     Watch,
 )
 from notifier.core.outbox import Outlook, event_of, route, settle
+from notifier.lookup import left_behind
 from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -631,6 +633,117 @@ async def test_a_source_that_fails_is_noted_and_left_alone_for_a_while(store: Sq
 )
 def test_what_a_person_must_mend_is_tried_slowly(error: SourceError, failures: int, wait: timedelta) -> None:
     assert pause_after(error, failures, RULES) == wait
+
+
+# ---- names ----
+
+
+def elsewhere(source: FakeSource, *tasks: Task, name: str = "prod", project_id: str = "another") -> FakeSource:
+    """Return a source of another name or project."""
+    other = FakeSource(source.clock, *(replace(task, source=name) for task in tasks), name=name)
+    other.project_id = project_id
+    return other
+
+
+async def test_a_renamed_source_goes_on_where_it_was(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    source.tasks = [RUNNING, OTHER]
+    await poll(source, store)
+    await watch(store)
+    (started,) = await show(store, source, replace(RUNNING, progress=90.0))
+    clock.advance(RULES.poll_every)
+    renamed = elsewhere(source, DONE, OTHER, name="production", project_id=source.project_id)
+    report = await poll(renamed, store)
+    assert (report.formerly, report.baseline) == ("prod", False)
+    assert await told(store) == [(EventType.TASK_PROGRESSED, "a"), (EventType.TASK_COMPLETED, "a")]
+    assert await answers(store) == [EventType.TASK_COMPLETED]
+    (state,) = await store.read(lambda q: q.sources())
+    assert (state.name, state.tasks, state.running) == ("production", 2, 0)
+    first, second = await store.read(lambda q: q.events(EventFilter(source="production")))
+    assert second.event.id == started.events[0].id
+    assert (await poll(renamed, store)).formerly is None
+    ledger = await store.read(lambda q: q.ledger())
+    assert (ledger.unaccounted, first.event.source) == ((), "production")
+
+
+async def test_deliveries_of_a_renamed_source_keep_their_order(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    await show(store, source, RUNNING)
+    renamed = elsewhere(source, DONE, name="production", project_id=source.project_id)
+    await poll(renamed, store)
+    claimed = await store.transact(lambda tx: tx.claim_due("dba", "me", source.clock.now(), RULES.lease, 9))
+    assert [event.type for delivery in claimed for event in delivery.events] == [EventType.TASK_STARTED]
+
+
+async def test_a_second_source_of_the_same_list_takes_nothing_from_the_first(
+    store: SqlStore, source: FakeSource
+) -> None:
+    rules = replace(RULES, configured=frozenset({"prod", "twin"}))
+    source.tasks = [RUNNING]
+    await poll(source, store, rules)
+    twin = elsewhere(source, RUNNING, name="twin", project_id=source.project_id)
+    assert (await poll(twin, store, rules)).baseline
+    assert [state.tasks for state in await store.read(lambda q: q.sources())] == [1, 1]
+
+
+async def test_a_name_that_another_replica_uses_for_another_project_is_refused(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    source.tasks = [RUNNING]
+    await poll(source, store, owner="one")
+    other = elsewhere(source, FAILED)
+    for _ in range(3):
+        clock.advance(RULES.poll_every)
+        refused = await poll(other, store, owner="two")
+        assert isinstance(refused.error, SourceConflict)
+        assert "one" in str(refused.error)
+        assert (await poll(source, store, owner="one")).error is None
+    assert await told(store) == []
+    (state,) = await store.read(lambda q: q.sources())
+    assert (state.tasks, state.last_error) == (1, None)
+
+
+@pytest.mark.parametrize("how", ["stopped", "gone", "same process"])
+async def test_a_project_that_was_changed_in_the_configuration_is_taken_over(
+    store: SqlStore, source: FakeSource, clock: FakeClock, how: str
+) -> None:
+    source.tasks = [RUNNING]
+    await poll(source, store, owner="one")
+    if how == "stopped":
+        await store.transact(lambda tx: tx.release("one", tx.now()))
+    if how == "gone":
+        clock.advance(RULES.taken_over_after)
+    report = await poll(elsewhere(source, FAILED), store, owner="one" if how == "same process" else "two")
+    assert (report.error, report.baseline) == (None, True)
+
+
+async def test_what_is_recorded_under_no_configured_name_is_found(store: SqlStore, source: FakeSource) -> None:
+    await poll(source, store)
+    states = await store.read(lambda q: q.source_states())
+    same, another = (source.region, source.project_id), (source.region, "another")
+    configured: Sequence[Mapping[str, tuple[str, str]]] = (
+        {"prod": same},
+        {"prod": another},
+        {"new": same},
+        {"new": another},
+        {},
+    )
+    found = [[state.name for state in left_behind(states, places)] for places in configured]
+    assert found == [[], [], [], ["prod"], ["prod"]]
+
+
+async def test_tasks_of_a_source_that_is_configured_no_more_do_not_run(store: SqlStore, source: FakeSource) -> None:
+    source.tasks = [RUNNING]
+    await poll(source, store)
+
+    async def running() -> tuple[int, int]:
+        (state,) = await store.read(lambda q: q.sources())
+        return state.running, await store.read(lambda q: q.count_tasks(TaskFilter(status=TaskStatus.RUNNING)))
+
+    assert await running() == (1, 1)
+    await store.transact(lambda tx: tx.retire_sources(["prod"], tx.now()))
+    assert await running() == (0, 0)
+    await poll(source, store)
+    assert await running() == (1, 1)
 
 
 # ---- the interval ----
