@@ -12,7 +12,6 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -21,14 +20,25 @@ from socket import socket
 
 import aiohttp
 import httpx
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
+import structlog
 from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from notifier import __version__
 from notifier.http.addresses import AddressRule, CheckedResolver, IPAddress, IPNetwork, literal_of
 from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
 from notifier.http.sockets import connect
+from notifier.http.wire import (
+    Exchange,
+    ExchangeConnector,
+    TooLong,
+    WireConnector,
+    WireRequest,
+    current,
+    open_session,
+)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +57,8 @@ class Reply:
 class _Target:
     """A URL, read once."""
 
-    url: str
-    """Without user and password."""
+    url: URL
+    """Without user and password; to be sent as it is."""
     host: str
     """As messages name it."""
     literal: IPAddress | None
@@ -70,7 +80,7 @@ def _target(url: str) -> _Target:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise _unusable(host)
     return _Target(
-        url=str(parsed.copy_with(userinfo=b"")),
+        url=URL(str(parsed.copy_with(userinfo=b"")), encoded=True),
         host=host,
         literal=literal_of(parsed.host),
         headers={"Authorization": credentials} if credentials else {},
@@ -78,40 +88,6 @@ def _target(url: str) -> _Target:
 
 
 # ---- the wire ----
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """What one exchange knows of itself."""
-
-    guard: bool
-    going: bool = False
-    """The request at hand has been given a connection."""
-    sent: bool = False
-    status: int | None = None
-
-
-_current: ContextVar[_Exchange] = ContextVar("_current")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells the exchange that its request goes out, and lets no request go out twice.
-
-    aiohttp repeats what is idempotent when the connection breaks. Whether to repeat is for our callers to say.
-    """
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is the library's
-    ) -> Connection:
-        exchange = _current.get()
-        if exchange.going:
-            raise aiohttp.ClientConnectionError("it went out once already")
-        connection = await super().connect(req, traces, timeout)
-        exchange.going = exchange.sent = True  # nothing is waited for before it is written
-        return connection
 
 
 @dataclass(slots=True)
@@ -126,19 +102,14 @@ class _Wire:
 
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = _Connector(
+            connector = ExchangeConnector(
                 ssl=self.tls,
                 resolver=CheckedResolver(self.rule),
                 use_dns_cache=False,
                 limit=0,  # callers bound what they have in flight; one cap would let a dead host delay the others
             )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers=self.headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(),  # none: `exchange` puts one deadline around everything
-                auto_decompress=False,
-            )
+            # No timeouts: `exchange` puts one deadline around everything.
+            self._session = open_session(connector, self.headers, request_class=WireRequest)
         return self._session
 
     def proxy_to(self, literal: IPAddress | None, *, guard: bool) -> httpx.Proxy | None:
@@ -167,8 +138,8 @@ class _Transport(httpx.AsyncBaseTransport):
         self._usual = AiohttpTransport(verify=self.wire.tls, client=self.wire.session, proxy=self.wire.proxy)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        exchange = _current.get()
-        exchange.going = False  # a flow makes several requests
+        exchange = current.get()
+        exchange.begin(URL(str(request.url), encoded=True))
         proxy = self.wire.proxy_to(literal_of(request.url.host), guard=exchange.guard)
         return await (self._usual if proxy else self._direct).handle_async_request(request)
 
@@ -232,28 +203,31 @@ class HttpClient:
         `guard=False` lets a literal address pass that the rule refuses, straight and past any proxy: it is for the
         metadata service. Raises HttpError.
         """
-        target, exchange = _target(str(url)), _Exchange(guard=guard)
-        token = _current.set(exchange)
+        target = _target(str(url))
+        exchange = Exchange(url=target.url, limit=max_bytes, guard=guard)
+        token = current.set(exchange)
         try:
             async with asyncio.timeout(deadline):
                 if auth is None:
-                    return await self._by_aiohttp(
-                        method, target, headers=headers or {}, content=content, limit=max_bytes
-                    )
+                    return await self._by_aiohttp(method, target, headers=headers or {}, content=content)
                 request = self._httpx.build_request(method, url, headers=headers, content=content)
-                return await self._by_httpx(request, auth, target, limit=max_bytes)
+                return await self._by_httpx(request, auth)
+        except TooLong:
+            raise _too_long(exchange, target.host) from None
         except TimeoutError:
             raise _lost(exchange, f"no answer from {target.host} within {deadline:g} s") from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError) as error:
             # `from None`: the library's own messages can carry the whole URL.
             raise _translated(exchange, error, target.host) from None
         finally:
-            _current.reset(token)
+            current.reset(token)
+            if exchange.connection is not None and (problem := exchange.connection.irregularity):
+                log.debug("reply.irregular", host=target.host, problem=problem)
 
     async def _by_aiohttp(
-        self, method: str, target: _Target, *, headers: Mapping[str, str], content: bytes | None, limit: int
+        self, method: str, target: _Target, *, headers: Mapping[str, str], content: bytes | None
     ) -> Reply:
-        exchange = _current.get()
+        exchange = current.get()
         proxy = self._wire.proxy_to(target.literal, guard=exchange.guard)
         async with self._wire.session().request(
             method,
@@ -264,15 +238,13 @@ class HttpClient:
             proxy=str(proxy.url) if proxy else None,
             proxy_headers=proxy.headers if proxy else None,
         ) as response:
-            exchange.status = response.status
-            body = await _whole(response.content.iter_any(), target.host, limit, response.status)
+            body = await _whole(response.content.iter_any(), exchange)
             return Reply(status=response.status, headers=httpx.Headers(response.raw_headers), body=body)
 
-    async def _by_httpx(self, request: httpx.Request, auth: httpx.Auth, target: _Target, *, limit: int) -> Reply:
+    async def _by_httpx(self, request: httpx.Request, auth: httpx.Auth) -> Reply:
         response = await self._httpx.send(request, auth=auth, stream=True)
         try:
-            _current.get().status = response.status_code
-            body = await _whole(response.aiter_raw(), target.host, limit, response.status_code)
+            body = await _whole(response.aiter_raw(), current.get())
             return Reply(status=response.status_code, headers=response.headers, body=body)
         finally:
             await response.aclose()
@@ -283,15 +255,8 @@ class HttpClient:
         It verifies the same certificates and judges names by the same rule; a literal address is for the caller to
         `check`, and the proxy for the caller to name.
         """
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=self._wire.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False
-            ),
-            headers=self._wire.headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),  # as above: none
-            trace_configs=[trace],
-        )
+        connector = WireConnector(ssl=self._wire.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False)
+        return open_session(connector, self._wire.headers, traces=[trace])
 
     async def connect(self, host: str, port: int) -> socket:
         """Return a connected socket for a protocol other than HTTP. Whoever asks closes it, and sets a deadline.
@@ -334,26 +299,37 @@ def _proxy(url: str | None) -> httpx.Proxy | None:
     return httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(*proxy.auth)})
 
 
-async def _whole(chunks: AsyncIterable[bytes], host: str, limit: int, status: int) -> bytes:
-    body = bytearray()
+async def _whole(chunks: AsyncIterable[bytes], exchange: Exchange) -> bytes:
     async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
-            raise ReplyTooLarge(f"reply of {host} is longer than {limit} bytes", status=status)
-    return bytes(body)
+        exchange.body += chunk
+        if len(exchange.body) > exchange.limit:
+            raise TooLong
+    return bytes(exchange.body)
 
 
 # ---- errors ----
 
 
-def _translated(exchange: _Exchange, error: Exception, host: str) -> HttpError:
+def _translated(exchange: Exchange, error: Exception, host: str) -> HttpError:
     # What httpx makes of an error of aiohttp is too coarse: it calls a lost answer ConnectTimeout.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
     return _unusable(host) if isinstance(cause, aiohttp.InvalidURL) else _lost(exchange, what_happened(cause, host))
 
 
-def _lost(exchange: _Exchange, message: str) -> HttpError:
-    return NoAnswer(message, status=exchange.status) if exchange.sent else NotSent(message)
+def _too_long(exchange: Exchange, host: str) -> HttpError:
+    kind = ReplyTooLarge if exchange.head else NoAnswer
+    return _answered(kind, f"reply of {host} is longer than {exchange.limit} bytes", exchange)
+
+
+def _lost(exchange: Exchange, message: str) -> HttpError:
+    return _answered(NoAnswer, message, exchange) if exchange.sent else NotSent(message)
+
+
+def _answered(kind: type[HttpError], message: str, exchange: Exchange) -> HttpError:
+    head = exchange.head
+    if head is None:
+        return kind(message)
+    return kind(message, status=head.status, headers=httpx.Headers(list(head.fields)), body=bytes(exchange.body))
 
 
 def _unusable(host: str) -> AddressRefused:

@@ -11,15 +11,21 @@ from types import MappingProxyType
 
 import aiohttp
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
 
 class HttpError(Exception):
     """No usable reply. The message names the host and is free of paths, queries and credentials."""
 
-    status: int | None = None
-    """The status, where its line arrived: then the request was answered."""
-    headers: Mapping[str, str] = MappingProxyType({})
-    body: bytes = b""
-    """What arrived of the body."""
+    def __init__(
+        self, message: str, *, status: int | None = None, headers: Mapping[str, str] = _NONE, body: bytes = b""
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        """The status, where its line arrived: then the request was answered."""
+        self.headers = headers
+        self.body = body
+        """What arrived of the body."""
 
 
 class NotSent(HttpError):
@@ -33,19 +39,11 @@ class AddressRefused(NotSent):
 class NoAnswer(HttpError):
     """The request went out and its outcome is not known, unless the status line arrived before the rest was lost."""
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
 
 class ReplyTooLarge(HttpError):
     """The reply was longer than asked for. The request itself was answered with `status`."""
 
     status: int
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 # ---- translation ----

@@ -1,0 +1,324 @@
+"""What is beneath an exchange: connections that count every byte, carry one reply at a time and forgive a strange one.
+
+aiohttp does the work. Of its private parts `BaseConnector._factory`, `BaseProtocol._parser`, `_tail` and `_payload` of
+`ResponseHandler` are used; `tests/adapters/test_library_parts.py` says when one of them is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpVersion11, RawResponseMessage
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from notifier.http.tolerant import Head, TolerantReader, is_interim, read_head
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.http_parser import HttpParser
+    from aiohttp.tracing import Trace
+    from yarl import URL
+
+HEAD_LIMIT = 65_536
+"""Bytes of a reply's head, interim replies included; what frames a body may have as many."""
+FIELDS_LIMIT = HEAD_LIMIT // 4
+"""Header fields of a reply: as many as fit into its head."""
+
+_Message = tuple[RawResponseMessage, StreamReader]
+
+
+class TooLong(aiohttp.ClientError):
+    """More bytes arrived than a reply may have."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What one exchange knows of itself. A flow makes several requests, one after the other."""
+
+    url: URL
+    """Of the request at hand, to be sent as it is written."""
+    limit: int
+    """Bytes that the body of a reply may have."""
+    guard: bool
+    going: bool = False
+    """The request at hand has been given a connection."""
+    sent: bool = False
+    connection: WireProtocol | None = None
+    body: bytearray = field(default_factory=bytearray)
+    """What was read of the reply's body."""
+
+    def begin(self, url: URL) -> None:
+        """Note that a request is about to be made."""
+        self.url, self.going, self.connection = url, False, None
+        self.body.clear()
+
+    @property
+    def head(self) -> Head | None:
+        """The head of the reply, or as much of it as arrived; None before its status line."""
+        return None if self.connection is None else self.connection.head  # an idle connection counts as empty: false
+
+
+current: ContextVar[Exchange] = ContextVar("current")
+
+
+# ---- requests and connections ----
+
+
+def open_session(
+    connector: WireConnector,
+    headers: Mapping[str, str],
+    *,
+    request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
+    traces: Sequence[aiohttp.TraceConfig] = (),
+) -> aiohttp.ClientSession:
+    """Return a session that adds nothing of its own: no cookies, no timeouts, no decoding, no small limits."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=headers,
+        request_class=request_class,
+        trace_configs=list(traces),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(),
+        auto_decompress=False,
+        max_line_size=HEAD_LIMIT,
+        max_field_size=HEAD_LIMIT,
+        max_headers=FIELDS_LIMIT,
+    )
+
+
+class WireRequest(aiohttp.ClientRequest):
+    """Goes to the URL as it is written: aiohttp decodes what need not be encoded, and `%2F` becomes another path."""
+
+    def __init__(self, method: str, _url: URL, **options: Any) -> None:  # noqa: ANN401 - the library's
+        super().__init__(method, current.get().url, **options)
+
+
+class WireConnector(aiohttp.TCPConnector):
+    """Makes connections of our own kind."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the library's
+        super().__init__(**options)
+        self._factory = cast("partial[ResponseHandler]", partial(WireProtocol, self._loop))
+
+
+class ExchangeConnector(WireConnector):
+    """Tells the exchange that its request goes out, and lets no request go out twice.
+
+    aiohttp repeats what is idempotent when the connection breaks. Whether to repeat is for our callers to say.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is the library's
+    ) -> Connection:
+        """Return a connection for the request."""
+        exchange = current.get()
+        if exchange.going:
+            raise aiohttp.ClientConnectionError("it went out once already")
+        connection = await super().connect(req, traces, timeout)
+        exchange.going = exchange.sent = True  # nothing is waited for before it is written
+        exchange.connection = cast("WireProtocol", connection.protocol)
+        exchange.connection.expect(exchange.limit)
+        return connection
+
+
+class WireProtocol(ResponseHandler):
+    """One connection. It is cut when a reply has more bytes than it may: heads, interim replies and framing count."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._limit: int | None = None
+        """Of a reply's body. None where only a head is expected: of a proxy's reply to CONNECT, or of a WebSocket."""
+        self._received = 0
+        self._reply: _Parser | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """The head of the reply, or as much of it as arrived; None before its status line."""
+        return self._reply.head if self._reply else None
+
+    @property
+    def irregularity(self) -> str | None:
+        """What the library's parser has against the reply; None where nothing."""
+        return self._reply.irregularity if self._reply else None
+
+    def expect(self, limit: int) -> None:
+        """Expect a reply with a body of at most `limit` bytes."""
+        self._limit, self._reply = limit, None
+
+    def set_response_params(self, **options: Any) -> None:  # noqa: ANN401 - the library's
+        """Begin to read a reply; it may have come before the request went out."""
+        early, self._tail = self._tail, b""
+        super().set_response_params(**options)
+        bodyless = self._limit is None or bool(options.get("skip_payload"))
+        self._reply = _Parser(self._parser, self, bodyless=bodyless)
+        self._parser = cast("HttpParser[Any]", self._reply)
+        self._received = 0
+        if early:
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes, and hand on what may still be a reply."""
+        if self._reply is None or self._upgraded:
+            super().data_received(data)
+            return
+        self._received += len(data)
+        if self._limit is not None and self._received > self._limit + HEAD_LIMIT:
+            self._reply.keep(data)
+            self._cut()
+            return
+        super().data_received(data)
+        if self._received > HEAD_LIMIT and self._reply.wants_head:
+            self._cut()
+
+    def _cut(self) -> None:
+        error, payload = TooLong(), self._payload
+        self._parser = None
+        self.set_exception(error)
+        if payload is not None:
+            payload.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
+
+
+# ---- one reply ----
+
+
+class _Parser:
+    """aiohttp's parser of one reply; where it refuses the head, a tolerant reader instead.
+
+    Whatever follows the reply ends the connection: it could pass for the answer to the next request.
+    """
+
+    def __init__(self, strict: Any, protocol: WireProtocol, *, bodyless: bool) -> None:  # noqa: ANN401 - in C, untyped
+        self.irregularity: str | None = None
+        self._strict = strict
+        self._protocol = protocol
+        self._bodyless = bodyless
+        self._raw = bytearray()
+        """What arrived before the head was whole."""
+        self._head: Head | None = None
+        self._payload: StreamReader | None = None
+        """The body, once the head was handed over."""
+        self._tolerant: TolerantReader | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """See `WireProtocol.head`."""
+        if self._tolerant:
+            return self._tolerant.head
+        if self._head:
+            return self._head
+        try:
+            return read_head(bytes(self._raw))
+        except ValueError:
+            return None
+
+    @property
+    def wants_head(self) -> bool:
+        """Whether the head is not whole yet."""
+        return self._payload is None and (self._tolerant is None or self._tolerant.wants_head)
+
+    def keep(self, data: bytes) -> None:
+        """Remember what belongs to a head."""
+        if self._payload is None and self._tolerant is None:
+            self._raw += data
+
+    # -- what aiohttp asks of a parser --
+
+    def feed_data(self, data: bytes) -> tuple[Sequence[_Message], bool, bytes]:
+        """Return the messages that have begun, whether the protocol changes, and what follows in the new one."""
+        if data and self._payload is not None and self._payload.is_eof():
+            self._hang_up()
+            return (), False, b""
+        if self._tolerant:
+            return self._read_on(self._tolerant, data), False, b""
+        self.keep(data)
+        try:
+            messages, upgraded, tail = self._strict.feed_data(data)
+        except Exception as error:
+            self.irregularity = _verdict(error)
+            if self._payload is not None:
+                self._payload.set_exception(aiohttp.ClientPayloadError())
+                raise
+            arrived = bytes(self._raw)
+            self._raw.clear()
+            self._tolerant = TolerantReader(bodyless=self._bodyless)
+            return self._read_on(self._tolerant, arrived), False, b""
+        return self._first(messages), upgraded, tail
+
+    def feed_eof(self) -> None:
+        """Take it that the connection ended: a status line that arrived still counts. Raises where a body is cut."""
+        if self._payload is not None:
+            if not self._payload.is_eof():
+                self._strict.feed_eof()
+            return
+        tolerant = self._tolerant or TolerantReader(bodyless=self._bodyless)
+        try:
+            tolerant.feed(bytes(self._raw))
+        except ValueError:
+            return
+        tolerant.finish()
+        if tolerant.head:
+            self._protocol.feed_data(self._message(tolerant, tolerant.head))
+
+    def pause_reading(self) -> None:
+        """Hand over no more for now. A tolerant reader has nothing more to hand over."""
+        if not self._tolerant:
+            self._strict.pause_reading()
+
+    # -- the reply --
+
+    def _first(self, messages: Sequence[_Message]) -> Sequence[_Message]:
+        """Return the messages up to the final reply: one more would answer a request that is still to come."""
+        for number, (message, payload) in enumerate(messages, start=1):
+            if not is_interim(message.code):
+                self._head = Head(status=message.code, fields=message.raw_headers)
+                self._payload = payload
+                self._raw.clear()
+                if number < len(messages):
+                    self._hang_up()
+                return messages[:number]
+        return messages
+
+    def _hang_up(self) -> None:
+        self._protocol.force_close()
+        if self._protocol.transport is not None:
+            self._protocol.transport.close()
+
+    def _read_on(self, tolerant: TolerantReader, data: bytes) -> Sequence[_Message]:
+        tolerant.feed(data)
+        return (self._message(tolerant, tolerant.head),) if tolerant.done and tolerant.head else ()
+
+    def _message(self, tolerant: TolerantReader, head: Head) -> _Message:
+        self._payload = StreamReader(self._protocol, HEAD_LIMIT, loop=self._protocol._loop)  # noqa: SLF001 - our own class
+        self._payload.feed_data(tolerant.body)
+        if tolerant.cut_short:
+            self._payload.set_exception(aiohttp.ClientPayloadError())
+        self._payload.feed_eof()
+        named = [(_text(name), _text(value)) for name, value in head.fields]
+        headers = CIMultiDictProxy(CIMultiDict(named))
+        closes, upgrades, chunked = True, False, False
+        message = RawResponseMessage(
+            HttpVersion11, head.status, "", headers, head.fields, closes, None, upgrades, chunked
+        )
+        return message, self._payload
+
+
+def _text(field_: bytes) -> str:
+    return field_.decode("utf-8", "surrogateescape")
+
+
+def _verdict(error: Exception) -> str:
+    """Return the parser's verdict without the bytes that it quotes: they may repeat what we sent."""
+    return str(getattr(error, "message", type(error).__name__)).partition(":")[0]
