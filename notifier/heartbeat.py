@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifier.http import HttpClient, HttpError
+from notifier.http import HttpClient, HttpError, arrived
 
 DEADLINE = 10.0
 """Seconds for one sign."""
@@ -13,9 +13,9 @@ REPLY_LIMIT = 65_536
 async def beat(http: HttpClient, url: str) -> str | None:
     """Fetch the address once. Return why that was no success, or None; the address is a secret and not in it."""
     try:
-        status = (await http.exchange("GET", url, deadline=DEADLINE, max_bytes=REPLY_LIMIT)).status
+        reply = await http.exchange("GET", url, deadline=DEADLINE, max_bytes=REPLY_LIMIT)
     except HttpError as error:
         if error.status is None:
             return str(error)
-        status = error.status
-    return None if 200 <= status < 300 else f"HTTP {status}"  # noqa: PLR2004 - the class of successes
+        reply = arrived(error)
+    return None if 200 <= reply.status < 300 else f"HTTP {reply.status}"  # noqa: PLR2004 - the class of successes

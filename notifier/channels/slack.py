@@ -317,14 +317,19 @@ class _Webhook:
         return (Finding(ok=False, what="Slack webhook", detail=why, remedy=REMEDIES.get(answer.code, _HOOK_REMEDY)),)
 
     async def _send(self, message: Json, deadline: float) -> Answer:
-        reply = await self.http.exchange(
-            "POST",
-            self.url,
-            headers={"content-type": "application/json"},
-            content=encoded(message),
-            deadline=deadline,
-            max_bytes=MAX_REPLY,
-        )
+        from notifier.http import HttpError, arrived  # noqa: PLC0415 - reading settings must not load the network
+
+        try:
+            reply = await self.http.exchange(
+                "POST",
+                self.url,
+                headers={"content-type": "application/json"},
+                content=encoded(message),
+                deadline=deadline,
+                max_bytes=MAX_REPLY,
+            )
+        except HttpError as error:
+            reply = arrived(error)
         received = Received(reply.status, reply.headers, reply.body)
         return Answer(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
 

@@ -4,7 +4,7 @@ A connection that stays, as Slack's Socket Mode has it, goes by `HttpClient.sess
 """
 
 from notifier.http.addresses import AddressRule, IPNetwork
-from notifier.http.client import HttpClient, Reply, default_tls
+from notifier.http.client import HttpClient, Reply, arrived, default_tls
 from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "NotSent",
     "Reply",
     "ReplyTooLarge",
+    "arrived",
     "default_tls",
     "what_happened",
 ]

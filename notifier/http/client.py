@@ -50,6 +50,13 @@ class Reply:
     body: bytes
 
 
+def arrived(error: HttpError) -> Reply:
+    """Return as much of a reply as arrived before the rest was lost. Raises the error where not even a status did."""
+    if error.status is None:
+        raise error
+    return Reply(status=error.status, headers=httpx.Headers(error.headers), body=error.body)
+
+
 # ---- where to ----
 
 

@@ -81,6 +81,27 @@ class TestExchange:
                 await get(http, server.url())
         assert server.connections == 1
 
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "/a%2Fb%40%28%7e%29",
+            "/%2e%2e/%25/%3F/%23/%C3%A4/%c3%a4",
+            "/x?a=%2F%20b+c&d=%26&e=%3d&f=%7E&g",
+            "/x;y=1,2:3/@!$&'()*+,;=~?/?:@-._~!$'()*,;=",
+            "/webhooks/11/ab%3D%3D?thread=%2Fa%2Fb",
+            "/a//b/",
+        ],
+    )
+    async def test_sends_the_path_and_the_query_as_they_are_written(
+        self, http: HttpClient, target: str, auth: httpx.Auth | None
+    ) -> None:
+        async with HttpServer() as server, HttpServer() as proxy, aclosing(HttpClient(proxy=proxy.url())) as other:
+            await get(http, server.url(target), auth=auth)
+            await get(other, f"http://tickets.invalid{target}", auth=auth)
+        assert server.requests[0].target == target
+        assert proxy.requests[0].target == f"http://tickets.invalid{target}"
+
     async def test_follows_no_redirect(self, http: HttpClient) -> None:
         async with HttpServer() as canary, HttpServer(reply(302, headers={"Location": canary.url()})) as server:
             assert (await get(http, server.url())).status == 302

@@ -6,17 +6,23 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from factories import make_delivery, make_event, make_notice
+from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.http import Answer, HttpServer, raw, reply
 from structlog.testing import capture_logs
 
+from notifier.channels.base import Toolbox, load
+from notifier.core.model import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge
 from notifier.http.tolerant import TolerantReader, read_head
 from notifier.http.wire import HEAD_LIMIT
+from notifier.render import Wording
 
 pytestmark = pytest.mark.both_loops
 
@@ -337,3 +343,44 @@ async def test_a_head_just_below_its_limit_is_read(http: HttpClient, auth: httpx
     head += b"y" * (HEAD_LIMIT - len(head) - len(end)) + end
     async with HttpServer(raw(head + b"ok")) as server:
         assert (await post(http, server, auth)).body == b"ok"
+
+
+# ---- what it means for a message ----
+
+TAKEN = [
+    OK + b"Set-Cookie: a=" + b"x" * 9_000 + b"\r\nContent-Length: 2\r\n\r\nok",
+    OK + MANY_HEADERS + b"Content-Length: 2\r\n\r\nok",
+    OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    OK + b"X-Kind : teapot\r\nContent-Length: 2\r\n\r\nok",
+    OK + b"Content-Length: 2\r\n\r\nok and more",
+]
+
+
+@pytest.mark.parametrize("content", TAKEN)
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [("webhook", "url"), ("slack", "webhook_url"), ("mattermost", "webhook_url")],
+)
+async def test_a_receiver_that_took_the_message_is_believed(
+    http: HttpClient, kind: str, url: str, content: bytes
+) -> None:
+    async with HttpServer(raw(content)) as server:
+        outcome = await sent(http, kind, {url: server.url("/hook")})
+    assert isinstance(outcome, Delivered), outcome
+    assert outcome.reply == "HTTP 200: ok"
+
+
+@pytest.mark.parametrize(("kind", "url"), [("webhook", "url"), ("slack", "webhook_url")])
+async def test_a_status_is_believed_when_the_rest_is_lost(http: HttpClient, kind: str, url: str) -> None:
+    async with HttpServer(then_closes(OK + b"Content-Length: 100\r\n\r\nok")) as server:
+        assert isinstance(await sent(http, kind, {url: server.url("/hook")}), Delivered)
+
+
+async def sent(http: HttpClient, kind: str, where: dict[str, str]) -> Outcome:
+    found = load(kind)
+    settings = found.Settings.model_validate({"name": "ops", "kind": kind} | where)
+    wording = Wording(language="en", timezone=ZoneInfo("UTC"))
+    channel = found(settings, Toolbox(http=http, clock=FakeClock(), wording=wording))
+    event = make_event()
+    return await channel.send(make_delivery(event, body=channel.render(make_notice(event))))
