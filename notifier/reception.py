@@ -50,8 +50,9 @@ async def open_doors(
     routes: list[Route] = []
     run: list[Work] = []
     if (slack := config.chat.slack) is not None:
-        directory = Directory(_bot_api(config, slack, http), clock)
+        directory = Directory(_bot_api(config, slack, http), clock, slack.workspaces)
         stack.push_async_callback(directory.aclose)
+        directory.learn_soon()
         handler = SlackHandler(room, directory, http, _slack_rules(config, slack), blocks.payload)
         stack.push_async_callback(handler.aclose)
         if slack.mode == "http" and slack.signing_secret:
@@ -120,6 +121,7 @@ def _slack_rules(config: Config, slack: SlackChatSettings) -> SlackRules:
     return SlackRules(
         language=config.language,
         allow=slack.allow,
+        guests=slack.guests,
         direct=config.slack_token is not None,
         response_hosts=RESPONSE_HOSTS | own,
     )

@@ -9,7 +9,14 @@ from notifier.chat.requests import Answer, Asked, Clicked, Language
 
 Json = dict[str, Any]
 Allowed = Callable[[], Awaitable[bool]]
-"""Whether whoever asks may change something; asked only when that matters, for it may take a call to the chat."""
+"""Whether whoever asks may change something; asked only when that matters, for it may take a call to the chat.
+
+Raises NotAllowed where more can be said than no.
+"""
+
+
+class NotAllowed(Exception):
+    """Whoever asks may not do this. The message is the key of the phrase that says why."""
 
 
 class BadRequest(Exception):
@@ -27,7 +34,7 @@ class Room(Protocol):
 
 
 class Handler(Protocol):
-    """Handles what was proven to come from Slack, for both of its doors.
+    """Handles what was proven to come from Slack, for both of its doors, within the time that Slack waits.
 
     `once` is what makes a request this one and no other, where it could be replayed, and None where it cannot.
     """

@@ -91,6 +91,9 @@ _ENGLISH = {
     "click.unnamed": "The task names no instance that could be muted",
     "click.muted": "{instance} is muted until {until} by {who} already",
     "refused.right": "You are not on the list of people who may do this. Ask who runs this notifier",
+    "refused.elsewhere": "You belong to another workspace than this notifier. Ask who runs it",
+    "refused.guest": "Guests of this workspace may not do this. Ask who runs this notifier",
+    "refused.unsure": "Slack does not say who you are just now, so nothing was changed. Try again soon",
     "refused.replay": "This request was made before: nothing was done again",
     "refused.store": "The database does not answer now, so nothing is known and nothing was changed. Try again soon",
     "note.page": "{first}–{last} of {total}",
@@ -102,7 +105,9 @@ _ENGLISH = {
     "button.before": "Previous {n}",
     "button.after": "Next {n}",
     "button.share": "Post to channel",
-    "late": "Still working on it. Try again in a moment",
+    "late": "Still working on it: the answer follows here",
+    "late.lost": "Still working on it. Ask again in a moment",
+    "busy": "Too many requests are waiting, so nothing was done. Try again in a moment",
 }
 
 _CHINESE = {
@@ -189,6 +194,9 @@ _CHINESE = {
     "click.unnamed": "该任务没有可以静音的实例",
     "click.muted": "{who} 已将 {instance} 静音至 {until}",
     "refused.right": "您不在允许操作的名单中。请联系本通知程序的负责人",
+    "refused.elsewhere": "您不属于本通知程序的工作区。请联系它的负责人",
+    "refused.guest": "本工作区的访客不能执行此操作。请联系本通知程序的负责人",
+    "refused.unsure": "Slack 暂时无法确认您的身份，没有任何更改。请稍后再试",
     "refused.replay": "该请求之前已处理：没有重复执行",
     "refused.store": "数据库暂时没有响应，因此无法查询，也没有任何更改。请稍后再试",
     "note.page": "第 {first}–{last} 条，共 {total} 条",
@@ -200,7 +208,9 @@ _CHINESE = {
     "button.before": "上 {n} 条",
     "button.after": "下 {n} 条",
     "button.share": "发到频道",
-    "late": "仍在处理，请稍后再试",
+    "late": "仍在处理，结果稍后会发到这里",
+    "late.lost": "仍在处理，请稍后再问",
+    "busy": "等待中的请求过多，未做任何处理。请稍后再试",
 }
 
 PHRASES: Mapping[Language, Mapping[str, str]] = MappingProxyType({"en": _ENGLISH, "zh": _CHINESE})

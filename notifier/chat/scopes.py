@@ -14,7 +14,7 @@ WITHIN = 10.0
 
 COSTS = {
     "commands": "nobody can type the command",
-    "users:read": "replies come in the configured language, whatever the reader's own is",
+    "users:read": "replies come in the configured language, and guests may acknowledge and mute like members",
     "usergroups:read": "of those on the list `allow` only the users are known, not the members of groups",
     "im:write": "who watches a task gets no direct message unless they have written to the bot before",
 }

@@ -11,7 +11,7 @@ import httpx
 import structlog
 
 from notifier.chat.directory import Directory
-from notifier.chat.doors import BadRequest, Json, Room
+from notifier.chat.doors import BadRequest, Json, NotAllowed, Room
 from notifier.chat.phrases import text
 from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
 from notifier.http import HttpClient, HttpError
@@ -20,13 +20,15 @@ from notifier.slack import buttons
 from notifier.slack.api import MAX_REPLY, encoded
 
 ANSWER_WITHIN = 2.5
-"""Seconds; Slack waits for three."""
+"""Seconds; Slack waits for three. What takes longer goes on, and its answer is posted to the response_url."""
+WORK_AT_ONCE = 100
+"""Requests at work; more are turned away, for a database that stands still must not collect them without end."""
 REPLY_WITHIN = 10.0
 """Seconds that a reply to a click may take."""
 REPLIES_AT_ONCE = 50
 """Replies on their way; more are not sent: Slack itself is not well then."""
 RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
-"""Where replies to clicks go. What a request says beyond that is not followed."""
+"""Where replies go that are posted. What a request says beyond that is not followed."""
 LONGEST_FIELD = 4_000
 """Characters of a field that are read. The text of a command has 3,000 at most."""
 
@@ -42,11 +44,13 @@ class SlackRules:
     language: Language
     """For those whose own is not known."""
     allow: tuple[str, ...] = ()
-    """Ids of users and user groups who may change something; empty for everybody."""
+    """Ids of users and user groups who may change something; empty for all members of our workspaces."""
+    guests: bool = False
+    """Whether guests of our workspaces may too, where there is no such list."""
     direct: bool = True
     """Whether there is a bot that can write to people."""
     response_hosts: Collection[str] = RESPONSE_HOSTS
-    """Where replies to clicks may go, by https; a loopback host may have any scheme."""
+    """Where replies may be posted, by https; a loopback host may have any scheme."""
 
 
 class SlackHandler:
@@ -67,6 +71,7 @@ class SlackHandler:
         self._rules = rules
         self._render = render
         self._replies: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[Answer | None]] = set()
 
     async def command(self, form: Mapping[str, str], once: str | None) -> Json:
         """Answer a slash command; see `doors.Handler`."""
@@ -75,8 +80,15 @@ class SlackHandler:
         words = _field(form, "text", empty=True)
         asked = Asked(text=words, person=person, direct=self._rules.direct, once=once)
         language = self._language(person.id)
-        answer = await self._answer(asked, language)
-        return self._render(answer, language) if answer else {}
+        work = self._begin(asked, language, _ids(form.get("team_id"), form.get("enterprise_id")))
+        if await _ended_in_time(work):
+            answer = work.result()
+            return self._render(answer, language) if answer else {}
+        url = form.get("response_url", "")
+        follows = _is_slacks(url, self._rules.response_hosts)
+        if follows:
+            work.add_done_callback(lambda ended: self._follow_up(ended, url, language))
+        return self._render(Answer(title=text(language, "late" if follows else "late.lost"), good=False), language)
 
     async def interaction(self, payload: Json, once: str | None) -> None:
         """Take a click in; see `doors.Handler`. Kinds of interaction that no message of ours has are ignored."""
@@ -85,32 +97,65 @@ class SlackHandler:
         click = _click(payload, once)
         url = self._response_url(payload)
         language = self._language(click.person.id)
-        answer = await self._answer(click, language)
-        if answer is None:
-            return
-        message = self._render(answer, language) | {"replace_original": click.action in _PAGES}
-        self._post_soon(url, message)
+        work = self._begin(click, language, _ids(payload["user"].get("team_id")))
+        in_place = click.action in _PAGES
+        if await _ended_in_time(work):
+            self._follow_up(work, url, language, in_place=in_place)
+        else:
+            work.add_done_callback(lambda ended: self._follow_up(ended, url, language, in_place=in_place))
 
     async def aclose(self) -> None:
         """End what is still on its way."""
-        for reply in self._replies:
-            reply.cancel()
-        await asyncio.gather(*self._replies, return_exceptions=True)
+        for task in (*self._working, *self._replies):
+            task.cancel()
+        await asyncio.gather(*self._working, *self._replies, return_exceptions=True)
 
     def _language(self, person: str) -> Language:
         return self._directory.language_of(person) or self._rules.language
 
-    async def _answer(self, request: Asked | Clicked, language: Language) -> Answer | None:
+    def _begin(
+        self, request: Asked | Clicked, language: Language, workspaces: Collection[str]
+    ) -> asyncio.Task[Answer | None]:
+        """Begin to answer. Nobody who stops waiting ends it: what was begun to be changed will be."""
+        begun = self._answer(request, language, workspaces)
+        if len(self._working) >= WORK_AT_ONCE:
+            begun.close()
+            begun = _turn_away(language)
+        work = asyncio.create_task(begun, name="answer somebody in Slack")
+        self._working.add(work)
+        work.add_done_callback(self._working.discard)
+        return work
+
+    async def _answer(self, request: Asked | Clicked, language: Language, workspaces: Collection[str]) -> Answer | None:
+        person, rules = request.person.id, self._rules
+
         async def allowed() -> bool:
-            return await self._directory.may(request.person.id, self._rules.allow)
+            if rules.allow:
+                return await self._directory.may(person, rules.allow)
+            if why := await self._directory.refusal(person, workspaces, guests=rules.guests):
+                raise NotAllowed(why)
+            return True
 
+        stranger = await self._directory.is_stranger(person, workspaces)
+        if stranger and not (rules.allow and await self._directory.may(person, rules.allow)):
+            return Answer(title=text(language, "refused.elsewhere"), good=False)
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                return await self._room.answer(request, language, allowed)
-        except TimeoutError:
-            return Answer(title=text(language, "late"), good=False)
+            return await self._room.answer(request, language, allowed)
+        except NotAllowed as error:
+            return Answer(title=text(language, str(error)), good=False)
 
-    # -- replies to clicks --
+    # -- replies that are posted --
+
+    def _follow_up(
+        self, ended: asyncio.Task[Answer | None], url: str, language: Language, *, in_place: bool = False
+    ) -> None:
+        """Post the answer to a click, or to a command that took too long."""
+        if ended.cancelled():
+            return
+        if error := ended.exception():
+            log.error("a request of Slack's was not answered", exc_info=error)
+        elif answer := ended.result():
+            self._post_soon(url, self._render(answer, language) | {"replace_original": in_place})
 
     def _response_url(self, payload: Json) -> str:
         url = payload.get("response_url")
@@ -122,9 +167,9 @@ class SlackHandler:
 
     def _post_soon(self, url: str, message: Json) -> None:
         if len(self._replies) >= REPLIES_AT_ONCE:
-            log.warning("a reply to a click was dropped: too many are on their way")
+            log.warning("a reply was dropped: too many are on their way")
             return
-        reply = asyncio.create_task(self._post(url, message), name="reply to a click")
+        reply = asyncio.create_task(self._post(url, message), name="post a reply")
         self._replies.add(reply)
         reply.add_done_callback(self._replies.discard)
 
@@ -141,11 +186,24 @@ class SlackHandler:
                 )
             except HttpError as error:
                 if last:
-                    log.warning("a reply to a click did not arrive", reason=str(error))
+                    log.warning("a reply did not arrive", reason=str(error))
                 continue
             if reply.status >= 400:  # noqa: PLR2004 - the classes of refusals
-                log.warning("a reply to a click was refused", status=reply.status)
+                log.warning("a reply was refused", status=reply.status)
             return
+
+
+async def _ended_in_time(work: asyncio.Task[Answer | None]) -> bool:
+    done, _ = await asyncio.wait({work}, timeout=ANSWER_WITHIN)
+    return bool(done)
+
+
+async def _turn_away(language: Language) -> Answer:
+    return Answer(title=text(language, "busy"), good=False)
+
+
+def _ids(*values: object) -> frozenset[str]:
+    return frozenset(value for value in values if isinstance(value, str) and value)
 
 
 def _is_slacks(url: str, hosts: Collection[str]) -> bool:

@@ -36,6 +36,7 @@ from notifier.sources import SOURCES
 from notifier.validation import (
     NAME_PATTERN,
     SLACK_ID_PATTERN,
+    SLACK_WORKSPACE_PATTERN,
     FixedValueError,
     Loc,
     detail,
@@ -366,7 +367,13 @@ class SlackChatSettings(Settings):
     command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
     """How replies name the command that people type."""
     allow: tuple[Annotated[str, Field(pattern=SLACK_ID_PATTERN)], ...] = ()
-    """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none given: everybody."""
+    """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none given: all members of
+    the workspaces below."""
+    workspaces: tuple[Annotated[str, Field(pattern=SLACK_WORKSPACE_PATTERN)], ...] = ()
+    """Ids of workspaces (`T0123ABCD`) and organizations (`E0123ABCD`) whose members are answered; none given: the bot's
+    own. Who belongs to another one, in a channel that is shared with it, is told nothing."""
+    guests: bool = False
+    """Whether guests of these workspaces may acknowledge and mute too, where `allow` names nobody."""
 
     @model_validator(mode="after")
     def _mode_has_its_secret(self) -> Self:

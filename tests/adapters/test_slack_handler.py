@@ -103,10 +103,18 @@ async def build(http: HttpClient, clock: FakeClock) -> AsyncIterator[Build]:
         server.locales = {"U0ALICE": "zh-CN"}
         server.groups = {"S0DBAS": ["U0ALICE"]}
 
-        def make(language: Language = "en", allow: tuple[str, ...] = (), *, bot: bool = True) -> House:
-            people = Directory(WebApi(http=http, url=server.api_url, token=TOKEN) if bot else None, clock)
+        def make(
+            language: Language = "en",
+            allow: tuple[str, ...] = (),
+            *,
+            bot: bool = True,
+            workspaces: tuple[str, ...] = (),
+            guests: bool = False,
+        ) -> House:
+            people = Directory(WebApi(http=http, url=server.api_url, token=TOKEN) if bot else None, clock, workspaces)
             room = Parlour()
-            rules = SlackRules(language=language, allow=allow, response_hosts=RESPONSE_HOSTS | {"127.0.0.1"})
+            hosts = RESPONSE_HOSTS | {"127.0.0.1"}
+            rules = SlackRules(language=language, allow=allow, guests=guests, response_hosts=hosts)
             handler = SlackHandler(room, people, http, rules, blocks.payload)
             built.append(House(slack=server, room=room, people=people, handler=handler))
             return built[-1]
@@ -206,28 +214,94 @@ async def test_a_language_that_is_known_is_used_for_commands_and_clicks(build: B
 
 
 @pytest.mark.parametrize(
-    ("language", "words"), [("en", "Still working on it. Try again in a moment"), ("zh", "仍在处理，请稍后再试")]
+    ("language", "words"),
+    [("en", "Still working on it: the answer follows here"), ("zh", "仍在处理，结果稍后会发到这里")],
 )
-async def test_a_room_that_takes_too_long_is_not_waited_for(
+async def test_what_takes_longer_goes_on_and_its_answer_follows(
     build: Build, monkeypatch: pytest.MonkeyPatch, language: Language, words: str
 ) -> None:
     assert ANSWER_WITHIN < 3
     monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
     house = build(language, bot=False)
-    ended = asyncio.Event()
+    free = asyncio.Event()
 
-    async def stuck(_: Allowed) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+    async def locked(_: Allowed) -> None:
+        await free.wait()
 
-    house.room.before = stuck
-    message = await house.handler.command(form(), None)
+    house.room.before = locked
+    message = await house.handler.command(form(response_url=house.slack.response_url), None)
     assert told(message) == f"⚠️ {words}"
-    assert ended.is_set()
+    await house.click(buttons.PAGE_AFTER, "10:failed 24h")
+    assert house.posts == 0
+    free.set()
+    replies = [await house.reply() for _ in "12"]
+    assert [told(reply) for reply in replies] == ["*All is well*"] * 2
+    assert {reply["replace_original"] for reply in replies} == {False, True}
+    assert {reply["response_type"] for reply in replies} == {"ephemeral"}
+
+
+@pytest.mark.parametrize("url", [None, "", "https://example.com/x", "http://hooks.slack.com/x"])
+async def test_an_answer_that_comes_too_late_goes_nowhere_but_to_slack(
+    house: House, monkeypatch: pytest.MonkeyPatch, url: str | None
+) -> None:
+    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
+    free = asyncio.Event()
+    house.room.before = lambda _: wait_for(free)
+    message = await house.handler.command(form(response_url=url), None)
+    assert told(message) == "⚠️ Still working on it. Ask again in a moment"
+    free.set()
+    await asyncio.gather(*house.handler._working)
+    await house.settle()
+    assert house.posts == 0
+
+
+async def wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def test_who_stops_waiting_for_a_command_does_not_end_it(house: House) -> None:
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    async def locked(_: Allowed) -> None:
+        begun.set()
+        await free.wait()
+
+    house.room.before = locked
+    caller = asyncio.create_task(house.handler.command(form(), None))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    (work,) = house.handler._working
+    free.set()
+    assert await work == house.room.gives
+
+
+async def test_requests_that_pile_up_are_turned_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
+    monkeypatch.setattr(slack, "WORK_AT_ONCE", 2)
+    house.room.before = lambda _: wait_for(asyncio.Event())
+    for _ in "12":
+        await house.handler.command(form(), None)
+    monkeypatch.setattr(slack, "ANSWER_WITHIN", HANG)
+    message = await house.handler.command(form(), None)
+    assert told(message) == "⚠️ Too many requests are waiting, so nothing was done. Try again in a moment"
+    assert len(house.room.asked) == 2
+
+
+async def test_what_fails_after_nobody_waits_any_more_is_logged(
+    house: House, monkeypatch: pytest.MonkeyPatch, records: io.StringIO
+) -> None:
+    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
+
+    async def fail(_: Allowed) -> None:
+        raise ValueError("of a test")
+
+    house.room.before = fail
     await house.click()
-    assert told(await house.reply()) == f"⚠️ {words}"
+    await asyncio.gather(*house.handler._working, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert "a request of Slack's was not answered" in records.getvalue()
+    assert house.posts == 0
 
 
 @pytest.mark.parametrize(
@@ -244,6 +318,102 @@ async def test_the_room_can_ask_whether_somebody_may(build: Build, allow: tuple[
     await house.handler.command(form(), None)
     await house.click()
     assert heard == [allowed, allowed]
+
+
+# ---- people of other workspaces, and guests ----
+
+
+@dataclass(slots=True)
+class Case:
+    """Somebody who tries to change something."""
+
+    team: str | None = "T000"
+    user: Json = field(default_factory=lambda: {"team_id": "T000"})
+    """What Slack says of them."""
+    enterprise: str = ""
+    workspaces: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    guests: bool = False
+    scopes: str = "users:read,usergroups:read"
+    fault: Fault | None = None
+    """What becomes of the question who they are."""
+
+
+FOREIGN = {"team_id": "T0OTHER", "is_stranger": True}
+GUEST = {"team_id": "T000", "is_restricted": True}
+GRID = {"team_id": "T0SISTER", "enterprise_user": {"enterprise_id": "E000"}}
+ELSEWHERE_TOLD = "You belong to another workspace than this notifier. Ask who runs it"
+GUEST_TOLD = "Guests of this workspace may not do this. Ask who runs this notifier"
+UNSURE_TOLD = "Slack does not say who you are just now, so nothing was changed. Try again soon"
+WAITS = Fault(status=500)
+
+
+@pytest.mark.parametrize(
+    ("case", "refused", "read"),
+    [
+        (Case(), None, True),
+        (Case(team=None), None, True),
+        (Case(team="T0OTHER", user=FOREIGN), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN, scopes=""), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN, fault=WAITS), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN, guests=True), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN, workspaces=("T000", "T0OTHER"), guests=True), None, True),
+        (Case(team="T000", workspaces=("T0OTHER",)), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN, allow=("U0ALICE",)), None, True),
+        (Case(team="T0OTHER", user=FOREIGN, allow=("U0BOB",)), ELSEWHERE_TOLD, False),
+        (Case(team="T0SISTER", user=GRID, workspaces=("E000",)), None, True),
+        (Case(team="T0SISTER", user=GRID), ELSEWHERE_TOLD, False),
+        (Case(user=GUEST), GUEST_TOLD, True),
+        (Case(user={"team_id": "T000", "is_ultra_restricted": True}), GUEST_TOLD, True),
+        (Case(user=GUEST, guests=True), None, True),
+        (Case(user=GUEST, allow=("U0ALICE",)), None, True),
+        (Case(user=GUEST, scopes="commands"), None, True),
+        (Case(fault=WAITS), UNSURE_TOLD, True),
+    ],
+)
+async def test_others_are_told_nothing_and_guests_change_nothing_by_default(
+    build: Build, case: Case, refused: str | None, *, read: bool
+) -> None:
+    house = build("en", case.allow, workspaces=case.workspaces, guests=case.guests)
+    house.slack.scopes = case.scopes
+    house.slack.users, house.slack.locales = {"U0ALICE": case.user}, {}
+    await house.people.learn()
+    house.slack.spoiled = {"users.info": case.fault} if case.fault else {}
+    changing = False
+
+    async def ask(may: Allowed) -> None:
+        if changing and not await may():
+            house.room.gives = Answer(title="no", good=False)
+
+    house.room.before = ask
+    asked = form(team_id=case.team)
+    user = {"id": "U0ALICE", "username": "alice"} | ({"team_id": case.team} if case.team else {})
+    await house.click(user=user)
+    answers = [told(await house.handler.command(asked, None)), told(await house.reply())]
+    assert answers == (["*All is well*"] * 2 if read else [f"⚠️ {ELSEWHERE_TOLD}"] * 2)
+    changing = True
+    await house.click(buttons.ACKNOWLEDGE, "event-1", user=user)
+    changes = [told(await house.handler.command(asked, None)), told(await house.reply())]
+    assert changes == ([f"⚠️ {refused}"] * 2 if refused else ["*All is well*"] * 2)
+
+
+async def test_a_command_from_a_sister_workspace_of_the_organization_is_ours(build: Build) -> None:
+    house = build("en", workspaces=("E000",))
+    message = await house.handler.command(form(team_id="T0SISTER", enterprise_id="E000"), None)
+    assert told(message) == "*All is well*"
+
+
+async def test_whose_bot_it_is_is_learned_and_until_then_people_can_read(build: Build) -> None:
+    house = build("en")
+    house.slack.users, house.slack.locales = {"U0ALICE": FOREIGN}, {}
+    foreign = form(team_id="T0OTHER")
+    house.slack.spoiled = {"auth.test": WAITS}
+    assert told(await house.handler.command(foreign, None)) == "*All is well*"
+    await house.people.settle()
+    house.slack.spoiled = {}
+    await house.handler.command(foreign, None)
+    await house.people.settle()
+    assert told(await house.handler.command(foreign, None)) == f"⚠️ {ELSEWHERE_TOLD}"
 
 
 # ---- clicks ----
@@ -399,7 +569,7 @@ async def test_a_reply_that_is_lost_twice_is_given_up_and_said_so(house: House, 
     await house.click()
     await house.settle()
     (warning,) = warnings(records)
-    assert (house.posts, warning["event"]) == (2, "a reply to a click did not arrive")
+    assert (house.posts, warning["event"]) == (2, "a reply did not arrive")
     assert "obviously-fake" not in records.getvalue()
 
 
@@ -408,7 +578,7 @@ async def test_a_reply_that_is_refused_is_not_posted_again(house: House, records
     await house.click()
     await house.settle()
     (warning,) = warnings(records)
-    assert (house.posts, warning["event"], warning["status"]) == (1, "a reply to a click was refused", 500)
+    assert (house.posts, warning["event"], warning["status"]) == (1, "a reply was refused", 500)
 
 
 async def test_an_address_that_is_used_up_is_said(house: House, records: io.StringIO) -> None:
@@ -416,7 +586,7 @@ async def test_an_address_that_is_used_up_is_said(house: House, records: io.Stri
         await house.click()
         await house.settle()
     (warning,) = warnings(records)
-    assert (warning["event"], warning["status"]) == ("a reply to a click was refused", 404)
+    assert (warning["event"], warning["status"]) == ("a reply was refused", 404)
 
 
 async def test_an_answer_without_end_is_not_read(house: House, records: io.StringIO) -> None:
@@ -444,7 +614,7 @@ async def test_replies_that_pile_up_are_dropped_rather_than_kept(
     for _ in range(3):
         await house.click()
     (warning,) = warnings(records)
-    assert warning["event"] == "a reply to a click was dropped: too many are on their way"
+    assert warning["event"] == "a reply was dropped: too many are on their way"
     assert len(house.handler._replies) == 2
 
 

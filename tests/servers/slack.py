@@ -222,6 +222,10 @@ class SlackServer:
     """The `ts` of each message."""
     locales: dict[str, str] = field(default_factory=dict)
     """The language of each user."""
+    users: dict[str, Json] = field(default_factory=dict)
+    """What else is known of each user."""
+    spoiled: dict[str, Fault] = field(default_factory=dict)
+    """Methods that go wrong every time."""
     groups: dict[str, list[str]] = field(default_factory=dict)
     """The users in each group."""
     app_token: str = APP_TOKEN
@@ -259,6 +263,8 @@ class SlackServer:
         body = dict(request.query) if request.method == "GET" else await self._read(request)
         self.requests.append((request.path, body))
         self._tell()
+        if spoiled := self.spoiled.get(request.match_info["method"]):
+            return await self._spoil(request, spoiled, body)
         if self.faults:
             return await self._spoil(request, self.faults.popleft(), body)
         answer = self._answer(request, body)
@@ -298,7 +304,8 @@ class SlackServer:
         if scope not in self.scopes.split(","):
             return {"error": "missing_scope", "needed": scope, "provided": self.scopes}
         if method == "users.info":
-            return {"user": {"id": query["user"], "locale": self.locales.get(query["user"], "en-US")}}
+            who, known = query["user"], self.users.get(query["user"], {})
+            return {"user": {"id": who, "team_id": "T000", "locale": self.locales.get(who, "en-US")} | known}
         return {"users": self.groups.get(query["usergroup"], [])}
 
     # -- Socket Mode --
