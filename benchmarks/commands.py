@@ -21,12 +21,12 @@ from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
-from notifier.chat.requests import Asked, Clicked, Person
+from notifier.chat.requests import Asked, Clicked
 from notifier.chat.room import ChatRoom, RoomRules
 from notifier.clock import SystemClock
 from notifier.core.diff import Recorded
-from notifier.core.model import Scope, Snapshot, Task, TaskStatus
-from notifier.lookup import Pace
+from notifier.core.health import Expected, WatchedSource
+from notifier.core.model import Person, Scope, Snapshot, Task, TaskStatus
 from notifier.ports import Transaction, Update
 from notifier.render import TASK_LABELS, Wording
 from notifier.store.engine import SqlStore, open_store
@@ -101,10 +101,10 @@ async def measure(times: int, ask: Callable[[], Awaitable[object]]) -> Sequence[
 def room_of(store: SqlStore) -> ChatRoom:
     """Return the room with one source and one channel."""
     wordings = {"en": Wording(language="en", timezone=ZoneInfo("UTC"))}
+    source = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
     rules = RoomRules(
         wordings=wordings,  # type: ignore[arg-type]  # one language is enough
-        sources={"prod": Pace(poll_every=timedelta(seconds=30))},
-        channels=("dba",),
+        expected=Expected(sources=[source], channels=("dba",)),
     )
     return ChatRoom(store, SystemClock(), rules, lambda: None)
 

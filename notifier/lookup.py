@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Generic, TypeVar
 
-from notifier.core import watching
-from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, Event, Route, SourceState, Task
+from notifier.core.health import Expected, Health, judge
+from notifier.core.model import Attempt, Delivery, Event, Route, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, explain_routes
-from notifier.core.watching import PATIENCE
-from notifier.durations import format_duration
 from notifier.ports import (
     DeliveryFilter,
     EventFilter,
@@ -32,12 +30,6 @@ NAMESAKES = 5
 
 HISTORY = 500
 """Events of one task that an explanation covers, newest first."""
-
-CLOCK_TOLERANCE = timedelta(minutes=1)
-"""How far in the future a poll may lie: clocks of two machines that share a database differ."""
-
-BACKLOG = 1000
-"""Pending deliveries of a channel, the newest first, that are looked at to tell whether any has waited for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,91 +117,6 @@ class Audit:
         return not self.ledger.unaccounted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How often a source is polled, as configured."""
-
-    poll_every: timedelta
-    calls_per_minute: float = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceHealth:
-    """Whether one source is being polled."""
-
-    name: str
-    ok: bool
-    last_poll_at: datetime | None
-    limit: timedelta
-    """The age of its last good poll up to which it counts as polled."""
-    error: str | None
-    """What is wrong apart from that age, and what the last poll failed with."""
-    failing_since: datetime | None = None
-    """Since when all its polls have failed; None while they succeed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelHealth:
-    """Whether one channel delivers."""
-
-    name: str
-    parked_since: datetime | None
-    """Since when nothing of it is sent, because it is misconfigured; None while it is not parked."""
-    waiting_since: datetime | None
-    """Since when a delivery has been pending for longer than `PATIENCE`; None when there is no such delivery."""
-    reason: str | None
-    """What the receiver, or the way to it, said last."""
-    failing_since: datetime | None = None
-    """Since when the receiver has taken nothing that was sent."""
-    open_until: datetime | None = None
-    """Until when nothing is sent because too much has failed; None when that is not so."""
-    paused_until: datetime | None = None
-    """Until when nothing is sent because the receiver asked for a pause; None when that is not so."""
-    failing: bool = False
-    """True when it has been failing for longer than `PATIENCE`."""
-
-    @property
-    def ok(self) -> bool:
-        """True when it is not parked, has not been failing for long, and nothing waits for long."""
-        return self.parked_since is None and self.waiting_since is None and not self.failing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """Whether every source is being polled."""
-
-    at: datetime
-    sources: tuple[SourceHealth, ...]
-
-    @property
-    def ok(self) -> bool:
-        """True when all of them are."""
-        return all(source.ok for source in self.sources)
-
-
-LEFT_BEHIND = (
-    "Nobody polls them: their tasks count as running no more, and what is recorded is deleted after retention.tasks. "
-    "A new name for the same region and project takes over the history of the old one."
-)
-"""What becomes of sources that are recorded and not configured."""
-
-
-def left_behind(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:
-    """Return what is recorded of sources that are configured under no name: nobody polls them any more.
-
-    A renamed one is not among them: its history moves to the new name at the next poll.
-
-    Args:
-        states: what is recorded.
-        configured: region and project of each configured source, by name.
-    """
-    known = {state.name for state in states}
-    moving = {place for name, place in configured.items() if name not in known}
-    return [
-        state for state in states if state.name not in configured and (state.region, state.project_id) not in moving
-    ]
-
-
 def list_tasks(q: Queries, wanted: TaskFilter) -> Listing[StoredTask]:
     """Return the tasks that fit, the most recently changed first."""
     return Listing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))
@@ -268,47 +175,9 @@ def audit(q: Queries, now: datetime) -> Audit:
     return Audit(at=now, ledger=q.ledger())
 
 
-def health(states: Iterable[SourceState], paces: Mapping[str, Pace], now: datetime) -> Health:
-    """Judge every configured source, by name: is it polled, and is its list seen whole as often as it should be?"""
-    known = {state.name: state for state in states}
-    return Health(
-        at=now,
-        sources=tuple(
-            _source_health(known.get(name, SourceState(name=name)), pace, now) for name, pace in paces.items()
-        ),
-    )
-
-
-def channel_health(q: Queries, names: Iterable[str], now: datetime) -> tuple[ChannelHealth, ...]:
-    """Judge every channel that is named: is it parked, or does it fail or a delivery wait for more than `PATIENCE`?"""
-    known = {state.name: state for state in q.channels()}
-    return tuple(_channel_health(q, known.get(name, ChannelState(name=name)), now) for name in names)
-
-
-def _channel_health(q: Queries, state: ChannelState, now: datetime) -> ChannelHealth:
-    pending = q.deliveries(DeliveryFilter(channel=state.name, state=DeliveryState.PENDING, limit=BACKLOG))
-    late = [delivery for delivery in pending if now - _waits_since(delivery) > PATIENCE]
-    reasons = (delivery.reason for delivery in reversed(late) if delivery.reason)
-    known = state.health
-    return ChannelHealth(
-        name=state.name,
-        parked_since=state.parked_since,
-        waiting_since=min(map(_waits_since, late), default=None),
-        reason=state.reason or next(reasons, None),
-        failing_since=known.failing_since,
-        open_until=_ahead(known.open_until, now),
-        paused_until=_ahead(known.paused_until, now),
-        failing=known.failing_since is not None and now - known.failing_since > PATIENCE,
-    )
-
-
-def _ahead(moment: datetime | None, now: datetime) -> datetime | None:
-    return moment if moment and moment > now else None
-
-
-def _waits_since(delivery: Delivery) -> datetime:
-    sent_again = delivery.attempt and delivery.attempt == delivery.earlier_attempts
-    return delivery.available_at if sent_again else delivery.created_at
+def health(q: Queries, expected: Expected) -> Health:
+    """Judge how everything is; see `notifier.core.health`."""
+    return judge(expected, q.health_facts())
 
 
 _Pairs = Mapping[tuple[str, str], Delivery]
@@ -338,38 +207,3 @@ def _event_account(
 def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery | None) -> ChannelAccount:  # noqa: FBT001 - private, always by position
     attempts = tuple(q.attempts(delivery.id)) if delivery else ()
     return ChannelAccount(channel=channel, planned=planned, delivery=delivery, attempts=attempts)
-
-
-def _source_health(state: SourceState, pace: Pace, now: datetime) -> SourceHealth:
-    limit = watching.limit(state, pace.poll_every, pace.calls_per_minute)
-    recent = state.last_poll_at is not None and now - state.last_poll_at <= limit
-    flaw = _flaw(state, watching.limit(state, pace.poll_every, pace.calls_per_minute, looks=watching.LATE_LOOK), now)
-    return SourceHealth(
-        name=state.name,
-        ok=recent and flaw is None,
-        last_poll_at=state.last_poll_at,
-        limit=limit,
-        error="; ".join(filter(None, (flaw, state.last_error))) or None,
-        failing_since=state.failing_since,
-    )
-
-
-def _flaw(state: SourceState, limit: timedelta, now: datetime) -> str | None:
-    """Say why what is recorded of a source that was polled does not show that it is watched; None if it does."""
-    looks = [look for look in (state.last_poll_at, state.last_full_at) if look]
-    if not looks:
-        return None
-    if (ahead := max(looks) - now) > CLOCK_TOLERANCE:
-        return f"it was last polled {_minutes(ahead)} in the future: the clock of this machine is, or was, wrong"
-    if state.baseline_at is None or state.last_full_at is None:
-        return "its list has not been seen whole yet, so there is no baseline to compare with"
-    if (age := now - state.last_full_at) > limit:
-        return (
-            f"its list was last seen whole {_minutes(age)} ago (limit {_minutes(limit)}): "
-            "ends of tasks may be missing since"
-        )
-    return None
-
-
-def _minutes(length: timedelta) -> str:
-    return format_duration(length - length % timedelta(minutes=1))

@@ -14,8 +14,10 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
+from notifier.core.health import Expected, HealthFacts, Replica
 from notifier.core.model import (
     Acknowledgement,
+    Action,
     Attempt,
     Body,
     ChannelState,
@@ -276,6 +278,8 @@ class DeliveryFilter:
     event_ids: Collection[str] | None = None
     ids: Collection[str] | None = None
     """Delivery ids or their beginnings."""
+    dismissed: bool | None = None
+    """True for those that a person dismissed, False for all others."""
     limit: int = 50
 
 
@@ -325,6 +329,9 @@ class Queries(Protocol):
     def due_sources(self) -> Sequence[str]:
         """Return the sources whose time to be polled has come and that nobody holds, the most overdue first."""
 
+    def health_facts(self) -> HealthFacts:
+        """Return everything that health is judged by, and when that was asked."""
+
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
 
@@ -336,6 +343,9 @@ class Queries(Protocol):
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
+
+    def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
+        """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
@@ -366,6 +376,12 @@ class Queries(Protocol):
 
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""
+
+    def acknowledgements(self, subjects: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Acknowledgement]:
+        """Return who acknowledged the newest event of tasks, by source and job id."""
+
+    def actions(self, limit: int) -> Sequence[Action]:
+        """Return what people did, the newest first."""
 
     def is_live(self, ref: str) -> bool:
         """Tell whether a message is a thread's, so that it shows by itself what people do."""
@@ -534,6 +550,9 @@ class Transaction(Queries, Protocol):
         `by` has the id of the event that takes its place, by subject.
         """
 
+    def record_action(self, action: Action) -> None:
+        """Record what a person did."""
+
     def once(self, key: str, now: datetime) -> bool:
         """Note a request that changes something; return False when it was noted within the last ten minutes."""
 
@@ -662,6 +681,27 @@ class Transaction(Queries, Protocol):
 
     def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
         """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
+
+    def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
+        """Note that people accept that these were not delivered; return how many changed.
+
+        Dead ones stay as they are but for that. Those that wait, and that nobody is sending, become dead with `reason`.
+        """
+
+    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
+        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved.
+
+        The old ones are superseded. An event that the other channel has a delivery for already is not planned again.
+        """
+
+    def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
+        """Give up what has waited since before a time for channels that are not configured; return how many."""
+
+    def report_replica(self, replica: Replica) -> None:
+        """Record how a process is. A new one takes the place of others that ended long ago."""
+
+    def prove_writable(self) -> None:
+        """Write something that changes nothing. Raises StoreError where the database cannot be written."""
 
 
 class DatabaseFile(Protocol):

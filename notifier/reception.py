@@ -26,7 +26,6 @@ from notifier.config import Config
 from notifier.config.models import SlackChatSettings, WebSettings
 from notifier.http import HttpClient
 from notifier.logs import Tally
-from notifier.lookup import Pace
 from notifier.ports import Clock, Finding, Store
 from notifier.render import Wording
 from notifier.settings import is_loopback
@@ -103,14 +102,7 @@ def _room_rules(config: Config) -> RoomRules:
     zone = ZoneInfo(config.timezone)
     return RoomRules(
         wordings={language: Wording(language=language, timezone=zone) for language in ("en", "zh")},
-        sources={
-            settings.name: Pace(
-                poll_every=settings.poll_every,
-                calls_per_minute=config.call_budgets[settings.credential].share,
-            )
-            for settings in config.sources
-        },
-        channels=tuple(settings.name for settings in config.channels),
+        expected=config.expected,
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
     )
 

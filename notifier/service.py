@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,14 +22,15 @@ import structlog
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from notifier import lookup
 from notifier.core.errors import NotifierError, StoreError, StoreReplaced
+from notifier.core.health import LEFT_BEHIND, REMEDIES, Kind, Replica, judge, left_behind, serves
+from notifier.core.health import Role as Role  # noqa: PLC0414 - what a service is given, named where it is given
 from notifier.core.model import Delivered, DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
 from notifier.durations import format_duration
 from notifier.live import Editor, EditReport
 from notifier.poll import PollReport, poll_once
-from notifier.ports import Channel, LiveChannel, TaskSource
+from notifier.ports import Channel, LiveChannel, TaskSource, Transaction
 from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, save_lost_file, watch_once
@@ -72,17 +72,6 @@ HEARTBEAT_SHARE = 0.8
 
 PRUNE_EVERY = 3600
 """Seconds between two times that what is over is forgotten."""
-
-
-class Role(StrEnum):
-    """A part of the work that a process can be given. Which process has which is nobody else's business."""
-
-    POLL = "poll"
-    """Read the task lists."""
-    DELIVER = "deliver"
-    """Send what is due."""
-    WEB = "web"
-    """Answer in the browser and in the chat."""
 
 
 EVERY_ROLE = frozenset(Role)
@@ -272,6 +261,8 @@ class Service:
         self._monitored_at = float("inf")
         self._file_lost = Trouble("store.replaced", app.clock.monotonic)
         self._saved: Path | None = None
+        self._replica: Replica | None = None
+        self._unreported = Trouble("cannot report to the database", app.clock.monotonic)
 
     def _courier(self, channel: Channel) -> Courier:
         app = self.app
@@ -280,7 +271,8 @@ class Service:
         )
 
     async def start(self) -> None:
-        """Take up what a killed process left behind, and note the channels' settings."""
+        """Report this process, take up what a killed one left behind, and note the channels' settings."""
+        await self.report()
         if works(self.roles) and self.app.config.store.url.startswith("sqlite"):
             # The file is locked to this process: whoever held these claims is gone.
             await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
@@ -308,12 +300,12 @@ class Service:
     async def _retire_sources(self) -> None:
         """Say what is recorded under names that are not configured, and let it count as running no more."""
         recorded = await self.app.store.read(lambda q: q.source_states())
-        left = lookup.left_behind(recorded, places_of(self.app.config))
+        left = left_behind(recorded, places_of(self.app.config))
         if not left:
             return
         names = [state.name for state in left]
         await self.app.store.transact(lambda tx: tx.retire_sources(names, tx.now()))
-        log.warning("sources are recorded that are not configured", sources=names, remedy=lookup.LEFT_BEHIND)
+        log.warning("sources are recorded that are not configured", sources=names, remedy=LEFT_BEHIND)
 
     async def poll(self, source: TaskSource, *, force: bool = False) -> PollReport | None:
         """Poll a source once, log and count it; None when the database failed."""
@@ -348,6 +340,26 @@ class Service:
         self._next_beat = now + HEARTBEAT_SHARE * shortest.total_seconds()
         if why := await self.app.beat():
             log.warning("the heartbeat was not taken", reason=why)
+
+    def _report(self, tx: Transaction, *, stopped: bool = False) -> None:
+        now = tx.now()
+        self._replica = Replica(
+            owner=self.owner,
+            roles=tuple(sorted(self.roles)),
+            started_at=self._replica.started_at if self._replica else now,
+            seen_at=now,
+            stopped_at=now if stopped else None,
+        )
+        tx.report_replica(self._replica)
+
+    async def report(self) -> None:
+        """Report that this process serves its roles: silence shows in `notifier health`."""
+        try:
+            await self.app.store.transact(self._report)
+        except StoreError as error:
+            self._unreported.goes_on(error)
+        else:
+            self._unreported.is_over()
 
     async def watch(self) -> None:
         """See to it that somebody is told of sources that cannot be polled and of channels that do not deliver.
@@ -507,6 +519,7 @@ class Service:
         if Role.DELIVER in self.roles:
             self._tick(ticks, "unpark", self.unpark_due, HOUSEKEEPING_EVERY)
             self._tick(ticks, "direct", self.deliver_direct, HOUSEKEEPING_EVERY)
+        self._tick(ticks, "report", self.report, HOUSEKEEPING_EVERY)
         if works(self.roles):
             self._tick(ticks, "watch", self.watch, HOUSEKEEPING_EVERY)
             self._tick(ticks, "prune", self.prune, PRUNE_EVERY)
@@ -574,6 +587,8 @@ class Service:
         ]
         for section in self.app.config.not_served:
             log.warning("this version does nothing with this section yet", section=section)
+        with suppress(StoreError):
+            await self._say_what_is_removed()
         if Role.DELIVER in self.roles:
             self._begin("listen", partial(self.app.store.listen, self.wake))
         for number, run in enumerate(doors):
@@ -588,6 +603,19 @@ class Service:
                     supervisor.alive()
         finally:
             await self._finish(ticks, loops)
+
+    async def _say_what_is_removed(self) -> None:
+        """Log channels that messages wait for but that are no longer configured: renamed, perhaps by mistake."""
+        found = judge(self.app.config.expected, await self.app.store.read(lambda q: q.health_facts()))
+        for channel in found.channels:
+            if channel.backlog.waiting and not serves(self.app.config.expected, channel.name):
+                commands = REMEDIES[Kind.CHANNEL_REMOVED]
+                log.warning(
+                    "messages wait for a channel that is no longer configured",
+                    channel=channel.name,
+                    waiting=channel.backlog.waiting,
+                    remedy=" or ".join(command.format(about=channel.name) for command in commands),
+                )
 
     async def _finish(self, ticks: AsyncIOScheduler, loops: Sequence[asyncio.Task[None]]) -> None:
         self._stopping = True
@@ -614,9 +642,13 @@ class Service:
     async def release(self) -> None:
         """Give back all claims, so that another process can go on at once."""
         with suppress(StoreError):
-            await self.app.store.transact(lambda tx: tx.release(self.owner, tx.now()))
+            await self.app.store.transact(self._leave)
             if self.app.file and self._saved:
                 log.error("store.rescued", copy=str(await self.app.file.rescue()), replaces=str(self._saved))
+
+    def _leave(self, tx: Transaction) -> None:
+        tx.release(self.owner, tx.now())
+        self._report(tx, stopped=True)
 
 
 def works(roles: Collection[Role]) -> bool:
@@ -640,7 +672,7 @@ async def serve(
 
 async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
     """Poll every source once, deliver all that is due, and return what was done. Raises StoreError."""
-    service = Service(app)
+    service = Service(app, roles=(Role.POLL, Role.DELIVER))
     await service.start()
     try:
         await service.unpark_due()

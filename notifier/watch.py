@@ -1,42 +1,38 @@
 """Look whether the program is blind or mute, and see to it that somebody is told.
 
-One transaction: read how sources and channels are, decide, record events, plan deliveries, note what was announced.
-Any number of replicas may look at once: of two that decide the same only one notes it, and only that one records it.
+Read how everything is, judge it, and decide what there is to say. Only where there is something, one transaction takes
+up again what the decision depends on, records events, plans deliveries and notes what was announced. Any number of
+replicas may look at once: of two that decide the same only one notes it, and only that one records it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from notifier.core import outbox, watching
+from notifier.core import health, outbox, watching
 from notifier.core.errors import StoreReplaced
-from notifier.core.model import ChannelState, DeliveryState, Event, SourceState
+from notifier.core.health import Backlog, Expected, Health, HealthFacts
+from notifier.core.model import ChannelState, Event, SourceState
 from notifier.core.outbox import Outlook
-from notifier.core.watching import PATIENCE, WatchedSource
-from notifier.ports import DatabaseFile, DeliveryFilter, Store, Transaction
-
-RECENT = 100
-"""Pending deliveries of a failing channel, the newest first, that are searched for what its receiver said last."""
+from notifier.ports import DatabaseFile, Store, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRules:
     """What is watched, and who is told of what no route takes."""
 
-    sources: Sequence[WatchedSource] = ()
-    channels: Sequence[str] = ()
+    expected: Expected = field(default_factory=Expected)
     fallback: Sequence[str] = ()
-    failing_after: timedelta = PATIENCE
-    """How long a channel may fail before that is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchReport:
     """What one look found. The shell logs it."""
 
+    health: Health
     events: tuple[Event, ...] = ()
     deliveries: int = 0
     untold: tuple[Event, ...] = ()
@@ -45,16 +41,21 @@ class WatchReport:
 
 async def watch_once(store: Store, *, rules: WatchRules, outlook: Outlook, began: datetime | None) -> WatchReport:
     """Look once. `began` is when polling began, by the database's time: see `source_turn`. Raises StoreError."""
-    return await store.transact(lambda tx: record(tx, rules, outlook, began))
+    facts = await store.read(lambda q: q.health_facts())
+    if not _news(rules.expected, facts, began):
+        return WatchReport(health=health.judge(rules.expected, facts))
+    return await store.transact(lambda tx: record(tx, facts, rules, outlook, began))
 
 
-def record(tx: Transaction, rules: WatchRules, outlook: Outlook, began: datetime | None) -> WatchReport:
-    """Look, decide and write: the one transaction of a look."""
-    now = tx.now()
-    events = [*_about_sources(tx, rules, now, began)]
+def record(
+    tx: Transaction, facts: HealthFacts, rules: WatchRules, outlook: Outlook, began: datetime | None
+) -> WatchReport:
+    """Announce what was found: each only where nobody else has since."""
+    verdict = health.judge(rules.expected, facts)
+    events = [*_about_sources(tx, rules.expected, facts, began)]
     tx.hold_channels()
-    events += _about_channels(tx, rules, now)
-    return _tell(tx, events, rules, outlook, now) if events else WatchReport()
+    events += _about_channels(tx, rules.expected, facts)
+    return _tell(tx, events, rules, outlook, verdict) if events else WatchReport(health=verdict)
 
 
 async def save_lost_file(
@@ -67,50 +68,69 @@ async def save_lost_file(
     copy = await file.rescue()
 
     def tell(tx: Transaction) -> WatchReport:
-        now = tx.now()
+        verdict = health.unavailable(tx.now(), str(error))
         tx.hold_channels()
-        return _tell(tx, [watching.store_event(str(error), now)], rules, outlook, now)
+        return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, outlook, verdict)
 
     return copy, await store.transact(tell)
 
 
-def _tell(tx: Transaction, events: Sequence[Event], rules: WatchRules, outlook: Outlook, now: datetime) -> WatchReport:
+def _tell(
+    tx: Transaction, events: Sequence[Event], rules: WatchRules, outlook: Outlook, verdict: Health
+) -> WatchReport:
     """Record events about ourselves and plan their deliveries."""
     told = tx.record_events(watching.route(events, outlook.routes, rules.fallback)).new
-    deliveries = outbox.plan(told, outlook.policies, tx.parked(), now)
+    deliveries = outbox.plan(told, outlook.policies, tx.parked(), verdict.at)
     tx.record_deliveries(deliveries)
     return WatchReport(
+        health=verdict,
         events=tuple(item.event for item in told),
         deliveries=len(deliveries),
         untold=tuple(item.event for item in told if not item.channels),
     )
 
 
-def _about_sources(tx: Transaction, rules: WatchRules, now: datetime, began: datetime | None) -> Iterator[Event]:
-    known = {state.name: state for state in tx.source_states()}
-    for source in rules.sources:
+def _news(expected: Expected, facts: HealthFacts, began: datetime | None) -> bool:
+    """Tell whether there may be anything to announce: most looks need no transaction."""
+    return any(True for _ in _source_turns(expected, facts, began)) or any(
+        watching.channel_turn(state, backlog, expected, facts.at) or _gave_up(state, backlog, facts.at)
+        for state, backlog in health.channels(expected, facts)
+    )
+
+
+def _source_turns(
+    expected: Expected, facts: HealthFacts, began: datetime | None
+) -> Iterator[tuple[health.WatchedSource, SourceState, watching.Turn]]:
+    known = {state.name: state for state in facts.sources}
+    for source in expected.sources:
         state = known.get(source.name, SourceState(name=source.name))
-        turn = watching.source_turn(source, state, now, began)
-        if turn and tx.announce_source(state.name, state.announced_since, turn.since if turn.failing else None):
-            yield watching.source_event(source, turn, watching.trouble_of(source, state, now), now)
+        if turn := watching.source_turn(source, state, facts.at, began, expected.failing_after):
+            yield source, state, turn
 
 
-def _about_channels(tx: Transaction, rules: WatchRules, now: datetime) -> Iterator[Event]:
-    known = {state.name: state for state in tx.channels()}
-    for name in rules.channels:
-        state = known.get(name, ChannelState(name=name))
-        turn = watching.channel_turn(state, now, rules.failing_after)
-        if turn and tx.announce_channel(name, state.announced_since, turn.since if turn.failing else None):
-            yield watching.channel_event(name, turn, _reason(tx, state) if turn.failing else None, now)
-        since = watching.given_up_since(state, now)
-        found = since and tx.given_up(name, since)
-        if found and tx.announce_given_up(name, state.given_up_until, found.last):
-            yield watching.given_up_event(name, found, now)
+def _about_sources(tx: Transaction, expected: Expected, facts: HealthFacts, began: datetime | None) -> Iterator[Event]:
+    for source, state, turn in _source_turns(expected, facts, began):
+        if tx.announce_source(state.name, state.announced_since, turn.since if turn.failing else None):
+            yield watching.source_event(source, turn, facts.at)
 
 
-def _reason(tx: Transaction, state: ChannelState) -> str | None:
-    """Return why a channel is parked, or what was said of the latest message that has been tried."""
-    if state.reason:
-        return state.reason
-    pending = tx.deliveries(DeliveryFilter(channel=state.name, state=DeliveryState.PENDING, limit=RECENT))
-    return next((delivery.reason for delivery in pending if delivery.reason), None)
+def _about_channels(tx: Transaction, expected: Expected, facts: HealthFacts) -> Iterator[Event]:
+    now = facts.at
+    for state, backlog in health.channels(expected, facts):
+        turn = watching.channel_turn(state, backlog, expected, now)
+        announced = turn and tx.announce_channel(
+            state.name, state.announced_since, turn.since if turn.failing else None
+        )
+        # Nothing is said when the last delivery of a channel that is configured no more was moved or dismissed.
+        if turn and announced and (turn.failing or health.serves(expected, state.name)):
+            yield watching.channel_event(state.name, turn, now)
+        if since := _gave_up(state, backlog, now):
+            found = tx.given_up(state.name, since)
+            if found and tx.announce_given_up(state.name, state.given_up_until, found.last):
+                yield watching.given_up_event(state.name, found, now)
+
+
+def _gave_up(state: ChannelState, backlog: Backlog, now: datetime) -> datetime | None:
+    """Return from when on dead deliveries of a channel are to be told of, where there may be any."""
+    since = watching.given_up_since(state, now)
+    return since if since and backlog.dead_until and backlog.dead_until > since else None

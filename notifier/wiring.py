@@ -16,14 +16,13 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from notifier import lookup
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
 from notifier.core.errors import ConfigurationError, NotifierError, StoreMissing
+from notifier.core.health import LEFT_BEHIND, left_behind
 from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
 from notifier.core.outbox import Outlook
-from notifier.core.watching import WatchedSource
 from notifier.deliver import DeliveryRules
 from notifier.poll import PollRules
 from notifier.ports import Channel, Clock, DatabaseFile, Finding, Notice, Store, TaskSource
@@ -87,21 +86,7 @@ class App:
     @property
     def watch_rules(self) -> WatchRules:
         """What is watched, and who is told when no route says so."""
-        return WatchRules(
-            sources=tuple(
-                WatchedSource(
-                    name=settings.name,
-                    region=settings.region,
-                    project_id=settings.project_id,
-                    poll_every=settings.poll_every,
-                    calls_per_minute=self.config.call_budgets[settings.credential].share,
-                )
-                for settings in self.config.sources
-            ),
-            channels=tuple(self.channels),
-            fallback=self.config.alerted,
-            failing_after=self.config.alerts.failing_after,
-        )
+        return WatchRules(expected=self.config.expected, fallback=self.config.alerted)
 
     async def beat(self) -> str | None:
         """Give a sign of life where one is wanted; return why it was not taken, or None."""
@@ -261,7 +246,7 @@ async def _check_store(config: Config) -> Finding:
         return Finding(ok=True, what="store", detail=str(error))
     except NotifierError as error:
         return Finding(ok=False, what="store", detail=str(error))
-    left = lookup.left_behind(polled, places_of(config))
+    left = left_behind(polled, places_of(config))
     detail = f"{place}: sources recorded: {len(polled)}"
     if not left:
         return Finding(ok=True, what="store", detail=detail)
@@ -271,7 +256,7 @@ async def _check_store(config: Config) -> Finding:
         proven=False,
         what="store",
         detail=f"{detail}; recorded under names that are not configured: {names}",
-        remedy=lookup.LEFT_BEHIND,
+        remedy=LEFT_BEHIND,
     )
 
 

@@ -15,8 +15,10 @@ from notifier.chat import blocks, reports
 from notifier.chat.reports import Page, Voice
 from notifier.chat.requests import Answer, Language
 from notifier.cli.drawing import Json, drawing
+from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
 from notifier.core.model import (
     Acknowledgement,
+    ChannelState,
     Event,
     EventType,
     Mute,
@@ -26,7 +28,7 @@ from notifier.core.model import (
     Thread,
     delivery_id,
 )
-from notifier.lookup import ChannelHealth, Health, InstanceAnswer, SourceHealth
+from notifier.lookup import InstanceAnswer
 from notifier.ports import Notice, StoredTask, TaskStatistics
 from notifier.render import Wording
 from notifier.samples import sample_event
@@ -128,16 +130,10 @@ def _answers(voice: Voice) -> Iterator[tuple[str, Answer]]:
     )
     yield "stats", reports.statistics([fared], timedelta(days=7), voice)
     mute = Mute(instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0)
-    yield "mute gauss-sample 2h", reports.muted(mute, "gauss-sample", voice)
+    yield "mute gauss-sample 2h", reports.muted(mute, voice)
     yield "mutes", reports.mutes([mute], voice)
-    yield (
-        "status",
-        reports.status(
-            _health(ok=True), [ChannelHealth(name="dba", parked_since=None, waiting_since=None, reason=None)], voice
-        ),
-    )
-    parked = ChannelHealth(name="dba", parked_since=T0, waiting_since=None, reason="Slack: not_in_channel")
-    yield "status (bad)", reports.status(_health(ok=False), [parked], voice)
+    yield "status", reports.status(_health(ok=True), voice)
+    yield "status (bad)", reports.status(_health(ok=False), voice)
     yield "help", reports.help_(voice)
     yield "faild 24h", voice.mistake("mistake.meant", "faild", "failed 24h")
     yield "watch sample", voice.answer("watch.done", note="")
@@ -155,12 +151,14 @@ def _named(task: Task) -> Task:
 
 
 def _health(*, ok: bool) -> Health:
-    error = None if ok else "no answer from gaussdb.example.com within 20 s"
     age = timedelta(seconds=12) if ok else timedelta(minutes=9)
-    return Health(
-        at=T0,
-        sources=(SourceHealth(name="prod", ok=ok, last_poll_at=T0 - age, limit=timedelta(minutes=2), error=error),),
-    )
+    error = None if ok else "no answer from gaussdb.example.com within 20 s"
+    source = WatchedSource(name="prod", region="cn-north-4", project_id="p", poll_every=timedelta(seconds=30))
+    state = SourceState(name="prod", last_poll_at=T0 - age, last_full_at=T0 - age, last_error=error)
+    parked = ChannelState(name="dba", parked_since=T0 - age, reason="Slack: not_in_channel")
+    dead = Backlog(channel="mail", dead=3, dead_since=T0 - age, dead_reason="SMTP 554")
+    facts = HealthFacts(at=T0, sources=[state], channels=[] if ok else [parked], backlogs=[] if ok else [dead])
+    return judge(Expected(sources=[source], channels=["dba", "mail"]), facts)
 
 
 def drawn(message: Json) -> str:

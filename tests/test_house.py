@@ -274,5 +274,7 @@ def test_a_command_that_a_document_shows_parses(document: str, line: str) -> Non
     entry = next((entry for entry in COMMANDS if entry.name == words[0]), None)
     assert entry, f"{document}: there is no command {words[0]!r}"
     loaded, arguments = load(entry), words[1:]
-    command = loaded.commands[arguments.pop(0)] if isinstance(loaded, TyperGroup) else loaded
-    command.make_context(entry.name, arguments, obj=Invocation())
+    if isinstance(loaded, TyperGroup) and (not loaded.invoke_without_command or arguments[:1] == ["log"]):
+        loaded.commands[arguments.pop(0)].make_context(entry.name, arguments, obj=Invocation())
+    else:
+        loaded.make_context(entry.name, arguments, obj=Invocation())

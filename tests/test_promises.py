@@ -191,7 +191,9 @@ PROMISES = (
         words="it says when it is blind or mute",
         proven_by=(
             "usecases/test_poll.py::test_a_source_that_fails_is_noted_and_left_alone_for_a_while",
-            "usecases/test_lookup.py::test_one_source_that_is_not_polled_makes_the_whole_unhealthy",
+            "core/test_health.py::test_a_source_is_red_after_five_polls_and_failing_after",
+            "core/test_health.py::test_messages_that_were_given_up_are_red_for_as_long_as_nobody_cares_for_them",
+            "acceptance/test_cli_lookups.py::test_health_is_red_until_what_died_is_retried_or_dismissed",
             "acceptance/test_cli_lookups.py::test_health_follows_the_last_good_poll",
             "acceptance/test_bad_inputs.py::test_a_reply_that_is_no_task_list_is_told_in_one_sentence",
             "acceptance/test_bad_inputs.py::test_a_list_that_cannot_be_proven_whole_is_a_warning",

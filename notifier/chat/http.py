@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from notifier.chat import signature
 from notifier.chat.doors import BadRequest, Handler, Json, Room
-from notifier.chat.requests import Answer, Asked, Language, Person
+from notifier.chat.requests import Answer, Asked, Language
+from notifier.core.model import Person
 from notifier.logs import Tally
 from notifier.ports import Clock
 

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from notifier.chat.findings import HealthFormatter
 from notifier.chat.phrases import text
 from notifier.chat.requests import Answer, Language, Row, quoted
 from notifier.core.commands import USAGE
+from notifier.core.health import Health, HealthFinding
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
-from notifier.lookup import ChannelHealth, Health, InstanceAnswer, SourceHealth
+from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.render import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, State, Wording, one_line, plain
 
@@ -22,6 +24,10 @@ STEPS = 10
 """Events of a task that its answer lists, the latest ones."""
 KINDS = 20
 """Kinds of tasks that statistics list, the most frequent ones."""
+FINDINGS = 10
+"""Findings that a status lists, the gravest ones."""
+LONGEST_STATUS = 30
+"""Lines of a status."""
 
 
 _QUOTED = frozenset({"given", "instance", "job", "meant", "names", "usage", "who", "why"})
@@ -226,11 +232,11 @@ def no_instance(about: str, wanted: str, found: InstanceAnswer, voice: Voice) ->
     return Answer(title=voice.say(f"{about}.{why}", instance=wanted), lines=near, good=False)
 
 
-def muted(mute: Mute, name: str, voice: Voice) -> Answer:
+def muted(mute: Mute, voice: Voice) -> Answer:
     """Say that an instance is muted, and how to end that."""
     return Answer(
-        title=voice.say("mute.done", instance=name, until=voice.when(mute.until)),
-        lines=[voice.say("mute.how", instance=voice.typed(name))],
+        title=voice.say("mute.done", instance=mute.shown, until=voice.when(mute.until)),
+        lines=[voice.say("mute.how", instance=voice.typed(mute.shown))],
     )
 
 
@@ -242,7 +248,7 @@ def mutes(found: Sequence[Mute], voice: Voice) -> Answer:
 
 
 def _mute_line(mute: Mute, voice: Voice) -> str:
-    line = voice.say("mutes.line", instance=mute.instance, until=voice.when(mute.until), who=mute.name)
+    line = voice.say("mutes.line", instance=mute.shown, until=voice.when(mute.until), who=mute.name)
     return f"{line}: {quoted(one_line(mute.reason))}" if mute.reason else line
 
 
@@ -272,46 +278,30 @@ def _statistics_line(one: TaskStatistics, voice: Voice) -> str:
     return line
 
 
-def status(health: Health, channels: Sequence[ChannelHealth], voice: Voice) -> Answer:
-    """Say whether sources are polled and channels deliver."""
-    good = health.ok and all(channel.ok for channel in channels)
+def status(health: Health, voice: Voice) -> Answer:
+    """Say what is wrong and which command helps, then how everything else is."""
+    format_ = HealthFormatter(health=health, language=voice.language, wording=voice.wording)
+    good_sources = (format_.source(source) for source in health.sources if source.ok)
+    good_channels = (
+        "; ".join([format_.channel(channel), *format_.held(channel)]) for channel in health.channels if channel.ok
+    )
+    red = [finding for finding in health.findings if finding.red]
+    remarks = [finding for finding in health.findings if not finding.red]
     return Answer(
-        title=voice.say("status.good" if good else "status.bad"),
+        title=format_.title(),
         lines=[
-            *(_source_line(source, health.at, voice) for source in health.sources),
-            *(_channel_line(channel, voice) for channel in channels),
-        ],
+            *(_finding_line(finding, format_) for finding in red[:FINDINGS]),
+            *(f"✓ {line}" for line in (*good_sources, *good_channels)),
+            *(f"– {format_.finding(finding)}" for finding in remarks),
+        ][:LONGEST_STATUS],
         note=voice.say("note.as_of", at=voice.when(health.at)),
         command="status",
-        good=good,
+        good=health.ok,
     )
 
 
-def _source_line(source: SourceHealth, now: datetime, voice: Voice) -> str:
-    if source.ok and source.last_poll_at:
-        age = voice.wording.duration(now - source.last_poll_at)
-        return voice.say("status.source.good", name=source.name, age=age)
-    return voice.say("status.source.bad", name=source.name, why=_why_not_polled(source, now, voice))
-
-
-def _why_not_polled(source: SourceHealth, now: datetime, voice: Voice) -> str:
-    if source.last_poll_at is None:
-        return source.error or voice.say("status.source.never")
-    age, limit = voice.wording.duration(now - source.last_poll_at), voice.wording.duration(source.limit)
-    if now - source.last_poll_at <= source.limit:
-        return source.error or voice.say("status.unknown")
-    said = voice.say("status.source.old", age=age, limit=limit)
-    return f"{said}; {source.error}" if source.error else said
-
-
-def _channel_line(channel: ChannelHealth, voice: Voice) -> str:
-    troubles = {
-        "parked": channel.parked_since,
-        "failing": channel.failing_since if channel.failing else None,
-        "waiting": channel.waiting_since,
-    }
-    why = channel.reason or voice.say("status.unknown")
-    for trouble, since in troubles.items():
-        if since:
-            return voice.say(f"status.channel.{trouble}", name=channel.name, at=voice.when(since), why=why)
-    return voice.say("status.channel.good", name=channel.name)
+def _finding_line(found: HealthFinding, format_: HealthFormatter) -> str:
+    reason = quoted(one_line(found.reason, REASON_LIMIT)) if found.reason else ""
+    commands = ", ".join(quoted(command) for command in found.commands)
+    said = ": ".join(filter(None, (format_.finding(found), reason)))
+    return "✗ " + " → ".join(filter(None, (said, commands)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from notifier.core.model import Person
 from notifier.render import State
 
 Language = Literal["en", "zh"]
@@ -29,16 +30,6 @@ def parts(sentence: str) -> Iterator[tuple[str, bool]]:
 def unmarked(sentence: str) -> str:
     """Return a sentence without the marks."""
     return "".join(part for part, _ in parts(sentence))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who asks."""
-
-    id: str
-    """As the chat identifies them."""
-    name: str
-    """For people to read; from outside, so that it is shown with care."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from functools import partial
 
-from notifier import lookup
+from notifier import lookup, people
 from notifier.chat import reports
 from notifier.chat.doors import Allowed
 from notifier.chat.reports import PAGE, Voice
-from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
+from notifier.chat.requests import Answer, Asked, Clicked, Language
 from notifier.core import commands
 from notifier.core.commands import Command
 from notifier.core.errors import StoreError
-from notifier.core.model import Acknowledgement, Event, Mute, TaskStatus, Watch
+from notifier.core.health import Expected
+from notifier.core.model import Event, Person, TaskStatus
 from notifier.durations import format_duration, parse_duration
-from notifier.lookup import Pace
 from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
 from notifier.render import Wording
 from notifier.slack import buttons
@@ -31,9 +30,8 @@ class RoomRules:
     """What the room needs to know of the configuration."""
 
     wordings: Mapping[Language, Wording]
-    sources: Mapping[str, Pace]
-    """How often each configured source is polled."""
-    channels: Sequence[str]
+    expected: Expected
+    """The sources and channels that are configured."""
     command: str = "/gaussdb"
     """What people type before their words."""
 
@@ -82,8 +80,7 @@ class ChatRoom:
             case commands.Mutes():
                 return reports.mutes(q.mutes(now), voice)
             case commands.Status():
-                health = lookup.health(q.source_states(), self._rules.sources, now)
-                return reports.status(health, lookup.channel_health(q, self._rules.channels, now), voice)
+                return reports.status(lookup.health(q, self._rules.expected), voice)
         return self._look_at_many(q, command, voice, offset)
 
     def _look_at_many(self, q: Queries, command: Command, voice: Voice, offset: int) -> Answer:
@@ -103,7 +100,9 @@ class ChatRoom:
     def _list(self, q: Queries, wanted: TaskFilter, key: str, voice: Voice, offset: int, **said: str) -> Answer:
         found = q.tasks(replace(wanted, limit=PAGE, offset=offset))
         page = reports.Page(rows=tuple(found), offset=offset, total=q.count_tasks(wanted))
-        fresh = reports.freshness(q.source_states(), self._rules.sources, self._clock.now(), voice)
+        fresh = reports.freshness(
+            q.source_states(), [source.name for source in self._rules.expected.sources], self._clock.now(), voice
+        )
         return reports.tasks(page, key, fresh, voice, **said)
 
     def _task(self, q: Queries, found: lookup.TaskAnswer, wanted: str, voice: Voice) -> Answer:
@@ -146,16 +145,15 @@ class ChatRoom:
         found = lookup.find_instance(tx, command.instance)
         if found.instance is None:
             return reports.no_instance("mute", command.instance, found, voice)
-        mute = _mute(found.instance.key, command.length, request.person, tx.now(), command.reason)
-        tx.mute(mute)
-        return reports.muted(mute, found.instance.shown, voice)
+        instance = found.instance
+        mute = people.mute(tx, instance.key, instance.shown, command.length, request.person, reason=command.reason)
+        return reports.muted(mute, voice)
 
     def _unmute_named(self, wanted: str, request: Asked, voice: Voice, tx: Transaction) -> Answer:
         if _replayed(tx, request):
             return voice.refusal("refused.replay")
         found = lookup.find_instance(tx, wanted).instance
-        names = {wanted, found.key if found else wanted}
-        ended = [mute for name in sorted(names) if (mute := tx.unmute(name, tx.now()))]
+        ended = people.unmute(tx, (wanted, found.key if found else wanted), request.person)
         return voice.answer("unmute.done", instance=wanted) if ended else voice.refusal("unmute.none", instance=wanted)
 
     def _watch(self, job_id: str, request: Asked, voice: Voice, tx: Transaction) -> Answer:
@@ -168,8 +166,8 @@ class ChatRoom:
         if task.status.terminal:
             at = voice.when(task.ended_at or found.task.changed_at)
             return voice.answer("watch.over", status=voice.wording.status_label(task.status), at=at)
-        wish = Watch(source=task.source, job_id=task.job_id, person=request.person.id, created_at=tx.now())
-        return voice.answer("watch.done" if tx.watch(wish) else "watch.again", note=reports.name_of(task, voice))
+        new = people.subscribe(tx, task, request.person)
+        return voice.answer("watch.done" if new else "watch.again", note=reports.name_of(task, voice))
 
     # -- what people click --
 
@@ -219,15 +217,11 @@ class ChatRoom:
                 return _acknowledge(event, click, voice, tx)
             case buttons.MUTE:
                 return _mute_clicked(event, length, click.person, voice, tx)
-        return _unmute_clicked(event, voice, tx)
+        return _unmute_clicked(event, click.person, voice, tx)
 
 
 def _replayed(tx: Transaction, request: Asked | Clicked) -> bool:
     return request.once is not None and not tx.once(request.once, tx.now())
-
-
-def _mute(instance: str, length: timedelta, person: Person, now: datetime, reason: str | None = None) -> Mute:
-    return Mute(instance=instance, until=now + length, by=person.id, name=person.name, created_at=now, reason=reason)
 
 
 def _acknowledge(event: Event, click: Clicked, voice: Voice, tx: Transaction) -> Answer | None:
@@ -236,12 +230,12 @@ def _acknowledge(event: Event, click: Clicked, voice: Voice, tx: Transaction) ->
         what = voice.wording.describe(latest.event).title
         return voice.refusal("click.over", what=what, at=voice.when(latest.event.observed_at))
     person = click.person
-    mine = Acknowledgement(event_id=event.id, by=person.id, name=person.name, at=tx.now())
-    standing = tx.acknowledge(mine)
+    before = tx.acknowledgement(event.id)
+    standing = people.acknowledge(tx, event, person)
     if standing.by != person.id:
         return voice.refusal("click.acknowledged", who=standing.name, at=voice.when(standing.at))
     # A live message shows it by itself.
-    return None if standing == mine and tx.is_live(click.message) else voice.answer("click.thanks")
+    return None if before is None and tx.is_live(click.message) else voice.answer("click.thanks")
 
 
 def _mute_clicked(event: Event, length: str, person: Person, voice: Voice, tx: Transaction) -> Answer | None:
@@ -253,13 +247,11 @@ def _mute_clicked(event: Event, length: str, person: Person, voice: Voice, tx: T
     name = task.instance_name or instance
     if standing := next((mute for mute in tx.mutes(now) if mute.covers(task, now)), None):
         return voice.refusal("click.muted", instance=name, until=voice.when(standing.until), who=standing.name)
-    mute = _mute(instance, parse_duration(length), person, now)
-    tx.mute(mute)
-    return reports.muted(mute, name, voice)
+    return reports.muted(people.mute(tx, instance, name, parse_duration(length), person), voice)
 
 
-def _unmute_clicked(event: Event, voice: Voice, tx: Transaction) -> Answer | None:
+def _unmute_clicked(event: Event, person: Person, voice: Voice, tx: Transaction) -> Answer | None:
     task, now = event.task, tx.now()
     name = (task and (task.instance_name or task.instance_id)) or "?"
-    ended = [tx.unmute(mute.instance, now) for mute in tx.mutes(now) if mute.covers(task, now)]
+    ended = people.unmute(tx, [mute.instance for mute in tx.mutes(now) if mute.covers(task, now)], person)
     return voice.answer("unmute.done", instance=name) if ended else voice.refusal("unmute.none", instance=name)

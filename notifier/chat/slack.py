@@ -13,7 +13,8 @@ import structlog
 from notifier.chat.directory import Directory
 from notifier.chat.doors import BadRequest, Json, NotAllowed, Room
 from notifier.chat.phrases import text
-from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
+from notifier.chat.requests import Answer, Asked, Clicked, Language
+from notifier.core.model import Person
 from notifier.http import HttpClient, HttpError
 from notifier.render import one_line
 from notifier.slack import buttons

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from notifier.cli.output import cell, stdout
 from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError
+from notifier.core.model import Person
 from notifier.durations import parse_duration
 from notifier.lookup import Listing
 from notifier.ports import Queries, Transaction
@@ -60,6 +63,15 @@ def configured(ctx: typer.Context) -> Config:
             f"cannot read {path} within {READ_WITHIN:g} s: it, or a file that it names, is a pipe that nobody writes "
             "to, or lies on a mount that does not answer"
         ) from None
+
+
+def person() -> Person:
+    """Return who types: the name of the user that this process runs as."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as somebody whom nobody has named
+        name = f"uid {os.getuid()}"
+    return Person(id=f"cli:{name}", name=name)
 
 
 def now() -> datetime:

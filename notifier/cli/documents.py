@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from notifier.core.model import Attempt, ChannelState, Delivery, Event, SourceState, Task
+from notifier.core.health import ChannelHealth, Health, HealthFinding, SourceHealth
+from notifier.core.model import Action, Attempt, ChannelState, Delivery, Event, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict
-from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
+from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import Finding, StoredTask
 
 Document = dict[str, Any]
@@ -90,6 +91,7 @@ def delivery(value: Delivery) -> Document:
         "created_at": time(value.created_at),
         "available_at": time(value.available_at),
         "settled_at": time(value.settled_at),
+        "dismissed_at": time(value.dismissed_at),
         "events": [{"event_id": e.id, "type": e.type.value, "job_id": e.job_id} for e in value.events],
         "recipients": [
             {"address": one.address, "state": one.state.value, "reason": one.reason} for one in value.recipients
@@ -180,13 +182,27 @@ def _parked(value: ChannelState) -> Document:
     return {"channel": value.name, "since": time(value.parked_since), "reason": value.reason}
 
 
-def health(value: Health, channels: Sequence[ChannelHealth]) -> Document:
-    """ok, at, sources with ok, times and error, and channels with ok, times and reason."""
+def health(value: Health) -> Document:
+    """ok, at, findings, sources with ok, times and error, and channels with ok, times, counts and reason."""
     return {
-        "ok": value.ok and all(channel.ok for channel in channels),
+        "ok": value.ok,
         "at": time(value.at),
+        "findings": [health_finding(finding) for finding in value.findings],
         "sources": [_source_health(source) for source in value.sources],
-        "channels": [_channel_health(channel) for channel in channels],
+        "channels": [_channel_health(channel) for channel in value.channels],
+    }
+
+
+def health_finding(value: HealthFinding) -> Document:
+    """kind, about, red, since, count, reason, commands."""
+    return {
+        "kind": value.kind.value,
+        "about": value.about,
+        "red": value.red,
+        "since": time(value.since),
+        "count": value.count,
+        "reason": value.reason,
+        "commands": list(value.commands),
     }
 
 
@@ -199,6 +215,8 @@ def _channel_health(value: ChannelHealth) -> Document:
         "failing_since": time(value.failing_since),
         "open_until": time(value.open_until),
         "paused_until": time(value.paused_until),
+        "waiting": value.backlog.waiting,
+        "dead": value.backlog.dead,
         "reason": value.reason,
     }
 
@@ -211,6 +229,18 @@ def _source_health(value: SourceHealth) -> Document:
         "failing_since": time(value.failing_since),
         "limit_seconds": value.limit.total_seconds(),
         "error": value.error,
+    }
+
+
+def action(value: Action) -> Document:
+    """at, by, name, verb, target, detail."""
+    return {
+        "at": time(value.at),
+        "by": value.by,
+        "name": value.name,
+        "verb": value.verb.value,
+        "target": value.target,
+        "detail": value.detail,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -46,7 +46,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(name="demo", target="demo:demo", panel=_START, summary="Show it all on a simulated cloud.", configured=False),
     Entry(name="run", target="service:run", panel=_SERVICE, summary="Run the service: poll and deliver."),
     Entry(name="poll", target="service:poll", panel=_SERVICE, summary="Poll and deliver once, then exit (for cron)."),
-    Entry(name="health", target="service:health", panel=_SERVICE, summary="Tell whether every source is being polled."),
+    Entry(name="health", target="service:health", panel=_SERVICE, summary="Say what is wrong and which command helps."),
     Entry(name="db", target="db:db", panel=_SERVICE, summary="Migrate the database."),
     Entry(name="tasks", target="tasks:tasks", panel=_LOOK, summary="List tasks."),
     Entry(name="task", target="tasks:task", panel=_LOOK, summary="Show one task."),
@@ -54,6 +54,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(name="explain", target="explain:explain", panel=_LOOK, summary="Why each channel was or was not told."),
     Entry(name="deliveries", target="outbox:deliveries", panel=_OUTBOX, summary="List deliveries."),
     Entry(name="retry", target="outbox:retry", panel=_OUTBOX, summary="Send dead or parked deliveries again."),
+    Entry(name="dismiss", target="outbox:dismiss", panel=_OUTBOX, summary="Accept that deliveries will not arrive."),
+    Entry(name="move", target="outbox:move", panel=_OUTBOX, summary="Let another channel deliver what waits."),
     Entry(name="audit", target="outbox:audit", panel=_OUTBOX, summary="Prove that every event is accounted for."),
     Entry(name="mute", target="mutes:mute", panel=_OUTBOX, summary="Tell nobody of an instance's tasks for a while."),
     Entry(name="unmute", target="mutes:unmute", panel=_OUTBOX, summary="Tell people of them again."),
@@ -99,9 +101,16 @@ def load(entry: Entry) -> TyperCommand | TyperGroup:
     target = getattr(import_module(f"notifier.cli.{module}"), attribute)
     command = _command(target if isinstance(target, typer.Typer) else _single(target))
     command.name = entry.name
-    for leaf in command.commands.values() if isinstance(command, TyperGroup) else (command,):
+    for leaf in _invocable(command):
         leaf.params.extend(_command(_single(_with_config if entry.configured else _without_config)).params)
     return command
+
+
+def _invocable(command: TyperCommand | TyperGroup) -> Sequence[Any]:
+    """Return what runs something by itself: a command; of a group its commands, and itself where it does."""
+    if not isinstance(command, TyperGroup):
+        return [command]
+    return [*command.commands.values(), *([command] if command.invoke_without_command else [])]
 
 
 def _single(function: Callable[..., Any]) -> typer.Typer:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
-from notifier import lookup
-from notifier.cli.desk import AsJson, ask, change, configured, duration, now, view, wording
+from notifier import lookup, people
+from notifier.cli.desk import AsJson, ask, change, configured, duration, now, person, view, wording
 from notifier.cli.output import cell, emit, show
 from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -33,7 +31,7 @@ def mute(
 ) -> None:
     """Tell nobody of an instance's tasks for a while. Live messages still change, and `explain` says why.
 
-    Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, until, by, reason}}.
+    Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, label, until, by, reason}}.
     """
     config = configured(ctx)
     if not SHORTEST_MUTE <= length <= LONGEST_MUTE:
@@ -52,19 +50,7 @@ def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -
     found = lookup.find_instance(tx, wanted)
     if found.instance is None:
         raise NotifierError(_unknown(wanted, found))
-    at, user = tx.now(), _user()
-    muted = Mute(
-        instance=found.instance.key, until=at + length, by=f"cli:{user}", name=user, created_at=at, reason=reason
-    )
-    tx.mute(muted)
-    return muted
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as somebody whom nobody has named
-        return f"uid {os.getuid()}"
+    return people.mute(tx, found.instance.key, found.instance.shown, length, person(), reason=reason)
 
 
 def _unknown(wanted: str, found: InstanceAnswer) -> str:
@@ -92,15 +78,14 @@ def unmute(ctx: typer.Context, *, instance: InstanceName, as_json: AsJson = Fals
 
 def _unmute(tx: Transaction, wanted: str) -> Mute | None:
     found = lookup.find_instance(tx, wanted).instance
-    names = dict.fromkeys((wanted, found.key if found else wanted))
-    ended = [mute for name in names if (mute := tx.unmute(name, tx.now()))]
+    ended = people.unmute(tx, (wanted, found.key if found else wanted), person())
     return ended[0] if ended else None
 
 
 def mutes(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """List the instances that are muted, those that end first first. Exits with 1 when none is.
 
-    --json: {"mutes": [{instance, until, by, reason}]}.
+    --json: {"mutes": [{instance, label, until, by, reason}]}.
     """
     config = configured(ctx)
     found = ask(config, lambda q: q.mutes(now()))
@@ -112,4 +97,10 @@ def mutes(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 def _document(mute: Mute) -> dict[str, Any]:
-    return {"instance": mute.instance, "until": mute.until.isoformat(), "by": mute.name, "reason": mute.reason}
+    return {
+        "instance": mute.instance,
+        "label": mute.shown,
+        "until": mute.until.isoformat(),
+        "by": mute.name,
+        "reason": mute.reason,
+    }

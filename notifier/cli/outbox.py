@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from notifier import lookup
+from notifier import lookup, people
 from notifier.cli import documents
 from notifier.cli.desk import (
     AsJson,
@@ -23,6 +22,7 @@ from notifier.cli.desk import (
     first,
     more,
     now,
+    person,
     require_channel,
     require_source,
     view,
@@ -30,15 +30,12 @@ from notifier.cli.desk import (
 from notifier.cli.output import SHORT_ID, cell, counted, emit, show
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.health import Expected, Health, serves
 from notifier.core.model import ChannelState, Delivery, DeliveryState, EventType
 from notifier.lookup import Audit
 from notifier.ports import DeliveryFilter, EventFilter, Queries, Transaction
 
-AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
-"""Past by whatever clock the running service goes by: this one may be ahead of it."""
-
-MOST = 100_000
-"""Dead deliveries that one `retry --all-dead` takes."""
+UNSETTLED = (DeliveryState.PENDING, DeliveryState.PARKED)
 
 
 def events(
@@ -143,16 +140,105 @@ def _require_channel(config: Config, channel: str | None) -> None:
 
 def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> tuple[int, str]:
     """Return how many deliveries will be sent again, and why, if none."""
+    by = person()
     if ids:
         wanted = [_delivery(tx, beginning) for beginning in ids]
-        are = ", ".join(f"{delivery.id[:SHORT_ID]} is {delivery.state.value}" for delivery in wanted)
-        return tx.retry([delivery.id for delivery in wanted], AT_ONCE), f"{are}; only dead and parked ones can be"
+        count = people.retry(tx, [delivery.id for delivery in wanted], _named(wanted), by)
+        return count, f"{_states(wanted)}; only dead and parked ones can be"
     if not all_dead:
-        return tx.unpark(channel or "", AT_ONCE), f"nothing is parked on {channel}{_dead_on(tx, channel)}"
-    dead = tx.deliveries(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, limit=MOST))
-    return tx.retry(
-        [delivery.id for delivery in dead], AT_ONCE
-    ), f"nothing is dead{_where(channel)}{_parked(tx, channel)}"
+        return people.release(tx, channel or "", by), f"nothing is parked on {channel}{_dead_on(tx, channel)}"
+    dead = tx.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel))
+    count = people.retry(tx, dead, channel or "every channel", by)
+    return count, f"nothing is dead{_where(channel)}{_parked(tx, channel)}"
+
+
+def _named(deliveries: Sequence[Delivery]) -> str:
+    return ", ".join(delivery.id[:SHORT_ID] for delivery in deliveries)
+
+
+def _states(deliveries: Sequence[Delivery]) -> str:
+    return ", ".join(f"{delivery.id[:SHORT_ID]} is {delivery.state.value}" for delivery in deliveries)
+
+
+def dismiss(
+    ctx: typer.Context,
+    *,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Delivery ids or their beginnings.")] = None,
+    all_dead: Annotated[bool, typer.Option("--all-dead", help="Every dead delivery.")] = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            "--channel",
+            metavar="NAME",
+            help="What waits on a channel that is parked or no longer configured; with --all-dead, its dead.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept that deliveries will not arrive: `notifier health` no longer counts them. Who did it is recorded.
+
+    They stay on record until retention deletes them, and `notifier retry` can still send them.
+    Exits with 1 when there is nothing to dismiss. --json: {"dismissed": N}.
+    """
+    _require_one_choice(ids, all_dead=all_dead, channel=channel)
+    config = configured(ctx)
+    act = partial(_dismiss, ids=tuple(ids or ()), all_dead=all_dead, channel=channel, expected=config.expected)
+    dismissed, why = change(config, act)
+    if as_json:
+        emit({"dismissed": dismissed})
+    elif dismissed:
+        show(cell(f"✓ {counted(dismissed, 'delivery')} dismissed; `notifier audit log` shows by whom", "green"))
+    else:
+        show(cell(f"Nothing to dismiss: {why}."))
+    raise typer.Exit(0 if dismissed else 1)
+
+
+def _dismiss(
+    tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool, expected: Expected
+) -> tuple[int, str]:
+    """Return how many deliveries were dismissed, and why, if none."""
+    by = person()
+    if ids:
+        wanted = [_delivery(tx, beginning) for beginning in ids]
+        count = people.dismiss(tx, [delivery.id for delivery in wanted], _named(wanted), by)
+        return count, f"{_states(wanted)}; only dead, parked and pending ones can be, and each once"
+    if all_dead:
+        dead = tx.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, dismissed=False))
+        return people.dismiss(tx, dead, channel or "every channel", by), f"nothing is dead{_where(channel)}"
+    name = channel or ""
+    if serves(expected, name) and name not in tx.parked():
+        raise NotifierError(
+            f"channel {name} is configured and not parked, so its messages still go out; give ids, or --all-dead"
+        )
+    waiting = [id_ for state in UNSETTLED for id_ in tx.delivery_ids(DeliveryFilter(state=state, channel=name))]
+    return people.dismiss(tx, waiting, name, by), f"nothing waits on {name}"
+
+
+def move(
+    ctx: typer.Context,
+    *,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The channel on which messages wait.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The configured channel that is to deliver them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let another channel deliver what waits on one that was renamed or removed. Who did it is recorded.
+
+    Events that the other channel has already are not sent twice. Exits with 1 when nothing waits. --json: {"moved": N}.
+    """
+    config = configured(ctx)
+    _require_channel(config, new)
+    if old == new:
+        raise typer.BadParameter("OLD and NEW are the same channel")
+    by, moved = person(), 0
+    while count := change(config, lambda tx: people.move(tx, old, new, by)):
+        moved += count
+    if as_json:
+        emit({"moved": moved})
+    elif moved:
+        show(cell(f"✓ {counted(moved, 'delivery')} moved from {old} to {new}", "green"))
+    else:
+        show(cell(f"Nothing waits on {old}; `notifier deliveries --channel {old}` lists what is recorded."))
+    raise typer.Exit(0 if moved else 1)
 
 
 def _where(channel: str | None) -> str:
@@ -178,20 +264,50 @@ def _delivery(tx: Transaction, beginning: str) -> Delivery:
     return found[0]
 
 
-def audit(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+audit = typer.Typer(
+    invoke_without_command=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@audit.callback()
+def ledger(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Prove that every event has exactly one account on every channel it was meant for. Exits with 1 otherwise.
 
     --json: {ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending,
-    parked: [{channel, since, reason}]}.
+    parked: [{channel, since, reason}], findings: as `notifier health` has them}.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     config = configured(ctx)
-    found, parked = ask(config, _audit)
+    found, parked, health = ask(config, partial(_audit, expected=config.expected))
     if as_json:
-        emit(documents.audit(found, parked))
+        emit(documents.audit(found, parked) | {"findings": [documents.health_finding(one) for one in health.findings]})
     else:
-        show(view(config).audit(found, parked))
+        shown = view(config)
+        show(shown.channel_findings(health), fold=False)
+        show(shown.audit(found))
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _audit(q: Queries) -> tuple[Audit, Sequence[ChannelState]]:
-    return lookup.audit(q, now()), [channel for channel in q.channels() if channel.parked_since]
+def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState], Health]:
+    parked = [channel for channel in q.channels() if channel.parked_since]
+    return lookup.audit(q, now()), parked, lookup.health(q, expected)
+
+
+@audit.command("log")
+def audit_log(ctx: typer.Context, *, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List what people did, the newest first: mute, acknowledge, retry, dismiss, move. Exits with 1 when nothing.
+
+    --json: {"actions": [{at, by, name, verb, target, detail}]}.
+    """
+    config = configured(ctx)
+    found = ask(config, lambda q: q.actions(limit + 1))
+    listed, further = found[:limit], len(found) > limit
+    if as_json:
+        emit({"actions": [documents.action(one) for one in listed]})
+    else:
+        shown = [view(config).actions(listed)] if listed else ["Nobody has done anything yet."]
+        show(*shown, *([cell(f"The newest {limit:,}; --limit shows more.", "dim")] if further else []))
+    raise typer.Exit(0 if listed else 1)

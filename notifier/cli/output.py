@@ -213,6 +213,10 @@ class Listing:
         return built
 
 
+LEAST_ROOM = 16
+"""Columns that a paragraph has at least, however narrow the terminal is."""
+
+
 def indented(inner: RenderableType) -> Padding:
     """Return something two columns to the right."""
     return Padding(inner, (0, 0, 0, 2), expand=False)
@@ -231,6 +235,15 @@ def pairs(rows: Iterable[tuple[str, Text]]) -> Table:
 def short(identifier: str, width: int) -> Text:
     """Return an id, or its beginning where the terminal is narrow."""
     return cell(identifier if width >= WIDE else identifier[:SHORT_ID])
+
+
+def paragraph(text: Text, width: int, *, first: str = "", indent: int = 0) -> Text:
+    """Return text folded between words under an indent, the first line after `first`."""
+    lines = text.wrap(stderr(), max(width - indent, LEAST_ROOM))
+    begin = Text(first.ljust(indent), style=text.style)
+    folded = Text("\n").join(Text.assemble(begin if n == 0 else " " * indent, line) for n, line in enumerate(lines))
+    folded.no_wrap, folded.overflow = True, "ignore"
+    return folded
 
 
 _STEPS = ((timedelta(days=2), 86400, "d"), (timedelta(hours=2), 3600, "h"), (timedelta(minutes=2), 60, "min"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
-from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -14,15 +13,15 @@ import typer
 
 from notifier import logs, lookup
 from notifier.cli import documents, loop
-from notifier.cli.desk import AsJson, ask, configured, now, view
+from notifier.cli.desk import AsJson, change, configured, now, view
 from notifier.cli.output import counted, emit, note, say, show
 from notifier.cli.serving import serve_until_stopped
 from notifier.cli.signals import until_signalled
 from notifier.config import Config
-from notifier.core.errors import NotifierError, StoreError
-from notifier.lookup import ChannelHealth, Health, Pace
-from notifier.ports import Queries
-from notifier.service import EVERY_ROLE, Role, Summary, poll_and_deliver, roles_of
+from notifier.core.errors import StoreError
+from notifier.core.health import Expected, Health, Role, unavailable
+from notifier.ports import Transaction
+from notifier.service import EVERY_ROLE, Summary, poll_and_deliver, roles_of
 from notifier.wiring import open_app
 
 log = structlog.get_logger("notifier")
@@ -103,36 +102,35 @@ def _document(done: Summary) -> documents.Document:
 
 
 def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Exit with 0 when every source is polled, every channel delivers and the store answers, else with 1.
+    """Exit with 0 when all is well, with 1 when anything is not: the findings say what, since when, and what helps.
 
-    Polled: the last good poll, and the last time the list was seen whole, are no older than five polls, or five
-    minutes if that is longer; a list of thousands of tasks is given the time that its call budget asks for.
-    Delivers: the channel is not parked, and for more than five minutes neither has all that was sent on it failed, nor
-    has anything been pending.
-    --json: {"ok", "at", "sources": [{name, ok, last_poll_at, failing_since, limit_seconds, error}],
-    "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, reason}]}.
+    Red: a source is not polled, or its list not seen whole, for five polls and at least `alerts.failing_after`, or the
+    database refuses its rows; a channel is parked, has delivered nothing or keeps messages waiting for that long;
+    messages were given up and neither retried nor dismissed, or wait for a channel that is no longer configured; no
+    process polls, delivers or serves the chat; the database cannot be written.
+    --json: {"ok", "at", "findings": [{kind, about, red, since, count, reason, commands}],
+    "sources": [{name, ok, last_poll_at, failing_since, limit_seconds, error}],
+    "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, waiting, dead,
+    reason}]}. A kind is stable: database.unavailable, role.not_served, source.not_polled, source.not_whole,
+    source.polled_in_future, source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting,
+    channel.dead, channel.removed, chat.disconnected.
     """
     config = configured(ctx)
-    found, channels = _ask_health(config)
+    found = _judged(config)
     if as_json:
-        emit(documents.health(found, channels))
+        emit(documents.health(found))
     else:
-        show(view(config).health(found, channels))
-    raise typer.Exit(0 if found.ok and all(channel.ok for channel in channels) else 1)
+        show(view(config).health(found), fold=False)
+    raise typer.Exit(0 if found.ok else 1)
 
 
-def _ask_health(config: Config) -> tuple[Health, Sequence[ChannelHealth]]:
+def _judged(config: Config) -> Health:
     try:
-        return ask(config, partial(_health, config=config, at=now()))
+        return change(config, partial(_judge, expected=config.expected))
     except StoreError as error:
-        # A health check knows 0 and 1; what else container runtimes make of other codes is up to them.
-        raise NotifierError(str(error)) from error
+        return unavailable(now(), str(error))
 
 
-def _health(q: Queries, config: Config, at: datetime) -> tuple[Health, Sequence[ChannelHealth]]:
-    paces = {
-        source.name: Pace(poll_every=source.poll_every, calls_per_minute=config.call_budgets[source.credential].share)
-        for source in config.sources
-    }
-    names = [channel.name for channel in config.channels]
-    return lookup.health(q.sources(), paces, at), lookup.channel_health(q, names, at)
+def _judge(tx: Transaction, expected: Expected) -> Health:
+    tx.prove_writable()  # reading goes on to work on a full disk, and on a server that has become read-only
+    return lookup.health(tx, expected)

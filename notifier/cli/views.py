@@ -10,11 +10,13 @@ from itertools import chain
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from notifier.cli.output import WIDE, Column, Listing, Row, age, block, cell, indented, length, pairs, replied, short
+from notifier.chat.findings import HealthFormatter
+from notifier.cli.output import WIDE, Column, Listing, Row, age, block, cell, indented, pairs, paragraph, replied, short
 from notifier.cli.words import word
+from notifier.core.health import ChannelHealth, Health, HealthFinding
 from notifier.core.model import (
+    Action,
     Attempt,
-    ChannelState,
     Delivery,
     DeliveryState,
     Doubt,
@@ -28,7 +30,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
-from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
+from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import Finding, Ledger, StoredTask
 from notifier.render import Wording
 
@@ -183,7 +185,7 @@ class View:
             cell(str(row.attempt)),
             cell(self.when(row.settled_at or row.available_at)),
         )
-        why = "; ".join(filter(None, (_doubt(row), _undelivered(row))))
+        why = "; ".join(filter(None, ("dismissed" if row.dismissed_at else "", _doubt(row), _undelivered(row))))
         return Row(cells, [cell(why, _STATE_STYLES[row.state])] if why else ())
 
     def mutes(self, rows: Sequence[Mute]) -> Listing:
@@ -191,7 +193,7 @@ class View:
         return self._listing(("Instance", "Until", "By"), map(self._mute_row, rows))
 
     def _mute_row(self, row: Mute) -> Row:
-        cells = (cell(row.instance), cell(self.when(row.until)), cell(row.name))
+        cells = (cell(row.shown), cell(self.when(row.until)), cell(row.name))
         return Row(cells, [cell(row.reason)] if row.reason else ())
 
     def _about(self, row: Delivery) -> str:
@@ -285,8 +287,8 @@ class View:
 
     # -- audit, health, findings --
 
-    def audit(self, found: Audit, parked: Sequence[ChannelState]) -> RenderableType:
-        """Return the ledger, the channels that are parked, and the verdict last."""
+    def audit(self, found: Audit) -> RenderableType:
+        """Return the ledger, and the verdict last."""
         ledger = found.ledger
         counts = ((state.value.capitalize(), ledger.by_state.get(state, 0)) for state in DeliveryState)
         rows = (
@@ -298,7 +300,6 @@ class View:
         return Group(
             pairs((name, cell(f"{count:,}")) for name, count in rows),
             *self._oldest_pending(found),
-            *(self._parked(channel) for channel in parked),
             *(cell(f"unaccounted: event {event_id} on {channel}", "red") for event_id, channel in ledger.unaccounted),
             *self._dead(ledger),
             cell(f"{len(ledger.unaccounted)} unaccounted", "bold green" if found.ok else "bold red"),
@@ -311,54 +312,61 @@ class View:
         if len(ledger.dead) > NEWEST_DEAD:
             yield cell(f"The newest {NEWEST_DEAD} that died; all of them: notifier deliveries --state dead", "dim")
 
-    def _parked(self, channel: ChannelState) -> RenderableType:
-        reason = f": {channel.reason}" if channel.reason else ""
-        line = cell(f"{channel.name} is parked since {self.when(channel.parked_since)}{reason}", "magenta")
-        return Group(line, indented(_unpark(channel.name)))
+    def channel_findings(self, health: Health) -> RenderableType:
+        """Return what is wrong with channels, folded already as `health` is."""
+        words = HealthFormatter(health=health, language=self.wording.language, wording=self.wording)
+        found = [finding for finding in health.findings if finding.kind.startswith("channel.")]
+        return Group(*(line for finding in found for line in self._health_finding(finding, words)))
+
+    def actions(self, found: Sequence[Action]) -> Listing:
+        """Return a table of what people did."""
+        return self._listing(("When", "By", "Action", "About"), map(self._action_row, found))
+
+    def _action_row(self, row: Action) -> Row:
+        cells = (cell(self.when(row.at)), cell(row.name), cell(row.verb, "bold"), cell(row.target))
+        return Row(cells, [cell(row.detail)] if row.detail else ())
 
     def _oldest_pending(self, found: Audit) -> Iterable[RenderableType]:
         if found.ledger.oldest_pending:
             yield cell(f"The oldest pending delivery has waited since {self.when(found.ledger.oldest_pending)}.")
 
-    def health(self, found: Health, channels: Sequence[ChannelHealth]) -> RenderableType:
-        """Return one line for each source and each channel, and the next step for a channel that does not deliver."""
+    def health(self, found: Health) -> RenderableType:
+        """Return the verdict; each finding with its reason and the commands that help; then what works.
+
+        Folded already: to be printed as it is, so that no command is broken.
+        """
+        words = HealthFormatter(health=found, language=self.wording.language, wording=self.wording)
+        red = [finding for finding in found.findings if finding.red]
+        delivering = (channel for channel in found.channels if channel.ok)
         return Group(
-            *(self._source_health(source) for source in found.sources),
-            *(self._channel_health(channel) for channel in channels),
+            self._marked(words.title(), ok=found.ok),
+            *(line for finding in red for line in self._health_finding(finding, words)),
+            *(line for channel in found.channels if not channel.ok for line in self._held(channel, words)),
+            *(self._marked(words.source(source), ok=True) for source in found.sources if source.ok),
+            *(self._marked("; ".join([words.channel(one), *words.held(one)]), ok=True) for one in delivering),
+            *(
+                paragraph(cell(words.finding(remark), "dim"), self.width, first="–", indent=2)
+                for remark in found.findings
+                if not remark.red
+            ),
         )
 
-    def _channel_health(self, channel: ChannelHealth) -> RenderableType:
-        held = self._held(channel)
-        if channel.ok:
-            since = channel.failing_since
-            state = f"has taken nothing since {self.when(since)}" if since else "delivers"
-            return _verdict_line(f"{channel.name}: {'; '.join([state, *held])}", ok=True)
-        line = f"{channel.name}: {self._trouble(channel)}{'; '.join(['', *held])}"
-        line += f": {channel.reason}" if channel.reason else ""
-        advice = _unpark(channel.name) if channel.parked_since else _look_at(channel.name, failing=channel.failing)
-        return Group(_verdict_line(line, ok=False), indented(advice))
+    def _marked(self, text: str, *, ok: bool) -> Text:
+        style = "green" if ok else "bold red"
+        return paragraph(cell(text, style), self.width, first="✓" if ok else "✗", indent=2)
 
-    def _trouble(self, channel: ChannelHealth) -> str:
-        if channel.parked_since:
-            return f"parked since {self.when(channel.parked_since)}"
-        if channel.failing:
-            return f"has taken nothing since {self.when(channel.failing_since)}"
-        return f"a delivery has been pending since {self.when(channel.waiting_since)}"
+    def _health_finding(self, finding: HealthFinding, words: HealthFormatter) -> Iterable[Text]:
+        yield self._marked(words.finding(finding), ok=False)
+        if finding.reason:
+            yield paragraph(cell(finding.reason), self.width, indent=4)
+        for command in finding.commands:
+            line = Text.assemble("    ", cell(command, "yellow"))
+            line.no_wrap, line.overflow = True, "ignore"
+            yield line
 
-    def _held(self, channel: ChannelHealth) -> Sequence[str]:
-        """Say until when nothing is sent on it, and why."""
-        held = (
-            ("after many failures nothing is sent until", channel.open_until),
-            ("the receiver asked for a pause until", channel.paused_until),
-        )
-        return [f"{why} {self.when(until)}" for why, until in held if until]
-
-    def _source_health(self, source: SourceHealth) -> Text:
-        failing = f"; failing since {self.when(source.failing_since)}" if source.failing_since else ""
-        error = f"; {source.error}" if source.error else ""
-        last = f"last good poll {age(source.last_poll_at, self.now)} (limit {length(source.limit)})"
-        text = f"{source.name}: {last}{failing}{error}"
-        return _verdict_line(text, ok=source.ok)
+    def _held(self, channel: ChannelHealth, words: HealthFormatter) -> Iterable[Text]:
+        for line in words.held(channel):
+            yield paragraph(cell(f"channel {channel.name}: {line}"), self.width, indent=2)
 
     def finding(self, found: Finding) -> RenderableType:
         """Return what was checked, how it went, and the remedy."""
@@ -430,19 +438,6 @@ def _verdict(verdict: RouteVerdict) -> Text:
 
 def _verdict_line(text: str, *, ok: bool) -> Text:
     return cell(f"{'✓' if ok else '✗'} {text}", "green" if ok else "bold red")
-
-
-def _unpark(channel: str) -> Text:
-    return cell(
-        f"`notifier deliveries --channel {channel}`, mend it, then `notifier retry --channel {channel}`", "yellow"
-    )
-
-
-def _look_at(channel: str, *, failing: bool) -> Text:
-    then = (
-        f"; once it is mended, `notifier test-send {channel}` tries it" if failing else "; is `notifier run` running?"
-    )
-    return cell(f"`notifier deliveries --channel {channel}`{then}", "yellow")
 
 
 _EVENT_STYLES = {

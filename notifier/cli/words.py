@@ -18,6 +18,7 @@ def word(language: Language, english: str) -> str:
 
 ZH: Mapping[str, str] = {
     "About": "关于",
+    "Action": "操作",
     "By": "操作人",
     "Changed": "变更时间",
     "Channel": "通道",

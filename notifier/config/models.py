@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from notifier.core.errors import ConfigurationError
+from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
 from notifier.database_url import parse_address
@@ -553,6 +554,26 @@ class Config(Settings):
             credential: CallBudget(calls_per_minute=max(rates), sources=len(rates))
             for credential, rates in by_credential.items()
         }
+
+    @property
+    def expected(self) -> Expected:
+        """What health is judged against."""
+        return Expected(
+            sources=tuple(
+                WatchedSource(
+                    name=source.name,
+                    region=source.region,
+                    project_id=source.project_id,
+                    poll_every=source.poll_every,
+                    calls_per_minute=self.call_budgets[source.credential].share,
+                )
+                for source in self.sources
+            ),
+            channels=tuple(channel.name for channel in self.channels),
+            direct=self.slack_token is not None,
+            chat=bool(self.chat.slack or self.chat.mattermost),
+            failing_after=self.alerts.failing_after,
+        )
 
     @property
     def slack_token(self) -> str | None:

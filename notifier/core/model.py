@@ -413,7 +413,44 @@ class Unknown:
 Outcome = Delivered | Retry | GaveUp | Parked | Unknown
 
 
-# ---- what people do about tasks ----
+# ---- what people do ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody who acts."""
+
+    id: str
+    """As the chat identifies them; `cli:name` for a user of the command line."""
+    name: str
+    """For people to read; from outside, so that it is shown with care."""
+
+
+class Verb(StrEnum):
+    """What a person did. Stable: `notifier audit log` lists it."""
+
+    ACKNOWLEDGE = "acknowledge"
+    MUTE = "mute"
+    UNMUTE = "unmute"
+    SUBSCRIBE = "watch"
+    RETRY = "retry"
+    DISMISS = "dismiss"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One thing that a person did, as `notifier audit log` shows it."""
+
+    at: datetime
+    by: str
+    name: str
+    """Who, as `Person`."""
+    verb: Verb
+    target: str
+    """Task, instance, channel or delivery that it was done to."""
+    detail: str | None = None
+    """How much, until when, or why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

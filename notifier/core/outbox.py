@@ -153,14 +153,15 @@ def plan(  # noqa: PLR0917 - the last two have defaults
             else:
                 by_channel.setdefault(channel, []).append(item.event)
     planned = (
-        _delivery(channel, batch, state.get(channel, DeliveryState.PENDING), now)
+        delivery_of(channel, batch, state.get(channel, DeliveryState.PENDING), now)
         for channel, events in by_channel.items()
         for batch in _batches(events, _after(before.get(channel, 0), policies.get(channel), channel))
     )
     return (*planned, *suppressed)
 
 
-def _delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime) -> Delivery:
+def delivery_of(channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime) -> Delivery:
+    """Return the delivery of these events to a channel: a digest where there are several."""
     return Delivery(
         id=delivery_id(channel, *(event.id for event in batch)),
         channel=channel,
@@ -176,7 +177,7 @@ def _delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now: d
 def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delivery:
     reason = f"{mute.instance} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
     why = f"{reason}: {mute.reason}" if mute.reason else reason
-    return replace(_delivery(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
+    return replace(delivery_of(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
 
 
 def _after(events: int, policy: ChannelPolicy | None, channel: str) -> ChannelPolicy:

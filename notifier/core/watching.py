@@ -1,4 +1,4 @@
-"""When the program is blind or mute: which sources and channels it has to speak of, and what it says.
+"""Alerts: the moments at which a finding of `notifier.core.health` appears or disappears, and what is said of them.
 
 Silence is loud: a source is failing when no poll of it has succeeded for too long, whether any failed or not.
 """
@@ -10,22 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.core import outbox
+from notifier.core.health import (
+    FAILING_AFTER,
+    Backlog,
+    Expected,
+    HealthFinding,
+    Kind,
+    WatchedSource,
+    judge_channel,
+    judge_source,
+    serves,
+)
 from notifier.core.model import ChannelState, Event, EventType, Route, SourceState, event_id
 from notifier.core.outbox import RoutedEvent
-
-MISSED_POLLS = 5
-"""A source is failing when so many of its polls might have been made since the last good one …"""
-
-PATIENCE = timedelta(minutes=5)
-"""… and this time has passed …"""
-
-SLOW_LOOK = 2
-"""… and so many times what its last full look took of its call budget: that paces how a long list is read."""
-
-LATE_LOOK = 10
-"""How many times what a full look takes of its call budget the last complete one may be old. Active looks leave at
-least a quarter of the budget to full ones, so that one begins four times what it takes after the one before, and is
-recorded another time that later."""
 
 TOLD_EVERY = timedelta(hours=1)
 """What a channel gave up on is told no more often than this."""
@@ -48,17 +45,6 @@ ALERTS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedSource:
-    """A source as it is configured."""
-
-    name: str
-    region: str
-    project_id: str
-    poll_every: timedelta
-    calls_per_minute: float = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
     """Dead deliveries of a channel that have not been told of."""
 
@@ -77,61 +63,69 @@ class Turn:
     failing: bool
     since: datetime
     """Since when it is, or had been, failing. It tells one episode from another."""
+    why: str | None = None
+    """What is said of it; None where nothing is known, and of a recovery."""
 
 
-def limit(state: SourceState, poll_every: timedelta, calls_per_minute: float, *, looks: int = SLOW_LOOK) -> timedelta:
-    """Return how old the last good look may be, given how long a full one takes."""
-    full_look = timedelta(minutes=state.last_full_calls / calls_per_minute)
-    return max(MISSED_POLLS * poll_every, PATIENCE, looks * full_look)
+_BLIND = frozenset({Kind.SOURCE_NOT_POLLED, Kind.SOURCE_NOT_WHOLE})
+_MUTE = frozenset({Kind.CHANNEL_PARKED, Kind.CHANNEL_FAILING, Kind.CHANNEL_REMOVED})
+"""Findings that are reported as an event when they appear, and when they are gone."""
 
 
-def source_turn(source: WatchedSource, state: SourceState, now: datetime, began: datetime | None) -> Turn | None:
+def source_turn(
+    source: WatchedSource,
+    state: SourceState,
+    now: datetime,
+    began: datetime | None,
+    failing_after: timedelta = FAILING_AFTER,
+) -> Turn | None:
     """Decide whether there is anything to say of a source.
 
     `began` is when this program began to poll: what was not polled before that is not its failure, so each source is
     given its time anew. None gives no such time.
     """
-    looks = [(state.failing_since or state.last_poll_at, limit(state, source.poll_every, source.calls_per_minute))]
-    if state.failing_since is None:  # polls that fail show nothing whole either, and are what is to be told then
-        looks.append((state.last_full_at, whole_limit(source, state)))
+    # A first failure is given the same time as a first silence.
+    starts = [moment for moment in (began, state.failing_since) if moment and state.announced_since is None]
+    grace = max(starts, default=None)
+    found = next((one for one in judge_source(source, state, now, failing_after, grace) if one.kind in _BLIND), None)
     if state.announced_since is not None:
-        well = state.failing_since is None and all(at is not None and now - at < patience for at, patience in looks)
+        well = found is None and state.failing_since is None
         return Turn(failing=False, since=state.announced_since) if well else None
-    for at, patience in looks:
-        quiet = max((moment for moment in (at, began) if moment), default=now)
-        if now - quiet >= patience:
-            return Turn(failing=True, since=at or quiet)
-    return None
+    if found is None or found.since is None:
+        return None
+    return Turn(failing=True, since=found.since, why=blindness(found))
 
 
-def whole_limit(source: WatchedSource, state: SourceState) -> timedelta:
-    """Return how old the last look that saw the whole list may be."""
-    return limit(state, source.poll_every, source.calls_per_minute, looks=LATE_LOOK)
+def blindness(found: HealthFinding) -> str | None:
+    """Return what is said of a source that is not watched: what its last poll failed with, where it did."""
+    if found.kind is Kind.SOURCE_NOT_WHOLE:
+        return "its list is read, but never whole: ends of tasks may be missing"
+    return found.reason
 
 
-def trouble_of(source: WatchedSource, state: SourceState, now: datetime) -> str | None:
-    """Return what the last poll failed with; or that the polls that work do not show the whole list."""
-    polled = state.last_poll_at is not None and now - state.last_poll_at < whole_limit(source, state)
-    if state.last_error is not None or not polled:
-        return state.last_error
-    return "its list is read, but never whole: ends of tasks may be missing"
-
-
-def channel_turn(state: ChannelState, now: datetime, failing_after: timedelta) -> Turn | None:
+def channel_turn(state: ChannelState, backlog: Backlog, expected: Expected, now: datetime) -> Turn | None:
     """Decide whether there is anything to say of a channel: at once when it is parked, else after a while.
 
     Only a message that the receiver took since then makes it well again: a parked channel is tried from time to time,
     and is not parked meanwhile.
     """
-    failing_since = state.health.failing_since
+    found = next((one for one in judge_channel((state, backlog), expected, now) if one.kind in _MUTE), None)
+    if state.announced_since is not None and not serves(expected, state.name):
+        return None if found else Turn(failing=False, since=state.announced_since)
     if state.announced_since is not None:
         good = state.health.good_at is not None and state.health.good_at > state.announced_since
-        well = good and state.parked_since is None and failing_since is None
+        well = good and state.parked_since is None and state.health.failing_since is None
         return Turn(failing=False, since=state.announced_since) if well else None
-    if state.parked_since is not None:
-        return Turn(failing=True, since=min(failing_since or state.parked_since, state.parked_since))
-    failing = failing_since is not None and now - failing_since >= failing_after
-    return Turn(failing=True, since=failing_since) if failing and failing_since else None
+    if found is None:
+        return None
+    return Turn(failing=True, since=found.since or now, why=muteness(found))
+
+
+def muteness(found: HealthFinding) -> str | None:
+    """Return what is said of a channel that does not deliver."""
+    if found.kind is Kind.CHANNEL_REMOVED:
+        return f"it is configured no more, and messages wait for it ({found.count}): {', or '.join(found.commands)}"
+    return found.reason
 
 
 def given_up_since(state: ChannelState, now: datetime) -> datetime | None:
@@ -144,7 +138,7 @@ def given_up_since(state: ChannelState, now: datetime) -> datetime | None:
 # ---- what is said ----
 
 
-def source_event(source: WatchedSource, turn: Turn, error: str | None, now: datetime) -> Event:
+def source_event(source: WatchedSource, turn: Turn, now: datetime) -> Event:
     """Return the event that tells of a source."""
     occurrence = _occurrence(turn)
     return Event(
@@ -156,16 +150,16 @@ def source_event(source: WatchedSource, turn: Turn, error: str | None, now: date
         occurrence=occurrence,
         observed_at=now,
         occurred_at=None,
-        detail=error if turn.failing else None,
+        detail=turn.why,
         since=turn.since,
     )
 
 
-def channel_event(channel: str, turn: Turn, reason: str | None, now: datetime) -> Event:
+def channel_event(channel: str, turn: Turn, now: datetime) -> Event:
     """Return the event that tells of a channel."""
     kind = EventType.CHANNEL_FAILING if turn.failing else EventType.CHANNEL_RECOVERED
     event = _about_channel(channel, kind, _occurrence(turn), now)
-    return replace(event, detail=reason if turn.failing else None, since=turn.since)
+    return replace(event, detail=turn.why, since=turn.since)
 
 
 def given_up_event(channel: str, found: GivenUp, now: datetime) -> Event:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from notifier.core.model import DIRECT, Acknowledgement, DeliveryState, Mute, TaskStatus
+from notifier.core.model import DIRECT, Acknowledgement, Action, DeliveryState, Mute, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import TaskStatistics
 from notifier.store import rows
-from notifier.store.schema import acknowledgements, deliveries, events, mutes, tasks, threads
+from notifier.store.schema import acknowledgements, actions, deliveries, events, mutes, tasks, threads
 
 RESEMBLING = 800
 """Recent tasks whose instances are compared with a name that nobody has."""
@@ -75,6 +75,11 @@ class LookupQueries:
         statement = select(acknowledgements).where(acknowledgements.c.event_id == event_id)
         row = self.connection.execute(statement).one_or_none()
         return None if row is None else rows.acknowledgement_of(row)
+
+    def actions(self, limit: int) -> Sequence[Action]:
+        """Return what people did, the newest first."""
+        statement = select(actions).order_by(actions.c.seq.desc()).limit(limit)
+        return [rows.action_of(row) for row in self.connection.execute(statement)]
 
     def is_live(self, ref: str) -> bool:
         """Tell whether a message is a thread's, so that it shows by itself what people do."""

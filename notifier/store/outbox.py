@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Boolean, ColumnElement, Integer, and_, bindparam, cast, func, not_, or_, select, tuple_, update
 
-from notifier.core import recipients
-from notifier.core.model import Attempt, Body, ChannelState, Delivery, DeliveryState
+from notifier.core import outbox, recipients
+from notifier.core.health import Expected
+from notifier.core.model import DIRECT, Attempt, Body, ChannelState, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Health, Sign
 from notifier.store import rows
 from notifier.store.people import PeopleStatements
 from notifier.store.queries import UNSETTLED, chunks, older_unsettled
 from notifier.store.retention import RetentionStatements
-from notifier.store.schema import attempts, channels, credentials, deliveries, sources
+from notifier.store.schema import attempts, channels, credentials, deliveries, delivery_events, events, sources
 
 _ATTEMPT = tuple(column.name for column in attempts.columns)
 
@@ -107,6 +109,12 @@ _SETTLE_DELIVERED = (
         settled_at=bindparam("at"),
     )
 )
+
+
+def _idle(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a delivery is still to be sent and that nobody is sending it now."""
+    free = or_(deliveries.c.claimed_by.is_(None), deliveries.c.available_at <= now)
+    return deliveries.c.state.in_(UNSETTLED), free
 
 
 class SqlTransaction(PeopleStatements, RetentionStatements):
@@ -293,6 +301,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             deliveries.c.state == DeliveryState.PARKED,
             state=DeliveryState.PENDING,
             available_at=now,
+            retried_at=now,
             earlier_attempts=deliveries.c.attempt,
         )
 
@@ -330,6 +339,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
                 reason=None,
                 settled_at=None,
                 dismissed_at=None,
+                retried_at=now,
                 earlier_attempts=deliveries.c.attempt,
                 doubtful=False,
             )
@@ -351,6 +361,80 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             for id_, encoded in self.connection.execute(recorded).all():
                 kept = rows.recipients_values(recipients.for_a_person(rows.recipients_of(encoded)))
                 self.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(kept))
+
+    def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
+        """Note that people accept that these were not delivered; return how many changed.
+
+        Dead ones stay as they are but for that. Those that wait, and that nobody is sending, become dead with `reason`.
+        """
+        dead = (deliveries.c.state == DeliveryState.DEAD, deliveries.c.dismissed_at.is_(None))
+        gone: dict[str, object] = {"state": DeliveryState.DEAD, "reason": reason, "settled_at": now, "claimed_by": None}
+        return sum(
+            self._change(deliveries.c.id.in_(some), *dead, dismissed_at=now)
+            + self._change(deliveries.c.id.in_(some), *_idle(now), **gone, dismissed_at=now)
+            for some in chunks(delivery_ids)
+        )
+
+    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
+        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved.
+
+        The old ones are superseded. An event that the other channel has a delivery for already is not planned again.
+        """
+        self.hold_channels()
+        waiting = select(deliveries).where(deliveries.c.channel == channel, *_idle(now)).order_by(deliveries.c.seq)
+        moved = self._with_events(self.connection.execute(waiting.limit(limit).with_for_update()).all())
+        state = DeliveryState.PARKED if to in self.parked() else DeliveryState.PENDING
+        known = self._known_on(to, [event.id for delivery in moved for event in delivery.events])
+        planned: list[Delivery] = []
+        for delivery in moved:
+            fresh = tuple(event for event in delivery.events if event.id not in known and event.channel != to)
+            known |= {event.id for event in fresh}
+            if fresh:
+                planned.append(outbox.delivery_of(to, fresh, state, now))
+        self._ask_for(to, [event.id for delivery in planned for event in delivery.events])
+        self.record_deliveries(planned)
+        self._change(
+            deliveries.c.id.in_([delivery.id for delivery in moved]),
+            state=DeliveryState.SUPERSEDED,
+            reason=f"moved to {to}",
+            settled_at=now,
+            claimed_by=None,
+        )
+        return len(moved)
+
+    def _known_on(self, channel: str, event_ids: Collection[str]) -> set[str]:
+        on = select(delivery_events.c.event_id).where(delivery_events.c.channel == channel)
+        return {
+            event_id
+            for some in chunks(event_ids)
+            for event_id in self.connection.execute(on.where(delivery_events.c.event_id.in_(some))).scalars()
+        }
+
+    def _ask_for(self, channel: str, event_ids: Collection[str]) -> None:
+        """Add a channel to those that events go to, so that the ledger expects a delivery there."""
+        for some in chunks(event_ids):
+            for row in self.connection.execute(
+                select(events).where(events.c.id.in_(some)).order_by(events.c.seq)
+            ).all():
+                routed = rows.routed_of(row)
+                wanted = rows.event_values(replace(routed, channels=(*routed.channels, channel)))
+                changed = {name: wanted[name] for name in ("channels", "channel_count")}
+                self.connection.execute(update(events).where(events.c.id == row.id).values(changed))
+
+    def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
+        """Give up what has waited since before a time for channels that are not configured; return how many."""
+        unserved: list[ColumnElement[bool]] = [deliveries.c.channel.not_in(expected.channels)]
+        if expected.direct:
+            unserved.append(~deliveries.c.channel.startswith(DIRECT))
+        waiting = select(deliveries.c.seq).where(deliveries.c.created_at < before, *_idle(now), *unserved).limit(limit)
+        chosen = list(self.connection.execute(waiting).scalars())
+        return self._change(
+            deliveries.c.seq.in_(chosen),
+            state=DeliveryState.DEAD,
+            reason="its channel is no longer configured",
+            settled_at=now,
+            claimed_by=None,
+        )
 
     def end_waits_of_the_future(self, now: datetime) -> bool:
         """Where a poll is recorded after now, the clock was set back meanwhile: end every wait, and return True."""

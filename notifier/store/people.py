@@ -7,10 +7,19 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, exists, select, update
 
-from notifier.core.model import Acknowledgement, DeliveryState, EventType, Mute, Watch
+from notifier.core.model import Acknowledgement, Action, DeliveryState, EventType, Mute, Watch
 from notifier.store import rows
 from notifier.store.queries import chunks
-from notifier.store.schema import acknowledgements, deliveries, delivery_events, events, mutes, requests, watches
+from notifier.store.schema import (
+    acknowledgements,
+    actions,
+    deliveries,
+    delivery_events,
+    events,
+    mutes,
+    requests,
+    watches,
+)
 from notifier.store.threads import ThreadStatements
 
 REPLAYABLE = timedelta(minutes=10)
@@ -92,6 +101,10 @@ class PeopleStatements(ThreadStatements):
                     given_way.append(row.event_id)
         return given_way
 
+    def record_action(self, action: Action) -> None:
+        """Record what a person did."""
+        self.connection.execute(self._insert(actions).values(rows.action_values(action)))
+
     def once(self, key: str, now: datetime) -> bool:
         """Note a request that changes something; return False when it was noted within the last ten minutes."""
         self.connection.execute(delete(requests).where(requests.c.seen_at < now - REPLAYABLE))
@@ -105,6 +118,7 @@ class PeopleStatements(ThreadStatements):
         known = exists().where(events.c.id == acknowledgements.c.event_id)
         forgotten = self.connection.execute(delete(acknowledgements).where(old, ~known)).rowcount
         forgotten += self.connection.execute(delete(mutes).where(mutes.c.until < now)).rowcount
+        forgotten += self.connection.execute(delete(actions).where(actions.c.at < now - keep)).rowcount
         forgotten += self.connection.execute(delete(watches).where(watches.c.created_at < now - keep)).rowcount
         return forgotten + self._forget_threads(now - keep)
 

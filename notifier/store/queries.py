@@ -6,15 +6,34 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select, tuple_
 
 from notifier.core.diff import Recorded
-from notifier.core.model import Attempt, ChannelState, Delivery, DeliveryState, Event, SourceState, TaskStatus
+from notifier.core.health import HealthFacts
+from notifier.core.model import (
+    Acknowledgement,
+    Attempt,
+    ChannelState,
+    Delivery,
+    DeliveryState,
+    Event,
+    SourceState,
+    TaskStatus,
+)
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
-from notifier.store import rows
+from notifier.store import health, rows
 from notifier.store.lookups import LookupQueries
-from notifier.store.schema import attempts, channels, deliveries, delivery_events, events, sources, tasks
+from notifier.store.schema import (
+    acknowledgements,
+    attempts,
+    channels,
+    deliveries,
+    delivery_events,
+    events,
+    sources,
+    tasks,
+)
 
 T = TypeVar("T")
 
@@ -70,6 +89,16 @@ class SqlQueries(LookupQueries):
         """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
         return [rows.source_of(row) for row in self.connection.execute(select(sources).order_by(sources.c.name))]
 
+    def health_facts(self) -> HealthFacts:
+        """Return everything that health is judged by, and when that was asked."""
+        return HealthFacts(
+            at=self.now(),
+            sources=self.source_states(),
+            channels=self.channels(),
+            backlogs=health.backlogs(self.connection),
+            replicas=health.reported(self.connection),
+        )
+
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
         return [rows.channel_of(row) for row in self.connection.execute(select(channels).order_by(channels.c.name))]
@@ -109,10 +138,26 @@ class SqlQueries(LookupQueries):
         statement = found.order_by(deliveries.c.seq.desc())
         return self._with_events(self.connection.execute(statement.limit(wanted.limit)).all())
 
+    def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
+        """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
+        statement = select(deliveries.c.id).where(*_delivery_conditions(wanted)).order_by(deliveries.c.seq)
+        return list(self.connection.execute(statement).scalars())
+
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
         statement = select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number)
         return [rows.attempt_of(row) for row in self.connection.execute(statement)]
+
+    def acknowledgements(self, subjects: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Acknowledgement]:
+        """Return who acknowledged the newest event of tasks, by source and job id."""
+        found: dict[tuple[str, str], Acknowledgement] = {}
+        for some in chunks(subjects):
+            pair = (events.c.source, events.c.job_id)
+            latest = select(func.max(events.c.seq)).where(tuple_(*pair).in_(some)).group_by(*pair)
+            joined = select(*pair, acknowledgements).join(events, events.c.id == acknowledgements.c.event_id)
+            for row in self.connection.execute(joined.where(events.c.seq.in_(latest))):
+                found[row.source, row.job_id] = rows.acknowledgement_of(row)
+        return found
 
     def live(self, source: str) -> Mapping[str, Recorded]:
         """Return every recorded task of the source that has not ended."""
@@ -248,6 +293,8 @@ def _delivery_conditions(wanted: DeliveryFilter) -> Iterable[ColumnElement[bool]
         yield deliveries.c.state == wanted.state
     if wanted.channel is not None:
         yield deliveries.c.channel == wanted.channel
+    if wanted.dismissed is not None:
+        yield deliveries.c.dismissed_at.is_not(None) if wanted.dismissed else deliveries.c.dismissed_at.is_(None)
     if wanted.ids is not None:
         yield or_(*(_begins(deliveries.c.id, beginning) for beginning in wanted.ids))
     if wanted.event_ids is not None:

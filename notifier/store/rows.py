@@ -10,8 +10,10 @@ from sqlalchemy import Row, Select, select
 
 from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
+from notifier.core.health import Replica, Role
 from notifier.core.model import (
     Acknowledgement,
+    Action,
     Attempt,
     Body,
     ChannelState,
@@ -24,6 +26,7 @@ from notifier.core.model import (
     SourceState,
     Task,
     TaskStatus,
+    Verb,
     Watch,
 )
 from notifier.core.outbox import RoutedEvent
@@ -40,6 +43,8 @@ T = TypeVar("T", bound=tuple[Any, ...])
 # Columns carry the names of the fields, less those that need a conversion.
 _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
+_ACKNOWLEDGEMENT = tuple(field.name for field in fields(Acknowledgement))
+_ACTION = tuple(field.name for field in fields(Action) if field.name != "verb")
 _HEALTH = tuple(field.name for field in fields(Health))
 _CREDENTIAL = tuple(field.name for field in fields(CredentialState))
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
@@ -176,7 +181,8 @@ def health_values(health: Health) -> dict[str, object]:
 
 def acknowledgement_of(row: Row[T]) -> Acknowledgement:
     """Read an acknowledgement."""
-    return Acknowledgement(**row._mapping)  # noqa: SLF001 - as above
+    found = row._mapping  # noqa: SLF001 - as above
+    return Acknowledgement(**{name: found[name] for name in _ACKNOWLEDGEMENT})
 
 
 def acknowledgement_values(acknowledgement: Acknowledgement) -> dict[str, object]:
@@ -197,6 +203,29 @@ def mute_values(mute: Mute) -> dict[str, object]:
 def watch_values(watch: Watch) -> dict[str, object]:
     """Return the columns of a watch."""
     return asdict(watch)
+
+
+def replica_values(replica: Replica) -> dict[str, object]:
+    """Return the columns of a process."""
+    return asdict(replica) | {"roles": ",".join(replica.roles)}
+
+
+def replica_of(row: Row[T]) -> Replica:
+    """Read a process; a role that this version does not know is left out."""
+    found = dict(row._mapping)  # noqa: SLF001 - as above
+    roles = tuple(Role(name) for name in found.pop("roles").split(",") if name in list(Role))
+    return Replica(roles=roles, **found)
+
+
+def action_values(action: Action) -> dict[str, object]:
+    """Return the columns of what a person did."""
+    return asdict(action) | {"verb": str(action.verb)}
+
+
+def action_of(row: Row[T]) -> Action:
+    """Read what a person did."""
+    found = row._mapping  # noqa: SLF001 - as above
+    return Action(verb=Verb(found["verb"]), **{name: found[name] for name in _ACTION})
 
 
 def select_tasks() -> Select[Any]:

@@ -169,6 +169,7 @@ deliveries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
     Column("dismissed_at", UtcDateTime),
+    Column("retried_at", UtcDateTime),
     CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
     Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
     Index("ix_deliveries_state_seq", "state", "seq"),

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Table, func, select, update
+from sqlalchemy import Table, and_, delete, false, func, or_, select, update
 
+from notifier.core.health import Replica
 from notifier.core.model import CHANNEL_SUBJECT, DeliveryState
 from notifier.core.watching import GivenUp
+from notifier.store import rows
 from notifier.store.polls import PollStatements
-from notifier.store.schema import channels, deliveries, sources
+from notifier.store.schema import channels, deliveries, replicas, sources
+
+STOPPED_KEPT = timedelta(hours=1)
+"""How long a process that stopped in order stays recorded once another has begun."""
+
+SILENT_KEPT = timedelta(days=7)
+"""The same for one that fell silent."""
 
 
 class WatchStatements(PollStatements):
@@ -28,6 +36,7 @@ class WatchStatements(PollStatements):
         dead = (
             deliveries.c.channel == channel,
             deliveries.c.state == DeliveryState.DEAD,
+            deliveries.c.dismissed_at.is_(None),
             deliveries.c.settled_at > since,
             ~deliveries.c.lane.startswith(CHANNEL_SUBJECT),
         )
@@ -50,6 +59,24 @@ class WatchStatements(PollStatements):
     def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
         """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
         return self._swap(channels, channel, "given_up_until", was, until)
+
+    def report_replica(self, replica: Replica) -> None:
+        """Record how a process is. A new one takes the place of others that ended long ago."""
+        values = rows.replica_values(replica)
+        if replica.seen_at == replica.started_at:
+            stopped = and_(replicas.c.stopped_at.is_not(None), replicas.c.seen_at < replica.seen_at - STOPPED_KEPT)
+            old = or_(stopped, replicas.c.seen_at < replica.seen_at - SILENT_KEPT)
+            self.connection.execute(delete(replicas).where(old))
+        insert = self._insert(replicas).values(values)
+        self.connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=values))
+
+    def prove_writable(self) -> None:
+        """Write something that changes nothing. Raises StoreError where the database cannot be written."""
+        if self.connection.dialect.name == "sqlite":  # a page is written, so that a full disk shows
+            version = self.connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            self.connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
+        else:
+            self.connection.execute(update(sources).where(false()).values(failures=0))
 
     def _swap(self, table: Table, name: str, column: str, was: datetime | None, value: datetime | None) -> bool:
         """Set a column that still is what it was. Whoever comes second waits for the first, and changes nothing."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from factories import make_event, make_task
 from patience import HANG
+from sqlalchemy import Engine, event
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
@@ -34,6 +35,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.ports import Transaction, Update
+from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -413,9 +415,124 @@ def test_retry_of_an_unknown_id_changes_nothing(run: Run) -> None:
 # ---- health, db ----
 
 
-def test_health_follows_the_last_good_poll(run: Run) -> None:
-    assert "✓ prod: last good poll" in run("health").stdout
-    assert document(run("health", "--json"))["ok"] is True
+@pytest.fixture
+def well(run: Run) -> Run:
+    """The same, and somebody has accepted what died."""
+    run("dismiss", "--all-dead")
+    return run
+
+
+def test_health_follows_the_last_good_poll(well: Run) -> None:
+    assert well("health").stdout.startswith("✓ All is well\n✓ source prod: polled ")
+    assert document(well("health", "--json"))["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "act", [("dismiss", "--all-dead"), ("dismiss", "--all-dead", "--channel", "tickets"), ("retry", "--all-dead")]
+)
+def test_health_is_red_until_what_died_is_retried_or_dismissed(run: Run, act: tuple[str, ...]) -> None:
+    shown = run("health", code=1).stdout
+    assert shown.startswith("✗ Not well: 1 message not delivered\n✗ channel tickets: messages given up since ")
+    assert "\n    HTTP 400\n" in shown
+    assert "\n    notifier dismiss --all-dead --channel tickets\n" in shown
+    (finding,) = document(run("health", "--json", code=1))["findings"]
+    assert (finding["kind"], finding["about"], finding["count"], finding["reason"], finding["red"]) == (
+        "channel.dead",
+        "tickets",
+        1,
+        "HTTP 400",
+        True,
+    )
+    assert finding["since"]
+    assert "notifier retry --all-dead --channel tickets" in finding["commands"]
+    run(*act)
+    assert run("health").stdout.startswith("✓ All is well")
+
+
+def test_one_message_is_dismissed_by_the_beginning_of_its_id_once_and_can_still_be_sent(run: Run) -> None:
+    (dead,) = document(run("deliveries", "--state", "dead", "--json"))["deliveries"]
+    assert document(run("dismiss", dead["delivery_id"][:8], "--json"))["dismissed"] == 1
+    assert "only dead, parked and pending ones can be, and each once" in run(
+        "dismiss", dead["delivery_id"], code=1
+    ).stdout.replace("\n", " ")
+    assert "dismissed" in run("deliveries", "--state", "dead").stdout
+    assert document(run("retry", dead["delivery_id"], "--json"))["released"] == 1
+
+
+def test_what_people_do_is_recorded_with_their_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Nobody has done anything yet" in run("audit", "log", code=1).stdout
+    monkeypatch.setenv("LOGNAME", "bob")
+    run("mute", "gauss-users", "2h", "--reason", "resizing")
+    run("unmute", "gauss-users")
+    run("dismiss", "--all-dead")
+    found = document(run("audit", "log", "--json"))["actions"]
+    assert [(one["by"], one["verb"], one["target"]) for one in reversed(found)] == [
+        ("cli:bob", "mute", "gauss-users"),
+        ("cli:bob", "unmute", "gauss-users"),
+        ("cli:bob", "dismiss", "every channel"),
+    ]
+    assert found[-1]["detail"].endswith(": resizing")
+    shown = run("audit", "log", "--limit", "1").stdout
+    assert "dismiss" in shown
+    assert "unmute" not in shown
+
+
+def waiting_on(channel: str, count: int = 2) -> Callable[[Transaction], None]:
+    """Deliveries to a channel that the configuration no longer has, planned ten minutes ago."""
+
+    def recorded(tx: Transaction) -> None:
+        events = [event_of(replace(FAILED, job_id=f"job-{n}")) for n in range(count)]
+        tx.record_events([RoutedEvent(event=event, routes=("failures",), channels=(channel,)) for event in events])
+        ago = NOW - timedelta(minutes=10)
+        tx.record_deliveries([replace(delivery_to(channel, event), created_at=ago) for event in events])
+
+    return recorded
+
+
+@pytest.mark.parametrize("channel", ["old-tickets", "dm:U0123"])
+def test_messages_for_a_channel_that_is_gone_are_moved_to_another(well: Run, tmp_path: Path, channel: str) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", waiting_on(channel)))
+    shown = well("health", code=1).stdout
+    assert f"✗ channel {channel}: no longer configured; messages waiting since " in shown
+    assert f"\n    notifier move {channel} OTHER-CHANNEL\n    notifier dismiss --channel {channel}\n" in shown
+    assert document(well("move", channel, "spare", "--json"))["moved"] == 2
+    assert f"Nothing waits on {channel}" in well("move", channel, "spare", code=1).stdout
+    moved = document(well("deliveries", "--channel", "spare", "--json"))["deliveries"]
+    assert [one["state"] for one in moved] == ["pending", "pending"]
+    assert document(well("audit", "--json"))["unaccounted"] == []
+    assert well("health").stdout.startswith("✓ All is well")
+
+
+def test_messages_for_a_channel_that_is_gone_can_be_dismissed(well: Run, tmp_path: Path) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", waiting_on("old-tickets")))
+    assert "2 deliveries dismissed" in well("dismiss", "--channel", "old-tickets").stdout
+    assert well("health").stdout.startswith("✓ All is well")
+    assert document(well("audit", "--json"))["unaccounted"] == []
+
+
+def test_messages_of_a_channel_that_works_are_not_dismissed_by_its_name(run: Run) -> None:
+    assert "channel dba is configured and not parked" in run("dismiss", "--channel", "dba", code=1).stderr
+
+
+def test_messages_are_moved_only_to_a_channel_that_is_configured(run: Run) -> None:
+    assert "there is no channel 'nowhere'" in run("move", "old", "nowhere", code=2).stderr
+
+
+def test_health_is_red_at_once_where_the_database_cannot_be_written(well: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, and a server that has become read-only: what is recorded can still be read."""
+    configure = sqlite.sqlite_engine
+
+    def full(*args: Any, **kwargs: Any) -> Engine:
+        built = configure(*args, **kwargs)
+        event.listen(built, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
+        return built
+
+    monkeypatch.setattr(engine, "sqlite_engine", full)
+    shown = well("health", code=1).stdout
+    assert shown.startswith("✗ Not well: 1 finding\n✗ the database cannot be used\n    the database ")
+    assert "cannot be written" in shown
+    (finding,) = document(well("health", "--json", code=1))["findings"]
+    assert finding["kind"] == "database.unavailable"
 
 
 def with_tickets(state: DeliveryState, since: datetime) -> Callable[[Transaction], None]:
@@ -450,10 +567,10 @@ def with_tickets(state: DeliveryState, since: datetime) -> Callable[[Transaction
     [(DeliveryState.PARKED, 0, False), (DeliveryState.PENDING, 6, False), (DeliveryState.PENDING, 0, True)],
 )
 def test_health_fails_when_a_channel_does_not_deliver(
-    run: Run, tmp_path: Path, *, state: DeliveryState, minutes: int, ok: bool
+    well: Run, tmp_path: Path, *, state: DeliveryState, minutes: int, ok: bool
 ) -> None:
     asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", with_tickets(state, NOW - timedelta(minutes=minutes))))
-    found = document(run("health", "--json", code=0 if ok else 1))
+    found = document(well("health", "--json", code=0 if ok else 1))
     assert found["ok"] is ok
     assert {channel["name"]: channel["ok"] for channel in found["channels"]} == {
         "dba": True,
@@ -461,13 +578,13 @@ def test_health_fails_when_a_channel_does_not_deliver(
         "spare": True,
     }
     assert (
-        "notifier deliveries --channel tickets" in " ".join(run("health", code=0 if ok else 1).stdout.split())
+        "notifier deliveries --channel tickets" in " ".join(well("health", code=0 if ok else 1).stdout.split())
     ) is not ok
 
 
 def test_audit_names_the_channels_that_are_parked(run: Run, tmp_path: Path) -> None:
     asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", with_tickets(DeliveryState.PARKED, NOW)))
-    assert "tickets is parked since" in run("audit").stdout
+    assert "✗ channel tickets: parked as misconfigured since" in run("audit").stdout
     assert [(c["channel"], c["reason"]) for c in document(run("audit", "--json"))["parked"]] == [
         ("tickets", "HTTP 410")
     ]
@@ -475,7 +592,7 @@ def test_audit_names_the_channels_that_are_parked(run: Run, tmp_path: Path) -> N
 
 def test_health_fails_before_the_first_poll(empty: Run) -> None:
     empty("db", "upgrade")
-    assert "✗ prod: last good poll never" in empty("health", code=1).stdout
+    assert "✗ source prod: not polled yet" in empty("health", code=1).stdout
 
 
 def test_the_database_says_its_revision(empty: Run) -> None:

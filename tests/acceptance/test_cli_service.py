@@ -209,7 +209,7 @@ def test_run_tells_changes_and_stops_gracefully(house: Path, source: dict[str, A
         assert "another notifier already runs" in notifier("run", cwd=house, code=1).stderr
         assert "another notifier already runs" in notifier("poll", cwd=house, code=1).stderr
         assert "gauss-orders" in notifier("tasks", cwd=house).stdout
-        assert "✓ simulator" in notifier("health", cwd=house).stdout
+        assert "✓ source simulator" in notifier("health", cwd=house).stdout
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 0
@@ -236,7 +236,7 @@ def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[s
 
 def test_health_of_a_store_that_does_not_answer_exits_with_1(tmp_path: Path) -> None:
     folder = configured(tmp_path, NO_CLOUD, store={"url": "sqlite:///no/such/folder/notifier.db"})
-    assert "no/such/folder" in invoke("health", cwd=folder, code=1).stderr
+    assert "no/such/folder" in invoke("health", cwd=folder, code=1).stdout
 
 
 # ---- check ----

@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from notifier.cli import documents, words
 from notifier.cli.output import UNBOUNDED, age, cell, show
 from notifier.cli.views import View
+from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
 from notifier.core.model import (
     Attempt,
     ChannelState,
@@ -31,8 +32,9 @@ from notifier.core.model import (
     TaskStatus,
 )
 from notifier.core.outbox import RoutedEvent
+from notifier.core.pacing import Health as Pacing
 from notifier.core.routing import explain_routes
-from notifier.lookup import Audit, ChannelAccount, ChannelHealth, EventAccount, Explanation, Health, SourceHealth
+from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import Finding, Ledger, StoredTask
 from notifier.render import Wording
 from notifier.samples import sample_event
@@ -72,6 +74,14 @@ DELIVERY = Delivery(
 PARKED = ChannelState(name="dba", parked_since=START, reason="HTTP 410")
 
 
+def unfolded(shown: RenderableType) -> str:
+    """Return what `show` prints where the text is folded already."""
+    console = Console(file=io.StringIO(), width=80, markup=False, highlight=False, emoji=False)
+    with console.capture() as capture:
+        console.print(shown, soft_wrap=True)
+    return capture.get()
+
+
 def printed(shown: RenderableType, *, width: int = 80, terminal: bool = False) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=terminal, markup=False, highlight=False, emoji=False
@@ -100,13 +110,17 @@ def everything(task: Task) -> list[RenderableType]:
     verdicts = tuple(explain_routes(event, [Route(name="r", match=(Matcher(field="instance", op="=", value="q"),))]))
     event_account = EventAccount(routed=routed, verdicts=verdicts, channels=(account,))
     ledger = Ledger(events=1, unrouted=0, pairs=1, by_state={}, unaccounted=(), dead=(delivery,))
+    facts = HealthFacts(at=START, channels=[replace(PARKED, reason=task.fail_reason)])
+    parked = judge(Expected(channels=["dba"]), facts)
     return [
         VIEW.tasks([stored(task)]),
         VIEW.task(stored(task), [routed]),
         VIEW.events([routed]),
         VIEW.deliveries([delivery]),
         VIEW.explanation(Explanation(task=stored(task), events=(event_account,))),
-        VIEW.audit(Audit(at=START, ledger=ledger), [replace(PARKED, reason=task.fail_reason)]),
+        VIEW.audit(Audit(at=START, ledger=ledger)),
+        VIEW.channel_findings(parked),
+        VIEW.health(parked),
         VIEW.finding(Finding(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
     ]
 
@@ -309,44 +323,80 @@ def test_a_task_of_the_baseline_is_explained_too() -> None:
 
 def test_a_failed_audit_names_each_pair() -> None:
     ledger = Ledger(events=2, unrouted=0, pairs=1, by_state={DeliveryState.DEAD: 1}, unaccounted=(("e1", "dba"),))
-    shown = printed(VIEW.audit(Audit(at=START, ledger=ledger), [PARKED]), width=200)
-    assert f"dba is parked since {VIEW.when(START)}: HTTP 410" in shown
-    assert "notifier retry --channel dba" in shown
+    shown = printed(VIEW.audit(Audit(at=START, ledger=ledger)), width=200)
     assert "unaccounted: event e1 on dba" in shown
     assert shown.rstrip().endswith("1 unaccounted")
 
 
-def test_health_says_what_is_wrong() -> None:
-    source = SourceHealth(name="prod", ok=False, last_poll_at=None, limit=timedelta(minutes=5), error="HTTP 503")
-    assert "✗ prod: last good poll never (limit 5 min); HTTP 503" in printed(
-        VIEW.health(Health(at=START, sources=(source,)), [])
+WHOLE = replace(VIEW, width=UNBOUNDED)
+SOURCE = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
+EXPECTED = Expected(sources=[SOURCE], channels=["dba"])
+POLLED = SourceState(name="prod", last_poll_at=START - timedelta(seconds=12), last_full_at=START)
+
+
+def health_of(source: SourceState = POLLED, channel: ChannelState | None = None, **backlog: Any) -> Health:
+    states = [channel] if channel else []
+    return judge(
+        EXPECTED,
+        HealthFacts(at=START, sources=[source], channels=states, backlogs=[Backlog(channel="dba", **backlog)]),
     )
-    failing = printed(VIEW.health(Health(at=START, sources=(replace(source, failing_since=START),)), []), width=200)
-    assert f"(limit 5 min); failing since {VIEW.when(START)}; HTTP 503" in failing
 
 
-def test_health_says_which_channel_does_not_deliver_and_what_to_do() -> None:
-    def said(**state: Any) -> str:
-        channel = ChannelHealth(name="dba", **{"parked_since": None, "waiting_since": None, "reason": None} | state)
-        return printed(VIEW.health(Health(at=START, sources=()), [channel]), width=200)
+def test_health_says_that_all_is_well_and_how_everything_is() -> None:
+    assert unfolded(WHOLE.health(health_of())).splitlines() == [
+        "✓ All is well",
+        "✓ source prod: polled 12 s ago",
+        "✓ channel dba: delivers",
+    ]
 
-    assert said() == "✓ dba: delivers\n"
-    parked = said(parked_since=START, reason="HTTP 410")
-    assert f"✗ dba: parked since {VIEW.when(START)}: HTTP 410" in parked
-    assert "`notifier deliveries --channel dba`" in parked
-    assert "`notifier retry --channel dba`" in parked
-    waiting = said(waiting_since=START, reason="connection refused")
-    assert f"✗ dba: a delivery has been pending since {VIEW.when(START)}: connection refused" in waiting
-    assert "`notifier deliveries --channel dba`" in waiting
-    failing = said(failing=True, failing_since=START, open_until=START + timedelta(minutes=1), reason="HTTP 503")
-    until = VIEW.when(START + timedelta(minutes=1))
-    assert (
-        f"✗ dba: has taken nothing since {VIEW.when(START)}; after many failures nothing is sent until {until}"
-        in failing
-    )
-    assert failing.splitlines()[0].endswith("HTTP 503")
-    paused = said(paused_until=START + timedelta(minutes=1))
-    assert paused == f"✓ dba: delivers; the receiver asked for a pause until {until}\n"
+
+def test_health_says_first_what_is_wrong_and_what_helps() -> None:
+    long_ago = START - timedelta(minutes=9)
+    blind = replace(POLLED, last_poll_at=long_ago, last_full_at=long_ago, last_error="HTTP 503 from example.com")
+    dead: dict[str, Any] = {"dead": 3, "dead_since": long_ago, "dead_reason": "HTTP 400: no such [bold]field"}
+    assert unfolded(WHOLE.health(health_of(blind, **dead))).splitlines() == [
+        "✗ Not well: 1 source blind, 3 messages not delivered",
+        f"✗ source prod: not polled since {VIEW.when(long_ago)} (9 min)",
+        "    HTTP 503 from example.com",
+        "    notifier check --online",
+        f"✗ channel dba: messages given up since {VIEW.when(long_ago)} (9 min): 3",
+        "    HTTP 400: no such [bold]field",
+        "    notifier deliveries --state dead --channel dba",
+        "    notifier retry --all-dead --channel dba",
+        "    notifier dismiss --all-dead --channel dba",
+    ]
+
+
+def test_an_audit_says_what_is_wrong_with_channels() -> None:
+    facts = HealthFacts(at=START, channels=[PARKED], sources=[replace(POLLED, last_poll_at=None)])
+    assert unfolded(WHOLE.channel_findings(judge(EXPECTED, facts))).splitlines() == [
+        f"✗ channel dba: parked as misconfigured since {VIEW.when(START)} (under 1 s); messages waiting: 0",
+        "    HTTP 410",
+        "    notifier deliveries --channel dba",
+        "    notifier retry --channel dba",
+    ]
+
+
+def test_health_says_until_when_a_channel_is_held() -> None:
+    soon = START + timedelta(minutes=1)
+    failing = ChannelState(name="dba", health=Pacing(failing_since=START - timedelta(minutes=9), open_until=soon))
+    shown = unfolded(WHOLE.health(health_of(channel=failing)))
+    assert f"channel dba: after many failures nothing is sent until {VIEW.when(soon)}" in shown
+    paused = ChannelState(name="dba", health=Pacing(paused_until=soon))
+    shown = unfolded(WHOLE.health(health_of(channel=paused)))
+    assert f"✓ channel dba: delivers; the receiver asked for a pause until {VIEW.when(soon)}" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, UNBOUNDED])
+def test_sentences_of_a_finding_are_folded_on_a_terminal_and_commands_never(width: int) -> None:
+    name = "a-channel-of-the-database-administrators"
+    reason = " ".join(["the receiver says a lot"] * 8)
+    facts = HealthFacts(at=START, backlogs=[Backlog(channel=name, dead=1, dead_since=START, dead_reason=reason)])
+    shown = unfolded(replace(VIEW, width=width).health(judge(Expected(channels=[name]), facts))).splitlines()
+    assert f"    notifier deliveries --state dead --channel {name}" in shown
+    assert (f"    {reason}" in shown) == (width == UNBOUNDED)
+    assert " ".join(" ".join(shown).split()).count(reason) == 1
+    assert max(len(line) for line in shown if not line.startswith("    notifier")) <= width
 
 
 def test_an_empty_answer_says_what_was_looked_at_and_when() -> None:

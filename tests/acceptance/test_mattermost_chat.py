@@ -25,7 +25,11 @@ web: {listen: "127.0.0.1:PORT"}
 @pytest.mark.parametrize(
     ("text", "user", "said"),
     [
-        ("status", "anybody", "⚠️ Something is wrong\n- ✗ source prod: `not polled yet`"),
+        (
+            "status",
+            "anybody",
+            "⚠️ Not well: 1 source blind\n- ✗ source prod: not polled yet → `notifier check --online`",
+        ),
         ("running", "anybody", "**No task is running**"),
         ("faild", "anybody", "⚠️ There is no command `faild`. Did you mean: `/gaussdb failed 24h`"),
         ("watch x", "anybody", "⚠️ No task is known whose job id begins with `x`"),

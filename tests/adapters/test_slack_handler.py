@@ -32,8 +32,9 @@ from servers.slack import (
 from notifier.chat import blocks, slack
 from notifier.chat.directory import Directory
 from notifier.chat.doors import Allowed, BadRequest
-from notifier.chat.requests import Answer, Asked, Clicked, Language, Person
+from notifier.chat.requests import Answer, Asked, Clicked, Language
 from notifier.chat.slack import ANSWER_WITHIN, LONGEST_FIELD, REPLIES_AT_ONCE, RESPONSE_HOSTS, SlackHandler, SlackRules
+from notifier.core.model import Person
 from notifier.http import HttpClient
 from notifier.slack import buttons
 from notifier.slack.api import MAX_REPLY, WebApi

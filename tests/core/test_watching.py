@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import watching
+from notifier.core.health import Backlog, Expected, WatchedSource
 from notifier.core.model import CHANNEL_SUBJECT, ChannelState, EventType, Matcher, Route, SourceState
 from notifier.core.pacing import Health
-from notifier.core.watching import GivenUp, Turn, WatchedSource, channel_turn, given_up_since, source_turn, trouble_of
+from notifier.core.watching import GivenUp, Turn, channel_turn, given_up_since, source_turn
 
 MINUTE = timedelta(minutes=1)
 PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
@@ -30,6 +32,11 @@ def channel(failing_since: datetime | None = None, good_at: datetime | None = No
     return ChannelState(name="dba", health=Health(failing_since=failing_since, good_at=good_at), **state)
 
 
+def turn_of(state: ChannelState, now: datetime, **backlog: Any) -> Turn | None:
+    expected = Expected(channels=["dba"], failing_after=AFTER)
+    return channel_turn(state, Backlog(channel=state.name, **backlog), expected, now)
+
+
 # ---- sources ----
 
 
@@ -41,7 +48,7 @@ def test_a_source_is_failing_after_five_polls_and_five_minutes() -> None:
     failing = source(last_poll_at=T0 - 9 * MINUTE, failing_since=T0)
     began = T0 - 60 * MINUTE
     assert source_turn(PROD, failing, T0 + 5 * MINUTE - timedelta(seconds=1), began) is None
-    assert source_turn(PROD, failing, T0 + 5 * MINUTE, began) == Turn(failing=True, since=T0)
+    assert source_turn(PROD, failing, T0 + 5 * MINUTE, began) == Turn(failing=True, since=T0 - 9 * MINUTE)
     slow = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=2 * MINUTE)
     assert source_turn(slow, failing, T0 + 9 * MINUTE, began) is None
     assert source_turn(slow, failing, T0 + 10 * MINUTE, began)
@@ -68,12 +75,10 @@ def test_a_source_whose_list_is_never_seen_whole_is_failing() -> None:
     for whole in (None, T0 - timedelta(days=1)):
         state = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole)
         assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
-        assert source_turn(PROD, state, T0 + 10 * MINUTE, T0) == Turn(failing=True, since=whole or T0)
+        why = "its list is read, but never whole: ends of tasks may be missing"
+        assert source_turn(PROD, state, T0 + 10 * MINUTE, T0) == Turn(failing=True, since=whole or T0, why=why)
         told = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole, announced_since=T0)
         assert source_turn(PROD, told, T0 + 10 * MINUTE, T0) is None
-        assert trouble_of(PROD, state, T0 + 10 * MINUTE) == (
-            "its list is read, but never whole: ends of tasks may be missing"
-        )
     well = source(last_poll_at=T0 + 10 * MINUTE, announced_since=T0)
     assert source_turn(PROD, well, T0 + 10 * MINUTE, T0) == Turn(failing=False, since=T0)
 
@@ -97,27 +102,39 @@ def test_a_source_recovers_with_a_good_poll_and_not_with_time() -> None:
 
 
 def test_a_parked_channel_is_failing_at_once() -> None:
-    assert channel_turn(channel(parked_since=T0), T0, AFTER) == Turn(failing=True, since=T0)
+    assert turn_of(channel(parked_since=T0), T0) == Turn(failing=True, since=T0)
 
 
 def test_a_channel_that_takes_nothing_is_failing_after_a_while() -> None:
-    assert channel_turn(channel(failing_since=T0), T0 + AFTER - MINUTE, AFTER) is None
-    assert channel_turn(channel(failing_since=T0), T0 + AFTER, AFTER) == Turn(failing=True, since=T0)
+    assert turn_of(channel(failing_since=T0), T0 + AFTER - MINUTE) is None
+    assert turn_of(channel(failing_since=T0), T0 + AFTER) == Turn(failing=True, since=T0)
 
 
 def test_a_probe_of_a_parked_channel_is_neither_a_recovery_nor_a_new_failure() -> None:
     probed = channel(announced_since=T0)
     parked_again = channel(announced_since=T0, parked_since=T0 + AFTER)
-    assert channel_turn(probed, T0 + AFTER, AFTER) is None
-    assert channel_turn(parked_again, T0 + AFTER, AFTER) is None
+    assert turn_of(probed, T0 + AFTER) is None
+    assert turn_of(parked_again, T0 + AFTER) is None
 
 
 def test_a_channel_recovers_when_it_has_delivered() -> None:
-    assert channel_turn(channel(announced_since=T0, good_at=T0 - MINUTE), T0 + AFTER, AFTER) is None
+    assert turn_of(channel(announced_since=T0, good_at=T0 - MINUTE), T0 + AFTER) is None
     well = channel(announced_since=T0, good_at=T0 + MINUTE)
-    assert channel_turn(well, T0 + AFTER, AFTER) == Turn(failing=False, since=T0)
+    assert turn_of(well, T0 + AFTER) == Turn(failing=False, since=T0)
     again = channel(announced_since=T0, good_at=T0 + MINUTE, failing_since=T0 + 2 * MINUTE)
-    assert channel_turn(again, T0 + AFTER, AFTER) is None
+    assert turn_of(again, T0 + AFTER) is None
+
+
+def test_a_channel_that_is_no_longer_configured_is_failing_while_messages_wait_for_it() -> None:
+    gone = ChannelState(name="old")
+    assert turn_of(gone, T0 + AFTER - MINUTE, pending=3, pending_since=T0) is None
+    turn = turn_of(gone, T0 + AFTER, pending=3, pending_since=T0)
+    assert turn
+    assert (turn.failing, turn.since) == (True, T0)
+    assert "(3): notifier move old OTHER-CHANNEL, or notifier dismiss --channel old" in (turn.why or "")
+    told = replace(gone, announced_since=T0)
+    assert turn_of(told, T0 + AFTER, pending=3, pending_since=T0) is None
+    assert turn_of(told, T0 + AFTER) == Turn(failing=False, since=T0)
 
 
 def test_dead_letters_are_told_once_an_hour() -> None:
@@ -149,7 +166,7 @@ def test_a_channel_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[date
     said: list[bool] = []
     for minute, (parked, failing, good) in enumerate(story):
         state = channel(parked_since=parked, failing_since=failing, good_at=good, announced_since=announced)
-        if turn := channel_turn(state, T0 + (minute + 60) * MINUTE, AFTER):
+        if turn := turn_of(state, T0 + (minute + 60) * MINUTE):
             announced = turn.since if turn.failing else None
             said.append(turn.failing)
     assert said == [number % 2 == 0 for number in range(len(said))]
@@ -157,11 +174,11 @@ def test_a_channel_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[date
 
 # ---- what is said, and to whom ----
 
-FAILING, RECOVERED = Turn(failing=True, since=T0), Turn(failing=False, since=T0)
+FAILING, RECOVERED = Turn(failing=True, since=T0, why="HTTP 503"), Turn(failing=False, since=T0)
 
 
 def test_an_event_carries_what_people_need() -> None:
-    event = watching.source_event(PROD, FAILING, "HTTP 503", T0 + AFTER)
+    event = watching.source_event(PROD, FAILING, T0 + AFTER)
     assert (event.type, event.source, event.region, event.project_id) == (
         EventType.SOURCE_FAILING,
         "prod",
@@ -175,24 +192,26 @@ def test_an_event_carries_what_people_need() -> None:
 
 
 def test_the_id_of_an_event_follows_from_facts_alone() -> None:
-    once, again = (watching.channel_event("dba", FAILING, why, T0 + n * MINUTE) for n, why in enumerate(("a", "b")))
+    once, again = (
+        watching.channel_event("dba", replace(FAILING, why=why), T0 + n * MINUTE) for n, why in enumerate(("a", "b"))
+    )
     assert once.id == again.id
     different = (
-        watching.channel_event("dba", FAILING, None, T0),
-        watching.channel_event("ops", FAILING, None, T0),
-        watching.channel_event("dba", RECOVERED, None, T0),
-        watching.channel_event("dba", Turn(failing=True, since=T0 + MINUTE), None, T0),
-        watching.source_event(PROD, FAILING, None, T0),
-        watching.source_event(PROD, RECOVERED, None, T0),
+        watching.channel_event("dba", FAILING, T0),
+        watching.channel_event("ops", FAILING, T0),
+        watching.channel_event("dba", RECOVERED, T0),
+        watching.channel_event("dba", Turn(failing=True, since=T0 + MINUTE), T0),
+        watching.source_event(PROD, FAILING, T0),
+        watching.source_event(PROD, RECOVERED, T0),
     )
     keys = [(event.source, event.job_id, event.occurrence) for event in different]
     assert len({event.id for event in different}) == len(set(keys)) == len(different)
 
 
 def test_failing_and_recovered_keep_their_order() -> None:
-    failing, recovered = (watching.channel_event("dba", turn, None, T0) for turn in (FAILING, RECOVERED))
+    failing, recovered = (watching.channel_event("dba", turn, T0) for turn in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == f"{CHANNEL_SUBJECT}dba"
-    failing, recovered = (watching.source_event(PROD, turn, None, T0) for turn in (FAILING, RECOVERED))
+    failing, recovered = (watching.source_event(PROD, turn, T0) for turn in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == "prod/"
 
 
@@ -213,13 +232,13 @@ ALERTS = Route(name="alerts", match=(Matcher(field="type", op="=~", value="chann
 def test_a_channel_is_never_told_of_itself_and_what_no_route_takes_is_told_all_the_same(
     about: str, routes: list[Route], fallback: tuple[str, ...], told: tuple[str, ...]
 ) -> None:
-    (routed,) = watching.route([watching.channel_event(about, FAILING, None, T0)], routes, fallback)
+    (routed,) = watching.route([watching.channel_event(about, FAILING, T0)], routes, fallback)
     assert routed.channels == told
 
 
 def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
     about = Route(name="r", match=(Matcher(field="channel", op="=", value="dba"),), channels=("ops",))
-    events = [watching.channel_event(name, FAILING, None, T0) for name in ("dba", "mail")]
+    events = [watching.channel_event(name, FAILING, T0) for name in ("dba", "mail")]
     assert [item.channels for item in watching.route(events, [about], ("sms",))] == [("ops",), ("sms",)]
 
 
@@ -227,5 +246,5 @@ def test_what_is_decided_here_is_what_falls_back() -> None:
     found = GivenUp(count=1, first=T0, last=T0, reason=None)
     made = {watching.given_up_event("dba", found, T0).type, watching.store_event("deleted", T0).type}
     for turn in (FAILING, RECOVERED):
-        made |= {watching.source_event(PROD, turn, None, T0).type, watching.channel_event("dba", turn, None, T0).type}
+        made |= {watching.source_event(PROD, turn, T0).type, watching.channel_event("dba", turn, T0).type}
     assert made == watching.ALERTS

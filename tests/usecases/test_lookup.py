@@ -10,10 +10,11 @@ import pytest
 from fakes import START
 
 from notifier import lookup
-from notifier.core import pacing
 from notifier.core.diff import Recorded
+from notifier.core.health import HealthFacts
 from notifier.core.model import (
     Acknowledgement,
+    Action,
     Attempt,
     ChannelState,
     Delivery,
@@ -82,6 +83,18 @@ class Nothing:
     """The reads that these answers do not need."""
 
     def now(self) -> datetime:
+        raise NotImplementedError
+
+    def health_facts(self) -> HealthFacts:
+        raise NotImplementedError
+
+    def delivery_ids(self, _wanted: DeliveryFilter) -> Sequence[str]:
+        raise NotImplementedError
+
+    def acknowledgements(self, _subjects: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Acknowledgement]:
+        raise NotImplementedError
+
+    def actions(self, _limit: int) -> Sequence[Action]:
         raise NotImplementedError
 
     def source_states(self) -> Sequence[SourceState]:
@@ -263,109 +276,3 @@ def test_a_listing_says_how_fresh_it_is() -> None:
     states = (SourceState(name="prod", last_poll_at=START),)
     listing = lookup.list_tasks(Lists(states=states), TaskFilter())
     assert (listing.rows, listing.sources) == ((), states)
-
-
-HALF_A_MINUTE = lookup.Pace(poll_every=timedelta(seconds=30))
-
-
-def watched(
-    name: str = "prod", *, polled: timedelta = timedelta(), whole: timedelta = timedelta(), calls: int = 1
-) -> SourceState:
-    """Return a source that was last polled, and last seen whole, so long ago."""
-    return SourceState(
-        name=name,
-        baseline_at=START - timedelta(days=9),
-        last_poll_at=START - polled,
-        last_full_at=START - whole,
-        last_full_calls=calls,
-    )
-
-
-def looked(what: str, age: timedelta) -> SourceState:
-    return watched(polled=age) if what == "polled" else watched(whole=age)
-
-
-def health_of(state: SourceState, pace: lookup.Pace = HALF_A_MINUTE) -> lookup.SourceHealth:
-    return lookup.health((state,), {state.name: pace}, START).sources[0]
-
-
-@pytest.mark.parametrize(
-    ("every", "age", "ok"),
-    [
-        (timedelta(seconds=30), timedelta(minutes=5), True),
-        (timedelta(seconds=30), timedelta(minutes=5, seconds=1), False),
-        (timedelta(minutes=10), timedelta(minutes=50), True),
-        (timedelta(minutes=10), timedelta(minutes=50, seconds=1), False),
-    ],
-)
-@pytest.mark.parametrize("what", ["polled", "whole"])
-def test_a_source_is_healthy_for_five_polls_and_at_least_five_minutes(
-    what: str, every: timedelta, age: timedelta, *, ok: bool
-) -> None:
-    assert health_of(looked(what, age), lookup.Pace(poll_every=every)).ok is ok
-
-
-@pytest.mark.parametrize(("calls_per_minute", "slower"), [(20, 1), (5, 4)])
-def test_a_source_whose_list_takes_long_to_read_is_given_that_time(calls_per_minute: int, slower: int) -> None:
-    """A thousand calls take 50 minutes at 20 a minute: twice that without a poll is too long."""
-    pace = lookup.Pace(poll_every=timedelta(seconds=30), calls_per_minute=calls_per_minute)
-    limit = slower * timedelta(minutes=100)
-    assert health_of(watched(polled=limit, calls=1000), pace).ok
-    assert not health_of(watched(polled=limit + timedelta(seconds=1), calls=1000), pace).ok
-
-
-def test_full_looks_that_are_paced_are_not_overdue_and_ten_times_what_one_takes_is() -> None:
-    """A full look of 1,000 calls, 50 minutes of the budget, is begun again at most 200 minutes after its beginning."""
-    assert health_of(watched(whole=timedelta(minutes=500), calls=1000)).ok
-    late = health_of(watched(whole=timedelta(minutes=501), calls=1000))
-    assert not late.ok
-    assert late.error == "its list was last seen whole 8h21m ago (limit 8h20m): ends of tasks may be missing since"
-
-
-def test_a_source_whose_list_was_never_seen_whole_is_not_healthy() -> None:
-    """No poll since the first was complete, or that would be the baseline."""
-    mute = health_of(replace(watched(), baseline_at=None, last_full_at=None, last_error="HTTP 503"))
-    assert not mute.ok
-    assert mute.error == "its list has not been seen whole yet, so there is no baseline to compare with; HTTP 503"
-
-
-@pytest.mark.parametrize("what", ["polled", "whole"])
-def test_a_look_in_the_future_is_not_healthy(what: str) -> None:
-    assert health_of(looked(what, -timedelta(minutes=1))).ok
-    found = health_of(looked(what, -timedelta(minutes=90, seconds=1)))
-    assert not found.ok
-    assert found.error == "it was last polled 1h30m in the future: the clock of this machine is, or was, wrong"
-
-
-def test_a_source_that_was_never_polled_is_not_healthy() -> None:
-    found = lookup.health((), {"prod": HALF_A_MINUTE}, START)
-    assert not found.ok
-    assert (found.sources[0].last_poll_at, found.sources[0].error) == (None, None)
-
-
-def test_one_source_that_is_not_polled_makes_the_whole_unhealthy() -> None:
-    states = (watched("a"), SourceState(name="b", last_error="HTTP 503"))
-    found = lookup.health(states, {"a": HALF_A_MINUTE, "b": HALF_A_MINUTE}, START)
-    assert [(s.name, s.ok, s.error) for s in found.sources] == [("a", True, None), ("b", False, "HTTP 503")]
-    assert not found.ok
-
-
-def test_a_source_that_is_no_longer_configured_does_not_count() -> None:
-    states = (watched("a"), SourceState(name="removed"))
-    assert lookup.health(states, {"a": HALF_A_MINUTE}, START).ok
-
-
-@pytest.mark.parametrize(("minutes", "ok"), [(0, True), (5, True), (6, False)])
-def test_a_channel_that_takes_nothing_for_long_is_not_healthy(*, minutes: int, ok: bool) -> None:
-    state = ChannelState(
-        name="dba",
-        health=pacing.Health(
-            failing_since=START - timedelta(minutes=minutes),
-            open_until=START + timedelta(seconds=10),
-            paused_until=START - timedelta(seconds=10),
-        ),
-    )
-    (found,) = lookup.channel_health(Lists(channel_states=(state,)), ["dba"], START)
-    assert found.ok is ok
-    assert found.failing_since == START - timedelta(minutes=minutes)
-    assert (found.open_until, found.paused_until) == (START + timedelta(seconds=10), None)

@@ -14,6 +14,7 @@ from fakes import FakeClock, FakeSource, snapshot_of
 
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
+from notifier.core.health import left_behind
 from notifier.core.model import (
     ChannelPolicy,
     DeliveryState,
@@ -29,7 +30,6 @@ from notifier.core.model import (
     Watch,
 )
 from notifier.core.outbox import Outlook, event_of, route, settle
-from notifier.lookup import left_behind
 from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store

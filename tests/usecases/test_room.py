@@ -11,17 +11,17 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import make_event, make_task
+from factories import PROJECT_ID, REGION, make_event, make_task
 from fakes import START, FakeClock
 
 from notifier.chat.phrases import PHRASES
-from notifier.chat.requests import Answer, Asked, Clicked, Person, unmarked
+from notifier.chat.requests import Answer, Asked, Clicked, unmarked
 from notifier.chat.room import ChatRoom, RoomRules
 from notifier.core.diff import Recorded
 from notifier.core.errors import StoreUnreachable
-from notifier.core.model import DIRECT, Event, EventType, Mute, Scope, Snapshot, Task, TaskStatus
+from notifier.core.health import Expected, WatchedSource
+from notifier.core.model import DIRECT, Event, EventType, Mute, Person, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
-from notifier.lookup import Pace
 from notifier.ports import Queries, Told, Transaction, Update
 from notifier.render import Wording
 from notifier.store.engine import SqlStore, open_store
@@ -68,6 +68,9 @@ async def record(store: SqlStore, *tasks: Task, events: Collection[Event] = ()) 
     await store.transact(write)
 
 
+PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
+
+
 class Talk:
     """A room, and what is said in it."""
 
@@ -77,8 +80,7 @@ class Talk:
         zone = ZoneInfo("Asia/Shanghai")
         rules = RoomRules(
             wordings={"en": Wording(language="en", timezone=zone), "zh": Wording(language="zh", timezone=zone)},
-            sources={"prod": Pace(poll_every=timedelta(seconds=30))},
-            channels=("dba",),
+            expected=Expected(sources=[PROD], channels=("dba",)),
         )
         self.room = ChatRoom(store, clock, rules, self.wake)
 
@@ -178,7 +180,8 @@ async def test_the_status_tells_of_sources_and_channels(talk: Talk, clock: FakeC
     clock.advance(timedelta(hours=1))
     answer = await talk.say("status")
     assert not answer.good
-    assert lines(answer)[0].startswith("✗ source prod: last polled 1 h ago, later than it should be (limit ")
+    assert unmarked(answer.title) == "Not well: 1 source blind"
+    assert lines(answer)[0] == "✗ source prod: not polled since 15 Jan 16:30:00 CST (1 h) → notifier check --online"
 
 
 # ---- mutes ----
@@ -196,9 +199,10 @@ async def test_a_mute_names_its_end_and_how_to_end_it(talk: Talk, store: SqlStor
         name="alice",
         created_at=START,
         reason="resizing",
+        label="gauss-orders",
     )
     assert talk.woken == 1
-    assert lines(await talk.say("mutes")) == ["in-1 until 15 Jan 18:30:00 CST, by alice: resizing"]
+    assert lines(await talk.say("mutes")) == ["gauss-orders until 15 Jan 18:30:00 CST, by alice: resizing"]
     assert lines(await talk.say("instance gauss-orders")) == ["Muted until 15 Jan 18:30:00 CST by alice"]
     assert unmarked((await talk.say("unmute gauss-orders")).title) == "gauss-orders is not muted any more"
     assert (await talk.say("mutes")).title == "No instance is muted"

@@ -16,6 +16,7 @@ from patience import HANG
 
 from notifier import deliver as delivering
 from notifier.core.errors import SourceUnreachable
+from notifier.core.health import Expected
 from notifier.core.model import ChannelPolicy, Delivered, Delivery, DeliveryState, Event, Outcome, Parked, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, Settlement, settle
 from notifier.deliver import Courier, DeliveryRules
@@ -198,7 +199,7 @@ def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
 # ---- transactions that cross ----
 
 CHANNELS = ("chat", "mail", "tickets")
-WATCHING = WatchRules(channels=CHANNELS[::-1], failing_after=timedelta())
+WATCHING = WatchRules(expected=Expected(channels=CHANNELS[::-1], failing_after=timedelta()))
 STORES, HANDS, TURNS, BATCH = 3, 3, 30, 5
 
 
@@ -261,7 +262,7 @@ class Hand:
             lambda: tx.unpark_due(now + timedelta(days=1)),
             lambda: tx.sync_channels(digests, now),
             lambda: tx.release("nobody", now),
-            lambda: record(tx, WATCHING, Outlook(), None),
+            lambda: record(tx, tx.health_facts(), WATCHING, Outlook(), None),
         ]
         self._rng.choice(acts)()
 

@@ -17,8 +17,9 @@ from instant import InstantStore, VirtualClock
 from simulation.loop import VirtualLoop
 
 from notifier.config import loads
+from notifier.core.health import Role
 from notifier.core.model import Scope, Snapshot
-from notifier.service import HOUSEKEEPING_EVERY, Role, Service
+from notifier.service import HOUSEKEEPING_EVERY, Service
 from notifier.store.engine import open_store
 from notifier.wiring import App
 

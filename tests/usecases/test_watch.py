@@ -12,11 +12,12 @@ import pytest
 from factories import PROJECT_ID, REGION, T0, make_delivery, make_event, make_task
 from fakes import FakeClock, FakeSource
 
+from notifier import people
 from notifier.core.errors import SourceUnreachable
-from notifier.core.model import ChannelPolicy, DeliveryState, Event, EventType, Parked, Retry, Route
+from notifier.core.health import Expected, Kind, WatchedSource
+from notifier.core.model import ChannelPolicy, DeliveryState, Event, EventType, Parked, Person, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, settle
 from notifier.core.pacing import Health
-from notifier.core.watching import WatchedSource
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -26,11 +27,11 @@ MINUTE = timedelta(minutes=1)
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 CHANNELS = ("dba", "mail")
 NOBODY = Outlook(policies={name: ChannelPolicy(name=name) for name in CHANNELS})
-RULES = WatchRules(
+EXPECTED = Expected(
     sources=[WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=POLLING.poll_every)],
     channels=CHANNELS,
-    fallback=CHANNELS,
 )
+RULES = WatchRules(expected=EXPECTED, fallback=CHANNELS)
 
 
 @pytest.fixture
@@ -221,6 +222,24 @@ async def test_a_route_takes_an_alert_like_any_event(store: SqlStore, clock: Fak
     clock.advance(5 * MINUTE)
     await look(store, replace(NOBODY, routes=[Route(name="all", channels=("mail",))]))
     assert await told(store) == [(EventType.SOURCE_FAILING, ("mail",))]
+
+
+async def test_a_removed_channel_is_reported_once_for_as_long_as_messages_wait_for_it(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    await store.transact(partial(plan, make_event(), channel="old"))
+    said = []
+    for _ in range(24):
+        clock.advance(60 * MINUTE)
+        await poll(store, source)
+        report = await look(store)
+        said += [(event.type, event.channel) for event in report.events]
+        assert report.health.of("old", Kind.CHANNEL_REMOVED)
+    assert said == [(EventType.CHANNEL_FAILING, "old")]
+    waiting = await store.read(lambda q: q.delivery_ids(DeliveryFilter(channel="old")))
+    await store.transact(lambda tx: people.dismiss(tx, waiting, "old", Person(id="U1", name="bob")))
+    report = await look(store)
+    assert (report.events, report.health.of("old", *Kind)) == ((), None)
 
 
 async def test_of_replicas_that_look_at_once_one_speaks(postgres_url: str, clock: FakeClock) -> None:

@@ -1,0 +1,480 @@
+"""The one judgement of health: what is wrong, since when, how much, why, and which command helps.
+
+Pure. `notifier health`, `/gaussdb status`, the container's health check and the alerts of `notifier.watch` read the
+same `Health`: an alert is the moment at which a finding appears or disappears. Nothing else decides what is red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from notifier.core.model import DIRECT, ChannelState, SourceState
+
+MISSED_POLLS = 5
+"""Polls that may be missed before a source counts as not polled."""
+
+FAILING_AFTER = timedelta(minutes=5)
+"""Time after which a failure becomes a finding, unless `alerts.failing_after` says otherwise."""
+
+SLOW_SCAN = 2
+"""Age that the last good poll may have, in multiples of what the last full scan takes of its call budget."""
+
+LATE_SCAN = 10
+"""The same for the last complete full scan. Active scans leave at least a quarter of the budget to full ones, so one
+begins up to four scan times after the one before and is recorded one scan time later."""
+
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""Time by which a poll may lie in the future: the clocks of two machines that share a database differ."""
+
+SILENT_AFTER = timedelta(minutes=1)
+"""Time after which a process that has not reported, and has not said that it stops, counts as gone. It reports every
+few seconds, so silence means that it was killed, hangs, or cannot write to the database."""
+
+
+class Role(StrEnum):
+    """A part of the work that a process can be given."""
+
+    POLL = "poll"
+    """Read the task lists."""
+    DELIVER = "deliver"
+    """Send what is due."""
+    WEB = "web"
+    """Answer in the browser and in the chat."""
+
+
+# ---- what is expected, and what is recorded ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedSource:
+    """A source as it is configured."""
+
+    name: str
+    region: str
+    project_id: str
+    poll_every: timedelta
+    calls_per_minute: float = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the configuration promises."""
+
+    sources: Sequence[WatchedSource] = ()
+    channels: Sequence[str] = ()
+    direct: bool = False
+    """True where a bot can send direct messages, so that channels to one person are served."""
+    chat: bool = False
+    """True where a chat is configured, so that some process must have the role web."""
+    failing_after: timedelta = FAILING_AFTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Deliveries of one channel that have not arrived."""
+
+    channel: str
+    pending: int = 0
+    pending_since: datetime | None = None
+    """Time since which the oldest pending delivery has waited; a retry by hand starts it again."""
+    parked: int = 0
+    dead: int = 0
+    """Dead deliveries that nobody has dismissed."""
+    dead_since: datetime | None = None
+    """Time at which the first of them was given up."""
+    dead_until: datetime | None = None
+    """Time at which the last of them was given up."""
+    reason: str | None = None
+    """Latest failure of a pending delivery."""
+    dead_reason: str | None = None
+    """Reason why the last of the dead ones was given up."""
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries that are still to be sent."""
+        return self.pending + self.parked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A process as it last reported itself."""
+
+    owner: str
+    """`host:pid:random`, the name under which it claims."""
+    roles: tuple[Role, ...]
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None = None
+    """Time of an orderly stop; None while it runs, and after a kill."""
+    chat_down_since: datetime | None = None
+    """Time since which its connection to the chat is down; None while it is up, and without one."""
+    chat_error: str | None = None
+
+    def runs(self, now: datetime) -> bool:
+        """Tell whether it has reported lately and has not stopped."""
+        return self.stopped_at is None and now - self.seen_at <= SILENT_AFTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthFacts:
+    """Everything in the database that health depends on."""
+
+    at: datetime
+    sources: Sequence[SourceState] = ()
+    channels: Sequence[ChannelState] = ()
+    backlogs: Sequence[Backlog] = ()
+    replicas: Sequence[Replica] = ()
+
+
+# ---- the judgement ----
+
+
+class Kind(StrEnum):
+    """What can be wrong. The values are stable: `notifier health --json` writes them."""
+
+    DATABASE = "database.unavailable"
+    ROLE_NOT_SERVED = "role.not_served"
+    SOURCE_NOT_POLLED = "source.not_polled"
+    SOURCE_NOT_WHOLE = "source.not_whole"
+    SOURCE_AHEAD = "source.polled_in_future"
+    SOURCE_REFUSED = "source.rows_refused"
+    CHANNEL_PARKED = "channel.parked"
+    CHANNEL_FAILING = "channel.failing"
+    CHANNEL_WAITING = "channel.waiting"
+    CHANNEL_DEAD = "channel.dead"
+    CHANNEL_REMOVED = "channel.removed"
+    CHAT_DOWN = "chat.disconnected"
+    SOURCE_REMOVED = "source.removed"
+
+
+REMEDIES: Mapping[Kind, Sequence[str]] = {
+    Kind.DATABASE: ("notifier db current",),
+    Kind.ROLE_NOT_SERVED: ("notifier run",),
+    Kind.SOURCE_NOT_POLLED: ("notifier check --online",),
+    Kind.SOURCE_NOT_WHOLE: ("notifier check --online",),
+    Kind.SOURCE_AHEAD: ("date -u",),
+    Kind.SOURCE_REFUSED: ("notifier check --online",),
+    Kind.CHANNEL_PARKED: ("notifier deliveries --channel {about}", "notifier retry --channel {about}"),
+    Kind.CHANNEL_FAILING: ("notifier deliveries --channel {about}", "notifier test-send {about}"),
+    Kind.CHANNEL_WAITING: ("notifier deliveries --channel {about}",),
+    Kind.CHANNEL_DEAD: (
+        "notifier deliveries --state dead --channel {about}",
+        "notifier retry --all-dead --channel {about}",
+        "notifier dismiss --all-dead --channel {about}",
+    ),
+    Kind.CHANNEL_REMOVED: ("notifier move {about} OTHER-CHANNEL", "notifier dismiss --channel {about}"),
+    Kind.CHAT_DOWN: ("notifier check --online",),
+    Kind.SOURCE_REMOVED: (),
+}
+"""Commands that help, in the order in which to try them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthFinding:
+    """One thing that is not as it should be."""
+
+    kind: Kind
+    about: str
+    """Name of the source or channel, roles joined by commas, or the empty string."""
+    since: datetime | None = None
+    """None where no time is recorded: a source that was never polled."""
+    count: int | None = None
+    """Deliveries or rows concerned."""
+    reason: str | None = None
+    """What the other side said, or the program's own sentence where `kind` does not say it all."""
+
+    @property
+    def red(self) -> bool:
+        """True for a failure; False for a remark."""
+        return self.kind is not Kind.SOURCE_REMOVED
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Commands that help, ready to paste."""
+        return tuple(command.format(about=self.about) for command in REMEDIES[self.kind])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceHealth:
+    """How one configured source is."""
+
+    name: str
+    ok: bool
+    last_poll_at: datetime | None
+    limit: timedelta
+    """Age of the last good poll up to which the source counts as polled."""
+    failing_since: datetime | None = None
+    """Time since which all its polls have failed; None while they succeed."""
+    error: str | None = None
+    """What the last poll failed with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelHealth:
+    """How one channel is: each configured one, and any other with deliveries that have not arrived."""
+
+    name: str
+    ok: bool
+    parked_since: datetime | None = None
+    waiting_since: datetime | None = None
+    """Time since which its oldest pending delivery has waited; None while nothing has waited for too long."""
+    failing_since: datetime | None = None
+    """Time since which the receiver has accepted nothing; None while it does."""
+    open_until: datetime | None = None
+    """Time until which its circuit breaker lets nothing through; None while it is closed."""
+    paused_until: datetime | None = None
+    """Time until which the receiver asked for a pause."""
+    backlog: Backlog
+    reason: str | None = None
+    """What the receiver, or the way to it, said last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The verdict at one moment."""
+
+    at: datetime
+    sources: tuple[SourceHealth, ...] = ()
+    channels: tuple[ChannelHealth, ...] = ()
+    findings: tuple[HealthFinding, ...] = field(default=())
+    """Gravest first: what keeps everything from working, then sources, then channels, remarks last."""
+
+    @property
+    def ok(self) -> bool:
+        """True when no finding is red."""
+        return not any(finding.red for finding in self.findings)
+
+    def of(self, about: str, *kinds: Kind) -> HealthFinding | None:
+        """Return the first finding of these kinds about a source or channel."""
+        return next((found for found in self.findings if found.about == about and found.kind in kinds), None)
+
+
+def unavailable(at: datetime, reason: str) -> Health:
+    """Return the verdict when the database cannot be used: nothing else is known then."""
+    return Health(at=at, findings=(HealthFinding(kind=Kind.DATABASE, about="", since=at, reason=reason),))
+
+
+def judge(expected: Expected, facts: HealthFacts, began: datetime | None = None) -> Health:
+    """Compare what is recorded with what is expected.
+
+    Args:
+        expected: what the configuration promises.
+        facts: what the database says, and when it was asked.
+        began: when this process began to poll. What was not polled before is no failure yet, so that alerts give each
+            source its time after a start. None gives no such time.
+    """
+    now = facts.at
+    states = {state.name: state for state in facts.sources}
+    configured = [(source, states.get(source.name, SourceState(name=source.name))) for source in expected.sources]
+    about_sources = [found for one in configured for found in judge_source(*one, now, expected.failing_after, began)]
+    known = channels(expected, facts)
+    about_channels = [found for channel in known for found in judge_channel(channel, expected, now)]
+    findings = (
+        *_judge_roles(expected, facts, about_sources),
+        *about_sources,
+        *about_channels,
+        *_removed_sources(expected, facts.sources),
+    )
+    bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
+    return Health(
+        at=now,
+        sources=tuple(_source_health(*one, expected.failing_after, bad=bad) for one in configured),
+        channels=tuple(_channel_health(channel, now, expected.failing_after, bad=bad) for channel in known),
+        findings=findings,
+    )
+
+
+def poll_limit(
+    state: SourceState, source: WatchedSource, failing_after: timedelta, scans: int = SLOW_SCAN
+) -> timedelta:
+    """Return how old the last good poll may be, given how long a full scan takes."""
+    full_scan = timedelta(minutes=state.last_full_calls / source.calls_per_minute)
+    return max(MISSED_POLLS * source.poll_every, failing_after, scans * full_scan)
+
+
+def whole_limit(state: SourceState, source: WatchedSource, failing_after: timedelta) -> timedelta:
+    """Return how old the last complete full scan may be."""
+    return poll_limit(state, source, failing_after, LATE_SCAN)
+
+
+def judge_source(
+    source: WatchedSource, state: SourceState, now: datetime, failing_after: timedelta, began: datetime | None
+) -> Iterator[HealthFinding]:
+    """Find what is wrong with one source; see `judge` for `began`."""
+    latest = max((moment for moment in (state.last_poll_at, state.last_full_at) if moment), default=now)
+    if latest - now > CLOCK_TOLERANCE:
+        yield HealthFinding(kind=Kind.SOURCE_AHEAD, about=source.name, since=latest)
+    elif _overdue(state.last_poll_at, began, now, poll_limit(state, source, failing_after)):
+        since = state.last_poll_at or state.failing_since or began
+        yield HealthFinding(kind=Kind.SOURCE_NOT_POLLED, about=source.name, since=since, reason=state.last_error)
+    # Polls that fail show nothing whole either, and are what is to be reported then.
+    elif state.failing_since is None and _overdue(
+        state.last_full_at, began, now, whole_limit(state, source, failing_after)
+    ):
+        yield HealthFinding(kind=Kind.SOURCE_NOT_WHOLE, about=source.name, since=state.last_full_at or began)
+    if state.refused_rows:
+        yield HealthFinding(
+            kind=Kind.SOURCE_REFUSED, about=source.name, since=state.refused_since, count=state.refused_rows
+        )
+
+
+def _overdue(at: datetime | None, began: datetime | None, now: datetime, limit: timedelta) -> bool:
+    quiet = max((moment for moment in (at, began) if moment), default=None)
+    return quiet is None or now - quiet >= limit
+
+
+def channels(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ChannelState, Backlog]]:
+    """Return what is recorded of each configured channel, and of any other that has not delivered everything."""
+    states = {state.name: state for state in facts.channels}
+    backlogs = {backlog.channel: backlog for backlog in facts.backlogs}
+    others = {name for name, backlog in backlogs.items() if backlog.waiting or backlog.dead}
+    others |= {name for name, state in states.items() if state.announced_since}
+    return [
+        (states.get(name, ChannelState(name=name)), backlogs.get(name, Backlog(channel=name)))
+        for name in dict.fromkeys((*expected.channels, *sorted(others)))
+    ]
+
+
+def serves(expected: Expected, channel: str) -> bool:
+    """Tell whether the configuration has a way to deliver on a channel."""
+    return channel in expected.channels or (expected.direct and channel.startswith(DIRECT))
+
+
+def judge_channel(channel: tuple[ChannelState, Backlog], expected: Expected, now: datetime) -> Iterator[HealthFinding]:
+    """Find what is wrong with one channel."""
+    state, backlog = channel
+    if not serves(expected, state.name):
+        yield from _judge_removed(backlog, expected.failing_after, now)
+    elif state.parked_since:
+        since = min(state.health.failing_since or state.parked_since, state.parked_since)
+        yield HealthFinding(
+            kind=Kind.CHANNEL_PARKED, about=state.name, since=since, count=backlog.waiting, reason=state.reason
+        )
+    elif (failing := state.health.failing_since) and now - failing >= expected.failing_after:
+        yield HealthFinding(
+            kind=Kind.CHANNEL_FAILING, about=state.name, since=failing, count=backlog.waiting, reason=backlog.reason
+        )
+    elif (waits := backlog.pending_since) and now - waits >= expected.failing_after:
+        yield HealthFinding(
+            kind=Kind.CHANNEL_WAITING, about=state.name, since=waits, count=backlog.waiting, reason=backlog.reason
+        )
+    if backlog.dead:
+        yield HealthFinding(
+            kind=Kind.CHANNEL_DEAD,
+            about=state.name,
+            since=backlog.dead_since,
+            count=backlog.dead,
+            reason=backlog.dead_reason,
+        )
+
+
+def _judge_removed(backlog: Backlog, failing_after: timedelta, now: datetime) -> Iterator[HealthFinding]:
+    # Not at once: while replicas are updated one by one, one plans for a channel that another does not know yet.
+    since = backlog.pending_since
+    if backlog.parked or (since and now - since >= failing_after):
+        yield HealthFinding(kind=Kind.CHANNEL_REMOVED, about=backlog.channel, since=since, count=backlog.waiting)
+
+
+def _judge_roles(expected: Expected, facts: HealthFacts, sources: Collection[HealthFinding]) -> Iterator[HealthFinding]:
+    """Find the roles that no process has; and the chat that no process is connected to."""
+    now = facts.at
+    waiting = (one.pending_since for one in facts.backlogs if serves(expected, one.channel))
+    due = {
+        Role.POLL: any(found.kind is Kind.SOURCE_NOT_POLLED for found in sources),
+        Role.DELIVER: any(since and now - since >= expected.failing_after for since in waiting),
+        Role.WEB: expected.chat,
+    }
+    absent = {role: _absent_since(role, facts, expected.failing_after, due=due[role]) for role in Role}
+    missing = {role: since for role, since in absent.items() if since}
+    if missing:
+        yield HealthFinding(kind=Kind.ROLE_NOT_SERVED, about=",".join(missing), since=min(missing.values()))
+    connected = [one for one in facts.replicas if Role.WEB in one.roles and one.runs(now)]
+    down = [one for one in connected if one.chat_down_since and now - one.chat_down_since >= expected.failing_after]
+    if down and len(down) == len(connected):
+        since = max(one.chat_down_since for one in down if one.chat_down_since)
+        yield HealthFinding(kind=Kind.CHAT_DOWN, about="", since=since, reason=down[-1].chat_error)
+
+
+def _absent_since(role: Role, facts: HealthFacts, failing_after: timedelta, *, due: bool) -> datetime | None:
+    """Return since when nobody has a role: at once after a kill, and after a while where it is due after a stop."""
+    having = [replica for replica in facts.replicas if role in replica.roles]
+    if not facts.replicas or any(replica.runs(facts.at) for replica in having):
+        return None
+    if not having:  # others run without it: since the first of them did
+        first = min(replica.started_at for replica in facts.replicas)
+        return first if due and facts.at - first >= failing_after else None
+    last = max(having, key=lambda replica: replica.seen_at)
+    if last.stopped_at is None:
+        return last.seen_at
+    return last.seen_at if due and facts.at - last.seen_at >= failing_after else None
+
+
+LEFT_BEHIND = (
+    "Nobody polls them: their tasks count as running no more, and what is recorded is deleted after retention.tasks. "
+    "A new name for the same region and project takes over the history of the old one."
+)
+"""What becomes of sources that are recorded and not configured."""
+
+
+def left_behind(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:
+    """Return what is recorded of sources that are configured under no name: nobody polls them any more.
+
+    A renamed one is not among them: its history moves to the new name at the next poll.
+
+    Args:
+        states: what is recorded.
+        configured: region and project of each configured source, by name.
+    """
+    known = {state.name for state in states}
+    moving = {place for name, place in configured.items() if name not in known}
+    return [
+        state for state in states if state.name not in configured and (state.region, state.project_id) not in moving
+    ]
+
+
+def _removed_sources(expected: Expected, states: Sequence[SourceState]) -> Iterator[HealthFinding]:
+    configured = {source.name: (source.region, source.project_id) for source in expected.sources}
+    for state in left_behind(states, configured):
+        yield HealthFinding(kind=Kind.SOURCE_REMOVED, about=state.name, since=state.last_poll_at)
+
+
+def _source_health(
+    source: WatchedSource, state: SourceState, failing_after: timedelta, *, bad: Collection[tuple[str, str]]
+) -> SourceHealth:
+    return SourceHealth(
+        name=source.name,
+        ok=("source", source.name) not in bad,
+        last_poll_at=state.last_poll_at,
+        limit=poll_limit(state, source, failing_after),
+        failing_since=state.failing_since,
+        error=state.last_error,
+    )
+
+
+def _channel_health(
+    channel: tuple[ChannelState, Backlog],
+    now: datetime,
+    failing_after: timedelta,
+    *,
+    bad: Collection[tuple[str, str]],
+) -> ChannelHealth:
+    state, backlog = channel
+    waits = backlog.pending_since
+    return ChannelHealth(
+        name=state.name,
+        ok=("channel", state.name) not in bad,
+        parked_since=state.parked_since,
+        waiting_since=waits if waits and now - waits >= failing_after else None,
+        failing_since=state.health.failing_since,
+        open_until=_ahead(state.health.open_until, now),
+        paused_until=_ahead(state.health.paused_until, now),
+        backlog=backlog,
+        reason=state.reason or backlog.reason,
+    )
+
+
+def _ahead(moment: datetime | None, now: datetime) -> datetime | None:
+    return moment if moment and moment > now else None
