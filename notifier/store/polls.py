@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, exists, func, literal, or_, select, update
+from sqlalchemy import Boolean, Connection, Table, Update, bindparam, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -17,7 +17,8 @@ from notifier.core.diff import Recorded
 from notifier.core.errors import SourceConflict
 from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
-from notifier.ports import EventsRecorded, PollClaim, Update
+from notifier.ports import EventsRecorded, PollClaim
+from notifier.ports import Update as TaskUpdate
 from notifier.store import rows
 from notifier.store.queries import SqlQueries, chunks
 from notifier.store.schema import credentials, deliveries, delivery_events, events, sources, tasks, threads, watches
@@ -40,6 +41,52 @@ _MOVED = ("last_error", "failing_since", "failures", "announced_since", "clock_s
 
 _FORGOTTEN = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to", "empty_since")
 """What is known of a source only for as long as it reads the same list."""
+
+
+# Statements that run at every poll are built once: building one costs several times what the database takes for it.
+_FREE = or_(
+    sources.c.claimed_until.is_(None),
+    sources.c.claimed_until <= bindparam("now"),
+    sources.c.claimed_by == bindparam("owner"),
+    # A time further ahead than any wait is left over from a clock that has been set back since.
+    sources.c.claimed_until > bindparam("latest_end"),
+)
+_DUE = or_(
+    bindparam("forced", type_=Boolean),
+    sources.c.next_poll_at.is_(None),
+    sources.c.next_poll_at <= bindparam("now"),
+    sources.c.next_poll_at > bindparam("latest_start"),
+)
+_CLAIM = (
+    update(sources)
+    .where(sources.c.name == bindparam("of"), _FREE, _DUE)
+    .values(claimed_by=bindparam("owner"), claimed_until=bindparam("until"), epoch=sources.c.epoch + 1, retired_at=None)
+    .returning(sources)
+)
+_EPOCH = select(sources.c.epoch).where(sources.c.name == bindparam("of")).with_for_update()
+_UNCHANGED = select(tasks.c.job_id, tasks.c.changed_at).where(
+    tasks.c.source == bindparam("of"),
+    tasks.c.status == TaskStatus.RUNNING,
+    tasks.c.changed_at <= bindparam("before"),
+)
+_CREDENTIAL = select(credentials).where(credentials.c.key == bindparam("of")).with_for_update()
+_SAVE_CREDENTIAL = (
+    update(credentials)
+    .where(credentials.c.key == bindparam("of"))
+    .values({field.name: bindparam(f"new_{field.name}") for field in fields(CredentialState)})
+)
+
+
+@cache
+def _note_poll(names: tuple[str, ...]) -> Update:
+    """Return the statement that notes these facts about a source and releases its claim."""
+    noted: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
+    released = {"polled_by": sources.c.claimed_by, "claimed_by": None, "claimed_until": None}
+    return update(sources).where(sources.c.name == bindparam("of")).values(noted | released)
+
+
+def _new(values: Mapping[str, object]) -> dict[str, object]:
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 class Memory:
@@ -94,19 +141,24 @@ class PollStatements(SqlQueries):
         force: bool = False,
     ) -> PollClaim | None:
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
-        self.connection.execute(self._insert(sources).values(name=source).on_conflict_do_nothing())
-        free = or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= now, sources.c.claimed_by == owner)
-        # A time further ahead than any wait is left over from a clock that has been set back since.
-        free = or_(free, sources.c.claimed_until > now + LONGEST_PAUSE)
-        next_ = sources.c.next_poll_at
-        due = or_(next_.is_(None), next_ <= now, next_ > now + max(LONGEST_PAUSE, poll_every))
-        row = self.connection.execute(
-            update(sources)
-            .where(sources.c.name == source, free, *([] if force else [due]))
-            .values(claimed_by=owner, claimed_until=now + lease, epoch=sources.c.epoch + 1, retired_at=None)
-            .returning(sources)
-        ).one_or_none()
+        wanted = {
+            "of": source,
+            "owner": owner,
+            "now": now,
+            "until": now + lease,
+            "latest_end": now + LONGEST_PAUSE,
+            "latest_start": now + max(LONGEST_PAUSE, poll_every),
+            "forced": force,
+        }
+        row = self.connection.execute(_CLAIM, wanted).one_or_none()
+        if row is None and self._is_new(source):
+            row = self.connection.execute(_CLAIM, wanted).one_or_none()
         return PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row)) if row else None
+
+    def _is_new(self, source: str) -> bool:
+        """Record a source that is not there yet, and tell whether that is so."""
+        inserted = self._insert(sources).values(name=source).on_conflict_do_nothing().returning(sources.c.name)
+        return self.connection.execute(inserted).scalar() is not None
 
     def point_at(
         self,
@@ -192,8 +244,7 @@ class PollStatements(SqlQueries):
 
     def still_holds(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
-        epoch = select(sources.c.epoch).where(sources.c.name == claim.state.name).with_for_update()
-        return self.connection.execute(epoch).scalar() == claim.epoch
+        return self.connection.execute(_EPOCH, {"of": claim.state.name}).scalar() == claim.epoch
 
     def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
@@ -209,9 +260,8 @@ class PollStatements(SqlQueries):
 
     def unchanged(self, source: str, before: datetime) -> Mapping[str, datetime]:
         """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
-        running = (tasks.c.source == source, tasks.c.status == TaskStatus.RUNNING, tasks.c.changed_at <= before)
-        statement = select(tasks.c.job_id, tasks.c.changed_at).where(*running)
-        return {row.job_id: row.changed_at for row in self.connection.execute(statement)}
+        found = self.connection.execute(_UNCHANGED, {"of": source, "before": before})
+        return {row.job_id: row.changed_at for row in found}
 
     def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
         """Return those of the tasks that are recorded."""
@@ -230,8 +280,10 @@ class PollStatements(SqlQueries):
                 found.setdefault(job_id, set()).add(occurrence)
         return found
 
-    def record_tasks(self, claim: PollClaim, updates: Sequence[Update], now: datetime) -> Sequence[str]:
+    def record_tasks(self, claim: PollClaim, updates: Sequence[TaskUpdate], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused."""
+        if not updates:
+            return []
         source = claim.state.name
         values = [
             rows.task_values(change.recorded.task)
@@ -302,13 +354,10 @@ class PollStatements(SqlQueries):
         noted: dict[str, object] = {
             "last_poll_at": now,
             "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),
-            "polled_by": sources.c.claimed_by,
             "last_error": None,
             "failing_since": None,
             "failures": 0,
             "next_poll_at": next_poll_at,
-            "claimed_by": None,
-            "claimed_until": None,
         }
         if refused or snapshot.scope is Scope.FULL:  # an active scan leaves out rows that may still be refused
             noted["refused_rows"] = refused
@@ -319,7 +368,7 @@ class PollStatements(SqlQueries):
                 noted["empty_since"] = None if snapshot.fingerprints else claim.state.empty_since or snapshot.taken_at
                 noted["last_full_at"] = snapshot.taken_at
                 noted["baseline_at"] = claim.state.baseline_at or snapshot.taken_at
-        self.connection.execute(update(sources).where(sources.c.name == claim.state.name).values(noted))
+        self.connection.execute(_note_poll(tuple(noted)), _new(noted) | {"of": claim.state.name})
 
     def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
@@ -344,19 +393,18 @@ class PollStatements(SqlQueries):
 
     def credential(self, key: str) -> CredentialState:
         """Return what is recorded about a credential; locks its row until the transaction ends."""
-        wanted = select(credentials).where(credentials.c.key == key).with_for_update()
-        row = self.connection.execute(wanted).one_or_none()
+        row = self.connection.execute(_CREDENTIAL, {"of": key}).one_or_none()
         if row is None:
             # What no source uses any more is of no use either.
             unused = credentials.c.rate_at < self.now() - UNUSED_CREDENTIAL
             self.connection.execute(delete(credentials).where(unused))
             self.connection.execute(self._insert(credentials).values(key=key).on_conflict_do_nothing())
-            row = self.connection.execute(wanted).one()
+            row = self.connection.execute(_CREDENTIAL, {"of": key}).one()
         return rows.credential_of(row)
 
     def save_credential(self, key: str, state: CredentialState) -> None:
         """Record what became of a credential."""
-        self.connection.execute(update(credentials).where(credentials.c.key == key).values(asdict(state)))
+        self.connection.execute(_SAVE_CREDENTIAL, _new(asdict(state)) | {"of": key})
 
     def _tell_others(self) -> None:
         """Let all who listen look for deliveries once this is committed. With SQLite there is nobody else."""

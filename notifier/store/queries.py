@@ -49,6 +49,17 @@ def chunks(values: Collection[T]) -> Iterator[list[T]]:
     return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
 
 
+# Built once, for every poll asks it. In a state that we do not know a task may have ended: an end says so. Of a row
+# without a status nothing is known.
+_OPEN_TASKS = rows.select_tasks().where(
+    tasks.c.source == bindparam("of"),
+    or_(
+        tasks.c.status == TaskStatus.RUNNING,
+        and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != ""),
+    ),
+)
+
+
 class SqlQueries(LookupQueries):
     """`ports.Queries` on one connection."""
 
@@ -161,10 +172,7 @@ class SqlQueries(LookupQueries):
 
     def live(self, source: str) -> Mapping[str, Recorded]:
         """Return every recorded task of the source that has not ended."""
-        # In a state that we do not know it may have: an end says so. Of a row without a status nothing is known.
-        open_ = and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != "")
-        live = (tasks.c.source == source, or_(tasks.c.status == TaskStatus.RUNNING, open_))
-        return {row.job_id: rows.recorded_of(row) for row in self.connection.execute(rows.select_tasks().where(*live))}
+        return {row.job_id: rows.recorded_of(row) for row in self.connection.execute(_OPEN_TASKS, {"of": source})}
 
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""
