@@ -38,8 +38,8 @@ A service that has lost its way answers so too, and longer than one poll. No sin
 _LONGEST_KEY = 64
 _UNREAD = "unread"
 """The occurrence of a task that no row has told the status of since it was first listed, after the baseline."""
-_SAME_END = timedelta(seconds=1)
-"""Ends that are closer to each other are one, told with another precision."""
+_PRECISIONS = (timedelta(seconds=1), timedelta(milliseconds=1), timedelta(microseconds=1))
+"""The units that an end may be told in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +224,19 @@ def _moved(before: Task, after: Task) -> bool:
     if before.ended_at is None:
         # An end time that arrives late fills in the same end. Where only it says that there is an end, it is news.
         return after.status is TaskStatus.UNKNOWN
-    return abs(after.ended_at - before.ended_at) >= _SAME_END
+    return not _same_end(before.ended_at, after.ended_at)
+
+
+def _same_end(one: datetime, other: datetime) -> bool:
+    """Tell whether two times may be one, told with different precision: cut off or rounded."""
+    return abs(one - other) < max(_precision(one), _precision(other))
+
+
+def _precision(time: datetime) -> timedelta:
+    second, millisecond, microsecond = _PRECISIONS
+    if time.microsecond == 0:
+        return second
+    return millisecond if time.microsecond % 1000 == 0 else microsecond
 
 
 def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
@@ -239,7 +251,9 @@ def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tupl
 def _with_its_end(task: Task, before: Task) -> Task:
     """Return the task with the end that an earlier row told: without it another end would pass for the same one."""
     known = None if task.status is TaskStatus.RUNNING else before.ended_at
-    return task if known is None else replace(task, ended_at=known)
+    if known is None or (task.ended_at is not None and _precision(task.ended_at) < _precision(known)):
+        return task
+    return replace(task, ended_at=known)
 
 
 def _step_crossed(before: Task, after: Task, step: int) -> int | None:

@@ -26,7 +26,7 @@ from notifier.core.errors import (
 from notifier.http import AddressRefused, HttpClient, HttpError, Reply, ReplyTooLarge
 from notifier.ports import Clock
 from notifier.sources.account import LONGEST_WAIT, Account
-from notifier.sources.failures import classify, clock_skew
+from notifier.sources.failures import classify, clock_skew, tells_error
 from notifier.sources.huawei_auth import ISSUER, Issuer
 
 DEADLINE = 30.0
@@ -88,11 +88,9 @@ class Api:
             self.calls += 1
             try:
                 reply = await self._authorised(httpx.Request("GET", url, headers=headers))
-                decoded = decode(self._body(reply))
+                decoded = self._decoded(reply, decode)
             except SourceError as error:
                 raise self._account.paused(error, self._where) from error.__cause__
-            except ValueError as error:
-                raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
             self._account.accepted()
             return decoded
 
@@ -102,6 +100,15 @@ class Api:
         if reply.status == HTTPStatus.OK:
             return reply.body
         raise classify(reply.status, reply.headers, reply.body, where=self._where, now=now)
+
+    def _decoded(self, reply: Reply, decode: Callable[[bytes], T]) -> T:
+        body = self._body(reply)
+        try:
+            return decode(body)
+        except ValueError as error:
+            if tells_error(reply.headers, body):
+                raise classify(reply.status, reply.headers, body, where=self._where, now=self._clock.now()) from None
+            raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
 
     async def _authorised(self, request: httpx.Request) -> Reply:
         """Drive the authentication flow; its last reply is the answer."""

@@ -29,9 +29,24 @@ INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a
 _LONGEST_MESSAGE = 300
 _AK_LOCK = timedelta(minutes=5)
 _DEEPEST = 5
+_STATUS_LIMIT = 600
 _MASK = "***"
 
 _SPELLINGS = (("error_code", "error_msg"), ("errCode", "errMsg"), ("errorCode", "errorMsg"), ("code", "message"))
+_CODES = ("error_code", "errCode", "errorCode", "code")
+_MESSAGES = ("error_msg", "errMsg", "errorMsg", "error_message", "message", "error_description", "error")
+_MEANT = {
+    "APIGW.0301": HTTPStatus.UNAUTHORIZED,
+    "APIGW.0303": HTTPStatus.UNAUTHORIZED,
+    "APIGW.0305": HTTPStatus.UNAUTHORIZED,
+    "APIGW.0307": HTTPStatus.UNAUTHORIZED,
+    "APIGW.0302": HTTPStatus.FORBIDDEN,
+    "APIGW.0304": HTTPStatus.FORBIDDEN,
+    "APIGW.0306": HTTPStatus.FORBIDDEN,
+    "APIGW.0308": HTTPStatus.TOO_MANY_REQUESTS,
+}
+"""Statuses that the gateway's codes come with."""
+
 _WINDOW = re.compile(r"limit\s*:\s*\d+\s*,\s*time\s*:\s*(\d{1,6})\s*(second|minute|hour)", re.IGNORECASE)
 _UNITS = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
 
@@ -54,7 +69,9 @@ class Refusal:
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str, now: datetime) -> SourceError:
-    """Return the error that a reply other than a success stands for.
+    """Return the error that a reply stands for which is not what was asked for.
+
+    Of a reply with the status of a success the body says what is wrong.
 
     Args:
         status: the HTTP status.
@@ -65,7 +82,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
     """
     refusal = read_refusal(headers, body)
     code = "" if refusal.code == str(status) else refusal.code
-    kind, what, remedy = _verdict(status, refusal)
+    kind, what, remedy = _verdict(status if status != HTTPStatus.OK else _meant_status(code), refusal)
     if kind is CredentialsRejected:
         remedy = _clock_remedy(headers, now) or remedy
     facts = [f"HTTP {status}", *filter(None, (code, refusal.message)), *_request(refusal)]
@@ -76,6 +93,19 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
         request_id=refusal.request_id or None,
         retry_after=retry_after(headers, now) or _asked_in_message(kind, refusal),
     )
+
+
+def tells_error(headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether a body that is not what was asked for is an error document."""
+    refusal = read_refusal(headers, body)
+    return bool(refusal.code or refusal.message) and isinstance(_json(body.decode("utf-8", errors="replace")), dict)
+
+
+def _meant_status(code: str) -> int:
+    """Return the status that belongs to a code: a code may be one, else the service has failed."""
+    if code.isdecimal() and HTTPStatus.BAD_REQUEST <= int(code) < _STATUS_LIMIT:
+        return int(code)
+    return _MEANT.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def repeated(error: SourceError, wait: timedelta) -> SourceError:
@@ -95,7 +125,7 @@ def read_refusal(headers: Mapping[str, str], body: bytes) -> Refusal:
     """Read an error body of any known shape; for an unknown one the text itself is the message."""
     text = body.decode("utf-8", errors="replace")
     document = _json(text)
-    code, message = _code_and_message(document, 0) or ("", _prose(text, document))
+    code, message = _code_and_message(document, 0) or _loose(document, 0) or ("", _prose(text, document))
     inside = document.get("request_id") if isinstance(document, dict) else None
     request_id = headers.get("x-request-id") or headers.get("x-iam-trace-id") or inside
     return Refusal(
@@ -117,6 +147,19 @@ def _code_and_message(document: object, depth: int) -> tuple[str, str] | None:
         if code in document and message in document:
             return _scalar(document[code]), _scalar(document[message])
     nested = (_code_and_message(value, depth + 1) for value in document.values())
+    return next((found for found in nested if found), None)
+
+
+def _loose(document: object, depth: int) -> tuple[str, str] | None:
+    """Return what there is of a code and a message where they do not come in one of the known pairs."""
+    if not isinstance(document, dict) or depth > _DEEPEST:
+        return None
+    code, message = (
+        next((text for name in names if (text := _scalar(document.get(name)))), "") for names in (_CODES, _MESSAGES)
+    )
+    if code or message:
+        return code, message
+    nested = (_loose(value, depth + 1) for value in document.values())
     return next((found for found in nested if found), None)
 
 

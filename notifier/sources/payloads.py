@@ -72,6 +72,9 @@ class Page:
 class _Page(msgspec.Struct):
     tasks: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
     total_count: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error_code: object = None
+    error_msg: object = None
+    error: object = None
 
 
 class _Key(msgspec.Struct):
@@ -106,6 +109,8 @@ def _fast(body: bytes) -> _Parts:
     page = _decode_page(body)
     if page.tasks is msgspec.UNSET and page.total_count is msgspec.UNSET:
         raise ValueError("the answer has neither tasks nor total_count")
+    if not page.tasks:
+        _refuse_error(page.error_code, page.error_msg, page.error)
     total = None if page.total_count is msgspec.UNSET else msgspec.json.decode(page.total_count)
     return page.tasks or (), (key.job_id for key in _decode_keys(body).tasks or ()), total
 
@@ -115,6 +120,8 @@ def _tolerant(body: bytes) -> _Parts:
     if not isinstance(page, dict) or not {"tasks", "total_count"} & page.keys():
         raise ValueError("the answer has neither tasks nor total_count")
     rows = page.get("tasks") or []
+    if not rows:
+        _refuse_error(*(page.get(name) for name in ("error_code", "error_msg", "error")))
     if not isinstance(rows, list):
         raise ValueError("tasks is not a list")  # noqa: TRY004 - the caller translates one kind of error
     return (
@@ -122,6 +129,12 @@ def _tolerant(body: bytes) -> _Parts:
         [row.get("job_id") if isinstance(row, dict) else None for row in rows],
         page.get("total_count"),
     )
+
+
+def _refuse_error(*fields: object) -> None:
+    """Raise ValueError where a page without rows tells an error: it would pass for a list on which nothing is left."""
+    if any(field not in (None, "", 0, "0", False, {}, []) for field in fields):
+        raise ValueError("the answer is an error, not a list")
 
 
 def _loads(body: bytes) -> object:

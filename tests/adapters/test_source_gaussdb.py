@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -223,6 +224,49 @@ async def test_what_will_not_pass_is_asked_once(
         with pytest.raises(kind):
             await source_at(server.url(""), http, clock).list_page(QUERY)
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        (
+            {"error_code": "DBS.200001", "error_msg": "Parameter error"},
+            SourceUnreachable,
+            "DBS.200001; Parameter error",
+        ),
+        ({"code": "DBS.200001", "message": "Parameter error"}, SourceUnreachable, "DBS.200001; Parameter error"),
+        ({"error": {"code": "DBS.200001", "message": "Busy"}}, SourceUnreachable, "DBS.200001; Busy"),
+        ({"error": {"details": {"errCode": "X.1", "errMsg": "Busy"}}}, SourceUnreachable, "X.1; Busy"),
+        ({"error_code": "DBS.200001", "message": "Busy"}, SourceUnreachable, "DBS.200001; Busy"),
+        ({"error_msg": "Busy"}, SourceUnreachable, "Busy"),
+        ({"error": "Busy"}, SourceUnreachable, "Busy"),
+        ({"error_code": "DBS.200001"}, SourceUnreachable, "DBS.200001"),
+        ({"code": 500, "message": "Busy"}, SourceUnreachable, "500; Busy"),
+        ({"code": 403, "message": "No rights"}, PermissionDenied, "403; No rights"),
+        ({"error_code": "DBS.280056", "error_msg": "Invalid token"}, CredentialsRejected, "DBS.280056; Invalid token"),
+        ({"error_code": "APIGW.0301", "error_msg": "Bad signature"}, CredentialsRejected, "APIGW.0301; Bad signature"),
+        ({"error_code": "APIGW.0308", "error_msg": "Too many"}, SourceThrottled, "APIGW.0308; Too many"),
+        ({"tasks": [], "total_count": 0, "error_code": "DBS.1", "error_msg": "Busy"}, SourceUnreachable, "DBS.1; Busy"),
+        ({"tasks": None, "error": {"message": "Busy"}}, SourceUnreachable, "Busy"),
+    ],
+)
+async def test_an_error_inside_a_success_is_shown_like_any_error(
+    http: HttpClient, clock: FakeClock, content: dict[str, Any], kind: type[SourceError], words: str
+) -> None:
+    async with HttpServer(reply(200, json.dumps(content).encode(), {"X-Request-Id": "r-1"})) as server:
+        with pytest.raises(kind, match=f"source prod: .*\\(HTTP 200; {re.escape(words)}; request r-1\\)"):
+            await source_at(server.url(""), http, clock).list_page(QUERY)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"error_code": None}, {"error_code": "", "error_msg": ""}, {"error": {}}, {"code": 0}]
+)
+async def test_a_list_that_says_that_nothing_is_wrong_is_a_list(
+    http: HttpClient, clock: FakeClock, extra: dict[str, Any]
+) -> None:
+    content = {"tasks": [], "total_count": 0} | extra
+    async with HttpServer(reply(200, json.dumps(content).encode())) as server:
+        assert (await source_at(server.url(""), http, clock).list_page(QUERY)).total == 0
 
 
 async def test_retries_wait_longer_each_time_and_by_chance(http: HttpClient, clock: FakeClock) -> None:

@@ -426,9 +426,17 @@ FRACTION = timedelta(milliseconds=783)
 async def test_an_end_told_with_another_precision_is_the_same_end(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     end = T0.replace(microsecond=0)
-    precise = [end, end + FRACTION, end, end + timedelta(seconds=1) - timedelta(microseconds=1), end]
+    precise = [end, end + FRACTION, end, end + FRACTION + timedelta(microseconds=7), end + timedelta(seconds=1), end]
     await show(store, source, *(replace(FAILED, ended_at=at) for at in precise))
     assert await told(store) == [(EventType.TASK_FAILED, "a")]
+
+
+@pytest.mark.parametrize("apart", [timedelta(milliseconds=1), timedelta(milliseconds=900), timedelta(seconds=1)])
+async def test_two_ends_within_a_second_are_two(store: SqlStore, source: FakeSource, apart: timedelta) -> None:
+    await poll(source, store)
+    end = T0.replace(microsecond=0) + FRACTION
+    reports = await show(store, source, *(replace(FAILED, ended_at=at) for at in (end, end + apart)))
+    assert [len(report.events) for report in reports] == [1, 1]
 
 
 @pytest.mark.parametrize("now_told", [FRACTION, timedelta()])
