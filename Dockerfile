@@ -22,7 +22,7 @@ ENV PATH=/opt/notifier/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NOTIFIER_CONFIG=/etc/notifier/notifier.yaml
-# A relative database path in the configuration (sqlite:///notifier.db) lands in the volume.
+# For the database: store.url: sqlite:////data/notifier.db. A relative path would start at the configuration's folder.
 WORKDIR /data
 RUN chown 65532:65532 /data
 VOLUME /data

@@ -30,6 +30,7 @@ from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
 from notifier.store.engine import SqlStore, admin_engine, open_store
+from notifier.store.errors import place_of
 from notifier.watch import WatchRules
 
 log = structlog.get_logger("notifier")
@@ -143,6 +144,8 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
     async with AsyncExitStack() as stack:
         store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate, now=now)
         stack.push_async_callback(store.aclose)
+        if config.store.left_behind:
+            log.warning("store.left_behind", hint=config.store.left_behind)
         if store.created:
             log.warning("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
         http = _http(config)
@@ -260,13 +263,13 @@ async def _check_store(config: Config) -> Finding:
     )
 
 
-def database_revision(url: str) -> tuple[str | None, str]:
-    """Return the schema's revision (None for an empty database, or none) and the one that this program needs."""
-    try:
-        with admin_engine(url) as engine:
-            return migrate.current(engine), migrate.HEAD
-    except StoreMissing:
-        return None, migrate.HEAD
+def database_revision(url: str) -> tuple[str, str | None, str]:
+    """Return what the database is called, its schema's revision (None where it is empty) and the one that is needed.
+
+    Raises StoreError.
+    """
+    with admin_engine(url) as engine:
+        return place_of(engine.url), migrate.current(engine), migrate.HEAD
 
 
 def upgrade_database(url: str) -> bool:

@@ -116,6 +116,8 @@ def warnings(config: Config) -> Iterable[str]:
         if channel.name not in led_to:
             yield f"No route leads to the channel {channel.name}."
     yield from _crowded(config)
+    if config.store.left_behind:
+        yield config.store.left_behind
     for section in config.not_served:
         yield f"{section} is valid, and this version does nothing with it yet."
 

@@ -25,24 +25,26 @@ def upgrade(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     url = configured(ctx).store.url
     with working("Migrating …"):
         changed = upgrade_database(url)
-    revision, _ = database_revision(url)
+    place, revision, _ = database_revision(url)
     if as_json:
         emit({"changed": changed, "revision": revision})
+    elif changed:
+        say(f"The schema of {place} is now {revision}.")
     else:
-        say(f"The schema is now {revision}." if changed else f"The schema is {revision} already; nothing to do.")
+        say(f"The schema of {place} is {revision} already; nothing to do.")
 
 
 @db.command()
 def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show the schema's revision. Exits with 1 when it is not the one this program needs.
+    """Show the database and its schema's revision. Exits with 1 when it is not the one this program needs.
 
-    --json: {"revision", "needed", "current"}.
+    --json: {"database", "revision", "needed", "current"}.
     """
-    revision, needed = database_revision(configured(ctx).store.url)
+    place, revision, needed = database_revision(configured(ctx).store.url)
     if as_json:
-        emit({"revision": revision, "needed": needed, "current": revision == needed})
+        emit({"database": place, "revision": revision, "needed": needed, "current": revision == needed})
     else:
-        has = f"The schema is {revision}" if revision else "The database is empty"
+        has = f"The schema of {place} is {revision}" if revision else f"The database {place} is empty"
         remedy = "update the program" if revision and revision > needed else "run `notifier db upgrade`"
         say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: {remedy}.")
     raise typer.Exit(0 if revision == needed else 1)

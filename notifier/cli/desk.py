@@ -15,7 +15,7 @@ from rich.text import Text
 
 from notifier import config as configuration
 from notifier.cli import loop
-from notifier.cli.output import cell, stdout
+from notifier.cli.output import cell, note, stdout
 from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError
@@ -119,8 +119,15 @@ def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
         raise ConfigurationError(f"there is no {kind} {name!r}; configured: {', '.join(names)}")
 
 
+def _remark(config: Config) -> None:
+    """Say on stderr when the database is not where the configuration says."""
+    if config.store.left_behind:
+        note(f"warning: {config.store.left_behind}")
+
+
 def ask(config: Config, question: Callable[[Queries], T]) -> T:
     """Return the answer of the store, which may be in use by a running service."""
+    _remark(config)
 
     async def answer() -> T:
         async with open_lookup(config) as store:
@@ -131,6 +138,7 @@ def ask(config: Config, question: Callable[[Queries], T]) -> T:
 
 def change(config: Config, action: Callable[[Transaction], T]) -> T:
     """Change the store in one transaction, beside a running service."""
+    _remark(config)
 
     async def act() -> T:
         async with open_lookup(config) as store:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cached_property, partial
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
@@ -18,6 +19,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -29,10 +31,10 @@ from notifier.core.errors import ConfigurationError
 from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
-from notifier.database_url import parse_address
+from notifier.database_url import SqliteAddress, parse_address
 from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
-from notifier.settings import AsciiSecret, Duration, Secret, Settings, is_loopback
+from notifier.settings import AsciiSecret, Duration, Origin, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
 from notifier.validation import (
     NAME_PATTERN,
@@ -261,14 +263,42 @@ class StoreSettings(Settings):
     """Where everything is remembered."""
 
     database: DatabaseUrl = Field(default=SecretStr("sqlite:///notifier.db"), alias="url")
-    """`sqlite:///notifier.db`, or `postgresql://user:password@host/database` with one host or several."""
+    """`sqlite:///notifier.db`, beside this file, or `postgresql://user:password@host/database`, one host or several."""
     migrate: bool = False
     """Whether `run` may upgrade a PostgreSQL database. SQLite always upgrades itself."""
 
+    _left_behind: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: object) -> None:
+        """Let a relative path start at the configuration file, as all paths in it do.
+
+        Earlier versions let it start at the working directory: a database that is there, and not here, stays in use.
+        """
+        address = parse_address(self.url)
+        if not isinstance(context, Origin) or not isinstance(address, SqliteAddress):
+            return
+        here = context.directory / address.path
+        if here != address.path and address.path.exists() and not here.exists():
+            self._left_behind = here
+        else:
+            self.__dict__["database"] = SecretStr(f"sqlite:///{here}")  # the model is frozen once it is made
+
     @property
     def url(self) -> str:
-        """The database's address, password included."""
+        """The database's address, password included; a relative path starts at the working directory."""
         return self.database.get_secret_value()
+
+    @property
+    def left_behind(self) -> str | None:
+        """What to do about a database that an earlier version created in the working directory; None without one."""
+        if self._left_behind is None:
+            return None
+        place = Path(self.url.removeprefix("sqlite:///")).absolute()
+        return (
+            f"the database is {place}, where an earlier version created it; a relative store.url now starts at the"
+            f" configuration file. Stop the service and move it to {self._left_behind}, or write its full path:"
+            f" store.url: sqlite:///{place}"
+        )
 
 
 _VALUES: Mapping[str, Collection[str]] = {
@@ -495,7 +525,8 @@ class Config(Settings):
     """Of messages, mails and pages."""
     timezone: Timezone = "UTC"
     """For times that people read, for example Asia/Shanghai."""
-    store: StoreSettings = StoreSettings()
+    # Validated, not made here: what a relative path starts at is known only then.
+    store: StoreSettings = Field(default_factory=dict, validate_default=True)
     sources: tuple[Source, ...] = Field(min_length=1)
     """The task lists to watch."""
     channels: tuple[Channel, ...] = ()

@@ -58,8 +58,8 @@ def create(path: Path) -> bool:
         return False
     except OSError as error:
         raise StoreUnreachable(
-            f"the database {path} cannot be created: {error.strerror}; the user of the service must be able to write"
-            " to its folder"
+            f"the database {path} cannot be created: {error.strerror}; let the user of the service write to its folder,"
+            " or name another place in store.url by its full path"
         ) from error
     return True
 

@@ -245,6 +245,38 @@ def test_without_a_database_a_look_up_names_the_file_and_creates_none(
     assert [path.name for path in tmp_path.iterdir()] == ["notifier.yaml"]
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A configuration in another folder than the working directory, with a relative path in it."""
+    for name in ("etc", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    path = tmp_path / "etc" / "notifier.yaml"
+    path.write_text((CONFIG % tmp_path).replace(f"sqlite:///{tmp_path}/", "sqlite:///"), encoding="utf-8")
+    return partial(_invoke, path)
+
+
+def test_a_relative_path_starts_at_the_configuration_file(elsewhere: Run, tmp_path: Path) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/etc/notifier.db"))
+    found = elsewhere("audit")
+    assert "warning" not in found.stderr
+    assert document(elsewhere("tasks", "--json"))
+    elsewhere("db", "upgrade")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_database_in_the_working_directory_stays_in_use_until_it_is_moved(elsewhere: Run, tmp_path: Path) -> None:
+    asyncio.run(fill(f"sqlite:///{tmp_path}/work/notifier.db"))
+    found = elsewhere("tasks", "--json")
+    assert document(found)
+    told = " ".join(found.stderr.split())
+    assert f"warning: the database is {tmp_path}/work/notifier.db, where an earlier version created it" in told
+    assert f"move it to {tmp_path}/etc/notifier.db" in told
+    assert "where an earlier version created it" in " ".join(elsewhere("check").stdout.split())
+    (tmp_path / "work" / "notifier.db").rename(tmp_path / "etc" / "notifier.db")
+    assert elsewhere("tasks").stderr == ""
+
+
 def test_before_the_first_poll_it_says_so(empty: Run) -> None:
     empty("db", "upgrade")
     assert "No source has been polled yet" in empty("tasks", code=1).stdout
@@ -596,11 +628,12 @@ def test_health_fails_before_the_first_poll(empty: Run) -> None:
 
 
 def test_the_database_says_its_revision(empty: Run) -> None:
-    assert document(empty("db", "current", "--json", code=1))["revision"] is None
+    assert "there is no database" in " ".join(empty("db", "current", "--json", code=1).stderr.split())
     assert document(empty("db", "upgrade", "--json"))["changed"] is True
     assert document(empty("db", "upgrade", "--json"))["changed"] is False
     found = document(empty("db", "current", "--json"))
     assert found["current"] is True
+    assert found["database"].endswith("/notifier.db")
     assert found["revision"] == found["needed"]
 
 

@@ -66,9 +66,9 @@ def contract(tmp_path: Path) -> Config:
     return loads(text, ENVIRONMENT, directory=tmp_path)
 
 
-def test_the_contract_loads_as_it_stands(contract: Config) -> None:
+def test_the_contract_loads_as_it_stands(contract: Config, tmp_path: Path) -> None:
     assert (contract.language, contract.timezone) == ("en", "Asia/Shanghai")
-    assert (contract.store.url, contract.store.migrate) == ("sqlite:///notifier.db", False)
+    assert (contract.store.url, contract.store.migrate) == (f"sqlite:///{tmp_path}/notifier.db", False)
     assert [(source.name, source.kind, source.poll_every) for source in contract.sources] == [
         ("prod", "gaussdb", timedelta(seconds=30))
     ]
