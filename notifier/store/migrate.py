@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, TableClause, column, inspect, select, table, text, update
 
 import notifier
 from notifier.core.errors import SchemaMismatch
+from notifier.store.errors import place_of
+from notifier.store.schema import metadata
 
 if TYPE_CHECKING:  # alembic takes a tenth of a second to import and is needed only when there is something to do
     from alembic.config import Config
 
 HEAD = "0004"
 """The revision that this program needs; a test holds it to the newest migration."""
+
+KNOWN = frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
+"""The revisions that this program can upgrade; a test holds them to the migrations."""
+
+VERSION_TABLE = "notifier_schema"
+"""Where the revision is recorded. The name is ours alone: any program may have a table called alembic_version."""
+
+_SHARED_TABLE = "alembic_version"
+"""Where versions of this program before schema 0004 recorded it."""
+
+_FIRST_TABLES = frozenset({"sources", "tasks", "events", "deliveries", "delivery_events", "attempts"})
+"""What every revision has."""
 
 _LOCK = 7_461_206_019
 """An arbitrary key: replicas that migrate at once take turns on this PostgreSQL advisory lock."""
@@ -28,16 +42,69 @@ def migrations_path() -> Path:
 
 
 def current(engine: Engine) -> str | None:
-    """Return the schema's revision, or None for an empty database."""
+    """Return the schema's revision, or None for an empty database. Raises SchemaMismatch for another program's."""
     with engine.connect() as connection:
-        return _current(connection)
+        return _found(connection).revision
 
 
-def _current(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+class _Found(NamedTuple):
+    """What a database says of its schema."""
+
+    revision: str | None
+    ours: bool
+    """True when it says so in our own table; False in the one that earlier versions shared with others, or nowhere."""
+
+
+def _found(connection: Connection) -> _Found:
+    """Read the revision. Raises SchemaMismatch unless the tables are those of that revision."""
+    tables = _tables(connection)
+    if VERSION_TABLE in tables:
+        revision = _recorded(connection, VERSION_TABLE)
+        if revision in KNOWN and not tables >= _FIRST_TABLES:
+            raise SchemaMismatch(
+                f"the database {_place(connection)} says that it has schema {revision}, and lacks the table"
+                f" {min(_FIRST_TABLES - tables)}: restore a copy of it"
+            )
+        return _Found(revision, ours=True)
+    if not tables & {_SHARED_TABLE, *metadata.tables}:
+        return _Found(None, ours=False)
+    revision = _recorded(connection, _SHARED_TABLE) if tables >= {_SHARED_TABLE, *_FIRST_TABLES} else None
+    if revision not in KNOWN or not _has_our_tasks(connection):
+        raise SchemaMismatch(
+            f"the database {_place(connection)} belongs to another program: give the notifier one of its own, or in"
+            " PostgreSQL a schema of its own with ?options=-csearch_path%3Dnotifier in store.url"
+        )
+    return _Found(revision, ours=False)
+
+
+def _tables(connection: Connection) -> frozenset[str]:
+    """Return the names of the tables where ours are or would be created: not all that can be seen from there."""
+    return frozenset(inspect(connection).get_table_names(schema=connection.dialect.default_schema_name))
+
+
+def _columns(connection: Connection, name: str) -> frozenset[str]:
+    found = inspect(connection).get_columns(name, schema=connection.dialect.default_schema_name)
+    return frozenset(one["name"] for one in found)
+
+
+def _version_in(name: str) -> TableClause:
+    return table(name, column("version_num"))
+
+
+def _recorded(connection: Connection, name: str) -> str | None:
+    """Return the one revision that a version table holds."""
+    if "version_num" not in _columns(connection, name):
         return None
-    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return revision
+    revisions = list(connection.execute(select(_version_in(name).c.version_num)).scalars())
+    return str(revisions[0]) if len(revisions) == 1 else None
+
+
+def _has_our_tasks(connection: Connection) -> bool:
+    return _columns(connection, "tasks") >= {"job_id", "fingerprint", "occurrence"}
+
+
+def _place(connection: Connection) -> str:
+    return place_of(connection.engine.url)
 
 
 def require_current(engine: Engine) -> None:
@@ -45,7 +112,7 @@ def require_current(engine: Engine) -> None:
     revision = current(engine)
     if revision == HEAD:
         return
-    if revision is None or revision < HEAD:
+    if revision is None or revision in KNOWN:
         has = "is empty" if revision is None else f"has schema {revision}"
         raise SchemaMismatch(f"the database {has}, this program needs {HEAD}: run `notifier db upgrade`")
     raise _newer(revision)
@@ -54,13 +121,14 @@ def require_current(engine: Engine) -> None:
 def upgrade(engine: Engine) -> bool:
     """Bring the schema up to date in one transaction; return whether there was anything to do.
 
-    Raises SchemaMismatch when the schema is newer than this program.
+    Raises SchemaMismatch when the schema is newer than this program, or another program's.
     """
-    revision = current(engine)
-    if revision == HEAD:
+    with engine.connect() as connection:
+        found = _found(connection)
+    if found == _Found(HEAD, ours=True):
         return False
-    if revision is not None and revision > HEAD:
-        raise _newer(revision)
+    if found.revision not in {None, *KNOWN}:
+        raise _newer(str(found.revision))
     with engine.begin() as connection:
         _migrate(connection)
     return True
@@ -71,8 +139,13 @@ def _migrate(connection: Connection) -> None:
 
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    found = _found(connection)  # again: whoever had the lock before may have done it
     config = alembic_config()
     config.attributes["connection"] = connection
+    if found.revision is not None and not found.ours:
+        command.stamp(config, found.revision)
+        # An earlier version, started by mistake, reads its own table and says that it is too old.
+        connection.execute(update(_version_in(_SHARED_TABLE)).values(version_num=HEAD))
     command.upgrade(config, "head")
 
 
@@ -81,7 +154,8 @@ def alembic_config() -> Config:
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     config = Config()
-    config.set_main_option("script_location", str(migrations_path()))
+    # The parser reads a percent sign as the start of a reference.
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
     return config
 
 

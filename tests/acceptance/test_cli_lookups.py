@@ -640,7 +640,7 @@ def test_the_database_says_its_revision(empty: Run) -> None:
 def test_a_database_of_a_newer_program_is_not_sent_to_be_upgraded(empty: Run, tmp_path: Path) -> None:
     empty("db", "upgrade")
     with admin_engine(f"sqlite:///{tmp_path}/notifier.db") as engine, engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("UPDATE notifier_schema SET version_num = '9999'")
     assert "update the program" in empty("db", "current", code=1).stdout
 
 

@@ -29,7 +29,12 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 def test_the_migrations_end_where_the_tables_are(engine: Engine) -> None:
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert (
+            compare_metadata(
+                MigrationContext.configure(connection, opts={"version_table": migrate.VERSION_TABLE}), metadata
+            )
+            == []
+        )
 
 
 def test_the_program_needs_the_newest_migration() -> None:
@@ -47,12 +52,12 @@ def test_a_migration_can_be_taken_back(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     with engine.connect() as connection:
-        assert inspect(connection).get_table_names() == ["alembic_version"]
+        assert inspect(connection).get_table_names() == [migrate.VERSION_TABLE]
 
 
 def test_a_schema_from_the_future_is_refused(engine: Engine, store_url: str) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE notifier_schema SET version_num = '9999'"))
     with pytest.raises(SchemaMismatch, match=r"schema 9999, newer than .*update the program"):
         open_store(store_url, migrate=True)
 

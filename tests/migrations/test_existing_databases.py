@@ -1,0 +1,242 @@
+"""Databases of earlier versions are taken over with all that they hold; those of other programs are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from factories import PROJECT_ID, REGION, T0, make_event, make_task
+from fakes import FakeClock
+from sqlalchemy import Connection, Engine, MetaData, inspect, text
+
+from notifier.core.errors import SchemaMismatch
+from notifier.core.model import DeliveryState
+from notifier.core.outbox import RoutedEvent
+from notifier.database_url import PostgresAddress, SqliteAddress, parse_address
+from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
+from notifier.store import migrate, rows, schema
+from notifier.store.engine import open_store
+from notifier.store.postgres import postgres_engine
+from notifier.store.sqlite import sqlite_engine
+
+HOUR = timedelta(hours=1)
+EVENT = make_event(make_task("job-1"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a database with nothing in it."""
+    if request.param == "sqlite":
+        (tmp_path / "notifier.db").touch()
+        return f"sqlite:///{tmp_path}/notifier.db"
+    url: str = request.getfixturevalue("postgres_url")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return url
+
+
+@contextmanager
+def plain(url: str) -> Iterator[Engine]:
+    """Yield an engine that asks nothing about what is there."""
+    address = parse_address(url)
+    if isinstance(address, SqliteAddress):
+        engine = sqlite_engine(address.path, begin="BEGIN IMMEDIATE", pool_size=1)
+    else:
+        assert isinstance(address, PostgresAddress)
+        engine = postgres_engine(address, 1)
+    yield engine
+    engine.dispose()
+
+
+def at(connection: Connection, revision: str) -> None:
+    """Make what a version left that recorded its revision where all programs do."""
+    config = migrate.alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    connection.execute(text(f"DROP TABLE {migrate.VERSION_TABLE}"))
+    key = "version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
+    connection.execute(text(f"CREATE TABLE alembic_version ({key})"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+
+
+def fill(connection: Connection) -> Mapping[str, int]:
+    """Put rows into every table that a revision has; return how many each has."""
+    found = MetaData()
+    found.reflect(connection)
+    delivery = {
+        "channel": "dba",
+        "lane": EVENT.subject,
+        "digest": False,
+        "available_at": T0,
+        "created_at": T0,
+        "attempt": 1,
+    }
+    dead = {"state": "dead", "settled_at": T0, "reason": "HTTP 400", "body": b"{}", "content_type": "application/json"}
+    task = rows.task_values(make_task("job-1"))
+    person = {"name": "Ada", "by": "U1"}
+    about = {"channel": "dba", "subject": EVENT.subject}
+    filled: Mapping[str, list[Mapping[str, object]]] = {
+        "sources": [
+            {"name": "prod", "region": REGION, "project_id": PROJECT_ID, "baseline_at": T0, "last_poll_at": T0}
+        ],
+        "tasks": [task | {"fingerprint": b"1", "occurrence": "o", "first_seen_at": T0, "changed_at": T0}],
+        "events": [rows.event_values(RoutedEvent(event=EVENT, routes=("all",), channels=("dba", "mail")))],
+        "deliveries": [
+            {"id": "d-1", "state": "pending", **delivery},
+            {"id": "d-2", **delivery, **dead, "channel": "mail"},
+        ],
+        "delivery_events": [
+            {"delivery_id": "d-1", "event_id": EVENT.id, **about, "position": 0},
+            {"delivery_id": "d-2", "event_id": EVENT.id, **about, "channel": "mail", "position": 0},
+        ],
+        "attempts": [{"delivery_id": "d-2", "number": 1, "started_at": T0, "finished_at": T0, "outcome": "gave_up"}],
+        "channels": [{"name": "dba", "settings_digest": "1"}],
+        "threads": [
+            {**about, "ref": "C1/1", "event_id": EVENT.id, "event_seq": 1, "facts": b"{}", "shown_at": T0},
+        ],
+        "acknowledgements": [{"event_id": EVENT.id, "at": T0, **person}],
+        "mutes": [{"instance": "gauss", "until": T0 + HOUR, "created_at": T0, **person}],
+        "watches": [{"source": "prod", "job_id": "job-1", "person": "U1", "created_at": T0}],
+        "requests": [{"key": "k", "seen_at": T0}],
+    }
+    for name, values in filled.items():
+        if name in found.tables:
+            columns = found.tables[name].columns.keys()
+            for value in values:
+                kept = {column: value[column] for column in columns if column in value}
+                connection.execute(schema.metadata.tables[name].insert().values(kept))
+    return {name: len(values) for name, values in filled.items() if name in found.tables}
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+async def test_a_database_of_an_earlier_version_is_upgraded_with_all_that_it_holds(
+    empty_url: str, revision: str, clock: FakeClock
+) -> None:
+    with plain(empty_url) as engine, engine.begin() as connection:
+        at(connection, revision)
+        before = fill(connection)
+    async with aclosing(open_store(empty_url, migrate=True, now=clock.now)) as store:
+        with store.writer.connect() as connection:
+            after = {name: connection.scalar(text(f"SELECT count(*) FROM {name}")) for name in before}  # noqa: S608
+        assert after == before
+        assert [state.baseline_at for state in await store.read(lambda q: q.sources())] == [T0]
+        assert [found.task for found in await store.read(lambda q: q.tasks(TaskFilter()))] == [make_task("job-1")]
+        assert [found.event for found in await store.read(lambda q: q.events(EventFilter()))] == [EVENT]
+        states = {d.id: d.state for d in await store.read(lambda q: q.deliveries(DeliveryFilter()))}
+        assert states == {"d-1": DeliveryState.PENDING, "d-2": DeliveryState.DEAD}
+        assert [found.reply for found in await store.read(lambda q: q.attempts("d-2"))] == [None]
+        assert (await store.read(lambda q: q.ledger())).unaccounted == ()
+        due = await store.transact(lambda tx: tx.claim_due("dba", "me", tx.now(), HOUR, 10))
+        assert [claimed.id for claimed in due] == ["d-1"]
+    open_store(empty_url).close()
+
+
+def test_an_upgraded_database_can_be_upgraded_again_and_is_refused_by_earlier_versions(empty_url: str) -> None:
+    with plain(empty_url) as engine:
+        with engine.begin() as connection:
+            at(connection, "0003")
+        assert migrate.upgrade(engine) is True
+        assert migrate.upgrade(engine) is False
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT version_num FROM alembic_version")) == migrate.HEAD
+
+
+def test_the_revisions_that_are_known_are_those_of_the_migrations() -> None:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - the test's own
+
+    script = ScriptDirectory.from_config(migrate.alembic_config())
+    assert {revision.revision for revision in script.walk_revisions()} == migrate.KNOWN
+
+
+# ---- other programs ----
+
+
+def their_revision(revision: str) -> Callable[[Connection], None]:
+    def make(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+        connection.execute(text("CREATE TABLE users (id INTEGER)"))
+
+    return make
+
+
+def their_tables(connection: Connection) -> None:
+    connection.execute(text("CREATE TABLE tasks (id INTEGER, title TEXT)"))
+
+
+def tables_of_our_names(connection: Connection) -> None:
+    their_revision("0003")(connection)
+    for name in ("sources", "tasks", "events", "deliveries", "delivery_events", "attempts"):
+        connection.execute(text(f"CREATE TABLE {name} (id INTEGER)"))
+
+
+def a_version_table_of_another_shape(connection: Connection) -> None:
+    connection.execute(text("CREATE TABLE alembic_version (id INTEGER)"))
+
+
+OTHERS: Mapping[str, Callable[[Connection], None]] = {
+    "0003": their_revision("0003"),
+    "0001": their_revision("0001"),
+    migrate.HEAD: their_revision(migrate.HEAD),
+    "9999": their_revision("9999"),
+    "a hash": their_revision("1975ea83b712"),
+    "a table": their_tables,
+    "our names": tables_of_our_names,
+    "another shape": a_version_table_of_another_shape,
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(
+    empty_url: str, make: Callable[[Connection], None]
+) -> None:
+    with plain(empty_url) as engine:
+        with engine.begin() as connection:
+            make(connection)
+            before = set(inspect(connection).get_table_names())
+        for use in (migrate.current, migrate.upgrade, migrate.require_current):
+            with pytest.raises(SchemaMismatch, match=r"belongs to another program: give the notifier one of its own"):
+                use(engine)
+        with engine.connect() as connection:
+            assert set(inspect(connection).get_table_names()) == before
+
+
+def test_a_schema_of_its_own_beside_another_program_is_used(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+        connection.execute("CREATE TABLE public.alembic_version (version_num text)")
+        connection.execute("INSERT INTO public.alembic_version VALUES ('0003')")
+        connection.execute("CREATE SCHEMA notifier")
+    url = f"{postgres_url}&options=-csearch_path%3Dnotifier,public"
+    open_store(url, migrate=True).close()
+    open_store(url).close()
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT version_num FROM public.alembic_version").fetchone() == ("0003",)
+        assert connection.execute("SELECT version_num FROM notifier.notifier_schema").fetchone() == (migrate.HEAD,)
+
+
+def test_a_database_whose_tables_are_gone_is_not_taken_for_current(empty_url: str) -> None:
+    open_store(empty_url, migrate=True).close()
+    with plain(empty_url) as engine:
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE attempts"))
+        with pytest.raises(SchemaMismatch, match=r"says that it has schema .* and lacks the table attempts"):
+            migrate.current(engine)
+
+
+@pytest.mark.parametrize("folder", ["100%", "a%(here)s b", "%%"])
+def test_the_program_may_lie_in_a_folder_with_a_percent_sign(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    (place / "migrations").symlink_to(migrate.migrations_path())
+    monkeypatch.setattr(migrate, "migrations_path", lambda: place / "migrations")
+    open_store(f"sqlite:///{place}/notifier.db").close()
