@@ -38,8 +38,8 @@ from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceSt
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
-BATCH = 500
-"""Rows recorded in one transaction, at most."""
+BATCH = 250
+"""Rows recorded in one transaction, at most: about 50 ms of work, during which nobody else can write to SQLite."""
 
 ACTIVE_CALLS = 2
 """Calls that a look at the active tasks takes."""

@@ -12,6 +12,7 @@ import pytest
 from factories import T0, make_task
 from fakes import FakeClock, FakeSource, snapshot_of
 
+from notifier import poll as polling
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.health import left_behind
@@ -641,6 +642,111 @@ async def test_a_source_that_fails_is_noted_and_left_alone_for_a_while(store: Sq
 )
 def test_what_a_person_must_mend_is_tried_slowly(error: SourceError, failures: int, wait: timedelta) -> None:
     assert pause_after(error, failures, RULES) == wait
+
+
+# ---- big recordings ----
+
+
+class BatchStore:
+    """A store that counts what each transaction records, and that dies before the transaction of a number commits."""
+
+    def __init__(self, store: SqlStore, dies_in: int | None = None) -> None:
+        self.store = store
+        self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
+        self.dies_in = dies_in
+        self.recorded: list[int] = []
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        def counted(tx: Transaction) -> tuple[T, int]:
+            before = tx.count_tasks(TaskFilter())
+            result = fn(tx)
+            if self.dies_in == len(self.recorded):
+                raise Dies
+            return result, tx.count_tasks(TaskFilter()) - before
+
+        result, recorded = await self.store.transact(counted)
+        self.recorded.append(recorded)
+        return result
+
+
+class Dies(Exception):
+    """The process is killed."""
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(polling, "BATCH", 10)
+    return 10
+
+
+async def poll_in(store: BatchStore, source: FakeSource, rules: PollRules = RULES) -> PollReport:
+    return await poll_once(source, store, owner="me", rules=rules, outlook=OUTLOOK, force=True)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 10, 11, 95])
+async def test_a_long_baseline_takes_a_transaction_for_each_batch(
+    store: SqlStore, source: FakeSource, small_batches: int, rows: int
+) -> None:
+    source.tasks = [make_task(f"job-{n}") for n in range(rows)]
+    batches = BatchStore(store)
+    report = await poll_in(batches, source)
+    assert (report.baseline, report.changed, report.events) == (True, rows, ())
+    assert (sum(batches.recorded), max(batches.recorded) <= small_batches) == (rows, True)
+    assert (await poll(source, store)).changed == 0
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("quiet", [True, False])
+async def test_a_kill_in_the_middle_of_a_baseline_neither_floods_nor_loses(
+    store: SqlStore, source: FakeSource, clock: FakeClock, *, quiet: bool
+) -> None:
+    rules = replace(RULES, quiet_baseline=quiet)
+    tasks = [make_task(f"job-{n}", status="running") for n in range(95)]
+    for dies_in in (2, 3, 4):
+        source.tasks = tasks
+        with pytest.raises(Dies):
+            await poll_in(BatchStore(store, dies_in), source, rules)
+        clock.advance(RULES.lease)
+    seen = await store.read(lambda q: q.count_tasks(TaskFilter()))
+    assert 0 < seen < 95
+    source.tasks = [make_task("job-0", status="failed"), *tasks[1:]]
+    clock.advance(RULES.poll_every)
+    assert (await poll(source, store, rules)).baseline
+    await poll(source, store, rules)
+    events = await told(store)
+    started = [job_id for type_, job_id in events if type_ is EventType.TASK_STARTED]
+    assert (sorted(started) == sorted(task.job_id for task in tasks)) is not quiet
+    assert (EventType.TASK_FAILED, "job-0") in events
+    assert len(events) == 1 + (0 if quiet else 95)
+    assert (await store.read(lambda q: q.ledger())).unaccounted == ()
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_storm_is_digests_whatever_the_batches(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    await poll(source, store)
+    clock.advance(RULES.poll_every)
+    source.tasks = [make_task(f"job-{n}") for n in range(95)]
+    report = await poll(source, store)
+    deliveries = await store.read(lambda q: q.deliveries(DeliveryFilter(limit=200)))
+    single = [delivery for delivery in deliveries if not delivery.digest]
+    assert (len(report.events), len(single) <= 20, len(deliveries) <= 20 + 10) == (95, True, True)
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_recording_that_lost_its_claim_stops(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+    source.tasks = [make_task(f"job-{n}") for n in range(95)]
+    batches = BatchStore(store)
+    transact = batches.transact
+
+    async def overtaken(fn: Callable[[Transaction], T]) -> T:
+        if len(batches.recorded) == 4:
+            clock.advance(2 * RULES.lease)
+            await store.transact(lambda tx: tx.claim_poll("prod", "other", clock.now(), RULES.lease, force=True))
+        return await transact(fn)
+
+    batches.transact = overtaken  # type: ignore[method-assign]  # another replica comes in between
+    assert (await poll_in(batches, source)).fenced
+    assert sum(batches.recorded) < 95
 
 
 # ---- names ----
