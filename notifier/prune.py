@@ -1,5 +1,6 @@
 """Forget what is over, a little at a time, so that the database stays small for years.
 
+0. What has waited that long for a channel that is no longer configured is given up.
 1. Events that are old and settled everywhere, with their deliveries and attempts. What is pending or parked anywhere
    keeps its event whole, so that the ledger accounts for every event there is.
 2. Tasks that ended so long ago that the API cannot list them any more, and with the last of them what people did about
@@ -20,6 +21,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
+from notifier.core.health import Expected
 from notifier.ports import Clock, Mark, Store, Transaction
 
 BATCH = 100
@@ -42,6 +44,9 @@ class PruneRules:
     configured: frozenset[str] | None = None
     """Names of the configured sources; what is recorded of others goes that long after their last poll. None keeps
     them all."""
+    expected: Expected | None = None
+    """What is configured: what has waited as long as events are kept for any other channel is given up first, so that
+    it can go like any dead delivery. None gives up nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,16 @@ async def prune(store: Store, clock: Clock, rules: PruneRules) -> PruneReport:
 
 def first_step(rules: PruneRules, batch: int = BATCH) -> Step:
     """Return the first batch of a pass."""
-    return partial(_prune_events, rules=rules, batch=batch, after=None)
+    return partial(_abandon, rules=rules, batch=batch)
+
+
+def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
+    then: Step = partial(_prune_events, rules=rules, batch=batch, after=None)
+    now = tx.pruning_time()
+    if rules.events is None or rules.expected is None or now is None:
+        return then(tx)
+    abandoned = tx.abandon(rules.expected, now - rules.events, now, batch)
+    return PruneReport(), partial(_abandon, rules=rules, batch=batch) if abandoned == batch else then
 
 
 def _prune_events(

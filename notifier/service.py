@@ -23,7 +23,7 @@ from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.errors import NotifierError, StoreError, StoreReplaced
-from notifier.core.health import LEFT_BEHIND, REMEDIES, Kind, Replica, judge, left_behind, serves
+from notifier.core.health import LEFT_BEHIND, REMEDIES, Health, Kind, Replica, judge, left_behind, serves
 from notifier.core.health import Role as Role  # noqa: PLC0414 - what a service is given, named where it is given
 from notifier.core.model import Delivered, DeliveryState, EventType, Scope
 from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
@@ -69,6 +69,9 @@ SPREAD = 60.0
 
 HEARTBEAT_SHARE = 0.8
 """Share of the shortest polling interval that lies between two signs of life at least."""
+
+RED_FOR = 30.0
+"""Seconds that health has to be red before that is signalled: what waited through a restart goes out meanwhile."""
 
 PRUNE_EVERY = 3600
 """Seconds between two times that what is over is forgotten."""
@@ -238,6 +241,7 @@ class Service:
         self.roles = roles
         self.owner = new_owner()
         self.tally = Tally()
+        self._refused: dict[str, tuple[str, ...]] = {}
         self._unreadable: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._bodies = Bodies()
         delivered = app.channels if Role.DELIVER in roles else {}
@@ -258,6 +262,8 @@ class Service:
         self._stopping = False
         self._began = began
         self._next_beat = float("-inf")
+        self._red_since: float | None = None
+        self._in_trouble = False
         self._monitored_at = float("inf")
         self._file_lost = Trouble("store.replaced", app.clock.monotonic)
         self._saved: Path | None = None
@@ -297,6 +303,15 @@ class Service:
             named = list(report.without_status[:MOST_NAMED])
             log.warning("rows cannot be read", source=report.source, without_id=without_id, without_status=named)
 
+    def _note_refused(self, report: PollReport) -> None:
+        """Name the rows that the database does not store, when that changes: they come again at every poll."""
+        refused = tuple(sorted(report.refused))
+        if refused != self._refused.get(report.source, ()) and (refused or report.scope is Scope.FULL):
+            self._refused[report.source] = refused
+            if refused:
+                named = list(refused[:MOST_NAMED])
+                log.error("the database refuses rows", source=report.source, rows=len(refused), jobs=named)
+
     async def _retire_sources(self) -> None:
         """Say what is recorded under names that are not configured, and let it count as running no more."""
         recorded = await self.app.store.read(lambda q: q.source_states())
@@ -307,8 +322,11 @@ class Service:
         await self.app.store.transact(lambda tx: tx.retire_sources(names, tx.now()))
         log.warning("sources are recorded that are not configured", sources=names, remedy=LEFT_BEHIND)
 
-    async def poll(self, source: TaskSource, *, force: bool = False) -> PollReport | None:
-        """Poll a source once, log and count it; None when the database failed."""
+    async def poll(self, source: TaskSource, *, force: bool = False, beat: bool = True) -> PollReport | None:
+        """Poll a source once, log and count it; None when the database failed.
+
+        `beat`: give a sign of life when it was a good poll.
+        """
         try:
             report = await poll_once(
                 source,
@@ -325,9 +343,10 @@ class Service:
         self.tally.polled(report)
         _log_poll(report)
         self._note_unreadable(report)
+        self._note_refused(report)
         if report.deliveries:
             self.wake()
-        if report.good:
+        if report.good and beat:
             self._begin("heartbeat", self.beat)
         return report
 
@@ -338,8 +357,27 @@ class Service:
             return
         shortest = min(rules.poll_every for rules in self._poll_rules.values())
         self._next_beat = now + HEARTBEAT_SHARE * shortest.total_seconds()
-        if why := await self.app.beat():
+        await self._beat(well=not self._in_trouble)
+
+    async def _beat(self, *, well: bool) -> None:
+        if why := await self.app.beat(well=well):
             log.warning("the heartbeat was not taken", reason=why)
+
+    async def signal(self, *, polled: bool) -> None:
+        """Give one sign at the end of a run: of trouble where health is red, else of life where a poll was good."""
+        facts = await self.app.store.read(lambda q: q.health_facts())
+        well = judge(self.app.config.expected, facts).ok
+        if polled or (not well and self.app.config.heartbeat_fail_url):
+            await self._beat(well=well)
+
+    def _note_health(self, verdict: Health) -> None:
+        """Call for help when health has turned red and stayed so, where an address for that is configured."""
+        now = self.app.clock.monotonic()
+        self._red_since = None if verdict.ok else now if self._red_since is None else self._red_since
+        trouble = self._red_since is not None and now - self._red_since >= RED_FOR
+        if trouble and not self._in_trouble and self.app.config.heartbeat_fail_url:
+            self._begin("call for help", partial(self._beat, well=False))
+        self._in_trouble = trouble
 
     def _report(self, tx: Transaction, *, stopped: bool = False) -> None:
         now = tx.now()
@@ -378,6 +416,7 @@ class Service:
 
     def _watched(self, report: WatchReport) -> None:
         _log_watch(report)
+        self._note_health(report.health)
         if report.deliveries:
             self.wake()
 
@@ -676,12 +715,14 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
     await service.start()
     try:
         await service.unpark_due()
-        await asyncio.gather(*(service.poll(source, force=True) for source in app.sources.values()))
+        polls = (service.poll(source, force=True, beat=False) for source in app.sources.values())
+        reports = await asyncio.gather(*polls)
         await service.watch()
         if deliver:
             await service.drain()
         await service.prune()
         await service.finish_jobs()
+        await service.signal(polled=any(report is not None and report.good for report in reports))
     finally:
         await service.release()
     return service.tally.summary

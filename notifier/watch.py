@@ -33,6 +33,7 @@ class WatchReport:
     """What one look found. The shell logs it."""
 
     health: Health
+    """The verdict, which gives each source its time after a start."""
     events: tuple[Event, ...] = ()
     deliveries: int = 0
     untold: tuple[Event, ...] = ()
@@ -43,7 +44,7 @@ async def watch_once(store: Store, *, rules: WatchRules, outlook: Outlook, began
     """Look once. `began` is when polling began, by the database's time: see `source_turn`. Raises StoreError."""
     facts = await store.read(lambda q: q.health_facts())
     if not _news(rules.expected, facts, began):
-        return WatchReport(health=health.judge(rules.expected, facts))
+        return WatchReport(health=health.judge(rules.expected, facts, began))
     return await store.transact(lambda tx: record(tx, facts, rules, outlook, began))
 
 
@@ -51,7 +52,7 @@ def record(
     tx: Transaction, facts: HealthFacts, rules: WatchRules, outlook: Outlook, began: datetime | None
 ) -> WatchReport:
     """Announce what was found: each only where nobody else has since."""
-    verdict = health.judge(rules.expected, facts)
+    verdict = health.judge(rules.expected, facts, began)
     events = [*_about_sources(tx, rules.expected, facts, began)]
     tx.hold_channels()
     events += _about_channels(tx, rules.expected, facts)

@@ -89,13 +89,15 @@ class App:
         """What is watched, and who is told when no route says so."""
         return WatchRules(expected=self.config.expected, fallback=self.config.alerted)
 
-    async def beat(self) -> str | None:
-        """Give a sign of life where one is wanted; return why it was not taken, or None."""
-        if self.http is None or self.config.heartbeat_url is None:
+    async def beat(self, *, well: bool = True) -> str | None:
+        """Give a sign of life, or of trouble, where one is wanted; return why it was not taken, or None."""
+        trouble = None if well else self.config.heartbeat_fail_url
+        url = trouble or self.config.heartbeat_url
+        if self.http is None or url is None:
             return None
         from notifier.heartbeat import beat  # noqa: PLC0415 - with the network stack
 
-        return await beat(self.http, self.config.heartbeat_url.get_secret_value())
+        return await beat(self.http, url.get_secret_value())
 
     @property
     def delivery_rules(self) -> DeliveryRules:
@@ -292,7 +294,9 @@ def places_of(config: Config) -> Mapping[str, tuple[str, str]]:
 def _prune_rules(config: Config) -> PruneRules:
     keep = config.retention
     configured = frozenset(settings.name for settings in config.sources)
-    return PruneRules(events=keep.events, dead=keep.dead, tasks=keep.tasks, configured=configured)
+    return PruneRules(
+        events=keep.events, dead=keep.dead, tasks=keep.tasks, configured=configured, expected=config.expected
+    )
 
 
 def _http(config: Config) -> HttpClient:

@@ -547,6 +547,8 @@ class Config(Settings):
     log: LogSettings = LogSettings()
     heartbeat_url: HttpUrl | None = None
     """Fetched after every successful poll, so that silence can be noticed elsewhere."""
+    heartbeat_fail_url: HttpUrl | None = None
+    """Fetched instead while `notifier health` is red, and at once when that begins."""
 
     @model_validator(mode="after")
     def _lease_outlasts_every_attempt(self) -> Self:

@@ -16,13 +16,15 @@ import pytest
 from factories import make_delivery, make_event, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 from patience import HANG
+from pydantic import SecretStr
 from servers.http import HttpServer, reply
 
+from notifier import people
 from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Retry
+from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Person, Retry
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import Clock, DeliveryFilter, Transaction
@@ -64,6 +66,11 @@ class House:
         return [event.type for delivery in channel.sent for event in delivery.events]
 
 
+def with_fail_url(app: App, server: HttpServer) -> App:
+    url = SecretStr(server.url("/ping/fail"))
+    return replace(app, config=app.config.model_copy(update={"heartbeat_fail_url": url}))
+
+
 @pytest.fixture
 async def heartbeats() -> AsyncIterator[HttpServer]:
     async with HttpServer(reply(200)) as server:
@@ -85,6 +92,48 @@ async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(house: Hou
     house.source.error = SourceUnreachable("no answer")
     await poll_and_deliver(house.app)
     assert [request.target for request in heartbeats.requests] == ["/ping"] * 2
+
+
+async def test_trouble_is_signalled_at_once_instead_of_life_until_somebody_cares_for_it(
+    house: House, heartbeats: HttpServer
+) -> None:
+    """With one channel nobody else can be told."""
+    app = with_fail_url(house.app, heartbeats)
+    await poll_and_deliver(app)
+    house.dba.answer = lambda _: GaveUp("HTTP 400")
+    house.source.tasks = [make_task()]
+    for _ in range(2):
+        await poll_and_deliver(app)
+    dead = await app.store.read(lambda q: q.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD)))
+    await app.store.transact(lambda tx: people.dismiss(tx, dead, "dba", Person(id="U1", name="bob")))
+    await poll_and_deliver(app)
+    assert [request.target for request in heartbeats.requests] == ["/ping", "/ping/fail", "/ping/fail", "/ping"]
+
+
+async def test_a_running_service_signals_trouble_when_it_has_lasted_and_life_when_it_is_over(
+    house: House, heartbeats: HttpServer, clock: FakeClock
+) -> None:
+    app = with_fail_url(house.app, heartbeats)
+    service = Service(app)
+    await service.start()
+    await service.poll(house.source, force=True)
+    await service.finish_jobs()
+    house.source.error = SourceUnreachable("no answer")
+    clock.advance(timedelta(hours=1))
+    for _ in range(8):  # forty seconds
+        await service.poll(house.source, force=True)
+        await service.watch()
+        await service.finish_jobs()
+        clock.advance(timedelta(seconds=5))
+    assert [request.target for request in heartbeats.requests] == ["/ping", "/ping/fail"]
+    house.source.error = None
+    for _ in range(2):
+        await service.poll(house.source, force=True)
+        await service.drain()
+        await service.watch()
+        await service.finish_jobs()
+        clock.advance(timedelta(minutes=1))
+    assert [request.target for request in heartbeats.requests][2:] == ["/ping/fail", "/ping"]
 
 
 async def test_a_heartbeat_that_is_not_taken_is_a_warning(
