@@ -130,6 +130,7 @@ async def test_a_running_service_signals_trouble_when_it_has_lasted_and_life_whe
     for _ in range(2):
         await service.poll(house.source, force=True)
         await service.drain()
+        await service.report()
         await service.watch()
         await service.finish_jobs()
         clock.advance(timedelta(minutes=1))
