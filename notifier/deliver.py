@@ -152,6 +152,9 @@ def _take_turn(tx: Transaction, channel: Channel, owner: str, lease: timedelta, 
     again_in = allowed.again_in if len(claimed) == allowed.count else None
     if channel.threads and claimed:
         claimed = _with_threads(claimed, tx.threads(channel.name, [_subject(delivery) for delivery in claimed]))
+    if channel.several and claimed:
+        withheld = tx.withheld([delivery.id for delivery in claimed])
+        claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return _Turn(begun=begun, claimed=claimed, at_once=at_once, again_in=again_in, closed=not health.open_until)
 
 

@@ -120,6 +120,8 @@ class Channel(Protocol):
     channels with the same name share: see `LiveChannel`."""
     coalesces: bool
     """See `ChannelPolicy.coalesces`."""
+    several: bool
+    """True where one attempt may be for several recipients: see `Delivery.recipients`."""
 
     def render(self, notice: Notice) -> Body:
         """Return the bytes to send. The same notice gives the same bytes. No I/O."""
@@ -638,6 +640,12 @@ class Transaction(Queries, Protocol):
         all) are to be sent at once and have begun with the claim, and so has what has no body yet and is rendered for
         the first time; the others begin with `note_begun`. An earlier claim whose holder died leaves the delivery
         doubtful where it had begun; where it had not, its attempt does not count.
+        """
+
+    def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the recipients to whom older deliveries about the same subjects are still on their way, by delivery.
+
+        Such an older one has reached others; it does not keep them waiting for what comes after it.
         """
 
     def note_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:

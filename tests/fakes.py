@@ -113,6 +113,7 @@ class FakeChannel:
         self.digest_size = 100
         self.threads = False
         self.coalesces = False
+        self.several = False
         self.edits: str | None = None
         self.deadline = 10.0
         self.pace = Pace()

@@ -147,6 +147,7 @@ class BaseChannel(ABC, Generic[S]):
     repeat: Repeat = Repeat.RISKY
     threads: bool = False
     coalesces: bool = False
+    several: bool = False
     edits: str | None = None
     body_key: Hashable | None = None
 

@@ -131,7 +131,7 @@ class EmailSettings(ChannelSettings):
 
     @model_validator(mode="after")
     def _check_port(self) -> EmailSettings:
-        if self.port == _PORTS["tls"] and self.security == "starttls":
+        if self.port == _PORTS["tls"] and self.security != "tls":
             raise problem("security", "must be tls with port 465, where TLS begins with the first byte")
         return self
 
@@ -408,6 +408,7 @@ class EmailChannel(BaseChannel[EmailSettings]):
     """
 
     kind = "email"
+    several = True
     Settings: ClassVar[type[ChannelSettings]] = EmailSettings
 
     def render(self, notice: Notice) -> Body:

@@ -299,6 +299,8 @@ class Delivery:
     """What the receiver replied to the last attempt. Set where deliveries are looked up, not where they are claimed."""
     recipients: tuple[Recipient, ...] = ()
     """Those who are in different states after the latest attempt. Empty before it, and while all share one fate."""
+    withheld: frozenset[str] = frozenset()
+    """Recipients to whom an older delivery about the same subject is still on its way, as known when it was claimed."""
 
 
 class Doubt(StrEnum):

@@ -34,7 +34,7 @@ _STATES: Mapping[type, RecipientState] = {
 def outstanding(delivery: Delivery, addresses: Sequence[str]) -> tuple[str, ...]:
     """Return those of the channel's addresses that this attempt is for, each once, in order."""
     over = {recipient.address for recipient in delivery.recipients if recipient.state is not RecipientState.WAITING}
-    return tuple(address for address in dict.fromkeys(addresses) if address not in over)
+    return tuple(address for address in dict.fromkeys(addresses) if address not in over | delivery.withheld)
 
 
 def combined(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str, Outcome]) -> Outcome:
@@ -50,7 +50,7 @@ def combined(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str
     """
     after = _after(delivery, addresses, outcomes)
     states = {recipient.state for recipient in after}
-    recorded = after if len(states) > 1 else ()
+    recorded = after if len(states) > 1 or delivery.withheld else ()
     why = _reason(after)
     reply = next((outcome.reply for outcome in outcomes.values() if not isinstance(outcome, Delivered)), None)
     if RecipientState.WAITING in states:
@@ -68,12 +68,17 @@ def combined(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str
 
 def _after(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str, Outcome]) -> tuple[Recipient, ...]:
     known = {one.address: one for one in delivery.recipients}
+    known |= {address: _behind(address) for address in addresses if address in delivery.withheld - known.keys()}
     known |= {address: _recipient(address, outcome) for address, outcome in outcomes.items()}
     others = [one for one in known.values() if one.address not in addresses]
     return (
         *(known[address] for address in dict.fromkeys(addresses) if address in known),
         *(one for one in others if one.state is RecipientState.DELIVERED),
     )
+
+
+def _behind(address: str) -> Recipient:
+    return Recipient(address=address, state=RecipientState.WAITING, reason="waits for the message before this one")
 
 
 def _recipient(address: str, outcome: Outcome) -> Recipient:
@@ -118,6 +123,12 @@ def sent_again(delivery: Delivery) -> Delivery:
             for one in delivery.recipients
         ),
     )
+
+
+def on_their_way(recipients: Sequence[Recipient]) -> frozenset[str]:
+    """Return the addresses of those whom a later attempt may reach."""
+    states = (RecipientState.WAITING, RecipientState.UNKNOWN)
+    return frozenset(one.address for one in recipients if one.state in states)
 
 
 def newly_delivered(delivery: Delivery, outcome: Outcome) -> bool:

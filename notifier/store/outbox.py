@@ -15,7 +15,7 @@ from notifier.core.outbox import Settlement
 from notifier.core.pacing import Health, Sign
 from notifier.store import rows
 from notifier.store.people import PeopleStatements
-from notifier.store.queries import UNSETTLED, chunks, older_unsettled
+from notifier.store.queries import UNSETTLED, blocked, chunks, waited_for
 from notifier.store.retention import RetentionStatements
 from notifier.store.schema import attempts, channels, credentials, deliveries, delivery_events, events, sources
 
@@ -35,7 +35,7 @@ _DUE = (
         deliveries.c.channel == bindparam("of"),
         deliveries.c.state == DeliveryState.PENDING,
         deliveries.c.available_at <= bindparam("now"),
-        ~older_unsettled(),
+        ~blocked(),
     )
     .order_by(deliveries.c.seq)
     .limit(bindparam("most"))
@@ -134,6 +134,14 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         values = {"chosen": chosen, "beginning": chosen[:at_once], "until": now + lease, "owner": owner}
         claimed = self.connection.execute(_CLAIM, values).all()
         return self._with_events(sorted(claimed, key=lambda row: row.seq))
+
+    def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the recipients to whom older deliveries are still on their way: see the port."""
+        found: dict[str, frozenset[str]] = {}
+        for id_, encoded in self.connection.execute(waited_for(delivery_ids)):
+            on_their_way = recipients.on_their_way(rows.recipients_of(encoded))
+            found[id_] = found.get(id_, frozenset()) | on_their_way
+        return found
 
     def note_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
         """Note whether claims have begun to be rendered or sent; return the ids of those that are still held."""

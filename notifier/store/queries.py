@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, tuple_
 
 from notifier.core.diff import Recorded
 from notifier.core.health import HealthFacts
@@ -310,19 +310,33 @@ def _delivery_conditions(wanted: DeliveryFilter) -> Iterable[ColumnElement[bool]
         yield deliveries.c.id.in_(of)
 
 
-def older_unsettled() -> ColumnElement[bool]:
-    """Return the condition that an older delivery about one of the same subjects is not settled yet."""
+_older = deliveries.alias("older")
+
+
+def blocked() -> ColumnElement[bool]:
+    """Return the condition that a delivery is not due because of an older one about one of the same subjects.
+
+    An older one that only some recipients still lack blocks no first attempt, which is then for the others.
+    """
+    in_its_way = or_(_older.c.recipients.is_(None), deliveries.c.recipients.is_not(None))
+    return exists(_older_unsettled(select(1)).where(in_its_way).correlate(deliveries))
+
+
+def waited_for(delivery_ids: Collection[str]) -> Select[Any]:
+    """Select these deliveries' ids, each with the recipients of an older one about one of the same subjects."""
+    columns = select(deliveries.c.id, _older.c.recipients)
+    return _older_unsettled(columns).where(deliveries.c.id.in_(delivery_ids), _older.c.recipients.is_not(None))
+
+
+def _older_unsettled(columns: Select[Any]) -> Select[Any]:
     mine, theirs = delivery_events.alias("mine"), delivery_events.alias("theirs")
-    older = deliveries.alias("older")
-    return exists(
-        select(1)
-        .select_from(mine)
+    return (
+        columns.select_from(mine)
         .join(theirs, and_(theirs.c.channel == mine.c.channel, theirs.c.subject == mine.c.subject))
-        .join(older, older.c.id == theirs.c.delivery_id)
+        .join(_older, _older.c.id == theirs.c.delivery_id)
         .where(
             mine.c.delivery_id == deliveries.c.id,
-            older.c.seq < deliveries.c.seq,
-            or_(*(older.c.state == state for state in UNSETTLED)),
+            _older.c.seq < deliveries.c.seq,
+            or_(*(_older.c.state == state for state in UNSETTLED)),
         )
-        .correlate(deliveries)
     )

@@ -51,7 +51,7 @@ _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "
 _DELIVERY = tuple(
     field.name
     for field in fields(Delivery)
-    if field.name not in {"state", "events", "body", "thread", "recipients", "reply"}
+    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply"}
 )
 
 

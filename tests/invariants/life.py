@@ -189,6 +189,7 @@ class Receiver:
     digest_size: int = 4
     threads: bool = False
     coalesces: bool = False
+    several: bool = False
     edits: str | None = None
     failures_only: bool = False
     answers: list[Answer] = field(default_factory=list)

@@ -151,6 +151,7 @@ class SimulatedChannel:
     edit_pace: Pace = field(default_factory=lambda: Pace(per_second=10, burst=5))
     threads: bool = False
     coalesces: bool = False
+    several: bool = False
     edits: str | None = None
 
     def render(self, notice: Notice) -> Body:

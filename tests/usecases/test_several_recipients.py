@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -11,14 +12,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import make_delivery, make_event
+from factories import make_delivery, make_event, make_task
 from fakes import FakeClock
 from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
 
 from notifier.channels.base import Toolbox
 from notifier.channels.email import EmailChannel, EmailSettings
 from notifier.cli import documents
-from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Outcome
+from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Event, Outcome
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
@@ -42,13 +43,15 @@ class Desk:
         toolbox = Toolbox(http=self.http, clock=self.clock, wording=Wording(language="en", timezone=ZoneInfo("UTC")))
         return EmailChannel(EmailSettings.model_validate(settings), toolbox)
 
-    async def plan(self) -> None:
-        event, now = make_event(), self.clock.now()
-        planned = make_delivery(event, attempt=0, available_at=now, created_at=now)
+    async def plan(self, *events: Event) -> None:
+        now = self.clock.now()
+        planned = [
+            make_delivery(event, attempt=0, available_at=now, created_at=now) for event in events or [make_event()]
+        ]
 
         def record(tx: Transaction) -> None:
-            tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
-            tx.record_deliveries([planned])
+            tx.record_events([RoutedEvent(event=one.events[0], routes=("all",), channels=("dba",)) for one in planned])
+            tx.record_deliveries(planned)
 
         await self.store.transact(record)
 
@@ -56,7 +59,10 @@ class Desk:
         """Let a process of its own try once, and return the delivery; the next try is due."""
         await deliver_due(channel or self.channel(), self.store, self.clock, random.Random(1), owner=owner, rules=RULES)
         self.clock.advance(timedelta(minutes=10))
-        return (await self.account())[0]
+        return (await self.all())[0]
+
+    async def all(self) -> list[Delivery]:
+        return list(await self.store.read(lambda q: q.deliveries(DeliveryFilter())))
 
     async def account(self) -> tuple[Delivery, list[Attempt]]:
         def read(q: Queries) -> tuple[Delivery, list[Attempt]]:
@@ -191,3 +197,59 @@ async def test_a_full_mailbox_is_no_failure_of_the_channel(store: SqlStore, cloc
     assert (last.state, server.recipients) == (DeliveryState.DEAD, [(A,)])
     assert last.reason
     assert last.reason.startswith("gave up after 3 attempts, last: 1 of 2 recipients have it; ")
+
+
+STARTED, FAILED = make_event(make_task(status="running")), make_event(make_task())
+
+
+def told(server: RawSmtpServer, address: str) -> list[str]:
+    """Return what a recipient was told, in order."""
+    mails = [mail for mail in server.mails if address in mail.recipients]
+    return [re.findall(rb"X-GaussDB-Event: task.([a-z]+)", mail.content)[0].decode() for mail in mails]
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 3])
+async def test_who_waits_keeps_nobody_else_waiting_and_hears_everything_in_order(
+    store: SqlStore, clock: FakeClock, http: HttpClient, refusals: int
+) -> None:
+    async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 later"] * refusals + ["250 OK"]}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan(STARTED, FAILED)
+        await desk.deliver()
+        assert told(server, A) == ["started", "failed"]
+        assert told(server, B) == []
+        for _ in range(4):
+            await desk.deliver()
+    first, second = sorted(await desk.all(), key=lambda one: one.events[0].type is not STARTED.type)
+    lost = refusals == 3  # as often as the schedule tries
+    assert (first.state, second.state) == (
+        DeliveryState.DEAD if lost else DeliveryState.DELIVERED,
+        DeliveryState.DELIVERED,
+    )
+    assert told(server, A) == ["started", "failed"]
+    assert told(server, B) == (["failed"] if lost else ["started", "failed"])
+
+
+async def test_where_all_wait_the_next_message_waits_too(store: SqlStore, clock: FakeClock, http: HttpClient) -> None:
+    async with RawSmtpServer({"RCPT": ["451 later"] * 2 + ["250 OK"]}) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan(STARTED, FAILED)
+        await desk.deliver()
+        assert server.mails == []
+        await desk.deliver()
+    assert told(server, A) == told(server, B) == ["started", "failed"]
+
+
+async def test_where_an_answer_was_lost_and_the_other_waits_the_next_message_waits_too(
+    store: SqlStore, clock: FakeClock, http: HttpClient
+) -> None:
+    script = {f"RCPT TO:<{B}>": ["451 later", "250 OK"], "CONTENT": [TAKEN_AND_LOST, "250 OK"]}
+    async with RawSmtpServer(script) as server:
+        desk = Desk(store, clock, http, server.port)
+        await desk.plan(STARTED, FAILED)
+        for _ in range(3):
+            await desk.deliver()
+    assert told(server, A) == ["started", "started", "failed"]
+    assert told(server, B) == ["started", "failed"]
+    (state,) = await store.read(lambda q: q.channels())
+    assert state.health.failures == 0
