@@ -71,7 +71,7 @@ class EmailSettings(ChannelSettings):
     username: str | None = None
     password: Secret | None = None
     ca_file: Path | None = None
-    """PEM file of the authorities to trust instead of the public ones."""
+    """PEM file of the authorities to trust instead of those that HTTP trusts."""
     helo: str | None = None
     """The name that we greet the server with (EHLO); the sender's domain unless given."""
     sender: str = Field(alias="from")
@@ -154,6 +154,8 @@ class EmailSettings(ChannelSettings):
 def _host_and_port(text: str) -> tuple[str, int | None]:
     """Read `host`, `host:port`, an address or `[address]:port`. Raises an error that says what would be right."""
     written = text.strip().removesuffix(".")
+    if "@" in written:  # never quoted: there may be a password in it
+        raise problem("host", "holds an @; write a name, smtp.example.com, and give `username` and `password` apart")
     scheme, _, rest = written.rpartition("://")
     if scheme:
         security = {"smtps": "tls", "smtp": "starttls"}.get(scheme.lower(), "starttls, tls or none")
@@ -192,11 +194,9 @@ def _ascii_hint(host: str) -> str:
         return " in ASCII"
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    import certifi  # noqa: PLC0415 - only a channel that connects pays for the bundle
-
+def _trust(ca_file: Path) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file or certifi.where())
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"ca_file: no certificates can be read from {ca_file}: {error.strerror or error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -494,7 +494,7 @@ class EmailChannel(BaseChannel[EmailSettings]):
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return _trust(self.settings.ca_file)
+        return _trust(self.settings.ca_file) if self.settings.ca_file else self.toolbox.http.tls
 
     async def _connect(self, host: str, port: int) -> socket:
         from notifier.http import AddressRefused, HttpError  # noqa: PLC0415 - with the network stack

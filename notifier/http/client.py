@@ -265,6 +265,11 @@ class HttpClient:
         connector = WireConnector(ssl=self._wire.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False)
         return open_session(connector, self._wire.headers, traces=[trace])
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What certificates are verified with, for a protocol other than HTTP."""
+        return self._wire.tls
+
     async def connect(self, host: str, port: int) -> socket:
         """Return a connected socket for a protocol other than HTTP. Whoever asks closes it, and sets a deadline.
 

@@ -290,6 +290,7 @@ class TestSettings:
         [
             ({"host": "smtp.example.com:587", "port": 25}, "port\n  is 25, and host says 587; give it once"),
             ({"host": "smtps://smtp.example.com:465/x"}, "write `host: smtp.example.com:465` and `security: tls`"),
+            ({"host": f"smtp://u:{PASSWORD}@mail"}, "host\n  holds an @; write a name"),
             ({"host": "smtp://mail"}, "write `host: mail` and `security: starttls`"),
             ({"host": "smtp.example.com:smtp"}, "'smtp' is not a port; write `port: 587`"),
             ({"host": "smtp.example.com:0"}, "'0' is not a port"),
@@ -309,6 +310,7 @@ class TestSettings:
         with pytest.raises(ValidationError) as caught:
             make_settings(**changes)
         assert problem in str(caught.value)
+        assert PASSWORD not in str(caught.value)
 
     @pytest.mark.parametrize("name", ["notifier.example.com", "[192.0.2.1]", "[IPv6:2001:db8::1]", "localhost"])
     def test_any_name_may_be_greeted_with(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -396,6 +397,18 @@ class TestConnecting:
                 assert isinstance(got, Parked)
                 assert "an address that network.deny lists" in got.reason
         assert server.transcript == []
+
+    @pytest.mark.parametrize("security", ["starttls", "tls"])
+    async def test_what_http_trusts_mail_trusts_too(self, certificate: Certificate, security: str) -> None:
+        context = certificate.server_context()
+        tls = ssl.create_default_context(cafile=certificate.authority)
+        async with (
+            SmtpServer(tls=context) if security == "tls" else SmtpServer(starttls=context) as server,
+            aclosing(HttpClient(tls=tls)) as http,
+        ):
+            toolbox = Toolbox(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+            got = await outcome(toolbox, server, security=security)
+        assert isinstance(got, Delivered)
 
     async def test_the_next_address_is_tried_while_the_first_is_silent(
         self, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
