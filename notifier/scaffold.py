@@ -144,8 +144,7 @@ def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
             return [
                 f"host: {_text(answers.smtp_host)}",
                 "security: starttls            # starttls | tls | none",
-                f"username: {_text(answers.smtp_username)}",
-                "password: ${SMTP_PASSWORD}",
+                *_login(answers),
                 f"from: {_text(answers.mail_from)}",
                 f"to: [{', '.join(map(_text, answers.mail_to))}]",
             ]
@@ -155,6 +154,13 @@ def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
                 "secret: ${WEBHOOK_SECRET}     # whsec_ and base64; the receiver verifies signatures with it",
             ]
     return []
+
+
+def _login(answers: Answers) -> list[str]:
+    """Return the lines of a login; a server that wants none is given none."""
+    if not answers.smtp_username:
+        return []
+    return [f"username: {_text(answers.smtp_username)}", "password: ${SMTP_PASSWORD}"]
 
 
 _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -17,11 +19,23 @@ from notifier import config as configuration
 from notifier.cli.output import say
 from notifier.core.errors import ConfigurationError
 from notifier.scaffold import Answers, Auth, ChannelKind, environment_of, render_config
+from notifier.validation import did_you_mean
 
 _MODE = 0o644
 """The file holds no secrets, and a service that runs as another user has to read it."""
 _SOURCE, _TELL = "Source", "Who is told (the console always is)"
-_NONE = Answers(region="", project_id="", channels=())
+_NONE = Answers(
+    region="",
+    project_id="",
+    channels=(),
+    slack_channel="",
+    mail_to=(),
+    mail_from="",
+    smtp_host="",
+    smtp_username="",
+    webhook_url="",
+)
+"""What the options say where none is given."""
 
 
 def init(
@@ -79,26 +93,27 @@ def init(
     Secrets are neither asked for nor written: the file names the environment variables that they come from.
     """
     _refuse_to_overwrite(output, force=force)
-    given = Answers(
-        region=region,
-        project_id=project_id,
-        endpoint=endpoint,
-        auth=auth,
-        iam_domain=iam_domain,
-        iam_username=iam_username,
-        source=name,
-        slack_channel=slack_channel,
-        mail_to=tuple(mail_to or ()),
-        mail_from=mail_from,
-        smtp_host=smtp_host,
-        smtp_username=smtp_username,
-        webhook_url=webhook_url,
-        language=language,
-        timezone=timezone,
-    )
-    answers = _with_channels(_complete(given))
+    given: dict[str, Any] = {
+        "region": region,
+        "project_id": project_id,
+        "endpoint": endpoint or "",
+        "auth": auth,
+        "iam_domain": iam_domain,
+        "iam_username": iam_username,
+        "source": name,
+        "slack_channel": slack_channel,
+        "mail_to": tuple(address for text in mail_to or () for address in addresses(text)),
+        "mail_from": mail_from,
+        "smtp_host": smtp_host,
+        "smtp_username": smtp_username,
+        "webhook_url": webhook_url,
+        "language": language,
+        "timezone": timezone,
+    }
+    if not (region and project_id) and not sys.stdin.isatty():
+        raise ConfigurationError("nobody is there to answer: give at least --region and --project-id")
+    answers = _accepted(given) if region and project_id else _asked(given)
     text = render_config(answers)
-    configuration.loads(text, _stand_ins(environment_of(text)), origin=str(output))
     _write(output, text)
     say(_next_steps(output, environment_of(text), answers.channels[-1]))
 
@@ -106,48 +121,185 @@ def init(
 def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
     if output.exists() and not force:
         raise ConfigurationError(f"{output} is there already; --force replaces it, --output writes elsewhere")
+    if not output.parent.is_dir():
+        raise ConfigurationError(f"there is no directory {output.parent}; make it first, or write elsewhere")
 
 
 # ---- answers ----
 
 
-def _complete(given: Answers) -> Answers:
-    if given.region and given.project_id:
-        return given
-    if not sys.stdin.isatty():
-        raise ConfigurationError("nobody is there to answer: give at least --region and --project-id")
-    return _ask_who_is_told(_ask_for_source(given))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One thing to know, how to ask for it, and the option that says it instead."""
+
+    field: str
+    option: str
+    text: str
+    read: Callable[[str], object] = str
+    default: Callable[[Answers], str] = lambda _: ""
+    """Returns the answer of who only presses Enter."""
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    """All the answers there are; none for any."""
+    asked: Callable[[Answers], bool] = lambda _: True
+    """Returns whether it is worth asking after the answers before."""
 
 
-def _ask_for_source(given: Answers) -> Answers:
-    return replace(
-        given,
-        region=given.region or _ask("Region", "cn-north-4"),
-        project_id=given.project_id or _ask("Project id of that region (console: My Credentials)"),
-        auth=_choose("Sign in by", get_args(Auth), given.auth),
-    )
+def addresses(text: str) -> tuple[str, ...]:
+    """Split mail addresses: at commas and semicolons, and at spaces where no name could have one."""
+    separators = r"[,;\uff0c\uff1b\u3001]" + ("" if "<" in text else r"|\s")
+    return tuple(filter(None, map(str.strip, re.split(separators, text))))
 
 
-def _ask_who_is_told(given: Answers) -> Answers:
-    if given.slack_channel or given.mail_to or given.webhook_url:
-        return given
-    return replace(
-        given,
-        slack_channel=_ask("Slack channel id (empty: none)", ""),
-        mail_to=tuple(_ask("Mail addresses, with spaces between (empty: none)", "").split()),
-        webhook_url=_ask("Webhook address (empty: none)", ""),
-    )
+def _sender(answers: Answers) -> str:
+    domain = answers.mail_to[0].rpartition("@")[2].rstrip(">")
+    return f"GaussDB notifier <gaussdb@{domain}>"
 
 
-def _ask(question: str, default: str | None = None) -> str:
+_DEFAULTS: Answers = Answers(region="cn-north-4", project_id="0" * 32, channels=())
+_NOTHING = replace(_DEFAULTS, slack_channel="", mail_to=(), webhook_url="")
+
+QUESTIONS: tuple[Question, ...] = (
+    Question(field="region", option="--region", text="Region", default=lambda _: "cn-north-4"),
+    Question(field="endpoint", option="--endpoint", text="", asked=lambda _: False),  # asked with the region
+    Question(
+        field="project_id",
+        option="--project-id",
+        text="Project id of that region (console: My Credentials)",
+        required=True,
+    ),
+    Question(field="source", option="--name", text="Name of this source", default=lambda _: _DEFAULTS.source),
+    Question(
+        field="auth",
+        option="--auth",
+        text=f"Sign in by ({', '.join(get_args(Auth))})",
+        choices=get_args(Auth),
+        default=lambda _: _DEFAULTS.auth,
+    ),
+    Question(
+        field="iam_domain",
+        option="--iam-domain",
+        text="IAM account",
+        required=True,
+        asked=lambda answers: answers.auth == "token",
+    ),
+    Question(
+        field="iam_username",
+        option="--iam-username",
+        text="IAM user",
+        required=True,
+        asked=lambda answers: answers.auth == "token",
+    ),
+    Question(field="slack_channel", option="--slack-channel", text="Slack channel id (empty: none)"),
+    Question(
+        field="mail_to", option="--mail-to", text="Mail addresses, with commas between (empty: none)", read=addresses
+    ),
+    Question(
+        field="smtp_host",
+        option="--smtp-host",
+        text="Mail server (SMTP host)",
+        required=True,
+        asked=lambda answers: bool(answers.mail_to),
+    ),
+    Question(
+        field="mail_from",
+        option="--mail-from",
+        text="Sender of the mails",
+        default=_sender,
+        asked=lambda answers: bool(answers.mail_to),
+    ),
+    Question(
+        field="smtp_username",
+        option="--smtp-username",
+        text="User name at the mail server (empty: no login)",
+        asked=lambda answers: bool(answers.mail_to),
+    ),
+    Question(field="webhook_url", option="--webhook-url", text="Webhook address (empty: none)"),
+    Question(
+        field="language",
+        option="--language",
+        text="Language of messages (en, zh)",
+        default=lambda _: _DEFAULTS.language,
+    ),
+    Question(
+        field="timezone",
+        option="--timezone",
+        text="Time zone of the people who read them, for example Asia/Shanghai",
+        default=lambda _: _DEFAULTS.timezone,
+    ),
+)
+
+
+def _flaw(answers: Answers) -> str | None:
+    """Say what is wrong with the configuration that answers make, or None."""
+    text = render_config(_with_channels(answers))
+    try:
+        configuration.loads(text, _stand_ins(environment_of(text)))
+    except configuration.InvalidConfiguration as error:
+        return error.problems[0].what
+    return None
+
+
+def _accepted(given: Mapping[str, Any]) -> Answers:
+    """Return the answers that options give. Raises ConfigurationError that names the option that is not right."""
+    # An unknown region is right with its endpoint, which is judged first.
+    answers = _NOTHING
+    for question in sorted(QUESTIONS, key=lambda question: question.field != "endpoint"):
+        answers = _with(answers, question.field, given[question.field] or getattr(_NOTHING, question.field))
+        if what := _flaw(answers):
+            raise ConfigurationError(f"{question.option}: {what}")
+    return _with_channels(answers)
+
+
+def _asked(given: Mapping[str, Any]) -> Answers:
+    """Ask for all that the options leave open, each until the answer is right."""
+    told = {field for field, value in given.items() if value and value != getattr(_NONE, field)}
+    if told & {"slack_channel", "mail_to", "webhook_url"}:
+        told |= {"slack_channel", "mail_to", "webhook_url"}
+    known = {field: given[field] for field in told if given[field]}
+    answers = _accepted(dict.fromkeys(given) | known)
+    for question in QUESTIONS:
+        if question.field not in told and question.asked(answers):
+            answers = _ask(question, answers)
+    return _with_channels(answers)
+
+
+def _ask(question: Question, answers: Answers) -> Answers:
+    default = question.default(answers)
+    while True:
+        text = unicodedata.normalize("NFKC", _prompt(question.text, default)).strip()
+        if not text and question.required:
+            typer.echo("This cannot be left out.", err=True)
+            continue
+        if question.choices and text not in question.choices:
+            hint = did_you_mean(text, question.choices, otherwise="It is one of")
+            typer.echo(f"Not accepted: {text!r} is none of them. {hint}", err=True)
+            continue
+        answered = _with(answers, question.field, question.read(text))
+        if question.field == "region" and _is_unknown(answered):
+            typer.echo(f"Not a known region: {_flaw(answered)}", err=True)
+            endpoint = _prompt("Address of its API, https://… (empty: another region)", "").strip()
+            if not endpoint:
+                continue
+            answered = replace(answered, endpoint=endpoint)
+        what = _flaw(answered)
+        if what is None:
+            return answered
+        typer.echo(f"Not accepted: {what}", err=True)
+
+
+def _with(answers: Answers, field: str, value: Any) -> Answers:  # noqa: ANN401 - of the field's type
+    return replace(answers, **{field: value})
+
+
+def _is_unknown(answers: Answers) -> bool:
+    """Tell whether a region would be right if only its endpoint were given."""
+    return _flaw(answers) is not None and _flaw(replace(answers, endpoint="https://example.com")) is None
+
+
+def _prompt(question: str, default: str) -> str:
     answer: str = typer.prompt(question, default=default, err=True, show_default=bool(default))
-    return answer.strip()
-
-
-def _choose(question: str, choices: Sequence[Auth], default: Auth) -> Auth:
-    while (answer := _ask(f"{question} ({', '.join(choices)})", default)) not in choices:
-        typer.echo(f"{answer!r} is none of them.", err=True)
-    return next(choice for choice in choices if choice == answer)
+    return answer
 
 
 def _with_channels(answers: Answers) -> Answers:
@@ -175,7 +327,8 @@ def _write(output: Path, text: str) -> None:
             os.fchmod(file.fileno(), _MODE)
             file.write(text)
     except OSError as error:
-        raise ConfigurationError(f"cannot write {output}: {error.strerror}") from error
+        say(text)  # so that no answer is lost
+        raise ConfigurationError(f"cannot write {output}: {error.strerror}; what it would hold is above") from error
 
 
 def _next_steps(output: Path, variables: Sequence[str], channel: ChannelKind) -> str:

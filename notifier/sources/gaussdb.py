@@ -35,7 +35,7 @@ from notifier.sources.payloads import Page, Row, decode_page, parse_task
 from notifier.sources.regions import gaussdb_endpoint
 from notifier.sources.signature import request_uri
 from notifier.sources.walker import Walker
-from notifier.validation import NAME_PATTERN, problem
+from notifier.validation import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, problem
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
@@ -127,10 +127,10 @@ class GaussDBSettings(Settings):
 
     kind: Literal["gaussdb"]
     name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
-    region: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+    region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
     endpoint: Origin | None = None
     """Default: the region's. Required where the region is not known."""
-    project_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    project_id: Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
     auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
     language: Language | None = None
     """X-Language: the language that the API writes fail_reason in. Default: that of the configuration."""
