@@ -96,7 +96,7 @@ def test_the_core_imports_the_standard_library_and_itself() -> None:
         f"{path}: {name}"
         for path, tree in trees("notifier/core")
         for name in imported(tree)
-        if name.partition(".")[0] not in sys.stdlib_module_names
+        if name.partition(".")[0] not in sys.stdlib_module_names | {"re2"}  # which computes, and nothing else
         and not name.startswith(("notifier.core", "notifier.durations"))  # which imports nothing but the library itself
     }
     assert foreign == set()

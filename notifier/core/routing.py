@@ -6,8 +6,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
+from notifier.core import patterns
 from notifier.core.model import Event, Matcher, Route
 
 _TASK_FIELDS = {
@@ -38,25 +38,13 @@ def parse_matcher(text: str) -> Matcher:
             f"unknown field {matcher.field!r}{_did_you_mean(matcher.field)}; fields are {', '.join(FIELDS)}"
         )
     if matcher.op in ("=~", "!~"):
-        _check_pattern(matcher.value)
+        patterns.check(matcher.value)
     return matcher
 
 
 def _did_you_mean(name: str) -> str:
     near = difflib.get_close_matches(name, FIELDS, n=1)
     return f", did you mean {near[0]!r}?" if near else ""
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        _compiled(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-
-
-@lru_cache(maxsize=512)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.DOTALL)
 
 
 def fields_of(event: Event) -> dict[str, str]:
@@ -69,8 +57,8 @@ def fields_of(event: Event) -> dict[str, str]:
 _OPS: Mapping[str, Callable[[str, str], bool]] = {
     "=": lambda actual, value: actual == value,
     "!=": lambda actual, value: actual != value,
-    "=~": lambda actual, value: _compiled(value).fullmatch(actual) is not None,
-    "!~": lambda actual, value: _compiled(value).fullmatch(actual) is None,
+    "=~": lambda actual, value: patterns.matches(value, actual),
+    "!~": lambda actual, value: not patterns.matches(value, actual),
 }
 
 

@@ -1,0 +1,178 @@
+"""Regular expressions that match in linear time, whatever the pattern and the text.
+
+What patterns are matched with is written by others, and one that backtracks can take for ever over forty characters.
+RE2 does not backtrack. The few constructs that it would read differently from Python are translated; what it lacks is
+refused with a remedy. Where there is no build of it, Python's own engine serves with patterns that are simple enough.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Protocol
+
+try:
+    import re2
+except ImportError:  # there is none for this platform
+    re2 = None
+
+LONGEST_TEXT = 65_536
+"""Characters of a text that are looked at; more than any reason that a person reads."""
+
+SHORT_TEXT = 256
+"""The same for the engine that backtracks."""
+
+MOST_REPEATS = 3
+"""Unbounded repetitions in one pattern for that engine: each multiplies the work by the length of the text."""
+
+_MEMORY = 2 << 20
+"""Bytes for one compiled pattern, which bounds the work for each character."""
+
+
+class Pattern(Protocol):
+    """A compiled pattern."""
+
+    def fullmatch(self, text: str) -> object | None:
+        """Return something where the whole text matches."""
+
+
+def check(pattern: str) -> None:
+    """Raise ValueError, with a remedy, for what is no regular expression or cannot be matched in linear time."""
+    try:
+        re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    _compiled(pattern)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Tell whether a pattern that was checked matches a whole text; a dot matches a line's end too."""
+    return _compiled(pattern).fullmatch(_searchable(text)) is not None
+
+
+def _searchable(text: str) -> str:
+    text = text[: LONGEST_TEXT if re2 else SHORT_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> Pattern:
+    if re2 is None:
+        return _backtracking(pattern)
+    options = re2.Options()
+    options.dot_nl, options.log_errors, options.max_mem = True, False, _MEMORY
+    try:
+        compiled: Pattern = re2.compile("".join(_translated(pattern)), options)
+    except re2.error as error:
+        said = error.args[0]
+        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        raise _refused(pattern, f"{why}. Write it more simply") from error
+    return compiled
+
+
+def _refused(pattern: str, why: str) -> ValueError:
+    return ValueError(f"{pattern!r} cannot be matched in linear time: {why}.")
+
+
+# ---- from Python's notation to RE2's ----
+
+_TOKENS = re.compile(
+    r"\\(?:u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)"  # an escape
+    r"|\[\^?\]?"  # the beginning of a class, with a bracket that it may begin with
+    r"|\(\?(?:P=|<?[=!]|\(|>|\#)"  # a group that RE2 does not have
+    r"|(?:[*+?]|\{[0-9,]+\})\+"  # a repetition that gives nothing back
+    r"|.",
+    re.DOTALL,
+)
+_LETTERS, _SPACE = r"\p{L}\p{N}_", r"\s\x1c-\x1f\x{85}\p{Z}"
+_OUTSIDE = {
+    r"\w": f"[{_LETTERS}]",
+    r"\W": f"[^{_LETTERS}]",
+    r"\s": f"[{_SPACE}]",
+    r"\S": f"[^{_SPACE}]",
+    r"\d": r"\p{Nd}",
+    r"\D": r"\P{Nd}",
+    r"\Z": r"\z",
+}
+"""What RE2 would read as ASCII alone, or does not know."""
+_INSIDE = {r"\w": _LETTERS, r"\s": _SPACE, r"\d": r"\p{Nd}", r"\D": r"\P{Nd}"}
+_REFERENCE = "write the alternatives out instead of referring back"
+_GREEDY = "leave out what keeps a repetition from giving back: nothing is ever tried again here"
+_REMEDIES = {
+    **dict.fromkeys(("(?=", "(?!", "(?<=", "(?<!"), "use a second matcher, with =~ or !~, instead of a look-around"),
+    "(?P=": _REFERENCE,
+    "(?(": _REFERENCE,
+    "(?>": _GREEDY,
+    "(?#": "leave the comment out",
+}
+
+
+def _translated(pattern: str) -> Iterator[str]:
+    """Yield the parts of a pattern as RE2 writes them. Raises ValueError for what it lacks."""
+    inside = False
+    for token in _TOKENS.findall(pattern):
+        if inside:
+            yield _in_class(pattern, token)
+            inside = not token.endswith("]") or token.startswith("\\")
+        else:
+            yield _out_of_class(pattern, token)
+            inside = token.startswith("[")
+
+
+def _in_class(pattern: str, token: str) -> str:
+    if token in (r"\W", r"\S"):
+        raise _refused(pattern, f"write [^{token.lower()}] or list the characters instead of {token} in brackets")
+    # A bracket in a class is one: RE2 would take [: for the beginning of a name.
+    return _INSIDE.get(token) or _literal(token.replace("[", r"\[") if token.startswith("[") else token)
+
+
+def _out_of_class(pattern: str, token: str) -> str:
+    if remedy := _REMEDIES.get(token):
+        raise _refused(pattern, remedy)
+    if token[0] == "\\" and token[1] in "123456789":
+        raise _refused(pattern, _REFERENCE)
+    if len(token) > 1 and token[-1] == "+" and token[0] != "\\":
+        raise _refused(pattern, _GREEDY)
+    return _OUTSIDE.get(token) or _literal(token)
+
+
+def _literal(token: str) -> str:
+    if token[:2] in (r"\u", r"\U"):
+        return rf"\x{{{token[2:]}}}"
+    if token[0] == "\\" and (token[1:] == "_" or not token.isascii()):
+        return token[1:]
+    return token
+
+
+# ---- where there is no RE2 ----
+
+
+def _backtracking(pattern: str) -> Pattern:
+    """Compile with Python's engine what takes it no more than a moment over SHORT_TEXT characters."""
+    count, inside = 0, False
+    repeated, last = [0], 0
+    for token in _TOKENS.findall(pattern):
+        if inside:
+            inside = not token.endswith("]") or token.startswith("\\")
+            continue
+        _out_of_class(pattern, token)
+        closed, last = last, 0
+        match token[0]:
+            case "[":
+                inside = True
+            case "(":
+                repeated.append(0)
+            case ")":
+                last = repeated.pop()
+                repeated[-1] += last
+            case "|":
+                repeated[-1] += 1
+            case "*" | "+" | "{":
+                if closed:
+                    raise _refused(pattern, "repeat no group that has a repetition or an alternative in it")
+                count += 1
+                repeated[-1] += 1
+    if count > MOST_REPEATS:
+        raise _refused(pattern, f"use at most {MOST_REPEATS} repetitions on this platform, which has no RE2")
+    return re.compile(pattern, re.DOTALL)

@@ -1,0 +1,140 @@
+"""Patterns: the meaning that Python gives them, in linear time."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core import patterns
+
+LETTERS = "aB7_-. \t\n\x1c\x85\u2028é中Ⅷ٣²'[]:"
+"""What the notations of the two engines differ about, and what they do not."""
+
+ATOMS = (
+    *(re.escape(letter) for letter in "aB7_-. é中[]:"),
+    *(".", r"\w", r"\W", r"\d", r"\D", r"\s", r"\S", r"\n", r"\u4e2d", r"\x41", r"\_", r"\é"),
+    *(
+        "[aB]",
+        "[^aB]",
+        r"[\w.-]",
+        r"[^\w]",
+        r"[\s\d]",
+        r"[^\s]",
+        r"[]a]",
+        r"[^]a]",
+        r"[a[b]",
+        r"[\]\[]",
+        r"[\u4e2d-é-]",
+    ),
+)
+
+
+def groups(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.tuples(inner, st.sampled_from(("?", "{0,2}", "{2}", "*", "+", "*?"))).map(lambda p: f"(?:{p[0]}){p[1]}"),
+        st.lists(inner, min_size=1, max_size=3).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map(lambda some: f"({'|'.join(some)})"),
+    )
+
+
+PATTERNS = st.recursive(st.sampled_from(ATOMS), groups, max_leaves=6)
+
+
+@given(pattern=PATTERNS, text=st.text(LETTERS, max_size=6))
+def test_a_pattern_means_what_it_means_in_python(pattern: str, text: str) -> None:
+    patterns.check(pattern)
+    assert patterns.matches(pattern, text) is (re.fullmatch(pattern, text, re.DOTALL) is not None)
+
+
+@pytest.mark.parametrize("pattern", ["(?i)PROD-.*", r"prod\Z", r"\Aprod", r"(?P<stage>prod|test)-\d+", r"\bprod\b.*"])
+@pytest.mark.parametrize("text", ["prod", "PROD-1", "test-42", "prod-1", "production", "prod\n", ""])
+def test_groups_flags_and_anchors_mean_the_same_too(pattern: str, text: str) -> None:
+    assert patterns.matches(pattern, text) is (re.fullmatch(pattern, text, re.DOTALL) is not None)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"([A-Za-z]+[ .,]?)+\d+",
+        "(a+)+b",
+        "(a|a)*b",
+        "(a|aa)+b",
+        "(a*)*b",
+        ".*a.*a.*a.*a.*a.*a.*b",
+        "(.*)(.*)(.*)(.*)(.*)b",
+        r"(\w+\s?)+!",
+        "(x?){30}x{30}",
+    ],
+)
+@pytest.mark.parametrize("letter", ["a", "x", "中"])
+def test_no_pattern_takes_more_than_linear_time(pattern: str, letter: str) -> None:
+    """An engine that backtracks would not be done in the lifetime of this machine."""
+    patterns.check(pattern)
+    assert not patterns.matches(pattern, letter * patterns.LONGEST_TEXT)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        (r"(?=.*quota).*", "use a second matcher, with =~ or !~, instead of a look-around"),
+        (r"(?!prod).*", "use a second matcher, with =~ or !~, instead of a look-around"),
+        (r".*(?<=prod)", "use a second matcher, with =~ or !~, instead of a look-around"),
+        (r".*(?<!prod)", "use a second matcher, with =~ or !~, instead of a look-around"),
+        (r"(a|b)\1", "write the alternatives out instead of referring back"),
+        (r"(?P<x>a|b)(?P=x)", "write the alternatives out instead of referring back"),
+        (r"(a)?(?(1)b|c)", "write the alternatives out instead of referring back"),
+        (r"a++b", "leave out what keeps a repetition from giving back"),
+        (r"(?>a+)b", "leave out what keeps a repetition from giving back"),
+        (r"(?#note)a", "leave the comment out"),
+        (r"[a\W]", r"write [^\w] or list the characters instead of \W in brackets"),
+        (r"a{2000}", "invalid repetition size"),
+        (r"(\w{100}){10}", "Write it more simply"),
+    ],
+)
+def test_what_has_no_linear_time_is_refused_with_a_remedy(pattern: str, remedy: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(remedy)) as caught:
+        patterns.check(pattern)
+    assert str(caught.value).startswith(f"{pattern!r} cannot be matched in linear time: ")
+
+
+def test_of_a_text_without_end_the_beginning_counts() -> None:
+    text = "quota " + "x" * patterns.LONGEST_TEXT + " end"
+    assert patterns.matches("quota.*", text)
+    assert not patterns.matches(".*end", text)
+
+
+def test_a_text_that_is_none_is_matched_all_the_same() -> None:
+    assert patterns.matches("quota.", "quota\ud83d")
+
+
+# ---- where there is no RE2 ----
+
+
+@pytest.fixture
+def without_re2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "re2", None)
+    monkeypatch.setattr(patterns, "_compiled", patterns._compiled.__wrapped__)
+
+
+@pytest.mark.usefixtures("without_re2")
+@pytest.mark.parametrize(
+    "pattern", ["prod-.*", "task[.](failed|stalled)", ".*quota.*exceeded.*", r"(a|b)?c{1,3}", "[(+*]+"]
+)
+def test_simple_patterns_serve_everywhere(pattern: str) -> None:
+    patterns.check(pattern)
+    text = "prod-" + "ab" * patterns.SHORT_TEXT
+    assert patterns.matches(pattern, text) is (
+        re.fullmatch(pattern, text[: patterns.SHORT_TEXT], re.DOTALL) is not None
+    )
+
+
+@pytest.mark.usefixtures("without_re2")
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+b", "(a|a)*b", "((a)|b)*", "(a*)*", ".*.*.*.*b", r"(\w+\s?)+!", "(?=a)b", r"(a)\1", "(a{2,})+"]
+)
+def test_what_could_backtrack_is_refused_there(pattern: str) -> None:
+    with pytest.raises(ValueError, match="cannot be matched in linear time"):
+        patterns.check(pattern)
