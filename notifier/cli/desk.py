@@ -28,7 +28,7 @@ from notifier.wiring import open_lookup
 
 T = TypeVar("T")
 
-READ_WITHIN = 10.0
+READ_WITHIN = 30.0
 """Seconds for the configuration and the files that it names."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
