@@ -597,6 +597,16 @@ class Service:
             self._jobs[name] = asyncio.create_task(_guarded(name, work), name=name)
             self._jobs[name].add_done_callback(lambda _: self._jobs.pop(name))
 
+    def _keep(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Start a job that lasts as long as the service, and start it again should it end."""
+
+        async def again_and_again() -> None:
+            while True:
+                await _guarded(name, work)
+                await self.app.clock.sleep(RECOVER_AFTER)
+
+        self._begin(name, again_and_again)
+
     async def run(self, stop: asyncio.Event, supervisor: Supervisor | None = None) -> None:
         """Poll and deliver until `stop` is set; then settle what is in flight and give back all claims.
 
@@ -629,9 +639,9 @@ class Service:
         with suppress(StoreError):
             await self._say_what_is_removed()
         if Role.DELIVER in self.roles:
-            self._begin("listen", partial(self.app.store.listen, self.wake))
+            self._keep("listen", partial(self.app.store.listen, self.wake))
         for number, run in enumerate(doors):
-            self._begin(f"chat {number}", run)
+            self._keep(f"chat {number}", run)
         log.info("running", roles=sorted(self.roles), sources=list(self.app.sources), channels=list(self.app.channels))
         supervisor.ready()
         self._monitored_at = self.app.clock.monotonic()

@@ -28,7 +28,7 @@ from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, G
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import Clock, DeliveryFilter, Transaction
-from notifier.service import POLLS_AT_ONCE, SPREAD, DueSources, Service, Trouble, poll_and_deliver
+from notifier.service import POLLS_AT_ONCE, RECOVER_AFTER, SPREAD, DueSources, Service, Trouble, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App, open_app
 
@@ -338,3 +338,22 @@ async def test_one_good_poll_of_many_gives_the_sign_of_life_of_an_interval(
     clock.advance(timedelta(seconds=0.1))
     await service.beat()
     assert len(heartbeats.requests) == 2
+
+
+async def test_a_lasting_job_that_ends_or_crashes_is_started_again(house: House, clock: FakeClock) -> None:
+    service, runs, enough = Service(house.app), 0, asyncio.Event()
+
+    async def listen() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise RuntimeError("it broke")
+        if runs == 3:
+            enough.set()
+            await asyncio.Event().wait()
+
+    service._keep("listen", listen)
+    await enough.wait()
+    (job,) = service._jobs.values()
+    job.cancel()
+    assert clock.slept == [RECOVER_AFTER] * 2
