@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Self
 
 
 class SystemClock:
@@ -26,20 +30,34 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SteadyTime:
-    """The system's time as it was when this was made, and the seconds since: a stepped system clock does not move it.
+    """A time that the system's clock told once and that goes on with the boot clock, which nobody sets.
 
-    It counts the seconds of a suspended machine, as `SystemClock.monotonic` does.
+    The seconds of a suspended machine count, as they do in `SystemClock.monotonic`.
     """
 
-    def __init__(self) -> None:
-        """Start from what the system's clock says now."""
-        self._start = datetime.now(UTC)
-        self._since = _seconds()
+    boot: str
+    """Which start of the machine the seconds count from. The empty string where the platform does not say."""
+    at: datetime
+    seconds: float
+
+    @classmethod
+    def start(cls) -> Self:
+        """Begin with what the system's clock says now."""
+        return cls(boot=_boot(), at=datetime.now(UTC), seconds=_seconds())
 
     def now(self) -> datetime:
         """Return the time, in UTC."""
-        return self._start + timedelta(seconds=_seconds() - self._since)
+        return self.at + timedelta(seconds=_seconds() - self.seconds)
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _seconds() -> float:

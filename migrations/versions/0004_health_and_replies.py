@@ -1,7 +1,7 @@
 """Replies, facts that health is judged by, how deliveries fared, what people did, and what a credential may do.
 
 Of a source also how its clock agrees with the cloud's, who polled it last and since when its list is empty; of a task
-whether its events were pruned.
+whether its events were pruned. And the time that all who use a SQLite file agree on.
 """
 
 from __future__ import annotations
@@ -65,9 +65,19 @@ def upgrade() -> None:
     op.add_column("sources", sa.Column("polled_by", sa.String(), nullable=True))
     op.add_column("sources", sa.Column("retired_at", MOMENT, nullable=True))
     op.add_column("tasks", sa.Column("events_pruned", sa.Boolean(), nullable=False, server_default=sa.text("false")))
+    op.create_table(
+        "clock",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("boot", sa.String(), nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_clock"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("clock")
     op.drop_column("tasks", "events_pruned")
     op.drop_column("sources", "retired_at")
     op.drop_column("sources", "polled_by")

@@ -31,6 +31,7 @@ from notifier.store.outbox import SqlTransaction
 from notifier.store.polls import Memory
 from notifier.store.postgres import APPLICATION, POSTGRES_THREADS, postgres_engine, postgres_parameters, require_utf8
 from notifier.store.queries import SqlQueries
+from notifier.store.shared_time import SharedTime, begin
 from notifier.store.sqlite import backup, quick_check, sqlite_engine
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class SqlStore:
         writer: Engine,
         reader: Engine,
         *,
-        time: Time,
+        times: tuple[Time, Time],
         threads: int,
         lock: files.ServiceLock | None = None,
         file: Path | None = None,
@@ -76,7 +77,7 @@ class SqlStore:
         """Use `open_store`; it decides what is passed here."""
         self.writer = writer
         self._reader = reader
-        self._time = time
+        self._time, self._time_of_reads = times
         self._lock = lock
         self.created = created
         self._file = file
@@ -159,6 +160,7 @@ class SqlStore:
             engine.dispose()
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
 
     def _serve(self) -> None:
         most = MOST_TOGETHER if self._together else 1
@@ -194,7 +196,7 @@ class SqlStore:
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with translated(self._reader.url), self._reader.begin() as connection:
-            return fn(SqlQueries(connection, self._time))
+            return fn(SqlQueries(connection, self._time_of_reads))
 
 
 def open_store(
@@ -221,7 +223,7 @@ def open_store(
     address = _address(url)
     time: Time | None = None if now is None else lambda _: now()
     if isinstance(address, SqliteAddress):
-        return _open_sqlite(address.path, exclusive=exclusive, create=create, time=time or _host_time())
+        return _open_sqlite(address.path, exclusive=exclusive, create=create, time=time)
     return _open_postgres(address, migrate=migrate, time=time or _server_time)
 
 
@@ -236,12 +238,7 @@ def _address(url: str) -> SqliteAddress | PostgresAddress:
 # ---- SQLite ----
 
 
-def _host_time() -> Time:
-    steady = SteadyTime()
-    return lambda _: steady.now()
-
-
-def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time) -> SqlStore:
+def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | None) -> SqlStore:
     path, created = _find_file(named, create=create)
     with ExitStack() as undo:
         held = undo.enter_context(closing(files.ServiceLock(path))) if exclusive else None
@@ -256,8 +253,12 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time) -> S
                 quick_check(reader)
             if current(reader) != HEAD:  # asked without the write lock, which a running service may hold
                 upgrade(writer)
+            if exclusive and time is None:  # nobody else waits for anything: whatever clock was there is gone
+                with writer.begin() as connection:
+                    begin(connection, SteadyTime.start())
         undo.pop_all()
-    return SqlStore(writer, reader, time=time, threads=1, lock=held, file=path, created=created)
+    times = (time, time) if time else (SharedTime(writing=True), SharedTime(writing=False))
+    return SqlStore(writer, reader, times=times, threads=1, lock=held, file=path, created=created)
 
 
 def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
@@ -301,7 +302,7 @@ def _open_postgres(address: PostgresAddress, *, migrate: bool, time: Time) -> Sq
         undo.pop_all()
     reader = engine.execution_options(isolation_level="REPEATABLE READ")
     parameters = postgres_parameters(address) | {"application_name": f"{APPLICATION} listening"}
-    return SqlStore(engine, reader, time=time, threads=POSTGRES_THREADS, listening=parameters)
+    return SqlStore(engine, reader, times=(time, time), threads=POSTGRES_THREADS, listening=parameters)
 
 
 def _connected(address: PostgresAddress) -> Engine:

@@ -313,3 +313,14 @@ credentials = Table(
     Column("refused_version", String),
     Column("refusals", Integer, nullable=False, server_default=text("0")),
 )
+
+# One row, of SQLite alone: the time that all who use the file agree on. PostgreSQL's server tells its own.
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("boot", String, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
