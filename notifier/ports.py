@@ -252,6 +252,8 @@ class TaskFilter:
     source: str | None = None
     job_id: str | None = None
     """A job id or its beginning."""
+    unacknowledged: bool = False
+    """True for those alone whose newest event is one of `NEEDS_CARE` that nobody has acknowledged."""
     limit: int = 50
     offset: int = 0
     """How many of those that fit are left out first."""
@@ -296,6 +298,10 @@ class StoredTask:
     listed: bool
     events_pruned: bool = False
     """True when there were events about it that retention has deleted."""
+    acknowledged: Acknowledgement | None = None
+    """Who takes care of its newest event; None where nobody does."""
+    muted: Mute | None = None
+    """The mute of its instance that is in force."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

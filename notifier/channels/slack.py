@@ -27,6 +27,7 @@ from notifier.channels.answers import Received, says_failed
 from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
 from notifier.channels.limits import Limit
 from notifier.core.model import (
+    NEEDS_CARE,
     Body,
     Delivered,
     Delivery,
@@ -60,7 +61,7 @@ from notifier.slack.answers import (
 )
 from notifier.slack.api import MAX_REPLY, Answer, WebApi, encoded
 from notifier.slack.blocks import Json
-from notifier.slack.messages import ALERTS, anew, as_text, live, payload, reply, without_clicks
+from notifier.slack.messages import anew, as_text, live, payload, reply, without_clicks
 from notifier.validation import problem
 
 if TYPE_CHECKING:
@@ -439,7 +440,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         return await self._transport.post(message, deadline)
 
     async def _reply(self, delivery: Delivery, thread: str, message: Json, deadline: float) -> Answer:
-        alert = delivery.events[0].type in ALERTS
+        alert = delivery.events[0].type in NEEDS_CARE
         channel, _, ts = thread.partition(":")
         place = {"channel": channel, "thread_ts": ts} | (
             {"reply_broadcast": True} if alert and self.settings.broadcast else {}

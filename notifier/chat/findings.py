@@ -52,7 +52,9 @@ class HealthFormatter:
             since = self.wording.when(found.since)
             age = self.wording.duration(self.health.at - found.since)
         name = found.about.replace(",", ", ")
-        return text(self.language, key, name=name, at=since, age=age, count=found.count or 0)
+        said = text(self.language, key, name=name, at=since, age=age, count=found.count or 0)
+        waiting = found.kind in (Kind.CHANNEL_PARKED, Kind.CHANNEL_FAILING) and found.count
+        return said + (text(self.language, "health.waiting", count=found.count) if waiting else "")
 
     def source(self, source: SourceHealth) -> str:
         """Return how a source is that is polled."""

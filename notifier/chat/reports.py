@@ -290,7 +290,7 @@ def status(health: Health, voice: Voice) -> Answer:
     return Answer(
         title=format_.title(),
         lines=[
-            *(_finding_line(finding, format_) for finding in red[:FINDINGS]),
+            *(_finding_line(finding, format_, voice) for finding in red[:FINDINGS]),
             *(f"✓ {line}" for line in (*good_sources, *good_channels)),
             *(f"– {format_.finding(finding)}" for finding in remarks),
         ][:LONGEST_STATUS],
@@ -300,8 +300,7 @@ def status(health: Health, voice: Voice) -> Answer:
     )
 
 
-def _finding_line(found: HealthFinding, format_: HealthFormatter) -> str:
-    reason = quoted(one_line(found.reason, REASON_LIMIT)) if found.reason else ""
+def _finding_line(found: HealthFinding, format_: HealthFormatter, voice: Voice) -> str:
+    reason = voice.say("health.reason", why=one_line(found.reason, REASON_LIMIT)) if found.reason else ""
     commands = ", ".join(quoted(command) for command in found.commands)
-    said = ": ".join(filter(None, (format_.finding(found), reason)))
-    return "✗ " + " → ".join(filter(None, (said, commands)))
+    return "✗ " + " → ".join(filter(None, (format_.finding(found) + reason, commands)))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from notifier.core.health import ChannelHealth, Health, HealthFinding, SourceHealth
-from notifier.core.model import Action, Attempt, ChannelState, Delivery, Event, SourceState, Task
+from notifier.core.model import Acknowledgement, Action, Attempt, ChannelState, Delivery, Event, Mute, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
@@ -38,11 +38,29 @@ def task(value: Task) -> Document:
 
 
 def stored_task(value: StoredTask) -> Document:
-    """A task, with first_seen_at, changed_at and listed."""
+    """A task, with first_seen_at, changed_at, listed, who acknowledged it, and the mute of its instance."""
     return task(value.task) | {
         "first_seen_at": time(value.first_seen_at),
         "changed_at": time(value.changed_at),
         "listed": value.listed,
+        "acknowledged": value.acknowledged and acknowledgement(value.acknowledged),
+        "muted": value.muted and mute(value.muted),
+    }
+
+
+def acknowledgement(value: Acknowledgement) -> Document:
+    """by, name, at."""
+    return {"by": value.by, "name": value.name, "at": time(value.at)}
+
+
+def mute(value: Mute) -> Document:
+    """instance, label, until, by, reason."""
+    return {
+        "instance": value.instance,
+        "label": value.shown,
+        "until": time(value.until),
+        "by": value.name,
+        "reason": value.reason,
     }
 
 

@@ -50,6 +50,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(name="db", target="db:db", panel=_SERVICE, summary="Migrate the database."),
     Entry(name="tasks", target="tasks:tasks", panel=_LOOK, summary="List tasks."),
     Entry(name="task", target="tasks:task", panel=_LOOK, summary="Show one task."),
+    Entry(name="ack", target="tasks:ack", panel=_LOOK, summary="Say that you take care of a task."),
     Entry(name="events", target="outbox:events", panel=_LOOK, summary="List the changes that were seen."),
     Entry(name="explain", target="explain:explain", panel=_LOOK, summary="Why each channel was or was not told."),
     Entry(name="deliveries", target="outbox:deliveries", panel=_OUTBOX, summary="List deliveries."),

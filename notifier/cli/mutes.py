@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from notifier import lookup, people
+from notifier.cli import documents
 from notifier.cli.desk import AsJson, ask, change, configured, duration, now, person, view, wording
 from notifier.cli.output import cell, emit, show
 from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
@@ -40,7 +41,7 @@ def mute(
     why = one_line(reason or "", LONGEST_REASON) or None
     muted = change(config, lambda tx: _mute(tx, instance, length, why))
     if as_json:
-        emit({"mute": _document(muted)})
+        emit({"mute": documents.mute(muted)})
     else:
         until = wording(config).when(muted.until)
         show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
@@ -68,7 +69,7 @@ def unmute(ctx: typer.Context, *, instance: InstanceName, as_json: AsJson = Fals
     config = configured(ctx)
     ended = change(config, lambda tx: _unmute(tx, instance))
     if as_json:
-        emit({"mute": _document(ended) if ended else None})
+        emit({"mute": documents.mute(ended) if ended else None})
     elif ended:
         show(cell(f"✓ {instance} is not muted any more", "green"))
     else:
@@ -90,17 +91,7 @@ def mutes(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     config = configured(ctx)
     found = ask(config, lambda q: q.mutes(now()))
     if as_json:
-        emit({"mutes": [_document(mute) for mute in found]})
+        emit({"mutes": [documents.mute(mute) for mute in found]})
     else:
         show(view(config).mutes(found) if found else "No instance is muted.")
     raise typer.Exit(0 if found else 1)
-
-
-def _document(mute: Mute) -> dict[str, Any]:
-    return {
-        "instance": mute.instance,
-        "label": mute.shown,
-        "until": mute.until.isoformat(),
-        "by": mute.name,
-        "reason": mute.reason,
-    }

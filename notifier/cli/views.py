@@ -139,6 +139,15 @@ class View:
         yield self.word("Changed"), cell(self.when(stored.changed_at))
         if not stored.listed:
             yield self.word("Listed"), cell(self.word("no longer"), "yellow")
+        yield from self._care(stored)
+
+    def _care(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
+        """Return who takes care of a task, and until when its instance is muted."""
+        if who := stored.acknowledged:
+            yield self.word("Acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
+        if mute := stored.muted:
+            until = f"{self.word('Until')} {self.when(mute.until)} · {mute.name}"
+            yield self.word("Muted"), cell(": ".join(filter(None, (until, mute.reason))), "yellow")
 
     def _reason(self, task: Task) -> Iterable[RenderableType]:
         if task.fail_reason:
@@ -211,16 +220,18 @@ class View:
             f"· {found.task.task.job_id}",
             "bold",
         )
+        care = [pairs(facts)] if (facts := [*self._care(found.task)]) else []
         pruned = [Text("Its earlier events were pruned (retention.events).")] if found.task.events_pruned else []
         if not found.events and not pruned:
             return Group(
                 heading,
+                *care,
                 Text(
                     "No channel was told: the task was already there at the first poll of its source (the quiet "
                     "baseline), and no change has been seen since."
                 ),
             )
-        return Group(heading, *pruned, *(self._event_account(account) for account in found.events))
+        return Group(heading, *care, *pruned, *(self._event_account(account) for account in found.events))
 
     def _event_account(self, account: EventAccount) -> RenderableType:
         event = account.routed.event

@@ -18,6 +18,7 @@ def word(language: Language, english: str) -> str:
 
 ZH: Mapping[str, str] = {
     "About": "关于",
+    "Acknowledged": "认领",
     "Action": "操作",
     "By": "操作人",
     "Changed": "变更时间",
@@ -31,6 +32,7 @@ ZH: Mapping[str, str] = {
     "Instance": "实例",
     "Job": "作业 ID",
     "Listed": "列表",
+    "Muted": "屏蔽",
     "Reason": "原因",
     "Seen": "发现时间",
     "Source": "来源",

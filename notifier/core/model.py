@@ -137,6 +137,10 @@ class EventType(StrEnum):
     STORE_REPLACED = "store.replaced"
 
 
+NEEDS_CARE = frozenset({EventType.TASK_FAILED, EventType.TASK_STALLED, EventType.TASK_UNLISTED})
+"""Events that somebody should take care of: they can be acknowledged, and are never told by an edit alone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
     """A change of one task between two polls: a decision of the diff, before it gets an id."""

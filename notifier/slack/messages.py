@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import quote
 
-from notifier.core.model import Acknowledgement, Event, EventType, Mute, Thread
+from notifier.core.model import NEEDS_CARE, Acknowledgement, Event, Mute, Thread
 from notifier.durations import parse_duration
 from notifier.ports import Notice
 from notifier.render import COLOURS, EMOJI, Fact, Message, Wording, by_severity, one_line, state_of
@@ -34,8 +34,6 @@ from notifier.slack.blocks import (
     section,
 )
 
-ALERTS = frozenset({EventType.TASK_FAILED, EventType.TASK_STALLED, EventType.TASK_UNLISTED})
-"""Events that somebody should take care of: they can be acknowledged, and are never told by an edit alone."""
 SETTLED_COLOUR = "#8D8D8D"
 """Of what somebody has acknowledged or muted."""
 NOTE_LIMIT = 300
@@ -184,7 +182,7 @@ def _actions(event: Event, wording: Wording, standing: Standing, console_url: st
 
 def _buttons(event: Event, wording: Wording, standing: Standing) -> Iterator[Json]:
     task = event.task
-    if event.type in ALERTS and not standing.acknowledged:
+    if event.type in NEEDS_CARE and not standing.acknowledged:
         label = wording.text("button.acknowledge")
         yield _button(buttons.ACKNOWLEDGE, label, value=event.id) | {"style": "primary"}
     if standing.mute:

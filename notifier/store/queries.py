@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from notifier.core.diff import Recorded
 from notifier.core.health import HealthFacts
 from notifier.core.model import (
+    NEEDS_CARE,
     Acknowledgement,
     Attempt,
     ChannelState,
@@ -122,15 +123,21 @@ class SqlQueries(LookupQueries):
             .where(*_task_conditions(wanted, self.connection.dialect.name))
             .order_by(latest, tasks.c.job_id)
         )
+        found = self.connection.execute(statement.limit(wanted.limit).offset(wanted.offset)).all()
+        cared_for = self.acknowledgements([(row.source, row.job_id) for row in found])
+        now = self.now()
+        mutes = self.mutes(now)
         return [
             StoredTask(
-                task=rows.task_of(row),
+                task=(task := rows.task_of(row)),
                 first_seen_at=row.first_seen_at,
                 changed_at=row.changed_at,
                 listed=not row.unlisted,
                 events_pruned=row.events_pruned,
+                acknowledged=cared_for.get((row.source, row.job_id)),
+                muted=next((mute for mute in mutes if mute.covers(task, now)), None),
             )
-            for row in self.connection.execute(statement.limit(wanted.limit).offset(wanted.offset))
+            for row in found
         ]
 
     def count_tasks(self, wanted: TaskFilter) -> int:
@@ -270,6 +277,18 @@ def _task_conditions(wanted: TaskFilter, dialect: str) -> Iterable[ColumnElement
     if wanted.since is not None:
         moments = (tasks.c.created_at, tasks.c.ended_at, tasks.c.changed_at)
         yield or_(*(moment >= wanted.since for moment in moments))
+    yield from _instance_conditions(wanted)
+    if wanted.source is not None:
+        yield tasks.c.source == wanted.source
+    if wanted.unacknowledged:
+        yield _nobody_takes_care()
+    if wanted.job_id is not None:
+        yield _begins(tasks.c.job_id, wanted.job_id)
+        if dialect == "sqlite":  # whose LIKE reads every row, but whose order is that of the characters
+            yield tasks.c.job_id.between(wanted.job_id, f"{wanted.job_id}\U0010ffff")
+
+
+def _instance_conditions(wanted: TaskFilter) -> Iterable[ColumnElement[bool]]:
     if wanted.instance is not None:
         named = func.lower(tasks.c.instance_name).contains(wanted.instance.lower(), autoescape=True)
         yield or_(tasks.c.instance_id == wanted.instance, named)
@@ -277,12 +296,15 @@ def _task_conditions(wanted: TaskFilter, dialect: str) -> Iterable[ColumnElement
         yield tasks.c.instance_id == wanted.instance_id
     if wanted.instance_name is not None:
         yield tasks.c.instance_name == wanted.instance_name
-    if wanted.source is not None:
-        yield tasks.c.source == wanted.source
-    if wanted.job_id is not None:
-        yield _begins(tasks.c.job_id, wanted.job_id)
-        if dialect == "sqlite":  # whose LIKE reads every row, but whose order is that of the characters
-            yield tasks.c.job_id.between(wanted.job_id, f"{wanted.job_id}\U0010ffff")
+
+
+def _nobody_takes_care() -> ColumnElement[bool]:
+    """Return the condition that the newest event of a task asks for care and that nobody has acknowledged it."""
+    of = events.alias("of")
+    mine = (of.c.source == tasks.c.source, of.c.job_id == tasks.c.job_id)
+    newest = select(func.max(of.c.seq)).where(*mine).correlate(tasks).scalar_subquery()
+    cared_for = exists().where(acknowledgements.c.event_id == events.c.id)
+    return exists().where(events.c.seq == newest, events.c.type.in_(NEEDS_CARE), ~cared_for)
 
 
 def _event_conditions(wanted: EventFilter) -> Iterable[ColumnElement[bool]]:

@@ -491,6 +491,38 @@ def test_one_message_is_dismissed_by_the_beginning_of_its_id_once_and_can_still_
     assert document(run("retry", dead["delivery_id"], "--json"))["released"] == 1
 
 
+def test_a_failed_task_is_acknowledged_once_and_shown_so_everywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "bob")
+    assert [task["job_id"] for task in document(run("tasks", "--unacked", "--json"))["tasks"]] == [FAILED.job_id]
+    assert "acknowledged by you" in run("ack", "fa11ed").stdout
+    assert document(run("ack", "fa11ed", "--json"))["yours"] is True
+    run("tasks", "--unacked", code=1)
+    monkeypatch.setenv("LOGNAME", "eve")
+    assert "bob acknowledged fa11ed at " in run("ack", "fa11ed", code=1).stdout
+    known = document(run("task", "fa11ed", "--json"))["acknowledged"]
+    assert (known["by"], known["name"]) == ("cli:bob", "bob")
+    assert document(run("tasks", "--status", "failed", "--json"))["tasks"][0]["acknowledged"] == known
+    assert document(run("explain", "fa11ed", "--json"))["task"]["acknowledged"] == known
+    for command in ("task", "explain"):
+        assert re.search(r"Acknowledged +bob · ", run(command, "fa11ed").stdout)
+    assert [one["verb"] for one in document(run("audit", "log", "--json"))["actions"]] == ["acknowledge"]
+
+
+@pytest.mark.parametrize("job_id", [RUNNING.job_id, TWIN.job_id])
+def test_only_what_asks_for_care_is_acknowledged(run: Run, job_id: str) -> None:
+    assert f"there is nothing to acknowledge about {job_id}: " in run("ack", job_id, code=1).stderr
+
+
+def test_a_mute_is_shown_by_the_instances_name_and_with_its_tasks(run: Run) -> None:
+    run("mute", FAILED.instance_id or "", "2h", "--reason", "resizing")
+    (mute,) = document(run("mutes", "--json"))["mutes"]
+    assert (mute["instance"], mute["label"]) == (FAILED.instance_id, FAILED.instance_name)
+    assert f"{FAILED.instance_name}  " in run("mutes").stdout
+    for command in ("task", "explain"):
+        assert re.search(r"Muted +Until .*: resizing", run(command, "fa11ed").stdout)
+    assert document(run("task", "fa11ed", "--json"))["muted"] == mute
+
+
 def test_what_people_do_is_recorded_with_their_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Nobody has done anything yet" in run("audit", "log", code=1).stdout
     monkeypatch.setenv("LOGNAME", "bob")
