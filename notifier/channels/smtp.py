@@ -7,7 +7,6 @@ ours. A conversation has no deadline of its own: whoever begins one sets it.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import tomllib
@@ -158,9 +157,6 @@ class Server:
     password: str | None = field(default=None, repr=False)
 
 
-GOODBYE_SECONDS = 1.0
-
-
 class Conversation:
     """A connection on which the server has greeted us and let us in; `stage` is how far it has come.
 
@@ -181,11 +177,15 @@ class Conversation:
             with self._translated():
                 await self._begin()
                 yield
-            with suppress(aiosmtplib.SMTPException, OSError):
-                async with asyncio.timeout(GOODBYE_SECONDS):
-                    await self._smtp.quit()
+            self._leave()
         finally:
             self._smtp.close()
+
+    def _leave(self) -> None:
+        """Say goodbye, and do not wait for the answer: the one that counts is there, and must not be lost meanwhile."""
+        with suppress(aiosmtplib.SMTPException):
+            if self._smtp.protocol:
+                self._smtp.protocol.write(b"QUIT\r\n")
 
     def too_late(self) -> Lost:
         """Return what it means that a deadline ended the conversation where it is."""

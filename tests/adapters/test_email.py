@@ -519,8 +519,14 @@ class TestCheck:
     async def test_it_says_what_is_refused(self, toolbox: Toolbox, replies: dict[str, str], detail: str) -> None:
         async with SmtpServer(replies=replies) as server:
             (finding,) = await make_channel(toolbox, server.port, to=["a@example.com", "b@example.com"]).check()
-        assert (finding.ok, finding.detail) == (False, detail)
+        assert (finding.ok, finding.proven, finding.detail) == (False, True, detail)
         assert finding.remedy
+
+    async def test_what_may_pass_is_not_known_to_be_wrong(self, toolbox: Toolbox) -> None:
+        async with SmtpServer(replies={"RCPT a@example.com": "451 4.7.1 greylisted"}) as server:
+            (finding,) = await make_channel(toolbox, server.port, to=["a@example.com", "b@example.com"]).check()
+        assert (finding.ok, finding.proven) == (True, False)
+        assert "a@example.com: SMTP 451 4.7.1: recipient refused (greylisted)" in finding.detail
 
 
 def test_certificates_are_verified_from_tls_1_2_on(toolbox: Toolbox) -> None:

@@ -15,6 +15,7 @@ import pytest
 from factories import make_delivery, make_event, make_task
 from fakes import FakeClock
 from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
+from test_crash_points import Fuse, Killed, MortalStore
 
 from notifier.channels.base import Toolbox
 from notifier.channels.email import EmailChannel, EmailSettings
@@ -104,7 +105,7 @@ async def test_who_is_refused_for_now_gets_it_later_from_any_process(
     ]
 
 
-class Killed(EmailChannel):
+class DiesAfterwards(EmailChannel):
     """Dies while the server has the message."""
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -121,7 +122,7 @@ async def test_a_kill_in_the_second_attempt_repeats_nothing_to_who_has_it(
         await desk.deliver("one")
         usual = desk.channel()
         with pytest.raises(asyncio.CancelledError):
-            await desk.deliver("two", Killed(usual.settings, usual.toolbox))
+            await desk.deliver("two", DiesAfterwards(usual.settings, usual.toolbox))
         clock.advance(RULES.lease)
         assert (await desk.deliver("three")).state is DeliveryState.DELIVERED
     assert server.recipients == [(A,), (B,), (B,)]
@@ -253,3 +254,36 @@ async def test_where_an_answer_was_lost_and_the_other_waits_the_next_message_wai
     assert told(server, B) == ["started", "failed"]
     (state,) = await store.read(lambda q: q.channels())
     assert state.health.failures == 0
+
+
+async def test_a_death_at_any_step_repeats_at_most_one_copy(
+    store: SqlStore, clock: FakeClock, http: HttpClient
+) -> None:
+    survived, step = False, -1
+    while not survived:
+        step += 1
+        async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 later", "250 OK"]}) as server:
+            desk = Desk(store, clock, http, server.port)
+            await desk.plan(make_event(make_task(f"job-{step}")))
+            survived = await survives(desk, Fuse(step))
+            for _ in range(2):
+                await desk.deliver()
+        mails = server.mails
+        assert [one.state for one in await desk.all()] == [DeliveryState.DELIVERED] * (step + 1)
+        assert {address for mail in mails for address in mail.recipients} == {A, B}
+        assert len({mail.content for mail in mails}) == 1
+        assert len(mails) <= 2 + (not survived), step
+    assert step > 10
+
+
+async def survives(desk: Desk, fuse: Fuse) -> bool:
+    """Let a process deliver until it dies; True when it got to the end of two tries."""
+    mortal = MortalStore(desk.store, fuse)
+    try:
+        for _ in range(2):
+            await deliver_due(desk.channel(), mortal, desk.clock, random.Random(1), owner="mortal", rules=RULES)
+            desk.clock.advance(timedelta(minutes=10))
+    except Killed:
+        desk.clock.advance(2 * RULES.lease)
+        return False
+    return True
