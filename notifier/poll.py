@@ -38,8 +38,8 @@ from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceSt
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
-BATCH = 250
-"""Rows recorded in one transaction, at most: about 50 ms of work, during which nobody else can write to SQLite."""
+BATCH = 200
+"""Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
 
 ACTIVE_CALLS = 2
 """Calls that a look at the active tasks takes."""
@@ -294,7 +294,7 @@ class _Recording:
     def _record(self, tx: Transaction, batch: _Batch, done: _Done, *, last: bool) -> _Done:
         """Compare, decide and write one batch; the last one counts absences too and records the poll."""
         now, (shown, changed), name = tx.now(), batch, self.source.name
-        reading = read_rules(self.claim.state, self.snapshot.taken_at, self.rules)
+        reading = replace(read_rules(self.claim.state, self.snapshot.taken_at, self.rules), skew=self.snapshot.skew)
         changes = diff(shown, changed, tx.recorded(name, changed), tx.live(name) if last else {}, reading)
         found = [*changes.transitions, *(self._stalled(tx, frozenset(changed), reading) if last else ())]
         transitions = distinct(found, tx.occurrences(name, {transition.after.job_id for transition in found}))

@@ -158,8 +158,12 @@ def verdict(value: RouteVerdict) -> Document:
 
 
 def explanation(value: Explanation) -> Document:
-    """task, and events with their routes' verdicts and each channel's account."""
-    return {"task": stored_task(value.task), "events": [_event_account(account) for account in value.events]}
+    """task, whether events of it were pruned, and events with their routes' verdicts and each channel's account."""
+    return {
+        "task": stored_task(value.task),
+        "events_pruned": value.task.events_pruned,
+        "events": [_event_account(account) for account in value.events],
+    }
 
 
 def _event_account(value: EventAccount) -> Document:

@@ -27,8 +27,8 @@ def explain(
 ) -> None:
     """Say why each channel was or was not told of each change of a task: events, routes, deliveries, attempts.
 
-    --json: {"task": {…}, "events": [{event, routes_now: [{route, matched, channels, failed_matcher, actual,
-    skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at, finished_at, outcome,
+    --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, failed_matcher,
+    actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at, finished_at, outcome,
     reason, reply, doubt}]}]}]}.
     """
     config = configured(ctx)

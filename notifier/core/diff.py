@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Transition
+from notifier.core.retry import CLOCK_TOLERANCE
 
 MISSING_BEFORE_UNLISTED = 2
 """Complete polls in a row that must lack a running task before it is said to be no longer listed."""
@@ -38,6 +39,8 @@ A service that has lost its way answers so too, and longer than one poll. No sin
 _LONGEST_KEY = 64
 _UNREAD = "unread"
 """The occurrence of a task that no row has told the status of since it was first listed, after the baseline."""
+_SKEW_ERROR = timedelta(seconds=2)
+"""How wrong a measured skew may be: the cloud tells its time in whole seconds, and an answer takes a while."""
 _PRECISIONS = (timedelta(seconds=1), timedelta(milliseconds=1), timedelta(microseconds=1))
 """The units that an end may be told in."""
 
@@ -52,6 +55,9 @@ class Recorded:
     """Complete polls in a row that no longer listed it."""
     unlisted: bool = False
     """True once it was said to be no longer listed."""
+    changed_at: datetime | None = None
+    """When it was last seen to change, or its end where that is known. None for the time of the poll that records it.
+    For a task that is over without a known end it stays at when that was first seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,8 @@ class Rules:
     """When the baseline was recorded; None until then."""
     empty_since: datetime | None = None
     """When the list was first found empty; None where the last full and complete snapshot had rows."""
+    skew: timedelta | None = None
+    """How far the time of polls is ahead of the cloud's; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +143,7 @@ def compare(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded
         return None if before else Recorded(task=task, occurrence="" if rules.quiet_new else _UNREAD), ()
     before = None if before and before.occurrence == _UNREAD else before
     known = before if before and before.task.raw_status else None
-    if known and not _moved(known.task, task):
+    if known and not _moved(known.task, task) and not _ended_again(known, task, rules):
         return _unmoved(known, task, rules)
     occurrence = occurrence_of(task, before.occurrence if before else "")
     after = Recorded(task=task, occurrence=occurrence)
@@ -227,6 +235,16 @@ def _moved(before: Task, after: Task) -> bool:
     return not _same_end(before.ended_at, after.ended_at)
 
 
+def _ended_again(before: Recorded, task: Task, rules: Rules) -> bool:
+    """Tell whether a task whose end was not told ended again: an end that is later than when it was seen to be over."""
+    told, seen = before.task.ended_at, before.changed_at
+    if not task.status.terminal or task.ended_at is None or told is not None or seen is None:
+        return False
+    if rules.skew is None:
+        return task.ended_at > seen + CLOCK_TOLERANCE
+    return task.ended_at > seen - rules.skew + _SKEW_ERROR
+
+
 def _same_end(one: datetime, other: datetime) -> bool:
     """Tell whether two times may be one, told with different precision: cut off or rounded."""
     return abs(one - other) < max(_precision(one), _precision(other))
@@ -240,7 +258,9 @@ def _precision(time: datetime) -> timedelta:
 
 
 def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
-    after = Recorded(task=_with_its_end(task, before.task), occurrence=before.occurrence)
+    ended = _with_its_end(task, before.task)
+    over = ended.status.terminal and ended.ended_at is None
+    after = Recorded(task=ended, occurrence=before.occurrence, changed_at=before.changed_at if over else None)
     step = _step_crossed(before.task, task, rules.progress_step)
     if step is None:
         return after, ()

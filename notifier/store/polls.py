@@ -294,7 +294,7 @@ class PollStatements(SqlQueries):
                 "missing": change.recorded.missing,
                 "unlisted": change.recorded.unlisted,
                 "first_seen_at": now,
-                "changed_at": _changed_at(change.recorded.task, now),
+                "changed_at": change.recorded.changed_at or _changed_at(change.recorded.task, now),
             }
             for change in updates
         ]

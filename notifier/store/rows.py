@@ -77,7 +77,11 @@ def recorded_of(row: Row[T]) -> Recorded:
     """Read a task with what the diff needs."""
     found = row._mapping  # noqa: SLF001 - as above
     return Recorded(
-        task=task_of(row), occurrence=found["occurrence"], missing=found["missing"], unlisted=found["unlisted"]
+        task=task_of(row),
+        occurrence=found["occurrence"],
+        missing=found["missing"],
+        unlisted=found["unlisted"],
+        changed_at=found["changed_at"],
     )
 
 

@@ -321,6 +321,12 @@ def test_a_task_of_the_baseline_is_explained_too() -> None:
     assert "baseline" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=())))
 
 
+def test_a_task_whose_events_were_pruned_is_not_said_to_have_had_none() -> None:
+    shown = printed(VIEW.explanation(Explanation(task=replace(stored(TASK), events_pruned=True), events=())))
+    assert "pruned" in shown
+    assert "No channel was told" not in shown
+
+
 def test_a_failed_audit_names_each_pair() -> None:
     ledger = Ledger(events=2, unrouted=0, pairs=1, by_state={DeliveryState.DEAD: 1}, unaccounted=(("e1", "dba"),))
     shown = printed(VIEW.audit(Audit(at=START, ledger=ledger)), width=200)

@@ -16,6 +16,8 @@ Facts = tuple[object, ...]
 
 STEP = 25
 AWAY = timedelta(days=30)
+CLOCKS = timedelta(minutes=10)
+"""How far clocks may be apart."""
 EMPTY = timedelta(minutes=15)
 """For how long a list must be empty before anything is missing from it."""
 
@@ -29,6 +31,8 @@ class Seen:
     progress: int | None
     facts: Facts
     created_at: datetime
+    at: datetime
+    """When this state was first seen."""
     missing: int = 0
 
 
@@ -63,7 +67,7 @@ class Observer:
         """Take note of one poll, all its looks in their order, and return what it gives to tell."""
         found = [fresh for told in self._gap(at) for fresh in self._fresh(told)]
         for look in looks:
-            found += [fresh for job in look.values() for told in self._look_at(job) for fresh in self._fresh(told)]
+            found += [fresh for job in look.values() for told in self._look_at(job, at) for fresh in self._fresh(told)]
         if whole:
             self.empty_since = None if shown else self.empty_since or at
         lasted = self.empty_since is None or at - self.empty_since >= EMPTY
@@ -90,7 +94,7 @@ class Observer:
             return []
         return [Told(type="source.gap", job_id="", facts=("gap", self.looked_at), failed=False)]
 
-    def _look_at(self, job: Job) -> list[Told]:
+    def _look_at(self, job: Job, at: datetime) -> list[Told]:
         before = self.seen.get(job.job_id)
         if not job.status:
             if before is not None:
@@ -107,6 +111,7 @@ class Observer:
             progress=job.progress,
             facts=facts,
             created_at=job.created_at,
+            at=at,
         )
         if before is None and (self.whole_at is None or self._was_so_before(job)):
             return []
@@ -142,7 +147,11 @@ class Observer:
 
 
 def _same_state(before: Seen, job: Job) -> bool:
-    another_end = job.ended and before.ended_at and job.ended_at and job.ended_at != before.ended_at
+    if before.ended_at is None:
+        # An end that comes later than when the job was seen to be over, by any clock, is another one.
+        another_end = job.ended and job.ended_at and job.ended_at > before.at + CLOCKS
+    else:
+        another_end = job.ended and job.ended_at and job.ended_at != before.ended_at
     return before.status == job.status and not another_end
 
 

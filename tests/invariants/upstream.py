@@ -27,6 +27,8 @@ class Job:
     status: str
     created_at: datetime
     ended_at: datetime | None = None
+    over_at: datetime | None = None
+    """When it ended, also where the list does not tell that yet."""
     progress: int | None = None
     reason: str | None = None
 
@@ -85,11 +87,14 @@ def _created(number: int, change: Change, now: datetime) -> Job:
 def _moved(job: Job, change: Change, now: datetime) -> Job:
     match change.kind:
         case "become":
-            ends = now if change.says_when and change.status in (COMPLETED, FAILED) else None
+            over = now if change.status in (COMPLETED, FAILED) else None
+            ends = over if change.says_when else None
             reason = f"reason of {now:%H:%M:%S}" if change.status == FAILED else None
-            return replace(job, status=change.status, ended_at=ends, progress=change.progress, reason=reason)
+            return replace(
+                job, status=change.status, ended_at=ends, over_at=over, progress=change.progress, reason=reason
+            )
         case "tell end":
-            return replace(job, ended_at=job.ended_at or now) if job.ended else job
+            return replace(job, ended_at=job.over_at) if job.ended else job
         case "reword":
             return replace(job, reason=f"reworded at {now:%H:%M:%S}")
         case _:

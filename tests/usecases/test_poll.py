@@ -432,6 +432,41 @@ async def test_an_end_told_with_another_precision_is_the_same_end(store: SqlStor
     assert await told(store) == [(EventType.TASK_FAILED, "a")]
 
 
+@pytest.mark.parametrize(
+    ("skew", "later", "again"),
+    [
+        (timedelta(), timedelta(seconds=3), True),
+        (timedelta(), timedelta(seconds=1), False),
+        (timedelta(hours=1), timedelta(minutes=-59), True),
+        (timedelta(hours=-1), timedelta(minutes=59), False),
+        (None, timedelta(minutes=11), True),
+        (None, timedelta(minutes=9), False),
+    ],
+)
+async def test_an_end_later_than_the_first_sight_of_one_is_another(  # noqa: PLR0917 - fixtures
+    store: SqlStore,
+    source: FakeSource,
+    monkeypatch: pytest.MonkeyPatch,
+    skew: timedelta | None,
+    later: timedelta,
+    again: bool,  # noqa: FBT001 - a column of a table
+) -> None:
+    """A failure is shown without its time; when a time is told, it may be that of the next failure."""
+    fetch = source.fetch
+
+    async def skewed(scope: Scope) -> Snapshot:
+        return replace(await fetch(scope), skew=skew)
+
+    monkeypatch.setattr(source, "fetch", skewed)
+    await poll(source, store)
+    untold = replace(FAILED, ended_at=None)
+    await show(store, source, untold)
+    seen = source.clock.now()
+    await show(store, source, replace(untold, fail_reason="reworded"))
+    (report,) = await show(store, source, replace(FAILED, ended_at=seen + later))
+    assert [event.type for event in report.events] == [EventType.TASK_FAILED] * again
+
+
 @pytest.mark.parametrize("apart", [timedelta(milliseconds=1), timedelta(milliseconds=900), timedelta(seconds=1)])
 async def test_two_ends_within_a_second_are_two(store: SqlStore, source: FakeSource, apart: timedelta) -> None:
     await poll(source, store)
