@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import SequenceMatcher
+from heapq import nlargest
 from typing import Generic, TypeVar
 
 from notifier.core.health import Expected, Health, judge
@@ -27,6 +29,12 @@ CANDIDATES = 10
 
 NAMESAKES = 5
 """Instances of one name, or that resemble it, that are looked for."""
+COMPARED, COMPARED_CLOSELY = 800, 20
+"""Recent tasks whose instances are compared with a name that nobody has, roughly and then closely."""
+COMPARED_LENGTH = 64
+"""Characters of a name that are compared."""
+LIKENESS = 0.6
+"""From 0 to 1: what a name must have in common with another to be meant perhaps."""
 
 HISTORY = 500
 """Events of one task that an explanation covers, newest first."""
@@ -140,15 +148,38 @@ def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnsw
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
 
 
-def find_instance(q: Queries, wanted: str) -> InstanceAnswer:
-    """Return the instance with this id, or the only one of this name."""
-    found = q.instances(wanted, NAMESAKES)
-    exact = [Instance(id=id_, name=name) for id_, name in found if wanted in (id_, name)]
-    if not exact:
-        return InstanceAnswer(resembling=tuple(name or id_ or "" for id_, name in found))
+def known_instance(q: Queries, wanted: str) -> InstanceAnswer:
+    """Return the instance with this id, or the only one of this name. It suggests none: that takes its time."""
+    exact = [Instance(id=id_, name=name) for id_, name in q.instances(wanted, NAMESAKES)]
     if len({instance.id for instance in exact}) > 1:
         return InstanceAnswer(namesakes=tuple(instance.id or "" for instance in exact))
-    return InstanceAnswer(instance=exact[0])
+    return InstanceAnswer(instance=exact[0] if exact else None)
+
+
+def find_instance(q: Queries, wanted: str) -> InstanceAnswer:
+    """Return the same, or the names that resemble it. Not for a transaction that writes: nobody else could then."""
+    found = known_instance(q, wanted)
+    if found.instance or found.namesakes:
+        return found
+    return InstanceAnswer(resembling=resembling(wanted, q.recent_instance_names(COMPARED)))
+
+
+def resembling(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that look most like what was wanted, then those that have it in them.
+
+    The time it takes is bounded: all names are compared roughly, and few of them closely.
+    """
+    word = wanted[:COMPARED_LENGTH].casefold()
+    matcher = SequenceMatcher(b=word, autojunk=False)
+
+    def likeness(name: str, judge: Callable[[], float]) -> float:
+        matcher.set_seq1(name[:COMPARED_LENGTH].casefold())
+        return judge()
+
+    rough = nlargest(COMPARED_CLOSELY, names, key=lambda name: likeness(name, matcher.quick_ratio))
+    judged = sorted(((likeness(name, matcher.ratio), name) for name in rough), reverse=True)
+    near = [name for ratio, name in judged if ratio >= LIKENESS]
+    return tuple(dict.fromkeys([*near, *(name for name in names if word in name.casefold())]))[:NAMESAKES]
 
 
 def history(q: Queries, task: Task) -> tuple[Event, ...]:

@@ -377,7 +377,10 @@ class Queries(Protocol):
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
-        """Return ids and names of instances of recorded tasks with this id or name, else of those that resemble it."""
+        """Return ids and names of instances of recorded tasks with this id or name."""
+
+    def recent_instance_names(self, limit: int) -> Sequence[str]:
+        """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""

@@ -132,27 +132,37 @@ class ChatRoom:
     ) -> Answer:
         if not await allowed():
             return voice.refusal("refused.right")
-        if isinstance(command, commands.MuteInstance):
-            answer = await self._store.transact(partial(self._mute_named, command, request, voice))
-        else:
+        if isinstance(command, commands.UnmuteInstance):
             answer = await self._store.transact(partial(self._unmute_named, command.instance, request, voice))
+        elif (muted := await self._store.transact(partial(self._mute_named, command, request, voice))) is not None:
+            answer = muted
+        else:  # What might be meant is looked for where it keeps nobody from writing.
+            answer = await self._store.read(partial(self._unknown, command.instance, voice))
         self._wake()
         return answer
 
-    def _mute_named(self, command: commands.MuteInstance, request: Asked, voice: Voice, tx: Transaction) -> Answer:
+    def _unknown(self, wanted: str, voice: Voice, q: Queries) -> Answer:
+        return reports.no_instance("mute", wanted, lookup.find_instance(q, wanted), voice)
+
+    def _mute_named(
+        self, command: commands.MuteInstance, request: Asked, voice: Voice, tx: Transaction
+    ) -> Answer | None:
+        """Mute an instance; None where none is known under that name."""
         if _replayed(tx, request):
             return voice.refusal("refused.replay")
-        found = lookup.find_instance(tx, command.instance)
-        if found.instance is None:
+        found = lookup.known_instance(tx, command.instance)
+        if found.namesakes:
             return reports.no_instance("mute", command.instance, found, voice)
         instance = found.instance
+        if instance is None:
+            return None
         mute = people.mute(tx, instance.key, instance.shown, command.length, request.person, reason=command.reason)
         return reports.muted(mute, voice)
 
     def _unmute_named(self, wanted: str, request: Asked, voice: Voice, tx: Transaction) -> Answer:
         if _replayed(tx, request):
             return voice.refusal("refused.replay")
-        found = lookup.find_instance(tx, wanted).instance
+        found = lookup.known_instance(tx, wanted).instance
         ended = people.unmute(tx, (wanted, found.key if found else wanted), request.person)
         return voice.answer("unmute.done", instance=wanted) if ended else voice.refusal("unmute.none", instance=wanted)
 

@@ -40,6 +40,8 @@ def mute(
         raise ConfigurationError(f"a mute lasts from {shortest} to {longest}, not {format_duration(length)}")
     why = one_line(reason or "", LONGEST_REASON) or None
     muted = change(config, lambda tx: _mute(tx, instance, length, why))
+    if muted is None:
+        raise NotifierError(_unknown(instance, ask(config, lambda q: lookup.find_instance(q, instance))))
     if as_json:
         emit({"mute": documents.mute(muted)})
     else:
@@ -47,10 +49,11 @@ def mute(
         show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
 
 
-def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -> Mute:
-    found = lookup.find_instance(tx, wanted)
+def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -> Mute | None:
+    """Mute an instance; None where not just one is known under that name."""
+    found = lookup.known_instance(tx, wanted)
     if found.instance is None:
-        raise NotifierError(_unknown(wanted, found))
+        return None
     return people.mute(tx, found.instance.key, found.instance.shown, length, person(), reason=reason)
 
 
@@ -78,7 +81,7 @@ def unmute(ctx: typer.Context, *, instance: InstanceName, as_json: AsJson = Fals
 
 
 def _unmute(tx: Transaction, wanted: str) -> Mute | None:
-    found = lookup.find_instance(tx, wanted).instance
+    found = lookup.known_instance(tx, wanted).instance
     ended = people.unmute(tx, (wanted, found.key if found else wanted), person())
     return ended[0] if ended else None
 

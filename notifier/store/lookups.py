@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -14,9 +13,6 @@ from notifier.core.outbox import RoutedEvent
 from notifier.ports import TaskStatistics
 from notifier.store import rows
 from notifier.store.schema import acknowledgements, actions, deliveries, events, mutes, tasks, threads
-
-RESEMBLING = 800
-"""Recent tasks whose instances are compared with a name that nobody has."""
 
 
 class LookupQueries:
@@ -49,21 +45,15 @@ class LookupQueries:
         return sorted(found, key=lambda one: (-one.count, one.name))
 
     def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
-        """Return ids and names of instances of recorded tasks with this id or name, else of those that resemble it."""
+        """Return ids and names of instances of recorded tasks with this id or name."""
         pair = (tasks.c.instance_id, tasks.c.instance_name)
         exact = select(*pair).where((tasks.c.instance_id == wanted) | (tasks.c.instance_name == wanted))
-        found = self.connection.execute(exact.distinct().limit(limit)).all()
-        if not found:
-            found = self._resembling(wanted, limit)
-        return [(id_, name) for id_, name in found]
+        return [(id_, name) for id_, name in self.connection.execute(exact.distinct().limit(limit))]
 
-    def _resembling(self, wanted: str, limit: int) -> Sequence[Any]:
-        recent = select(tasks.c.instance_id, tasks.c.instance_name).order_by(tasks.c.changed_at.desc())
-        pairs = self.connection.execute(recent.limit(RESEMBLING)).all()
-        named = {name: (id_, name) for id_, name in reversed(pairs) if name}
-        containing = [name for name in named if wanted.lower() in name.lower()]
-        near = get_close_matches(wanted, list(named), n=limit)
-        return [named[name] for name in dict.fromkeys([*near, *containing])][:limit]
+    def recent_instance_names(self, limit: int) -> Sequence[str]:
+        """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
+        recent = select(tasks.c.instance_name).order_by(tasks.c.changed_at.desc()).limit(limit)
+        return list(dict.fromkeys(name for name in self.connection.execute(recent).scalars() if name))
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
         """Return the mutes that are in force, those that end first first."""

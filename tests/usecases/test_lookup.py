@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import SequenceMatcher
 
 import pytest
 from fakes import START
@@ -116,6 +117,9 @@ class Nothing:
         raise NotImplementedError
 
     def instances(self, _wanted: str, _limit: int) -> Sequence[tuple[str | None, str | None]]:
+        raise NotImplementedError
+
+    def recent_instance_names(self, _limit: int) -> Sequence[str]:
         raise NotImplementedError
 
     def mutes(self, _now: datetime) -> Sequence[Mute]:
@@ -276,3 +280,35 @@ def test_a_listing_says_how_fresh_it_is() -> None:
     states = (SourceState(name="prod", last_poll_at=START),)
     listing = lookup.list_tasks(Lists(states=states), TaskFilter())
     assert (listing.rows, listing.sources) == ((), states)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("gauss-oders", ("gauss-orders",)),
+        ("GAUSS-ORDERS", ("gauss-orders",)),
+        ("orders", ("gauss-orders", "old-orders-archive")),
+        ("nothing like it", ()),
+        ("", ("gauss-orders", "old-orders-archive", "实例一")),
+        ("实例二", ("实例一",)),
+    ],
+)
+def test_names_that_look_alike_are_suggested_and_then_those_that_have_it_in_them(
+    wanted: str, found: tuple[str, ...]
+) -> None:
+    assert lookup.resembling(wanted, ["gauss-orders", "old-orders-archive", "实例一"]) == found
+
+
+def test_few_names_are_compared_closely_and_none_in_full_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    class Counting(SequenceMatcher[str]):
+        def ratio(self) -> float:
+            compared.append(sum(block.size for block in self.get_matching_blocks()))
+            return super().ratio()
+
+    monkeypatch.setattr(lookup, "SequenceMatcher", Counting)
+    names = [f"gauss-orders-{n:04}-{'x' * 5_000}" for n in range(lookup.COMPARED)]
+    assert len(lookup.resembling("gauss-orders-00" + "y" * 5_000, names)) <= lookup.NAMESAKES
+    assert len(compared) == lookup.COMPARED_CLOSELY
+    assert max(compared) <= lookup.COMPARED_LENGTH

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
 from factories import PROJECT_ID, REGION, make_event, make_task
 from fakes import START, FakeClock
+from patience import HANG
+from servers.slack import click_payload, command_form, slack_server
 
+from notifier import lookup
+from notifier.chat import blocks, slack
+from notifier.chat.directory import Directory
 from notifier.chat.phrases import PHRASES
 from notifier.chat.requests import Answer, Asked, Clicked, unmarked
 from notifier.chat.room import ChatRoom, RoomRules
+from notifier.chat.slack import SlackHandler, SlackRules
 from notifier.core.diff import Recorded
 from notifier.core.errors import StoreUnreachable
 from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import DIRECT, Event, EventType, Mute, Person, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
+from notifier.http import HttpClient
 from notifier.ports import Queries, Told, Transaction, Update
 from notifier.render import Wording
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.sqlite import sqlite_module
 
 ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
 FAILED = make_task("fa11ed-1", instance_name="gauss-orders", instance_id="in-1", ended_at=START)
@@ -212,6 +223,54 @@ async def test_what_is_not_known_is_not_muted(talk: Talk, store: SqlStore) -> No
     for wanted in ("gauss-oders", "gauss-users", "nothing"):
         assert not (await talk.say(f"mute {wanted} 2h")).good
     assert await store.read(lambda q: q.mutes(START)) == []
+
+
+async def test_what_might_be_meant_is_looked_for_while_others_can_write(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: list[str] = []
+
+    def resembling(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
+        where.append(threading.current_thread().name)
+        return lookup_resembling(wanted, names)
+
+    lookup_resembling = lookup.resembling
+    monkeypatch.setattr(lookup, "resembling", resembling)
+    answer = await talk.say("mute gauss-oders 2h")
+    assert lines(answer)[0].startswith("Did you mean one of these? gauss-orders")
+    await talk.say("unmute gauss-oders")
+    await talk.say("instance gauss-oders")
+    assert len(where) == 2
+    assert all(name.startswith("store-read") for name in where)
+
+
+async def test_a_locked_database_keeps_nobody_waiting_and_the_mute_follows(
+    tmp_path: Path, sqlite_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.05)
+    async with (
+        aclosing(open_store(sqlite_url, now=clock.now)) as store,
+        slack_server() as server,
+        aclosing(HttpClient()) as http,
+    ):
+        await record(store, FAILED, events=[FAILURE])
+        rules = SlackRules(language="en", response_hosts={"127.0.0.1"})
+        people = Directory(None, clock)
+        async with aclosing(SlackHandler(Talk(store, clock).room, people, http, rules, blocks.payload)) as handler:
+            # The same library: of two in one process, neither sees the locks of the other.
+            with closing(sqlite_module().connect(tmp_path / "notifier.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                form = command_form("mute gauss-orders 2h", "U0ALICE", server.response_url)
+                said = await handler.command(form, "k1")
+                assert "the answer follows here" in said["text"]
+                await handler.interaction(
+                    click_payload("acknowledge", FAILURE.id, "U0ALICE", server.response_url), "k2"
+                )
+                other.execute("ROLLBACK")
+            async with asyncio.timeout(HANG):
+                replies = {reply["text"] for reply in (await server.replies.get(), await server.replies.get())}
+        assert replies == {"gauss-orders is muted until 15 Jan 18:30:00 CST", "You have acknowledged this"}
+        assert [mute.instance for mute in await store.read(lambda q: q.mutes(START))] == ["in-1"]
 
 
 async def test_who_may_not_changes_nothing(talk: Talk, store: SqlStore) -> None:
