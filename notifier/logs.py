@@ -26,7 +26,18 @@ MASK = "***"
 
 _HANDLER = "notifier"
 
-_URL_LOGGERS = ("aiohttp", "alembic", "apscheduler", "httpcore", "httpx", "slack_sdk", "sqlalchemy", "uvicorn.access")
+_URL_LOGGERS = (
+    "aiohttp",
+    "alembic",
+    "apscheduler",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "slack_sdk",
+    "sqlalchemy",
+    "uvicorn.access",
+)
 """They log every tick, statement or URL below WARNING, and a URL can be a secret: they stay at WARNING at any level."""
 
 _SECRET_KEY = re.compile(

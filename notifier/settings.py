@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import ssl
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,25 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m", "2h"]}),
 ]
 """A length of time, written `30s`, `5m`, `2h`, `1h30m`, `7d`."""
+
+
+def _ca_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    if path is None:
+        return None
+    found = (info.context or Origin()).directory / path
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=found)
+    except (OSError, ssl.SSLError) as error:
+        why = "it holds no certificates in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"no certificates can be read from {found}: {why}.") from None
+    return found
+
+
+CaFile = Annotated[
+    Path | None, BeforeValidator(lambda value: None if _blank(value) else value), AfterValidator(_ca_file)
+]
+"""A PEM file of authorities to trust besides those of the operating system. Relative paths start at the configuration
+file."""
 
 
 def without_line_end(value: object) -> object:

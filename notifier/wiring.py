@@ -303,7 +303,13 @@ def _http(config: Config) -> HttpClient:
     from notifier.http import HttpClient  # noqa: PLC0415 - a third of a second that look-ups do not need
 
     network = config.network
-    return HttpClient(proxy=network.proxy_url, allow=network.allow, deny=network.deny)
+    return HttpClient(
+        proxy=network.proxy_url,
+        no_proxy=network.no_proxy,
+        allow=network.allow,
+        deny=network.deny,
+        ca_file=network.ca_file,
+    )
 
 
 def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, TaskSource]:
@@ -320,7 +326,13 @@ def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, 
         source = getattr(import_module(module), name)
         rng = random.Random()  # noqa: S311 - as above
         built[settings.name] = source(
-            settings, http, clock, rng, environ=environment(), account=accounts[settings.credential], language=language
+            settings,
+            http.trusting(settings.ca_file),
+            clock,
+            rng,
+            environ=environment(),
+            account=accounts[settings.credential],
+            language=language,
         )
     return built
 
@@ -376,15 +388,23 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
     if token is None or chat is None:
         return None
     person = name.removeprefix(DIRECT)
+    toolbox = _toolbox(config, http, clock)
     channel: Channel
     try:
         settings = SlackSettings.model_validate(
-            {"name": "direct", "bot_token": token, "channel": person, "api_url": chat.api_url, "style": "post"}
+            {
+                "name": "direct",
+                "bot_token": token,
+                "channel": person,
+                "api_url": chat.api_url,
+                "ca_file": chat.ca_file,
+                "style": "post",
+            }
         )
     except ValidationError:
-        channel = Nobody(f"{person!r} is not the id of a person in Slack", _toolbox(config, http, clock))
+        channel = Nobody(f"{person!r} is not the id of a person in Slack", toolbox)
     else:
-        channel = SlackChannel(settings, _toolbox(config, http, clock))
+        channel = SlackChannel(settings, toolbox)
     channel.name = name
     return channel
 

@@ -24,7 +24,7 @@ from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
 from notifier.replies import Secrets, http_reply
-from notifier.settings import Duration, Settings, secrets_in
+from notifier.settings import CaFile, Duration, Settings, secrets_in
 from notifier.validation import NAME_PATTERN, did_you_mean
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class ChannelSettings(Settings):
     """Messages at once after a rest; null is what the service bears."""
     breaker: BreakerSettings = BreakerSettings()
     """When the channel is left alone because it fails."""
+
+    ca_file: CaFile = None
+    """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""
 
     @property
     def limit(self) -> Limit:
@@ -153,7 +156,7 @@ class BaseChannel(ABC, Generic[S]):
 
     def __init__(self, settings: S, toolbox: Toolbox) -> None:
         self.settings = settings
-        self.toolbox = toolbox
+        self.toolbox = replace(toolbox, http=toolbox.http.trusting(settings.ca_file)) if settings.ca_file else toolbox
         self.name = settings.name
         self.concurrency = settings.concurrency
         self.deadline = settings.deadline.total_seconds()

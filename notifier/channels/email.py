@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -20,7 +19,6 @@ from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 from functools import cache, cached_property
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -70,8 +68,6 @@ class EmailSettings(ChannelSettings):
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str | None = None
     password: Secret | None = None
-    ca_file: Path | None = None
-    """PEM file of the authorities to trust instead of those that HTTP trusts."""
     helo: str | None = None
     """The name that we greet the server with (EHLO); the sender's domain unless given."""
     sender: str = Field(alias="from")
@@ -111,13 +107,6 @@ class EmailSettings(ChannelSettings):
         for text in texts:
             mailboxes.parse(text)
         return texts
-
-    @field_validator("ca_file")
-    @classmethod
-    def _check_ca_file(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            _trust(path)
-        return path
 
     @model_validator(mode="after")
     def _check_login(self) -> EmailSettings:
@@ -192,15 +181,6 @@ def _ascii_hint(host: str) -> str:
         return f" in ASCII ({host.encode('idna').decode()})"
     except UnicodeError:
         return " in ASCII"
-
-
-def _trust(ca_file: Path) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"ca_file: no certificates can be read from {ca_file}: {error.strerror or error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 # ---- the message ----
@@ -487,14 +467,10 @@ class EmailChannel(BaseChannel[EmailSettings]):
             security=settings.security,
             helo=settings.helo or settings.from_mailbox.domain,
             connect=self._connect,
-            tls=lambda: self._tls,
+            tls=lambda: self.toolbox.http.tls,
             username=settings.username,
             password=settings.password.get_secret_value() if settings.password else None,
         )
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return _trust(self.settings.ca_file) if self.settings.ca_file else self.toolbox.http.tls
 
     async def _connect(self, host: str, port: int) -> socket:
         from notifier.http import AddressRefused, HttpError  # noqa: PLC0415 - with the network stack

@@ -17,7 +17,7 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from notifier.chat.doors import BadRequest, Handler
-from notifier.http import AddressRefused, HttpError, what_happened
+from notifier.http import AddressRefused, HttpError, what_happened, what_was_answered
 from notifier.ports import Clock, Finding
 
 if TYPE_CHECKING:
@@ -84,14 +84,12 @@ class SocketDoor:
         api: WebApi,
         clock: Clock,
         *,
-        proxy: str | None = None,
         ping_every: float = PING_EVERY,
     ) -> None:
         """`api` has the app-level token."""
         self._handler = handler
         self._api = api
         self._clock = clock
-        self._proxy = proxy
         self._ping_every = ping_every
         self._client: _Client | None = None
         self._taken: set[asyncio.Task[None]] = set()
@@ -104,7 +102,7 @@ class SocketDoor:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        self._client = client = _Client(self._api, self._clock, self._proxy, self._ping_every)
+        self._client = client = _Client(self._api, self._clock, self._ping_every)
         client.socket_mode_request_listeners.append(self._take_soon)
         try:
             await client.keep_to_our_rules()
@@ -180,11 +178,11 @@ async def _acknowledge(
 class _Client(SocketModeClient):
     """slack_sdk's client with our own way to ask for an address, and no proxy but the configured one."""
 
-    def __init__(self, api: WebApi, clock: Clock, proxy: str | None, ping_every: float) -> None:
+    def __init__(self, api: WebApi, clock: Clock, ping_every: float) -> None:
         super().__init__(
             app_token="", logger=_silent, ping_interval=ping_every, on_message_listeners=[self._hear_of_the_end]
         )
-        self.proxy = proxy  # it would take one from the environment
+        self.proxy = None  # it would take one from the environment
         self._api = api
         self._clock = clock
         self._not_before = float("-inf")
@@ -235,7 +233,7 @@ class _Client(SocketModeClient):
         host = _host(self.wss_uri or "")
         self._happened = f"no connection to {host} within {CONNECT_WITHIN:g} s"
         try:
-            self._api.http.check(host)
+            self.proxy = self._api.http.proxy_to(host)
             async with asyncio.timeout(CONNECT_WITHIN):
                 await super().connect()  # type: ignore[no-untyped-call]  # as above
         except (AddressRefused, TimeoutError) as cause:
@@ -251,13 +249,19 @@ class _Client(SocketModeClient):
     async def _hear_of_an_answer(
         self, _session: aiohttp.ClientSession, _context: object, answered: aiohttp.TraceRequestEndParams
     ) -> None:
-        self._happened = f"{answered.url.host} answered HTTP {answered.response.status} and not as a WebSocket"
+        status, host = answered.response.status, str(answered.url.host)
+        self._happened = what_was_answered(status, host, self._proxy_name)
 
     async def _hear_of_an_error(
         self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
-        cause = failed.exception
-        self._happened = str(cause) if isinstance(cause, HttpError) else what_happened(cause, str(failed.url.host))
+        cause, host = failed.exception, str(failed.url.host)
+        told = isinstance(cause, HttpError)
+        self._happened = str(cause) if told else what_happened(cause, host, self._proxy_name)
+
+    @property
+    def _proxy_name(self) -> str | None:
+        return urlsplit(self.proxy).netloc.rpartition("@")[2] if self.proxy else None
 
     async def _hear_of_the_end(self, message: aiohttp.WSMessage) -> None:
         """Hear why Slack ends a connection, before the library connects anew."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cached_property, partial
@@ -34,7 +36,7 @@ from notifier.core.routing import fits, parse_matcher
 from notifier.database_url import SqliteAddress, parse_address
 from notifier.deliver import SENT_WITHIN
 from notifier.durations import format_duration
-from notifier.settings import AsciiSecret, Duration, Origin, Secret, Settings, is_loopback
+from notifier.settings import AsciiSecret, CaFile, Duration, Origin, Secret, Settings, is_loopback
 from notifier.sources import SOURCES
 from notifier.validation import (
     NAME_PATTERN,
@@ -101,6 +103,10 @@ class SourceSettings(Protocol):
     def credential(self) -> str:
         """Who makes the calls, to the cloud: sources with an equal value share its limits. Not a secret."""
 
+    @property
+    def ca_file(self) -> Path | None:
+        """Authorities to trust besides the usual ones."""
+
 
 class ChannelSettings(Protocol):
     """What is known of the settings of a channel of any kind."""
@@ -116,6 +122,10 @@ class ChannelSettings(Protocol):
     @property
     def deadline(self) -> timedelta:
         """How long one attempt takes at most."""
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Authorities to trust besides the usual ones."""
 
 
 def source_class(kind: str) -> Any:  # noqa: ANN401 - kinds share no base class
@@ -190,6 +200,22 @@ Network = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network,
     PlainValidator(_network),
     WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "fd00::/8"]}),
+]
+
+
+def _proxy_exception(text: object) -> str | ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if isinstance(text, str):
+        with suppress(ValueError):
+            return ipaddress.ip_network(text.strip("[]"), strict=False)
+        if re.fullmatch(r"\*|\.?[^\s/:@*\[\]?#.]+(\.[^\s/:@*\[\]?#.]+)*", text):
+            return text
+    raise FixedValueError("must be a host such as corp.example, a network such as 10.0.0.0/8, or *: no URL, no port.")
+
+
+ProxyException = Annotated[
+    str | ipaddress.IPv4Network | ipaddress.IPv6Network,
+    PlainValidator(_proxy_exception),
+    WithJsonSchema({"type": "string", "examples": ["corp.example", "10.0.0.0/8", "*"]}),
 ]
 
 
@@ -395,6 +421,8 @@ class SlackChatSettings(Settings):
     bot_token: BotToken | None = None
     """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
     api_url: Annotated[str, AfterValidator(_api_url)] = "https://slack.com/api/"
+    ca_file: CaFile = None
+    """PEM file of authorities to trust for `api_url` besides the usual ones."""
     command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
     """How replies name the command that people type."""
     allow: tuple[Annotated[str, Field(pattern=SLACK_ID_PATTERN)], ...] = ()
@@ -484,7 +512,12 @@ class NetworkSettings(Settings):
     deny: tuple[Network, ...] = ()
     """Networks that may not be reached."""
     proxy: HttpUrl | None = None
-    """An HTTP proxy for everything. Proxies in the environment are not looked at."""
+    """An HTTP proxy for all that speaks HTTP. Proxies in the environment are not looked at."""
+    no_proxy: tuple[ProxyException, ...] = ()
+    """What is reached without the proxy: hosts with all below them (`corp.example`), networks (`10.0.0.0/8`, for
+    addresses that are written out), `*` for all. This machine always is."""
+    ca_file: CaFile = None
+    """PEM file of authorities to trust besides those of the operating system, everywhere."""
 
     @property
     def proxy_url(self) -> str | None:

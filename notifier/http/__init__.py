@@ -4,8 +4,18 @@ A connection that stays, as Slack's Socket Mode has it, goes by `HttpClient.sess
 """
 
 from notifier.http.addresses import AddressRule, IPNetwork
-from notifier.http.client import HttpClient, Reply, arrived, default_tls
-from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
+from notifier.http.client import HttpClient, Reply, arrived
+from notifier.http.errors import (
+    AddressRefused,
+    HttpError,
+    NoAnswer,
+    NotSent,
+    ReplyTooLarge,
+    what_happened,
+    what_was_answered,
+)
+from notifier.http.proxies import ProxyException
+from notifier.http.trust import default_tls
 
 __all__ = [
     "AddressRefused",
@@ -15,9 +25,11 @@ __all__ = [
     "IPNetwork",
     "NoAnswer",
     "NotSent",
+    "ProxyException",
     "Reply",
     "ReplyTooLarge",
     "arrived",
     "default_tls",
     "what_happened",
+    "what_was_answered",
 ]

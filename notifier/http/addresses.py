@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from socket import AF_UNSPEC, AddressFamily
+from socket import AF_UNSPEC, AddressFamily, inet_aton
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -82,11 +83,21 @@ def _within(addresses: Sequence[IPAddress], networks: Sequence[IPNetwork]) -> bo
     return any(address in network for address in addresses for network in networks)
 
 
+_OLD_STYLE = re.compile(r"(?:0x[0-9a-f]+|\d+)(?:\.(?:0x[0-9a-f]+|\d+)){0,3}\.?", re.IGNORECASE)
+"""`127.1`, `0x7f000001`, `2130706433`: what the system's resolver takes for an address."""
+
+
 def literal_of(host: str) -> IPAddress | None:
-    """Return the address that a host is written as, or None for a name."""
+    """Return the address that a host is written as, in any way that systems understand, or None for a name."""
     try:
         return ip_address(host.replace("%25", "%"))
     except ValueError:
+        pass
+    if not _OLD_STYLE.fullmatch(host):
+        return None
+    try:
+        return IPv4Address(inet_aton(host.removesuffix(".")))
+    except OSError:
         return None
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from socket import socket
@@ -25,9 +28,22 @@ from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 from notifier import __version__
-from notifier.http.addresses import AddressRule, CheckedResolver, IPAddress, IPNetwork, literal_of
-from notifier.http.errors import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge, what_happened
+from notifier.http.addresses import AddressRule, CheckedResolver, IPNetwork, literal_of
+from notifier.http.errors import (
+    OF_A_PROXY,
+    WRITE_HTTPS,
+    AddressRefused,
+    HttpError,
+    NoAnswer,
+    NotSent,
+    ReplyTooLarge,
+    proxy_answered,
+    speaks_tls,
+    what_happened,
+)
+from notifier.http.proxies import ProxyException, ProxyRule, proxy_rule
 from notifier.http.sockets import connect
+from notifier.http.trust import default_tls
 from notifier.http.wire import (
     Exchange,
     ExchangeConnector,
@@ -68,8 +84,6 @@ class _Target:
     """Without user and password; to be sent as it is."""
     host: str
     """As messages name it."""
-    literal: IPAddress | None
-    """The address, where one is written out."""
     headers: Mapping[str, str]
     """What user and password ask for."""
 
@@ -89,7 +103,6 @@ def _target(url: str) -> _Target:
     return _Target(
         url=URL(str(parsed.copy_with(userinfo=b"")), encoded=True),
         host=host,
-        literal=literal_of(parsed.host),
         headers={"Authorization": credentials} if credentials else {},
     )
 
@@ -102,15 +115,13 @@ class _Wire:
     """One aiohttp session, opened when first used because that needs a running loop."""
 
     rule: AddressRule
-    tls: ssl.SSLContext
-    proxy: httpx.Proxy | None
+    proxies: ProxyRule
     headers: Mapping[str, str]
     _session: aiohttp.ClientSession | None = None
 
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = ExchangeConnector(
-                ssl=self.tls,
                 resolver=CheckedResolver(self.rule),
                 use_dns_cache=False,
                 limit=0,  # callers bound what they have in flight; one cap would let a dead host delay the others
@@ -119,13 +130,14 @@ class _Wire:
             self._session = open_session(connector, self.headers, request_class=WireRequest)
         return self._session
 
-    def proxy_to(self, literal: IPAddress | None, *, guard: bool) -> httpx.Proxy | None:
+    def way_to(self, host: str, *, guard: bool) -> httpx.Proxy | None:
         """Return the proxy to go by, if any. A literal address is checked here, a name when it is resolved."""
-        if literal is None or not self.rule.refusal(literal):
-            return self.proxy
-        if guard:
-            self.rule.check(str(literal), literal)
-        return None
+        literal = literal_of(host)
+        if literal is not None and self.rule.refusal(literal):
+            if guard:
+                self.rule.check(str(literal), literal)
+            return None
+        return self.proxies.way_to(host, literal)
 
     async def aclose(self) -> None:
         if self._session:
@@ -138,17 +150,18 @@ class _Transport(httpx.AsyncBaseTransport):
 
     wire: _Wire
     _direct: AiohttpTransport = field(init=False)
-    _usual: AiohttpTransport = field(init=False)
+    _proxied: AiohttpTransport = field(init=False)
 
     def __post_init__(self) -> None:
-        self._direct = AiohttpTransport(verify=self.wire.tls, client=self.wire.session)
-        self._usual = AiohttpTransport(verify=self.wire.tls, client=self.wire.session, proxy=self.wire.proxy)
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a request brings its own; without one, it would load another
+        self._direct = AiohttpTransport(verify=unused, client=self.wire.session)
+        self._proxied = AiohttpTransport(verify=unused, client=self.wire.session, proxy=self.wire.proxies.proxy)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         exchange = current.get()
-        exchange.begin(URL(str(request.url), encoded=True))
-        proxy = self.wire.proxy_to(literal_of(request.url.host), guard=exchange.guard)
-        return await (self._usual if proxy else self._direct).handle_async_request(request)
+        proxy = self.wire.way_to(request.url.host, guard=exchange.guard)
+        exchange.begin(URL(str(request.url), encoded=True), proxy)
+        return await (self._proxied if proxy else self._direct).handle_async_request(request)
 
 
 # ---- the exchange ----
@@ -158,8 +171,8 @@ class HttpClient:
     """Build one, share it, close it: connections are kept and reused.
 
     `allow` and `deny` make the address rule stricter. Behind a `proxy` (a URL, credentials allowed in it) the rule
-    applies to the proxy's address and to literal ones; judging names is then the proxy's duty.
-    `tls` replaces the default of verifying against the certifi bundle.
+    applies to the proxy's address and to literal ones; judging names is then the proxy's duty. What `no_proxy` lists,
+    and this machine itself, is reached without it. `ca_file` adds to whom the operating system trusts.
     """
 
     def __init__(
@@ -168,15 +181,17 @@ class HttpClient:
         proxy: str | None = None,
         allow: Sequence[IPNetwork] = (),
         deny: Sequence[IPNetwork] = (),
+        no_proxy: Sequence[ProxyException] = (),
+        ca_file: Path | None = None,
         user_agent: str | None = None,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
-        # httpx logs every URL at INFO, and the URL of an incoming webhook is a secret.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        for name in ("httpx", "httpcore", "httpx2", "httpcore2"):  # they log URLs, and that of a webhook is a secret
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._proxy_url = proxy
+        self._ca_files: tuple[Path, ...] = (ca_file,) if ca_file else ()
         self._wire = _Wire(
             rule=AddressRule(allow=tuple(allow), deny=tuple(deny)),
-            tls=tls or default_tls(),
-            proxy=_proxy(proxy),
+            proxies=proxy_rule(proxy, no_proxy),
             headers={
                 "User-Agent": user_agent or f"gaussdb-notifier/{__version__}",
                 "Accept-Encoding": "identity",  # nothing to decode, so no small reply that becomes a large one
@@ -190,6 +205,23 @@ class HttpClient:
             follow_redirects=False,
             trust_env=False,
         )
+
+    def trusting(self, ca_file: Path | None) -> HttpClient:
+        """Return this client as it is for somebody who trusts the authorities in a file besides.
+
+        Both share everything else, and closing either closes both.
+        """
+        if ca_file is None:
+            return self
+        other = copy(self)
+        vars(other).pop("tls", None)
+        vars(other)["_ca_files"] = (*self._ca_files, ca_file)
+        return other
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """Whom we believe, for any protocol."""
+        return default_tls(*self._ca_files)
 
     async def exchange(
         self,
@@ -211,18 +243,19 @@ class HttpClient:
         metadata service. Raises HttpError.
         """
         target = _target(str(url))
-        exchange = Exchange(url=target.url, limit=max_bytes, guard=guard)
+        exchange = Exchange(url=target.url, limit=max_bytes, guard=guard, tls=self.tls)
         token = current.set(exchange)
         try:
             async with asyncio.timeout(deadline):
                 if auth is None:
-                    return await self._by_aiohttp(method, target, headers=headers or {}, content=content)
-                request = self._httpx.build_request(method, url, headers=headers, content=content)
-                return await self._by_httpx(request, auth)
+                    reply = await self._by_aiohttp(method, target, headers=headers or {}, content=content)
+                else:
+                    request = self._httpx.build_request(method, url, headers=headers, content=content)
+                    reply = await self._by_httpx(request, auth)
         except TooLong:
             raise _too_long(exchange, target.host) from None
         except TimeoutError:
-            raise _lost(exchange, f"no answer from {target.host} within {deadline:g} s") from None
+            raise _lost(exchange, f"no answer from {_whom(exchange, target.host)} within {deadline:g} s") from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError) as error:
             # `from None`: the library's own messages can carry the whole URL.
             raise _translated(exchange, error, target.host) from None
@@ -230,12 +263,15 @@ class HttpClient:
             current.reset(token)
             if exchange.connection is not None and (problem := exchange.connection.irregularity):
                 log.debug("reply.irregular", host=target.host, problem=problem)
+        if why := _not_from_it(reply, exchange, target.host):
+            raise NotSent(why)
+        return reply
 
     async def _by_aiohttp(
         self, method: str, target: _Target, *, headers: Mapping[str, str], content: bytes | None
     ) -> Reply:
         exchange = current.get()
-        proxy = self._wire.proxy_to(target.literal, guard=exchange.guard)
+        exchange.proxy = proxy = self._wire.way_to(target.url.raw_host or "", guard=exchange.guard)
         async with self._wire.session().request(
             method,
             target.url,
@@ -260,15 +296,10 @@ class HttpClient:
         """Return a session of its own for a connection that stays, which is no exchange. Whoever asks closes it.
 
         It verifies the same certificates and judges names by the same rule; a literal address is for the caller to
-        `check`, and the proxy for the caller to name.
+        `check`, and the proxy for the caller to name: `proxy_to`.
         """
-        connector = WireConnector(ssl=self._wire.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False)
+        connector = WireConnector(ssl=self.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False)
         return open_session(connector, self._wire.headers, traces=[trace])
-
-    @property
-    def tls(self) -> ssl.SSLContext:
-        """What certificates are verified with, for a protocol other than HTTP."""
-        return self._wire.tls
 
     async def connect(self, host: str, port: int) -> socket:
         """Return a connected socket for a protocol other than HTTP. Whoever asks closes it, and sets a deadline.
@@ -277,6 +308,10 @@ class HttpClient:
         when one does not answer at once (RFC 8305). Raises HttpError.
         """
         return await connect(self._wire.rule, host, port)
+
+    def proxy_to(self, host: str) -> str | None:
+        """Return the URL of the proxy to go by to a host, its credentials included; None to go straight."""
+        return self._proxy_url if self._wire.way_to(host, guard=True) else None
 
     def check(self, host: str) -> None:
         """Raise AddressRefused where a host is a literal address that the rule refuses."""
@@ -287,28 +322,6 @@ class HttpClient:
         """Close every connection."""
         await self._httpx.aclose()
         await self._wire.aclose()
-
-
-def default_tls(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return a context that verifies names and certificates, from TLS 1.2 on.
-
-    `ca_file` (PEM) adds authorities to the certifi bundle. Raises OSError or ssl.SSLError where it cannot be read.
-    """
-    context = httpx.create_ssl_context(trust_env=False)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file:
-        context.load_verify_locations(cafile=ca_file)
-    return context
-
-
-def _proxy(url: str | None) -> httpx.Proxy | None:
-    if not url:
-        return None
-    proxy = httpx.Proxy(url)
-    if not proxy.auth:
-        return proxy
-    # aiohttp makes Proxy-Authorization of it; handing it user and password apart is deprecated there.
-    return httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(*proxy.auth)})
 
 
 async def _whole(chunks: AsyncIterable[bytes], exchange: Exchange) -> bytes:
@@ -325,7 +338,43 @@ async def _whole(chunks: AsyncIterable[bytes], exchange: Exchange) -> bytes:
 def _translated(exchange: Exchange, error: Exception, host: str) -> HttpError:
     # What httpx makes of an error of aiohttp is too coarse: it calls a lost answer ConnectTimeout.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
-    return _unusable(host) if isinstance(cause, aiohttp.InvalidURL) else _lost(exchange, what_happened(cause, host))
+    if isinstance(cause, aiohttp.InvalidURL):
+        return _unusable(host)
+    if exchange.connection is not None and exchange.connection.speaks_tls:
+        return NotSent(speaks_tls(host))
+    what = what_happened(cause, host, _proxy_name(exchange))
+    silent = exchange.connection is not None and not exchange.connection.heard
+    # OpenSSL hangs up without an alert on whoever does not speak TLS.
+    hint = f"; if that port speaks TLS, {WRITE_HTTPS}" if silent and exchange.url.scheme == "http" else ""
+    return _lost(exchange, what + hint)
+
+
+def _proxy_name(exchange: Exchange) -> str | None:
+    return exchange.proxy.url.netloc.decode("ascii") if exchange.proxy else None
+
+
+def _whom(exchange: Exchange, host: str) -> str:
+    """Name who did not answer: before a request is on its way by a proxy, that is the proxy."""
+    proxy = _proxy_name(exchange)
+    if proxy is None:
+        return host
+    return f"{host} by the proxy {proxy}" if exchange.sent else f"the proxy {proxy} on the way to {host}"
+
+
+def _not_from_it(reply: Reply, exchange: Exchange, host: str) -> str | None:
+    """Say so where a reply in the clear is not the receiver's: a proxy's, or of a port that speaks TLS."""
+    if exchange.url.scheme != "http":
+        return None
+    if reply.status == HTTPStatus.BAD_REQUEST and _WANTS_TLS.search(reply.body[:4096]):
+        return speaks_tls(host)
+    proxy = _proxy_name(exchange)
+    own = reply.status in OF_A_PROXY or (reply.status >= 500 and not _PROXY_FIELDS.isdisjoint(reply.headers))  # noqa: PLR2004 - the class of server errors
+    return proxy_answered(proxy, reply.status, host) if proxy and own else None
+
+
+_WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL-enabled", re.IGNORECASE)
+"""In the answers of nginx, of programs in Go, and of Apache."""
+_PROXY_FIELDS = frozenset({"proxy-status", "x-squid-error", "proxy-authenticate", "proxy-connection"})
 
 
 def _too_long(exchange: Exchange, host: str) -> HttpError:

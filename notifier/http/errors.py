@@ -49,12 +49,62 @@ class ReplyTooLarge(HttpError):
 # ---- translation ----
 
 
-def what_happened(cause: BaseException, host: str) -> str:
-    """Return the sentence for an error of the wire."""
+def what_happened(cause: BaseException, host: str, proxy: str | None = None) -> str:
+    """Return the sentence for an error of the wire; `proxy` is the one that the request went by, or was to."""
+    if proxy is None:
+        return _told_of(cause, host)
+    if isinstance(cause, aiohttp.ClientHttpProxyError):
+        return proxy_answered(proxy, cause.status, host)
+    if isinstance(cause, aiohttp.ClientProxyConnectionError) or _whose(cause) == proxy:
+        return f"{_told_of(cause, f'the proxy {proxy}')} on the way to {host}: check network.proxy"
+    return f"{_told_of(cause, host)} (by the proxy {proxy})"
+
+
+OF_A_PROXY = frozenset({407, 502, 504})
+"""Statuses that a proxy answers with; a receiver would not, unless it is a proxy itself."""
+
+
+def proxy_answered(proxy: str, status: int, host: str) -> str:
+    """Return the sentence for a proxy that does not let a request through."""
+    return f"the proxy {proxy} answered HTTP {status} when asked for {host}: {_OF_PROXIES.get(status, _NOT_LET)}"
+
+
+_NOT_LET = "it does not let this through; check network.proxy and network.no_proxy"
+_UNREACHED = "it cannot reach it; check the host, and network.no_proxy where the proxy is not to be used for it"
+_OF_PROXIES: Mapping[int, str] = MappingProxyType(
+    {
+        407: "it wants a user and a password, or others; give them in network.proxy",
+        **dict.fromkeys((500, 502, 503, 504), _UNREACHED),
+    }
+)
+
+
+def what_was_answered(status: int, host: str, proxy: str | None = None) -> str:
+    """Return the sentence for an answer to a request for a WebSocket that is none."""
+    if proxy and status in OF_A_PROXY:
+        return proxy_answered(proxy, status, host)
+    return f"{host} answered HTTP {status} and not as a WebSocket"
+
+
+WRITE_HTTPS = "write https:// instead of http://"
+
+
+def speaks_tls(host: str) -> str:
+    """Return the sentence for http:// to a port that speaks TLS."""
+    return f"{host} speaks TLS: {WRITE_HTTPS}"
+
+
+def _whose(cause: BaseException) -> str:
+    """Return the host and port that could not be connected to, where the error knows them."""
+    port = getattr(cause, "port", None)
+    return f"{getattr(cause, 'host', '')}:{port}"
+
+
+def _told_of(cause: BaseException, host: str) -> str:
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return f"certificate of {host} not accepted ({_certificate_problem(cause)})"
-    if isinstance(cause, aiohttp.ClientHttpProxyError):
-        return f"proxy answered HTTP {cause.status} when asked for {host}"
+    if isinstance(cause, aiohttp.ClientConnectorSSLError):
+        return f"no TLS with {host} ({_tls_problem(cause)})"
     if isinstance(cause, aiohttp.ClientConnectorError) and isinstance(cause.os_error, ConnectionRefusedError):
         return f"connection refused by {host}"
     return next((text for kind, text in _PROBLEMS if isinstance(cause, kind)), "connection to {host} lost").format(
@@ -65,14 +115,40 @@ def what_happened(cause: BaseException, host: str) -> str:
 _PROBLEMS: Sequence[tuple[type[BaseException], str]] = (
     (aiohttp.ClientConnectorDNSError, "no address found for {host}"),
     (UnicodeError, "no address found for {host}"),
-    (aiohttp.ClientConnectorSSLError, "no TLS with {host}"),
-    (aiohttp.ClientProxyConnectionError, "no connection to the proxy on the way to {host}"),
     (aiohttp.ClientConnectorError, "no connection to {host}"),
     (aiohttp.ClientResponseError, "{host} does not answer in HTTP"),
 )
 """The first that fits."""
 
+_NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
+_REMEDIES: Mapping[int, str] = MappingProxyType(
+    {
+        _NOT_YET_VALID: "; check the clock of this machine",
+        _EXPIRED: "; it has to be renewed, or the clock of this machine is wrong",
+        _OTHER_NAME: "; write the host as the certificate names it",
+        _OTHER_ADDRESS: "; write the host as the certificate names it",
+        **dict.fromkeys(
+            (2, 18, 19, 20, 21),
+            "; where an authority of your own issued it, name its file as ca_file there or under network",
+        ),
+    }
+)
+"""By OpenSSL's code of the verdict: the issuer is unknown, the certificate signed by itself, and so on."""
+
 
 def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
     cause = error.certificate_error
-    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it does not verify"
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return "it does not verify"
+    return f"{cause.verify_message}{_REMEDIES.get(cause.verify_code, '')}"
+
+
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
+"""What OpenSSL calls an answer in the clear."""
+
+
+def _tls_problem(error: aiohttp.ClientConnectorSSLError) -> str:
+    reason = getattr(error.os_error, "reason", None) or "it ended the handshake"
+    if reason in _NOT_TLS:
+        return "it answers, but not in TLS: write http:// if that is meant"
+    return str(reason).lower().replace("_", " ")

@@ -7,6 +7,7 @@ aiohttp does the work. Of its private parts `BaseConnector._factory`, `BaseProto
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from notifier.http.tolerant import Head, TolerantReader, is_interim, read_head
 
 if TYPE_CHECKING:
+    import httpx
     from aiohttp.connector import Connection
     from aiohttp.http_parser import HttpParser
     from aiohttp.tracing import Trace
@@ -31,6 +33,8 @@ HEAD_LIMIT = 65_536
 """Bytes of a reply's head, interim replies included; what frames a body may have as many."""
 FIELDS_LIMIT = HEAD_LIMIT // 4
 """Header fields of a reply: as many as fit into its head."""
+
+_TLS_ALERT = b"\x15\x03"
 
 _Message = tuple[RawResponseMessage, StreamReader]
 
@@ -48,6 +52,9 @@ class Exchange:
     limit: int
     """Bytes that the body of a reply may have."""
     guard: bool
+    tls: ssl.SSLContext
+    proxy: httpx.Proxy | None = None
+    """By which the request at hand goes."""
     going: bool = False
     """The request at hand has been given a connection."""
     sent: bool = False
@@ -55,9 +62,9 @@ class Exchange:
     body: bytearray = field(default_factory=bytearray)
     """What was read of the reply's body."""
 
-    def begin(self, url: URL) -> None:
+    def begin(self, url: URL, proxy: httpx.Proxy | None) -> None:
         """Note that a request is about to be made."""
-        self.url, self.going, self.connection = url, False, None
+        self.url, self.proxy, self.going, self.connection = url, proxy, False, None
         self.body.clear()
 
     @property
@@ -95,10 +102,14 @@ def open_session(
 
 
 class WireRequest(aiohttp.ClientRequest):
-    """Goes to the URL as it is written: aiohttp decodes what need not be encoded, and `%2F` becomes another path."""
+    """Goes to the URL as it is written: aiohttp decodes what need not be encoded, and `%2F` becomes another path.
+
+    And trusts whom its exchange trusts.
+    """
 
     def __init__(self, method: str, _url: URL, **options: Any) -> None:  # noqa: ANN401 - the library's
-        super().__init__(method, current.get().url, **options)
+        exchange = current.get()
+        super().__init__(method, exchange.url, **options | {"ssl": exchange.tls})
 
 
 class WireConnector(aiohttp.TCPConnector):
@@ -141,6 +152,8 @@ class WireProtocol(ResponseHandler):
         """Of a reply's body. None where only a head is expected: of a proxy's reply to CONNECT, or of a WebSocket."""
         self._received = 0
         self._reply: _Parser | None = None
+        self.heard = False
+        """Whether the other side has ever said anything."""
 
     @property
     def head(self) -> Head | None:
@@ -151,6 +164,11 @@ class WireProtocol(ResponseHandler):
     def irregularity(self) -> str | None:
         """What the library's parser has against the reply; None where nothing."""
         return self._reply.irregularity if self._reply else None
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the other side answered with an alert of TLS to what was no TLS."""
+        return self._reply is not None and self._reply.speaks_tls
 
     def expect(self, limit: int) -> None:
         """Expect a reply with a body of at most `limit` bytes."""
@@ -169,6 +187,7 @@ class WireProtocol(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes, and hand on what may still be a reply."""
+        self.heard = True
         if self._reply is None or self._upgraded:
             super().data_received(data)
             return
@@ -202,6 +221,7 @@ class _Parser:
 
     def __init__(self, strict: Any, protocol: WireProtocol, *, bodyless: bool) -> None:  # noqa: ANN401 - in C, untyped
         self.irregularity: str | None = None
+        self.speaks_tls = False
         self._strict = strict
         self._protocol = protocol
         self._bodyless = bodyless
@@ -253,6 +273,7 @@ class _Parser:
                 raise
             arrived = bytes(self._raw)
             self._raw.clear()
+            self.speaks_tls = arrived.startswith(_TLS_ALERT)
             self._tolerant = TolerantReader(bodyless=self._bodyless)
             return self._read_on(self._tolerant, arrived), False, b""
         return self._first(messages), upgraded, tail

@@ -28,7 +28,7 @@ from notifier.core.errors import (
 from notifier.core.model import Scope, Snapshot
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.ports import Clock, Finding
-from notifier.settings import AccountPassword, AsciiSecret, Duration, KeyId, PlainText, Settings, is_loopback
+from notifier.settings import AccountPassword, AsciiSecret, CaFile, Duration, KeyId, PlainText, Settings, is_loopback
 from notifier.sources.failures import describe_skew
 from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
@@ -130,6 +130,8 @@ class GaussDBSettings(Settings):
     region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
     endpoint: Origin | None = None
     """Default: the region's. Required where the region is not known."""
+    ca_file: CaFile = None
+    """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
     project_id: Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
     auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
     language: Language | None = None

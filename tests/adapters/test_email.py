@@ -257,7 +257,10 @@ class TestSettings:
                 {"username": "notifier", "password": PASSWORD, "host": "smtp.example.com"},
                 "security\n  must be starttls or tls: a password is not sent in the clear",
             ),
-            ({"ca_file": "/nonexistent/ca.pem"}, "ca_file: no certificates can be read from /nonexistent/ca.pem"),
+            (
+                {"ca_file": "/nonexistent/ca.pem"},
+                "ca_file\n  no certificates can be read from /nonexistent/ca.pem: No such file",
+            ),
             ({"host": "smtp.example.com/path"}, "'smtp.example.com/path' is not a host; write a name"),
             ({"port": 0}, "must be at least 1"),
         ],
@@ -530,6 +533,6 @@ class TestCheck:
 
 
 def test_certificates_are_verified_from_tls_1_2_on(toolbox: Toolbox) -> None:
-    context = make_channel(toolbox, 25)._tls
+    context = toolbox.http.tls
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Generator
@@ -23,9 +24,11 @@ from notifier.http import (
     HttpError,
     NoAnswer,
     NotSent,
+    ProxyException,
     Reply,
     ReplyTooLarge,
     default_tls,
+    trust,
 )
 
 pytestmark = pytest.mark.both_loops
@@ -250,23 +253,55 @@ class TestErrors:
 
 class TestTls:
     async def test_a_certificate_of_a_trusted_authority_is_accepted(self, certificate: Certificate) -> None:
-        tls = default_tls(certificate.authority)
-        async with HttpServer(tls=certificate.server_context()) as server, aclosing(HttpClient(tls=tls)) as http:
+        context = certificate.server_context()
+        async with HttpServer(tls=context) as server, aclosing(HttpClient(ca_file=certificate.authority)) as http:
             assert (await get(http, server.url())).body == b"ok"
 
     async def test_any_other_is_not(self, http: HttpClient, certificate: Certificate) -> None:
         async with HttpServer(tls=certificate.server_context()) as server:
             error = await failure(http, server.url())
         assert isinstance(error, NotSent)
-        assert str(error) == f"certificate of 127.0.0.1:{server.port} not accepted (self-signed certificate)"
+        assert str(error) == (
+            f"certificate of 127.0.0.1:{server.port} not accepted (self-signed certificate; where an authority of your "
+            "own issued it, name its file as ca_file there or under network)"
+        )
         assert server.requests == []
 
     async def test_a_certificate_for_another_host_is_not_accepted(self, tmp_path: Path) -> None:
         other = make_certificate(tmp_path, "other.example.com")
-        tls = default_tls(other.authority)
-        async with HttpServer(tls=other.server_context()) as server, aclosing(HttpClient(tls=tls)) as http:
+        context = other.server_context()
+        async with HttpServer(tls=context) as server, aclosing(HttpClient(ca_file=other.authority)) as http:
             error = await failure(http, server.url())
         assert "not accepted" in str(error)
+        assert "write the host as the certificate names it" in str(error)
+
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    async def test_one_user_of_a_client_may_trust_more_than_others(
+        self, http: HttpClient, certificate: Certificate, auth: httpx.Auth | None
+    ) -> None:
+        trusting = http.trusting(certificate.authority)
+        async with HttpServer(tls=certificate.server_context()) as server:
+            for _ in range(2):  # what one has connected to is not lent to the other
+                assert (await get(trusting, server.url(), auth=auth)).status == 200
+                assert "not accepted" in str(await failure(http, server.url(), auth=auth))
+        assert http.trusting(None) is http
+
+    async def test_the_store_of_the_system_is_trusted_which_a_variable_may_name(
+        self, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+        async with HttpServer(tls=certificate.server_context()) as server, aclosing(HttpClient()) as http:
+            assert (await get(http, server.url())).status == 200
+
+    async def test_a_system_without_a_store_gets_the_public_one(
+        self, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        monkeypatch.setattr(trust, "_BUNDLES", ())
+        monkeypatch.setattr("certifi.where", lambda: str(certificate.authority))
+        async with HttpServer(tls=certificate.server_context()) as server, aclosing(HttpClient()) as http:
+            assert (await get(http, server.url())).status == 200
 
     def test_old_protocols_are_not_spoken(self) -> None:
         assert default_tls().minimum_version is ssl.TLSVersion.TLSv1_2
@@ -398,15 +433,47 @@ class TestProxy:
         assert (request.method, request.target) == ("CONNECT", "tickets.invalid:443")
         assert request.headers["proxy-authorization"] == "Basic ZmFrZS11c2VyOmZha2UtcGFzcw=="
         assert isinstance(error, NotSent)
-        assert str(error) == "proxy answered HTTP 407 when asked for tickets.invalid"
 
-    async def test_one_that_is_down_is_told_apart(self) -> None:
-        async with HttpServer() as proxy:
-            pass
-        async with aclosing(HttpClient(proxy=proxy.url())) as http:
-            error = await failure(http, "https://tickets.invalid/hook")
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [(407, "it wants a user and a password"), (502, "it cannot reach it"), (504, "it cannot reach it")],
+    )
+    async def test_what_it_answers_is_its_own(
+        self, auth: httpx.Auth | None, scheme: str, *, status: int, said: str
+    ) -> None:
+        async with HttpServer(reply(status)) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+            error = await failure(http, f"{scheme}://tickets.invalid/hook", auth=auth)
         assert isinstance(error, NotSent)
-        assert "tickets.invalid" in str(error)
+        beginning = f"the proxy 127.0.0.1:{proxy.port} answered HTTP {status} when asked for tickets.invalid: {said}"
+        assert str(error).startswith(beginning)
+
+    async def test_an_answer_of_the_receiver_is_the_receivers(self) -> None:
+        async with HttpServer(reply(503)) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+            assert (await get(http, "http://tickets.invalid/hook")).status == 503
+
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_one_that_cannot_be_reached_is_named(self, auth: httpx.Auth | None, scheme: str) -> None:
+        async with HttpServer() as closed:
+            pass
+        for proxy, said in (
+            (closed.url(), f"connection refused by the proxy 127.0.0.1:{closed.port} on the way to tickets.invalid"),
+            ("http://proxy.invalid:3128", "no address found for the proxy proxy.invalid:3128 on the way to"),
+        ):
+            async with aclosing(HttpClient(proxy=proxy)) as http:
+                error = await failure(http, f"{scheme}://tickets.invalid/hook", auth=auth)
+            assert isinstance(error, NotSent)
+            assert str(error).startswith(said)
+            assert str(error).endswith("check network.proxy")
+
+    async def test_one_that_is_silent_or_no_proxy_is_named(self) -> None:
+        for answer in (silence(), raw(b"220 smtp\r\n\r\n"), reset()):
+            async with HttpServer(answer) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+                error = await failure(http, "https://tickets.invalid/hook", deadline=SHORT)
+            assert isinstance(error, NotSent)
+            assert f"the proxy 127.0.0.1:{proxy.port}" in str(error)
 
     async def test_the_metadata_service_is_asked_past_it(self) -> None:
         async with (
@@ -417,3 +484,79 @@ class TestProxy:
             await get(http, metadata.url(), guard=False)
             assert isinstance(await failure(http, metadata.url()), AddressRefused)
         assert (len(metadata.requests), len(proxy.requests)) == (1, 0)
+
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f000001", "0x7f.1", "[::ffff:127.0.0.1]"])
+    async def test_this_machine_is_reached_without_it(self, host: str, auth: httpx.Auth | None) -> None:
+        async with HttpServer() as proxy, HttpServer() as server, aclosing(HttpClient(proxy=proxy.url())) as http:
+            await get(http, server.url(host=host), auth=auth)
+        assert (len(server.requests), len(proxy.requests)) == (1, 0)
+
+    @pytest.mark.parametrize(
+        ("exception", "host", "straight"),
+        [
+            ("corp.example", "corp.example", True),
+            ("corp.example", "chat.corp.example", True),
+            (".corp.example", "a.b.CORP.example.", True),
+            ("corp.example", "notcorp.example", False),
+            ("chat.corp.example", "corp.example", False),
+            ("münchen.example", "x.xn--mnchen-3ya.example", True),
+            ("*", "anywhere.example", True),
+            (ip_network("10.0.0.0/8"), "10.1.2.3", True),
+            (ip_network("10.0.0.0/8"), "::ffff:10.1.2.3", True),
+            (ip_network("10.0.0.0/8"), "11.1.2.3", False),
+            (ip_network("10.0.0.0/8"), "corp.example", False),
+            (ip_network("fd00::/8"), "fd00::1", True),
+        ],
+    )
+    def test_what_no_proxy_lists_is_reached_without_it(
+        self, exception: ProxyException, host: str, *, straight: bool
+    ) -> None:
+        http = HttpClient(proxy="http://user:fake@proxy.example:3128", no_proxy=[exception])
+        assert http.proxy_to(host) == (None if straight else "http://user:fake@proxy.example:3128")
+
+
+class TestScheme:
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    async def test_http_to_a_port_that_answers_with_an_alert_of_tls(
+        self, http: HttpClient, auth: httpx.Auth | None
+    ) -> None:
+        async with HttpServer(raw(b"\x15\x03\x01\x00\x02\x02\x46")) as server:
+            error = await failure(http, server.url(), auth=auth)
+        assert isinstance(error, NotSent)
+        assert str(error) == f"127.0.0.1:{server.port} speaks TLS: write https:// instead of http://"
+
+    async def test_http_to_a_port_that_hangs_up_for_want_of_tls(
+        self, http: HttpClient, certificate: Certificate
+    ) -> None:
+        async with HttpServer(tls=certificate.server_context()) as server:
+            error = await failure(http, server.url().replace("https:", "http:"))
+        assert "if that port speaks TLS, write https:// instead of http://" in str(error)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"<html><h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port</html>",
+            b"Client sent an HTTP request to an HTTPS server.\n",
+            b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+        ],
+    )
+    async def test_http_to_a_server_that_says_so(self, http: HttpClient, said: bytes) -> None:
+        async with HttpServer(reply(400, said)) as server:
+            error = await failure(http, server.url())
+        assert "write https:// instead of http://" in str(error)
+
+    @pytest.mark.parametrize("auth", [None, httpx.Auth()], ids=["aiohttp", "httpx"])
+    async def test_https_to_a_port_in_the_clear(self, http: HttpClient, auth: httpx.Auth | None) -> None:
+        async def in_the_clear(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(in_the_clear, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            error = await failure(http, f"https://127.0.0.1:{port}/", auth=auth)
+        assert isinstance(error, NotSent)
+        assert str(error) == (
+            f"no TLS with 127.0.0.1:{port} (it answers, but not in TLS: write http:// if that is meant)"
+        )

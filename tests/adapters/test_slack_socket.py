@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
@@ -31,7 +31,7 @@ from servers.tls import Certificate, make_certificate
 from notifier.chat import socket
 from notifier.chat.doors import BadRequest
 from notifier.chat.socket import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
-from notifier.http import HttpClient, default_tls
+from notifier.http import HttpClient
 from notifier.slack.api import MAX_REPLY, WebApi
 
 pytestmark = pytest.mark.both_loops
@@ -445,7 +445,7 @@ async def test_certificates_are_verified_as_everywhere(
     known: bool,
     reason: str,
 ) -> None:
-    http = HttpClient(tls=default_tls(certificate.authority if known else None))
+    http = HttpClient(ca_file=certificate.authority if known else None)
     door = SocketDoor(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_EVERY)
     async with (
         HttpServer(reply(403), tls=certificate.server_context()) as server,
@@ -519,19 +519,38 @@ async def test_proxies_in_the_environment_are_not_looked_at(
         assert await slack.type_command("help") == {"text": "you said help"}
 
 
-async def test_the_configured_proxy_is_gone_by(
-    handler: Recorder, api: WebApi, clock: FakeClock, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+async def test_the_configured_proxy_is_gone_by_and_named(
+    handler: Recorder, slack: SlackServer, clock: FakeClock, records: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def elsewhere(_api: WebApi) -> str:
+        return "ws://wss.slack.invalid/socket"
+
+    refused = asyncio.Queue[None]()
+
+    async def refuse(writer: asyncio.StreamWriter) -> None:
+        await reply(407)(writer)
+        refused.put_nowait(None)
+
+    monkeypatch.setattr(socket, "_open", elsewhere)
     monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.05)
-    async with HttpServer(reply(403)) as proxy:
-        running = asyncio.create_task(SocketDoor(handler, api, clock, proxy=proxy.url("")).run())
-        await slack.until(lambda: asked(slack) >= 3)
+    async with HttpServer(refuse) as proxy, aclosing(HttpClient(proxy=proxy.url(""))) as http:
+        api = WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
+        running = asyncio.create_task(SocketDoor(handler, api, clock).run())
+        for _ in range(3):
+            await refused.get()
         running.cancel()
         await asyncio.wait({running})
-        assert {request.target.partition("?")[0] for request in proxy.requests} == {
-            f"{slack.url}/socket".replace("http", "ws")
-        }
-    assert slack.opened == 0
+    assert {request.target.partition("?")[0] for request in proxy.requests} == {"ws://wss.slack.invalid/socket"}
+    assert f"the proxy 127.0.0.1:{proxy.port} answered HTTP 407 when asked for wss.slack.invalid" in records.getvalue()
+
+
+async def test_this_machine_is_reached_without_the_proxy(
+    handler: Recorder, slack: SlackServer, clock: FakeClock
+) -> None:
+    async with aclosing(HttpClient(proxy="http://127.0.0.1:1")) as http:
+        api = WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
+        async with opened(SocketDoor(handler, api, clock), slack):
+            assert await slack.type_command("help") == {"text": "you said help"}
 
 
 # ---- the end ----

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -401,10 +400,9 @@ class TestConnecting:
     @pytest.mark.parametrize("security", ["starttls", "tls"])
     async def test_what_http_trusts_mail_trusts_too(self, certificate: Certificate, security: str) -> None:
         context = certificate.server_context()
-        tls = ssl.create_default_context(cafile=certificate.authority)
         async with (
             SmtpServer(tls=context) if security == "tls" else SmtpServer(starttls=context) as server,
-            aclosing(HttpClient(tls=tls)) as http,
+            aclosing(HttpClient(ca_file=certificate.authority)) as http,
         ):
             toolbox = Toolbox(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC")))
             got = await outcome(toolbox, server, security=security)

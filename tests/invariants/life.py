@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import shutil
-import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -293,7 +292,7 @@ class Life:
         self._complaints: list[AssertionError] = []
         self._runner = asyncio.Runner()
         # Nothing goes through it; loading the machine's certificates would take longer than the test.
-        self.http = HttpClient(tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        self.http = HttpClient()
         self.source = ShownSource(self.clock, self.http, long=long)
         self._starts = 0
         self._start()

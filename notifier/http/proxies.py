@@ -1,0 +1,62 @@
+"""Which way a request goes: by the configured proxy, or straight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+
+from notifier.http.addresses import IPAddress, IPNetwork, spellings
+
+ProxyException = str | IPNetwork
+"""A host with all below it (`example.com`, `.example.com`), `*` for all, or a network of literal addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyRule:
+    """The proxy, if any, and what is reached without it. This machine always is."""
+
+    proxy: httpx.Proxy | None = None
+    exceptions: tuple[ProxyException, ...] = ()
+
+    def way_to(self, host: str, literal: IPAddress | None) -> httpx.Proxy | None:
+        """Return the proxy to go by to a host, which may be written as an address; None to go straight."""
+        if self.proxy is None or _is_this_machine(host, literal):
+            return None
+        return None if any(_fits(exception, host, literal) for exception in self.exceptions) else self.proxy
+
+
+def proxy_rule(url: str | None, exceptions: Sequence[ProxyException]) -> ProxyRule:
+    """Return the rule for a proxy's URL, which may hold its credentials."""
+    if not url:
+        return ProxyRule()
+    proxy = httpx.Proxy(url)
+    if proxy.auth:
+        # aiohttp makes Proxy-Authorization of it; handing it user and password apart is deprecated there.
+        proxy = httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(*proxy.auth)})
+    return ProxyRule(proxy=proxy, exceptions=tuple(exceptions))
+
+
+def _is_this_machine(host: str, literal: IPAddress | None) -> bool:
+    if literal is not None:
+        return any(address.is_loopback for address in spellings(literal))
+    name = _plain(host)
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _fits(exception: ProxyException, host: str, literal: IPAddress | None) -> bool:
+    if not isinstance(exception, str):
+        return literal is not None and any(address in exception for address in spellings(literal))
+    wanted, name = _plain(exception), _plain(host)
+    return wanted in {"*", name} or name.endswith(f".{wanted}")
+
+
+def _plain(host: str) -> str:
+    """Return a host as names are compared: without the dots at its ends, in lower case, in ASCII."""
+    name = host.strip(".").lower()
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name

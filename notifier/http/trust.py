@@ -1,0 +1,46 @@
+"""Whom we believe: the certificates of the operating system, and those that the configuration adds."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+
+import certifi
+import truststore
+
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/cert.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+)
+"""Where truststore looks besides the places that OpenSSL names."""
+
+
+def default_tls(*ca_files: Path | None) -> ssl.SSLContext:
+    """Return a context that verifies names and certificates, from TLS 1.2 on.
+
+    Trusted are the authorities of the operating system, whose place `SSL_CERT_FILE` and `SSL_CERT_DIR` may name as for
+    any program on OpenSSL; those of certifi where a system has none; and those in `ca_files` (PEM) besides.
+    Raises OSError or ssl.SSLError where a file cannot be read.
+    """
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    files = [path for path in ca_files if path]
+    for path in files if _system_has_some() else [Path(certifi.where()), *files]:
+        context.load_verify_locations(cafile=path)
+    return context
+
+
+def _system_has_some() -> bool:
+    if sys.platform in ("darwin", "win32"):
+        return True
+    places = ssl.get_default_verify_paths()
+    folder = Path(places.capath) if places.capath else None
+    return bool(places.cafile) or bool(folder and any(folder.iterdir())) or any(map(_is_file, _BUNDLES))
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).is_file()
