@@ -212,7 +212,7 @@ async def test_the_members_of_a_group_are_remembered_for_five_minutes(
         (HTML_500, "no answer that can be read"),
         (NOT_JSON, "no answer that can be read"),
         (RATE_LIMITED, "ratelimited"),
-        (RESET, "connection to 127.0.0.1:PORT lost"),
+        (RESET, "connection to 127.0.0.1:PORT lost; if that port speaks TLS, write https:// instead of http://"),
         (Fault(body={"ok": True, "users": ALICE}), "no answer that can be read"),
         (
             Fault(body="x" * (directory.MAX_GROUP + 1)),

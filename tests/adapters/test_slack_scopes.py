@@ -54,7 +54,10 @@ def test_what_is_missing_is_said_with_what_it_costs_and_how_to_add_it(scope: str
     [
         (refused("invalid_auth"), "invalid_auth"),
         (HTML_500, "HTTP 500"),
-        (Fault(then="reset"), "connection to 127.0.0.1:PORT lost"),
+        (
+            Fault(then="reset"),
+            "connection to 127.0.0.1:PORT lost; if that port speaks TLS, write https:// instead of http://",
+        ),
     ],
 )
 async def test_slack_that_does_not_say_is_no_good_news(

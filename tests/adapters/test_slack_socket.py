@@ -365,7 +365,10 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_m
         (Fault(body="[" * 60_000), "HTTP 200"),
         (Fault(body="x" * (MAX_REPLY + 1)), f"reply of 127.0.0.1:PORT is longer than {MAX_REPLY} bytes"),
         (refused("internal_error"), "internal_error"),
-        (Fault(then="reset"), "connection to 127.0.0.1:PORT lost"),
+        (
+            Fault(then="reset"),
+            "connection to 127.0.0.1:PORT lost; if that port speaks TLS, write https:// instead of http://",
+        ),
     ],
 )
 async def test_slack_that_does_not_answer_is_asked_again_ever_more_slowly(
@@ -609,7 +612,11 @@ async def test_the_check_proves_that_a_connection_could_be_opened_and_opens_none
         (refused("missing_scope"), "missing_scope", "set chat.slack.app_token"),
         (refused("internal_error"), "internal_error", "it is tried again"),
         (HTML_500, "HTTP 500", "it is tried again"),
-        (Fault(then="reset"), "connection to 127.0.0.1:PORT lost", "check the network"),
+        (
+            Fault(then="reset"),
+            "connection to 127.0.0.1:PORT lost; if that port speaks TLS, write https:// instead of http://",
+            "check the network",
+        ),
     ],
 )
 async def test_the_check_says_what_is_wrong_and_what_to_do(
