@@ -27,6 +27,7 @@ from notifier.core.model import (
     SourceState,
     Task,
     TaskStatus,
+    with_reply,
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
@@ -408,12 +409,9 @@ def _doubt(delivery: Delivery) -> str:
 
 
 def _undelivered(delivery: Delivery) -> str:
-    """Return why a delivery is not delivered, with the receiver's own words. Reason and reply may share the status."""
-    reason, reply = delivery.reason or "", delivery.reply or ""
-    if delivery.state is DeliveryState.DELIVERED or not reply:
-        return reason
-    status = reply.partition(": ")[0]
-    return reason.removesuffix(status) + reply if reason.endswith(status) else f"{reason}; replied {reply}"
+    """Return why a delivery is not delivered, with the receiver's own words."""
+    reply = None if delivery.state is DeliveryState.DELIVERED else delivery.reply
+    return with_reply(delivery.reason, reply)
 
 
 def _recipient(recipient: Recipient) -> Text:

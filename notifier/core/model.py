@@ -307,6 +307,15 @@ class Delivery:
     """Recipients to whom an older delivery about the same subject is still on its way, as known when it was claimed."""
 
 
+def with_reply(reason: str | None, reply: str | None) -> str:
+    """Return why something was not delivered, with the receiver's own words. Both may begin with one status."""
+    reason, reply = reason or "", reply or ""
+    if not reply:
+        return reason
+    status = reply.partition(": ")[0]
+    return reason.removesuffix(status) + reply if reason.endswith(status) else f"{reason}; replied {reply}"
+
+
 class Doubt(StrEnum):
     """What was done about an earlier attempt that may have arrived."""
 

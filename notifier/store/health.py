@@ -8,12 +8,22 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from notifier.core.health import Backlog, Replica
-from notifier.core.model import DeliveryState
+from notifier.core.model import DeliveryState, with_reply
 from notifier.store import rows
-from notifier.store.schema import deliveries, replicas
+from notifier.store.schema import attempts, deliveries, replicas
 
 TRIED = 100
 """Pending deliveries of a channel, the oldest first, that are searched for the latest failure."""
+
+LAST_REPLY = (
+    select(attempts.c.reply)
+    .where(attempts.c.delivery_id == deliveries.c.id)
+    .order_by(attempts.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("reply")
+)
+"""What the receiver replied to the last attempt at a delivery."""
 
 # What was sent again has waited since then, everything else since it was planned.
 _WAITS_SINCE = func.coalesce(deliveries.c.retried_at, deliveries.c.created_at)
@@ -62,14 +72,15 @@ def _of(row: Row[Any] | None, count: str, since: str = "", until: str = "") -> d
 
 def _latest_failure(connection: Connection, channel: str) -> str | None:
     mine = (deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
-    oldest = select(deliveries.c.reason).where(*mine).order_by(deliveries.c.seq).limit(TRIED)
-    reasons = list(connection.execute(oldest).scalars())
-    return next(filter(None, reversed(reasons)), None)
+    oldest = select(deliveries.c.reason, LAST_REPLY).where(*mine).order_by(deliveries.c.seq).limit(TRIED)
+    failures = [with_reply(*row) for row in connection.execute(oldest) if row.reason]
+    return failures[-1] if failures else None
 
 
 def _latest_death(connection: Connection, channel: str) -> str | None:
-    mine = select(deliveries.c.reason).where(deliveries.c.channel == channel, *_DEAD)
-    return connection.execute(mine.order_by(deliveries.c.seq.desc()).limit(1)).scalar()
+    mine = select(deliveries.c.reason, LAST_REPLY).where(deliveries.c.channel == channel, *_DEAD)
+    row = connection.execute(mine.order_by(deliveries.c.seq.desc()).limit(1)).first()
+    return with_reply(*row) if row and row.reason else None
 
 
 def reported(connection: Connection) -> Sequence[Replica]:

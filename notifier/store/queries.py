@@ -152,7 +152,7 @@ class SqlQueries(LookupQueries):
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
-        found = select(deliveries, _LAST_REPLY).where(*_delivery_conditions(wanted))
+        found = select(deliveries, health.LAST_REPLY).where(*_delivery_conditions(wanted))
         statement = found.order_by(deliveries.c.seq.desc())
         return self._with_events(self.connection.execute(statement.limit(wanted.limit)).all())
 
@@ -239,15 +239,6 @@ class SqlQueries(LookupQueries):
                 of.setdefault(delivery_id, []).append(rows.event_of(facts))
         return of
 
-
-_LAST_REPLY = (
-    select(attempts.c.reply)
-    .where(attempts.c.delivery_id == deliveries.c.id)
-    .order_by(attempts.c.number.desc())
-    .limit(1)
-    .scalar_subquery()
-    .label("reply")
-)
 
 # Built once: every claim asks it.
 _EVENTS_OF = (

@@ -54,7 +54,7 @@ async def ledger(store: SqlStore) -> Ledger:
 
 async def test_the_backlog_of_a_channel_is_counted_by_state(store: SqlStore, clock: FakeClock) -> None:
     await store.transact(lambda tx: planned(tx, "dba", *events(3)))
-    await store.transact(lambda tx: end(tx, "dba", GaveUp("HTTP 400"), limit=1))
+    await store.transact(lambda tx: end(tx, "dba", GaveUp("HTTP 400", reply="HTTP 400: no such field"), limit=1))
     clock.advance(MINUTE)
     await store.transact(lambda tx: end(tx, "dba", Retry("HTTP 503"), limit=1))
     await store.transact(lambda tx: planned(tx, "mail", *events(1, "mail")))
@@ -66,7 +66,7 @@ async def test_the_backlog_of_a_channel_is_counted_by_state(store: SqlStore, clo
         dead=1,
         dead_since=T0,
         dead_until=T0,
-        dead_reason="HTTP 400",
+        dead_reason="HTTP 400: no such field",
     )
     await store.transact(lambda tx: end(tx, "mail", Parked("HTTP 410")))
     assert await backlog(store, "mail") == Backlog(channel="mail", parked=1)
