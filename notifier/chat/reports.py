@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.chat.findings import HealthFormatter
@@ -102,6 +102,21 @@ def tasks(page: Page, key: str, fresh: str, voice: Voice, **said: str) -> Answer
         before=max(page.offset - PAGE, 0) if page.offset else None,
         after=last if last < page.total else None,
     )
+
+
+def about(name: str, listed: Answer, voice: Voice) -> Answer:
+    """Say what a list was narrowed to, also in the words that give it again."""
+    if not name:
+        return listed
+    title = voice.say("list.about", title=listed.title, instance=name)
+    return replace(listed, title=title, command=f"{listed.command} {voice.typed(name)}")
+
+
+def without(ignored: str, answer: Answer, voice: Voice) -> Answer:
+    """Say which words of a command meant nothing."""
+    if not ignored:
+        return answer
+    return replace(answer, note=" · ".join(filter(None, (answer.note, voice.say("note.ignored", given=ignored)))))
 
 
 _COMMANDS: Mapping[str, str] = {"failed": "failed {within}", "running": "running", "recent": "recent"}

@@ -75,27 +75,35 @@ class ChatRoom:
         match command:
             case commands.TaskOf(job_id=job_id):
                 return self._task(q, lookup.find_task(q, job_id), job_id, voice)
-            case commands.Stats(within=within):
-                return reports.statistics(q.statistics(now - within), within, voice)
-            case commands.Mutes():
-                return reports.mutes(q.mutes(now), voice)
-            case commands.Status():
-                return reports.status(lookup.health(q, self._rules.expected), voice)
+            case commands.Stats(within=within, ignored=ignored):
+                return reports.without(ignored, reports.statistics(q.statistics(now - within), within, voice), voice)
+            case commands.Mutes(ignored=ignored):
+                return reports.without(ignored, reports.mutes(q.mutes(now), voice), voice)
+            case commands.Status(ignored=ignored):
+                return reports.without(ignored, reports.status(lookup.health(q, self._rules.expected), voice), voice)
         return self._look_at_many(q, command, voice, offset)
 
     def _look_at_many(self, q: Queries, command: Command, voice: Voice, offset: int) -> Answer:
         match command:
-            case commands.Failed(within=within):
-                wanted = TaskFilter(status=TaskStatus.FAILED, since=self._clock.now() - within)
+            case commands.Failed(within=within, about=about):
+                wanted = self._filter(about, TaskFilter(status=TaskStatus.FAILED, since=self._clock.now() - within))
                 said = {"length": voice.wording.duration(within), "within": format_duration(within)}
-                return self._list(q, wanted, "failed", voice, offset, **said)
-            case commands.Running():
-                return self._list(q, TaskFilter(status=TaskStatus.RUNNING), "running", voice, offset)
-            case commands.Recent():
-                return self._list(q, TaskFilter(), "recent", voice, offset)
+                return reports.about(about, self._list(q, wanted, "failed", voice, offset, **said), voice)
+            case commands.Running(about=about):
+                wanted = self._filter(about, TaskFilter(status=TaskStatus.RUNNING))
+                return reports.about(about, self._list(q, wanted, "running", voice, offset), voice)
+            case commands.Recent(about=about):
+                listed = self._list(q, self._filter(about, TaskFilter()), "recent", voice, offset)
+                return reports.about(about, listed, voice)
             case commands.InstanceOf(instance=instance):
                 return self._instance(q, instance, voice, offset)
         return reports.help_(voice)
+
+    def _filter(self, about: str, wanted: TaskFilter) -> TaskFilter:
+        """Narrow a filter to a source, where one has that name, else to instances."""
+        if about.lower() in {source.name for source in self._rules.expected.sources}:
+            return replace(wanted, source=about.lower())
+        return replace(wanted, instance=about or None)
 
     def _list(self, q: Queries, wanted: TaskFilter, key: str, voice: Voice, offset: int, **said: str) -> Answer:
         found = q.tasks(replace(wanted, limit=PAGE, offset=offset))

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 
 from notifier.durations import format_duration, parse_duration
@@ -34,16 +35,24 @@ class Failed:
     """The tasks that failed lately."""
 
     within: timedelta
+    about: str = ""
+    """A source, or an instance's id, name or a part of it; empty for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """The tasks that run."""
 
+    about: str = ""
+    """As for those that failed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
     """The tasks that changed last."""
+
+    about: str = ""
+    """As for those that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +76,8 @@ class Stats:
     """How the tasks of each kind fared."""
 
     within: timedelta
+    ignored: str = ""
+    """Words that mean nothing here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +107,16 @@ class UnmuteInstance:
 class Mutes:
     """Which instances are muted."""
 
+    ignored: str = ""
+    """Words that mean nothing here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """Whether the program itself is well."""
+
+    ignored: str = ""
+    """Words that mean nothing here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +174,7 @@ def parse(text: str) -> Command:
     words = _words(text)
     if not words:
         return Help()
-    name, rest = words[0].casefold(), words[1:]
+    name, rest = _folded(words[0]).casefold(), words[1:]
     reader = _READERS.get(name)
     if reader is None:
         return _unknown(words[0], rest)
@@ -188,27 +205,42 @@ def _shown(char: str) -> bool:
 
 
 def _failed(words: Sequence[str]) -> Command:
-    return _within("failed", words, A_DAY, lambda length: Failed(within=length))
+    return _within("failed", words, A_DAY, lambda length, about: Failed(within=length, about=about))
 
 
 def _stats(words: Sequence[str]) -> Command:
-    return _within("stats", words, A_WEEK, lambda length: Stats(within=length))
+    return _within("stats", words, A_WEEK, lambda length, ignored: Stats(within=length, ignored=ignored))
 
 
-def _within(name: str, words: Sequence[str], usual: timedelta, make: Callable[[timedelta], Command]) -> Command:
+def _within(name: str, words: Sequence[str], usual: timedelta, make: Callable[[timedelta, str], Command]) -> Command:
     length = _length(words[0]) if words else usual
     if length is None:
         return Mistake(key="mistake.duration", given=words[0], meant=USAGE[name])
     if not timedelta() < length <= LONGEST_LOOK:
         return Mistake(key="mistake.look", given=words[0], meant=USAGE[name])
-    return make(length)
+    return _with_rest(name, words[1:], partial(make, length))
+
+
+def _with_rest(name: str, words: Sequence[str], make: Callable[[str], Command]) -> Command:
+    rest = _folded(" ".join(words))
+    return Mistake(key="mistake.long", meant=USAGE[name]) if len(rest) > LONGEST_NAME else make(rest)
+
+
+def _followed(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]], Command]:
+    """Return the reader of a command that may have a name after it, or words that it ignores."""
+    return lambda words: _with_rest(name, words, make)
+
+
+def _folded(text: str) -> str:
+    """Return what full-width letters, which input methods leave behind, stand for: no name has any in it."""
+    return unicodedata.normalize("NFKC", text)
 
 
 def _named(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]], Command]:
     def read(words: Sequence[str]) -> Command:
         if not words:
             return Mistake(key=f"mistake.missing.{name}", meant=USAGE[name])
-        wanted = " ".join(words)
+        wanted = _folded(" ".join(words))
         if len(wanted) > LONGEST_NAME:
             return Mistake(key="mistake.long", meant=USAGE[name])
         return make(wanted)
@@ -219,7 +251,7 @@ def _named(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]
 def _mute(words: Sequence[str]) -> Command:
     if not words:
         return Mistake(key="mistake.missing.mute", meant=USAGE["mute"])
-    instance, rest = words[0], words[1:]
+    instance, rest = _folded(words[0]), words[1:]
     if len(instance) > LONGEST_NAME:
         return Mistake(key="mistake.long", meant=USAGE["mute"])
     if not rest:
@@ -234,7 +266,7 @@ def _mute(words: Sequence[str]) -> Command:
 
 def _length(word: str) -> timedelta | None:
     try:
-        return parse_duration(unicodedata.normalize("NFKC", word).lower())
+        return parse_duration(_folded(word).lower())
     except ValueError:
         return None
 
@@ -248,22 +280,22 @@ _READERS: Mapping[str, Callable[[Sequence[str]], Command]] = MappingProxyType(
         "help": lambda _: Help(),
         "?": lambda _: Help(),
         "failed": _failed,
-        "running": lambda _: Running(),
-        "recent": lambda _: Recent(),
+        "running": _followed("running", lambda about: Running(about=about)),
+        "recent": _followed("recent", lambda about: Recent(about=about)),
         "task": _named("task", lambda job_id: TaskOf(job_id=job_id)),
         "instance": _named("instance", lambda instance: InstanceOf(instance=instance)),
         "stats": _stats,
         "watch": _named("watch", lambda job_id: WatchTask(job_id=job_id)),
         "mute": _mute,
         "unmute": _named("unmute", lambda instance: UnmuteInstance(instance=instance)),
-        "mutes": lambda _: Mutes(),
-        "status": lambda _: Status(),
+        "mutes": _followed("mutes", lambda ignored: Mutes(ignored=ignored)),
+        "status": _followed("status", lambda ignored: Status(ignored=ignored)),
     }
 )
 
 
 def _unknown(word: str, rest: Sequence[str]) -> Mistake:
-    near = difflib.get_close_matches(word.casefold(), [*USAGE], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_folded(word).casefold(), [*USAGE], n=1, cutoff=0.6)
     if not near:
         return Mistake(key="mistake.unknown", given=word[:LONGEST_NAME])
     meant = " ".join([near[0], *map(_quoted, rest)]) if rest else USAGE[near[0]]

@@ -219,6 +219,33 @@ async def test_a_mute_names_its_end_and_how_to_end_it(talk: Talk, store: SqlStor
     assert (await talk.say("mutes")).title == "No instance is muted"
 
 
+@pytest.mark.parametrize(
+    ("text", "title", "rows"),
+    [
+        ("failed 2d prod", "1 task failed in the last 2 d (prod)", ["fa11ed-1"]),
+        ("failed 2d PROD", "1 task failed in the last 2 d (PROD)", ["fa11ed-1"]),
+        ("failed 2d orders", "1 task failed in the last 2 d (orders)", ["fa11ed-1"]),
+        ("failed 2d gauss-users", "No task failed in the last 2 d (gauss-users)", []),
+        ("running gauss-users", "1 task running (gauss-users)", ["ca11ed-1"]),
+        ("running orders", "No task is running (orders)", []),
+        ("recent in-3", "1 task, the latest change first (in-3)", ["d0ne-1"]),
+    ],
+)
+async def test_a_list_is_narrowed_to_a_source_or_an_instance(
+    talk: Talk, text: str, title: str, rows: list[str]
+) -> None:
+    answer = await talk.say(text)
+    assert unmarked(answer.title) == title
+    assert [row.subject.partition("/")[2] for row in answer.rows] == rows
+    again = await talk.say(answer.command)
+    assert again.title == answer.title
+
+
+@pytest.mark.parametrize("text", ["stats 7d prod", "mutes prod", "status prod"])
+async def test_words_that_mean_nothing_are_said_to_be_ignored(talk: Talk, text: str) -> None:
+    assert "prod was ignored: this command takes no name" in unmarked((await talk.say(text)).note)
+
+
 async def test_what_is_not_known_is_not_muted(talk: Talk, store: SqlStore) -> None:
     for wanted in ("gauss-oders", "gauss-users", "nothing"):
         assert not (await talk.say(f"mute {wanted} 2h")).good
