@@ -16,6 +16,7 @@ from typing import IO, Any
 import pytest
 
 from notifier.cli.systemd import Systemd
+from notifier.store.engine import open_store
 
 PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 SIGNALLED_WHILE_IMPORTED = """
@@ -48,7 +49,9 @@ CONFIGURATION: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """A folder with a configuration and an empty database."""
     configure(tmp_path, CONFIGURATION)
+    open_store(f"sqlite:///{tmp_path}/notifier.db").close()
     return tmp_path
 
 
