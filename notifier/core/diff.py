@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Transition
@@ -55,7 +55,7 @@ class Recorded:
     """Complete polls in a row that no longer listed it."""
     unlisted: bool = False
     """True once it was said to be no longer listed."""
-    changed_at: datetime | None = None
+    changed_at: datetime | None = field(default=None, compare=False)
     """When it was last seen to change, or its end where that is known. None for the time of the poll that records it.
     For a task that is over without a known end it stays at when that was first seen."""
 
