@@ -143,6 +143,17 @@ class Channel(Protocol):
         """Release connections."""
 
 
+class Door(Protocol):
+    """A connection through which a chat reaches us, that has to be kept up."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can come through it now; None while it is open."""
+
+    async def run(self) -> None:
+        """Keep it open until cancelled."""
+
+
 class LiveChannel(Channel, Protocol):
     """A channel whose messages can be made to look different once they are sent."""
 

@@ -5,7 +5,7 @@ Imported only where there is a chat: it takes the network stack and more with it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from notifier.config import Config
 from notifier.config.models import SlackChatSettings, WebSettings
 from notifier.http import HttpClient
 from notifier.logs import Tally
-from notifier.ports import Clock, Finding, Store
+from notifier.ports import Clock, Door, Finding, Store
 from notifier.render import Wording
 from notifier.settings import is_loopback
 from notifier.slack.api import WebApi
@@ -34,12 +34,10 @@ from notifier.web.server import Server
 
 log = structlog.get_logger("notifier")
 
-Work = Callable[[], Awaitable[None]]
-
 
 async def open_doors(
     config: Config, store: Store, http: HttpClient, clock: Clock, *, wake: Callable[[], None], stack: AsyncExitStack
-) -> Sequence[Work]:
+) -> Sequence[Door]:
     """Open the doors that are configured, until `stack` ends; return what has to run meanwhile.
 
     Raises ConfigurationError when the address of `web` cannot be taken.
@@ -47,7 +45,7 @@ async def open_doors(
     room = ChatRoom(store, clock, _room_rules(config), wake)
     refused = _refused(clock)
     routes: list[Route] = []
-    run: list[Work] = []
+    run: list[Door] = []
     if (slack := config.chat.slack) is not None:
         directory = Directory(_bot_api(config, slack, http), clock, slack.workspaces)
         stack.push_async_callback(directory.aclose)
@@ -59,7 +57,7 @@ async def open_doors(
             secret = slack.signing_secret.get_secret_value()
             routes += Slack(handler=handler, signing_secret=secret, clock=clock, refused=refused).routes()
         if slack.mode == "socket":
-            run.append(SocketDoor(handler, _app_api(slack, http), clock).run)
+            run.append(SocketDoor(handler, _app_api(slack, http), clock))
     if (mattermost := config.chat.mattermost) is not None:
         routes += Mattermost(
             room=room,

@@ -30,7 +30,7 @@ from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
 from notifier.durations import format_duration
 from notifier.live import Editor, EditReport
 from notifier.poll import PollReport, poll_once
-from notifier.ports import Channel, LiveChannel, TaskSource, Transaction
+from notifier.ports import Channel, Door, LiveChannel, TaskSource, Transaction
 from notifier.prune import PruneReport, prune
 from notifier.validation import did_you_mean
 from notifier.watch import WatchReport, save_lost_file, watch_once
@@ -262,6 +262,7 @@ class Service:
         self._stopping = False
         self._began = began
         self._next_beat = float("-inf")
+        self._doors: Sequence[Door] = ()
         self._red_since: float | None = None
         self._in_trouble = False
         self._monitored_at = float("inf")
@@ -380,13 +381,16 @@ class Service:
         self._in_trouble = trouble
 
     def _report(self, tx: Transaction, *, stopped: bool = False) -> None:
-        now = tx.now()
+        now, was = tx.now(), self._replica
+        down = next((trouble for door in self._doors if (trouble := door.trouble)), None)
         self._replica = Replica(
             owner=self.owner,
             roles=tuple(sorted(self.roles)),
-            started_at=self._replica.started_at if self._replica else now,
+            started_at=was.started_at if was else now,
             seen_at=now,
             stopped_at=now if stopped else None,
+            chat_down_since=((was and was.chat_down_since) or now) if down else None,
+            chat_error=down,
         )
         tx.report_replica(self._replica)
 
@@ -614,14 +618,12 @@ class Service:
         address to listen on cannot be taken.
         """
         async with AsyncExitStack() as stack:
-            doors: Sequence[Callable[[], Awaitable[None]]] = ()
+            doors: Sequence[Door] = ()
             if Role.WEB in self.roles:
                 doors = await stack.enter_async_context(open_chat(self.app, self.wake))
             await self._run(stop, doors, supervisor or Unsupervised())
 
-    async def _run(
-        self, stop: asyncio.Event, doors: Sequence[Callable[[], Awaitable[None]]], supervisor: Supervisor
-    ) -> None:
+    async def _run(self, stop: asyncio.Event, doors: Sequence[Door], supervisor: Supervisor) -> None:
         await self.start()
         if works(self.roles) and self._began is None:
             self._sources.spread(self.app.clock.monotonic())
@@ -640,8 +642,9 @@ class Service:
             await self._say_what_is_removed()
         if Role.DELIVER in self.roles:
             self._keep("listen", partial(self.app.store.listen, self.wake))
-        for number, run in enumerate(doors):
-            self._keep(f"chat {number}", run)
+        self._doors = doors
+        for number, door in enumerate(doors):
+            self._keep(f"chat {number}", door.run)
         log.info("running", roles=sorted(self.roles), sources=list(self.app.sources), channels=list(self.app.channels))
         supervisor.ready()
         self._monitored_at = self.app.clock.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
 from notifier.core.outbox import Outlook
 from notifier.deliver import DeliveryRules
 from notifier.poll import PollRules
-from notifier.ports import Channel, Clock, DatabaseFile, Finding, Notice, Store, TaskSource
+from notifier.ports import Channel, Clock, DatabaseFile, Door, Finding, Notice, Store, TaskSource
 from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
@@ -413,7 +413,7 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
 
 
 @asynccontextmanager
-async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[Callable[[], Awaitable[None]]]]:
+async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[Door]]:
     """Open the doors that are configured; yields what has to run for as long as they are to stay open.
 
     `wake` is called after somebody changed something that messages are to show. Raises ConfigurationError when the

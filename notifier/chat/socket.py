@@ -100,6 +100,13 @@ class SocketDoor:
         session = self._client.current_session if self._client else None
         return session is not None and not session.closed
 
+    @property
+    def trouble(self) -> str | None:
+        """Why requests cannot reach us now; None while they can."""
+        if self.connected:
+            return None
+        return (self._client.said if self._client else None) or "not connected to Slack yet"
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         self._client = client = _Client(self._api, self._clock, self._ping_every)
@@ -187,7 +194,8 @@ class _Client(SocketModeClient):
         self._clock = clock
         self._not_before = float("-inf")
         self._opened: deque[float] = deque(maxlen=OPENED_AT_MOST)
-        self._said: str | None = None
+        self.said: str | None = None
+        """Why it was not connected the last time that this was said; None since it is."""
         self._happened = ""
         """What keeps the connection from coming about."""
 
@@ -242,9 +250,9 @@ class _Client(SocketModeClient):
             raise error from None
         finally:
             self.auto_reconnect_enabled = True  # it is off while connecting, and would stay off
-        if self._said is not None and not self.closed:
+        if self.said is not None and not self.closed:
             log.info("connected to Slack again")
-        self._said = None
+        self.said = None
 
     async def _hear_of_an_answer(
         self, _session: aiohttp.ClientSession, _context: object, answered: aiohttp.TraceRequestEndParams
@@ -273,11 +281,11 @@ class _Client(SocketModeClient):
     def _fail(self, error: NotOpened) -> None:
         """Log a reason once, until it is another or all is well again."""
         self._not_before = self._clock.monotonic() + error.wait
-        if str(error) != self._said:
+        if str(error) != self.said:
             log.error(
                 "not connected to Slack: commands and clicks do not reach us", reason=str(error), remedy=error.remedy
             )
-        self._said = str(error)
+        self.said = str(error)
 
 
 def _host(url: str) -> str:

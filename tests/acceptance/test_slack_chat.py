@@ -159,8 +159,8 @@ async def team(slack: SlackServer, store_url: str, clock: FakeClock) -> AsyncIte
 @asynccontextmanager
 async def connected(team: Team) -> AsyncIterator[SlackServer]:
     """Open the doors, and wait until Slack can reach us."""
-    async with open_chat(team.app, team.changed.set) as run:
-        tasks = [asyncio.ensure_future(one()) for one in run]
+    async with open_chat(team.app, team.changed.set) as doors:
+        tasks = [asyncio.ensure_future(door.run()) for door in doors]
         try:
             await team.slack.connected.wait()
             yield team.slack

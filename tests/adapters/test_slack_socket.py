@@ -342,6 +342,14 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_m
     door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, code: str
 ) -> None:
     slack.faults += [refused(code)] * 3
+    troubles: list[str | None] = []
+    handler_of_time = clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        troubles.append(door.trouble)
+        await handler_of_time(seconds)
+
+    clock.sleep = sleep  # type: ignore[method-assign]  # to look at it while it waits
     async with opened(door, slack):
         assert await slack.type_command("help") == {"text": "you said help"}
     first, last = said(records)
@@ -349,6 +357,7 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_m
     assert first["remedy"].startswith("set chat.slack.app_token to an app-level token (xapp-…) with the scope")
     assert last["event"] == AGAIN
     assert asked(slack) == 4
+    assert set(troubles) == {code}
     assert 3 * REJECTED_WAIT <= clock.monotonic() <= 3 * (REJECTED_WAIT + LONGEST_WAIT)
     assert "obviously-fake" not in records.getvalue()
 
@@ -554,6 +563,14 @@ async def test_this_machine_is_reached_without_the_proxy(
         api = WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
         async with opened(SocketDoor(handler, api, clock), slack):
             assert await slack.type_command("help") == {"text": "you said help"}
+
+
+async def test_a_door_says_whether_anything_can_come_through_it(door: SocketDoor, slack: SlackServer) -> None:
+    troubles = [door.trouble]
+    async with opened(door, slack):
+        await slack.type_command("help")
+        troubles.append(door.trouble)
+    assert troubles == ["not connected to Slack yet", None]
 
 
 # ---- the end ----

@@ -6,8 +6,8 @@ import asyncio
 import io
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,8 +27,8 @@ from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Person, Retry
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
-from notifier.ports import Clock, DeliveryFilter, Transaction
-from notifier.service import POLLS_AT_ONCE, RECOVER_AFTER, SPREAD, DueSources, Service, Trouble, poll_and_deliver
+from notifier.ports import Clock, DeliveryFilter, Door, Transaction
+from notifier.service import POLLS_AT_ONCE, RECOVER_AFTER, SPREAD, DueSources, Role, Service, Trouble, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring import App, open_app
 
@@ -239,6 +239,40 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
             stop.set()
     assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
     assert len(heartbeats.requests) >= 2
+
+
+class ClosedDoor:
+    """A connection to a chat that does not come about."""
+
+    trouble = "invalid_auth"
+
+    def __init__(self) -> None:
+        self.runs = asyncio.Event()
+
+    async def run(self) -> None:
+        self.runs.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_chat_that_is_not_connected_is_reported_with_its_reason(
+    sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def doors(_app: App, _wake: object) -> AsyncIterator[Sequence[Door]]:
+        yield [door]
+
+    door, stop = ClosedDoor(), asyncio.Event()
+    monkeypatch.setattr(service_module, "open_chat", doors)
+    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG):
+        house = House(store, SystemClock(), http, heartbeats.url())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Service(house.app).run(stop))
+            await door.runs.wait()
+            stop.set()
+        (reported,) = (await store.read(lambda q: q.health_facts())).replicas
+    assert (reported.chat_error, Role.WEB in reported.roles) == ("invalid_auth", True)
+    assert reported.chat_down_since is not None
+    assert reported.stopped_at is not None
 
 
 # ---- troubles ----
