@@ -13,7 +13,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 _STATUS_LINE = re.compile(rb"[\r\n]*HTTP/\d[.\d]*[ \t]+(\d{3})(?=[ \t\r\n])[^\n]*", re.IGNORECASE)
 _BEGINNING = re.compile(rb"[\r\n]*(?:H|HT|HTT|HTTP|HTTP/[^\n]*)?", re.IGNORECASE)
-_BLANK_LINE = re.compile(rb"\n[ \t]*\r?\n")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-f]{1,15})[ \t]*(?:[;\r]|$)", re.IGNORECASE)
 _CHUNK_BEGINS = re.compile(rb"[\r \t]*(?:[0-9a-f]|$)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\+?(\d{1,15})\b")
@@ -71,11 +71,12 @@ class TolerantReader:
 
     def __init__(self, *, bodyless: bool) -> None:
         """`bodyless`: whether the request was one that is answered by a head alone."""
-        self.head: Head | None = None
         self.done = False
         self.cut_short = False
         """Whether more was announced than arrived before the connection ended."""
         self._bodyless = bodyless
+        self._head: Head | None = None
+        """Once it is whole."""
         self._raw = bytearray()
         self._at = 0
         """Where the part of the body begins that was not understood yet."""
@@ -86,7 +87,17 @@ class TolerantReader:
     @property
     def wants_head(self) -> bool:
         """Whether the head is not whole yet."""
-        return self.head is None or self.head.end is None
+        return self._head is None
+
+    @property
+    def head(self) -> Head | None:
+        """The head, or as much of it as arrived; None before its status line."""
+        if self._head:
+            return self._head
+        try:
+            return read_head(bytes(self._raw))
+        except ValueError:
+            return None
 
     @property
     def body(self) -> bytes:
@@ -95,14 +106,24 @@ class TolerantReader:
 
     def feed(self, data: bytes) -> None:
         """Take more bytes. Raises ValueError where they cannot be a reply over HTTP."""
+        before = len(self._raw)
         self._raw += data
-        if self.wants_head:
-            self.head = read_head(bytes(self._raw))
-            if self.head is None or self.head.end is None:
-                return
-            self._begin_body(self.head, self.head.end)
-        if not self.done:
+        if self._head is None:
+            self._look_for_head(before)
+        if self._head and not self.done:
             self._read_body()
+
+    def _look_for_head(self, before: int) -> None:
+        # Read only where a head may have become whole: who sends it byte by byte must not make it read as often.
+        blanks = [found.end() for found in _BLANK_LINE.finditer(self._raw, max(before - 2, 0))]
+        if before and not blanks:
+            return
+        head = read_head(bytes(self._raw))
+        if head and head.end is not None:
+            self._head = head
+            self._begin_body(head, head.end)
+        elif blanks and head is None:  # nothing but interim replies so far
+            del self._raw[: blanks[-1]]
 
     def finish(self) -> None:
         """Take it that the connection ended: what arrived is all there will be."""

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from notifier.channels.base import Toolbox, load
 from notifier.core.model import Delivered, Outcome
-from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge
+from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
 from notifier.http.wire import HEAD_LIMIT
 from notifier.render import Wording
@@ -217,7 +217,7 @@ def test_the_tolerant_reader_does_not_care_how_bytes_are_cut(content: bytes, cut
             for piece in pieces:
                 reader.feed(piece)
         except ValueError:
-            return "not HTTP"
+            return None, b""
         reader.finish()
         return reader.head, reader.body
 
@@ -335,6 +335,25 @@ async def test_no_reply_costs_more_than_its_limit(
     assert isinstance(caught.value, ReplyTooLarge if status else NoAnswer)
     assert caught.value.status == status
     assert str(caught.value) == f"reply of 127.0.0.1:{server.port} is longer than {MAX_BYTES} bytes"
+
+
+def test_a_head_that_comes_byte_by_byte_is_not_read_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(raw: bytes) -> object:
+        read.append(len(raw))
+        return read_head(raw)
+
+    monkeypatch.setattr(tolerant, "read_head", counted)
+    reader = TolerantReader(bodyless=False)
+    content = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + OK + b"X : y\r\n" * 5000
+    for number in range(len(content)):
+        reader.feed(content[number : number + 1])
+    assert reader.wants_head
+    assert len(read) <= 2002
+    assert max(read) < 100
+    assert reader.head is not None
+    assert reader.head.status == 200
 
 
 async def test_a_head_just_below_its_limit_is_read(http: HttpClient, auth: httpx.Auth | None) -> None:
