@@ -39,7 +39,8 @@ BEGUN_WITHIN = 0.2
 """Share of a lease in which a message may begin in any case; later only where the channel's deadline still fits in."""
 
 PREFETCH = 4
-"""Messages claimed ahead for each one in flight, where a repeat does no harm: a kill makes all of them doubtful."""
+"""Messages claimed ahead for each one in flight, where a repeat does no harm: a kill while they are rendered leaves all
+of them in doubt."""
 
 BATCH = 128
 """Ended attempts that are worth a transaction at once, or half of what may be on its way; fewer wait for LINGER while
