@@ -317,8 +317,9 @@ class Conversation:
     def _what_happened(self, error: Exception) -> str:
         host, causes = self.server.host, list(_causes(error))
         if certificate := next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None):
-            why = certificate.verify_message or "it does not verify"
-            return f"certificate of {host} not accepted ({why}); where an authority of your own issued it, set ca_file"
+            from notifier.http.errors import certificate_problem  # noqa: PLC0415 - with the network stack
+
+            return f"certificate of {host} not accepted ({certificate_problem(certificate)})"
         if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
             plain = self.server.security == "tls" and tls.reason in _NOT_TLS
             hint = (

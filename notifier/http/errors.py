@@ -140,7 +140,12 @@ def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
     cause = error.certificate_error
     if not isinstance(cause, ssl.SSLCertVerificationError):
         return "it does not verify"
-    return f"{cause.verify_message}{_REMEDIES.get(cause.verify_code, '')}"
+    return certificate_problem(cause)
+
+
+def certificate_problem(verdict: ssl.SSLCertVerificationError) -> str:
+    """Return why a certificate is not accepted, and the remedy where there is one."""
+    return f"{verdict.verify_message}{_REMEDIES.get(verdict.verify_code, '')}"
 
 
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
