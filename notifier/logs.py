@@ -106,7 +106,7 @@ def configure(
     as_console = format == "console" or (format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.name = _HANDLER
-    handler.setFormatter(_formatter(_console(colours=stream.isatty()) if as_console else (_json,)))
+    handler.setFormatter(_formatter(_console(colours=shows_colours(stream)) if as_console else (_json,)))
     root = logging.getLogger()
     root.handlers[:] = [h for h in root.handlers if h.name != _HANDLER] + [handler]
     root.setLevel(level.upper())
@@ -188,6 +188,16 @@ def _json(_logger: WrappedLogger, _method: str, record: EventDict) -> str:
     first = {key: record[key] for key in ("timestamp", "level", "event") if key in record}
     line = json.dumps({**first, **record}, ensure_ascii=False)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def shows_colours(stream: TextIO) -> bool:
+    """Tell whether a stream is a terminal whose owner wants colours: NO_COLOR and TERM=dumb say no."""
+    from rich.console import Console  # noqa: PLC0415 - only a terminal pays for it
+
+    if not stream.isatty():
+        return False
+    console = Console(file=stream)
+    return not (console.no_color or console.is_dumb_terminal)
 
 
 def _console(*, colours: bool) -> tuple[Processor, ...]:

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, TextIO
 
 from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
+from notifier.logs import shows_colours
 from notifier.ports import Finding, Notice
 from notifier.render import Message, State, Wording, by_severity, cut, one_line, state_of
 
@@ -184,6 +185,6 @@ def _in_thread(work: Callable[[], None]) -> Future[None]:
 
 def _write(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
-    shown = coloured(text, terminal=stream.isatty())
+    shown = coloured(text, terminal=shows_colours(stream))
     stream.write(shown.encode(encoding, "replace").decode(encoding))
     stream.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +18,7 @@ from notifier.cli.route import parse_fields
 from notifier.config import Config
 from notifier.config.models import SourceSettings
 from notifier.core.model import EventType, Matcher, Route
-from notifier.core.routing import channels_of, explain_fields
+from notifier.core.routing import channels_of, explain_fields, looks_like_glob
 from notifier.durations import format_duration
 from notifier.ports import Finding
 from notifier.samples import STATUS_OF, sample_event
@@ -115,11 +116,29 @@ def warnings(config: Config) -> Iterable[str]:
     for channel in config.channels:
         if channel.name not in led_to:
             yield f"No route leads to the channel {channel.name}."
+    yield from doubts(config)
     yield from _crowded(config)
     if config.store.left_behind:
         yield config.store.left_behind
     for section in config.not_served:
         yield f"{section} is valid, and this version does nothing with it yet."
+
+
+_USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")
+
+
+def doubts(config: Config) -> Iterable[str]:
+    """Return which values are accepted and look like mistakes: `check` shows them, and `run` logs them at its start."""
+    for source in config.sources:
+        if not _USUAL_PROJECT.fullmatch(source.project_id):
+            yield (
+                f"The project_id of {source.name} is {source.project_id!r}; a project id usually is 32 hexadecimal"
+                " digits. The console shows it under My Credentials."
+            )
+    for route in config.routes:
+        for matcher in route.match:
+            if meant := looks_like_glob(matcher):
+                yield f"{_text(matcher)} of route {route.name} compares with an asterisk. Did you mean {meant}?"
 
 
 def _crowded(config: Config) -> Iterable[str]:

@@ -6,9 +6,11 @@ Exit codes: 0 done; 1 the thing asked about is not so; 2 bad usage or configurat
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -83,6 +85,11 @@ class CommandGroup(TyperGroup):
         for entry in COMMANDS:
             self.add_command(TyperCommand(entry.name, help=entry.summary, rich_help_panel=entry.panel))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own types are private
+        """Read the arguments; full-width letters, as a Chinese keyboard makes them, count as the plain ones."""
+        remaining: list[str] = super().parse_args(ctx, [*_narrow(args)])
+        return remaining
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own types are private
         """Return the name, the command itself in place of its line in the overview, and the remaining arguments."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -94,6 +101,20 @@ class CommandGroup(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
+
+
+_VERBATIM = frozenset({"-c", "--config", "-o", "--output", "--reason"})
+"""Options whose values are paths, or words for people: they stay as they are."""
+_FULL_WIDTH = re.compile("[\uff01-\uff5e\u3000]")
+
+
+def _narrow(args: Iterable[str]) -> Iterator[str]:
+    before = ""
+    for arg in args:
+        name = unicodedata.normalize("NFKC", arg.partition("=")[0])
+        verbatim = before in _VERBATIM or name in _VERBATIM
+        before = name
+        yield unicodedata.normalize("NFKC", arg) if _FULL_WIDTH.search(arg) and not verbatim else arg
 
 
 def load(entry: Entry) -> TyperCommand | TyperGroup:

@@ -122,7 +122,7 @@ def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
     if output.exists() and not force:
         raise ConfigurationError(f"{output} is there already; --force replaces it, --output writes elsewhere")
     if not output.parent.is_dir():
-        raise ConfigurationError(f"there is no directory {output.parent}; make it first, or write elsewhere")
+        raise ConfigurationError(f"cannot write {output}: there is no directory {output.parent}")
 
 
 # ---- answers ----
@@ -168,7 +168,6 @@ QUESTIONS: tuple[Question, ...] = (
         text="Project id of that region (console: My Credentials)",
         required=True,
     ),
-    Question(field="source", option="--name", text="Name of this source", default=lambda _: _DEFAULTS.source),
     Question(
         field="auth",
         option="--auth",
@@ -215,6 +214,7 @@ QUESTIONS: tuple[Question, ...] = (
         asked=lambda answers: bool(answers.mail_to),
     ),
     Question(field="webhook_url", option="--webhook-url", text="Webhook address (empty: none)"),
+    Question(field="source", option="--name", text="Name of this source", default=lambda _: _DEFAULTS.source),
     Question(
         field="language",
         option="--language",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier.core.errors import NotifierError
+from notifier.logs import shows_colours
 from notifier.render import strip_controls
 
 WIDE = 110
@@ -44,13 +45,18 @@ UNBOUNDED = 100_000
 
 def stdout() -> Console:
     """Return a console on the present stdout; colours only when it is a terminal."""
-    width = None if sys.stdout.isatty() else UNBOUNDED
-    return _Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
+    return _console(sys.stdout, width=None if sys.stdout.isatty() else UNBOUNDED)
 
 
 def stderr() -> Console:
     """Return a console on the present stderr."""
-    return _Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO, width: int | None = None) -> Console:
+    """Return a console that writes what it is given; where no colours are wanted, nothing bold or dim either."""
+    system: Literal["auto"] | None = "auto" if shows_colours(stream) else None
+    return _Console(file=stream, width=width, color_system=system, markup=False, highlight=False, emoji=False)
 
 
 def show(*renderables: RenderableType, fold: bool = True) -> None:

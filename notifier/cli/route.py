@@ -27,6 +27,7 @@ from notifier.core.routing import (
 )
 from notifier.ports import EventFilter, Queries
 from notifier.samples import STATUS_OF
+from notifier.validation import near
 
 
 def route(
@@ -67,6 +68,8 @@ def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
     types = {kind.value: kind for kind in EventType}
     kind = types.get(given.get("type", ""))
     if kind is None:
+        if guess := near(given.get("type", ""), types):
+            raise ConfigurationError(f"there is no type {given['type']!r}; did you mean type={guess}?")
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
     status = STATUS_OF.get(kind)
     implied = {"status": status.value, "raw_status": _raw(status)} if status else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from typing import Annotated
@@ -20,7 +20,8 @@ from notifier.cli.signals import until_signalled
 from notifier.config import Config
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected, Health, Role, unavailable
-from notifier.ports import Transaction
+from notifier.core.model import DeliveryState
+from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.service import EVERY_ROLE, Summary, poll_and_deliver, roles_of
 from notifier.wiring import open_app
 
@@ -63,26 +64,53 @@ def poll(
     ctx: typer.Context,
     *,
     deliver: Annotated[bool, typer.Option("--deliver/--no-deliver", help="Deliver all that is due afterwards.")] = True,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only what is wrong.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Poll every source once and deliver all that is due, then exit: for cron.
 
-    Exits with the code of the gravest error when a source could not be polled; the others are polled all the same.
-    --json: {"polls", "events", "deliveries", "failures", "errors": […]}.
+    Exits with 0 when every source was polled and everything was delivered; with 1 when deliveries wait (for another
+    try, or parked because their channel is misconfigured) or were given up on and nobody has dismissed them; with the
+    code of the gravest error when a source could not be polled; the others are polled all the same.
+    --json: {"polls", "events", "deliveries", "failures", "errors": […], "waiting": {"pending", "parked", "dead"}}.
     """
     config = _configured_with_logs(ctx)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
-        summary = loop.run(_poll(config, deliver=deliver))
+        summary, waiting = loop.run(_poll(config, deliver=deliver))
+    stuck = {state: count for state, count in waiting.items() if count and (deliver or state != "pending")}
     if as_json:
-        emit(_document(summary))
-    else:
-        say(_summary(summary))
-    raise typer.Exit(max((error.exit_code for error in summary.errors), default=0))
+        emit(_document(summary) | {"waiting": dict(waiting)})
+    elif stuck or not quiet:
+        say(_poll_summary(summary, waiting))
+    raise typer.Exit(max((error.exit_code for error in summary.errors), default=1 if stuck else 0))
 
 
-async def _poll(config: Config, *, deliver: bool) -> Summary:
+async def _poll(config: Config, *, deliver: bool) -> tuple[Summary, Mapping[str, int]]:
     async with open_app(config, exclusive=True) as app:
-        return await poll_and_deliver(app, deliver=deliver)
+        summary = await poll_and_deliver(app, deliver=deliver)
+        return summary, await app.store.read(_waiting)
+
+
+def _waiting(q: Queries) -> Mapping[str, int]:
+    """Count the deliveries that have not arrived, by state: at most `MOST_COUNTED` of each."""
+    states = (DeliveryState.PENDING, DeliveryState.PARKED, DeliveryState.DEAD)
+    return {
+        str(state): len(q.deliveries(DeliveryFilter(state=state, dismissed=False, limit=MOST_COUNTED)))
+        for state in states
+    }
+
+
+MOST_COUNTED = 1000
+"""Of what waits, so that a report takes no longer the more there is."""
+
+
+def _poll_summary(done: Summary, waiting: Mapping[str, int]) -> str:
+    more = [
+        f"{count:,}{'+' if count == MOST_COUNTED else ''} {state}: notifier deliveries --state {state}"
+        for state, count in waiting.items()
+        if count
+    ]
+    return "\n".join([_summary(done), *more])
 
 
 def _configured_with_logs(ctx: typer.Context) -> Config:

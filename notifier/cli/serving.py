@@ -15,6 +15,7 @@ import structlog
 
 from notifier import logs
 from notifier.cli import loop, process
+from notifier.cli.check import doubts
 from notifier.cli.systemd import Systemd
 from notifier.config import Config, environment
 from notifier.config.changes import changes
@@ -68,6 +69,8 @@ class Stints:
         done: list[Summary] = []
         while not self._stop.is_set():
             logs.configure(config.log.level, config.log.format)
+            for doubt in doubts(config):
+                log.warning("this part of the configuration may be a mistake", what=doubt)
             try:
                 summary, following = await self._stint(config)
             except NotifierError as error:

@@ -7,7 +7,7 @@ zeros, and what an environment variable holds is never read as YAML. Only a plai
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -174,6 +174,14 @@ def _compose(text: str) -> yaml.Node | None:
     return _Loader(text).get_single_node()
 
 
+def _names(pairs: Iterable[tuple[yaml.Node, yaml.Node]]) -> set[str]:
+    return {key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None
+
+
 def _of(mark: yaml.Mark) -> Place:
     return Place(line=mark.line + 1, column=mark.column + 1)
 
@@ -227,7 +235,7 @@ class _Reader:
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         found: dict[str, object] = {}
-        for key, value in node.value:
+        for key, value in self._pairs(node, path):
             inner = (*path, key.value) if isinstance(key, yaml.ScalarNode) else path
             if inner == path:
                 self._complain(key, path, "a key must be text. Put a value that starts with { or [ in quotes.")
@@ -237,6 +245,28 @@ class _Reader:
                 self._keys[inner] = _of(key.start_mark)
                 found[key.value] = self._read(value, inner)
         return found
+
+    def _pairs(self, node: yaml.MappingNode, path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Return keys and values, those that `<<` takes over last: what is written beside it goes before."""
+        own = [pair for pair in node.value if not _is_merge(pair[0])]
+        taken = _names(own)
+        for key, value in node.value:
+            for part in self._merged(key, value, path) if _is_merge(key) else ():
+                fresh = [pair for pair in self._pairs(part, path) if not _names([pair]) & taken]
+                taken |= _names(fresh)
+                own += fresh
+                self._open.discard(id(part))
+        return own
+
+    def _merged(self, key: yaml.Node, value: yaml.Node, path: Path) -> Iterator[yaml.MappingNode]:
+        for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(part, yaml.MappingNode):
+                self._complain(key, path, "<< takes the keys of mappings: write <<: *NAME, or <<: [*ONE, *ANOTHER].")
+            elif id(part) in self._open:
+                self._complain(key, path, "refers to itself.")
+            else:
+                self._open.add(id(part))
+                yield part
 
     def _text(self, node: yaml.ScalarNode, path: Path) -> str | None:
         if node.style is None and node.value in _NULLS:

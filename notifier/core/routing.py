@@ -42,6 +42,17 @@ def parse_matcher(text: str) -> Matcher:
     return matcher
 
 
+def looks_like_glob(matcher: Matcher) -> str | None:
+    """Return the matcher that was probably meant where one compares with a pattern of a shell, or None.
+
+    Only reasons may hold an asterisk: no name or id of the cloud does, so that such a matcher fits nothing.
+    """
+    if matcher.op not in ("=", "!=") or matcher.field == "fail_reason" or "*" not in matcher.value:
+        return None
+    pattern = ".*".join(map(re.escape, matcher.value.split("*"))).replace(r"\-", "-")
+    return f"{matcher.field}{'=~' if matcher.op == '=' else '!~'}{pattern}"
+
+
 def _did_you_mean(name: str) -> str:
     near = difflib.get_close_matches(name, FIELDS, n=1)
     return f", did you mean {near[0]!r}?" if near else ""

@@ -59,12 +59,12 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
         tmp_path,
         *("Cn north", "cn-nort-4", "", "cn-north-4"),
         *("bad id!", PROJECT),
-        *("prod cn", "prod-cn"),
         *("tokn", "token", "", "account", "user"),
         "C0GAUSS",
         *mail,
         *("smtp.b.example:587x", "smtp.b.example", "nobody", "ops@b.example", "mailer"),
         *("htp://x", "https://tickets.example.com/hook"),
+        *("prod cn", "prod-cn"),
         *("fr", "zh"),
         *("Asia/Shangai", "Asia/Shanghai"),
     )
@@ -105,7 +105,7 @@ def test_an_unknown_region_is_asked_for_its_address(tmp_path: Path) -> None:
 
 def test_a_mail_server_without_a_login_is_given_none(tmp_path: Path) -> None:
     args = ("--region", "cn-north-4", "--mail-to", "a@b.example,c@b.example")
-    code, shown = converse(tmp_path, PROJECT, "", "", "smtp.b.example", "", "", "", "", args=args)
+    code, shown = converse(tmp_path, PROJECT, "", "smtp.b.example", "", "", "", "", "", args=args)
     assert code == 0
     assert "[GaussDB notifier <gaussdb@b.example>]" in shown
     assert "SMTP_PASSWORD" not in (tmp_path / "notifier.yaml").read_text("utf-8")

@@ -162,7 +162,8 @@ def test_poll_as_json_keeps_the_messages_off_stdout(house: Path, source: dict[st
     notifier("poll", "--json", cwd=house)
     put(source, "Failed")
     done = notifier("poll", "--json", cwd=house)
-    expected = {"polls": 1, "events": 1, "deliveries": 1, "failures": 0, "errors": []}
+    waiting = {"pending": 0, "parked": 0, "dead": 0}
+    expected = {"polls": 1, "events": 1, "deliveries": 1, "failures": 0, "errors": [], "waiting": waiting}
     assert json.loads(done.stdout) == expected
     assert "Task failed" in done.stderr
 
@@ -393,6 +394,43 @@ def offline(folder: Path) -> Path:
     return configured(folder, NO_CLOUD)
 
 
+# ---- cron ----
+
+
+def test_a_single_poll_says_what_did_not_arrive_and_fails(tmp_path: Path, source: dict[str, Any]) -> None:
+    hook = {"name": "hook", "kind": "webhook", "url": f"{source['endpoint']}/nowhere"}
+    folder = configured(tmp_path, source, channels=[hook], routes=[{"name": "everything", "channels": ["hook"]}])
+    assert notifier("poll", "--quiet", cwd=folder).stdout == ""
+    put(source, "Failed")
+    shown = notifier("poll", "-q", cwd=folder, code=1).stdout
+    assert re.search(r"^1 (parked|dead): notifier deliveries --state (parked|dead)$", shown, re.MULTILINE), shown
+    waiting = json.loads(notifier("poll", "--json", cwd=folder, code=1).stdout)["waiting"]
+    assert sorted(waiting) == ["dead", "parked", "pending"]
+    assert sum(waiting.values()) == 1
+
+
+# ---- what is valid and probably a mistake ----
+
+
+def test_check_shows_what_is_probably_a_mistake(tmp_path: Path) -> None:
+    odd = NO_CLOUD | {"project_id": "zz"}
+    routes = [{"name": "all", "match": ["instance=prod-*"], "channels": ["terminal"]}]
+    folder = configured(tmp_path, odd, channels=[{"name": "terminal", "kind": "console"}], routes=routes)
+    found = json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"]
+    assert any("is 'zz'; a project id usually is 32 hexadecimal digits" in warning for warning in found)
+    assert any("Did you mean instance=~prod-.*?" in warning for warning in found)
+
+
+def test_a_type_that_was_mistyped_is_answered_with_the_likely_one(tmp_path: Path) -> None:
+    shown = invoke("route", "type=task.complete", cwd=offline(tmp_path), code=2).stderr
+    assert shown.strip() == "error: there is no type 'task.complete'; did you mean type=task.completed?"
+
+
+def test_full_width_letters_count_as_plain_ones(tmp_path: Path) -> None:
+    shown = invoke("route", "ｔｙｐｅ＝ｔａｓｋ．ｆａｉｌｅｄ", "--json", cwd=offline(tmp_path)).stdout
+    assert json.loads(shown)["event"]["type"] == "task.failed"
+
+
 # ---- init ----
 
 KEYS = {"HUAWEICLOUD_SDK_AK": "AKAKAK", "HUAWEICLOUD_SDK_SK": "sksksk"}
@@ -444,7 +482,7 @@ def test_init_refuses_what_would_not_work_and_writes_nothing(tmp_path: Path, arg
 
 def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     terminal, stdin = pty.openpty()
-    answers = ["cn-north-9", "0611f1bd8b00d5d32f17c017f15b599f", "magic", "ecs_agency", "C0GAUSS", "", ""]
+    answers = ["cn-north-9", "0611f1bd8b00d5d32f17c017f15b599f", "magic", "ecs_agency", "C0GAUSS", "", "", "", "", ""]
     os.write(terminal, "".join(f"{answer}\n" for answer in answers).encode())
     try:
         done = subprocess.run(  # noqa: S603 - our own program

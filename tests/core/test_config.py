@@ -147,6 +147,41 @@ sources:
     assert [source.name for source in loads(text, {}).sources] == ["a", "b"]
 
 
+def test_merge_keys_take_over_what_is_not_written_beside_them() -> None:
+    text = """\
+sources:
+  - &base {name: a, kind: gaussdb, region: cn-north-4, project_id: p1, poll_every: 40s, auth: {kind: ecs_agency}}
+  - {<<: *base, name: b}
+  - <<: [{name: c, poll_every: 50s}, *base]
+    page_size: 10
+channels: [{name: dba, kind: console}]
+routes:
+  - &route {name: r1, match: [type=task.failed], channels: [dba]}
+  - {name: r2, <<: *route}
+"""
+    config = loads(text, {})
+    assert [source.name for source in config.sources] == ["a", "b", "c"]
+    assert [source.poll_every.total_seconds() for source in config.sources] == [40, 40, 50]
+    assert [route.name for route in config.routes] == ["r1", "r2"]
+    assert config.routes[1].match == config.routes[0].match
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("delivery: {<<: 5s}", "n.yaml:3:12: delivery: << takes the keys of mappings"),
+        ("delivery: {<<: [5s]}", "n.yaml:3:12: delivery: << takes the keys of mappings"),
+        ("delivery: &d {<<: *d}", "n.yaml:3:15: delivery: refers to itself."),
+        ("delivery: {<<: {leese: 5s}}", "n.yaml:3:17: delivery.leese: unknown key. Did you mean lease?"),
+        ("delivery: {<<: {? [a] : b}}", "n.yaml:3:19: delivery: a key must be text."),
+        ("delivery: {'<<': {lease: 60s}}", "n.yaml:3:12: delivery.<<: unknown key."),
+    ],
+)
+def test_a_merge_that_cannot_be_is_refused_at_its_place(text: str, told: str) -> None:
+    (complaint,) = complaints(BASE + text)
+    assert complaint.startswith(told)
+
+
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "n.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + BASE.replace("\n", "\r\n").encode())

@@ -249,3 +249,21 @@ def test_what_happens_often_is_said_at_once_and_then_once_a_minute(out: io.Strin
     now += 0.1
     tally.count("slow")
     assert [record["reasons"] for record in records(out)] == ["slow (1)", "not signed (1000), slow (2)"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)],
+)
+def test_a_terminal_gets_colours_unless_its_owner_wants_none(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], *, coloured: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"TERM": "xterm-256color", **environ}.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    assert logs.shows_colours(stream) is coloured
+    logs.configure("info", "auto", stream)
+    structlog.get_logger("notifier").info("said")
+    assert ("\x1b[" in stream.getvalue()) is coloured
+    assert not logs.shows_colours(io.StringIO())
