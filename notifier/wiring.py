@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
@@ -29,7 +30,7 @@ from notifier.ports import Channel, Clock, DatabaseFile, Door, Finding, Notice, 
 from notifier.prune import PruneReport, PruneRules, prune
 from notifier.settings import digest
 from notifier.store import migrate
-from notifier.store.engine import SqlStore, admin_engine, open_store
+from notifier.store.engine import SqlStore, admin_engine, copy_database, open_store
 from notifier.store.errors import place_of
 from notifier.watch import WatchRules
 
@@ -278,6 +279,11 @@ def upgrade_database(url: str) -> bool:
     """Bring the schema up to date and return whether there was anything to do. Raises StoreError."""
     with admin_engine(url, create=True) as engine:
         return migrate.upgrade(engine)
+
+
+def backup_database(url: str, target: Path) -> None:
+    """Copy a SQLite database, also beside a running service. Raises StoreError and ConfigurationError."""
+    copy_database(url, target)
 
 
 async def prune_database(config: Config) -> PruneReport:

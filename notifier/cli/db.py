@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from notifier.cli.desk import AsJson, configured
 from notifier.cli.output import counted, emit, say, working
-from notifier.wiring import database_revision, prune_database, upgrade_database
+from notifier.wiring import backup_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
-    help="Migrate and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"
+    help="Migrate, copy and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"
     " store.migrate: true. A running service prunes it every hour.",
     no_args_is_help=True,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,6 +51,27 @@ def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         remedy = "update the program" if revision and revision > needed else "run `notifier db upgrade`"
         say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: {remedy}.")
     raise typer.Exit(0 if revision == needed else 1)
+
+
+@db.command()
+def backup(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the copy; nothing is overwritten.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the SQLite database as it is at one moment, also beside a running service, and check the copy.
+
+    Only its owner can read the copy. Of PostgreSQL it says which command to run instead. --json: {"file", "bytes"}.
+    """
+    url = configured(ctx).store.url
+    with working("Copying …"):
+        backup_database(url, file)
+    size = file.stat().st_size
+    if as_json:
+        emit({"file": str(file), "bytes": size})
+    else:
+        say(f"Copied the database to {file} ({size:,} bytes).")
 
 
 @db.command()

@@ -29,7 +29,14 @@ from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import HEAD, current, require_current, upgrade
 from notifier.store.outbox import SqlTransaction
 from notifier.store.polls import Memory
-from notifier.store.postgres import APPLICATION, POSTGRES_THREADS, postgres_engine, postgres_parameters, require_utf8
+from notifier.store.postgres import (
+    APPLICATION,
+    POSTGRES_THREADS,
+    dump_command,
+    postgres_engine,
+    postgres_parameters,
+    require_utf8,
+)
 from notifier.store.queries import SqlQueries
 from notifier.store.shared_time import SharedTime, begin
 from notifier.store.sqlite import backup, quick_check, sqlite_engine
@@ -271,14 +278,20 @@ def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
         raise StoreUnreachable(
             f"the folder of the database does not exist: {named.parent}; create it or correct store.url"
         )
-    if path.exists() or (create and not files.create(path)):
+    if path.exists():
         return path, False
     if not create:
         raise StoreMissing(
             f"no source has been polled yet: there is no database {named}. `notifier run` and"
             " `notifier poll` create it; if it is elsewhere, correct store.url"
         )
-    return path, True
+    try:
+        return path, files.create(path)
+    except OSError as error:
+        raise StoreUnreachable(
+            f"the database {named} cannot be created: {error.strerror}; let the user of the service write to its"
+            " folder, or name another place in store.url by its full path"
+        ) from error
 
 
 # ---- PostgreSQL ----
@@ -317,6 +330,24 @@ def _connected(address: PostgresAddress) -> Engine:
             raise ConfigurationError(f"store.url names a database that does not exist: {error}") from error
         raise
     return engine
+
+
+def copy_database(url: str, target: Path) -> None:
+    """Copy a SQLite database, which may be in use, to a new file. Raises StoreError.
+
+    Raises ConfigurationError, which says what to do instead, where the file exists or the database is no file.
+    """
+    address = _address(url)
+    if isinstance(address, PostgresAddress):
+        raise ConfigurationError(
+            f"PostgreSQL copies its databases by a program of its own. Run: {dump_command(address, target)}"
+        )
+    path, _ = _find_file(address.path, create=False)
+    engine = sqlite_engine(path, begin="BEGIN", pool_size=1)
+    try:
+        backup(engine, target)
+    finally:
+        engine.dispose()
 
 
 @contextmanager

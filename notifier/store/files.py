@@ -50,17 +50,12 @@ def identity_of(path: Path) -> Identity | None:
 def create(path: Path) -> bool:
     """Create an empty file that its owner alone can read; return False where there is a file already.
 
-    SQLite gives the files that it puts beside a database the rights of that. Raises StoreUnreachable.
+    SQLite gives the files that it puts beside a database the rights of that. Raises OSError.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY))
     except FileExistsError:
         return False
-    except OSError as error:
-        raise StoreUnreachable(
-            f"the database {path} cannot be created: {error.strerror}; let the user of the service write to its folder,"
-            " or name another place in store.url by its full path"
-        ) from error
     return True
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -117,3 +119,11 @@ def require_utf8(connection: Connection) -> None:
             f"store.url leads to a database with the encoding {encoding}, which cannot hold every text: create one with"
             " CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
+
+
+def dump_command(address: PostgresAddress, target: Path) -> str:
+    """Return the command that copies a database to a file. It asks for the password."""
+    given = address.parameters
+    flags = {"host": given.get("host"), "port": given.get("port"), "username": given.get("user")}
+    named = [f"--{flag}={value.partition(',')[0]}" for flag, value in flags.items() if value]
+    return shlex.join(["pg_dump", "--format=custom", f"--file={target}", *named, given.get("dbname", "")])

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
-from notifier.core.errors import StoreError, StoreUnreachable
+from notifier.core.errors import ConfigurationError, StoreUnreachable
 from notifier.store.errors import BUSY_SECONDS, damaged, translated
 from notifier.store.files import create, identity_of, require_same
 
@@ -29,6 +29,7 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     """Tell whether a SQLite version is free of the WAL-reset bug, which can corrupt a database with two connections.
 
     Present from 3.7.0 to 3.51.2; fixed in 3.51.3 and in the back-ports 3.50.7 and 3.44.6 (sqlite.org, "WAL-reset bug").
+    Why nothing else is put in where it is not: docs/decisions/0012-the-rollback-journal.md.
     """
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
@@ -83,11 +84,15 @@ def quick_check(engine: Engine) -> None:
 def backup(engine: Engine, target: Path) -> None:
     """Copy a database, which may be in use, as it is at one moment, to a new file that its owner alone can read.
 
-    The copy is checked. Raises StoreError.
+    The copy is checked. Raises StoreError, and ConfigurationError where the target exists.
     """
     module = sqlite_module()
-    if not create(target):
-        raise StoreError(f"{target} exists already: name a file that does not")
+    try:
+        new = create(target)
+    except OSError as error:
+        raise StoreUnreachable(f"the copy {target} cannot be written: {error.strerror}") from error
+    if not new:
+        raise ConfigurationError(f"{target} exists already, and nothing is overwritten: name a new file")
     try:
         with translated(engine.url), engine.connect() as connection, closing(module.connect(str(target))) as copy:
             connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]  # SQLite's own

@@ -676,6 +676,59 @@ def test_a_database_of_a_newer_program_is_not_sent_to_be_upgraded(empty: Run, tm
     assert "update the program" in empty("db", "current", code=1).stdout
 
 
+def test_db_alone_shows_its_commands(empty: Run) -> None:
+    shown = empty("db", code=2).output
+    assert [name for name in ("upgrade", "current", "backup", "prune", "completion") if name in shown] == [
+        "upgrade",
+        "current",
+        "backup",
+        "prune",
+    ]
+
+
+def test_a_copy_is_made_beside_a_service_that_writes(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    service = open_store(f"sqlite:///{tmp_path}/notifier.db", exclusive=True)
+    with service.writer.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM attempts")  # not committed yet: the copy has them
+        found = document(run("db", "backup", str(copy), "--json"))
+    assert found == {"file": str(copy), "bytes": copy.stat().st_size}
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"]
+    service.close()
+    before = run("tasks", "--json").stdout
+    (tmp_path / "notifier.db").unlink()
+    copy.rename(tmp_path / "notifier.db")
+    assert run("tasks", "--json").stdout == before
+    with admin_engine(f"sqlite:///{tmp_path}/notifier.db") as engine, engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM attempts").scalar() != 0
+
+
+def test_a_copy_overwrites_nothing(run: Run, tmp_path: Path) -> None:
+    for name in ("precious", "notifier.db"):
+        path = tmp_path / name
+        path.exists() or path.write_text("precious")
+        before = path.read_bytes()
+        told = " ".join(run("db", "backup", str(path), code=2).stderr.split())
+        assert f"{path} exists already, and nothing is overwritten" in told
+        assert path.read_bytes() == before
+    assert "cannot be written: No such file" in run("db", "backup", str(tmp_path / "no" / "copy"), code=3).stderr
+
+
+def test_there_is_no_copy_of_no_database(empty: Run, tmp_path: Path) -> None:
+    assert "there is no database" in " ".join(empty("db", "backup", str(tmp_path / "copy"), code=1).stderr.split())
+    assert not (tmp_path / "copy").exists()
+
+
+def test_for_postgresql_a_copy_is_the_command_to_run(tmp_path: Path) -> None:
+    path = tmp_path / "notifier.yaml"
+    url = "postgresql://ada:S3cr3t@db.example.com:5433/notifier"
+    path.write_text((CONFIG % tmp_path).replace(f"sqlite:///{tmp_path}/notifier.db", url), encoding="utf-8")
+    told = " ".join(_invoke(path, "db", "backup", "a copy", code=2).stderr.split())
+    assert "pg_dump --format=custom '--file=a copy' --host=db.example.com --port=5433 --username=ada notifier" in told
+    assert "S3cr3t" not in told
+
+
 def test_the_database_is_pruned_on_request(run: Run) -> None:
     assert document(run("db", "prune", "--json")) == {"events": 0, "deliveries": 0, "tasks": 0}
     assert run("db", "prune").stdout == "Deleted 0 events, 0 deliveries and 0 tasks.\n"
