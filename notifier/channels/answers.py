@@ -22,7 +22,7 @@ from notifier.channels.base import PROBE_AFTER
 from notifier.core.model import GaveUp, Outcome, Parked, Retry
 from notifier.core.retry import retry_after
 from notifier.settings import Duration, Settings
-from notifier.validation import detail
+from notifier.validation import FixedValueError, detail
 
 _SUCCESS = range(200, 300)
 
@@ -91,7 +91,7 @@ def _many(value: object) -> object:
 
 def _check_status(text: str) -> str:
     if not re.fullmatch(r"[1-5](xx|[0-9]{2})", text):
-        raise ValueError("a status is a number such as 200, or a class of them such as 2xx")
+        raise FixedValueError("a status is a number such as 200, or a class of them such as 2xx")
     return text
 
 

@@ -32,6 +32,7 @@ from notifier.markdown import code, fence, plain
 from notifier.ports import Finding, Notice
 from notifier.render import COLOURS, EMOJI, Fact, Message, Wording, by_severity, state_of
 from notifier.settings import Duration, Secret, is_loopback
+from notifier.validation import FixedValueError
 
 if TYPE_CHECKING:
     from notifier.http import HttpError
@@ -72,9 +73,9 @@ class ChatWebhookSettings(ChannelSettings):
         except ValueError:
             scheme, host, usable = "", "", False
         if not usable or scheme not in ("http", "https") or not host or not url.get_secret_value().isprintable():
-            raise ValueError("this is not a URL; it looks like https://chat.example.com/hooks/…")
+            raise FixedValueError("this is not a URL; it looks like https://chat.example.com/hooks/…")
         if scheme == "http" and not is_loopback(host):
-            raise ValueError("must be https://: what is sent is a secret to others on the way")
+            raise FixedValueError("must be https://: what is sent is a secret to others on the way")
         return url
 
 

@@ -17,7 +17,7 @@ from pydantic import PlainSerializer, PlainValidator, SecretStr, SerializationIn
 from notifier.core.model import EventType, TaskStatus
 from notifier.sealing import Sealer, shown
 from notifier.settings import Filled
-from notifier.validation import problem
+from notifier.validation import FixedValueError, problem
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -54,7 +54,7 @@ def _of_setting(value: object) -> BodyTemplate:
     if isinstance(value, BodyTemplate):
         return value
     if not isinstance(value, str):
-        raise ValueError("must be text.")  # noqa: TRY004 - pydantic's way to refuse a value
+        raise FixedValueError("must be text.")
     if not isinstance(value, Filled):
         return BodyTemplate(value, value)
     secrets = {name: text for name, text in value.borrowed.items() if len(text) >= _SHORTEST and "{{" not in text}

@@ -62,7 +62,7 @@ from notifier.slack.answers import (
 from notifier.slack.api import MAX_REPLY, Answer, WebApi, encoded
 from notifier.slack.blocks import Json
 from notifier.slack.messages import anew, as_text, live, payload, reply, without_clicks
-from notifier.validation import problem
+from notifier.validation import FixedValueError, problem
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient, HttpError
@@ -147,9 +147,9 @@ class SlackSettings(ChannelSettings):
     def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
         text = token.get_secret_value() if token else "xoxb-"
         if text.startswith("xapp-"):
-            raise ValueError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
+            raise FixedValueError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
         if not re.fullmatch(r"xox[\x21-\x7e]*", text):
-            raise ValueError("this is not a Slack token; the bot token begins with xoxb-")
+            raise FixedValueError("this is not a Slack token; the bot token begins with xoxb-")
         return token
 
     @field_validator("webhook_url")
@@ -181,9 +181,9 @@ class SlackSettings(ChannelSettings):
 def _check_url(url: str, example: str) -> None:
     scheme, host = _split(url)
     if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
-        raise ValueError(f"this is not a URL; it looks like {example}")
+        raise FixedValueError(f"this is not a URL; it looks like {example}")
     if scheme == "http" and not is_loopback(host):
-        raise ValueError("must be https://: what is sent is a secret to others on the way")
+        raise FixedValueError("must be https://: what is sent is a secret to others on the way")
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -150,7 +150,7 @@ def _by_kind(find: Callable[[str], Any]) -> PlainValidator:
         if isinstance(value, Settings):
             return value
         if not isinstance(value, Mapping):
-            raise ValueError("must be a mapping with a name and a kind.")  # noqa: TRY004 - pydantic takes no TypeError
+            raise FixedValueError("must be a mapping with a name and a kind.")
         return _settings_class(value, find).model_validate(value, context=info.context)
 
     return PlainValidator(validate)
@@ -337,7 +337,7 @@ _VALUES: Mapping[str, Collection[str]] = {
 
 def _matcher(text: object) -> Matcher:
     if not isinstance(text, str):
-        raise ValueError("must be text such as type=task.failed.")  # noqa: TRY004 - pydantic takes no TypeError
+        raise FixedValueError("must be text such as type=task.failed.")
     matcher = parse_matcher(text)
     if wrong := _never(matcher, _VALUES.get(matcher.field, ())):
         raise ValueError(wrong)

@@ -35,7 +35,7 @@ from notifier.sources.payloads import Page, Row, decode_page, parse_task
 from notifier.sources.regions import gaussdb_endpoint
 from notifier.sources.signature import request_uri
 from notifier.sources.walker import Walker
-from notifier.validation import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, problem
+from notifier.validation import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedValueError, problem
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
@@ -68,9 +68,9 @@ def _origin(url: str) -> str:
     try:
         host = _host_of(url)
     except ValueError:
-        raise ValueError("must be https://host or https://host:port, without a user, a path or a query.") from None
+        raise FixedValueError("must be https://host or https://host:port, without a user, a path or a query.") from None
     if url.startswith("http:") and not is_loopback(host):
-        raise ValueError("http:// is accepted for loopback addresses only. Write https://")
+        raise FixedValueError("http:// is accepted for loopback addresses only. Write https://")
     return url
 
 
@@ -79,7 +79,7 @@ def _metadata_origin(url: str) -> str:
     try:
         _host_of(url)
     except ValueError:
-        raise ValueError(f"must be http://host, for example {METADATA_URL}") from None
+        raise FixedValueError(f"must be http://host, for example {METADATA_URL}") from None
     return url
 
 
