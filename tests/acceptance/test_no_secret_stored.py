@@ -62,6 +62,7 @@ chat:
   mattermost: {token: CANARY-mm, tokens: [CANARY-mm-old]}
 web: {listen: "127.0.0.1:0", password: CANARY-web}
 heartbeat_url: "BASE/ping/CANARY-beat"
+heartbeat_fail_url: "BASE/ping/CANARY-beat/fail"
 network: {proxy: PROXY}
 log: {level: debug}
 """
@@ -175,7 +176,7 @@ def _shown(row: tuple[Any, ...]) -> str:
     return " ".join(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in row)
 
 
-@pytest.mark.parametrize(("kinds_of", "status"), zip(EVERYWHERE, (200, 400), strict=True))
+@pytest.mark.parametrize(("kinds_of", "status"), [*zip(EVERYWHERE, (200, 400), strict=True)])
 async def test_no_secret_is_in_the_database(
     store_url: str, tmp_path: Path, kinds_of: tuple[str, str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

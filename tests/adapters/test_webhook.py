@@ -425,6 +425,14 @@ class TestCheck:
         assert (finding.ok, finding.proven) == (True, False)
         assert "notifier test-send tickets" in finding.detail
 
+    @pytest.mark.parametrize(("status", "ok"), [(200, True), (405, True), (404, False)])
+    async def test_an_answer_to_head_may_have_a_body(self, toolbox: Toolbox, status: int, ok: bool) -> None:  # noqa: FBT001 - a table
+        async with HttpServer(reply(status, b"<html>a body that has no place here</html>")) as server:
+            for _ in "12":
+                (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+                assert finding.ok is ok
+                assert f"HTTP {status}" in finding.detail
+
     async def test_its_own_headers_go_along(self, toolbox: Toolbox) -> None:
         async with HttpServer(reply(200, b"")) as server:
             await make_channel(toolbox, url=server.url(), headers={"Authorization": "Bearer fake"}).check()
