@@ -369,7 +369,9 @@ class TestSending:
 
     async def test_a_body_that_drips_costs_no_more_than_the_deadline(self, toolbox: Toolbox) -> None:
         async with HttpServer(drip(503)) as server:
-            assert await outcome(toolbox, server, timeout=SHORT) == Retry("HTTP 503", reply="HTTP 503")
+            found = await outcome(toolbox, server, timeout=SHORT)
+        assert replace(found, reply=None) == Retry("HTTP 503")
+        assert (found.reply or "").startswith("HTTP 503")
 
     async def test_the_outcome_holds_what_the_receiver_replied_without_our_secrets(self, toolbox: Toolbox) -> None:
         said = b'{"error": "Cannot POST it", "key": "fake-header-key", "url": "%s"}'
