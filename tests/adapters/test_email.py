@@ -135,6 +135,15 @@ class TestMessage:
         assert "配额不足。" in Page(part(mail, "html")).text
         assert '<html lang="zh">' in part(mail, "html")
 
+    def test_names_and_long_lists_are_read_back_as_configured(self) -> None:
+        names = ["王伟", "Doe, John (DBA)", "数据库运维值班组" * 10, "Night shift, all of them (on call) " * 3]
+        to = [f'"{name.strip()}" <user{number}@corp.example>' for number, name in enumerate(names)]
+        sender: dict[str, Any] = {"from": to[3]}
+        mail = read(make_notice(), to=[*to, "last@corp.example"], **sender)
+        assert [one.display_name for one in mail["To"].addresses] == [*map(str.strip, names), ""]
+        assert [one.addr_spec for one in mail["To"].addresses][-1] == "last@corp.example"
+        assert [one.display_name for one in mail["From"].addresses] == [names[3].strip()]
+
     def test_the_same_notice_gives_the_same_bytes(self) -> None:
         notice, settings = make_notice(*make_events(3)), make_settings()
         assert message(notice, settings, ENGLISH).as_bytes() == message(notice, settings, ENGLISH).as_bytes()
