@@ -88,7 +88,7 @@ PROMISES = (
             "usecases/test_deliver.py::test_while_the_service_cannot_be_asked_nothing_is_sent",
             "usecases/test_deliver.py::test_where_nobody_can_say_it_is_held_on_request_until_somebody_decides",
             "usecases/test_deliver.py::test_what_is_given_back_late_does_not_undo_the_claim_that_came_after",
-            "simulation/test_simulation.py::test_nothing_is_lost_repeated_or_out_of_order_in_five_hundred_lives",
+            "simulation/test_simulation.py::test_nothing_is_lost_repeated_or_out_of_order",
             "simulation/test_simulation.py::test_a_mistake_is_noticed_for_the_right_reason",
         ),
     ),
