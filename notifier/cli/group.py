@@ -182,11 +182,21 @@ def _reported(ctx: typer.Context) -> Iterator[None]:
     except BrokenPipeError as error:
         _drop_output()
         raise typer.Exit(READER_GONE) from error
-    except (typer.Exit, typer.Abort, TyperException):
+    except (typer.Exit, typer.Abort):
         raise
+    except TyperException as error:
+        what = error.format_message().replace("Value error, ", "")
+        _say_error(f"{what}\nSee: {_path(error, ctx)} --help")
+        raise typer.Exit(error.exit_code) from error
     except Exception as error:
         _say_unexpected(error, debug=isinstance(ctx.obj, Invocation) and ctx.obj.debug)
         raise typer.Exit(1) from error
+
+
+def _path(error: TyperException, ctx: typer.Context) -> str:
+    """Return the command that an error is about."""
+    blamed = getattr(error, "ctx", None) or ctx
+    return str(blamed.command_path)
 
 
 def _say_error(message: str) -> None:

@@ -206,3 +206,12 @@ def test_commands_run_on_uvloop_where_it_is_installed(monkeypatch: pytest.Monkey
     assert loop.run(name_of_the_loop()) == "uvloop"
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert loop.run(name_of_the_loop()) == "asyncio"
+
+
+def test_a_usage_error_looks_like_every_other(tmp_path: Path) -> None:
+    done = notifier("tasks", "--status", "bogus", cwd=tmp_path)
+    shown = done.stderr
+    assert done.returncode == 2
+    assert shown.startswith("error: Invalid value for '--status': 'bogus' is not one of 'running', 'completed'")
+    assert shown.endswith(" tasks --help\n")
+    assert "Value error" not in shown
