@@ -90,6 +90,14 @@ class CommandGroup(TyperGroup):
         remaining: list[str] = super().parse_args(ctx, [*_narrow(args)])
         return remaining
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401 - typer's own types are private
+        """Read the options before the command; what is wrong with them is said as all errors are."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except TyperException as error:
+            _say_error(f"{error.format_message()}\nSee: {info_name} --help")
+            raise typer.Exit(error.exit_code) from error
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own types are private
         """Return the name, the command itself in place of its line in the overview, and the remaining arguments."""
         name, command, rest = super().resolve_command(ctx, args)

@@ -215,3 +215,6 @@ def test_a_usage_error_looks_like_every_other(tmp_path: Path) -> None:
     assert shown.startswith("error: Invalid value for '--status': 'bogus' is not one of 'running', 'completed'")
     assert shown.endswith(" tasks --help\n")
     assert "Value error" not in shown
+    before = notifier("--nope", cwd=tmp_path)
+    assert before.stderr.startswith("error: No such option: --nope\n       See: ")
+    assert before.returncode == 2
