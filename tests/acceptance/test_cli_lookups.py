@@ -763,7 +763,7 @@ def test_route_fills_in_the_status_that_the_type_implies(run: Run) -> None:
     [
         ([], "type=task.failed"),
         (["type=task.failed", "--task", "x"], "--task"),
-        (["type=task.fialed"], "type must be one of"),
+        (["type=task.fialed"], "did you mean type=task.failed?"),
         (["instance=x"], "type must be one of"),
         (["instnace=x"], "did you mean 'instance'"),
         (["type=~task.*"], "write type=VALUE"),
