@@ -186,7 +186,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
     assert list(found) == ["tasks", "sources"]
     assert list(task) == [
         *("source", "job_id", "name", "status", "raw_status", "progress", "instance", "created_at", "ended_at"),
-        *("fail_reason", "first_seen_at", "changed_at", "listed"),
+        *("fail_reason", "first_seen_at", "changed_at", "listed", "acknowledged", "muted"),
     ]
     assert task["ended_at"] == NOW.isoformat().replace("+00:00", "Z")
     assert task["instance"]["name"] == "[bold]gauss-orders"
@@ -465,16 +465,11 @@ def test_health_follows_the_last_good_poll(well: Run) -> None:
 def test_health_is_red_until_what_died_is_retried_or_dismissed(run: Run, act: tuple[str, ...]) -> None:
     shown = run("health", code=1).stdout
     assert shown.startswith("✗ Not well: 1 message not delivered\n✗ channel tickets: messages given up since ")
-    assert "\n    HTTP 400\n" in shown
+    assert "\n    HTTP 400: " in shown
     assert "\n    notifier dismiss --all-dead --channel tickets\n" in shown
     (finding,) = document(run("health", "--json", code=1))["findings"]
-    assert (finding["kind"], finding["about"], finding["count"], finding["reason"], finding["red"]) == (
-        "channel.dead",
-        "tickets",
-        1,
-        "HTTP 400",
-        True,
-    )
+    assert [finding[key] for key in ("kind", "about", "count", "red")] == ["channel.dead", "tickets", 1, True]
+    assert finding["reason"].startswith("HTTP 400: ")
     assert finding["since"]
     assert "notifier retry --all-dead --channel tickets" in finding["commands"]
     run(*act)

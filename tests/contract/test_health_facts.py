@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from factories import T0, make_alert, make_delivery, make_event, make_task
@@ -15,7 +17,7 @@ from notifier.core.health import Backlog, Expected, Replica, Role
 from notifier.core.model import DeliveryState, Event, GaveUp, Outcome, Parked, Person, Retry, Verb
 from notifier.core.outbox import RoutedEvent, settle
 from notifier.ports import DeliveryFilter, Ledger, Transaction
-from notifier.store.engine import SqlStore
+from notifier.store.engine import SqlStore, open_store
 
 MINUTE = timedelta(minutes=1)
 BOB = Person(id="cli:bob", name="bob")
@@ -244,6 +246,22 @@ async def test_processes_report_themselves_and_old_ones_are_forgotten(store: Sql
     clock.advance(timedelta(days=8))
     await report("last")
     assert [one.owner for one in await known()] == ["last"]
+
+
+async def test_to_prove_that_a_file_can_be_written_something_is(sqlite_url: str, clock: FakeClock) -> None:
+    """To begin a transaction and to end it writes nothing, so that it works on a full disk."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+
+    def files() -> Sequence[bytes]:
+        return [file.read_bytes() for file in (path, Path(f"{path}-wal")) if file.exists()]
+
+    async with aclosing(open_store(sqlite_url, now=clock.now)) as store:
+        before = files()
+        await store.transact(lambda tx: tx.health_facts())
+        assert files() == before
+        await store.transact(lambda tx: tx.prove_writable())
+        assert files() != before
+        assert (await store.read(lambda q: q.health_facts())).backlogs == []
 
 
 async def test_a_database_that_can_be_written_proves_it(store: SqlStore) -> None:
