@@ -113,7 +113,8 @@ async def run_demo(
     async with Simulator(options) as simulator, Receiver(secret, on_receipt) as receiver:
         document = demo_config(simulator.source_config(), receiver.url, secret, folder)
         on_ready(simulator.url, receiver.url)
-        async with open_app(configuration.loads(json.dumps(document), {}, origin="demo"), exclusive=True) as app:
+        config = configuration.loads(json.dumps(document), {}, origin="demo")
+        async with open_app(config, exclusive=True, expect_new=True) as app:
             summary = await serve(app, stop=stop)
             found = await app.store.read(lambda q: audit(q, app.clock.now()))
         return DemoResult(summary=summary, audit=found, receipts=receiver.receipts, forged=receiver.forged)

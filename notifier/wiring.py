@@ -136,10 +136,13 @@ class App:
 
 
 @asynccontextmanager
-async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | None = None) -> AsyncIterator[App]:
+async def open_app(
+    config: Config, *, exclusive: bool = False, expect_new: bool = False, clock: Clock | None = None
+) -> AsyncIterator[App]:
     """Open everything and close it at the end.
 
     `exclusive` is for whoever polls and delivers: it is refused when another service runs on the same SQLite file.
+    A database that had to be created is a warning, for its place may be the wrong one, unless the caller expects it.
     Raises StoreError when the database cannot be used.
     """
     now = clock.now if clock else None
@@ -149,7 +152,7 @@ async def open_app(config: Config, *, exclusive: bool = False, clock: Clock | No
         stack.push_async_callback(store.aclose)
         if config.store.left_behind:
             log.warning("store.left_behind", hint=config.store.left_behind)
-        if store.created:
+        if store.created and not expect_new:
             log.warning("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
         http = _http(config)
         stack.push_async_callback(http.aclose)

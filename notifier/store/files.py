@@ -119,7 +119,9 @@ class ServiceLock:
         try:
             self._inside = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise StoreUnreachable(f"the database {self._path} cannot be written: {error.strerror}") from error
+            raise StoreUnreachable(
+                f"the database {self._path} cannot be written: {error.strerror}; check the disk and the file's rights"
+            ) from error
         status = os.fstat(self._inside)
         self.identity = Identity(status.st_dev, status.st_ino)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -58,6 +59,10 @@ def error(status: int, headers: Mapping[str, str] | None = None, **body: Any) ->
 
 
 NOT_JSON = "the answer is not JSON, or was cut short. Check endpoint if this lasts."
+FAILING_INSIDE = (
+    "the service is failing (HTTP 200; DBS.200022; No such instance.). It is tried again; if this lasts, see the cloud's"
+    " status."
+)
 NOT_TASKS = "the answer has neither tasks nor total_count. Check endpoint if this lasts."
 GATEWAY = "Incorrect IAM authentication information: "
 REFUSED_KEYS = f"credentials rejected (HTTP 401; APIGW.0301; {GATEWAY}"
@@ -81,7 +86,11 @@ REPLIES: dict[str, tuple[Answer, int, str]] = {
     "null": (reply(200, b"null"), 3, NOT_TASKS),
     "a list": (reply(200, b"[]"), 3, NOT_TASKS),
     "another list": (reply(200, b'{"jobs": []}'), 3, NOT_TASKS),
-    "an error with a good status": (error(200, error_code="DBS.200022", error_msg="No such instance."), 3, NOT_TASKS),
+    "an error with a good status": (
+        error(200, error_code="DBS.200022", error_msg="No such instance."),
+        3,
+        FAILING_INSIDE,
+    ),
     "tasks as an object": (
         reply(200, b'{"tasks": {"a": 1}, "total_count": 1}'),
         3,
@@ -244,7 +253,12 @@ REPLIES: dict[str, tuple[Answer, int, str]] = {
         3,
         "connection to PLACE lost. Check endpoint, the network and the proxy.",
     ),
-    "a connection that is reset": (reset(), 3, "connection to PLACE lost. Check endpoint, the network and the proxy."),
+    "a connection that is reset": (
+        reset(),
+        3,
+        "connection to PLACE lost; if that port speaks TLS, write https:// instead of http://."
+        " Check endpoint, the network and the proxy.",
+    ),
     "another protocol": (
         raw(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
         3,
@@ -254,13 +268,19 @@ REPLIES: dict[str, tuple[Answer, int, str]] = {
 
 
 @pytest.fixture
+def _database(tmp_path: Path, sqlite_template: Path) -> None:
+    """Put an empty database beside the configuration: without one a poll warns, and a look-up has nothing to read."""
+    shutil.copyfile(sqlite_template, tmp_path / "notifier.db")
+
+
+@pytest.fixture
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the waits between two tries pass at once."""
     monkeypatch.setattr("notifier.wiring.SystemClock", FakeClock)
 
 
 @pytest.mark.parametrize(("answer", "code", "said"), REPLIES.values(), ids=REPLIES)
-@pytest.mark.usefixtures("records", "_no_waiting")
+@pytest.mark.usefixtures("records", "_no_waiting", "_database")
 async def test_a_reply_that_is_no_task_list_is_told_in_one_sentence(
     tmp_path: Path, answer: Answer, code: int, said: str
 ) -> None:
@@ -269,14 +289,15 @@ async def test_a_reply_that_is_no_task_list_is_told_in_one_sentence(
         done = await asyncio.to_thread(notifier, tmp_path, "poll", "--json")
         place = f"127.0.0.1:{server.port}"
     expected = f"source prod: {said.replace('PLACE', place)}"
-    assert json.loads(done.stdout) == {"polls": 1, "events": 0, "deliveries": 0, "failures": 1, "errors": [expected]}
+    counted = {"polls": 1, "events": 0, "deliveries": 0, "failures": 1, "errors": [expected]}
+    assert json.loads(done.stdout) == counted | {"waiting": {"pending": 0, "parked": 0, "dead": 0}}
     (record,) = map(json.loads, done.stderr.splitlines())
     assert (record["event"], record["source"], record["error"]) == ("poll failed", "prod", expected)
     assert done.exit_code == code
     assert len(server.requests) == 1 or code == 3
 
 
-@pytest.mark.usefixtures("records", "_no_waiting")
+@pytest.mark.usefixtures("records", "_no_waiting", "_database")
 async def test_what_the_first_poll_could_not_read_is_not_half_recorded(tmp_path: Path) -> None:
     page = json.dumps({"tasks": [{"job_id": f"job-{n}", "status": "Running"} for n in range(100)], "total_count": 150})
     async with HttpServer(reply(200, page.encode()), error(400, error_code="DBS.280001", error_msg="no")) as server:
@@ -288,7 +309,7 @@ async def test_what_the_first_poll_could_not_read_is_not_half_recorded(tmp_path:
 
 
 @pytest.mark.parametrize("total", ['"many"', "null", "-1", "9" * 5000, "1e999", "true", '{"a": 1}'])
-@pytest.mark.usefixtures("records", "_no_waiting")
+@pytest.mark.usefixtures("records", "_no_waiting", "_database")
 async def test_a_list_that_cannot_be_proven_whole_is_a_warning(tmp_path: Path, total: str) -> None:
     body = f'{{"tasks": [{{"job_id": "a", "status": "Running"}}], "total_count": {total}}}'
     async with HttpServer(reply(200, body.encode())) as server:
@@ -320,7 +341,7 @@ TOKENS: dict[str, tuple[Answer, int, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "code", "said"), TOKENS.values(), ids=TOKENS)
-@pytest.mark.usefixtures("records", "_no_waiting")
+@pytest.mark.usefixtures("records", "_no_waiting", "_database")
 async def test_an_answer_of_iam_without_a_token_is_told_in_one_sentence(
     tmp_path: Path, answer: Answer, code: int, said: str
 ) -> None:
@@ -342,16 +363,20 @@ DATABASES: dict[str, tuple[str, int, str]] = {
         2,
         "error: notifier.yaml:1:19: store.url: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.",
     ),
-    "no file": ("sqlite://", 2, "error: store.url: SQLite needs a file, for example sqlite:///notifier.db"),
+    "no file": (
+        "sqlite://",
+        2,
+        "error: notifier.yaml:1:19: store.url: must name a file, for example sqlite:///notifier.db",
+    ),
     "no folder": (
         "sqlite:////no/such/folder/n.db",
         3,
-        "error: the folder of the database does not exist: /no/such/folder; create it or mend store.url",
+        "error: the folder of the database does not exist: /no/such/folder; create it or correct store.url",
     ),
     "a folder": (
         "sqlite:///.",
         3,
-        "error: the database . cannot be written: unable to open database file; check the disk and the file's rights",
+        "error: the database FOLDER cannot be written: ",
     ),
     "nobody listens": (
         "postgresql://user:s3cret@127.0.0.1:1/db",
@@ -370,7 +395,7 @@ DATABASES: dict[str, tuple[str, int, str]] = {
         "postgresql://user:s3cret@/db?host=/no/such",
         3,
         (
-            "error: PostgreSQL at the local socket/db does not answer: connection is bad: "
+            "error: PostgreSQL at /no/such/db does not answer: connection is bad: "
             'connection to server on socket "/no/such/.s.PGSQL.5432" failed: No such file or directory'
         ),
     ),
@@ -387,7 +412,7 @@ def test_a_database_that_cannot_be_used_is_told_in_one_sentence(
     done = notifier(tmp_path, command, env={"DATABASE": url})
     assert done.exit_code == code
     assert done.stdout == ""
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(said.replace("FOLDER", str(tmp_path)))
     assert done.stderr.count("\n") == 1
 
 
@@ -464,7 +489,7 @@ MISUSE: dict[str, tuple[int, str]] = {
     "route": (2, "give the event's fields, for example type=task.failed, or --task JOB_ID"),
     "route type": (2, "error: 'type' is not a matcher; write field=value, field!=value, field=~regex or field!~regex"),
     "route tpye=task.failed": (2, "error: unknown field 'tpye', did you mean 'type'?"),
-    "route type=task.fialed": (2, "error: type must be one of task.started, task.progressed, task.completed,"),
+    "route type=task.fialed": (2, "error: there is no type 'task.fialed'; did you mean type=task.failed?"),
     "preview": (2, "Missing argument 'CHANNEL'."),
     "preview nowhere": (2, "error: there is no channel 'nowhere'; configured: terminal"),
     "preview terminal --event task.exploded": (2, "'task.exploded' is not one of 'task.started',"),
@@ -483,6 +508,7 @@ MISUSE: dict[str, tuple[int, str]] = {
 }
 
 
+@pytest.mark.usefixtures("_database")
 @pytest.mark.parametrize(("line", "code", "said"), [(line, *told) for line, told in MISUSE.items()], ids=MISUSE)
 def test_a_command_that_cannot_be_meant_is_told_in_one_sentence(
     tmp_path: Path, line: str, code: int, said: str

@@ -378,7 +378,10 @@ def test_a_receiver_that_answered_is_named_with_its_answer_and_exits_with_1(
     hook = {"name": "hook", "kind": "webhook", "url": f"{source['endpoint']}/nowhere"}
     folder = configured(tmp_path, source, channels=[hook], routes=[{"name": "everything", "channels": ["hook"]}])
     shown = invoke("test-send", "hook", cwd=folder, code=1).stdout
-    assert re.match(r"✗ hook answered HTTP 40[0-9]: not delivered\n  replied: HTTP 40[0-9]: \{", shown), shown
+    assert re.match(
+        r"✗ hook answered HTTP 404: check the URL and the credentials [a-z ]+: not delivered\n  replied: HTTP 40[0-9]: \{",
+        shown,
+    ), shown
     assert json.loads(invoke("test-send", "hook", "--json", cwd=folder, code=1).stdout)["reply"].startswith("HTTP 40")
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -371,12 +371,3 @@ async def test_a_source_in_steady_state_keeps_to_twenty_calls_a_minute(sqlite_ur
         assert steady
         assert len(steady) <= 20 * 50 + 50
         assert busiest(steady, 60) <= 60
-
-
-async def test_sources_that_share_a_minute_do_not_run_in_step(sqlite_url: str) -> None:
-    async with readings(sqlite_url, *(setup(static=1) for _ in range(3))) as (at, *_):
-        at.clock.time = datetime.now(UTC) + timedelta(hours=1)  # nothing is due while the ticks are only looked at
-        ticks = at.service.schedule()
-        due = sorted(job.next_run_time for job in ticks.get_jobs() if job.args[0].startswith("poll "))
-        ticks.shutdown(wait=False)
-    assert [later - earlier for earlier, later in itertools.pairwise(due)] == [timedelta(seconds=10)] * 2
