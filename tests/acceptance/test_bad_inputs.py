@@ -60,8 +60,8 @@ def error(status: int, headers: Mapping[str, str] | None = None, **body: Any) ->
 
 NOT_JSON = "the answer is not JSON, or was cut short. Check endpoint if this lasts."
 FAILING_INSIDE = (
-    "the service is failing (HTTP 200; DBS.200022; No such instance.). It is tried again; if this lasts, see the cloud's"
-    " status."
+    "the service is failing (HTTP 200; DBS.200022; No such instance.)."
+    " It is tried again; if this lasts, see the cloud's status."
 )
 NOT_TASKS = "the answer has neither tasks nor total_count. Check endpoint if this lasts."
 GATEWAY = "Incorrect IAM authentication information: "
@@ -256,8 +256,10 @@ REPLIES: dict[str, tuple[Answer, int, str]] = {
     "a connection that is reset": (
         reset(),
         3,
-        "connection to PLACE lost; if that port speaks TLS, write https:// instead of http://."
-        " Check endpoint, the network and the proxy.",
+        (
+            "connection to PLACE lost; if that port speaks TLS, write https:// instead of http://."
+            " Check endpoint, the network and the proxy."
+        ),
     ),
     "another protocol": (
         raw(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
