@@ -142,7 +142,8 @@ async def open_app(
     """Open everything and close it at the end.
 
     `exclusive` is for whoever polls and delivers: it is refused when another service runs on the same SQLite file.
-    A database that had to be created is a warning, for its place may be the wrong one, unless the caller expects it.
+    A database that had to be created is logged as a warning, for its place may be the wrong one, or as information
+    where that is `expect_new`.
     Raises StoreError when the database cannot be used.
     """
     now = clock.now if clock else None
@@ -152,8 +153,9 @@ async def open_app(
         stack.push_async_callback(store.aclose)
         if config.store.left_behind:
             log.warning("store.left_behind", hint=config.store.left_behind)
-        if store.created and not expect_new:
-            log.warning("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
+        if store.created:
+            note = log.info if expect_new else log.warning
+            note("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
         http = _http(config)
         stack.push_async_callback(http.aclose)
         sources = _build_sources(config, http, clock)

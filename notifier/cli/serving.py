@@ -86,7 +86,7 @@ class Stints:
 
     async def _stint(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the one that follows."""
-        async with open_app(config, exclusive=works(self._roles)) as app:
+        async with open_app(config, exclusive=works(self._roles), expect_new=True) as app:
             if self._began is None and works(self._roles):
                 self._began = await app.store.transact(lambda tx: tx.now())
             reloading = asyncio.create_task(self._reload(config))

@@ -323,7 +323,7 @@ async def test_a_new_configuration_takes_over_without_losing_or_repeating_anythi
         await hold_first_of(house, {"a": "Failed", "b": "Failed"})
         house.configure(channels=[house.channel("/new")])
         house.program.send(signal.SIGHUP)
-        await house.program.said("stopping")
+        await house.program.said("reloaded")
         house.receiver.let_go()
         house.cloud.show({"c": "Failed"})
         await house.settled(3)
