@@ -29,7 +29,7 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     """Tell whether a SQLite version is free of the WAL-reset bug, which can corrupt a database with two connections.
 
     Present from 3.7.0 to 3.51.2; fixed in 3.51.3 and in the back-ports 3.50.7 and 3.44.6 (sqlite.org, "WAL-reset bug").
-    Why nothing else is put in where it is not: docs/decisions/0012-the-rollback-journal.md.
+    Why nothing else is put in where it is not: docs/decisions/0017-the-rollback-journal.md.
     """
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
