@@ -34,7 +34,7 @@ PROMISES = (
             "acceptance/test_main_job.py::test_the_same_list_again_is_told_to_nobody",
             "acceptance/test_reading.py::test_tasks_that_run_are_followed_to_their_end",
             "acceptance/test_reading.py::test_a_list_of_any_size_is_read_whole_and_each_task_told_once",
-            "acceptance/test_any_content.py::test_whatever_a_page_holds_every_row_is_told_on_every_channel",
+            "acceptance/test_any_content.py::test_whatever_a_page_holds_every_row_with_a_status_is_told_on_every_channel",
             "usecases/test_poll.py::test_what_started_and_ended_between_two_polls_is_told",
             "usecases/test_poll.py::test_two_replicas_make_one_event",
             "usecases/test_poll.py::test_an_event_found_again_after_restoring_an_old_database_has_the_same_id",

@@ -28,7 +28,14 @@ from notifier.store.engine import SqlStore
 from notifier.wiring import App, open_app
 
 KEY = Credential(key="k", calls_per_minute=20, version=lambda: "one")
-RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60), calls_per_minute=2, credential=KEY)
+NAMES = [f"s{n}" for n in range(10)]
+RULES = PollRules(
+    poll_every=timedelta(seconds=30),
+    lease=timedelta(seconds=60),
+    calls_per_minute=2,
+    credential=KEY,
+    configured=frozenset(NAMES),
+)
 PAGE = b'{"tasks": [], "total_count": 0}'
 REFUSED = CredentialsRejected("source s0: credentials rejected")
 
@@ -41,7 +48,7 @@ async def http() -> AsyncIterator[HttpClient]:
 
 
 def ten(clock: FakeClock, *, error: SourceError | None = None) -> list[FakeSource]:
-    sources = [FakeSource(clock, name=f"s{n}") for n in range(10)]
+    sources = [FakeSource(clock, name=name) for name in NAMES]
     for source in sources:
         source.error = error
     return sources
