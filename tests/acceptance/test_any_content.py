@@ -1,4 +1,4 @@
-"""Whatever the rows of a task list hold: nothing crashes, no row blocks another, and each with a status is told on every channel."""
+"""Whatever the rows of a task list hold: nothing crashes, and every row with a status is told on every channel."""
 
 from __future__ import annotations
 
