@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import FrameType
 from typing import TypeVar
 
 from notifier.cli import loop
@@ -32,3 +34,9 @@ def _ask_to_stop(stop: asyncio.Event, running: asyncio.AbstractEventLoop) -> Non
     stop.set()
     for number in _SIGNALS:
         running.remove_signal_handler(number)
+    signal.signal(signal.SIGINT, _end_at_once)  # SIGTERM ends a process by itself
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    # Not by KeyboardInterrupt: raised where the interpreter ignores exceptions, in a finalizer, it would be lost.
+    os._exit(128 + number)
