@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from html import unescape
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from notifier.logs import MASK, redact
 from notifier.render import cut, one_line
@@ -20,6 +22,10 @@ REPLY_LIMIT = 300
 
 _READ_LIMIT = 16_384
 """Bytes of a body that are looked at."""
+_UNPACKED_LIMIT = 65_536
+"""Bytes that are taken of a compressed body."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+"""Tells zlib to see for itself which of the two it is."""
 _REDACT_LIMIT = 4 * REPLY_LIMIT
 """Characters that are searched for what looks like a secret: more than are kept, so that none is recognised by half."""
 _SHORTEST_SECRET = 4
@@ -40,7 +46,7 @@ class Secrets:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         parts = {part for secret in secrets for part in _parts(secret)}
-        spellings = {spelling for part in parts for spelling in (part, unquote(part), json.dumps(part)[1:-1])}
+        spellings = {spelling for part in parts for spelling in _spellings(part)}
         longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
@@ -50,6 +56,19 @@ class Secrets:
 
 
 NO_SECRETS = Secrets()
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """Return a body as it was before its Content-Encoding: as it came where that is not known, or is not true.
+
+    We ask for none, and some servers compress whatever they are asked. Of what it unpacks to, only a part is taken.
+    """
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=_GZIP_OR_ZLIB).decompress(body, _UNPACKED_LIMIT)
+    except zlib.error:
+        return body
 
 
 def http_reply(status: int, body: bytes, content_type: str = "", *, secrets: Secrets = NO_SECRETS) -> str:
@@ -112,6 +131,10 @@ def _texts(markup: str) -> Iterator[str]:
             yield text
 
 
+def _spellings(part: str) -> Iterator[str]:
+    yield from (part, unquote(part), quote(part, safe="", errors="replace"), json.dumps(part)[1:-1])
+
+
 def _parts(secret: str) -> Iterator[str]:
     """Yield what gives a secret away: itself, its words, and of a URL the path, its segments and the query's values."""
     if len(secret) >= _SHORTEST_SECRET:
@@ -123,7 +146,11 @@ def _parts(secret: str) -> Iterator[str]:
         return
     if not url.netloc:
         return
-    userinfo = url.netloc.rpartition("@")[0].split(":")
+    written = url.netloc.rpartition("@")[0]
+    userinfo = written.split(":")
+    if written:  # sent as Basic authentication, without or with the padding
+        user, _, password = written.partition(":")
+        yield b64encode(f"{unquote(user)}:{unquote(password)}".encode("utf-8", "replace")).decode().rstrip("=")
     values = (pair.rpartition("=")[2] for pair in url.query.split("&"))
     whole = (url.path, url.query, *userinfo, *values)
     yield from (part for part in whole if len(part) >= _SHORTEST_SECRET and part.strip("/"))

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Wi
 from notifier.channels.base import PROBE_AFTER
 from notifier.core.model import GaveUp, Outcome, Parked, Retry
 from notifier.core.retry import retry_after
+from notifier.replies import unpacked
 from notifier.settings import Duration, Settings
 from notifier.validation import FixedValueError, detail
 
@@ -43,7 +44,8 @@ class Received:
     @cached_property
     def text(self) -> str:
         """The body as text."""
-        return self.body.decode("utf-8", "replace").lstrip("\ufeff").strip()
+        body = unpacked(self.body, self.headers.get("content-encoding", ""))
+        return body.decode("utf-8", "replace").lstrip("\ufeff").strip()
 
     @cached_property
     def data(self) -> Any:  # noqa: ANN401 - JSON
@@ -56,8 +58,7 @@ class Received:
     @cached_property
     def is_page(self) -> bool:
         """Whether it is a page for people: the answer of something that stands before the service."""
-        begins = self.text[:20].lower().startswith(("<!doctype html", "<html"))
-        return begins or "html" in self.headers.get("content-type", "").lower()
+        return bool(_PAGE.match(self.text)) or "html" in self.headers.get("content-type", "").lower()
 
     @cached_property
     def is_login(self) -> bool:
@@ -65,7 +66,14 @@ class Received:
         return self.is_page and bool(_LOGIN.search(self.text))
 
 
-_LOGIN = re.compile(r"""<input[^>]{0,500}(type\s*=\s*["']?password|name\s*=\s*["']?SAMLRequest)""", re.IGNORECASE)
+_PAGE = re.compile(
+    r"\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
+_LOGIN = re.compile(
+    r"""<input[^>]{0,500}(type\s*=\s*["']?password|name\s*=\s*["']?SAMLRequest)"""
+    r"|<title[^>]{0,200}>[^<]{0,200}(\b(sign|log)[ -]?in\b|登录|登錄)",
+    re.IGNORECASE,
+)
 
 
 # ---- conditions ----

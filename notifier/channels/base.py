@@ -23,7 +23,7 @@ from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Park
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
-from notifier.replies import Secrets, http_reply
+from notifier.replies import Secrets, http_reply, unpacked
 from notifier.settings import CaFile, Duration, Settings, secrets_in
 from notifier.validation import NAME_PATTERN, did_you_mean
 
@@ -185,7 +185,8 @@ class BaseChannel(ABC, Generic[S]):
         if answer.status is None:
             return outcome
         content_type = answer.headers.get("content-type", "")
-        return replace(outcome, reply=http_reply(answer.status, answer.body, content_type, secrets=self.secrets))
+        body = unpacked(answer.body, answer.headers.get("content-encoding", ""))
+        return replace(outcome, reply=http_reply(answer.status, body, content_type, secrets=self.secrets))
 
     @cached_property
     def secrets(self) -> Secrets:

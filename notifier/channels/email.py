@@ -156,6 +156,7 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
         host, port = bracketed.groups()
     elif written.count(":") == 1:
         host, port = written.split(":")
+        host = host.removesuffix(".")
     if not _is_address(host) and (bracketed or not _NAME.fullmatch(host)):
         raise problem(
             "host", f"{text!r} is not a host{_ascii_hint(host)}; write a name, smtp.example.com, or an address"

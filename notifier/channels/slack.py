@@ -42,7 +42,7 @@ from notifier.core.model import (
 )
 from notifier.ports import Finding, Notice
 from notifier.render import one_line
-from notifier.replies import http_reply, reply_line
+from notifier.replies import http_reply, reply_line, unpacked
 from notifier.settings import AsciiSecret, Duration, Secret, is_loopback
 from notifier.slack.answers import (
     PROBE_AFTER,
@@ -434,7 +434,8 @@ class SlackChannel(BaseChannel[SlackSettings]):
         if said:
             return reply_line(f"HTTP {answer.status}", said, secrets=self.secrets)
         content_type = answer.headers.get("content-type", "")
-        return http_reply(answer.status, answer.body, content_type, secrets=self.secrets)
+        body = unpacked(answer.body, answer.headers.get("content-encoding", ""))
+        return http_reply(answer.status, body, content_type, secrets=self.secrets)
 
     async def _post(self, message: Json, deadline: float) -> Answer:
         return await self._transport.post(message, deadline)

@@ -57,7 +57,7 @@ class SmtpReply:
     def enhanced(self) -> str | None:
         """The enhanced status code (RFC 2034) that the text begins with: `5.4.5`."""
         found = _ENHANCED.match(self.text)
-        return found[0] if found else None
+        return found[0].removeprefix("#") if found else None
 
     @property
     def words(self) -> str:
@@ -83,7 +83,7 @@ class SmtpReply:
         return subject == "7" and bool(_table().texts.search(self.text))
 
 
-_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
+_ENHANCED = re.compile(r"#?([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,8 +207,9 @@ def _proxy_exception(text: object) -> str | ipaddress.IPv4Network | ipaddress.IP
     if isinstance(text, str):
         with suppress(ValueError):
             return ipaddress.ip_network(text.strip("[]"), strict=False)
-        if re.fullmatch(r"\*|\.?[^\s/:@*\[\]?#.]+(\.[^\s/:@*\[\]?#.]+)*", text):
-            return text
+        name = text.removeprefix("*") if text.startswith("*.") else text
+        if re.fullmatch(r"\*|\.?[^\s/:@*\[\]?#.,;|]+(\.[^\s/:@*\[\]?#.,;|]+)*\.?", name):
+            return name
     raise FixedValueError("must be a host such as corp.example, a network such as 10.0.0.0/8, or *: no URL, no port.")
 
 

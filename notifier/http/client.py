@@ -368,8 +368,18 @@ def _not_from_it(reply: Reply, exchange: Exchange, host: str) -> str | None:
     if reply.status == HTTPStatus.BAD_REQUEST and _WANTS_TLS.search(reply.body[:4096]):
         return speaks_tls(host)
     proxy = _proxy_name(exchange)
-    own = reply.status in OF_A_PROXY or (reply.status >= 500 and not _PROXY_FIELDS.isdisjoint(reply.headers))  # noqa: PLR2004 - the class of server errors
-    return proxy_answered(proxy, reply.status, host) if proxy and own else None
+    return proxy_answered(proxy, reply.status, host) if proxy and _of_the_proxy(reply) else None
+
+
+def _of_the_proxy(reply: Reply) -> bool:
+    if reply.status in OF_A_PROXY:
+        return True
+    if reply.status >= 500 and not _PROXY_FIELDS.isdisjoint(reply.headers):  # noqa: PLR2004 - the class of server errors
+        return True
+    # Squid and RFC 9209 mark the errors that they make themselves.
+    return reply.status >= 400 and (  # noqa: PLR2004 - the classes of errors
+        "x-squid-error" in reply.headers or "error=" in reply.headers.get("proxy-status", "")
+    )
 
 
 _WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL-enabled", re.IGNORECASE)

@@ -60,7 +60,7 @@ def what_happened(cause: BaseException, host: str, proxy: str | None = None) -> 
     return f"{_told_of(cause, host)} (by the proxy {proxy})"
 
 
-OF_A_PROXY = frozenset({407, 502, 504})
+OF_A_PROXY = frozenset({407, 502, 504, 511})
 """Statuses that a proxy answers with; a receiver would not, unless it is a proxy itself."""
 
 

@@ -286,6 +286,7 @@ class TestSettings:
             ("smtp.example.com", "smtp.example.com", 587),
             ("smtp.example.com:2525", "smtp.example.com", 2525),
             (" smtp.example.com. ", "smtp.example.com", 587),
+            ("smtp.example.com.:2525", "smtp.example.com", 2525),
             ("mail_server", "mail_server", 587),
             ("192.0.2.1:25", "192.0.2.1", 25),
             ("::1", "::1", 587),

@@ -449,6 +449,18 @@ class TestProxy:
         beginning = f"the proxy 127.0.0.1:{proxy.port} answered HTTP {status} when asked for tickets.invalid: {said}"
         assert str(error).startswith(beginning)
 
+    @pytest.mark.parametrize("mark", [{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, {"Proxy-Status": "px; error=denied"}])
+    async def test_a_refusal_that_it_marks_as_its_own(self, mark: dict[str, str]) -> None:
+        async with HttpServer(reply(403, b"", mark)) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+            error = await failure(http, "http://tickets.invalid/hook")
+        assert isinstance(error, NotSent)
+        assert "answered HTTP 403 when asked for tickets.invalid: it does not let this through" in str(error)
+
+    async def test_a_refusal_that_passed_it_is_the_receivers(self) -> None:
+        passed = reply(403, b"", {"Proxy-Status": "px", "Via": "1.1 px"})
+        async with HttpServer(passed) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+            assert (await get(http, "http://tickets.invalid/hook")).status == 403
+
     async def test_an_answer_of_the_receiver_is_the_receivers(self) -> None:
         async with HttpServer(reply(503)) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
             assert (await get(http, "http://tickets.invalid/hook")).status == 503

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -493,6 +495,19 @@ SSO = '<html><body onload="f()"><form><input type="hidden" name="SAMLRequest" va
         ("", Delivered),
         ("[" * 60_000, Delivered),
         ("\ufeff" + '{"success":false}', Retry),
+        ('{"StatusCode":19021,"StatusMessage":"sign match fail"}', Parked),
+        ('{"StatusCode":11232,"StatusMessage":"too many request"}', Retry),
+        ('{"StatusCode":9499,"StatusMessage":"Bad Request"}', GaveUp),
+        ('{"Extra":null,"StatusCode":10208}', Retry),
+        ('{"StatusCode":0,"StatusMessage":"success"}', Delivered),
+        ('{"status":"error","message":"no"}', Retry),
+        ('{"status":"fail"}', Retry),
+        ('{"status":"success"}', Delivered),
+        ('{"status":"failed","repeated":"the task it was told of"}', Delivered),
+        ("<!-- saved -->" + LOGIN, Parked),
+        ('<?xml version="1.0"?>' + LOGIN, Parked),
+        ("<html><head><title>Sign in to your account</title></head><script></script></html>", Parked),
+        ("<html><title>登录</title></html>", Parked),
     ],
 )
 async def test_a_body_that_is_known_to_mean_failure_is_none_of_success(
@@ -500,6 +515,24 @@ async def test_a_body_that_is_known_to_mean_failure_is_none_of_success(
 ) -> None:
     async with HttpServer(reply(200, body.encode())) as server:
         assert type(await outcome(toolbox, server)) is kind
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate"])
+@pytest.mark.parametrize(
+    ("body", "kind"), [('{"errcode":93000,"errmsg":"invalid"}', Parked), ('{"errcode":0}', Delivered), (LOGIN, Parked)]
+)
+async def test_a_compressed_body_is_read(toolbox: Toolbox, encoding: str, body: str, kind: type[Outcome]) -> None:
+    packed = zlib.compress(body.encode()) if encoding == "deflate" else gzip.compress(body.encode())
+    async with HttpServer(reply(200, packed, {"Content-Encoding": encoding})) as server:
+        found = await outcome(toolbox, server)
+    assert type(found) is kind
+    assert found.reply is not None
+    assert "not text" not in found.reply
+
+
+async def test_a_body_that_is_not_compressed_as_it_claims_is_read_as_it_came(toolbox: Toolbox) -> None:
+    async with HttpServer(reply(400, b"no such field", {"Content-Encoding": "gzip"})) as server:
+        assert (await outcome(toolbox, server)).reply == "HTTP 400: no such field"
 
 
 async def test_a_service_that_wants_less_pauses_the_channel_for_as_long_as_it_says(toolbox: Toolbox) -> None:

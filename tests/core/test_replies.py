@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,9 @@ def test_whatever_is_replied_the_line_is_short_and_harmless(body: bytes, content
         "bad key fake%2Fkey or fake/key",
         "user user:pass-word is not known",
         'header x-mine: very secret "value"',
+        "user " + b64encode(b"user:pass-word").decode() + " is not known",
+        "user " + b64encode(b"user:pass-word").decode().rstrip("=") + " is not known",
+        "no very%20secret%20%22value%22 here",
         "x" * (REPLY_LIMIT - 20) + " obviously-fake-part",
     ],
 )
@@ -70,7 +74,17 @@ def test_whatever_is_replied_the_line_is_short_and_harmless(body: bytes, content
 def test_a_secret_that_was_sent_is_masked_where_it_is_repeated(echo: str, dressed: type[str]) -> None:
     secrets = Secrets([HOOK, 'very secret "value"'])
     line = http_reply(404, dressed(echo).encode(), secrets=secrets)
-    for secret in ("fake-part", "fake/key", "fake%2Fkey", "pass-word", "very secret", "obviously"):
+    kept_out = (
+        "fake-part",
+        "fake/key",
+        "fake%2Fkey",
+        "pass-word",
+        "very secret",
+        "very%20",
+        "dXNlcjpwYXNz",
+        "obviously",
+    )
+    for secret in kept_out:
         assert secret not in line
     assert logs.MASK in line
 
@@ -81,7 +95,9 @@ def test_words_that_are_no_secret_stay() -> None:
     assert reply_line("HTTP 503", text, secrets=secrets) == f"HTTP 503: {text}"
 
 
-@pytest.mark.parametrize("secret", ["https://[::1", "://", "http://x", "https://host/", "https://host/?a=&b"])
+@pytest.mark.parametrize(
+    "secret", ["https://[::1", "://", "http://x", "https://host/", "https://host/?a=&b", "https://\ud800:x@h/"]
+)
 def test_any_text_may_be_a_secret(secret: str) -> None:
     assert reply_line("HTTP 400", "fine", secrets=Secrets([secret])) == "HTTP 400: fine"
 
