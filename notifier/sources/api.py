@@ -106,7 +106,7 @@ class Api:
         try:
             return decode(body)
         except ValueError as error:
-            if tells_error(reply.headers, body):
+            if tells_error(body):
                 raise classify(reply.status, reply.headers, body, where=self._where, now=self._clock.now()) from None
             raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
 

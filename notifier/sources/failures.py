@@ -22,19 +22,16 @@ from notifier.core.errors import (
     SourceUnreachable,
 )
 from notifier.core.retry import CLOCK_TOLERANCE, MAX_RETRY_AFTER, http_date, retry_after
+from notifier.sources.documents import find_error
 from notifier.sources.payloads import clean
 
 INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a token
 
 _LONGEST_MESSAGE = 300
 _AK_LOCK = timedelta(minutes=5)
-_DEEPEST = 5
 _STATUS_LIMIT = 600
 _MASK = "***"
 
-_SPELLINGS = (("error_code", "error_msg"), ("errCode", "errMsg"), ("errorCode", "errorMsg"), ("code", "message"))
-_CODES = ("error_code", "errCode", "errorCode", "code")
-_MESSAGES = ("error_msg", "errMsg", "errorMsg", "error_message", "message", "error_description", "error")
 _MEANT = {
     "APIGW.0301": HTTPStatus.UNAUTHORIZED,
     "APIGW.0303": HTTPStatus.UNAUTHORIZED,
@@ -95,10 +92,9 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
     )
 
 
-def tells_error(headers: Mapping[str, str], body: bytes) -> bool:
+def tells_error(body: bytes) -> bool:
     """Tell whether a body that is not what was asked for is an error document."""
-    refusal = read_refusal(headers, body)
-    return bool(refusal.code or refusal.message) and isinstance(_json(body.decode("utf-8", errors="replace")), dict)
+    return find_error(_json(body.decode("utf-8", errors="replace"))) is not None
 
 
 def _meant_status(code: str) -> int:
@@ -125,7 +121,7 @@ def read_refusal(headers: Mapping[str, str], body: bytes) -> Refusal:
     """Read an error body of any known shape; for an unknown one the text itself is the message."""
     text = body.decode("utf-8", errors="replace")
     document = _json(text)
-    code, message = _code_and_message(document, 0) or _loose(document, 0) or ("", _prose(text, document))
+    code, message = find_error(document) or ("", _prose(text, document))
     inside = document.get("request_id") if isinstance(document, dict) else None
     request_id = headers.get("x-request-id") or headers.get("x-iam-trace-id") or inside
     return Refusal(
@@ -138,33 +134,6 @@ def _json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _code_and_message(document: object, depth: int) -> tuple[str, str] | None:
-    if not isinstance(document, dict) or depth > _DEEPEST:
-        return None
-    for code, message in _SPELLINGS:
-        if code in document and message in document:
-            return _scalar(document[code]), _scalar(document[message])
-    nested = (_code_and_message(value, depth + 1) for value in document.values())
-    return next((found for found in nested if found), None)
-
-
-def _loose(document: object, depth: int) -> tuple[str, str] | None:
-    """Return what there is of a code and a message where they do not come in one of the known pairs."""
-    if not isinstance(document, dict) or depth > _DEEPEST:
-        return None
-    code, message = (
-        next((text for name in names if (text := _scalar(document.get(name)))), "") for names in (_CODES, _MESSAGES)
-    )
-    if code or message:
-        return code, message
-    nested = (_loose(value, depth + 1) for value in document.values())
-    return next((found for found in nested if found), None)
-
-
-def _scalar(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _prose(text: str, document: object) -> str:

@@ -18,6 +18,7 @@ from hashlib import sha256
 import msgspec
 
 from notifier.core.model import Task, TaskStatus
+from notifier.sources.documents import is_error
 
 LONGEST_TEXT = 20_000
 """Characters kept of a reason."""
@@ -33,7 +34,8 @@ _DEEPEST = 50
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND, _LAST_SECOND = 10**8, 7 * 10**9
-"""Numbers from 1973 to 2191 are times in seconds. A thousand, a million, a billion times as much is in a finer unit."""
+"""Times are from 1973 to 2191, numbers in between times in seconds: a thousand, a million, a billion times as much is
+in a finer unit."""
 _UNITS = (1, 10**3, 10**6, 10**9)
 """Units of a numeric time in one second: the four ranges do not overlap."""
 
@@ -72,9 +74,6 @@ class Page:
 class _Page(msgspec.Struct):
     tasks: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
     total_count: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error_code: object = None
-    error_msg: object = None
-    error: object = None
 
 
 class _Key(msgspec.Struct):
@@ -110,7 +109,7 @@ def _fast(body: bytes) -> _Parts:
     if page.tasks is msgspec.UNSET and page.total_count is msgspec.UNSET:
         raise ValueError("the answer has neither tasks nor total_count")
     if not page.tasks:
-        _refuse_error(page.error_code, page.error_msg, page.error)
+        _refuse_error(_loads(body))
     total = None if page.total_count is msgspec.UNSET else msgspec.json.decode(page.total_count)
     return page.tasks or (), (key.job_id for key in _decode_keys(body).tasks or ()), total
 
@@ -121,7 +120,7 @@ def _tolerant(body: bytes) -> _Parts:
         raise ValueError("the answer has neither tasks nor total_count")
     rows = page.get("tasks") or []
     if not rows:
-        _refuse_error(*(page.get(name) for name in ("error_code", "error_msg", "error")))
+        _refuse_error(page)
     if not isinstance(rows, list):
         raise ValueError("tasks is not a list")  # noqa: TRY004 - the caller translates one kind of error
     return (
@@ -131,9 +130,9 @@ def _tolerant(body: bytes) -> _Parts:
     )
 
 
-def _refuse_error(*fields: object) -> None:
+def _refuse_error(page: object) -> None:
     """Raise ValueError where a page without rows tells an error: it would pass for a list on which nothing is left."""
-    if any(field not in (None, "", 0, "0", False, {}, []) for field in fields):
+    if isinstance(page, dict) and is_error(page):
         raise ValueError("the answer is an error, not a list")
 
 
@@ -259,15 +258,17 @@ def parse_time(value: object) -> datetime | None:
     """Read a time, as UTC; None for what is none, and for a local time, whose zone nobody knows.
 
     Documented is ISO 8601 with an offset, `2022-08-05T08:15:07+0800`. A number, or a text that holds one, counts
-    seconds, milliseconds, microseconds or nanoseconds since 1970: its magnitude says which.
+    seconds, milliseconds, microseconds or nanoseconds since 1970: its magnitude says which. Times that stand for none,
+    such as the first second of 1970 or of the year 1, are none.
     """
     number = _number(value)
     if number is not None:
         return _time_of_number(number)
     try:
-        return _time_of_text(value) if isinstance(value, str) else None
+        time = _time_of_text(value) if isinstance(value, str) else None
     except (ValueError, OverflowError):
         return None
+    return time if time and _FIRST_SECOND <= time.timestamp() < _LAST_SECOND else None
 
 
 def _time_of_number(number: float) -> datetime | None:
@@ -292,7 +293,9 @@ def _time_of_text(text: str) -> datetime | None:
     elif _LEAP_SECOND.search(local):
         local, extra = _LEAP_SECOND.sub("59", local), timedelta(seconds=1)
     offset = "Z" if zone[1].isalpha() else zone[1]
-    return datetime.fromisoformat(local + offset).astimezone(UTC) + extra
+    time = datetime.fromisoformat(local + offset)
+    # What looks like an offset is the day where there is no time of day.
+    return None if time.tzinfo is None else time.astimezone(UTC) + extra
 
 
 def _number(value: object) -> float | None:

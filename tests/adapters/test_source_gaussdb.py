@@ -248,18 +248,55 @@ async def test_what_will_not_pass_is_asked_once(
         ({"error_code": "APIGW.0308", "error_msg": "Too many"}, SourceThrottled, "APIGW.0308; Too many"),
         ({"tasks": [], "total_count": 0, "error_code": "DBS.1", "error_msg": "Busy"}, SourceUnreachable, "DBS.1; Busy"),
         ({"tasks": None, "error": {"message": "Busy"}}, SourceUnreachable, "Busy"),
+        ([{"error_code": "DBS.1", "error_msg": "Busy"}], SourceUnreachable, "DBS.1; Busy"),
+        ({"errors": [{"code": "DBS.1", "message": "Busy"}]}, SourceUnreachable, "DBS.1; Busy"),
+        ({"error": ["Busy", "Later"]}, SourceUnreachable, "Busy; Later"),
+        ({"Error": {"Code": "DBS.1", "Message": "Busy"}}, SourceUnreachable, "DBS.1; Busy"),
+        ({"errorCode": "DBS.1", "errorMessage": "Busy"}, SourceUnreachable, "DBS.1; Busy"),
     ],
 )
 async def test_an_error_inside_a_success_is_shown_like_any_error(
-    http: HttpClient, clock: FakeClock, content: dict[str, Any], kind: type[SourceError], words: str
+    http: HttpClient, clock: FakeClock, content: object, kind: type[SourceError], words: str
 ) -> None:
     async with HttpServer(reply(200, json.dumps(content).encode(), {"X-Request-Id": "r-1"})) as server:
         with pytest.raises(kind, match=f"source prod: .*\\(HTTP 200; {re.escape(words)}; request r-1\\)"):
             await source_at(server.url(""), http, clock).list_page(QUERY)
 
 
+@pytest.mark.parametrize("shown", [{"tasks": [], "total_count": 0}, {"tasks": None}, {"tasks": {}}, {"total_count": 0}])
 @pytest.mark.parametrize(
-    "extra", [{"error_code": None}, {"error_code": "", "error_msg": ""}, {"error": {}}, {"code": 0}]
+    "told",
+    [
+        {"errorCode": "DBS.1", "errorMsg": "Busy"},
+        {"errCode": "DBS.1"},
+        {"code": "DBS.1", "message": "Busy"},
+        {"err_code": 500},
+        {"errors": [{"code": "DBS.1", "message": "Busy"}]},
+        {"Error": {"Code": "DBS.1"}},
+        {"message": "Busy"},
+        {"success": False},
+    ],
+)
+async def test_an_error_beside_an_empty_list_is_no_empty_list(
+    http: HttpClient, clock: FakeClock, shown: dict[str, Any], told: dict[str, Any]
+) -> None:
+    async with HttpServer(reply(200, json.dumps(shown | told).encode())) as server:
+        with pytest.raises(SourceError, match=r"source prod: .*(DBS.1|500|Busy|an error, not a list)"):
+            await source_at(server.url(""), http, clock).list_page(QUERY)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"error_code": None},
+        {"error_code": "", "error_msg": ""},
+        {"error_code": "0", "error_msg": "success"},
+        {"code": "200", "message": "Done"},
+        {"error": {}},
+        {"errors": []},
+        {"code": 0},
+        {"success": True},
+    ],
 )
 async def test_a_list_that_says_that_nothing_is_wrong_is_a_list(
     http: HttpClient, clock: FakeClock, extra: dict[str, Any]
