@@ -221,7 +221,8 @@ def _status_key(task: Task) -> str:
     if task.status is not TaskStatus.UNKNOWN:
         return task.status
     # An occurrence is a key: nothing that upstream writes may make it too long for an index, or look like another.
-    return f"unknown:{task.raw_status if len(task.raw_status) <= _LONGEST_KEY else _digest(task.raw_status)}"
+    status = task.raw_status.lower()
+    return f"unknown:{status if len(status) <= _LONGEST_KEY else _digest(status)}"
 
 
 def _moved(before: Task, after: Task) -> bool:

@@ -211,10 +211,13 @@ class PollStatements(SqlQueries):
     def _former(self, name: str, region: str, project_id: str, configured: Collection[str]) -> SourceState | None:
         """Return what is recorded of the same list under a name that is not configured any more, the latest."""
         same = (sources.c.region == region, sources.c.project_id == project_id, sources.c.name != name)
-        found = self.connection.execute(
-            select(sources).where(*same).order_by(sources.c.last_poll_at.is_(None), sources.c.last_poll_at.desc())
-        )
-        return next((rows.source_of(row) for row in found if row.name not in configured), None)
+        # Names alone: thousands of sources may read the same project, and each asks this at its first poll.
+        names = self.connection.execute(select(sources.c.name).where(*same)).scalars()
+        left = [other for other in names if other not in configured]
+        if not left:
+            return None
+        latest = select(sources).order_by(sources.c.last_poll_at.is_(None), sources.c.last_poll_at.desc()).limit(1)
+        return rows.source_of(self.connection.execute(latest.where(sources.c.name.in_(left))).one())
 
     def _rename(self, former: str, name: str) -> None:
         """Let all that is recorded under a source's former name belong to it under its new one.

@@ -108,6 +108,11 @@ def test_a_raw_status_of_any_length_makes_a_short_occurrence() -> None:
     assert len(occurrence_of(endless, "")) < 100
 
 
+def test_an_unknown_status_in_another_case_is_no_change() -> None:
+    shouted = replace(CANCELED, raw_status="CANCELED")
+    assert compare(recorded(CANCELED), shouted, RULES)[1] == ()
+
+
 def test_a_raw_status_that_looks_like_our_own_word_makes_another_occurrence() -> None:
     snapshot, live = snapshot_of([make_task("other")]), {"a": recorded(RUNNING, missing=1)}
     (unlisted,) = diff(snapshot, [], {}, live, RULES).transitions
