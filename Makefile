@@ -24,7 +24,7 @@ demo: $(VENV)/.run ## watch the main job on a simulated cloud (ARGS="--seconds 2
 	@$(BIN)/notifier demo $(ARGS)
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k name" to choose)
-	@PYTHONHASHSEED=0 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)  # a fixed seed: what is generated is the same at every run
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)  # a fixed seed: what is generated is the same at every run
 
 check: lint types imports house ## run every check that is not a test of behaviour
 

@@ -1,6 +1,6 @@
 """The short form: some kills, a replica that stops beyond its leases, a disk that fills up, a database that is locked.
 
-All of it runs at once, because most of it is waiting; each test looks at what became of one part. `make chaos` runs
+All of it runs at once, because most of it is waiting; each subtest looks at what became of one part. `make chaos` runs
 each for minutes.
 """
 
@@ -22,8 +22,6 @@ from chaos.ledger import Ledger
 from chaos.postgres import Server, postgres
 from chaos.receiver import BOOK, CHARACTERS, Character
 from chaos.truth import Pace
-
-pytestmark = pytest.mark.xdist_group("chaos")  # one process runs it all: the fixture is the expensive part
 
 SHORT = Pace(tasks=80, moves=8)
 KIND: Mapping[str, Character] = {name: {} for name in CHARACTERS}
@@ -97,10 +95,21 @@ async def at_once(folder: Path, server: Server) -> Mapping[str, object]:
     return dict(zip(parts, results, strict=True))
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, object]:
+def test_the_short_chaos(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    """One test, so that one process runs it: all of it at once is what makes it short."""
     with postgres() as server:
-        return asyncio.run(at_once(tmp_path_factory.mktemp("chaos"), server))
+        outcomes = asyncio.run(at_once(tmp_path, server))
+    for name in ("kills", "replicas", "locked", "disk"):
+        with subtests.test("nothing is lost, repeated without a cause or out of order", run=name):
+            ledger = ledger_of(outcomes, name)
+            assert ledger.ok, "\n".join(ledger.lines())
+            assert ledger.required > 0
+    for name in QUICK_MISTAKES:
+        with subtests.test("a mistake is found for its reason", mistake=name):
+            ledger = ledger_of(outcomes, name)
+            assert MISTAKES[name].found <= ledger.broken, "\n".join(ledger.lines())
+    with subtests.test("a damaged database is refused in a clear sentence, or works"):
+        assert_refused_or_works(outcomes["damaged"])
 
 
 def ledger_of(outcomes: Mapping[str, object], name: str) -> Ledger:
@@ -111,21 +120,7 @@ def ledger_of(outcomes: Mapping[str, object], name: str) -> Ledger:
     return found
 
 
-@pytest.mark.parametrize("name", ["kills", "replicas", "locked", "disk"])
-def test_nothing_is_lost_repeated_without_a_cause_or_out_of_order(outcomes: Mapping[str, object], name: str) -> None:
-    ledger = ledger_of(outcomes, name)
-    assert ledger.ok, "\n".join(ledger.lines())
-    assert ledger.required > 0
-
-
-@pytest.mark.parametrize("name", QUICK_MISTAKES)
-def test_a_mistake_is_found_for_its_reason(outcomes: Mapping[str, object], name: str) -> None:
-    ledger = ledger_of(outcomes, name)
-    assert MISTAKES[name].found <= ledger.broken, "\n".join(ledger.lines())
-
-
-def test_a_damaged_database_is_refused_in_a_clear_sentence_or_works(outcomes: Mapping[str, object]) -> None:
-    found = outcomes["damaged"]
+def assert_refused_or_works(found: object) -> None:
     assert isinstance(found, list), found
     for code, said in found:
         assert "Traceback" not in said, said
