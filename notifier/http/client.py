@@ -342,7 +342,7 @@ def _translated(exchange: Exchange, error: Exception, host: str) -> HttpError:
         return _unusable(host)
     if exchange.connection is not None and exchange.connection.speaks_tls:
         return NotSent(speaks_tls(host))
-    what = what_happened(cause, host, _proxy_name(exchange))
+    what = what_happened(cause, host, _proxy_name(exchange), passed=exchange.sent)
     silent = exchange.connection is not None and not exchange.connection.heard
     # OpenSSL hangs up without an alert on whoever does not speak TLS.
     hint = f"; if that port speaks TLS, {WRITE_HTTPS}" if silent and exchange.url.scheme == "http" else ""

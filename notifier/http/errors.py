@@ -49,13 +49,19 @@ class ReplyTooLarge(HttpError):
 # ---- translation ----
 
 
-def what_happened(cause: BaseException, host: str, proxy: str | None = None) -> str:
-    """Return the sentence for an error of the wire; `proxy` is the one that the request went by, or was to."""
+def what_happened(cause: BaseException, host: str, proxy: str | None = None, *, passed: bool = True) -> str:
+    """Return the sentence for an error of the wire; `proxy` is the one that the request went by, or was to.
+
+    `passed`: whether the proxy may have let it through; until then nobody else can have answered.
+    """
     if proxy is None:
         return _told_of(cause, host)
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return proxy_answered(proxy, cause.status, host)
-    if isinstance(cause, aiohttp.ClientProxyConnectionError) or _whose(cause) == proxy:
+    # What goes wrong with TLS behind the proxy is a connector's error too, and the receiver's.
+    broke_off = isinstance(cause, aiohttp.ClientError) and not isinstance(cause, aiohttp.ClientConnectorError)
+    its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or _whose(cause) == proxy
+    if its_own or (broke_off and not passed):
         return f"{_told_of(cause, f'the proxy {proxy}')} on the way to {host}: check network.proxy"
     return f"{_told_of(cause, host)} (by the proxy {proxy})"
 

@@ -17,6 +17,7 @@ from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, 
 from servers.tls import Certificate, make_certificate
 
 from notifier import __version__
+from notifier.config.models import NetworkSettings
 from notifier.http import (
     AddressRefused,
     AddressRule,
@@ -487,6 +488,20 @@ class TestProxy:
             assert isinstance(error, NotSent)
             assert f"the proxy 127.0.0.1:{proxy.port}" in str(error)
 
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            (raw(b"220 smtp\r\n\r\n"), "the proxy {} does not answer in HTTP"),
+            (reset(), "connection to the proxy {} lost"),
+        ],
+    )
+    async def test_one_that_breaks_off_is_at_fault_and_not_the_receiver(self, answer: Answer, said: str) -> None:
+        async with HttpServer(answer) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
+            error = await failure(http, "https://tickets.invalid/hook")
+        assert isinstance(error, NotSent)
+        where = said.format(f"127.0.0.1:{proxy.port}")
+        assert str(error) == f"{where} on the way to tickets.invalid: check network.proxy"
+
     async def test_the_metadata_service_is_asked_past_it(self) -> None:
         async with (
             HttpServer() as proxy,
@@ -526,6 +541,13 @@ class TestProxy:
     ) -> None:
         http = HttpClient(proxy="http://user:fake@proxy.example:3128", no_proxy=[exception])
         assert http.proxy_to(host) == (None if straight else "http://user:fake@proxy.example:3128")
+
+    @pytest.mark.parametrize("written", ["corp.example", ".corp.example", "*.corp.example", "corp.example."])
+    def test_a_host_of_no_proxy_may_be_written_in_the_usual_ways(self, written: str) -> None:
+        settings = NetworkSettings.model_validate({"proxy": "http://proxy.example:3128", "no_proxy": [written]})
+        http = HttpClient(proxy=settings.proxy_url, no_proxy=settings.no_proxy)
+        assert http.proxy_to("chat.corp.example") is None
+        assert http.proxy_to("notcorp.example") is not None
 
 
 class TestScheme:

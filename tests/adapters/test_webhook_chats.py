@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import AsyncIterator
@@ -175,6 +176,13 @@ async def test_only_what_the_server_says_on_success_is_success(
     if isinstance(found, Parked):
         assert found.probe_after == PROBE_AFTER
         assert "; " in found.reason, "it says what can be done"
+
+
+@pytest.mark.parametrize("kind", sorted(TAKEN))
+async def test_success_counts_though_it_comes_compressed(toolbox: Toolbox, kind: str) -> None:
+    packed = reply(200, gzip.compress(TAKEN[kind]), {"Content-Encoding": "gzip"})
+    async with HttpServer(packed) as server:
+        assert isinstance(await sent(server, toolbox, kind), Delivered)
 
 
 async def test_of_a_servers_words_only_known_ones_become_a_reason(toolbox: Toolbox) -> None:
