@@ -11,18 +11,20 @@ import typer
 
 from notifier.cli.desk import AsJson, configured
 from notifier.cli.output import counted, emit, say, working
+from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.wiring import backup_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
     help="Migrate, copy and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"
     " store.migrate: true. A running service prunes it every hour.",
+    cls=ReadableGroup,
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@db.command()
+@db.command(cls=ReadableCommand)
 def upgrade(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Bring the schema up to date, in one transaction. --json: {"changed", "revision"}."""
     url = configured(ctx).store.url
@@ -37,7 +39,7 @@ def upgrade(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         say(f"The schema of {place} is {revision} already; nothing to do.")
 
 
-@db.command()
+@db.command(cls=ReadableCommand)
 def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Show the database and its schema's revision. Exits with 1 when it is not the one this program needs.
 
@@ -53,7 +55,7 @@ def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if revision == needed else 1)
 
 
-@db.command()
+@db.command(cls=ReadableCommand)
 def backup(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the copy; nothing is overwritten.")],
@@ -74,7 +76,7 @@ def backup(
         say(f"Copied the database to {file} ({size:,} bytes).")
 
 
-@db.command()
+@db.command(cls=ReadableCommand)
 def prune(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Delete now what the configuration's `retention` lets go, also beside a running service.
 

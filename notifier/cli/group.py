@@ -24,6 +24,7 @@ from typer.main import get_command
 
 from notifier.cli import READER_GONE
 from notifier.cli.invocation import Invocation
+from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.core.errors import NotifierError
 
 
@@ -76,7 +77,7 @@ COMMANDS: tuple[Entry, ...] = (
 )
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(ReadableGroup):
     """Knows every command by name and summary; imports the one that runs."""
 
     def __init__(self, **attrs: Any) -> None:  # noqa: ANN401 - typer's own types are private
@@ -95,7 +96,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except TyperException as error:
-            _say_error(f"{error.format_message()}\nSee: {info_name} --help")
+            _say_usage(error, str(info_name))
             raise typer.Exit(error.exit_code) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own types are private
@@ -145,7 +146,7 @@ def _invocable(command: TyperCommand | TyperGroup) -> Sequence[Any]:
 
 def _single(function: Callable[..., Any]) -> typer.Typer:
     app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-    app.command()(function)
+    app.command(cls=ReadableCommand)(function)
     return app
 
 
@@ -193,8 +194,7 @@ def _reported(ctx: typer.Context) -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except TyperException as error:
-        what = error.format_message().replace("Value error, ", "")
-        _say_error(f"{what}\nSee: {_path(error, ctx)} --help")
+        _say_usage(error, _path(error, ctx))
         raise typer.Exit(error.exit_code) from error
     except Exception as error:
         _say_unexpected(error, debug=isinstance(ctx.obj, Invocation) and ctx.obj.debug)
@@ -205,6 +205,12 @@ def _path(error: TyperException, ctx: typer.Context) -> str:
     """Return the command that an error is about."""
     blamed = getattr(error, "ctx", None) or ctx
     return str(blamed.command_path)
+
+
+def _say_usage(error: TyperException, path: str) -> None:
+    # Where a command is missing, typer has shown the help and has no words.
+    what = error.format_message().replace("Value error, ", "") or "Missing command."
+    _say_error(f"{what}\nSee: {path} --help")
 
 
 def _say_error(message: str) -> None:

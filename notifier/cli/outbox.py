@@ -28,6 +28,7 @@ from notifier.cli.desk import (
     view,
 )
 from notifier.cli.output import SHORT_ID, cell, counted, emit, show
+from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.health import Expected, Health, serves
@@ -265,6 +266,7 @@ def _delivery(tx: Transaction, beginning: str) -> Delivery:
 
 
 audit = typer.Typer(
+    cls=ReadableGroup,
     invoke_without_command=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -296,7 +298,7 @@ def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState
     return lookup.audit(q, now()), parked, lookup.health(q, expected)
 
 
-@audit.command("log")
+@audit.command("log", cls=ReadableCommand)
 def audit_log(ctx: typer.Context, *, limit: Limit = 50, as_json: AsJson = False) -> None:
     """List what people did, the newest first: mute, acknowledge, retry, dismiss, move. Exits with 1 when nothing.
 

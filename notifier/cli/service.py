@@ -74,7 +74,7 @@ def poll(
     code of the gravest error when a source could not be polled; the others are polled all the same.
     --json: {"polls", "events", "deliveries", "failures", "errors": […], "waiting": {"pending", "parked", "dead"}}.
     """
-    config = _configured_with_logs(ctx)
+    config = _configured_with_logs(ctx, quiet=quiet)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
         summary, waiting = loop.run(_poll(config, deliver=deliver))
     stuck = {state: count for state, count in waiting.items() if count and (deliver or state != "pending")}
@@ -113,10 +113,16 @@ def _poll_summary(done: Summary, waiting: Mapping[str, int]) -> str:
     return "\n".join([_summary(done), *more])
 
 
-def _configured_with_logs(ctx: typer.Context) -> Config:
+def _configured_with_logs(ctx: typer.Context, *, quiet: bool) -> Config:
     config = configured(ctx)
-    logs.configure(config.log.level, config.log.format)
+    logs.configure(
+        _QUIET_LEVEL.get(config.log.level, config.log.level) if quiet else config.log.level, config.log.format
+    )
     return config
+
+
+_QUIET_LEVEL = {"debug": "warning", "info": "warning"}
+"""Levels that would make cron mail the records of a poll in which all is well."""
 
 
 def _summary(done: Summary) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -79,6 +80,23 @@ def test_each_command_has_help_of_its_own(entry: Entry) -> None:
     shown = CliRunner().invoke(app, [entry.name, "--help"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0
     assert f"notifier {entry.name}" in shown.stdout or f"root {entry.name}" in shown.stdout
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_help_breaks_no_word_and_shows_no_type_of_python(entry: Entry) -> None:
+    shown = CliRunner().invoke(app, [entry.name, "--help"], env={"COLUMNS": "80"}).stdout
+    assert not re.search(r"<(bool|str|int|float|path|timedelta|list)", shown)
+    assert not re.search(r"\w\|\w", shown), "choices joined without spaces are broken inside a word"
+    prose = shown.partition("╭")[0].strip().splitlines()
+    folded = [(a, b) for a, b in itertools.pairwise(map(str.strip, prose)) if a and b and not b.startswith("--json")]
+    assert all(len(a) + 1 + len(b.split()[0]) > 78 for a, b in folded), "a line ends where the source folds"
+
+
+@pytest.mark.parametrize("args", [["db"], []])
+def test_a_missing_command_is_said_below_the_help(args: list[str], tmp_path: Path) -> None:
+    shown = notifier(*args, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("error: Missing command.\n       See: ")
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)

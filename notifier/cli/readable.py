@@ -1,0 +1,65 @@
+"""Help that reads well at 80 columns: no word is broken, paragraphs are folded, and no type of Python's shows."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+_PLAIN: Mapping[str, str] = {
+    "<bool>": "",
+    "<str>": "TEXT",
+    "<path>": "FILE",
+    "<int>": "N",
+    "<int range>": "N",
+    "<float>": "N",
+}
+"""What the value of an option is called, by typer's name of its type. A switch takes no value."""
+
+_WRAPPED = re.compile(r"(?<!\n)\n(?!\n|--json)")
+"""The end of a line that the source folds; `--json:` begins a line of its own."""
+
+
+class ReadableCommand(TyperCommand):
+    """A command whose help reads well."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
+        """Write the help."""
+        _make_readable(self, ctx)
+        super().format_help(ctx, formatter)
+
+
+class ReadableGroup(TyperGroup):
+    """A command with commands of its own whose help reads well."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
+        """Write the help."""
+        _make_readable(self, ctx)
+        super().format_help(ctx, formatter)
+
+
+def _make_readable(command: TyperCommand | TyperGroup, ctx: Any) -> None:  # noqa: ANN401 - typer's own types are private
+    command.help = _WRAPPED.sub(" ", inspect.cleandoc(command.help or ""))
+    for parameter in command.get_params(ctx):
+        if isinstance(parameter, TyperOption) and parameter.metavar is None:
+            _name_value(parameter, ctx)
+        elif isinstance(parameter, TyperArgument):
+            # Its name says what it is. Typer has no setting that leaves out the type alone.
+            vars(parameter)["display_type_rich"] = _no_type
+
+
+def _no_type(ctx: object) -> None:
+    """Return the type that the help of an argument shows: none."""
+
+
+def _name_value(option: TyperOption, ctx: Any) -> None:  # noqa: ANN401 - typer's own types are private
+    """Name the value; the values of a choice go into the text, where they are folded between words."""
+    shown = option.display_type(ctx)
+    if option.type_descriptor.is_choice:
+        option.help = f"{option.help} One of: {', '.join(shown.strip('<>').split('|'))}."
+        option.metavar = max(option.opts, key=len).strip("-").upper()
+    else:
+        option.metavar = _PLAIN.get(shown, shown)
