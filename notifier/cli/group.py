@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the thing asked about is not so; 2 bad usage or configurat
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import traceback
@@ -181,6 +182,9 @@ def _without_config(*, debug: _Debug = False) -> None:
     """Carry the options of a command that reads no configuration."""
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+
 @contextmanager
 def _reported(ctx: typer.Context) -> Iterator[None]:
     try:
@@ -197,6 +201,8 @@ def _reported(ctx: typer.Context) -> Iterator[None]:
         _say_usage(error, _path(error, ctx))
         raise typer.Exit(error.exit_code) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            raise  # stdout is full: the outermost says so. What else is full names its file, or was translated.
         _say_unexpected(error, debug=isinstance(ctx.obj, Invocation) and ctx.obj.debug)
         raise typer.Exit(1) from error
 

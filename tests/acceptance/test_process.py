@@ -121,7 +121,9 @@ def test_the_service_runs_with_closed_descriptors_and_nothing_is_printed_into_it
     assert "0 unaccounted" in shell("$N audit", folder).stdout
 
 
-@pytest.mark.parametrize("command", ["--help", "run --help", "--version", "check", "tasks --json", "health --json"])
+@pytest.mark.parametrize(
+    "command", ["--help", "run --help", "events --help", "db", "--version", "check", "tasks --json", "health --json"]
+)
 def test_a_full_disk_is_one_sentence(folder: Path, command: str) -> None:
     done = shell(f"$N {command} > /dev/full", folder)
     assert done.returncode == 1
