@@ -12,7 +12,8 @@ from notifier import logs
 from simulation.mistakes import MISTAKES, Mistake
 from simulation.run import Run, how_to_repeat, make_template, simulate
 
-SEEDS = 500
+SEEDS = 200
+"""Lives of the suite; `.ci/run` goes on from there."""
 SHARE = 20
 """Seeds of one test, so that processes that run the suite share the work."""
 ENOUGH = 60
