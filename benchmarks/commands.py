@@ -22,14 +22,14 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 from notifier.chat.requests import Asked, Clicked
-from notifier.chat.room import ChatRoom, RoomRules
+from notifier.chat.responder import ChatRoom, RoomRules
 from notifier.clock import SystemClock
 from notifier.core.diff import Recorded
 from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import Person, Scope, Snapshot, Task, TaskStatus
 from notifier.ports import Transaction, Update
-from notifier.render import TASK_LABELS, Wording
 from notifier.store.engine import SqlStore, open_store
+from notifier.wording.formatter import TASK_LABELS, Wording
 
 INSTANCES = 2_000
 LEASE = timedelta(minutes=1)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
+from notifier.core.alerts import GivenUp
 from notifier.core.credentials import CredentialState
 from notifier.core.diff import Recorded
 from notifier.core.health import Expected, HealthFacts, Replica
@@ -37,7 +38,6 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.core.pacing import Health, Pace
-from notifier.core.watching import GivenUp
 
 T = TypeVar("T")
 

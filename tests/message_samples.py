@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
-from notifier.chat import blocks, reports
+from notifier.chat import reports
 from notifier.chat.reports import Page, Voice
 from notifier.chat.requests import Answer, Language
 from notifier.cli.drawing import Json, drawing
+from notifier.cli.samples import sample_event
 from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
 from notifier.core.model import (
     Acknowledgement,
@@ -28,11 +29,11 @@ from notifier.core.model import (
     Thread,
     delivery_id,
 )
+from notifier.integrations.slack import replies as blocks
+from notifier.integrations.slack.messages import live, payload, reply
 from notifier.lookup import InstanceAnswer
 from notifier.ports import Notice, StoredTask, TaskStatistics
-from notifier.render import Wording
-from notifier.samples import sample_event
-from notifier.slack.messages import live, payload, reply
+from notifier.wording.formatter import Wording
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 

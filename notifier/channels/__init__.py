@@ -1,1 +1,1 @@
-"""Ways to tell people: one module a kind. `base` says what a kind provides and how it is found."""
+"""The contract for authors of channels: `base` says what a kind provides and how it is found."""

@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, Protoco
 
 from pydantic import Field
 
-from notifier.channels import limits
-from notifier.channels.limits import Limit, Rate
+from notifier.channels import rate_limits as limits
+from notifier.channels.rate_limits import Limit, Rate
+from notifier.channels.reply_text import Secrets, http_reply, unpacked
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import Clock, Finding, Notice
-from notifier.replies import Secrets, http_reply, unpacked
-from notifier.settings import CaFile, Duration, Settings, secrets_in
-from notifier.validation import NAME_PATTERN, did_you_mean
+from notifier.settings.base import CaFile, Duration, Settings, secrets_in
+from notifier.settings.explain import NAME_PATTERN, did_you_mean
 
 if TYPE_CHECKING:
     # The configuration imports every kind in use to read its settings; it must not pay for the network stack.
     from notifier.http import HttpClient, HttpError
-    from notifier.render import Wording
+    from notifier.wording.formatter import Wording
 
 GROUP = "notifier.channels"
 PROBE_AFTER = timedelta(minutes=15)

@@ -1,1 +1,1 @@
-"""Look-ups and actions from a chat: doors that take requests, and one room that answers them."""
+"""Queries and actions from a chat, whichever chat it is: requests in, replies out."""

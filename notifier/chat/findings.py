@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from notifier.chat.phrases import PHRASES, text
 from notifier.chat.requests import Language
 from notifier.core.health import ChannelHealth, Health, HealthFinding, Kind, SourceHealth
-from notifier.render import Wording
+from notifier.wording.formatter import Wording
 
 _BLIND = frozenset({Kind.SOURCE_NOT_POLLED, Kind.SOURCE_NOT_WHOLE, Kind.SOURCE_AHEAD})
 _UNDELIVERED = frozenset(

@@ -14,7 +14,7 @@ from notifier.core.health import Health, HealthFinding
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
-from notifier.render import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, State, Wording, one_line, plain
+from notifier.wording.formatter import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, State, Wording, one_line, plain
 
 PAGE = 10
 """Rows of a list that are shown at once."""

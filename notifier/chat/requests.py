@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from notifier.core.model import Person
-from notifier.render import State
+from notifier.wording.formatter import State
 
 Language = Literal["en", "zh"]
 
@@ -47,7 +47,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clicked:
-    """Somebody clicked on a button or chose from a menu of `notifier.slack.buttons`."""
+    """Somebody clicked on a button or chose from a menu of `notifier.chat.buttons`."""
 
     action: str
     value: str

@@ -12,17 +12,17 @@ import typer
 from rich.console import Group, RenderableType
 
 from notifier.cli import documents, loop
-from notifier.cli.desk import AsJson, configured, now, view
+from notifier.cli.common import AsJson, configured, now, view
 from notifier.cli.output import Column, Listing, Row, cell, emit, show, working
 from notifier.cli.route import parse_fields
+from notifier.cli.samples import STATUS_OF, sample_event
 from notifier.config import Config
 from notifier.config.models import SourceSettings
+from notifier.core.durations import format_duration
 from notifier.core.model import EventType, Matcher, Route
 from notifier.core.routing import channels_of, explain_fields, looks_like_glob
-from notifier.durations import format_duration
 from notifier.ports import Finding
-from notifier.samples import STATUS_OF, sample_event
-from notifier.wiring import check_online, check_words
+from notifier.wiring.app import check_online, check_words
 
 MOST_NAMED = 3
 """Sources that a warning about many of them names."""

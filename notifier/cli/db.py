@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli.desk import AsJson, configured
+from notifier.cli.common import AsJson, configured
 from notifier.cli.output import counted, emit, say, working
 from notifier.cli.readable import ReadableCommand, ReadableGroup
-from notifier.wiring import backup_database, database_revision, prune_database, upgrade_database
+from notifier.wiring.app import backup_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
     help="Migrate, copy and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"

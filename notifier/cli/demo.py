@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from notifier import logs
+from notifier.cli.demo_run import DemoResult, Receipt, run_demo, webhook_secret
 from notifier.cli.output import cell, counted, say, show
 from notifier.cli.signals import until_signalled
-from notifier.demo import DemoResult, Receipt, run_demo, webhook_secret
 from notifier.simulator.options import Options
 
 _WELCOME = """\

@@ -9,7 +9,7 @@ import typer
 
 from notifier import lookup
 from notifier.cli import documents
-from notifier.cli.desk import AsJson, Source, ask, configured, view
+from notifier.cli.common import AsJson, Source, ask, configured, view
 from notifier.cli.output import emit, show
 from notifier.cli.tasks import one
 from notifier.cli.views import View

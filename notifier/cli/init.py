@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from notifier import config as configuration
+from notifier.cli.init_template import Answers, Auth, ChannelKind, environment_of, render_config
 from notifier.cli.output import say
 from notifier.core.errors import ConfigurationError
-from notifier.scaffold import Answers, Auth, ChannelKind, environment_of, render_config
-from notifier.validation import did_you_mean
+from notifier.settings.explain import did_you_mean
 
 _MODE = 0o644
 """The file holds no secrets, and a service that runs as another user has to read it."""

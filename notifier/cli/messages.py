@@ -15,11 +15,13 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from notifier.channels.sealing import shown
 from notifier.cli import loop
 from notifier.cli.check import types_reaching
-from notifier.cli.desk import AsJson, configured, now, wording
+from notifier.cli.common import AsJson, configured, now, wording
 from notifier.cli.drawing import drawing, is_drawn
 from notifier.cli.output import block, cell, emit, replied, show
+from notifier.cli.samples import sample_event
 from notifier.config import Config
 from notifier.core.model import (
     Body,
@@ -36,9 +38,7 @@ from notifier.core.model import (
     delivery_id,
 )
 from notifier.ports import Channel, Notice
-from notifier.samples import sample_event
-from notifier.sealing import shown
-from notifier.wiring import check_words, open_channel
+from notifier.wiring.app import check_words, open_channel
 
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]
 

@@ -9,15 +9,15 @@ import typer
 
 from notifier import lookup, people
 from notifier.cli import documents
-from notifier.cli.desk import AsJson, ask, change, configured, duration, now, person, view, wording
+from notifier.cli.common import AsJson, ask, change, configured, duration, now, person, view, wording
 from notifier.cli.output import cell, emit, show
 from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
+from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import Mute
-from notifier.durations import format_duration
 from notifier.lookup import InstanceAnswer
 from notifier.ports import Transaction
-from notifier.render import one_line
+from notifier.wording.formatter import one_line
 
 InstanceName = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id or its whole name.")]
 

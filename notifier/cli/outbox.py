@@ -10,7 +10,7 @@ import typer
 
 from notifier import lookup, people
 from notifier.cli import documents
-from notifier.cli.desk import (
+from notifier.cli.common import (
     AsJson,
     Limit,
     Since,

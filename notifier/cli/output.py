@@ -24,7 +24,7 @@ from rich.text import Text
 
 from notifier.core.errors import NotifierError
 from notifier.logs import shows_colours
-from notifier.render import strip_controls
+from notifier.wording.formatter import strip_controls
 
 WIDE = 110
 """Columns from which on whole ids are shown; below, their first characters, which every command accepts."""

@@ -10,11 +10,12 @@ import typer
 from rich.console import Group
 
 from notifier.cli import documents
-from notifier.cli.desk import AsJson, ask, configured, view
+from notifier.cli.common import AsJson, ask, configured, view
 from notifier.cli.output import cell, emit, show
+from notifier.cli.samples import STATUS_OF
 from notifier.cli.tasks import one
 from notifier.cli.views import View
-from notifier.core import watching
+from notifier.core import alerts as watching
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import EventType, TaskStatus
 from notifier.core.routing import (
@@ -26,8 +27,7 @@ from notifier.core.routing import (
     parse_matcher,
 )
 from notifier.ports import EventFilter, Queries
-from notifier.samples import STATUS_OF
-from notifier.validation import near
+from notifier.settings.explain import near
 
 
 def route(

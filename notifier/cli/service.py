@@ -13,7 +13,7 @@ import typer
 
 from notifier import logs, lookup
 from notifier.cli import documents, loop
-from notifier.cli.desk import AsJson, change, configured, now, view
+from notifier.cli.common import AsJson, change, configured, now, view
 from notifier.cli.output import counted, emit, note, say, show
 from notifier.cli.serving import serve_until_stopped
 from notifier.cli.signals import until_signalled
@@ -22,8 +22,8 @@ from notifier.core.errors import StoreError
 from notifier.core.health import Expected, Health, Role, unavailable
 from notifier.core.model import DeliveryState
 from notifier.ports import DeliveryFilter, Queries, Transaction
-from notifier.service import EVERY_ROLE, Summary, poll_and_deliver, roles_of
-from notifier.wiring import open_app
+from notifier.service.service import EVERY_ROLE, Summary, poll_and_deliver, roles_of
+from notifier.wiring.app import open_app
 
 log = structlog.get_logger("notifier")
 

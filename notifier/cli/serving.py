@@ -21,8 +21,8 @@ from notifier.config import Config, environment
 from notifier.config.changes import changes
 from notifier.core.errors import NotifierError
 from notifier.deliver import set_within
-from notifier.service import Role, Summary, serve, works
-from notifier.wiring import App, open_app, rehearse_listening
+from notifier.service.service import Role, Summary, serve, works
+from notifier.wiring.app import App, open_app, rehearse_listening
 
 log = structlog.get_logger("notifier")
 

@@ -33,7 +33,7 @@ from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import Finding, Ledger, StoredTask
-from notifier.render import Wording
+from notifier.wording.formatter import Wording
 
 _STATUS_STYLES = {
     TaskStatus.RUNNING: ("▶", "cyan"),

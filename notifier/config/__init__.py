@@ -16,7 +16,7 @@ from notifier.config.document import Problem, parse
 from notifier.config.findings import problems_in
 from notifier.config.models import Config
 from notifier.core.errors import ConfigurationError
-from notifier.settings import Origin, unreadable
+from notifier.settings.base import Origin, unreadable
 
 __all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "load", "loads"]
 

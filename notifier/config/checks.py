@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from notifier.config.document import Path, dotted
 from notifier.core.routing import parse_matcher
-from notifier.validation import did_you_mean
+from notifier.settings.explain import did_you_mean
 
 Finding = tuple[Path, str]
 """Where, and what is wrong there."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from notifier.settings import Filled
+from notifier.settings.base import Filled
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from notifier.config.checks import cross_checks
 from notifier.config.document import Borrowed, Document, Path, Problem
-from notifier.validation import Loc
+from notifier.settings.explain import Loc
 
 _SHORTEST_WORD = 6
 """Characters. Words this long that a message shares with a value from the environment are taken to come from it."""

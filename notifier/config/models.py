@@ -29,16 +29,15 @@ from pydantic import (
     model_validator,
 )
 
+from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import EventType, Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
-from notifier.database_url import SqliteAddress, parse_address
 from notifier.deliver import SENT_WITHIN
-from notifier.durations import format_duration
-from notifier.settings import AsciiSecret, CaFile, Duration, Origin, Secret, Settings, is_loopback
-from notifier.sources import SOURCES
-from notifier.validation import (
+from notifier.settings.base import AsciiSecret, CaFile, Duration, Origin, Secret, Settings, is_loopback
+from notifier.settings.database_url import SqliteAddress, parse_address
+from notifier.settings.explain import (
     NAME_PATTERN,
     SLACK_ID_PATTERN,
     SLACK_WORKSPACE_PATTERN,
@@ -49,6 +48,7 @@ from notifier.validation import (
     near,
     problem,
 )
+from notifier.sources import SOURCES
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 

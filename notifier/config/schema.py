@@ -12,7 +12,7 @@ from typing import Any
 
 from notifier.channels.base import GROUP
 from notifier.config.models import Config, RouteSettings, channel_class, source_class
-from notifier.settings import Settings
+from notifier.settings.base import Settings
 from notifier.sources import SOURCES
 
 Schema = dict[str, Any]

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
 
-from notifier.durations import format_duration, parse_duration
+from notifier.core.durations import format_duration, parse_duration
 
 LONGEST_TEXT = 2_000
 """Characters of a command that are read."""

@@ -1,6 +1,6 @@
 """The one judgement of health: what is wrong, since when, how much, why, and which command helps.
 
-Pure. `notifier health`, `/gaussdb status`, the container's health check and the alerts of `notifier.watch` read the
+Pure. `notifier health`, `/gaussdb status`, the container's health check and the alerts of `notifier.monitor` read the
 same `Health`: an alert is the moment at which a finding appears or disappears. Nothing else decides what is red.
 """
 

@@ -11,11 +11,11 @@ import httpx
 
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
+from notifier.settings.explain import not_ascii_in
 from notifier.sources.gaussdb import AkSk, DefaultChain, EcsAgency, Token
 from notifier.sources.huawei_auth import AkSkAuth, EcsAgencyAuth, TokenAuth
 from notifier.sources.regions import iam_endpoint
 from notifier.sources.signature import Credentials
-from notifier.validation import not_ascii_in
 
 if TYPE_CHECKING:
     from notifier.sources.gaussdb import GaussDBSettings

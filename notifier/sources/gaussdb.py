@@ -28,14 +28,23 @@ from notifier.core.errors import (
 from notifier.core.model import Scope, Snapshot
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.ports import Clock, Finding
-from notifier.settings import AccountPassword, AsciiSecret, CaFile, Duration, KeyId, PlainText, Settings, is_loopback
+from notifier.settings.base import (
+    AccountPassword,
+    AsciiSecret,
+    CaFile,
+    Duration,
+    KeyId,
+    PlainText,
+    Settings,
+    is_loopback,
+)
+from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedValueError, problem
 from notifier.sources.failures import describe_skew
 from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
 from notifier.sources.regions import gaussdb_endpoint
 from notifier.sources.signature import request_uri
 from notifier.sources.walker import Walker
-from notifier.validation import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedValueError, problem
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient

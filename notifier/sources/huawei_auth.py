@@ -20,10 +20,10 @@ import httpx
 
 from notifier.core.errors import CredentialsRejected, MalformedReply, SourceError
 from notifier.ports import Clock
+from notifier.settings.explain import not_ascii_in
 from notifier.sources.failures import INVALID_TOKEN, classify, repeated
 from notifier.sources.payloads import parse_time
 from notifier.sources.signature import Credentials, canonical_query, sign
-from notifier.validation import not_ascii_in
 
 ISSUER = "issuer"
 """Request extension: the `Issuer` that a request goes to, on requests to others than the API itself."""

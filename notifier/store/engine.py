@@ -22,8 +22,8 @@ from sqlalchemy.exc import OperationalError
 
 from notifier.clock import SteadyTime
 from notifier.core.errors import ConfigurationError, NotifierError, StoreError, StoreMissing, StoreUnreachable
-from notifier.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.ports import Queries, Transaction
+from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.store import files
 from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import HEAD, current, require_current, upgrade

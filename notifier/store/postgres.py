@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 
 from notifier.core.errors import ConfigurationError
-from notifier.database_url import PostgresAddress
+from notifier.settings.database_url import PostgresAddress
 from notifier.store.errors import is_lost
 
 APPLICATION = "gaussdb-notifier"

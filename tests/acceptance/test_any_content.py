@@ -22,8 +22,8 @@ from servers.http import HttpServer, reply
 from notifier import config as configuration
 from notifier.core.model import DeliveryState
 from notifier.ports import TaskFilter
-from notifier.service import Service
-from notifier.wiring import App, open_app
+from notifier.service.service import Service
+from notifier.wiring.app import App, open_app
 
 GOOD_ID = "9f2d5c1e-0000-4000-8000-00000000600d"
 GOOD = (

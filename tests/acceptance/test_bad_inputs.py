@@ -278,7 +278,7 @@ def _database(tmp_path: Path, sqlite_template: Path) -> None:
 @pytest.fixture
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the waits between two tries pass at once."""
-    monkeypatch.setattr("notifier.wiring.SystemClock", FakeClock)
+    monkeypatch.setattr("notifier.wiring.app.SystemClock", FakeClock)
 
 
 @pytest.mark.parametrize(("answer", "code", "said"), REPLIES.values(), ids=REPLIES)

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from notifier.cli import documents, words
 from notifier.cli.output import UNBOUNDED, age, cell, show
+from notifier.cli.samples import sample_event
 from notifier.cli.views import View
 from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
 from notifier.core.model import (
@@ -36,8 +37,7 @@ from notifier.core.pacing import Health as Pacing
 from notifier.core.routing import explain_routes
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import Finding, Ledger, StoredTask
-from notifier.render import Wording
-from notifier.samples import sample_event
+from notifier.wording.formatter import Wording
 
 HOSTILE = (
     "[bold red]x[/bold red] [link=http://evil.example]y[/link] \x1b[31m\x1b]0;title\x07 \u202ereversed :boom: \r\nz"

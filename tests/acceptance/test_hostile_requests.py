@@ -20,11 +20,11 @@ from servers.timers import FakeTimers
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from notifier.chat.doors import Allowed, BadRequest, Json
-from notifier.chat.http import BODY_LIMIT, MAX_FIELDS, Mattermost, Slack
+from notifier.chat.ports import Allowed, BadRequest, Json
 from notifier.chat.requests import Answer, Asked, Clicked, Language
-from notifier.chat.signature import sign
 from notifier.core.errors import ConfigurationError
+from notifier.integrations.slack.http import BODY_LIMIT, MAX_FIELDS, Mattermost, Slack
+from notifier.integrations.slack.signature import sign
 from notifier.logs import Tally
 from notifier.store.engine import SqlStore, open_store
 from notifier.web.server import Limits, Server

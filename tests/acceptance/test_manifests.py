@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from notifier.channels.slack import POST_SCOPE
-from notifier.chat.scopes import COSTS
 from notifier.config.models import SlackChatSettings
+from notifier.integrations.slack.channel import POST_SCOPE
+from notifier.integrations.slack.scopes import COSTS
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 MODES = ("socket", "http")

@@ -9,7 +9,7 @@ import pytest
 from test_slack_chat import free_port
 
 from notifier.config import loads
-from notifier.wiring import open_app, open_chat
+from notifier.wiring.app import open_app, open_chat
 
 TOKEN = "obviously-fake-token"
 CONFIGURATION = """

@@ -16,12 +16,12 @@ from message_samples import CONSOLE, samples
 from patience import HANG
 from servers.slack import Json
 
-from notifier.chat import blocks
 from notifier.chat.requests import Answer, Row, quoted
+from notifier.cli.samples import sample_event
 from notifier.core.model import EventType
-from notifier.render import Wording
-from notifier.samples import sample_event
-from notifier.slack.messages import payload
+from notifier.integrations.slack import replies as blocks
+from notifier.integrations.slack.messages import payload
+from notifier.wording.formatter import Wording
 
 FOLDER = Path(__file__).parent.parent / "typescript"
 COMPILER = FOLDER / "node_modules" / ".bin" / "tsc"

@@ -18,11 +18,11 @@ from notifier.channels.base import kinds, load
 from notifier.config import Config, loads
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import Transaction
-from notifier.service import poll_and_deliver
-from notifier.settings import Settings
+from notifier.service.service import poll_and_deliver
+from notifier.settings.base import Settings
 from notifier.store.engine import admin_engine
 from notifier.store.schema import metadata
-from notifier.wiring import open_app
+from notifier.wiring.app import open_app
 
 CANARY = "obviously-fake-canary"
 SIGNING = "whsec_b2J2aW91c2x5LWZha2UtY2FuYXJ5LTAx"

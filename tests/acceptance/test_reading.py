@@ -23,11 +23,11 @@ from notifier.cli import app as program
 from notifier.core.model import Event, EventType, TaskStatus
 from notifier.poll import PollReport
 from notifier.ports import EventFilter, StoredTask, TaskFilter
-from notifier.service import Service
+from notifier.service.service import Service
 from notifier.simulator import Options, Simulator
 from notifier.simulator.options import Offset, Order
 from notifier.simulator.server import AuthKind
-from notifier.wiring import open_app
+from notifier.wiring.app import open_app
 
 MANY = 100_000
 """A limit that no list here reaches."""

@@ -35,8 +35,8 @@ from notifier.config import Config, loads
 from notifier.config.models import ChatSettings, WebSettings
 from notifier.core.model import DeliveryState, Matcher, Route, Task
 from notifier.ports import DeliveryFilter
-from notifier.service import Service
-from notifier.wiring import App, open_app, open_chat
+from notifier.service.service import Service
+from notifier.wiring.app import App, open_app, open_chat
 
 CONFIGURATION = """
 store: {url: "${STORE}", migrate: true}

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from factories import T0, make_delivery
 
-from notifier.channels import limits
+from notifier.channels import rate_limits as limits
 from notifier.channels.base import (
     PROBE_AFTER,
     ChannelSettings,
@@ -19,13 +19,13 @@ from notifier.channels.base import (
     outcome_of_status,
     stored_body,
 )
-from notifier.channels.limits import Limit
-from notifier.channels.webhook import WebhookChannel
+from notifier.channels.rate_limits import Limit
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
-from notifier.settings import is_loopback
+from notifier.integrations.webhook.channel import WebhookChannel
+from notifier.settings.base import is_loopback
 
 
 class TestKinds:

@@ -15,7 +15,7 @@ from servers.http import Answer, HttpServer, cut_short, raw, reply, reset
 from notifier import logs
 from notifier.channels.base import Toolbox, load
 from notifier.http import HttpClient
-from notifier.render import Wording
+from notifier.wording.formatter import Wording
 
 KINDS = {
     "webhook": {"url": "{}"},

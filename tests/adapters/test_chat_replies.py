@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
-from notifier.chat import blocks, markdown
 from notifier.chat.requests import Answer, Language, Row, parts, quoted, unmarked
-from notifier.markdown import APART, code, fence, plain
+from notifier.integrations.mattermost import replies as markdown
+from notifier.integrations.mattermost.markdown import APART, code, fence, plain
+from notifier.integrations.slack import replies as blocks
 
 MARK = "ж"
 """Stands in every text from outside, and nowhere else."""

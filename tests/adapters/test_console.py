@@ -17,12 +17,12 @@ import pytest
 from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_gap, make_notice, make_task
 from fakes import FakeClock
 
-from notifier.channels import console
 from notifier.channels.base import Toolbox
-from notifier.channels.console import ConsoleChannel, ConsoleSettings, coloured
 from notifier.core.model import Delivered, Event, Outcome, Retry, Unknown
 from notifier.http import HttpClient
-from notifier.render import Wording
+from notifier.integrations import console
+from notifier.integrations.console import ConsoleChannel, ConsoleSettings, coloured
+from notifier.wording.formatter import Wording
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, SmtpServer, greeter
 from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, Toolbox
-from notifier.channels.email import EmailChannel, EmailSettings, message, message_id, thread_id
 from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.http import HttpClient
+from notifier.integrations.email.channel import EmailChannel, EmailSettings, message, message_id, thread_id
 from notifier.ports import Notice
-from notifier.render import Language, Wording
+from notifier.wording.formatter import Language, Wording
 
 pytestmark = pytest.mark.both_loops
 

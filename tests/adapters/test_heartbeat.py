@@ -6,8 +6,8 @@ from contextlib import aclosing
 import pytest
 from servers.http import Answer, HttpServer, cut_short, flood, reply, reset
 
-from notifier.heartbeat import beat
 from notifier.http import HttpClient
+from notifier.http.heartbeat import beat
 
 SECRET_PATH = "/ping/obviously-fake-token"
 

@@ -22,7 +22,7 @@ from notifier.core.model import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
 from notifier.http.wire import HEAD_LIMIT
-from notifier.render import Wording
+from notifier.wording.formatter import Wording
 
 pytestmark = pytest.mark.both_loops
 

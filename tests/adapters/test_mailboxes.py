@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notifier.channels.mailboxes import Mailbox, header, parse
+from notifier.integrations.email.mailboxes import Mailbox, header, parse
 
 NAMES = st.one_of(
     st.just(""),

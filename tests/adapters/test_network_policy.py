@@ -9,7 +9,7 @@ from servers.http import HttpServer, reply
 from servers.tls import make_certificate
 
 from notifier.config import loads
-from notifier.wiring import check_online, open_channel
+from notifier.wiring.app import check_online, open_channel
 
 CONFIGURATION = """
 store: {{url: "sqlite:///{folder}/notifier.db"}}

@@ -49,13 +49,6 @@ from servers.slack import (
 )
 
 from notifier.channels.base import PROBE_AFTER, Toolbox
-from notifier.channels.slack import (
-    MAX_PAGES,
-    PAGE_SIZE,
-    SETTLES_IN,
-    SlackChannel,
-    SlackSettings,
-)
 from notifier.core.model import (
     Body,
     Delivered,
@@ -70,10 +63,17 @@ from notifier.core.model import (
     Unknown,
 )
 from notifier.http import HttpClient
-from notifier.render import Wording
-from notifier.slack.answers import TOKEN_REMEDY
-from notifier.slack.blocks import MESSAGE_LIMIT, Json, code, escape, fence
-from notifier.slack.messages import as_text, payload, without_clicks
+from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
+from notifier.integrations.slack.channel import (
+    MAX_PAGES,
+    PAGE_SIZE,
+    SETTLES_IN,
+    SlackChannel,
+    SlackSettings,
+)
+from notifier.integrations.slack.errors import TOKEN_REMEDY
+from notifier.integrations.slack.messages import as_text, payload, without_clicks
+from notifier.wording.formatter import Wording
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))

@@ -13,10 +13,10 @@ from fakes import FakeClock
 from patience import HANG
 from servers.slack import HTML_500, NOT_JSON, RATE_LIMITED, TOKEN, Fault, SlackServer, slack_server
 
-from notifier.chat import directory
-from notifier.chat.directory import ASK_AGAIN, KEPT, MEMBERS_KEPT, QUESTIONS, WITHIN, Directory
 from notifier.http import HttpClient
-from notifier.slack.api import WebApi
+from notifier.integrations.slack import users as directory
+from notifier.integrations.slack.api import WebApi
+from notifier.integrations.slack.users import ASK_AGAIN, KEPT, MEMBERS_KEPT, QUESTIONS, WITHIN, Directory
 
 ALICE, BOB, CAROL = "U0ALICE", "U0BOB", "W0CAROL"
 DBAS, ONCALL = "S0DBAS", "S0ONCALL"

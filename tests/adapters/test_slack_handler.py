@@ -29,15 +29,23 @@ from servers.slack import (
     slack_server,
 )
 
-from notifier.chat import blocks, slack
-from notifier.chat.directory import Directory
-from notifier.chat.doors import Allowed, BadRequest
+from notifier.chat import buttons
+from notifier.chat.ports import Allowed, BadRequest
 from notifier.chat.requests import Answer, Asked, Clicked, Language
-from notifier.chat.slack import ANSWER_WITHIN, LONGEST_FIELD, REPLIES_AT_ONCE, RESPONSE_HOSTS, SlackHandler, SlackRules
 from notifier.core.model import Person
 from notifier.http import HttpClient
-from notifier.slack import buttons
-from notifier.slack.api import MAX_REPLY, WebApi
+from notifier.integrations.slack import chat as slack
+from notifier.integrations.slack import replies as blocks
+from notifier.integrations.slack.api import MAX_REPLY, WebApi
+from notifier.integrations.slack.chat import (
+    ANSWER_WITHIN,
+    LONGEST_FIELD,
+    REPLIES_AT_ONCE,
+    RESPONSE_HOSTS,
+    SlackHandler,
+    SlackRules,
+)
+from notifier.integrations.slack.users import Directory
 
 HOOKS = "https://hooks.slack.com/actions/T000/1/obviously-fake"
 RESET = Fault(then="reset")

@@ -13,7 +13,6 @@ from fakes import FakeClock
 from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
 from notifier.channels.base import Toolbox
-from notifier.channels.slack import SlackChannel, SlackSettings
 from notifier.core.model import (
     Acknowledgement,
     Delivered,
@@ -28,8 +27,9 @@ from notifier.core.model import (
     Unknown,
 )
 from notifier.http import HttpClient
-from notifier.render import Wording
-from notifier.slack.blocks import Json
+from notifier.integrations.slack.blockkit import Json
+from notifier.integrations.slack.channel import SlackChannel, SlackSettings
+from notifier.wording.formatter import Wording
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 FAILED = make_event(make_task(progress=60))

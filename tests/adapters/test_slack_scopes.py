@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from servers.slack import HTML_500, TOKEN, Fault, SlackServer, refused, slack_server
 
-from notifier.chat.scopes import COSTS, check, findings
 from notifier.http import HttpClient
-from notifier.slack.api import WebApi
+from notifier.integrations.slack.api import WebApi
+from notifier.integrations.slack.scopes import COSTS, check, findings
 
 EVERY = ",".join(COSTS)
 

@@ -28,11 +28,11 @@ from servers.slack import (
 )
 from servers.tls import Certificate, make_certificate
 
-from notifier.chat import socket
-from notifier.chat.doors import BadRequest
-from notifier.chat.socket import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
+from notifier.chat.ports import BadRequest
 from notifier.http import HttpClient
-from notifier.slack.api import MAX_REPLY, WebApi
+from notifier.integrations.slack import socket_mode as socket
+from notifier.integrations.slack.api import MAX_REPLY, WebApi
+from notifier.integrations.slack.socket_mode import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
 
 pytestmark = pytest.mark.both_loops
 

@@ -21,11 +21,11 @@ from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, RawSmtpServer, SmtpServer
 from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, Toolbox
-from notifier.channels.email import EmailChannel, EmailSettings
-from notifier.channels.smtp import SmtpReply
 from notifier.core.model import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
-from notifier.render import Wording
+from notifier.integrations.email.channel import EmailChannel, EmailSettings
+from notifier.integrations.email.smtp import SmtpReply
+from notifier.wording.formatter import Wording
 
 pytestmark = pytest.mark.both_loops
 

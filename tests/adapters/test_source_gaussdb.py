@@ -26,7 +26,7 @@ from notifier.core.errors import (
 from notifier.core.model import Scope, TaskStatus
 from notifier.http import HttpClient
 from notifier.ports import TaskSource
-from notifier.settings import Settings
+from notifier.settings.base import Settings
 from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
 from notifier.sources import SOURCES

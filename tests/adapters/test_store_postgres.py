@@ -16,7 +16,7 @@ from servers.relay import Relay, relay
 from sqlalchemy import URL, make_url, text
 
 from notifier.core.errors import ConfigurationError, NotifierError, StoreUnreachable
-from notifier.database_url import PostgresAddress
+from notifier.settings.database_url import PostgresAddress
 from notifier.store import listen
 from notifier.store.engine import SqlStore, admin_engine, open_store
 from notifier.store.errors import is_lost

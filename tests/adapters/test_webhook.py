@@ -35,13 +35,13 @@ from servers.http import HttpServer, cut_short, drip, flood, reply, reset, silen
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import Toolbox, stored_body
-from notifier.channels.body_template import MAX_OUTPUT
-from notifier.channels.webhook import WebhookChannel, WebhookSettings
+from notifier.channels.sealing import Sealer, shown
 from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
-from notifier.render import Wording
-from notifier.sealing import Sealer, shown
-from notifier.settings import Filled, digest
+from notifier.integrations.webhook.body_template import MAX_OUTPUT
+from notifier.integrations.webhook.channel import WebhookChannel, WebhookSettings
+from notifier.settings.base import Filled, digest
+from notifier.wording.formatter import Wording
 
 # Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"

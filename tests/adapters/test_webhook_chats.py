@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.http import HttpServer, reply
 
-from notifier.channels.attachments import payload
 from notifier.channels.base import PROBE_AFTER, Toolbox, load
-from notifier.channels.mattermost import MattermostChannel
-from notifier.channels.rocketchat import RocketChatChannel
 from notifier.core.model import Delivered, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
-from notifier.render import Wording
+from notifier.integrations.mattermost.channel import MattermostChannel
+from notifier.integrations.mattermost.rocketchat import RocketChatChannel
+from notifier.integrations.mattermost.webhook_chat import payload
+from notifier.wording.formatter import Wording
 
 ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 ATTACKS = [*HOSTILE, "@channel", "@here @all", "<!channel>", "x" * 100_000]

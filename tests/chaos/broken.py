@@ -20,11 +20,12 @@ from sqlalchemy.sql.elements import BooleanClauseList
 
 from chaos.receiver import BOOK, FLAKY, HANGING, STEADY
 from chaos.truth import Pace
-from notifier import deliver, poll, service
+from notifier import deliver, poll
 from notifier.channels import base
-from notifier.channels.webhook import WebhookChannel
 from notifier.core import diff, outbox
 from notifier.core.model import Delivered, Delivery, Doubt, EventType, Outcome, Snapshot
+from notifier.integrations.webhook.channel import WebhookChannel
+from notifier.service import service
 from notifier.sources.paging import Listing, Walk
 from notifier.store import outbox as delivering
 from notifier.store.schema import deliveries

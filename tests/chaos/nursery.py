@@ -21,13 +21,13 @@ from typing import Any, NoReturn
 
 MODULES = (
     "notifier.cli",
-    "notifier.service",
+    "notifier.service.service",
     "notifier.http",
-    "notifier.render",
+    "notifier.wording.formatter",
     "notifier.sources.gaussdb",
     "notifier.sources.api",
     "notifier.sources.credentials",
-    "notifier.channels.webhook",
+    "notifier.integrations.webhook.channel",
     "notifier.store.engine",
     "pysqlite3",
     "psycopg",

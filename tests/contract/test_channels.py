@@ -39,7 +39,7 @@ from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, O
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel
-from notifier.render import Language, Wording
+from notifier.wording.formatter import Language, Wording
 
 AnyChannel = BaseChannel[ChannelSettings]
 

@@ -22,7 +22,7 @@ from notifier.core.model import Delivery, DeliveryState, Event, EventType, Scope
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter
-from notifier.prune import PAUSE, PruneReport, PruneRules, Step, first_step, prune
+from notifier.retention import PAUSE, PruneReport, PruneRules, Step, first_step, prune
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import attempts, deliveries, delivery_events, events, metadata, tasks
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.chat.signature import TOLERANCE, refusal, sign
+from notifier.integrations.slack.signature import TOLERANCE, refusal, sign
 
 # https://docs.slack.dev/authentication/verifying-requests-from-slack
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"

@@ -20,13 +20,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.channels.email import EmailSettings
 from notifier.config import Config, InvalidConfiguration, Problem, document, find, load, loads
 from notifier.config.document import substitute
 from notifier.config.models import WebSettings
 from notifier.config.schema import json_schema
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Matcher, Route
+from notifier.integrations.email.channel import EmailSettings
 
 ROOT = Path(__file__).parent.parent.parent
 BAD = ROOT / "tests" / "data" / "bad_config"

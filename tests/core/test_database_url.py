@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.config import InvalidConfiguration, loads
-from notifier.database_url import PostgresAddress, SqliteAddress, parse_address
+from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 
 CONFIGURATION = Path("config/notifier.yaml")
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.model import Event, EventType, TaskStatus
-from notifier.render import (
+from notifier.wording.formatter import (
     ID_LIMIT,
     NAME_LIMIT,
     PHRASES,

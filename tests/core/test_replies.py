@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier import logs
-from notifier.replies import REPLY_LIMIT, Secrets, http_reply, reply_line
+from notifier.channels.reply_text import REPLY_LIMIT, Secrets, http_reply, reply_line
 
 HOOK = "https://user:pass-word@chat.example.com/services/T0123/B0123/obviously-fake-part?key=fake%2Fkey&mode=2"
 

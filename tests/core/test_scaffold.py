@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.cli.init_template import Answers, Auth, ChannelKind, environment_of, render_config
 from notifier.config import Config, loads
-from notifier.scaffold import Answers, Auth, ChannelKind, environment_of, render_config
 
 KINDS: tuple[ChannelKind, ...] = get_args(ChannelKind)
 ANSWERS = Answers(region="cn-north-4", project_id="0611f1bd8b00d5d32f17c017f15b599f", channels=KINDS)

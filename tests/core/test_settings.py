@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 
 from notifier.config import load
+from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import ConfigurationError
-from notifier.durations import format_duration, parse_duration
-from notifier.settings import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest, read_secret
-from notifier.validation import problem
+from notifier.settings.base import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest, read_secret
+from notifier.settings.explain import problem
 
 
 class Key(Settings):

@@ -11,11 +11,11 @@ from factories import PROJECT_ID, REGION, T0
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core import watching
+from notifier.core import alerts as watching
+from notifier.core.alerts import GivenUp, Turn, channel_turn, given_up_since, source_turn
 from notifier.core.health import Backlog, Expected, WatchedSource
 from notifier.core.model import CHANNEL_SUBJECT, ChannelState, EventType, Matcher, Route, SourceState
 from notifier.core.pacing import Health
-from notifier.core.watching import GivenUp, Turn, channel_turn, given_up_since, source_turn
 
 MINUTE = timedelta(minutes=1)
 PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from notifier.core.errors import SchemaMismatch
 from notifier.core.model import DeliveryState
 from notifier.core.outbox import RoutedEvent
-from notifier.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
+from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.store import migrate, rows, schema
 from notifier.store.engine import open_store
 from notifier.store.postgres import postgres_engine

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from notifier import deliver, live, poll
+from notifier import deliver, poll
+from notifier import live_messages as live
 from notifier.core import outbox, pacing
 from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt
 from notifier.ports import Store
@@ -51,7 +52,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
         else:
             put_off.append(planned)
 
-    patch.setattr("notifier.service.poll_once", in_two_steps)
+    patch.setattr("notifier.service.service.poll_once", in_two_steps)
     patch.setattr(statements.SqlTransaction, "record_deliveries", put_it_off)
 
 

@@ -17,9 +17,9 @@ from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Thread
 from notifier.core.pacing import Pace
 from notifier.ports import Finding, Notice, Queries, Transaction
-from notifier.service import Service
+from notifier.service.service import Service
 from notifier.store.engine import SqlStore
-from notifier.wiring import App
+from notifier.wiring.app import App
 from simulation.world import COMMITTED_UNHEARD, REFUSED, START, Posted, Receiver, World, state_of
 
 T = TypeVar("T")

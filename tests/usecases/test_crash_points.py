@@ -21,9 +21,9 @@ from fakes import FakeChannel, FakeClock, FakeSource
 from notifier.config import loads
 from notifier.core.model import Delivery, DeliveryState, Outcome, Scope, Snapshot, Task
 from notifier.ports import Queries, Transaction
-from notifier.service import Service
+from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
-from notifier.wiring import App
+from notifier.wiring.app import App
 
 T = TypeVar("T")
 

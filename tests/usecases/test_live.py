@@ -12,7 +12,7 @@ from fakes import START, FakeChannel, FakeClock
 from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
-from notifier.live import AGAIN_AFTER, AT_ONCE, Editor, EditReport
+from notifier.live_messages import AGAIN_AFTER, AT_ONCE, Editor, EditReport
 from notifier.ports import Told
 from notifier.store.engine import SqlStore
 

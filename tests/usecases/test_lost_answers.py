@@ -22,8 +22,8 @@ from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.ports import DeliveryFilter, Queries, Transaction
-from notifier.render import Wording
 from notifier.store.engine import SqlStore
+from notifier.wording.formatter import Wording
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 

@@ -14,8 +14,8 @@ from notifier.cli import serving
 from notifier.cli.serving import Stints
 from notifier.config import Config, loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
-from notifier.service import Role, Summary
-from notifier.wiring import App, open_app
+from notifier.service.service import Role, Summary
+from notifier.wiring.app import App, open_app
 
 CONFIGURATION = """
 store: {url: "sqlite:///FOLDER/notifier.db"}

@@ -20,22 +20,23 @@ from patience import HANG
 from servers.slack import click_payload, command_form, slack_server
 
 from notifier import lookup
-from notifier.chat import blocks, slack
-from notifier.chat.directory import Directory
 from notifier.chat.phrases import PHRASES
 from notifier.chat.requests import Answer, Asked, Clicked, unmarked
-from notifier.chat.room import ChatRoom, RoomRules
-from notifier.chat.slack import SlackHandler, SlackRules
+from notifier.chat.responder import ChatRoom, RoomRules
 from notifier.core.diff import Recorded
 from notifier.core.errors import StoreUnreachable
 from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import DIRECT, Event, EventType, Mute, Person, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
+from notifier.integrations.slack import chat as slack
+from notifier.integrations.slack import replies as blocks
+from notifier.integrations.slack.chat import SlackHandler, SlackRules
+from notifier.integrations.slack.users import Directory
 from notifier.ports import Queries, Told, Transaction, Update
-from notifier.render import Wording
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_module
+from notifier.wording.formatter import Wording
 
 ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
 FAILED = make_task("fa11ed-1", instance_name="gauss-orders", instance_id="in-1", ended_at=START)

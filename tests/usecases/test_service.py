@@ -20,7 +20,6 @@ from pydantic import SecretStr
 from servers.http import HttpServer, reply
 
 from notifier import people
-from notifier import service as service_module
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
@@ -28,9 +27,19 @@ from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, G
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import Clock, DeliveryFilter, Door, Transaction
-from notifier.service import POLLS_AT_ONCE, RECOVER_AFTER, SPREAD, DueSources, Role, Service, Trouble, poll_and_deliver
+from notifier.service import service as service_module
+from notifier.service.service import (
+    POLLS_AT_ONCE,
+    RECOVER_AFTER,
+    SPREAD,
+    DueSources,
+    Role,
+    Service,
+    Trouble,
+    poll_and_deliver,
+)
 from notifier.store.engine import SqlStore, open_store
-from notifier.wiring import App, open_app
+from notifier.wiring.app import App, open_app
 
 # ---- blind, mute, alive ----
 

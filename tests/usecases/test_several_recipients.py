@@ -18,15 +18,15 @@ from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
 from test_crash_points import Fuse, Killed, MortalStore
 
 from notifier.channels.base import Toolbox
-from notifier.channels.email import EmailChannel, EmailSettings
 from notifier.cli import documents
 from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Event, Outcome
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
+from notifier.integrations.email.channel import EmailChannel, EmailSettings
 from notifier.ports import DeliveryFilter, Queries, Transaction
-from notifier.render import Wording
 from notifier.store.engine import SqlStore
+from notifier.wording.formatter import Wording
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 A, B = "a@example.com", "b@example.com"

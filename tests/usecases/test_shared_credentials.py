@@ -25,7 +25,7 @@ from notifier.poll import PollReport, PollRules, poll_once
 from notifier.sources.account import Account
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Query
 from notifier.store.engine import SqlStore
-from notifier.wiring import App, open_app
+from notifier.wiring.app import App, open_app
 
 KEY = Credential(key="k", calls_per_minute=20, version=lambda: "one")
 NAMES = [f"s{n}" for n in range(10)]

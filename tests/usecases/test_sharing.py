@@ -20,10 +20,10 @@ from notifier.core.health import Expected
 from notifier.core.model import ChannelPolicy, Delivered, Delivery, DeliveryState, Event, Outcome, Parked, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, Settlement, settle
 from notifier.deliver import Courier, DeliveryRules
+from notifier.monitor import WatchRules, record
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
-from notifier.watch import WatchRules, record
 
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=15))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5),) * 50, lease=timedelta(seconds=60))

@@ -19,9 +19,9 @@ from simulation.loop import VirtualLoop
 from notifier.config import loads
 from notifier.core.health import Role
 from notifier.core.model import Scope, Snapshot
-from notifier.service import HOUSEKEEPING_EVERY, Service
+from notifier.service.service import HOUSEKEEPING_EVERY, Service
 from notifier.store.engine import open_store
-from notifier.wiring import App
+from notifier.wiring.app import App
 
 CONFIGURATION = """
 sources:

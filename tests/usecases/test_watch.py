@@ -18,10 +18,10 @@ from notifier.core.health import Expected, Kind, WatchedSource
 from notifier.core.model import ChannelPolicy, DeliveryState, Event, EventType, Parked, Person, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, settle
 from notifier.core.pacing import Health
+from notifier.monitor import WatchReport, WatchRules, watch_once
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
-from notifier.watch import WatchReport, WatchRules, watch_once
 
 MINUTE = timedelta(minutes=1)
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))

@@ -10,7 +10,7 @@ from servers.http import HttpServer, reply
 
 from notifier.config import loads
 from notifier.core.model import Scope
-from notifier.wiring import open_app
+from notifier.wiring.app import open_app
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from notifier import logs
 from notifier.core import outbox
 from notifier.core.model import Event, EventType, Task, TaskStatus, event_id
 from notifier.ports import Store, Transaction
-from notifier.service import Service
-from notifier.wiring import open_app
+from notifier.service.service import Service
+from notifier.wiring.app import open_app
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the specification's example

@@ -1,0 +1,162 @@
+"""What a receiver replied, as one line that may be stored and shown: readable, bounded, harmless, without secrets.
+
+The text is a stranger's. It may echo the request, whose URL and headers are secrets, so the secrets that were sent are
+masked as they are, besides what looks like one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from html import unescape
+from urllib.parse import quote, unquote, urlsplit
+
+from notifier.logs import MASK, redact
+from notifier.wording.formatter import cut, one_line
+
+REPLY_LIMIT = 300
+"""Characters of a reply's text that are kept."""
+
+_READ_LIMIT = 16_384
+"""Bytes of a body that are looked at."""
+_UNPACKED_LIMIT = 65_536
+"""Bytes that are taken of a compressed body."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+"""Tells zlib to see for itself which of the two it is."""
+_REDACT_LIMIT = 4 * REPLY_LIMIT
+"""Characters that are searched for what looks like a secret: more than are kept, so that none is recognised by half."""
+_SHORTEST_SECRET = 4
+"""Characters. Masking anything shorter would leave no text."""
+_SHORTEST_PART = 8
+"""Characters of a part of a secret that is masked by itself."""
+_LONGEST_WORD = 16
+"""Characters. A longer path segment of nothing but lower-case letters is taken for a secret too."""
+
+_CHARSET = re.compile(r"charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_MARKUP = re.compile(r"\s*<[!?a-z]", re.IGNORECASE)
+_TAG = re.compile(r"/?[a-z0-9]+", re.IGNORECASE)
+_UNSEEN = frozenset({"script", "style", "svg"})
+
+
+class Secrets:
+    """The secrets that a channel sends, to be masked wherever a reply repeats them."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        parts = {part for secret in secrets for part in _parts(secret)}
+        spellings = {spelling for part in parts for spelling in _spellings(part)}
+        longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def mask(self, text: str) -> str:
+        """Return the text with every secret and every telling part of one masked."""
+        return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+NO_SECRETS = Secrets()
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """Return a body as it was before its Content-Encoding: as it came where that is not known, or is not true.
+
+    We ask for none, and some servers compress whatever they are asked. Of what it unpacks to, only a part is taken.
+    """
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=_GZIP_OR_ZLIB).decompress(body, _UNPACKED_LIMIT)
+    except zlib.error:
+        return body
+
+
+def http_reply(status: int, body: bytes, content_type: str = "", *, secrets: Secrets = NO_SECRETS) -> str:
+    """Return `HTTP 400: ` and what the body says, be it JSON, a web page or text."""
+    return reply_line(f"HTTP {status}", _readable(body[:_READ_LIMIT], content_type), secrets=secrets)
+
+
+def reply_line(head: str, text: str, *, secrets: Secrets = NO_SECRETS) -> str:
+    """Return `head: text`, with at most REPLY_LIMIT characters of the text; `head` alone where there is none.
+
+    For a protocol other than HTTP: `reply_line("SMTP 550 5.4.5", message)`.
+    """
+    safe = secrets.mask(one_line(text[:_READ_LIMIT], _READ_LIMIT))
+    said = cut(redact(safe[:_REDACT_LIMIT]), REPLY_LIMIT)
+    return f"{head}: {said}" if said else head
+
+
+def _readable(body: bytes, content_type: str) -> str:
+    if b"\0" in body:
+        return "(not text)"
+    text = _decoded(body, content_type)
+    if "html" in content_type or _MARKUP.match(text):
+        return _visible(text)
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _decoded(body: bytes, content_type: str) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        named = _CHARSET.search(content_type)
+    try:
+        return body.decode(named[1] if named else "utf-8", "replace")
+    except (LookupError, ValueError):  # no such character set
+        return body.decode("utf-8", "replace")
+
+
+def _visible(markup: str) -> str:
+    """Return the text of a web page, each piece once: titles are often repeated as headings."""
+    pieces = dict.fromkeys(" ".join(unescape(piece).split()) for piece in _texts(markup))
+    return " ".join(filter(None, pieces))
+
+
+def _texts(markup: str) -> Iterator[str]:
+    hidden = ""
+    before, *tags = markup.split("<")
+    yield before
+    for piece in tags:
+        inside, _, text = piece.partition(">")
+        found = _TAG.match(inside)
+        name = found[0].lower() if found else ""
+        if hidden:
+            hidden = "" if name == f"/{hidden}" else hidden
+        elif name in _UNSEEN:
+            hidden = name
+        if not hidden:
+            yield text
+
+
+def _spellings(part: str) -> Iterator[str]:
+    yield from (part, unquote(part), quote(part, safe="", errors="replace"), json.dumps(part)[1:-1])
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """Yield what gives a secret away: itself, its words, and of a URL the path, its segments and the query's values."""
+    if len(secret) >= _SHORTEST_SECRET:
+        yield secret
+    yield from (word for word in secret.split() if len(word) >= _SHORTEST_PART)
+    try:
+        url = urlsplit(secret)
+    except ValueError:
+        return
+    if not url.netloc:
+        return
+    written = url.netloc.rpartition("@")[0]
+    userinfo = written.split(":")
+    if written:  # sent as Basic authentication, without or with the padding
+        user, _, password = written.partition(":")
+        yield b64encode(f"{unquote(user)}:{unquote(password)}".encode("utf-8", "replace")).decode().rstrip("=")
+    values = (pair.rpartition("=")[2] for pair in url.query.split("&"))
+    whole = (url.path, url.query, *userinfo, *values)
+    yield from (part for part in whole if len(part) >= _SHORTEST_SECRET and part.strip("/"))
+    yield from filter(_telling, url.path.split("/"))
+
+
+def _telling(segment: str) -> bool:
+    word = segment.isalpha() and segment.islower() and len(segment) < _LONGEST_WORD
+    return len(segment) >= _SHORTEST_PART and not word

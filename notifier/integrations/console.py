@@ -1,0 +1,190 @@
+"""Events on the terminal, or in the log of whatever runs the program."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
+from types import MappingProxyType
+from typing import ClassVar, Literal, TextIO
+
+from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
+from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
+from notifier.logs import shows_colours
+from notifier.ports import Finding, Notice
+from notifier.wording.formatter import Message, State, Wording, by_severity, cut, one_line, state_of
+
+WRITE_SECONDS = 10.0
+"""How long the terminal, or the program that the output is piped to, may take."""
+REASON_LIMIT = 2_000
+"""Characters of a reason that are shown."""
+
+GLYPHS: Mapping[State, str] = MappingProxyType(
+    {
+        "failed": "✗",
+        "failing": "‼",
+        "gave_up": "⊘",
+        "gap": "!",
+        "unlisted": "?",
+        "stalled": "…",
+        "restarted": "↻",
+        "changed": "~",
+        "completed": "✓",
+        "recovered": "✔",
+        "running": "▶",
+        "progressed": "▷",
+    }
+)
+_COLOURS: Mapping[str, str] = MappingProxyType(
+    {
+        GLYPHS["failed"]: "bold red",
+        GLYPHS["failing"]: "bold red",
+        GLYPHS["gave_up"]: "bold red",
+        GLYPHS["gap"]: "bold yellow",
+        GLYPHS["unlisted"]: "bold yellow",
+        GLYPHS["stalled"]: "bold yellow",
+        GLYPHS["restarted"]: "bold blue",
+        GLYPHS["changed"]: "bold magenta",
+        GLYPHS["completed"]: "bold green",
+        GLYPHS["recovered"]: "bold green",
+        GLYPHS["running"]: "bold blue",
+        GLYPHS["progressed"]: "blue",
+    }
+)
+_INDENT = "    "
+
+
+class ConsoleSettings(ChannelSettings):
+    """Where to print and how much."""
+
+    kind: Literal["console"] = "console"
+    stream: Literal["stdout", "stderr"] = "stdout"
+    style: Literal["full", "line"] = "full"
+    """`full` prints a block for each event, `line` one line."""
+
+
+class ConsoleChannel(BaseChannel[ConsoleSettings]):
+    """Prints. The body is the plain text; colours are added on the way to a terminal and only there."""
+
+    kind: ClassVar[str] = "console"
+    Settings: ClassVar[type[ChannelSettings]] = ConsoleSettings
+
+    def __init__(self, settings: ConsoleSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        self.body_key = (self.kind, toolbox.wording, settings.style)
+        self._turn = asyncio.Lock()
+        self._writing: Future[None] | None = None
+
+    def render(self, notice: Notice) -> Body:
+        """Return the text to print. Every line that does not begin an event is indented."""
+        lines = _lines(notice, self.toolbox.wording, brief=self.settings.style == "line")
+        return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Print in one write, in a thread: a reader that stopped reading holds up nothing else.
+
+        While a write is stuck there is no other: the threads that others need are not used up, and no order is lost.
+        """
+        text = stored_body(delivery).content.decode()
+        async with self._turn:
+            if self._writing and not self._writing.done():
+                return Retry(f"{self.settings.stream} is still blocked by an earlier message")
+            self._writing = _in_thread(partial(_write, self._stream(), text))
+            return await self._outcome(self._writing)
+
+    async def _outcome(self, writing: Future[None]) -> Outcome:
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await asyncio.wrap_future(writing)
+        except TimeoutError:
+            return Unknown(f"{self.settings.stream} takes no more output")
+        except (OSError, ValueError) as error:
+            return Retry(f"cannot write to {self.settings.stream}: {getattr(error, 'strerror', None) or error}")
+        return Delivered()
+
+    async def check(self) -> Sequence[Finding]:
+        """Say where the events will appear."""
+        where = "a terminal" if self._stream().isatty() else "not a terminal: printed without colours"
+        return (Finding(ok=True, what=f"{self.settings.stream} is open", detail=where),)
+
+    def _stream(self) -> TextIO:
+        return sys.stdout if self.settings.stream == "stdout" else sys.stderr
+
+
+def _lines(notice: Notice, wording: Wording, *, brief: bool) -> Iterator[str]:
+    if notice.digest:
+        yield from _digest(notice.events, wording)
+    elif brief:
+        yield from (_brief(event, wording) for event in notice.events)
+    else:
+        for event in notice.events:
+            yield from _block(wording.describe(event))
+
+
+def _block(message: Message) -> Iterator[str]:
+    yield f"{GLYPHS[message.state]} {message.headline}"
+    if message.facts:
+        yield _INDENT + " · ".join(f"{fact.label} {fact.value}" for fact in message.facts)
+    yield from (f"{_INDENT}│ {line}" for line in cut(message.reason or "", REASON_LIMIT).splitlines())
+    yield _INDENT + message.footer
+
+
+def _brief(event: Event, wording: Wording) -> str:
+    message = wording.describe(event)
+    moment = wording.when(event.occurred_at or event.observed_at)
+    parts = (message.headline, message.footer, one_line(message.reason or "", REASON_LIMIT))
+    return f"{GLYPHS[message.state]} {moment}  " + " · ".join(part for part in parts if part)
+
+
+def _digest(events: Sequence[Event], wording: Wording) -> Iterator[str]:
+    ordered = by_severity(events)
+    yield f"{GLYPHS[state_of(ordered[0])]} {wording.digest_headline(ordered)}"
+    yield from (f"{_INDENT}{GLYPHS[state_of(event)]} {wording.digest_line(event)}" for event in ordered)
+
+
+def coloured(text: str, *, terminal: bool) -> str:
+    """Return the text as a terminal shows it: each line that begins with a glyph in the colour of its state.
+
+    NO_COLOR is honoured. What is not a terminal gets the text as it is.
+    """
+    if not terminal:
+        return text
+    from rich.console import Console  # noqa: PLC0415 - reading the settings of a channel must not load it
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    console = Console(file=io.StringIO(), force_terminal=True, soft_wrap=True, highlight=False)
+    with console.capture() as capture:
+        for line in text.splitlines():
+            console.print(Text(line, style=_COLOURS.get(line.strip()[:1], "")))
+    return capture.get()
+
+
+def _in_thread(work: Callable[[], None]) -> Future[None]:
+    """Run in a thread for which nothing waits at a stop: neither the event loop, as for its own, nor the interpreter.
+
+    What has begun cannot be cancelled: the future is done when the work is.
+    """
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    Thread(target=run, name="console", daemon=True).start()
+    return future
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    shown = coloured(text, terminal=shows_colours(stream))
+    stream.write(shown.encode(encoding, "replace").decode(encoding))
+    stream.flush()

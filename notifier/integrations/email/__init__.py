@@ -1,0 +1,1 @@
+"""Email through a mail submission server."""

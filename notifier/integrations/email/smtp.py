@@ -1,0 +1,410 @@
+"""One conversation with a mail submission server (RFC 5321, 6409): who may send, to whom, and the message.
+
+aiosmtplib speaks the protocol. Added is what it leaves open: at which stage a conversation broke, so that nobody has to
+guess whether a message was handed over; the next way to log in where a server hangs up on one; and errors in words of
+ours. A conversation has no deadline of its own: whoever begins one sets it.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import tomllib
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal
+
+import aiosmtplib
+
+if TYPE_CHECKING:
+    from socket import socket
+
+Security = Literal["starttls", "tls", "none"]
+
+
+class Stage(IntEnum):
+    """How far a conversation has come."""
+
+    CONNECT = 0
+    GREETING = 1
+    HELLO = 2
+    STARTTLS = 3
+    LOGIN = 4
+    SENDER = 5
+    RECIPIENT = 6
+    DATA = 7
+    """The message was announced, and none of it sent."""
+    CONTENT = 8
+    """The message was sent, its end included: the server may have it."""
+
+
+# ---- replies ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpReply:
+    """A status of three digits with its text, one line for each of the reply's."""
+
+    code: int
+    text: str
+
+    @property
+    def enhanced(self) -> str | None:
+        """The enhanced status code (RFC 2034) that the text begins with: `5.4.5`."""
+        found = _ENHANCED.match(self.text)
+        return found[0].removeprefix("#") if found else None
+
+    @property
+    def words(self) -> str:
+        """The text without the enhanced code, in every line of it."""
+        return "\n".join(_ENHANCED.sub("", line, count=1).strip() for line in self.text.splitlines())
+
+    @property
+    def name(self) -> str:
+        """How people refer to it: `SMTP 550 5.4.5`."""
+        return " ".join(filter(None, (f"SMTP {self.code}", self.enhanced)))
+
+    @property
+    def passes(self) -> bool:
+        """True where the same thing may be accepted later."""
+        if 400 <= self.code < 500:  # noqa: PLR2004 - the transient class of replies
+            return True
+        enhanced = _ENHANCED.match(self.text)
+        if enhanced is None:
+            return bool(_table().texts.search(self.text))
+        class_, subject, detail = enhanced.groups()
+        if class_ == "4" or _table().says_later(subject, detail):
+            return True
+        return subject == "7" and bool(_table().texts.search(self.text))
+
+
+_ENHANCED = re.compile(r"#?([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """What `smtp_codes.toml` says."""
+
+    later: frozenset[str]
+    final: frozenset[str]
+    texts: re.Pattern[str]
+
+    def says_later(self, subject: str, detail: str) -> bool:
+        code = f"{subject}.{detail}"
+        return code in self.later or (f"{subject}.*" in self.later and code not in self.final)
+
+
+@cache
+def _table() -> _Table:
+    tables = tomllib.loads(files(__package__).joinpath("smtp_codes.toml").read_text("utf-8"))
+    return _Table(
+        later=frozenset(code for entry in tables["later"] for code in entry["codes"]),
+        final=frozenset(code for entry in tables["final"] for code in entry["codes"]),
+        texts=re.compile(
+            "|".join(pattern for entry in tables["texts"] for pattern in entry["patterns"]), re.IGNORECASE
+        ),
+    )
+
+
+# ---- errors ----
+
+
+class SmtpError(Exception):
+    """The conversation broke. The message is a sentence of ours, free of what the server said."""
+
+    def __init__(self, message: str, *, stage: Stage, reply: SmtpReply | None = None) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.reply = reply
+
+
+class Refused(SmtpError):
+    """The server answered that it does not accept something."""
+
+    reply: SmtpReply
+
+
+class Lost(SmtpError):
+    """No answer, no connection, or something that is no answer in SMTP."""
+
+
+class Unusable(SmtpError):
+    """The server cannot be used as the settings want: nothing changes that but other settings."""
+
+
+# ---- the server ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where a message is handed over, and how."""
+
+    host: str
+    port: int
+    security: Security
+    helo: str
+    """The name that we greet with."""
+    connect: Callable[[str, int], Awaitable[socket]]
+    """Opens a connection. Raises OSError."""
+    tls: Callable[[], ssl.SSLContext]
+    """Asked for where the settings want TLS."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+class Conversation:
+    """A connection on which the server has greeted us and let us in; `stage` is how far it has come.
+
+    What goes wrong is an SmtpError, whatever the library and the network call it. Not so a deadline of the caller's:
+    see `too_late`.
+    """
+
+    def __init__(self, server: Server) -> None:
+        """Connect with `connected`; several times, one after the other, if need be."""
+        self.server = server
+        self.stage = Stage.CONNECT
+        self._smtp = aiosmtplib.SMTP(start_tls=False)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Connect and log in; leave, and close the connection whatever happens."""
+        try:
+            with self._translated():
+                await self._begin()
+                yield
+            self._leave()
+        finally:
+            self._smtp.close()
+
+    def _leave(self) -> None:
+        """Say goodbye, and do not wait for the answer: the one that counts is there, and must not be lost meanwhile."""
+        with suppress(aiosmtplib.SMTPException):
+            if self._smtp.protocol:
+                self._smtp.protocol.write(b"QUIT\r\n")
+
+    def too_late(self) -> Lost:
+        """Return what it means that a deadline ended the conversation where it is."""
+        return Lost(f"no answer from {self.server.host} in time{self._tls_hint()}", stage=self.stage)
+
+    @property
+    def open(self) -> bool:
+        """False once the server has hung up."""
+        return self._smtp.is_connected
+
+    async def sender(self, address: str) -> None:
+        """Name the sender."""
+        self.stage = Stage.SENDER
+        await self._smtp.mail(address)
+
+    async def recipient(self, address: str) -> SmtpError | None:
+        """Name a recipient; return why the server does not accept it. It may have hung up with that."""
+        self.stage = Stage.RECIPIENT
+        try:
+            with self._translated():
+                await self._smtp.rcpt(address)
+        except SmtpError as error:
+            return error
+        return None
+
+    async def content(self, content: bytes) -> SmtpReply:
+        """Hand the message over and return what the server said to it."""
+        self.stage = Stage.DATA
+        go_ahead = await self._smtp.execute_command(b"DATA")
+        protocol = self._smtp.protocol
+        if go_ahead.code != aiosmtplib.SMTPStatus.start_input or protocol is None:
+            raise aiosmtplib.SMTPDataError(go_ahead.code, go_ahead.message)
+        protocol.write(_as_data(content))
+        self.stage = Stage.CONTENT
+        answer = await protocol.read_response()
+        if not 200 <= answer.code < 300:  # noqa: PLR2004 - the class of success
+            raise aiosmtplib.SMTPDataError(answer.code, answer.message)
+        return SmtpReply(code=answer.code, text=answer.message)
+
+    # -- getting there --
+
+    async def _begin(self) -> None:
+        """Connect, greet, encrypt and log in, by one way after the other that the server has until one works."""
+        tried: dict[str, aiosmtplib.SMTPException] = {}
+        await self._connect()
+        while self.server.username is not None and not await self._log_in(tried):
+            self._smtp.close()  # the server hung up on one way to log in, and there is another
+            await self._connect()
+
+    async def _connect(self) -> None:
+        self.stage = Stage.CONNECT
+        server = self.server
+        tls = None if server.security == "none" else server.tls()
+        opened = await server.connect(server.host, server.port)
+        self.stage = Stage.GREETING
+        self._smtp = aiosmtplib.SMTP(
+            hostname=server.host,
+            sock=opened,
+            local_hostname=server.helo,
+            timeout=None,
+            use_tls=server.security == "tls",
+            start_tls=False,
+            tls_context=tls,
+        )
+        try:
+            await self._smtp.connect()
+        except BaseException:
+            opened.close()
+            raise
+        await self._hello()
+        if server.security == "starttls":
+            self.stage = Stage.STARTTLS
+            if not self._smtp.supports_extension("starttls"):
+                raise Unusable(f"{server.host} does not offer STARTTLS", stage=self.stage)
+            await self._smtp.starttls()
+            await self._hello()
+
+    async def _hello(self) -> None:
+        self.stage = Stage.HELLO
+        try:
+            await self._smtp.ehlo()
+        except aiosmtplib.SMTPHeloError as error:
+            if not self.open or 400 <= error.code < 500:  # noqa: PLR2004 - the transient class of replies
+                raise
+            await self._smtp.helo()
+
+    async def _log_in(self, tried: dict[str, aiosmtplib.SMTPException]) -> bool:
+        """Log in; False where the server hung up and another way is left. Raises the error that tells most."""
+        self.stage = Stage.LOGIN
+        offered = [way for way in _MECHANISMS if way in self._smtp.server_auth_methods]
+        if not offered and not tried:
+            known = ", ".join(_MECHANISMS).upper()
+            raise Unusable(f"{self.server.host} offers no way to log in that is known here: {known}", stage=self.stage)
+        first = True
+        for way in [way for way in offered if way not in tried]:
+            if not self.open:
+                return False
+            try:
+                await _MECHANISMS[way](self._smtp, self.server.username or "", self.server.password or "")
+            except aiosmtplib.SMTPAuthenticationError as error:
+                tried[way] = error
+            except aiosmtplib.SMTPServerDisconnected as error:
+                if not first:
+                    return False  # it hung up after the way before
+                tried[way] = error
+            else:
+                return True
+            first = False
+        raise min(tried.values(), key=_tells_least)
+
+    # -- errors --
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn errors of the library and of the network into ours."""
+        try:
+            yield
+        except aiosmtplib.SMTPResponseException as error:
+            raise self._answered(SmtpReply(code=error.code, text=error.message)) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise Lost(self._what_happened(error), stage=self.stage) from error
+
+    def _answered(self, reply: SmtpReply) -> SmtpError:
+        if 400 <= reply.code < 600:  # noqa: PLR2004 - the classes of refusals
+            what = _REFUSALS.get(self.stage, "the server refuses service")
+            return Refused(f"{reply.name}: {what}", stage=self.stage, reply=reply)
+        return Lost(f"{self.server.host} does not answer in SMTP{self._tls_hint()}", stage=self.stage)
+
+    def _what_happened(self, error: Exception) -> str:
+        host, causes = self.server.host, list(_causes(error))
+        if certificate := next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None):
+            from notifier.http.errors import certificate_problem  # noqa: PLC0415 - with the network stack
+
+            return f"certificate of {host} not accepted ({certificate_problem(certificate)})"
+        if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
+            plain = self.server.security == "tls" and tls.reason in _NOT_TLS
+            hint = (
+                f": port {self.server.port} does not answer in TLS; set `security: starttls`, or none" if plain else ""
+            )
+            return f"no TLS with {host}{hint}"
+        return f"connection to {host} lost {_WHEN[self.stage]}{self._tls_hint()}"
+
+    def _tls_hint(self) -> str:
+        """Return what a server may be that does not greet somebody who waits for that."""
+        if self.stage is not Stage.GREETING or self.server.security == "tls":
+            return ""
+        return f"; if port {self.server.port} speaks TLS from the first byte, as 465 does, set `security: tls`"
+
+
+def _as_data(content: bytes) -> bytes:
+    """Return content as DATA takes it: leading dots doubled, one alone at the end (RFC 5321, 4.5.2)."""
+    ended = content if content.endswith(b"\r\n") else content + b"\r\n"
+    return re.sub(rb"(?m)^\.", b"..", ended) + b".\r\n"
+
+
+def _tells_least(error: aiosmtplib.SMTPException) -> int:
+    """Order what logging in failed with: one that passes by itself, one that does not, a connection that was lost."""
+    code = getattr(error, "code", 0)
+    return code if 400 <= code < 600 else 600  # noqa: PLR2004 - the classes of refusals
+
+
+# ---- ways to log in ----
+
+
+async def _plain(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
+    await smtp.auth_plain(username, password)
+
+
+async def _login(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
+    """Answer two questions. The user name is not sent with the command: not every server takes it there."""
+    answer = await smtp.execute_command(b"AUTH", b"LOGIN")
+    for secret in (username, password):
+        if answer.code != aiosmtplib.SMTPStatus.auth_continue:
+            break
+        answer = await smtp.execute_command(b64encode(secret.encode()))
+    if answer.code != aiosmtplib.SMTPStatus.auth_successful:
+        raise aiosmtplib.SMTPAuthenticationError(answer.code, answer.message)
+
+
+async def _cram_md5(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
+    try:
+        await smtp.auth_crammd5(username, password)
+    except ValueError as error:  # a Python without MD5, as some are built
+        raise aiosmtplib.SMTPAuthenticationError(504, "no MD5 here") from error
+
+
+_MECHANISMS = {"plain": _plain, "login": _login, "cram-md5": _cram_md5}
+"""The most common first. All of them go over TLS, or to this machine."""
+
+
+# ---- words ----
+
+_REFUSALS = {
+    Stage.LOGIN: "login refused",
+    Stage.SENDER: "sender refused",
+    Stage.RECIPIENT: "recipient refused",
+    Stage.DATA: "message refused",
+    Stage.CONTENT: "message refused",
+}
+_WHEN = {
+    Stage.CONNECT: "before anything was sent",
+    Stage.GREETING: "before it greeted",
+    Stage.HELLO: "at the greeting",
+    Stage.STARTTLS: "while encrypting it",
+    Stage.LOGIN: "while logging in",
+    Stage.SENDER: "when the sender was named",
+    Stage.RECIPIENT: "when recipients were named",
+    Stage.DATA: "before the message was handed over",
+    Stage.CONTENT: "after the message was handed over",
+}
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}
+)
+"""What different versions of OpenSSL call an answer that is no TLS."""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    cause: BaseException | None = error
+    while cause:
+        yield cause
+        cause = cause.__cause__

@@ -1,0 +1,1 @@
+"""Mattermost, and Rocket.Chat, which takes the same kind of webhook."""

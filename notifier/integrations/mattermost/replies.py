@@ -1,0 +1,76 @@
+"""Replies in Mattermost's Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from notifier.chat.phrases import text
+from notifier.chat.ports import Json
+from notifier.chat.reports import PAGE
+from notifier.chat.requests import Answer, Language, Row, parts
+from notifier.integrations.mattermost.markdown import code, fence, plain
+from notifier.wording.formatter import EMOJI
+
+LINE_LIMIT = 400
+"""Characters of a sentence."""
+QUOTE_LIMIT = 6_000
+"""Of a reason."""
+MESSAGE_LIMIT = 14_500
+"""Of all; Mattermost's is 16,383."""
+
+
+def payload(answer: Answer, language: Language) -> Json:
+    """Return a reply as Mattermost takes it: JSON in any case, for an empty body is an error to it."""
+    kept: list[str] = []
+    left = MESSAGE_LIMIT
+    for line in _lines(answer, language):
+        left -= len(line) + 1
+        if left < 0:
+            kept.append("…")
+            break
+        kept.append(line)
+    return {"response_type": "in_channel" if answer.shared else "ephemeral", "text": "\n".join(kept)}
+
+
+def _lines(answer: Answer, language: Language) -> Iterator[str]:
+    yield _title(answer)
+    yield from (f"- {sentence(line)}" for line in answer.lines)
+    for label, value, outside in answer.facts:
+        yield f"- **{label}** {(code if outside else plain)(value, LINE_LIMIT)}"
+    if answer.quote:
+        yield fence(answer.quote, QUOTE_LIMIT)
+    yield from (f"- {_row(row)}" for row in answer.rows[:PAGE])
+    if answer.note:
+        yield f"_{sentence(answer.note)}_" if "`" not in answer.note else sentence(answer.note)
+    if answer.after is not None:
+        yield text(language, "note.more", n=PAGE)
+
+
+def _title(answer: Answer) -> str:
+    whole = sentence(answer.title)
+    if not answer.good:
+        return f"⚠️ {whole}"
+    return whole if "`" in whole else f"**{whole}**"
+
+
+def sentence(said: str) -> str:
+    """Return a sentence whose quoted parts are code."""
+    return "".join(
+        (code if quoted else plain)(part, LINE_LIMIT) if part.strip() else part for part, quoted in _kept(said)
+    )
+
+
+def _kept(said: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts with the spaces between them by themselves: they are lost where a part is made safe."""
+    for part, quoted in parts(said):
+        bare = part.strip()
+        begin = part[: len(part) - len(part.lstrip())]
+        end = part[len(part.rstrip()) :]
+        yield from ((piece, quoted and piece is bare) for piece in (begin, bare, end) if piece)
+
+
+def _row(row: Row) -> str:
+    label = (plain if row.known else code)(row.label, LINE_LIMIT)
+    instance = f" · {code(row.instance, LINE_LIMIT)}" if row.instance else ""
+    job = code(row.subject.partition("/")[2], LINE_LIMIT)
+    return f"{EMOJI[row.state]} **{label}**{instance} · {sentence(row.said)} · {job}"

@@ -1,0 +1,230 @@
+"""Chats that take incoming webhooks of Slack's older form: a line of text and one coloured attachment.
+
+Mattermost and Rocket.Chat draw nothing of Block Kit, and read Markdown. `payload` is pure.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+
+from notifier.channels.base import (
+    MISCONFIGURED,
+    PROBE_AFTER,
+    BaseChannel,
+    ChannelSettings,
+    outcome_of_error,
+    outcome_of_status,
+    stored_body,
+    unreachable,
+)
+from notifier.channels.reply_rules import Received, known_outcome
+from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Parked, Unknown
+from notifier.integrations.mattermost.markdown import code, fence, plain
+from notifier.ports import Finding, Notice
+from notifier.settings.base import Duration, Secret, is_loopback
+from notifier.settings.explain import FixedValueError
+from notifier.wording.formatter import COLOURS, EMOJI, Fact, Message, Wording, by_severity, state_of
+
+if TYPE_CHECKING:
+    from notifier.http import HttpError
+
+Json = dict[str, Any]
+
+LINE_LIMIT = 300
+VALUE_LIMIT = 300
+_HEADINGS = 700
+"""Characters of a digest's headline and of its headings, at most."""
+MAX_REPLY = 64 * 1024
+"""Bytes of an answer that are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a message may be, in characters."""
+
+    text: int
+    """The line of text, or the whole digest."""
+    reason: int
+
+
+class ChatWebhookSettings(ChannelSettings):
+    """What all chats of this kind need."""
+
+    webhook_url: Secret
+    """Of an incoming webhook. Whoever knows it can post."""
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
+    """For one attempt."""
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(url.get_secret_value())
+            scheme, host, usable = parts.scheme, parts.hostname or "", parts.port != 0
+        except ValueError:
+            scheme, host, usable = "", "", False
+        if not usable or scheme not in ("http", "https") or not host or not url.get_secret_value().isprintable():
+            raise FixedValueError("this is not a URL; it looks like https://chat.example.com/hooks/…")
+        if scheme == "http" and not is_loopback(host):
+            raise FixedValueError("must be https://: what is sent is a secret to others on the way")
+        return url
+
+
+# ---- the message ----
+
+
+def payload(notice: Notice, wording: Wording, limits: Limits) -> Json:
+    """Return the message, less what the settings add."""
+    events = by_severity(notice.events)
+    if notice.digest:
+        return {"text": "\n".join(_digest(events, wording, limits.text))}
+    message = wording.describe(events[0])
+    return {"text": _headline(message), "attachments": [_attachment(message, limits)]}
+
+
+def _headline(message: Message) -> str:
+    label = (plain if message.known else code)(message.label, LINE_LIMIT) if message.label else ""
+    subject = code(message.subject, LINE_LIMIT) if message.subject else ""
+    return " · ".join(filter(None, (f"{EMOJI[message.state]} **{message.title}**", label, subject)))
+
+
+def _attachment(message: Message, limits: Limits) -> Json:
+    footer = code(message.job.value, LINE_LIMIT) if message.job else ""
+    origin = plain(message.origin, LINE_LIMIT)
+    about = " · ".join(filter(None, (f"{message.job.label} {footer}" if message.job else "", origin)))
+    reason = f"{message.reason_label}\n{fence(message.reason, limits.reason)}\n" if message.reason else ""
+    return {
+        "fallback": plain(message.headline, LINE_LIMIT),
+        "color": COLOURS[message.state],
+        "text": f"{reason}{about}",
+        "fields": [{"title": fact.label, "value": _value(fact), "short": True} for fact in message.facts],
+    }
+
+
+def _value(fact: Fact) -> str:
+    return (code if fact.quoted else plain)(fact.value, VALUE_LIMIT)
+
+
+def _digest(events: Sequence[Event], wording: Wording, limit: int) -> Iterator[str]:
+    """Yield a line for each event, of which every job id is kept, under a heading for each state."""
+    worst = state_of(events[0])
+    mark = "🚨" if worst == "failed" else EMOJI[worst]
+    room = min(LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
+    yield f"{mark} **{plain(wording.digest_headline(events), LINE_LIMIT)}**"
+    for state, group in groupby(events, key=state_of):
+        yield f"**{wording.text(f'verb.{state}').capitalize()}**"
+        yield from (_line(wording.describe(event), room) for event in group)
+
+
+def _line(message: Message, room: int) -> str:
+    """Return a line of at most `room` characters. The job id has the first claim on them, then the instance."""
+    label = (plain if message.known else code)(message.label or message.title, LINE_LIMIT)
+    subject = code(message.subject, LINE_LIMIT) if message.subject else ""
+    job = code(message.job.value, room - 2) if message.job else ""
+    for pieces in ((label, subject, job), (subject, job)):
+        line = "- " + " · ".join(filter(None, pieces))
+        if len(line) <= room:
+            return line
+    return f"- {job}" if job else f"- {plain(message.title, room - 2)}"
+
+
+# ---- the channel ----
+
+S = TypeVar("S", bound=ChatWebhookSettings)
+
+
+class WebhookChat(BaseChannel[S]):
+    """Posts to an incoming webhook.
+
+    A kind says how long messages may be, what its settings add to each, and how its server says that it took one.
+    """
+
+    limits: ClassVar[Limits]
+
+    @abstractmethod
+    def took(self, reply: Received) -> bool:
+        """Tell whether a reply is the one that the server gives to a message that it posted, and to no other."""
+
+    def addressed(self) -> Json:
+        """Return what the settings add to a message."""
+        return {}
+
+    def render(self, notice: Notice) -> Body:
+        """Return the message as JSON; what the settings add is added when it is sent."""
+        message = payload(notice, self.toolbox.wording, self.limits)
+        return Body(content=_encoded(message), content_type="application/json")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Post once."""
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
+
+        now = self.toolbox.clock.now
+        message = json.loads(stored_body(delivery).content) | self.addressed()
+        try:
+            reply = await self.toolbox.http.exchange(
+                "POST",
+                self.settings.webhook_url.get_secret_value(),
+                headers={"content-type": "application/json"},
+                content=_encoded(message),
+                deadline=self.settings.timeout.total_seconds(),
+                max_bytes=MAX_REPLY,
+            )
+        except HttpError as error:
+            return self.with_reply(self._outcome_of_error(error, now()), error)
+        return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now()), reply)
+
+    def _outcome(self, reply: Received, now: datetime) -> Outcome:
+        if self.took(reply):
+            return Delivered()
+        if said := known_outcome(self.kind, reply, now) or known_outcome("webhook", reply, now):
+            return said
+        if reply.status in MISCONFIGURED:
+            return Parked(f"HTTP {reply.status}; {_NOT_VALID}", PROBE_AFTER)
+        if reply.succeeded and reply.is_page:
+            return Parked(f"HTTP {reply.status} with a web page; {_ELSEWHERE}", PROBE_AFTER)
+        if reply.succeeded:
+            return Unknown(f"HTTP {reply.status}, but not the answer of a webhook of {self.kind}")
+        return outcome_of_status(reply.status, reply.headers, now)
+
+    def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
+        from notifier.http import ReplyTooLarge  # noqa: PLC0415 - as above
+
+        if isinstance(error, ReplyTooLarge):  # whoever says so much is not the chat
+            return self._outcome(Received(error.status, error.headers, error.body), now)
+        return outcome_of_error(error, now)
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask whether something answers. Whether it is the webhook, only a message tells."""
+        from notifier.http import HttpError  # noqa: PLC0415 - as above
+
+        url, seconds = self.settings.webhook_url.get_secret_value(), self.settings.timeout.total_seconds()
+        try:
+            status = (await self.toolbox.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)).status
+        except HttpError as error:
+            if error.status is None:
+                remedy = "check the address, the network and the proxy"
+                return (Finding(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
+            status = error.status
+        # Both answer 404 to a GET that a webhook takes as little as any other address.
+        if refused := unreachable(status, asked=(410,)):
+            remedy = "check webhook_url"
+            return (Finding(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
+        detail = f"answers; whether it is the webhook, only a message tells: notifier test-send {self.name}"
+        return (Finding(ok=True, what=self.kind, detail=detail, proven=False),)
+
+
+_NOT_VALID = "the webhook is not valid: copy its URL again or make a new one"
+_ELSEWHERE = "webhook_url leads elsewhere, or a login stands before the server: check it from this host"
+
+
+def _encoded(value: Json) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

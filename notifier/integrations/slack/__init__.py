@@ -1,0 +1,1 @@
+"""Slack: messages to it, and commands and clicks from it."""

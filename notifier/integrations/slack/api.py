@@ -1,0 +1,137 @@
+"""One call of Slack's Web API, through slack_sdk and our own HTTP client."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, cast
+from urllib.parse import urlencode
+
+from notifier.integrations.slack.blockkit import Json
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from notifier.http import HttpClient, Reply
+
+MAX_REPLY = 64 * 1024
+"""Bytes of an answer that are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What Slack said: the Web API in JSON, a webhook in a word."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Json
+    """Empty where the body is not a JSON object."""
+    body: bytes = b""
+    """As it came."""
+
+    @property
+    def code(self) -> str:
+        """The error code, or the empty string. Only what looks like one: the rest of an answer is never repeated."""
+        found = self.data.get("error")
+        return found if isinstance(found, str) and re.fullmatch(r"[a-z0-9_]{1,80}", found) else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebApi:
+    """Slack's Web API with one token."""
+
+    http: HttpClient
+    url: str
+    """Of the API, for example `https://slack.com/api/`."""
+    token: str = field(repr=False)
+
+    async def call(
+        self,
+        method: str,
+        deadline: float,
+        body: Json | None = None,
+        *,
+        query: Json | None = None,
+        max_bytes: int = MAX_REPLY,
+    ) -> Answer:
+        """Call a method with a JSON body, or with a query. Raises HttpError."""
+        from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network
+        from slack_sdk.web.async_client import AsyncWebClient  # noqa: PLC0415 - the same
+
+        session = _Session(self.http, deadline, max_bytes)
+        client = AsyncWebClient(
+            token=self.token,
+            base_url=self.url,
+            session=cast("aiohttp.ClientSession", session),
+            retry_handlers=[],
+        )
+        try:
+            verb = "POST" if query is None else "GET"
+            response = await client.api_call(method, http_verb=verb, json=body, params=query)
+        except SlackApiError as error:
+            response = error.response
+        data = cast("Json", response.data)
+        return Answer(status=response.status_code, headers=response.headers, data=data, body=session.body)
+
+
+class _Response:
+    """As much of an aiohttp response as slack_sdk looks at."""
+
+    content_type = "application/json"
+
+    def __init__(self, reply: Reply) -> None:
+        self.status = reply.status
+        self.headers = reply.headers
+        self._body = reply.body
+
+    async def json(self) -> Json:
+        return _object(self._body)
+
+
+def _object(body: bytes) -> Json:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):  # the latter for brackets without end
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+@dataclass(slots=True)
+class _Session:
+    """What slack_sdk takes for an aiohttp session: one exchange through our own client.
+
+    slack_sdk reads proxies from the environment, follows redirects and reads answers of any length. Here it gets the
+    configured proxy, the address rule, one deadline and a cap like everything else does, and errors that say whether
+    the request left.
+    """
+
+    http: HttpClient
+    deadline: float
+    max_bytes: int
+    body: bytes = b""
+    """Of the answer."""
+    closed: ClassVar[bool] = False
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], json: Json | None, params: Json | None, **_: object
+    ) -> AsyncIterator[_Response]:
+        reply = await self.http.exchange(
+            method,
+            f"{url}?{urlencode(params)}" if params else url,
+            headers=headers,
+            content=None if json is None else encoded(json),
+            deadline=self.deadline,
+            max_bytes=self.max_bytes,
+        )
+        self.body = reply.body
+        yield _Response(reply)
+
+
+def encoded(value: Json) -> bytes:
+    """Return JSON as it is sent."""
+    # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -1,0 +1,525 @@
+"""A Slack channel: posted to with a bot token, or through an incoming webhook, the degraded mode.
+
+With a token a task has one message that is changed as the task moves; what happens to it is said in that message's
+thread, and what must not be missed is shown in the channel too, for a change notifies nobody.
+
+The text of a message is made in `messages`, and `errors` says what each answer means: both are pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from hashlib import sha256
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from notifier.channels import rate_limits as limits
+from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
+from notifier.channels.rate_limits import Limit
+from notifier.channels.reply_rules import Received, says_failed
+from notifier.channels.reply_text import http_reply, reply_line, unpacked
+from notifier.core.model import (
+    NEEDS_CARE,
+    Body,
+    Delivered,
+    Delivery,
+    GaveUp,
+    Outcome,
+    Parked,
+    Repeat,
+    Retry,
+    Thread,
+    Unknown,
+    delivery_id,
+)
+from notifier.integrations.slack.api import MAX_REPLY, Answer, WebApi, encoded
+from notifier.integrations.slack.blockkit import Json
+from notifier.integrations.slack.errors import (
+    PROBE_AFTER,
+    REMEDIES,
+    Gone,
+    NextPage,
+    WrongContent,
+    channel_remedy,
+    channel_verdict,
+    is_failure,
+    look_up_remedy,
+    looked_up,
+    outcome_of,
+    token_remedy,
+    words_of,
+)
+from notifier.integrations.slack.messages import anew, as_text, live, payload, reply, without_clicks
+from notifier.ports import Finding, Notice
+from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
+from notifier.settings.explain import FixedValueError, problem
+from notifier.wording.formatter import one_line
+
+if TYPE_CHECKING:
+    from notifier.http import HttpClient, HttpError
+
+POST_SCOPE = "chat:write"
+POST_ANYWHERE = "chat:write.public"
+"""With this a bot need not be in a public channel."""
+
+_ID = re.compile(r"[CDG][A-Z0-9]+")
+"""What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
+
+SETTLES_IN = 2.5
+"""Seconds that a message may take to appear in the channel's history."""
+LOOK_UP_SECONDS = 10.0
+"""Of a look-up, all its pages together; less where the channel's `timeout` is less."""
+SKEW = timedelta(minutes=1)
+"""How far our clock may be ahead of Slack's: a look-up begins that long before the delivery was planned."""
+PAGE_SIZE = 100
+MAX_PAGES = 10
+MAX_PAGE = 4 * 1024 * 1024
+"""Bytes of one page of history: a hundred messages as long as they can be."""
+
+
+log = structlog.get_logger(__name__)
+
+# ---- settings ----
+
+
+class SlackSettings(ChannelSettings):
+    """A bot and the channel it posts to, or the URL of an incoming webhook."""
+
+    kind: Literal["slack"] = "slack"
+    bot_token: AsciiSecret | None = None
+    """`xoxb-…`, with the bot scope chat:write."""
+    channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
+    """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""
+    webhook_url: Secret | None = None
+    """Instead of a token: messages can then never be edited or looked up after a lost answer."""
+    api_url: str = "https://slack.com/api/"
+    style: Literal["live", "post", "thread"] | None = None
+    """`live`: one message a task, changed as the task moves, with every step in its thread. `thread`: the same, but
+    the message stays as it was. `post`: a message for each event, the only one of a webhook. Default: `live` with a
+    token."""
+    broadcast: bool = True
+    """Whether a failure that is said in a thread is shown in the channel too."""
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
+    """For one attempt, also when a refused layout is sent again as plain text."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether more about a task is said under the message that spoke of it first."""
+        return not self.webhook_url and self.style != "post"
+
+    @property
+    def live(self) -> bool:
+        """Whether that message is changed as the task moves."""
+        return self.threads and self.style != "thread"
+
+    @property
+    def limit(self) -> Limit:
+        """What Slack bears in this mode."""
+        return limits.known("slack-webhook" if self.webhook_url else "slack-bot")
+
+    @property
+    def can_look_up(self) -> bool:
+        """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
+        return not self.webhook_url and bool(_ID.fullmatch(self.channel or ""))
+
+    @property
+    def look_up_time(self) -> timedelta:
+        """How long the requests of a look-up take at most."""
+        return min(self.timeout, timedelta(seconds=LOOK_UP_SECONDS))
+
+    @property
+    def deadline(self) -> timedelta:
+        """How long an attempt takes at most: the wait for a message to appear, the look-up, the post."""
+        look_up = timedelta(seconds=SETTLES_IN) + self.look_up_time if self.can_look_up else timedelta()
+        return look_up + self.timeout
+
+    @field_validator("bot_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
+        text = token.get_secret_value() if token else "xoxb-"
+        if text.startswith("xapp-"):
+            raise FixedValueError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
+        if not re.fullmatch(r"xox[\x21-\x7e]*", text):
+            raise FixedValueError("this is not a Slack token; the bot token begins with xoxb-")
+        return token
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url:
+            _check_url(url.get_secret_value(), "https://hooks.slack.com/services/…")
+        return url
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_api_url(cls, url: str) -> str:
+        _check_url(url, "https://slack.com/api/")
+        return url
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> SlackSettings:
+        if self.bot_token and self.webhook_url:
+            raise problem("webhook_url", "give either bot_token or webhook_url, not both")
+        if not self.bot_token and not self.webhook_url:
+            raise problem("bot_token", "is missing; give bot_token and channel, or webhook_url")
+        if self.webhook_url and self.style not in (None, "post"):
+            raise problem("style", f"{self.style} needs a bot_token: a webhook does not say what it called a message")
+        if self.bot_token and not self.channel:
+            raise problem("channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD")
+        return self
+
+
+def _check_url(url: str, example: str) -> None:
+    scheme, host = _split(url)
+    if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
+        raise FixedValueError(f"this is not a URL; it looks like {example}")
+    if scheme == "http" and not is_loopback(host):
+        raise FixedValueError("must be https://: what is sent is a secret to others on the way")
+
+
+def _split(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0
+    except ValueError:
+        return "", ""
+    return (parts.scheme, parts.hostname or "") if usable else ("", "")
+
+
+def _unsent(error: HttpError) -> Outcome:
+    from notifier.http import AddressRefused, NotSent  # noqa: PLC0415 - reading settings must not load the network
+
+    if isinstance(error, AddressRefused):
+        return Parked(str(error), PROBE_AFTER)
+    return Retry(str(error)) if isinstance(error, NotSent) else Unknown(str(error))
+
+
+# ---- the two modes ----
+
+
+class Transport(Protocol):
+    """A way to hand a message to Slack."""
+
+    async def post(self, message: Json, deadline: float) -> Answer:
+        """Post and return the answer. Raises HttpError."""
+
+    async def check(self, deadline: float) -> Sequence[Finding]:
+        """Prove that posting could work, without posting. Raises HttpError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bot:
+    """Posts with a bot token through the Web API."""
+
+    api: WebApi
+    channel: str
+    cost: str
+    """What it means that nothing can be looked up."""
+
+    async def post(self, message: Json, deadline: float) -> Answer:
+        return await self.api.call("chat.postMessage", deadline, message | {"channel": self.channel})
+
+    async def change(self, message: Json, ref: str, deadline: float) -> Answer:
+        """Make a message look like this one. Raises HttpError."""
+        channel, _, ts = ref.partition(":")
+        shown = {name: message.get(name, []) for name in ("text", "blocks", "attachments")}
+        return await self.api.call("chat.update", deadline, shown | {"channel": channel, "ts": ts})
+
+    async def history(
+        self,
+        deadline: float,
+        *,
+        oldest: datetime | None = None,
+        thread: str | None = None,
+        cursor: str = "",
+        limit: int = PAGE_SIZE,
+    ) -> Answer:
+        """Return a page of the channel's history since `oldest`, or of a thread's. Raises HttpError."""
+        channel, _, ts = (thread or f"{self.channel}:").partition(":")
+        query = {
+            "channel": channel,
+            "ts": ts or None,
+            "include_all_metadata": "true",
+            "limit": limit,
+            "oldest": f"{oldest.timestamp():.6f}" if oldest else None,
+            "cursor": cursor or None,
+        }
+        method = "conversations.replies" if thread else "conversations.history"
+        return await self.api.call(method, deadline, query=query, max_bytes=MAX_PAGE)
+
+    async def check(self, deadline: float) -> Sequence[Finding]:
+        answer = await self.api.call("auth.test", deadline, {})
+        if answer.data.get("ok") is not True:
+            why = answer.code or f"HTTP {answer.status}"
+            return (Finding(ok=False, what="Slack token", detail=why, remedy=token_remedy(answer.data)),)
+        bot = one_line(str(answer.data.get("user", "?")))
+        who = Finding(ok=True, what="Slack token", detail=f"@{bot} in {one_line(str(answer.data.get('team', '?')))}")
+        granted = answer.headers.get("x-oauth-scopes")
+        scopes = None if granted is None else frozenset(re.split(r"[\s,]+", granted))
+        if scopes is not None and POST_SCOPE not in scopes:
+            return who, _missing_scope()
+        return (who, *await self._check_channel(deadline, posts_anywhere=POST_ANYWHERE in (scopes or ())))
+
+    async def _check_channel(self, deadline: float, *, posts_anywhere: bool) -> Sequence[Finding]:
+        """Ask about the channel and its history, as far as the bot may."""
+        what = "Slack channel"
+        if not _ID.fullmatch(self.channel):
+            detail = f"{self.channel} is a name: only posting tells whether the bot may post there"
+            remedy = "set `channel` to its ID, for example C0123ABCD"
+            return (Finding(ok=True, what=what, detail=detail, remedy=remedy, proven=False),)
+        info = await self.api.call("conversations.info", deadline, query={"channel": self.channel})
+        history = await self.history(deadline, limit=1)
+        found = channel_verdict(info, history, posts_anywhere=posts_anywhere)
+        detail = f"{self.channel}: {found.detail}"
+        if found.wrong:
+            return (Finding(ok=False, what=what, detail=detail, remedy=channel_remedy(found.wrong)),)
+        return (Finding(ok=True, what=what, detail=detail, proven=found.proven), self._reads(history))
+
+    def _reads(self, history: Answer) -> Finding:
+        """Say whether messages can be looked up. Posting works without: what it costs is a repeat now and then."""
+        what = "Slack look-up"
+        if history.data.get("ok") is True:
+            return Finding(ok=True, what=what, detail="what was posted can be looked up")
+        detail = f"{history.code or f'HTTP {history.status}'}: {self.cost}"
+        return Finding(ok=True, what=what, detail=detail, remedy=look_up_remedy(history, self.channel), proven=False)
+
+
+def _missing_scope() -> Finding:
+    remedy = f"add the bot scope {POST_SCOPE} under OAuth & Permissions and reinstall the app"
+    return Finding(ok=False, what="Slack scopes", detail=f"{POST_SCOPE} is missing", remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Webhook:
+    """Posts through an incoming webhook, whose answer is a word."""
+
+    http: HttpClient
+    url: str = field(repr=False)
+
+    async def post(self, message: Json, deadline: float) -> Answer:
+        return await self._send({key: value for key, value in message.items() if key != "metadata"}, deadline)
+
+    async def check(self, deadline: float) -> Sequence[Finding]:
+        """Post an empty text: a webhook that works refuses just that."""
+        answer = await self._send({"text": ""}, deadline)
+        alive = answer.code in ("no_text", "invalid_payload") or answer.data.get("ok") is True
+        if alive:
+            return (Finding(ok=True, what="Slack webhook", detail="answers"),)
+        why = answer.code or f"HTTP {answer.status}"
+        return (Finding(ok=False, what="Slack webhook", detail=why, remedy=REMEDIES.get(answer.code, _HOOK_REMEDY)),)
+
+    async def _send(self, message: Json, deadline: float) -> Answer:
+        from notifier.http import HttpError, arrived  # noqa: PLC0415 - reading settings must not load the network
+
+        try:
+            reply = await self.http.exchange(
+                "POST",
+                self.url,
+                headers={"content-type": "application/json"},
+                content=encoded(message),
+                deadline=deadline,
+                max_bytes=MAX_REPLY,
+            )
+        except HttpError as error:
+            reply = arrived(error)
+        received = Received(reply.status, reply.headers, reply.body)
+        return Answer(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
+
+
+def _said(reply: Received) -> Json:
+    """Return the answer of a webhook as the Web API would put it: any 2xx is good that does not say otherwise."""
+    said = reply.data if isinstance(reply.data, dict) else {"error": reply.text}
+    failed = bool(said.get("error")) if isinstance(reply.data, dict) else is_failure(reply.text)
+    good = reply.succeeded and not (failed or reply.is_page or says_failed(reply))
+    return {"ok": True} if good else said | {"ok": False}
+
+
+_HOOK_REMEDY = "check the URL against the app's page Incoming Webhooks"
+
+
+# ---- the channel ----
+
+
+_Way = Callable[[Json, float], Awaitable[Answer]]
+"""How a message is handed over, within so many seconds. Raises HttpError."""
+
+
+class SlackChannel(BaseChannel[SlackSettings]):
+    """Posts to one Slack channel."""
+
+    kind: ClassVar[str] = "slack"
+    Settings: ClassVar[type[ChannelSettings]] = SlackSettings
+
+    def __init__(self, settings: SlackSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        self.repeat = Repeat.LOOK_UP if settings.can_look_up else Repeat.RISKY
+        self.threads = self.coalesces = settings.threads
+        token = settings.bot_token.get_secret_value() if settings.bot_token else ""
+        self.edits = f"edits:{sha256(token.encode()).hexdigest()[:16]}" if settings.live else None
+        limit = limits.known("slack-edit")
+        self.edit_pace = replace(self.pace, per_second=limit.per_second, burst=limit.burst)
+        self._clickable = bool(token) and token in toolbox.chat_tokens
+
+    def render(self, notice: Notice) -> Body:
+        """Return the message as JSON; where it goes is added when it is sent."""
+        message = payload(notice, self.toolbox.wording, self.toolbox.console_url)
+        return Body(content=encoded(message), content_type="application/json")
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Post once, in the thread of the task where there is one; in a new message where that is gone."""
+        end = self._end(self.settings.timeout.total_seconds())
+        message = json.loads(stored_body(delivery).content)
+        if delivery.thread:
+            outcome = await self._settled(partial(self._reply, delivery, delivery.thread), message, end)
+            if not isinstance(outcome, Gone):
+                return outcome
+        outcome = await self._settled(self._post, message, end)
+        if isinstance(outcome, Delivered) and self._begins_thread(delivery):
+            return replace(outcome, thread=outcome.ref)
+        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, Gone) else outcome
+
+    async def show(self, thread: Thread) -> Outcome:
+        """Make a message look as it should now; post it anew where it is gone."""
+        end = self._end(self.settings.timeout.total_seconds())
+        wording, console_url = self.toolbox.wording, self.toolbox.console_url
+        message = live(thread, wording, console_url)
+        outcome = await self._settled(partial(self._change, thread.ref), message, end)
+        if not isinstance(outcome, Gone):
+            return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
+        log.warning("a message is gone; posting it anew", channel=self.name, job=thread.event.job_id)
+        message = anew(thread, delivery_id(self.name, thread.event.id), wording, console_url)
+        outcome = await self._settled(self._post, message, end)
+        if isinstance(outcome, Delivered):
+            return replace(outcome, thread=outcome.ref)
+        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, Gone) else outcome
+
+    def _begins_thread(self, delivery: Delivery) -> bool:
+        return self.threads and not delivery.digest and delivery.events[0].task is not None
+
+    def _end(self, seconds: float) -> float:
+        return self.toolbox.clock.monotonic() + seconds
+
+    async def _settled(self, way: _Way, message: Json, end: float) -> Outcome | Gone:
+        """Send a message in one of the ways below; once more as plain text where Slack refuses the layout."""
+        message = message if self._clickable else without_clicks(message)
+        outcome = await self._exchange(way, message, end)
+        if isinstance(outcome, WrongContent):
+            log.warning("slack refused the layout; sending plain text", channel=self.name, reason=outcome.reason)
+            outcome = await self._exchange(way, as_text(message), end)
+        if isinstance(outcome, WrongContent):
+            return GaveUp(f"{outcome.reason}, also as plain text", reply=outcome.reply)
+        return outcome
+
+    async def _exchange(self, way: _Way, message: Json, end: float) -> Outcome | WrongContent | Gone:
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
+
+        clock = self.toolbox.clock
+        try:
+            answer = await way(message, end - clock.monotonic())
+        except HttpError as error:
+            return self.with_reply(_unsent(error), error)
+        return replace(outcome_of(answer, clock.now()), reply=self._reply_line(answer))
+
+    def _reply_line(self, answer: Answer) -> str:
+        said = "" if self.settings.webhook_url else words_of(answer)
+        if said:
+            return reply_line(f"HTTP {answer.status}", said, secrets=self.secrets)
+        content_type = answer.headers.get("content-type", "")
+        body = unpacked(answer.body, answer.headers.get("content-encoding", ""))
+        return http_reply(answer.status, body, content_type, secrets=self.secrets)
+
+    async def _post(self, message: Json, deadline: float) -> Answer:
+        return await self._transport.post(message, deadline)
+
+    async def _reply(self, delivery: Delivery, thread: str, message: Json, deadline: float) -> Answer:
+        alert = delivery.events[0].type in NEEDS_CARE
+        channel, _, ts = thread.partition(":")
+        place = {"channel": channel, "thread_ts": ts} | (
+            {"reply_broadcast": True} if alert and self.settings.broadcast else {}
+        )
+        return await self._bot.api.call("chat.postMessage", deadline, reply(message, whole=alert) | place)
+
+    async def _change(self, ref: str, message: Json, deadline: float) -> Answer:
+        return await self._bot.change(message, ref, deadline)
+
+    async def look_up(self, delivery: Delivery) -> Outcome | None:
+        """Search the history since the delivery was planned for the message that carries its id.
+
+        That of the task's thread, where there is one, else the channel's.
+        """
+        if not self.settings.can_look_up:
+            return Unknown("only a bot can look a message up, and only in a channel that is given by its ID")
+        await self.toolbox.clock.sleep(SETTLES_IN)
+        end = self._end(self.settings.look_up_time.total_seconds())
+        found: Outcome | Gone | None = Gone("no thread")
+        if delivery.thread:
+            found = await self._search(delivery, delivery.thread, end)
+        if isinstance(found, Gone):
+            found = await self._search(delivery, None, end)
+            if isinstance(found, Delivered) and self._begins_thread(delivery):
+                return replace(found, thread=found.ref)
+        return Unknown(found.reason) if isinstance(found, Gone) else found
+
+    async def _search(self, delivery: Delivery, thread: str | None, end: float) -> Outcome | Gone | None:
+        cursor = ""
+        for _ in range(MAX_PAGES):
+            found = await self._page(delivery, thread, cursor, end - self.toolbox.clock.monotonic())
+            if not isinstance(found, NextPage):
+                return found
+            cursor = found.cursor
+        return Unknown(f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more")
+
+    async def _page(
+        self, delivery: Delivery, thread: str | None, cursor: str, deadline: float
+    ) -> Outcome | NextPage | Gone | None:
+        from notifier.http import AddressRefused, HttpError, ReplyTooLarge  # noqa: PLC0415 - as above
+
+        oldest = delivery.created_at - SKEW
+        try:
+            answer = await self._bot.history(deadline, oldest=oldest, thread=thread, cursor=cursor)
+        except (AddressRefused, ReplyTooLarge) as error:
+            return Unknown(str(error))
+        except HttpError as error:
+            return Retry(f"looking for an earlier message, {error}")
+        found = looked_up(answer, delivery, self._bot.channel, self.toolbox.clock.now())
+        return replace(found, reply=self._reply_line(answer)) if isinstance(found, Retry | Unknown) else found
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask Slack who the bot is and what it may do, or whether the webhook answers. Posts nothing."""
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
+
+        seconds = self.settings.timeout.total_seconds()
+        try:
+            return await self._transport.check(seconds)
+        except HttpError as error:
+            remedy = "check the address, the network and the proxy"
+            return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)
+
+    @cached_property
+    def _transport(self) -> Transport:
+        url = self.settings.webhook_url
+        return _Webhook(http=self.toolbox.http, url=url.get_secret_value()) if url else self._bot
+
+    @cached_property
+    def _bot(self) -> _Bot:
+        settings = self.settings
+        token = settings.bot_token.get_secret_value() if settings.bot_token else ""
+        api = WebApi(http=self.toolbox.http, url=settings.api_url, token=token)
+        return _Bot(api=api, channel=settings.channel or "", cost=_COSTS[self.on_unknown])
+
+
+_COSTS: Mapping[str, str] = MappingProxyType(
+    {
+        "resend": "a message whose answer is lost is posted again, and may be seen twice",
+        "hold": "a message whose answer is lost is held until somebody decides",
+    }
+)

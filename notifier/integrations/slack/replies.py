@@ -1,0 +1,118 @@
+"""Replies in Slack's Block Kit. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from notifier.chat import buttons
+from notifier.chat.phrases import text
+from notifier.chat.reports import PAGE
+from notifier.chat.requests import Answer, Language, Row, parts, unmarked
+from notifier.integrations.slack.blockkit import (
+    BLOCK_LIMIT,
+    TEXT_LIMIT,
+    Json,
+    code,
+    escape,
+    fence,
+    joined,
+    mrkdwn,
+    section,
+)
+from notifier.wording.formatter import EMOJI
+
+LINE_LIMIT = 280
+"""Characters of a sentence."""
+NAME_LIMIT = 140
+"""Of a label or an instance in a list."""
+VALUE_LIMIT = 1_800
+"""Of what a button carries; Slack's is 2,000."""
+LINES = 25
+"""Sentences that are shown; with ten rows or a reason they stay below what Slack takes in one message."""
+FACTS = 10
+_WARNING = "⚠️"
+
+
+def payload(answer: Answer, language: Language) -> Json:
+    """Return a reply as a slash command, or a response_url, takes it."""
+    return {
+        "response_type": "in_channel" if answer.shared else "ephemeral",
+        "text": escape(unmarked(answer.title), TEXT_LIMIT),
+        "blocks": list(_blocks(answer, language)),
+    }
+
+
+def _blocks(answer: Answer, language: Language) -> Iterator[Json]:
+    yield section(_title(answer))
+    if answer.lines:
+        yield from map(section, joined((sentence(line) for line in _first(answer.lines)), BLOCK_LIMIT))
+    if answer.facts:
+        yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in answer.facts[:FACTS]]}
+    if answer.quote:
+        yield section(fence(answer.quote, BLOCK_LIMIT))
+    yield from (_row(row, language) for row in answer.rows[:PAGE])
+    if answer.note:
+        yield {"type": "context", "elements": [mrkdwn(sentence(answer.note))]}
+    if elements := list(_buttons(answer, language)):
+        yield {"type": "actions", "elements": elements}
+
+
+def _title(answer: Answer) -> str:
+    whole = sentence(answer.title)
+    if not answer.good:
+        return f"{_WARNING} {whole}"
+    # A bold text cannot have code in it everywhere.
+    return whole if "`" in whole else f"*{whole}*"
+
+
+def sentence(said: str, limit: int = LINE_LIMIT) -> str:
+    """Return a sentence in markup, its quoted parts as code, at most `limit` characters long."""
+    shown: list[str] = []
+    left = limit
+    for part, is_quoted in parts(said):
+        if left < 4:  # noqa: PLR2004 - two backticks, a character and an ellipsis
+            break
+        shown.append(code(part, left) if is_quoted else escape(part, left))
+        left -= len(shown[-1])
+    return "".join(shown) or "…"
+
+
+def _first(lines: Sequence[str]) -> Sequence[str]:
+    return lines if len(lines) <= LINES else [*lines[: LINES - 1], "…"]
+
+
+def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `Answer.facts` has it
+    return f"*{label}*\n{(code if outside else escape)(value, NAME_LIMIT)}"
+
+
+def _row(row: Row, language: Language) -> Json:
+    label = (escape if row.known else code)(row.label, NAME_LIMIT)
+    named = f"  ·  {code(row.instance, NAME_LIMIT)}" if row.instance else ""
+    shown = section(f"{EMOJI[row.state]} *{label}*{named}\n{sentence(row.said)}")
+    if len(row.subject) > VALUE_LIMIT:
+        return shown
+    return shown | {"accessory": _button(buttons.DETAILS, text(language, "button.details"), row.subject)}
+
+
+def _buttons(answer: Answer, language: Language) -> Iterator[Json]:
+    if not answer.command or answer.shared:
+        return
+    here = 0 if answer.before is None else answer.before + PAGE
+    choices = (
+        (buttons.PAGE_BEFORE, "button.before", answer.before),
+        (buttons.PAGE_AFTER, "button.after", answer.after),
+        (buttons.SHARE, "button.share", here),
+    )
+    for action, label, offset in choices:
+        value = f"{offset}:{answer.command}"
+        if offset is not None and len(value) <= VALUE_LIMIT:
+            yield _button(action, text(language, label, n=PAGE), value)
+
+
+def _button(action: str, label: str, value: str) -> Json:
+    return {
+        "type": "button",
+        "action_id": action,
+        "text": {"type": "plain_text", "text": label, "emoji": True},
+        "value": value,
+    }

@@ -1,0 +1,316 @@
+"""Slack's Socket Mode: a connection that we open, so that no address of ours has to be reachable."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.response import SocketModeResponse
+
+from notifier.chat.ports import BadRequest, Handler
+from notifier.http import AddressRefused, HttpError, what_happened, what_was_answered
+from notifier.ports import Clock, Finding
+
+if TYPE_CHECKING:
+    from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
+    from slack_sdk.socket_mode.request import SocketModeRequest
+
+    from notifier.integrations.slack.api import Answer, WebApi
+
+OPEN_WITHIN = 10.0
+"""Seconds to be told where to connect to."""
+CONNECT_WITHIN = 15.0
+"""Seconds for a connection, after which a new address is asked for: each is good for one connection."""
+PING_EVERY = 5.0
+"""Seconds; four of them without an answer are a lost connection."""
+CLOSE_WITHIN = 1.0
+"""Seconds that Slack has to take leave."""
+REJECTED_WAIT = 300.0
+"""Seconds after which a token that Slack refuses is tried again: a person has to mend that."""
+LONGEST_WAIT = 30.0
+OPENED_AT_MOST = 10
+"""Connections within a minute, should Slack end each at once."""
+
+_TOKEN_CODES = frozenset(
+    {
+        "invalid_auth",
+        "not_authed",
+        "account_inactive",
+        "token_revoked",
+        "token_expired",
+        "not_allowed_token_type",
+        "missing_scope",
+    }
+)
+_TOKEN_REMEDY = (
+    "set chat.slack.app_token to an app-level token (xapp-…) with the scope connections:write; the app's settings "  # noqa: S105 - advice
+    "have them under App-Level Tokens"
+)
+_SWITCH_REMEDY = "switch Socket Mode on, on the app's page Socket Mode"
+_NETWORK_REMEDY = "check the network and the proxy"
+_NO_REMEDY = "it is tried again by itself"
+
+log = structlog.get_logger(__name__)
+
+_silent = logging.Logger("slack_sdk", level=logging.CRITICAL + 1)  # noqa: LOG001 - none that others can configure
+"""What the library says: stack traces of every lost connection. What matters of it is said here."""
+
+
+class NotOpened(Exception):
+    """There is no connection to Slack. The message says why."""
+
+    def __init__(self, why: str, remedy: str, *, wait: float = 0.0) -> None:
+        """`wait`: seconds for which it makes no sense to try again."""
+        super().__init__(why)
+        self.remedy = remedy
+        self.wait = wait
+
+
+class SocketDoor:
+    """Connects to Slack, and again whenever that is lost, and hands on what comes."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        api: WebApi,
+        clock: Clock,
+        *,
+        ping_every: float = PING_EVERY,
+    ) -> None:
+        """`api` has the app-level token."""
+        self._handler = handler
+        self._api = api
+        self._clock = clock
+        self._ping_every = ping_every
+        self._client: _Client | None = None
+        self._taken: set[asyncio.Task[None]] = set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can reach us now."""
+        session = self._client.current_session if self._client else None
+        return session is not None and not session.closed
+
+    @property
+    def trouble(self) -> str | None:
+        """Why requests cannot reach us now; None while they can."""
+        if self.connected:
+            return None
+        return (self._client.said if self._client else None) or "not connected to Slack yet"
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        self._client = client = _Client(self._api, self._clock, self._ping_every)
+        client.socket_mode_request_listeners.append(self._take_soon)
+        try:
+            await client.keep_to_our_rules()
+            await self._connect(client)
+            await asyncio.Event().wait()
+        finally:
+            await self._leave(client)
+
+    async def _leave(self, client: _Client) -> None:
+        for task in self._taken:
+            task.cancel()
+        await asyncio.gather(*self._taken, return_exceptions=True)
+        client.closed = True  # or it would connect again
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await client.disconnect()  # type: ignore[no-untyped-call]  # the library has no type here
+        await client.close()  # type: ignore[no-untyped-call]  # as above
+
+    async def _connect(self, client: _Client) -> None:
+        wait = 1.0
+        while not await client.is_connected():
+            try:
+                await client.connect_to_new_endpoint(force=True)
+            except NotOpened:
+                await self._clock.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _take_soon(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        task = asyncio.create_task(self._take(client, request), name="take a request of Slack's")
+        self._taken.add(task)
+        task.add_done_callback(self._taken.discard)
+
+    async def _take(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        """Answer a request in time, whatever becomes of it: who waits for nothing is told that nothing works."""
+        try:
+            if request.type == "slash_commands":
+                await _acknowledge(client, request, await self._command(request.payload))
+                return
+            await _acknowledge(client, request)
+            if request.type == "interactive":
+                await self._handler.interaction(request.payload, None)
+        except BadRequest as error:
+            log.warning("a request of Slack's cannot be read", reason=str(error))
+        except Exception:
+            log.exception("a request of Slack's was not answered")
+
+    async def _command(self, payload: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return await self._handler.command(payload, None)
+        except BadRequest as error:
+            log.warning("a command cannot be read", reason=str(error))
+        except Exception:
+            log.exception("a command was not answered")
+        return None
+
+
+async def check(api: WebApi) -> Sequence[Finding]:
+    """Prove that a connection could be opened, without opening one. `api` has the app-level token."""
+    what = "Slack Socket Mode"
+    try:
+        await _open(api)
+    except NotOpened as error:
+        return (Finding(ok=False, what=what, detail=str(error), remedy=error.remedy),)
+    return (Finding(ok=True, what=what, detail="a connection can be opened"),)
+
+
+async def _acknowledge(
+    client: AsyncBaseSocketModeClient, request: SocketModeRequest, payload: dict[str, Any] | None = None
+) -> None:
+    await client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id, payload=payload))
+
+
+class _Client(SocketModeClient):
+    """slack_sdk's client with our own way to ask for an address, and no proxy but the configured one."""
+
+    def __init__(self, api: WebApi, clock: Clock, ping_every: float) -> None:
+        super().__init__(
+            app_token="", logger=_silent, ping_interval=ping_every, on_message_listeners=[self._hear_of_the_end]
+        )
+        self.proxy = None  # it would take one from the environment
+        self._api = api
+        self._clock = clock
+        self._not_before = float("-inf")
+        self._opened: deque[float] = deque(maxlen=OPENED_AT_MOST)
+        self.said: str | None = None
+        """Why it was not connected the last time that this was said; None since it is."""
+        self._happened = ""
+        """What keeps the connection from coming about."""
+
+    async def keep_to_our_rules(self) -> None:
+        """Connect as everything else does: the library's own session knows neither our addresses nor certificates."""
+        await self.aiohttp_client_session.close()
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._hear_of_an_answer)
+        trace.on_request_exception.append(self._hear_of_an_error)
+        self.aiohttp_client_session = self._api.http.session(trace)
+
+    async def connect_to_new_endpoint(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
+        """Connect anew. Raises NotOpened.
+
+        One at a time: the library's own waits no longer than five seconds for the one before, and would leave a
+        connection open on which nobody listens.
+        """
+        async with self.connect_operation_lock:
+            if force or not await self.is_connected():
+                self.wss_uri = await self.issue_new_wss_url()
+                await self.connect()
+
+    async def issue_new_wss_url(self) -> str:
+        """Ask where to connect to. Raises NotOpened."""
+        if self._clock.monotonic() < self._not_before:
+            raise NotOpened("it is too early to try again", _NO_REMEDY)
+        try:
+            return await self._ask()
+        except NotOpened as error:
+            self._fail(error)
+            raise
+
+    async def _ask(self) -> str:
+        now = self._clock.monotonic()
+        if len(self._opened) == OPENED_AT_MOST and now - self._opened[0] < 60:  # noqa: PLR2004 - a minute
+            raise NotOpened("Slack ends every connection at once", _NO_REMEDY)
+        url = await _open(self._api)
+        self._opened.append(now)
+        return url
+
+    async def connect(self) -> None:
+        """Connect to the address asked for. Raises NotOpened."""
+        host = _host(self.wss_uri or "")
+        self._happened = f"no connection to {host} within {CONNECT_WITHIN:g} s"
+        try:
+            self.proxy = self._api.http.proxy_to(host)
+            async with asyncio.timeout(CONNECT_WITHIN):
+                await super().connect()  # type: ignore[no-untyped-call]  # as above
+        except (AddressRefused, TimeoutError) as cause:
+            error = NotOpened(str(cause) or self._happened, _NETWORK_REMEDY)
+            self._fail(error)
+            raise error from None
+        finally:
+            self.auto_reconnect_enabled = True  # it is off while connecting, and would stay off
+        if self.said is not None and not self.closed:
+            log.info("connected to Slack again")
+        self.said = None
+
+    async def _hear_of_an_answer(
+        self, _session: aiohttp.ClientSession, _context: object, answered: aiohttp.TraceRequestEndParams
+    ) -> None:
+        status, host = answered.response.status, str(answered.url.host)
+        self._happened = what_was_answered(status, host, self._proxy_name)
+
+    async def _hear_of_an_error(
+        self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        cause, host = failed.exception, str(failed.url.host)
+        told = isinstance(cause, HttpError)
+        self._happened = str(cause) if told else what_happened(cause, host, self._proxy_name)
+
+    @property
+    def _proxy_name(self) -> str | None:
+        return urlsplit(self.proxy).netloc.rpartition("@")[2] if self.proxy else None
+
+    async def _hear_of_the_end(self, message: aiohttp.WSMessage) -> None:
+        """Hear why Slack ends a connection, before the library connects anew."""
+        with suppress(ValueError, RecursionError):
+            said = json.loads(message.data)
+            if isinstance(said, dict) and (said.get("type"), said.get("reason")) == ("disconnect", "link_disabled"):
+                self._fail(NotOpened("Socket Mode is switched off", _SWITCH_REMEDY, wait=REJECTED_WAIT))
+
+    def _fail(self, error: NotOpened) -> None:
+        """Log a reason once, until it is another or all is well again."""
+        self._not_before = self._clock.monotonic() + error.wait
+        if str(error) != self.said:
+            log.error(
+                "not connected to Slack: commands and clicks do not reach us", reason=str(error), remedy=error.remedy
+            )
+        self.said = str(error)
+
+
+def _host(url: str) -> str:
+    """Return the host to connect to; empty where there is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.scheme in ("ws", "wss") else ""
+
+
+async def _open(api: WebApi) -> str:
+    try:
+        answer = await api.call("apps.connections.open", OPEN_WITHIN, {})
+    except HttpError as error:
+        raise NotOpened(str(error), _NETWORK_REMEDY) from None
+    url = answer.data.get("url")
+    if answer.data.get("ok") is True and isinstance(url, str) and _host(url):
+        return url
+    raise _refusal(answer)
+
+
+def _refusal(answer: Answer) -> NotOpened:
+    why = answer.code or f"HTTP {answer.status}"
+    if answer.code in _TOKEN_CODES:
+        return NotOpened(why, _TOKEN_REMEDY, wait=REJECTED_WAIT)
+    seconds = answer.headers.get("retry-after", "")
+    return NotOpened(why, _NO_REMEDY, wait=min(float(seconds), REJECTED_WAIT) if seconds.isdecimal() else 0.0)

@@ -1,0 +1,417 @@
+"""A signed POST for machines: the Standard Webhooks envelope, or a body made by a template of your own.
+
+Specification: Standard Webhooks 1.0.0. The body's shape is a contract with receivers; `envelope` is where it is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from pydantic import Field, SecretStr, field_validator, model_validator
+from standardwebhooks import Webhook
+
+from notifier.channels.base import (
+    PROBE_AFTER,
+    BaseChannel,
+    ChannelSettings,
+    Toolbox,
+    headline,
+    outcome_of_error,
+    outcome_of_status,
+    stored_body,
+    unreachable,
+)
+from notifier.channels.reply_rules import Received, Success, known_outcome
+from notifier.channels.sealing import MissingSecret, Sealer
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    Event,
+    Outcome,
+    Parked,
+    Repeat,
+    Retry,
+    Task,
+    Unknown,
+)
+from notifier.integrations.webhook.body_template import Renderer, TemplateFailed, TemplateSetting
+from notifier.ports import Finding, Notice
+from notifier.settings.base import Duration, Secret, is_loopback
+
+if TYPE_CHECKING:
+    from notifier.http import HttpError, Reply
+    from notifier.wording.formatter import Wording
+
+JSON = "application/json"
+MAX_REPLY = 64 * 1024
+"""Bytes of a reply that are read."""
+_STANDARD_INSTEAD = f"{JSON}; body=standard"
+"""The type of a stored body that is the standard one because the template failed on the event; sent is JSON."""
+
+log = structlog.get_logger(__name__)
+
+_KEY_SIZES = range(24, 65)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_RESERVED = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    }
+)
+
+# ---- settings ----
+
+
+class WebhookSettings(ChannelSettings):
+    """A receiver of webhooks."""
+
+    kind: Literal["webhook"]
+    url: Secret
+    """http or https. Treated as a secret: many receivers put a token into it."""
+    secret: Secret | None = None
+    """`whsec_` and 24 to 64 bytes in base64; signs every request."""
+    secrets: tuple[Secret, ...] = ()
+    """More signing secrets, for a rotation: every request is signed with each."""
+    headers: Mapping[str, Secret] = Field(default_factory=dict)
+    """Sent with every request; values are treated as secrets."""
+    body_template: TemplateSetting | None = None
+    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people. What it
+    has from the environment, such as a key, is put in when a message is sent and is not stored."""
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
+    """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
+    success: Success | None = None
+    """What a reply must have to count as success. Default: a status of 2xx, unless the body says that it failed in
+    words that are known."""
+    timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
+    """For the whole exchange."""
+    digest_above: Annotated[int, Field(ge=1)] | None = None
+    """Machines want each event by itself, so by default none are put together."""
+    concurrency: int = Field(default=4, ge=1, le=256)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if problem := _url_problem(url.get_secret_value()):
+            raise ValueError(problem)
+        return url
+
+    @field_validator("secret", "secrets")
+    @classmethod
+    def _check_secrets(
+        cls, value: SecretStr | tuple[SecretStr, ...] | None
+    ) -> SecretStr | tuple[SecretStr, ...] | None:
+        for secret in value if isinstance(value, tuple) else filter(None, (value,)):
+            _check_signing_secret(secret.get_secret_value())
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        for name, value in headers.items():
+            _check_header(name, value.get_secret_value())
+        return headers
+
+    @model_validator(mode="after")
+    def _check_template(self) -> WebhookSettings:
+        if self.body_template is not None:
+            Renderer(self.body_template, self.content_type).check()
+        return self
+
+    @property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """All secrets to sign with, the main one first."""
+        return tuple(secret.get_secret_value() for secret in (self.secret, *self.secrets) if secret)
+
+
+def _url_problem(url: str) -> str | None:
+    if re.search(r"[\x00-\x20\x7f]", url):
+        return "the URL has a space or a control character in it"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the URL is malformed; write for example https://tickets.example.com/hooks/gaussdb"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "the URL must be http:// or https:// and name a host"
+    return None
+
+
+def _check_signing_secret(secret: str) -> None:
+    prefix, _, encoded = secret.partition("_")
+    try:
+        size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except binascii.Error:
+        size = 0
+    if prefix != "whsec" or size not in _KEY_SIZES:
+        raise ValueError(
+            "a signing secret is whsec_ and 24 to 64 random bytes in base64;"
+            ' make one with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    if name.lower() in _RESERVED:
+        raise ValueError(f"the header {name} is set by the notifier and cannot be changed")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError(f"the value of the header {name} must be printable ASCII, without a line break")
+
+
+# ---- the standard body ----
+
+
+def envelope(notice: Notice, wording: Wording) -> dict[str, Any]:
+    """Return the standard body of a notice as plain data."""
+    events = [_event(event, wording) for event in notice.events]
+    if not notice.digest:
+        return events[0]
+    latest = max(event.observed_at for event in notice.events)
+    return {"type": "digest", "timestamp": _rfc3339(latest), "data": {"events": events}}
+
+
+def _event(event: Event, wording: Wording) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "event_id": event.id,
+        "source": event.source,
+        "region": event.region,
+        "project_id": event.project_id,
+        "late": event.late,
+        "previous_status": event.previous_status,
+        "task": _task(event.task, wording) if event.task else None,
+    }
+    seldom = {
+        "detail": event.detail,
+        "channel": event.channel or None,
+        "since": _rfc3339(event.since),
+        "count": event.count,
+    }
+    data |= {name: value for name, value in seldom.items() if value is not None}
+    return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
+
+
+def _task(task: Task, wording: Wording) -> dict[str, Any]:
+    return {
+        "job_id": task.job_id,
+        "name": task.name,
+        "label": wording.task_label(task.name),
+        "status": task.status.value,
+        "raw_status": task.raw_status,
+        "progress": _number(task.progress),
+        "instance": {"id": task.instance_id, "name": task.instance_name, "status": task.instance_status},
+        "created_at": _rfc3339(task.created_at),
+        "ended_at": _rfc3339(task.ended_at),
+        "fail_reason": task.fail_reason,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return int(value) if value is not None and value.is_integer() else value
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z" if moment else None
+
+
+def _json(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate: the edge removes them, and here nothing may depend on that
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+# ---- the channel ----
+
+
+class WebhookChannel(BaseChannel[WebhookSettings]):
+    """Posts to one URL."""
+
+    kind = "webhook"
+    Settings: ClassVar[type[ChannelSettings]] = WebhookSettings
+    repeat = Repeat.SAFE
+
+    def __init__(self, settings: WebhookSettings, toolbox: Toolbox) -> None:
+        super().__init__(settings, toolbox)
+        template = settings.body_template
+        self._renderer = Renderer(template, settings.content_type) if template else None
+        self._sealer = template.sealer if template else Sealer({})
+        made_of = (template.source, *sorted(self._sealer.secrets.items())) if template else None
+        self.body_key = (self.kind, toolbox.wording, made_of, settings.content_type)
+
+    def render(self, notice: Notice) -> Body:
+        """Return the template's body; the standard one without a template, or where it fails on this event.
+
+        Secrets in the template are placeholders in it.
+        """
+        if self._renderer is None:
+            return Body(content=_json(envelope(notice, self.toolbox.wording)), content_type=JSON)
+        try:
+            return Body(content=self._fill(self._renderer, notice), content_type=self.settings.content_type)
+        except TemplateFailed:
+            return Body(content=_json(envelope(notice, self.toolbox.wording)), content_type=_STANDARD_INSTEAD)
+
+    def flaw(self, notice: Notice) -> str | None:
+        """Say why the template would not make the body of a notice; see `BaseChannel.flaw`."""
+        try:
+            if self._renderer is not None:
+                self._fill(self._renderer, notice)
+        except TemplateFailed as error:
+            return f"body_template fails: {error}; the standard body would go out"
+        return None
+
+    def _fill(self, renderer: Renderer, notice: Notice) -> bytes:
+        wording = self.toolbox.wording
+        return renderer.fill(envelope(notice, wording) | {"headline": headline(notice, wording)})
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Post the stored body, signed for this attempt."""
+        body, now = self._opened(delivery), self.toolbox.clock.now()
+        outcome = await self._attempt(delivery.id, body, now)
+        return self._noted(outcome, delivery) if stored_body(delivery).content_type == _STANDARD_INSTEAD else outcome
+
+    def _noted(self, outcome: Outcome, delivery: Delivery) -> Outcome:
+        """Say aloud that another body was sent than the settings want."""
+        types = sorted({event.type.value for event in delivery.events})
+        why = self.flaw(_notice_of(delivery)) or "body_template failed; it has changed since"
+        log.warning("the standard body was sent", channel=self.name, types=types, reason=why)
+        what = "body_template fails for this event, so the standard body was sent: see notifier preview"
+        return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
+
+    def _opened(self, delivery: Delivery) -> Body:
+        """Return what is to be sent: the stored body with the secrets put in.
+
+        Where the template names one of them no more, it is another template now, which makes the body anew.
+        """
+        body = stored_body(delivery)
+        try:
+            return self._open(body)
+        except MissingSecret:
+            return self._open(self.render(_notice_of(delivery)))
+
+    def _open(self, body: Body) -> Body:
+        if body.content_type == _STANDARD_INSTEAD:
+            return replace(body, content_type=JSON)
+        return replace(body, content=self._sealer.open(body.content.decode("utf-8")).encode("utf-8"))
+
+    async def _attempt(self, delivery_id: str, body: Body, now: datetime) -> Outcome:
+        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network stack
+
+        try:
+            reply = await self._exchange("POST", self._headers(delivery_id, body, now), body.content)
+        except HttpError as error:
+            return self.with_reply(self._outcome_of_error(error, now), error)
+        return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now), reply)
+
+    def _outcome(self, reply: Received, now: datetime) -> Outcome:
+        success = self.settings.success
+        misfit = success.misfit(reply) if success else None
+        if success and misfit is None:
+            return Delivered()
+        if said := known_outcome(self.kind, reply, now):
+            return said
+        if misfit and reply.succeeded:
+            return Retry(f"HTTP {reply.status}: no success, by `success.{misfit}`")
+        if reply.succeeded and reply.is_login:
+            return Parked(f"HTTP {reply.status} with a page to log in: check the URL and its credentials", PROBE_AFTER)
+        return outcome_of_status(reply.status, reply.headers, now)
+
+    def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
+        """Return what a reply means that was not read whole."""
+        success = self.settings.success
+        if error.status is None or success is None:
+            return outcome_of_error(error, now)
+        reply = Received(error.status, error.headers, error.body)
+        if reply.succeeded and success.reads_body:
+            return Unknown(str(error))
+        return self._outcome(reply, now)
+
+    @cached_property
+    def _own_headers(self) -> Mapping[str, str]:
+        return {name: value.get_secret_value() for name, value in self.settings.headers.items()}
+
+    @cached_property
+    def _signers(self) -> Sequence[Webhook]:
+        return [Webhook(secret) for secret in self.settings.signing_secrets]
+
+    def _headers(self, delivery_id: str, body: Body, now: datetime) -> dict[str, str]:
+        signed = {"webhook-id": delivery_id, "webhook-timestamp": str(int(now.timestamp()))}
+        if self._signers:
+            text = body.content.decode("utf-8")
+            signed["webhook-signature"] = " ".join(signer.sign(delivery_id, now, text) for signer in self._signers)
+        return {**self._own_headers, **signed, "content-type": body.content_type}
+
+    async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
+        return await self.toolbox.http.exchange(
+            method,
+            self.settings.url.get_secret_value(),
+            headers=headers,
+            content=content,
+            deadline=self.settings.timeout.total_seconds(),
+            max_bytes=MAX_REPLY,
+        )
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask the receiver for its headers only. That it takes messages, only a message proves."""
+        from notifier.http import HttpError  # noqa: PLC0415 - see `_attempt`
+
+        try:
+            status = (await self._exchange("HEAD", self._own_headers)).status
+        except HttpError as error:
+            if error.status is None:
+                return [_finding(str(error), ok=False, remedy="check the host, the port and the proxy")]
+            status = error.status
+        return [self._reached(status), *self._in_the_clear()]
+
+    def _reached(self, status: int) -> Finding:
+        if refused := unreachable(status):
+            return _finding(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
+        if status in _TAKES_POSTS or status // 100 == 2:  # noqa: PLR2004 - the class of success
+            return _finding(f"answers (HTTP {status} to HEAD)")
+        only = f"only sending tells whether it takes messages: notifier test-send {self.name}"
+        return _finding(f"answers HTTP {status} to HEAD; {only}", proven=False)
+
+    def _in_the_clear(self) -> Sequence[Finding]:
+        parts = urlsplit(self.settings.url.get_secret_value())
+        if parts.scheme == "https" or is_loopback(parts.hostname or ""):
+            return ()
+        exposed = bool(self.settings.headers or parts.username)
+        return [_finding("what is sent can be read on the way", ok=not exposed, remedy="use https", proven=False)]
+
+
+_TAKES_POSTS = frozenset({405, 501})
+"""What many answer to HEAD that know their one method and that there is something at this address."""
+
+
+def _finding(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> Finding:
+    return Finding(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
+
+
+def _notice_of(delivery: Delivery) -> Notice:
+    return Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)

@@ -1,0 +1,138 @@
+"""Look whether the program is blind or mute, and see to it that somebody is told.
+
+Read how everything is, judge it, and decide what there is to say. Only where there is something, one transaction takes
+up again what the decision depends on, records events, plans deliveries and notes what was announced. Any number of
+replicas may look at once: of two that decide the same only one notes it, and only that one records it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from notifier.core import alerts as watching
+from notifier.core import health, outbox
+from notifier.core.errors import StoreReplaced
+from notifier.core.health import Backlog, Expected, Health, HealthFacts
+from notifier.core.model import ChannelState, Event, SourceState
+from notifier.core.outbox import Outlook
+from notifier.ports import DatabaseFile, Store, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRules:
+    """What is watched, and who is told of what no route takes."""
+
+    expected: Expected = field(default_factory=Expected)
+    fallback: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchReport:
+    """What one look found. The shell logs it."""
+
+    health: Health
+    """The verdict, which gives each source its time after a start."""
+    events: tuple[Event, ...] = ()
+    deliveries: int = 0
+    untold: tuple[Event, ...] = ()
+    """Those that no channel is told of: there is none, or only the one that it is about."""
+
+
+async def watch_once(store: Store, *, rules: WatchRules, outlook: Outlook, began: datetime | None) -> WatchReport:
+    """Look once. `began` is when polling began, by the database's time: see `source_turn`. Raises StoreError."""
+    facts = await store.read(lambda q: q.health_facts())
+    if not _news(rules.expected, facts, began):
+        return WatchReport(health=health.judge(rules.expected, facts, began))
+    return await store.transact(lambda tx: record(tx, facts, rules, outlook, began))
+
+
+def record(
+    tx: Transaction, facts: HealthFacts, rules: WatchRules, outlook: Outlook, began: datetime | None
+) -> WatchReport:
+    """Announce what was found: each only where nobody else has since."""
+    verdict = health.judge(rules.expected, facts, began)
+    events = [*_about_sources(tx, rules.expected, facts, began)]
+    tx.hold_channels()
+    events += _about_channels(tx, rules.expected, facts)
+    return _tell(tx, events, rules, outlook, verdict) if events else WatchReport(health=verdict)
+
+
+async def save_lost_file(
+    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: WatchRules, outlook: Outlook
+) -> tuple[Path, WatchReport]:
+    """Save what a service holds of a database whose file was taken from under it, and report that. Raises StoreError.
+
+    What is pending is delivered as long as the service runs, this report too: the file is open, it only has no name.
+    """
+    copy = await file.rescue()
+
+    def tell(tx: Transaction) -> WatchReport:
+        verdict = health.unavailable(tx.now(), str(error))
+        tx.hold_channels()
+        return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, outlook, verdict)
+
+    return copy, await store.transact(tell)
+
+
+def _tell(
+    tx: Transaction, events: Sequence[Event], rules: WatchRules, outlook: Outlook, verdict: Health
+) -> WatchReport:
+    """Record events about ourselves and plan their deliveries."""
+    told = tx.record_events(watching.route(events, outlook.routes, rules.fallback)).new
+    deliveries = outbox.plan(told, outlook.policies, tx.parked(), verdict.at)
+    tx.record_deliveries(deliveries)
+    return WatchReport(
+        health=verdict,
+        events=tuple(item.event for item in told),
+        deliveries=len(deliveries),
+        untold=tuple(item.event for item in told if not item.channels),
+    )
+
+
+def _news(expected: Expected, facts: HealthFacts, began: datetime | None) -> bool:
+    """Tell whether there may be anything to announce: most looks need no transaction."""
+    return any(True for _ in _source_turns(expected, facts, began)) or any(
+        watching.channel_turn(state, backlog, expected, facts.at) or _gave_up(state, backlog, facts.at)
+        for state, backlog in health.channels(expected, facts)
+    )
+
+
+def _source_turns(
+    expected: Expected, facts: HealthFacts, began: datetime | None
+) -> Iterator[tuple[health.WatchedSource, SourceState, watching.Turn]]:
+    known = {state.name: state for state in facts.sources}
+    for source in expected.sources:
+        state = known.get(source.name, SourceState(name=source.name))
+        if turn := watching.source_turn(source, state, facts.at, began, expected.failing_after):
+            yield source, state, turn
+
+
+def _about_sources(tx: Transaction, expected: Expected, facts: HealthFacts, began: datetime | None) -> Iterator[Event]:
+    for source, state, turn in _source_turns(expected, facts, began):
+        if tx.announce_source(state.name, state.announced_since, turn.since if turn.failing else None):
+            yield watching.source_event(source, turn, facts.at)
+
+
+def _about_channels(tx: Transaction, expected: Expected, facts: HealthFacts) -> Iterator[Event]:
+    now = facts.at
+    for state, backlog in health.channels(expected, facts):
+        turn = watching.channel_turn(state, backlog, expected, now)
+        announced = turn and tx.announce_channel(
+            state.name, state.announced_since, turn.since if turn.failing else None
+        )
+        # Nothing is said when the last delivery of a channel that is configured no more was moved or dismissed.
+        if turn and announced and (turn.failing or health.serves(expected, state.name)):
+            yield watching.channel_event(state.name, turn, now)
+        if since := _gave_up(state, backlog, now):
+            found = tx.given_up(state.name, since)
+            if found and tx.announce_given_up(state.name, state.given_up_until, found.last):
+                yield watching.given_up_event(state.name, found, now)
+
+
+def _gave_up(state: ChannelState, backlog: Backlog, now: datetime) -> datetime | None:
+    """Return from when on dead deliveries of a channel are to be told of, where there may be any."""
+    since = watching.given_up_since(state, now)
+    return since if since and backlog.dead_until and backlog.dead_until > since else None

@@ -1,0 +1,1 @@
+"""What the settings of every part are made of, and how an error in them is explained."""

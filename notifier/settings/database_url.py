@@ -1,0 +1,145 @@
+"""Reading the address of a database. Without the database's library, so that checking a configuration stays quick.
+
+No error quotes a part of an address: where a password is not percent-encoded, any part may be a piece of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote
+
+from notifier.settings.explain import FixedValueError, near
+
+EXAMPLE = "postgresql://USER:PASSWORD@HOST/DATABASE"
+
+_ENCODE = (
+    "Percent-encode the special characters of USER and PASSWORD:"
+    " % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
+)
+_LAST_PORT = 65535
+
+_POSTGRES = re.compile(
+    r"(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?(?P<hosts>[^/?]*)(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?"
+)
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:]*))(?::(?P<port>.*))?")
+_HOST_IN_QUERY = re.compile(r"(?P<name>[A-Za-z0-9.-]+):(?P<port>\d+)")
+
+_SCHEMA = frozenset({"schema", "currentschema", "search_path"})
+# fmt: off
+_KEYWORDS = frozenset((
+    "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
+    "fallback_application_name", "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr", "keepalives",
+    "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts",
+    "max_protocol_version", "min_protocol_version", "options", "passfile", "password", "port", "require_auth",
+    "requirepeer", "service", "servicefile", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert",
+    "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation", "sslpassword",
+    "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout", "user",
+))
+# fmt: on
+"""What libpq 18 calls its parameters, less those that would make another kind of connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteAddress:
+    """A database in a file."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAddress:
+    """A database on one of several PostgreSQL servers, of which the one that takes changes is used."""
+
+    parameters: Mapping[str, str]
+    """By libpq's keywords."""
+
+
+def parse_address(url: str) -> SqliteAddress | PostgresAddress:
+    """Read an address. Raises FixedValueError, whose sentence continues one that begins with its place."""
+    scheme, separator, rest = url.strip().partition("://")
+    kind = scheme.partition("+")[0]
+    if not url.isprintable() and not url.strip().isprintable():
+        raise FixedValueError("must not contain line breaks or other control characters.")
+    if scheme.startswith("jdbc:"):
+        raise FixedValueError(f"must not begin with jdbc: and have the user in front of the host: {EXAMPLE}.")
+    if separator and kind == "sqlite":
+        return _sqlite(rest)
+    if separator and kind in ("postgresql", "postgres"):
+        return _postgres(rest)
+    raise FixedValueError(f"must be sqlite:///FILE or {EXAMPLE}.")
+
+
+def _sqlite(rest: str) -> SqliteAddress:
+    path = rest.removeprefix("/")
+    if path == rest or path in ("", ":memory:"):
+        raise FixedValueError("must name a file, for example sqlite:///notifier.db or sqlite:////var/lib/notifier.db.")
+    if "?" in path:
+        raise FixedValueError("must not have settings after a question mark: SQLite takes none here.")
+    return SqliteAddress(Path(path))
+
+
+def _postgres(rest: str) -> PostgresAddress:
+    found = _POSTGRES.fullmatch(rest)
+    if found is None or "@" in (found["hosts"] + (found["dbname"] or "")):
+        raise FixedValueError(f"has an @ too many. {_ENCODE}")
+    named = {key: unquote(found[key]) for key in ("user", "password", "dbname") if found[key]}
+    parameters = named | _hosts(found["hosts"]) | _query(found["query"] or "")
+    if not parameters.keys() & {"dbname", "service"}:
+        raise FixedValueError(f"names no database: write {EXAMPLE}.")
+    return PostgresAddress(parameters)
+
+
+def _hosts(text: str) -> dict[str, str]:
+    """Read `host`, `host:5432`, `[::1]:5432` or several of them with commas."""
+    hosts = [_host(part) for part in text.split(",")]
+    return _joined(hosts) if text else {}
+
+
+def _host(text: str) -> tuple[str, str]:
+    found = _HOST.fullmatch(text)
+    port = (found and found["port"]) or ""
+    if found is None or (port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= _LAST_PORT)):
+        raise FixedValueError(
+            f"must have a number from 1 to {_LAST_PORT} as its port, after HOST and a colon. {_ENCODE}"
+        )
+    return found["ipv6"] or unquote(found["name"]), port
+
+
+def _joined(hosts: list[tuple[str, str]]) -> dict[str, str]:
+    names, ports = (",".join(part) for part in zip(*hosts, strict=True))
+    return {"host": names} | ({"port": ports} if ports.strip(",") else {})
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
+    except ValueError:
+        raise FixedValueError(
+            f"must have settings after the question mark as NAME=VALUE&NAME=VALUE. {_ENCODE}"
+        ) from None
+    for name, _ in pairs:
+        if name not in _KEYWORDS:
+            raise FixedValueError(_unknown(name, shown="@" not in text))
+    several = {name: ",".join(value for other, value in pairs if other == name) for name in ("host", "port")}
+    settings = dict(pairs) | {name: values for name, values in several.items() if values}
+    hosts = [*_hosts_in_query(several["host"])]
+    return settings | (_joined(hosts) if any(port for _, port in hosts) else {})
+
+
+def _hosts_in_query(text: str) -> Iterator[tuple[str, str]]:
+    """Read `host=a:5432`, which libpq does not know, beside a host or a socket's folder alone."""
+    for part in text.split(","):
+        found = _HOST_IN_QUERY.fullmatch(part)
+        yield (found["name"], found["port"]) if found else (part, "")
+
+
+def _unknown(name: str, *, shown: bool) -> str:
+    if name.lower() in _SCHEMA:
+        return "has no setting for the schema: write ?options=-csearch_path%3DNAME, or set it for the role."
+    if not (shown and re.fullmatch(r"[A-Za-z_]{1,40}", name)):
+        return f"has a setting after the question mark that PostgreSQL does not know. {_ENCODE}"
+    guess = near(name, _KEYWORDS)
+    return f"has the setting {name}, which PostgreSQL does not know." + (f" Did you mean {guess}?" if guess else "")

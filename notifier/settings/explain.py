@@ -1,0 +1,265 @@
+"""What pydantic finds wrong, in plain words.
+
+Every `Settings` model rewrites its own errors, for only it knows its keys; an error that an inner model has already
+rewritten passes through. The result is still pydantic's ValidationError, so models nest as usual.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from notifier.core.durations import format_duration
+
+EXPLAINED: Final = "explained"
+"""The type of an error that is already in plain words: `ctx` has `what`, `on_key` when the key is to blame, and
+`quotes` when `what` may repeat a part of the value."""
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
+SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
+SLACK_WORKSPACE_PATTERN: Final = r"^[TE][A-Z0-9]{2,30}$"
+PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
+_PATTERNS = {
+    NAME_PATTERN: "must be of lower-case letters, digits, - and _, and start with a letter or a digit",
+    PROJECT_ID_PATTERN: "must be of letters, digits, - and _; usually it is 32 hexadecimal digits",
+    REGION_PATTERN: "must be of lower-case letters, digits and -, for example cn-north-4",
+    SLACK_WORKSPACE_PATTERN: "must be the id of a workspace (T0123ABCD) or of an organization (E0123ABCD), not a name",
+    SLACK_ID_PATTERN: "must be the id of a user (U0123ABCD) or of a user group (S0123ABCD), not a name",
+}
+
+Loc = tuple[int | str, ...]
+
+
+class FixedValueError(ValueError):
+    """A sentence that repeats nothing of the value, so that it can be shown where the value must not be."""
+
+
+def problem(key: str, what: str) -> ValidationError:
+    """Return the error to raise from a validator of a whole model that blames one of its keys."""
+    return ValidationError.from_exception_data("settings", [detail((key,), what)], hide_input=True)
+
+
+def detail(loc: Loc, what: str, *, on_key: bool = False, quotes: bool = True) -> InitErrorDetails:
+    """Return one explained error; the input is left out, for it may hold a secret."""
+    error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key, "quotes": quotes})
+    return InitErrorDetails(type=error, loc=loc, input=None)
+
+
+def near(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return the option that looks most like a word, if one does: 1.0 is the same but for case."""
+    by_folded = {option.casefold(): option for option in options}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=likeness)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
+    """Return `Did you mean X?`, or all the options after `otherwise`."""
+    guess = near(word, options)
+    return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
+
+
+# ---- characters that a person pastes without seeing them ----
+
+_QUOTES = "\"'`"
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories whose characters show nothing: controls, formats such as U+200B and U+FEFF, separators."""
+
+
+def unseen_in(text: str) -> str | None:
+    """Say what invisible character a text has in it and where, or None. The text itself is not quoted."""
+    return _unfit(text, lambda character: unicodedata.category(character) not in _UNSEEN)
+
+
+def hidden_in(text: str) -> str | None:
+    """Say what a reader of a text would not notice: an invisible character, or space at an end; or None."""
+    if text != text.strip():
+        return _unfit(text, lambda character: not character.isspace())
+    return unseen_in(text)
+
+
+def not_ascii_in(text: str, *, inner_spaces: bool = False) -> str | None:
+    """Say what in a text is not visible ASCII or is a quote, or None. The text itself is not quoted.
+
+    A key or token of a service holds nothing else; what does not belong there was pasted along with it. With
+    `inner_spaces`, as for a password, spaces between two other characters and quotes are accepted.
+    """
+    if inner_spaces:
+        return _unfit(text, _is_visible) if text != text.strip(" ") else _unfit(text, _is_printable)
+    return _unfit(text, lambda character: _is_visible(character) and character not in _QUOTES)
+
+
+def _is_visible(character: str) -> bool:
+    return "!" <= character <= "~"
+
+
+def _is_printable(character: str) -> bool:
+    return " " <= character <= "~"
+
+
+def _unfit(text: str, accepted: Callable[[str], bool]) -> str | None:
+    wrong = [position for position, character in enumerate(text) if not accepted(character)]
+    if not wrong:
+        return None
+    # Those at the ends are named first: they are the usual ones, and a person finds them at once.
+    position = next((at for at in wrong if at in (0, len(text) - 1)), wrong[0])
+    verb = {0: "begins with", len(text) - 1: "ends with"}.get(position, "has inside it")
+    return f"{verb} {_described(text[position])}"
+
+
+def _described(character: str) -> str:
+    """Name a character by its kind, with the remedy. A letter is not shown: it could be one of a secret."""
+    code = f"U+{ord(character):04X}"
+    if character in _NAMED:
+        return f"{_NAMED[character]}. Remove it."
+    if unicodedata.category(character) == "Cc":
+        return f"a control character ({code}). Remove it."
+    if unicodedata.category(character) in _UNSEEN:
+        return f"an invisible character ({code}). Remove it."
+    if character.isspace():
+        return f"white space ({code}). Remove it."
+    if unicodedata.normalize("NFKC", character).isascii():
+        return "a full-width or otherwise special form of an ASCII character. Type it as plain ASCII."
+    return "a character that is not ASCII. Copy the value again from where it was issued."
+
+
+_NAMED: Mapping[str, str] = {
+    "\n": "a line end",
+    "\r": "a line end",
+    " ": "a space",
+    "\t": "a tab",
+    "\ufeff": "a byte order mark (U+FEFF)",
+} | dict.fromkeys(_QUOTES, "a quote")
+
+
+# ---- pydantic's errors ----
+
+
+def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
+    """Rewrite one error of a model that knows these keys, of which these are secrets."""
+    kind, loc, ctx = error["type"], error["loc"], error.get("ctx", {})
+    if kind == EXPLAINED:
+        return detail(loc, ctx["what"], on_key=ctx["on_key"], quotes=ctx["quotes"])
+    if kind in ("extra_forbidden", "missing"):
+        return _about_key(kind, loc, keys, secrets)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _about_tag(kind, loc, ctx)
+    return detail(loc, _in_words(kind, ctx, error["input"], error["msg"]), quotes=_quotes(kind, ctx))
+
+
+def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
+    """Tell whether the words for an error may repeat a part of the value."""
+    return kind not in _OURS and not isinstance(ctx.get("error"), FixedValueError)
+
+
+def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
+    key = str(loc[-1])
+    if kind == "extra_forbidden":
+        return detail(loc, f"unknown key. {did_you_mean(key, keys, otherwise='Known keys')}", on_key=True)
+    if key in secrets:
+        return detail(loc, f"is missing or empty. Give {key}, or {key}_file with the path of a file.")
+    return detail(loc, "is missing.")
+
+
+def _about_tag(kind: str, loc: Loc, ctx: Mapping[str, Any]) -> InitErrorDetails:
+    loc = (*loc, *_quoted(ctx["discriminator"]))
+    return detail(loc, "is missing." if kind == "union_tag_not_found" else _one_of(ctx["tag"], ctx["expected_tags"]))
+
+
+def _quoted(listing: str) -> list[str]:
+    """Read pydantic's `'a', 'b' or 'c'`."""
+    return re.findall(r"'([^']*)'", listing)
+
+
+def _one_of(word: object, listing: str) -> str:
+    options = _quoted(listing)
+    guess = near(word, options) if isinstance(word, str) else None
+    return f"must be one of {', '.join(options)}." + (f" Did you mean {guess}?" if guess else "")
+
+
+def _in_words(kind: str, ctx: Mapping[str, Any], given: object, message: str) -> str:
+    if kind in ("value_error", "assertion_error"):
+        return str(ctx["error"])
+    if kind in ("literal_error", "enum"):
+        return _one_of(given, ctx["expected"])
+    if kind in _EXPECTED:
+        return f"must be {_EXPECTED[kind]}{_instead(given)}."
+    if kind in _LIMITS:
+        return _LIMITS[kind](ctx)
+    return f"is not accepted: {message}"
+
+
+_TEXT, _INTEGER, _NUMBER, _SWITCH = "text", "a whole number", "a number", "true or false"
+_LIST = "a list: entries in [ ], or each on a line of its own after a dash"
+_MAPPING = "a mapping: lines of key: value"
+_EXPECTED: Mapping[str, str] = {
+    "string_type": _TEXT,
+    "string_unicode": "text without broken characters",
+    "int_type": _INTEGER,
+    "int_parsing": _INTEGER,
+    "int_from_float": _INTEGER,
+    "int_parsing_size": "a smaller number",
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "bool_type": _SWITCH,
+    "bool_parsing": _SWITCH,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "set_type": _LIST,
+    "frozen_set_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "path_type": "a path",
+}
+"""By pydantic's type of error, for a value of the wrong kind."""
+
+_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "greater_than_equal": lambda ctx: f"must be at least {_figure(ctx['ge'])}.",
+    "greater_than": lambda ctx: f"must be more than {_figure(ctx['gt'])}.",
+    "less_than_equal": lambda ctx: f"must be at most {_figure(ctx['le'])}.",
+    "less_than": lambda ctx: f"must be less than {_figure(ctx['lt'])}.",
+    "too_short": lambda ctx: f"must have at least {_count(ctx['min_length'], 'entry', 'entries')}.",
+    "too_long": lambda ctx: f"must have at most {_count(ctx['max_length'], 'entry', 'entries')}.",
+    "string_too_short": lambda ctx: f"must have at least {_count(ctx['min_length'], 'character', 'characters')}.",
+    "string_too_long": lambda ctx: f"must have at most {_count(ctx['max_length'], 'character', 'characters')}.",
+    "string_pattern_mismatch": lambda ctx: _PATTERNS.get(ctx["pattern"], f"must match {ctx['pattern']}") + ".",
+}
+"""By pydantic's type of error, for a value of the right kind that goes too far."""
+
+
+_OURS = frozenset({"literal_error", "enum", *_EXPECTED, *_LIMITS})
+"""Types of errors whose words are all ours."""
+
+
+def _figure(limit: object) -> str:
+    """Write a limit; of a length of time pydantic sometimes gives the repr."""
+    text = str(limit)
+    if not text.startswith("datetime.timedelta("):
+        return text
+    parts: dict[str, float] = {unit: int(number) for unit, number in re.findall(r"(\w+)=(\d+)", text)}
+    return format_duration(timedelta(**parts))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _instead(given: object) -> str:
+    """Say what stands there instead, without its content."""
+    match given:
+        case None:
+            return "; here it is empty"
+        case dict():
+            return "; here it is a mapping"
+        case list() | tuple():
+            return "; here it is a list"
+    return ""

@@ -1,0 +1,131 @@
+"""The doors of the chat and the room behind them, put together from a configuration.
+
+Imported only where there is a chat: it takes the network stack and more with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from notifier.chat.responder import ChatRoom, RoomRules
+from notifier.clock import SystemClock
+from notifier.config import Config
+from notifier.config.models import SlackChatSettings, WebSettings
+from notifier.http import HttpClient
+from notifier.integrations.mattermost import replies as markdown
+from notifier.integrations.slack import replies as blocks
+from notifier.integrations.slack import scopes
+from notifier.integrations.slack import socket_mode as socket
+from notifier.integrations.slack.api import WebApi
+from notifier.integrations.slack.chat import RESPONSE_HOSTS, SlackHandler, SlackRules
+from notifier.integrations.slack.http import Mattermost, Slack
+from notifier.integrations.slack.socket_mode import SocketDoor
+from notifier.integrations.slack.users import Directory
+from notifier.logs import Tally
+from notifier.ports import Clock, Door, Finding, Store
+from notifier.settings.base import is_loopback
+from notifier.web.server import Server
+from notifier.wording.formatter import Wording
+
+log = structlog.get_logger("notifier")
+
+
+async def open_doors(
+    config: Config, store: Store, http: HttpClient, clock: Clock, *, wake: Callable[[], None], stack: AsyncExitStack
+) -> Sequence[Door]:
+    """Open the doors that are configured, until `stack` ends; return what has to run meanwhile.
+
+    Raises ConfigurationError when the address of `web` cannot be taken.
+    """
+    room = ChatRoom(store, clock, _room_rules(config), wake)
+    refused = _refused(clock)
+    routes: list[Route] = []
+    run: list[Door] = []
+    if (slack := config.chat.slack) is not None:
+        directory = Directory(_bot_api(config, slack, http), clock, slack.workspaces)
+        stack.push_async_callback(directory.aclose)
+        directory.learn_soon()
+        trusting = http.trusting(slack.ca_file)
+        handler = SlackHandler(room, directory, trusting, _slack_rules(config, slack), blocks.payload)
+        stack.push_async_callback(handler.aclose)
+        if slack.mode == "http" and slack.signing_secret:
+            secret = slack.signing_secret.get_secret_value()
+            routes += Slack(handler=handler, signing_secret=secret, clock=clock, refused=refused).routes()
+        if slack.mode == "socket":
+            run.append(SocketDoor(handler, _app_api(slack, http), clock))
+    if (mattermost := config.chat.mattermost) is not None:
+        routes += Mattermost(
+            room=room,
+            tokens=mattermost.accepted,
+            allowed=mattermost.allow,
+            language=config.language,
+            render=partial(markdown.payload, language=config.language),
+            refused=refused,
+        ).routes()
+    if routes and config.web:
+        await stack.enter_async_context(server := _server(Starlette(routes=routes), config.web, refused))
+        log.info("listening", url=server.url, paths=[route.path for route in routes])
+    return run
+
+
+async def rehearse(web: WebSettings) -> None:
+    """Prove that an address can be taken. Raises ConfigurationError."""
+    async with _server(Starlette(), web, _refused(SystemClock())):
+        pass
+
+
+async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> Sequence[Finding]:
+    """Prove that Slack would let requests through to us, and say what its bot may do for who asks."""
+    found: list[Finding] = []
+    if slack.mode == "socket":
+        found += await socket.check(_app_api(slack, http))
+    if api := _bot_api(config, slack, http):
+        found += await scopes.check(api, slack.allow)
+    return found
+
+
+def _server(app: Starlette, web: WebSettings, refused: Tally) -> Server:
+    return Server(app, web.host, web.port, refused=refused)
+
+
+def _refused(clock: Clock) -> Tally:
+    return Tally("requests refused", logger="notifier.chat", seconds=clock.monotonic)
+
+
+def _room_rules(config: Config) -> RoomRules:
+    zone = ZoneInfo(config.timezone)
+    return RoomRules(
+        wordings={language: Wording(language=language, timezone=zone) for language in ("en", "zh")},
+        expected=config.expected,
+        command=config.chat.slack.command if config.chat.slack else "/gaussdb",
+    )
+
+
+def _slack_rules(config: Config, slack: SlackChatSettings) -> SlackRules:
+    host = urlsplit(slack.api_url).hostname or ""
+    own = {host} if is_loopback(host) else set()
+    return SlackRules(
+        language=config.language,
+        allow=slack.allow,
+        guests=slack.guests,
+        direct=config.slack_token is not None,
+        response_hosts=RESPONSE_HOSTS | own,
+    )
+
+
+def _bot_api(config: Config, slack: SlackChatSettings, http: HttpClient) -> WebApi | None:
+    token = config.slack_token
+    return WebApi(http=http.trusting(slack.ca_file), url=slack.api_url, token=token) if token else None
+
+
+def _app_api(slack: SlackChatSettings, http: HttpClient) -> WebApi:
+    token = slack.app_token.get_secret_value() if slack.app_token else ""
+    return WebApi(http=http.trusting(slack.ca_file), url=slack.api_url, token=token)

@@ -1,0 +1,1 @@
+"""The text of notifications, in English and in Chinese."""
