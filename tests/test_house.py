@@ -261,6 +261,18 @@ def test_the_files_that_a_document_names_exist(document: Path) -> None:
     assert [str(path) for path in (*links, *code) if not path.exists()] == []
 
 
+@pytest.mark.parametrize("decision", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda path: path.stem)
+def test_a_decision_has_its_four_parts(decision: Path) -> None:
+    text = decision.read_text(encoding="utf-8")
+    assert re.findall(r"^#+ .*", text, re.MULTILINE)[1:] == [
+        "## Status",
+        "## Context",
+        "## Decision",
+        "## Consequences",
+    ]
+    assert text.startswith(f"# {int(decision.stem.partition('-')[0])}. ")
+
+
 def documented_commands() -> Iterator[tuple[str, str]]:
     """Every command line of the program in the documents: in a block or between backticks."""
     for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
