@@ -46,10 +46,10 @@ BATCH = 128
 """Ended attempts that are worth a transaction at once, or half of what may be on its way; fewer wait for LINGER while
 there is enough to send."""
 
-LINGER = 0.02
+SETTLE_DEBOUNCE = 0.02
 """Seconds that an ended attempt waits for others to be settled with."""
 
-LOOK_EVERY = 1.0
+IDLE_INTERVAL = 1.0
 """Seconds between two looks for due deliveries when nothing wakes the courier: another process may plan some."""
 
 
@@ -74,11 +74,11 @@ class DeliveryReport:
     channel: str
     settled: tuple[tuple[Delivery, Settlement], ...] = ()
     claimed: int = 0
-    again_in: timedelta | None = None
+    retry_in: timedelta | None = None
     """When the channel's pace allows more, where it did not allow all."""
 
 
-class Bodies:
+class RenderCache:
     """The latest bodies that channels with an equal `body_key` share: one event for ten receivers is rendered once."""
 
     def __init__(self, size: int = 1000) -> None:
@@ -105,58 +105,58 @@ class Bodies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
+class _Step:
     begun: Collection[str]
     """Ids of those that had been claimed ahead and are sent now."""
     claimed: Sequence[Delivery]
     at_once: int
     """How many of the claimed, the first ones, are sent now."""
-    again_in: timedelta | None
+    retry_in: timedelta | None
     closed: bool
     """False while the circuit breaker is open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wish:
+class _StepRequest:
     """What a courier asks of a turn."""
 
-    ended: Sequence[tuple[Delivery, Settlement]]
-    unsent: Collection[Claim]
+    finished: Sequence[tuple[Delivery, Settlement]]
+    released: Collection[Claim]
     ahead: Sequence[Claim]
     """What was claimed ahead, as much of it as there are free places."""
-    places: int
+    free_slots: int
     """How many may be sent at once, those claimed ahead with them."""
-    room: int
+    demand: int
     """How many may be claimed."""
 
 
-def _take_turn(tx: Transaction, channel: Channel, owner: str, lease: timedelta, wish: _Wish) -> _Turn:
+def _take_step(tx: Transaction, channel: Channel, owner: str, lease: timedelta, request: _StepRequest) -> _Step:
     """Settle what has ended, give back what was not sent, begin what waits, and claim as much as there is room for."""
     was = tx.health(channel.name)  # waits for whoever else takes a turn on it, so that the time is asked after it
     now = tx.now()
-    if wish.ended:
-        tx.settle([settlement for _, settlement in wish.ended], now)
+    if request.finished:
+        tx.settle([settlement for _, settlement in request.finished], now)
         if channel.threads:
-            tx.tell_threads(channel.name, [told for one in wish.ended for told in _told(*one)], now)
-    if wish.unsent:
-        tx.give_back(wish.unsent, now)
-    health = pacing.after(was, [(one.sign, one.pause) for _, one in wish.ended], now, channel.pace)
+            tx.tell_threads(channel.name, [told for one in request.finished for told in _told(*one)], now)
+    if request.released:
+        tx.give_back(request.released, now)
+    health = pacing.after(was, [(one.sign, one.pause) for _, one in request.finished], now, channel.pace)
     if was.open_until and not health.open_until:
         tx.hasten(channel.name, now)
-    begun = tx.note_begun(wish.ahead, begun=True) if wish.ahead and not health.open_until else ()
-    at_once = wish.places - len(begun)
-    allowed = pacing.allowance(health, channel.pace, now, wish.room)
+    begun = tx.note_begun(request.ahead, begun=True) if request.ahead and not health.open_until else ()
+    at_once = request.free_slots - len(begun)
+    allowed = pacing.allowance(health, channel.pace, now, request.demand)
     claimed = tx.claim_due(channel.name, owner, now, lease, allowed.count, at_once=at_once) if allowed.count else ()
     health = pacing.spent(health, channel.pace, now, len(claimed))
     if health != was:
         tx.keep_health(channel.name, health)
-    again_in = allowed.again_in if len(claimed) == allowed.count else None
+    retry_in = allowed.retry_in if len(claimed) == allowed.count else None
     if channel.threads and claimed:
         claimed = _with_threads(claimed, tx.threads(channel.name, [_subject(delivery) for delivery in claimed]))
     if channel.several and claimed:
         withheld = tx.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
-    return _Turn(begun=begun, claimed=claimed, at_once=at_once, again_in=again_in, closed=not health.open_until)
+    return _Step(begun=begun, claimed=claimed, at_once=at_once, retry_in=retry_in, closed=not health.open_until)
 
 
 def _subject(delivery: Delivery) -> str:
@@ -177,7 +177,7 @@ def _told(delivery: Delivery, settlement: Settlement) -> Iterator[Told]:
         )
 
 
-class Courier:
+class DeliveryWorker:
     """Delivers on one channel. It shares nothing with the couriers of others but the database.
 
     Whoever drives it calls `turn` and `rest` for ever and `finish` at the end, or `drain` once.
@@ -192,7 +192,7 @@ class Courier:
         *,
         owner: str,
         rules: DeliveryRules,
-        bodies: Bodies | None = None,
+        bodies: RenderCache | None = None,
     ) -> None:
         """Deliver on `channel` as `owner`: a name that no other process has."""
         self.channel = channel
@@ -201,57 +201,57 @@ class Courier:
         self._rng = rng
         self._owner = owner
         self._rules = rules
-        self._bodies = bodies or Bodies()
-        self._waiting: deque[tuple[Delivery, float]] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
-        self._ended: list[tuple[Delivery, Settlement]] = []
+        self._bodies = bodies or RenderCache()
+        self._queued: deque[tuple[Delivery, float]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._finished: list[tuple[Delivery, Settlement]] = []
         self._unreported: list[tuple[Delivery, Settlement]] = []
-        self._unsent: list[Claim] = []
-        self._limits: set[asyncio.Timeout] = set()
+        self._released: list[Claim] = []
+        self._deadlines: set[asyncio.Timeout] = set()
         self._stopping = False
-        self._news, self._enough = asyncio.Event(), asyncio.Event()
+        self._wakeup, self._batch_ready = asyncio.Event(), asyncio.Event()
 
     def wake(self) -> None:
         """End the rest: something may be due."""
-        self._news.set()
-        self._enough.set()
+        self._wakeup.set()
+        self._batch_ready.set()
 
-    async def turn(self, *, claiming: bool = True) -> DeliveryReport:
+    async def step(self, *, claiming: bool = True) -> DeliveryReport:
         """Settle, claim and begin to send. Raises StoreError; what was to be settled is settled by the next turn."""
-        self._news.clear()
-        self._enough.clear()
-        self._give_back_waiting(self._is_late)
-        ended, self._ended = self._ended, []
-        unsent, self._unsent = self._unsent, []
+        self._wakeup.clear()
+        self._batch_ready.clear()
+        self._release_queued(self._is_late)
+        finished, self._finished = self._finished, []
+        released, self._released = self._released, []
         claimed_at = self._clock.monotonic()
-        places = self.channel.concurrency - len(self._workers)
-        wish = _Wish(
-            ended=ended,
-            unsent=unsent,
-            ahead=[_claim_of(delivery) for delivery, _ in islice(self._waiting, places)],
-            places=places,
-            room=self._room() if claiming else 0,
+        free_slots = self.channel.concurrency - len(self._in_flight)
+        request = _StepRequest(
+            finished=finished,
+            released=released,
+            ahead=[_claim_of(delivery) for delivery, _ in islice(self._queued, free_slots)],
+            free_slots=free_slots,
+            demand=self._demand() if claiming else 0,
         )
         try:
-            turn = await self._store.transact(
-                lambda tx: _take_turn(tx, self.channel, self._owner, self._rules.lease, wish)
+            step = await self._store.transact(
+                lambda tx: _take_step(tx, self.channel, self._owner, self._rules.lease, request)
             )
         except StoreError:
             # The receivers have answered: a database that fails just now must not make them hear the same thing twice.
-            self._ended[:0], self._unsent[:0] = ended, unsent
+            self._finished[:0], self._released[:0] = finished, released
             raise
-        self._unreported += ended
-        await self._follow(turn, len(wish.ahead), claimed_at)
+        self._unreported += finished
+        await self._dispatch(step, len(request.ahead), claimed_at)
         settled, self._unreported = tuple(self._unreported), []
         return DeliveryReport(
-            channel=self.channel.name, settled=settled, claimed=len(turn.claimed), again_in=turn.again_in
+            channel=self.channel.name, settled=settled, claimed=len(step.claimed), retry_in=step.retry_in
         )
 
-    async def rest(self, report: DeliveryReport) -> None:
+    async def wait(self, report: DeliveryReport) -> None:
         """Wait until there is something to do: woken, attempts have ended, or it is time to look again."""
-        look = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
-        if await set_within(self._news, look):
-            await set_within(self._enough, LINGER)
+        look = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
+        if await wait_until_set(self._wakeup, look):
+            await wait_until_set(self._batch_ready, SETTLE_DEBOUNCE)
 
     async def drain(self) -> DeliveryReport:
         """Take turns until nothing is due and nothing is on its way; report all of it. Raises StoreError.
@@ -261,88 +261,88 @@ class Courier:
         settled: list[tuple[Delivery, Settlement]] = []
         try:
             while True:
-                report = await self._persistent_turn(self._rules.lease.total_seconds())
+                report = await self._step_with_retries(self._rules.lease.total_seconds())
                 settled += report.settled
-                if not (report.claimed or self._workers or self._waiting or self._ended or self._unsent):
-                    if report.again_in and report.again_in <= self.channel.pace.interval:
-                        await self._clock.sleep(report.again_in.total_seconds())
+                if not (report.claimed or self._in_flight or self._queued or self._finished or self._released):
+                    if report.retry_in and report.retry_in <= self.channel.pace.interval:
+                        await self._clock.sleep(report.retry_in.total_seconds())
                         continue
                     return replace(report, settled=tuple(settled))
-                await self._some_work()
+                await self._wait_for_one()
         finally:
-            self._abandon()
+            self._cancel_all()
 
-    async def finish(self, grace: float, settled_within: float) -> DeliveryReport:
+    async def stop(self, grace: float, settled_within: float) -> DeliveryReport:
         """Claim no more, give what is being sent `grace` seconds, then cut it; settle that and give back the rest.
 
         What is cut has an unknown outcome, as if its answer had been lost. Raises StoreError when it could not be
         settled within so many seconds more.
         """
         self._stopping = True
-        self._give_back_waiting()
+        self._release_queued()
         end = asyncio.get_running_loop().time() + grace
-        for limit in self._limits:
+        for limit in self._deadlines:
             limit.reschedule(min(limit.when() or end, end))
-        if self._workers:
-            await asyncio.wait(self._workers, timeout=grace + settled_within / 2)
-        self._abandon()  # a channel that does not let itself be cut
-        return await self._persistent_turn(settled_within, claiming=False)
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=grace + settled_within / 2)
+        self._cancel_all()  # a channel that does not let itself be cut
+        return await self._step_with_retries(settled_within, claiming=False)
 
     # -- claims --
 
-    def _room(self) -> int:
+    def _demand(self) -> int:
         ahead = PREFETCH if self.channel.repeat is Repeat.SAFE else 0
-        return max(self.channel.concurrency * (1 + ahead) - len(self._waiting) - len(self._workers), 0)
+        return max(self.channel.concurrency * (1 + ahead) - len(self._queued) - len(self._in_flight), 0)
 
-    async def _persistent_turn(self, seconds: float, *, claiming: bool = True) -> DeliveryReport:
+    async def _step_with_retries(self, seconds: float, *, claiming: bool = True) -> DeliveryReport:
         """Take a turn; while something is to be settled, again and again for so many seconds."""
         give_up = self._clock.monotonic() + seconds
         while True:
             try:
-                return await self.turn(claiming=claiming)
+                return await self.step(claiming=claiming)
             except StoreError:
-                if not self._ended or self._clock.monotonic() >= give_up:
+                if not self._finished or self._clock.monotonic() >= give_up:
                     raise
             await self._clock.sleep(1)
 
-    async def _follow(self, turn: _Turn, ahead: int, claimed_at: float) -> None:
+    async def _dispatch(self, step: _Step, ahead: int, claimed_at: float) -> None:
         """Send what a turn lets out, and get ready what it claimed."""
-        if turn.closed:
-            for delivery, since in [self._waiting.popleft() for _ in range(ahead)]:
-                if delivery.id in turn.begun:  # else its lease has passed on
+        if step.closed:
+            for delivery, since in [self._queued.popleft() for _ in range(ahead)]:
+                if delivery.id in step.begun:  # else its lease has passed on
                     self._start(delivery, since)
-        elif self._waiting:
-            self._give_back_waiting()
+        elif self._queued:
+            self._release_queued()
             self.wake()
         try:
-            ready = await self._with_bodies(turn.claimed, turn.at_once)
+            ready = await self._render(step.claimed, step.at_once)
         except StoreError:
-            self._unsent += map(_claim_of, turn.claimed)
+            self._released += map(_claim_of, step.claimed)
             raise
-        for delivery in ready[: turn.at_once]:
+        for delivery in ready[: step.at_once]:
             self._start(delivery, claimed_at)
-        self._waiting.extend((delivery, claimed_at) for delivery in ready[turn.at_once :])
+        self._queued.extend((delivery, claimed_at) for delivery in ready[step.at_once :])
 
     def _start(self, delivery: Delivery, claimed_at: float) -> None:
-        work = self._work(delivery, claimed_at)
-        self._workers.add(asyncio.create_task(work, name=f"send {self.channel.name}"))
+        work = self._send(delivery, claimed_at)
+        self._in_flight.add(asyncio.create_task(work, name=f"send {self.channel.name}"))
 
-    def _give_back_waiting(self, which: Callable[[float], bool] = lambda _: True) -> None:
-        self._unsent += [_claim_of(delivery) for delivery, since in self._waiting if which(since)]
-        self._waiting = deque(item for item in self._waiting if not which(item[1]))
+    def _release_queued(self, which: Callable[[float], bool] = lambda _: True) -> None:
+        self._released += [_claim_of(delivery) for delivery, since in self._queued if which(since)]
+        self._queued = deque(item for item in self._queued if not which(item[1]))
 
     def _is_late(self, claimed_at: float) -> bool:
         """Tell whether too much of a lease has passed for a message to begin."""
         lease, held = self._rules.lease.total_seconds(), self._clock.monotonic() - claimed_at
         return held > max(lease * SENT_WITHIN - self.channel.deadline, lease * BEGUN_WITHIN)
 
-    def _abandon(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
+    def _cancel_all(self) -> None:
+        for task in self._in_flight:
+            task.cancel()
 
     # -- bodies --
 
-    async def _with_bodies(self, claimed: Sequence[Delivery], at_once: int) -> Sequence[Delivery]:
+    async def _render(self, claimed: Sequence[Delivery], at_once: int) -> Sequence[Delivery]:
         """Render what has no body and store that; what is not sent at once has not begun from then on."""
         fresh = [d for d in claimed if d.body is None and not outbox.worn_out(d, self._rules.schedule)]
         first, suspects = [d for d in fresh if _first_try(d)], [d for d in fresh if not _first_try(d)]
@@ -372,28 +372,28 @@ class Courier:
 
     # -- sending --
 
-    async def _work(self, delivery: Delivery, claimed_at: float) -> None:
+    async def _send(self, delivery: Delivery, claimed_at: float) -> None:
         """Send one message, unless too much of its lease has passed."""
         try:
             if self._is_late(claimed_at):
-                self._unsent.append(_claim_of(delivery))
+                self._released.append(_claim_of(delivery))
             else:
                 held = self._clock.monotonic() - claimed_at
                 settlement = await self._attempt(delivery, self._rules.lease.total_seconds() * SENT_WITHIN - held)
-                self._ended.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
+                self._finished.append((delivery, settlement))  # not in one line: a turn meanwhile takes the list away
         finally:
             # Before anybody is woken: a turn counts the places that are taken, and this one is free.
-            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        self._news.set()
-        worth_it = len(self._ended) >= min(BATCH, self.channel.concurrency / 2)
-        if worth_it or len(self._waiting) < self.channel.concurrency:
-            self._enough.set()
+            self._in_flight.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        self._wakeup.set()
+        worth_it = len(self._finished) >= min(BATCH, self.channel.concurrency / 2)
+        if worth_it or len(self._queued) < self.channel.concurrency:
+            self._batch_ready.set()
 
-    async def _some_work(self) -> None:
-        if self._workers:
-            ended, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
-            for worker in ended:
-                worker.result()
+    async def _wait_for_one(self) -> None:
+        if self._in_flight:
+            finished, _ = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                task.result()
 
     async def _attempt(self, delivery: Delivery, within: float) -> Settlement:
         started = self._clock.now()
@@ -433,11 +433,11 @@ class Courier:
     async def _limited(self, seconds: float) -> AsyncIterator[None]:
         """Raise TimeoutError after so many seconds, or when a stop comes before."""
         async with asyncio.timeout(seconds) as limit:
-            self._limits.add(limit)
+            self._deadlines.add(limit)
             try:
                 yield
             finally:
-                self._limits.discard(limit)
+                self._deadlines.discard(limit)
 
     async def _resolve(self, delivery: Delivery) -> tuple[Outcome | None, Doubt | None]:
         """Find out what became of an earlier attempt; an outcome of None says to send it again."""
@@ -480,10 +480,10 @@ async def deliver_due(
     channel: Channel, store: Store, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
 ) -> DeliveryReport:
     """Deliver all that is due on a channel now. Raises StoreError."""
-    return await Courier(channel, store, clock, rng, owner=owner, rules=rules).drain()
+    return await DeliveryWorker(channel, store, clock, rng, owner=owner, rules=rules).drain()
 
 
-async def set_within(event: asyncio.Event, seconds: float) -> bool:
+async def wait_until_set(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event at most so long, and tell whether it is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -16,13 +16,13 @@ from notifier.core import outbox, pacing, retry
 from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.ports import Clock, LiveChannel, Store, Transaction
 
-AT_ONCE = 10
+EDIT_BATCH = 10
 """Messages that are claimed together at most."""
 
-LOOK_EVERY = 2.0
+IDLE_INTERVAL = 2.0
 """Seconds between two looks for messages that are to change, when nothing wakes the editor."""
 
-AGAIN_AFTER = timedelta(seconds=15)
+EDIT_RETRY_AFTER = timedelta(seconds=15)
 """The wait after a change that failed, where the service asked for no other."""
 
 
@@ -32,17 +32,17 @@ class EditReport:
 
     channel: str
     changed: tuple[tuple[Thread, Outcome], ...] = ()
-    again_in: timedelta | None = None
+    retry_in: timedelta | None = None
     """When the pace allows more, where it did not allow all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
     threads: Sequence[Thread]
-    again_in: timedelta | None
+    retry_in: timedelta | None
 
 
-class Editor:
+class MessageEditor:
     """Changes the messages of one channel. Whoever drives it calls `turn` and `rest` for ever."""
 
     def __init__(self, channel: LiveChannel, store: Store, clock: Clock, *, lease: timedelta) -> None:
@@ -51,15 +51,15 @@ class Editor:
         self._store = store
         self._clock = clock
         self._lease = lease
-        self._news = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     def wake(self) -> None:
         """End the rest: something may have to change."""
-        self._news.set()
+        self._wakeup.set()
 
-    async def turn(self) -> EditReport:
+    async def step(self) -> EditReport:
         """Change what is to be changed, as far as the pace allows. Raises StoreError."""
-        self._news.clear()
+        self._wakeup.clear()
         claim = await self._store.transact(self._claim)
         end = self._clock.monotonic() + self._lease.total_seconds() * 0.8
         changed: list[tuple[Thread, Outcome]] = []
@@ -69,16 +69,16 @@ class Editor:
                 break
             changed.append((thread, outcome))
             await self._store.transact(lambda tx, one=thread, said=outcome: self._settle(tx, one, said))  # type: ignore[misc]  # a default
-        return EditReport(channel=self.channel.name, changed=tuple(changed), again_in=claim.again_in)
+        return EditReport(channel=self.channel.name, changed=tuple(changed), retry_in=claim.retry_in)
 
-    async def rest(self, report: EditReport) -> None:
+    async def wait(self, report: EditReport) -> None:
         """Wait until there may be something to do."""
-        if len(report.changed) == AT_ONCE:
+        if len(report.changed) == EDIT_BATCH:
             return  # there may be more
-        wait = LOOK_EVERY if report.again_in is None else min(LOOK_EVERY, report.again_in.total_seconds())
+        wait = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
         try:
             async with asyncio.timeout(wait):
-                await self._news.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             pass
 
@@ -86,12 +86,12 @@ class Editor:
         budget = str(self.channel.edits)
         was = tx.health(budget)  # waits for whoever else spends of it, so that the time is asked after it
         now = tx.now()
-        allowed = pacing.allowance(was, self.channel.edit_pace, now, AT_ONCE)
+        allowed = pacing.allowance(was, self.channel.edit_pace, now, EDIT_BATCH)
         threads = tx.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
         spent = pacing.spent(was, self.channel.edit_pace, now, len(threads))
         if spent != was:
             tx.keep_health(budget, spent)
-        return _Claim(threads=threads, again_in=allowed.again_in if len(threads) == allowed.count else None)
+        return _Claim(threads=threads, retry_in=allowed.retry_in if len(threads) == allowed.count else None)
 
     async def _show(self, thread: Thread, end: float) -> Outcome | None:
         """Change one message; None when there is no time left for it."""
@@ -116,9 +116,9 @@ class Editor:
             case GaveUp():
                 tx.shown(thread, now)  # what is refused now is refused again; the next change is another one
             case Parked(probe_after=after) | Retry(after=after):
-                tx.show_later(thread, now + min(after or AGAIN_AFTER, retry.MAX_RETRY_AFTER))
+                tx.show_later(thread, now + min(after or EDIT_RETRY_AFTER, retry.MAX_RETRY_AFTER))
             case Unknown():
-                tx.show_later(thread, now + AGAIN_AFTER)
+                tx.show_later(thread, now + EDIT_RETRY_AFTER)
         pause = outcome.after if isinstance(outcome, Retry) else None
         health = pacing.after(was, [(outbox.sign_of(outcome), pause)], now, self.channel.edit_pace)
         if health != was:

@@ -68,7 +68,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 """Control characters, line separators, direction overrides and lone surrogates."""
 
 
-class Tally:
+class RejectionLog:
     """Says in one record what strangers can make happen any number of times: the first at once, then every `pause`.
 
     `seconds` is a time that never goes back. What was counted since the last record waits for the next one.

@@ -22,7 +22,7 @@ from notifier.ports import DatabaseFile, Store, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchRules:
+class MonitorRules:
     """What is watched, and who is told of what no route takes."""
 
     expected: Expected = field(default_factory=Expected)
@@ -30,46 +30,46 @@ class WatchRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchReport:
+class MonitorReport:
     """What one look found. The shell logs it."""
 
     health: Health
     """The verdict, which gives each source its time after a start."""
     events: tuple[Event, ...] = ()
     deliveries: int = 0
-    untold: tuple[Event, ...] = ()
+    undeliverable: tuple[Event, ...] = ()
     """Those that no channel is told of: there is none, or only the one that it is about."""
 
 
-async def watch_once(store: Store, *, rules: WatchRules, outlook: Outlook, began: datetime | None) -> WatchReport:
+async def run_monitor(store: Store, *, rules: MonitorRules, outlook: Outlook, began: datetime | None) -> MonitorReport:
     """Look once. `began` is when polling began, by the database's time: see `source_turn`. Raises StoreError."""
     facts = await store.read(lambda q: q.health_facts())
     if not _news(rules.expected, facts, began):
-        return WatchReport(health=health.judge(rules.expected, facts, began))
+        return MonitorReport(health=health.judge(rules.expected, facts, began))
     return await store.transact(lambda tx: record(tx, facts, rules, outlook, began))
 
 
 def record(
-    tx: Transaction, facts: HealthFacts, rules: WatchRules, outlook: Outlook, began: datetime | None
-) -> WatchReport:
+    tx: Transaction, facts: HealthFacts, rules: MonitorRules, outlook: Outlook, began: datetime | None
+) -> MonitorReport:
     """Announce what was found: each only where nobody else has since."""
     verdict = health.judge(rules.expected, facts, began)
     events = [*_about_sources(tx, rules.expected, facts, began)]
     tx.hold_channels()
     events += _about_channels(tx, rules.expected, facts)
-    return _tell(tx, events, rules, outlook, verdict) if events else WatchReport(health=verdict)
+    return _tell(tx, events, rules, outlook, verdict) if events else MonitorReport(health=verdict)
 
 
 async def save_lost_file(
-    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: WatchRules, outlook: Outlook
-) -> tuple[Path, WatchReport]:
+    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: MonitorRules, outlook: Outlook
+) -> tuple[Path, MonitorReport]:
     """Save what a service holds of a database whose file was taken from under it, and report that. Raises StoreError.
 
     What is pending is delivered as long as the service runs, this report too: the file is open, it only has no name.
     """
     copy = await file.rescue()
 
-    def tell(tx: Transaction) -> WatchReport:
+    def tell(tx: Transaction) -> MonitorReport:
         verdict = health.unavailable(tx.now(), str(error))
         tx.hold_channels()
         return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, outlook, verdict)
@@ -78,17 +78,17 @@ async def save_lost_file(
 
 
 def _tell(
-    tx: Transaction, events: Sequence[Event], rules: WatchRules, outlook: Outlook, verdict: Health
-) -> WatchReport:
+    tx: Transaction, events: Sequence[Event], rules: MonitorRules, outlook: Outlook, verdict: Health
+) -> MonitorReport:
     """Record events about ourselves and plan their deliveries."""
     told = tx.record_events(watching.route(events, outlook.routes, rules.fallback)).new
     deliveries = outbox.plan(told, outlook.policies, tx.parked(), verdict.at)
     tx.record_deliveries(deliveries)
-    return WatchReport(
+    return MonitorReport(
         health=verdict,
         events=tuple(item.event for item in told),
         deliveries=len(deliveries),
-        untold=tuple(item.event for item in told if not item.channels),
+        undeliverable=tuple(item.event for item in told if not item.channels),
     )
 
 

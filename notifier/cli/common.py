@@ -23,7 +23,7 @@ from notifier.core.errors import ConfigurationError
 from notifier.core.model import Person
 from notifier.lookup import Listing
 from notifier.ports import Queries, Transaction
-from notifier.wiring.app import open_lookup
+from notifier.wiring.app import open_existing_store
 from notifier.wording.formatter import Wording
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ def ask(config: Config, question: Callable[[Queries], T]) -> T:
     _remark(config)
 
     async def answer() -> T:
-        async with open_lookup(config) as store:
+        async with open_existing_store(config) as store:
             return await store.read(question)
 
     return loop.run(answer())
@@ -141,7 +141,7 @@ def change(config: Config, action: Callable[[Transaction], T]) -> T:
     _remark(config)
 
     async def act() -> T:
-        async with open_lookup(config) as store:
+        async with open_existing_store(config) as store:
             return await store.transact(action)
 
     return loop.run(act())

@@ -22,7 +22,7 @@ from notifier.core.errors import StoreError
 from notifier.core.health import Expected, Health, Role, unavailable
 from notifier.core.model import DeliveryState
 from notifier.ports import DeliveryFilter, Queries, Transaction
-from notifier.service.service import EVERY_ROLE, Summary, poll_and_deliver, roles_of
+from notifier.service.service import ALL_ROLES, Summary, parse_roles, poll_and_deliver
 from notifier.wiring.app import open_app
 
 log = structlog.get_logger("notifier")
@@ -32,7 +32,7 @@ _FIGURES = ("polls", "events", "deliveries", "failures")
 
 def _roles(text: str) -> frozenset[Role]:
     try:
-        return roles_of(text)
+        return parse_roles(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -51,7 +51,7 @@ def run(ctx: typer.Context, *, only: Only = None) -> None:
     SIGHUP reads the configuration again and goes on with it, or with the old one if the new one is not valid.
     Any number of these share one PostgreSQL; --only gives each of them a part of the work.
     """
-    stints = until_signalled(partial(serve_until_stopped, partial(configured, ctx), only or EVERY_ROLE))
+    stints = until_signalled(partial(serve_until_stopped, partial(configured, ctx), only or ALL_ROLES))
     note(_summary(_total(stints)))
 
 

@@ -20,8 +20,8 @@ from notifier.cli.systemd import Systemd
 from notifier.config import Config, environment
 from notifier.config.changes import changes
 from notifier.core.errors import NotifierError
-from notifier.deliver import set_within
-from notifier.service.service import Role, Summary, serve, works
+from notifier.deliver import wait_until_set
+from notifier.service.service import Role, Summary, serve, writes_data
 from notifier.wiring.app import App, open_app, rehearse_listening
 
 log = structlog.get_logger("notifier")
@@ -29,7 +29,7 @@ log = structlog.get_logger("notifier")
 END_WITHIN = 5.0
 """Seconds that a stop takes at most after the time that receivers had to answer."""
 
-AGAIN_AFTER = 5.0
+RETRY_AFTER = 5.0
 """Seconds until a service that could not go on after a reload tries again."""
 
 
@@ -78,7 +78,7 @@ class Stints:
                     raise
                 log.error("the service cannot go on; the old configuration is taken up", error=str(error))  # noqa: TRY400 - the sentence is enough
                 config = self._proven
-                await set_within(self._stop, AGAIN_AFTER)
+                await wait_until_set(self._stop, RETRY_AFTER)
             else:
                 done.append(summary)
                 self._proven, config = config, following
@@ -86,8 +86,8 @@ class Stints:
 
     async def _stint(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the one that follows."""
-        async with open_app(config, exclusive=works(self._roles), expect_new=True) as app:
-            if self._began is None and works(self._roles):
+        async with open_app(config, exclusive=writes_data(self._roles), expect_new=True) as app:
+            if self._began is None and writes_data(self._roles):
                 self._began = await app.store.transact(lambda tx: tx.now())
             reloading = asyncio.create_task(self._reload(config))
             try:
@@ -122,7 +122,7 @@ class Stints:
             try:
                 found = await loop.aside(self._load)
                 # In a thread: a database that does not answer must not hold up what is being served.
-                elsewhere = found.store.url != running.store.url and works(self._roles)
+                elsewhere = found.store.url != running.store.url and writes_data(self._roles)
                 await loop.aside(lambda found=found, new=elsewhere: loop.run(_rehearse(found, exclusive=new)))  # type: ignore[misc]  # defaults
                 if Role.WEB in self._roles:
                     await rehearse_listening(found, running)

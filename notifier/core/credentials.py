@@ -82,8 +82,8 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
         return Admission(state=state, again_at=state.paused_until, refusal=state.refusal)
     health = pacing.Health(rate_at=state.rate_at)
     room = pacing.allowance(health, credential.pace, now, 1)
-    if room.again_in and not force:
-        return Admission(state=state, again_at=now + room.again_in)
+    if room.retry_in and not force:
+        return Admission(state=state, again_at=now + room.retry_in)
     charged = replace(state, rate_at=pacing.spent(health, credential.pace, now, calls).rate_at)
     if not refused:
         return Admission(state=charged)

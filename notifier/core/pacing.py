@@ -69,14 +69,14 @@ class Allowance:
     """How many messages may go out now, and when to ask again where that is fewer than wanted."""
 
     count: int
-    again_in: timedelta | None = None
+    retry_in: timedelta | None = None
 
 
 def allowance(health: Health, pace: Pace, now: datetime, wanted: int) -> Allowance:
     """Return how many of the messages that are wanted may go out now."""
     held = max((until for until in (health.open_until, health.paused_until) if until), default=now)
     if held > now:
-        return Allowance(count=0, again_in=held - now)
+        return Allowance(count=0, retry_in=held - now)
     if health.open_until:
         wanted = min(wanted, 1)
     if not pace.per_second:
@@ -86,7 +86,7 @@ def allowance(health: Health, pace: Pace, now: datetime, wanted: int) -> Allowan
     count = max(0, min(wanted, room // pace.interval))
     if count == wanted:
         return Allowance(count=count)
-    return Allowance(count=count, again_in=pace.interval * (count + 1) - room)
+    return Allowance(count=count, retry_in=pace.interval * (count + 1) - room)
 
 
 def spent(health: Health, pace: Pace, now: datetime, count: int) -> Health:

@@ -27,41 +27,41 @@ from notifier.core.errors import NotifierError, StoreError, StoreReplaced
 from notifier.core.health import LEFT_BEHIND, REMEDIES, Health, Kind, Replica, judge, left_behind, serves
 from notifier.core.health import Role as Role  # noqa: PLC0414 - what a service is given, named where it is given
 from notifier.core.model import Delivered, DeliveryState, EventType, Scope
-from notifier.deliver import Bodies, Courier, DeliveryReport, set_within
-from notifier.live_messages import Editor, EditReport
-from notifier.monitor import WatchReport, save_lost_file, watch_once
+from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache, wait_until_set
+from notifier.live_messages import EditReport, MessageEditor
+from notifier.monitor import MonitorReport, run_monitor, save_lost_file
 from notifier.poll import PollReport, poll_once
 from notifier.ports import Channel, Door, LiveChannel, TaskSource, Transaction
 from notifier.retention import PruneReport, prune
 from notifier.settings.explain import did_you_mean
-from notifier.wiring.app import App, open_chat, places_of
+from notifier.wiring.app import App, open_chat, source_places
 
 log = structlog.get_logger("notifier")
 
 R = TypeVar("R")
 
-RECOVER_AFTER = 1.0
+RESTART_DELAY = 1.0
 """Seconds to wait after the database failed."""
 
-TROUBLE_EVERY = 60.0
+ERROR_INTERVAL = 60.0
 """Seconds between two records of one trouble that lasts."""
 
-SETTLE_WITHIN = 2.0
+SETTLE_TIMEOUT = 2.0
 """Seconds that a stop takes at most to settle what was in flight, after the time that it had to be answered."""
 
-HOUSEKEEPING_EVERY = 5
+HOUSEKEEPING_INTERVAL = 5
 """Seconds between two runs of the monitor, and of what looks for parked channels whose probe is due."""
 
-OVERDUE = 3
+OVERDUE_INTERVALS = 3
 """Intervals after which a job that has not run, or will not run, is run at once."""
 
-MONITOR_HANGS_AFTER = 120.0
+MONITOR_TIMEOUT = 120.0
 """Seconds without an end of the monitor's run after which the program counts as hung."""
 
-MOST_NAMED = 20
+MAX_LISTED_ROWS = 20
 """Ids of rows that one record names at most."""
 
-POLLS_AT_ONCE = 250
+MAX_POLLS_STARTED = 250
 """Polls that one look at the due sources begins at most; the others follow at the next look."""
 
 SPREAD = 60.0
@@ -70,17 +70,17 @@ SPREAD = 60.0
 HEARTBEAT_SHARE = 0.8
 """Share of the shortest polling interval that lies between two signs of life at least."""
 
-RED_FOR = 30.0
+UNHEALTHY_FOR = 30.0
 """Seconds that health has to be red before that is signalled: what waited through a restart goes out meanwhile."""
 
-PRUNE_EVERY = 3600
+PRUNE_INTERVAL = 3600
 """Seconds between two times that what is over is forgotten."""
 
 
-EVERY_ROLE = frozenset(Role)
+ALL_ROLES = frozenset(Role)
 
 
-def roles_of(text: str) -> frozenset[Role]:
+def parse_roles(text: str) -> frozenset[Role]:
     """Read `poll,deliver`. Raises ValueError with a sentence for the operator."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
@@ -106,7 +106,7 @@ class Summary:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunStats:
     """Counts while a service runs."""
 
     summary: Summary = field(default_factory=Summary)
@@ -139,7 +139,7 @@ class Tally:
         self.summary = replace(self.summary, errors=tuple(self.failing.values()), **totals)
 
 
-class Trouble:
+class ErrorThrottle:
     """Says that something fails when that begins, at most once a minute while it lasts, and when it is over."""
 
     def __init__(self, event: str, seconds: Callable[[], float], **about: str) -> None:
@@ -149,14 +149,14 @@ class Trouble:
         self._about = about
         self._next: float | None = None
 
-    def goes_on(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """Note that it failed once more."""
         now = self._seconds()
         if self._next is None or now >= self._next:
             log.error(self._event, error=str(error), **self._about)
-            self._next = now + TROUBLE_EVERY
+            self._next = now + ERROR_INTERVAL
 
-    def is_over(self) -> None:
+    def recovered(self) -> None:
         """Note that it worked."""
         if self._next is not None:
             log.info("works again", after=self._event, **self._about)
@@ -166,10 +166,10 @@ class Trouble:
 class Worker(Protocol[R]):
     """Does its work in turns, each of which returns a report."""
 
-    async def turn(self) -> R:
+    async def step(self) -> R:
         """Do what there is to do now. Raises StoreError."""
 
-    async def rest(self, report: R) -> None:
+    async def wait(self, report: R) -> None:
         """Wait until there may be something to do."""
 
 
@@ -221,7 +221,7 @@ class DueSources:
         """Return those to poll now, at most POLLS_AT_ONCE; `due` is what the database says, in that order."""
         unasked = (name for name, at in self._ask_at.items() if at <= now)
         known = (name for name in due if self._not_before.get(name, now + 1) <= now)
-        chosen = list(islice(dict.fromkeys((*known, *unasked)), POLLS_AT_ONCE))
+        chosen = list(islice(dict.fromkeys((*known, *unasked)), MAX_POLLS_STARTED))
         for name in chosen:
             self._ask_at[name] = now + 2 * self._every[name]
         return chosen
@@ -235,19 +235,19 @@ def new_owner() -> str:
 class Service:
     """Polls and delivers until told to stop."""
 
-    def __init__(self, app: App, roles: Collection[Role] = EVERY_ROLE, *, began: datetime | None = None) -> None:
+    def __init__(self, app: App, roles: Collection[Role] = ALL_ROLES, *, began: datetime | None = None) -> None:
         """Take an open app; whoever opened it closes it. `began` is when this process began to poll, if it has."""
         self.app = app
         self.roles = roles
         self.owner = new_owner()
-        self.tally = Tally()
+        self.stats = RunStats()
         self._refused: dict[str, tuple[str, ...]] = {}
         self._unreadable: dict[str, tuple[int, tuple[str, ...]]] = {}
-        self._bodies = Bodies()
+        self._bodies = RenderCache()
         delivered = app.channels if Role.DELIVER in roles else {}
-        self._couriers = {name: self._courier(channel) for name, channel in delivered.items()}
+        self._workers = {name: self._delivery_worker(channel) for name, channel in delivered.items()}
         self._editors = [
-            Editor(cast("LiveChannel", channel), app.store, app.clock, lease=app.delivery_rules.lease)
+            MessageEditor(cast("LiveChannel", channel), app.store, app.clock, lease=app.delivery_rules.lease)
             for channel in delivered.values()
             if channel.edits
         ]
@@ -256,8 +256,8 @@ class Service:
         )
         self._poll_rules = app.poll_rules
         self._outlook = app.outlook
-        self._watch_rules = app.watch_rules
-        self._asking = Trouble("cannot ask which sources are due", app.clock.monotonic)
+        self._monitoring = app.monitor_rules
+        self._asking = ErrorThrottle("cannot ask which sources are due", app.clock.monotonic)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._began = began
@@ -266,21 +266,21 @@ class Service:
         self._red_since: float | None = None
         self._in_trouble = False
         self._monitored_at = float("inf")
-        self._file_lost = Trouble("store.replaced", app.clock.monotonic)
+        self._file_lost = ErrorThrottle("store.replaced", app.clock.monotonic)
         self._saved: Path | None = None
         self._replica: Replica | None = None
-        self._unreported = Trouble("cannot report to the database", app.clock.monotonic)
+        self._unreported = ErrorThrottle("cannot report to the database", app.clock.monotonic)
 
-    def _courier(self, channel: Channel) -> Courier:
+    def _delivery_worker(self, channel: Channel) -> DeliveryWorker:
         app = self.app
-        return Courier(
+        return DeliveryWorker(
             channel, app.store, app.clock, app.rng, owner=self.owner, rules=app.delivery_rules, bodies=self._bodies
         )
 
     async def start(self) -> None:
         """Report this process, take up what a killed one left behind, and note the channels' settings."""
         await self.report()
-        if works(self.roles) and self.app.config.store.url.startswith("sqlite"):
+        if writes_data(self.roles) and self.app.config.store.url.startswith("sqlite"):
             # The file is locked to this process: whoever held these claims is gone.
             await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
             if await self.app.store.transact(lambda tx: tx.end_waits_of_the_future(tx.now())):
@@ -301,7 +301,7 @@ class Service:
         if whole and self._unreadable.get(report.source, (0, ())) != unreadable:
             self._unreadable[report.source] = unreadable
             without_id = report.unreadable - len(report.without_status)
-            named = list(report.without_status[:MOST_NAMED])
+            named = list(report.without_status[:MAX_LISTED_ROWS])
             log.warning("rows cannot be read", source=report.source, without_id=without_id, without_status=named)
 
     def _note_refused(self, report: PollReport) -> None:
@@ -310,13 +310,13 @@ class Service:
         if refused != self._refused.get(report.source, ()) and (refused or report.scope is Scope.FULL):
             self._refused[report.source] = refused
             if refused:
-                named = list(refused[:MOST_NAMED])
+                named = list(refused[:MAX_LISTED_ROWS])
                 log.error("the database refuses rows", source=report.source, rows=len(refused), jobs=named)
 
     async def _retire_sources(self) -> None:
         """Say what is recorded under names that are not configured, and let it count as running no more."""
         recorded = await self.app.store.read(lambda q: q.source_states())
-        left = left_behind(recorded, places_of(self.app.config))
+        left = left_behind(recorded, source_places(self.app.config))
         if not left:
             return
         names = [state.name for state in left]
@@ -339,9 +339,9 @@ class Service:
             )
         except StoreError as error:
             log.error("poll not recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
-            self.tally.broke(source.name, error)
+            self.stats.broke(source.name, error)
             return None
-        self.tally.polled(report)
+        self.stats.polled(report)
         _log_poll(report)
         self._note_unreadable(report)
         self._note_refused(report)
@@ -375,7 +375,7 @@ class Service:
         """Call for help when health has turned red and stayed so, where an address for that is configured."""
         now = self.app.clock.monotonic()
         self._red_since = None if verdict.ok else now if self._red_since is None else self._red_since
-        trouble = self._red_since is not None and now - self._red_since >= RED_FOR
+        trouble = self._red_since is not None and now - self._red_since >= UNHEALTHY_FOR
         if trouble and not self._in_trouble and self.app.config.heartbeat_fail_url:
             self._begin("call for help", partial(self._beat, well=False))
         self._in_trouble = trouble
@@ -399,26 +399,26 @@ class Service:
         try:
             await self.app.store.transact(self._report)
         except StoreError as error:
-            self._unreported.goes_on(error)
+            self._unreported.failed(error)
         else:
-            self._unreported.is_over()
+            self._unreported.recovered()
 
-    async def watch(self) -> None:
+    async def run_monitor(self) -> None:
         """See to it that somebody is told of sources that cannot be polled and of channels that do not deliver.
 
         And of a database whose file was taken from under this service.
         """
         try:
             await self._verify_store()
-            report = await watch_once(self.app.store, rules=self._watch_rules, outlook=self._outlook, began=self._began)
+            report = await run_monitor(self.app.store, rules=self._monitoring, outlook=self._outlook, began=self._began)
         except StoreError as error:
             log.error("cannot watch over sources and channels", error=str(error))  # noqa: TRY400 - as above
             return
         finally:
             self._monitored_at = self.app.clock.monotonic()
-        self._watched(report)
+        self._handle_monitor_report(report)
 
-    def _watched(self, report: WatchReport) -> None:
+    def _handle_monitor_report(self, report: MonitorReport) -> None:
         _log_watch(report)
         self._note_health(report.health)
         if report.deliveries:
@@ -432,15 +432,15 @@ class Service:
         try:
             await file.verify()
         except StoreReplaced as error:
-            self._file_lost.goes_on(error)
+            self._file_lost.failed(error)
             if self._saved is None:
                 self._saved, report = await save_lost_file(
-                    file, self.app.store, error, rules=self._watch_rules, outlook=self._outlook
+                    file, self.app.store, error, rules=self._monitoring, outlook=self._outlook
                 )
                 log.error("store.rescued", copy=str(self._saved))  # noqa: TRY400 - as above
-                self._watched(report)
+                self._handle_monitor_report(report)
         else:
-            self._file_lost.is_over()
+            self._file_lost.recovered()
             self._saved = None
 
     async def prune(self) -> None:
@@ -455,72 +455,72 @@ class Service:
 
     def wake(self) -> None:
         """Make every channel look for due deliveries now."""
-        for courier in self._couriers.values():
-            courier.wake()
+        for worker in self._workers.values():
+            worker.wake()
         for editor in self._editors:
             editor.wake()
 
     async def drain(self) -> None:
         """Deliver all that is due on every channel. Raises StoreError."""
-        await asyncio.gather(*(self._drain(courier) for courier in self._couriers.values()))
-        await asyncio.gather(*(self._drain(courier) for courier in await self._direct_couriers()))
+        await asyncio.gather(*(self._drain(worker) for worker in self._workers.values()))
+        await asyncio.gather(*(self._drain(worker) for worker in await self._direct_workers()))
         for editor in self._editors:
-            while (report := await editor.turn()).changed:
+            while (report := await editor.step()).changed:
                 _log_edits(report)
 
-    async def _drain(self, courier: Courier) -> None:
-        self._delivered(await courier.drain())
+    async def _drain(self, worker: DeliveryWorker) -> None:
+        self._delivered(await worker.drain())
 
-    async def _direct_couriers(self) -> Sequence[Courier]:
+    async def _direct_workers(self) -> Sequence[DeliveryWorker]:
         """Return couriers for the people who have a message coming."""
         names = await self.app.store.read(lambda q: q.direct_channels())
         channels = [self.app.direct(name) for name in names]
-        return [self._courier(channel) for channel in channels if channel]
+        return [self._delivery_worker(channel) for channel in channels if channel]
 
     async def deliver_direct(self) -> None:
         """Send people what they asked for in person; one who cannot be reached delays nobody else."""
         try:
-            couriers = await self._direct_couriers()
+            workers = await self._direct_workers()
         except StoreError as error:
             log.error("direct messages wait", error=str(error))  # noqa: TRY400 - as above
             return
-        for courier in couriers:
-            self._begin(f"deliver {courier.channel.name}", partial(self._drain_quietly, courier))
+        for worker in workers:
+            self._begin(f"deliver {worker.channel.name}", partial(self._drain_quietly, worker))
 
-    async def _drain_quietly(self, courier: Courier) -> None:
+    async def _drain_quietly(self, worker: DeliveryWorker) -> None:
         try:
-            await self._drain(courier)
+            await self._drain(worker)
         except StoreError as error:
-            log.error("deliveries wait", channel=courier.channel.name, error=str(error))  # noqa: TRY400 - as above
+            log.error("deliveries wait", channel=worker.channel.name, error=str(error))  # noqa: TRY400 - as above
 
-    async def keep_delivering(self, courier: Courier) -> None:
+    async def keep_delivering(self, worker: DeliveryWorker) -> None:
         """Deliver on one channel until the service stops; then settle what is on its way."""
-        await self._take_turns(courier, self._delivered, "deliveries wait", courier.channel.name)
+        await self._take_turns(worker, self._delivered, "deliveries wait", worker.channel.name)
         with suppress(StoreError):
-            self._delivered(await courier.finish(self._stop_within, SETTLE_WITHIN))
+            self._delivered(await worker.stop(self._stop_within, SETTLE_TIMEOUT))
 
-    async def keep_editing(self, editor: Editor) -> None:
+    async def keep_editing(self, editor: MessageEditor) -> None:
         """Keep the messages of one channel as they should look until the service stops."""
         await self._take_turns(editor, _log_edits, "changes of messages wait", editor.channel.name)
 
     async def _take_turns(self, worker: Worker[R], note: Callable[[R], None], waits: str, channel: str) -> None:
         """Take turns until the service stops; nothing that happens to one worker ends the others."""
-        trouble = Trouble(waits, self.app.clock.monotonic, channel=channel)
+        trouble = ErrorThrottle(waits, self.app.clock.monotonic, channel=channel)
         while not self._stopping:
             try:
-                report = await worker.turn()
-                trouble.is_over()
+                report = await worker.step()
+                trouble.recovered()
                 note(report)
-                await worker.rest(report)
+                await worker.wait(report)
             except StoreError as error:
-                trouble.goes_on(error)
-                await self.app.clock.sleep(RECOVER_AFTER)
+                trouble.failed(error)
+                await self.app.clock.sleep(RESTART_DELAY)
             except Exception:
                 log.exception("turn crashed", channel=channel)
-                await self.app.clock.sleep(RECOVER_AFTER)
+                await self.app.clock.sleep(RESTART_DELAY)
 
     def _delivered(self, report: DeliveryReport) -> None:
-        self.tally.delivered(report)
+        self.stats.delivered(report)
         _log_deliveries(report)
         if report.settled:
             for editor in self._editors:
@@ -542,9 +542,9 @@ class Service:
         due: Sequence[str] = ()
         try:
             due = await self.app.store.read(lambda q: q.due_sources())
-            self._asking.is_over()
+            self._asking.recovered()
         except StoreError as error:
-            self._asking.goes_on(error)
+            self._asking.failed(error)
         for name in self._sources.next(due, self.app.clock.monotonic()):
             self._begin(f"poll {name}", partial(self.poll, self.app.sources[name]))
 
@@ -560,19 +560,19 @@ class Service:
             often = min(rules.look_every for rules in self._poll_rules.values())
             self._tick(ticks, "due", self.poll_due, often.total_seconds())
         if Role.DELIVER in self.roles:
-            self._tick(ticks, "unpark", self.unpark_due, HOUSEKEEPING_EVERY)
-            self._tick(ticks, "direct", self.deliver_direct, HOUSEKEEPING_EVERY)
-        self._tick(ticks, "report", self.report, HOUSEKEEPING_EVERY)
-        if works(self.roles):
-            self._tick(ticks, "watch", self.watch, HOUSEKEEPING_EVERY)
-            self._tick(ticks, "prune", self.prune, PRUNE_EVERY)
+            self._tick(ticks, "unpark", self.unpark_due, HOUSEKEEPING_INTERVAL)
+            self._tick(ticks, "direct", self.deliver_direct, HOUSEKEEPING_INTERVAL)
+        self._tick(ticks, "report", self.report, HOUSEKEEPING_INTERVAL)
+        if writes_data(self.roles):
+            self._tick(ticks, "watch", self.run_monitor, HOUSEKEEPING_INTERVAL)
+            self._tick(ticks, "prune", self.prune, PRUNE_INTERVAL)
         ticks.start()
         return ticks
 
     def _tick(self, ticks: AsyncIOScheduler, name: str, work: Callable[[], Awaitable[object]], seconds: float) -> None:
         ticks.add_job(self._begin, "interval", [name, work], id=name, seconds=seconds)
 
-    def put_right(self, ticks: AsyncIOScheduler) -> None:
+    def correct_jobs(self, ticks: AsyncIOScheduler) -> None:
         """Run at once what the scheduler would leave alone for long, and wake it where it sleeps too long.
 
         It follows the system's clock, which can be set forward and back between two runs: what counts is how far off
@@ -586,14 +586,14 @@ class Service:
                     "the system's clock was set: a job runs at once", job=job.id, off=round(off.total_seconds())
                 )
                 job.modify(next_run_time=now)
-            elif off < -OVERDUE * interval - timedelta(seconds=1):
+            elif off < -OVERDUE_INTERVALS * interval - timedelta(seconds=1):
                 log.warning("a job is overdue: the scheduler is woken", job=job.id, off=round(off.total_seconds()))
                 ticks.wakeup()
 
     @property
     def alive(self) -> bool:
         """Whether the monitor's runs come to an end; one that hangs is mended by nothing but a restart."""
-        return not works(self.roles) or self.app.clock.monotonic() - self._monitored_at < MONITOR_HANGS_AFTER
+        return not writes_data(self.roles) or self.app.clock.monotonic() - self._monitored_at < MONITOR_TIMEOUT
 
     def _begin(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
         """Start a job, unless it is still at it: a look at a long list may take longer than the time between two."""
@@ -607,7 +607,7 @@ class Service:
         async def again_and_again() -> None:
             while True:
                 await _guarded(name, work)
-                await self.app.clock.sleep(RECOVER_AFTER)
+                await self.app.clock.sleep(RESTART_DELAY)
 
         self._begin(name, again_and_again)
 
@@ -625,13 +625,13 @@ class Service:
 
     async def _run(self, stop: asyncio.Event, doors: Sequence[Door], supervisor: Supervisor) -> None:
         await self.start()
-        if works(self.roles) and self._began is None:
+        if writes_data(self.roles) and self._began is None:
             self._sources.spread(self.app.clock.monotonic())
             self._began = await self.app.store.transact(lambda tx: tx.now())
         ticks = self.schedule()
         loops = [
-            asyncio.create_task(self.keep_delivering(courier), name=f"deliver {name}")
-            for name, courier in self._couriers.items()
+            asyncio.create_task(self.keep_delivering(worker), name=f"deliver {name}")
+            for name, worker in self._workers.items()
         ] + [
             asyncio.create_task(self.keep_editing(editor), name=f"edit {editor.channel.name}")
             for editor in self._editors
@@ -649,8 +649,8 @@ class Service:
         supervisor.ready()
         self._monitored_at = self.app.clock.monotonic()
         try:
-            while not await set_within(stop, min(HOUSEKEEPING_EVERY, supervisor.interval)):
-                self.put_right(ticks)
+            while not await wait_until_set(stop, min(HOUSEKEEPING_INTERVAL, supervisor.interval)):
+                self.correct_jobs(ticks)
                 if self.alive:
                     supervisor.alive()
         finally:
@@ -677,7 +677,7 @@ class Service:
             job.cancel()
         self.wake()
         if loops:
-            await asyncio.wait(loops, timeout=self._stop_within + 2 * SETTLE_WITHIN)
+            await asyncio.wait(loops, timeout=self._stop_within + 2 * SETTLE_TIMEOUT)
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, *jobs, return_exceptions=True)
@@ -703,7 +703,7 @@ class Service:
         self._report(tx, stopped=True)
 
 
-def works(roles: Collection[Role]) -> bool:
+def writes_data(roles: Collection[Role]) -> bool:
     """Tell whether these roles change the database, so that with SQLite only one process may have them."""
     return not {Role.POLL, Role.DELIVER}.isdisjoint(roles)
 
@@ -712,14 +712,14 @@ async def serve(
     app: App,
     *,
     stop: asyncio.Event,
-    roles: Collection[Role] = EVERY_ROLE,
+    roles: Collection[Role] = ALL_ROLES,
     began: datetime | None = None,
     supervisor: Supervisor | None = None,
 ) -> Summary:
     """Run the service until `stop` is set and return what it did."""
     service = Service(app, roles, began=began)
     await service.run(stop, supervisor)
-    return service.tally.summary
+    return service.stats.summary
 
 
 async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
@@ -730,7 +730,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         await service.unpark_due()
         polls = (service.poll(source, force=True, beat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)
-        await service.watch()
+        await service.run_monitor()
         if deliver:
             await service.drain()
         await service.prune()
@@ -738,7 +738,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
         await service.signal(polled=any(report is not None and report.good for report in reports))
     finally:
         await service.release()
-    return service.tally.summary
+    return service.stats.summary
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -786,10 +786,10 @@ _BAD_NEWS = frozenset(
 )
 
 
-def _log_watch(report: WatchReport) -> None:
+def _log_watch(report: MonitorReport) -> None:
     for event in report.events:
         bad = event.type in _BAD_NEWS
-        told = {"told": "nobody: there is no other channel"} if event in report.untold else {}
+        told = {"told": "nobody: there is no other channel"} if event in report.undeliverable else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
         known = {name: value for name, value in about.items() if value} | told
         (log.error if bad else log.info)(str(event.type), since=event.since and event.since.isoformat(), **known)

@@ -23,11 +23,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from notifier.core.errors import ConfigurationError
-from notifier.logs import Tally
+from notifier.logs import RejectionLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ServerLimits:
     """What a peer may take. Times are in seconds and absolute: a byte now and then does not prolong them."""
 
     head: float = 5.0
@@ -60,7 +60,7 @@ class Timer(Protocol):
         """Call it off."""
 
 
-Later = Callable[[float, Callable[[], None]], Timer]
+CallLater = Callable[[float, Callable[[], None]], Timer]
 """Calls a function in so many seconds."""
 
 
@@ -75,15 +75,15 @@ class Server:
         app: ASGIApp,
         host: str,
         port: int,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         *,
-        refused: Tally,
-        later: Later | None = None,
+        refused: RejectionLog,
+        later: CallLater | None = None,
     ) -> None:
         """Port 0 takes a free one. `refused` counts who is sent away; `later` times deadlines, by default the loop."""
         self._app = app
         self._address = host, port
-        self.limits = limits or Limits()
+        self.limits = limits or ServerLimits()
         self.refused = refused
         self.url = ""
         """Where it listens, without a trailing slash; empty until then."""
@@ -184,12 +184,12 @@ _mistakes.setLevel(logging.ERROR)
 class _Connection(H11Protocol):
     """One connection. It is cut when its stage takes too long."""
 
-    def __init__(self, config: uvicorn.Config, state: ServerState, door: Server) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState, server: Server) -> None:
         super().__init__(config, state, app_state={})
         self.logger = _mistakes
         self.access_log = False  # uvicorn turns it on wherever the root logger has a handler
         self.peer = ""
-        self._door = door
+        self._server = server
         self._stage: tuple[Stage, RequestResponseCycle | None] | None = None
         self._timer: Timer | None = None
         self._unread = 0
@@ -197,7 +197,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
-        if self._door.admit(self):
+        if self._server.admit(self):
             self._watch()
         else:
             transport.abort()
@@ -205,7 +205,7 @@ class _Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer:
             self._timer.cancel()
-        self._door.left(self)
+        self._server.left(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -219,7 +219,7 @@ class _Connection(H11Protocol):
         request = self._request
         if request and request.response_complete and self.conn.their_state is h11.SEND_BODY:
             self._unread += len(data)
-            if self._unread > self._door.limits.unread:
+            if self._unread > self._server.limits.unread:
                 self.transport.abort()
                 return
         super().data_received(data)
@@ -236,7 +236,7 @@ class _Connection(H11Protocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        self._door.refused.count("not HTTP")
+        self._server.refused.count("not HTTP")
         request = self._request
         if request and not request.response_complete:
             request.disconnected = True  # the application must not answer too
@@ -256,8 +256,8 @@ class _Connection(H11Protocol):
         self._stage = stage
         if self._timer:
             self._timer.cancel()
-        self._timer = self._door.later(getattr(self._door.limits, stage[0]), self._expire)
-        self._door.moved(self, stage[0])
+        self._timer = self._server.later(getattr(self._server.limits, stage[0]), self._expire)
+        self._server.moved(self, stage[0])
 
     def _now_at(self) -> Stage:
         theirs = self.conn.their_state
@@ -267,7 +267,7 @@ class _Connection(H11Protocol):
 
     def _expire(self) -> None:
         if self._stage and self._stage[0] != "idle":
-            self._door.refused.count(f"slow {self._stage[0]}")
+            self._server.refused.count(f"slow {self._stage[0]}")
         self.transport.abort()
 
 

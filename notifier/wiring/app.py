@@ -25,7 +25,7 @@ from notifier.core.health import LEFT_BEHIND, left_behind
 from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
 from notifier.core.outbox import Outlook
 from notifier.deliver import DeliveryRules
-from notifier.monitor import WatchRules
+from notifier.monitor import MonitorRules
 from notifier.poll import PollRules
 from notifier.ports import Channel, Clock, DatabaseFile, Door, Finding, Notice, Store, TaskSource
 from notifier.retention import PruneReport, PruneRules, prune
@@ -86,9 +86,9 @@ class App:
         )
 
     @property
-    def watch_rules(self) -> WatchRules:
+    def monitor_rules(self) -> MonitorRules:
         """What is watched, and who is told when no route says so."""
-        return WatchRules(expected=self.config.expected, fallback=self.config.alerted)
+        return MonitorRules(expected=self.config.expected, fallback=self.config.alerted)
 
     async def beat(self, *, well: bool = True) -> str | None:
         """Give a sign of life, or of trouble, where one is wanted; return why it was not taken, or None."""
@@ -179,7 +179,7 @@ async def open_app(
 
 
 @asynccontextmanager
-async def open_lookup(config: Config) -> AsyncIterator[SqlStore]:
+async def open_existing_store(config: Config) -> AsyncIterator[SqlStore]:
     """Open the store alone, beside a service that may be running. It is never created by this."""
     store = open_store(config.store.url, create=False, migrate=config.store.migrate)
     try:
@@ -251,13 +251,13 @@ async def _check_part(part: TaskSource | Channel) -> Sequence[Finding]:
 
 async def _check_store(config: Config) -> Finding:
     try:
-        async with open_lookup(config) as store:
+        async with open_existing_store(config) as store:
             polled, place = await store.read(lambda q: q.source_states()), store.place
     except StoreMissing as error:
         return Finding(ok=True, what="store", detail=str(error))
     except NotifierError as error:
         return Finding(ok=False, what="store", detail=str(error))
-    left = left_behind(polled, places_of(config))
+    left = left_behind(polled, source_places(config))
     detail = f"{place}: sources recorded: {len(polled)}"
     if not left:
         return Finding(ok=True, what="store", detail=detail)
@@ -293,11 +293,11 @@ def backup_database(url: str, target: Path) -> None:
 
 async def prune_database(config: Config) -> PruneReport:
     """Delete what retention lets go, beside a service that may be running. Raises StoreError."""
-    async with open_lookup(config) as store:
+    async with open_existing_store(config) as store:
         return await prune(store, SystemClock(), _prune_rules(config))
 
 
-def places_of(config: Config) -> Mapping[str, tuple[str, str]]:
+def source_places(config: Config) -> Mapping[str, tuple[str, str]]:
     """Return region and project of each configured source, by name."""
     return {settings.name: (settings.region, settings.project_id) for settings in config.sources}
 

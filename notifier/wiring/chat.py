@@ -29,7 +29,7 @@ from notifier.integrations.slack.chat import RESPONSE_HOSTS, SlackHandler, Slack
 from notifier.integrations.slack.http import Mattermost, Slack
 from notifier.integrations.slack.socket_mode import SocketDoor
 from notifier.integrations.slack.users import Directory
-from notifier.logs import Tally
+from notifier.logs import RejectionLog
 from notifier.ports import Clock, Door, Finding, Store
 from notifier.settings.base import is_loopback
 from notifier.web.server import Server
@@ -92,12 +92,12 @@ async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> S
     return found
 
 
-def _server(app: Starlette, web: WebSettings, refused: Tally) -> Server:
+def _server(app: Starlette, web: WebSettings, refused: RejectionLog) -> Server:
     return Server(app, web.host, web.port, refused=refused)
 
 
-def _refused(clock: Clock) -> Tally:
-    return Tally("requests refused", logger="notifier.chat", seconds=clock.monotonic)
+def _refused(clock: Clock) -> RejectionLog:
+    return RejectionLog("requests refused", logger="notifier.chat", seconds=clock.monotonic)
 
 
 def _room_rules(config: Config) -> RoomRules:

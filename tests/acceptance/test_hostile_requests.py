@@ -25,9 +25,9 @@ from notifier.chat.requests import Answer, Asked, Clicked, Language
 from notifier.core.errors import ConfigurationError
 from notifier.integrations.slack.http import BODY_LIMIT, MAX_FIELDS, Mattermost, Slack
 from notifier.integrations.slack.signature import sign
-from notifier.logs import Tally
+from notifier.logs import RejectionLog
 from notifier.store.engine import SqlStore, open_store
-from notifier.web.server import Limits, Server
+from notifier.web.server import Server, ServerLimits
 
 pytestmark = pytest.mark.both_loops
 
@@ -128,9 +128,9 @@ class Door:
 
 @asynccontextmanager
 async def opened(
-    clock: FakeClock, *, limits: Limits | None = None, timers: FakeTimers | None = None
+    clock: FakeClock, *, limits: ServerLimits | None = None, timers: FakeTimers | None = None
 ) -> AsyncIterator[Door]:
-    refused = Tally("requests refused", logger="notifier.web", seconds=clock.monotonic)
+    refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
     handler, room = Recorder(), Parlour()
     slack = Slack(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
     mattermost = Mattermost(
@@ -406,7 +406,7 @@ class Muting(Recorder):
 
 async def test_a_replay_is_recognised_on_any_replica(store_url: str, clock: FakeClock) -> None:
     changes: list[str] = []
-    refused = Tally("requests refused", logger="notifier.web", seconds=clock.monotonic)
+    refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
     async with AsyncExitStack() as stack:
         doors = []
         for _ in range(2):
@@ -506,7 +506,7 @@ async def so(is_so: Callable[[], bool]) -> None:
 
 async def test_half_open_connections_of_every_kind_are_closed_and_delay_nobody(clock: FakeClock) -> None:
     timers, each = FakeTimers(), 125
-    limits = Limits(per_peer=600, connections=600)
+    limits = ServerLimits(per_peer=600, connections=600)
     async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:
         whole = door.signed(FIELDS)
         head = len(whole) - len(BODY)
@@ -538,7 +538,7 @@ async def test_half_open_connections_of_every_kind_are_closed_and_delay_nobody(c
 
 
 async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock) -> None:
-    timers, limits = FakeTimers(), Limits()
+    timers, limits = FakeTimers(), ServerLimits()
     async with opened(clock, timers=timers) as door, calling(door.server.url) as caller:
         whole = door.signed(FIELDS)
         head, taken = len(whole) - len(BODY), 0
@@ -564,7 +564,7 @@ async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock)
 
 
 async def test_a_connection_may_rest_between_requests_and_not_for_ever(clock: FakeClock) -> None:
-    timers, limits = FakeTimers(), Limits()
+    timers, limits = FakeTimers(), ServerLimits()
     async with opened(clock, timers=timers) as door, calling(door.server.url) as caller:
         for _ in range(3):
             caller.write(door.signed(FIELDS))
@@ -578,7 +578,7 @@ async def test_a_connection_may_rest_between_requests_and_not_for_ever(clock: Fa
 
 
 async def test_who_asks_and_does_not_take_the_answers_is_cut(clock: FakeClock) -> None:
-    timers, limits = FakeTimers(), Limits()
+    timers, limits = FakeTimers(), ServerLimits()
     async with opened(clock, timers=timers) as door:
         loop = asyncio.get_running_loop()
         with socket.socket() as deaf:
@@ -596,13 +596,13 @@ async def test_who_asks_and_does_not_take_the_answers_is_cut(clock: FakeClock) -
 
 @pytest.mark.parametrize("half", [b"", b"POST /slack", request("POST", COMMANDS, {"Content-Length": "5"})])
 async def test_the_real_time_passes_too(clock: FakeClock, half: bytes) -> None:
-    async with opened(clock, limits=Limits(head=0.02, body=0.02)) as door, calling(door.server.url) as caller:
+    async with opened(clock, limits=ServerLimits(head=0.02, body=0.02)) as door, calling(door.server.url) as caller:
         caller.write(half)
         assert await caller.closed() == b""
 
 
 async def test_a_newcomer_takes_the_place_of_who_has_waited_longest(clock: FakeClock) -> None:
-    timers, limits = FakeTimers(), Limits(connections=3, per_peer=100)
+    timers, limits = FakeTimers(), ServerLimits(connections=3, per_peer=100)
     async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:
         callers = []
         for number in range(3):
@@ -616,7 +616,7 @@ async def test_a_newcomer_takes_the_place_of_who_has_waited_longest(clock: FakeC
 
 
 async def test_one_peer_takes_only_its_own_places(clock: FakeClock) -> None:
-    timers, limits = FakeTimers(), Limits(per_peer=2)
+    timers, limits = FakeTimers(), ServerLimits(per_peer=2)
     async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(calling(door.server.url)) for _ in range(3)]
         assert await callers[0].closed() == b""
@@ -656,7 +656,7 @@ async def test_a_stop_lets_an_answer_end_and_cuts_who_waits(clock: FakeClock) ->
             await going_on.wait()
             return await super().command(form, once)
 
-    refused = Tally("requests refused", logger="notifier.web", seconds=clock.monotonic)
+    refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
     slack = Slack(handler=Slow(), signing_secret=SECRET, clock=clock, refused=refused)
     async with AsyncExitStack() as stack:
         server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, refused=refused)

@@ -245,7 +245,7 @@ async def test_a_change_whose_answer_was_lost_is_made_again(team: Team) -> None:
     await team.see(running())
     team.source.tasks = [completed()]
     await team.service.poll(team.source, force=True)
-    await asyncio.gather(*(team.service._drain(courier) for courier in team.service._couriers.values()))
+    await asyncio.gather(*(team.service._drain(courier) for courier in team.service._workers.values()))
     team.slack.faults.append(TAKEN_THEN_SILENT)  # the change
     await team.tell()
     await team.tell()

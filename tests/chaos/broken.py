@@ -1,7 +1,7 @@
 """The mistakes that the harness is there to find: each is made on purpose and must be found, for its own reason.
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
-that reaches inside, so it names what it relies on: `Courier._outcome`, `SqlTransaction.claim_due`, `_DUE`,
+that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `SqlTransaction.claim_due`, `_DUE`,
 `poll.changed_ids`, `poll.read_rules`, `service.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.nothing_more`,
 `Listing.complete`, `WebhookChannel._headers` and `base.retry_after`.
 """
@@ -37,7 +37,7 @@ def mark_before_send() -> None:
     """Call a message delivered, and then send it."""
     going: set[asyncio.Task[Outcome]] = set()
 
-    async def outcome(self: deliver.Courier, delivery: Delivery, *_rest: Any) -> tuple[Outcome, Doubt | None]:
+    async def outcome(self: deliver.DeliveryWorker, delivery: Delivery, *_rest: Any) -> tuple[Outcome, Doubt | None]:
         async def send() -> Outcome:
             await asyncio.sleep(0.05)
             return await self.channel.send(delivery)
@@ -47,7 +47,7 @@ def mark_before_send() -> None:
         task.add_done_callback(going.discard)
         return Delivered(), None
 
-    _replace(deliver.Courier, "_outcome", outcome)
+    _replace(deliver.DeliveryWorker, "_outcome", outcome)
 
 
 def new_id_each_time() -> None:
@@ -58,13 +58,13 @@ def new_id_each_time() -> None:
 
 def one_worker() -> None:
     """Send one message at a time over all channels."""
-    alone, whole = asyncio.Lock(), deliver.Courier._outcome
+    alone, whole = asyncio.Lock(), deliver.DeliveryWorker._outcome
 
-    async def outcome(self: deliver.Courier, delivery: Delivery, *rest: Any) -> tuple[Outcome, Doubt | None]:
+    async def outcome(self: deliver.DeliveryWorker, delivery: Delivery, *rest: Any) -> tuple[Outcome, Doubt | None]:
         async with alone:
             return await whole(self, delivery, *rest)
 
-    _replace(deliver.Courier, "_outcome", outcome)
+    _replace(deliver.DeliveryWorker, "_outcome", outcome)
 
 
 def no_lease() -> None:

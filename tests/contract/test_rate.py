@@ -20,7 +20,7 @@ from test_channels import KINDS, make_channel, make_toolbox
 from notifier.channels.base import BaseChannel, ChannelSettings
 from notifier.core.model import Delivered, Delivery, Outcome, Repeat
 from notifier.core.outbox import RoutedEvent
-from notifier.deliver import Courier, DeliveryRules
+from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.http import HttpClient
 from notifier.ports import Transaction
 from notifier.store.engine import open_store
@@ -52,10 +52,10 @@ async def _send_all(kind: str, path: Path, changes: dict[str, Any]) -> Sequence[
         await store.transact(plan)
         channel = make_channel(kind, make_toolbox(http), **changes)
         began = answer_at_once(channel)
-        courier = Courier(channel, store, clock, Random(1), owner="me", rules=RULES)
+        worker = DeliveryWorker(channel, store, clock, Random(1), owner="me", rules=RULES)
         while len(began) < COUNT:
-            await courier.rest(await courier.turn())
-        await courier.finish(1, 1)
+            await worker.wait(await worker.step())
+        await worker.stop(1, 1)
         await channel.aclose()
         return began
 

@@ -239,15 +239,15 @@ def test_json_carries_every_text_unchanged(text: str) -> None:
 def test_what_happens_often_is_said_at_once_and_then_once_a_minute(out: io.StringIO) -> None:
     logs.configure("info", "json", out)
     now = 100.0
-    tally = logs.Tally("requests refused", logger="notifier.web", seconds=lambda: now)
-    tally.count("slow")
+    rejections = logs.RejectionLog("requests refused", logger="notifier.web", seconds=lambda: now)
+    rejections.count("slow")
     for _ in range(1000):
-        tally.count("not signed")
+        rejections.count("not signed")
     now += 59.9
-    tally.count("slow")
+    rejections.count("slow")
     assert [record["reasons"] for record in records(out)] == ["slow (1)"]
     now += 0.1
-    tally.count("slow")
+    rejections.count("slow")
     assert [record["reasons"] for record in records(out)] == ["slow (1)", "not signed (1000), slow (2)"]
 
 

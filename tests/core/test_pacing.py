@@ -27,10 +27,10 @@ def test_without_a_rate_everything_may_go() -> None:
 
 def test_a_rested_channel_takes_a_burst_and_then_one_at_a_time() -> None:
     first = allowance(Health(), SLACK, T0, 10)
-    assert (first.count, first.again_in) == (3, timedelta(seconds=1))
+    assert (first.count, first.retry_in) == (3, timedelta(seconds=1))
     health = spent(Health(), SLACK, T0, first.count)
     nothing = allowance(health, SLACK, T0, 10)
-    assert (nothing.count, nothing.again_in) == (0, timedelta(seconds=1))
+    assert (nothing.count, nothing.retry_in) == (0, timedelta(seconds=1))
     assert allowance(health, SLACK, T0 + timedelta(seconds=1), 10).count == 1
     assert allowance(health, SLACK, T0 + timedelta(hours=1), 10).count == 3
 
@@ -60,8 +60,8 @@ def test_what_it_says_of_the_next_time_is_true(per_second: float, burst: int, wa
     pace = Pace(per_second=per_second, burst=burst)
     health = spent(Health(), pace, T0, allowance(Health(), pace, T0, wanted).count)
     allowed = allowance(health, pace, T0, wanted)
-    if allowed.again_in is not None:
-        assert allowance(health, pace, T0 + allowed.again_in, wanted).count > allowed.count
+    if allowed.retry_in is not None:
+        assert allowance(health, pace, T0 + allowed.retry_in, wanted).count > allowed.count
 
 
 # ---- pauses ----
@@ -70,7 +70,7 @@ def test_what_it_says_of_the_next_time_is_true(per_second: float, burst: int, wa
 def test_a_pause_that_was_asked_for_is_kept_in_full() -> None:
     health = after(Health(), [(Sign.BUSY, timedelta(seconds=30))], T0, SLACK)
     assert allowance(health, SLACK, T0 + timedelta(seconds=29), 1).count == 0
-    assert allowance(health, SLACK, T0 + timedelta(seconds=29), 1).again_in == timedelta(seconds=1)
+    assert allowance(health, SLACK, T0 + timedelta(seconds=29), 1).retry_in == timedelta(seconds=1)
     assert allowance(health, SLACK, T0 + timedelta(seconds=30), 1).count == 1
 
 

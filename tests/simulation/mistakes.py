@@ -99,7 +99,7 @@ def never_ask_what_became_of_it(patch: pytest.MonkeyPatch) -> None:
     async def resolve(_courier: Any, _delivery: Delivery) -> tuple[None, Doubt]:
         return None, Doubt.RISKED
 
-    patch.setattr(deliver.Courier, "_resolve", resolve)
+    patch.setattr(deliver.DeliveryWorker, "_resolve", resolve)
 
 
 def keep_the_breaker_open(patch: pytest.MonkeyPatch) -> None:
@@ -116,8 +116,8 @@ def give_up_after_one_attempt(patch: pytest.MonkeyPatch) -> None:
 
 
 def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
-    settle = live.Editor._settle
-    patch.setattr(live.Editor, "_settle", lambda editor, tx, thread, _: settle(editor, tx, thread, Delivered()))
+    settle = live.MessageEditor._settle
+    patch.setattr(live.MessageEditor, "_settle", lambda editor, tx, thread, _: settle(editor, tx, thread, Delivered()))
 
 
 def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:

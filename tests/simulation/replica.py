@@ -264,9 +264,9 @@ class Replica:
                     await service.start()
                     break
                 await self.clock.sleep(1)
-        couriers = [service.keep_delivering(courier) for courier in service._couriers.values()]
+        workers = [service.keep_delivering(worker) for worker in service._workers.values()]
         editors = [service.keep_editing(editor) for editor in service._editors]
-        for work in (*couriers, *editors, self._poll(service), self._keep_house(service)):
+        for work in (*workers, *editors, self._poll(service), self._keep_house(service)):
             self._tasks.append(asyncio.create_task(_until_killed(work)))
 
     async def _poll(self, service: Service) -> None:
@@ -282,7 +282,7 @@ class Replica:
         while True:
             await self.clock.sleep(HOUSEKEEPING)
             await service.unpark_due()
-            await service.watch()
+            await service.run_monitor()
 
     def kill(self) -> None:
         self.life.dead = True

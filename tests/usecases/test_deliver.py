@@ -32,7 +32,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
-from notifier.deliver import Bodies, Courier, DeliveryReport, DeliveryRules, deliver_due
+from notifier.deliver import DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
 from notifier.ports import DeliveryFilter, Notice, Transaction
 from notifier.store.engine import SqlStore
 
@@ -412,13 +412,13 @@ async def test_what_a_start_gives_back_is_in_doubt(store: SqlStore, clock: FakeC
 async def test_a_rate_is_kept_by_all_replicas_together(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(20))
     channels = [FakeChannel(concurrency=8), FakeChannel(concurrency=8)]
-    couriers = [courier_of(channel, store, clock) for channel in channels]
+    workers = [worker_of(channel, store, clock) for channel in channels]
     sent = []
     for channel in channels:
         channel.pace = Pace(per_second=1, burst=3)
     for _ in range(4):
-        for courier in couriers:
-            await courier.rest(await courier.turn())
+        for worker in workers:
+            await worker.wait(await worker.step())
         sent.append(sum(len(channel.sent) for channel in channels))
         clock.advance(timedelta(seconds=1))
     assert sent == [3, 4, 5, 6]
@@ -496,20 +496,20 @@ class Gate(FakeChannel):
         return outcome
 
 
-def courier_of(channel: FakeChannel, store: SqlStore, clock: FakeClock) -> Courier:
-    return Courier(channel, store, clock, random.Random(1), owner="me", rules=RULES)
+def worker_of(channel: FakeChannel, store: SqlStore, clock: FakeClock) -> DeliveryWorker:
+    return DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES)
 
 
 async def test_a_message_that_hangs_holds_up_none_but_those_of_its_subject(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(30))
     channel = Gate(concurrency=2)
     channel.hanging = "job-00000"
-    courier = courier_of(channel, store, clock)
+    worker = worker_of(channel, store, clock)
     while await pending(store) > 1:
-        await courier.rest(await courier.turn())
+        await worker.wait(await worker.step())
     assert len(channel.sent) == 30
     channel.open.set()
-    await courier.finish(1, 1)
+    await worker.stop(1, 1)
     assert await pending(store) == 0
 
 
@@ -518,11 +518,11 @@ async def test_a_stop_settles_what_is_in_flight_and_gives_back_the_rest_unharmed
 ) -> None:
     await put(store, clock, *make_events(10))
     channel = Gate(concurrency=2, repeat=Repeat.SAFE)
-    courier = courier_of(channel, store, clock)
-    await courier.turn()
+    worker = worker_of(channel, store, clock)
+    await worker.step()
     await asyncio.sleep(0)
     channel.open.set()
-    report = await courier.finish(1, 1)
+    report = await worker.stop(1, 1)
     left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
     assert (len(channel.sent), len(report.settled), len(left)) == (2, 2, 8)
     assert {(d.doubtful, d.attempt - d.earlier_attempts, d.available_at) for d in left} == {(False, 0, clock.now())}
@@ -531,25 +531,25 @@ async def test_a_stop_settles_what_is_in_flight_and_gives_back_the_rest_unharmed
 async def test_what_could_not_be_begun_within_its_lease_is_given_back(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
     channel = Gate(concurrency=1, repeat=Repeat.SAFE)
-    courier = courier_of(channel, store, clock)
-    await courier.turn()
+    worker = worker_of(channel, store, clock)
+    await worker.step()
     await asyncio.sleep(0)
     clock.advance(RULES.lease * 0.7)
     channel.open.set()
-    await courier.rest(await courier.turn())
+    await worker.wait(await worker.step())
     assert len(channel.sent) == 1
-    await courier.drain()
+    await worker.drain()
     assert (len(channel.sent), await pending(store)) == (3, 0)
 
 
 async def test_one_event_for_channels_that_render_alike_is_rendered_once(store: SqlStore, clock: FakeClock) -> None:
-    event, bodies = make_event(), Bodies()
+    event, bodies = make_event(), RenderCache()
     channels = [FakeChannel("one"), FakeChannel("two"), FakeChannel("other")]
     for channel, key in zip(channels, ("alike", "alike", "different"), strict=True):
         channel.body_key = key
         await put(store, clock, event, channel=channel.name)
-        courier = Courier(channel, store, clock, random.Random(1), owner="me", rules=RULES, bodies=bodies)
-        await courier.drain()
+        worker = DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES, bodies=bodies)
+        await worker.drain()
     assert [channel.rendered for channel in channels] == [1, 0, 1]
     assert channels[0].sent[0].body == channels[1].sent[0].body
 
@@ -608,10 +608,10 @@ async def test_a_message_that_kills_whoever_renders_it_is_given_up_on(store: Sql
 
 async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Gate) -> None:
     """Be a process that is killed while its receivers hang, and the start of the next one."""
-    courier = courier_of(channel, store, clock)
-    await courier.turn()
+    worker = worker_of(channel, store, clock)
+    await worker.step()
     await asyncio.sleep(0)
-    courier._abandon()
+    worker._cancel_all()
     clock.advance(timedelta(seconds=2))
     await store.transact(lambda tx: tx.release(None, clock.now()))
 
@@ -671,14 +671,14 @@ async def test_what_was_claimed_ahead_is_rendered_before_and_begins_with_its_tur
 ) -> None:
     await put(store, clock, *make_events(3))
     channel = Gate(concurrency=1, repeat=Repeat.SAFE)
-    courier = courier_of(channel, store, clock)
-    await courier.turn()
+    worker = worker_of(channel, store, clock)
+    await worker.step()
     assert channel.rendered == 3
     channel.open.set()
     for count in (1, 2, 3):
-        await courier.rest(await courier.turn())
+        await worker.wait(await worker.step())
         assert len(channel.sent) == count
-    await courier.finish(1, 1)
+    await worker.stop(1, 1)
     assert await pending(store) == 0
 
 
@@ -688,10 +688,10 @@ async def test_a_stop_cuts_what_stays_silent_and_leaves_it_in_doubt(
 ) -> None:
     await put(store, clock, *make_events(10))
     channel = Gate(concurrency=2, repeat=repeat)
-    courier = courier_of(channel, store, clock)
-    await courier.turn()
+    worker = worker_of(channel, store, clock)
+    await worker.step()
     await asyncio.sleep(0)
-    report = await courier.finish(0, 1)
+    report = await worker.stop(0, 1)
     assert [settlement.reason for _, settlement in report.settled] == [
         "outcome unknown: no answer before the program was stopped"
     ] * 2
@@ -712,11 +712,11 @@ async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlS
         return Delivered()
 
     channel.send = stubborn  # type: ignore[method-assign, assignment]  # it swallows what is to end it
-    courier = courier_of(channel, store, clock)
-    await courier.turn()
+    worker = worker_of(channel, store, clock)
+    await worker.step()
     await asyncio.sleep(0)
-    (worker,) = courier._workers
-    assert (await courier.finish(0, 0)).settled == ()
+    (task,) = worker._in_flight
+    assert (await worker.stop(0, 0)).settled == ()
     assert await pending(store) == 1
     release.set()
-    await worker
+    await task

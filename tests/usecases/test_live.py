@@ -12,7 +12,7 @@ from fakes import START, FakeChannel, FakeClock
 from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
-from notifier.live_messages import AGAIN_AFTER, AT_ONCE, Editor, EditReport
+from notifier.live_messages import EDIT_BATCH, EDIT_RETRY_AFTER, EditReport, MessageEditor
 from notifier.ports import Told
 from notifier.store.engine import SqlStore
 
@@ -55,8 +55,8 @@ async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> Non
             await store.transact(lambda tx, told=told: tx.tell_threads(channel, told, START))  # type: ignore[misc]  # likewise
 
 
-def editor(channel: LiveFake, store: SqlStore, clock: FakeClock) -> Editor:
-    return Editor(channel, store, clock, lease=LEASE)
+def editor(channel: LiveFake, store: SqlStore, clock: FakeClock) -> MessageEditor:
+    return MessageEditor(channel, store, clock, lease=LEASE)
 
 
 def outcomes(report: EditReport) -> list[Outcome]:
@@ -66,56 +66,56 @@ def outcomes(report: EditReport) -> list[Outcome]:
 async def test_what_is_out_of_date_is_changed_once(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, "job-1", "job-2")
     channel = LiveFake()
-    assert outcomes(await editor(channel, store, clock).turn()) == [Delivered(), Delivered()]
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered(), Delivered()]
     assert [thread.event.type for thread in channel.shown] == [EventType.TASK_FAILED] * 2
-    assert outcomes(await editor(channel, store, clock).turn()) == []
+    assert outcomes(await editor(channel, store, clock).step()) == []
 
 
 async def test_channels_of_one_token_share_a_budget(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, *(f"job-{n}" for n in range(4)))
     await to_change(store, *(f"job-{n}" for n in range(4)), channel="other")
     first, second = LiveFake(), LiveFake("other")
-    assert len((await editor(first, store, clock).turn()).changed) == 4
-    report = await editor(second, store, clock).turn()
+    assert len((await editor(first, store, clock).step()).changed) == 4
+    report = await editor(second, store, clock).step()
     assert len(report.changed) == 1
-    assert report.again_in is not None
+    assert report.retry_in is not None
     clock.advance(timedelta(seconds=10))
-    assert len((await editor(second, store, clock).turn()).changed) == 3
+    assert len((await editor(second, store, clock).step()).changed) == 3
 
 
 async def test_a_pause_that_is_asked_for_holds_for_all(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, "job-1", "job-2")
     channel = LiveFake(answers=[Retry("ratelimited", timedelta(seconds=30))], burst=1)
-    await editor(channel, store, clock).turn()
+    await editor(channel, store, clock).step()
     clock.advance(timedelta(seconds=29))
-    assert outcomes(await editor(channel, store, clock).turn()) == []
+    assert outcomes(await editor(channel, store, clock).step()) == []
     clock.advance(timedelta(seconds=2))
-    assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
 
 
 async def test_what_may_or_may_not_have_happened_is_done_again(store: SqlStore, clock: FakeClock) -> None:
-    for outcome in (Unknown("no answer"), Retry("HTTP 503"), Parked("wrong token", AGAIN_AFTER)):
+    for outcome in (Unknown("no answer"), Retry("HTTP 503"), Parked("wrong token", EDIT_RETRY_AFTER)):
         await to_change(store, f"job-{type(outcome).__name__}")
         channel = LiveFake(answers=[outcome])
-        assert outcomes(await editor(channel, store, clock).turn()) == [outcome]
+        assert outcomes(await editor(channel, store, clock).step()) == [outcome]
         clock.advance(timedelta(seconds=1))
-        assert outcomes(await editor(channel, store, clock).turn()) == []
-        clock.advance(AGAIN_AFTER)
-        assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
+        assert outcomes(await editor(channel, store, clock).step()) == []
+        clock.advance(EDIT_RETRY_AFTER)
+        assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
 
 
 async def test_what_is_refused_is_left_until_the_next_change(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, "job-1", "job-2")
     channel = LiveFake(answers=[GaveUp("invalid_blocks"), RuntimeError("a bug")])
-    report = await editor(channel, store, clock).turn()
+    report = await editor(channel, store, clock).step()
     assert outcomes(report) == [GaveUp("invalid_blocks"), GaveUp("the fake channel failed: RuntimeError")]
     clock.advance(timedelta(hours=1))
-    assert outcomes(await editor(channel, store, clock).turn()) == []
+    assert outcomes(await editor(channel, store, clock).step()) == []
 
 
 async def test_a_new_message_is_the_one_that_is_changed_next(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, "job-1")
-    await editor(LiveFake(answers=[Delivered("C:9", thread="C:9")]), store, clock).turn()
+    await editor(LiveFake(answers=[Delivered("C:9", thread="C:9")]), store, clock).step()
     subject = events_of("job-1")[0].subject
     assert await store.read(lambda q: q.threads("dba", [subject])) == {subject: "C:9"}
 
@@ -124,17 +124,17 @@ async def test_another_process_goes_on_when_a_lease_is_over(store: SqlStore, clo
     await to_change(store, "job-1")
     await store.transact(lambda tx: tx.claim_edits("dba", clock.now(), LEASE, 1))  # and then it is killed
     channel = LiveFake()
-    assert outcomes(await editor(channel, store, clock).turn()) == []
+    assert outcomes(await editor(channel, store, clock).step()) == []
     clock.advance(LEASE)
-    assert outcomes(await editor(channel, store, clock).turn()) == [Delivered()]
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
 
 
 async def test_a_full_turn_is_followed_by_the_next_at_once(store: SqlStore, clock: FakeClock) -> None:
-    await to_change(store, *(f"job-{n}" for n in range(AT_ONCE + 1)))
+    await to_change(store, *(f"job-{n}" for n in range(EDIT_BATCH + 1)))
     channel = LiveFake(burst=100)
     one = editor(channel, store, clock)
-    full = await one.turn()
-    assert len(full.changed) == AT_ONCE
+    full = await one.step()
+    assert len(full.changed) == EDIT_BATCH
     with pytest.raises(StopIteration):  # it does not wait
-        one.rest(full).send(None)
-    assert len((await one.turn()).changed) == 1
+        one.wait(full).send(None)
+    assert len((await one.step()).changed) == 1

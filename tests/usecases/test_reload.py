@@ -38,7 +38,7 @@ class Process:
         self.ran = asyncio.Event()
         patch.setattr(serving, "open_app", self.open_app)
         patch.setattr(serving, "serve", self.serve)
-        patch.setattr(serving, "AGAIN_AFTER", 0.0)
+        patch.setattr(serving, "RETRY_AFTER", 0.0)
         patch.setattr(serving, "_end_within", lambda _: None)
         patch.setattr(serving, "_rehearse", self.rehearse)
 

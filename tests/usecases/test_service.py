@@ -29,13 +29,13 @@ from notifier.http import HttpClient
 from notifier.ports import Clock, DeliveryFilter, Door, Transaction
 from notifier.service import service as service_module
 from notifier.service.service import (
-    POLLS_AT_ONCE,
-    RECOVER_AFTER,
+    MAX_POLLS_STARTED,
+    RESTART_DELAY,
     SPREAD,
     DueSources,
+    ErrorThrottle,
     Role,
     Service,
-    Trouble,
     poll_and_deliver,
 )
 from notifier.store.engine import SqlStore, open_store
@@ -131,7 +131,7 @@ async def test_a_running_service_signals_trouble_when_it_has_lasted_and_life_whe
     clock.advance(timedelta(hours=1))
     for _ in range(8):  # forty seconds
         await service.poll(house.source, force=True)
-        await service.watch()
+        await service.run_monitor()
         await service.finish_jobs()
         clock.advance(timedelta(seconds=5))
     assert [request.target for request in heartbeats.requests] == ["/ping", "/ping/fail"]
@@ -140,7 +140,7 @@ async def test_a_running_service_signals_trouble_when_it_has_lasted_and_life_whe
         await service.poll(house.source, force=True)
         await service.drain()
         await service.report()
-        await service.watch()
+        await service.run_monitor()
         await service.finish_jobs()
         clock.advance(timedelta(minutes=1))
     assert [request.target for request in heartbeats.requests][2:] == ["/ping/fail", "/ping"]
@@ -215,7 +215,7 @@ async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
         await service.poll(house.source, force=True)
         take(tmp_path / "notifier.db")
         for _ in range(3):
-            await service.watch()
+            await service.run_monitor()
         await service.drain()
         assert [*house.told(house.dba), *house.told(house.mail)].count(EventType.STORE_REPLACED) == 1
         assert records.getvalue().count('"event": "store.replaced"') == 2  # that it is so, and that people are told
@@ -230,7 +230,7 @@ async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
 async def test_a_service_that_runs_watches_and_gives_signs_of_life(
     sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "HOUSEKEEPING_EVERY", 0.05)
+    monkeypatch.setattr(service_module, "HOUSEKEEPING_INTERVAL", 0.05)
     told, stop = asyncio.Event(), asyncio.Event()
 
     def take(_: Delivery) -> Outcome:
@@ -289,11 +289,11 @@ async def test_a_chat_that_is_not_connected_is_reported_with_its_reason(
 
 def test_a_trouble_that_lasts_is_said_once_a_minute_and_when_it_is_over(records: io.StringIO) -> None:
     seconds = iter([0.0, 1.0, 59.9, 60.0, 61.0])
-    trouble = Trouble("deliveries wait", lambda: next(seconds), channel="dba")
+    trouble = ErrorThrottle("deliveries wait", lambda: next(seconds), channel="dba")
     for _ in range(5):
-        trouble.goes_on(StoreUnreachable("no answer"))
-    trouble.is_over()
-    trouble.is_over()
+        trouble.failed(StoreUnreachable("no answer"))
+    trouble.recovered()
+    trouble.recovered()
     said = [json.loads(line) for line in records.getvalue().splitlines()]
     assert [line["event"] for line in said] == ["deliveries wait", "deliveries wait", "works again"]
     assert [line["channel"] for line in said] == ["dba"] * 3
@@ -364,11 +364,11 @@ def test_the_first_polls_of_a_process_are_spread(every: int, within: float) -> N
 
 
 def test_a_look_begins_a_bounded_number_of_polls_and_the_next_one_goes_on() -> None:
-    sources = queue(POLLS_AT_ONCE * 2 + 1)
-    due = [f"s{number}" for number in range(POLLS_AT_ONCE * 2 + 1)]
+    sources = queue(MAX_POLLS_STARTED * 2 + 1)
+    due = [f"s{number}" for number in range(MAX_POLLS_STARTED * 2 + 1)]
     first = sources.next(due, 0.0)
-    second = sources.next(due[POLLS_AT_ONCE:], 1.0)
-    assert (len(first), len(second)) == (POLLS_AT_ONCE, POLLS_AT_ONCE)
+    second = sources.next(due[MAX_POLLS_STARTED:], 1.0)
+    assert (len(first), len(second)) == (MAX_POLLS_STARTED, MAX_POLLS_STARTED)
     assert not set(first) & set(second)
 
 
@@ -399,4 +399,4 @@ async def test_a_lasting_job_that_ends_or_crashes_is_started_again(house: House,
     await enough.wait()
     (job,) = service._jobs.values()
     job.cancel()
-    assert clock.slept == [RECOVER_AFTER] * 2
+    assert clock.slept == [RESTART_DELAY] * 2

@@ -19,8 +19,8 @@ from notifier.core.errors import SourceUnreachable
 from notifier.core.health import Expected
 from notifier.core.model import ChannelPolicy, Delivered, Delivery, DeliveryState, Event, Outcome, Parked, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, Settlement, settle
-from notifier.deliver import Courier, DeliveryRules
-from notifier.monitor import WatchRules, record
+from notifier.deliver import DeliveryRules, DeliveryWorker
+from notifier.monitor import MonitorRules, record
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -40,13 +40,13 @@ class Replica:
         self.source = FakeSource(clock)
         self._name = name
         self._store = store
-        self._courier = Courier(channel, store, clock, random.Random(1), owner=name, rules=DELIVERING)
+        self._delivery_worker = DeliveryWorker(channel, store, clock, random.Random(1), owner=name, rules=DELIVERING)
 
     async def poll(self) -> PollReport:
         return await poll_once(self.source, self._store, owner=self._name, rules=POLLING, outlook=OUTLOOK)
 
     async def deliver(self) -> None:
-        await self._courier.drain()
+        await self._delivery_worker.drain()
 
 
 class Several:
@@ -147,7 +147,7 @@ async def test_absence_is_counted_whichever_replica_looks(several: Several) -> N
 async def test_what_another_process_planned_is_sent_without_waiting_for_the_next_look(
     postgres_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivering, "LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(delivering, "IDLE_INTERVAL", 3600.0)
     sent = asyncio.Event()
     channel = FakeChannel()
 
@@ -157,17 +157,17 @@ async def test_what_another_process_planned_is_sent_without_waiting_for_the_next
 
     channel.answer = answer
     one, other = (open_store(postgres_url, now=clock.now) for _ in range(2))
-    courier = Courier(channel, one, clock, random.Random(1), owner="one", rules=DELIVERING)
+    worker = DeliveryWorker(channel, one, clock, random.Random(1), owner="one", rules=DELIVERING)
     ready = asyncio.Event()
 
     async def keep_delivering() -> None:
         while True:
-            report = await courier.turn()
-            await courier.rest(report)
+            report = await worker.step()
+            await worker.wait(report)
 
     def wake() -> None:
         ready.set()
-        courier.wake()
+        worker.wake()
 
     tasks = [asyncio.create_task(one.listen(wake)), asyncio.create_task(keep_delivering())]
     async with asyncio.timeout(HANG):
@@ -199,7 +199,7 @@ def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
 # ---- transactions that cross ----
 
 CHANNELS = ("chat", "mail", "tickets")
-WATCHING = WatchRules(expected=Expected(channels=CHANNELS[::-1], failing_after=timedelta()))
+WATCHING = MonitorRules(expected=Expected(channels=CHANNELS[::-1], failing_after=timedelta()))
 STORES, HANDS, TURNS, BATCH = 3, 3, 30, 5
 
 

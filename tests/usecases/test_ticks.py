@@ -19,7 +19,7 @@ from simulation.loop import VirtualLoop
 from notifier.config import loads
 from notifier.core.health import Role
 from notifier.core.model import Scope, Snapshot
-from notifier.service.service import HOUSEKEEPING_EVERY, Service
+from notifier.service.service import HOUSEKEEPING_INTERVAL, Service
 from notifier.store.engine import open_store
 from notifier.wiring.app import App
 
@@ -121,6 +121,6 @@ def test_polls_go_on_whatever_the_systems_clock_does(
         source, supervisor = runner.run(live(path, clock, steps))
     times = [0.0, *source.read_at, float(SECONDS)]
     longest = max(later - earlier for earlier, later in pairwise(times))
-    assert longest <= 2 + 1 + HOUSEKEEPING_EVERY
+    assert longest <= 2 + 1 + HOUSEKEEPING_INTERVAL
     assert supervisor.began
     assert supervisor.signs >= SECONDS - 2

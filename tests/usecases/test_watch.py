@@ -18,7 +18,7 @@ from notifier.core.health import Expected, Kind, WatchedSource
 from notifier.core.model import ChannelPolicy, DeliveryState, Event, EventType, Parked, Person, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, settle
 from notifier.core.pacing import Health
-from notifier.monitor import WatchReport, WatchRules, watch_once
+from notifier.monitor import MonitorReport, MonitorRules, run_monitor
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -31,7 +31,7 @@ EXPECTED = Expected(
     sources=[WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=POLLING.poll_every)],
     channels=CHANNELS,
 )
-RULES = WatchRules(expected=EXPECTED, fallback=CHANNELS)
+RULES = MonitorRules(expected=EXPECTED, fallback=CHANNELS)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ async def poll(store: SqlStore, source: FakeSource) -> None:
     await poll_once(source, store, owner="me", rules=POLLING, outlook=NOBODY, force=True)
 
 
-async def look(store: SqlStore, outlook: Outlook = NOBODY, rules: WatchRules = RULES) -> WatchReport:
-    return await watch_once(store, rules=rules, outlook=outlook, began=T0)
+async def look(store: SqlStore, outlook: Outlook = NOBODY, rules: MonitorRules = RULES) -> MonitorReport:
+    return await run_monitor(store, rules=rules, outlook=outlook, began=T0)
 
 
 async def told(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
@@ -127,7 +127,7 @@ async def test_a_parked_channel_is_told_at_once_on_the_others(
     report = await look(store)
     (event,) = report.events
     assert (event.type, event.channel, event.detail) == (EventType.CHANNEL_FAILING, "dba", "no token")
-    assert (report.deliveries, report.untold) == (1, ())
+    assert (report.deliveries, report.undeliverable) == (1, ())
     (delivery,) = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="mail")))
     assert (delivery.events, delivery.lane, delivery.state) == ((event,), "channel:dba", DeliveryState.PENDING)
     # A probe, which parks it again, is neither a recovery nor the next failure.
@@ -214,7 +214,7 @@ async def test_a_dead_alert_about_a_channel_makes_no_other(
 async def test_what_nobody_can_be_told_is_recorded_and_reported(store: SqlStore, clock: FakeClock) -> None:
     clock.advance(5 * MINUTE)
     report = await look(store, rules=replace(RULES, fallback=()))
-    assert (report.untold, report.deliveries) == (report.events, 0)
+    assert (report.undeliverable, report.deliveries) == (report.events, 0)
     assert await told(store) == [(EventType.SOURCE_FAILING, ())]
 
 

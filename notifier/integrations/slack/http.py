@@ -21,7 +21,7 @@ from notifier.chat.ports import BadRequest, Handler, Json, Room
 from notifier.chat.requests import Answer, Asked, Language
 from notifier.core.model import Person
 from notifier.integrations.slack import signature
-from notifier.logs import Tally
+from notifier.logs import RejectionLog
 from notifier.ports import Clock
 
 BODY_LIMIT = 256 * 1024
@@ -51,7 +51,7 @@ class Slack:
     handler: Handler
     signing_secret: str = field(repr=False)
     clock: Clock
-    refused: Tally
+    refused: RejectionLog
 
     def routes(self) -> Sequence[Route]:
         """Return POST /slack/commands and /slack/interactions."""
@@ -126,7 +126,7 @@ class Mattermost:
     """Ids of the users who may change something."""
     language: Language
     render: Callable[[Answer], Json]
-    refused: Tally
+    refused: RejectionLog
 
     def routes(self) -> Sequence[Route]:
         """Return POST /mattermost/commands."""
@@ -159,7 +159,7 @@ class Mattermost:
 # ---- requests ----
 
 
-def _route(path: str, answer: Callable[[Request], Awaitable[Response]], refused: Tally) -> Route:
+def _route(path: str, answer: Callable[[Request], Awaitable[Response]], refused: RejectionLog) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)

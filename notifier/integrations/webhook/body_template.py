@@ -1,4 +1,4 @@
-"""Bodies that a template makes of an event, and the secrets in them, which are put in when the body is sent.
+"""RenderCache that a template makes of an event, and the secrets in them, which are put in when the body is sent.
 
 What is rendered is stored, for a repeat has to be the same bytes. A value that the template has from the environment,
 such as the routing key of an incident service, is stored as a placeholder and goes back in on the way out.
