@@ -30,7 +30,7 @@ from notifier.core import outbox, pacing, recipients
 from notifier.core.errors import StoreError
 from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
 from notifier.core.outbox import Settlement
-from notifier.ports import Channel, Clock, Notice, Store, Told, Transaction
+from notifier.ports import Channel, Clock, RenderRequest, Store, Told, Transaction
 
 SENT_WITHIN = 0.8
 """Share of a lease: what is not sent by then is given up as unknown."""
@@ -93,11 +93,11 @@ class RenderCache:
         return None
 
     def _render(self, channel: Channel, delivery: Delivery) -> Body:
-        notice = Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+        request = RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
         if channel.body_key is None:
-            return channel.render(notice)
-        key = (channel.body_key, notice.digest, tuple(event.id for event in notice.events))
-        body = self._kept.get(key) or channel.render(notice)
+            return channel.render(request)
+        key = (channel.body_key, request.digest, tuple(event.id for event in request.events))
+        body = self._kept.get(key) or channel.render(request)
         self._kept[key] = body
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
@@ -153,7 +153,7 @@ def _take_step(tx: Transaction, channel: Channel, owner: str, lease: timedelta, 
     retry_in = allowed.retry_in if len(claimed) == allowed.count else None
     if channel.threads and claimed:
         claimed = _with_threads(claimed, tx.threads(channel.name, [_subject(delivery) for delivery in claimed]))
-    if channel.several and claimed:
+    if channel.multi_recipient and claimed:
         withheld = tx.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return _Step(begun=begun, claimed=claimed, at_once=at_once, retry_in=retry_in, closed=not health.open_until)
@@ -444,7 +444,7 @@ class DeliveryWorker:
         channel = self.channel
         if channel.repeat is Repeat.SAFE:
             return None, Doubt.REPEATED
-        found = await channel.look_up(delivery) if channel.repeat is Repeat.LOOK_UP else Unknown("no way to ask")
+        found = await channel.find_sent(delivery) if channel.repeat is Repeat.LOOK_UP else Unknown("no way to ask")
         match found:
             case None:
                 return None, Doubt.ABSENT

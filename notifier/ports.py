@@ -56,7 +56,7 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One line of `notifier check`."""
 
     ok: bool
@@ -77,7 +77,7 @@ class TaskSource(Protocol):
     async def fetch(self, scope: Scope) -> Snapshot:
         """Read the list. Raises SourceError; a list that cannot be proven whole is returned as incomplete."""
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Prove credentials, endpoint and rights with one cheap call. Never raises SourceError."""
 
     async def aclose(self) -> None:
@@ -85,7 +85,7 @@ class TaskSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class RenderRequest:
     """What a channel is asked to put into words: one event, or a digest of several."""
 
     delivery_id: str
@@ -120,23 +120,23 @@ class Channel(Protocol):
     channels with the same name share: see `LiveChannel`."""
     coalesces: bool
     """See `ChannelPolicy.coalesces`."""
-    several: bool
+    multi_recipient: bool
     """True where one attempt may be for several recipients: see `Delivery.recipients`."""
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the bytes to send. The same notice gives the same bytes. No I/O."""
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Try once to send `delivery.body` (never None here). Raises nothing but CancelledError."""
 
-    async def look_up(self, delivery: Delivery) -> Outcome | None:
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
         """Ask the service whether an earlier attempt of a delivery arrived; only asked where `repeat` is look-up.
 
         Returns Delivered for one that did, None for one that did not, Retry to ask again later, and Unknown where the
         service does not say. Raises nothing but CancelledError.
         """
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Prove that it could send, without sending a message where the service allows that."""
 
     async def aclose(self) -> None:

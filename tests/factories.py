@@ -19,7 +19,7 @@ from notifier.core.model import (
     delivery_id,
     event_id,
 )
-from notifier.ports import Notice
+from notifier.ports import RenderRequest
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 REGION = "cn-north-4"
@@ -136,10 +136,10 @@ def make_events(count: int, **changes: Any) -> tuple[Event, ...]:
     return tuple(make_event(task, observed_at=T0 + timedelta(seconds=n)) for n, task in enumerate(tasks))
 
 
-def make_notice(*events: Event, channel: str = "dba", digest: bool | None = None) -> Notice:
+def make_render_request(*events: Event, channel: str = "dba", digest: bool | None = None) -> RenderRequest:
     """Return what a channel is asked to put into words; more than one event make a digest."""
     events = events or (make_event(),)
-    return Notice(
+    return RenderRequest(
         delivery_id=delivery_id(channel, *(event.id for event in events)),
         events=events,
         digest=len(events) > 1 if digest is None else digest,
@@ -148,16 +148,16 @@ def make_notice(*events: Event, channel: str = "dba", digest: bool | None = None
 
 def make_delivery(*events: Event, channel: str = "dba", body: Body | None = None, **changes: Any) -> Delivery:
     """Return a pending delivery of `events` (by default one failed creation) to `channel`."""
-    notice = make_notice(*events, channel=channel)
+    request = make_render_request(*events, channel=channel)
     values: dict[str, Any] = {
-        "id": notice.delivery_id,
+        "id": request.delivery_id,
         "channel": channel,
-        "lane": notice.events[0].subject if not notice.digest else "digest",
+        "lane": request.events[0].subject if not request.digest else "digest",
         "state": DeliveryState.PENDING,
         "available_at": T0,
         "created_at": T0,
-        "events": notice.events,
-        "digest": notice.digest,
+        "events": request.events,
+        "digest": request.digest,
         "attempt": 1,
         "body": body,
     }

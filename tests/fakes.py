@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from notifier.core.errors import SourceError
 from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Task
 from notifier.core.pacing import Pace
-from notifier.ports import Clock, Finding, Notice
+from notifier.ports import CheckResult, Clock, RenderRequest
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
@@ -92,7 +92,7 @@ class FakeSource:
             calls=self.calls if full else 2,
         )
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         return ()
 
     async def aclose(self) -> None:
@@ -113,7 +113,7 @@ class FakeChannel:
         self.digest_size = 100
         self.threads = False
         self.coalesces = False
-        self.several = False
+        self.multi_recipient = False
         self.edits: str | None = None
         self.deadline = 10.0
         self.pace = Pace()
@@ -126,20 +126,20 @@ class FakeChannel:
         self.rendered = 0
         self.answer: Callable[[Delivery], Outcome] = lambda _: Delivered("ref")
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         self.rendered += 1
-        text = " ".join(event.id for event in notice.events)
+        text = " ".join(event.id for event in request.events)
         return Body(content=f"{self.rendered} {text}".encode(), content_type="text/plain")
 
     async def send(self, delivery: Delivery) -> Outcome:
         self.sent.append(delivery)
         return self.answer(delivery)
 
-    async def look_up(self, delivery: Delivery) -> Outcome | None:
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
         self.asked.append(delivery)
         return self.found
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         return ()
 
     async def aclose(self) -> None:

@@ -32,7 +32,7 @@ from notifier.core.model import (
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import live, payload, reply
 from notifier.lookup import InstanceAnswer
-from notifier.ports import Notice, StoredTask, TaskStatistics
+from notifier.ports import RenderRequest, StoredTask, TaskStatistics
 from notifier.wording.formatter import Wording
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
@@ -58,8 +58,8 @@ def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
     yield "Replies to commands, in Chinese", _replies("zh")
 
 
-def _notice(*events: Event) -> Notice:
-    return Notice(delivery_id=delivery_id("dba", events[0].id), events=events, digest=len(events) > 1)
+def _notice(*events: Event) -> RenderRequest:
+    return RenderRequest(delivery_id=delivery_id("dba", events[0].id), events=events, digest=len(events) > 1)
 
 
 def _events(language: Language) -> Iterator[Sample]:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, Protoco
 from pydantic import Field
 
 from notifier.channels import rate_limits as limits
-from notifier.channels.rate_limits import Limit, Rate
+from notifier.channels.rate_limits import Rate, RateLimit
 from notifier.channels.reply_text import Secrets, http_reply, unpacked
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
-from notifier.ports import Clock, Finding, Notice
+from notifier.ports import CheckResult, Clock, RenderRequest
 from notifier.settings.base import CaFile, Duration, Settings, secrets_in
 from notifier.settings.explain import NAME_PATTERN, did_you_mean
 
@@ -78,7 +78,7 @@ class ChannelSettings(Settings):
     """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""
 
     @property
-    def limit(self) -> Limit:
+    def limit(self) -> RateLimit:
         """What the service bears: what `limits.toml` knows of the kind. A kind of your own may know better."""
         return limits.known(getattr(self, "kind", ""))
 
@@ -111,7 +111,7 @@ S = TypeVar("S", bound=ChannelSettings)
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 
-class Answered(Protocol):
+class PartialReply(Protocol):
     """A reply over HTTP, or as much of one as arrived."""
 
     @property
@@ -128,7 +128,7 @@ class Answered(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Toolbox:
+class ChannelContext:
     """What a channel is given to work with."""
 
     http: HttpClient
@@ -150,13 +150,13 @@ class BaseChannel(ABC, Generic[S]):
     repeat: Repeat = Repeat.RISKY
     threads: bool = False
     coalesces: bool = False
-    several: bool = False
+    multi_recipient: bool = False
     edits: str | None = None
     body_key: Hashable | None = None
 
-    def __init__(self, settings: S, toolbox: Toolbox) -> None:
+    def __init__(self, settings: S, context: ChannelContext) -> None:
         self.settings = settings
-        self.toolbox = replace(toolbox, http=toolbox.http.trusting(settings.ca_file)) if settings.ca_file else toolbox
+        self.context = replace(context, http=context.http.trusting(settings.ca_file)) if settings.ca_file else context
         self.name = settings.name
         self.concurrency = settings.concurrency
         self.deadline = settings.deadline.total_seconds()
@@ -166,18 +166,18 @@ class BaseChannel(ABC, Generic[S]):
         self.digest_size = settings.digest_size
 
     @abstractmethod
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the bytes to send; see `ports.Channel.render`."""
 
     @abstractmethod
     async def send(self, delivery: Delivery) -> Outcome:
         """Try once; see `ports.Channel.send`."""
 
-    async def look_up(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - a kind that can ask needs it
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - a kind that can ask needs it
         """Say that there is no way to ask; a kind that has one, and whose `repeat` says so, asks."""
         return Unknown(f"the {self.kind} channel has no way to ask")
 
-    def with_reply(self, outcome: OutcomeT, answer: Answered) -> OutcomeT:
+    def with_reply(self, outcome: OutcomeT, answer: PartialReply) -> OutcomeT:
         """Return the outcome with what the receiver replied, fit to be stored and shown; no secret of ours is in it.
 
         An answer is a reply over HTTP, or an error of `HttpClient.exchange`, which may have brought a part of one.
@@ -193,11 +193,11 @@ class BaseChannel(ABC, Generic[S]):
         """The secrets of its settings, to be masked where a reply repeats them."""
         return Secrets(secrets_in(self.settings.model_dump()))
 
-    def flaw(self, notice: Notice) -> str | None:  # noqa: ARG002 - a kind with templates needs it
+    def render_problem(self, request: RenderRequest) -> str | None:  # noqa: ARG002 - a kind with templates needs it
         """Say why this notice would not be put into words as the settings want it; None where it would."""
         return None
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Find nothing to prove; a kind that can prove something says so."""
         return ()
 
@@ -205,9 +205,9 @@ class BaseChannel(ABC, Generic[S]):
         """Release nothing; a kind with connections of its own closes them."""
 
 
-def headline(notice: Notice, wording: Wording) -> str:
+def headline(request: RenderRequest, wording: Wording) -> str:
     """Return one line for people: what happened, or how much of what for a digest."""
-    return wording.digest_headline(notice.events) if notice.digest else wording.describe(notice.events[0]).headline
+    return wording.digest_headline(request.events) if request.digest else wording.describe(request.events[0]).headline
 
 
 def stored_body(delivery: Delivery) -> Body:
@@ -220,7 +220,7 @@ def stored_body(delivery: Delivery) -> Body:
 # ---- finding kinds ----
 
 
-def kinds() -> Sequence[str]:
+def installed_kinds() -> Sequence[str]:
     """Return the names of all kinds that are installed."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
@@ -229,7 +229,7 @@ def load(kind: str) -> type[BaseChannel[ChannelSettings]]:
     """Import and return the class of a kind. Raises ConfigurationError that names the near ones."""
     found = {point.value: point for point in entry_points(group=GROUP, name=kind)}
     if not found:
-        remedy = did_you_mean(kind, kinds(), otherwise="Known kinds")
+        remedy = did_you_mean(kind, installed_kinds(), otherwise="Known kinds")
         raise ConfigurationError(f"unknown channel kind {kind!r}. {remedy}")
     if len(found) > 1:
         raise ConfigurationError(f"channel kind {kind!r} is claimed by {' and '.join(sorted(found))}; uninstall one")
@@ -274,7 +274,7 @@ def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) ->
     return Retry(reason)
 
 
-def unreachable(status: int, *, asked: Collection[int] = (404, 410)) -> str:
+def address_problem(status: int, *, asked: Collection[int] = (404, 410)) -> str:
     """Return what an answer to a harmless question says is wrong with an address; empty where nothing is certain.
 
     `asked`: statuses by which the receiver says that nothing is there, whatever the method.

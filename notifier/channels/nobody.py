@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox
+from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings
 from notifier.core.model import Body, Delivery, GaveUp, Outcome
-from notifier.ports import Notice
+from notifier.ports import RenderRequest
 
 
-class Nobody(BaseChannel[ChannelSettings]):
+class UndeliverableChannel(BaseChannel[ChannelSettings]):
     """Gives up on every message, for one reason."""
 
     kind: ClassVar[str] = "nobody"
 
-    def __init__(self, reason: str, toolbox: Toolbox) -> None:
+    def __init__(self, reason: str, context: ChannelContext) -> None:
         """`reason` is what the dead letters say."""
-        super().__init__(ChannelSettings(name="nobody"), toolbox)
+        super().__init__(ChannelSettings(name="nobody"), context)
         self._reason = reason
 
-    def render(self, notice: Notice) -> Body:  # noqa: ARG002 - nobody reads it
+    def render(self, request: RenderRequest) -> Body:  # noqa: ARG002 - nobody reads it
         """Return nothing."""
         return Body(content=b"", content_type="text/plain")
 

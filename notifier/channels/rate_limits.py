@@ -20,7 +20,7 @@ _RATE = re.compile(r"([1-9][0-9]{0,3})/([smh])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class RateLimit:
     """The pace that a service bears."""
 
     per_second: float | None = None
@@ -56,10 +56,10 @@ Rate = Annotated[
 """Messages in the long run, written `1/s`, `30/m`, `500/h`, or `auto`."""
 
 
-def known(service: str) -> Limit:
+def known(service: str) -> RateLimit:
     """Return what `limits.toml` knows of a service, such as `email` or `slack-bot`; no limit where it knows nothing."""
     entry = table().get(service, {})
-    return Limit(per_second=per_second(entry["rate"]) if "rate" in entry else None, burst=entry.get("burst", 1))
+    return RateLimit(per_second=per_second(entry["rate"]) if "rate" in entry else None, burst=entry.get("burst", 1))
 
 
 @cache

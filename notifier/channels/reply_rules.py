@@ -23,13 +23,13 @@ from notifier.channels.reply_text import unpacked
 from notifier.core.model import GaveUp, Outcome, Parked, Retry
 from notifier.core.retry import retry_after
 from notifier.settings.base import Duration, Settings
-from notifier.settings.explain import FixedValueError, detail
+from notifier.settings.explain import FixedMessageError, detail
 
 _SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True)
-class Received:
+class ParsedReply:
     """A reply, read once."""
 
     status: int
@@ -99,7 +99,7 @@ def _many(value: object) -> object:
 
 def _check_status(text: str) -> str:
     if not re.fullmatch(r"[1-5](xx|[0-9]{2})", text):
-        raise FixedValueError("a status is a number such as 200, or a class of them such as 2xx")
+        raise FixedMessageError("a status is a number such as 200, or a class of them such as 2xx")
     return text
 
 
@@ -130,7 +130,7 @@ class Condition(Settings):
         """Whether the status alone does not decide."""
         return bool(self.values or self.contains)
 
-    def misfit(self, reply: Received) -> str | None:
+    def misfit(self, reply: ParsedReply) -> str | None:
         """Return which part of it a reply does not have; None where it has all."""
         if self.status and not {str(reply.status), f"{reply.status // 100}xx"} & {*self.status}:
             return "status"
@@ -189,7 +189,7 @@ class Success(Condition):
 
     def _contradiction(self, list_: str, sample: Sample) -> str | None:
         status = sample.status or int(self.status[0].replace("xx", "00"))
-        misfit = self.misfit(Received(status, {}, sample.body.encode()))
+        misfit = self.misfit(ParsedReply(status, {}, sample.body.encode()))
         if list_ == "accepts":
             return f"this reply does not count as success: `{misfit}` does not fit it." if misfit else None
         return None if misfit else "this reply counts as success: `status`, `json` and `contains` all fit it."
@@ -207,12 +207,12 @@ class _Known(Condition):
     wait: Duration | None = None
     source: str = ""
 
-    def fits(self, reply: Received) -> bool:
+    def fits(self, reply: ParsedReply) -> bool:
         """Tell whether it is this reply."""
         others = ((_as_text(_at(reply.data, place)), values) for place, values in self.other_than.items())
         return self.misfit(reply) is None and all(found not in ("null", *values) for found, values in others)
 
-    def _says(self, reply: Received) -> str:
+    def _says(self, reply: ParsedReply) -> str:
         """Return what was said, of it only words that we know and numbers."""
         found = ((place, _at(reply.data, place)) for place in (*self.values, *self.other_than))
         told = (value if isinstance(value, str) else f"{place} {_as_text(value)}" for place, value in found)
@@ -221,7 +221,7 @@ class _Known(Condition):
         words = (text for text in self.contains or () if text in reply.text)
         return ", ".join((*shown, *words))
 
-    def outcome(self, reply: Received, now: datetime) -> Outcome:
+    def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         """Return what becomes of the message."""
         reason = f"HTTP {reply.status}: {self._says(reply)}"
         match self.means:
@@ -241,11 +241,11 @@ def known(service: str) -> tuple[_Known, ...]:
     return tuple(map(_Known.model_validate, table.get(service, ())))
 
 
-def known_outcome(service: str, reply: Received, now: datetime) -> Outcome | None:
+def known_outcome(service: str, reply: ParsedReply, now: datetime) -> Outcome | None:
     """Return what a reply means of which the service's words are known; None where they are not."""
     return next((row.outcome(reply, now) for row in known(service) if row.fits(reply)), None)
 
 
-def says_failed(reply: Received) -> bool:
+def says_failed(reply: ParsedReply) -> bool:
     """Tell whether a body says that the message was not taken, whoever it may be that replies."""
     return any(row.fits(reply) for row in known("webhook"))

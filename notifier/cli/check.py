@@ -21,7 +21,7 @@ from notifier.config.models import SourceSettings
 from notifier.core.durations import format_duration
 from notifier.core.model import EventType, Matcher, Route
 from notifier.core.routing import channels_of, explain_fields, looks_like_glob
-from notifier.ports import Finding
+from notifier.ports import CheckResult
 from notifier.wiring.app import check_online, check_words
 
 MOST_NAMED = 3
@@ -87,12 +87,12 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
     return found
 
 
-async def _check_words(config: Config) -> Sequence[Finding]:
+async def _check_words(config: Config) -> Sequence[CheckResult]:
     """Say which messages a channel's template could not make, of those that may reach it."""
     reaching = {channel.name: types_reaching(config, channel.name) for channel in config.channels}
     samples = {name: [sample_event(kind, now()) for kind in kinds] for name, kinds in reaching.items()}
     return [
-        Finding(
+        CheckResult(
             ok=not reaching[name][event.type],
             proven=False,
             what=f"channel {name}",
@@ -158,7 +158,7 @@ def _crowded(config: Config) -> Iterable[str]:
             )
 
 
-def _document(config: Config, findings: Sequence[Finding]) -> dict[str, Any]:
+def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]:
     return {
         "ok": all(finding.ok for finding in findings),
         "sources": [{"name": source.name, "kind": source.kind} for source in config.sources],

@@ -11,7 +11,7 @@ from notifier.core.model import Acknowledgement, Action, Attempt, ChannelState, 
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
-from notifier.ports import Finding, StoredTask
+from notifier.ports import CheckResult, StoredTask
 
 Document = dict[str, Any]
 
@@ -266,7 +266,7 @@ def action(value: Action) -> Document:
     }
 
 
-def finding(value: Finding) -> Document:
+def finding(value: CheckResult) -> Document:
     """ok, proven, what, detail, remedy."""
     return {
         "ok": value.ok,

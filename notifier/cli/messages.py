@@ -37,7 +37,7 @@ from notifier.core.model import (
     Unknown,
     delivery_id,
 )
-from notifier.ports import Channel, Notice
+from notifier.ports import Channel, RenderRequest
 from notifier.wiring.app import check_words, open_channel
 
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]
@@ -73,13 +73,13 @@ async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body
     types = dict.fromkeys([kind, *(known for known, routed in types_reaching(config, name).items() if routed)])
     events = [sample_event(known, now()) for known in types]
     async with open_channel(config, name) as channel:
-        body = channel.render(_notice(name, events[0]))
+        body = channel.render(_render_request(name, events[0]))
     found = (await check_words(config, {name: events})).get(name, ())
     return channel.kind, body, {event.type.value: flaw for event, flaw in zip(events, found, strict=False) if flaw}
 
 
-def _notice(channel: str, event: Event) -> Notice:
-    return Notice(delivery_id=delivery_id(channel, event.id), events=(event,))
+def _render_request(channel: str, event: Event) -> RenderRequest:
+    return RenderRequest(delivery_id=delivery_id(channel, event.id), events=(event,))
 
 
 def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = False) -> None:
@@ -105,9 +105,9 @@ async def _send(config: Config, name: str, event: Event) -> Outcome:
 
 
 def _delivery(channel: Channel, event: Event, at: datetime) -> Delivery:
-    notice = _notice(channel.name, event)
+    request = _render_request(channel.name, event)
     return Delivery(
-        id=notice.delivery_id,
+        id=request.delivery_id,
         channel=channel.name,
         lane=event.subject,
         state=DeliveryState.PENDING,
@@ -115,7 +115,7 @@ def _delivery(channel: Channel, event: Event, at: datetime) -> Delivery:
         created_at=at,
         events=(event,),
         attempt=1,
-        body=channel.render(notice),
+        body=channel.render(request),
     )
 
 

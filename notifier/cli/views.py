@@ -32,7 +32,7 @@ from notifier.core.model import (
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
-from notifier.ports import Finding, Ledger, StoredTask
+from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.formatter import Wording
 
 _STATUS_STYLES = {
@@ -380,7 +380,7 @@ class View:
         for line in words.held(channel):
             yield paragraph(cell(f"channel {channel.name}: {line}"), self.width, indent=2)
 
-    def finding(self, found: Finding) -> RenderableType:
+    def finding(self, found: CheckResult) -> RenderableType:
         """Return what was checked, how it went, and the remedy."""
         detail = f": {found.detail}" if found.detail else ""
         text = f"{found.what}{detail}"

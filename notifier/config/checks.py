@@ -11,11 +11,11 @@ from notifier.config.document import Path, dotted
 from notifier.core.routing import parse_matcher
 from notifier.settings.explain import did_you_mean
 
-Finding = tuple[Path, str]
+CheckResult = tuple[Path, str]
 """Where, and what is wrong there."""
 
 
-def cross_checks(data: object) -> Iterator[Finding]:
+def cross_checks(data: object) -> Iterator[CheckResult]:
     """Find what is wrong between the parts."""
     for section in ("sources", "channels", "routes"):
         yield from _repeated_names(data, section)
@@ -23,7 +23,7 @@ def cross_checks(data: object) -> Iterator[Finding]:
     yield from _unmatchable(data)
 
 
-def _repeated_names(data: object, section: str) -> Iterator[Finding]:
+def _repeated_names(data: object, section: str) -> Iterator[CheckResult]:
     seen: dict[str, Path] = {}
     for path, entry in _entries(data, section):
         name = entry.get("name")
@@ -31,7 +31,7 @@ def _repeated_names(data: object, section: str) -> Iterator[Finding]:
             yield (*path, "name"), f"the name is taken by {dotted(seen[name])}."
 
 
-def _unknown_channels(data: object) -> Iterator[Finding]:
+def _unknown_channels(data: object) -> Iterator[CheckResult]:
     known = _names(data, "channels")
     alerts = data.get("alerts") if isinstance(data, Mapping) else None
     for path, name in (*_texts(data, "channels"), *_listed(alerts, ("alerts",), "channels")):
@@ -39,7 +39,7 @@ def _unknown_channels(data: object) -> Iterator[Finding]:
             yield path, f"no channel is called {name!r}. {did_you_mean(name, known, otherwise='Channels')}"
 
 
-def _unmatchable(data: object) -> Iterator[Finding]:
+def _unmatchable(data: object) -> Iterator[CheckResult]:
     for path, text in _texts(data, "match"):
         field, name = _named(text)
         known = _names(data, f"{field}s")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from notifier.settings.base import Filled
+from notifier.settings.base import InterpolatedStr
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""
@@ -276,7 +276,7 @@ class _Reader:
             self._complain(node, path, what)
         if filled.borrowed:
             self._borrowed[path] = filled.borrowed
-            return Filled(filled.text, node.value, {one.name: one.value for one in filled.borrowed})
+            return InterpolatedStr(filled.text, node.value, {one.name: one.value for one in filled.borrowed})
         return filled.text
 
 

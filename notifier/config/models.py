@@ -41,7 +41,7 @@ from notifier.settings.explain import (
     NAME_PATTERN,
     SLACK_ID_PATTERN,
     SLACK_WORKSPACE_PATTERN,
-    FixedValueError,
+    FixedMessageError,
     Loc,
     detail,
     did_you_mean,
@@ -150,7 +150,7 @@ def _by_kind(find: Callable[[str], Any]) -> PlainValidator:
         if isinstance(value, Settings):
             return value
         if not isinstance(value, Mapping):
-            raise FixedValueError("must be a mapping with a name and a kind.")
+            raise FixedMessageError("must be a mapping with a name and a kind.")
         return _settings_class(value, find).model_validate(value, context=info.context)
 
     return PlainValidator(validate)
@@ -210,7 +210,7 @@ def _proxy_exception(text: object) -> str | ipaddress.IPv4Network | ipaddress.IP
         name = text.removeprefix("*") if text.startswith("*.") else text
         if re.fullmatch(r"\*|\.?[^\s/:@*\[\]?#.,;|]+(\.[^\s/:@*\[\]?#.,;|]+)*\.?", name):
             return name
-    raise FixedValueError("must be a host such as corp.example, a network such as 10.0.0.0/8, or *: no URL, no port.")
+    raise FixedMessageError("must be a host such as corp.example, a network such as 10.0.0.0/8, or *: no URL, no port.")
 
 
 ProxyException = Annotated[
@@ -227,7 +227,7 @@ def _http_url(secret: SecretStr) -> SecretStr:
     except ValueError:
         good = False
     if not good:
-        raise FixedValueError("must be an address that begins with https:// or http://.")
+        raise FixedMessageError("must be an address that begins with https:// or http://.")
     return secret
 
 
@@ -238,13 +238,13 @@ HttpUrl = Annotated[Secret, AfterValidator(_http_url)]
 def _api_url(url: str) -> str:
     _http_url(SecretStr(url))
     if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
-        raise FixedValueError("must begin with https://: a token is a secret to others on the way.")
+        raise FixedMessageError("must begin with https://: a token is a secret to others on the way.")
     return url
 
 
 def _slack_token(secret: SecretStr, prefix: str, what: str) -> SecretStr:
     if not secret.get_secret_value().startswith(prefix):
-        raise FixedValueError(f"must be {what}.")
+        raise FixedMessageError(f"must be {what}.")
     return secret
 
 
@@ -270,7 +270,7 @@ def split_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
-        raise FixedValueError("must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080.")
+        raise FixedMessageError("must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080.")
     return host, int(port)
 
 
@@ -338,7 +338,7 @@ _VALUES: Mapping[str, Collection[str]] = {
 
 def _matcher(text: object) -> Matcher:
     if not isinstance(text, str):
-        raise FixedValueError("must be text such as type=task.failed.")
+        raise FixedMessageError("must be text such as type=task.failed.")
     matcher = parse_matcher(text)
     if wrong := _never(matcher, _VALUES.get(matcher.field, ())):
         raise ValueError(wrong)

@@ -12,10 +12,10 @@ from threading import Thread
 from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
 
-from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
+from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, stored_body
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
 from notifier.logs import shows_colours
-from notifier.ports import Finding, Notice
+from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.formatter import Message, State, Wording, by_severity, cut, one_line, state_of
 
 WRITE_SECONDS = 10.0
@@ -73,15 +73,15 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
     kind: ClassVar[str] = "console"
     Settings: ClassVar[type[ChannelSettings]] = ConsoleSettings
 
-    def __init__(self, settings: ConsoleSettings, toolbox: Toolbox) -> None:
-        super().__init__(settings, toolbox)
-        self.body_key = (self.kind, toolbox.wording, settings.style)
+    def __init__(self, settings: ConsoleSettings, context: ChannelContext) -> None:
+        super().__init__(settings, context)
+        self.body_key = (self.kind, context.wording, settings.style)
         self._turn = asyncio.Lock()
         self._writing: Future[None] | None = None
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the text to print. Every line that does not begin an event is indented."""
-        lines = _lines(notice, self.toolbox.wording, brief=self.settings.style == "line")
+        lines = _lines(request, self.context.wording, brief=self.settings.style == "line")
         return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -106,22 +106,22 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
             return Retry(f"cannot write to {self.settings.stream}: {getattr(error, 'strerror', None) or error}")
         return Delivered()
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Say where the events will appear."""
         where = "a terminal" if self._stream().isatty() else "not a terminal: printed without colours"
-        return (Finding(ok=True, what=f"{self.settings.stream} is open", detail=where),)
+        return (CheckResult(ok=True, what=f"{self.settings.stream} is open", detail=where),)
 
     def _stream(self) -> TextIO:
         return sys.stdout if self.settings.stream == "stdout" else sys.stderr
 
 
-def _lines(notice: Notice, wording: Wording, *, brief: bool) -> Iterator[str]:
-    if notice.digest:
-        yield from _digest(notice.events, wording)
+def _lines(request: RenderRequest, wording: Wording, *, brief: bool) -> Iterator[str]:
+    if request.digest:
+        yield from _digest(request.events, wording)
     elif brief:
-        yield from (_brief(event, wording) for event in notice.events)
+        yield from (_brief(event, wording) for event in request.events)
     else:
-        for event in notice.events:
+        for event in request.events:
             yield from _block(wording.describe(event))
 
 

@@ -2,7 +2,7 @@
 
 A settings model lives beside the code it configures and derives from `Settings`; `notifier.config` puts them together.
 A validator of a settings model raises ValueError with a sentence for the operator, or `validation.problem` to name a
-key. The sentence may quote a value, never a secret one; with FixedValueError it says that it quotes nothing.
+key. The sentence may quote a value, never a secret one; with FixedMessageError it says that it quotes nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 
 from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.settings.explain import NAME_PATTERN as NAME_PATTERN  # noqa: PLC0414 - a word of this vocabulary, defined there
-from notifier.settings.explain import FixedValueError, detail, explain, hidden_in, not_ascii_in, unseen_in
+from notifier.settings.explain import FixedMessageError, detail, explain, find_hidden, find_invisible, find_non_ascii
 
 
 def _as_duration(value: object) -> object:
@@ -49,7 +49,7 @@ def _as_duration(value: object) -> object:
         return parse_duration(value)
     if isinstance(value, timedelta):
         return value
-    raise FixedValueError("a duration needs a unit, for example 30s, 5m, 2h or 7d")
+    raise FixedMessageError("a duration needs a unit, for example 30s, 5m, 2h or 7d")
 
 
 Duration = Annotated[
@@ -80,7 +80,7 @@ CaFile = Annotated[
 file."""
 
 
-def without_line_end(value: object) -> object:
+def strip_line_end(value: object) -> object:
     """Return text without the line ends after it: shells and editors add one, and no key or password has one."""
     return value.rstrip("\r\n") if isinstance(value, str) else value
 
@@ -95,26 +95,26 @@ def _require(unfit: Callable[[str], str | None]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Secret = Annotated[SecretStr, BeforeValidator(without_line_end), _require(unseen_in)]
+Secret = Annotated[SecretStr, BeforeValidator(strip_line_end), _require(find_invisible)]
 """Text that is never shown. In a `Settings` model every secret `x` has a twin `x_file`: a path to read it from.
 
 A blank secret counts as not given. Line ends after it are dropped; invisible characters are refused.
 """
 
-AsciiSecret = Annotated[Secret, _require(not_ascii_in)]
+AsciiSecret = Annotated[Secret, _require(find_non_ascii)]
 """A key or token as services issue them: visible ASCII without quotes."""
 
-AccountPassword = Annotated[Secret, _require(partial(not_ascii_in, inner_spaces=True))]
+AccountPassword = Annotated[Secret, _require(partial(find_non_ascii, inner_spaces=True))]
 """A password of a service that takes ASCII alone and locks the account after wrong ones."""
 
-PlainText = Annotated[str, BeforeValidator(without_line_end), Field(min_length=1), _require(hidden_in)]
+PlainText = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_hidden)]
 """A name that people gave: any script, no invisible character, no space at an end."""
 
-KeyId = Annotated[str, BeforeValidator(without_line_end), Field(min_length=1), _require(not_ascii_in)]
+KeyId = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_non_ascii)]
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
 
 
-class Filled(str):
+class InterpolatedStr(str):
     """A text of the configuration with the values of environment variables in it.
 
     Most settings take it for the text that it is. One that has to keep those values apart can.
@@ -251,10 +251,10 @@ def unreadable(path: Path, error: OSError) -> str:
         status = path.stat()
     except OSError:
         return f"cannot read {path}: a directory on the way is closed to uid {os.geteuid()}, which this runs as."
-    return not_allowed(path, status, os.geteuid())
+    return permission_problem(path, status, os.geteuid())
 
 
-def not_allowed(path: Path, status: os.stat_result, user: int) -> str:
+def permission_problem(path: Path, status: os.stat_result, user: int) -> str:
     """Say why a user may not read a file that is there, and what to do."""
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     facts = f"cannot read {path}: it belongs to uid {status.st_uid} and has mode {mode}; this runs as uid {user}."

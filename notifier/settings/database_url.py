@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from notifier.settings.explain import FixedValueError, near
+from notifier.settings.explain import FixedMessageError, near
 
 EXAMPLE = "postgresql://USER:PASSWORD@HOST/DATABASE"
 
@@ -58,37 +58,39 @@ class PostgresAddress:
 
 
 def parse_address(url: str) -> SqliteAddress | PostgresAddress:
-    """Read an address. Raises FixedValueError, whose sentence continues one that begins with its place."""
+    """Read an address. Raises FixedMessageError, whose sentence continues one that begins with its place."""
     scheme, separator, rest = url.strip().partition("://")
     kind = scheme.partition("+")[0]
     if not url.isprintable() and not url.strip().isprintable():
-        raise FixedValueError("must not contain line breaks or other control characters.")
+        raise FixedMessageError("must not contain line breaks or other control characters.")
     if scheme.startswith("jdbc:"):
-        raise FixedValueError(f"must not begin with jdbc: and have the user in front of the host: {EXAMPLE}.")
+        raise FixedMessageError(f"must not begin with jdbc: and have the user in front of the host: {EXAMPLE}.")
     if separator and kind == "sqlite":
         return _sqlite(rest)
     if separator and kind in ("postgresql", "postgres"):
         return _postgres(rest)
-    raise FixedValueError(f"must be sqlite:///FILE or {EXAMPLE}.")
+    raise FixedMessageError(f"must be sqlite:///FILE or {EXAMPLE}.")
 
 
 def _sqlite(rest: str) -> SqliteAddress:
     path = rest.removeprefix("/")
     if path == rest or path in ("", ":memory:"):
-        raise FixedValueError("must name a file, for example sqlite:///notifier.db or sqlite:////var/lib/notifier.db.")
+        raise FixedMessageError(
+            "must name a file, for example sqlite:///notifier.db or sqlite:////var/lib/notifier.db."
+        )
     if "?" in path:
-        raise FixedValueError("must not have settings after a question mark: SQLite takes none here.")
+        raise FixedMessageError("must not have settings after a question mark: SQLite takes none here.")
     return SqliteAddress(Path(path))
 
 
 def _postgres(rest: str) -> PostgresAddress:
     found = _POSTGRES.fullmatch(rest)
     if found is None or "@" in (found["hosts"] + (found["dbname"] or "")):
-        raise FixedValueError(f"has an @ too many. {_ENCODE}")
+        raise FixedMessageError(f"has an @ too many. {_ENCODE}")
     named = {key: unquote(found[key]) for key in ("user", "password", "dbname") if found[key]}
     parameters = named | _hosts(found["hosts"]) | _query(found["query"] or "")
     if not parameters.keys() & {"dbname", "service"}:
-        raise FixedValueError(f"names no database: write {EXAMPLE}.")
+        raise FixedMessageError(f"names no database: write {EXAMPLE}.")
     return PostgresAddress(parameters)
 
 
@@ -102,7 +104,7 @@ def _host(text: str) -> tuple[str, str]:
     found = _HOST.fullmatch(text)
     port = (found and found["port"]) or ""
     if found is None or (port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= _LAST_PORT)):
-        raise FixedValueError(
+        raise FixedMessageError(
             f"must have a number from 1 to {_LAST_PORT} as its port, after HOST and a colon. {_ENCODE}"
         )
     return found["ipv6"] or unquote(found["name"]), port
@@ -117,12 +119,12 @@ def _query(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
     except ValueError:
-        raise FixedValueError(
+        raise FixedMessageError(
             f"must have settings after the question mark as NAME=VALUE&NAME=VALUE. {_ENCODE}"
         ) from None
     for name, _ in pairs:
         if name not in _KEYWORDS:
-            raise FixedValueError(_unknown(name, shown="@" not in text))
+            raise FixedMessageError(_unknown(name, shown="@" not in text))
     several = {name: ",".join(value for other, value in pairs if other == name) for name in ("host", "port")}
     settings = dict(pairs) | {name: values for name, values in several.items() if values}
     hosts = [*_hosts_in_query(several["host"])]

@@ -38,7 +38,7 @@ _PATTERNS = {
 Loc = tuple[int | str, ...]
 
 
-class FixedValueError(ValueError):
+class FixedMessageError(ValueError):
     """A sentence that repeats nothing of the value, so that it can be shown where the value must not be."""
 
 
@@ -73,19 +73,19 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories whose characters show nothing: controls, formats such as U+200B and U+FEFF, separators."""
 
 
-def unseen_in(text: str) -> str | None:
+def find_invisible(text: str) -> str | None:
     """Say what invisible character a text has in it and where, or None. The text itself is not quoted."""
     return _unfit(text, lambda character: unicodedata.category(character) not in _UNSEEN)
 
 
-def hidden_in(text: str) -> str | None:
+def find_hidden(text: str) -> str | None:
     """Say what a reader of a text would not notice: an invisible character, or space at an end; or None."""
     if text != text.strip():
         return _unfit(text, lambda character: not character.isspace())
-    return unseen_in(text)
+    return find_invisible(text)
 
 
-def not_ascii_in(text: str, *, inner_spaces: bool = False) -> str | None:
+def find_non_ascii(text: str, *, inner_spaces: bool = False) -> str | None:
     """Say what in a text is not visible ASCII or is a quote, or None. The text itself is not quoted.
 
     A key or token of a service holds nothing else; what does not belong there was pasted along with it. With
@@ -156,7 +156,7 @@ def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]
 
 def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
     """Tell whether the words for an error may repeat a part of the value."""
-    return kind not in _OURS and not isinstance(ctx.get("error"), FixedValueError)
+    return kind not in _OURS and not isinstance(ctx.get("error"), FixedMessageError)
 
 
 def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:

@@ -11,7 +11,7 @@ import httpx
 
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
-from notifier.settings.explain import not_ascii_in
+from notifier.settings.explain import find_non_ascii
 from notifier.sources.gaussdb import AkSk, DefaultChain, EcsAgency, Token
 from notifier.sources.huawei_auth import AkSkAuth, EcsAgencyAuth, TokenAuth
 from notifier.sources.regions import iam_endpoint
@@ -77,7 +77,7 @@ def _credentials(values: Mapping[str, str], names: tuple[str, str, str], *, wher
     if not access or not secret:
         return None
     for name, value in found.items():
-        if wrong := not_ascii_in(value):
+        if wrong := find_non_ascii(value):
             raise ConfigurationError(f"{where}{name}: {wrong}")
     return Credentials(access_key=access, secret_key=secret, security_token=token or None)
 

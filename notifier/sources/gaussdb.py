@@ -27,7 +27,7 @@ from notifier.core.errors import (
 )
 from notifier.core.model import Scope, Snapshot
 from notifier.core.retry import CLOCK_TOLERANCE
-from notifier.ports import Clock, Finding
+from notifier.ports import CheckResult, Clock
 from notifier.settings.base import (
     AccountPassword,
     AsciiSecret,
@@ -38,7 +38,7 @@ from notifier.settings.base import (
     Settings,
     is_loopback,
 )
-from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedValueError, problem
+from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedMessageError, problem
 from notifier.sources.failures import describe_skew
 from notifier.sources.paging import Listing, Paging
 from notifier.sources.payloads import Page, Row, decode_page, parse_task
@@ -77,9 +77,11 @@ def _origin(url: str) -> str:
     try:
         host = _host_of(url)
     except ValueError:
-        raise FixedValueError("must be https://host or https://host:port, without a user, a path or a query.") from None
+        raise FixedMessageError(
+            "must be https://host or https://host:port, without a user, a path or a query."
+        ) from None
     if url.startswith("http:") and not is_loopback(host):
-        raise FixedValueError("http:// is accepted for loopback addresses only. Write https://")
+        raise FixedMessageError("http:// is accepted for loopback addresses only. Write https://")
     return url
 
 
@@ -88,7 +90,7 @@ def _metadata_origin(url: str) -> str:
     try:
         _host_of(url)
     except ValueError:
-        raise FixedValueError(f"must be http://host, for example {METADATA_URL}") from None
+        raise FixedMessageError(f"must be http://host, for example {METADATA_URL}") from None
     return url
 
 
@@ -288,7 +290,7 @@ class GaussDBSource:
             decode_page,
         )
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Prove endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
         try:
             page = await self.list_page(Query(limit=1))
@@ -298,7 +300,7 @@ class GaussDBSource:
             total = "an unknown number of" if page.total is None else page.total
             details = (*(good for _, good in _STEPS[:-1]), f"{total} tasks are listed")
             findings = [
-                Finding(ok=True, what=f"{self._where}: {step}", detail=detail)
+                CheckResult(ok=True, what=f"{self._where}: {step}", detail=detail)
                 for (step, _), detail in zip(_STEPS, details, strict=True)
             ]
         return [*findings, *clock_findings(self._where, self._api.skew)]
@@ -368,21 +370,21 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 }
 
 
-def findings_of(where: str, error: SourceError) -> list[Finding]:
+def findings_of(where: str, error: SourceError) -> list[CheckResult]:
     """Return what a failed call proves: the steps before the one that failed worked."""
     if isinstance(error, CredentialsUnreachable):  # the API itself has not been asked
-        return [Finding(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=str(error))]
+        return [CheckResult(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=str(error))]
     failed = _FAILED_STEP.get(type(error), 0)
-    worked = [Finding(ok=True, what=f"{where}: {step}", detail=good) for step, good in _STEPS[:failed]]
-    return [*worked, Finding(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=str(error))]
+    worked = [CheckResult(ok=True, what=f"{where}: {step}", detail=good) for step, good in _STEPS[:failed]]
+    return [*worked, CheckResult(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=str(error))]
 
 
-def clock_findings(where: str, skew: timedelta | None) -> list[Finding]:
+def clock_findings(where: str, skew: timedelta | None) -> list[CheckResult]:
     """Return whether the clock is right; nothing where the service did not say what time it is."""
     if skew is None:
         return []
     if abs(skew) <= CLOCK_TOLERANCE:
-        return [Finding(ok=True, what=f"{where}: clock", detail="agrees with the service's")]
+        return [CheckResult(ok=True, what=f"{where}: clock", detail="agrees with the service's")]
     detail = f"the clock of this machine is {describe_skew(skew)} the service's"
     remedy = "Set the clock, for example with NTP: signatures fail when it is 15 minutes off."
-    return [Finding(ok=False, what=f"{where}: clock", detail=detail, remedy=remedy)]
+    return [CheckResult(ok=False, what=f"{where}: clock", detail=detail, remedy=remedy)]

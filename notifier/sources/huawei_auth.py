@@ -20,7 +20,7 @@ import httpx
 
 from notifier.core.errors import CredentialsRejected, MalformedReply, SourceError
 from notifier.ports import Clock
-from notifier.settings.explain import not_ascii_in
+from notifier.settings.explain import find_non_ascii
 from notifier.sources.failures import INVALID_TOKEN, classify, repeated
 from notifier.sources.payloads import parse_time
 from notifier.sources.signature import Credentials, canonical_query, sign
@@ -167,7 +167,7 @@ class TokenAuth(httpx.Auth):
 
     def _accept(self, reply: httpx.Response) -> _Token:
         value = reply.headers.get("x-subject-token", "")
-        if reply.status_code == HTTPStatus.CREATED and value and not not_ascii_in(value):
+        if reply.status_code == HTTPStatus.CREATED and value and not find_non_ascii(value):
             return _Token(value=value, renew_at=self._clock.monotonic() + self._use_for(reply).total_seconds())
         error = _refused_login(reply, self._where, self._clock.now())
         if not error.retryable:
@@ -282,7 +282,7 @@ _TICKET_LIFE = {"X-Metadata-Token-Ttl-Seconds": _METADATA_TOKEN_SECONDS}
 def _ticket_header(reply: httpx.Response) -> Mapping[str, str]:
     """Return the header that newer metadata services want; older ones know no tickets and need none."""
     ticket = reply.text.strip() if reply.is_success else ""
-    return {} if not ticket or not_ascii_in(ticket) else {"X-Metadata-Token": ticket}
+    return {} if not ticket or find_non_ascii(ticket) else {"X-Metadata-Token": ticket}
 
 
 def read_securitykey(body: bytes) -> Credentials:
@@ -292,7 +292,7 @@ def read_securitykey(body: bytes) -> Credentials:
         raise ValueError("no credential")  # noqa: TRY004 - the caller translates one kind of error
     texts = [found.get(name) for name in ("access", "secret", "securitytoken")]
     access, secret, token = (text if isinstance(text, str) else "" for text in texts)
-    if not access or not secret or not_ascii_in(access + secret + token):
+    if not access or not secret or find_non_ascii(access + secret + token):
         raise ValueError("no credential")
     expires_at = parse_time(found.get("expires_at"))
     return Credentials(access_key=access, secret_key=secret, security_token=token or None, expires_at=expires_at)

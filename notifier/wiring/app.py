@@ -27,7 +27,7 @@ from notifier.core.outbox import Outlook
 from notifier.deliver import DeliveryRules
 from notifier.monitor import MonitorRules
 from notifier.poll import PollRules
-from notifier.ports import Channel, Clock, DatabaseFile, Door, Finding, Notice, Store, TaskSource
+from notifier.ports import Channel, CheckResult, Clock, DatabaseFile, Door, RenderRequest, Store, TaskSource
 from notifier.retention import PruneReport, PruneRules, prune
 from notifier.settings.base import digest
 from notifier.store import migrate
@@ -39,7 +39,7 @@ log = structlog.get_logger("notifier")
 if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
     from pydantic import BaseModel
 
-    from notifier.channels.base import ChannelSettings, Toolbox
+    from notifier.channels.base import ChannelContext, ChannelSettings
     from notifier.http import HttpClient
 
 
@@ -206,7 +206,7 @@ async def open_channel(config: Config, name: str) -> AsyncIterator[Channel]:
         await http.aclose()
 
 
-async def check_online(config: Config) -> Sequence[Finding]:
+async def check_online(config: Config) -> Sequence[CheckResult]:
     """Prove the store, every source and every channel, without sending a message."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -231,38 +231,38 @@ async def check_words(config: Config, samples: Mapping[str, Sequence[Event]]) ->
 
     found: dict[str, Sequence[str | None]] = {}
     for settings in config.channels:
-        if load(settings.kind).flaw is BaseChannel.flaw or settings.name not in samples:
+        if load(settings.kind).render_problem is BaseChannel.render_problem or settings.name not in samples:
             continue
         async with open_channel(config, settings.name) as channel:
             assert isinstance(channel, BaseChannel)  # noqa: S101 - every kind is one
-            notices = [
-                Notice(delivery_id=delivery_id(channel.name, event.id), events=(event,))
+            requests = [
+                RenderRequest(delivery_id=delivery_id(channel.name, event.id), events=(event,))
                 for event in samples[channel.name]
             ]
-            found[channel.name] = [channel.flaw(notice) for notice in notices]
+            found[channel.name] = [channel.render_problem(request) for request in requests]
     return found
 
 
-async def _check_part(part: TaskSource | Channel) -> Sequence[Finding]:
+async def _check_part(part: TaskSource | Channel) -> Sequence[CheckResult]:
     found = await part.check()
     kind = getattr(part, "kind", None)
     return [replace(one, what=f"channel {part.name} ({kind})") for one in found] if kind else found
 
 
-async def _check_store(config: Config) -> Finding:
+async def _check_store(config: Config) -> CheckResult:
     try:
         async with open_existing_store(config) as store:
             polled, place = await store.read(lambda q: q.source_states()), store.place
     except StoreMissing as error:
-        return Finding(ok=True, what="store", detail=str(error))
+        return CheckResult(ok=True, what="store", detail=str(error))
     except NotifierError as error:
-        return Finding(ok=False, what="store", detail=str(error))
+        return CheckResult(ok=False, what="store", detail=str(error))
     left = left_behind(polled, source_places(config))
     detail = f"{place}: sources recorded: {len(polled)}"
     if not left:
-        return Finding(ok=True, what="store", detail=detail)
+        return CheckResult(ok=True, what="store", detail=detail)
     names = ", ".join(state.name for state in left)
-    return Finding(
+    return CheckResult(
         ok=True,
         proven=False,
         what="store",
@@ -366,20 +366,20 @@ _digest_once = cache(digest)
 def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:
     from notifier.channels.base import load  # noqa: PLC0415 - with the network stack
 
-    toolbox = _toolbox(config, http, clock)
+    context = _toolbox(config, http, clock)
     return {
-        settings.name: load(settings.kind)(cast("ChannelSettings", settings), toolbox)
+        settings.name: load(settings.kind)(cast("ChannelSettings", settings), context)
         for settings in config.channels
         if only in {None, settings.name}
     }
 
 
-def _toolbox(config: Config, http: HttpClient, clock: Clock) -> Toolbox:
-    from notifier.channels.base import Toolbox  # noqa: PLC0415 - with the network stack
+def _toolbox(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
+    from notifier.channels.base import ChannelContext  # noqa: PLC0415 - with the network stack
     from notifier.wording.formatter import Wording  # noqa: PLC0415 - babel, likewise
 
     wording = Wording(language=config.language, timezone=ZoneInfo(config.timezone))
-    return Toolbox(
+    return ChannelContext(
         http=http,
         clock=clock,
         wording=wording,
@@ -392,14 +392,14 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
     """Return the channel to one person in Slack; None where no bot is configured that could write to them."""
     from pydantic import ValidationError  # noqa: PLC0415 - as below
 
-    from notifier.channels.nobody import Nobody  # noqa: PLC0415 - as below
+    from notifier.channels.nobody import UndeliverableChannel  # noqa: PLC0415 - as below
     from notifier.integrations.slack.channel import SlackChannel, SlackSettings  # noqa: PLC0415 - with the network stack
 
     token, chat = config.slack_token, config.chat.slack
     if token is None or chat is None:
         return None
     person = name.removeprefix(DIRECT)
-    toolbox = _toolbox(config, http, clock)
+    context = _toolbox(config, http, clock)
     channel: Channel
     try:
         settings = SlackSettings.model_validate(
@@ -413,9 +413,9 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
             }
         )
     except ValidationError:
-        channel = Nobody(f"{person!r} is not the id of a person in Slack", toolbox)
+        channel = UndeliverableChannel(f"{person!r} is not the id of a person in Slack", context)
     else:
-        channel = SlackChannel(settings, toolbox)
+        channel = SlackChannel(settings, context)
     channel.name = name
     return channel
 
@@ -447,7 +447,7 @@ async def rehearse_listening(config: Config, running: Config) -> None:
         await reception.rehearse(config.web)
 
 
-async def _check_chat(config: Config, http: HttpClient) -> Sequence[Finding]:
+async def _check_chat(config: Config, http: HttpClient) -> Sequence[CheckResult]:
     if config.chat.slack is None:
         return ()
     from notifier.wiring import chat as reception  # noqa: PLC0415 - as above

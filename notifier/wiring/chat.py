@@ -30,7 +30,7 @@ from notifier.integrations.slack.http import Mattermost, Slack
 from notifier.integrations.slack.socket_mode import SocketDoor
 from notifier.integrations.slack.users import Directory
 from notifier.logs import RejectionLog
-from notifier.ports import Clock, Door, Finding, Store
+from notifier.ports import CheckResult, Clock, Door, Store
 from notifier.settings.base import is_loopback
 from notifier.web.server import Server
 from notifier.wording.formatter import Wording
@@ -82,9 +82,9 @@ async def rehearse(web: WebSettings) -> None:
         pass
 
 
-async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> Sequence[Finding]:
+async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> Sequence[CheckResult]:
     """Prove that Slack would let requests through to us, and say what its bot may do for who asks."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     if slack.mode == "socket":
         found += await socket.check(_app_api(slack, http))
     if api := _bot_api(config, slack, http):

@@ -36,7 +36,7 @@ from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Health as Pacing
 from notifier.core.routing import explain_routes
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
-from notifier.ports import Finding, Ledger, StoredTask
+from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.formatter import Wording
 
 HOSTILE = (
@@ -121,7 +121,7 @@ def everything(task: Task) -> list[RenderableType]:
         VIEW.audit(Audit(at=START, ledger=ledger)),
         VIEW.channel_findings(parked),
         VIEW.health(parked),
-        VIEW.finding(Finding(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
+        VIEW.finding(CheckResult(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
     ]
 
 
@@ -170,7 +170,7 @@ def test_a_delivery_that_may_have_arrived_says_so(state: DeliveryState, doubtful
 
 
 def test_a_finding_that_is_well_may_still_have_advice() -> None:
-    shown = printed(VIEW.finding(Finding(ok=True, what="x", detail="works", remedy="do y")))
+    shown = printed(VIEW.finding(CheckResult(ok=True, what="x", detail="works", remedy="do y")))
     assert [line.rstrip() for line in shown.splitlines()] == ["✓ x: works", "  do y"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, T0, make_event, make_notice, make_task
+from factories import HOSTILE, T0, make_event, make_render_request, make_task
 from message_samples import CONSOLE, samples
 from patience import HANG
 from servers.slack import Json
@@ -38,9 +38,9 @@ def messages() -> Iterator[Json]:
         yield from (message for _, message in found)
     for text in HOSTILE:
         task = make_task(instance_name=text, instance_id=text or None, fail_reason=text, name=text or "x")
-        yield payload(make_notice(make_event(task)), ENGLISH, CONSOLE)
+        yield payload(make_render_request(make_event(task)), ENGLISH, CONSOLE)
         yield blocks.payload(_answer(text), "en")
-    yield payload(make_notice(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
+    yield payload(make_render_request(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
 
 
 def _answer(text: str) -> Answer:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from servers.http import HttpServer
 from sqlalchemy import select
 
-from notifier.channels.base import kinds, load
+from notifier.channels.base import installed_kinds, load
 from notifier.config import Config, loads
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import Transaction
@@ -130,7 +130,7 @@ EVERYWHERE = [*zip(AUTHS, CHAT, strict=True)]
 
 
 def test_every_place_for_a_secret_has_a_canary() -> None:
-    for kind in kinds():
+    for kind in installed_kinds():
         load(kind)
     wanted = {place for model in every_settings_class() for place in secret_places(model)}
     # A class that others derive from is never used by itself.

@@ -13,13 +13,13 @@ from notifier.channels import rate_limits as limits
 from notifier.channels.base import (
     PROBE_AFTER,
     ChannelSettings,
-    kinds,
+    installed_kinds,
     load,
     outcome_of_error,
     outcome_of_status,
     stored_body,
 )
-from notifier.channels.rate_limits import Limit
+from notifier.channels.rate_limits import RateLimit
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.pacing import Pace
@@ -30,7 +30,7 @@ from notifier.settings.base import is_loopback
 
 class TestKinds:
     def test_the_built_in_ones_are_found(self) -> None:
-        assert {"console", "email", "mattermost", "rocketchat", "slack", "webhook"} <= set(kinds())
+        assert {"console", "email", "mattermost", "rocketchat", "slack", "webhook"} <= set(installed_kinds())
 
     def test_a_kind_is_loaded_by_its_name(self) -> None:
         assert load("webhook") is WebhookChannel
@@ -46,7 +46,7 @@ class TestKinds:
     def test_one_from_a_package_of_somebody_else_is_found_the_same_way(self, site: Path) -> None:
         (site / "birds.py").write_text("class Pigeon:\n    kind = 'pigeon'\n")
         install(site, "birds", "pigeon = birds:Pigeon")
-        assert "pigeon" in kinds()
+        assert "pigeon" in installed_kinds()
         assert load("pigeon").kind == "pigeon"
 
     @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ class Pigeonry(ChannelSettings):
     """Settings of a kind that the program has never heard of, and that knows its own limit."""
 
     @property
-    def limit(self) -> Limit:
-        return Limit(per_second=0.2, burst=2)
+    def limit(self) -> RateLimit:
+        return RateLimit(per_second=0.2, burst=2)
 
 
 def paced(**settings: object) -> Pace:

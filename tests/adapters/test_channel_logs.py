@@ -8,12 +8,12 @@ from contextlib import aclosing
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import make_delivery, make_event, make_notice
+from factories import make_delivery, make_event, make_render_request
 from fakes import FakeClock
 from servers.http import Answer, HttpServer, cut_short, raw, reply, reset
 
 from notifier import logs
-from notifier.channels.base import Toolbox, load
+from notifier.channels.base import ChannelContext, load
 from notifier.http import HttpClient
 from notifier.wording.formatter import Wording
 
@@ -35,10 +35,10 @@ async def test_no_url_of_a_channel_is_logged(records: io.StringIO, kind: str, an
     found = load(kind)
     async with HttpServer(answer) as server, aclosing(HttpClient()) as http:
         values = {name: template.format(server.url(PATH)) for name, template in KINDS[kind].items()}
-        toolbox = Toolbox(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC")))
-        channel = found(found.Settings.model_validate({"name": "ops", "kind": kind} | values), toolbox)
+        context = ChannelContext(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+        channel = found(found.Settings.model_validate({"name": "ops", "kind": kind} | values), context)
         event = make_event()
-        outcome = await channel.send(make_delivery(event, body=channel.render(make_notice(event))))
+        outcome = await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))
         await channel.check()
     assert server.requests[0].target == PATH
     assert "obviously-fake" not in records.getvalue() + repr(outcome)

@@ -14,10 +14,19 @@ from typing import BinaryIO, TextIO
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, hostile_event, make_delivery, make_event, make_events, make_gap, make_notice, make_task
+from factories import (
+    HOSTILE,
+    hostile_event,
+    make_delivery,
+    make_event,
+    make_events,
+    make_gap,
+    make_render_request,
+    make_task,
+)
 from fakes import FakeClock
 
-from notifier.channels.base import Toolbox
+from notifier.channels.base import ChannelContext
 from notifier.core.model import Delivered, Event, Outcome, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations import console
@@ -26,22 +35,24 @@ from notifier.wording.formatter import Wording
 
 
 @pytest.fixture
-async def toolbox() -> AsyncIterator[Toolbox]:
+async def context() -> AsyncIterator[ChannelContext]:
     http = HttpClient()
-    yield Toolbox(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai")))
+    yield ChannelContext(
+        http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+    )
     await http.aclose()
 
 
-def channel(toolbox: Toolbox, **settings: object) -> ConsoleChannel:
-    return ConsoleChannel(ConsoleSettings.model_validate({"kind": "console", "name": "here"} | settings), toolbox)
+def channel(context: ChannelContext, **settings: object) -> ConsoleChannel:
+    return ConsoleChannel(ConsoleSettings.model_validate({"kind": "console", "name": "here"} | settings), context)
 
 
 def printed(channel: ConsoleChannel, *events: Event) -> str:
-    return channel.render(make_notice(*events)).content.decode()
+    return channel.render(make_render_request(*events)).content.decode()
 
 
 async def sent(channel: ConsoleChannel, *events: Event) -> Outcome:
-    return await channel.send(make_delivery(*events, body=channel.render(make_notice(*events))))
+    return await channel.send(make_delivery(*events, body=channel.render(make_render_request(*events))))
 
 
 @contextmanager
@@ -55,9 +66,9 @@ def terminal() -> Iterator[tuple[TextIO, int]]:
         os.close(screen)
 
 
-def test_a_failure_is_one_compact_block(toolbox: Toolbox) -> None:
+def test_a_failure_is_one_compact_block(context: ChannelContext) -> None:
     event = make_event(make_task(progress=60, fail_reason="Quota exceeded.\nAsk for more."))
-    assert printed(channel(toolbox), event) == (
+    assert printed(channel(context), event) == (
         "✗ Task failed · Create instance · gauss-6568-zzh\n"
         "    Started 15 Jan 16:17:00 CST · Ended 15 Jan 16:29:20 CST · Ran for 12 min 20 s · Stopped at 60%"
         " · Instance status creating · Instance ID fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14\n"
@@ -67,16 +78,16 @@ def test_a_failure_is_one_compact_block(toolbox: Toolbox) -> None:
     )
 
 
-def test_the_line_style_says_it_in_one(toolbox: Toolbox) -> None:
+def test_the_line_style_says_it_in_one(context: ChannelContext) -> None:
     event = make_event(make_task(fail_reason="Quota exceeded.\nAsk for more."))
-    assert printed(channel(toolbox, style="line"), event) == (
+    assert printed(channel(context, style="line"), event) == (
         "✗ 15 Jan 16:29:20 CST  Task failed · Create instance · gauss-6568-zzh"
         " · Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4 · Quota exceeded. Ask for more.\n"
     )
 
 
-def test_a_digest_names_every_job_with_the_failures_first(toolbox: Toolbox) -> None:
-    lines = printed(channel(toolbox), *make_events(3)).splitlines()
+def test_a_digest_names_every_job_with_the_failures_first(context: ChannelContext) -> None:
+    lines = printed(channel(context), *make_events(3)).splitlines()
     assert lines == [
         "✗ 2 tasks failed, 1 completed · source prod",
         "    ✗ Create instance · gauss-00000 · job-00000",
@@ -85,16 +96,16 @@ def test_a_digest_names_every_job_with_the_failures_first(toolbox: Toolbox) -> N
     ]
 
 
-def test_a_gap_in_observation_is_printed_too(toolbox: Toolbox) -> None:
-    assert printed(channel(toolbox), make_gap()).startswith("! Gap in observation · prod\n")
+def test_a_gap_in_observation_is_printed_too(context: ChannelContext) -> None:
+    assert printed(channel(context), make_gap()).startswith("! Gap in observation · prod\n")
 
 
 @pytest.mark.parametrize("style", ["full", "line"])
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_text_from_outside_can_neither_begin_a_line_nor_steer_the_terminal(
-    toolbox: Toolbox, text: str, style: str
+    context: ChannelContext, text: str, style: str
 ) -> None:
-    shown = printed(channel(toolbox, style=style), hostile_event(text))
+    shown = printed(channel(context, style=style), hostile_event(text))
     first, *rest = shown.splitlines()
     assert first.startswith("✗ ")
     assert all(line.startswith("    ") for line in rest)
@@ -103,26 +114,26 @@ def test_text_from_outside_can_neither_begin_a_line_nor_steer_the_terminal(
     assert "\x9b" not in shown
 
 
-async def test_what_is_printed_is_the_body(toolbox: Toolbox) -> None:
+async def test_what_is_printed_is_the_body(context: ChannelContext) -> None:
     out = io.StringIO()
-    here = channel(toolbox)
+    here = channel(context)
     with redirect_stdout(out):
         assert await sent(here, make_event()) == Delivered()
     assert out.getvalue() == printed(here, make_event())
 
 
-async def test_it_can_print_to_the_error_stream(toolbox: Toolbox) -> None:
+async def test_it_can_print_to_the_error_stream(context: ChannelContext) -> None:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        await sent(channel(toolbox, stream="stderr"), make_event())
+        await sent(channel(context, stream="stderr"), make_event())
     assert (out.getvalue(), err.getvalue()[:1]) == ("", "✗")
 
 
-async def test_a_terminal_gets_colours(toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_terminal_gets_colours(context: ChannelContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     with terminal() as (stream, screen), redirect_stdout(stream):
-        await sent(channel(toolbox), make_event())
+        await sent(channel(context), make_event())
         seen = os.read(screen, 4096).decode()
     assert "\x1b[1;31m✗ Task failed" in seen
 
@@ -139,33 +150,33 @@ def test_colours_change_no_letter_and_read_no_markup(monkeypatch: pytest.MonkeyP
     assert coloured(text, terminal=True) == text
 
 
-async def test_a_terminal_that_knows_few_letters_gets_question_marks(toolbox: Toolbox, tmp_path: Path) -> None:
+async def test_a_terminal_that_knows_few_letters_gets_question_marks(context: ChannelContext, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", encoding="ascii") as out, redirect_stdout(out):
-        assert await sent(channel(toolbox), make_event()) == Delivered()
+        assert await sent(channel(context), make_event()) == Delivered()
     assert (tmp_path / "out").read_text(encoding="ascii").startswith("? Task failed")
 
 
-async def test_a_stream_that_is_gone_is_tried_again(toolbox: Toolbox) -> None:
+async def test_a_stream_that_is_gone_is_tried_again(context: ChannelContext) -> None:
     read, write = os.pipe()
     os.close(read)
     broken = os.fdopen(write, "w", encoding="utf-8", buffering=1)
     with redirect_stdout(broken):
-        assert await sent(channel(toolbox), make_event()) == Retry("cannot write to stdout: Broken pipe")
+        assert await sent(channel(context), make_event()) == Retry("cannot write to stdout: Broken pipe")
     with pytest.raises(BrokenPipeError):
         broken.close()
     with redirect_stdout(broken):
-        assert isinstance(await sent(channel(toolbox), make_event()), Retry)
+        assert isinstance(await sent(channel(context), make_event()), Retry)
 
 
-async def test_a_reader_that_stopped_reading_holds_up_nothing_else(toolbox: Toolbox) -> None:
+async def test_a_reader_that_stopped_reading_holds_up_nothing_else(context: ChannelContext) -> None:
     read, write = os.pipe()
     with closing(os.fdopen(read, "rb")) as reader, os.fdopen(write, "w", encoding="utf-8") as stream:
         with redirect_stdout(stream):
             big = make_events(2000)
-            writing = asyncio.create_task(sent(channel(toolbox), *big))
+            writing = asyncio.create_task(sent(channel(context), *big))
             await asyncio.sleep(0)
             assert not writing.done()
-        size = len(printed(channel(toolbox), *big).encode())
+        size = len(printed(channel(context), *big).encode())
         assert len(await asyncio.to_thread(reader.read, size)) == size
         assert await writing == Delivered()
 
@@ -183,10 +194,10 @@ def writers() -> list[threading.Thread]:
 
 
 async def test_while_a_write_is_stuck_no_other_is_begun_and_the_rest_of_the_program_goes_on(
-    toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+    context: ChannelContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "WRITE_SECONDS", 0.05)
-    here, big = channel(toolbox, concurrency=4), make_events(2000)
+    here, big = channel(context, concurrency=4), make_events(2000)
     with unread() as (stream, reader), redirect_stdout(stream):
         first, *others = await asyncio.gather(*(sent(here, *big) for _ in range(4)))
         assert first == Unknown("stdout takes no more output")
@@ -203,7 +214,7 @@ async def stop_while_stuck() -> None:
     wording = Wording(language="en", timezone=ZoneInfo("UTC"))
     console.WRITE_SECONDS = 0.05
     async with aclosing(HttpClient()) as http:
-        here = channel(Toolbox(http=http, clock=FakeClock(), wording=wording))
+        here = channel(ChannelContext(http=http, clock=FakeClock(), wording=wording))
         assert isinstance(await sent(here, *make_events(2000)), Unknown)
         await here.aclose()
 
@@ -216,8 +227,8 @@ def test_a_stop_waits_for_no_write_that_is_stuck() -> None:
         assert running.wait(60) == 0
 
 
-async def test_a_check_says_where_events_will_appear(toolbox: Toolbox) -> None:
+async def test_a_check_says_where_events_will_appear(context: ChannelContext) -> None:
     with redirect_stdout(io.StringIO()):
-        (finding,) = await channel(toolbox).check()
+        (finding,) = await channel(context).check()
     assert finding.ok
     assert finding.detail == "not a terminal: printed without colours"

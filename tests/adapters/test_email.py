@@ -21,7 +21,7 @@ from factories import (
     make_event,
     make_events,
     make_gap,
-    make_notice,
+    make_render_request,
     make_task,
 )
 from fakes import FakeClock
@@ -29,11 +29,11 @@ from pydantic import ValidationError
 from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, SmtpServer, greeter
 from servers.tls import Certificate, make_certificate
 
-from notifier.channels.base import PROBE_AFTER, Toolbox
+from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings, message, message_id, thread_id
-from notifier.ports import Notice
+from notifier.ports import RenderRequest
 from notifier.wording.formatter import Language, Wording
 
 pytestmark = pytest.mark.both_loops
@@ -55,10 +55,10 @@ def make_settings(**changes: Any) -> EmailSettings:
     return EmailSettings.model_validate(values | changes)
 
 
-def read(notice: Notice, language: Language = "en", **settings: Any) -> EmailMessage:
+def read(request: RenderRequest, language: Language = "en", **settings: Any) -> EmailMessage:
     """Return the mail of a notice as a mail program reads it."""
     wording = Wording(language=language, timezone=ZoneInfo("Asia/Shanghai"))
-    return parse(message(notice, make_settings(**settings), wording).as_bytes())
+    return parse(message(request, make_settings(**settings), wording).as_bytes())
 
 
 def parse(content: bytes) -> EmailMessage:
@@ -100,7 +100,7 @@ class Page(HTMLParser):
 
 class TestMessage:
     def test_a_failure_is_told_in_the_subject_the_text_and_the_page(self) -> None:
-        mail = read(make_notice())
+        mail = read(make_render_request())
         assert mail["Subject"] == "[GaussDB] Task failed · Create instance · gauss-6568-zzh"
         for said in (part(mail, "plain"), Page(part(mail, "html")).text):
             assert "Create instance" in said
@@ -110,7 +110,7 @@ class TestMessage:
             assert "15 Jan 16:29:20 CST" in said
 
     def test_the_text_part_reads_from_top_to_bottom(self) -> None:
-        assert part(read(make_notice()), "plain") == (
+        assert part(read(make_render_request()), "plain") == (
             "Task failed · Create instance · gauss-6568-zzh\n"
             "\n"
             "Started: 15 Jan 16:17:00 CST\n"
@@ -127,7 +127,9 @@ class TestMessage:
 
     def test_chinese_survives_in_every_part(self) -> None:
         mail = read(
-            make_notice(make_event(make_task(fail_reason="配额不足。"))), language="zh", to=["值班 <b@example.com>"]
+            make_render_request(make_event(make_task(fail_reason="配额不足。"))),
+            language="zh",
+            to=["值班 <b@example.com>"],
         )
         assert mail["Subject"] == "[GaussDB] 任务失败 · 创建实例 · gauss-6568-zzh"
         assert mail["To"].addresses[0].display_name == "值班"
@@ -139,35 +141,35 @@ class TestMessage:
         names = ["王伟", "Doe, John (DBA)", "数据库运维值班组" * 10, "Night shift, all of them (on call) " * 3]
         to = [f'"{name.strip()}" <user{number}@corp.example>' for number, name in enumerate(names)]
         sender: dict[str, Any] = {"from": to[3]}
-        mail = read(make_notice(), to=[*to, "last@corp.example"], **sender)
+        mail = read(make_render_request(), to=[*to, "last@corp.example"], **sender)
         assert [one.display_name for one in mail["To"].addresses] == [*map(str.strip, names), ""]
         assert [one.addr_spec for one in mail["To"].addresses][-1] == "last@corp.example"
         assert [one.display_name for one in mail["From"].addresses] == [names[3].strip()]
 
     def test_the_same_notice_gives_the_same_bytes(self) -> None:
-        notice, settings = make_notice(*make_events(3)), make_settings()
-        assert message(notice, settings, ENGLISH).as_bytes() == message(notice, settings, ENGLISH).as_bytes()
+        request, settings = make_render_request(*make_events(3)), make_settings()
+        assert message(request, settings, ENGLISH).as_bytes() == message(request, settings, ENGLISH).as_bytes()
 
     def test_every_line_is_short_and_ends_as_mail_lines_do(self) -> None:
-        content = message(make_notice(hostile_event("中文 " * 5000)), make_settings(), ENGLISH).as_bytes()
+        content = message(make_render_request(hostile_event("中文 " * 5000)), make_settings(), ENGLISH).as_bytes()
         lines = content.split(b"\r\n")
         assert max(map(len, lines)) <= 78
         assert not any(b"\r" in line or b"\n" in line for line in lines)
 
     def test_it_says_that_nobody_need_answer(self) -> None:
-        assert read(make_notice())["Auto-Submitted"] == "auto-generated"
+        assert read(make_render_request())["Auto-Submitted"] == "auto-generated"
 
     def test_its_date_is_when_the_event_was_observed(self) -> None:
-        assert read(make_notice())["Date"].datetime == T0
+        assert read(make_render_request())["Date"].datetime == T0
 
     def test_nothing_is_fetched_by_reading_it(self) -> None:
-        for notice in (make_notice(), make_notice(*make_events(3))):
-            page = Page(part(read(notice), "html"))
+        for request in (make_render_request(), make_render_request(*make_events(3))):
+            page = Page(part(read(request), "html"))
             assert not {"img", "link", "script", "iframe", "a", "video", "object"} & set(page.elements)
             assert not {"src", "href", "background"} & page.attributes
 
     def test_an_event_about_a_source_has_words_too(self) -> None:
-        mail = read(make_notice(make_gap()))
+        mail = read(make_render_request(make_gap()))
         assert mail["Subject"] == "[GaussDB] Gap in observation · prod"
         assert "2025-12-01" in part(mail, "plain")
         assert mail["References"] is None
@@ -177,7 +179,7 @@ class TestThreads:
     def test_every_mail_of_a_task_refers_to_the_same_id(self) -> None:
         started = make_event(make_task(status="running"))
         failed = make_event(make_task())
-        mails = [read(make_notice(event)) for event in (started, failed)]
+        mails = [read(make_render_request(event)) for event in (started, failed)]
         assert {mail["References"] for mail in mails} == {thread_id(started)}
         assert {mail["In-Reply-To"] for mail in mails} == {thread_id(failed)}
         assert len({mail["Message-ID"] for mail in mails}) == 2
@@ -187,34 +189,34 @@ class TestThreads:
         assert thread_id(make_event(make_task("a"))) != thread_id(make_event(make_task("a", source="test")))
 
     def test_the_message_id_is_the_delivery_id(self) -> None:
-        notice = make_notice()
-        assert read(notice)["Message-ID"] == f"<{notice.delivery_id}@gaussdb-notifier>"
+        request = make_render_request()
+        assert read(request)["Message-ID"] == f"<{request.delivery_id}@gaussdb-notifier>"
 
 
 class TestDigest:
     @pytest.mark.parametrize("count", [2, 21, 100])
     def test_it_names_every_job_in_both_parts(self, count: int) -> None:
         events = make_events(count)
-        mail = read(make_notice(*events))
+        mail = read(make_render_request(*events))
         text, page = part(mail, "plain"), Page(part(mail, "html")).text
         assert all(event.job_id in text and event.job_id in page for event in events)
 
     def test_failures_come_first_with_their_reasons(self) -> None:
-        mail = read(make_notice(*make_events(4)))
+        mail = read(make_render_request(*make_events(4)))
         lines = part(mail, "plain").splitlines()
         assert lines[0] == "2 tasks failed, 2 completed · source prod"
         assert [line.split(" · ")[0] for line in lines[2:]] == ["- Task failed"] * 2 + ["- Task completed"] * 2
         assert "The quota of vCPUs is not enough." in Page(part(mail, "html")).text
 
     def test_it_belongs_to_no_thread(self) -> None:
-        assert read(make_notice(*make_events(2)))["References"] is None
+        assert read(make_render_request(*make_events(2)))["References"] is None
 
 
 class TestHostileText:
     @pytest.mark.parametrize("text", HOSTILE)
     def test_it_adds_no_header_and_no_recipient(self, text: str) -> None:
-        mail = read(make_notice(hostile_event(text)))
-        assert set(mail.keys()) == set(read(make_notice()).keys())
+        mail = read(make_render_request(hostile_event(text)))
+        assert set(mail.keys()) == set(read(make_render_request()).keys())
         assert len(mail.keys()) == len(set(mail.keys()))
         assert [address.addr_spec for address in mail["To"].addresses] == ["dba@example.com"]
         assert len(mail["Subject"]) <= 200
@@ -224,7 +226,7 @@ class TestHostileText:
     def test_it_adds_no_element_and_no_attribute(self, text: str, *, digest: bool) -> None:
         def page(planted: str) -> Page:
             events = (hostile_event(planted), make_event()) if digest else (hostile_event(planted),)
-            return Page(part(read(make_notice(*events)), "html"))
+            return Page(part(read(make_render_request(*events)), "html"))
 
         got, harmless = page(text), page("harmless")
         assert set(got.elements) <= set(harmless.elements)
@@ -232,14 +234,14 @@ class TestHostileText:
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_no_control_character_reaches_the_reader(self, text: str) -> None:
-        mail = read(make_notice(hostile_event(text)))
+        mail = read(make_render_request(hostile_event(text)))
         shown = mail["Subject"] + part(mail, "plain") + part(mail, "html")
         assert not [char for char in shown if ord(char) < 32 and char != "\n"]
         assert not set(shown) & set("\x7f\x9b\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
     def test_what_looks_like_an_encoded_word_stays_as_written(self) -> None:
         name = "=?utf-8?q?a=0D=0ABcc=3A_victim?="
-        assert name in read(make_notice(make_event(make_task(instance_name=name))))["Subject"]
+        assert name in read(make_render_request(make_event(make_task(instance_name=name))))["Subject"]
 
 
 # ---- settings ----
@@ -349,20 +351,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture
-def toolbox(http: HttpClient) -> Toolbox:
-    return Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
+def context(http: HttpClient) -> ChannelContext:
+    return ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH)
 
 
-def make_channel(toolbox: Toolbox, port: int, **changes: Any) -> EmailChannel:
-    return EmailChannel(make_settings(port=port, **changes), toolbox)
+def make_channel(context: ChannelContext, port: int, **changes: Any) -> EmailChannel:
+    return EmailChannel(make_settings(port=port, **changes), context)
 
 
 def rendered(channel: EmailChannel, *events: Event) -> Delivery:
-    return make_delivery(*events, channel="mail", body=channel.render(make_notice(*events, channel="mail")))
+    return make_delivery(*events, channel="mail", body=channel.render(make_render_request(*events, channel="mail")))
 
 
-async def outcome(toolbox: Toolbox, port: int, **changes: Any) -> Outcome:
-    channel = make_channel(toolbox, port, **changes)
+async def outcome(context: ChannelContext, port: int, **changes: Any) -> Outcome:
+    channel = make_channel(context, port, **changes)
     return await channel.send(rendered(channel))
 
 
@@ -372,10 +374,10 @@ def plain(got: Outcome) -> Outcome:
 
 
 class TestSending:
-    async def test_the_mail_arrives_as_rendered(self, toolbox: Toolbox) -> None:
+    async def test_the_mail_arrives_as_rendered(self, context: ChannelContext) -> None:
         recipients = ["dba@example.com", "On call <oncall@example.com>"]
         async with SmtpServer() as server:
-            channel = make_channel(toolbox, server.port, to=recipients)
+            channel = make_channel(context, server.port, to=recipients)
             delivery = rendered(channel)
             assert await channel.send(delivery) == Delivered(message_id(delivery.id), reply="SMTP 250: OK")
         assert delivery.body
@@ -385,16 +387,16 @@ class TestSending:
         assert parse(mail.content)["Message-ID"] == message_id(delivery.id)
 
     @pytest.mark.parametrize("text", HOSTILE)
-    async def test_hostile_text_changes_nothing_about_the_envelope(self, toolbox: Toolbox, text: str) -> None:
+    async def test_hostile_text_changes_nothing_about_the_envelope(self, context: ChannelContext, text: str) -> None:
         async with SmtpServer() as server:
-            channel = make_channel(toolbox, server.port)
+            channel = make_channel(context, server.port)
             assert isinstance(await channel.send(rendered(channel, hostile_event(text))), Delivered)
         assert [mail.recipients for mail in server.mails] == [("dba@example.com",)]
 
-    async def test_starttls_with_a_login(self, toolbox: Toolbox, certificate: Certificate) -> None:
+    async def test_starttls_with_a_login(self, context: ChannelContext, certificate: Certificate) -> None:
         async with SmtpServer(starttls=certificate.server_context(), users={"notifier": PASSWORD}) as server:
             got = await outcome(
-                toolbox,
+                context,
                 server.port,
                 security="starttls",
                 ca_file=certificate.authority,
@@ -404,9 +406,9 @@ class TestSending:
         assert isinstance(got, Delivered)
         assert (server.mails[0].encrypted, server.mails[0].user) == (True, "notifier")
 
-    async def test_tls_from_the_first_byte(self, toolbox: Toolbox, certificate: Certificate) -> None:
+    async def test_tls_from_the_first_byte(self, context: ChannelContext, certificate: Certificate) -> None:
         async with SmtpServer(tls=certificate.server_context()) as server:
-            got = await outcome(toolbox, server.port, security="tls", ca_file=certificate.authority)
+            got = await outcome(context, server.port, security="tls", ca_file=certificate.authority)
         assert isinstance(got, Delivered)
         assert server.mails[0].encrypted
 
@@ -428,27 +430,27 @@ class TestOutcomes:
             ),
         ],
     )
-    async def test_an_answer_means(self, toolbox: Toolbox, replies: dict[str, str], expected: Outcome) -> None:
+    async def test_an_answer_means(self, context: ChannelContext, replies: dict[str, str], expected: Outcome) -> None:
         async with SmtpServer(replies=replies) as server:
-            assert plain(await outcome(toolbox, server.port)) == expected
+            assert plain(await outcome(context, server.port)) == expected
         assert server.mails == []
 
     @pytest.mark.parametrize("security", ["starttls", "tls"])
     async def test_an_authority_that_is_not_trusted(
-        self, toolbox: Toolbox, certificate: Certificate, security: str
+        self, context: ChannelContext, certificate: Certificate, security: str
     ) -> None:
-        context = certificate.server_context()
-        server = SmtpServer(tls=context) if security == "tls" else SmtpServer(starttls=context)
+        tls_context = certificate.server_context()
+        server = SmtpServer(tls=tls_context) if security == "tls" else SmtpServer(starttls=tls_context)
         async with server:
-            got = await outcome(toolbox, server.port, security=security)
+            got = await outcome(context, server.port, security=security)
         assert isinstance(got, Retry)
         assert got.reason.startswith("certificate of 127.0.0.1 not accepted (")
         assert "name its file as ca_file" in got.reason
 
-    async def test_a_wrong_password_parks_the_channel(self, toolbox: Toolbox, certificate: Certificate) -> None:
+    async def test_a_wrong_password_parks_the_channel(self, context: ChannelContext, certificate: Certificate) -> None:
         async with SmtpServer(starttls=certificate.server_context(), users={"notifier": PASSWORD}) as server:
             got = await outcome(
-                toolbox,
+                context,
                 server.port,
                 security="starttls",
                 ca_file=certificate.authority,
@@ -458,22 +460,22 @@ class TestOutcomes:
         assert plain(got) == Parked("SMTP 535 5.7.8: login refused", PROBE_AFTER)
         assert got.reply == "SMTP 535 5.7.8: Authentication credentials invalid"
 
-    async def test_no_login_where_one_is_required_parks_the_channel(self, toolbox: Toolbox) -> None:
+    async def test_no_login_where_one_is_required_parks_the_channel(self, context: ChannelContext) -> None:
         async with SmtpServer(users={"notifier": PASSWORD}) as server:
-            got = plain(await outcome(toolbox, server.port))
+            got = plain(await outcome(context, server.port))
         assert got == Parked("SMTP 530 5.7.0: sender refused", PROBE_AFTER)
 
-    async def test_nothing_is_sent_in_the_clear_when_starttls_is_asked_for(self, toolbox: Toolbox) -> None:
+    async def test_nothing_is_sent_in_the_clear_when_starttls_is_asked_for(self, context: ChannelContext) -> None:
         async with SmtpServer() as server:
-            got = await outcome(toolbox, server.port, security="starttls")
+            got = await outcome(context, server.port, security="starttls")
         assert isinstance(got, Parked)
         assert "STARTTLS" in got.reason
         assert server.mails == []
 
-    async def test_a_refused_connection(self, toolbox: Toolbox) -> None:
+    async def test_a_refused_connection(self, context: ChannelContext) -> None:
         async with SmtpServer() as server:
             pass
-        assert await outcome(toolbox, server.port) == Retry("connection refused by 127.0.0.1")
+        assert await outcome(context, server.port) == Retry("connection refused by 127.0.0.1")
 
     @pytest.mark.parametrize(
         ("greeting", "expected"),
@@ -484,38 +486,38 @@ class TestOutcomes:
             (b"", Retry("no answer from 127.0.0.1 in time; HINT")),
         ],
     )
-    async def test_a_greeting_means(self, toolbox: Toolbox, greeting: bytes, expected: Retry | Parked) -> None:
+    async def test_a_greeting_means(self, context: ChannelContext, greeting: bytes, expected: Retry | Parked) -> None:
         async with greeter(greeting) as port:
-            got = plain(await outcome(toolbox, port, timeout=timedelta(milliseconds=150)))
+            got = plain(await outcome(context, port, timeout=timedelta(milliseconds=150)))
         hint = f"if port {port} speaks TLS from the first byte, as 465 does, set `security: tls`"
         assert got == replace(expected, reason=expected.reason.replace("HINT", hint))
 
-    async def test_what_may_have_arrived_is_repeated_with_the_same_message_id(self, toolbox: Toolbox) -> None:
+    async def test_what_may_have_arrived_is_repeated_with_the_same_message_id(self, context: ChannelContext) -> None:
         async with SmtpServer(replies={"DATA": TAKEN_AND_LOST}) as server:
-            channel = make_channel(toolbox, server.port)
+            channel = make_channel(context, server.port)
             assert channel.repeat is Repeat.RISKY
             delivery = rendered(channel)
             assert isinstance(await channel.send(delivery), Unknown)
             assert isinstance(await channel.send(replace(delivery, attempt=2, doubtful=True)), Unknown)
         assert [parse(mail.content)["Message-ID"] for mail in server.mails] == [message_id(delivery.id)] * 2
 
-    async def test_the_deadline_holds_after_the_message_was_handed_over(self, toolbox: Toolbox) -> None:
+    async def test_the_deadline_holds_after_the_message_was_handed_over(self, context: ChannelContext) -> None:
         async with SmtpServer(replies={"DATA": SILENT}) as server:
-            got = await outcome(toolbox, server.port, timeout=timedelta(milliseconds=150))
+            got = await outcome(context, server.port, timeout=timedelta(milliseconds=150))
         assert isinstance(got, Unknown)
 
-    async def test_the_reason_is_ours_and_the_reply_is_the_servers(self, toolbox: Toolbox) -> None:
+    async def test_the_reason_is_ours_and_the_reply_is_the_servers(self, context: ChannelContext) -> None:
         async with SmtpServer(replies={"DATA": "554 5.7.1 <b>spam</b> \x1b[31m"}) as server:
-            got = await outcome(toolbox, server.port)
+            got = await outcome(context, server.port)
         assert got == GaveUp(
             f"{DBA}: SMTP 554 5.7.1: message refused", reply="SMTP 554 5.7.1: <b>spam</b>", recipients=()
         )
 
 
 class TestCheck:
-    async def test_it_names_sender_and_recipients_and_sends_nothing(self, toolbox: Toolbox) -> None:
+    async def test_it_names_sender_and_recipients_and_sends_nothing(self, context: ChannelContext) -> None:
         async with SmtpServer() as server:
-            (finding,) = await make_channel(toolbox, server.port).check()
+            (finding,) = await make_channel(context, server.port).check()
         assert finding.ok
         assert server.mails == []
 
@@ -529,20 +531,20 @@ class TestCheck:
             ),
         ],
     )
-    async def test_it_says_what_is_refused(self, toolbox: Toolbox, replies: dict[str, str], detail: str) -> None:
+    async def test_it_says_what_is_refused(self, context: ChannelContext, replies: dict[str, str], detail: str) -> None:
         async with SmtpServer(replies=replies) as server:
-            (finding,) = await make_channel(toolbox, server.port, to=["a@example.com", "b@example.com"]).check()
+            (finding,) = await make_channel(context, server.port, to=["a@example.com", "b@example.com"]).check()
         assert (finding.ok, finding.proven, finding.detail) == (False, True, detail)
         assert finding.remedy
 
-    async def test_what_may_pass_is_not_known_to_be_wrong(self, toolbox: Toolbox) -> None:
+    async def test_what_may_pass_is_not_known_to_be_wrong(self, context: ChannelContext) -> None:
         async with SmtpServer(replies={"RCPT a@example.com": "451 4.7.1 greylisted"}) as server:
-            (finding,) = await make_channel(toolbox, server.port, to=["a@example.com", "b@example.com"]).check()
+            (finding,) = await make_channel(context, server.port, to=["a@example.com", "b@example.com"]).check()
         assert (finding.ok, finding.proven) == (True, False)
         assert "a@example.com: SMTP 451 4.7.1: recipient refused (greylisted)" in finding.detail
 
 
-def test_certificates_are_verified_from_tls_1_2_on(toolbox: Toolbox) -> None:
-    context = toolbox.http.tls
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+def test_certificates_are_verified_from_tls_1_2_on(context: ChannelContext) -> None:
+    tls_context = context.http.tls
+    assert (tls_context.verify_mode, tls_context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert tls_context.minimum_version is ssl.TLSVersion.TLSv1_2

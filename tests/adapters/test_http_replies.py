@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from factories import make_delivery, make_event, make_notice
+from factories import make_delivery, make_event, make_render_request
 from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.http import Answer, HttpServer, raw, reply
 from structlog.testing import capture_logs
 
-from notifier.channels.base import Toolbox, load
+from notifier.channels.base import ChannelContext, load
 from notifier.core.model import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
@@ -400,6 +400,6 @@ async def sent(http: HttpClient, kind: str, where: dict[str, str]) -> Outcome:
     found = load(kind)
     settings = found.Settings.model_validate({"name": "ops", "kind": kind} | where)
     wording = Wording(language="en", timezone=ZoneInfo("UTC"))
-    channel = found(settings, Toolbox(http=http, clock=FakeClock(), wording=wording))
+    channel = found(settings, ChannelContext(http=http, clock=FakeClock(), wording=wording))
     event = make_event()
-    return await channel.send(make_delivery(event, body=channel.render(make_notice(event))))
+    return await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))

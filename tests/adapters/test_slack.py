@@ -22,7 +22,7 @@ from factories import (
     make_event_of,
     make_events,
     make_gap,
-    make_notice,
+    make_render_request,
     make_task,
 )
 from fakes import FakeClock
@@ -48,7 +48,7 @@ from servers.slack import (
     word,
 )
 
-from notifier.channels.base import PROBE_AFTER, Toolbox
+from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.model import (
     Body,
     Delivered,
@@ -88,20 +88,20 @@ async def server() -> AsyncIterator[SlackServer]:
 
 
 @pytest.fixture
-async def toolbox() -> AsyncIterator[Toolbox]:
+async def context() -> AsyncIterator[ChannelContext]:
     http = HttpClient()
-    yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}))
+    yield ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}))
     await http.aclose()
 
 
-def bot(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
+def bot(server: SlackServer, context: ChannelContext, **settings: object) -> SlackChannel:
     values = {"name": "dba", "bot_token": TOKEN, "channel": CHANNEL, "api_url": server.api_url}
-    return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+    return SlackChannel(SlackSettings.model_validate(values | settings), context)
 
 
-def hook(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
+def hook(server: SlackServer, context: ChannelContext, **settings: object) -> SlackChannel:
     values = {"name": "dba", "webhook_url": server.hook_url}
-    return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+    return SlackChannel(SlackSettings.model_validate(values | settings), context)
 
 
 def posted(ref: str) -> Delivered:
@@ -110,11 +110,11 @@ def posted(ref: str) -> Delivered:
 
 
 async def sent(channel: SlackChannel, *events: Event) -> Outcome:
-    return await channel.send(make_delivery(*events, body=channel.render(make_notice(*events))))
+    return await channel.send(make_delivery(*events, body=channel.render(make_render_request(*events))))
 
 
 def message(*events: Event, wording: Wording = ENGLISH) -> Json:
-    return payload(make_notice(*events), wording)
+    return payload(make_render_request(*events), wording)
 
 
 # ---- how it looks ----
@@ -144,11 +144,11 @@ def test_the_headline_stands_above_one_attachment_in_the_colour_of_the_state() -
 
 
 def test_the_metadata_holds_the_key_to_look_a_message_up_by() -> None:
-    notice = make_notice(make_event())
-    metadata = payload(notice, ENGLISH)["metadata"]
+    request = make_render_request(make_event())
+    metadata = payload(request, ENGLISH)["metadata"]
     assert metadata == {
         "event_type": "gaussdb_task",
-        "event_payload": {"key": notice.delivery_id, "job_id": "31b8ae23-c687-4d80-b7b4-42a66c9bb886"},
+        "event_payload": {"key": request.delivery_id, "job_id": "31b8ae23-c687-4d80-b7b4-42a66c9bb886"},
     }
 
 
@@ -202,9 +202,9 @@ def test_every_kind_of_event_passes_as_slack_checks_it() -> None:
             assert not list(problems(message(event, wording=wording)))
 
 
-def test_the_same_notice_gives_the_same_bytes(server: SlackServer, toolbox: Toolbox) -> None:
-    notice = make_notice(*make_events(5))
-    assert bot(server, toolbox).render(notice) == hook(server, toolbox).render(notice)
+def test_the_same_notice_gives_the_same_bytes(server: SlackServer, context: ChannelContext) -> None:
+    request = make_render_request(*make_events(5))
+    assert bot(server, context).render(request) == hook(server, context).render(request)
 
 
 # ---- text from outside ----
@@ -279,13 +279,15 @@ def test_text_that_fits_is_not_cut() -> None:
 # ---- sending with a token ----
 
 
-async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(server: SlackServer, toolbox: Toolbox) -> None:
-    assert decision(await sent(bot(server, toolbox), make_event())) == posted("C0GAUSS:1768465800.000001")
+async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    assert decision(await sent(bot(server, context), make_event())) == posted("C0GAUSS:1768465800.000001")
     assert server.messages == [message(make_event()) | {"channel": CHANNEL}]
 
 
-async def test_the_worst_that_can_be_said_is_taken_too(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_the_worst_that_can_be_said_is_taken_too(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     for text in HOSTILE:
         assert isinstance(await sent(channel, hostile_event(text)), Delivered)
     assert isinstance(await sent(channel, *(hostile_event(text) for text in HOSTILE)), Delivered)
@@ -296,11 +298,11 @@ Mode = Literal["bot", "hook"]
 
 @pytest.mark.parametrize("fault", [NOT_JSON, Fault(status=200), Fault(body="[1]")], ids=str)
 async def test_an_answer_of_the_web_api_without_a_word_of_it_proves_nothing(
-    server: SlackServer, toolbox: Toolbox, fault: Fault
+    server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
     server.faults.append(fault)
     unknown = Unknown("Slack: HTTP 200, and no word on whether the message was taken")
-    assert decision(await sent(bot(server, toolbox), make_event())) == unknown
+    assert decision(await sent(bot(server, context), make_event())) == unknown
 
 
 @pytest.mark.parametrize("mode", ["bot", "hook"])
@@ -318,12 +320,12 @@ async def test_an_answer_of_the_web_api_without_a_word_of_it_proves_nothing(
     ids=str,
 )
 async def test_answers_that_both_modes_know(
-    server: SlackServer, toolbox: Toolbox, mode: Mode, fault: Fault, outcome: Outcome
+    server: SlackServer, context: ChannelContext, mode: Mode, fault: Fault, outcome: Outcome
 ) -> None:
     if mode == "hook" and isinstance(fault.body, dict):
         fault = Fault(status=fault.status, body=fault.body["error"], headers=fault.headers)
     server.faults.append(fault)
-    assert decision(await sent({"bot": bot, "hook": hook}[mode](server, toolbox), make_event())) == outcome
+    assert decision(await sent({"bot": bot, "hook": hook}[mode](server, context), make_event())) == outcome
     assert (server.messages, server.elsewhere) == ([], 0)
 
 
@@ -348,10 +350,10 @@ async def test_answers_that_both_modes_know(
     ],
 )
 async def test_every_class_of_error_has_its_outcome(
-    server: SlackServer, toolbox: Toolbox, error: str, outcome: type[Outcome]
+    server: SlackServer, context: ChannelContext, error: str, outcome: type[Outcome]
 ) -> None:
     server.faults.extend([refused(error)] * 2)
-    result = await sent(bot(server, toolbox), make_event())
+    result = await sent(bot(server, context), make_event())
     assert isinstance(result, outcome)
     assert f"Slack: {error}" in (result.reason or "")
 
@@ -361,135 +363,143 @@ async def test_every_class_of_error_has_its_outcome(
     [("message_limit_exceeded", timedelta(hours=1)), ("org_login_required", timedelta(minutes=10))],
 )
 async def test_some_errors_take_long_to_pass(
-    server: SlackServer, toolbox: Toolbox, error: str, after: timedelta
+    server: SlackServer, context: ChannelContext, error: str, after: timedelta
 ) -> None:
     server.faults.append(refused(error))
-    assert decision(await sent(bot(server, toolbox), make_event())) == Retry(f"Slack: {error}", after)
+    assert decision(await sent(bot(server, context), make_event())) == Retry(f"Slack: {error}", after)
 
 
-async def test_a_channel_without_the_bot_is_parked_with_the_remedy(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_channel_without_the_bot_is_parked_with_the_remedy(
+    server: SlackServer, context: ChannelContext
+) -> None:
     server.faults.append(refused("not_in_channel"))
-    assert decision(await sent(bot(server, toolbox), make_event())) == Parked(
+    assert decision(await sent(bot(server, context), make_event())) == Parked(
         "Slack: not_in_channel; invite the bot: type /invite @ and its name in the channel", PROBE_AFTER
     )
 
 
-async def test_a_missing_scope_is_named(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_missing_scope_is_named(server: SlackServer, context: ChannelContext) -> None:
     server.scopes = "commands"
-    assert decision(await sent(bot(server, toolbox), make_event())) == Parked(
+    assert decision(await sent(bot(server, context), make_event())) == Parked(
         "Slack: missing_scope; add the bot scope chat:write under OAuth & Permissions and reinstall the app",
         timedelta(minutes=5),
     )
 
 
-async def test_what_waited_for_a_mended_channel_goes_to_the_new_one(server: SlackServer, toolbox: Toolbox) -> None:
-    old = bot(server, toolbox, channel="C0GONE")
-    delivery = make_delivery(body=old.render(make_notice()))
+async def test_what_waited_for_a_mended_channel_goes_to_the_new_one(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    old = bot(server, context, channel="C0GONE")
+    delivery = make_delivery(body=old.render(make_render_request()))
     assert isinstance(await old.send(delivery), Parked)
-    assert isinstance(await bot(server, toolbox).send(delivery), Delivered)
+    assert isinstance(await bot(server, context).send(delivery), Delivered)
     assert server.messages[0]["channel"] == CHANNEL
 
 
-async def test_a_refused_layout_goes_out_as_plain_text_with_all_it_says(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_refused_layout_goes_out_as_plain_text_with_all_it_says(
+    server: SlackServer, context: ChannelContext
+) -> None:
     server.faults.append(refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"]))
     events = make_events(40)
-    assert isinstance(await sent(bot(server, toolbox), *events), Delivered)
+    assert isinstance(await sent(bot(server, context), *events), Delivered)
     (taken,) = server.messages
     assert "blocks" not in taken
     assert all(event.job_id in taken["text"] for event in events)
 
 
 async def test_a_layout_that_breaks_a_limit_is_refused_by_slack_itself_and_still_arrives(
-    server: SlackServer, toolbox: Toolbox
+    server: SlackServer, context: ChannelContext
 ) -> None:
     broken = message(make_event())
     broken["blocks"][0]["text"]["text"] = "x" * 3_001
     body = Body(content=json.dumps(broken).encode(), content_type="application/json")
-    assert isinstance(await bot(server, toolbox).send(make_delivery(body=body)), Delivered)
+    assert isinstance(await bot(server, context).send(make_delivery(body=body)), Delivered)
     assert server.messages[0]["text"].startswith("x" * 3_001)
     assert len(server.requests) == 2
 
 
-async def test_content_that_is_refused_twice_is_given_up_with_the_place(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_content_that_is_refused_twice_is_given_up_with_the_place(
+    server: SlackServer, context: ChannelContext
+) -> None:
     server.faults.extend([refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"])] * 2)
-    assert decision(await sent(bot(server, toolbox), make_event())) == GaveUp(
+    assert decision(await sent(bot(server, context), make_event())) == GaveUp(
         "Slack: invalid_blocks at /blocks/0/text/text, also as plain text"
     )
 
 
 @pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET], ids=["silence", "reset"])
 async def test_a_message_that_may_have_been_taken_is_unknown_and_not_repeated_here(
-    server: SlackServer, toolbox: Toolbox, fault: Fault
+    server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
     server.faults.append(fault)
-    assert isinstance(await sent(bot(server, toolbox, timeout="300ms"), make_event()), Unknown)
+    assert isinstance(await sent(bot(server, context, timeout="300ms"), make_event()), Unknown)
     assert len(server.messages) == 1
 
 
-async def test_a_refused_connection_is_tried_again(toolbox: Toolbox) -> None:
+async def test_a_refused_connection_is_tried_again(context: ChannelContext) -> None:
     async with slack_server() as gone:
         pass
-    outcome = await sent(bot(gone, toolbox), make_event())
+    outcome = await sent(bot(gone, context), make_event())
     assert outcome == Retry(f"connection refused by {gone.url.removeprefix('http://')}")
 
 
 async def test_an_address_that_the_configuration_forbids_parks_the_channel(
-    server: SlackServer, toolbox: Toolbox
+    server: SlackServer, context: ChannelContext
 ) -> None:
     strict = HttpClient(deny=[ip_network("127.0.0.0/8")])
     try:
-        outcome = await sent(bot(server, replace(toolbox, http=strict)), make_event())
+        outcome = await sent(bot(server, replace(context, http=strict)), make_event())
     finally:
         await strict.aclose()
     assert isinstance(outcome, Parked)
     assert server.requests == []
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_an_answer_without_end_is_not_read_to_its_end(server: SlackServer, context: ChannelContext) -> None:
     server.faults.append(Fault(body="x" * 1_000_000))
-    assert isinstance(await sent(bot(server, toolbox), make_event()), Unknown)
+    assert isinstance(await sent(bot(server, context), make_event()), Unknown)
 
 
 async def test_a_proxy_in_the_environment_is_not_used(
-    server: SlackServer, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+    server: SlackServer, context: ChannelContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert isinstance(await sent(bot(server, toolbox), make_event()), Delivered)
+    assert isinstance(await sent(bot(server, context), make_event()), Delivered)
 
 
 # ---- pace ----
 
 
-async def test_a_channel_is_paced_as_slack_bears_it_in_its_mode(server: SlackServer, toolbox: Toolbox) -> None:
-    paces = [make(server, toolbox).pace for make in (bot, hook)]
+async def test_a_channel_is_paced_as_slack_bears_it_in_its_mode(server: SlackServer, context: ChannelContext) -> None:
+    paces = [make(server, context).pace for make in (bot, hook)]
     assert [(pace.per_second, pace.burst) for pace in paces] == [(1.0, 3), (1.0, 3)]
 
 
-async def test_nothing_waits_here_for_its_turn(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_nothing_waits_here_for_its_turn(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     server.faults.append(RATE_LIMITED)
     assert decision(await sent(channel, make_event())) == Retry("Slack: ratelimited", timedelta(seconds=7))
     for event in make_events(6):
         assert isinstance(await sent(channel, event), Delivered)
-    assert slept(toolbox) == []
+    assert slept(context) == []
 
 
-async def test_a_wait_that_slack_asks_for_is_passed_on_in_full(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_wait_that_slack_asks_for_is_passed_on_in_full(server: SlackServer, context: ChannelContext) -> None:
     server.faults.append(Fault(status=429, headers={"Retry-After": "600"}))
-    assert decision(await sent(bot(server, toolbox), make_event())) == Retry("Slack: HTTP 429", timedelta(seconds=600))
+    assert decision(await sent(bot(server, context), make_event())) == Retry("Slack: HTTP 429", timedelta(seconds=600))
 
 
-def slept(toolbox: Toolbox) -> list[float]:
-    assert isinstance(toolbox.clock, FakeClock)
-    return toolbox.clock.slept
+def slept(context: ChannelContext) -> list[float]:
+    assert isinstance(context.clock, FakeClock)
+    return context.clock.slept
 
 
 # ---- what may have arrived ----
 
 
 def of_one(channel: SlackChannel, *events: Event) -> Delivery:
-    return make_delivery(*events, body=channel.render(make_notice(*events)))
+    return make_delivery(*events, body=channel.render(make_render_request(*events)))
 
 
 def asked(server: SlackServer) -> list[Json]:
@@ -498,21 +508,23 @@ def asked(server: SlackServer) -> list[Json]:
 
 @pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET, TAKEN_THEN_500], ids=["hang", "reset", "500"])
 async def test_a_message_whose_answer_was_lost_is_found_by_its_key(
-    server: SlackServer, toolbox: Toolbox, fault: Fault
+    server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
-    channel = bot(server, toolbox, timeout="300ms")
+    channel = bot(server, context, timeout="300ms")
     delivery = of_one(channel)
     await sent(channel, make_event(make_task("another")))
     server.faults.append(fault)
     assert isinstance(await channel.send(delivery), Unknown)
     await sent(channel, make_event(make_task("a third")))
-    assert await channel.look_up(delivery) == posted("C0GAUSS:1768465800.000002")
-    assert slept(toolbox) == [SETTLES_IN]
+    assert await channel.find_sent(delivery) == posted("C0GAUSS:1768465800.000002")
+    assert slept(context) == [SETTLES_IN]
 
 
-async def test_what_it_asks_begins_before_the_delivery_was_planned(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
-    assert await channel.look_up(of_one(channel)) is None
+async def test_what_it_asks_begins_before_the_delivery_was_planned(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
+    assert await channel.find_sent(of_one(channel)) is None
     (query,) = asked(server)
     assert query == {
         "channel": CHANNEL,
@@ -522,44 +534,46 @@ async def test_what_it_asks_begins_before_the_delivery_was_planned(server: Slack
     }
 
 
-async def test_a_message_that_never_arrived_is_not_found_among_others(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_message_that_never_arrived_is_not_found_among_others(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
     server.take({"channel": CHANNEL, "text": "people talk", "metadata": "of a strange form"})
     server.take({"channel": CHANNEL, "text": "deploy", "metadata": {"event_type": "x", "event_payload": {"key": 7}}})
     await sent(channel, make_event(make_task("another")))
-    assert await channel.look_up(of_one(channel)) is None
+    assert await channel.find_sent(of_one(channel)) is None
 
 
 async def test_a_layout_that_was_refused_is_found_as_the_plain_text_that_it_became(
-    server: SlackServer, toolbox: Toolbox
+    server: SlackServer, context: ChannelContext
 ) -> None:
-    channel = bot(server, toolbox)
+    channel = bot(server, context)
     delivery = of_one(channel)
     server.faults.extend([refused("invalid_metadata_schema"), TAKEN_THEN_RESET])
     assert isinstance(await channel.send(delivery), Unknown)
     assert "blocks" not in server.messages[0]
-    assert isinstance(await channel.look_up(delivery), Delivered)
+    assert isinstance(await channel.find_sent(delivery), Delivered)
 
 
-async def test_every_page_is_looked_at_before_it_is_called_absent(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_every_page_is_looked_at_before_it_is_called_absent(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     delivery = of_one(channel)
     await channel.send(delivery)
     for event in make_events(4):
         await sent(channel, event)
     server.page_size = 2
-    assert await channel.look_up(delivery) == posted("C0GAUSS:1768465800.000001")
+    assert await channel.find_sent(delivery) == posted("C0GAUSS:1768465800.000001")
     server.messages[0]["metadata"]["event_payload"]["key"] = "another"
-    assert await channel.look_up(delivery) is None
+    assert await channel.find_sent(delivery) is None
     assert [query.get("cursor") for query in asked(server)] == [None, "2", "4"] * 2
 
 
-async def test_a_history_without_end_is_given_up_as_unknown(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_history_without_end_is_given_up_as_unknown(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     server.page_size = 1
     for event in make_events(MAX_PAGES + 1):
         await sent(channel, event)
-    assert decision(await channel.look_up(of_one(channel))) == Unknown(
+    assert decision(await channel.find_sent(of_one(channel))) == Unknown(
         f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more"
     )
     assert len(asked(server)) == MAX_PAGES
@@ -590,25 +604,25 @@ BOTH_SCOPES = "add the bot scope channels:history (groups:history for a private 
     ids=str,
 )
 async def test_an_answer_that_says_nothing_of_the_message(
-    server: SlackServer, toolbox: Toolbox, answer: Fault, outcome: Outcome
+    server: SlackServer, context: ChannelContext, answer: Fault, outcome: Outcome
 ) -> None:
-    channel = bot(server, toolbox)
+    channel = bot(server, context)
     server.faults.append(answer)
-    assert decision(await channel.look_up(of_one(channel))) == outcome
+    assert decision(await channel.find_sent(of_one(channel))) == outcome
 
 
-async def test_no_answer_to_a_look_up_is_tried_again(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox, timeout="300ms")
+async def test_no_answer_to_a_look_up_is_tried_again(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context, timeout="300ms")
     server.faults.append(Fault(then="hang"))
-    outcome = await channel.look_up(of_one(channel))
+    outcome = await channel.find_sent(of_one(channel))
     assert isinstance(outcome, Retry)
     assert outcome.reason.startswith("looking for an earlier message, no answer from 127.0.0.1")
 
 
-async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     server.faults.append(Fault(body="x" * 5_000_000))
-    assert isinstance(await channel.look_up(of_one(channel)), Unknown)
+    assert isinstance(await channel.find_sent(of_one(channel)), Unknown)
 
 
 @pytest.mark.parametrize(
@@ -616,31 +630,33 @@ async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, t
     [(CHANNEL, Repeat.LOOK_UP), ("G0PRIVATE", Repeat.LOOK_UP), ("#dba", Repeat.RISKY), ("dba", Repeat.RISKY)],
 )
 async def test_only_a_channel_that_is_given_by_its_id_can_be_looked_into(
-    server: SlackServer, toolbox: Toolbox, channel: str, repeat: Repeat
+    server: SlackServer, context: ChannelContext, channel: str, repeat: Repeat
 ) -> None:
-    assert bot(server, toolbox, channel=channel).repeat is repeat
+    assert bot(server, context, channel=channel).repeat is repeat
 
 
-async def test_nothing_is_asked_where_there_is_no_way_to_look_it_up(server: SlackServer, toolbox: Toolbox) -> None:
-    for channel in (hook(server, toolbox), bot(server, toolbox, channel="#dba")):
+async def test_nothing_is_asked_where_there_is_no_way_to_look_it_up(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    for channel in (hook(server, context), bot(server, context, channel="#dba")):
         assert channel.repeat is Repeat.RISKY
-        assert isinstance(await channel.look_up(of_one(channel)), Unknown)
+        assert isinstance(await channel.find_sent(of_one(channel)), Unknown)
     assert server.requests == []
 
 
 async def test_the_deadline_has_room_for_the_wait_the_look_up_and_the_post(
-    server: SlackServer, toolbox: Toolbox
+    server: SlackServer, context: ChannelContext
 ) -> None:
-    assert bot(server, toolbox, timeout="4s").deadline == SETTLES_IN + 4 + 4
-    assert bot(server, toolbox, timeout="30s").deadline == SETTLES_IN + 10 + 30
-    assert hook(server, toolbox, timeout="4s").deadline == 4
+    assert bot(server, context, timeout="4s").deadline == SETTLES_IN + 4 + 4
+    assert bot(server, context, timeout="30s").deadline == SETTLES_IN + 10 + 30
+    assert hook(server, context, timeout="4s").deadline == 4
 
 
 # ---- webhooks, the degraded mode ----
 
 
-async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackServer, toolbox: Toolbox) -> None:
-    assert decision(await sent(hook(server, toolbox), make_event())) == Delivered(None)
+async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackServer, context: ChannelContext) -> None:
+    assert decision(await sent(hook(server, context), make_event())) == Delivered(None)
     expected = without_clicks(message(make_event()))
     del expected["metadata"]
     assert server.messages == [expected]
@@ -674,9 +690,9 @@ _NO_WORD = Unknown("Slack: HTTP 200, and no word on whether the message was take
     ],
     ids=str,
 )
-async def test_words_of_a_webhook(server: SlackServer, toolbox: Toolbox, fault: Fault, outcome: Outcome) -> None:
+async def test_words_of_a_webhook(server: SlackServer, context: ChannelContext, fault: Fault, outcome: Outcome) -> None:
     server.faults.append(fault)
-    assert decision(await sent(hook(server, toolbox), make_event())) == outcome
+    assert decision(await sent(hook(server, context), make_event())) == outcome
 
 
 @pytest.mark.parametrize(
@@ -691,10 +707,10 @@ async def test_words_of_a_webhook(server: SlackServer, toolbox: Toolbox, fault: 
     ],
 )
 async def test_a_webhook_that_a_person_has_to_mend_is_parked_with_a_remedy(
-    server: SlackServer, toolbox: Toolbox, text: str, status: int
+    server: SlackServer, context: ChannelContext, text: str, status: int
 ) -> None:
     server.faults.append(word(text, status))
-    outcome = await sent(hook(server, toolbox), make_event())
+    outcome = await sent(hook(server, context), make_event())
     assert isinstance(outcome, Parked)
     assert outcome.probe_after == PROBE_AFTER
     assert outcome.reason.partition("; ")[2]
@@ -704,23 +720,25 @@ async def test_a_webhook_that_a_person_has_to_mend_is_parked_with_a_remedy(
     ("text", "status"),
     [("invalid_token", 403), ("action_prohibited", 403), ("", 403), ("channel_is_archived", 410), ("", 410)],
 )
-async def test_a_webhook_that_is_gone_is_parked(server: SlackServer, toolbox: Toolbox, text: str, status: int) -> None:
+async def test_a_webhook_that_is_gone_is_parked(
+    server: SlackServer, context: ChannelContext, text: str, status: int
+) -> None:
     server.faults.append(word(text, status))
-    assert isinstance(await sent(hook(server, toolbox), make_event()), Parked)
+    assert isinstance(await sent(hook(server, context), make_event()), Parked)
 
 
-async def test_a_webhook_that_refuses_the_layout_gets_plain_text(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_webhook_that_refuses_the_layout_gets_plain_text(server: SlackServer, context: ChannelContext) -> None:
     server.faults.append(word("invalid_blocks", 400))
-    assert isinstance(await sent(hook(server, toolbox), make_event()), Delivered)
+    assert isinstance(await sent(hook(server, context), make_event()), Delivered)
     assert "blocks" not in server.messages[0]
 
 
 # ---- checks ----
 
 
-async def test_a_check_says_who_the_bot_is_and_posts_nothing(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_check_says_who_the_bot_is_and_posts_nothing(server: SlackServer, context: ChannelContext) -> None:
     server.scopes += ",channels:read"
-    findings = await bot(server, toolbox).check()
+    findings = await bot(server, context).check()
     assert all(finding.ok and finding.proven for finding in findings)
     assert [finding.detail for finding in findings] == [
         "@gaussdb in Acme",
@@ -748,12 +766,12 @@ UNKNOWN_CHANNEL = f"check the channel's ID; a private channel is found only by i
     ],
 )
 async def test_a_check_knows_a_channel_that_cannot_be_posted_to(
-    server: SlackServer, toolbox: Toolbox, scopes: str, state: dict[str, Any], found: tuple[str, str]
+    server: SlackServer, context: ChannelContext, scopes: str, state: dict[str, Any], found: tuple[str, str]
 ) -> None:
     server.scopes = scopes
     for name, value in state.items():
         setattr(server, name, value)
-    _, finding = await bot(server, toolbox).check()
+    _, finding = await bot(server, context).check()
     assert (finding.ok, finding.what) == (False, "Slack channel")
     assert (finding.detail.removeprefix("C0GAUSS: "), finding.remedy) == found
 
@@ -769,25 +787,25 @@ async def test_a_check_knows_a_channel_that_cannot_be_posted_to(
 )
 async def test_a_check_marks_what_only_posting_would_prove(
     server: SlackServer,
-    toolbox: Toolbox,
+    context: ChannelContext,
     scopes: str,
     member: bool,  # noqa: FBT001 - a table
     said: str,
 ) -> None:
     server.scopes, server.member = scopes, member
-    found = (await bot(server, toolbox).check())[1]
+    found = (await bot(server, context).check())[1]
     assert found.ok
     assert f"{'✓' if found.proven else '!'} {found.detail.removeprefix('C0GAUSS: ')}" == said
 
 
-async def test_a_check_names_a_missing_scope(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_a_check_names_a_missing_scope(server: SlackServer, context: ChannelContext) -> None:
     server.scopes = "commands"
-    (missing,) = [finding for finding in await bot(server, toolbox).check() if not finding.ok]
+    (missing,) = [finding for finding in await bot(server, context).check() if not finding.ok]
     assert missing.detail == "chat:write is missing"
 
 
-async def test_a_check_proves_that_messages_can_be_looked_up(server: SlackServer, toolbox: Toolbox) -> None:
-    findings = await bot(server, toolbox).check()
+async def test_a_check_proves_that_messages_can_be_looked_up(server: SlackServer, context: ChannelContext) -> None:
+    findings = await bot(server, context).check()
     assert [(finding.detail, finding.remedy) for finding in findings[2:]] == [("what was posted can be looked up", "")]
 
 
@@ -796,10 +814,10 @@ async def test_a_check_proves_that_messages_can_be_looked_up(server: SlackServer
     [("resend", "posted again, and may be seen twice"), ("hold", "held until somebody decides")],
 )
 async def test_a_check_warns_of_what_a_missing_scope_costs(
-    server: SlackServer, toolbox: Toolbox, on_unknown: str, cost: str
+    server: SlackServer, context: ChannelContext, on_unknown: str, cost: str
 ) -> None:
     server.scopes = "chat:write"
-    *_, found = await bot(server, toolbox, on_unknown=on_unknown).check()
+    *_, found = await bot(server, context, on_unknown=on_unknown).check()
     assert (found.ok, found.proven) == (True, False)
     assert found.detail == f"missing_scope: a message whose answer is lost is {cost}"
     assert found.remedy == HOW_TO_READ
@@ -807,30 +825,30 @@ async def test_a_check_warns_of_what_a_missing_scope_costs(
 
 @pytest.mark.parametrize("channel", ["#dba", "dba", "U0123ABCD"])
 async def test_a_check_says_that_a_name_cannot_be_looked_at(
-    server: SlackServer, toolbox: Toolbox, channel: str
+    server: SlackServer, context: ChannelContext, channel: str
 ) -> None:
-    *_, named = await bot(server, toolbox, channel=channel).check()
+    *_, named = await bot(server, context, channel=channel).check()
     assert (named.ok, named.proven) == (True, False)
     assert named.remedy == "set `channel` to its ID, for example C0123ABCD"
 
 
-async def test_a_check_says_what_is_wrong_with_a_token(server: SlackServer, toolbox: Toolbox) -> None:
-    (finding,) = await bot(server, toolbox, bot_token="xoxb-wrong").check()
+async def test_a_check_says_what_is_wrong_with_a_token(server: SlackServer, context: ChannelContext) -> None:
+    (finding,) = await bot(server, context, bot_token="xoxb-wrong").check()
     assert (finding.ok, finding.detail) == (False, "invalid_auth")
 
 
-async def test_a_check_proves_a_webhook_without_posting(server: SlackServer, toolbox: Toolbox) -> None:
-    (alive,) = await hook(server, toolbox).check()
+async def test_a_check_proves_a_webhook_without_posting(server: SlackServer, context: ChannelContext) -> None:
+    (alive,) = await hook(server, context).check()
     server.faults.append(word("no_service", 404))
-    (gone,) = await hook(server, toolbox).check()
+    (gone,) = await hook(server, context).check()
     assert (alive.ok, gone.ok, gone.remedy) == (True, False, "the webhook was removed: make a new one")
     assert server.messages == []
 
 
-async def test_a_check_of_what_cannot_be_reached_says_so(toolbox: Toolbox) -> None:
+async def test_a_check_of_what_cannot_be_reached_says_so(context: ChannelContext) -> None:
     async with slack_server() as server:
         pass
-    for channel in (bot(server, toolbox), hook(server, toolbox)):
+    for channel in (bot(server, context), hook(server, context)):
         (finding,) = await channel.check()
         assert not finding.ok
         assert "connection refused" in finding.detail
@@ -867,18 +885,18 @@ def test_settings_that_cannot_work_are_refused_with_the_remedy(settings: dict[st
     [Fault(status=500), refused(TOKEN), refused("missing_scope", needed=f"chat:write {TOKEN}"), word(HOOK, 500)],
 )
 async def test_no_secret_is_in_a_reason_or_in_what_is_shown_of_a_channel(
-    server: SlackServer, toolbox: Toolbox, fault: Fault
+    server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
     for make in (hook,) if fault.body == HOOK else (bot, hook):
         server.faults.append(fault)
-        channel = make(server, toolbox)
+        channel = make(server, context)
         outcome = await sent(channel, make_event())
         shown = f"{outcome} {channel} {channel.settings!r} {channel._transport!r}"
         assert "obviously" not in shown
 
 
-async def test_a_stored_body_holds_no_secret_and_no_destination(server: SlackServer, toolbox: Toolbox) -> None:
-    body = bot(server, toolbox).render(make_notice()).content
+async def test_a_stored_body_holds_no_secret_and_no_destination(server: SlackServer, context: ChannelContext) -> None:
+    body = bot(server, context).render(make_render_request()).content
     assert TOKEN.encode() not in body
     assert "channel" not in json.loads(body)
 
@@ -905,14 +923,16 @@ REMARKS = {"messages": ["[ERROR] must be less than 3001 characters [json-pointer
     ],
 )
 async def test_what_slack_said_goes_with_the_outcome(
-    server: SlackServer, toolbox: Toolbox, make: Callable[..., SlackChannel], fault: Fault, reply: str
+    server: SlackServer, context: ChannelContext, make: Callable[..., SlackChannel], fault: Fault, reply: str
 ) -> None:
     server.faults.append(fault)
-    assert (await sent(make(server, toolbox), make_event())).reply == reply
+    assert (await sent(make(server, context), make_event())).reply == reply
 
 
-async def test_content_that_is_refused_twice_keeps_what_slack_said_last(server: SlackServer, toolbox: Toolbox) -> None:
+async def test_content_that_is_refused_twice_keeps_what_slack_said_last(
+    server: SlackServer, context: ChannelContext
+) -> None:
     server.faults += [refused("invalid_blocks"), refused("msg_too_long", response_metadata=REMARKS)]
-    outcome = await sent(bot(server, toolbox), make_event())
+    outcome = await sent(bot(server, context), make_event())
     assert isinstance(outcome, GaveUp)
     assert outcome.reply == f"HTTP 200: msg_too_long; {REMARKS['messages'][0]}"

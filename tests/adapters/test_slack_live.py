@@ -8,11 +8,11 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import T0, decision, make_delivery, make_event, make_notice, make_task
+from factories import T0, decision, make_delivery, make_event, make_render_request, make_task
 from fakes import FakeClock
 from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
-from notifier.channels.base import Toolbox
+from notifier.channels.base import ChannelContext
 from notifier.core.model import (
     Acknowledgement,
     Delivered,
@@ -52,20 +52,22 @@ async def server() -> AsyncIterator[SlackServer]:
 
 
 @pytest.fixture
-async def toolbox() -> AsyncIterator[Toolbox]:
+async def context() -> AsyncIterator[ChannelContext]:
     http = HttpClient()
     console = "https://console.example.com/?region={region}#/{instance_id}"
-    yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}), console_url=console)
+    yield ChannelContext(
+        http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}), console_url=console
+    )
     await http.aclose()
 
 
-def bot(server: SlackServer, toolbox: Toolbox, **settings: object) -> SlackChannel:
+def bot(server: SlackServer, context: ChannelContext, **settings: object) -> SlackChannel:
     values = {"name": "dba", "bot_token": TOKEN, "channel": CHANNEL, "api_url": server.api_url, "timeout": "1s"}
-    return SlackChannel(SlackSettings.model_validate(values | settings), toolbox)
+    return SlackChannel(SlackSettings.model_validate(values | settings), context)
 
 
 def delivery_of(channel: SlackChannel, event: Event, thread: str | None = None) -> Delivery:
-    return replace(make_delivery(event, body=channel.render(make_notice(event))), thread=thread)
+    return replace(make_delivery(event, body=channel.render(make_render_request(event))), thread=thread)
 
 
 async def begin(channel: SlackChannel, event: Event = STARTED) -> str:
@@ -91,8 +93,8 @@ def actions(message: Json) -> list[str]:
 # ---- steps ----
 
 
-async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     assert decision(await channel.send(delivery_of(channel, HALF, ref))) == Delivered("C0GAUSS:1768465800.000002")
     step = server.messages[1]
@@ -103,9 +105,9 @@ async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, too
 
 
 async def test_a_failure_is_shown_in_the_channel_too_with_all_that_is_known_and_without_buttons(
-    server: SlackServer, toolbox: Toolbox
+    server: SlackServer, context: ChannelContext
 ) -> None:
-    channel = bot(server, toolbox)
+    channel = bot(server, context)
     await channel.send(delivery_of(channel, FAILED, await begin(channel)))
     reply = server.messages[1]
     assert reply["reply_broadcast"] is True
@@ -115,9 +117,9 @@ async def test_a_failure_is_shown_in_the_channel_too_with_all_that_is_known_and_
 
 @pytest.mark.parametrize("kind", [EventType.TASK_STALLED, EventType.TASK_UNLISTED])
 async def test_what_needs_somebody_is_shown_in_the_channel_too(
-    server: SlackServer, toolbox: Toolbox, kind: EventType
+    server: SlackServer, context: ChannelContext, kind: EventType
 ) -> None:
-    channel = bot(server, toolbox)
+    channel = bot(server, context)
     event = replace(HALF, type=kind, since=HALF.observed_at - timedelta(hours=1))
     ref = await begin(channel)
     await channel.send(delivery_of(channel, event, ref))
@@ -127,20 +129,22 @@ async def test_what_needs_somebody_is_shown_in_the_channel_too(
     assert server.messages[0]["attachments"][0]["color"] == "#ECB22E"
 
 
-async def test_broadcasting_can_be_switched_off(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox, broadcast=False)
+async def test_broadcasting_can_be_switched_off(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context, broadcast=False)
     await channel.send(delivery_of(channel, FAILED, await begin(channel)))
     assert "reply_broadcast" not in server.messages[1]
 
 
-async def test_an_end_that_is_good_is_a_quiet_step(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_an_end_that_is_good_is_a_quiet_step(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     await channel.send(delivery_of(channel, COMPLETED, await begin(channel)))
     assert "reply_broadcast" not in server.messages[1]
 
 
-async def test_where_the_thread_is_gone_a_new_message_begins_another(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_where_the_thread_is_gone_a_new_message_begins_another(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])
     outcome = decision(await channel.send(delivery_of(channel, FAILED, ref)))
@@ -149,47 +153,51 @@ async def test_where_the_thread_is_gone_a_new_message_begins_another(server: Sla
     assert "acknowledge" in actions(server.messages[0])
 
 
-async def test_a_step_whose_answer_was_lost_is_found_in_its_thread(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_step_whose_answer_was_lost_is_found_in_its_thread(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     server.faults.append(TAKEN_THEN_SILENT)
     delivery = delivery_of(channel, HALF, ref)
     assert isinstance(await channel.send(delivery), Unknown)
-    assert decision(await channel.look_up(delivery)) == Delivered("C0GAUSS:1768465800.000002")
-    assert await channel.look_up(delivery_of(channel, COMPLETED, ref)) is None
+    assert decision(await channel.find_sent(delivery)) == Delivered("C0GAUSS:1768465800.000002")
+    assert await channel.find_sent(delivery_of(channel, COMPLETED, ref)) is None
 
 
-async def test_of_a_thread_that_is_gone_the_channel_is_searched(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_of_a_thread_that_is_gone_the_channel_is_searched(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])
     posted = await begin(channel, FAILED)
-    assert decision(await channel.look_up(delivery_of(channel, FAILED, ref))) == Delivered(posted, thread=posted)
+    assert decision(await channel.find_sent(delivery_of(channel, FAILED, ref))) == Delivered(posted, thread=posted)
 
 
-async def test_a_style_without_threads_posts_each_event(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox, style="post")
+async def test_a_style_without_threads_posts_each_event(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context, style="post")
     assert (channel.threads, channel.coalesces, channel.edits) == (False, False, None)
     assert decision(await channel.send(delivery_of(channel, STARTED))) == Delivered("C0GAUSS:1768465800.000001")
 
 
-def test_a_thread_whose_message_stays_is_a_style_too(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox, style="thread")
+def test_a_thread_whose_message_stays_is_a_style_too(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context, style="thread")
     assert (channel.threads, channel.edits) == (True, None)
 
 
-def test_channels_of_one_token_share_a_budget_of_changes(server: SlackServer, toolbox: Toolbox) -> None:
-    first, second = bot(server, toolbox), bot(server, toolbox, name="other", channel="C0OTHER")
+def test_channels_of_one_token_share_a_budget_of_changes(server: SlackServer, context: ChannelContext) -> None:
+    first, second = bot(server, context), bot(server, context, name="other", channel="C0OTHER")
     assert first.edits == second.edits
     assert TOKEN not in str(first.edits)
-    assert bot(server, toolbox, bot_token="xoxb-another").edits != first.edits
+    assert bot(server, context, bot_token="xoxb-another").edits != first.edits
 
 
 # ---- the live message ----
 
 
-async def test_a_change_names_everything_so_that_nothing_old_stays(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_change_names_everything_so_that_nothing_old_stays(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     assert decision(await channel.show(thread_of(ref, COMPLETED))) == Delivered()
     shown = server.messages[0]
@@ -199,16 +207,16 @@ async def test_a_change_names_everything_so_that_nothing_old_stays(server: Slack
     assert set(server.edits[0]) == {"channel", "ts", "text", "blocks", "attachments"}
 
 
-async def test_progress_is_drawn_with_what_is_left(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_progress_is_drawn_with_what_is_left(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     await channel.show(thread_of(await begin(channel), HALF))
     texts = list(mrkdwn_texts(server.messages[0]))
     assert "*Progress*\n`██████████░░░░░░░░░░` *50%*" in texts
     assert any(text.startswith("*About left*\n") for text in texts)
 
 
-async def test_who_acknowledged_takes_the_place_of_the_button(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_who_acknowledged_takes_the_place_of_the_button(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     ref = await begin(channel, FAILED)
     assert actions(server.messages[0]) == ["acknowledge", "mute", "details", "console"]
     await channel.show(thread_of(ref, acknowledged=ALICE))
@@ -219,16 +227,16 @@ async def test_who_acknowledged_takes_the_place_of_the_button(server: SlackServe
     assert said.startswith("✅ Acknowledged by alice &lt;!channel&gt; · <!date^")
 
 
-async def test_a_mute_is_shown_and_can_be_ended(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_mute_is_shown_and_can_be_ended(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     await channel.show(thread_of(await begin(channel, FAILED), mute=WINDOW))
     shown = server.messages[0]
     assert actions(shown) == ["acknowledge", "unmute", "details", "console"]
     assert any(text.startswith("🔕 Muted until <!date^") for text in mrkdwn_texts(shown))
 
 
-async def test_a_message_that_is_gone_is_posted_anew(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_message_that_is_gone_is_posted_anew(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])
     assert decision(await channel.show(thread_of(ref))) == Delivered(
@@ -237,8 +245,8 @@ async def test_a_message_that_is_gone_is_posted_anew(server: SlackServer, toolbo
     assert server.messages[0]["metadata"]["event_payload"]["key"]
 
 
-async def test_a_layout_that_is_refused_is_shown_as_text(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_layout_that_is_refused_is_shown_as_text(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     server.faults.append(refused("invalid_blocks"))
     assert decision(await channel.show(thread_of(ref))) == Delivered()
@@ -247,8 +255,8 @@ async def test_a_layout_that_is_refused_is_shown_as_text(server: SlackServer, to
     assert isinstance(await channel.show(thread_of(ref)), GaveUp)
 
 
-async def test_a_change_that_comes_too_soon_waits(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_change_that_comes_too_soon_waits(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
     ref = await begin(channel)
     server.faults.append(refused("ratelimited", 429))
     assert isinstance(await channel.show(thread_of(ref)), Retry)
@@ -257,24 +265,24 @@ async def test_a_change_that_comes_too_soon_waits(server: SlackServer, toolbox: 
 # ---- buttons ----
 
 
-async def test_without_a_chat_only_links_are_shown(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, replace(toolbox, chat_tokens=frozenset()))
+async def test_without_a_chat_only_links_are_shown(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, replace(context, chat_tokens=frozenset()))
     ref = await begin(channel, FAILED)
     assert actions(server.messages[0]) == ["console"]
     await channel.show(thread_of(ref))
     assert actions(server.messages[0]) == ["console"]
 
 
-async def test_without_a_chat_and_a_console_there_are_no_buttons(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, replace(toolbox, chat_tokens=frozenset(), console_url=None))
+async def test_without_a_chat_and_a_console_there_are_no_buttons(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, replace(context, chat_tokens=frozenset(), console_url=None))
     await begin(channel, FAILED)
     assert actions(server.messages[0]) == []
 
 
 async def test_what_the_cloud_calls_an_instance_cannot_break_out_of_a_link(
-    server: SlackServer, toolbox: Toolbox
+    server: SlackServer, context: ChannelContext
 ) -> None:
-    channel = bot(server, toolbox)
+    channel = bot(server, context)
     await begin(channel, make_event(make_task(instance_id="a|b>&#/../?x=y", status=TaskStatus.FAILED)))
     (url,) = (
         element["url"]
@@ -285,7 +293,9 @@ async def test_what_the_cloud_calls_an_instance_cannot_break_out_of_a_link(
     assert url == "https://console.example.com/?region=cn-north-4#/a%7Cb%3E%26%23%2F..%2F%3Fx%3Dy"
 
 
-async def test_a_task_whose_name_is_too_long_for_a_button_has_none(server: SlackServer, toolbox: Toolbox) -> None:
-    channel = bot(server, toolbox)
+async def test_a_task_whose_name_is_too_long_for_a_button_has_none(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
     await begin(channel, make_event(make_task("j" * 3_000)))
     assert "details" not in actions(server.messages[0])

@@ -24,7 +24,7 @@ from factories import (
     make_event_of,
     make_events,
     make_gap,
-    make_notice,
+    make_render_request,
     make_task,
 )
 from fakes import FakeClock
@@ -34,13 +34,13 @@ from pydantic import ValidationError
 from servers.http import HttpServer, cut_short, drip, flood, reply, reset, silence
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from notifier.channels.base import Toolbox, stored_body
+from notifier.channels.base import ChannelContext, stored_body
 from notifier.channels.sealing import Sealer, shown
 from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.webhook.body_template import MAX_OUTPUT
 from notifier.integrations.webhook.channel import WebhookChannel, WebhookSettings
-from notifier.settings.base import Filled, digest
+from notifier.settings.base import InterpolatedStr, digest
 from notifier.wording.formatter import Wording
 
 # Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
@@ -69,24 +69,26 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def toolbox(http: HttpClient, clock: FakeClock) -> Toolbox:
-    return Toolbox(http=http, clock=clock, wording=ENGLISH)
+def context(http: HttpClient, clock: FakeClock) -> ChannelContext:
+    return ChannelContext(http=http, clock=clock, wording=ENGLISH)
 
 
-def make_channel(toolbox: Toolbox, **changes: Any) -> WebhookChannel:
-    return WebhookChannel(make_settings(**changes), toolbox)
+def make_channel(context: ChannelContext, **changes: Any) -> WebhookChannel:
+    return WebhookChannel(make_settings(**changes), context)
 
 
 def rendered(channel: WebhookChannel, *events: Event) -> Delivery:
-    return make_delivery(*events, channel="tickets", body=channel.render(make_notice(*events, channel="tickets")))
+    return make_delivery(
+        *events, channel="tickets", body=channel.render(make_render_request(*events, channel="tickets"))
+    )
 
 
 def body(channel: WebhookChannel, *events: Event) -> Any:
-    return json.loads(channel.render(make_notice(*events, channel="tickets")).content)
+    return json.loads(channel.render(make_render_request(*events, channel="tickets")).content)
 
 
-async def outcome(toolbox: Toolbox, server: HttpServer, **changes: Any) -> Outcome:
-    channel = make_channel(toolbox, url=server.url(SECRET_PATH), **changes)
+async def outcome(context: ChannelContext, server: HttpServer, **changes: Any) -> Outcome:
+    channel = make_channel(context, url=server.url(SECRET_PATH), **changes)
     return await channel.send(rendered(channel))
 
 
@@ -94,9 +96,9 @@ async def outcome(toolbox: Toolbox, server: HttpServer, **changes: Any) -> Outco
 
 
 class TestBody:
-    def test_it_is_the_contract(self, toolbox: Toolbox) -> None:
+    def test_it_is_the_contract(self, context: ChannelContext) -> None:
         event = make_event()
-        assert body(make_channel(toolbox), event) == {
+        assert body(make_channel(context), event) == {
             "type": "task.failed",
             "timestamp": "2026-01-15T08:29:20Z",
             "data": {
@@ -126,31 +128,33 @@ class TestBody:
         }
 
     @pytest.mark.parametrize(("progress", "written"), [(60.0, b"60,"), (60.5, b"60.5,"), (None, b"null,")])
-    def test_progress_is_a_number_or_null(self, toolbox: Toolbox, progress: float | None, written: bytes) -> None:
+    def test_progress_is_a_number_or_null(
+        self, context: ChannelContext, progress: float | None, written: bytes
+    ) -> None:
         event = make_event(make_task(status="running", progress=progress))
-        content = make_channel(toolbox).render(make_notice(event)).content
+        content = make_channel(context).render(make_render_request(event)).content
         assert b'"progress":' + written in content
 
-    def test_an_event_without_a_time_of_its_own_carries_when_it_was_observed(self, toolbox: Toolbox) -> None:
+    def test_an_event_without_a_time_of_its_own_carries_when_it_was_observed(self, context: ChannelContext) -> None:
         event = make_event(make_task(created_at=None, ended_at=None), occurred_at=None)
-        got = body(make_channel(toolbox), event)
+        got = body(make_channel(context), event)
         assert got["timestamp"] == "2026-01-15T08:30:00Z"
         assert got["data"]["task"]["created_at"] is None
 
-    def test_an_event_about_a_source_has_no_task_but_a_detail(self, toolbox: Toolbox) -> None:
-        got = body(make_channel(toolbox), make_gap())
+    def test_an_event_about_a_source_has_no_task_but_a_detail(self, context: ChannelContext) -> None:
+        got = body(make_channel(context), make_gap())
         assert (got["type"], got["data"]["task"]) == ("source.gap", None)
         assert got["data"]["detail"].startswith("Not observed from")
 
-    def test_an_event_about_a_channel_names_it_and_since_when(self, toolbox: Toolbox) -> None:
-        data = body(make_channel(toolbox), make_alert(EventType.CHANNEL_GAVE_UP))["data"]
+    def test_an_event_about_a_channel_names_it_and_since_when(self, context: ChannelContext) -> None:
+        data = body(make_channel(context), make_alert(EventType.CHANNEL_GAVE_UP))["data"]
         assert (data["channel"], data["source"], data["count"]) == ("dba", "", 3)
         assert (data["since"], data["detail"]) == ("2026-01-15T08:24:00Z", "HTTP 503 from example.com")
-        assert not {"channel", "since", "count"} & body(make_channel(toolbox), make_event())["data"].keys()
+        assert not {"channel", "since", "count"} & body(make_channel(context), make_event())["data"].keys()
 
-    def test_a_digest_lists_events_of_the_same_shape(self, toolbox: Toolbox) -> None:
+    def test_a_digest_lists_events_of_the_same_shape(self, context: ChannelContext) -> None:
         events = make_events(3)
-        channel = make_channel(toolbox)
+        channel = make_channel(context)
         got = body(channel, *events)
         assert (got["type"], got["timestamp"]) == ("digest", "2026-01-15T08:30:02Z")
         assert got["data"] == {"events": [body(channel, event) for event in events]}
@@ -160,12 +164,12 @@ class TestBody:
         assert make_settings(digest_above=5).digest_above == 5
 
     @pytest.mark.parametrize("text", HOSTILE)
-    def test_hostile_text_arrives_as_it_was(self, toolbox: Toolbox, text: str) -> None:
-        task = body(make_channel(toolbox), hostile_event(text))["data"]["task"]
+    def test_hostile_text_arrives_as_it_was(self, context: ChannelContext, text: str) -> None:
+        task = body(make_channel(context), hostile_event(text))["data"]["task"]
         assert (task["name"], task["fail_reason"], task["instance"]["name"]) == (text, text, text)
 
-    def test_a_lone_surrogate_does_not_stop_it(self, toolbox: Toolbox) -> None:
-        got = body(make_channel(toolbox), make_event(make_task(fail_reason="half a smile: \ud83d")))
+    def test_a_lone_surrogate_does_not_stop_it(self, context: ChannelContext) -> None:
+        got = body(make_channel(context), make_event(make_task(fail_reason="half a smile: \ud83d")))
         assert got["data"]["task"]["fail_reason"] == "half a smile: ?"
 
 
@@ -173,47 +177,47 @@ class TestBody:
 
 
 class TestTemplate:
-    def test_it_makes_the_body(self, toolbox: Toolbox) -> None:
+    def test_it_makes_the_body(self, context: ChannelContext) -> None:
         template = '{"text": "{{ headline }}", "job": {{ data.task.job_id | tojson }}, "late": {{ data.late }}}'
-        assert body(make_channel(toolbox, body_template=template)) == {
+        assert body(make_channel(context, body_template=template)) == {
             "text": "Task failed · Create instance · gauss-6568-zzh",
             "job": "31b8ae23-c687-4d80-b7b4-42a66c9bb886",
             "late": False,
         }
 
     @pytest.mark.parametrize("text", HOSTILE)
-    def test_text_cannot_leave_its_quotes(self, toolbox: Toolbox, text: str) -> None:
+    def test_text_cannot_leave_its_quotes(self, context: ChannelContext, text: str) -> None:
         template = '{"quoted": "{{ data.task.fail_reason }}", "filtered": {{ data.task.fail_reason | tojson }}, "x": 1}'
-        channel = make_channel(toolbox, body_template=template)
+        channel = make_channel(context, body_template=template)
         short = text[:9_000]
         assert body(channel, hostile_event(short)) == {"quoted": short, "filtered": short, "x": 1}
 
-    def test_a_body_that_is_not_json_can_be_asked_for(self, toolbox: Toolbox) -> None:
-        channel = make_channel(toolbox, body_template="{{ headline }}\n", content_type="text/plain; charset=utf-8")
-        got = channel.render(make_notice())
+    def test_a_body_that_is_not_json_can_be_asked_for(self, context: ChannelContext) -> None:
+        channel = make_channel(context, body_template="{{ headline }}\n", content_type="text/plain; charset=utf-8")
+        got = channel.render(make_render_request())
         assert got.content.decode() == "Task failed · Create instance · gauss-6568-zzh\n"
         assert got.content_type == "text/plain; charset=utf-8"
 
-    def test_text_in_xml_is_escaped(self, toolbox: Toolbox) -> None:
-        channel = make_channel(toolbox, body_template="<a>{{ data.task.name }}</a>", content_type="application/xml")
-        got = channel.render(make_notice(hostile_event("</a><b c='d'>")))
+    def test_text_in_xml_is_escaped(self, context: ChannelContext) -> None:
+        channel = make_channel(context, body_template="<a>{{ data.task.name }}</a>", content_type="application/xml")
+        got = channel.render(make_render_request(hostile_event("</a><b c='d'>")))
         assert got.content == b"<a>&lt;/a&gt;&lt;b c=&#39;d&#39;&gt;</a>"
 
-    def test_where_it_fails_on_an_event_the_standard_body_goes_out(self, toolbox: Toolbox) -> None:
+    def test_where_it_fails_on_an_event_the_standard_body_goes_out(self, context: ChannelContext) -> None:
         template = '{"job": {{ data.task.job_id | tojson }}}'
-        channel = make_channel(toolbox, body_template=template, content_type="application/vnd.example+json")
-        got = channel.render(make_notice(make_gap()))
+        channel = make_channel(context, body_template=template, content_type="application/vnd.example+json")
+        got = channel.render(make_render_request(make_gap()))
         assert json.loads(got.content)["type"] == "source.gap"
         assert got.content_type == "application/json; body=standard"
 
     async def test_what_it_fails_on_is_sent_as_json_logged_and_told(
-        self, toolbox: Toolbox, records: io.StringIO
+        self, context: ChannelContext, records: io.StringIO
     ) -> None:
         template = '{"job": {{ data.task.job_id | tojson }}}'
         answers = (reply(200), reply(400), reply(503))
         async with HttpServer(*answers) as server:
             channel = make_channel(
-                toolbox,
+                context,
                 url=server.url(SECRET_PATH),
                 body_template=template,
                 content_type="application/vnd.example+json",
@@ -230,14 +234,14 @@ class TestTemplate:
         assert "None" in logged["reason"]
 
     @pytest.mark.parametrize("type_", EventType)
-    def test_it_is_flawed_where_it_fails(self, toolbox: Toolbox, type_: EventType) -> None:
-        channel = make_channel(toolbox, body_template='{"job": {{ data.task.job_id | tojson }}}')
-        flaw = channel.flaw(make_notice(make_event_of(type_)))
-        assert bool(flaw) is not type_.startswith("task.")
-        assert make_channel(toolbox).flaw(make_notice(make_event_of(type_))) is None
+    def test_it_is_flawed_where_it_fails(self, context: ChannelContext, type_: EventType) -> None:
+        channel = make_channel(context, body_template='{"job": {{ data.task.job_id | tojson }}}')
+        render_problem = channel.render_problem(make_render_request(make_event_of(type_)))
+        assert bool(render_problem) is not type_.startswith("task.")
+        assert make_channel(context).render_problem(make_render_request(make_event_of(type_))) is None
 
-    def test_where_it_grows_too_long_the_standard_body_goes_out(self, toolbox: Toolbox) -> None:
-        channel = make_channel(toolbox, body_template='"{% for _ in "1234" %}{{ data.task.fail_reason }}{% endfor %}"')
+    def test_where_it_grows_too_long_the_standard_body_goes_out(self, context: ChannelContext) -> None:
+        channel = make_channel(context, body_template='"{% for _ in "1234" %}{{ data.task.fail_reason }}{% endfor %}"')
         long = make_event(make_task(fail_reason="x" * (MAX_OUTPUT // 4)))
         assert body(channel, long)["type"] == "task.failed"
 
@@ -306,43 +310,47 @@ class TestSettings:
 
 
 class TestSignature:
-    async def test_the_receiver_can_verify_it(self, toolbox: Toolbox, clock: FakeClock) -> None:
+    async def test_the_receiver_can_verify_it(self, context: ChannelContext, clock: FakeClock) -> None:
         clock.time = datetime.now(UTC)  # the verifier compares with the time of day
         async with HttpServer() as server:
-            assert await outcome(toolbox, server, secret=SECRET) == Delivered(reply="HTTP 200: ok")
+            assert await outcome(context, server, secret=SECRET) == Delivered(reply="HTTP 200: ok")
         request = server.requests[0]
         assert Webhook(SECRET).verify(request.body, dict(request.headers))["type"] == "task.failed"
         with pytest.raises(WebhookVerificationError):
             Webhook(OLD_SECRET).verify(request.body, dict(request.headers))
 
-    async def test_hostile_text_does_not_break_it(self, toolbox: Toolbox, clock: FakeClock) -> None:
+    async def test_hostile_text_does_not_break_it(self, context: ChannelContext, clock: FakeClock) -> None:
         clock.time = datetime.now(UTC)
         async with HttpServer() as server:
-            channel = make_channel(toolbox, url=server.url(), secret=SECRET)
+            channel = make_channel(context, url=server.url(), secret=SECRET)
             for text in HOSTILE:
                 await channel.send(rendered(channel, hostile_event(text)))
         for text, request in zip(HOSTILE, server.requests, strict=True):
             verified = Webhook(SECRET).verify(request.body, dict(request.headers))
             assert verified["data"]["task"]["fail_reason"] == text
 
-    async def test_during_a_rotation_old_and_new_secret_both_verify(self, toolbox: Toolbox, clock: FakeClock) -> None:
+    async def test_during_a_rotation_old_and_new_secret_both_verify(
+        self, context: ChannelContext, clock: FakeClock
+    ) -> None:
         clock.time = datetime.now(UTC)
         async with HttpServer() as server:
-            await outcome(toolbox, server, secret=SECRET, secrets=[OLD_SECRET])
+            await outcome(context, server, secret=SECRET, secrets=[OLD_SECRET])
         request = server.requests[0]
         assert len(request.headers["webhook-signature"].split(" ")) == 2
         for secret in (SECRET, OLD_SECRET):
             Webhook(secret).verify(request.body, dict(request.headers))
 
-    async def test_without_a_secret_there_is_none(self, toolbox: Toolbox) -> None:
+    async def test_without_a_secret_there_is_none(self, context: ChannelContext) -> None:
         async with HttpServer() as server:
-            await outcome(toolbox, server)
+            await outcome(context, server)
         assert "webhook-signature" not in server.requests[0].headers
         assert "webhook-id" in server.requests[0].headers
 
-    async def test_a_repeat_has_the_same_id_and_body_and_its_own_time(self, toolbox: Toolbox, clock: FakeClock) -> None:
+    async def test_a_repeat_has_the_same_id_and_body_and_its_own_time(
+        self, context: ChannelContext, clock: FakeClock
+    ) -> None:
         async with HttpServer(reply(503), reply(200)) as server:
-            channel = make_channel(toolbox, url=server.url(), secret=SECRET)
+            channel = make_channel(context, url=server.url(), secret=SECRET)
             delivery = rendered(channel)
             await channel.send(delivery)
             clock.advance(timedelta(minutes=5))
@@ -356,96 +364,98 @@ class TestSignature:
 
 
 class TestSending:
-    async def test_own_headers_and_the_content_type_go_along(self, toolbox: Toolbox) -> None:
+    async def test_own_headers_and_the_content_type_go_along(self, context: ChannelContext) -> None:
         async with HttpServer() as server:
-            await outcome(toolbox, server, headers={"X-Team": "dba", "Authorization": "Bearer fake"})
+            await outcome(context, server, headers={"X-Team": "dba", "Authorization": "Bearer fake"})
         headers = server.requests[0].headers
         assert (headers["x-team"], headers["authorization"]) == ("dba", "Bearer fake")
         assert headers["content-type"] == "application/json"
         assert server.requests[0].method == "POST"
 
-    async def test_an_answer_cut_short_after_a_good_status_counts_as_delivered(self, toolbox: Toolbox) -> None:
+    async def test_an_answer_cut_short_after_a_good_status_counts_as_delivered(self, context: ChannelContext) -> None:
         for answer in (cut_short(202), flood(200)):
             async with HttpServer(answer) as server:
-                assert isinstance(await outcome(toolbox, server), Delivered)
+                assert isinstance(await outcome(context, server), Delivered)
 
-    async def test_a_body_that_drips_costs_no_more_than_the_deadline(self, toolbox: Toolbox) -> None:
+    async def test_a_body_that_drips_costs_no_more_than_the_deadline(self, context: ChannelContext) -> None:
         async with HttpServer(drip(503)) as server:
-            found = await outcome(toolbox, server, timeout=SHORT)
+            found = await outcome(context, server, timeout=SHORT)
         assert replace(found, reply=None) == Retry("HTTP 503")
         assert (found.reply or "").startswith("HTTP 503")
 
-    async def test_the_outcome_holds_what_the_receiver_replied_without_our_secrets(self, toolbox: Toolbox) -> None:
+    async def test_the_outcome_holds_what_the_receiver_replied_without_our_secrets(
+        self, context: ChannelContext
+    ) -> None:
         said = b'{"error": "Cannot POST it", "key": "fake-header-key", "url": "%s"}'
         async with HttpServer(reply(400, said % SECRET_PATH.encode())) as server:
-            got = await outcome(toolbox, server, headers={"X-Mine": "fake-header-key"})
+            got = await outcome(context, server, headers={"X-Mine": "fake-header-key"})
         assert got == GaveUp("HTTP 400", reply='HTTP 400: {"error": "Cannot POST it", "key": "***", "url": "***"}')
 
-    async def test_silence_and_a_cut_connection_leave_the_outcome_open(self, toolbox: Toolbox) -> None:
+    async def test_silence_and_a_cut_connection_leave_the_outcome_open(self, context: ChannelContext) -> None:
         for answer in (silence(), reset()):
             async with HttpServer(answer) as server:
-                assert isinstance(await outcome(toolbox, server, timeout=SHORT), Unknown)
+                assert isinstance(await outcome(context, server, timeout=SHORT), Unknown)
 
-    async def test_a_refused_connection_is_tried_again(self, toolbox: Toolbox) -> None:
+    async def test_a_refused_connection_is_tried_again(self, context: ChannelContext) -> None:
         async with HttpServer() as server:
             pass
-        assert await outcome(toolbox, server) == Retry(f"connection refused by 127.0.0.1:{server.port}")
+        assert await outcome(context, server) == Retry(f"connection refused by 127.0.0.1:{server.port}")
 
-    async def test_a_metadata_address_parks_the_channel(self, toolbox: Toolbox) -> None:
-        channel = make_channel(toolbox, url="http://169.254.169.254/latest/meta-data/")
+    async def test_a_metadata_address_parks_the_channel(self, context: ChannelContext) -> None:
+        channel = make_channel(context, url="http://169.254.169.254/latest/meta-data/")
         got = await channel.send(rendered(channel))
         assert isinstance(got, Parked)
         assert "a link-local or metadata address" in got.reason
 
-    async def test_retry_after_is_passed_on(self, toolbox: Toolbox) -> None:
+    async def test_retry_after_is_passed_on(self, context: ChannelContext) -> None:
         async with HttpServer(reply(429, headers={"Retry-After": "120"})) as server:
-            assert await outcome(toolbox, server) == Retry("HTTP 429", timedelta(minutes=2), reply="HTTP 429: ok")
+            assert await outcome(context, server) == Retry("HTTP 429", timedelta(minutes=2), reply="HTTP 429: ok")
 
 
 class TestCheck:
-    async def test_it_asks_without_posting(self, toolbox: Toolbox) -> None:
+    async def test_it_asks_without_posting(self, context: ChannelContext) -> None:
         async with HttpServer(reply(405, b"")) as server:
-            (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+            (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()
         assert (finding.ok, finding.detail) == (True, "answers (HTTP 405 to HEAD)")
         assert [request.method for request in server.requests] == ["HEAD"]
 
     @pytest.mark.parametrize("status", [404, 410, 301, 302, 307, 308, 407])
-    async def test_what_is_known_to_be_wrong_fails(self, toolbox: Toolbox, status: int) -> None:
+    async def test_what_is_known_to_be_wrong_fails(self, context: ChannelContext, status: int) -> None:
         async with HttpServer(reply(status, b"", {"Location": "https://elsewhere.example.com/"})) as server:
-            finding, *_ = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+            finding, *_ = await make_channel(context, url=server.url(SECRET_PATH)).check()
         assert (finding.ok, finding.remedy) == (False, "check the URL")
         assert finding.detail.startswith(f"HTTP {status} to HEAD: ")
 
     @pytest.mark.parametrize(("status", "proven"), [(200, True), (204, True), (405, True), (501, True)])
-    async def test_what_answers_as_webhooks_do_passes(self, toolbox: Toolbox, status: int, proven: bool) -> None:  # noqa: FBT001 - a table
+    async def test_what_answers_as_webhooks_do_passes(self, context: ChannelContext, status: int, proven: bool) -> None:  # noqa: FBT001 - a table
         async with HttpServer(reply(status, b"")) as server:
-            (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+            (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()
         assert (finding.ok, finding.proven) == (True, proven)
 
     @pytest.mark.parametrize("status", [400, 401, 403, 415, 429, 500, 503])
-    async def test_what_only_sending_would_prove_is_marked(self, toolbox: Toolbox, status: int) -> None:
+    async def test_what_only_sending_would_prove_is_marked(self, context: ChannelContext, status: int) -> None:
         async with HttpServer(reply(status, b"")) as server:
-            (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+            (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()
         assert (finding.ok, finding.proven) == (True, False)
         assert "notifier test-send tickets" in finding.detail
 
     @pytest.mark.parametrize(("status", "ok"), [(200, True), (405, True), (404, False)])
-    async def test_an_answer_to_head_may_have_a_body(self, toolbox: Toolbox, status: int, ok: bool) -> None:  # noqa: FBT001 - a table
+    async def test_an_answer_to_head_may_have_a_body(self, context: ChannelContext, status: int, ok: bool) -> None:  # noqa: FBT001 - a table
         async with HttpServer(reply(status, b"<html>a body that has no place here</html>")) as server:
             for _ in "12":
-                (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+                (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()
                 assert finding.ok is ok
                 assert f"HTTP {status}" in finding.detail
 
-    async def test_its_own_headers_go_along(self, toolbox: Toolbox) -> None:
+    async def test_its_own_headers_go_along(self, context: ChannelContext) -> None:
         async with HttpServer(reply(200, b"")) as server:
-            await make_channel(toolbox, url=server.url(), headers={"Authorization": "Bearer fake"}).check()
+            await make_channel(context, url=server.url(), headers={"Authorization": "Bearer fake"}).check()
         assert server.requests[0].headers["authorization"] == "Bearer fake"
 
-    async def test_it_says_when_nobody_is_there(self, toolbox: Toolbox) -> None:
+    async def test_it_says_when_nobody_is_there(self, context: ChannelContext) -> None:
         async with HttpServer() as server:
             pass
-        (finding,) = await make_channel(toolbox, url=server.url(SECRET_PATH)).check()
+        (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()
         assert not finding.ok
         assert finding.detail == f"connection refused by 127.0.0.1:{server.port}"
         assert finding.remedy
@@ -454,8 +464,8 @@ class TestCheck:
     async def test_it_warns_of_credentials_in_the_clear(self, headers: dict[str, str], ok: bool) -> None:  # noqa: FBT001 - a table
         # Through a proxy, so that the name needs no address.
         async with HttpServer(reply(405, b"")) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
-            toolbox = Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
-            findings = await make_channel(toolbox, url="http://tickets.invalid/", headers=headers).check()
+            context = ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH)
+            findings = await make_channel(context, url="http://tickets.invalid/", headers=headers).check()
         assert [finding.ok for finding in findings] == [True, ok]
         assert findings[1].detail == "what is sent can be read on the way"
 
@@ -511,34 +521,36 @@ SSO = '<html><body onload="f()"><form><input type="hidden" name="SAMLRequest" va
     ],
 )
 async def test_a_body_that_is_known_to_mean_failure_is_none_of_success(
-    toolbox: Toolbox, body: str, kind: type[Outcome]
+    context: ChannelContext, body: str, kind: type[Outcome]
 ) -> None:
     async with HttpServer(reply(200, body.encode())) as server:
-        assert type(await outcome(toolbox, server)) is kind
+        assert type(await outcome(context, server)) is kind
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate"])
 @pytest.mark.parametrize(
     ("body", "kind"), [('{"errcode":93000,"errmsg":"invalid"}', Parked), ('{"errcode":0}', Delivered), (LOGIN, Parked)]
 )
-async def test_a_compressed_body_is_read(toolbox: Toolbox, encoding: str, body: str, kind: type[Outcome]) -> None:
+async def test_a_compressed_body_is_read(
+    context: ChannelContext, encoding: str, body: str, kind: type[Outcome]
+) -> None:
     packed = zlib.compress(body.encode()) if encoding == "deflate" else gzip.compress(body.encode())
     async with HttpServer(reply(200, packed, {"Content-Encoding": encoding})) as server:
-        found = await outcome(toolbox, server)
+        found = await outcome(context, server)
     assert type(found) is kind
     assert found.reply is not None
     assert "not text" not in found.reply
 
 
-async def test_a_body_that_is_not_compressed_as_it_claims_is_read_as_it_came(toolbox: Toolbox) -> None:
+async def test_a_body_that_is_not_compressed_as_it_claims_is_read_as_it_came(context: ChannelContext) -> None:
     async with HttpServer(reply(400, b"no such field", {"Content-Encoding": "gzip"})) as server:
-        assert (await outcome(toolbox, server)).reply == "HTTP 400: no such field"
+        assert (await outcome(context, server)).reply == "HTTP 400: no such field"
 
 
-async def test_a_service_that_wants_less_pauses_the_channel_for_as_long_as_it_says(toolbox: Toolbox) -> None:
+async def test_a_service_that_wants_less_pauses_the_channel_for_as_long_as_it_says(context: ChannelContext) -> None:
     busy = b'{"errcode":130101,"errmsg":"send too fast"}'
     async with HttpServer(reply(200, busy), reply(200, busy, {"Retry-After": "30"})) as server:
-        found = [replace(await outcome(toolbox, server), reply=None) for _ in "12"]
+        found = [replace(await outcome(context, server), reply=None) for _ in "12"]
     assert found == [Retry("HTTP 200: errcode 130101", timedelta(seconds=wait)) for wait in (600, 30)]
 
 
@@ -575,20 +587,20 @@ GOOD = {"result": {"code": 0}, "items": [{"taken": True}]}
     ],
 )
 async def test_success_is_what_the_settings_say(
-    toolbox: Toolbox, success: dict[str, Any], status: int, body: object, expected: Outcome | type
+    context: ChannelContext, success: dict[str, Any], status: int, body: object, expected: Outcome | type
 ) -> None:
     content = b"" if status == 204 else (body if isinstance(body, str) else json.dumps(body)).encode()
     async with HttpServer(reply(status, content)) as server:
-        found = await outcome(toolbox, server, success=success)
+        found = await outcome(context, server, success=success)
     assert isinstance(found, expected) if isinstance(expected, type) else replace(found, reply=None) == expected
     assert found.reply is not None
 
 
-async def test_a_reply_whose_body_is_lost_proves_nothing_where_success_is_in_the_body(toolbox: Toolbox) -> None:
+async def test_a_reply_whose_body_is_lost_proves_nothing_where_success_is_in_the_body(context: ChannelContext) -> None:
     for answer in (flood(200), cut_short(200)):
         async with HttpServer(answer) as server:
-            assert isinstance(await outcome(toolbox, server, success={"json": {"errcode": 0}}), Unknown)
-            assert isinstance(await outcome(toolbox, server, success={"status": [200]}), Delivered)
+            assert isinstance(await outcome(context, server, success={"json": {"errcode": 0}}), Unknown)
+            assert isinstance(await outcome(context, server, success={"status": [200]}), Delivered)
 
 
 @pytest.mark.parametrize(
@@ -619,11 +631,11 @@ KEY = 'obviously-fake "key" <&> /+é{}'
 """A value that every way of writing it spells otherwise."""
 
 
-def filled(source: str, **values: str) -> Filled:
+def filled(source: str, **values: str) -> InterpolatedStr:
     text = source
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
-    return Filled(text, source, values)
+    return InterpolatedStr(text, source, values)
 
 
 @pytest.mark.parametrize(
@@ -639,7 +651,7 @@ def filled(source: str, **values: str) -> Filled:
     ],
 )
 async def test_a_secret_in_a_template_is_put_in_when_it_is_sent(
-    toolbox: Toolbox, source: str, content_type: str
+    context: ChannelContext, source: str, content_type: str
 ) -> None:
     plain, sealed = (
         {"body_template": template, "content_type": content_type, "secret": SECRET}
@@ -647,8 +659,8 @@ async def test_a_secret_in_a_template_is_put_in_when_it_is_sent(
     )
     async with HttpServer() as server:
         url = server.url(SECRET_PATH)
-        await make_channel(toolbox, url=url, **plain).send(rendered(make_channel(toolbox, **plain)))
-        channel = make_channel(toolbox, url=url, **sealed)
+        await make_channel(context, url=url, **plain).send(rendered(make_channel(context, **plain)))
+        channel = make_channel(context, url=url, **sealed)
         delivery = rendered(channel)
         for attempt in (1, 2):
             await channel.send(replace(delivery, attempt=attempt))
@@ -673,13 +685,15 @@ def test_what_is_sealed_opens_to_what_it_was(secrets: dict[str, str], text: str)
     assert sealer.open(sealer.seal(whole)) == whole
 
 
-async def test_another_value_goes_into_what_is_stored_and_another_name_makes_the_body_anew(toolbox: Toolbox) -> None:
+async def test_another_value_goes_into_what_is_stored_and_another_name_makes_the_body_anew(
+    context: ChannelContext,
+) -> None:
     source, other = '{"key": "${PD_KEY}"}', '{"token": "${TOKEN}"}'
-    old = make_channel(toolbox, body_template=filled(source, PD_KEY="obviously-fake-1"))
+    old = make_channel(context, body_template=filled(source, PD_KEY="obviously-fake-1"))
     delivery = rendered(old)
     async with HttpServer() as server:
         for template in (filled(source, PD_KEY="obviously-fake-2"), filled(other, TOKEN="obviously-fake-3")):
-            await make_channel(toolbox, url=server.url(), body_template=template).send(delivery)
+            await make_channel(context, url=server.url(), body_template=template).send(delivery)
     assert [json.loads(request.body) for request in server.requests] == [
         {"key": "obviously-fake-2"},
         {"token": "obviously-fake-3"},
@@ -699,8 +713,8 @@ def test_a_secret_in_a_template_is_not_shown_with_the_settings_and_changes_their
     assert digest(one) != digest(two)
 
 
-async def test_a_reply_that_repeats_a_secret_of_a_template_is_masked(toolbox: Toolbox) -> None:
+async def test_a_reply_that_repeats_a_secret_of_a_template_is_masked(context: ChannelContext) -> None:
     template = filled('"${PD_KEY}"', PD_KEY="obviously-fake-key")
     async with HttpServer(reply(400, b"unknown routing key obviously-fake-key")) as server:
-        found = await outcome(toolbox, server, body_template=template)
+        found = await outcome(context, server, body_template=template)
     assert found.reply == "HTTP 400: unknown routing key ***"

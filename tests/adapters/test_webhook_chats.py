@@ -12,13 +12,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, hostile_event, make_delivery, make_event, make_notice, make_task
+from factories import HOSTILE, hostile_event, make_delivery, make_event, make_render_request, make_task
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.http import HttpServer, reply
 
-from notifier.channels.base import PROBE_AFTER, Toolbox, load
+from notifier.channels.base import PROBE_AFTER, ChannelContext, load
 from notifier.core.model import Delivered, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
@@ -33,7 +33,7 @@ KINDS = {"mattermost": (MattermostChannel.limits, 16_383), "rocketchat": (Rocket
 
 
 def shown(*events: Event, kind: str = "mattermost") -> dict[str, Any]:
-    return payload(make_notice(*events), ENGLISH, KINDS[kind][0])
+    return payload(make_render_request(*events), ENGLISH, KINDS[kind][0])
 
 
 def test_a_failure_is_a_headline_and_an_attachment_in_its_colour() -> None:
@@ -69,17 +69,17 @@ def test_a_digest_fits_and_names_every_job(count: int, kind: str) -> None:
 
 
 @pytest.fixture
-async def toolbox() -> AsyncIterator[Toolbox]:
+async def context() -> AsyncIterator[ChannelContext]:
     async with aclosing(HttpClient()) as http:
-        yield Toolbox(http=http, clock=FakeClock(), wording=ENGLISH)
+        yield ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH)
 
 
-async def sent(server: HttpServer, toolbox: Toolbox, kind: str, **settings: str) -> Outcome:
+async def sent(server: HttpServer, context: ChannelContext, kind: str, **settings: str) -> Outcome:
     found = load(kind)
     values = {"name": "ops", "webhook_url": server.url("/hooks/obviously-fake")} | settings
-    channel = found(found.Settings.model_validate(values), toolbox)
+    channel = found(found.Settings.model_validate(values), context)
     event = make_event()
-    return await channel.send(make_delivery(event, body=channel.render(make_notice(event))))
+    return await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,11 @@ async def sent(server: HttpServer, toolbox: Toolbox, kind: str, **settings: str)
         ("rocketchat", {"channel": "#dba", "alias": "GaussDB", "emoji": ":rotating_light:"}),
     ],
 )
-async def test_what_the_settings_add_is_sent_along(toolbox: Toolbox, kind: str, settings: dict[str, str]) -> None:
+async def test_what_the_settings_add_is_sent_along(
+    context: ChannelContext, kind: str, settings: dict[str, str]
+) -> None:
     async with HttpServer(reply(200, TAKEN[kind])) as server:
-        assert isinstance(await sent(server, toolbox, kind, **settings), Delivered)
+        assert isinstance(await sent(server, context, kind, **settings), Delivered)
         (request,) = server.requests
         body = json.loads(request.body)
         assert {name: body[name] for name in settings} == settings
@@ -103,17 +105,17 @@ async def test_what_the_settings_add_is_sent_along(toolbox: Toolbox, kind: str, 
     [(400, GaveUp), (413, GaveUp), (429, Retry), (503, Retry), (302, Retry), (410, Parked)],
 )
 async def test_a_status_without_known_words_means_what_it_does_everywhere(
-    toolbox: Toolbox, kind: str, status: int, kind_of_outcome: type[Outcome]
+    context: ChannelContext, kind: str, status: int, kind_of_outcome: type[Outcome]
 ) -> None:
     async with HttpServer(reply(status, b"no")) as server:
-        assert isinstance(await sent(server, toolbox, kind), kind_of_outcome)
+        assert isinstance(await sent(server, context, kind), kind_of_outcome)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
-async def test_a_webhook_that_is_not_valid_parks_the_channel(toolbox: Toolbox, kind: str, status: int) -> None:
+async def test_a_webhook_that_is_not_valid_parks_the_channel(context: ChannelContext, kind: str, status: int) -> None:
     async with HttpServer(reply(status, b"no")) as server:
-        outcome = await sent(server, toolbox, kind)
+        outcome = await sent(server, context, kind)
     assert isinstance(outcome, Parked)
     assert outcome.probe_after == PROBE_AFTER
     assert "copy its URL again" in outcome.reason
@@ -168,10 +170,10 @@ MATTERMOST_ERROR = b'{"id":"web.incoming_webhook.%s.app_error","message":"anythi
     ],
 )
 async def test_only_what_the_server_says_on_success_is_success(
-    toolbox: Toolbox, kind: str, status: int, body: bytes, outcome: type[Outcome]
+    context: ChannelContext, kind: str, status: int, body: bytes, outcome: type[Outcome]
 ) -> None:
     async with HttpServer(reply(status, b"" if status == 204 else body)) as server:
-        found = await sent(server, toolbox, kind)
+        found = await sent(server, context, kind)
     assert type(found) is outcome
     if isinstance(found, Parked):
         assert found.probe_after == PROBE_AFTER
@@ -179,16 +181,16 @@ async def test_only_what_the_server_says_on_success_is_success(
 
 
 @pytest.mark.parametrize("kind", sorted(TAKEN))
-async def test_success_counts_though_it_comes_compressed(toolbox: Toolbox, kind: str) -> None:
+async def test_success_counts_though_it_comes_compressed(context: ChannelContext, kind: str) -> None:
     packed = reply(200, gzip.compress(TAKEN[kind]), {"Content-Encoding": "gzip"})
     async with HttpServer(packed) as server:
-        assert isinstance(await sent(server, toolbox, kind), Delivered)
+        assert isinstance(await sent(server, context, kind), Delivered)
 
 
-async def test_of_a_servers_words_only_known_ones_become_a_reason(toolbox: Toolbox) -> None:
+async def test_of_a_servers_words_only_known_ones_become_a_reason(context: ChannelContext) -> None:
     body = b'{"id":"web.incoming_webhook.invalid.app_error","message":"https://chat.example.com/hooks/obviously-fake"}'
     async with HttpServer(reply(400, body)) as server:
-        outcome = await sent(server, toolbox, "mattermost")
+        outcome = await sent(server, context, "mattermost")
     assert isinstance(outcome, Parked)
     assert outcome.reason == (
         "HTTP 400: web.incoming_webhook.invalid.app_error; "
@@ -209,7 +211,7 @@ def test_what_is_no_webhook_is_refused(url: str) -> None:
     ("status", "ok"), [(200, True), (404, True), (405, True), (503, True), (410, False), (301, False), (407, False)]
 )
 async def test_a_check_fails_for_what_is_known_to_be_wrong_and_proves_nothing_else(
-    toolbox: Toolbox,
+    context: ChannelContext,
     kind: str,
     status: int,
     ok: bool,  # noqa: FBT001 - a table
@@ -217,6 +219,6 @@ async def test_a_check_fails_for_what_is_known_to_be_wrong_and_proves_nothing_el
     found = load(kind)
     async with HttpServer(reply(status, b"")) as server:
         values = {"name": "ops", "webhook_url": server.url("/hooks/obviously-fake")}
-        (finding,) = await found(found.Settings.model_validate(values), toolbox).check()
+        (finding,) = await found(found.Settings.model_validate(values), context).check()
     assert (finding.ok, finding.proven) == (ok, not ok)
     assert "obviously" not in str(finding)

@@ -27,14 +27,14 @@ from factories import (
     make_event_of,
     make_events,
     make_gap,
-    make_notice,
+    make_render_request,
     make_task,
 )
 from fakes import FakeClock
 from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
 
-from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, kinds, load
+from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, installed_kinds, load
 from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
@@ -49,7 +49,7 @@ def sample_of(kind: str) -> Sample:
     return sample
 
 
-KINDS = kinds()
+KINDS = installed_kinds()
 REMOTE = [kind for kind in KINDS if sample_of(kind).remote]
 HTTP = [kind for kind in KINDS if sample_of(kind).http is not None]
 
@@ -63,13 +63,15 @@ async def http() -> AsyncIterator[HttpClient]:
         yield client
 
 
-def make_toolbox(http: HttpClient, language: Language = "en") -> Toolbox:
-    return Toolbox(http=http, clock=FakeClock(), wording=Wording(language=language, timezone=ZoneInfo("Asia/Shanghai")))
+def make_context(http: HttpClient, language: Language = "en") -> ChannelContext:
+    return ChannelContext(
+        http=http, clock=FakeClock(), wording=Wording(language=language, timezone=ZoneInfo("Asia/Shanghai"))
+    )
 
 
 def make_channel(
     kind: str,
-    toolbox: Toolbox,
+    context: ChannelContext,
     place: tuple[str, int] = NOWHERE,
     *,
     impatient: bool = False,
@@ -80,20 +82,20 @@ def make_channel(
     values: dict[str, Any] = {"name": "dba", "kind": kind} | (mode or sample.settings(*place)) | changes
     if impatient:
         values |= sample.http or {}
-    return channel(channel.Settings.model_validate(values), toolbox)
+    return channel(channel.Settings.model_validate(values), context)
 
 
 def in_every_mode(
-    kind: str, toolbox: Toolbox, place: tuple[str, int] = NOWHERE, **changes: Any
+    kind: str, context: ChannelContext, place: tuple[str, int] = NOWHERE, **changes: Any
 ) -> Iterator[AnyChannel]:
     """Make a channel of each set of settings that its sample has."""
     sample = sample_of(kind)
     for settings in (sample.settings, *sample.more_modes):
-        yield make_channel(kind, toolbox, mode=settings(*place), **changes)
+        yield make_channel(kind, context, mode=settings(*place), **changes)
 
 
 def rendered(channel: AnyChannel, *events: Event) -> Delivery:
-    return make_delivery(*events, body=channel.render(make_notice(*events)))
+    return make_delivery(*events, body=channel.render(make_render_request(*events)))
 
 
 def place_of(server: HttpServer) -> tuple[str, int]:
@@ -108,7 +110,7 @@ class TestEveryKind:
         assert issubclass(channel.Settings, ChannelSettings)
 
     async def test_it_has_what_delivery_needs(self, kind: str, http: HttpClient) -> None:
-        channel: Channel = make_channel(kind, make_toolbox(http))
+        channel: Channel = make_channel(kind, make_context(http))
         assert (channel.name, channel.kind) == ("dba", kind)
         assert channel.concurrency >= 1
         assert 2 <= channel.digest_size <= 100
@@ -129,21 +131,21 @@ class TestEveryKind:
         self, kind: str, http: HttpClient, rate: str | None, per_second: float | None
     ) -> None:
         breaker = {"opens_after": 2, "probes": ["5s"]}
-        for channel in in_every_mode(kind, make_toolbox(http), rate=rate, burst=7, breaker=breaker):
+        for channel in in_every_mode(kind, make_context(http), rate=rate, burst=7, breaker=breaker):
             probes = (timedelta(seconds=5),)
             assert channel.pace == Pace(per_second=per_second, burst=7, opens_after=2, probes=probes)
 
     async def test_it_says_what_is_to_be_done_about_a_lost_answer(self, kind: str, http: HttpClient) -> None:
         for on_unknown in ("resend", "hold"):
-            for channel in in_every_mode(kind, make_toolbox(http), on_unknown=on_unknown):
+            for channel in in_every_mode(kind, make_context(http), on_unknown=on_unknown):
                 assert channel.on_unknown == on_unknown
                 assert channel.repeat in Repeat
 
     async def test_what_cannot_be_asked_says_so_without_asking(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
-            for channel in in_every_mode(kind, make_toolbox(http), place_of(server)):
+            for channel in in_every_mode(kind, make_context(http), place_of(server)):
                 if channel.repeat is not Repeat.LOOK_UP:
-                    assert isinstance(await channel.look_up(rendered(channel)), Unknown)
+                    assert isinstance(await channel.find_sent(rendered(channel)), Unknown)
         assert server.connections == 0
 
     @pytest.mark.parametrize("answer", [reply(200), reply(403), reply(429), reply(503), reset(), gzip_bomb()])
@@ -151,8 +153,8 @@ class TestEveryKind:
         self, kind: str, http: HttpClient, answer: Answer
     ) -> None:
         async with HttpServer(answer) as server:
-            for channel in in_every_mode(kind, make_toolbox(http), place_of(server)):
-                found = await channel.look_up(rendered(channel))
+            for channel in in_every_mode(kind, make_context(http), place_of(server)):
+                found = await channel.find_sent(rendered(channel))
                 assert isinstance(found, Retry | Unknown), "nothing here is an answer that proves anything"
                 assert_discreet(kind, found)
 
@@ -160,71 +162,73 @@ class TestEveryKind:
     async def test_bytes_of_an_equal_key_are_equal_whatever_the_delivery(
         self, kind: str, http: HttpClient, language: Language
     ) -> None:
-        toolbox, other = make_toolbox(http, language), make_toolbox(http, "zh" if language == "en" else "en")
-        channels = [*in_every_mode(kind, toolbox), *in_every_mode(kind, toolbox, name="b"), *in_every_mode(kind, other)]
+        context, other = make_context(http, language), make_context(http, "zh" if language == "en" else "en")
+        channels = [*in_every_mode(kind, context), *in_every_mode(kind, context, name="b"), *in_every_mode(kind, other)]
         for events in ((make_event(),), (make_gap(),), make_events(30)):
-            notices = [make_notice(*events, channel=name) for name in ("dba", "ops")]
+            notices = [make_render_request(*events, channel=name) for name in ("dba", "ops")]
             assert notices[0].delivery_id != notices[1].delivery_id
-            made = [(channel.body_key, channel.render(notice)) for channel in channels for notice in notices]
+            made = [(channel.body_key, channel.render(request)) for channel in channels for request in notices]
             shared = [(key, body) for key, body in made if key is not None]
             assert all(one[1] == two[1] for one, two in combinations(shared, 2) if one[0] == two[0])
             assert len({key for key, _ in shared}) >= len({body.content for _, body in shared})
 
     async def test_its_settings_do_not_change(self, kind: str, http: HttpClient) -> None:
         with pytest.raises(ValidationError):
-            make_channel(kind, make_toolbox(http)).settings.name = "other"
+            make_channel(kind, make_context(http)).settings.name = "other"
 
     @pytest.mark.parametrize("language", ["en", "zh"])
     async def test_the_same_notice_gives_the_same_bytes(self, kind: str, http: HttpClient, language: Language) -> None:
         for events in ((make_event(),), (make_gap(),), make_events(30)):
-            bodies = [make_channel(kind, make_toolbox(http, language)).render(make_notice(*events)) for _ in "ab"]
+            bodies = [
+                make_channel(kind, make_context(http, language)).render(make_render_request(*events)) for _ in "ab"
+            ]
             assert bodies[0] == bodies[1]
             assert bodies[0].content_type
 
     @pytest.mark.parametrize("type_", TASK_TYPES)
     async def test_every_type_of_event_names_its_job(self, kind: str, http: HttpClient, type_: EventType) -> None:
         event = make_event(make_task("job-of-this-test"), type=type_)
-        body = make_channel(kind, make_toolbox(http)).render(make_notice(event))
+        body = make_channel(kind, make_context(http)).render(make_render_request(event))
         assert "job-of-this-test" in sample_of(kind).text(body)
 
     @pytest.mark.parametrize("type_", OWN_TYPES)
     async def test_every_type_of_event_about_us_names_it(self, kind: str, http: HttpClient, type_: EventType) -> None:
         event = make_event_of(type_)
         named = replace(event, channel="of-this-test") if event.channel else replace(event, source="of-this-test")
-        for notice in (make_notice(named), make_notice(*make_events(2), named)):
-            body = make_channel(kind, make_toolbox(http)).render(notice)
+        for request in (make_render_request(named), make_render_request(*make_events(2), named)):
+            body = make_channel(kind, make_context(http)).render(request)
             assert "of-this-test" in sample_of(kind).text(body)
 
     @pytest.mark.parametrize("count", [2, 3, 20, 21, 50, 99, 100])
     async def test_a_digest_names_every_job(self, kind: str, http: HttpClient, count: int) -> None:
         events = make_events(count)
-        said = sample_of(kind).text(make_channel(kind, make_toolbox(http)).render(make_notice(*events)))
+        said = sample_of(kind).text(make_channel(kind, make_context(http)).render(make_render_request(*events)))
         assert [event.job_id for event in events if event.job_id not in said] == []
 
     async def test_a_task_of_which_little_is_known_has_words(self, kind: str, http: HttpClient) -> None:
         unknown = dict.fromkeys(("instance_id", "instance_name", "instance_status", "created_at", "ended_at"))
         task = make_task("bare", status="unknown", raw_status="", name="", fail_reason=None, **unknown)
         event = make_event(task, occurred_at=None, previous_status=None)
-        assert "bare" in sample_of(kind).text(make_channel(kind, make_toolbox(http)).render(make_notice(event)))
+        assert "bare" in sample_of(kind).text(make_channel(kind, make_context(http)).render(make_render_request(event)))
 
     @pytest.mark.parametrize("text", HOSTILE)
     async def test_hostile_text_is_put_into_words_without_controls(
         self, kind: str, http: HttpClient, text: str
     ) -> None:
-        channel = make_channel(kind, make_toolbox(http))
+        channel = make_channel(kind, make_context(http))
         for events in ((hostile_event(text),), (hostile_event(text), make_event())):
-            body = channel.render(make_notice(*events))
+            body = channel.render(make_render_request(*events))
             assert not {0x00, 0x07, 0x1B} & set(body.content)
             assert sample_of(kind).text(body)
 
     async def test_no_secret_is_shown_or_written(self, kind: str, http: HttpClient) -> None:
-        channel = make_channel(kind, make_toolbox(http))
+        channel = make_channel(kind, make_context(http))
         shown = repr(channel) + repr(channel.settings) + str(channel.settings) + channel.settings.model_dump_json()
-        written = channel.render(make_notice()).content.decode()
+        written = channel.render(make_render_request()).content.decode()
         assert [secret for secret in sample_of(kind).secrets if secret in shown + written] == []
 
     async def test_closing_it_leaves_what_it_shares_open(self, kind: str, http: HttpClient) -> None:
-        channel = make_channel(kind, make_toolbox(http))
+        channel = make_channel(kind, make_context(http))
         await channel.aclose()
         async with HttpServer() as server:
             assert (await http.exchange("GET", server.url(), deadline=5, max_bytes=100)).status == 200
@@ -235,7 +239,7 @@ class TestNobodyThere:
     async def test_what_was_not_sent_is_tried_again(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
             place = place_of(server)
-        channel = make_channel(kind, make_toolbox(http), place)
+        channel = make_channel(kind, make_context(http), place)
         outcome = await channel.send(rendered(channel))
         await channel.aclose()
         assert isinstance(outcome, Retry)
@@ -245,7 +249,7 @@ class TestNobodyThere:
     async def test_the_check_says_so_with_a_remedy(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
             place = place_of(server)
-        channel = make_channel(kind, make_toolbox(http), place)
+        channel = make_channel(kind, make_context(http), place)
         findings = await channel.check()
         await channel.aclose()
         failed = [finding for finding in findings if not finding.ok]
@@ -335,7 +339,7 @@ class TestOverHttp:
 
     async def test_a_repeat_sends_the_identical_body(self, kind: str, http: HttpClient) -> None:
         async with HttpServer(reply(503), cut_short(500), reply(200)) as server:
-            channel = make_channel(kind, make_toolbox(http), place_of(server))
+            channel = make_channel(kind, make_context(http), place_of(server))
             delivery = rendered(channel)
             for attempt in (1, 2, 3):
                 await channel.send(replace(delivery, attempt=attempt))
@@ -344,7 +348,7 @@ class TestOverHttp:
 
     async def test_hostile_text_changes_no_header(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
-            channel = make_channel(kind, make_toolbox(http), place_of(server))
+            channel = make_channel(kind, make_context(http), place_of(server))
             for text in ("harmless", *HOSTILE):
                 await channel.send(rendered(channel, hostile_event(text)))
             await channel.aclose()
@@ -353,7 +357,7 @@ class TestOverHttp:
 
     async def outcome(self, kind: str, http: HttpClient, answer: Answer, *, impatient: bool = False) -> Outcome:
         async with HttpServer(answer) as server:
-            channel = make_channel(kind, make_toolbox(http), place_of(server), impatient=impatient)
+            channel = make_channel(kind, make_context(http), place_of(server), impatient=impatient)
             outcome = await channel.send(rendered(channel))
             await channel.aclose()
         return outcome

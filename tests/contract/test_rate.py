@@ -15,7 +15,7 @@ from factories import make_delivery, make_events
 from fakes import START
 from instant import InstantStore, VirtualClock
 from simulation.loop import VirtualLoop
-from test_channels import KINDS, make_channel, make_toolbox
+from test_channels import KINDS, make_channel, make_context
 
 from notifier.channels.base import BaseChannel, ChannelSettings
 from notifier.core.model import Delivered, Delivery, Outcome, Repeat
@@ -50,7 +50,7 @@ async def _send_all(kind: str, path: Path, changes: dict[str, Any]) -> Sequence[
     async with aclosing(HttpClient()) as http, aclosing(open_store(f"sqlite:///{path}", now=clock.now)) as database:
         store = InstantStore(database)
         await store.transact(plan)
-        channel = make_channel(kind, make_toolbox(http), **changes)
+        channel = make_channel(kind, make_context(http), **changes)
         began = answer_at_once(channel)
         worker = DeliveryWorker(channel, store, clock, Random(1), owner="me", rules=RULES)
         while len(began) < COUNT:
@@ -96,7 +96,7 @@ def test_one_message_at_a_time_reaches_the_configured_rate(
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rate_that_the_service_bears_is_reached(kind: str, path: Path) -> None:
     began = times_of_sending(kind, path, concurrency=1)
-    pace = make_channel(kind, make_toolbox(None)).pace  # type: ignore[arg-type]  # nothing is sent
+    pace = make_channel(kind, make_context(None)).pace  # type: ignore[arg-type]  # nothing is sent
     last = max((COUNT - pace.burst) / pace.per_second if pace.per_second else 0, (COUNT - 1) * TAKES)
     assert began[-1] == pytest.approx(last, abs=0.001)
 

@@ -46,7 +46,7 @@ from notifier.core.pacing import Pace
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
-from notifier.ports import DeliveryFilter, EventFilter, Finding, Notice, Queries, TaskFilter, Transaction
+from notifier.ports import CheckResult, DeliveryFilter, EventFilter, Queries, RenderRequest, TaskFilter, Transaction
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Language, Query
 from notifier.sources.payloads import Page
 from notifier.store.engine import SqlStore, open_store
@@ -188,7 +188,7 @@ class Receiver:
     digest_size: int = 4
     threads: bool = False
     coalesces: bool = False
-    several: bool = False
+    multi_recipient: bool = False
     edits: str | None = None
     failures_only: bool = False
     answers: list[Answer] = field(default_factory=list)
@@ -208,9 +208,9 @@ class Receiver:
     def policy(self) -> ChannelPolicy:
         return ChannelPolicy(name=self.name, digest_above=self.digest_above, digest_size=self.digest_size)
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         self.rendered += 1  # so that a message rendered twice is not the same twice
-        named = " ".join(f"{event.id}={event.job_id}" for event in notice.events)
+        named = " ".join(f"{event.id}={event.job_id}" for event in request.events)
         return Body(content=f"{self.rendered} {named}".encode(), content_type="text/plain")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -223,10 +223,10 @@ class Receiver:
             raise Killed
         return _OUTCOMES[answer]
 
-    async def look_up(self, delivery: Delivery) -> Outcome | None:
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
         raise AssertionError(f"a repeat of {delivery.id} does no harm here")
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         return ()
 
     async def aclose(self) -> None:

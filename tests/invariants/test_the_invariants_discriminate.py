@@ -29,7 +29,7 @@ from notifier.core import diff, outbox
 from notifier.core.diff import Recorded, Rules
 from notifier.core.model import Body, Delivered, Delivery, EventType, Task, TaskStatus, Transition
 from notifier.deliver import DeliveryReport, DeliveryRules
-from notifier.ports import Channel, Clock, Notice, Store
+from notifier.ports import Channel, Clock, RenderRequest, Store
 from notifier.sources import gaussdb, paging, payloads, walker
 from notifier.sources.gaussdb import GaussDBSource
 from notifier.sources.paging import Listing
@@ -52,7 +52,9 @@ def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
         done = [outbox.settle(delivery, Delivered(), **times) for delivery in claimed]
         await store.transact(lambda tx: tx.settle(done, now))
         for delivery in claimed:
-            body = channel.render(Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest))
+            body = channel.render(
+                RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+            )
             await channel.send(replace(delivery, body=body))
         return DeliveryReport(channel=channel.name)
 

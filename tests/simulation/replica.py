@@ -16,7 +16,7 @@ from notifier.config import Config
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Thread
 from notifier.core.pacing import Pace
-from notifier.ports import Finding, Notice, Queries, Transaction
+from notifier.ports import CheckResult, Queries, RenderRequest, Transaction
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore
 from notifier.wiring.app import App
@@ -124,7 +124,7 @@ class SimulatedSource:
         await self.life.step()
         return self.seen
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         return ()
 
     async def aclose(self) -> None:
@@ -151,12 +151,12 @@ class SimulatedChannel:
     edit_pace: Pace = field(default_factory=lambda: Pace(per_second=10, burst=5))
     threads: bool = False
     coalesces: bool = False
-    several: bool = False
+    multi_recipient: bool = False
     edits: str | None = None
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.
-        text = f"{self.life.number} {[event.id for event in notice.events]}"
+        text = f"{self.life.number} {[event.id for event in request.events]}"
         return Body(content=text.encode(), content_type="text/plain")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -183,9 +183,9 @@ class SimulatedChannel:
         ref = self.receiver.post(delivery)
         return Delivered(ref, thread=ref) if isinstance(outcome, Delivered) else outcome
 
-    async def look_up(self, delivery: Delivery) -> Outcome | None:
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
         await self.life.step()
-        found = self.receiver.look_up(delivery)
+        found = self.receiver.find_sent(delivery)
         if self.threads and isinstance(found, Delivered) and found.ref in self.receiver.posted:
             found = Delivered(found.ref, thread=found.ref)
         await self.life.step()
@@ -206,7 +206,7 @@ class SimulatedChannel:
         await self.life.step()
         return outcome
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         return ()
 
     async def aclose(self) -> None:

@@ -167,7 +167,7 @@ class Receiver:
         ]
         return answers[0] if self.healed else self.rng.choices(answers, weights=[72, 5, 3, 1, 1, 4, 14])[0]
 
-    def look_up(self, delivery: Delivery) -> Outcome | None:
+    def find_sent(self, delivery: Delivery) -> Outcome | None:
         """Say whether it has a message."""
         if self.down or self.silent:
             return Retry("HTTP 503")

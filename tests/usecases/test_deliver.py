@@ -33,7 +33,7 @@ from notifier.core.model import (
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
 from notifier.deliver import DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
-from notifier.ports import DeliveryFilter, Notice, Transaction
+from notifier.ports import DeliveryFilter, RenderRequest, Transaction
 from notifier.store.engine import SqlStore
 
 T = TypeVar("T")
@@ -181,8 +181,8 @@ async def test_what_is_given_up_on_can_be_sent_again_by_hand(store: SqlStore, cl
 class Clumsy(FakeChannel):
     """A channel from elsewhere, with faults."""
 
-    def render(self, notice: Notice) -> object:  # type: ignore[override]  # it fails before it returns
-        raise ZeroDivisionError(notice.delivery_id)
+    def render(self, request: RenderRequest) -> object:  # type: ignore[override]  # it fails before it returns
+        raise ZeroDivisionError(request.delivery_id)
 
 
 async def test_a_channel_that_cannot_render_an_event_costs_that_message_only(store: SqlStore, clock: FakeClock) -> None:
@@ -562,7 +562,7 @@ async def test_a_body_that_the_database_cannot_hold_costs_only_its_own_message(
     good = Body(content=b"y", content_type="text/plain")
     bad = Body(content=b"x", content_type="\ud83d")
     render = {"job-00000": bad, "job-00001": good}
-    monkeypatch.setattr(channel, "render", lambda notice: render[notice.events[0].job_id])
+    monkeypatch.setattr(channel, "render", lambda request: render[request.events[0].job_id])
     await deliver(store, channel, clock)
     assert [delivery.events[0].job_id for delivery in channel.sent] == ["job-00001"]
     assert await pending(store) == 0
@@ -593,7 +593,7 @@ async def test_a_message_that_kills_whoever_renders_it_is_given_up_on(store: Sql
     await put(store, clock, make_event())
     channel, deaths = FakeChannel(), 0
 
-    def die(_: Notice) -> Body:
+    def die(_: RenderRequest) -> Body:
         raise Fatal
 
     channel.render = die  # type: ignore[method-assign, assignment]  # this message is deadly
@@ -648,10 +648,10 @@ async def test_a_deadly_message_takes_no_other_with_it(
     deadly, channel, deaths = f"job-{position:05}", FakeChannel(concurrency=4, repeat=repeat), 0
     render = channel.render
 
-    def die(notice: Notice) -> Body:
-        if notice.events[0].job_id == deadly:
+    def die(request: RenderRequest) -> Body:
+        if request.events[0].job_id == deadly:
             raise Fatal
-        return render(notice)
+        return render(request)
 
     channel.render = die  # type: ignore[method-assign]  # one message is deadly
     while await pending(store):

@@ -16,7 +16,7 @@ from servers.http import HttpServer, reply, reset
 from servers.slack import CHANNEL, TAKEN_THEN_RESET, TOKEN, Fault, SlackServer, slack_server
 from servers.smtp import TAKEN_AND_LOST, SmtpServer
 
-from notifier.channels.base import Toolbox, load
+from notifier.channels.base import ChannelContext, load
 from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
@@ -31,9 +31,9 @@ NOT_TAKEN = Fault(then="reset")
 
 
 @pytest.fixture
-async def toolbox(clock: FakeClock) -> AsyncIterator[Toolbox]:
+async def context(clock: FakeClock) -> AsyncIterator[ChannelContext]:
     async with aclosing(HttpClient()) as http:
-        yield Toolbox(http=http, clock=clock, wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+        yield ChannelContext(http=http, clock=clock, wording=Wording(language="en", timezone=ZoneInfo("UTC")))
 
 
 @pytest.fixture
@@ -42,10 +42,12 @@ async def slack() -> AsyncIterator[SlackServer]:
         yield running
 
 
-async def told(store: SqlStore, clock: FakeClock, toolbox: Toolbox, **settings: Any) -> tuple[Delivery, list[Attempt]]:
+async def told(
+    store: SqlStore, clock: FakeClock, context: ChannelContext, **settings: Any
+) -> tuple[Delivery, list[Attempt]]:
     """Plan one delivery, let it be tried twice, and return it with its attempts."""
     kind = load(settings["kind"])
-    channel = kind(kind.Settings.model_validate({"name": "dba"} | settings), toolbox)
+    channel = kind(kind.Settings.model_validate({"name": "dba"} | settings), context)
     event = make_event()
     planned = make_delivery(event, attempt=0, available_at=clock.now(), created_at=clock.now())
 
@@ -69,20 +71,20 @@ def bot(server: SlackServer, **changes: Any) -> dict[str, Any]:
 
 
 async def test_slack_has_it_so_nothing_is_posted_again(
-    store: SqlStore, clock: FakeClock, toolbox: Toolbox, slack: SlackServer
+    store: SqlStore, clock: FakeClock, context: ChannelContext, slack: SlackServer
 ) -> None:
     slack.faults.append(TAKEN_THEN_RESET)
-    delivery, (first, second) = await told(store, clock, toolbox, **bot(slack))
+    delivery, (first, second) = await told(store, clock, context, **bot(slack))
     assert (first.outcome, second.outcome, second.doubt) == ("unknown", "delivered", Doubt.ARRIVED)
     assert (delivery.state, delivery.ref) == (DeliveryState.DELIVERED, "C0GAUSS:1768465800.000001")
     assert len(slack.messages) == 1
 
 
 async def test_slack_does_not_have_it_so_it_is_posted_again(
-    store: SqlStore, clock: FakeClock, toolbox: Toolbox, slack: SlackServer
+    store: SqlStore, clock: FakeClock, context: ChannelContext, slack: SlackServer
 ) -> None:
     slack.faults.append(NOT_TAKEN)
-    delivery, (_, second) = await told(store, clock, toolbox, **bot(slack))
+    delivery, (_, second) = await told(store, clock, context, **bot(slack))
     assert (delivery.state, delivery.doubtful, second.doubt) == (DeliveryState.DELIVERED, False, Doubt.ABSENT)
     assert len(slack.messages) == 1
 
@@ -96,7 +98,7 @@ async def test_slack_cannot_be_asked_so_the_settings_decide(
     *,
     store: SqlStore,
     clock: FakeClock,
-    toolbox: Toolbox,
+    context: ChannelContext,
     slack: SlackServer,
     mode: str,
     on_unknown: str,
@@ -107,23 +109,25 @@ async def test_slack_cannot_be_asked_so_the_settings_decide(
     slack.scopes = "chat:write"
     slack.faults.append(TAKEN_THEN_RESET)
     settings = bot(slack) if mode.startswith("bot") else {"kind": "slack", "webhook_url": slack.hook_url}
-    delivery, (_, second) = await told(store, clock, toolbox, on_unknown=on_unknown, **settings)
+    delivery, (_, second) = await told(store, clock, context, on_unknown=on_unknown, **settings)
     assert (delivery.state, second.doubt, len(slack.messages)) == (state, doubt, messages)
 
 
-async def test_a_webhook_gets_it_again_under_the_same_id(store: SqlStore, clock: FakeClock, toolbox: Toolbox) -> None:
+async def test_a_webhook_gets_it_again_under_the_same_id(
+    store: SqlStore, clock: FakeClock, context: ChannelContext
+) -> None:
     async with HttpServer(reset(), reply(204, b"")) as server:
-        delivery, (_, second) = await told(store, clock, toolbox, kind="webhook", url=server.url("/hook"))
+        delivery, (_, second) = await told(store, clock, context, kind="webhook", url=server.url("/hook"))
     assert (delivery.state, second.doubt) == (DeliveryState.DELIVERED, Doubt.REPEATED)
     assert len({(request.headers["webhook-id"], request.body) for request in server.requests}) == 1
     assert len(server.requests) == 2
 
 
-async def test_a_mail_goes_out_again_byte_for_byte(store: SqlStore, clock: FakeClock, toolbox: Toolbox) -> None:
+async def test_a_mail_goes_out_again_byte_for_byte(store: SqlStore, clock: FakeClock, context: ChannelContext) -> None:
     async with SmtpServer(replies={"DATA": TAKEN_AND_LOST}) as server:
         place = {"host": "127.0.0.1", "port": server.port, "security": "none"}
         addresses = {"from": "gaussdb@example.com", "to": ["dba@example.com"]}
-        _, (_, second) = await told(store, clock, toolbox, kind="email", **place, **addresses)
+        _, (_, second) = await told(store, clock, context, kind="email", **place, **addresses)
     assert second.doubt is Doubt.RISKED
     assert len({mail.content for mail in server.mails}) == 1
     assert len(server.mails) == 2

@@ -17,7 +17,7 @@ from fakes import FakeClock
 from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
 from test_crash_points import Fuse, Killed, MortalStore
 
-from notifier.channels.base import Toolbox
+from notifier.channels.base import ChannelContext
 from notifier.cli import documents
 from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Event, Outcome
 from notifier.core.outbox import RoutedEvent
@@ -41,8 +41,10 @@ class Desk:
     def channel(self, **changes: Any) -> EmailChannel:
         place = {"name": "dba", "kind": "email", "host": "127.0.0.1", "port": self.port, "security": "none"}
         settings = place | {"from": "gaussdb@example.com", "to": [A, B]} | self.settings | changes
-        toolbox = Toolbox(http=self.http, clock=self.clock, wording=Wording(language="en", timezone=ZoneInfo("UTC")))
-        return EmailChannel(EmailSettings.model_validate(settings), toolbox)
+        context = ChannelContext(
+            http=self.http, clock=self.clock, wording=Wording(language="en", timezone=ZoneInfo("UTC"))
+        )
+        return EmailChannel(EmailSettings.model_validate(settings), context)
 
     async def plan(self, *events: Event) -> None:
         now = self.clock.now()
@@ -122,7 +124,7 @@ async def test_a_kill_in_the_second_attempt_repeats_nothing_to_who_has_it(
         await desk.deliver("one")
         usual = desk.channel()
         with pytest.raises(asyncio.CancelledError):
-            await desk.deliver("two", DiesAfterwards(usual.settings, usual.toolbox))
+            await desk.deliver("two", DiesAfterwards(usual.settings, usual.context))
         clock.advance(RULES.lease)
         assert (await desk.deliver("three")).state is DeliveryState.DELIVERED
     assert server.recipients == [(A,), (B,), (B,)]

@@ -29,8 +29,17 @@ from notifier.core.model import NAMESPACE, Body, Delivered, Delivery, Event, Gav
 from notifier.core.recipients import combined, outstanding
 from notifier.integrations.email import mailboxes
 from notifier.integrations.email.mailboxes import Mailbox
-from notifier.integrations.email.smtp import Conversation, Lost, Refused, Server, SmtpError, SmtpReply, Stage, Unusable
-from notifier.ports import Finding, Notice
+from notifier.integrations.email.smtp import (
+    CommandRefused,
+    ConnectionLost,
+    ServerUnusable,
+    SmtpError,
+    SmtpReply,
+    SmtpSession,
+    SmtpStage,
+    SubmissionServer,
+)
+from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback
 from notifier.settings.explain import problem
 from notifier.wording.formatter import ID_LIMIT, State, Wording, by_severity, one_line
@@ -187,19 +196,19 @@ def _ascii_hint(host: str) -> str:
 # ---- the message ----
 
 
-def message(notice: Notice, settings: EmailSettings, wording: Wording) -> EmailMessage:
+def message(request: RenderRequest, settings: EmailSettings, wording: Wording) -> EmailMessage:
     """Return the mail of a notice. The same notice gives the same bytes: nothing in it comes from a clock."""
     mail = EmailMessage(policy=_POLICY)
     mail.set_raw("From", mailboxes.header("From", [settings.from_mailbox]))
     mail.set_raw("To", mailboxes.header("To", settings.to_mailboxes))
-    for name, value in _headers(notice).items():
+    for name, value in _headers(request).items():
         mail[name] = value
-    mail.set_raw("Subject", _encoded("Subject", _subject(notice, wording)))
-    text, html = (_digest if notice.digest else _single)(notice.events, wording)
+    mail.set_raw("Subject", _encoded("Subject", _subject(request, wording)))
+    text, html = (_digest if request.digest else _single)(request.events, wording)
     mail.set_content(text, cte="quoted-printable")
     mail.add_alternative(html, subtype="html", cte="quoted-printable")
     # Quoted-printable never writes "=_", so no text can forge the boundary.
-    mail.set_boundary(f"=_{notice.delivery_id}")
+    mail.set_boundary(f"=_{request.delivery_id}")
     return mail
 
 
@@ -207,16 +216,16 @@ _POLICY = SMTP_POLICY.clone(refold_source="none")
 """What is folded here stays so: the library's own folding breaks some names and spaces."""
 
 
-def _headers(notice: Notice) -> dict[str, str]:
-    first, last = notice.events[0], notice.events[-1]
+def _headers(request: RenderRequest) -> dict[str, str]:
+    first, last = request.events[0], request.events[-1]
     headers = {
         "Date": format_datetime(last.observed_at.astimezone(UTC)),
-        "Message-ID": message_id(notice.delivery_id),
+        "Message-ID": message_id(request.delivery_id),
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "All",
-        "X-GaussDB-Event": "digest" if notice.digest else first.type.value,
+        "X-GaussDB-Event": "digest" if request.digest else first.type.value,
     }
-    if not notice.digest and first.task:
+    if not request.digest and first.task:
         # Every mail of a task answers the same mail, which was never sent: readers show them as one thread.
         headers |= {"In-Reply-To": thread_id(first), "References": thread_id(first)}
     return headers
@@ -232,8 +241,8 @@ def thread_id(event: Event) -> str:
     return f"<{uuid.uuid5(NAMESPACE, event.subject)}@{DOMAIN}>"
 
 
-def _subject(notice: Notice, wording: Wording) -> str:
-    return one_line(f"[GaussDB] {headline(notice, wording)}", SUBJECT_LIMIT)
+def _subject(request: RenderRequest, wording: Wording) -> str:
+    return one_line(f"[GaussDB] {headline(request, wording)}", SUBJECT_LIMIT)
 
 
 def _encoded(name: str, text: str) -> str:
@@ -368,13 +377,13 @@ def outcome_of_failure(error: SmtpError) -> Outcome:
     the message itself is final. Whoever got no answer after the message was handed over may have it.
     """
     match error:
-        case Refused() if error.reply.passes:
+        case CommandRefused() if error.reply.passes:
             return Retry(str(error))
-        case Refused() if error.stage >= Stage.DATA:
+        case CommandRefused() if error.stage >= SmtpStage.DATA:
             return GaveUp(str(error))
-        case Lost() if error.stage is Stage.CONTENT:
+        case ConnectionLost() if error.stage is SmtpStage.CONTENT:
             return Unknown(str(error))
-        case Lost():
+        case ConnectionLost():
             return Retry(str(error))
     return Parked(str(error), PROBE_AFTER)
 
@@ -389,12 +398,12 @@ class EmailChannel(BaseChannel[EmailSettings]):
     """
 
     kind = "email"
-    several = True
+    multi_recipient = True
     Settings: ClassVar[type[ChannelSettings]] = EmailSettings
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the whole mail, headers included."""
-        mail = message(notice, self.settings, self.toolbox.wording)
+        mail = message(request, self.settings, self.context.wording)
         return Body(content=mail.as_bytes(), content_type="message/rfc822")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -402,19 +411,19 @@ class EmailChannel(BaseChannel[EmailSettings]):
         addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
         wanted = outstanding(delivery, addresses)
         outcomes: dict[str, Outcome] = {}
-        talk = Conversation(self._server)
+        session = SmtpSession(self._server)
         try:
-            async with self._deadline(talk):
-                await self._hand_over(talk, delivery, wanted, outcomes)
+            async with self._deadline(session):
+                await self._hand_over(session, delivery, wanted, outcomes)
         except SmtpError as error:
             failure = self._outcome(error)
-            if not outcomes and error.stage < Stage.RECIPIENT:
+            if not outcomes and error.stage < SmtpStage.RECIPIENT:
                 return failure  # it is about none of them
             outcomes |= {address: failure for address in wanted if address not in outcomes}
         return combined(delivery, addresses, outcomes)
 
     async def _hand_over(
-        self, talk: Conversation, delivery: Delivery, wanted: Sequence[str], outcomes: dict[str, Outcome]
+        self, session: SmtpSession, delivery: Delivery, wanted: Sequence[str], outcomes: dict[str, Outcome]
     ) -> None:
         """Hand the mail over, and add to `outcomes` what comes of it for each address as soon as that is known.
 
@@ -424,35 +433,35 @@ class EmailChannel(BaseChannel[EmailSettings]):
             left = [address for address in wanted if address not in outcomes]
             if not left:
                 return
-            async with talk.connected():
-                accepted = await self._name(talk, left, outcomes)
-                if accepted and talk.open:
-                    reply = await talk.content(stored_body(delivery).content)
+            async with session.connected():
+                accepted = await self._name(session, left, outcomes)
+                if accepted and session.open:
+                    reply = await session.content(stored_body(delivery).content)
                     taken = self._with_reply(Delivered(message_id(delivery.id)), reply)
                     outcomes |= dict.fromkeys(accepted, taken)
         hung_up = Retry(f"{self.settings.host} hung up on other recipients")
         outcomes |= {address: hung_up for address in wanted if address not in outcomes}
 
     async def _name(
-        self, talk: Conversation, addresses: Sequence[str], outcomes: dict[str, Outcome]
+        self, session: SmtpSession, addresses: Sequence[str], outcomes: dict[str, Outcome]
     ) -> Collection[str]:
         """Name sender and recipients until the server hangs up; return those that it accepts."""
-        await talk.sender(self.settings.from_mailbox.address)
+        await session.sender(self.settings.from_mailbox.address)
         for address in addresses:
-            if refusal := await talk.recipient(address):
+            if refusal := await session.recipient(address):
                 outcomes[address] = self._outcome(refusal)
-            if not talk.open:
+            if not session.open:
                 break
         return [address for address in addresses if address not in outcomes]
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Connect, log in and name sender and recipients, then leave without a message."""
         addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
         refusals: dict[str, Outcome] = {}
-        talk = Conversation(self._server)
+        session = SmtpSession(self._server)
         try:
-            async with self._deadline(talk), talk.connected():
-                await self._name(talk, addresses, refusals)
+            async with self._deadline(session), session.connected():
+                await self._name(session, addresses, refusals)
         except SmtpError as error:
             return [_finding(self._outcome(error))]
         return [_accepted(self.settings, refusals)]
@@ -460,15 +469,15 @@ class EmailChannel(BaseChannel[EmailSettings]):
     # -- what it is made of --
 
     @cached_property
-    def _server(self) -> Server:
+    def _server(self) -> SubmissionServer:
         settings = self.settings
-        return Server(
+        return SubmissionServer(
             host=settings.host,
             port=settings.server_port,
             security=settings.security,
             helo=settings.helo or settings.from_mailbox.domain,
             connect=self._connect,
-            tls=lambda: self.toolbox.http.tls,
+            tls=lambda: self.context.http.tls,
             username=settings.username,
             password=settings.password.get_secret_value() if settings.password else None,
         )
@@ -477,19 +486,19 @@ class EmailChannel(BaseChannel[EmailSettings]):
         from notifier.http import AddressRefused, HttpError  # noqa: PLC0415 - with the network stack
 
         try:
-            return await self.toolbox.http.connect(host, port)
+            return await self.context.http.connect(host, port)
         except AddressRefused as error:
-            raise Unusable(str(error), stage=Stage.CONNECT) from error
+            raise ServerUnusable(str(error), stage=SmtpStage.CONNECT) from error
         except HttpError as error:
-            raise Lost(str(error), stage=Stage.CONNECT) from error
+            raise ConnectionLost(str(error), stage=SmtpStage.CONNECT) from error
 
     @asynccontextmanager
-    async def _deadline(self, talk: Conversation) -> AsyncIterator[None]:
+    async def _deadline(self, session: SmtpSession) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self.settings.timeout.total_seconds()):
                 yield
         except TimeoutError as error:
-            raise talk.too_late() from error
+            raise session.deadline_exceeded() from error
 
     def _outcome(self, error: SmtpError) -> Outcome:
         return self._with_reply(outcome_of_failure(error), error.reply)
@@ -511,20 +520,20 @@ class EmailChannel(BaseChannel[EmailSettings]):
         return Secrets((password, *(b64encode(text.encode()).decode().rstrip("=") for text in sent)))
 
 
-def _accepted(settings: EmailSettings, refusals: Mapping[str, Outcome]) -> Finding:
+def _accepted(settings: EmailSettings, refusals: Mapping[str, Outcome]) -> CheckResult:
     if not refusals:
-        return Finding(ok=True, what="email", detail=f"{settings.host} accepts the sender and every recipient")
+        return CheckResult(ok=True, what="email", detail=f"{settings.host} accepts the sender and every recipient")
     only_now = all(isinstance(outcome, Retry) for outcome in refusals.values())
     detail = "; ".join(f"{address}: {_words(outcome)}" for address, outcome in refusals.items())
     detail = f"{len(refusals)} of {len(settings.to)} recipients refused: {detail}"
     if only_now:
-        return Finding(ok=True, what="email", detail=f"{detail}; that may pass", proven=False)
-    return Finding(ok=False, what="email", detail=detail, remedy="correct `to`")
+        return CheckResult(ok=True, what="email", detail=f"{detail}; that may pass", proven=False)
+    return CheckResult(ok=False, what="email", detail=detail, remedy="correct `to`")
 
 
-def _finding(outcome: Outcome) -> Finding:
+def _finding(outcome: Outcome) -> CheckResult:
     remedy = "check host, port, security, username and addresses"
-    return Finding(ok=False, what="email", detail=_words(outcome), remedy=remedy)
+    return CheckResult(ok=False, what="email", detail=_words(outcome), remedy=remedy)
 
 
 def _words(outcome: Outcome) -> str:

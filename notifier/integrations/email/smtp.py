@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Security = Literal["starttls", "tls", "none"]
 
 
-class Stage(IntEnum):
+class SmtpStage(IntEnum):
     """How far a conversation has come."""
 
     CONNECT = 0
@@ -117,23 +117,23 @@ def _table() -> _Table:
 class SmtpError(Exception):
     """The conversation broke. The message is a sentence of ours, free of what the server said."""
 
-    def __init__(self, message: str, *, stage: Stage, reply: SmtpReply | None = None) -> None:
+    def __init__(self, message: str, *, stage: SmtpStage, reply: SmtpReply | None = None) -> None:
         super().__init__(message)
         self.stage = stage
         self.reply = reply
 
 
-class Refused(SmtpError):
+class CommandRefused(SmtpError):
     """The server answered that it does not accept something."""
 
     reply: SmtpReply
 
 
-class Lost(SmtpError):
+class ConnectionLost(SmtpError):
     """No answer, no connection, or something that is no answer in SMTP."""
 
 
-class Unusable(SmtpError):
+class ServerUnusable(SmtpError):
     """The server cannot be used as the settings want: nothing changes that but other settings."""
 
 
@@ -141,7 +141,7 @@ class Unusable(SmtpError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class SubmissionServer:
     """Where a message is handed over, and how."""
 
     host: str
@@ -157,17 +157,17 @@ class Server:
     password: str | None = field(default=None, repr=False)
 
 
-class Conversation:
+class SmtpSession:
     """A connection on which the server has greeted us and let us in; `stage` is how far it has come.
 
     What goes wrong is an SmtpError, whatever the library and the network call it. Not so a deadline of the caller's:
-    see `too_late`.
+    see `deadline_exceeded`.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: SubmissionServer) -> None:
         """Connect with `connected`; several times, one after the other, if need be."""
         self.server = server
-        self.stage = Stage.CONNECT
+        self.stage = SmtpStage.CONNECT
         self._smtp = aiosmtplib.SMTP(start_tls=False)
 
     @asynccontextmanager
@@ -187,9 +187,9 @@ class Conversation:
             if self._smtp.protocol:
                 self._smtp.protocol.write(b"QUIT\r\n")
 
-    def too_late(self) -> Lost:
+    def deadline_exceeded(self) -> ConnectionLost:
         """Return what it means that a deadline ended the conversation where it is."""
-        return Lost(f"no answer from {self.server.host} in time{self._tls_hint()}", stage=self.stage)
+        return ConnectionLost(f"no answer from {self.server.host} in time{self._tls_hint()}", stage=self.stage)
 
     @property
     def open(self) -> bool:
@@ -198,12 +198,12 @@ class Conversation:
 
     async def sender(self, address: str) -> None:
         """Name the sender."""
-        self.stage = Stage.SENDER
+        self.stage = SmtpStage.SENDER
         await self._smtp.mail(address)
 
     async def recipient(self, address: str) -> SmtpError | None:
         """Name a recipient; return why the server does not accept it. It may have hung up with that."""
-        self.stage = Stage.RECIPIENT
+        self.stage = SmtpStage.RECIPIENT
         try:
             with self._translated():
                 await self._smtp.rcpt(address)
@@ -213,13 +213,13 @@ class Conversation:
 
     async def content(self, content: bytes) -> SmtpReply:
         """Hand the message over and return what the server said to it."""
-        self.stage = Stage.DATA
+        self.stage = SmtpStage.DATA
         go_ahead = await self._smtp.execute_command(b"DATA")
         protocol = self._smtp.protocol
         if go_ahead.code != aiosmtplib.SMTPStatus.start_input or protocol is None:
             raise aiosmtplib.SMTPDataError(go_ahead.code, go_ahead.message)
         protocol.write(_as_data(content))
-        self.stage = Stage.CONTENT
+        self.stage = SmtpStage.CONTENT
         answer = await protocol.read_response()
         if not 200 <= answer.code < 300:  # noqa: PLR2004 - the class of success
             raise aiosmtplib.SMTPDataError(answer.code, answer.message)
@@ -236,11 +236,11 @@ class Conversation:
             await self._connect()
 
     async def _connect(self) -> None:
-        self.stage = Stage.CONNECT
+        self.stage = SmtpStage.CONNECT
         server = self.server
         tls = None if server.security == "none" else server.tls()
         opened = await server.connect(server.host, server.port)
-        self.stage = Stage.GREETING
+        self.stage = SmtpStage.GREETING
         self._smtp = aiosmtplib.SMTP(
             hostname=server.host,
             sock=opened,
@@ -257,14 +257,14 @@ class Conversation:
             raise
         await self._hello()
         if server.security == "starttls":
-            self.stage = Stage.STARTTLS
+            self.stage = SmtpStage.STARTTLS
             if not self._smtp.supports_extension("starttls"):
-                raise Unusable(f"{server.host} does not offer STARTTLS", stage=self.stage)
+                raise ServerUnusable(f"{server.host} does not offer STARTTLS", stage=self.stage)
             await self._smtp.starttls()
             await self._hello()
 
     async def _hello(self) -> None:
-        self.stage = Stage.HELLO
+        self.stage = SmtpStage.HELLO
         try:
             await self._smtp.ehlo()
         except aiosmtplib.SMTPHeloError as error:
@@ -274,11 +274,13 @@ class Conversation:
 
     async def _log_in(self, tried: dict[str, aiosmtplib.SMTPException]) -> bool:
         """Log in; False where the server hung up and another way is left. Raises the error that tells most."""
-        self.stage = Stage.LOGIN
+        self.stage = SmtpStage.LOGIN
         offered = [way for way in _MECHANISMS if way in self._smtp.server_auth_methods]
         if not offered and not tried:
             known = ", ".join(_MECHANISMS).upper()
-            raise Unusable(f"{self.server.host} offers no way to log in that is known here: {known}", stage=self.stage)
+            raise ServerUnusable(
+                f"{self.server.host} offers no way to log in that is known here: {known}", stage=self.stage
+            )
         first = True
         for way in [way for way in offered if way not in tried]:
             if not self.open:
@@ -306,13 +308,13 @@ class Conversation:
         except aiosmtplib.SMTPResponseException as error:
             raise self._answered(SmtpReply(code=error.code, text=error.message)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise Lost(self._what_happened(error), stage=self.stage) from error
+            raise ConnectionLost(self._what_happened(error), stage=self.stage) from error
 
     def _answered(self, reply: SmtpReply) -> SmtpError:
         if 400 <= reply.code < 600:  # noqa: PLR2004 - the classes of refusals
             what = _REFUSALS.get(self.stage, "the server refuses service")
-            return Refused(f"{reply.name}: {what}", stage=self.stage, reply=reply)
-        return Lost(f"{self.server.host} does not answer in SMTP{self._tls_hint()}", stage=self.stage)
+            return CommandRefused(f"{reply.name}: {what}", stage=self.stage, reply=reply)
+        return ConnectionLost(f"{self.server.host} does not answer in SMTP{self._tls_hint()}", stage=self.stage)
 
     def _what_happened(self, error: Exception) -> str:
         host, causes = self.server.host, list(_causes(error))
@@ -330,7 +332,7 @@ class Conversation:
 
     def _tls_hint(self) -> str:
         """Return what a server may be that does not greet somebody who waits for that."""
-        if self.stage is not Stage.GREETING or self.server.security == "tls":
+        if self.stage is not SmtpStage.GREETING or self.server.security == "tls":
             return ""
         return f"; if port {self.server.port} speaks TLS from the first byte, as 465 does, set `security: tls`"
 
@@ -379,22 +381,22 @@ _MECHANISMS = {"plain": _plain, "login": _login, "cram-md5": _cram_md5}
 # ---- words ----
 
 _REFUSALS = {
-    Stage.LOGIN: "login refused",
-    Stage.SENDER: "sender refused",
-    Stage.RECIPIENT: "recipient refused",
-    Stage.DATA: "message refused",
-    Stage.CONTENT: "message refused",
+    SmtpStage.LOGIN: "login refused",
+    SmtpStage.SENDER: "sender refused",
+    SmtpStage.RECIPIENT: "recipient refused",
+    SmtpStage.DATA: "message refused",
+    SmtpStage.CONTENT: "message refused",
 }
 _WHEN = {
-    Stage.CONNECT: "before anything was sent",
-    Stage.GREETING: "before it greeted",
-    Stage.HELLO: "at the greeting",
-    Stage.STARTTLS: "while encrypting it",
-    Stage.LOGIN: "while logging in",
-    Stage.SENDER: "when the sender was named",
-    Stage.RECIPIENT: "when recipients were named",
-    Stage.DATA: "before the message was handed over",
-    Stage.CONTENT: "after the message was handed over",
+    SmtpStage.CONNECT: "before anything was sent",
+    SmtpStage.GREETING: "before it greeted",
+    SmtpStage.HELLO: "at the greeting",
+    SmtpStage.STARTTLS: "while encrypting it",
+    SmtpStage.LOGIN: "while logging in",
+    SmtpStage.SENDER: "when the sender was named",
+    SmtpStage.RECIPIENT: "when recipients were named",
+    SmtpStage.DATA: "before the message was handed over",
+    SmtpStage.CONTENT: "after the message was handed over",
 }
 _NOT_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from notifier.channels.base import ChannelSettings
-from notifier.channels.reply_rules import Received
-from notifier.integrations.mattermost.webhook_chat import ChatWebhookSettings, Json, Limits, WebhookChat
+from notifier.channels.reply_rules import ParsedReply
+from notifier.integrations.mattermost.webhook_chat import ChatWebhookSettings, Json, MessageLimits, WebhookChat
 
 
 class MattermostSettings(ChatWebhookSettings):
@@ -28,13 +28,13 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
 
     kind: ClassVar[str] = "mattermost"
     Settings: ClassVar[type[ChannelSettings]] = MattermostSettings
-    limits: ClassVar[Limits] = Limits(text=14_000, reason=6_000)  # a post has 16,383 characters at most
+    limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, reason=6_000)  # a post has 16,383 characters at most
 
-    def addressed(self) -> Json:
+    def extra_fields(self) -> Json:
         """Return what the settings add to a message."""
         known = {name: getattr(self.settings, name) for name in ("channel", "username", "icon_url")}
         return {name: value for name, value in known.items() if value}
 
-    def took(self, reply: Received) -> bool:
+    def accepted(self, reply: ParsedReply) -> bool:
         """Tell whether Mattermost posted it: its answer is `ok` and nothing else."""
         return reply.status == 200 and reply.text == "ok"  # noqa: PLR2004 - the only status of success there

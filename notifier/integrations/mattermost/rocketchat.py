@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from notifier.channels.base import ChannelSettings
-from notifier.channels.reply_rules import Received
-from notifier.integrations.mattermost.webhook_chat import ChatWebhookSettings, Json, Limits, WebhookChat
+from notifier.channels.reply_rules import ParsedReply
+from notifier.integrations.mattermost.webhook_chat import ChatWebhookSettings, Json, MessageLimits, WebhookChat
 
 
 class RocketChatSettings(ChatWebhookSettings):
@@ -28,14 +28,16 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
 
     kind: ClassVar[str] = "rocketchat"
     Settings: ClassVar[type[ChannelSettings]] = RocketChatSettings
-    limits: ClassVar[Limits] = Limits(text=4_800, reason=3_000)  # a message has 5,000 at most unless configured
+    limits: ClassVar[MessageLimits] = MessageLimits(
+        text=4_800, reason=3_000
+    )  # a message has 5,000 at most unless configured
 
-    def addressed(self) -> Json:
+    def extra_fields(self) -> Json:
         """Return what the settings add to a message."""
         known = {name: getattr(self.settings, name) for name in ("channel", "alias", "emoji")}
         return {name: value for name, value in known.items() if value}
 
-    def took(self, reply: Received) -> bool:
+    def accepted(self, reply: ParsedReply) -> bool:
         """Tell whether Rocket.Chat posted it: its answer has a `success` that is true."""
         said = reply.data if isinstance(reply.data, dict) else {}
         return reply.status == 200 and said.get("success") is True  # noqa: PLR2004 - the only status of success there

@@ -21,17 +21,17 @@ from notifier.channels.base import (
     PROBE_AFTER,
     BaseChannel,
     ChannelSettings,
+    address_problem,
     outcome_of_error,
     outcome_of_status,
     stored_body,
-    unreachable,
 )
-from notifier.channels.reply_rules import Received, known_outcome
+from notifier.channels.reply_rules import ParsedReply, known_outcome
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Parked, Unknown
 from notifier.integrations.mattermost.markdown import code, fence, plain
-from notifier.ports import Finding, Notice
+from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback
-from notifier.settings.explain import FixedValueError
+from notifier.settings.explain import FixedMessageError
 from notifier.wording.formatter import COLOURS, EMOJI, Fact, Message, Wording, by_severity, state_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ MAX_REPLY = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class MessageLimits:
     """How long a message may be, in characters."""
 
     text: int
@@ -73,19 +73,19 @@ class ChatWebhookSettings(ChannelSettings):
         except ValueError:
             scheme, host, usable = "", "", False
         if not usable or scheme not in ("http", "https") or not host or not url.get_secret_value().isprintable():
-            raise FixedValueError("this is not a URL; it looks like https://chat.example.com/hooks/…")
+            raise FixedMessageError("this is not a URL; it looks like https://chat.example.com/hooks/…")
         if scheme == "http" and not is_loopback(host):
-            raise FixedValueError("must be https://: what is sent is a secret to others on the way")
+            raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
         return url
 
 
 # ---- the message ----
 
 
-def payload(notice: Notice, wording: Wording, limits: Limits) -> Json:
+def payload(request: RenderRequest, wording: Wording, limits: MessageLimits) -> Json:
     """Return the message, less what the settings add."""
-    events = by_severity(notice.events)
-    if notice.digest:
+    events = by_severity(request.events)
+    if request.digest:
         return {"text": "\n".join(_digest(events, wording, limits.text))}
     message = wording.describe(events[0])
     return {"text": _headline(message), "attachments": [_attachment(message, limits)]}
@@ -97,7 +97,7 @@ def _headline(message: Message) -> str:
     return " · ".join(filter(None, (f"{EMOJI[message.state]} **{message.title}**", label, subject)))
 
 
-def _attachment(message: Message, limits: Limits) -> Json:
+def _attachment(message: Message, limits: MessageLimits) -> Json:
     footer = code(message.job.value, LINE_LIMIT) if message.job else ""
     origin = plain(message.origin, LINE_LIMIT)
     about = " · ".join(filter(None, (f"{message.job.label} {footer}" if message.job else "", origin)))
@@ -148,29 +148,29 @@ class WebhookChat(BaseChannel[S]):
     A kind says how long messages may be, what its settings add to each, and how its server says that it took one.
     """
 
-    limits: ClassVar[Limits]
+    limits: ClassVar[MessageLimits]
 
     @abstractmethod
-    def took(self, reply: Received) -> bool:
+    def accepted(self, reply: ParsedReply) -> bool:
         """Tell whether a reply is the one that the server gives to a message that it posted, and to no other."""
 
-    def addressed(self) -> Json:
+    def extra_fields(self) -> Json:
         """Return what the settings add to a message."""
         return {}
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON; what the settings add is added when it is sent."""
-        message = payload(notice, self.toolbox.wording, self.limits)
+        message = payload(request, self.context.wording, self.limits)
         return Body(content=_encoded(message), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post once."""
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
-        now = self.toolbox.clock.now
-        message = json.loads(stored_body(delivery).content) | self.addressed()
+        now = self.context.clock.now
+        message = json.loads(stored_body(delivery).content) | self.extra_fields()
         try:
-            reply = await self.toolbox.http.exchange(
+            reply = await self.context.http.exchange(
                 "POST",
                 self.settings.webhook_url.get_secret_value(),
                 headers={"content-type": "application/json"},
@@ -180,10 +180,10 @@ class WebhookChat(BaseChannel[S]):
             )
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now()), error)
-        return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now()), reply)
+        return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)
 
-    def _outcome(self, reply: Received, now: datetime) -> Outcome:
-        if self.took(reply):
+    def _outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
+        if self.accepted(reply):
             return Delivered()
         if said := known_outcome(self.kind, reply, now) or known_outcome("webhook", reply, now):
             return said
@@ -199,27 +199,27 @@ class WebhookChat(BaseChannel[S]):
         from notifier.http import ReplyTooLarge  # noqa: PLC0415 - as above
 
         if isinstance(error, ReplyTooLarge):  # whoever says so much is not the chat
-            return self._outcome(Received(error.status, error.headers, error.body), now)
+            return self._outcome(ParsedReply(error.status, error.headers, error.body), now)
         return outcome_of_error(error, now)
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Ask whether something answers. Whether it is the webhook, only a message tells."""
         from notifier.http import HttpError  # noqa: PLC0415 - as above
 
         url, seconds = self.settings.webhook_url.get_secret_value(), self.settings.timeout.total_seconds()
         try:
-            status = (await self.toolbox.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)).status
+            status = (await self.context.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)).status
         except HttpError as error:
             if error.status is None:
                 remedy = "check the address, the network and the proxy"
-                return (Finding(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
+                return (CheckResult(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
             status = error.status
         # Both answer 404 to a GET that a webhook takes as little as any other address.
-        if refused := unreachable(status, asked=(410,)):
+        if refused := address_problem(status, asked=(410,)):
             remedy = "check webhook_url"
-            return (Finding(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
+            return (CheckResult(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
         detail = f"answers; whether it is the webhook, only a message tells: notifier test-send {self.name}"
-        return (Finding(ok=True, what=self.kind, detail=detail, proven=False),)
+        return (CheckResult(ok=True, what=self.kind, detail=detail, proven=False),)
 
 
 _NOT_VALID = "the webhook is not valid: copy its URL again or make a new one"

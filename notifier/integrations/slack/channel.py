@@ -23,9 +23,9 @@ import structlog
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from notifier.channels import rate_limits as limits
-from notifier.channels.base import BaseChannel, ChannelSettings, Toolbox, stored_body
-from notifier.channels.rate_limits import Limit
-from notifier.channels.reply_rules import Received, says_failed
+from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, stored_body
+from notifier.channels.rate_limits import RateLimit
+from notifier.channels.reply_rules import ParsedReply, says_failed
 from notifier.channels.reply_text import http_reply, reply_line, unpacked
 from notifier.core.model import (
     NEEDS_CARE,
@@ -59,9 +59,9 @@ from notifier.integrations.slack.errors import (
     words_of,
 )
 from notifier.integrations.slack.messages import anew, as_text, live, payload, reply, without_clicks
-from notifier.ports import Finding, Notice
+from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
-from notifier.settings.explain import FixedValueError, problem
+from notifier.settings.explain import FixedMessageError, problem
 from notifier.wording.formatter import one_line
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class SlackSettings(ChannelSettings):
         return self.threads and self.style != "thread"
 
     @property
-    def limit(self) -> Limit:
+    def limit(self) -> RateLimit:
         """What Slack bears in this mode."""
         return limits.known("slack-webhook" if self.webhook_url else "slack-bot")
 
@@ -147,9 +147,9 @@ class SlackSettings(ChannelSettings):
     def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
         text = token.get_secret_value() if token else "xoxb-"
         if text.startswith("xapp-"):
-            raise FixedValueError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
+            raise FixedMessageError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
         if not re.fullmatch(r"xox[\x21-\x7e]*", text):
-            raise FixedValueError("this is not a Slack token; the bot token begins with xoxb-")
+            raise FixedMessageError("this is not a Slack token; the bot token begins with xoxb-")
         return token
 
     @field_validator("webhook_url")
@@ -181,9 +181,9 @@ class SlackSettings(ChannelSettings):
 def _check_url(url: str, example: str) -> None:
     scheme, host = _split(url)
     if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
-        raise FixedValueError(f"this is not a URL; it looks like {example}")
+        raise FixedMessageError(f"this is not a URL; it looks like {example}")
     if scheme == "http" and not is_loopback(host):
-        raise FixedValueError("must be https://: what is sent is a secret to others on the way")
+        raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -212,7 +212,7 @@ class Transport(Protocol):
     async def post(self, message: Json, deadline: float) -> Answer:
         """Post and return the answer. Raises HttpError."""
 
-    async def check(self, deadline: float) -> Sequence[Finding]:
+    async def check(self, deadline: float) -> Sequence[CheckResult]:
         """Prove that posting could work, without posting. Raises HttpError."""
 
 
@@ -256,46 +256,50 @@ class _Bot:
         method = "conversations.replies" if thread else "conversations.history"
         return await self.api.call(method, deadline, query=query, max_bytes=MAX_PAGE)
 
-    async def check(self, deadline: float) -> Sequence[Finding]:
+    async def check(self, deadline: float) -> Sequence[CheckResult]:
         answer = await self.api.call("auth.test", deadline, {})
         if answer.data.get("ok") is not True:
             why = answer.code or f"HTTP {answer.status}"
-            return (Finding(ok=False, what="Slack token", detail=why, remedy=token_remedy(answer.data)),)
+            return (CheckResult(ok=False, what="Slack token", detail=why, remedy=token_remedy(answer.data)),)
         bot = one_line(str(answer.data.get("user", "?")))
-        who = Finding(ok=True, what="Slack token", detail=f"@{bot} in {one_line(str(answer.data.get('team', '?')))}")
+        who = CheckResult(
+            ok=True, what="Slack token", detail=f"@{bot} in {one_line(str(answer.data.get('team', '?')))}"
+        )
         granted = answer.headers.get("x-oauth-scopes")
         scopes = None if granted is None else frozenset(re.split(r"[\s,]+", granted))
         if scopes is not None and POST_SCOPE not in scopes:
             return who, _missing_scope()
         return (who, *await self._check_channel(deadline, posts_anywhere=POST_ANYWHERE in (scopes or ())))
 
-    async def _check_channel(self, deadline: float, *, posts_anywhere: bool) -> Sequence[Finding]:
+    async def _check_channel(self, deadline: float, *, posts_anywhere: bool) -> Sequence[CheckResult]:
         """Ask about the channel and its history, as far as the bot may."""
         what = "Slack channel"
         if not _ID.fullmatch(self.channel):
             detail = f"{self.channel} is a name: only posting tells whether the bot may post there"
             remedy = "set `channel` to its ID, for example C0123ABCD"
-            return (Finding(ok=True, what=what, detail=detail, remedy=remedy, proven=False),)
+            return (CheckResult(ok=True, what=what, detail=detail, remedy=remedy, proven=False),)
         info = await self.api.call("conversations.info", deadline, query={"channel": self.channel})
         history = await self.history(deadline, limit=1)
         found = channel_verdict(info, history, posts_anywhere=posts_anywhere)
         detail = f"{self.channel}: {found.detail}"
         if found.wrong:
-            return (Finding(ok=False, what=what, detail=detail, remedy=channel_remedy(found.wrong)),)
-        return (Finding(ok=True, what=what, detail=detail, proven=found.proven), self._reads(history))
+            return (CheckResult(ok=False, what=what, detail=detail, remedy=channel_remedy(found.wrong)),)
+        return (CheckResult(ok=True, what=what, detail=detail, proven=found.proven), self._reads(history))
 
-    def _reads(self, history: Answer) -> Finding:
+    def _reads(self, history: Answer) -> CheckResult:
         """Say whether messages can be looked up. Posting works without: what it costs is a repeat now and then."""
         what = "Slack look-up"
         if history.data.get("ok") is True:
-            return Finding(ok=True, what=what, detail="what was posted can be looked up")
+            return CheckResult(ok=True, what=what, detail="what was posted can be looked up")
         detail = f"{history.code or f'HTTP {history.status}'}: {self.cost}"
-        return Finding(ok=True, what=what, detail=detail, remedy=look_up_remedy(history, self.channel), proven=False)
+        return CheckResult(
+            ok=True, what=what, detail=detail, remedy=look_up_remedy(history, self.channel), proven=False
+        )
 
 
-def _missing_scope() -> Finding:
+def _missing_scope() -> CheckResult:
     remedy = f"add the bot scope {POST_SCOPE} under OAuth & Permissions and reinstall the app"
-    return Finding(ok=False, what="Slack scopes", detail=f"{POST_SCOPE} is missing", remedy=remedy)
+    return CheckResult(ok=False, what="Slack scopes", detail=f"{POST_SCOPE} is missing", remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,14 +312,16 @@ class _Webhook:
     async def post(self, message: Json, deadline: float) -> Answer:
         return await self._send({key: value for key, value in message.items() if key != "metadata"}, deadline)
 
-    async def check(self, deadline: float) -> Sequence[Finding]:
+    async def check(self, deadline: float) -> Sequence[CheckResult]:
         """Post an empty text: a webhook that works refuses just that."""
         answer = await self._send({"text": ""}, deadline)
         alive = answer.code in ("no_text", "invalid_payload") or answer.data.get("ok") is True
         if alive:
-            return (Finding(ok=True, what="Slack webhook", detail="answers"),)
+            return (CheckResult(ok=True, what="Slack webhook", detail="answers"),)
         why = answer.code or f"HTTP {answer.status}"
-        return (Finding(ok=False, what="Slack webhook", detail=why, remedy=REMEDIES.get(answer.code, _HOOK_REMEDY)),)
+        return (
+            CheckResult(ok=False, what="Slack webhook", detail=why, remedy=REMEDIES.get(answer.code, _HOOK_REMEDY)),
+        )
 
     async def _send(self, message: Json, deadline: float) -> Answer:
         from notifier.http import HttpError, arrived  # noqa: PLC0415 - reading settings must not load the network
@@ -331,11 +337,11 @@ class _Webhook:
             )
         except HttpError as error:
             reply = arrived(error)
-        received = Received(reply.status, reply.headers, reply.body)
+        received = ParsedReply(reply.status, reply.headers, reply.body)
         return Answer(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
 
 
-def _said(reply: Received) -> Json:
+def _said(reply: ParsedReply) -> Json:
     """Return the answer of a webhook as the Web API would put it: any 2xx is good that does not say otherwise."""
     said = reply.data if isinstance(reply.data, dict) else {"error": reply.text}
     failed = bool(said.get("error")) if isinstance(reply.data, dict) else is_failure(reply.text)
@@ -359,19 +365,19 @@ class SlackChannel(BaseChannel[SlackSettings]):
     kind: ClassVar[str] = "slack"
     Settings: ClassVar[type[ChannelSettings]] = SlackSettings
 
-    def __init__(self, settings: SlackSettings, toolbox: Toolbox) -> None:
-        super().__init__(settings, toolbox)
+    def __init__(self, settings: SlackSettings, context: ChannelContext) -> None:
+        super().__init__(settings, context)
         self.repeat = Repeat.LOOK_UP if settings.can_look_up else Repeat.RISKY
         self.threads = self.coalesces = settings.threads
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         self.edits = f"edits:{sha256(token.encode()).hexdigest()[:16]}" if settings.live else None
         limit = limits.known("slack-edit")
         self.edit_pace = replace(self.pace, per_second=limit.per_second, burst=limit.burst)
-        self._clickable = bool(token) and token in toolbox.chat_tokens
+        self._clickable = bool(token) and token in context.chat_tokens
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON; where it goes is added when it is sent."""
-        message = payload(notice, self.toolbox.wording, self.toolbox.console_url)
+        message = payload(request, self.context.wording, self.context.console_url)
         return Body(content=encoded(message), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -390,7 +396,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
     async def show(self, thread: Thread) -> Outcome:
         """Make a message look as it should now; post it anew where it is gone."""
         end = self._end(self.settings.timeout.total_seconds())
-        wording, console_url = self.toolbox.wording, self.toolbox.console_url
+        wording, console_url = self.context.wording, self.context.console_url
         message = live(thread, wording, console_url)
         outcome = await self._settled(partial(self._change, thread.ref), message, end)
         if not isinstance(outcome, Gone):
@@ -406,7 +412,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         return self.threads and not delivery.digest and delivery.events[0].task is not None
 
     def _end(self, seconds: float) -> float:
-        return self.toolbox.clock.monotonic() + seconds
+        return self.context.clock.monotonic() + seconds
 
     async def _settled(self, way: _Way, message: Json, end: float) -> Outcome | Gone:
         """Send a message in one of the ways below; once more as plain text where Slack refuses the layout."""
@@ -422,7 +428,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
     async def _exchange(self, way: _Way, message: Json, end: float) -> Outcome | WrongContent | Gone:
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
-        clock = self.toolbox.clock
+        clock = self.context.clock
         try:
             answer = await way(message, end - clock.monotonic())
         except HttpError as error:
@@ -451,14 +457,14 @@ class SlackChannel(BaseChannel[SlackSettings]):
     async def _change(self, ref: str, message: Json, deadline: float) -> Answer:
         return await self._bot.change(message, ref, deadline)
 
-    async def look_up(self, delivery: Delivery) -> Outcome | None:
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
         """Search the history since the delivery was planned for the message that carries its id.
 
         That of the task's thread, where there is one, else the channel's.
         """
         if not self.settings.can_look_up:
             return Unknown("only a bot can look a message up, and only in a channel that is given by its ID")
-        await self.toolbox.clock.sleep(SETTLES_IN)
+        await self.context.clock.sleep(SETTLES_IN)
         end = self._end(self.settings.look_up_time.total_seconds())
         found: Outcome | Gone | None = Gone("no thread")
         if delivery.thread:
@@ -472,7 +478,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
     async def _search(self, delivery: Delivery, thread: str | None, end: float) -> Outcome | Gone | None:
         cursor = ""
         for _ in range(MAX_PAGES):
-            found = await self._page(delivery, thread, cursor, end - self.toolbox.clock.monotonic())
+            found = await self._page(delivery, thread, cursor, end - self.context.clock.monotonic())
             if not isinstance(found, NextPage):
                 return found
             cursor = found.cursor
@@ -490,10 +496,10 @@ class SlackChannel(BaseChannel[SlackSettings]):
             return Unknown(str(error))
         except HttpError as error:
             return Retry(f"looking for an earlier message, {error}")
-        found = looked_up(answer, delivery, self._bot.channel, self.toolbox.clock.now())
+        found = looked_up(answer, delivery, self._bot.channel, self.context.clock.now())
         return replace(found, reply=self._reply_line(answer)) if isinstance(found, Retry | Unknown) else found
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Ask Slack who the bot is and what it may do, or whether the webhook answers. Posts nothing."""
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
@@ -502,18 +508,18 @@ class SlackChannel(BaseChannel[SlackSettings]):
             return await self._transport.check(seconds)
         except HttpError as error:
             remedy = "check the address, the network and the proxy"
-            return (Finding(ok=False, what="Slack", detail=str(error), remedy=remedy),)
+            return (CheckResult(ok=False, what="Slack", detail=str(error), remedy=remedy),)
 
     @cached_property
     def _transport(self) -> Transport:
         url = self.settings.webhook_url
-        return _Webhook(http=self.toolbox.http, url=url.get_secret_value()) if url else self._bot
+        return _Webhook(http=self.context.http, url=url.get_secret_value()) if url else self._bot
 
     @cached_property
     def _bot(self) -> _Bot:
         settings = self.settings
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
-        api = WebApi(http=self.toolbox.http, url=settings.api_url, token=token)
+        api = WebApi(http=self.context.http, url=settings.api_url, token=token)
         return _Bot(api=api, channel=settings.channel or "", cost=_COSTS[self.on_unknown])
 
 

@@ -31,7 +31,7 @@ from notifier.integrations.slack.blockkit import (
     section,
 )
 from notifier.integrations.slack.errors import key_of
-from notifier.ports import Notice
+from notifier.ports import RenderRequest
 from notifier.wording.formatter import COLOURS, EMOJI, Fact, Message, Wording, by_severity, one_line, state_of
 
 SETTLED_COLOUR = "#8D8D8D"
@@ -60,12 +60,12 @@ class Standing:
     mute: Mute | None = None
 
 
-def payload(notice: Notice, wording: Wording, console_url: str | None = None) -> Json:
+def payload(request: RenderRequest, wording: Wording, console_url: str | None = None) -> Json:
     """Return a message as `chat.postMessage` takes it, but for the channel."""
-    events = by_severity(notice.events)
-    layout = _digest(events, wording) if notice.digest else _single(events[0], wording, Standing(), console_url)
-    job = None if notice.digest else events[0].job_id
-    return layout | _envelope(notice.delivery_id, job)
+    events = by_severity(request.events)
+    layout = _digest(events, wording) if request.digest else _single(events[0], wording, Standing(), console_url)
+    job = None if request.digest else events[0].job_id
+    return layout | _envelope(request.delivery_id, job)
 
 
 def live(thread: Thread, wording: Wording, console_url: str | None = None) -> Json:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from notifier.http import HttpError
 from notifier.integrations.slack.api import WebApi
-from notifier.ports import Finding
+from notifier.ports import CheckResult
 
 WITHIN = 10.0
 """Seconds that the question may take."""
@@ -23,19 +23,21 @@ _NEEDED = frozenset({"commands"})
 WHAT = "Slack chat scopes"
 
 
-async def check(api: WebApi, allow: Collection[str]) -> Sequence[Finding]:
+async def check(api: WebApi, allow: Collection[str]) -> Sequence[CheckResult]:
     """Ask Slack which scopes the bot has. Nothing is posted."""
     try:
         answer = await api.call("auth.test", WITHIN, {})
     except HttpError as error:
-        return (Finding(ok=False, what=WHAT, detail=str(error), remedy="check the network and the proxy"),)
+        return (CheckResult(ok=False, what=WHAT, detail=str(error), remedy="check the network and the proxy"),)
     if answer.data.get("ok") is not True:
         why = answer.code or f"HTTP {answer.status}"
-        return (Finding(ok=False, what=WHAT, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"),)
+        return (
+            CheckResult(ok=False, what=WHAT, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"),
+        )
     return findings(answer.headers.get("x-oauth-scopes"), allow)
 
 
-def findings(granted: str | None, allow: Collection[str]) -> Sequence[Finding]:
+def findings(granted: str | None, allow: Collection[str]) -> Sequence[CheckResult]:
     """Return what is missing; Slack names the scopes that a token has in a header of its answers."""
     if granted is None:
         return ()
@@ -43,9 +45,9 @@ def findings(granted: str | None, allow: Collection[str]) -> Sequence[Finding]:
     wanted = [scope for scope in COSTS if scope != "usergroups:read" or any(id_.startswith("S") for id_ in allow)]
     missing = [scope for scope in wanted if scope not in has]
     if not missing:
-        return (Finding(ok=True, what=WHAT, detail=", ".join(wanted)),)
+        return (CheckResult(ok=True, what=WHAT, detail=", ".join(wanted)),)
     return tuple(
-        Finding(
+        CheckResult(
             ok=scope not in _NEEDED,
             what=WHAT,
             detail=f"{scope} is missing: {COSTS[scope]}",

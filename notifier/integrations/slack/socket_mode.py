@@ -18,7 +18,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 
 from notifier.chat.ports import BadRequest, Handler
 from notifier.http import AddressRefused, HttpError, what_happened, what_was_answered
-from notifier.ports import Clock, Finding
+from notifier.ports import CheckResult, Clock
 
 if TYPE_CHECKING:
     from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
@@ -166,14 +166,14 @@ class SocketDoor:
         return None
 
 
-async def check(api: WebApi) -> Sequence[Finding]:
+async def check(api: WebApi) -> Sequence[CheckResult]:
     """Prove that a connection could be opened, without opening one. `api` has the app-level token."""
     what = "Slack Socket Mode"
     try:
         await _open(api)
     except NotOpened as error:
-        return (Finding(ok=False, what=what, detail=str(error), remedy=error.remedy),)
-    return (Finding(ok=True, what=what, detail="a connection can be opened"),)
+        return (CheckResult(ok=False, what=what, detail=str(error), remedy=error.remedy),)
+    return (CheckResult(ok=True, what=what, detail="a connection can be opened"),)
 
 
 async def _acknowledge(

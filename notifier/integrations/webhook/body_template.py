@@ -16,8 +16,8 @@ from pydantic import PlainSerializer, PlainValidator, SecretStr, SerializationIn
 
 from notifier.channels.sealing import Sealer, shown
 from notifier.core.model import EventType, TaskStatus
-from notifier.settings.base import Filled
-from notifier.settings.explain import FixedValueError, problem
+from notifier.settings.base import InterpolatedStr
+from notifier.settings.explain import FixedMessageError, problem
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -54,8 +54,8 @@ def _of_setting(value: object) -> BodyTemplate:
     if isinstance(value, BodyTemplate):
         return value
     if not isinstance(value, str):
-        raise FixedValueError("must be text.")
-    if not isinstance(value, Filled):
+        raise FixedMessageError("must be text.")
+    if not isinstance(value, InterpolatedStr):
         return BodyTemplate(value, value)
     secrets = {name: text for name, text in value.borrowed.items() if len(text) >= _SHORTEST and "{{" not in text}
     return BodyTemplate(str(value), value.written, secrets)

@@ -24,15 +24,15 @@ from standardwebhooks import Webhook
 from notifier.channels.base import (
     PROBE_AFTER,
     BaseChannel,
+    ChannelContext,
     ChannelSettings,
-    Toolbox,
+    address_problem,
     headline,
     outcome_of_error,
     outcome_of_status,
     stored_body,
-    unreachable,
 )
-from notifier.channels.reply_rules import Received, Success, known_outcome
+from notifier.channels.reply_rules import ParsedReply, Success, known_outcome
 from notifier.channels.sealing import MissingSecret, Sealer
 from notifier.core.model import (
     Body,
@@ -47,7 +47,7 @@ from notifier.core.model import (
     Unknown,
 )
 from notifier.integrations.webhook.body_template import Renderer, TemplateFailed, TemplateSetting
-from notifier.ports import Finding, Notice
+from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback
 
 if TYPE_CHECKING:
@@ -188,12 +188,12 @@ def _check_header(name: str, value: str) -> None:
 # ---- the standard body ----
 
 
-def envelope(notice: Notice, wording: Wording) -> dict[str, Any]:
+def envelope(request: RenderRequest, wording: Wording) -> dict[str, Any]:
     """Return the standard body of a notice as plain data."""
-    events = [_event(event, wording) for event in notice.events]
-    if not notice.digest:
+    events = [_event(event, wording) for event in request.events]
+    if not request.digest:
         return events[0]
-    latest = max(event.observed_at for event in notice.events)
+    latest = max(event.observed_at for event in request.events)
     return {"type": "digest", "timestamp": _rfc3339(latest), "data": {"events": events}}
 
 
@@ -257,49 +257,49 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
     Settings: ClassVar[type[ChannelSettings]] = WebhookSettings
     repeat = Repeat.SAFE
 
-    def __init__(self, settings: WebhookSettings, toolbox: Toolbox) -> None:
-        super().__init__(settings, toolbox)
+    def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
+        super().__init__(settings, context)
         template = settings.body_template
         self._renderer = Renderer(template, settings.content_type) if template else None
         self._sealer = template.sealer if template else Sealer({})
         made_of = (template.source, *sorted(self._sealer.secrets.items())) if template else None
-        self.body_key = (self.kind, toolbox.wording, made_of, settings.content_type)
+        self.body_key = (self.kind, context.wording, made_of, settings.content_type)
 
-    def render(self, notice: Notice) -> Body:
+    def render(self, request: RenderRequest) -> Body:
         """Return the template's body; the standard one without a template, or where it fails on this event.
 
         Secrets in the template are placeholders in it.
         """
         if self._renderer is None:
-            return Body(content=_json(envelope(notice, self.toolbox.wording)), content_type=JSON)
+            return Body(content=_json(envelope(request, self.context.wording)), content_type=JSON)
         try:
-            return Body(content=self._fill(self._renderer, notice), content_type=self.settings.content_type)
+            return Body(content=self._fill(self._renderer, request), content_type=self.settings.content_type)
         except TemplateFailed:
-            return Body(content=_json(envelope(notice, self.toolbox.wording)), content_type=_STANDARD_INSTEAD)
+            return Body(content=_json(envelope(request, self.context.wording)), content_type=_STANDARD_INSTEAD)
 
-    def flaw(self, notice: Notice) -> str | None:
+    def render_problem(self, request: RenderRequest) -> str | None:
         """Say why the template would not make the body of a notice; see `BaseChannel.flaw`."""
         try:
             if self._renderer is not None:
-                self._fill(self._renderer, notice)
+                self._fill(self._renderer, request)
         except TemplateFailed as error:
             return f"body_template fails: {error}; the standard body would go out"
         return None
 
-    def _fill(self, renderer: Renderer, notice: Notice) -> bytes:
-        wording = self.toolbox.wording
-        return renderer.fill(envelope(notice, wording) | {"headline": headline(notice, wording)})
+    def _fill(self, renderer: Renderer, request: RenderRequest) -> bytes:
+        wording = self.context.wording
+        return renderer.fill(envelope(request, wording) | {"headline": headline(request, wording)})
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
-        body, now = self._opened(delivery), self.toolbox.clock.now()
+        body, now = self._opened(delivery), self.context.clock.now()
         outcome = await self._attempt(delivery.id, body, now)
         return self._noted(outcome, delivery) if stored_body(delivery).content_type == _STANDARD_INSTEAD else outcome
 
     def _noted(self, outcome: Outcome, delivery: Delivery) -> Outcome:
         """Say aloud that another body was sent than the settings want."""
         types = sorted({event.type.value for event in delivery.events})
-        why = self.flaw(_notice_of(delivery)) or "body_template failed; it has changed since"
+        why = self.render_problem(_render_request(delivery)) or "body_template failed; it has changed since"
         log.warning("the standard body was sent", channel=self.name, types=types, reason=why)
         what = "body_template fails for this event, so the standard body was sent: see notifier preview"
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
@@ -313,7 +313,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         try:
             return self._open(body)
         except MissingSecret:
-            return self._open(self.render(_notice_of(delivery)))
+            return self._open(self.render(_render_request(delivery)))
 
     def _open(self, body: Body) -> Body:
         if body.content_type == _STANDARD_INSTEAD:
@@ -327,9 +327,9 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
             reply = await self._exchange("POST", self._headers(delivery_id, body, now), body.content)
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now), error)
-        return self.with_reply(self._outcome(Received(reply.status, reply.headers, reply.body), now), reply)
+        return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now), reply)
 
-    def _outcome(self, reply: Received, now: datetime) -> Outcome:
+    def _outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         success = self.settings.success
         misfit = success.misfit(reply) if success else None
         if success and misfit is None:
@@ -347,7 +347,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         success = self.settings.success
         if error.status is None or success is None:
             return outcome_of_error(error, now)
-        reply = Received(error.status, error.headers, error.body)
+        reply = ParsedReply(error.status, error.headers, error.body)
         if reply.succeeded and success.reads_body:
             return Unknown(str(error))
         return self._outcome(reply, now)
@@ -368,7 +368,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         return {**self._own_headers, **signed, "content-type": body.content_type}
 
     async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
-        return await self.toolbox.http.exchange(
+        return await self.context.http.exchange(
             method,
             self.settings.url.get_secret_value(),
             headers=headers,
@@ -377,7 +377,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
             max_bytes=MAX_REPLY,
         )
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[CheckResult]:
         """Ask the receiver for its headers only. That it takes messages, only a message proves."""
         from notifier.http import HttpError  # noqa: PLC0415 - see `_attempt`
 
@@ -389,15 +389,15 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
             status = error.status
         return [self._reached(status), *self._in_the_clear()]
 
-    def _reached(self, status: int) -> Finding:
-        if refused := unreachable(status):
+    def _reached(self, status: int) -> CheckResult:
+        if refused := address_problem(status):
             return _finding(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
         if status in _TAKES_POSTS or status // 100 == 2:  # noqa: PLR2004 - the class of success
             return _finding(f"answers (HTTP {status} to HEAD)")
         only = f"only sending tells whether it takes messages: notifier test-send {self.name}"
         return _finding(f"answers HTTP {status} to HEAD; {only}", proven=False)
 
-    def _in_the_clear(self) -> Sequence[Finding]:
+    def _in_the_clear(self) -> Sequence[CheckResult]:
         parts = urlsplit(self.settings.url.get_secret_value())
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
@@ -409,9 +409,9 @@ _TAKES_POSTS = frozenset({405, 501})
 """What many answer to HEAD that know their one method and that there is something at this address."""
 
 
-def _finding(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> Finding:
-    return Finding(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
+def _finding(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> CheckResult:
+    return CheckResult(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
 
 
-def _notice_of(delivery: Delivery) -> Notice:
-    return Notice(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+def _render_request(delivery: Delivery) -> RenderRequest:
+    return RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
