@@ -30,7 +30,7 @@ from notifier.core import outbox, pacing, recipients
 from notifier.core.errors import StoreError
 from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
 from notifier.core.outbox import Settlement
-from notifier.ports import Channel, Clock, RenderRequest, Store, Told, Transaction
+from notifier.ports import Channel, Clock, RenderRequest, Store, ThreadUpdate, Transaction
 
 SENT_WITHIN = 0.8
 """Share of a lease: what is not sent by then is given up as unknown."""
@@ -168,12 +168,14 @@ def _with_threads(claimed: Sequence[Delivery], threads: Mapping[str, str]) -> Se
     return [replace(delivery, thread=threads.get(_subject(delivery))) for delivery in claimed]
 
 
-def _told(delivery: Delivery, settlement: Settlement) -> Iterator[Told]:
+def _told(delivery: Delivery, settlement: Settlement) -> Iterator[ThreadUpdate]:
     # What was given up on is shown all the same where the channel has a message to show it in.
     if settlement.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
         thread = settlement.thread if _subject(delivery) else None
         yield from (
-            Told(subject=event.subject, event_id=event.id, thread=thread) for event in delivery.events if event.task
+            ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread)
+            for event in delivery.events
+            if event.task
         )
 
 

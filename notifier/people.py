@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from notifier.core.model import Acknowledgement, Action, Event, Mute, Person, Task, Verb, Watch
+from notifier.core.model import Acknowledgement, Action, Event, Mute, Person, Subscription, Task, Verb
 from notifier.ports import Transaction
 
 MOVED_AT_ONCE = 500
@@ -49,7 +49,7 @@ def unmute(tx: Transaction, instances: Collection[str], by: Person) -> Sequence[
 
 def subscribe(tx: Transaction, task: Task, by: Person) -> bool:
     """Send somebody a direct message when a task ends; return False where that was asked for already."""
-    wish = Watch(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now())
+    wish = Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now())
     new = tx.watch(wish)
     if new:
         _record(tx, by, Verb.SUBSCRIBE, f"{task.source}/{task.job_id}")

@@ -31,10 +31,10 @@ from notifier.core.model import (
     Scope,
     Snapshot,
     SourceState,
+    Subscription,
     Task,
     TaskStatus,
     Thread,
-    Watch,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.core.pacing import Health, Pace
@@ -172,7 +172,7 @@ class LiveChannel(Channel, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ThreadUpdate:
     """A channel was told of an event: what its thread about the subject shows from now on."""
 
     subject: str
@@ -229,7 +229,7 @@ class EventsRecorded:
     """Those that the database cannot hold."""
 
 
-class Mark(NamedTuple):
+class EventCursor(NamedTuple):
     """A place in the row of events, the oldest first."""
 
     observed_at: datetime
@@ -244,7 +244,7 @@ class EventsPruned:
     """Deleted."""
     deliveries: int
     """Deleted with them."""
-    last: Mark | None
+    last: EventCursor | None
     """The last event that was looked at; None when there are no more that are old enough."""
 
 
@@ -524,7 +524,7 @@ class Transaction(Queries, Protocol):
 
     # -- threads --
 
-    def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
+    def tell_threads(self, channel: str, told: Sequence[ThreadUpdate], now: datetime) -> None:
         """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
 
     def spare_threads(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
@@ -557,7 +557,7 @@ class Transaction(Queries, Protocol):
     def unmute(self, instance: str, now: datetime) -> Mute | None:
         """End the mute of an instance and return it; None when there is none in force. Threads about it change."""
 
-    def watch(self, watch: Watch) -> bool:
+    def watch(self, watch: Subscription) -> bool:
         """Record a wish; return False when it was there already."""
 
     def watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
@@ -608,7 +608,7 @@ class Transaction(Queries, Protocol):
         """
 
     def prune_events(
-        self, before: datetime, dead_before: datetime | None, after: Mark | None, limit: int
+        self, before: datetime, dead_before: datetime | None, after: EventCursor | None, limit: int
     ) -> EventsPruned:
         """Look at the next events that are old enough, and delete those whose accounts are all closed.
 

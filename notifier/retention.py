@@ -22,7 +22,7 @@ from functools import partial
 from typing import TypeAlias
 
 from notifier.core.health import Expected
-from notifier.ports import Clock, Mark, Store, Transaction
+from notifier.ports import Clock, EventCursor, Store, Transaction
 
 BATCH = 100
 """Events looked at, or tasks deleted, in one transaction."""
@@ -97,7 +97,7 @@ def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneRe
 
 
 def _prune_events(
-    tx: Transaction, *, rules: PruneRules, batch: int, after: Mark | None
+    tx: Transaction, *, rules: PruneRules, batch: int, after: EventCursor | None
 ) -> tuple[PruneReport, Step | None]:
     then: Step = partial(_prune_tasks, rules=rules, batch=batch)
     now = tx.pruning_time()

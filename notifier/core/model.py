@@ -506,7 +506,7 @@ class Mute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Subscription:
     """Somebody wants a direct message when a task ends."""
 
     source: str

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, exists, select, update
 
-from notifier.core.model import Acknowledgement, Action, DeliveryState, EventType, Mute, Watch
+from notifier.core.model import Acknowledgement, Action, DeliveryState, EventType, Mute, Subscription
 from notifier.store import rows
 from notifier.store.queries import chunks
 from notifier.store.schema import (
@@ -54,9 +54,9 @@ class PeopleStatements(ThreadStatements):
         self._show_instance_anew(instance, now)
         return rows.mute_of(row)
 
-    def watch(self, watch: Watch) -> bool:
+    def watch(self, watch: Subscription) -> bool:
         """Record a wish; return False when it was there already."""
-        insert = self._insert(watches).values(rows.watch_values(watch)).on_conflict_do_nothing()
+        insert = self._insert(watches).values(rows.subscription_values(watch)).on_conflict_do_nothing()
         return self.connection.execute(insert.returning(watches.c.job_id)).first() is not None
 
     def watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, case, delete, exists, func, literal, 
 
 from notifier.core.model import DeliveryState, TaskStatus
 from notifier.core.retry import CLOCK_TOLERANCE
-from notifier.ports import EventsPruned, Mark
+from notifier.ports import EventCursor, EventsPruned
 from notifier.store.polls import PollStatements
 from notifier.store.queries import chunks
 from notifier.store.schema import UtcDateTime, deliveries, delivery_events, events, sources, tasks
@@ -38,7 +38,7 @@ class RetentionStatements(PollStatements):
         return min(now, polled_at)
 
     def prune_events(
-        self, before: datetime, dead_before: datetime | None, after: Mark | None, limit: int
+        self, before: datetime, dead_before: datetime | None, after: EventCursor | None, limit: int
     ) -> EventsPruned:
         """Look at the next events that are old enough, and delete those whose accounts are all closed.
 
@@ -60,10 +60,10 @@ class RetentionStatements(PollStatements):
         return EventsPruned(
             events=self._delete_events(going),
             deliveries=emptied,
-            last=Mark(old[-1].observed_at, old[-1].seq) if len(old) == limit else None,
+            last=EventCursor(old[-1].observed_at, old[-1].seq) if len(old) == limit else None,
         )
 
-    def _old_events(self, before: datetime, after: Mark | None, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    def _old_events(self, before: datetime, after: EventCursor | None, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
         place = (events.c.observed_at, events.c.seq)
         further = [] if after is None else [tuple_(*place) > tuple_(*after)]
         # Of a task that goes on the events stay: they say what has been told of it.

@@ -24,10 +24,10 @@ from notifier.core.model import (
     Mute,
     Recipient,
     SourceState,
+    Subscription,
     Task,
     TaskStatus,
     Verb,
-    Watch,
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Health
@@ -204,7 +204,7 @@ def mute_values(mute: Mute) -> dict[str, object]:
     return asdict(mute)
 
 
-def watch_values(watch: Watch) -> dict[str, object]:
+def subscription_values(watch: Subscription) -> dict[str, object]:
     """Return the columns of a watch."""
     return asdict(watch)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
 
 from notifier.core.model import Event, EventType, Mute, Thread
-from notifier.ports import Told
+from notifier.ports import ThreadUpdate
 from notifier.store import rows
 from notifier.store.queries import chunks
 from notifier.store.schema import events, threads
@@ -46,7 +46,7 @@ _STORED = (events.c.id, events.c.seq, events.c.type, events.c.facts)
 class ThreadStatements(WatchStatements):
     """The part of `ports.Transaction` that live messages need."""
 
-    def tell_threads(self, channel: str, told: Sequence[Told], now: datetime) -> None:
+    def tell_threads(self, channel: str, told: Sequence[ThreadUpdate], now: datetime) -> None:
         """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
         known = self.threads(channel, [one.subject for one in told])
         # By subject, as everywhere here: two that locked the same rows in different orders would wait for each other.

@@ -18,11 +18,11 @@ from notifier.core.model import (
     Event,
     EventType,
     Mute,
+    Subscription,
     Thread,
-    Watch,
 )
 from notifier.core.outbox import RoutedEvent
-from notifier.ports import DeliveryFilter, Told
+from notifier.ports import DeliveryFilter, ThreadUpdate
 from notifier.store.engine import SqlStore
 from notifier.store.people import REPLAYABLE
 from notifier.store.threads import PROGRESS_EVERY
@@ -46,7 +46,7 @@ async def record(store: SqlStore, *events: Event) -> None:
 async def tell(store: SqlStore, event: Event, ref: str | None = None, channel: str = "dba", **more: Any) -> None:
     """Record an event, and that a channel was told of it."""
     await record(store, event)
-    told = [Told(subject=event.subject, event_id=event.id, thread=ref)]
+    told = [ThreadUpdate(subject=event.subject, event_id=event.id, thread=ref)]
     await store.transact(lambda tx: tx.tell_threads(channel, told, more.get("at", T0)))
 
 
@@ -213,7 +213,7 @@ async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
 
 
 async def test_a_wish_is_taken_once(store: SqlStore) -> None:
-    wish = Watch(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
+    wish = Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
     assert await store.transact(lambda tx: tx.watch(wish)) is True
     assert await store.transact(lambda tx: tx.watch(wish)) is False
     assert await store.transact(lambda tx: tx.watch(replace(wish, person="U0BOB"))) is True
@@ -272,7 +272,9 @@ async def test_a_request_is_taken_once_within_ten_minutes(store: SqlStore) -> No
 async def test_what_nothing_needs_any_more_is_forgotten(store: SqlStore, clock: FakeClock) -> None:
     await tell(store, FAILED, "C:1")
     await store.transact(lambda tx: tx.mute(WINDOW))
-    await store.transact(lambda tx: tx.watch(Watch(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)))
+    await store.transact(
+        lambda tx: tx.watch(Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0))
+    )
     (thread,) = await claim(store)
     await store.transact(lambda tx: tx.shown(thread, T0))
     keep = timedelta(days=90)

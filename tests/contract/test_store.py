@@ -23,8 +23,8 @@ from notifier.core.model import (
     Event,
     Scope,
     Snapshot,
+    Subscription,
     TaskStatus,
-    Watch,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
 from notifier.core.pacing import Health
@@ -449,7 +449,7 @@ async def test_releasing_an_owner_makes_its_claims_due_at_once(store: SqlStore) 
 
 
 async def test_a_request_and_a_wish_are_new_once(store: SqlStore) -> None:
-    wish = Watch(source="prod", job_id="a", person="U1", created_at=T0)
+    wish = Subscription(source="prod", job_id="a", person="U1", created_at=T0)
     assert [await store.transact(lambda tx: tx.watch(wish)) for _ in range(2)] == [True, False]
     ages = (timedelta(0), timedelta(minutes=10), timedelta(minutes=10, seconds=1))
     seen = [await store.transact(methodcaller("once", "request", T0 + age)) for age in ages]

@@ -13,7 +13,7 @@ from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Pa
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
 from notifier.live_messages import EDIT_BATCH, EDIT_RETRY_AFTER, EditReport, MessageEditor
-from notifier.ports import Told
+from notifier.ports import ThreadUpdate
 from notifier.store.engine import SqlStore
 
 LEASE = timedelta(seconds=60)
@@ -50,7 +50,7 @@ async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> Non
     for job_id in job_ids:
         for number, event in enumerate(events_of(job_id)):
             routed = [RoutedEvent(event=event, routes=(), channels=())]
-            told = [Told(subject=event.subject, event_id=event.id, thread=None if number else f"C:{job_id}")]
+            told = [ThreadUpdate(subject=event.subject, event_id=event.id, thread=None if number else f"C:{job_id}")]
             await store.transact(lambda tx, routed=routed: tx.record_events(routed))  # type: ignore[misc]  # a default
             await store.transact(lambda tx, told=told: tx.tell_threads(channel, told, START))  # type: ignore[misc]  # likewise
 

@@ -25,10 +25,10 @@ from notifier.core.model import (
     Scope,
     Snapshot,
     SourceState,
+    Subscription,
     Task,
     TaskStatus,
     Transition,
-    Watch,
 )
 from notifier.core.outbox import Outlook, event_of, route, settle
 from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
@@ -351,7 +351,9 @@ async def test_a_live_message_shows_the_end_that_was_shown_again(store: SqlStore
 
 
 async def watch(store: SqlStore, job_id: str = "a") -> None:
-    await store.transact(lambda tx: tx.watch(Watch(source="prod", job_id=job_id, person="U1", created_at=tx.now())))
+    await store.transact(
+        lambda tx: tx.watch(Subscription(source="prod", job_id=job_id, person="U1", created_at=tx.now()))
+    )
 
 
 async def answers(store: SqlStore) -> list[EventType]:

@@ -33,7 +33,7 @@ from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.chat import SlackHandler, SlackRules
 from notifier.integrations.slack.users import Directory
-from notifier.ports import Queries, Told, Transaction, Update
+from notifier.ports import Queries, ThreadUpdate, Transaction, Update
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_module
 from notifier.wording.formatter import Wording
@@ -349,7 +349,7 @@ async def test_where_no_direct_message_can_be_sent_that_is_said(talk: Talk) -> N
 
 
 async def test_an_acknowledgement_is_recorded_once(talk: Talk, store: SqlStore, clock: FakeClock) -> None:
-    told = [Told(subject=FAILURE.subject, event_id=FAILURE.id, thread="C:1")]
+    told = [ThreadUpdate(subject=FAILURE.subject, event_id=FAILURE.id, thread="C:1")]
     await store.transact(lambda tx: tx.tell_threads("dba", told, START))
     assert await talk.click("acknowledge", FAILURE.id, message="C:1") is None  # the message shows it
     clock.advance(timedelta(minutes=1))
