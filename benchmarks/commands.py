@@ -29,7 +29,7 @@ from notifier.core.health import Expected, WatchedSource
 from notifier.core.model import Person, Scope, Snapshot, Task, TaskStatus
 from notifier.ports import Transaction, Update
 from notifier.store.engine import SqlStore, open_store
-from notifier.wording.formatter import TASK_LABELS, Wording
+from notifier.wording.formatter import TASK_LABELS, Localizer
 
 INSTANCES = 2_000
 LEASE = timedelta(minutes=1)
@@ -100,10 +100,10 @@ async def measure(times: int, ask: Callable[[], Awaitable[object]]) -> Sequence[
 
 def room_of(store: SqlStore) -> ChatRoom:
     """Return the room with one source and one channel."""
-    wordings = {"en": Wording(language="en", timezone=ZoneInfo("UTC"))}
+    localizers = {"en": Localizer(language="en", timezone=ZoneInfo("UTC"))}
     source = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
     rules = RoomRules(
-        wordings=wordings,  # type: ignore[arg-type]  # one language is enough
+        localizers=localizers,  # type: ignore[arg-type]  # one language is enough
         expected=Expected(sources=[source], channels=("dba",)),
     )
     return ChatRoom(store, SystemClock(), rules, lambda: None)

@@ -33,16 +33,16 @@ from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import live, payload, reply
 from notifier.lookup import InstanceAnswer
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
 PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
 CONSOLE = "https://console.huaweicloud.com/console/?region={region}#/home"
 TIMEZONE = ZoneInfo("Asia/Shanghai")
-WORDINGS: dict[Language, Wording] = {
-    "en": Wording(language="en", timezone=TIMEZONE),
-    "zh": Wording(language="zh", timezone=TIMEZONE),
+LOCALIZERS: dict[Language, Localizer] = {
+    "en": Localizer(language="en", timezone=TIMEZONE),
+    "zh": Localizer(language="zh", timezone=TIMEZONE),
 }
 
 Sample = tuple[str, Json]
@@ -64,7 +64,7 @@ def _notice(*events: Event) -> RenderRequest:
 
 def _events(language: Language) -> Iterator[Sample]:
     for kind in EventType:
-        yield kind, payload(_notice(sample_event(kind, T0)), WORDINGS[language], CONSOLE)
+        yield kind, payload(_notice(sample_event(kind, T0)), LOCALIZERS[language], CONSOLE)
 
 
 def _digests() -> Iterator[Sample]:
@@ -72,7 +72,7 @@ def _digests() -> Iterator[Sample]:
         many = [
             _numbered(kind, n) for n, kind in enumerate([EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2)
         ]
-        yield f"digest, {language}", payload(_notice(*many), WORDINGS[language], CONSOLE)
+        yield f"digest, {language}", payload(_notice(*many), LOCALIZERS[language], CONSOLE)
 
 
 def _numbered(kind: EventType, number: int) -> Event:
@@ -89,18 +89,18 @@ def _standings() -> Iterator[Sample]:
     mute = Mute(
         instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
     )
-    for language, wording in WORDINGS.items():
-        yield f"acknowledged, {language}", live(replace(thread, acknowledged=acknowledged), wording, CONSOLE)
-        yield f"muted, {language}", live(replace(thread, mute=mute), wording, CONSOLE)
-        yield f"a step in the thread, {language}", reply(payload(_notice(progressed), wording), whole=False)
+    for language, localizer in LOCALIZERS.items():
+        yield f"acknowledged, {language}", live(replace(thread, acknowledged=acknowledged), localizer, CONSOLE)
+        yield f"muted, {language}", live(replace(thread, mute=mute), localizer, CONSOLE)
+        yield f"a step in the thread, {language}", reply(payload(_notice(progressed), localizer), whole=False)
         yield (
             f"a failure in the thread and the channel, {language}",
-            reply(payload(_notice(failed), wording), whole=True),
+            reply(payload(_notice(failed), localizer), whole=True),
         )
 
 
 def _replies(language: Language) -> Iterator[Sample]:
-    voice = Voice(language=language, wording=WORDINGS[language], command="/gaussdb")
+    voice = Voice(language=language, localizer=LOCALIZERS[language], command="/gaussdb")
     for words, answer in _answers(voice):
         yield f"/gaussdb {words}", blocks.payload(answer, language)
 
@@ -110,7 +110,7 @@ def _answers(voice: Voice) -> Iterator[tuple[str, Answer]]:
     fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, voice)
     page = Page(rows=(failed,) * 3, offset=0, total=3)
     long = Page(rows=(failed,) * 10, offset=10, total=37)
-    day = {"length": voice.wording.duration(timedelta(days=1)), "within": "1d"}
+    day = {"length": voice.localizer.duration(timedelta(days=1)), "within": "1d"}
     running = Page(rows=(_stored(EventType.TASK_PROGRESSED),), offset=0, total=1)
     yield "failed", reports.tasks(page, "failed", fresh, voice, **day)
     yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, voice, **day)

@@ -30,7 +30,7 @@ from notifier.settings.explain import NAME_PATTERN, did_you_mean
 if TYPE_CHECKING:
     # The configuration imports every kind in use to read its settings; it must not pay for the network stack.
     from notifier.http import HttpClient, HttpError
-    from notifier.wording.formatter import Wording
+    from notifier.wording.formatter import Localizer
 
 GROUP = "notifier.channels"
 PROBE_AFTER = timedelta(minutes=15)
@@ -134,7 +134,7 @@ class ChannelContext:
     http: HttpClient
     """Shared with everything else: a channel does not close it."""
     clock: Clock
-    wording: Wording
+    localizer: Localizer
     """Neutral words for an event, in the language and time zone of the readers."""
     console_url: str | None = None
     """Where an instance is found in the console, with {region}, {project_id} and {instance_id} to be filled in."""
@@ -205,9 +205,11 @@ class BaseChannel(ABC, Generic[S]):
         """Release nothing; a kind with connections of its own closes them."""
 
 
-def headline(request: RenderRequest, wording: Wording) -> str:
+def headline(request: RenderRequest, localizer: Localizer) -> str:
     """Return one line for people: what happened, or how much of what for a digest."""
-    return wording.digest_headline(request.events) if request.digest else wording.describe(request.events[0]).headline
+    return (
+        localizer.digest_headline(request.events) if request.digest else localizer.describe(request.events[0]).headline
+    )
 
 
 def stored_body(delivery: Delivery) -> Body:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from notifier.chat.phrases import PHRASES, text
 from notifier.chat.requests import Language
 from notifier.core.health import ChannelHealth, Health, HealthFinding, Kind, SourceHealth
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 _BLIND = frozenset({Kind.SOURCE_NOT_POLLED, Kind.SOURCE_NOT_WHOLE, Kind.SOURCE_AHEAD})
 _UNDELIVERED = frozenset(
@@ -22,7 +22,7 @@ class HealthFormatter:
 
     health: Health
     language: Language
-    wording: Wording
+    localizer: Localizer
 
     def title(self) -> str:
         """Return the verdict in one line: that all is well, or what is not and how much of it."""
@@ -49,8 +49,8 @@ class HealthFormatter:
             key = f"{key}.never"
         since, age = "", ""
         if found.since is not None:
-            since = self.wording.when(found.since)
-            age = self.wording.duration(self.health.at - found.since)
+            since = self.localizer.when(found.since)
+            age = self.localizer.duration(self.health.at - found.since)
         name = found.about.replace(",", ", ")
         said = text(self.language, key, name=name, at=since, age=age, count=found.count or 0)
         waiting = found.kind in (Kind.CHANNEL_PARKED, Kind.CHANNEL_FAILING) and found.count
@@ -58,19 +58,19 @@ class HealthFormatter:
 
     def source(self, source: SourceHealth) -> str:
         """Return how a source is that is polled."""
-        age = self.wording.duration(self.health.at - source.last_poll_at) if source.last_poll_at else ""
+        age = self.localizer.duration(self.health.at - source.last_poll_at) if source.last_poll_at else ""
         if source.failing_since:
-            since = self.wording.when(source.failing_since)
+            since = self.localizer.when(source.failing_since)
             return text(self.language, "status.source.failing", name=source.name, age=age, at=since)
         return text(self.language, "status.source.good", name=source.name, age=age)
 
     def channel(self, channel: ChannelHealth) -> str:
         """Return how a channel is that delivers, or has failed for a short time only."""
-        since = self.wording.when(channel.failing_since) if channel.failing_since else ""
+        since = self.localizer.when(channel.failing_since) if channel.failing_since else ""
         return text(self.language, f"status.channel.{'failing' if since else 'good'}", name=channel.name, at=since)
 
     def held(self, channel: ChannelHealth) -> Iterator[str]:
         """Yield until when nothing is sent on a channel, and why."""
         for key, until in (("breaker", channel.open_until), ("pause", channel.paused_until)):
             if until:
-                yield text(self.language, f"status.{key}", at=self.wording.when(until))
+                yield text(self.language, f"status.{key}", at=self.localizer.when(until))

@@ -14,7 +14,7 @@ from notifier.core.health import Health, HealthFinding
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
-from notifier.wording.formatter import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, State, Wording, one_line, plain
+from notifier.wording.formatter import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, EventState, Localizer, one_line, plain
 
 PAGE = 10
 """Rows of a list that are shown at once."""
@@ -38,7 +38,7 @@ class Voice:
     """Speaks one language."""
 
     language: Language
-    wording: Wording
+    localizer: Localizer
     command: str
 
     def say(self, key: str, **values: object) -> str:
@@ -60,11 +60,11 @@ class Voice:
 
     def when(self, moment: datetime) -> str:
         """Return a time of day."""
-        return self.wording.when(moment)
+        return self.localizer.when(moment)
 
     def tasks(self, n: int) -> str:
         """Return how many tasks."""
-        return self.wording.counted("tasks", n)
+        return self.localizer.counted("tasks", n)
 
     def typed(self, name: str) -> str:
         """Return a name as it is typed."""
@@ -138,17 +138,17 @@ def freshness(states: Sequence[SourceState], configured: Collection[str], now: d
 def _polled(name: str, state: SourceState | None, now: datetime, voice: Voice) -> str:
     if state is None or state.last_poll_at is None:
         return voice.say("note.never", name=name)
-    return voice.say("note.polled", name=name, age=voice.wording.duration(now - state.last_poll_at))
+    return voice.say("note.polled", name=name, age=voice.localizer.duration(now - state.last_poll_at))
 
 
 def name_of(task: Task, voice: Voice) -> str:
     """Return which operation on which instance."""
-    label = voice.wording.task_label(task.name)
+    label = voice.localizer.task_label(task.name)
     instance = one_line(task.instance_name or task.instance_id or "")
     return " · ".join(filter(None, (label if task.name in TASK_LABELS else quoted(label), quoted(instance))))
 
 
-_STATES: Mapping[TaskStatus, State] = {
+_STATES: Mapping[TaskStatus, EventState] = {
     TaskStatus.RUNNING: "running",
     TaskStatus.COMPLETED: "completed",
     TaskStatus.FAILED: "failed",
@@ -160,7 +160,7 @@ def _row(stored: StoredTask, voice: Voice) -> Row:
     task = stored.task
     return Row(
         state=_STATES[task.status],
-        label=voice.wording.task_label(task.name),
+        label=voice.localizer.task_label(task.name),
         known=task.name in TASK_LABELS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
         said=" · ".join(filter(None, _said(stored, voice))),
@@ -172,9 +172,9 @@ def _said(stored: StoredTask, voice: Voice) -> Iterator[str]:
     task = stored.task
     if task.status is TaskStatus.RUNNING:
         yield voice.say("row.since", at=voice.when(task.created_at or stored.first_seen_at))
-        yield voice.wording.progress(task.progress) if task.progress is not None else ""
+        yield voice.localizer.progress(task.progress) if task.progress is not None else ""
     elif task.created_at and task.ended_at and task.ended_at >= task.created_at:
-        length = voice.wording.duration(task.ended_at - task.created_at)
+        length = voice.localizer.duration(task.ended_at - task.created_at)
         yield voice.say("row.took", at=voice.when(task.ended_at), length=length)
     else:
         yield voice.say("row.at", at=voice.when(task.ended_at or stored.changed_at))
@@ -188,7 +188,7 @@ def task(stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledge
     found = stored.task
     title = voice.say("task.title", label=name_of(found, voice), status=_status(found, voice))
     lines = [
-        voice.say("task.history", at=voice.when(event.observed_at), what=voice.wording.describe(event).title)
+        voice.say("task.history", at=voice.when(event.observed_at), what=voice.localizer.describe(event).title)
         for event in history[-STEPS:]
     ]
     if acknowledged:
@@ -205,11 +205,11 @@ def task(stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledge
 def _status(task: Task, voice: Voice) -> str:
     if task.status is TaskStatus.UNKNOWN:
         return quoted(one_line(task.raw_status))
-    return voice.wording.status_label(task.status)
+    return voice.localizer.status_label(task.status)
 
 
 def _facts(stored: StoredTask, voice: Voice) -> Iterator[tuple[str, str, bool]]:
-    found, word = stored.task, voice.wording
+    found, word = stored.task, voice.localizer
     took = found.ended_at - found.created_at if found.created_at and found.ended_at else None
     times = {"created_at": found.created_at, "ended_at": found.ended_at}
     for label, moment in times.items():
@@ -269,7 +269,7 @@ def _mute_line(mute: Mute, voice: Voice) -> str:
 
 def statistics(found: Sequence[TaskStatistics], within: timedelta, voice: Voice) -> Answer:
     """Say how the tasks of each kind fared."""
-    length = voice.wording.duration(within)
+    length = voice.localizer.duration(within)
     if not found:
         return voice.answer("stats.none", length=length)
     total = sum(one.count for one in found)
@@ -282,20 +282,20 @@ def statistics(found: Sequence[TaskStatistics], within: timedelta, voice: Voice)
 def _statistics_line(one: TaskStatistics, voice: Voice) -> str:
     ended = one.completed + one.failed
     rate = f"{100 * one.failed / ended:.0f} %" if ended else "–"
-    label = voice.wording.task_label(one.name)
+    label = voice.localizer.task_label(one.name)
     label = label if one.name in TASK_LABELS else quoted(label)
     line = voice.say("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
     if one.running:
         line += voice.say("stats.running", running=one.running)
     if one.mean is not None and one.longest is not None:
-        word = voice.wording
+        word = voice.localizer
         line += voice.say("stats.took", mean=word.duration(one.mean), longest=word.duration(one.longest))
     return line
 
 
 def status(health: Health, voice: Voice) -> Answer:
     """Say what is wrong and which command helps, then how everything else is."""
-    format_ = HealthFormatter(health=health, language=voice.language, wording=voice.wording)
+    format_ = HealthFormatter(health=health, language=voice.language, localizer=voice.localizer)
     good_sources = (format_.source(source) for source in health.sources if source.ok)
     good_channels = (
         "; ".join([format_.channel(channel), *format_.held(channel)]) for channel in health.channels if channel.ok

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from notifier.core.model import Person
-from notifier.wording.formatter import State
+from notifier.wording.formatter import EventState
 
 Language = Literal["en", "zh"]
 
@@ -62,7 +62,7 @@ class Clicked:
 class Row:
     """One task of a list."""
 
-    state: State
+    state: EventState
     """What marks it."""
     label: str
     """Which operation."""

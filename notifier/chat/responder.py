@@ -18,7 +18,7 @@ from notifier.core.errors import StoreError
 from notifier.core.health import Expected
 from notifier.core.model import Event, Person, TaskStatus
 from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 LONGEST_VALUE = 2_000
 """Characters of what a button carries back."""
@@ -28,7 +28,7 @@ LONGEST_VALUE = 2_000
 class RoomRules:
     """What the room needs to know of the configuration."""
 
-    wordings: Mapping[Language, Wording]
+    localizers: Mapping[Language, Localizer]
     expected: Expected
     """The sources and channels that are configured."""
     command: str = "/gaussdb"
@@ -47,7 +47,7 @@ class ChatRoom:
 
     async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
         """Answer, and do what was asked for; see `doors.Room`. A store that fails is told in words."""
-        voice = Voice(language=language, wording=self._rules.wordings[language], command=self._rules.command)
+        voice = Voice(language=language, localizer=self._rules.localizers[language], command=self._rules.command)
         try:
             if isinstance(request, Asked):
                 return await self._asked(commands.parse(request.text), request, voice, allowed)
@@ -86,7 +86,7 @@ class ChatRoom:
         match command:
             case commands.Failed(within=within, about=about):
                 wanted = self._filter(about, TaskFilter(status=TaskStatus.FAILED, since=self._clock.now() - within))
-                said = {"length": voice.wording.duration(within), "within": format_duration(within)}
+                said = {"length": voice.localizer.duration(within), "within": format_duration(within)}
                 return reports.about(about, self._list(q, wanted, "failed", voice, offset, **said), voice)
             case commands.Running(about=about):
                 wanted = self._filter(about, TaskFilter(status=TaskStatus.RUNNING))
@@ -182,7 +182,7 @@ class ChatRoom:
         task = found.task.task
         if task.status.terminal:
             at = voice.when(task.ended_at or found.task.changed_at)
-            return voice.answer("watch.over", status=voice.wording.status_label(task.status), at=at)
+            return voice.answer("watch.over", status=voice.localizer.status_label(task.status), at=at)
         new = people.subscribe(tx, task, request.person)
         return voice.answer("watch.done" if new else "watch.again", note=reports.name_of(task, voice))
 
@@ -244,7 +244,7 @@ def _replayed(tx: Transaction, request: Asked | Clicked) -> bool:
 def _acknowledge(event: Event, click: Clicked, voice: Voice, tx: Transaction) -> Answer | None:
     latest = tx.latest_event(event.source, event.job_id)
     if latest is not None and latest.event.id != event.id:
-        what = voice.wording.describe(latest.event).title
+        what = voice.localizer.describe(latest.event).title
         return voice.refusal("click.over", what=what, at=voice.when(latest.event.observed_at))
     person = click.person
     before = tx.acknowledgement(event.id)

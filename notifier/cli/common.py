@@ -24,7 +24,7 @@ from notifier.core.model import Person
 from notifier.lookup import Listing
 from notifier.ports import Queries, Transaction
 from notifier.wiring.app import open_existing_store
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 T = TypeVar("T")
 
@@ -86,12 +86,12 @@ def ago(span: timedelta | None) -> datetime | None:
 
 def view(config: Config) -> View:
     """Return the view for this configuration's readers and this terminal."""
-    return View(wording=wording(config), now=now(), width=stdout().width)
+    return View(localizer=localizer(config), now=now(), width=stdout().width)
 
 
-def wording(config: Config) -> Wording:
+def localizer(config: Config) -> Localizer:
     """Return the words of the configured language and time zone."""
-    return Wording(language=config.language, timezone=ZoneInfo(config.timezone))
+    return Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
 
 
 def first(found: Listing[T], limit: int) -> Listing[T]:

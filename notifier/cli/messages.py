@@ -18,7 +18,7 @@ from rich.text import Text
 from notifier.channels.sealing import shown
 from notifier.cli import loop
 from notifier.cli.check import types_reaching
-from notifier.cli.common import AsJson, configured, now, wording
+from notifier.cli.common import AsJson, configured, localizer, now
 from notifier.cli.drawing import drawing, is_drawn
 from notifier.cli.output import block, cell, emit, replied, show
 from notifier.cli.samples import sample_event
@@ -89,7 +89,7 @@ def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = Fal
     --json: {"channel", "delivery_id", "outcome", "reason", "ref", "reply"}.
     """
     config = configured(ctx)
-    event = sample_event(EventType.TASK_FAILED, now(), marked=wording(config).text("test"))
+    event = sample_event(EventType.TASK_FAILED, now(), marked=localizer(config).text("test"))
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
         outcome = loop.run(_send(config, channel, event))
     if as_json:

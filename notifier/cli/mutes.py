@@ -9,7 +9,7 @@ import typer
 
 from notifier import lookup, people
 from notifier.cli import documents
-from notifier.cli.common import AsJson, ask, change, configured, duration, now, person, view, wording
+from notifier.cli.common import AsJson, ask, change, configured, duration, localizer, now, person, view
 from notifier.cli.output import cell, emit, show
 from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
 from notifier.core.durations import format_duration
@@ -45,7 +45,7 @@ def mute(
     if as_json:
         emit({"mute": documents.mute(muted)})
     else:
-        until = wording(config).when(muted.until)
+        until = localizer(config).when(muted.until)
         show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
 
 

@@ -33,7 +33,7 @@ from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 _STATUS_STYLES = {
     TaskStatus.RUNNING: ("▶", "cyan"),
@@ -67,7 +67,7 @@ NEWEST_DEAD = 10
 class View:
     """What every view needs to know: the reader's words and time zone, the present, the width of the terminal."""
 
-    wording: Wording
+    localizer: Localizer
     now: datetime
     width: int
 
@@ -88,7 +88,7 @@ class View:
         changed = cell(self.when(row.changed_at))
         cells = (
             cell(self.when(task.ended_at or row.changed_at), "bold red") if failed else self.status(task),
-            cell(self.wording.task_label(task.name)),
+            cell(self.localizer.task_label(task.name)),
             cell(task.instance_name or task.instance_id),
             *(() if failed else (changed,)),
             short(task.job_id, self.width),
@@ -101,14 +101,14 @@ class View:
 
     def word(self, english: str) -> str:
         """Return a word of a table in the reader's language."""
-        return word(self.wording.language, english)
+        return word(self.localizer.language, english)
 
     def status(self, task: Task) -> Text:
         """Return a task's status, with its progress while it runs and the API's own word where we know no better."""
         glyph, style = _STATUS_STYLES[task.status]
-        word = task.raw_status if task.status is TaskStatus.UNKNOWN else self.wording.status_label(task.status)
+        word = task.raw_status if task.status is TaskStatus.UNKNOWN else self.localizer.status_label(task.status)
         running = task.status is TaskStatus.RUNNING and task.progress is not None
-        progress = f" {self.wording.progress(task.progress or 0)}" if running else ""
+        progress = f" {self.localizer.progress(task.progress or 0)}" if running else ""
         return cell(f"{glyph} {word}{progress}", style)
 
     def task(self, stored: StoredTask, history: Sequence[RoutedEvent]) -> RenderableType:
@@ -121,7 +121,7 @@ class View:
         )
 
     def _facts(self, task: Task) -> Iterable[tuple[str, Text]]:
-        label = self.wording.task_label(task.name)
+        label = self.localizer.task_label(task.name)
         yield self.word("Task"), cell(label if label == task.name else f"{label} ({task.name})")
         yield self.word("Status"), self.status(task)
         yield (
@@ -133,7 +133,7 @@ class View:
         yield self.word("Started"), cell(self.when(task.created_at))
         yield self.word("Ended"), cell(self.when(task.ended_at))
         if task.created_at and task.ended_at and task.ended_at >= task.created_at:
-            yield self.word("Took"), cell(self.wording.duration(task.ended_at - task.created_at))
+            yield self.word("Took"), cell(self.localizer.duration(task.ended_at - task.created_at))
 
     def _store_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
         yield self.word("First seen"), cell(self.when(stored.first_seen_at))
@@ -157,7 +157,7 @@ class View:
 
     def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
         """Return one line for each task that a beginning fits."""
-        return (f"{row.task.job_id}  {self.wording.task_label(row.task.name)}  {row.task.source}" for row in rows)
+        return (f"{row.task.job_id}  {self.localizer.task_label(row.task.name)}  {row.task.source}" for row in rows)
 
     # -- events and deliveries --
 
@@ -173,7 +173,7 @@ class View:
         cells = (
             cell(self.when(event.observed_at)),
             cell(f"{event.type}{late}", _event_style(event)),
-            cell(self.wording.task_label(task.name) if task else event.source or event.channel),
+            cell(self.localizer.task_label(task.name) if task else event.source or event.channel),
             cell((task.instance_name or task.instance_id) if task else None),
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
@@ -217,7 +217,7 @@ class View:
     def explanation(self, found: Explanation) -> RenderableType:
         """Return, for every event of a task, what the routes said and what became of it on each channel."""
         heading = cell(
-            f"{self.wording.task_label(found.task.task.name)} · {found.task.task.instance_name or ''} "
+            f"{self.localizer.task_label(found.task.task.name)} · {found.task.task.instance_name or ''} "
             f"· {found.task.task.job_id}",
             "bold",
         )
@@ -326,7 +326,7 @@ class View:
 
     def channel_findings(self, health: Health) -> RenderableType:
         """Return what is wrong with channels, folded already as `health` is."""
-        words = HealthFormatter(health=health, language=self.wording.language, wording=self.wording)
+        words = HealthFormatter(health=health, language=self.localizer.language, localizer=self.localizer)
         found = [finding for finding in health.findings if finding.kind.startswith("channel.")]
         return Group(*(line for finding in found for line in self._health_finding(finding, words)))
 
@@ -347,7 +347,7 @@ class View:
 
         Folded already: to be printed as it is, so that no command is broken.
         """
-        words = HealthFormatter(health=found, language=self.wording.language, wording=self.wording)
+        words = HealthFormatter(health=found, language=self.localizer.language, localizer=self.localizer)
         red = [finding for finding in found.findings if finding.red]
         delivering = (channel for channel in found.channels if channel.ok)
         return Group(
@@ -399,7 +399,7 @@ class View:
 
     def when(self, moment: datetime | None) -> str:
         """Return a time in the reader's zone, or nothing."""
-        return self.wording.when(moment) if moment else ""
+        return self.localizer.when(moment) if moment else ""
 
 
 def _doubt(delivery: Delivery) -> str:

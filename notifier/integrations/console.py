@@ -16,14 +16,14 @@ from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings,
 from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
 from notifier.logs import shows_colours
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import Message, State, Wording, by_severity, cut, one_line, state_of
+from notifier.wording.formatter import EventState, Localizer, Message, by_severity, cut, one_line, state_of
 
 WRITE_SECONDS = 10.0
 """How long the terminal, or the program that the output is piped to, may take."""
 REASON_LIMIT = 2_000
 """Characters of a reason that are shown."""
 
-GLYPHS: Mapping[State, str] = MappingProxyType(
+GLYPHS: Mapping[EventState, str] = MappingProxyType(
     {
         "failed": "✗",
         "failing": "‼",
@@ -75,13 +75,13 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
 
     def __init__(self, settings: ConsoleSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self.body_key = (self.kind, context.wording, settings.style)
+        self.body_key = (self.kind, context.localizer, settings.style)
         self._turn = asyncio.Lock()
         self._writing: Future[None] | None = None
 
     def render(self, request: RenderRequest) -> Body:
         """Return the text to print. Every line that does not begin an event is indented."""
-        lines = _lines(request, self.context.wording, brief=self.settings.style == "line")
+        lines = _lines(request, self.context.localizer, brief=self.settings.style == "line")
         return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -115,14 +115,14 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
         return sys.stdout if self.settings.stream == "stdout" else sys.stderr
 
 
-def _lines(request: RenderRequest, wording: Wording, *, brief: bool) -> Iterator[str]:
+def _lines(request: RenderRequest, localizer: Localizer, *, brief: bool) -> Iterator[str]:
     if request.digest:
-        yield from _digest(request.events, wording)
+        yield from _digest(request.events, localizer)
     elif brief:
-        yield from (_brief(event, wording) for event in request.events)
+        yield from (_brief(event, localizer) for event in request.events)
     else:
         for event in request.events:
-            yield from _block(wording.describe(event))
+            yield from _block(localizer.describe(event))
 
 
 def _block(message: Message) -> Iterator[str]:
@@ -133,17 +133,17 @@ def _block(message: Message) -> Iterator[str]:
     yield _INDENT + message.footer
 
 
-def _brief(event: Event, wording: Wording) -> str:
-    message = wording.describe(event)
-    moment = wording.when(event.occurred_at or event.observed_at)
+def _brief(event: Event, localizer: Localizer) -> str:
+    message = localizer.describe(event)
+    moment = localizer.when(event.occurred_at or event.observed_at)
     parts = (message.headline, message.footer, one_line(message.reason or "", REASON_LIMIT))
     return f"{GLYPHS[message.state]} {moment}  " + " · ".join(part for part in parts if part)
 
 
-def _digest(events: Sequence[Event], wording: Wording) -> Iterator[str]:
+def _digest(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
     ordered = by_severity(events)
-    yield f"{GLYPHS[state_of(ordered[0])]} {wording.digest_headline(ordered)}"
-    yield from (f"{_INDENT}{GLYPHS[state_of(event)]} {wording.digest_line(event)}" for event in ordered)
+    yield f"{GLYPHS[state_of(ordered[0])]} {localizer.digest_headline(ordered)}"
+    yield from (f"{_INDENT}{GLYPHS[state_of(event)]} {localizer.digest_line(event)}" for event in ordered)
 
 
 def coloured(text: str, *, terminal: bool) -> str:

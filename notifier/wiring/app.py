@@ -376,13 +376,13 @@ def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | 
 
 def _toolbox(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
     from notifier.channels.base import ChannelContext  # noqa: PLC0415 - with the network stack
-    from notifier.wording.formatter import Wording  # noqa: PLC0415 - babel, likewise
+    from notifier.wording.formatter import Localizer  # noqa: PLC0415 - babel, likewise
 
-    wording = Wording(language=config.language, timezone=ZoneInfo(config.timezone))
+    localizer = Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
     return ChannelContext(
         http=http,
         clock=clock,
-        wording=wording,
+        localizer=localizer,
         console_url=config.console_url,
         chat_tokens=frozenset({config.slack_token} if config.slack_token else ()),
     )

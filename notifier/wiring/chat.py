@@ -33,7 +33,7 @@ from notifier.logs import RejectionLog
 from notifier.ports import CheckResult, Clock, Door, Store
 from notifier.settings.base import is_loopback
 from notifier.web.server import Server
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 log = structlog.get_logger("notifier")
 
@@ -103,7 +103,7 @@ def _refused(clock: Clock) -> RejectionLog:
 def _room_rules(config: Config) -> RoomRules:
     zone = ZoneInfo(config.timezone)
     return RoomRules(
-        wordings={language: Wording(language=language, timezone=zone) for language in ("en", "zh")},
+        localizers={language: Localizer(language=language, timezone=zone) for language in ("en", "zh")},
         expected=config.expected,
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
     )

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from notifier.core.model import Event, EventType, Task
 
 Language = Literal["en", "zh"]
-State = Literal[
+EventState = Literal[
     "failed",
     "failing",
     "gave_up",
@@ -92,7 +92,7 @@ class Fact:
 class Message:
     """An event in words, before any markup."""
 
-    state: State
+    state: EventState
     title: str
     """What happened: `Task failed`."""
     label: str | None
@@ -379,7 +379,7 @@ TASK_LABELS: Mapping[str, TaskLabel] = MappingProxyType(
 )
 """The ten documented operations. The set is open: any other name is shown as it is."""
 
-_STATES: Mapping[EventType, State] = MappingProxyType(
+_STATES: Mapping[EventType, EventState] = MappingProxyType(
     {
         EventType.TASK_STARTED: "running",
         EventType.TASK_PROGRESSED: "progressed",
@@ -398,7 +398,7 @@ _STATES: Mapping[EventType, State] = MappingProxyType(
         EventType.STORE_REPLACED: "failing",
     }
 )
-COLOURS: Mapping[State, str] = MappingProxyType(
+COLOURS: Mapping[EventState, str] = MappingProxyType(
     {
         "failed": "#E01E5A",
         "failing": "#E01E5A",
@@ -415,7 +415,7 @@ COLOURS: Mapping[State, str] = MappingProxyType(
     }
 )
 """What colour a message has, where a channel can show one."""
-EMOJI: Mapping[State, str] = MappingProxyType(
+EMOJI: Mapping[EventState, str] = MappingProxyType(
     {
         "failed": "🔴",
         "failing": "🔴",
@@ -432,7 +432,7 @@ EMOJI: Mapping[State, str] = MappingProxyType(
     }
 )
 """What stands for the colour: for who cannot tell colours apart, and where none can be shown."""
-SEVERITY: tuple[State, ...] = (
+SEVERITY: tuple[EventState, ...] = (
     "failed",
     "failing",
     "gave_up",
@@ -449,13 +449,13 @@ SEVERITY: tuple[State, ...] = (
 """The states, the most urgent first."""
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-_LENGTH_LABELS: Mapping[State, str] = MappingProxyType(
+_LENGTH_LABELS: Mapping[EventState, str] = MappingProxyType(
     {"completed": "took", "failed": "ran_for", "progressed": "running_for", "stalled": "running_for"}
 )
-_PROGRESS_LABELS: Mapping[State, str] = MappingProxyType({"failed": "stopped_at", "unlisted": "last_progress"})
+_PROGRESS_LABELS: Mapping[EventState, str] = MappingProxyType({"failed": "stopped_at", "unlisted": "last_progress"})
 
 
-def state_of(event: Event) -> State:
+def state_of(event: Event) -> EventState:
     """Return the state that colours and marks an event."""
     return _STATES[event.type]
 
@@ -466,7 +466,7 @@ def by_severity(events: Sequence[Event]) -> tuple[Event, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wording:
+class Localizer:
     """Puts events into words, in one language and time zone."""
 
     language: Language
@@ -698,7 +698,7 @@ class Wording:
         names = sorted({one_line(getattr(event, what)) for event in events} - {""})
         return self.counted(what, len(names), names=cut(", ".join(names), NAME_LIMIT)) if names else ""
 
-    def _count(self, state: State, n: int, *, lead: bool) -> str:
+    def _count(self, state: EventState, n: int, *, lead: bool) -> str:
         verb = self.text(f"verb.{state}")
         if lead:
             return self.text("digest.lead", tasks=self.counted("tasks", n), verb=verb)

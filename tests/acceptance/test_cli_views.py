@@ -37,12 +37,12 @@ from notifier.core.pacing import Health as Pacing
 from notifier.core.routing import explain_routes
 from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 HOSTILE = (
     "[bold red]x[/bold red] [link=http://evil.example]y[/link] \x1b[31m\x1b]0;title\x07 \u202ereversed :boom: \r\nz"
 )
-VIEW = View(wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai")), now=START, width=80)
+VIEW = View(localizer=Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai")), now=START, width=80)
 
 TASK = Task(
     source="prod",
@@ -246,7 +246,7 @@ def test_a_pipe_gets_whole_lines_without_the_spaces_that_fill_columns(capsys: py
 
 
 def test_tables_are_in_one_language() -> None:
-    chinese = replace(VIEW, wording=Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai")))
+    chinese = replace(VIEW, localizer=Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai")))
     running = stored(replace(TASK, status=TaskStatus.RUNNING, name="CreateGaussDBV5Instance", fail_reason=None))
     mute = Mute(instance="i", until=START, by="cli:a", name="a", created_at=START)
     late = replace(ROUTED, event=replace(EVENT, late=True))

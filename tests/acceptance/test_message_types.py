@@ -21,11 +21,11 @@ from notifier.cli.samples import sample_event
 from notifier.core.model import EventType
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import payload
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 FOLDER = Path(__file__).parent.parent / "typescript"
 COMPILER = FOLDER / "node_modules" / ".bin" / "tsc"
-ENGLISH = Wording(language="en", timezone=ZoneInfo("UTC"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("UTC"))
 
 pytestmark = pytest.mark.skipif(
     not COMPILER.exists() or shutil.which("node") is None,

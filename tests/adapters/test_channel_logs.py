@@ -15,7 +15,7 @@ from servers.http import Answer, HttpServer, cut_short, raw, reply, reset
 from notifier import logs
 from notifier.channels.base import ChannelContext, load
 from notifier.http import HttpClient
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 KINDS = {
     "webhook": {"url": "{}"},
@@ -35,7 +35,9 @@ async def test_no_url_of_a_channel_is_logged(records: io.StringIO, kind: str, an
     found = load(kind)
     async with HttpServer(answer) as server, aclosing(HttpClient()) as http:
         values = {name: template.format(server.url(PATH)) for name, template in KINDS[kind].items()}
-        context = ChannelContext(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+        context = ChannelContext(
+            http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("UTC"))
+        )
         channel = found(found.Settings.model_validate({"name": "ops", "kind": kind} | values), context)
         event = make_event()
         outcome = await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))

@@ -31,14 +31,14 @@ from notifier.core.model import Delivered, Event, Outcome, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations import console
 from notifier.integrations.console import ConsoleChannel, ConsoleSettings, coloured
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 
 @pytest.fixture
 async def context() -> AsyncIterator[ChannelContext]:
     http = HttpClient()
     yield ChannelContext(
-        http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+        http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
     )
     await http.aclose()
 
@@ -211,10 +211,10 @@ async def test_while_a_write_is_stuck_no_other_is_begun_and_the_rest_of_the_prog
 
 async def stop_while_stuck() -> None:
     """Run in a process of its own: print more than its reader takes, and end."""
-    wording = Wording(language="en", timezone=ZoneInfo("UTC"))
+    localizer = Localizer(language="en", timezone=ZoneInfo("UTC"))
     console.WRITE_SECONDS = 0.05
     async with aclosing(HttpClient()) as http:
-        here = channel(ChannelContext(http=http, clock=FakeClock(), wording=wording))
+        here = channel(ChannelContext(http=http, clock=FakeClock(), localizer=localizer))
         assert isinstance(await sent(here, *make_events(2000)), Unknown)
         await here.aclose()
 

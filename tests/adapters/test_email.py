@@ -34,13 +34,13 @@ from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Par
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings, message, message_id, thread_id
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import Language, Wording
+from notifier.wording.formatter import Language, Localizer
 
 pytestmark = pytest.mark.both_loops
 
 PASSWORD = "obviously-fake-password"
 DBA = "dba@example.com"
-ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 
 
 def make_settings(**changes: Any) -> EmailSettings:
@@ -57,8 +57,8 @@ def make_settings(**changes: Any) -> EmailSettings:
 
 def read(request: RenderRequest, language: Language = "en", **settings: Any) -> EmailMessage:
     """Return the mail of a notice as a mail program reads it."""
-    wording = Wording(language=language, timezone=ZoneInfo("Asia/Shanghai"))
-    return parse(message(request, make_settings(**settings), wording).as_bytes())
+    localizer = Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
+    return parse(message(request, make_settings(**settings), localizer).as_bytes())
 
 
 def parse(content: bytes) -> EmailMessage:
@@ -352,7 +352,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def context(http: HttpClient) -> ChannelContext:
-    return ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH)
+    return ChannelContext(http=http, clock=FakeClock(), localizer=ENGLISH)
 
 
 def make_channel(context: ChannelContext, port: int, **changes: Any) -> EmailChannel:

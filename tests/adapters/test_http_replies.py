@@ -22,7 +22,7 @@ from notifier.core.model import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
 from notifier.http.wire import HEAD_LIMIT
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 pytestmark = pytest.mark.both_loops
 
@@ -399,7 +399,7 @@ async def test_a_status_is_believed_when_the_rest_is_lost(http: HttpClient, kind
 async def sent(http: HttpClient, kind: str, where: dict[str, str]) -> Outcome:
     found = load(kind)
     settings = found.Settings.model_validate({"name": "ops", "kind": kind} | where)
-    wording = Wording(language="en", timezone=ZoneInfo("UTC"))
-    channel = found(settings, ChannelContext(http=http, clock=FakeClock(), wording=wording))
+    localizer = Localizer(language="en", timezone=ZoneInfo("UTC"))
+    channel = found(settings, ChannelContext(http=http, clock=FakeClock(), localizer=localizer))
     event = make_event()
     return await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))

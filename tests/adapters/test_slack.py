@@ -73,10 +73,10 @@ from notifier.integrations.slack.channel import (
 )
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import as_text, payload, without_clicks
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
-ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
-CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+CHINESE = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
 MARK = "ж"
 """Stands in every text from outside in the property tests, and nowhere else."""
 
@@ -90,7 +90,7 @@ async def server() -> AsyncIterator[SlackServer]:
 @pytest.fixture
 async def context() -> AsyncIterator[ChannelContext]:
     http = HttpClient()
-    yield ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}))
+    yield ChannelContext(http=http, clock=FakeClock(), localizer=ENGLISH, chat_tokens=frozenset({TOKEN}))
     await http.aclose()
 
 
@@ -113,8 +113,8 @@ async def sent(channel: SlackChannel, *events: Event) -> Outcome:
     return await channel.send(make_delivery(*events, body=channel.render(make_render_request(*events))))
 
 
-def message(*events: Event, wording: Wording = ENGLISH) -> Json:
-    return payload(make_render_request(*events), wording)
+def message(*events: Event, localizer: Localizer = ENGLISH) -> Json:
+    return payload(make_render_request(*events), localizer)
 
 
 # ---- how it looks ----
@@ -183,12 +183,12 @@ def test_a_digest_with_a_gap_names_the_source_and_the_time() -> None:
 @pytest.mark.parametrize("wording", [ENGLISH, CHINESE], ids=["en", "zh"])
 @pytest.mark.parametrize("count", [2, 20, 100])
 def test_a_digest_of_real_looking_jobs_names_each_in_full_and_stays_within_the_limits(
-    count: int, wording: Wording
+    count: int, localizer: Localizer
 ) -> None:
     ids = [f"03bc055a-135c-4245-8bd8-b0bc6d{n:06x}" for n in range(count)]
     name = "RestoreGaussDBV5InInstanceToExistedInst"
     events = [make_event(make_task(id_, name=name, instance_name="gaussdb-production-0001")) for id_ in ids]
-    shown = message(*events, wording=wording)
+    shown = message(*events, localizer=localizer)
     text = "\n".join(mrkdwn_texts(shown))
     assert all(f"`{id_}`" in text for id_ in ids)
     assert not list(problems(shown))
@@ -198,8 +198,8 @@ def test_a_digest_of_real_looking_jobs_names_each_in_full_and_stays_within_the_l
 def test_every_kind_of_event_passes_as_slack_checks_it() -> None:
     for kind in EventType:
         event = make_event_of(kind)
-        for wording in (ENGLISH, CHINESE):
-            assert not list(problems(message(event, wording=wording)))
+        for localizer in (ENGLISH, CHINESE):
+            assert not list(problems(message(event, localizer=localizer)))
 
 
 def test_the_same_notice_gives_the_same_bytes(server: SlackServer, context: ChannelContext) -> None:
@@ -224,9 +224,9 @@ def hostile_events(draw: st.DrawFn) -> Event:
 
 @given(st.lists(hostile_events(), min_size=1, max_size=5), st.sampled_from([ENGLISH, CHINESE]))
 def test_whatever_the_text_a_message_is_valid_and_the_text_is_only_ever_code(
-    events: list[Event], wording: Wording
+    events: list[Event], localizer: Localizer
 ) -> None:
-    shown = message(*events, wording=wording)
+    shown = message(*events, localizer=localizer)
     assert not list(problems(shown))
     for text in mrkdwn_texts(shown):
         assert MARK not in without_code(text)

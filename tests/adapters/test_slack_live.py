@@ -29,9 +29,9 @@ from notifier.core.model import (
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.channel import SlackChannel, SlackSettings
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
-ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 FAILED = make_event(make_task(progress=60))
 STARTED = make_event(make_task(status="running", ended_at=None, fail_reason=None), type=EventType.TASK_STARTED)
 HALF = make_event(
@@ -56,7 +56,7 @@ async def context() -> AsyncIterator[ChannelContext]:
     http = HttpClient()
     console = "https://console.example.com/?region={region}#/{instance_id}"
     yield ChannelContext(
-        http=http, clock=FakeClock(), wording=ENGLISH, chat_tokens=frozenset({TOKEN}), console_url=console
+        http=http, clock=FakeClock(), localizer=ENGLISH, chat_tokens=frozenset({TOKEN}), console_url=console
     )
     await http.aclose()
 

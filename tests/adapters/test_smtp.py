@@ -25,7 +25,7 @@ from notifier.core.model import Delivered, Delivery, GaveUp, Outcome, Parked, Re
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings
 from notifier.integrations.email.smtp import SmtpReply
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 pytestmark = pytest.mark.both_loops
 
@@ -37,7 +37,7 @@ PLAIN = b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
 @pytest.fixture
 async def context() -> AsyncIterator[ChannelContext]:
     async with aclosing(HttpClient()) as http:
-        yield ChannelContext(http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+        yield ChannelContext(http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("UTC")))
 
 
 @pytest.fixture(scope="module")
@@ -397,7 +397,7 @@ class TestConnecting:
             aclosing(HttpClient(deny=[ip_network("127.0.0.0/8")])) as http,
         ):
             context = ChannelContext(
-                http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC"))
+                http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("UTC"))
             )
             for host in ("127.0.0.1", "localhost"):
                 got = await outcome(context, server, host=host)
@@ -413,7 +413,7 @@ class TestConnecting:
             aclosing(HttpClient(ca_file=certificate.authority)) as http,
         ):
             context = ChannelContext(
-                http=http, clock=FakeClock(), wording=Wording(language="en", timezone=ZoneInfo("UTC"))
+                http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("UTC"))
             )
             got = await outcome(context, server, security=security)
         assert isinstance(got, Delivered)

@@ -41,13 +41,13 @@ from notifier.http import HttpClient
 from notifier.integrations.webhook.body_template import MAX_OUTPUT
 from notifier.integrations.webhook.channel import WebhookChannel, WebhookSettings
 from notifier.settings.base import InterpolatedStr, digest
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 # Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 OLD_SECRET = "whsec_GBkaGxwdHh8gISIjJCUmJygpKissLS4v"
 SECRET_PATH = "/hooks/obviously-fake-token"
-ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 SHORT = timedelta(milliseconds=150)
 
 
@@ -70,7 +70,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def context(http: HttpClient, clock: FakeClock) -> ChannelContext:
-    return ChannelContext(http=http, clock=clock, wording=ENGLISH)
+    return ChannelContext(http=http, clock=clock, localizer=ENGLISH)
 
 
 def make_channel(context: ChannelContext, **changes: Any) -> WebhookChannel:
@@ -464,7 +464,7 @@ class TestCheck:
     async def test_it_warns_of_credentials_in_the_clear(self, headers: dict[str, str], ok: bool) -> None:  # noqa: FBT001 - a table
         # Through a proxy, so that the name needs no address.
         async with HttpServer(reply(405, b"")) as proxy, aclosing(HttpClient(proxy=proxy.url())) as http:
-            context = ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH)
+            context = ChannelContext(http=http, clock=FakeClock(), localizer=ENGLISH)
             findings = await make_channel(context, url="http://tickets.invalid/", headers=headers).check()
         assert [finding.ok for finding in findings] == [True, ok]
         assert findings[1].detail == "what is sent can be read on the way"

@@ -24,9 +24,9 @@ from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.integrations.mattermost.webhook_chat import payload
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
-ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 ATTACKS = [*HOSTILE, "@channel", "@here @all", "<!channel>", "x" * 100_000]
 TAKEN = {"mattermost": b"ok", "rocketchat": b'{"success":true}'}
 KINDS = {"mattermost": (MattermostChannel.limits, 16_383), "rocketchat": (RocketChatChannel.limits, 5_000)}
@@ -71,7 +71,7 @@ def test_a_digest_fits_and_names_every_job(count: int, kind: str) -> None:
 @pytest.fixture
 async def context() -> AsyncIterator[ChannelContext]:
     async with aclosing(HttpClient()) as http:
-        yield ChannelContext(http=http, clock=FakeClock(), wording=ENGLISH)
+        yield ChannelContext(http=http, clock=FakeClock(), localizer=ENGLISH)
 
 
 async def sent(server: HttpServer, context: ChannelContext, kind: str, **settings: str) -> Outcome:

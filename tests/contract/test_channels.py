@@ -39,7 +39,7 @@ from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, O
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel
-from notifier.wording.formatter import Language, Wording
+from notifier.wording.formatter import Language, Localizer
 
 AnyChannel = BaseChannel[ChannelSettings]
 
@@ -65,7 +65,7 @@ async def http() -> AsyncIterator[HttpClient]:
 
 def make_context(http: HttpClient, language: Language = "en") -> ChannelContext:
     return ChannelContext(
-        http=http, clock=FakeClock(), wording=Wording(language=language, timezone=ZoneInfo("Asia/Shanghai"))
+        http=http, clock=FakeClock(), localizer=Localizer(language=language, timezone=ZoneInfo("Asia/Shanghai"))
     )
 
 

@@ -28,8 +28,8 @@ from notifier.wording.formatter import (
     REASON_LIMIT,
     SEVERITY,
     TASK_LABELS,
+    Localizer,
     Message,
-    Wording,
     by_severity,
     cut,
     one_line,
@@ -38,8 +38,8 @@ from notifier.wording.formatter import (
     strip_controls,
 )
 
-ENGLISH = Wording(language="en", timezone=ZoneInfo("Asia/Shanghai"))
-CHINESE = Wording(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+CHINESE = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
 FORBIDDEN = [
     *map(chr, range(9)),
     *map(chr, range(11, 32)),
@@ -72,10 +72,10 @@ def test_both_languages_say_the_same_things_with_the_same_placeholders() -> None
 def test_every_kind_of_event_has_its_words() -> None:
     for kind in EventType:
         event = make_event_of(kind)
-        for wording in (ENGLISH, CHINESE):
-            assert wording.describe(event).title
-            assert wording.digest_headline([event])
-            assert wording.digest_line(event)
+        for localizer in (ENGLISH, CHINESE):
+            assert localizer.describe(event).title
+            assert localizer.digest_headline([event])
+            assert localizer.digest_line(event)
 
 
 def test_every_state_has_its_place_in_the_order_of_severity() -> None:
@@ -123,15 +123,15 @@ def test_a_time_is_shown_in_the_readers_zone() -> None:
     moment = datetime(2025, 11, 14, 1, 22, 5, tzinfo=UTC)
     assert ENGLISH.when(moment) == "14 Nov 09:22:05 CST"
     assert CHINESE.when(moment) == "11月14日 09:22:05 CST"
-    assert Wording(language="en", timezone=ZoneInfo("UTC")).when(moment) == "14 Nov 01:22:05 UTC"
+    assert Localizer(language="en", timezone=ZoneInfo("UTC")).when(moment) == "14 Nov 01:22:05 UTC"
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"])
 @pytest.mark.parametrize("moment", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)])
 def test_the_ends_of_the_calendar_can_be_shown(zone: str, moment: datetime) -> None:
-    wording = Wording(language="en", timezone=ZoneInfo(zone))
+    localizer = Localizer(language="en", timezone=ZoneInfo(zone))
     for offset in (-23, 0, 23):
-        assert wording.when(moment.replace(tzinfo=timezone(timedelta(hours=offset))))
+        assert localizer.when(moment.replace(tzinfo=timezone(timedelta(hours=offset))))
 
 
 @pytest.mark.parametrize(
@@ -359,9 +359,14 @@ def test_no_control_character_survives(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_hostile_text_stays_bounded_and_free_of_controls(text: str) -> None:
     event = hostile_event(text)
-    for wording in (ENGLISH, CHINESE):
-        message = wording.describe(event)
-        lines = [message.headline, message.footer, wording.digest_line(event), *(fact.value for fact in message.facts)]
+    for localizer in (ENGLISH, CHINESE):
+        message = localizer.describe(event)
+        lines = [
+            message.headline,
+            message.footer,
+            localizer.digest_line(event),
+            *(fact.value for fact in message.facts),
+        ]
         assert not any(set(line) & {*FORBIDDEN, "\n"} for line in lines)
         assert max(map(len, lines)) <= 2 * NAME_LIMIT + ID_LIMIT + 20
         assert len(message.reason or "") <= REASON_LIMIT

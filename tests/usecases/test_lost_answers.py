@@ -23,7 +23,7 @@ from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.store.engine import SqlStore
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 
@@ -33,7 +33,7 @@ NOT_TAKEN = Fault(then="reset")
 @pytest.fixture
 async def context(clock: FakeClock) -> AsyncIterator[ChannelContext]:
     async with aclosing(HttpClient()) as http:
-        yield ChannelContext(http=http, clock=clock, wording=Wording(language="en", timezone=ZoneInfo("UTC")))
+        yield ChannelContext(http=http, clock=clock, localizer=Localizer(language="en", timezone=ZoneInfo("UTC")))
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from notifier.integrations.slack.users import Directory
 from notifier.ports import Queries, ThreadUpdate, Transaction, Update
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_module
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
 FAILED = make_task("fa11ed-1", instance_name="gauss-orders", instance_id="in-1", ended_at=START)
@@ -91,7 +91,7 @@ class Talk:
         self.allow = True
         zone = ZoneInfo("Asia/Shanghai")
         rules = RoomRules(
-            wordings={"en": Wording(language="en", timezone=zone), "zh": Wording(language="zh", timezone=zone)},
+            localizers={"en": Localizer(language="en", timezone=zone), "zh": Localizer(language="zh", timezone=zone)},
             expected=Expected(sources=[PROD], channels=("dba",)),
         )
         self.room = ChatRoom(store, clock, rules, self.wake)

@@ -26,7 +26,7 @@ from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.store.engine import SqlStore
-from notifier.wording.formatter import Wording
+from notifier.wording.formatter import Localizer
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 A, B = "a@example.com", "b@example.com"
@@ -42,7 +42,7 @@ class Desk:
         place = {"name": "dba", "kind": "email", "host": "127.0.0.1", "port": self.port, "security": "none"}
         settings = place | {"from": "gaussdb@example.com", "to": [A, B]} | self.settings | changes
         context = ChannelContext(
-            http=self.http, clock=self.clock, wording=Wording(language="en", timezone=ZoneInfo("UTC"))
+            http=self.http, clock=self.clock, localizer=Localizer(language="en", timezone=ZoneInfo("UTC"))
         )
         return EmailChannel(EmailSettings.model_validate(settings), context)
 

@@ -42,7 +42,7 @@ from notifier.integrations.email.smtp import (
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback
 from notifier.settings.explain import problem
-from notifier.wording.formatter import ID_LIMIT, State, Wording, by_severity, one_line
+from notifier.wording.formatter import ID_LIMIT, EventState, Localizer, by_severity, one_line
 
 if TYPE_CHECKING:
     from socket import socket
@@ -196,15 +196,15 @@ def _ascii_hint(host: str) -> str:
 # ---- the message ----
 
 
-def message(request: RenderRequest, settings: EmailSettings, wording: Wording) -> EmailMessage:
+def message(request: RenderRequest, settings: EmailSettings, localizer: Localizer) -> EmailMessage:
     """Return the mail of a notice. The same notice gives the same bytes: nothing in it comes from a clock."""
     mail = EmailMessage(policy=_POLICY)
     mail.set_raw("From", mailboxes.header("From", [settings.from_mailbox]))
     mail.set_raw("To", mailboxes.header("To", settings.to_mailboxes))
     for name, value in _headers(request).items():
         mail[name] = value
-    mail.set_raw("Subject", _encoded("Subject", _subject(request, wording)))
-    text, html = (_digest if request.digest else _single)(request.events, wording)
+    mail.set_raw("Subject", _encoded("Subject", _subject(request, localizer)))
+    text, html = (_digest if request.digest else _single)(request.events, localizer)
     mail.set_content(text, cte="quoted-printable")
     mail.add_alternative(html, subtype="html", cte="quoted-printable")
     # Quoted-printable never writes "=_", so no text can forge the boundary.
@@ -241,8 +241,8 @@ def thread_id(event: Event) -> str:
     return f"<{uuid.uuid5(NAMESPACE, event.subject)}@{DOMAIN}>"
 
 
-def _subject(request: RenderRequest, wording: Wording) -> str:
-    return one_line(f"[GaussDB] {headline(request, wording)}", SUBJECT_LIMIT)
+def _subject(request: RenderRequest, localizer: Localizer) -> str:
+    return one_line(f"[GaussDB] {headline(request, localizer)}", SUBJECT_LIMIT)
 
 
 def _encoded(name: str, text: str) -> str:
@@ -253,19 +253,19 @@ def _encoded(name: str, text: str) -> str:
     return Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
 
 
-def _single(events: Sequence[Event], wording: Wording) -> tuple[str, str]:
-    said = wording.describe(events[0])
+def _single(events: Sequence[Event], localizer: Localizer) -> tuple[str, str]:
+    said = localizer.describe(events[0])
     facts = [f"{fact.label}: {fact.value}" for fact in said.facts]
     reason = [said.reason_label + ":", *(f"  {line}" for line in (said.reason or "").splitlines())]
     blocks = [said.headline, "\n".join(facts), "\n".join(reason) if said.reason else "", said.footer]
-    html = _pages()["single"].render(title=said.headline, said=said, colour=_COLOURS[said.state], **_page(wording))
+    html = _pages()["single"].render(title=said.headline, said=said, colour=_COLOURS[said.state], **_page(localizer))
     return "\n\n".join(filter(None, blocks)) + "\n", html
 
 
-def _digest(events: Sequence[Event], wording: Wording) -> tuple[str, str]:
-    title = wording.digest_headline(events)
-    rows = [_row(event, wording) for event in by_severity(events)]
-    html = _pages()["digest"].render(title=title, rows=rows, **_page(wording))
+def _digest(events: Sequence[Event], localizer: Localizer) -> tuple[str, str]:
+    title = localizer.digest_headline(events)
+    rows = [_row(event, localizer) for event in by_severity(events)]
+    html = _pages()["digest"].render(title=title, rows=rows, **_page(localizer))
     return "\n".join([title, "", *(f"- {row.line}" for row in rows), ""]), html
 
 
@@ -283,24 +283,24 @@ class _Row:
     colour: str
 
 
-def _row(event: Event, wording: Wording) -> _Row:
-    said = wording.describe(event)
+def _row(event: Event, localizer: Localizer) -> _Row:
+    said = localizer.describe(event)
     return _Row(
         title=said.title,
         label=said.label or "",
         subject=said.subject or "",
         job=one_line(event.job_id, ID_LIMIT),
         reason=one_line(said.reason or "", ROW_REASON_LIMIT),
-        line=f"{said.title} · {wording.digest_line(event)}" if event.task else wording.digest_line(event),
+        line=f"{said.title} · {localizer.digest_line(event)}" if event.task else localizer.digest_line(event),
         colour=_COLOURS[said.state],
     )
 
 
-def _page(wording: Wording) -> dict[str, object]:
-    return {"language": wording.language, "label": lambda name: wording.text(f"label.{name}")}
+def _page(localizer: Localizer) -> dict[str, object]:
+    return {"language": localizer.language, "label": lambda name: localizer.text(f"label.{name}")}
 
 
-_COLOURS: Mapping[State, str] = {
+_COLOURS: Mapping[EventState, str] = {
     "failed": "#c62828",
     "failing": "#c62828",
     "gave_up": "#c62828",
@@ -403,7 +403,7 @@ class EmailChannel(BaseChannel[EmailSettings]):
 
     def render(self, request: RenderRequest) -> Body:
         """Return the whole mail, headers included."""
-        mail = message(request, self.settings, self.context.wording)
+        mail = message(request, self.settings, self.context.localizer)
         return Body(content=mail.as_bytes(), content_type="message/rfc822")
 
     async def send(self, delivery: Delivery) -> Outcome:

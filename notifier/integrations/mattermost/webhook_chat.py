@@ -32,7 +32,7 @@ from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback
 from notifier.settings.explain import FixedMessageError
-from notifier.wording.formatter import COLOURS, EMOJI, Fact, Message, Wording, by_severity, state_of
+from notifier.wording.formatter import COLOURS, EMOJI, Fact, Localizer, Message, by_severity, state_of
 
 if TYPE_CHECKING:
     from notifier.http import HttpError
@@ -82,12 +82,12 @@ class ChatWebhookSettings(ChannelSettings):
 # ---- the message ----
 
 
-def payload(request: RenderRequest, wording: Wording, limits: MessageLimits) -> Json:
+def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits) -> Json:
     """Return the message, less what the settings add."""
     events = by_severity(request.events)
     if request.digest:
-        return {"text": "\n".join(_digest(events, wording, limits.text))}
-    message = wording.describe(events[0])
+        return {"text": "\n".join(_digest(events, localizer, limits.text))}
+    message = localizer.describe(events[0])
     return {"text": _headline(message), "attachments": [_attachment(message, limits)]}
 
 
@@ -114,15 +114,15 @@ def _value(fact: Fact) -> str:
     return (code if fact.quoted else plain)(fact.value, VALUE_LIMIT)
 
 
-def _digest(events: Sequence[Event], wording: Wording, limit: int) -> Iterator[str]:
+def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterator[str]:
     """Yield a line for each event, of which every job id is kept, under a heading for each state."""
     worst = state_of(events[0])
     mark = "🚨" if worst == "failed" else EMOJI[worst]
     room = min(LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
-    yield f"{mark} **{plain(wording.digest_headline(events), LINE_LIMIT)}**"
+    yield f"{mark} **{plain(localizer.digest_headline(events), LINE_LIMIT)}**"
     for state, group in groupby(events, key=state_of):
-        yield f"**{wording.text(f'verb.{state}').capitalize()}**"
-        yield from (_line(wording.describe(event), room) for event in group)
+        yield f"**{localizer.text(f'verb.{state}').capitalize()}**"
+        yield from (_line(localizer.describe(event), room) for event in group)
 
 
 def _line(message: Message, room: int) -> str:
@@ -160,7 +160,7 @@ class WebhookChat(BaseChannel[S]):
 
     def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON; what the settings add is added when it is sent."""
-        message = payload(request, self.context.wording, self.limits)
+        message = payload(request, self.context.localizer, self.limits)
         return Body(content=_encoded(message), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:

@@ -377,7 +377,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON; where it goes is added when it is sent."""
-        message = payload(request, self.context.wording, self.context.console_url)
+        message = payload(request, self.context.localizer, self.context.console_url)
         return Body(content=encoded(message), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -396,13 +396,13 @@ class SlackChannel(BaseChannel[SlackSettings]):
     async def show(self, thread: Thread) -> Outcome:
         """Make a message look as it should now; post it anew where it is gone."""
         end = self._end(self.settings.timeout.total_seconds())
-        wording, console_url = self.context.wording, self.context.console_url
-        message = live(thread, wording, console_url)
+        localizer, console_url = self.context.localizer, self.context.console_url
+        message = live(thread, localizer, console_url)
         outcome = await self._settled(partial(self._change, thread.ref), message, end)
         if not isinstance(outcome, Gone):
             return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
         log.warning("a message is gone; posting it anew", channel=self.name, job=thread.event.job_id)
-        message = anew(thread, delivery_id(self.name, thread.event.id), wording, console_url)
+        message = anew(thread, delivery_id(self.name, thread.event.id), localizer, console_url)
         outcome = await self._settled(self._post, message, end)
         if isinstance(outcome, Delivered):
             return replace(outcome, thread=outcome.ref)

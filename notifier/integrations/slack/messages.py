@@ -32,7 +32,7 @@ from notifier.integrations.slack.blockkit import (
 )
 from notifier.integrations.slack.errors import key_of
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import COLOURS, EMOJI, Fact, Message, Wording, by_severity, one_line, state_of
+from notifier.wording.formatter import COLOURS, EMOJI, Fact, Localizer, Message, by_severity, one_line, state_of
 
 SETTLED_COLOUR = "#8D8D8D"
 """Of what somebody has acknowledged or muted."""
@@ -60,22 +60,22 @@ class Standing:
     mute: Mute | None = None
 
 
-def payload(request: RenderRequest, wording: Wording, console_url: str | None = None) -> Json:
+def payload(request: RenderRequest, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return a message as `chat.postMessage` takes it, but for the channel."""
     events = by_severity(request.events)
-    layout = _digest(events, wording) if request.digest else _single(events[0], wording, Standing(), console_url)
+    layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Standing(), console_url)
     job = None if request.digest else events[0].job_id
     return layout | _envelope(request.delivery_id, job)
 
 
-def live(thread: Thread, wording: Wording, console_url: str | None = None) -> Json:
+def live(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return what a thread's message shows now: text, blocks and attachments, all of which an edit has to name."""
-    return _single(thread.event, wording, Standing(acknowledged=thread.acknowledged, mute=thread.mute), console_url)
+    return _single(thread.event, localizer, Standing(acknowledged=thread.acknowledged, mute=thread.mute), console_url)
 
 
-def anew(thread: Thread, key: str, wording: Wording, console_url: str | None = None) -> Json:
+def anew(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return the same as a message to post, for when the one that was to be changed is gone."""
-    return live(thread, wording, console_url) | _envelope(key, thread.event.job_id)
+    return live(thread, localizer, console_url) | _envelope(key, thread.event.job_id)
 
 
 def reply(message: Json, *, whole: bool) -> Json:
@@ -110,10 +110,10 @@ def _only_links(block: Json) -> Json:
     return block | {"elements": [element for element in block["elements"] if "url" in element]}
 
 
-def _single(event: Event, wording: Wording, standing: Standing, console_url: str | None) -> Json:
-    message = wording.describe(event)
+def _single(event: Event, localizer: Localizer, standing: Standing, console_url: str | None) -> Json:
+    message = localizer.describe(event)
     settled = standing.acknowledged or standing.mute
-    blocks = [*_details(message), *_notes(standing, wording), *_actions(event, wording, standing, console_url)]
+    blocks = [*_details(message), *_notes(standing, localizer), *_actions(event, localizer, standing, console_url)]
     return {
         "text": escape(f"{EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
         "blocks": [section(_headline(message))],
@@ -157,40 +157,40 @@ def _footer(message: Message) -> str:
     return "  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT))))
 
 
-def _notes(standing: Standing, wording: Wording) -> Iterator[Json]:
+def _notes(standing: Standing, localizer: Localizer) -> Iterator[Json]:
     if ack := standing.acknowledged:
-        at = date(ack.at, wording.when(ack.at), FIELD_LIMIT)
+        at = date(ack.at, localizer.when(ack.at), FIELD_LIMIT)
         who = escape(one_line(ack.name), NOTE_LIMIT)
-        yield _context(f"✅ {wording.text('note.acknowledged', who=who, at=at)}")
+        yield _context(f"✅ {localizer.text('note.acknowledged', who=who, at=at)}")
     if mute := standing.mute:
-        until = date(mute.until, wording.when(mute.until), FIELD_LIMIT)
+        until = date(mute.until, localizer.when(mute.until), FIELD_LIMIT)
         who = escape(one_line(mute.name), NOTE_LIMIT)
         why = f": {escape(one_line(mute.reason), NOTE_LIMIT)}" if mute.reason else ""
-        yield _context(f"🔕 {wording.text('note.muted', who=who, until=until)}{why}")
+        yield _context(f"🔕 {localizer.text('note.muted', who=who, until=until)}{why}")
 
 
 def _context(text: str) -> Json:
     return {"type": "context", "elements": [mrkdwn(text)]}
 
 
-def _actions(event: Event, wording: Wording, standing: Standing, console_url: str | None) -> Iterator[Json]:
+def _actions(event: Event, localizer: Localizer, standing: Standing, console_url: str | None) -> Iterator[Json]:
     if event.task is None:
         return
-    elements = [*_buttons(event, wording, standing), *_console(event, wording, console_url)]
+    elements = [*_buttons(event, localizer, standing), *_console(event, localizer, console_url)]
     yield {"type": "actions", "elements": elements}
 
 
-def _buttons(event: Event, wording: Wording, standing: Standing) -> Iterator[Json]:
+def _buttons(event: Event, localizer: Localizer, standing: Standing) -> Iterator[Json]:
     task = event.task
     if event.type in NEEDS_CARE and not standing.acknowledged:
-        label = wording.text("button.acknowledge")
+        label = localizer.text("button.acknowledge")
         yield _button(buttons.ACKNOWLEDGE, label, value=event.id) | {"style": "primary"}
     if standing.mute:
-        yield _button(buttons.UNMUTE, wording.text("button.unmute"), value=event.id)
+        yield _button(buttons.UNMUTE, localizer.text("button.unmute"), value=event.id)
     elif task and (task.instance_id or task.instance_name):
-        yield _mute_menu(event, wording)
+        yield _mute_menu(event, localizer)
     if len(event.subject) <= VALUE_LIMIT:
-        yield _button(buttons.DETAILS, wording.text("button.details"), value=event.subject)
+        yield _button(buttons.DETAILS, localizer.text("button.details"), value=event.subject)
 
 
 def _button(action: str, label: str, **more: str) -> Json:
@@ -201,14 +201,14 @@ def _plain(text: str) -> Json:
     return {"type": "plain_text", "text": text, "emoji": True}
 
 
-def _mute_menu(event: Event, wording: Wording) -> Json:
+def _mute_menu(event: Event, localizer: Localizer) -> Json:
     return {
         "type": "static_select",
         "action_id": buttons.MUTE,
-        "placeholder": _plain(wording.text("button.mute")),
+        "placeholder": _plain(localizer.text("button.mute")),
         "options": [
             {
-                "text": _plain(wording.text("button.mute_for", length=wording.duration(parse_duration(length)))),
+                "text": _plain(localizer.text("button.mute_for", length=localizer.duration(parse_duration(length)))),
                 "value": f"{length}:{event.id}",
             }
             for length in buttons.DURATIONS
@@ -216,10 +216,10 @@ def _mute_menu(event: Event, wording: Wording) -> Json:
     }
 
 
-def _console(event: Event, wording: Wording, console_url: str | None) -> Iterator[Json]:
+def _console(event: Event, localizer: Localizer, console_url: str | None) -> Iterator[Json]:
     url = console_link(event, console_url) if console_url else ""
     if 0 < len(url) <= URL_LIMIT:
-        yield _button(buttons.CONSOLE, wording.text("button.console"), url=url)
+        yield _button(buttons.CONSOLE, localizer.text("button.console"), url=url)
 
 
 def console_link(event: Event, template: str) -> str:
@@ -234,25 +234,25 @@ def console_link(event: Event, template: str) -> str:
     return template
 
 
-def _digest(events: Sequence[Event], wording: Wording) -> Json:
+def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
     """Lay out many events in top-level blocks: the body of an attachment would be folded."""
     worst = state_of(events[0])
     mark = _STORM if worst == "failed" else EMOJI[worst]
-    counts = wording.digest_headline(events)
+    counts = localizer.digest_headline(events)
     headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
     return {
         "text": escape(f"{mark} {counts}", TEXT_LIMIT),
-        "blocks": [section(headline), *map(section, joined(_lines(events, wording), BLOCK_LIMIT))],
+        "blocks": [section(headline), *map(section, joined(_lines(events, localizer), BLOCK_LIMIT))],
         "attachments": [],
     }
 
 
-def _lines(events: Sequence[Event], wording: Wording) -> Iterator[str]:
+def _lines(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
     """Yield a line for each event under a heading for each state: a colour alone does not tell everybody."""
     room = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
     for state, group in groupby(events, key=state_of):
-        yield f"*{wording.text(f'verb.{state}').capitalize()}*"
-        yield from (_line(wording.describe(event), room) for event in group)
+        yield f"*{localizer.text(f'verb.{state}').capitalize()}*"
+        yield from (_line(localizer.describe(event), room) for event in group)
 
 
 def _line(message: Message, room: int) -> str:

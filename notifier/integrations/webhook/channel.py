@@ -52,7 +52,7 @@ from notifier.settings.base import Duration, Secret, is_loopback
 
 if TYPE_CHECKING:
     from notifier.http import HttpError, Reply
-    from notifier.wording.formatter import Wording
+    from notifier.wording.formatter import Localizer
 
 JSON = "application/json"
 MAX_REPLY = 64 * 1024
@@ -188,16 +188,16 @@ def _check_header(name: str, value: str) -> None:
 # ---- the standard body ----
 
 
-def envelope(request: RenderRequest, wording: Wording) -> dict[str, Any]:
+def envelope(request: RenderRequest, localizer: Localizer) -> dict[str, Any]:
     """Return the standard body of a notice as plain data."""
-    events = [_event(event, wording) for event in request.events]
+    events = [_event(event, localizer) for event in request.events]
     if not request.digest:
         return events[0]
     latest = max(event.observed_at for event in request.events)
     return {"type": "digest", "timestamp": _rfc3339(latest), "data": {"events": events}}
 
 
-def _event(event: Event, wording: Wording) -> dict[str, Any]:
+def _event(event: Event, localizer: Localizer) -> dict[str, Any]:
     data: dict[str, Any] = {
         "event_id": event.id,
         "source": event.source,
@@ -205,7 +205,7 @@ def _event(event: Event, wording: Wording) -> dict[str, Any]:
         "project_id": event.project_id,
         "late": event.late,
         "previous_status": event.previous_status,
-        "task": _task(event.task, wording) if event.task else None,
+        "task": _task(event.task, localizer) if event.task else None,
     }
     seldom = {
         "detail": event.detail,
@@ -217,11 +217,11 @@ def _event(event: Event, wording: Wording) -> dict[str, Any]:
     return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
 
 
-def _task(task: Task, wording: Wording) -> dict[str, Any]:
+def _task(task: Task, localizer: Localizer) -> dict[str, Any]:
     return {
         "job_id": task.job_id,
         "name": task.name,
-        "label": wording.task_label(task.name),
+        "label": localizer.task_label(task.name),
         "status": task.status.value,
         "raw_status": task.raw_status,
         "progress": _number(task.progress),
@@ -263,7 +263,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         self._renderer = Renderer(template, settings.content_type) if template else None
         self._sealer = template.sealer if template else Sealer({})
         made_of = (template.source, *sorted(self._sealer.secrets.items())) if template else None
-        self.body_key = (self.kind, context.wording, made_of, settings.content_type)
+        self.body_key = (self.kind, context.localizer, made_of, settings.content_type)
 
     def render(self, request: RenderRequest) -> Body:
         """Return the template's body; the standard one without a template, or where it fails on this event.
@@ -271,11 +271,11 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         Secrets in the template are placeholders in it.
         """
         if self._renderer is None:
-            return Body(content=_json(envelope(request, self.context.wording)), content_type=JSON)
+            return Body(content=_json(envelope(request, self.context.localizer)), content_type=JSON)
         try:
             return Body(content=self._fill(self._renderer, request), content_type=self.settings.content_type)
         except TemplateFailed:
-            return Body(content=_json(envelope(request, self.context.wording)), content_type=_STANDARD_INSTEAD)
+            return Body(content=_json(envelope(request, self.context.localizer)), content_type=_STANDARD_INSTEAD)
 
     def render_problem(self, request: RenderRequest) -> str | None:
         """Say why the template would not make the body of a notice; see `BaseChannel.flaw`."""
@@ -287,8 +287,8 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         return None
 
     def _fill(self, renderer: Renderer, request: RenderRequest) -> bytes:
-        wording = self.context.wording
-        return renderer.fill(envelope(request, wording) | {"headline": headline(request, wording)})
+        localizer = self.context.localizer
+        return renderer.fill(envelope(request, localizer) | {"headline": headline(request, localizer)})
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
