@@ -156,7 +156,9 @@ class BaseChannel(ABC, Generic[S]):
 
     def __init__(self, settings: S, context: ChannelContext) -> None:
         self.settings = settings
-        self.context = replace(context, http=context.http.trusting(settings.ca_file)) if settings.ca_file else context
+        self.context = (
+            replace(context, http=context.http.with_ca_file(settings.ca_file)) if settings.ca_file else context
+        )
         self.name = settings.name
         self.concurrency = settings.concurrency
         self.deadline = settings.deadline.total_seconds()

@@ -82,7 +82,7 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
         led_to = channels_of(explain_fields(parse_fields([f"type={kind}"]), routes))
         if channel in led_to:
             found[kind] = True
-        elif not led_to and kind not in STATUS_OF and channel in config.alerted:
+        elif not led_to and kind not in STATUS_OF and channel in config.alert_channels:
             found[kind] = False
     return found
 
@@ -120,7 +120,7 @@ def warnings(config: Config) -> Iterable[str]:
     yield from _crowded(config)
     if config.store.left_behind:
         yield config.store.left_behind
-    for section in config.not_served:
+    for section in config.unused_sections:
         yield f"{section} is valid, and this version does nothing with it yet."
 
 

@@ -54,7 +54,7 @@ def route(
     shown = view(config)
     event = ask(config, partial(_latest, job_id=task, shown=shown)) if task else parse_fields(fields or ())
     verdicts = explain_fields(event, config.routes)
-    channels = _told(event, verdicts, config.alerted)
+    channels = _told(event, verdicts, config.alert_channels)
     if as_json:
         emit(_document(event, verdicts, channels))
     else:

@@ -10,9 +10,9 @@ import typer
 
 from notifier.cli.output import emit, note, say
 from notifier.cli.signals import until_signalled
-from notifier.simulator.faults import KINDS
-from notifier.simulator.options import Language, Offset, Options, Order
-from notifier.simulator.server import AuthKind, Simulator, paste_ready
+from notifier.simulator.faults import FAULT_KINDS
+from notifier.simulator.options import Offset, Options, Order, ReasonLanguage
+from notifier.simulator.server import AuthKind, Simulator, source_yaml
 
 
 def simulate(
@@ -27,7 +27,7 @@ def simulate(
     ] = None,
     offset: Annotated[Offset, typer.Option("--offset", help="How `offset` is read.")] = "record",
     order: Annotated[Order, typer.Option("--order", help="Order of the rows.")] = "newest",
-    language: Annotated[Language, typer.Option("--language", help="Language of fail_reason.")] = "header",
+    language: Annotated[ReasonLanguage, typer.Option("--language", help="Language of fail_reason.")] = "header",
     auth: Annotated[AuthKind, typer.Option("--auth", help="The credentials in the source to paste.")] = "aksk",
     calls_per_minute: Annotated[
         int | None, typer.Option("--calls-per-minute", metavar="N", help="Throttle calls above this.")
@@ -37,7 +37,7 @@ def simulate(
         typer.Option(
             "--faults",
             metavar="SPEC",
-            help=f"What goes wrong and how often, as 429:0.1,slow=2:0.05. {', '.join(KINDS)}.",
+            help=f"What goes wrong and how often, as 429:0.1,slow=2:0.05. {', '.join(FAULT_KINDS)}.",
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Write the address and the source as JSON.")] = False,
@@ -68,7 +68,7 @@ async def _serve(options: Options, auth: AuthKind, stop: asyncio.Event, *, as_js
         if as_json:
             emit({"url": simulator.url, "source": simulator.source_config(auth)})
         else:
-            say(paste_ready(simulator, auth))
+            say(source_yaml(simulator, auth))
             note(f"Simulating a task list on {simulator.url}; Ctrl-C ends it.")
         await stop.wait()
         note(f"\nStopped after {len(simulator.request_log):,} calls.")

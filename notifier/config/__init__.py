@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from notifier.config.document import Problem, parse
-from notifier.config.findings import problems_in
+from notifier.config.findings import collect_problems
 from notifier.config.models import Config
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Origin, unreadable
@@ -71,7 +71,7 @@ def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration
     if not document.values:
         raise InvalidConfiguration(origin, document.problems)
     config, error = _validated(document.data, Origin(directory=directory))
-    problems = problems_in(document, error)
+    problems = collect_problems(document, error)
     if config is None or problems:
         raise InvalidConfiguration(origin, problems)
     return config

@@ -15,12 +15,12 @@ CheckResult = tuple[Path, str]
 """Where, and what is wrong there."""
 
 
-def cross_checks(data: object) -> Iterator[CheckResult]:
+def find_cross_problems(data: object) -> Iterator[CheckResult]:
     """Find what is wrong between the parts."""
     for section in ("sources", "channels", "routes"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
-    yield from _unmatchable(data)
+    yield from _unknown_names_in_matchers(data)
 
 
 def _repeated_names(data: object, section: str) -> Iterator[CheckResult]:
@@ -39,15 +39,15 @@ def _unknown_channels(data: object) -> Iterator[CheckResult]:
             yield path, f"no channel is called {name!r}. {did_you_mean(name, known, otherwise='Channels')}"
 
 
-def _unmatchable(data: object) -> Iterator[CheckResult]:
+def _unknown_names_in_matchers(data: object) -> Iterator[CheckResult]:
     for path, text in _texts(data, "match"):
-        field, name = _named(text)
+        field, name = _named_part(text)
         known = _names(data, f"{field}s")
         if name and name not in known:
             yield path, f"no {field} is called {name!r}. {did_you_mean(name, known, otherwise=f'{field.title()}s')}"
 
 
-def _named(text: str) -> tuple[str, str]:
+def _named_part(text: str) -> tuple[str, str]:
     """Return whether a matcher names a source or a channel, and which."""
     try:
         matcher = parse_matcher(text)

@@ -62,7 +62,7 @@ class Document:
     problems: tuple[Problem, ...] = ()
     values: Mapping[Path, Place] = field(default_factory=dict)
     keys: Mapping[Path, Place] = field(default_factory=dict)
-    borrowed: Mapping[Path, tuple[Borrowed, ...]] = field(default_factory=dict)
+    borrowed: Mapping[Path, tuple[EnvironmentValue, ...]] = field(default_factory=dict)
     """The values that came from the environment, which must not be shown."""
 
     def place(self, path: Path, *, on_key: bool = False) -> Place:
@@ -77,7 +77,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Borrowed:
+class EnvironmentValue:
     """The value of an environment variable as it went into a text."""
 
     name: str
@@ -89,7 +89,7 @@ class Substituted:
     """A text with its references filled in."""
 
     text: str
-    borrowed: tuple[Borrowed, ...] = ()
+    borrowed: tuple[EnvironmentValue, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -101,7 +101,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
 
     The default applies when the variable is not set or empty. What a variable holds is not looked into again.
     """
-    borrowed: list[Borrowed] = []
+    borrowed: list[EnvironmentValue] = []
     problems: list[str] = []
 
     def fill(found: re.Match[str]) -> str:
@@ -117,7 +117,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
         else:
             # Shells and secret stores end a value with a line end, which is no part of it.
             value = environ.get(name, "").rstrip("\r\n") or default or ""
-            borrowed.extend([Borrowed(name=name, value=value)] if name in environ else [])
+            borrowed.extend([EnvironmentValue(name=name, value=value)] if name in environ else [])
             return value
         return found[0]
 
@@ -182,7 +182,7 @@ def _is_merge(key: yaml.Node) -> bool:
     return isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None
 
 
-def _of(mark: yaml.Mark) -> Place:
+def _place_of(mark: yaml.Mark) -> Place:
     return Place(line=mark.line + 1, column=mark.column + 1)
 
 
@@ -194,7 +194,7 @@ class _Reader:
         self._problems: list[Problem] = []
         self._values: dict[Path, Place] = {}
         self._keys: dict[Path, Place] = {}
-        self._borrowed: dict[Path, tuple[Borrowed, ...]] = {}
+        self._borrowed: dict[Path, tuple[EnvironmentValue, ...]] = {}
         self._open: set[int] = set()
 
     def document(self, node: yaml.Node) -> Document:
@@ -207,15 +207,15 @@ class _Reader:
             borrowed=self._borrowed,
         )
 
-    def _complain(self, node: yaml.Node, path: Path, what: str) -> None:
-        self._problems.append(Problem(what=what, place=_of(node.start_mark), path=path))
+    def _add_problem(self, node: yaml.Node, path: Path, what: str) -> None:
+        self._problems.append(Problem(what=what, place=_place_of(node.start_mark), path=path))
 
     def _read(self, node: yaml.Node, path: Path) -> object:
-        self._values[path] = _of(node.start_mark)
+        self._values[path] = _place_of(node.start_mark)
         if node.tag not in _TAGS:
-            self._complain(node, path, "a value cannot start with !. Put it in quotes.")
+            self._add_problem(node, path, "a value cannot start with !. Put it in quotes.")
         elif id(node) in self._open:
-            self._complain(node, path, "refers to itself.")
+            self._add_problem(node, path, "refers to itself.")
         elif len(self._values) > _LIMIT:
             raise _TooLargeError
         elif isinstance(node, yaml.ScalarNode):
@@ -238,11 +238,11 @@ class _Reader:
         for key, value in self._pairs(node, path):
             inner = (*path, key.value) if isinstance(key, yaml.ScalarNode) else path
             if inner == path:
-                self._complain(key, path, "a key must be text. Put a value that starts with { or [ in quotes.")
+                self._add_problem(key, path, "a key must be text. Put a value that starts with { or [ in quotes.")
             elif inner in self._keys:
-                self._complain(key, inner, f"is given twice; the first is on line {self._keys[inner].line}.")
+                self._add_problem(key, inner, f"is given twice; the first is on line {self._keys[inner].line}.")
             else:
-                self._keys[inner] = _of(key.start_mark)
+                self._keys[inner] = _place_of(key.start_mark)
                 found[key.value] = self._read(value, inner)
         return found
 
@@ -261,9 +261,9 @@ class _Reader:
     def _merged(self, key: yaml.Node, value: yaml.Node, path: Path) -> Iterator[yaml.MappingNode]:
         for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
             if not isinstance(part, yaml.MappingNode):
-                self._complain(key, path, "<< takes the keys of mappings: write <<: *NAME, or <<: [*ONE, *ANOTHER].")
+                self._add_problem(key, path, "<< takes the keys of mappings: write <<: *NAME, or <<: [*ONE, *ANOTHER].")
             elif id(part) in self._open:
-                self._complain(key, path, "refers to itself.")
+                self._add_problem(key, path, "refers to itself.")
             else:
                 self._open.add(id(part))
                 yield part
@@ -273,7 +273,7 @@ class _Reader:
             return None
         filled = substitute(node.value, self._environ)
         for what in filled.problems:
-            self._complain(node, path, what)
+            self._add_problem(node, path, what)
         if filled.borrowed:
             self._borrowed[path] = filled.borrowed
             return InterpolatedStr(filled.text, node.value, {one.name: one.value for one in filled.borrowed})
@@ -312,12 +312,12 @@ _BEGINS_EARLIER = ("found unexpected end of stream", "expected ',' or")
 
 def _syntax_problem(error: Exception, text: str) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
-        return Problem(what=_in_words(error.reason), place=_at(text[: error.position]))
+        return Problem(what=_in_words(error.reason), place=_place_after(text[: error.position]))
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(what=_in_words(""), place=Place())
     message = error.problem or ""
     mark = error.context_mark if message.startswith(_BEGINS_EARLIER) else error.problem_mark
-    return Problem(what=_in_words(message), place=_of(mark) if mark else Place())
+    return Problem(what=_in_words(message), place=_place_of(mark) if mark else Place())
 
 
 def _in_words(message: str) -> str:
@@ -325,6 +325,6 @@ def _in_words(message: str) -> str:
     return found.expand(words)
 
 
-def _at(before: str) -> Place:
+def _place_after(before: str) -> Place:
     """Return the place that follows a text."""
     return Place(line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))

@@ -7,34 +7,34 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from notifier.config.checks import cross_checks
-from notifier.config.document import Borrowed, Document, Path, Problem
+from notifier.config.checks import find_cross_problems
+from notifier.config.document import Document, EnvironmentValue, Path, Problem
 from notifier.settings.explain import Loc
 
 _SHORTEST_WORD = 6
 """Characters. Words this long that a message shares with a value from the environment are taken to come from it."""
 
 
-def problems_in(document: Document, error: ValidationError | None) -> list[Problem]:
+def collect_problems(document: Document, error: ValidationError | None) -> list[Problem]:
     """Return everything that is wrong with a document, in the order of the file."""
     found = {
         Problem(what=what, place=document.place(path, on_key=on_key), path=path)
-        for path, what, on_key in _findings(document, error)
+        for path, what, on_key in _located_problems(document, error)
         if on_key or not _follows_from(path, document.problems)
     }
     return sorted({*document.problems, *found}, key=lambda problem: (problem.place, str(problem)))
 
 
-def _findings(document: Document, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
+def _located_problems(document: Document, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
     errors = error.errors(include_url=False) if error else []
     paths = [_path(document.data, found["loc"]) for found in errors]
     for path, found in zip(paths, errors, strict=True):
         if not _has_inner(path, paths):
             about = found["ctx"]
-            what = _without_environment(found["msg"], path, document) if about["quotes"] else found["msg"]
+            what = _mask_environment(found["msg"], path, document) if about["quotes"] else found["msg"]
             yield path, what, about["on_key"]
-    for path, what in cross_checks(document.data):
-        yield path, _without_environment(what, path, document), False
+    for path, what in find_cross_problems(document.data):
+        yield path, _mask_environment(what, path, document), False
 
 
 def _has_inner(path: Path, paths: list[Path]) -> bool:
@@ -62,15 +62,15 @@ def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
 # ---- the environment is not shown ----
 
 
-def _without_environment(what: str, path: Path, document: Document) -> str:
+def _mask_environment(what: str, path: Path, document: Document) -> str:
     for inner, borrowed in document.borrowed.items():
         if inner[: len(path)] == path:
             for one in borrowed:
-                what = _without(what, one)
+                what = _mask_value(what, one)
     return what
 
 
-def _without(what: str, borrowed: Borrowed) -> str:
+def _mask_value(what: str, borrowed: EnvironmentValue) -> str:
     """Name the variable where a message quotes its value; a message that shows parts of it is not shown at all."""
     reference, value = f"${{{borrowed.name}}}", borrowed.value.strip()
     if len(value) >= _SHORTEST_WORD:

@@ -279,7 +279,7 @@ def _address(text: str) -> str:
     return text
 
 
-Kept = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
+RetentionPeriod = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
 """For how long something is kept: longer than the month that the API lists, so that nothing of it is told twice."""
 
 
@@ -340,12 +340,12 @@ def _matcher(text: object) -> Matcher:
     if not isinstance(text, str):
         raise FixedMessageError("must be text such as type=task.failed.")
     matcher = parse_matcher(text)
-    if wrong := _never(matcher, _VALUES.get(matcher.field, ())):
+    if wrong := _impossible_reason(matcher, _VALUES.get(matcher.field, ())):
         raise ValueError(wrong)
     return matcher
 
 
-def _never(matcher: Matcher, known: Collection[str]) -> str | None:
+def _impossible_reason(matcher: Matcher, known: Collection[str]) -> str | None:
     """Say why a matcher cannot be meant as it is written: no event has such a value."""
     if known and matcher.op in ("=", "!=") and matcher.value not in known:
         hint = did_you_mean(matcher.value, known, otherwise="It is one of")
@@ -402,11 +402,11 @@ class AlertSettings(Settings):
 class RetentionSettings(Settings):
     """How long is kept what is over; null keeps it for ever. What is pending or parked is always kept."""
 
-    events: Kept = timedelta(days=90)
+    events: RetentionPeriod = timedelta(days=90)
     """Events, with their deliveries and attempts, once all of them are settled."""
-    dead: Kept = timedelta(days=180)
+    dead: RetentionPeriod = timedelta(days=180)
     """Deliveries that were given up on, with their events: at least as long as events."""
-    tasks: Kept = timedelta(days=90)
+    tasks: RetentionPeriod = timedelta(days=90)
     """Tasks that have ended."""
 
 
@@ -534,7 +534,7 @@ class LogSettings(Settings):
     """`auto` is `console` on a terminal, else `json`: one object a line."""
 
 
-def _not_listening(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
+def _needs_web(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
     why = f"{what}needs the section web, for {caller} to call. Add web: {{listen: 127.0.0.1:8080}}{otherwise}."
     return ValidationError.from_exception_data("settings", [detail(place, why)], hide_input=True)
 
@@ -598,15 +598,15 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
-    def _who_is_called_listens(self) -> Self:
+    def _callback_has_web(self) -> Self:
         if self.web is None and self.chat.slack and self.chat.slack.mode == "http":
-            raise _not_listening(("chat", "slack", "mode"), "http ", "Slack", ", or choose socket")
+            raise _needs_web(("chat", "slack", "mode"), "http ", "Slack", ", or choose socket")
         if self.web is None and self.chat.mattermost:
-            raise _not_listening(("chat", "mattermost"), "", "Mattermost", "")
+            raise _needs_web(("chat", "mattermost"), "", "Mattermost", "")
         return self
 
     @property
-    def alerted(self) -> tuple[str, ...]:
+    def alert_channels(self) -> tuple[str, ...]:
         """The channels for the alerts that no route takes."""
         named = self.alerts.channels
         return tuple(channel.name for channel in self.channels) if named is None else named
@@ -652,7 +652,7 @@ class Config(Settings):
         return found.get_secret_value() if found else None
 
     @property
-    def not_served(self) -> tuple[str, ...]:
+    def unused_sections(self) -> tuple[str, ...]:
         """Sections that are there and valid, for which this version has no function yet."""
         called = self.chat.mattermost or (self.chat.slack and self.chat.slack.mode == "http")
         return ("web",) if self.web and not called else ()

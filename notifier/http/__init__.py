@@ -4,18 +4,18 @@ A connection that stays, as Slack's Socket Mode has it, goes by `HttpClient.sess
 """
 
 from notifier.http.addresses import AddressRule, IPNetwork
-from notifier.http.client import HttpClient, Reply, arrived
+from notifier.http.client import HttpClient, Reply, partial_reply
 from notifier.http.errors import (
     AddressRefused,
     HttpError,
     NoAnswer,
     NotSent,
     ReplyTooLarge,
-    what_happened,
-    what_was_answered,
+    describe_failure,
+    describe_handshake_reply,
 )
 from notifier.http.proxies import ProxyException
-from notifier.http.trust import default_tls
+from notifier.http.trust import create_tls_context
 
 __all__ = [
     "AddressRefused",
@@ -28,8 +28,8 @@ __all__ = [
     "ProxyException",
     "Reply",
     "ReplyTooLarge",
-    "arrived",
-    "default_tls",
-    "what_happened",
-    "what_was_answered",
+    "create_tls_context",
+    "describe_failure",
+    "describe_handshake_reply",
+    "partial_reply",
 ]

@@ -29,18 +29,18 @@ _METADATA = tuple(
     )
 )
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-_COMPATIBLE = IPv6Network("::/96")
+_IPV4_COMPATIBLE = IPv6Network("::/96")
 _LOW_32_BITS = 0xFFFF_FFFF
 
 
-def spellings(address: IPAddress) -> Iterator[IPAddress]:
+def equivalent_addresses(address: IPAddress) -> Iterator[IPAddress]:
     """Yield an address and every other one that connecting to it can reach: mapped, translated or tunnelled."""
     yield address
     if address.is_unspecified:
         yield IPv4Address("127.0.0.1")
         yield IPv6Address("::1")
     elif isinstance(address, IPv6Address):
-        if address.ipv4_mapped or address in _COMPATIBLE or any(address in network for network in _NAT64):
+        if address.ipv4_mapped or address in _IPV4_COMPATIBLE or any(address in network for network in _NAT64):
             yield IPv4Address(int(address) & _LOW_32_BITS)
         if address.sixtofour:
             yield address.sixtofour
@@ -57,19 +57,19 @@ class AddressRule:
     allow: tuple[IPNetwork, ...] = ()
     deny: tuple[IPNetwork, ...] = ()
 
-    def refusal(self, address: IPAddress) -> str | None:
+    def refusal_reason(self, address: IPAddress) -> str | None:
         """Return why not, or None where it is allowed."""
-        return _refusal(self, address)
+        return _refusal_reason(self, address)
 
     def check(self, host: str, address: IPAddress) -> None:
         """Raise AddressRefused where the rule says no."""
-        if reason := self.refusal(address):
+        if reason := self.refusal_reason(address):
             raise AddressRefused(f"{host} refused: {address} is {reason}")
 
 
 @lru_cache(maxsize=1024)
-def _refusal(rule: AddressRule, address: IPAddress) -> str | None:
-    reached = tuple(spellings(address))
+def _refusal_reason(rule: AddressRule, address: IPAddress) -> str | None:
+    reached = tuple(equivalent_addresses(address))
     if _within(reached, _METADATA):
         return "a link-local or metadata address"
     if _within(reached, rule.deny):
@@ -83,17 +83,17 @@ def _within(addresses: Sequence[IPAddress], networks: Sequence[IPNetwork]) -> bo
     return any(address in network for address in addresses for network in networks)
 
 
-_OLD_STYLE = re.compile(r"(?:0x[0-9a-f]+|\d+)(?:\.(?:0x[0-9a-f]+|\d+)){0,3}\.?", re.IGNORECASE)
+_NUMERIC_HOST = re.compile(r"(?:0x[0-9a-f]+|\d+)(?:\.(?:0x[0-9a-f]+|\d+)){0,3}\.?", re.IGNORECASE)
 """`127.1`, `0x7f000001`, `2130706433`: what the system's resolver takes for an address."""
 
 
-def literal_of(host: str) -> IPAddress | None:
+def parse_literal(host: str) -> IPAddress | None:
     """Return the address that a host is written as, in any way that systems understand, or None for a name."""
     try:
         return ip_address(host.replace("%25", "%"))
     except ValueError:
         pass
-    if not _OLD_STYLE.fullmatch(host):
+    if not _NUMERIC_HOST.fullmatch(host):
         return None
     try:
         return IPv4Address(inet_aton(host.removesuffix(".")))

@@ -28,29 +28,29 @@ from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 from notifier import __version__
-from notifier.http.addresses import AddressRule, CheckedResolver, IPNetwork, literal_of
+from notifier.http.addresses import AddressRule, CheckedResolver, IPNetwork, parse_literal
 from notifier.http.errors import (
-    OF_A_PROXY,
-    WRITE_HTTPS,
+    PROXY_STATUSES,
+    USE_HTTPS,
     AddressRefused,
     HttpError,
     NoAnswer,
     NotSent,
     ReplyTooLarge,
-    proxy_answered,
+    describe_failure,
+    describe_proxy_reply,
     speaks_tls,
-    what_happened,
 )
 from notifier.http.proxies import ProxyException, ProxyRule, proxy_rule
 from notifier.http.sockets import connect
-from notifier.http.trust import default_tls
+from notifier.http.trust import create_tls_context
 from notifier.http.wire import (
     Exchange,
     ExchangeConnector,
-    TooLong,
+    SizeLimitExceeded,
     WireConnector,
     WireRequest,
-    current,
+    current_exchange,
     open_session,
 )
 
@@ -66,7 +66,7 @@ class Reply:
     body: bytes
 
 
-def arrived(error: HttpError) -> Reply:
+def partial_reply(error: HttpError) -> Reply:
     """Return as much of a reply as arrived before the rest was lost. Raises the error where not even a status did."""
     if error.status is None:
         raise error
@@ -99,7 +99,7 @@ def _target(url: str) -> _Target:
     except (httpx.InvalidURL, ValueError):
         parsed, credentials = httpx.URL(), None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise _unusable(host)
+        raise _unusable_url(host)
     return _Target(
         url=URL(str(parsed.copy_with(userinfo=b"")), encoded=True),
         host=host,
@@ -130,14 +130,14 @@ class _Wire:
             self._session = open_session(connector, self.headers, request_class=WireRequest)
         return self._session
 
-    def way_to(self, host: str, *, guard: bool) -> httpx.Proxy | None:
+    def proxy_for(self, host: str, *, guard: bool) -> httpx.Proxy | None:
         """Return the proxy to go by, if any. A literal address is checked here, a name when it is resolved."""
-        literal = literal_of(host)
-        if literal is not None and self.rule.refusal(literal):
+        literal = parse_literal(host)
+        if literal is not None and self.rule.refusal_reason(literal):
             if guard:
                 self.rule.check(str(literal), literal)
             return None
-        return self.proxies.way_to(host, literal)
+        return self.proxies.proxy_for(host, literal)
 
     async def aclose(self) -> None:
         if self._session:
@@ -158,9 +158,9 @@ class _Transport(httpx.AsyncBaseTransport):
         self._proxied = AiohttpTransport(verify=unused, client=self.wire.session, proxy=self.wire.proxies.proxy)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        exchange = current.get()
-        proxy = self.wire.way_to(request.url.host, guard=exchange.guard)
-        exchange.begin(URL(str(request.url), encoded=True), proxy)
+        exchange = current_exchange.get()
+        proxy = self.wire.proxy_for(request.url.host, guard=exchange.guard)
+        exchange.start_request(URL(str(request.url), encoded=True), proxy)
         return await (self._proxied if proxy else self._direct).handle_async_request(request)
 
 
@@ -206,7 +206,7 @@ class HttpClient:
             trust_env=False,
         )
 
-    def trusting(self, ca_file: Path | None) -> HttpClient:
+    def with_ca_file(self, ca_file: Path | None) -> HttpClient:
         """Return this client as it is for somebody who trusts the authorities in a file besides.
 
         Both share everything else, and closing either closes both.
@@ -221,7 +221,7 @@ class HttpClient:
     @cached_property
     def tls(self) -> ssl.SSLContext:
         """Whom we believe, for any protocol."""
-        return default_tls(*self._ca_files)
+        return create_tls_context(*self._ca_files)
 
     async def exchange(
         self,
@@ -244,34 +244,36 @@ class HttpClient:
         """
         target = _target(str(url))
         exchange = Exchange(url=target.url, limit=max_bytes, guard=guard, tls=self.tls)
-        token = current.set(exchange)
+        token = current_exchange.set(exchange)
         try:
             async with asyncio.timeout(deadline):
                 if auth is None:
-                    reply = await self._by_aiohttp(method, target, headers=headers or {}, content=content)
+                    reply = await self._send_with_aiohttp(method, target, headers=headers or {}, content=content)
                 else:
                     request = self._httpx.build_request(method, url, headers=headers, content=content)
-                    reply = await self._by_httpx(request, auth)
-        except TooLong:
-            raise _too_long(exchange, target.host) from None
+                    reply = await self._send_with_httpx(request, auth)
+        except SizeLimitExceeded:
+            raise _size_error(exchange, target.host) from None
         except TimeoutError:
-            raise _lost(exchange, f"no answer from {_whom(exchange, target.host)} within {deadline:g} s") from None
+            raise _failure(
+                exchange, f"no answer from {_unresponsive_peer(exchange, target.host)} within {deadline:g} s"
+            ) from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError) as error:
             # `from None`: the library's own messages can carry the whole URL.
-            raise _translated(exchange, error, target.host) from None
+            raise _translate_error(exchange, error, target.host) from None
         finally:
-            current.reset(token)
+            current_exchange.reset(token)
             if exchange.connection is not None and (problem := exchange.connection.irregularity):
                 log.debug("reply.irregular", host=target.host, problem=problem)
-        if why := _not_from_it(reply, exchange, target.host):
+        if why := _intermediary_reply(reply, exchange, target.host):
             raise NotSent(why)
         return reply
 
-    async def _by_aiohttp(
+    async def _send_with_aiohttp(
         self, method: str, target: _Target, *, headers: Mapping[str, str], content: bytes | None
     ) -> Reply:
-        exchange = current.get()
-        exchange.proxy = proxy = self._wire.way_to(target.url.raw_host or "", guard=exchange.guard)
+        exchange = current_exchange.get()
+        exchange.proxy = proxy = self._wire.proxy_for(target.url.raw_host or "", guard=exchange.guard)
         async with self._wire.session().request(
             method,
             target.url,
@@ -281,13 +283,13 @@ class HttpClient:
             proxy=str(proxy.url) if proxy else None,
             proxy_headers=proxy.headers if proxy else None,
         ) as response:
-            body = await _whole(response.content.iter_any(), exchange)
+            body = await _read_body(response.content.iter_any(), exchange)
             return Reply(status=response.status, headers=httpx.Headers(response.raw_headers), body=body)
 
-    async def _by_httpx(self, request: httpx.Request, auth: httpx.Auth) -> Reply:
+    async def _send_with_httpx(self, request: httpx.Request, auth: httpx.Auth) -> Reply:
         response = await self._httpx.send(request, auth=auth, stream=True)
         try:
-            body = await _whole(response.aiter_raw(), current.get())
+            body = await _read_body(response.aiter_raw(), current_exchange.get())
             return Reply(status=response.status_code, headers=response.headers, body=body)
         finally:
             await response.aclose()
@@ -296,7 +298,7 @@ class HttpClient:
         """Return a session of its own for a connection that stays, which is no exchange. Whoever asks closes it.
 
         It verifies the same certificates and judges names by the same rule; a literal address is for the caller to
-        `check`, and the proxy for the caller to name: `proxy_to`.
+        `check`, and the proxy for the caller to name: `proxy_url_for`.
         """
         connector = WireConnector(ssl=self.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False)
         return open_session(connector, self._wire.headers, traces=[trace])
@@ -309,13 +311,13 @@ class HttpClient:
         """
         return await connect(self._wire.rule, host, port)
 
-    def proxy_to(self, host: str) -> str | None:
+    def proxy_url_for(self, host: str) -> str | None:
         """Return the URL of the proxy to go by to a host, its credentials included; None to go straight."""
-        return self._proxy_url if self._wire.way_to(host, guard=True) else None
+        return self._proxy_url if self._wire.proxy_for(host, guard=True) else None
 
     def check(self, host: str) -> None:
         """Raise AddressRefused where a host is a literal address that the rule refuses."""
-        if literal := literal_of(host):
+        if literal := parse_literal(host):
             self._wire.rule.check(host, literal)
 
     async def aclose(self) -> None:
@@ -324,36 +326,36 @@ class HttpClient:
         await self._wire.aclose()
 
 
-async def _whole(chunks: AsyncIterable[bytes], exchange: Exchange) -> bytes:
+async def _read_body(chunks: AsyncIterable[bytes], exchange: Exchange) -> bytes:
     async for chunk in chunks:
         exchange.body += chunk
         if len(exchange.body) > exchange.limit:
-            raise TooLong
+            raise SizeLimitExceeded
     return bytes(exchange.body)
 
 
 # ---- errors ----
 
 
-def _translated(exchange: Exchange, error: Exception, host: str) -> HttpError:
+def _translate_error(exchange: Exchange, error: Exception, host: str) -> HttpError:
     # What httpx makes of an error of aiohttp is too coarse: it calls a lost answer ConnectTimeout.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
     if isinstance(cause, aiohttp.InvalidURL):
-        return _unusable(host)
+        return _unusable_url(host)
     if exchange.connection is not None and exchange.connection.speaks_tls:
         return NotSent(speaks_tls(host))
-    what = what_happened(cause, host, _proxy_name(exchange), passed=exchange.sent)
-    silent = exchange.connection is not None and not exchange.connection.heard
+    what = describe_failure(cause, host, _proxy_name(exchange), passed=exchange.sent)
+    silent = exchange.connection is not None and not exchange.connection.has_received
     # OpenSSL hangs up without an alert on whoever does not speak TLS.
-    hint = f"; if that port speaks TLS, {WRITE_HTTPS}" if silent and exchange.url.scheme == "http" else ""
-    return _lost(exchange, what + hint)
+    hint = f"; if that port speaks TLS, {USE_HTTPS}" if silent and exchange.url.scheme == "http" else ""
+    return _failure(exchange, what + hint)
 
 
 def _proxy_name(exchange: Exchange) -> str | None:
     return exchange.proxy.url.netloc.decode("ascii") if exchange.proxy else None
 
 
-def _whom(exchange: Exchange, host: str) -> str:
+def _unresponsive_peer(exchange: Exchange, host: str) -> str:
     """Name who did not answer: before a request is on its way by a proxy, that is the proxy."""
     proxy = _proxy_name(exchange)
     if proxy is None:
@@ -361,18 +363,18 @@ def _whom(exchange: Exchange, host: str) -> str:
     return f"{host} by the proxy {proxy}" if exchange.sent else f"the proxy {proxy} on the way to {host}"
 
 
-def _not_from_it(reply: Reply, exchange: Exchange, host: str) -> str | None:
+def _intermediary_reply(reply: Reply, exchange: Exchange, host: str) -> str | None:
     """Say so where a reply in the clear is not the receiver's: a proxy's, or of a port that speaks TLS."""
     if exchange.url.scheme != "http":
         return None
-    if reply.status == HTTPStatus.BAD_REQUEST and _WANTS_TLS.search(reply.body[:4096]):
+    if reply.status == HTTPStatus.BAD_REQUEST and _TLS_REQUIRED.search(reply.body[:4096]):
         return speaks_tls(host)
     proxy = _proxy_name(exchange)
-    return proxy_answered(proxy, reply.status, host) if proxy and _of_the_proxy(reply) else None
+    return describe_proxy_reply(proxy, reply.status, host) if proxy and _is_proxy_reply(reply) else None
 
 
-def _of_the_proxy(reply: Reply) -> bool:
-    if reply.status in OF_A_PROXY:
+def _is_proxy_reply(reply: Reply) -> bool:
+    if reply.status in PROXY_STATUSES:
         return True
     if reply.status >= 500 and not _PROXY_FIELDS.isdisjoint(reply.headers):  # noqa: PLR2004 - the class of server errors
         return True
@@ -382,26 +384,26 @@ def _of_the_proxy(reply: Reply) -> bool:
     )
 
 
-_WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL-enabled", re.IGNORECASE)
+_TLS_REQUIRED = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL-enabled", re.IGNORECASE)
 """In the answers of nginx, of programs in Go, and of Apache."""
 _PROXY_FIELDS = frozenset({"proxy-status", "x-squid-error", "proxy-authenticate", "proxy-connection"})
 
 
-def _too_long(exchange: Exchange, host: str) -> HttpError:
+def _size_error(exchange: Exchange, host: str) -> HttpError:
     kind = ReplyTooLarge if exchange.head else NoAnswer
-    return _answered(kind, f"reply of {host} is longer than {exchange.limit} bytes", exchange)
+    return _error_with_reply(kind, f"reply of {host} is longer than {exchange.limit} bytes", exchange)
 
 
-def _lost(exchange: Exchange, message: str) -> HttpError:
-    return _answered(NoAnswer, message, exchange) if exchange.sent else NotSent(message)
+def _failure(exchange: Exchange, message: str) -> HttpError:
+    return _error_with_reply(NoAnswer, message, exchange) if exchange.sent else NotSent(message)
 
 
-def _answered(kind: type[HttpError], message: str, exchange: Exchange) -> HttpError:
+def _error_with_reply(kind: type[HttpError], message: str, exchange: Exchange) -> HttpError:
     head = exchange.head
     if head is None:
         return kind(message)
     return kind(message, status=head.status, headers=httpx.Headers(list(head.fields)), body=bytes(exchange.body))
 
 
-def _unusable(host: str) -> AddressRefused:
+def _unusable_url(host: str) -> AddressRefused:
     return AddressRefused(f"{host} refused: not a usable http or https address")

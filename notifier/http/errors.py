@@ -49,64 +49,66 @@ class ReplyTooLarge(HttpError):
 # ---- translation ----
 
 
-def what_happened(cause: BaseException, host: str, proxy: str | None = None, *, passed: bool = True) -> str:
+def describe_failure(cause: BaseException, host: str, proxy: str | None = None, *, passed: bool = True) -> str:
     """Return the sentence for an error of the wire; `proxy` is the one that the request went by, or was to.
 
     `passed`: whether the proxy may have let it through; until then nobody else can have answered.
     """
     if proxy is None:
-        return _told_of(cause, host)
+        return _describe_error(cause, host)
     if isinstance(cause, aiohttp.ClientHttpProxyError):
-        return proxy_answered(proxy, cause.status, host)
+        return describe_proxy_reply(proxy, cause.status, host)
     # What goes wrong with TLS behind the proxy is a connector's error too, and the receiver's.
     broke_off = isinstance(cause, aiohttp.ClientError) and not isinstance(cause, aiohttp.ClientConnectorError)
-    its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or _whose(cause) == proxy
+    its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or _failed_address(cause) == proxy
     if its_own or (broke_off and not passed):
-        return f"{_told_of(cause, f'the proxy {proxy}')} on the way to {host}: check network.proxy"
-    return f"{_told_of(cause, host)} (by the proxy {proxy})"
+        return f"{_describe_error(cause, f'the proxy {proxy}')} on the way to {host}: check network.proxy"
+    return f"{_describe_error(cause, host)} (by the proxy {proxy})"
 
 
-OF_A_PROXY = frozenset({407, 502, 504, 511})
+PROXY_STATUSES = frozenset({407, 502, 504, 511})
 """Statuses that a proxy answers with; a receiver would not, unless it is a proxy itself."""
 
 
-def proxy_answered(proxy: str, status: int, host: str) -> str:
+def describe_proxy_reply(proxy: str, status: int, host: str) -> str:
     """Return the sentence for a proxy that does not let a request through."""
-    return f"the proxy {proxy} answered HTTP {status} when asked for {host}: {_OF_PROXIES.get(status, _NOT_LET)}"
+    return (
+        f"the proxy {proxy} answered HTTP {status} when asked for {host}: {_PROXY_REMEDIES.get(status, _PROXY_REFUSES)}"
+    )
 
 
-_NOT_LET = "it does not let this through; check network.proxy and network.no_proxy"
-_UNREACHED = "it cannot reach it; check the host, and network.no_proxy where the proxy is not to be used for it"
-_OF_PROXIES: Mapping[int, str] = MappingProxyType(
+_PROXY_REFUSES = "it does not let this through; check network.proxy and network.no_proxy"
+_PROXY_UNREACHABLE = "it cannot reach it; check the host, and network.no_proxy where the proxy is not to be used for it"
+_PROXY_REMEDIES: Mapping[int, str] = MappingProxyType(
     {
         407: "it wants a user and a password, or others; give them in network.proxy",
-        **dict.fromkeys((500, 502, 503, 504), _UNREACHED),
+        **dict.fromkeys((500, 502, 503, 504), _PROXY_UNREACHABLE),
     }
 )
 
 
-def what_was_answered(status: int, host: str, proxy: str | None = None) -> str:
+def describe_handshake_reply(status: int, host: str, proxy: str | None = None) -> str:
     """Return the sentence for an answer to a request for a WebSocket that is none."""
-    if proxy and status in OF_A_PROXY:
-        return proxy_answered(proxy, status, host)
+    if proxy and status in PROXY_STATUSES:
+        return describe_proxy_reply(proxy, status, host)
     return f"{host} answered HTTP {status} and not as a WebSocket"
 
 
-WRITE_HTTPS = "write https:// instead of http://"
+USE_HTTPS = "write https:// instead of http://"
 
 
 def speaks_tls(host: str) -> str:
     """Return the sentence for http:// to a port that speaks TLS."""
-    return f"{host} speaks TLS: {WRITE_HTTPS}"
+    return f"{host} speaks TLS: {USE_HTTPS}"
 
 
-def _whose(cause: BaseException) -> str:
+def _failed_address(cause: BaseException) -> str:
     """Return the host and port that could not be connected to, where the error knows them."""
     port = getattr(cause, "port", None)
     return f"{getattr(cause, 'host', '')}:{port}"
 
 
-def _told_of(cause: BaseException, host: str) -> str:
+def _describe_error(cause: BaseException, host: str) -> str:
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return f"certificate of {host} not accepted ({_certificate_problem(cause)})"
     if isinstance(cause, aiohttp.ClientConnectorSSLError):

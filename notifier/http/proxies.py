@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 import httpx
 
-from notifier.http.addresses import IPAddress, IPNetwork, spellings
+from notifier.http.addresses import IPAddress, IPNetwork, equivalent_addresses
 
 ProxyException = str | IPNetwork
 """A host with all below it (`example.com`, `.example.com`), `*` for all, or a network of literal addresses."""
@@ -21,11 +21,11 @@ class ProxyRule:
     proxy: httpx.Proxy | None = None
     exceptions: tuple[ProxyException, ...] = ()
 
-    def way_to(self, host: str, literal: IPAddress | None) -> httpx.Proxy | None:
+    def proxy_for(self, host: str, literal: IPAddress | None) -> httpx.Proxy | None:
         """Return the proxy to go by to a host, which may be written as an address; None to go straight."""
         if self.proxy is None or _is_this_machine(host, literal):
             return None
-        return None if any(_fits(exception, host, literal) for exception in self.exceptions) else self.proxy
+        return None if any(_matches(exception, host, literal) for exception in self.exceptions) else self.proxy
 
 
 def proxy_rule(url: str | None, exceptions: Sequence[ProxyException]) -> ProxyRule:
@@ -41,19 +41,19 @@ def proxy_rule(url: str | None, exceptions: Sequence[ProxyException]) -> ProxyRu
 
 def _is_this_machine(host: str, literal: IPAddress | None) -> bool:
     if literal is not None:
-        return any(address.is_loopback for address in spellings(literal))
-    name = _plain(host)
+        return any(address.is_loopback for address in equivalent_addresses(literal))
+    name = _normalized(host)
     return name == "localhost" or name.endswith(".localhost")
 
 
-def _fits(exception: ProxyException, host: str, literal: IPAddress | None) -> bool:
+def _matches(exception: ProxyException, host: str, literal: IPAddress | None) -> bool:
     if not isinstance(exception, str):
-        return literal is not None and any(address in exception for address in spellings(literal))
-    wanted, name = _plain(exception), _plain(host)
+        return literal is not None and any(address in exception for address in equivalent_addresses(literal))
+    wanted, name = _normalized(exception), _normalized(host)
     return wanted in {"*", name} or name.endswith(f".{wanted}")
 
 
-def _plain(host: str) -> str:
+def _normalized(host: str) -> str:
     """Return a host as names are compared: without the dots at its ends, in lower case, in ASCII."""
     name = host.strip(".").lower()
     try:

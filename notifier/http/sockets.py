@@ -10,7 +10,7 @@ from aiohappyeyeballs import AddrInfoType
 from notifier.http.addresses import AddressRule, CheckedResolver
 from notifier.http.errors import NotSent
 
-NEXT_AFTER = 0.25
+HAPPY_EYEBALLS_DELAY = 0.25
 """Seconds without an answer after which the next address of a host is tried as well (RFC 8305, 5)."""
 
 
@@ -21,7 +21,7 @@ async def connect(rule: AddressRule, host: str, port: int) -> socket:
     """
     found = await _addresses(rule, host, port)
     try:
-        return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_AFTER, interleave=1)
+        return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1)
     except ConnectionRefusedError as error:
         raise NotSent(f"connection refused by {host}") from error
     except (OSError, RuntimeError) as error:  # uvloop raises the other one now and then

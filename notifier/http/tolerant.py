@@ -78,14 +78,14 @@ class TolerantReader:
         self._head: Head | None = None
         """Once it is whole."""
         self._raw = bytearray()
-        self._at = 0
+        self._parsed = 0
         """Where the part of the body begins that was not understood yet."""
         self._body = bytearray()
         self._chunked = False
         self._length: int | None = None
 
     @property
-    def wants_head(self) -> bool:
+    def awaits_head(self) -> bool:
         """Whether the head is not whole yet."""
         return self._head is None
 
@@ -109,11 +109,11 @@ class TolerantReader:
         before = len(self._raw)
         self._raw += data
         if self._head is None:
-            self._look_for_head(before)
+            self._find_head(before)
         if self._head and not self.done:
             self._read_body()
 
-    def _look_for_head(self, before: int) -> None:
+    def _find_head(self, before: int) -> None:
         # Read only where a head may have become whole: who sends it byte by byte must not make it read as often.
         blanks = [found.end() for found in _BLANK_LINE.finditer(self._raw, max(before - 2, 0))]
         if before and not blanks:
@@ -127,11 +127,11 @@ class TolerantReader:
 
     def finish(self) -> None:
         """Take it that the connection ended: what arrived is all there will be."""
-        self.cut_short = not self.done and (self.wants_head or self._chunked or self._length is not None)
+        self.cut_short = not self.done and (self.awaits_head or self._chunked or self._length is not None)
         self.done = True
 
     def _begin_body(self, head: Head, end: int) -> None:
-        self._at = end
+        self._parsed = end
         values = [(name.lower(), value) for name, value in head.fields]
         self._chunked = any(name == b"transfer-encoding" and b"chunked" in value.lower() for name, value in values)
         lengths = (_LENGTH.match(value) for name, value in values if name == b"content-length")
@@ -144,21 +144,21 @@ class TolerantReader:
                 pass
             return
         left = None if self._length is None else self._length - len(self._body)
-        part = self._raw[self._at :][:left]
+        part = self._raw[self._parsed :][:left]
         self._body += part
-        self._at += len(part)
+        self._parsed += len(part)
         self.done = len(self._body) == self._length
 
     def _read_chunk(self) -> bool:
         """Read one chunk; return whether there was a whole one."""
-        line_end = self._raw.find(b"\n", self._at)
+        line_end = self._raw.find(b"\n", self._parsed)
         if line_end < 0:
-            self.done = not _CHUNK_BEGINS.match(self._raw, self._at)
+            self.done = not _CHUNK_BEGINS.match(self._raw, self._parsed)
             return False
-        line = bytes(self._raw[self._at : line_end])
+        line = bytes(self._raw[self._parsed : line_end])
         begin = line_end + 1
         if not line.strip():  # the end of the chunk before
-            self._at = begin
+            self._parsed = begin
             return True
         found = _CHUNK_SIZE.match(line)
         size = int(found[1], 16) if found else 0
@@ -167,5 +167,5 @@ class TolerantReader:
         elif len(self._raw) < begin + size:
             return False
         self._body += self._raw[begin : begin + size]
-        self._at = begin + size
+        self._parsed = begin + size
         return True

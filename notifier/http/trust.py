@@ -19,7 +19,7 @@ _BUNDLES = (
 """Where truststore looks besides the places that OpenSSL names."""
 
 
-def default_tls(*ca_files: Path | None) -> ssl.SSLContext:
+def create_tls_context(*ca_files: Path | None) -> ssl.SSLContext:
     """Return a context that verifies names and certificates, from TLS 1.2 on.
 
     Trusted are the authorities of the operating system, whose place `SSL_CERT_FILE` and `SSL_CERT_DIR` may name as for
@@ -29,12 +29,12 @@ def default_tls(*ca_files: Path | None) -> ssl.SSLContext:
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     files = [path for path in ca_files if path]
-    for path in files if _system_has_some() else [Path(certifi.where()), *files]:
+    for path in files if _system_has_authorities() else [Path(certifi.where()), *files]:
         context.load_verify_locations(cafile=path)
     return context
 
 
-def _system_has_some() -> bool:
+def _system_has_authorities() -> bool:
     if sys.platform in ("darwin", "win32"):
         return True
     places = ssl.get_default_verify_paths()

@@ -39,7 +39,7 @@ _TLS_ALERT = b"\x15\x03"
 _Message = tuple[RawResponseMessage, StreamReader]
 
 
-class TooLong(aiohttp.ClientError):
+class SizeLimitExceeded(aiohttp.ClientError):
     """More bytes arrived than a reply may have."""
 
 
@@ -55,16 +55,16 @@ class Exchange:
     tls: ssl.SSLContext
     proxy: httpx.Proxy | None = None
     """By which the request at hand goes."""
-    going: bool = False
+    in_flight: bool = False
     """The request at hand has been given a connection."""
     sent: bool = False
     connection: WireProtocol | None = None
     body: bytearray = field(default_factory=bytearray)
     """What was read of the reply's body."""
 
-    def begin(self, url: URL, proxy: httpx.Proxy | None) -> None:
+    def start_request(self, url: URL, proxy: httpx.Proxy | None) -> None:
         """Note that a request is about to be made."""
-        self.url, self.proxy, self.going, self.connection = url, proxy, False, None
+        self.url, self.proxy, self.in_flight, self.connection = url, proxy, False, None
         self.body.clear()
 
     @property
@@ -73,7 +73,7 @@ class Exchange:
         return None if self.connection is None else self.connection.head  # an idle connection counts as empty: false
 
 
-current: ContextVar[Exchange] = ContextVar("current")
+current_exchange: ContextVar[Exchange] = ContextVar("current")
 
 
 # ---- requests and connections ----
@@ -108,7 +108,7 @@ class WireRequest(aiohttp.ClientRequest):
     """
 
     def __init__(self, method: str, _url: URL, **options: Any) -> None:  # noqa: ANN401 - the library's
-        exchange = current.get()
+        exchange = current_exchange.get()
         super().__init__(method, exchange.url, **options | {"ssl": exchange.tls})
 
 
@@ -133,11 +133,11 @@ class ExchangeConnector(WireConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is the library's
     ) -> Connection:
         """Return a connection for the request."""
-        exchange = current.get()
-        if exchange.going:
+        exchange = current_exchange.get()
+        if exchange.in_flight:
             raise aiohttp.ClientConnectionError("it went out once already")
         connection = await super().connect(req, traces, timeout)
-        exchange.going = exchange.sent = True  # nothing is waited for before it is written
+        exchange.in_flight = exchange.sent = True  # nothing is waited for before it is written
         exchange.connection = cast("WireProtocol", connection.protocol)
         exchange.connection.expect(exchange.limit)
         return connection
@@ -152,7 +152,7 @@ class WireProtocol(ResponseHandler):
         """Of a reply's body. None where only a head is expected: of a proxy's reply to CONNECT, or of a WebSocket."""
         self._received = 0
         self._reply: _Parser | None = None
-        self.heard = False
+        self.has_received = False
         """Whether the other side has ever said anything."""
 
     @property
@@ -187,21 +187,21 @@ class WireProtocol(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes, and hand on what may still be a reply."""
-        self.heard = True
+        self.has_received = True
         if self._reply is None or self._upgraded:
             super().data_received(data)
             return
         self._received += len(data)
         if self._limit is not None and self._received > self._limit + HEAD_LIMIT:
-            self._reply.keep(data)
-            self._cut()
+            self._reply.buffer_head(data)
+            self._abort()
             return
         super().data_received(data)
-        if self._received > HEAD_LIMIT and self._reply.wants_head:
-            self._cut()
+        if self._received > HEAD_LIMIT and self._reply.awaits_head:
+            self._abort()
 
-    def _cut(self) -> None:
-        error, payload = TooLong(), self._payload
+    def _abort(self) -> None:
+        error, payload = SizeLimitExceeded(), self._payload
         self._parser = None
         self.set_exception(error)
         if payload is not None:
@@ -245,11 +245,11 @@ class _Parser:
             return None
 
     @property
-    def wants_head(self) -> bool:
+    def awaits_head(self) -> bool:
         """Whether the head is not whole yet."""
-        return self._payload is None and (self._tolerant is None or self._tolerant.wants_head)
+        return self._payload is None and (self._tolerant is None or self._tolerant.awaits_head)
 
-    def keep(self, data: bytes) -> None:
+    def buffer_head(self, data: bytes) -> None:
         """Remember what belongs to a head."""
         if self._payload is None and self._tolerant is None:
             self._raw += data
@@ -259,15 +259,15 @@ class _Parser:
     def feed_data(self, data: bytes) -> tuple[Sequence[_Message], bool, bytes]:
         """Return the messages that have begun, whether the protocol changes, and what follows in the new one."""
         if data and self._payload is not None and self._payload.is_eof():
-            self._hang_up()
+            self._close_connection()
             return (), False, b""
         if self._tolerant:
-            return self._read_on(self._tolerant, data), False, b""
-        self.keep(data)
+            return self._feed_tolerant(self._tolerant, data), False, b""
+        self.buffer_head(data)
         try:
             messages, upgraded, tail = self._strict.feed_data(data)
         except Exception as error:
-            self.irregularity = _verdict(error)
+            self.irregularity = _parser_message(error)
             if self._payload is not None:
                 self._payload.set_exception(aiohttp.ClientPayloadError())
                 raise
@@ -275,8 +275,8 @@ class _Parser:
             self._raw.clear()
             self.speaks_tls = arrived.startswith(_TLS_ALERT)
             self._tolerant = TolerantReader(bodyless=self._bodyless)
-            return self._read_on(self._tolerant, arrived), False, b""
-        return self._first(messages), upgraded, tail
+            return self._feed_tolerant(self._tolerant, arrived), False, b""
+        return self._until_final(messages), upgraded, tail
 
     def feed_eof(self) -> None:
         """Take it that the connection ended: a status line that arrived still counts. Raises where a body is cut."""
@@ -300,7 +300,7 @@ class _Parser:
 
     # -- the reply --
 
-    def _first(self, messages: Sequence[_Message]) -> Sequence[_Message]:
+    def _until_final(self, messages: Sequence[_Message]) -> Sequence[_Message]:
         """Return the messages up to the final reply: one more would answer a request that is still to come."""
         for number, (message, payload) in enumerate(messages, start=1):
             if not is_interim(message.code):
@@ -308,16 +308,16 @@ class _Parser:
                 self._payload = payload
                 self._raw.clear()
                 if number < len(messages):
-                    self._hang_up()
+                    self._close_connection()
                 return messages[:number]
         return messages
 
-    def _hang_up(self) -> None:
+    def _close_connection(self) -> None:
         self._protocol.force_close()
         if self._protocol.transport is not None:
             self._protocol.transport.close()
 
-    def _read_on(self, tolerant: TolerantReader, data: bytes) -> Sequence[_Message]:
+    def _feed_tolerant(self, tolerant: TolerantReader, data: bytes) -> Sequence[_Message]:
         tolerant.feed(data)
         return (self._message(tolerant, tolerant.head),) if tolerant.done and tolerant.head else ()
 
@@ -340,6 +340,6 @@ def _text(field_: bytes) -> str:
     return field_.decode("utf-8", "surrogateescape")
 
 
-def _verdict(error: Exception) -> str:
+def _parser_message(error: Exception) -> str:
     """Return the parser's verdict without the bytes that it quotes: they may repeat what we sent."""
     return str(getattr(error, "message", type(error).__name__)).partition(":")[0]

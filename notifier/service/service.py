@@ -323,7 +323,7 @@ class Service:
         await self.app.store.transact(lambda tx: tx.retire_sources(names, tx.now()))
         log.warning("sources are recorded that are not configured", sources=names, remedy=LEFT_BEHIND)
 
-    async def poll(self, source: TaskSource, *, force: bool = False, beat: bool = True) -> PollReport | None:
+    async def poll(self, source: TaskSource, *, force: bool = False, send_heartbeat: bool = True) -> PollReport | None:
         """Poll a source once, log and count it; None when the database failed.
 
         `beat`: give a sign of life when it was a good poll.
@@ -347,11 +347,11 @@ class Service:
         self._note_refused(report)
         if report.deliveries:
             self.wake()
-        if report.good and beat:
-            self._begin("heartbeat", self.beat)
+        if report.good and send_heartbeat:
+            self._begin("heartbeat", self.send_heartbeat)
         return report
 
-    async def beat(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Give a sign of life, where one is wanted: no more often than the most frequent source is polled."""
         now = self.app.clock.monotonic()
         if now < self._next_beat:
@@ -361,7 +361,7 @@ class Service:
         await self._beat(well=not self._in_trouble)
 
     async def _beat(self, *, well: bool) -> None:
-        if why := await self.app.beat(well=well):
+        if why := await self.app.send_heartbeat(well=well):
             log.warning("the heartbeat was not taken", reason=why)
 
     async def signal(self, *, polled: bool) -> None:
@@ -636,7 +636,7 @@ class Service:
             asyncio.create_task(self.keep_editing(editor), name=f"edit {editor.channel.name}")
             for editor in self._editors
         ]
-        for section in self.app.config.not_served:
+        for section in self.app.config.unused_sections:
             log.warning("this version does nothing with this section yet", section=section)
         with suppress(StoreError):
             await self._say_what_is_removed()
@@ -728,7 +728,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
     await service.start()
     try:
         await service.unpark_due()
-        polls = (service.poll(source, force=True, beat=False) for source in app.sources.values())
+        polls = (service.poll(source, force=True, send_heartbeat=False) for source in app.sources.values())
         reports = await asyncio.gather(*polls)
         await service.run_monitor()
         if deliver:

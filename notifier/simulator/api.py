@@ -20,26 +20,26 @@ from starlette.types import Receive, Scope, Send
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
 from notifier.simulator import catalogue, iam
-from notifier.simulator.auth import Gatekeeper, Key, SignedRequest
+from notifier.simulator.auth import Key, SignatureVerifier, SignedRequest
 from notifier.simulator.chance import seeded
-from notifier.simulator.faults import NOTHING, Fault, Faults, parse_faults, refusal_for, spoil
+from notifier.simulator.faults import NO_FAULT, Fault, Faults, apply_fault, error_for, parse_faults
 from notifier.simulator.history import evolving_world, static_world
-from notifier.simulator.listing import Listing, Page, localised, parse_query, write_row, write_time
+from notifier.simulator.listing import ListPage, TaskListing, localised, parse_query, write_row, write_time
 from notifier.simulator.options import Options
 from notifier.simulator.replies import (
-    Refusal,
-    Reply,
+    SimulatedError,
+    SimulatedReply,
     json_reply,
     throttled,
     unauthenticated,
     unpublished,
 )
-from notifier.simulator.world import Row
+from notifier.simulator.world import TaskRow
 
 METADATA_TOKEN = "simulated-metadata-token"  # noqa: S105 - guards nothing
-KEPT_CALLS = 10_000
+MAX_LOGGED_CALLS = 10_000
 WINDOW = timedelta(minutes=1)
-PIECES = 10
+DRIP_PIECES = 10
 """Into how many pieces a dripping body is cut."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -61,14 +61,14 @@ class Call:
 
 
 @dataclass(slots=True, kw_only=True)
-class Exchange:
+class SimulatedExchange:
     """A request on its way through: what arrived and what was found out about it."""
 
     request: Request
     arrived: SignedRequest
     request_id: str
     by: str = ""
-    fault: Fault = field(default=NOTHING)
+    fault: Fault = field(default=NO_FAULT)
 
     @property
     def language(self) -> str:
@@ -76,7 +76,7 @@ class Exchange:
         return self.arrived.headers.get("x-language", "en-us").lower()
 
 
-async def receive_exchange(request: Request, request_id: str) -> Exchange:
+async def receive_exchange(request: Request, request_id: str) -> SimulatedExchange:
     """Read a request whole."""
     raw = request.scope["headers"]
     headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace") for name, value in raw}
@@ -87,10 +87,10 @@ async def receive_exchange(request: Request, request_id: str) -> Exchange:
         headers=headers,
         body=await request.body(),
     )
-    return Exchange(request=request, arrived=arrived, request_id=request_id)
+    return SimulatedExchange(request=request, arrived=arrived, request_id=request_id)
 
 
-class Cloud:
+class SimulatedCloud:
     """Everything that a simulator remembers, and the answers it gives from that."""
 
     def __init__(self, options: Options, clock: Clock) -> None:
@@ -103,13 +103,13 @@ class Cloud:
             if options.static is None
             else static_world(options, self.start, options.static)
         )
-        self.listing = Listing(options, self.world)
+        self.listing = TaskListing(options, self.world)
         self.faults = Faults(parse_faults(options.faults), seeded(options.seed, "faults"))
         self.tokens = iam.Tokens(seeded(options.seed, "tokens"))
         self.agency = iam.Agency(seeded(options.seed, "agency"), options.credential_life)
-        self.log: deque[Call] = deque(maxlen=KEPT_CALLS)
+        self.log: deque[Call] = deque(maxlen=MAX_LOGGED_CALLS)
         self.shifts = seeded(options.seed, "shifts")
-        self._gatekeeper = Gatekeeper()
+        self._verifier = SignatureVerifier()
         self._request_ids = seeded(options.seed, "request ids")
         self._recent: deque[datetime] = deque()
         self._key = Key(access=options.access_key, secret=options.secret_key, token=options.security_token)
@@ -124,12 +124,12 @@ class Cloud:
 
     # -- the gateway --
 
-    def admit(self, exchange: Exchange) -> None:
+    def admit(self, exchange: SimulatedExchange) -> None:
         """Let a request pass to the backend, or raise Refusal: credentials, throttling, and what a fault answers."""
         exchange.by = self.authenticate(exchange.arrived)
         self._throttle(self.clock.now())
         exchange.fault = self.faults.next()
-        refusal = refusal_for(exchange.fault, by_token=exchange.by == "token")
+        refusal = error_for(exchange.fault, by_token=exchange.by == "token")
         if refusal:
             raise refusal
 
@@ -138,7 +138,7 @@ class Cloud:
         now = self.clock.now()
         if "authorization" in arrived.headers:
             keys = {self._key.access: self._key, **self.agency.keys}
-            self._gatekeeper.admit(arrived, keys, now)
+            self._verifier.admit(arrived, keys, now)
             return "key"
         if "x-auth-token" not in arrived.headers:
             raise unauthenticated("x-auth-token not found")
@@ -156,25 +156,25 @@ class Cloud:
             raise throttled(limit, retry_after=int(wait.total_seconds()) + 1 if self.options.retry_after else None)
         self._recent.append(now)
 
-    def _check_project(self, exchange: Exchange) -> None:
+    def _check_project(self, exchange: SimulatedExchange) -> None:
         if exchange.request.path_params["project_id"] != self.options.project_id:
-            raise Refusal(400, "DBS.280408", "Invalid project ID.")
+            raise SimulatedError(400, "DBS.280408", "Invalid project ID.")
 
-    def _spoken(self, exchange: Exchange) -> str:
+    def _reason_language(self, exchange: SimulatedExchange) -> str:
         forced = self.options.language
         return exchange.language if forced == "header" else forced
 
     # -- GaussDB --
 
-    async def list_tasks(self, exchange: Exchange) -> Reply:
+    async def list_tasks(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/tasks."""
         self.admit(exchange)
         self._check_project(exchange)
-        query = parse_query(exchange.request.query_params, self._spoken(exchange))
+        query = parse_query(exchange.request.query_params, self._reason_language(exchange))
         self.world.advance(self.now())
         self._shift(exchange.fault)
         page = shrink(exchange.fault, self.listing.page(query))
-        return spoil(exchange.fault, Reply(body=page.body()))
+        return apply_fault(exchange.fault, SimulatedReply(body=page.body()))
 
     def _shift(self, fault: Fault) -> None:
         kind = self.shifts.choice(("insert", "delete")) if fault.kind == "shift" else fault.kind
@@ -183,19 +183,19 @@ class Cloud:
         elif kind == "delete":
             self.world.drop(self.shifts)
 
-    async def show_job(self, exchange: Exchange) -> Reply:
+    async def show_job(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/{project_id}/jobs?id=: no detail for manual backups, as documented, nor for rows put in by hand."""
         self.admit(exchange)
         self._check_project(exchange)
         self.world.advance(self.now())
         row = self.world.rows.get(exchange.request.query_params.get("id", ""))
-        if not isinstance(row, Row) or row.name == catalogue.BACKUP_NOW.name:
-            raise Refusal(400, "DBS.200543", "The job does not exist.")
-        return spoil(exchange.fault, json_reply({"job": job_detail(row, self._spoken(exchange))}))
+        if not isinstance(row, TaskRow) or row.name == catalogue.BACKUP_NOW.name:
+            raise SimulatedError(400, "DBS.200543", "The job does not exist.")
+        return apply_fault(exchange.fault, json_reply({"job": job_detail(row, self._reason_language(exchange))}))
 
     # -- IAM --
 
-    async def create_token(self, exchange: Exchange) -> Reply:
+    async def create_token(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /v3/auth/tokens."""
         login = iam.parse_login(exchange.arrived.body)
         iam.check_login(login, self.options)
@@ -205,7 +205,7 @@ class Cloud:
         body = iam.token_body(login, self.options, now, expires_at)
         return json_reply(body, status=201, headers={"X-Subject-Token": token})
 
-    async def list_projects(self, exchange: Exchange) -> Reply:
+    async def list_projects(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /v3/projects?name=."""
         exchange.by = self.authenticate(exchange.arrived)
         name = exchange.request.query_params.get("name", self.options.region)
@@ -214,21 +214,23 @@ class Cloud:
 
     # -- the metadata service of a cloud server --
 
-    async def create_metadata_token(self, exchange: Exchange) -> Reply:
+    async def create_metadata_token(self, exchange: SimulatedExchange) -> SimulatedReply:
         """PUT /meta-data/latest/api/token."""
         if self.options.metadata == "v1":
-            return Reply(status=404, content_type="text/plain")
+            return SimulatedReply(status=404, content_type="text/plain")
         if not exchange.arrived.headers.get("x-metadata-token-ttl-seconds", "").isdigit():
-            return Reply(status=400, content_type="text/plain")
-        return Reply(body=METADATA_TOKEN.encode(), content_type="text/plain")
+            return SimulatedReply(status=400, content_type="text/plain")
+        return SimulatedReply(body=METADATA_TOKEN.encode(), content_type="text/plain")
 
-    async def show_security_key(self, exchange: Exchange) -> Reply:
+    async def show_security_key(self, exchange: SimulatedExchange) -> SimulatedReply:
         """GET /openstack/latest/securitykey."""
         token = exchange.arrived.headers.get("x-metadata-token")
         if self.options.metadata == "no_agency":
-            return Reply(status=401, body=b"Please configure Cloud Service Agency first", content_type="text/plain")
+            return SimulatedReply(
+                status=401, body=b"Please configure Cloud Service Agency first", content_type="text/plain"
+            )
         if self.options.metadata == "v2" and token != METADATA_TOKEN:
-            return Reply(status=401, body=b"401 Unauthorized", content_type="text/plain")
+            return SimulatedReply(status=401, body=b"401 Unauthorized", content_type="text/plain")
         return json_reply({"credential": self._credential()})
 
     def _credential(self) -> dict[str, str | None]:
@@ -242,34 +244,34 @@ class Cloud:
 
     # -- steering --
 
-    async def steer_faults(self, exchange: Exchange) -> Reply:
+    async def steer_faults(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /_sim/faults with any of `clear` (true), `script` (a list for the next calls) and `spec` (by chance)."""
-        wish = steering(exchange.arrived.body, {"clear": bool, "script": list, "spec": str})
+        command = steering(exchange.arrived.body, {"clear": bool, "script": list, "spec": str})
         try:
-            chances = parse_faults(wish["spec"]) if "spec" in wish else None
-            if wish.get("clear"):
+            chances = parse_faults(command["spec"]) if "spec" in command else None
+            if command.get("clear"):
                 self.faults.clear()
-            self.faults.script(*map(str, wish.get("script", ())))
+            self.faults.script(*map(str, command.get("script", ())))
         except ConfigurationError as error:
-            raise Refusal(400, "SIM.0001", str(error)) from error
+            raise SimulatedError(400, "SIM.0001", str(error)) from error
         if chances is not None:
             self.faults.chances = chances
         return json_reply(self.state())
 
-    async def steer_tasks(self, exchange: Exchange) -> Reply:
+    async def steer_tasks(self, exchange: SimulatedExchange) -> SimulatedReply:
         """POST /_sim/tasks with any of `put` (rows), `remove` (ids) and `touch` (a number of rows to change)."""
-        wish = steering(exchange.arrived.body, {"put": list, "remove": list, "touch": int})
-        if not all(isinstance(row, dict) for row in wish.get("put", ())):
-            raise Refusal(400, "SIM.0001", "put must be a list of rows, each an object")
+        command = steering(exchange.arrived.body, {"put": list, "remove": list, "touch": int})
+        if not all(isinstance(row, dict) for row in command.get("put", ())):
+            raise SimulatedError(400, "SIM.0001", "put must be a list of rows, each an object")
         self.world.advance(self.now())
-        for row in wish.get("put", ()):
+        for row in command.get("put", ()):
             self.world.put(row)
-        for job_id in wish.get("remove", ()):
+        for job_id in command.get("remove", ()):
             self.world.remove(str(job_id))
-        self.world.touch(wish.get("touch", 0), self.now())
+        self.world.touch(command.get("touch", 0), self.now())
         return json_reply(self.state())
 
-    async def show_state(self, exchange: Exchange) -> Reply:  # noqa: ARG002 - every endpoint has this signature
+    async def show_state(self, exchange: SimulatedExchange) -> SimulatedReply:  # noqa: ARG002 - every endpoint has this signature
         """GET /_sim/state."""
         return json_reply(self.state())
 
@@ -291,23 +293,23 @@ class Cloud:
         rows = (write_row(row, "en-us", self.options) for row in self.world.rows.values())
         return [json.loads(row) for row in rows]
 
-    async def refuse(self, exchange: Exchange) -> Reply:  # noqa: ARG002 - every endpoint has this signature
+    async def not_found(self, exchange: SimulatedExchange) -> SimulatedReply:  # noqa: ARG002 - every endpoint has this signature
         """Answer for a path or method that nobody knows."""
         raise unpublished()
 
 
-def shrink(fault: Fault, page: Page) -> Page:
+def shrink(fault: Fault, page: ListPage) -> ListPage:
     """Return a page with the rows that a fault leaves of it."""
     if fault.kind == "empty":
-        return Page(rows=(), total=page.total)
+        return ListPage(rows=(), total=page.total)
     if fault.kind == "blank":
-        return Page(rows=(), total=0)
+        return ListPage(rows=(), total=0)
     if fault.kind == "short":
-        return Page(rows=page.rows[: len(page.rows) // 2], total=page.total)
+        return ListPage(rows=page.rows[: len(page.rows) // 2], total=page.total)
     return page
 
 
-def job_detail(row: Row, language: str) -> dict[str, Any]:
+def job_detail(row: TaskRow, language: str) -> dict[str, Any]:
     """Return the detail of a job; its field names differ from those of the list."""
     return {
         "id": row.job_id,
@@ -324,26 +326,26 @@ def job_detail(row: Row, language: str) -> dict[str, Any]:
 def steering(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
     """Read the body of a steering request. Raises Refusal 400 that names what may be in it."""
     try:
-        wish = json.loads(body)
+        command = json.loads(body)
     except ValueError:
-        wish = None
-    if not isinstance(wish, dict) or any(not isinstance(wish[name], fields.get(name, ())) for name in wish):
+        command = None
+    if not isinstance(command, dict) or any(not isinstance(command[name], fields.get(name, ())) for name in command):
         known = ", ".join(f"{name} ({kind.__name__})" for name, kind in fields.items())
-        raise Refusal(400, "SIM.0001", f"the body must be a JSON object with any of {known}")
-    return wish
+        raise SimulatedError(400, "SIM.0001", f"the body must be a JSON object with any of {known}")
+    return command
 
 
 # ---- on the wire ----
 
 Abort = Callable[[Scope], None]
 """Resets the connection that a request came by."""
-Handler = Callable[[Exchange], Awaitable[Reply]]
+EndpointHandler = Callable[[SimulatedExchange], Awaitable[SimulatedReply]]
 
 
 class FaultyResponse(Response):
     """A response that is sent as its fault says: late, in pieces, or not at all."""
 
-    def __init__(self, reply: Reply, headers: Mapping[str, str], fault: Fault, abort: Abort) -> None:
+    def __init__(self, reply: SimulatedReply, headers: Mapping[str, str], fault: Fault, abort: Abort) -> None:
         super().__init__(reply.body, reply.status, headers, media_type=reply.content_type)
         self._fault = fault
         self._abort = abort
@@ -362,11 +364,11 @@ class FaultyResponse(Response):
 
     async def _drip(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        size = len(self.body) // PIECES + 1
-        for number in range(PIECES):
-            await pause(self._fault.amount / PIECES, receive)
+        size = len(self.body) // DRIP_PIECES + 1
+        for number in range(DRIP_PIECES):
+            await pause(self._fault.amount / DRIP_PIECES, receive)
             piece = bytes(self.body[number * size : (number + 1) * size])
-            await send({"type": "http.response.body", "body": piece, "more_body": number < PIECES - 1})
+            await send({"type": "http.response.body", "body": piece, "more_body": number < DRIP_PIECES - 1})
 
 
 async def disconnected(receive: Receive) -> None:
@@ -382,22 +384,22 @@ async def pause(seconds: float, receive: Receive) -> None:
             await disconnected(receive)
 
 
-def build_app(cloud: Cloud, abort: Abort) -> Router:
+def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
     """Return the ASGI application."""
 
-    def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(handler: EndpointHandler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             exchange = await receive_exchange(request, cloud.new_request_id())
             try:
                 reply = await handler(exchange)
-            except Refusal as refusal:
+            except SimulatedError as refusal:
                 reply = refusal.reply(exchange.request_id)
             cloud.log.append(_logged(cloud, exchange, reply))
             return FaultyResponse(reply, _headers(cloud, exchange, reply), exchange.fault, abort)
 
         return answer
 
-    def route(method: str, path: str, handler: Handler) -> Route:
+    def route(method: str, path: str, handler: EndpointHandler) -> Route:
         return Route(path, endpoint(handler), methods=[method])
 
     return Router(
@@ -411,18 +413,18 @@ def build_app(cloud: Cloud, abort: Abort) -> Router:
             route("POST", "/_sim/faults", cloud.steer_faults),
             route("POST", "/_sim/tasks", cloud.steer_tasks),
             route("GET", "/_sim/state", cloud.show_state),
-            Route("/{path:path}", endpoint(cloud.refuse), methods=list(METHODS)),
+            Route("/{path:path}", endpoint(cloud.not_found), methods=list(METHODS)),
         ],
         redirect_slashes=False,
     )
 
 
-def _headers(cloud: Cloud, exchange: Exchange, reply: Reply) -> dict[str, str]:
+def _headers(cloud: SimulatedCloud, exchange: SimulatedExchange, reply: SimulatedReply) -> dict[str, str]:
     date = format_datetime(cloud.clock.now(), usegmt=True)
     return {"X-Request-Id": exchange.request_id, "Date": date, **reply.headers}
 
 
-def _logged(cloud: Cloud, exchange: Exchange, reply: Reply) -> Call:
+def _logged(cloud: SimulatedCloud, exchange: SimulatedExchange, reply: SimulatedReply) -> Call:
     return Call(
         at=cloud.clock.now(),
         method=exchange.request.method,
@@ -431,5 +433,5 @@ def _logged(cloud: Cloud, exchange: Exchange, reply: Reply) -> Call:
         language=exchange.language,
         by=exchange.by,
         status=0 if exchange.fault.kind == "reset" else reply.status,
-        fault=exchange.fault.kind if exchange.fault is not NOTHING else "",
+        fault=exchange.fault.kind if exchange.fault is not NO_FAULT else "",
     )

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
-from notifier.simulator.replies import Refusal, unauthenticated
+from notifier.simulator.replies import SimulatedError, unauthenticated
 
 ALGORITHM = "SDK-HMAC-SHA256"
-SKEW = timedelta(minutes=15)
-FAILURES_ALLOWED = 5
-LOCKED_FOR = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=15)
+MAX_FAILURES = 5
+LOCK_DURATION = timedelta(minutes=5)
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} Access=(?P<access>[^,\s]+), ?SignedHeaders=(?P<signed>[^,\s]+), ?Signature=(?P<signature>\w+)"
 )
@@ -48,7 +48,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class _SignatureHeader:
     access: str
     signed: tuple[str, ...]
     signature: str
@@ -95,7 +95,7 @@ def signature_of(canonical: str, date: str, secret: str) -> str:
     return hmac.new(secret.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
 
 
-def _parse(request: SignedRequest) -> _Claim:
+def _parse(request: SignedRequest) -> _SignatureHeader:
     match = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
     if not match:
         raise unauthenticated("the format of the authorization header is incorrect")
@@ -103,7 +103,7 @@ def _parse(request: SignedRequest) -> _Claim:
     missing = [name for name in (*signed, "x-sdk-date") if name not in request.headers]
     if missing or "x-sdk-date" not in signed:
         raise unauthenticated(f"signed header not found: {', '.join(missing) or 'x-sdk-date'}")
-    return _Claim(access=match["access"], signed=signed, signature=match["signature"])
+    return _SignatureHeader(access=match["access"], signed=signed, signature=match["signature"])
 
 
 def _check_date(text: str, now: datetime) -> None:
@@ -111,14 +111,14 @@ def _check_date(text: str, now: datetime) -> None:
         signed_at = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         raise unauthenticated("the format of x-sdk-date is incorrect") from None
-    if abs(now - signed_at) > SKEW:
+    if abs(now - signed_at) > MAX_CLOCK_SKEW:
         raise unauthenticated(f"signature expired, x-sdk-date:{text}")
 
 
-def _check_signature(request: SignedRequest, claim: _Claim, key: Key) -> None:
-    canonical = canonical_request(request, claim.signed)
+def _check_signature(request: SignedRequest, header: _SignatureHeader, key: Key) -> None:
+    canonical = canonical_request(request, header.signed)
     expected = signature_of(canonical, request.headers["x-sdk-date"], key.secret)
-    if not hmac.compare_digest(expected, claim.signature):
+    if not hmac.compare_digest(expected, header.signature):
         echo = canonical.replace("\n", "|")
         raise unauthenticated(f"verify aksk signature fail, canonicalRequest:{echo}")
 
@@ -136,7 +136,7 @@ class _Record:
     locked_until: datetime | None = None
 
 
-class Gatekeeper:
+class SignatureVerifier:
     """Lets signed requests in, and locks an access key that fails too often in a row."""
 
     def __init__(self) -> None:
@@ -144,18 +144,18 @@ class Gatekeeper:
 
     def admit(self, request: SignedRequest, keys: Mapping[str, Key], now: datetime) -> Key:
         """Return the key that signed the request. Raises Refusal, all of them 401."""
-        claim = _parse(request)
-        key = keys.get(claim.access)
+        header = _parse(request)
+        key = keys.get(header.access)
         if key is None:
-            raise unauthenticated(f"ak {claim.access} not exist")
+            raise unauthenticated(f"ak {header.access} not exist")
         record = self._records.setdefault(key.access, _Record())
         _check_lock(record, now)
         try:
             _check_date(request.headers["x-sdk-date"], now)
-            _check_signature(request, claim, key)
+            _check_signature(request, header, key)
             _check_token(request, key, now)
-        except Refusal:
-            _note_failure(record, now)
+        except SimulatedError:
+            _record_failure(record, now)
             raise
         record.failures = 0
         return key
@@ -169,7 +169,7 @@ def _check_lock(record: _Record, now: datetime) -> None:
     record.failures, record.locked_until = 0, None
 
 
-def _note_failure(record: _Record, now: datetime) -> None:
+def _record_failure(record: _Record, now: datetime) -> None:
     record.failures += 1
-    if record.failures > FAILURES_ALLOWED:
-        record.locked_until = now + LOCKED_FOR
+    if record.failures > MAX_FAILURES:
+        record.locked_until = now + LOCK_DURATION

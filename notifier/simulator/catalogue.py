@@ -100,7 +100,7 @@ REASONS = COMPUTE + STORAGE + BACKUP + RESTORE + CLUSTER
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TaskKind:
     """One kind of task."""
 
     name: str
@@ -116,17 +116,17 @@ class Kind:
     """The status of its instance once it is done."""
 
 
-CREATE = Kind("CreateGaussDBV5Instance", 12, (8, 16), COMPUTE, "creating")
-BACKUP_NOW = Kind("BackupSnapshotGaussDBV5InInstance", 26, (3, 9), BACKUP)
-CLONE = Kind("CloneGaussDBV5NewInstance", 8, (10, 25), RESTORE + COMPUTE, "creating")
-RESTORE_HERE = Kind("RestoreGaussDBV5InInstance", 6, (6, 18), RESTORE)
-RESTORE_THERE = Kind("RestoreGaussDBV5InInstanceToExistedInst", 5, (8, 20), RESTORE)
-DELETE = Kind("DeleteGaussDBV5Instance", 8, (2, 5), COMPUTE, "normal", "deleted")
-ENLARGE = Kind("EnlargeGaussDBV5Volume", 14, (3, 8), STORAGE)
-RESIZE = Kind("ResizeGaussDBV5Flavor", 11, (6, 15), COMPUTE + CLUSTER)
-ADD_NODES = Kind("GaussDBV5ExpandClusterCN", 5, (5, 12), COMPUTE + CLUSTER)
-ADD_SHARDS = Kind("GaussDBV5ExpandClusterDN", 4, (12, 40), COMPUTE + CLUSTER)
-KINDS = (
+CREATE = TaskKind("CreateGaussDBV5Instance", 12, (8, 16), COMPUTE, "creating")
+BACKUP_NOW = TaskKind("BackupSnapshotGaussDBV5InInstance", 26, (3, 9), BACKUP)
+CLONE = TaskKind("CloneGaussDBV5NewInstance", 8, (10, 25), RESTORE + COMPUTE, "creating")
+RESTORE_HERE = TaskKind("RestoreGaussDBV5InInstance", 6, (6, 18), RESTORE)
+RESTORE_THERE = TaskKind("RestoreGaussDBV5InInstanceToExistedInst", 5, (8, 20), RESTORE)
+DELETE = TaskKind("DeleteGaussDBV5Instance", 8, (2, 5), COMPUTE, "normal", "deleted")
+ENLARGE = TaskKind("EnlargeGaussDBV5Volume", 14, (3, 8), STORAGE)
+RESIZE = TaskKind("ResizeGaussDBV5Flavor", 11, (6, 15), COMPUTE + CLUSTER)
+ADD_NODES = TaskKind("GaussDBV5ExpandClusterCN", 5, (5, 12), COMPUTE + CLUSTER)
+ADD_SHARDS = TaskKind("GaussDBV5ExpandClusterDN", 4, (12, 40), COMPUTE + CLUSTER)
+TASK_KINDS = (
     CREATE,
     BACKUP_NOW,
     CLONE,
@@ -138,15 +138,15 @@ KINDS = (
     ADD_NODES,
     ADD_SHARDS,
 )
-NAMES = frozenset(kind.name for kind in KINDS)
+NAMES = frozenset(kind.name for kind in TASK_KINDS)
 """The names that the API documents, and that its `name` filter takes."""
 
-STRANGE_KINDS = (
-    Kind("UpgradeGaussDBV5InPlace", 1, (5, 12), CLUSTER),
-    Kind("HotPatchGaussDBV5Instance", 1, (2, 6), CLUSTER),
+UNDOCUMENTED_KINDS = (
+    TaskKind("UpgradeGaussDBV5InPlace", 1, (5, 12), CLUSTER),
+    TaskKind("HotPatchGaussDBV5Instance", 1, (2, 6), CLUSTER),
 )
 """Kinds that the task centre has and the API does not document. The names are invented."""
-STRANGE_STATUSES = ("Pending", "Canceled")
+UNDOCUMENTED_STATUSES = ("Pending", "Canceled")
 """Statuses that sibling services have and this API does not document."""
 
 SERVICES = ("orders", "billing", "ledger", "catalog", "users", "search", "stock", "reports", "audit", "payments")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from random import Random
 
 from notifier.core.errors import ConfigurationError
-from notifier.simulator.replies import Refusal, Reply, stale_token, throttled, unauthenticated
+from notifier.simulator.replies import SimulatedError, SimulatedReply, stale_token, throttled, unauthenticated
 
-KINDS: dict[str, str] = {
+FAULT_KINDS: dict[str, str] = {
     "401": "the credentials are refused",
     "403": "the rights are missing",
     "429": "throttled with Retry-After (default 1 s)",
@@ -54,7 +54,7 @@ class Chance:
     share: float
 
 
-NOTHING = Fault(kind="pass")
+NO_FAULT = Fault(kind="pass")
 
 
 def parse_faults(spec: str) -> tuple[Chance, ...]:
@@ -82,8 +82,8 @@ def _parse_item(item: str) -> Chance:
     if not match:
         raise ConfigurationError(f"faults: cannot read {item!r}; write kind[=seconds][:share], for example 429=30:0.1")
     kind = match["kind"]
-    if kind not in KINDS:
-        raise ConfigurationError(f"faults: there is no fault {kind!r}; there are {', '.join(KINDS)}")
+    if kind not in FAULT_KINDS:
+        raise ConfigurationError(f"faults: there is no fault {kind!r}; there are {', '.join(FAULT_KINDS)}")
     amount = float(match["amount"] or _DEFAULTS.get(kind, 0.0))
     return Chance(fault=Fault(kind=kind, amount=amount), share=float(match["chance"] or 1))
 
@@ -119,17 +119,17 @@ class Faults:
             drawn -= chance.share
             if drawn < 0:
                 return chance.fault
-        return NOTHING
+        return NO_FAULT
 
 
-def refusal_for(fault: Fault, *, by_token: bool) -> Refusal | None:
+def error_for(fault: Fault, *, by_token: bool) -> SimulatedError | None:
     """Return the error that a fault answers with, or None for one of another nature."""
     if fault.kind == "401":
         return stale_token() if by_token else unauthenticated("verify aksk signature fail, canonicalRequest:GET|/|||")
     if fault.kind.startswith("429"):
         return throttled(60, retry_after=round(fault.amount) if fault.kind == "429" else None)
     answer = _ANSWERS.get(fault.kind)
-    return Refusal(*answer) if answer else None
+    return SimulatedError(*answer) if answer else None
 
 
 _ANSWERS = {
@@ -141,12 +141,12 @@ _ANSWERS = {
 }
 
 
-def spoil(fault: Fault, reply: Reply) -> Reply:
+def apply_fault(fault: Fault, reply: SimulatedReply) -> SimulatedReply:
     """Return what a fault makes of a good answer; most leave it as it is."""
     if fault.kind == "truncate":
-        return Reply(body=reply.body[: len(reply.body) * 2 // 3])
+        return SimulatedReply(body=reply.body[: len(reply.body) * 2 // 3])
     if fault.kind == "html":
-        return Reply(body=_PROXY_PAGE, content_type="text/html")
+        return SimulatedReply(body=_PROXY_PAGE, content_type="text/html")
     return reply
 
 

@@ -10,19 +10,19 @@ from itertools import chain
 from random import Random
 
 from notifier.simulator import catalogue
-from notifier.simulator.catalogue import Kind, Reason
+from notifier.simulator.catalogue import Reason, TaskKind
 from notifier.simulator.chance import seeded
 from notifier.simulator.options import Options
-from notifier.simulator.world import LISTED_FOR, Instance, Life, Row, World
+from notifier.simulator.world import LISTED_FOR, RowInstance, TaskRow, TaskTimeline, World
 
 FLEET = 12
 """Instances that are there from the beginning."""
 SMALLEST_FLEET = 6
 LARGEST_FLEET = 40
 """Beyond this the oldest instances see no more tasks, so that a long run does not grow without end."""
-NEWCOMERS = (catalogue.CREATE, catalogue.CLONE)
+CREATING_KINDS = (catalogue.CREATE, catalogue.CLONE)
 """The kinds that bring a new instance."""
-MARKS = tuple(range(5, 100, 5))
+PROGRESS_MARKS = tuple(range(5, 100, 5))
 """The percentages at which a running task reports progress."""
 
 
@@ -31,8 +31,8 @@ class Plan:
     """What will become of one task."""
 
     job_id: str
-    kind: Kind
-    instance: Instance
+    kind: TaskKind
+    instance: RowInstance
     created_at: datetime
     takes: timedelta
     fails_with: Reason | None = None
@@ -45,7 +45,7 @@ class Plan:
     """An undocumented status it ends in."""
 
 
-class Author:
+class TaskGenerator:
     """Invents plans. The same seed and the same times give the same plans."""
 
     def __init__(self, options: Options, purpose: str) -> None:
@@ -53,7 +53,7 @@ class Author:
         self._options = options
         self._fleet = [_new_instance(self._rng) for _ in range(FLEET)]
 
-    def plan(self, created_at: datetime, kind: Kind | None = None) -> Plan:
+    def plan(self, created_at: datetime, kind: TaskKind | None = None) -> Plan:
         """Make up a task that begins at this time, of any kind unless one is asked for."""
         kind = kind or self._kind()
         plan = Plan(
@@ -62,20 +62,20 @@ class Author:
             instance=self._instance(kind),
             created_at=created_at,
             takes=timedelta(seconds=self._rng.uniform(kind.minutes[0] * 60, kind.minutes[1] * 60)),
-            deleted_after=timedelta(hours=self._rng.uniform(1, 72)) if self._happens(self._options.deleting) else None,
-            ends_as="Canceled" if self._happens(self._options.strange / 2) else None,
+            deleted_after=timedelta(hours=self._rng.uniform(1, 72)) if self._chance(self._options.deleting) else None,
+            ends_as="Canceled" if self._chance(self._options.strange / 2) else None,
         )
-        return self.failing(plan) if self._happens(self._options.failing) else plan
+        return self.failing(plan) if self._chance(self._options.failing) else plan
 
     def failing(self, plan: Plan) -> Plan:
         """Make a plan fail, and perhaps run again."""
-        if plan.kind in NEWCOMERS:
+        if plan.kind in CREATING_KINDS:
             self._fleet = [instance for instance in self._fleet if instance.id != plan.instance.id]
-        again = timedelta(minutes=self._rng.uniform(3, 8)) if self._happens(self._options.regress) else None
+        again = timedelta(minutes=self._rng.uniform(3, 8)) if self._chance(self._options.regress) else None
         return replace(
             plan,
             fails_with=self._rng.choice(plan.kind.reasons),
-            fails_at=self._rng.choice(MARKS[:-1]),
+            fails_at=self._rng.choice(PROGRESS_MARKS[:-1]),
             runs_again_after=again,
             ends_as=None,
         )
@@ -84,17 +84,17 @@ class Author:
         """Make up the time until the next task begins: half to one and a half times the usual."""
         return self._options.every * self._rng.uniform(0.5, 1.5)
 
-    def _happens(self, share: float) -> bool:
+    def _chance(self, share: float) -> bool:
         return self._rng.random() < share
 
-    def _kind(self) -> Kind:
-        if self._happens(self._options.strange / 2):
-            return self._rng.choice(catalogue.STRANGE_KINDS)
-        return self._rng.choices(catalogue.KINDS, [kind.weight for kind in catalogue.KINDS])[0]
+    def _kind(self) -> TaskKind:
+        if self._chance(self._options.strange / 2):
+            return self._rng.choice(catalogue.UNDOCUMENTED_KINDS)
+        return self._rng.choices(catalogue.TASK_KINDS, [kind.weight for kind in catalogue.TASK_KINDS])[0]
 
-    def _instance(self, kind: Kind) -> Instance:
+    def _instance(self, kind: TaskKind) -> RowInstance:
         """Choose among the half of the fleet that has been left alone the longest: two tasks at once are rare."""
-        if kind in NEWCOMERS:
+        if kind in CREATING_KINDS:
             self._fleet = [*self._fleet[1 - LARGEST_FLEET :], _new_instance(self._rng)]
             return self._fleet[-1]
         instance = self._fleet.pop(self._rng.randrange(len(self._fleet) // 2))
@@ -103,7 +103,7 @@ class Author:
         return instance
 
 
-def _new_instance(rng: Random) -> Instance:
+def _new_instance(rng: Random) -> RowInstance:
     number = rng.randrange(1000, 10000)
     name = rng.choice(
         (
@@ -111,14 +111,14 @@ def _new_instance(rng: Random) -> Instance:
             f"gauss-{number}",
         )
     )
-    return Instance(id=f"{rng.getrandbits(128):032x}in14", name=name, status="normal")
+    return RowInstance(id=f"{rng.getrandbits(128):032x}in14", name=name, status="normal")
 
 
 # ---- from a plan to rows ----
 
 
-def _running(plan: Plan, progress: int) -> Row:
-    return Row(
+def _running(plan: Plan, progress: int) -> TaskRow:
+    return TaskRow(
         job_id=plan.job_id,
         name=plan.kind.name,
         status="Running",
@@ -128,24 +128,24 @@ def _running(plan: Plan, progress: int) -> Row:
     )
 
 
-def _completed(plan: Plan, at: datetime) -> Row:
+def _completed(plan: Plan, at: datetime) -> TaskRow:
     instance = replace(plan.instance, status=plan.kind.after)
     status = plan.ends_as or "Completed"
     return replace(_running(plan, 0), status=status, instance=instance, progress=None, ended_at=at)
 
 
-def _failed(plan: Plan, at: datetime) -> Row:
+def _failed(plan: Plan, at: datetime) -> TaskRow:
     return replace(_running(plan, 0), status="Failed", progress=None, reason=plan.fails_with, ended_at=at)
 
 
-def _run(plan: Plan, begins_at: datetime, until: int) -> Iterator[tuple[datetime, Row]]:
+def _run(plan: Plan, begins_at: datetime, until: int) -> Iterator[tuple[datetime, TaskRow]]:
     yield begins_at, _running(plan, 0)
-    for percent in MARKS:
+    for percent in PROGRESS_MARKS:
         if percent <= until:
             yield begins_at + plan.takes * (percent / 100), _running(plan, percent)
 
 
-def _attempts(plan: Plan) -> Iterator[tuple[datetime, Row]]:
+def _attempts(plan: Plan) -> Iterator[tuple[datetime, TaskRow]]:
     begins_at = plan.created_at
     if plan.fails_with:
         yield from _run(plan, begins_at, plan.fails_at)
@@ -159,28 +159,28 @@ def _attempts(plan: Plan) -> Iterator[tuple[datetime, Row]]:
     yield ends_at, _completed(plan, ends_at)
 
 
-def life_of(plan: Plan) -> Life:
+def build_timeline(plan: Plan) -> TaskTimeline:
     """Work out every row that a plan leads to, up to the moment when it is no longer listed."""
     steps = tuple(_attempts(plan))
     gone_at = plan.created_at + LISTED_FOR
     if plan.deleted_after is not None:
         gone_at = min(gone_at, steps[-1][0] + plan.deleted_after)
-    return Life(job_id=plan.job_id, begins_at=plan.created_at, steps=(*steps, (gone_at, None)))
+    return TaskTimeline(job_id=plan.job_id, begins_at=plan.created_at, steps=(*steps, (gone_at, None)))
 
 
 # ---- worlds ----
 
 
-def _past(author: Author, options: Options, start: datetime) -> Iterator[Plan]:
+def _past(generator: TaskGenerator, options: Options, start: datetime) -> Iterator[Plan]:
     apart = LISTED_FOR / (options.backlog + 1)
     for number in range(options.backlog):
-        yield author.plan(start - LISTED_FOR + apart * (number + 1))
+        yield generator.plan(start - LISTED_FOR + apart * (number + 1))
 
 
-def _opening(author: Author, start: datetime) -> Iterator[Plan]:
+def _opening(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
     """Begin in the middle of things, so that whoever watches soon sees each kind of change."""
     minute = timedelta(minutes=1)
-    create = author.failing(author.plan(start - 6 * minute, catalogue.CREATE))
+    create = generator.failing(generator.plan(start - 6 * minute, catalogue.CREATE))
     yield replace(create, takes=12 * minute, fails_at=80, runs_again_after=None, deleted_after=None)
     for began, kind, takes in (
         (-4, catalogue.RESIZE, 9),
@@ -188,53 +188,53 @@ def _opening(author: Author, start: datetime) -> Iterator[Plan]:
         (1, catalogue.ENLARGE, 5),
         (3, catalogue.CLONE, 12),
     ):
-        calm = replace(author.plan(start + began * minute, kind), fails_with=None, ends_as=None, deleted_after=None)
+        calm = replace(generator.plan(start + began * minute, kind), fails_with=None, ends_as=None, deleted_after=None)
         yield replace(calm, takes=takes * minute)
 
 
-def _future(author: Author, start: datetime) -> Iterator[Plan]:
+def _future(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
     at = start + timedelta(minutes=3)
     while True:
-        at += author.gap()
-        yield author.plan(at)
+        at += generator.gap()
+        yield generator.plan(at)
 
 
 def evolving_world(options: Options, start: datetime) -> World:
     """Return a world with a past of thirty days that goes on for ever."""
-    author, spare = Author(options, "history"), Author(options, "spare")
-    plans = chain(_past(author, options, start), _opening(author, start), _future(author, start))
+    generator, extra = TaskGenerator(options, "history"), TaskGenerator(options, "spare")
+    plans = chain(_past(generator, options, start), _opening(generator, start), _future(generator, start))
 
-    def live(plan: Plan) -> Life:
-        life = life_of(plan)
-        return _in_real_time(life, start, options.speed) if options.stamps == "real" else life
+    def timeline_of(plan: Plan) -> TaskTimeline:
+        timeline = build_timeline(plan)
+        return _in_real_time(timeline, start, options.speed) if options.stamps == "real" else timeline
 
-    world = World(lives=map(live, plans), invent=lambda now: live(spare.plan(now)))
+    world = World(timelines=map(timeline_of, plans), invent=lambda now: timeline_of(extra.plan(now)))
     world.advance(start)
     return world
 
 
-def _in_real_time(life: Life, start: datetime, speed: float) -> Life:
+def _in_real_time(timeline: TaskTimeline, start: datetime, speed: float) -> TaskTimeline:
     """Return the same life with rows that carry the real times at which they are shown."""
 
     def real(time: datetime) -> datetime:
         return start + (time - start) / speed
 
-    def stamped(row: Row) -> Row:
+    def stamped(row: TaskRow) -> TaskRow:
         return replace(row, created_at=real(row.created_at), ended_at=row.ended_at and real(row.ended_at))
 
-    return replace(life, steps=tuple((at, row and stamped(row)) for at, row in life.steps))
+    return replace(timeline, steps=tuple((at, row and stamped(row)) for at, row in timeline.steps))
 
 
 def static_world(options: Options, start: datetime, size: int) -> World:
     """Return a world of exactly this many rows, two in a hundred of them running, that changes only by hand."""
-    author, spare = Author(options, "history"), Author(options, "spare")
+    generator, extra = TaskGenerator(options, "history"), TaskGenerator(options, "spare")
     apart = (LISTED_FOR - timedelta(days=1)) / max(size, 1)
-    plans = (author.plan(start - timedelta(hours=1) - apart * (size - number)) for number in range(size))
+    plans = (generator.plan(start - timedelta(hours=1) - apart * (size - number)) for number in range(size))
     rows = (_settled(plan, number) for number, plan in enumerate(plans))
-    return World(lives=iter(()), rows=rows, invent=lambda now: life_of(spare.plan(now)))
+    return World(timelines=iter(()), rows=rows, invent=lambda now: build_timeline(extra.plan(now)))
 
 
-def _settled(plan: Plan, number: int) -> Row:
+def _settled(plan: Plan, number: int) -> TaskRow:
     if number % 50 == 0:
         return _running(plan, number % 100)
     ended_at = plan.created_at + plan.takes

@@ -11,7 +11,7 @@ from typing import Any
 
 from notifier.simulator.auth import Key
 from notifier.simulator.options import Options
-from notifier.simulator.replies import Refusal, stale_token
+from notifier.simulator.replies import SimulatedError, stale_token
 
 TOKEN_BYTES = 1536
 """Tokens of the real service are several kilobytes long; this makes one of 2,048 characters."""
@@ -46,7 +46,7 @@ def parse_login(body: bytes) -> Login:
     except (ValueError, KeyError, TypeError, AttributeError):
         understood, login = False, None
     if not understood or login is None:
-        raise Refusal(400, "", "The request body is invalid")
+        raise SimulatedError(400, "", "The request body is invalid")
     return login
 
 
@@ -54,9 +54,9 @@ def check_login(login: Login, options: Options) -> None:
     """Raise Refusal 401 unless the account, the password and the project are those of this simulator."""
     given = (login.domain, login.username, login.password)
     if given != (options.domain, options.username, options.password):
-        raise Refusal(401, "", "The username or password is wrong.")
+        raise SimulatedError(401, "", "The username or password is wrong.")
     if login.project_id not in (None, options.project_id) or login.project_name not in (None, options.region):
-        raise Refusal(401, "", "The request you have made requires authentication.")
+        raise SimulatedError(401, "", "The request you have made requires authentication.")
 
 
 def token_body(login: Login, options: Options, now: datetime, expires_at: datetime) -> dict[str, Any]:
@@ -110,9 +110,9 @@ class Tokens:
 class Agency:
     """The temporary keys that the metadata service of a cloud server gives out."""
 
-    def __init__(self, rng: Random, life: timedelta) -> None:
+    def __init__(self, rng: Random, timeline: timedelta) -> None:
         self._rng = rng
-        self._life = life
+        self._life = timeline
         self.keys: dict[str, Key] = {}
         self._expires_at: datetime | None = None
         self._current: Key | None = None

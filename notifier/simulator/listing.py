@@ -12,21 +12,21 @@ from typing import Any
 from notifier.simulator import catalogue
 from notifier.simulator.chance import seeded
 from notifier.simulator.options import Options
-from notifier.simulator.replies import Refusal
-from notifier.simulator.world import AnyRow, RawRow, Row, World
+from notifier.simulator.replies import SimulatedError
+from notifier.simulator.world import AnyRow, RawRow, TaskRow, World
 
 STATUSES = frozenset({"Running", "Completed", "Failed"})
-MOST = 100
+MAX_PAGE_ROWS = 100
 """Rows on one page at most."""
-KEPT_QUERIES = 64
-FARTHEST = 2_147_483_647
+MAX_CACHED_QUERIES = 64
+MAX_OFFSET = 2_147_483_647
 """The largest offset."""
 BEIJING = timezone(timedelta(hours=8))
 """The zone that the API writes its times in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class ListQuery:
     """A checked request for one page."""
 
     status: str | None = None
@@ -34,12 +34,12 @@ class Query:
     since: datetime | None = None
     until: datetime | None = None
     offset: int = 0
-    limit: int = MOST
+    limit: int = MAX_PAGE_ROWS
     language: str = "en-us"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class ListPage:
     """Rows as they go out, and how many there are in all."""
 
     rows: tuple[bytes, ...]
@@ -50,15 +50,15 @@ class Page:
         return b'{"tasks":[%b],"total_count":%d}' % (b",".join(self.rows), self.total)
 
 
-def parse_query(params: Mapping[str, str], language: str) -> Query:
+def parse_query(params: Mapping[str, str], language: str) -> ListQuery:
     """Check the parameters of a request. Raises Refusal 400 where the documentation does not allow a value."""
-    return Query(
+    return ListQuery(
         status=_one_of(params, "status", STATUSES),
         name=_one_of(params, "name", catalogue.NAMES),
         since=_epoch(params, "start_time"),
         until=_epoch(params, "end_time"),
-        offset=_integer(params, "offset", 0, FARTHEST, 0),
-        limit=_integer(params, "limit", 1, MOST, MOST),
+        offset=_integer(params, "offset", 0, MAX_OFFSET, 0),
+        limit=_integer(params, "limit", 1, MAX_PAGE_ROWS, MAX_PAGE_ROWS),
         language=language,
     )
 
@@ -66,7 +66,7 @@ def parse_query(params: Mapping[str, str], language: str) -> Query:
 def _one_of(params: Mapping[str, str], name: str, allowed: frozenset[str]) -> str | None:
     value = params.get(name)
     if value is not None and value not in allowed:
-        raise Refusal(400, "DBS.200001", f"Parameter error. Invalid {name}.")
+        raise SimulatedError(400, "DBS.200001", f"Parameter error. Invalid {name}.")
     return value
 
 
@@ -74,8 +74,8 @@ def _integer(params: Mapping[str, str], name: str, lowest: int, highest: int, de
     text = params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(FARTHEST)) and lowest <= int(text) <= highest):
-        raise Refusal(400, "DBS.280001", f"Parameter error. Invalid {name}.")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_OFFSET)) and lowest <= int(text) <= highest):
+        raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.")
     return int(text)
 
 
@@ -86,7 +86,7 @@ def _epoch(params: Mapping[str, str], name: str) -> datetime | None:
     try:
         return datetime.fromtimestamp(_milliseconds(text) / 1000, UTC)
     except (ValueError, OverflowError, OSError):
-        raise Refusal(400, "DBS.280001", f"Parameter error. Invalid {name}.") from None
+        raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.") from None
 
 
 def _milliseconds(text: str) -> int:
@@ -114,7 +114,7 @@ _PROCESS: dict[str, Callable[[int], object]] = {
 }
 
 
-def wire_row(row: Row, language: str, options: Options) -> dict[str, Any]:
+def wire_row(row: TaskRow, language: str, options: Options) -> dict[str, Any]:
     """Return a row as the API shows it."""
     instance = row.instance
     fields: dict[str, object] = {
@@ -131,14 +131,14 @@ def wire_row(row: Row, language: str, options: Options) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not _ABSENT}
 
 
-def localised(row: Row, language: str) -> str | None:
+def localised(row: TaskRow, language: str) -> str | None:
     """Return why a task failed in the language that was asked for."""
     if row.reason is None:
         return None
     return row.reason.zh if language == "zh-cn" else row.reason.en
 
 
-def _ended_at(row: Row, options: Options) -> object:
+def _ended_at(row: TaskRow, options: Options) -> object:
     if row.ended_at:
         return write_time(row.ended_at)
     return {"null": None, "empty": "", "absent": _ABSENT}[options.running_ended]
@@ -154,17 +154,17 @@ def write_row(row: AnyRow, language: str, options: Options) -> bytes:
 # ---- choosing rows ----
 
 
-def wanted(row: AnyRow, query: Query, time_filter: str) -> bool:
+def matches_query(row: AnyRow, query: ListQuery, time_filter: str) -> bool:
     """Tell whether a row passes the filters of a query."""
     if query.status not in (None, row.status) or query.name not in (None, row.name):
         return False
-    first, last = _span(row, time_filter)
+    first, last = _task_period(row, time_filter)
     if query.since and (last is None or last < query.since):
         return False
     return not (query.until and (first is None or first > query.until))
 
 
-def _span(row: AnyRow, time_filter: str) -> tuple[datetime | None, datetime | None]:
+def _task_period(row: AnyRow, time_filter: str) -> tuple[datetime | None, datetime | None]:
     if time_filter == "created":
         return row.created_at, row.created_at
     if time_filter == "ended":
@@ -172,7 +172,7 @@ def _span(row: AnyRow, time_filter: str) -> tuple[datetime | None, datetime | No
     return row.created_at, row.ended_at or datetime.max.replace(tzinfo=UTC)
 
 
-def first_row(query: Query, offset_means: str) -> int:
+def first_row(query: ListQuery, offset_means: str) -> int:
     """Return the position of the first row of a page, under one reading of `offset`."""
     if offset_means == "record":
         return query.offset
@@ -180,42 +180,42 @@ def first_row(query: Query, offset_means: str) -> int:
     return page * query.limit
 
 
-class Listing:
+class TaskListing:
     """Pages of a world. What was worked out is kept until the world changes."""
 
     def __init__(self, options: Options, world: World) -> None:
         self._options = options
         self._world = world
         self._seen = -1
-        self._chosen: dict[Query, list[AnyRow]] = {}
+        self._chosen: dict[ListQuery, list[AnyRow]] = {}
         self._written: dict[tuple[str, str], tuple[AnyRow, bytes]] = {}
         self._shuffle = seeded(options.seed, "unstable order")
 
-    def page(self, query: Query) -> Page:
+    def page(self, query: ListQuery) -> ListPage:
         """Return one page of the present rows."""
         rows = self._rows(query)
         first = first_row(query, self._options.offset)
-        return Page(
+        return ListPage(
             rows=tuple(self._write(row, query.language) for row in rows[first : first + query.limit]), total=len(rows)
         )
 
-    def _rows(self, query: Query) -> list[AnyRow]:
-        self._forget()
-        key = Query(status=query.status, name=query.name, since=query.since, until=query.until)
+    def _rows(self, query: ListQuery) -> list[AnyRow]:
+        self._evict()
+        key = ListQuery(status=query.status, name=query.name, since=query.since, until=query.until)
         if key not in self._chosen:
             self._chosen[key] = self._ordered([row for row in self._world.rows.values() if self._fits(row, key)])
         rows = self._chosen[key]
         return self._shuffle.sample(rows, len(rows)) if self._options.order == "unstable" else rows
 
-    def _forget(self) -> None:
-        if self._seen != self._world.version or len(self._chosen) > KEPT_QUERIES:
+    def _evict(self) -> None:
+        if self._seen != self._world.version or len(self._chosen) > MAX_CACHED_QUERIES:
             self._chosen.clear()
             self._seen = self._world.version
-        if len(self._written) > 4 * len(self._world.rows) + MOST:
+        if len(self._written) > 4 * len(self._world.rows) + MAX_PAGE_ROWS:
             self._written.clear()
 
-    def _fits(self, row: AnyRow, query: Query) -> bool:
-        return wanted(row, query, self._options.time_filter)
+    def _fits(self, row: AnyRow, query: ListQuery) -> bool:
+        return matches_query(row, query, self._options.time_filter)
 
     def _ordered(self, rows: list[AnyRow]) -> list[AnyRow]:
         if self._options.order == "shuffled":

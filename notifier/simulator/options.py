@@ -12,12 +12,12 @@ Stamps = Literal["virtual", "real"]
 Offset = Literal["record", "page", "page0"]
 Order = Literal["newest", "oldest", "shuffled", "unstable"]
 TimeFilter = Literal["created", "ended", "overlap"]
-Language = Literal["header", "en-us", "zh-cn"]
+ReasonLanguage = Literal["header", "en-us", "zh-cn"]
 Ended = Literal["null", "empty", "absent"]
 Process = Literal["plain", "percent", "number", "null", "empty", "absent"]
 Metadata = Literal["v2", "v1", "no_agency"]
 
-MOST_ROWS = 100_000
+MAX_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Options:
     order: Order = "newest"
     time_filter: TimeFilter = "created"
     """Which time of a task `start_time` and `end_time` select by. Both ends are inclusive."""
-    language: Language = "header"
+    language: ReasonLanguage = "header"
     """The language of fail_reason: as X-Language asks, or always the same."""
     running_ended: Ended = "null"
     """`ended_at` of a task that has not ended."""
@@ -92,8 +92,8 @@ class Options:
     def __post_init__(self) -> None:
         _require(self.speed > 0, f"speed is {self.speed:g}; it must be more than 0, for example 60")
         _require(0 <= self.port <= 65535, f"port is {self.port}; it must be from 0 to 65535")  # noqa: PLR2004 - TCP's range
-        _require(0 <= self.backlog <= MOST_ROWS, f"backlog is {self.backlog}; it must be from 0 to {MOST_ROWS}")
-        _require(0 <= (self.static or 0) <= MOST_ROWS, f"static is {self.static}; it must be from 0 to {MOST_ROWS}")
+        _require(0 <= self.backlog <= MAX_ROWS, f"backlog is {self.backlog}; it must be from 0 to {MAX_ROWS}")
+        _require(0 <= (self.static or 0) <= MAX_ROWS, f"static is {self.static}; it must be from 0 to {MAX_ROWS}")
         _require(self.every > timedelta(0), "the time between two new tasks must be more than 0")
         _require((self.calls_per_minute or 1) > 0, "calls_per_minute must be more than 0, or left out")
         for name in ("failing", "deleting", "regress", "strange"):
@@ -108,7 +108,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "offset": get_args(Offset),
     "order": get_args(Order),
     "time_filter": get_args(TimeFilter),
-    "language": get_args(Language),
+    "language": get_args(ReasonLanguage),
     "running_ended": get_args(Ended),
     "running_process": get_args(Process),
     "metadata": get_args(Metadata),

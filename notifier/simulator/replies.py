@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class SimulatedReply:
     """One HTTP answer."""
 
     status: int = 200
@@ -18,7 +18,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refusal(Exception):
+class SimulatedError(Exception):
     """The request is answered with an error. Its code decides the shape of the body: see `body`."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -38,34 +38,34 @@ class Refusal(Exception):
         title = {400: "Bad Request", 401: "Unauthorized"}.get(self.status, "Error")
         return {"error": {"code": self.status, "message": self.message, "title": title}}
 
-    def reply(self, request_id: str) -> Reply:
+    def reply(self, request_id: str) -> SimulatedReply:
         """Return the whole answer."""
         return json_reply(self.body(request_id), status=self.status, headers=self.headers)
 
 
-def json_reply(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+def json_reply(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> SimulatedReply:
     """Return a value as JSON, non-ASCII text unescaped as the API writes it."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
-    return Reply(status=status, body=body, headers=headers or {})
+    return SimulatedReply(status=status, body=body, headers=headers or {})
 
 
-def unauthenticated(detail: str) -> Refusal:
+def unauthenticated(detail: str) -> SimulatedError:
     """Return the gateway's 401."""
-    return Refusal(401, "APIGW.0301", f"Incorrect IAM authentication information: {detail}")
+    return SimulatedError(401, "APIGW.0301", f"Incorrect IAM authentication information: {detail}")
 
 
-def stale_token() -> Refusal:
+def stale_token() -> SimulatedError:
     """Return the gateway's 401 for a token that is expired, revoked or of another project."""
-    return Refusal(401, "APIGW.0307", "The token must be updated.")
+    return SimulatedError(401, "APIGW.0307", "The token must be updated.")
 
 
-def throttled(limit: int, *, retry_after: int | None) -> Refusal:
+def throttled(limit: int, *, retry_after: int | None) -> SimulatedError:
     """Return the gateway's 429; `retry_after` is in seconds, None leaves the header out."""
     message = f"The throttling threshold has been reached: policy user over ratelimit,limit:{limit},time:1 minute"
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return Refusal(429, "APIGW.0308", message, headers)
+    return SimulatedError(429, "APIGW.0308", message, headers)
 
 
-def unpublished() -> Refusal:
+def unpublished() -> SimulatedError:
     """Return the gateway's 404 for a path or a method it does not know."""
-    return Refusal(404, "APIGW.0101", "The API does not exist or has not been published in the environment")
+    return SimulatedError(404, "APIGW.0101", "The API does not exist or has not been published in the environment")

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from notifier.clock import SystemClock
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
-from notifier.simulator.api import Call, Cloud, build_app
+from notifier.simulator.api import Call, SimulatedCloud, build_app
 from notifier.simulator.options import Options
 
 AuthKind = Literal["aksk", "token", "ecs_agency"]
@@ -33,7 +33,7 @@ class Simulator:
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
         """The clock is real time unless a test brings its own; keys and tokens are checked against it."""
         self.options = options or Options()
-        self.cloud = Cloud(self.options, clock or SystemClock())
+        self.cloud = SimulatedCloud(self.options, clock or SystemClock())
         self.url = ""
         """Where it listens, without a trailing slash; empty until then."""
         self._state = ServerState()
@@ -136,6 +136,6 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def paste_ready(simulator: Simulator, auth: AuthKind = "aksk") -> str:
+def source_yaml(simulator: Simulator, auth: AuthKind = "aksk") -> str:
     """Return the `sources` section of a configuration that reads this simulator, as YAML."""
     return yaml.safe_dump({"sources": [simulator.source_config(auth)]}, sort_keys=False, allow_unicode=True)

@@ -16,11 +16,11 @@ from notifier.simulator.catalogue import Reason
 
 LISTED_FOR = timedelta(days=30)
 """How long the API lists a task."""
-DAWN = datetime.min.replace(tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class RowInstance:
     """A database instance as a task row shows it."""
 
     id: str
@@ -29,17 +29,17 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class TaskRow:
     """One task as the list shows it at one moment."""
 
     job_id: str
     name: str
     status: str
-    instance: Instance | None = None
+    instance: RowInstance | None = None
     progress: int | None = None
     """Percent while it runs; None once it has ended."""
     reason: Reason | None = None
-    created_at: datetime = DAWN
+    created_at: datetime = EARLIEST
     ended_at: datetime | None = None
 
 
@@ -51,11 +51,11 @@ class RawRow:
     name: str
     status: str
     json: bytes
-    created_at: datetime = DAWN
+    created_at: datetime = EARLIEST
     ended_at: datetime | None = None
 
 
-AnyRow = Row | RawRow
+AnyRow = TaskRow | RawRow
 
 
 def raw_row(wire: Mapping[str, Any] | bytes) -> RawRow:
@@ -70,7 +70,7 @@ def raw_row(wire: Mapping[str, Any] | bytes) -> RawRow:
         name=str(fields.get("name")),
         status=str(fields.get("status")),
         json=text,
-        created_at=_time(fields.get("created_at")) or DAWN,
+        created_at=_time(fields.get("created_at")) or EARLIEST,
         ended_at=_time(fields.get("ended_at")),
     )
 
@@ -83,12 +83,12 @@ def _time(text: object) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class TaskTimeline:
     """All that will ever happen to one task: its row from each moment on, None once it is no longer listed."""
 
     job_id: str
     begins_at: datetime
-    steps: tuple[tuple[datetime, Row | None], ...]
+    steps: tuple[tuple[datetime, TaskRow | None], ...]
 
 
 class World:
@@ -98,32 +98,36 @@ class World:
     """
 
     def __init__(
-        self, *, lives: Iterator[Life], rows: Iterable[AnyRow] = (), invent: Callable[[datetime], Life]
+        self,
+        *,
+        timelines: Iterator[TaskTimeline],
+        rows: Iterable[AnyRow] = (),
+        invent: Callable[[datetime], TaskTimeline],
     ) -> None:
         """`invent` makes up one more life on demand, for rows that appear between two pages."""
         self.rows: dict[str, AnyRow] = {row.job_id: row for row in rows}
         self.version = 0
         """Grows with every change of a row: what was made of older rows is stale."""
-        self._lives = lives
-        self._upcoming = next(lives, None)
+        self._timelines = timelines
+        self._next_timeline = next(timelines, None)
         self._invent = invent
-        self._agenda: list[tuple[datetime, int, str, Row | None]] = []
+        self._schedule_queue: list[tuple[datetime, int, str, TaskRow | None]] = []
         self._serial = count()
         self._by_hand: set[str] = set()
 
     def advance(self, now: datetime) -> None:
         """Let everything happen that happens up to `now`."""
-        while self._upcoming and self._upcoming.begins_at <= now:
-            self._schedule(self._upcoming)
-            self._upcoming = next(self._lives, None)
-        while self._agenda and self._agenda[0][0] <= now:
-            _, _, job_id, row = heapq.heappop(self._agenda)
+        while self._next_timeline and self._next_timeline.begins_at <= now:
+            self._schedule(self._next_timeline)
+            self._next_timeline = next(self._timelines, None)
+        while self._schedule_queue and self._schedule_queue[0][0] <= now:
+            _, _, job_id, row = heapq.heappop(self._schedule_queue)
             if job_id not in self._by_hand:
                 self._set(job_id, row)
 
-    def _schedule(self, life: Life) -> None:
-        for at, row in life.steps:
-            heapq.heappush(self._agenda, (at, next(self._serial), life.job_id, row))
+    def _schedule(self, timeline: TaskTimeline) -> None:
+        for at, row in timeline.steps:
+            heapq.heappush(self._schedule_queue, (at, next(self._serial), timeline.job_id, row))
 
     def _set(self, job_id: str, row: AnyRow | None) -> None:
         self.version += 1
@@ -134,7 +138,7 @@ class World:
 
     def put(self, row: AnyRow | Mapping[str, Any] | bytes) -> str:
         """Add or replace a row by hand and return its id; it no longer evolves by itself."""
-        row = row if isinstance(row, Row | RawRow) else raw_row(row)
+        row = row if isinstance(row, TaskRow | RawRow) else raw_row(row)
         self._by_hand.add(row.job_id)
         self._set(row.job_id, row)
         return row.job_id
@@ -146,10 +150,10 @@ class World:
 
     def insert(self, now: datetime) -> str:
         """Let one more task begin at this moment and return its id."""
-        life = self._invent(now)
-        self._schedule(life)
+        timeline = self._invent(now)
+        self._schedule(timeline)
         self.advance(now)
-        return life.job_id
+        return timeline.job_id
 
     def drop(self, rng: Random) -> None:
         """Remove any one row that has ended, if there is one."""
@@ -159,13 +163,13 @@ class World:
 
     def touch(self, how_many: int, now: datetime) -> tuple[str, ...]:
         """Change the status of the oldest rows, running ones to completed and others to running; return their ids."""
-        chosen = [row for row in self.rows.values() if isinstance(row, Row)][:how_many]
+        chosen = [row for row in self.rows.values() if isinstance(row, TaskRow)][:how_many]
         for row in chosen:
-            self.put(_turned(row, now))
+            self.put(_flipped(row, now))
         return tuple(row.job_id for row in chosen)
 
 
-def _turned(row: Row, now: datetime) -> Row:
+def _flipped(row: TaskRow, now: datetime) -> TaskRow:
     if row.status == "Running":
         return replace(row, status="Completed", progress=None, ended_at=now)
     return replace(row, status="Running", progress=0, reason=None, ended_at=None)

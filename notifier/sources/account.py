@@ -15,11 +15,11 @@ from datetime import timedelta
 from notifier.core.credentials import BURST, paused_elsewhere
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError
 from notifier.ports import Clock
-from notifier.sources.failures import repeated
+from notifier.sources.failures import with_wait
 
-LONGEST_WAIT = timedelta(seconds=30)
+MAX_INLINE_WAIT = timedelta(seconds=30)
 """A longer wait is not sat out inside a poll: the error says when to come back."""
-TRIAL_PATIENCE = 5.0
+TRIAL_TIMEOUT = 5.0
 """Seconds of real time that calls wait for the first one with an unproven credential: a silent endpoint of one region
 must not hold up the others for longer."""
 
@@ -32,16 +32,16 @@ class TokenBucket:
     def __init__(self, per_minute: float, clock: Clock) -> None:
         self._rate = per_minute / 60
         self._clock = clock
-        self._left = float(BURST)
-        self._at = clock.monotonic()
+        self._pause_left = float(BURST)
+        self._updated_at = clock.monotonic()
 
     async def take(self) -> None:
         """Wait for this call's turn."""
         now = self._clock.monotonic()
-        self._left = min(self._left + (now - self._at) * self._rate, BURST) - 1
-        self._at = now
-        if self._left < 0:
-            await self._clock.sleep(-self._left / self._rate)
+        self._pause_left = min(self._pause_left + (now - self._updated_at) * self._rate, BURST) - 1
+        self._updated_at = now
+        if self._pause_left < 0:
+            await self._clock.sleep(-self._pause_left / self._rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class _Pause:
     until: float
 
 
-class Account:
+class CredentialLimiter:
     """One credential.
 
     Args:
@@ -71,7 +71,7 @@ class Account:
         """Set when the first call with an unproven credential has ended."""
 
     @asynccontextmanager
-    async def turn(self, where: str) -> AsyncIterator[None]:
+    async def slot(self, where: str) -> AsyncIterator[None]:
         """Wait until a call may be made, and make it inside. Raises the error of a pause that takes too long.
 
         Until the service has accepted the credential, one call is made at a time: ten at once with a wrong key would
@@ -86,27 +86,27 @@ class Account:
             if trial:
                 trial.set()
 
-    def accepted(self) -> None:
+    def record_accepted(self) -> None:
         """Note that the service took a call with the credential."""
         self._refusals = 0
         self._proven = True
 
-    def paused(self, error: SourceError, where: str) -> SourceError:
+    def record_error(self, error: SourceError, where: str) -> SourceError:
         """Note what an error asks of the calls to come, and return it with the wait that this means."""
         wait = error.retry_after or timedelta()
         if isinstance(error, PermissionDenied):
             self._proven = True  # the service knows who asks
         if isinstance(error, CredentialsRejected):
-            wait = max(wait, self._refused())
+            wait = max(wait, self._refusal_wait())
         if wait <= timedelta():
             return error
-        if wait > self._left():
+        if wait > self._pause_left():
             self._pause = _Pause(error=error, where=where, until=self._clock.monotonic() + wait.total_seconds())
-        return repeated(error, wait)
+        return with_wait(error, wait)
 
-    def _refused(self) -> timedelta:
+    def _refusal_wait(self) -> timedelta:
         self._proven = False
-        left = self._left()
+        left = self._pause_left()
         if self._pause and isinstance(self._pause.error, CredentialsRejected) and left > timedelta():
             return left  # this call was on its way when another was refused
         wait = _REFUSAL_WAITS[min(self._refusals, len(_REFUSAL_WAITS) - 1)]
@@ -114,7 +114,7 @@ class Account:
         return wait
 
     async def _begin_trial(self) -> asyncio.Event | None:
-        deadline = asyncio.get_running_loop().time() + TRIAL_PATIENCE
+        deadline = asyncio.get_running_loop().time() + TRIAL_TIMEOUT
         while not self._proven and self._trial and not self._trial.is_set():
             try:
                 async with asyncio.timeout_at(deadline):
@@ -126,20 +126,20 @@ class Account:
         self._trial = asyncio.Event()
         return self._trial
 
-    def _left(self) -> timedelta:
+    def _pause_left(self) -> timedelta:
         return timedelta(seconds=self._pause.until - self._clock.monotonic()) if self._pause else timedelta()
 
     async def _wait_for_pause(self, where: str) -> None:
         """Wait while a pause lasts, or raise its error where that would take long or could lock the account."""
-        left = self._left()
+        left = self._pause_left()
         if not self._pause or left <= timedelta():
             return
-        if left > LONGEST_WAIT or not self._pause.error.retryable:
-            raise _of(self._pause, where, left)
+        if left > MAX_INLINE_WAIT or not self._pause.error.retryable:
+            raise _pause_error(self._pause, where, left)
         await self._clock.sleep(left.total_seconds())
 
 
-def _of(pause: _Pause, where: str, left: timedelta) -> SourceError:
+def _pause_error(pause: _Pause, where: str, left: timedelta) -> SourceError:
     error = pause.error
     text = str(error) if pause.where == where else paused_elsewhere(where, str(error))
     return type(error)(text, status=error.status, code=error.code, request_id=error.request_id, retry_after=left)

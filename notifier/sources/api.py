@@ -25,25 +25,25 @@ from notifier.core.errors import (
 )
 from notifier.http import AddressRefused, HttpClient, HttpError, Reply, ReplyTooLarge
 from notifier.ports import Clock
-from notifier.sources.account import LONGEST_WAIT, Account
-from notifier.sources.failures import classify, clock_skew, tells_error
+from notifier.sources.account import MAX_INLINE_WAIT, CredentialLimiter
+from notifier.sources.failures import classify, clock_skew, is_error_body
 from notifier.sources.huawei_auth import ISSUER, Issuer
 
-DEADLINE = 30.0
+API_TIMEOUT = 30.0
 """Seconds that one exchange may take, from looking up the name to the last byte."""
-MOST_BYTES = 20_000_000
-TRIES = 4
+MAX_REPLY_BYTES = 20_000_000
+MAX_ATTEMPTS = 4
 """Attempts at one call."""
 
 T = TypeVar("T")
 
-_AS_IT_IS = httpx.Auth()
+_NO_AUTH = httpx.Auth()
 """A flow is driven here, each of its requests an exchange of its own: httpx sends what it is given."""
 _RETRY_BASE = 1.0
 _THROTTLED_BASE = 8.0
 
 
-class Api:
+class ApiClient:
     """Makes the calls of one source.
 
     Args:
@@ -56,7 +56,7 @@ class Api:
     """
 
     def __init__(
-        self, *, where: str, http: HttpClient, auth: httpx.Auth, clock: Clock, rng: Random, account: Account
+        self, *, where: str, http: HttpClient, auth: httpx.Auth, clock: Clock, rng: Random, account: CredentialLimiter
     ) -> None:
         self.calls = 0
         """Calls made so far, retries included."""
@@ -74,24 +74,24 @@ class Api:
 
         `decode` raises ValueError for a body that is not what was asked for.
         """
-        for attempt in range(1, TRIES):
+        for attempt in range(1, MAX_ATTEMPTS):
             try:
                 return await self._attempt(url, headers, decode)
             except SourceError as error:
-                if not error.retryable or (error.retry_after or timedelta()) > LONGEST_WAIT:
+                if not error.retryable or (error.retry_after or timedelta()) > MAX_INLINE_WAIT:
                     raise
                 await self._clock.sleep(self._backoff(error, attempt))
         return await self._attempt(url, headers, decode)
 
     async def _attempt(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
-        async with self._account.turn(self._where):
+        async with self._account.slot(self._where):
             self.calls += 1
             try:
                 reply = await self._authorised(httpx.Request("GET", url, headers=headers))
                 decoded = self._decoded(reply, decode)
             except SourceError as error:
-                raise self._account.paused(error, self._where) from error.__cause__
-            self._account.accepted()
+                raise self._account.record_error(error, self._where) from error.__cause__
+            self._account.record_accepted()
             return decoded
 
     def _body(self, reply: Reply) -> bytes:
@@ -106,7 +106,7 @@ class Api:
         try:
             return decode(body)
         except ValueError as error:
-            if tells_error(body):
+            if is_error_body(body):
                 raise classify(reply.status, reply.headers, body, where=self._where, now=self._clock.now()) from None
             raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
 
@@ -121,7 +121,7 @@ class Api:
                     wanted = await flow.athrow(error)  # raised again by a flow that cannot do without a reply
                     continue
                 try:
-                    wanted = await flow.asend(_response(reply, wanted))
+                    wanted = await flow.asend(_httpx_response(reply, wanted))
                 except StopAsyncIteration:
                     return reply
 
@@ -133,13 +133,13 @@ class Api:
                 request.url,
                 headers=request.headers,
                 content=request.content,
-                auth=_AS_IT_IS,
-                deadline=issuer.seconds if issuer else DEADLINE,
-                max_bytes=MOST_BYTES,
+                auth=_NO_AUTH,
+                deadline=issuer.seconds if issuer else API_TIMEOUT,
+                max_bytes=MAX_REPLY_BYTES,
                 guard=issuer.guarded if issuer else True,
             )
         except HttpError as error:
-            raise _of_issuer(error, issuer) if issuer else _translated(error, self._where) from error
+            raise _issuer_error(error, issuer) if issuer else _api_error(error, self._where) from error
 
     def _backoff(self, error: SourceError, attempt: int) -> float:
         """Return the seconds before the next attempt: full jitter, none where the service itself named a wait."""
@@ -149,18 +149,18 @@ class Api:
         return self._rng.uniform(0, base * 2 ** (attempt - 1))
 
 
-def _response(reply: Reply, request: httpx.Request) -> httpx.Response:
+def _httpx_response(reply: Reply, request: httpx.Request) -> httpx.Response:
     """Return the reply as an authentication flow wants it, its bytes as they came: no header asks httpx to decode."""
     headers = [item for item in reply.headers.multi_items() if item[0] != "content-encoding"]
     return httpx.Response(reply.status, headers=headers, content=reply.body, request=request)
 
 
-def _of_issuer(error: HttpError, issuer: Issuer) -> SourceError:
+def _issuer_error(error: HttpError, issuer: Issuer) -> SourceError:
     kind = RequestRejected if isinstance(error, AddressRefused) else CredentialsUnreachable
     return kind(f"{issuer.where}: {error}. {issuer.remedy}")
 
 
-def _translated(error: HttpError, where: str) -> SourceError:
+def _api_error(error: HttpError, where: str) -> SourceError:
     if isinstance(error, AddressRefused):
         return RequestRejected(f"{where}: {error}. Check endpoint, and network.allow and network.deny.")
     if isinstance(error, ReplyTooLarge):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from notifier.sources.gaussdb import GaussDBSettings
 
 
-def auth_of(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:
+def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:
     """Return the authentication that the settings ask for. `environ` serves the default chain alone.
 
     Raises ConfigurationError for a credentials file that cannot be read.
@@ -29,7 +29,7 @@ def auth_of(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Map
     project_id = settings.project_id
     match settings.auth:
         case AkSk() as auth:
-            return AkSkAuth(_of_settings(auth), project_id=project_id, clock=clock)
+            return AkSkAuth(_access_key(auth), project_id=project_id, clock=clock)
         case Token() as auth:
             return TokenAuth(
                 where=where,
@@ -45,16 +45,16 @@ def auth_of(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Map
         case DefaultChain(metadata_url=url):
             if found := default_credentials(environ):
                 return AkSkAuth(found, project_id=project_id, clock=clock)
-            return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock, hint=_NONE_FOUND)
+            return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock, hint=_NO_KEYS_HINT)
 
 
-_NONE_FOUND = (
+_NO_KEYS_HINT = (
     "Neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor ~/.huaweicloud/credentials hold keys:"
     " set them, or give the ECS instance an agency."
 )
 
 
-def _of_settings(auth: AkSk) -> Credentials:
+def _access_key(auth: AkSk) -> Credentials:
     token = auth.security_token.get_secret_value() if auth.security_token else None
     return Credentials(access_key=auth.access_key, secret_key=auth.secret_key.get_secret_value(), security_token=token)
 
@@ -68,7 +68,7 @@ def default_credentials(environ: Mapping[str, str]) -> Credentials | None:
     names = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
     found = _credentials(environ, names, where="environment variable ")
     path = _credentials_file(environ)
-    return found or (_profile(path) if path else None)
+    return found or (_read_credentials_file(path) if path else None)
 
 
 def _credentials(values: Mapping[str, str], names: tuple[str, str, str], *, where: str) -> Credentials | None:
@@ -90,7 +90,7 @@ def _credentials_file(environ: Mapping[str, str]) -> Path | None:
     return usual if usual and usual.is_file() else None
 
 
-def _profile(path: Path) -> Credentials | None:
+def _read_credentials_file(path: Path) -> Credentials | None:
     parser = configparser.ConfigParser(interpolation=None)  # a secret key may contain %
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"))

@@ -7,60 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-_DEEPEST = 5
+_MAX_DEPTH = 5
 _PAIRS = (("errorcode", "errormsg"), ("errcode", "errmsg"), ("code", "message"))
 _CODES = ("errorcode", "errcode", "code")
 _MESSAGES = ("errormsg", "errmsg", "errormessage", "errmessage", "message", "msg", "errordescription", "detail")
 _ERRORS = ("error", "errors")
-_FINE = ("0", "200", "ok", "success")
+_SUCCESSES = ("0", "200", "ok", "success")
 """Codes and messages of a success."""
 
 
 def find_error(document: object) -> tuple[str, str] | None:
     """Return the code and the message that a document tells, either of which may be empty; None for neither."""
-    return _pair(document, 0) or _loose(document, 0)
+    return _paired_error(document, 0) or _unpaired_error(document, 0)
 
 
 def is_error(page: Mapping[str, object]) -> bool:
     """Tell whether a document that could be an empty page is an error instead."""
-    values = _plain(page)
+    values = _normalized(page)
     if values.get("success") is False or any(values.get(name) not in (None, "", 0, "0", {}, []) for name in _ERRORS):
         return True
-    told = _given(values, _CODES) or _given(values, _MESSAGES)
-    return any(text.lower() not in _FINE for text in told)
+    told = _values_of(values, _CODES) or _values_of(values, _MESSAGES)
+    return any(text.lower() not in _SUCCESSES for text in told)
 
 
-def _given(values: Mapping[str, object], names: Collection[str]) -> list[str]:
+def _values_of(values: Mapping[str, object], names: Collection[str]) -> list[str]:
     return [text for name in names if (text := _scalar(values.get(name)))]
 
 
-def _pair(document: object, depth: int) -> tuple[str, str] | None:
-    values = _plain(document) if isinstance(document, dict) else {}
+def _paired_error(document: object, depth: int) -> tuple[str, str] | None:
+    values = _normalized(document) if isinstance(document, dict) else {}
     for code, message in _PAIRS:
         if code in values and message in values and (_scalar(values[code]) or _scalar(values[message])):
             return _scalar(values[code]), _scalar(values[message])
-    found = (_pair(value, depth + 1) for value in _inside(document, depth))
+    found = (_paired_error(value, depth + 1) for value in _children(document, depth))
     return next((pair for pair in found if pair), None)
 
 
-def _loose(document: object, depth: int) -> tuple[str, str] | None:
+def _unpaired_error(document: object, depth: int) -> tuple[str, str] | None:
     """Return what there is of a code and a message where they do not come in one of the known pairs."""
     if isinstance(document, dict):
-        values = _plain(document)
-        code, message = (next(iter(_given(values, names)), "") for names in (_CODES, (*_MESSAGES, *_ERRORS)))
+        values = _normalized(document)
+        code, message = (next(iter(_values_of(values, names)), "") for names in (_CODES, (*_MESSAGES, *_ERRORS)))
         if code or message:
             return code, message
-    found = (_loose(value, depth + 1) for value in _inside(document, depth))
+    found = (_unpaired_error(value, depth + 1) for value in _children(document, depth))
     return next((error for error in found if error), None)
 
 
-def _inside(document: object, depth: int) -> Collection[object]:
-    if depth >= _DEEPEST:
+def _children(document: object, depth: int) -> Collection[object]:
+    if depth >= _MAX_DEPTH:
         return ()
     return document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
 
 
-def _plain(document: Mapping[str, object]) -> Mapping[str, object]:
+def _normalized(document: Mapping[str, object]) -> Mapping[str, object]:
     return {name.lower().replace("_", "").replace("-", ""): value for name, value in document.items()}
 
 

@@ -23,7 +23,7 @@ from notifier.core.errors import (
 )
 from notifier.core.retry import CLOCK_TOLERANCE, MAX_RETRY_AFTER, http_date, retry_after
 from notifier.sources.documents import find_error
-from notifier.sources.payloads import clean
+from notifier.sources.payloads import sanitize_text
 
 INVALID_TOKEN = "DBS.280056"  # noqa: S105 - an error code of the service, not a token
 
@@ -32,7 +32,7 @@ _AK_LOCK = timedelta(minutes=5)
 _STATUS_LIMIT = 600
 _MASK = "***"
 
-_MEANT = {
+_CODE_STATUSES = {
     "APIGW.0301": HTTPStatus.UNAUTHORIZED,
     "APIGW.0303": HTTPStatus.UNAUTHORIZED,
     "APIGW.0305": HTTPStatus.UNAUTHORIZED,
@@ -57,7 +57,7 @@ _SECRET_SHAPED = re.compile(r"[A-Za-z0-9_/+=-]{40,}|\b[A-Z0-9]{16,}\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class ApiRefusal:
     """What an error body says. The texts are redacted and safe to show."""
 
     code: str = ""
@@ -79,37 +79,37 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
     """
     refusal = read_refusal(headers, body)
     code = "" if refusal.code == str(status) else refusal.code
-    kind, what, remedy = _verdict(status if status != HTTPStatus.OK else _meant_status(code), refusal)
+    kind, what, remedy = _diagnose(status if status != HTTPStatus.OK else _status_of_code(code), refusal)
     if kind is CredentialsRejected:
         remedy = _clock_remedy(headers, now) or remedy
-    facts = [f"HTTP {status}", *filter(None, (code, refusal.message)), *_request(refusal)]
+    facts = [f"HTTP {status}", *filter(None, (code, refusal.message)), *_request_fact(refusal)]
     return kind(
         f"{where}: {what} ({'; '.join(facts)}). {remedy}",
         status=status,
         code=code or None,
         request_id=refusal.request_id or None,
-        retry_after=retry_after(headers, now) or _asked_in_message(kind, refusal),
+        retry_after=retry_after(headers, now) or _wait_in_message(kind, refusal),
     )
 
 
-def tells_error(body: bytes) -> bool:
+def is_error_body(body: bytes) -> bool:
     """Tell whether a body that is not what was asked for is an error document."""
     return find_error(_json(body.decode("utf-8", errors="replace"))) is not None
 
 
-def _meant_status(code: str) -> int:
+def _status_of_code(code: str) -> int:
     """Return the status that belongs to a code: a code may be one, else the service has failed."""
     if code.isdecimal() and HTTPStatus.BAD_REQUEST <= int(code) < _STATUS_LIMIT:
         return int(code)
-    return _MEANT.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return _CODE_STATUSES.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def repeated(error: SourceError, wait: timedelta) -> SourceError:
+def with_wait(error: SourceError, wait: timedelta) -> SourceError:
     """Return the same error anew, for a call that was not made because of it and may be made after `wait`."""
     return type(error)(str(error), status=error.status, code=error.code, request_id=error.request_id, retry_after=wait)
 
 
-def _request(refusal: Refusal) -> Iterator[str]:
+def _request_fact(refusal: ApiRefusal) -> Iterator[str]:
     if refusal.request_id:
         yield f"request {refusal.request_id}"
 
@@ -117,15 +117,17 @@ def _request(refusal: Refusal) -> Iterator[str]:
 # ---- what the body says ----
 
 
-def read_refusal(headers: Mapping[str, str], body: bytes) -> Refusal:
+def read_refusal(headers: Mapping[str, str], body: bytes) -> ApiRefusal:
     """Read an error body of any known shape; for an unknown one the text itself is the message."""
     text = body.decode("utf-8", errors="replace")
     document = _json(text)
-    code, message = find_error(document) or ("", _prose(text, document))
+    code, message = find_error(document) or ("", _plain_text(text, document))
     inside = document.get("request_id") if isinstance(document, dict) else None
     request_id = headers.get("x-request-id") or headers.get("x-iam-trace-id") or inside
-    return Refusal(
-        code=_token(code), message=redact(message), request_id=_token(request_id if isinstance(request_id, str) else "")
+    return ApiRefusal(
+        code=_identifier(code),
+        message=redact_reply_text(message),
+        request_id=_identifier(request_id if isinstance(request_id, str) else ""),
     )
 
 
@@ -136,28 +138,28 @@ def _json(text: str) -> object:
         return None
 
 
-def _prose(text: str, document: object) -> str:
+def _plain_text(text: str, document: object) -> str:
     """Return what is worth showing of a body that is no error document: not JSON of another kind, not markup."""
     if document is not None or not text.strip():
         return ""
     return "a web page instead of an answer" if text.lstrip().startswith("<") else text
 
 
-def _token(text: str) -> str:
+def _identifier(text: str) -> str:
     return re.sub(r"[^\w.-]", "", text, flags=re.ASCII)[:64]
 
 
-def redact(text: str) -> str:
+def redact_reply_text(text: str) -> str:
     """Return a text of the service without credentials: no echo of the signed request, nothing shaped like a secret."""
     text = _ECHO.sub("…", text[: 10 * _LONGEST_MESSAGE])
     text = _SECRET_SHAPED.sub(_MASK, _NAMED_SECRET.sub(rf"\1{_MASK}", text))
-    return clean(" ".join(text.split()), _LONGEST_MESSAGE)
+    return sanitize_text(" ".join(text.split()), _LONGEST_MESSAGE)
 
 
 # ---- what it means ----
 
 
-def _verdict(status: int, refusal: Refusal) -> tuple[type[SourceError], str, str]:
+def _diagnose(status: int, refusal: ApiRefusal) -> tuple[type[SourceError], str, str]:
     code = refusal.code
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return SourceThrottled, "throttled", "Poll less often, or share the quota with fewer programs."
@@ -203,7 +205,7 @@ def _request_remedy(status: int, code: str) -> str:
     return "Check project_id, region and endpoint."
 
 
-def _asked_in_message(kind: type[SourceError], refusal: Refusal) -> timedelta | None:
+def _wait_in_message(kind: type[SourceError], refusal: ApiRefusal) -> timedelta | None:
     if kind is CredentialsRejected and _AK_LOCKED in refusal.message:
         return _AK_LOCK
     window = _WINDOW.search(refusal.message) if kind is SourceThrottled else None

@@ -40,23 +40,23 @@ from notifier.settings.base import (
 )
 from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedMessageError, problem
 from notifier.sources.failures import describe_skew
-from notifier.sources.paging import Listing, Paging
-from notifier.sources.payloads import Page, Row, decode_page, parse_task
+from notifier.sources.paging import Paging, WalkResult
+from notifier.sources.payloads import RowBytes, TaskPage, decode_page, parse_task
 from notifier.sources.regions import gaussdb_endpoint
 from notifier.sources.signature import request_uri
 from notifier.sources.walker import Walker
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
-    from notifier.sources.account import Account
+    from notifier.sources.account import CredentialLimiter
 
 METADATA_URL = "http://169.254.169.254"
-WALKS = 4
+MAX_WALKS = 4
 """Walks over the list in one poll at most, until one proves whole."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Language = Literal["en-us", "zh-cn"]
+ApiLanguage = Literal["en-us", "zh-cn"]
 
 
 # ---- settings ----
@@ -71,7 +71,7 @@ def _host_of(url: str) -> str:
     return parts.hostname
 
 
-def _origin(url: str) -> str:
+def _endpoint_url(url: str) -> str:
     """Check an address that credentials are sent to, and return it without a slash at its end."""
     url = url.rstrip("/")
     try:
@@ -85,7 +85,7 @@ def _origin(url: str) -> str:
     return url
 
 
-def _metadata_origin(url: str) -> str:
+def _metadata_url(url: str) -> str:
     url = url.rstrip("/")
     try:
         _host_of(url)
@@ -94,8 +94,8 @@ def _metadata_origin(url: str) -> str:
     return url
 
 
-Origin = Annotated[str, AfterValidator(_origin)]
-MetadataOrigin = Annotated[str, AfterValidator(_metadata_origin)]
+EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
+MetadataUrl = Annotated[str, AfterValidator(_metadata_url)]
 
 
 class AkSk(Settings):
@@ -111,7 +111,7 @@ class Token(Settings):
     """An IAM user with a password, for whom IAM issues tokens."""
 
     kind: Literal["token"]
-    iam_endpoint: Origin | None = None
+    iam_endpoint: EndpointUrl | None = None
     """Default: the region's."""
     domain: PlainText
     """The account that the user belongs to."""
@@ -123,14 +123,14 @@ class EcsAgency(Settings):
     """The agency of the ECS instance that this runs on."""
 
     kind: Literal["ecs_agency"]
-    metadata_url: MetadataOrigin = METADATA_URL
+    metadata_url: MetadataUrl = METADATA_URL
 
 
 class DefaultChain(Settings):
     """What the official SDK would find: the environment, its credentials file, the metadata service."""
 
     kind: Literal["default_chain"]
-    metadata_url: MetadataOrigin = METADATA_URL
+    metadata_url: MetadataUrl = METADATA_URL
 
 
 class GaussDBSettings(Settings):
@@ -139,13 +139,13 @@ class GaussDBSettings(Settings):
     kind: Literal["gaussdb"]
     name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
     region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
-    endpoint: Origin | None = None
+    endpoint: EndpointUrl | None = None
     """Default: the region's. Required where the region is not known."""
     ca_file: CaFile = None
     """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
     project_id: Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
     auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
-    language: Language | None = None
+    language: ApiLanguage | None = None
     """X-Language: the language that the API writes fail_reason in. Default: that of the configuration."""
     poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
     paging: Paging = "auto"
@@ -190,7 +190,7 @@ class GaussDBSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class TaskQuery:
     """Every parameter that the API has. None leaves one out."""
 
     status: str | None = None
@@ -247,12 +247,12 @@ class GaussDBSource:
         rng: Random,
         *,
         environ: Mapping[str, str] = MappingProxyType({}),
-        account: Account | None = None,
-        language: Language = "en-us",
+        account: CredentialLimiter | None = None,
+        language: ApiLanguage = "en-us",
     ) -> None:
-        from notifier.sources.account import Account  # noqa: PLC0415 - the network stack, see above
-        from notifier.sources.api import Api  # noqa: PLC0415 - likewise
-        from notifier.sources.credentials import auth_of  # noqa: PLC0415 - likewise
+        from notifier.sources.account import CredentialLimiter  # noqa: PLC0415 - the network stack, see above
+        from notifier.sources.api import ApiClient  # noqa: PLC0415 - likewise
+        from notifier.sources.credentials import build_auth  # noqa: PLC0415 - likewise
 
         self.name = settings.name
         self.region = settings.region
@@ -261,20 +261,20 @@ class GaussDBSource:
         self._language = settings.language or language
         self._clock = clock
         self._where = f"source {settings.name}"
-        auth = auth_of(settings, where=self._where, clock=clock, environ=environ)
-        self._api = Api(
+        auth = build_auth(settings, where=self._where, clock=clock, environ=environ)
+        self._api = ApiClient(
             where=self._where,
             http=http,
             auth=auth,
             clock=clock,
             rng=rng,
-            account=account or Account(settings.calls_per_minute, clock),
+            account=account or CredentialLimiter(settings.calls_per_minute, clock),
         )
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)
 
     async def fetch(self, scope: Scope) -> Snapshot:
         """Read the list; see `ports.TaskSource.fetch`."""
-        query = Query(limit=self._settings.page_size)
+        query = TaskQuery(limit=self._settings.page_size)
         if scope is Scope.FULL:
             return await self._read(query, scope)
         # The running tasks before the failed ones: what fails in between is then seen in both states, not missed.
@@ -282,7 +282,7 @@ class GaussDBSource:
         failed = await self._read(replace(query, status="Failed"), scope)
         return failed.joined_to(running)
 
-    async def list_page(self, query: Query, *, language: Language | None = None) -> Page:
+    async def list_page(self, query: TaskQuery, *, language: ApiLanguage | None = None) -> TaskPage:
         """Return one page of the list. Raises SourceError, after retries where they could help."""
         return await self._api.get(
             query.url(self._settings.url, self.project_id),
@@ -293,9 +293,9 @@ class GaussDBSource:
     async def check(self) -> Sequence[CheckResult]:
         """Prove endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
         try:
-            page = await self.list_page(Query(limit=1))
+            page = await self.list_page(TaskQuery(limit=1))
         except SourceError as error:
-            findings = findings_of(self._where, error)
+            findings = check_results(self._where, error)
         else:
             total = "an unknown number of" if page.total is None else page.total
             details = (*(good for _, good in _STEPS[:-1]), f"{total} tasks are listed")
@@ -303,15 +303,15 @@ class GaussDBSource:
                 CheckResult(ok=True, what=f"{self._where}: {step}", detail=detail)
                 for (step, _), detail in zip(_STEPS, details, strict=True)
             ]
-        return [*findings, *clock_findings(self._where, self._api.skew)]
+        return [*findings, *clock_check_results(self._where, self._api.skew)]
 
     async def aclose(self) -> None:
         """Release nothing: the connections belong to the shared client."""
 
-    async def _read(self, query: Query, scope: Scope) -> Snapshot:
+    async def _read(self, query: TaskQuery, scope: Scope) -> Snapshot:
         taken_at, calls, full = self._clock.now(), self._api.calls, scope is Scope.FULL
-        listing = await self._list(query, WALKS if full else 1)
-        return snapshot_of(
+        listing = await self._list(query, MAX_WALKS if full else 1)
+        return build_snapshot(
             self.name,
             listing.pages(),
             taken_at=taken_at,
@@ -322,13 +322,13 @@ class GaussDBSource:
             skew=self._api.skew,
         )
 
-    async def _list(self, query: Query, walks: int) -> Listing:
+    async def _list(self, query: TaskQuery, walks: int) -> WalkResult:
         return await self._walker.read(lambda offset: self.list_page(replace(query, offset=offset)), walks)
 
 
-def snapshot_of(
+def build_snapshot(
     source: str,
-    pages: Iterable[Page],
+    pages: Iterable[TaskPage],
     *,
     taken_at: datetime,
     scope: Scope,
@@ -338,7 +338,7 @@ def snapshot_of(
     skew: timedelta | None = None,
 ) -> Snapshot:
     """Put pages together; of two rows with one id that of the later page counts."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, RowBytes] = {}
     fingerprints: dict[str, bytes] = {}
     unreadable: set[bytes] = set()
     for page in pages:
@@ -370,7 +370,7 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 }
 
 
-def findings_of(where: str, error: SourceError) -> list[CheckResult]:
+def check_results(where: str, error: SourceError) -> list[CheckResult]:
     """Return what a failed call proves: the steps before the one that failed worked."""
     if isinstance(error, CredentialsUnreachable):  # the API itself has not been asked
         return [CheckResult(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=str(error))]
@@ -379,7 +379,7 @@ def findings_of(where: str, error: SourceError) -> list[CheckResult]:
     return [*worked, CheckResult(ok=False, what=f"{where}: {_STEPS[failed][0]}", detail=str(error))]
 
 
-def clock_findings(where: str, skew: timedelta | None) -> list[CheckResult]:
+def clock_check_results(where: str, skew: timedelta | None) -> list[CheckResult]:
     """Return whether the clock is right; nothing where the service did not say what time it is."""
     if skew is None:
         return []

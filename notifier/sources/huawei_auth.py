@@ -21,9 +21,9 @@ import httpx
 from notifier.core.errors import CredentialsRejected, MalformedReply, SourceError
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
-from notifier.sources.failures import INVALID_TOKEN, classify, repeated
+from notifier.sources.failures import INVALID_TOKEN, classify, with_wait
 from notifier.sources.payloads import parse_time
-from notifier.sources.signature import Credentials, canonical_query, sign
+from notifier.sources.signature import Credentials, canonical_query, create_signature
 
 ISSUER = "issuer"
 """Request extension: the `Issuer` that a request goes to, on requests to others than the API itself."""
@@ -43,17 +43,17 @@ class Issuer:
     """False for the metadata service, whose link-local address is otherwise refused."""
 
 
-TICKET_SECONDS = 2.0
+TICKET_TIMEOUT = 2.0
 """For the ticket of the metadata service: what forwards requests to it, as a container's network does, may swallow a
 PUT."""
-KEYS_SECONDS = 5.0
+KEYS_TIMEOUT = 5.0
 """For its keys: it is on the same host."""
 
 _SIGNED = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token", "x-language"})
 _EXPIRES_SOON = timedelta(minutes=40)
 _BEFORE_EXPIRY = timedelta(minutes=30)
-_UNSTATED_LIFE = timedelta(hours=1)
-_BETWEEN_LOGINS = 60.0
+_DEFAULT_TOKEN_LIFETIME = timedelta(hours=1)
+_LOGIN_INTERVAL = 60.0
 _METADATA_TOKEN_SECONDS = "21600"  # noqa: S105 - a length of time, not a token
 
 
@@ -65,7 +65,7 @@ def sign_request(request: httpx.Request, credentials: Credentials, project_id: s
     if credentials.security_token:
         request.headers["X-Security-Token"] = credentials.security_token
     path, _, query = request.url.raw_path.decode("ascii").partition("?")
-    request.headers["Authorization"] = sign(
+    request.headers["Authorization"] = create_signature(
         credentials,
         method=request.method,
         path=path,
@@ -133,11 +133,11 @@ class TokenAuth(httpx.Auth):
         while True:
             async with self._lock:
                 if self._needs_login(refused):
-                    self._begin_login()
+                    self._record_login()
                     reply = yield self._login()
                     await reply.aread()
-                    self._token = self._accept(reply)
-            token = self._usable()
+                    self._token = self._read_token(reply)
+            token = self._current_token()
             if token is refused:
                 return
             request.headers["X-Auth-Token"] = token.value
@@ -151,36 +151,36 @@ class TokenAuth(httpx.Auth):
 
     def _needs_login(self, refused: _Token | None) -> bool:
         now = self._clock.monotonic()
-        worn_out = self._token is None or self._token is refused or now >= self._token.renew_at
-        return worn_out and now >= self._next_login
+        expired = self._token is None or self._token is refused or now >= self._token.renew_at
+        return expired and now >= self._next_login
 
-    def _begin_login(self) -> None:
+    def _record_login(self) -> None:
         """Note the attempt: the renewal of a token is tried once a minute, and the old one used meanwhile."""
         if self._token:
-            self._next_login = self._clock.monotonic() + _BETWEEN_LOGINS
+            self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
 
-    def _usable(self) -> _Token:
+    def _current_token(self) -> _Token:
         if self._token:
             return self._token
         wait = timedelta(seconds=max(self._next_login - self._clock.monotonic(), 0))
-        raise repeated(self._refusal or CredentialsRejected(f"{self._where}: no token"), wait)
+        raise with_wait(self._refusal or CredentialsRejected(f"{self._where}: no token"), wait)
 
-    def _accept(self, reply: httpx.Response) -> _Token:
+    def _read_token(self, reply: httpx.Response) -> _Token:
         value = reply.headers.get("x-subject-token", "")
         if reply.status_code == HTTPStatus.CREATED and value and not find_non_ascii(value):
-            return _Token(value=value, renew_at=self._clock.monotonic() + self._use_for(reply).total_seconds())
-        error = _refused_login(reply, self._where, self._clock.now())
+            return _Token(value=value, renew_at=self._clock.monotonic() + self._use_period(reply).total_seconds())
+        error = _login_error(reply, self._where, self._clock.now())
         if not error.retryable:
             self._refusal = error
-            self._next_login = self._clock.monotonic() + _BETWEEN_LOGINS
+            self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
         raise error
 
-    def _use_for(self, reply: httpx.Response) -> timedelta:
-        stated = _document(reply.content).get("token")
+    def _use_period(self, reply: httpx.Response) -> timedelta:
+        stated = _json_object(reply.content).get("token")
         token = stated if isinstance(stated, dict) else {}
         expires = parse_time(token.get("expires_at"))
         issued = parse_time(token.get("issued_at")) or self._clock.now()
-        return use_for(expires - issued if expires else _UNSTATED_LIFE)
+        return token_use_period(expires - issued if expires else _DEFAULT_TOKEN_LIFETIME)
 
 
 _JSON = {"Content-Type": "application/json;charset=utf8"}
@@ -193,12 +193,12 @@ def login_body(domain: str, username: str, password: str, project_id: str) -> by
     return json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project_id}}}}).encode()
 
 
-def use_for(life: timedelta) -> timedelta:
+def token_use_period(life: timedelta) -> timedelta:
     """Return how long to use a token of this life: three quarters of it, half an hour off its end, at least half."""
     return max(life * 0.5, min(life * 0.75, life - _BEFORE_EXPIRY))
 
 
-def _refused_login(reply: httpx.Response, where: str, now: datetime) -> SourceError:
+def _login_error(reply: httpx.Response, where: str, now: datetime) -> SourceError:
     if reply.is_success:
         return MalformedReply(f"{where}: the answer carries no token. Check auth.iam_endpoint.")
     return classify(reply.status_code, reply.headers, reply.content, where=where, now=now)
@@ -233,19 +233,19 @@ class EcsAgencyAuth(httpx.Auth):
         await request.aread()
         async with self._lock:
             if self._needs_fetch():
-                self._next_renewal = self._clock.monotonic() + _BETWEEN_LOGINS
+                self._next_renewal = self._clock.monotonic() + _LOGIN_INTERVAL
                 try:
-                    ticket = yield self._request("PUT", "/meta-data/latest/api/token", TICKET_SECONDS, _TICKET_LIFE)
+                    ticket = yield self._request("PUT", "/meta-data/latest/api/token", TICKET_TIMEOUT, _TICKET_LIFE)
                     await ticket.aread()
                     with_ticket = _ticket_header(ticket)
                 except SourceError:  # a service without tickets may also say nothing at all
                     with_ticket = {}
                 try:
-                    reply = yield self._request("GET", "/openstack/latest/securitykey", KEYS_SECONDS, with_ticket)
+                    reply = yield self._request("GET", "/openstack/latest/securitykey", KEYS_TIMEOUT, with_ticket)
                     await reply.aread()
                     self._credentials = self._keys(reply)
                 except SourceError:
-                    if self._credentials.left(self._clock.now()) <= timedelta(0):
+                    if self._credentials.remaining(self._clock.now()) <= timedelta(0):
                         raise
         sign_request(request, self._credentials, self._project_id, self._clock.now())
         response = yield request
@@ -257,7 +257,7 @@ class EcsAgencyAuth(httpx.Auth):
         return httpx.Request(method, f"{self._url}{path}", headers=headers, extensions={ISSUER: issuer})
 
     def _needs_fetch(self) -> bool:
-        left = self._credentials.left(self._clock.now())
+        left = self._credentials.remaining(self._clock.now())
         return left <= timedelta(0) or (left < _EXPIRES_SOON and self._clock.monotonic() >= self._next_renewal)
 
     def _keys(self, reply: httpx.Response) -> Credentials:
@@ -287,7 +287,7 @@ def _ticket_header(reply: httpx.Response) -> Mapping[str, str]:
 
 def read_securitykey(body: bytes) -> Credentials:
     """Read the keys that the metadata service gives. Raises ValueError."""
-    found = _document(body).get("credential")
+    found = _json_object(body).get("credential")
     if not isinstance(found, dict):
         raise ValueError("no credential")  # noqa: TRY004 - the caller translates one kind of error
     texts = [found.get(name) for name in ("access", "secret", "securitytoken")]
@@ -298,7 +298,7 @@ def read_securitykey(body: bytes) -> Credentials:
     return Credentials(access_key=access, secret_key=secret, security_token=token or None, expires_at=expires_at)
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

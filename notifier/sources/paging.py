@@ -24,14 +24,14 @@ from itertools import pairwise
 from math import ceil
 from typing import Literal
 
-from notifier.sources.payloads import Page
+from notifier.sources.payloads import TaskPage
 
-Reading = Literal["record", "page"]
+OffsetUnit = Literal["record", "page"]
 """What `offset` counts."""
 Paging = Literal["auto", "record", "page"]
 """What is configured; auto finds the reading out."""
 
-MOST_PAGES = 2_000
+MAX_PAGES = 2_000
 """Pages that one walk asks for at most, whatever total the API states."""
 _TENTH = 10
 """Pages of records share a tenth of their rows, and go on by at least a tenth of what was asked for."""
@@ -39,7 +39,7 @@ _FEW_PAGES = 10
 """Lists of so many pages are read often and cheap to read again: they share fewer rows rather than take a page more."""
 
 
-def stride(first: Page, limit: int) -> int:
+def stride(first: TaskPage, limit: int) -> int:
     """Return how many records to go on by, after a first page that may be shorter than was asked for.
 
     The rows that two pages share may be deleted between them, all but one, without a gap.
@@ -52,7 +52,7 @@ def stride(first: Page, limit: int) -> int:
     return max(usual, ceil(rest / more)) if 0 < more < _FEW_PAGES else usual
 
 
-def reading_of(first: Page, probe: Page, offset: int) -> Reading:
+def detect_offset_unit(first: TaskPage, probe: TaskPage, offset: int) -> OffsetUnit:
     """Tell how `offset` is read from the page that `offset`, the stride, brought.
 
     Read as a page number it lies beyond the end and brings nothing, unless the list is so long that there is such a
@@ -70,11 +70,11 @@ class Walk:
     """The pages of one walk over the list, by offset."""
 
     limit: int
-    reading: Reading | None = None
-    pages: dict[int, Page] = field(default_factory=dict)
+    offset_unit: OffsetUnit | None = None
+    pages: dict[int, TaskPage] = field(default_factory=dict)
     cut_short: bool = False
     """True when pages could not be read."""
-    asked: int = 0
+    last_offset: int = 0
     """The largest offset that `next_offset` returned."""
     head: Walk | None = None
     """The pages that were read again after a walk without a gap, from the first on."""
@@ -85,22 +85,22 @@ class Walk:
         That a page moved the end is known when it is read: whoever reads pages asks again after each.
         """
         # By number pages begin at 1, not 2: they are counted from 0 or from 1, and one that repeats does no harm.
-        step = 1 if self.reading == "page" else stride(self.pages[0], self.limit)
-        offset = self.asked + step
+        step = 1 if self.offset_unit == "page" else stride(self.pages[0], self.limit)
+        offset = self.last_offset + step
         while offset in self.pages:
             offset += step
-        if offset > MOST_PAGES * step or not self._goes_on_after(offset - step):
+        if offset > MAX_PAGES * step or not self._continues_after(offset - step):
             return None
-        self.asked = offset
+        self.last_offset = offset
         return offset
 
-    def _goes_on_after(self, offset: int) -> bool:
+    def _continues_after(self, offset: int) -> bool:
         """Tell whether the list goes on after the page at an offset, if that is as long as the first."""
         shown = max(len(self.pages[0].keys), 1)
-        end = offset * shown if self.reading == "page" else offset + shown
+        end = offset * shown if self.offset_unit == "page" else offset + shown
         return any(page.total is None or page.total > end for page in self.pages.values())
 
-    def in_order(self) -> Sequence[Page]:
+    def ordered_pages(self) -> Sequence[TaskPage]:
         """Return the pages in the order of the list."""
         return [self.pages[offset] for offset in sorted(self.pages)]
 
@@ -121,21 +121,21 @@ class Walk:
         return set[str | bytes]().union(*(page.keys for page in self.pages.values()))
 
     @property
-    def nothing_more(self) -> bool:
+    def exhausted(self) -> bool:
         """True when there is no reason to ask for another page after those read."""
         last = self.pages[max(self.pages)]
-        return self.whole or not last.keys or (last.total is None and len(last.keys) < self.limit)
+        return self.gapless or not last.keys or (last.total is None and len(last.keys) < self.limit)
 
     @property
-    def whole(self) -> bool:
+    def gapless(self) -> bool:
         """True when the pages leave no gap between them, by the rule at the head of this module."""
         if self.total is None or self.cut_short:
             return False
-        if self.reading == "record" and self.limit > 1 and len(self.pages) > 1:
-            return self._unbroken()
+        if self.offset_unit == "record" and self.limit > 1 and len(self.pages) > 1:
+            return self._reaches_end_without_gap()
         return self.steady and len(self.keys) >= self.total
 
-    def _unbroken(self) -> bool:
+    def _reaches_end_without_gap(self) -> bool:
         """Tell whether the pages hang together, up to one that reaches the end it states.
 
         Pages without rows were asked for before the list became so short; in the middle they would leave a gap.
@@ -143,23 +143,23 @@ class Walk:
         shown = {offset: page for offset, page in sorted(self.pages.items()) if page.keys}
         last = max(shown, default=0)
         reaches_end = last + len(self.pages[last].keys) >= (self.pages[last].total or 0)
-        return reaches_end and _hang_together(shown.values())
+        return reaches_end and _overlap_in_order(shown.values())
 
     @property
-    def total_after(self) -> int | None:
+    def target_total(self) -> int | None:
         """The total to reach: what the list held when its head was read again, if that leads to the walk."""
-        again = self.head.in_order() if self.head else ()
-        if self._continues(again):
+        again = self.head.ordered_pages() if self.head else ()
+        if self._leads_into_walk(again):
             return again[0].total
         return _largest_total([*self.pages.values(), *again])
 
-    def _continues(self, again: Sequence[Page]) -> bool:
+    def _leads_into_walk(self, again: Sequence[TaskPage]) -> bool:
         """Tell whether pages lead without a gap to a row of the walk, and show what they share with it in its order."""
-        order = dict.fromkeys(key for page in self.in_order() for key in page.rows)
+        order = dict.fromkeys(key for page in self.ordered_pages() for key in page.rows)
         return (
             bool(again)
             and not again[-1].keys.isdisjoint(self.keys)
-            and _hang_together(again)
+            and _overlap_in_order(again)
             and not any(_reordered(order, page.rows) for page in again)
         )
 
@@ -169,14 +169,14 @@ class Walk:
         return any(_reordered(earlier.pages[offset].rows, self.pages[offset].rows) for offset in shared)
 
 
-def _hang_together(pages: Iterable[Page]) -> bool:
+def _overlap_in_order(pages: Iterable[TaskPage]) -> bool:
     """Tell whether each page shares rows with the one before, and in the same order: by chance is not enough."""
     return not any(
         before.keys.isdisjoint(after.keys) or _reordered(before.rows, after.rows) for before, after in pairwise(pages)
     )
 
 
-def _largest_total(pages: Iterable[Page]) -> int | None:
+def _largest_total(pages: Iterable[TaskPage]) -> int | None:
     totals = [page.total for page in pages]
     return None if None in totals else max(total for total in totals if total is not None)
 
@@ -186,7 +186,7 @@ def _reordered(before: Mapping[str, object], after: Mapping[str, object]) -> boo
 
 
 @dataclass(slots=True)
-class Listing:
+class WalkResult:
     """What one or more walks over the same list found."""
 
     walks: list[Walk] = field(default_factory=list)
@@ -194,14 +194,14 @@ class Listing:
     @property
     def total(self) -> int | None:
         """How many rows the API says there are; None when it does not say."""
-        return self.walks[-1].total_after
+        return self.walks[-1].target_total
 
-    def pages(self) -> Iterator[Page]:
+    def pages(self) -> Iterator[TaskPage]:
         """Yield every page in the order it was asked for: of two rows with one id the later counts."""
         for walk in self.walks:
-            yield from walk.in_order()
+            yield from walk.ordered_pages()
             if walk.head:
-                yield from walk.head.in_order()
+                yield from walk.head.ordered_pages()
 
     @property
     def complete(self) -> bool:
@@ -215,12 +215,12 @@ class Listing:
         if self.total == 0:
             # An empty list is also what a service shows that has lost its way: it has to say so twice.
             return len(self.walks) > 1 and self.walks[-2].total == 0
-        return self.walks[-1].whole or self._orderless()
+        return self.walks[-1].gapless or self._is_orderless()
 
     def _keys(self) -> set[str | bytes]:
         return set[str | bytes]().union(*(page.keys for page in self.pages()))
 
-    def _orderless(self) -> bool:
+    def _is_orderless(self) -> bool:
         last, *earlier = reversed(self.walks)
         still = all(walk.steady and walk.total == last.total for walk in self.walks)
         return still and any(last.contradicts(walk) for walk in earlier)

@@ -20,16 +20,16 @@ import msgspec
 from notifier.core.model import Task, TaskStatus
 from notifier.sources.documents import is_error
 
-LONGEST_TEXT = 20_000
+MAX_REASON_LENGTH = 20_000
 """Characters kept of a reason."""
-LONGEST_NAME = 255
+MAX_NAME_LENGTH = 255
 """Characters kept of any other text, and the longest job_id that is usable: databases index these."""
-_LARGEST_TOTAL = 2**31 - 1
+_MAX_TOTAL = 2**31 - 1
 """The largest offset that the API documents; a larger total is an error."""
-_LONGEST_INTEGER = 400
+_MAX_INTEGER_DIGITS = 400
 _DIGEST_SIZE = 16
 
-_DEEPEST = 50
+_MAX_DEPTH = 50
 """Levels of nesting that are read; a page of the API has four."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,15 +45,15 @@ _STATUSES = {status.value: status for status in (TaskStatus.RUNNING, TaskStatus.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-Row = bytes | msgspec.Raw
+RowBytes = bytes | msgspec.Raw
 """A row as it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class TaskPage:
     """One page of the list, its rows not parsed yet."""
 
-    rows: Mapping[str, Row]
+    rows: Mapping[str, RowBytes]
     """job_id to the row as it came, in the order of the page; of two rows with one id the later."""
     fingerprints: Mapping[str, bytes]
     """job_id to a digest of its row."""
@@ -89,38 +89,38 @@ _decode_keys = msgspec.json.Decoder(_Keys).decode
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def decode_page(body: bytes) -> Page:
+def decode_page(body: bytes) -> TaskPage:
     """Read one page. Raises ValueError, saying why, for what is not a page of a task list.
 
     One bad row never costs the others: where the fast decoder refuses the page, a tolerant one takes over.
     """
     try:
-        return _page(*_fast(body))
+        return _build_page(*_decode_fast(body))
     except _UNDECODABLE:
-        return _page(*_tolerant(body))
+        return _build_page(*_decode_tolerantly(body))
 
 
-_Parts = tuple[Sequence[Row], Iterable[object], object]
+_Parts = tuple[Sequence[RowBytes], Iterable[object], object]
 """The rows, the job_id of each as it stands, and total_count as it stands."""
 
 
-def _fast(body: bytes) -> _Parts:
+def _decode_fast(body: bytes) -> _Parts:
     page = _decode_page(body)
     if page.tasks is msgspec.UNSET and page.total_count is msgspec.UNSET:
         raise ValueError("the answer has neither tasks nor total_count")
     if not page.tasks:
-        _refuse_error(_loads(body))
+        _raise_if_error(_decode_json(body))
     total = None if page.total_count is msgspec.UNSET else msgspec.json.decode(page.total_count)
     return page.tasks or (), (key.job_id for key in _decode_keys(body).tasks or ()), total
 
 
-def _tolerant(body: bytes) -> _Parts:
-    page = _loads(body)
+def _decode_tolerantly(body: bytes) -> _Parts:
+    page = _decode_json(body)
     if not isinstance(page, dict) or not {"tasks", "total_count"} & page.keys():
         raise ValueError("the answer has neither tasks nor total_count")
     rows = page.get("tasks") or []
     if not rows:
-        _refuse_error(page)
+        _raise_if_error(page)
     if not isinstance(rows, list):
         raise ValueError("tasks is not a list")  # noqa: TRY004 - the caller translates one kind of error
     return (
@@ -130,13 +130,13 @@ def _tolerant(body: bytes) -> _Parts:
     )
 
 
-def _refuse_error(page: object) -> None:
+def _raise_if_error(page: object) -> None:
     """Raise ValueError where a page without rows tells an error: it would pass for a list on which nothing is left."""
     if isinstance(page, dict) and is_error(page):
         raise ValueError("the answer is an error, not a list")
 
 
-def _loads(body: bytes) -> object:
+def _decode_json(body: bytes) -> object:
     text = body.decode("utf-8-sig", errors="replace")
     if text.lstrip().startswith("<"):
         raise ValueError("the answer is a web page, not JSON: a proxy or a login page may be in between")
@@ -166,22 +166,22 @@ def _flattened(text: str) -> str:
     for token in _STRUCTURE.finditer(text):
         if token[0][0] in "[{":
             depth += len(token[0])
-            if depth > _DEEPEST >= depth - len(token[0]):
-                cut = token.end() - (depth - _DEEPEST)
+            if depth > _MAX_DEPTH >= depth - len(token[0]):
+                cut = token.end() - (depth - _MAX_DEPTH)
                 kept += (text[shown_to:cut], "null")
         elif token[0][0] in "]}":
             deeper, depth = depth, depth - len(token[0])
-            if deeper > _DEEPEST >= depth:
-                shown_to = token.start() + deeper - _DEEPEST
-    return "".join((*kept, text[shown_to:] if depth <= _DEEPEST else ""))
+            if deeper > _MAX_DEPTH >= depth:
+                shown_to = token.start() + deeper - _MAX_DEPTH
+    return "".join((*kept, text[shown_to:] if depth <= _MAX_DEPTH else ""))
 
 
 def _integer(text: str) -> int | None:
-    return int(text) if len(text) <= _LONGEST_INTEGER else None
+    return int(text) if len(text) <= _MAX_INTEGER_DIGITS else None
 
 
-def _page(raws: Sequence[Row], ids: Iterable[object], total_count: object) -> Page:
-    rows: dict[str, Row] = {}
+def _build_page(raws: Sequence[RowBytes], ids: Iterable[object], total_count: object) -> TaskPage:
+    rows: dict[str, RowBytes] = {}
     fingerprints: dict[str, bytes] = {}
     unreadable: set[bytes] = set()
     for value, raw in zip(ids, raws, strict=True):
@@ -191,12 +191,12 @@ def _page(raws: Sequence[Row], ids: Iterable[object], total_count: object) -> Pa
         else:
             unreadable.add(digest)
     total = _count(total_count, at_least=len(rows) + len(unreadable))
-    return Page(rows=rows, fingerprints=fingerprints, unreadable=frozenset(unreadable), total=total)
+    return TaskPage(rows=rows, fingerprints=fingerprints, unreadable=frozenset(unreadable), total=total)
 
 
 def _usable_id(value: object) -> str | None:
     text = value.strip() if type(value) is str else _line(value)
-    if text is None or not 0 < len(text) <= LONGEST_NAME:
+    if text is None or not 0 < len(text) <= MAX_NAME_LENGTH:
         return None
     return text if text.isprintable() else _line(text)
 
@@ -204,7 +204,7 @@ def _usable_id(value: object) -> str | None:
 def _count(value: object, *, at_least: int) -> int | None:
     """Read total_count: a number, or a string that holds one; None for anything else and for what cannot be."""
     number = _number(value)
-    if number is None or not number.is_integer() or not at_least <= number <= _LARGEST_TOTAL:
+    if number is None or not number.is_integer() or not at_least <= number <= _MAX_TOTAL:
         return None
     return int(number)
 
@@ -212,7 +212,7 @@ def _count(value: object, *, at_least: int) -> int | None:
 # ---- a row ----
 
 
-def parse_task(source: str, job_id: str, row: Row) -> Task:
+def parse_task(source: str, job_id: str, row: RowBytes) -> Task:
     """Read a whole row. Never fails: what cannot be read becomes None, an unknown status is UNKNOWN."""
     values = _mapping(_row(row))
     instance = _mapping(values.get("instance_info"))
@@ -229,17 +229,17 @@ def parse_task(source: str, job_id: str, row: Row) -> Task:
         instance_status=_line(instance.get("instance_status")),
         created_at=parse_time(values.get("created_at")),
         ended_at=parse_time(values.get("ended_at")),
-        fail_reason=_text(values.get("fail_reason"), LONGEST_TEXT),
+        fail_reason=_text(values.get("fail_reason"), MAX_REASON_LENGTH),
     )
 
 
-def _row(row: Row) -> object:
+def _row(row: RowBytes) -> object:
     try:
         return msgspec.json.decode(row)
     except _UNDECODABLE:
         pass
     try:
-        return _loads(bytes(row))
+        return _decode_json(bytes(row))
     except ValueError:
         return None
 
@@ -308,7 +308,7 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def clean(text: str, longest: int) -> str:
+def sanitize_text(text: str, longest: int) -> str:
     """Return a text that databases, terminals and mails can hold: unsafe characters shown as U+FFFD, cut with `…`."""
     text = _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))
     return text if len(text) <= longest else text[: longest - 1] + "…"
@@ -317,9 +317,9 @@ def clean(text: str, longest: int) -> str:
 def _text(value: object, longest: int) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return clean(str(value), longest).strip() or None
+    return sanitize_text(str(value), longest).strip() or None
 
 
 def _line(value: object) -> str | None:
-    text = _text(value, LONGEST_NAME)
+    text = _text(value, MAX_NAME_LENGTH)
     return text and text.replace("\n", " ").replace("\t", " ")

@@ -31,7 +31,7 @@ def gaussdb_endpoint(region: str) -> str:
     try:
         return ENDPOINTS[region]
     except KeyError:
-        raise ConfigurationError(_unknown(region, ENDPOINTS)) from None
+        raise ConfigurationError(_unknown_region(region, ENDPOINTS)) from None
 
 
 def iam_endpoint(region: str) -> str:
@@ -40,7 +40,7 @@ def iam_endpoint(region: str) -> str:
     return f"https://iam.{region}.{domain}"
 
 
-def _unknown(region: str, known: Iterable[str]) -> str:
+def _unknown_region(region: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(region, known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known regions: {', '.join(sorted(known))}."
     return f"no endpoint is known for region {region!r}. {hint} For any other region give its endpoint: https://…"

@@ -24,7 +24,7 @@ class Credentials:
     security_token: str | None = field(default=None, repr=False)
     expires_at: datetime | None = None
 
-    def left(self, now: datetime) -> timedelta:
+    def remaining(self, now: datetime) -> timedelta:
         """Return how long they still last; negative when they have expired."""
         return self.expires_at - now if self.expires_at else timedelta.max
 
@@ -39,7 +39,7 @@ class Signature:
     authorization: str
 
 
-def sign(
+def create_signature(
     credentials: Credentials, *, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
 ) -> Signature:
     """Sign a request.

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from notifier.core.errors import SourceError
-from notifier.sources.paging import Listing, Paging, Reading, Walk, reading_of, stride
-from notifier.sources.payloads import Page
+from notifier.sources.paging import OffsetUnit, Paging, Walk, WalkResult, detect_offset_unit, stride
+from notifier.sources.payloads import TaskPage
 
 PAGES_IN_FLIGHT = 8
-MOST_BARREN_PAGES = PAGES_IN_FLIGHT
+MAX_BARREN_PAGES = PAGES_IN_FLIGHT
 """Pages in a row that bring nothing new before a walk gives up on the rest."""
 
-ReadPage = Callable[[int], Awaitable[Page]]
+ReadPage = Callable[[int], Awaitable[TaskPage]]
 """Returns the page at an offset. Raises SourceError."""
 
 
@@ -22,40 +22,42 @@ class Walker:
 
     def __init__(self, *, limit: int, paging: Paging) -> None:
         self._limit = limit
-        self._forced: Reading | None = None if paging == "auto" else paging
-        self._found: Reading | None = None
+        self._configured: OffsetUnit | None = None if paging == "auto" else paging
+        self._detected: OffsetUnit | None = None
 
-    async def read(self, read_page: ReadPage, walks: int) -> Listing:
+    async def read(self, read_page: ReadPage, walks: int) -> WalkResult:
         """Walk over the list until all of it is proven to be there, at most so many times.
 
         Raises SourceError when the first page of a walk cannot be read, or any page for a reason that will not pass.
         """
-        listing = Listing()
+        listing = WalkResult()
         while len(listing.walks) < walks:
             walk = await self._walk(read_page)
             listing.walks.append(walk)
-            if walk.reading == "record" and walk.whole and not listing.complete:
+            if walk.offset_unit == "record" and walk.gapless and not listing.complete:
                 await _read_head(walk, read_page)
             if listing.complete or walk.cut_short:
                 break
-            self._found = None
+            self._detected = None
         return listing
 
     async def _walk(self, read_page: ReadPage) -> Walk:
         first = await read_page(0)
         walk = Walk(limit=self._limit, pages={0: first})
-        if walk.nothing_more:
+        if walk.exhausted:
             return walk
-        walk.reading = self._found = self._forced or self._found or await self._find_out(walk, read_page)
-        if walk.reading:
+        walk.offset_unit = self._detected = (
+            self._configured or self._detected or await self._detect_offset_unit(walk, read_page)
+        )
+        if walk.offset_unit:
             await _read_ahead(walk, read_page)
         return walk
 
-    async def _find_out(self, walk: Walk, read_page: ReadPage) -> Reading | None:
+    async def _detect_offset_unit(self, walk: Walk, read_page: ReadPage) -> OffsetUnit | None:
         first = walk.pages[0]
         offset = stride(first, self._limit)
         probe = await _read_into(walk, read_page, offset)
-        return reading_of(first, probe, offset) if probe else None
+        return detect_offset_unit(first, probe, offset) if probe else None
 
 
 async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
@@ -67,7 +69,7 @@ async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
 
     async def read_some() -> None:
         nonlocal barren
-        while barren < MOST_BARREN_PAGES and not walk.cut_short:
+        while barren < MAX_BARREN_PAGES and not walk.cut_short:
             offset = walk.next_offset()
             if offset is None:
                 return
@@ -82,7 +84,7 @@ async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
 
 async def _read_head(walk: Walk, read_page: ReadPage) -> None:
     """Read the beginning of the list again, until a page shares a row with the walk, and no longer than the walk."""
-    head = walk.head = Walk(limit=walk.limit, reading=walk.reading)
+    head = walk.head = Walk(limit=walk.limit, offset_unit=walk.offset_unit)
     seen = walk.keys
     for offset in sorted(walk.pages):
         page = await _read_into(head, read_page, offset)
@@ -91,7 +93,7 @@ async def _read_head(walk: Walk, read_page: ReadPage) -> None:
     walk.cut_short = head.cut_short
 
 
-async def _read_into(walk: Walk, read_page: ReadPage, offset: int) -> Page | None:
+async def _read_into(walk: Walk, read_page: ReadPage, offset: int) -> TaskPage | None:
     try:
         page = await read_page(offset)
     except SourceError as error:

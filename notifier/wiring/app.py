@@ -88,17 +88,17 @@ class App:
     @property
     def monitor_rules(self) -> MonitorRules:
         """What is watched, and who is told when no route says so."""
-        return MonitorRules(expected=self.config.expected, fallback=self.config.alerted)
+        return MonitorRules(expected=self.config.expected, fallback=self.config.alert_channels)
 
-    async def beat(self, *, well: bool = True) -> str | None:
+    async def send_heartbeat(self, *, well: bool = True) -> str | None:
         """Give a sign of life, or of trouble, where one is wanted; return why it was not taken, or None."""
         trouble = None if well else self.config.heartbeat_fail_url
         url = trouble or self.config.heartbeat_url
         if self.http is None or url is None:
             return None
-        from notifier.http.heartbeat import beat  # noqa: PLC0415 - with the network stack
+        from notifier.http.heartbeat import send_heartbeat  # noqa: PLC0415 - with the network stack
 
-        return await beat(self.http, url.get_secret_value())
+        return await send_heartbeat(self.http, url.get_secret_value())
 
     @property
     def delivery_rules(self) -> DeliveryRules:
@@ -325,11 +325,12 @@ def _http(config: Config) -> HttpClient:
 
 def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, TaskSource]:
     from notifier.sources import SOURCES  # noqa: PLC0415 - with the network stack
-    from notifier.sources.account import Account  # noqa: PLC0415 - likewise
+    from notifier.sources.account import CredentialLimiter  # noqa: PLC0415 - likewise
 
     built: dict[str, TaskSource] = {}
     accounts = {
-        credential: Account(budget.calls_per_minute, clock) for credential, budget in config.call_budgets.items()
+        credential: CredentialLimiter(budget.calls_per_minute, clock)
+        for credential, budget in config.call_budgets.items()
     }
     language = "zh-cn" if config.language == "zh" else "en-us"
     for settings in config.sources:
@@ -338,7 +339,7 @@ def _build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, 
         rng = random.Random()  # noqa: S311 - as above
         built[settings.name] = source(
             settings,
-            http.trusting(settings.ca_file),
+            http.with_ca_file(settings.ca_file),
             clock,
             rng,
             environ=environment(),

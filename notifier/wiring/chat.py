@@ -53,7 +53,7 @@ async def open_doors(
         directory = Directory(_bot_api(config, slack, http), clock, slack.workspaces)
         stack.push_async_callback(directory.aclose)
         directory.learn_soon()
-        trusting = http.trusting(slack.ca_file)
+        trusting = http.with_ca_file(slack.ca_file)
         handler = SlackHandler(room, directory, trusting, _slack_rules(config, slack), blocks.payload)
         stack.push_async_callback(handler.aclose)
         if slack.mode == "http" and slack.signing_secret:
@@ -123,9 +123,9 @@ def _slack_rules(config: Config, slack: SlackChatSettings) -> SlackRules:
 
 def _bot_api(config: Config, slack: SlackChatSettings, http: HttpClient) -> WebApi | None:
     token = config.slack_token
-    return WebApi(http=http.trusting(slack.ca_file), url=slack.api_url, token=token) if token else None
+    return WebApi(http=http.with_ca_file(slack.ca_file), url=slack.api_url, token=token) if token else None
 
 
 def _app_api(slack: SlackChatSettings, http: HttpClient) -> WebApi:
     token = slack.app_token.get_secret_value() if slack.app_token else ""
-    return WebApi(http=http.trusting(slack.ca_file), url=slack.api_url, token=token)
+    return WebApi(http=http.with_ca_file(slack.ca_file), url=slack.api_url, token=token)

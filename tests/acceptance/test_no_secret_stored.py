@@ -195,7 +195,7 @@ async def test_no_secret_is_in_the_database(
 
             await app.store.transact(record)
             await poll_and_deliver(app)
-            await app.beat()
+            await app.send_heartbeat()
         assert any("/v2/enqueue" in request.target for request in server.requests)
         assert any(f"{CANARY}-pagerduty".encode() in request.body for request in server.requests)
     kept = dump(store_url, tmp_path)

@@ -28,7 +28,7 @@ from notifier.http import (
     ProxyException,
     Reply,
     ReplyTooLarge,
-    default_tls,
+    create_tls_context,
     trust,
 )
 
@@ -280,12 +280,12 @@ class TestTls:
     async def test_one_user_of_a_client_may_trust_more_than_others(
         self, http: HttpClient, certificate: Certificate, auth: httpx.Auth | None
     ) -> None:
-        trusting = http.trusting(certificate.authority)
+        trusting = http.with_ca_file(certificate.authority)
         async with HttpServer(tls=certificate.server_context()) as server:
             for _ in range(2):  # what one has connected to is not lent to the other
                 assert (await get(trusting, server.url(), auth=auth)).status == 200
                 assert "not accepted" in str(await failure(http, server.url(), auth=auth))
-        assert http.trusting(None) is http
+        assert http.with_ca_file(None) is http
 
     async def test_the_store_of_the_system_is_trusted_which_a_variable_may_name(
         self, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
@@ -305,7 +305,7 @@ class TestTls:
             assert (await get(http, server.url())).status == 200
 
     def test_old_protocols_are_not_spoken(self) -> None:
-        assert default_tls().minimum_version is ssl.TLSVersion.TLSv1_2
+        assert create_tls_context().minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 REFUSED = [
@@ -341,27 +341,27 @@ ALLOWED = [
 class TestAddressRule:
     @pytest.mark.parametrize("address", REFUSED)
     def test_metadata_and_link_local_addresses_are_refused_in_every_spelling(self, address: str) -> None:
-        assert AddressRule().refusal(ip_address(address)) == "a link-local or metadata address"
+        assert AddressRule().refusal_reason(ip_address(address)) == "a link-local or metadata address"
 
     @pytest.mark.parametrize("address", ALLOWED)
     def test_other_addresses_are_trusted(self, address: str) -> None:
-        assert AddressRule().refusal(ip_address(address)) is None
+        assert AddressRule().refusal_reason(ip_address(address)) is None
 
     @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::a01:203", "2002:a01:203::1"])
     def test_deny_adds_networks(self, address: str) -> None:
         rule = AddressRule(deny=(IPv4Network("10.0.0.0/8"),))
-        assert rule.refusal(ip_address(address)) == "an address that network.deny lists"
+        assert rule.refusal_reason(ip_address(address)) == "an address that network.deny lists"
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104 - an address to refuse, not to listen on
     def test_the_unspecified_address_counts_as_loopback(self, address: str) -> None:
-        assert AddressRule(deny=tuple(LOOPBACK)).refusal(ip_address(address))
+        assert AddressRule(deny=tuple(LOOPBACK)).refusal_reason(ip_address(address))
 
     def test_allow_leaves_only_what_it_lists(self) -> None:
         rule = AddressRule(allow=(ip_network("10.0.0.0/8"), ip_network("169.254.0.0/16")))
-        assert rule.refusal(ip_address("10.1.2.3")) is None
-        assert rule.refusal(ip_address("::ffff:10.1.2.3")) is None
-        assert rule.refusal(ip_address("127.0.0.1")) == "an address that network.allow does not list"
-        assert rule.refusal(ip_address("169.254.169.254")) == "a link-local or metadata address"
+        assert rule.refusal_reason(ip_address("10.1.2.3")) is None
+        assert rule.refusal_reason(ip_address("::ffff:10.1.2.3")) is None
+        assert rule.refusal_reason(ip_address("127.0.0.1")) == "an address that network.allow does not list"
+        assert rule.refusal_reason(ip_address("169.254.169.254")) == "a link-local or metadata address"
 
 
 LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
@@ -540,14 +540,14 @@ class TestProxy:
         self, exception: ProxyException, host: str, *, straight: bool
     ) -> None:
         http = HttpClient(proxy="http://user:fake@proxy.example:3128", no_proxy=[exception])
-        assert http.proxy_to(host) == (None if straight else "http://user:fake@proxy.example:3128")
+        assert http.proxy_url_for(host) == (None if straight else "http://user:fake@proxy.example:3128")
 
     @pytest.mark.parametrize("written", ["corp.example", ".corp.example", "*.corp.example", "corp.example."])
     def test_a_host_of_no_proxy_may_be_written_in_the_usual_ways(self, written: str) -> None:
         settings = NetworkSettings.model_validate({"proxy": "http://proxy.example:3128", "no_proxy": [written]})
         http = HttpClient(proxy=settings.proxy_url, no_proxy=settings.no_proxy)
-        assert http.proxy_to("chat.corp.example") is None
-        assert http.proxy_to("notcorp.example") is not None
+        assert http.proxy_url_for("chat.corp.example") is None
+        assert http.proxy_url_for("notcorp.example") is not None
 
 
 class TestScheme:

@@ -349,7 +349,7 @@ def test_a_head_that_comes_byte_by_byte_is_not_read_as_often(monkeypatch: pytest
     content = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + OK + b"X : y\r\n" * 5000
     for number in range(len(content)):
         reader.feed(content[number : number + 1])
-    assert reader.wants_head
+    assert reader.awaits_head
     assert len(read) <= 2002
     assert max(read) < 100
     assert reader.head is not None

@@ -29,9 +29,9 @@ from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
 from notifier.sources import huawei_auth
 from notifier.sources.credentials import default_credentials
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Query
-from notifier.sources.huawei_auth import AkSkAuth, login_body, read_securitykey, sign_request, use_for
-from notifier.sources.signature import Credentials, canonical_query, canonical_uri, request_uri, sign
+from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, TaskQuery
+from notifier.sources.huawei_auth import AkSkAuth, login_body, read_securitykey, sign_request, token_use_period
+from notifier.sources.signature import Credentials, canonical_query, canonical_uri, create_signature, request_uri
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "signing_vectors.json").read_text("utf-8"))["vectors"]
 MINUTE = timedelta(minutes=1)
@@ -46,7 +46,7 @@ PAGE = b'{"tasks": [], "total_count": 1}'
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_requests_are_signed_as_the_official_sdk_signs_them(vector: dict[str, Any]) -> None:
     pairs = [(name, value) for name, value in vector["query"]]
-    made = sign(
+    made = create_signature(
         Credentials(access_key=vector["ak"], secret_key=vector["sk"]),
         method=vector["method"],
         path=vector["path"],
@@ -72,7 +72,7 @@ def test_a_request_of_httpx_carries_a_signature_over_the_bytes_it_sends(vector: 
     path, _, query = request.url.raw_path.decode().partition("?")
     assert query == vector["expected"]["canonical_request"].split("\n")[2]
     names = {"host", "x-language", "x-project-id", "x-sdk-date", "x-security-token"} & set(request.headers)
-    again = sign(
+    again = create_signature(
         credentials,
         method="GET",
         path=path,
@@ -106,7 +106,7 @@ def test_no_secret_shows_in_the_repr_of_credentials() -> None:
 # ---- flows, against servers ----
 
 
-_QUERY = Query()
+_QUERY = TaskQuery()
 
 
 def issued(token: str, life: timedelta = HOUR) -> Any:
@@ -385,7 +385,7 @@ async def test_keys_that_are_refused_are_fetched_anew(http: HttpClient) -> None:
 async def test_a_metadata_service_that_is_silent_about_tickets_is_asked_without_one(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huawei_auth, "TICKET_SECONDS", 0.05)
+    monkeypatch.setattr(huawei_auth, "TICKET_TIMEOUT", 0.05)
     async with HttpServer(silence(), keys("one"), reply(200, PAGE)) as server:
         source = source_for(agency_config(server), http, FakeClock())
         await source.list_page(_QUERY)
@@ -405,8 +405,8 @@ async def test_a_metadata_service_that_is_silent_about_tickets_is_asked_without_
 async def test_a_metadata_service_that_does_not_answer_is_named(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch, answers: tuple[Answer, ...], complaint: str
 ) -> None:
-    monkeypatch.setattr(huawei_auth, "TICKET_SECONDS", 0.05)
-    monkeypatch.setattr(huawei_auth, "KEYS_SECONDS", 0.05)
+    monkeypatch.setattr(huawei_auth, "TICKET_TIMEOUT", 0.05)
+    monkeypatch.setattr(huawei_auth, "KEYS_TIMEOUT", 0.05)
     async with HttpServer() as server, HttpServer(reply(200, PAGE)) as api:
         server.answers = [*answers] * 4
         config = agency_config(server) | {"endpoint": api.url("")}
@@ -534,7 +534,7 @@ async def test_a_default_chain_that_finds_nothing_says_where_it_looked(http: Htt
     [(24 * HOUR, 18 * HOUR), (HOUR, 30 * MINUTE), (40 * MINUTE, 20 * MINUTE), (10 * MINUTE, 5 * MINUTE)],
 )
 def test_a_token_is_used_for_half_to_three_quarters_of_its_life(life: timedelta, use: timedelta) -> None:
-    assert use_for(life) == use
+    assert token_use_period(life) == use
 
 
 def test_a_login_is_scoped_to_the_project() -> None:

@@ -17,7 +17,7 @@ import yaml
 from fakes import FakeClock
 
 from notifier.core.errors import ConfigurationError
-from notifier.simulator import Options, Simulator, paste_ready
+from notifier.simulator import Options, Simulator, source_yaml
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Everything here is plain HTTP; loading the certificates of the world for each client takes longer than a test."""
@@ -468,6 +468,6 @@ async def test_an_address_of_another_machine_is_named() -> None:
 @pytest.mark.parametrize("auth", ["aksk", "token", "ecs_agency"])
 async def test_the_configuration_to_paste_is_what_a_program_gets(auth: Any) -> None:
     async with Simulator(Options(static=0)) as simulator:
-        pasted = yaml.safe_load(paste_ready(simulator, auth))
+        pasted = yaml.safe_load(source_yaml(simulator, auth))
         assert pasted == {"sources": [simulator.source_config(auth)]}
         assert pasted["sources"][0]["endpoint"] == simulator.url

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from notifier.simulator.auth import Gatekeeper, Key, SignedRequest, canonical_request, signature_of
-from notifier.simulator.replies import Refusal
+from notifier.simulator.auth import Key, SignatureVerifier, SignedRequest, canonical_request, signature_of
+from notifier.simulator.replies import SimulatedError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "signing_vectors.json").read_text(encoding="utf-8"))[
     "vectors"
@@ -40,7 +40,7 @@ def test_it_accepts_what_the_official_signer_made(vector: dict[str, Any]) -> Non
     assert canonical_request(request, signed) == expected["canonical_request"]
     key = Key(access=vector["ak"], secret=vector["sk"])
     signed_at = datetime.strptime(vector["x_sdk_date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    assert Gatekeeper().admit(request, {key.access: key}, signed_at) is key
+    assert SignatureVerifier().admit(request, {key.access: key}, signed_at) is key
 
 
 def signed(key: Key = KEY, *, at: datetime = NOW, query: str = "", **headers: str) -> SignedRequest:
@@ -65,16 +65,18 @@ def altered(request: SignedRequest, query: str | None = None, **headers: str | N
     )
 
 
-def refusal(request: SignedRequest, keeper: Gatekeeper | None = None, key: Key = KEY, now: datetime = NOW) -> str:
-    with pytest.raises(Refusal) as caught:
-        (keeper or Gatekeeper()).admit(request, {key.access: key}, now)
+def refusal(
+    request: SignedRequest, keeper: SignatureVerifier | None = None, key: Key = KEY, now: datetime = NOW
+) -> str:
+    with pytest.raises(SimulatedError) as caught:
+        (keeper or SignatureVerifier()).admit(request, {key.access: key}, now)
     assert (caught.value.status, caught.value.code) == (401, "APIGW.0301")
     return caught.value.message.removeprefix("Incorrect IAM authentication information: ")
 
 
 def test_it_accepts_whatever_headers_are_signed_and_more_that_are_not() -> None:
     request = signed(user_agent="anything at all", x_language="zh-cn")
-    assert Gatekeeper().admit(altered(request, accept="*/*"), {"AK": KEY}, NOW) is KEY
+    assert SignatureVerifier().admit(altered(request, accept="*/*"), {"AK": KEY}, NOW) is KEY
 
 
 def test_a_changed_query_breaks_the_signature_and_the_answer_echoes_what_was_signed() -> None:
@@ -85,7 +87,7 @@ def test_a_changed_query_breaks_the_signature_and_the_answer_echoes_what_was_sig
 
 
 def test_a_plus_is_a_plus_and_not_a_space() -> None:
-    assert Gatekeeper().admit(signed(query="name=a%20b"), {"AK": KEY}, NOW) is KEY
+    assert SignatureVerifier().admit(signed(query="name=a%20b"), {"AK": KEY}, NOW) is KEY
     assert "name=a%2Bb" in refusal(altered(signed(query="name=a%20b"), query="name=a+b"))
 
 
@@ -104,7 +106,7 @@ def test_a_clock_that_is_off_by_more_than_a_quarter_of_an_hour_is_refused(minute
 
 @pytest.mark.parametrize("minutes", [-15, 15])
 def test_a_quarter_of_an_hour_is_tolerated(minutes: int) -> None:
-    assert Gatekeeper().admit(signed(at=NOW + timedelta(minutes=minutes)), {"AK": KEY}, NOW) is KEY
+    assert SignatureVerifier().admit(signed(at=NOW + timedelta(minutes=minutes)), {"AK": KEY}, NOW) is KEY
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_the_date_must_be_signed() -> None:
 def test_a_temporary_key_needs_its_token_and_ends() -> None:
     key = Key(access="HST", secret="SK", token="the-token", expires_at=NOW + timedelta(hours=1))
     good = signed(key, x_security_token="the-token")
-    assert Gatekeeper().admit(good, {"HST": key}, NOW) is key
+    assert SignatureVerifier().admit(good, {"HST": key}, NOW) is key
     assert "security token" in refusal(signed(key), key=key)
     assert "security token" in refusal(signed(key, x_security_token="another"), key=key)
     late = signed(key, at=NOW + timedelta(hours=1), x_security_token="the-token")
@@ -138,14 +140,14 @@ def test_a_temporary_key_needs_its_token_and_ends() -> None:
 
 def test_a_security_token_may_be_added_after_signing() -> None:
     key = Key(access="HST", secret="SK", token="the-token")
-    assert Gatekeeper().admit(altered(signed(key), x_security_token="the-token"), {"HST": key}, NOW) is key
+    assert SignatureVerifier().admit(altered(signed(key), x_security_token="the-token"), {"HST": key}, NOW) is key
 
 
 WRONG = signed(Key(access="AK", secret="not it"))
 
 
 def test_six_failures_in_a_row_lock_the_key_for_five_minutes() -> None:
-    keeper = Gatekeeper()
+    keeper = SignatureVerifier()
     for _ in range(6):
         assert "verify aksk signature fail" in refusal(WRONG, keeper)
     almost = NOW + timedelta(minutes=4, seconds=59)
@@ -155,7 +157,7 @@ def test_six_failures_in_a_row_lock_the_key_for_five_minutes() -> None:
 
 
 def test_a_success_in_between_starts_the_count_again() -> None:
-    keeper = Gatekeeper()
+    keeper = SignatureVerifier()
     for _ in range(5):
         refusal(WRONG, keeper)
     assert keeper.admit(signed(), {"AK": KEY}, NOW) is KEY

@@ -14,8 +14,8 @@ from notifier.core.errors import ConfigurationError
 from notifier.simulator import Options, catalogue
 from notifier.simulator.faults import Faults, parse_faults
 from notifier.simulator.history import evolving_world, static_world
-from notifier.simulator.listing import Listing, Query, wire_row, write_row
-from notifier.simulator.world import AnyRow, Row, World
+from notifier.simulator.listing import ListQuery, TaskListing, wire_row, write_row
+from notifier.simulator.world import AnyRow, TaskRow, World
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -63,7 +63,7 @@ def test_progress_only_grows_until_a_task_ends() -> None:
     for minute in range(300):
         world.advance(START + minute * MINUTE)
         for row in world.rows.values():
-            assert isinstance(row, Row)
+            assert isinstance(row, TaskRow)
             assert (row.progress is None) == (row.status != "Running") == (row.ended_at is not None)
             assert (row.reason is not None) == (row.status == "Failed")
             if row.progress is not None:
@@ -79,7 +79,7 @@ def test_an_instance_that_is_being_created_sees_no_other_task() -> None:
     world = evolving_world(Options(), START)
     for minute in range(600):
         world.advance(START + minute * MINUTE)
-        running = [row for row in world.rows.values() if isinstance(row, Row) and row.status == "Running"]
+        running = [row for row in world.rows.values() if isinstance(row, TaskRow) and row.status == "Running"]
         creating = [row.instance.id for row in running if row.instance and row.instance.status == "creating"]
         everywhere = [row.instance.id for row in running if row.instance]
         assert all(everywhere.count(instance) == 1 for instance in creating)
@@ -149,7 +149,7 @@ def test_rows_without_a_usable_id_are_all_listed() -> None:
     world = static_world(Options(), START, 0)
     world.put({"job_id": None, "name": "x"})
     world.put({"name": "y"})
-    assert Listing(Options(), world).page(Query()).total == 2
+    assert TaskListing(Options(), world).page(ListQuery()).total == 2
 
 
 def test_a_row_changed_by_hand_no_longer_evolves() -> None:
@@ -191,27 +191,27 @@ def test_a_static_world_changes_only_by_hand() -> None:
     [("plain", "60"), ("percent", "60%"), ("number", 60), ("null", None), ("empty", ""), ("absent", "absent")],
 )
 def test_the_progress_of_a_running_row_is_written_as_chosen(choice: Any, expected: object) -> None:
-    row = Row(job_id="a", name="n", status="Running", progress=60)
+    row = TaskRow(job_id="a", name="n", status="Running", progress=60)
     assert wire_row(row, "en-us", Options(running_process=choice)).get("process", "absent") == expected
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("null", None), ("empty", ""), ("absent", "absent")])
 def test_the_end_of_a_running_row_is_written_as_chosen(choice: Any, expected: object) -> None:
-    row = Row(job_id="a", name="n", status="Running", created_at=START)
+    row = TaskRow(job_id="a", name="n", status="Running", created_at=START)
     written = wire_row(row, "en-us", Options(running_ended=choice))
     assert written.get("ended_at", "absent") == expected
     assert written["created_at"] == "2026-01-15T16:30:00+0800"
 
 
 def test_old_deployments_write_no_times() -> None:
-    row = Row(job_id="a", name="n", status="Failed", created_at=START, ended_at=START)
+    row = TaskRow(job_id="a", name="n", status="Failed", created_at=START, ended_at=START)
     assert not {"created_at", "ended_at"} & wire_row(row, "en-us", Options(timestamps=False)).keys()
 
 
 def listed(options: Options, world: World) -> list[str]:
-    listing = Listing(options, world)
+    listing = TaskListing(options, world)
     size = len(world.rows)
-    pages = (listing.page(Query(offset=first)) for first in range(0, size, 100))
+    pages = (listing.page(ListQuery(offset=first)) for first in range(0, size, 100))
     return [json.loads(row)["job_id"] for page in pages for row in page.rows]
 
 
@@ -233,10 +233,10 @@ def test_a_shuffled_order_stays_and_an_unstable_one_does_not() -> None:
 @pytest.mark.parametrize(("time_filter", "expected"), [("created", {"b"}), ("ended", {"a"}), ("overlap", {"a", "b"})])
 def test_which_time_is_filtered_by_is_a_choice(time_filter: Any, expected: set[str]) -> None:
     world = static_world(Options(), START, 0)
-    world.put(Row(job_id="a", name="n", status="Failed", created_at=START - 5 * MINUTE, ended_at=START))
-    world.put(Row(job_id="b", name="n", status="Running", created_at=START))
-    world.put(Row(job_id="c", name="n", status="Failed", created_at=START - 5 * MINUTE, ended_at=START - MINUTE))
-    page = Listing(Options(time_filter=time_filter), world).page(Query(since=START, until=START + MINUTE))
+    world.put(TaskRow(job_id="a", name="n", status="Failed", created_at=START - 5 * MINUTE, ended_at=START))
+    world.put(TaskRow(job_id="b", name="n", status="Running", created_at=START))
+    world.put(TaskRow(job_id="c", name="n", status="Failed", created_at=START - 5 * MINUTE, ended_at=START - MINUTE))
+    page = TaskListing(Options(time_filter=time_filter), world).page(ListQuery(since=START, until=START + MINUTE))
     assert {json.loads(row)["job_id"] for row in page.rows} == expected
 
 

@@ -19,7 +19,7 @@ from notifier.core.errors import (
     SourceUnreachable,
 )
 from notifier.core.retry import retry_after
-from notifier.sources.failures import classify, clock_skew, read_refusal, redact
+from notifier.sources.failures import classify, clock_skew, read_refusal, redact_reply_text
 
 MINUTE = timedelta(minutes=1)
 GATEWAY = "Incorrect IAM authentication information: "
@@ -219,22 +219,25 @@ def test_no_credential_that_a_body_echoes_reaches_the_message(leak: str, shape: 
 
 
 def test_the_echo_of_the_signed_request_is_cut_off() -> None:
-    assert redact("verify aksk signature fail, canonicalRequest:GET|/v3/|x-own:abc|") == "verify aksk signature fail, …"
+    assert (
+        redact_reply_text("verify aksk signature fail, canonicalRequest:GET|/v3/|x-own:abc|")
+        == "verify aksk signature fail, …"
+    )
 
 
 def test_short_secrets_are_masked_by_their_names() -> None:
-    assert redact('user bob, "password": "hunter2", sk=abc') == 'user bob, "password": "***", sk=***'
+    assert redact_reply_text('user bob, "password": "hunter2", sk=abc') == 'user bob, "password": "***", sk=***'
 
 
 def test_ordinary_words_and_ids_stay_readable() -> None:
     text = (
         "项目 0611f1bd8b00d5d32f17c017f15b599f 没有权限, token must be updated (03bc055a-135c-4245-8bd8-b0bc6d3350b3)"
     )
-    assert redact(text) == text
+    assert redact_reply_text(text) == text
 
 
 def test_a_message_is_one_line_without_controls_and_short() -> None:
-    message = redact("a\x1b[31m\r\n b" + "很长" * 500)
+    message = redact_reply_text("a\x1b[31m\r\n b" + "很长" * 500)
     assert message.startswith("a\ufffd[31m b")
     assert len(message) == 300
 

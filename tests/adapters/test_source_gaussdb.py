@@ -30,13 +30,13 @@ from notifier.settings.base import Settings
 from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
 from notifier.sources import SOURCES
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Query
+from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, TaskQuery
 from notifier.sources.regions import ENDPOINTS, gaussdb_endpoint, iam_endpoint
 
 AUTH = {"kind": "aksk", "access_key": "ak", "secret_key": "obviously-fake-secret-key"}
 CONFIG: dict[str, Any] = {"name": "prod", "kind": "gaussdb", "region": "cn-north-4", "project_id": "p1", "auth": AUTH}
 PAGE = b'{"tasks": [{"job_id": "a", "status": "Running"}], "total_count": 1}'
-QUERY = Query()
+QUERY = TaskQuery()
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ async def test_a_snapshot_parses_a_row_when_asked(http: HttpClient, clock: FakeC
 
 
 async def test_every_parameter_of_the_api_is_sent_as_it_is_signed(http: HttpClient, clock: FakeClock) -> None:
-    query = Query(
+    query = TaskQuery(
         status="Failed",
         name="a b+ä",
         start_time=datetime(2026, 1, 1, tzinfo=UTC),

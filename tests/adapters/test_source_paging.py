@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.core.errors import CredentialsRejected, SourceError, SourceUnreachable
-from notifier.sources.paging import MOST_PAGES, Listing, Reading, Walk, reading_of, stride
-from notifier.sources.payloads import Page
-from notifier.sources.walker import MOST_BARREN_PAGES, PAGES_IN_FLIGHT, Walker
+from notifier.sources.paging import MAX_PAGES, OffsetUnit, Walk, WalkResult, detect_offset_unit, stride
+from notifier.sources.payloads import TaskPage
+from notifier.sources.walker import MAX_BARREN_PAGES, PAGES_IN_FLIGHT, Walker
 
 Offset = Literal["record", "page", "page0"]
 Change = Callable[[list[str]], None]
 
 
-def page_of(rows: Sequence[str], total: int | None) -> Page:
+def page_of(rows: Sequence[str], total: int | None) -> TaskPage:
     raw = {row: row.encode() for row in rows}
-    return Page(rows=raw, fingerprints=raw, unreadable=frozenset(), total=total)
+    return TaskPage(rows=raw, fingerprints=raw, unreadable=frozenset(), total=total)
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Cloud:
     in_flight: int = 0
     most_in_flight: int = 0
 
-    async def read(self, offset: int) -> Page:
+    async def read(self, offset: int) -> TaskPage:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(0)
@@ -59,11 +59,11 @@ def cloud(rows: int, offset: Offset = "record", *changes: Change, limit: int = 1
     return Cloud(rows=[f"task-{number}" for number in range(rows)], limit=limit, offset=offset, changes=list(changes))
 
 
-async def listing_of(source: Cloud, walks: int = 4) -> Listing:
+async def listing_of(source: Cloud, walks: int = 4) -> WalkResult:
     return await Walker(limit=source.limit, paging="auto").read(source.read, walks)
 
 
-def seen(listing: Listing) -> set[str]:
+def seen(listing: WalkResult) -> set[str]:
     return {row for page in listing.pages() for row in page.rows}
 
 
@@ -138,7 +138,7 @@ async def test_pages_are_fetched_ahead_but_never_too_many_at_once() -> None:
 
 @pytest.mark.parametrize("total", [None, 11])
 async def test_an_empty_first_page_of_a_list_that_is_not_empty_proves_nothing(total: int | None) -> None:
-    async def read(_offset: int) -> Page:
+    async def read(_offset: int) -> TaskPage:
         return page_of([], total)
 
     assert not (await Walker(limit=10, paging="auto").read(read, 4)).complete
@@ -158,38 +158,38 @@ async def test_an_empty_list_is_believed_only_the_second_time() -> None:
 async def test_without_a_total_nothing_is_complete_and_the_walk_still_ends() -> None:
     source = cloud(25)
 
-    async def read(offset: int) -> Page:
+    async def read(offset: int) -> TaskPage:
         page = await source.read(offset)
         return page_of(list(page.rows), None)
 
     listing = await Walker(limit=10, paging="auto").read(read, 1)
     assert seen(listing) == set(source.rows)
     assert not listing.complete
-    assert len(source.asked) < 5 + PAGES_IN_FLIGHT + MOST_BARREN_PAGES
+    assert len(source.asked) < 5 + PAGES_IN_FLIGHT + MAX_BARREN_PAGES
 
 
 async def test_a_service_that_ignores_offset_is_given_up_on() -> None:
     source = cloud(10)
 
-    async def read(_offset: int) -> Page:
+    async def read(_offset: int) -> TaskPage:
         page = await source.read(0)
         return page_of(list(page.rows), 10**9)
 
     assert not (await Walker(limit=10, paging="auto").read(read, 4)).complete
-    assert len(source.asked) < 4 * (2 + PAGES_IN_FLIGHT + MOST_BARREN_PAGES)
+    assert len(source.asked) < 4 * (2 + PAGES_IN_FLIGHT + MAX_BARREN_PAGES)
 
 
 @pytest.mark.parametrize("paging", ["record", "page"])
-async def test_a_list_that_never_ends_does_not_bring_endless_requests(paging: Reading) -> None:
+async def test_a_list_that_never_ends_does_not_bring_endless_requests(paging: OffsetUnit) -> None:
     asked: list[int] = []
 
-    async def read(offset: int) -> Page:
+    async def read(offset: int) -> TaskPage:
         asked.append(offset)
         start = offset * (10 if paging == "page" else 1)
         return page_of([str(row) for row in range(start, start + 10)], 2**31 - 1)
 
     assert not (await Walker(limit=10, paging=paging).read(read, 1)).complete
-    assert len(asked) == 1 + MOST_PAGES
+    assert len(asked) == 1 + MAX_PAGES
 
 
 async def test_a_service_that_gives_fewer_rows_than_asked_for_is_read_whole() -> None:
@@ -204,13 +204,13 @@ async def test_a_list_without_any_order_is_complete_once_its_count_is_reached() 
     source.changes = [Random(7).shuffle] * 2000
     listing = await listing_of(source, walks=50)
     assert (listing.complete, seen(listing)) == (True, set(source.rows))
-    assert not any(walk.whole for walk in listing.walks)
+    assert not any(walk.gapless for walk in listing.walks)
 
 
 async def test_a_short_page_without_a_total_is_the_last() -> None:
     source = cloud(5)
 
-    async def read(offset: int) -> Page:
+    async def read(offset: int) -> TaskPage:
         return page_of(list((await source.read(offset)).rows), None)
 
     await Walker(limit=10, paging="auto").read(read, 1)
@@ -223,7 +223,7 @@ async def test_a_short_page_without_a_total_is_the_last() -> None:
 async def test_a_page_that_cannot_be_read_cuts_the_walk_short_and_loses_nothing_that_was_read() -> None:
     source = cloud(200)
 
-    async def read(offset: int) -> Page:
+    async def read(offset: int) -> TaskPage:
         page = await source.read(offset)
         if offset == 99:
             raise SourceUnreachable
@@ -238,7 +238,7 @@ async def test_a_page_that_cannot_be_read_cuts_the_walk_short_and_loses_nothing_
 async def test_a_refusal_in_the_middle_is_raised_and_the_other_readers_stop() -> None:
     source = cloud(1000)
 
-    async def read(offset: int) -> Page:
+    async def read(offset: int) -> TaskPage:
         page = await source.read(offset)
         if offset == 99:
             raise CredentialsRejected
@@ -250,7 +250,7 @@ async def test_a_refusal_in_the_middle_is_raised_and_the_other_readers_stop() ->
 
 
 async def test_a_first_page_that_cannot_be_read_is_raised() -> None:
-    async def read(_offset: int) -> Page:
+    async def read(_offset: int) -> TaskPage:
         raise SourceUnreachable
 
     with pytest.raises(SourceUnreachable):
@@ -318,7 +318,7 @@ async def test_a_list_that_grows_by_pages_while_it_is_read_is_read_to_its_end(of
 
 
 @pytest.mark.parametrize("paging", ["record", "page"])
-async def test_growth_that_the_last_page_tells_of_is_read_too(paging: Reading) -> None:
+async def test_growth_that_the_last_page_tells_of_is_read_too(paging: OffsetUnit) -> None:
     source = cloud(10, paging, unchanged, both(*added_last(35)))
     source.rows.append("task-10")
     listing = await Walker(limit=10, paging=paging).read(source.read, 1)
@@ -352,17 +352,17 @@ async def test_a_list_that_loses_its_last_pages_is_whole_after_one_walk() -> Non
 async def test_a_head_that_cannot_be_read_again_leaves_the_list_incomplete(failure: type[SourceError]) -> None:
     source = cloud(30, "record", *added_first(50))
 
-    async def read(offset: int) -> Page:
+    async def read(offset: int) -> TaskPage:
         if source.asked.count(0) and not offset:
             raise failure
         return await source.read(offset)
 
-    reading = Walker(limit=10, paging="auto").read(read, 4)
+    offset_unit = Walker(limit=10, paging="auto").read(read, 4)
     if failure is CredentialsRejected:
         with pytest.raises(CredentialsRejected):
-            await reading
+            await offset_unit
         return
-    listing = await reading
+    listing = await offset_unit
     assert not listing.complete
     assert len(seen(listing)) >= 30
     assert len(listing.walks) == 1
@@ -414,7 +414,7 @@ def test_once_a_list_stands_still_every_row_is_seen(rows: int, offset: Offset, c
     source = cloud(rows, offset, *changes)
     walker = Walker(limit=10, paging="auto")
 
-    async def poll_twice() -> Listing:
+    async def poll_twice() -> WalkResult:
         await walker.read(source.read, 4)
         source.changes.clear()
         return await walker.read(source.read, 4)
@@ -447,44 +447,48 @@ def test_any_order_will_do(rows: int, order: list[int], offset: Offset) -> None:
     ],
 )
 def test_the_second_page_tells_how_offset_is_read(
-    first: Sequence[int], total: int | None, probe: Sequence[int], expected: Reading
+    first: Sequence[int], total: int | None, probe: Sequence[int], expected: OffsetUnit
 ) -> None:
     """Where a page of that number can exist, only a shared row speaks for records."""
     one, other = (page_of([str(n) for n in numbers], total) for numbers in (first, probe))
-    assert reading_of(one, other, 9) == expected
+    assert detect_offset_unit(one, other, 9) == expected
 
 
 def test_pages_that_share_no_row_are_not_whole_even_if_the_count_is_right() -> None:
     pages = {0: page_of(["a", "b", "c"], 5), 2: page_of(["d", "e", "f"], 5)}
-    assert not Walk(limit=3, reading="record", pages=pages).whole
+    assert not Walk(limit=3, offset_unit="record", pages=pages).gapless
     pages[2] = page_of(["c", "d", "e"], 5)
-    assert Walk(limit=3, reading="record", pages=pages).whole
+    assert Walk(limit=3, offset_unit="record", pages=pages).gapless
 
 
 def test_pages_that_share_rows_by_chance_are_not_whole() -> None:
-    assert Walk(limit=4, reading="record", pages={0: page_of(list("abcd"), 6), 2: page_of(list("cdef"), 6)}).whole
-    assert not Walk(limit=4, reading="record", pages={0: page_of(list("abcd"), 6), 2: page_of(list("dcef"), 6)}).whole
+    assert Walk(limit=4, offset_unit="record", pages={0: page_of(list("abcd"), 6), 2: page_of(list("cdef"), 6)}).gapless
+    assert not Walk(
+        limit=4, offset_unit="record", pages={0: page_of(list("abcd"), 6), 2: page_of(list("dcef"), 6)}
+    ).gapless
 
 
-def walk_of(*pages: str, total: int = 6, reading: Reading = "record") -> Walk:
+def walk_of(*pages: str, total: int = 6, offset_unit: OffsetUnit = "record") -> Walk:
     """Return a walk over pages of single-letter rows, each two rows further on."""
-    return Walk(limit=3, reading=reading, pages={2 * n: page_of(list(page), total) for n, page in enumerate(pages)})
+    return Walk(
+        limit=3, offset_unit=offset_unit, pages={2 * n: page_of(list(page), total) for n, page in enumerate(pages)}
+    )
 
 
 def test_a_walk_that_stops_before_the_end_is_not_whole_even_if_an_earlier_one_saw_the_rest() -> None:
-    assert Listing([walk_of("abc", "cde", "ef")]).complete
-    assert not Listing([walk_of("abc", "def"), walk_of("abc", "cde")]).complete
+    assert WalkResult([walk_of("abc", "cde", "ef")]).complete
+    assert not WalkResult([walk_of("abc", "def"), walk_of("abc", "cde")]).complete
 
 
 def test_rows_of_an_earlier_walk_count_towards_the_total_of_one_without_gaps() -> None:
-    assert Listing([walk_of("abc", "def"), walk_of("abc", "cde", "ef")]).complete
-    assert not Listing([walk_of("abc", "cde", "ef", total=7)]).complete
+    assert WalkResult([walk_of("abc", "def"), walk_of("abc", "cde", "ef")]).complete
+    assert not WalkResult([walk_of("abc", "cde", "ef", total=7)]).complete
 
 
 def test_a_gap_is_forgiven_only_to_a_list_that_has_shown_to_have_no_order() -> None:
-    assert not Listing([walk_of("abc", "def"), walk_of("abc", "def")]).complete
-    assert Listing([walk_of("abc", "def"), walk_of("bac", "def")]).complete
-    assert not Listing([walk_of("abc", "def", total=5), walk_of("bac", "def")]).complete
+    assert not WalkResult([walk_of("abc", "def"), walk_of("abc", "def")]).complete
+    assert WalkResult([walk_of("abc", "def"), walk_of("bac", "def")]).complete
+    assert not WalkResult([walk_of("abc", "def", total=5), walk_of("bac", "def")]).complete
 
 
 def test_the_largest_total_of_a_walk_has_to_be_reached() -> None:
@@ -514,15 +518,15 @@ def test_only_a_head_that_goes_over_into_the_walk_in_its_order_has_the_last_word
     walk = walk_of("abc", "cde", total=5)
     walk.pages[0] = page_of(list("abc"), 9)
     walk.head = walk_of(*head, total=5)
-    assert Listing([walk]).complete is complete
+    assert WalkResult([walk]).complete is complete
 
 
 def test_a_head_that_tells_of_more_rows_than_were_seen_is_not_the_whole_list() -> None:
     walk = walk_of("abc", "cde", total=5)
     walk.head = walk_of("xab", total=7)
-    assert not Listing([walk]).complete
+    assert not WalkResult([walk]).complete
     walk.head = walk_of("xab", total=6)
-    assert Listing([walk]).complete
+    assert WalkResult([walk]).complete
 
 
 @pytest.mark.parametrize(
@@ -532,14 +536,14 @@ def test_a_head_that_tells_of_more_rows_than_were_seen_is_not_the_whole_list() -
 def test_pages_without_rows_break_a_walk_only_where_the_list_goes_on(
     pages: Sequence[str], total: int, *, whole: bool
 ) -> None:
-    assert walk_of(*pages, total=total).whole is whole
+    assert walk_of(*pages, total=total).gapless is whole
 
 
 def test_by_pages_a_total_that_moves_is_not_whole() -> None:
     still = {0: page_of(["a", "b"], 4), 2: page_of(["c", "d"], 4)}
     moved = {0: page_of(["a", "b"], 3), 2: page_of(["c", "d"], 4)}
-    assert Walk(limit=2, reading="page", pages=still).whole
-    assert not Walk(limit=2, reading="page", pages=moved).whole
+    assert Walk(limit=2, offset_unit="page", pages=still).gapless
+    assert not Walk(limit=2, offset_unit="page", pages=moved).gapless
 
 
 def test_single_rows_can_be_paged_through() -> None:

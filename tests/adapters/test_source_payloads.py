@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.model import Task, TaskStatus
-from notifier.sources.payloads import LONGEST_TEXT, decode_page, parse_progress, parse_task, parse_time
+from notifier.sources.payloads import MAX_REASON_LENGTH, decode_page, parse_progress, parse_task, parse_time
 
 DATA = Path(__file__).parent.parent / "data"
 GOOD = {"job_id": "good", "name": "CreateGaussDBV5Instance", "status": "Running"}
@@ -331,9 +331,9 @@ def test_unsafe_characters_in_an_id_show_as_replaced() -> None:
 
 
 def test_a_long_reason_is_cut_with_an_ellipsis() -> None:
-    reason = only_task(fail_reason="x" * (LONGEST_TEXT + 1)).fail_reason
+    reason = only_task(fail_reason="x" * (MAX_REASON_LENGTH + 1)).fail_reason
     assert reason is not None
-    assert (len(reason), reason[-2:]) == (LONGEST_TEXT, "x…")
+    assert (len(reason), reason[-2:]) == (MAX_REASON_LENGTH, "x…")
 
 
 def test_of_two_rows_with_one_id_the_later_counts() -> None:

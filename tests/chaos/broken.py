@@ -2,7 +2,7 @@
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
 that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `SqlTransaction.claim_due`, `_DUE`,
-`poll.changed_ids`, `poll.read_rules`, `service.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.nothing_more`,
+`poll.changed_ids`, `poll.read_rules`, `service.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
 `Listing.complete`, `WebhookChannel._headers` and `base.retry_after`.
 """
 
@@ -26,7 +26,7 @@ from notifier.core import diff, outbox
 from notifier.core.model import Delivered, Delivery, Doubt, EventType, Outcome, Snapshot
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.service import service
-from notifier.sources.paging import Listing, Walk
+from notifier.sources.paging import Walk, WalkResult
 from notifier.store import outbox as delivering
 from notifier.store.schema import deliveries
 
@@ -135,8 +135,8 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 def first_page_only() -> None:
     """Take the first page for the whole list."""
-    _replace(Walk, "nothing_more", property(lambda _: True))
-    _replace(Listing, "complete", property(lambda _: True))
+    _replace(Walk, "exhausted", property(lambda _: True))
+    _replace(WalkResult, "complete", property(lambda _: True))
 
 
 def absence_is_failure() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from notifier.core.diff import Recorded, Rules, changed_ids, diff, distinct
 from notifier.core.model import EventType, Scope, TaskStatus, event_id
-from notifier.sources.gaussdb import snapshot_of
+from notifier.sources.gaussdb import build_snapshot
 from notifier.sources.payloads import decode_page
 
 Glitch = Literal["none", "east", "number", "fraction", "no status", "empty status", "no end", "no id"]
@@ -104,7 +104,7 @@ class Memory:
     def poll(self, rows: Sequence[Mapping[str, Any]], at: datetime) -> None:
         page = decode_page(json.dumps({"tasks": rows, "total_count": len(rows)}).encode())
         how: dict[str, Any] = {"scope": Scope.FULL, "complete": True, "total_count": len(rows), "calls": 1}
-        snapshot = snapshot_of("prod", [page], taken_at=at, **how)
+        snapshot = build_snapshot("prod", [page], taken_at=at, **how)
         changed = changed_ids(snapshot, self.fingerprints)
         live = {id_: it for id_, it in self.tasks.items() if it.task.status is TaskStatus.RUNNING}
         rules = Rules(observed_at=at, progress_step=0, baseline_at=T0, whole_at=at - SECOND, skew=timedelta())

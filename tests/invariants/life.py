@@ -47,8 +47,8 @@ from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import CheckResult, DeliveryFilter, EventFilter, Queries, RenderRequest, TaskFilter, Transaction
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Language, Query
-from notifier.sources.payloads import Page
+from notifier.sources.gaussdb import ApiLanguage, GaussDBSettings, GaussDBSource, TaskQuery
+from notifier.sources.payloads import TaskPage
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_module
 
@@ -137,7 +137,7 @@ class ShownSource(GaussDBSource):
         self.latest: Snapshot | None = None
         self._long = long
 
-    async def list_page(self, query: Query, *, language: Language | None = None) -> Page:
+    async def list_page(self, query: TaskQuery, *, language: ApiLanguage | None = None) -> TaskPage:
         del language  # the look of the rows is the screen's
         return self.screen.page(query)
 

@@ -34,8 +34,8 @@ from upstream import COMPLETED, FAILED, RUNNING, Change, Order, Screen, Showing
 
 from notifier.core.model import EventType, TaskStatus
 from notifier.ports import EventFilter, TaskFilter
-from notifier.sources.gaussdb import Query
-from notifier.sources.payloads import Page, decode_page
+from notifier.sources.gaussdb import TaskQuery
+from notifier.sources.payloads import TaskPage, decode_page
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -298,7 +298,7 @@ class RawScreen(Screen):
 
     rows: tuple[Any, ...] = ()
 
-    def page(self, query: Query) -> Page:
+    def page(self, query: TaskQuery) -> TaskPage:
         page = self.rows[query.offset : query.offset + query.limit]
         return decode_page(json.dumps({"tasks": page, "total_count": len(self.rows)}).encode())
 

@@ -32,7 +32,7 @@ from notifier.deliver import DeliveryReport, DeliveryRules
 from notifier.ports import Channel, Clock, RenderRequest, Store
 from notifier.sources import gaussdb, paging, payloads, walker
 from notifier.sources.gaussdb import GaussDBSource
-from notifier.sources.paging import Listing
+from notifier.sources.paging import WalkResult
 from notifier.store import outbox as delivering
 from notifier.store.schema import deliveries
 
@@ -86,7 +86,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
 def look_back_an_hour_only(patch: pytest.MonkeyPatch) -> None:
     whole = GaussDBSource._list
 
-    async def window(self: GaussDBSource, query: gaussdb.Query, walks: int) -> Listing:
+    async def window(self: GaussDBSource, query: gaussdb.TaskQuery, walks: int) -> WalkResult:
         since = self._clock.now() - timedelta(hours=1)
         return await whole(self, replace(query, start_time=since), walks)
 
@@ -110,7 +110,7 @@ def ignore_what_has_ended_when_first_seen(patch: pytest.MonkeyPatch) -> None:
 def page_by_arithmetic(patch: pytest.MonkeyPatch) -> None:
     for module in (paging, walker):
         patch.setattr(module, "stride", lambda first, _limit: max(len(first.keys), 1))
-    patch.setattr(Listing, "complete", property(lambda self: not self.walks[-1].cut_short))
+    patch.setattr(WalkResult, "complete", property(lambda self: not self.walks[-1].cut_short))
 
 
 def count_absence_in_any_poll(patch: pytest.MonkeyPatch) -> None:
@@ -166,8 +166,8 @@ def guess_what_an_unknown_status_means(patch: pytest.MonkeyPatch) -> None:
 
 
 def let_the_earlier_row_count(patch: pytest.MonkeyPatch) -> None:
-    page = payloads._page
-    patch.setattr(payloads, "_page", lambda raws, ids, total: page(raws[::-1], list(ids)[::-1], total))
+    page = payloads._build_page
+    patch.setattr(payloads, "_build_page", lambda raws, ids, total: page(raws[::-1], list(ids)[::-1], total))
 
 
 def count_every_look(patch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from notifier.core.errors import CredentialsRejected, SourceUnreachable
-from notifier.sources.gaussdb import Query
-from notifier.sources.payloads import Page, decode_page
+from notifier.sources.gaussdb import TaskQuery
+from notifier.sources.payloads import TaskPage, decode_page
 
 RUNNING, COMPLETED, FAILED = "Running", "Completed", "Failed"
 ODD = ("Pending", "Canceled", "unlisted", "progress:25|running", "执行中", "")
@@ -188,7 +188,7 @@ class Screen:
         """Start anew: a poll may look twice and keep only the second look."""
         self.shown, self.began, self.asked = {}, False, ""
 
-    def page(self, query: Query) -> Page:
+    def page(self, query: TaskQuery) -> TaskPage:
         """Answer a request. Raises SourceError where the fault says so."""
         number, self.requests = self.requests, self.requests + 1
         if query.status != self.asked:
@@ -248,7 +248,7 @@ class Screen:
                 return [job, stale(job)]
 
 
-def _wanted(job: Job, query: Query) -> bool:
+def _wanted(job: Job, query: TaskQuery) -> bool:
     if query.start_time is not None and job.created_at < query.start_time:
         return False
     return query.status is None or job.status == query.status

@@ -377,9 +377,9 @@ async def test_one_good_poll_of_many_gives_the_sign_of_life_of_an_interval(
 ) -> None:
     service = Service(house.app)
     for _ in range(5):
-        await service.beat()
+        await service.send_heartbeat()
     clock.advance(timedelta(seconds=0.1))
-    await service.beat()
+    await service.send_heartbeat()
     assert len(heartbeats.requests) == 2
 
 

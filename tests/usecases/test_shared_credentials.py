@@ -22,8 +22,8 @@ from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottl
 from notifier.core.outbox import Outlook
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
-from notifier.sources.account import Account
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, Query
+from notifier.sources.account import CredentialLimiter
+from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, TaskQuery
 from notifier.store.engine import SqlStore
 from notifier.wiring.app import App, open_app
 
@@ -110,7 +110,7 @@ async def test_a_pause_that_one_source_is_asked_for_holds_for_the_others(store: 
 # ---- inside one process ----
 
 
-def shared(server: HttpServer, http: HttpClient, clock: FakeClock, account: Account) -> list[GaussDBSource]:
+def shared(server: HttpServer, http: HttpClient, clock: FakeClock, account: CredentialLimiter) -> list[GaussDBSource]:
     return [
         GaussDBSource(GaussDBSettings(**entry(server, n)), http, clock, Random(n), account=account) for n in range(10)
     ]
@@ -123,12 +123,12 @@ def entry(server: HttpServer, number: int, **changes: Any) -> dict[str, Any]:
 
 
 async def ask(sources: Sequence[GaussDBSource]) -> list[object]:
-    return await asyncio.gather(*(source.list_page(Query()) for source in sources), return_exceptions=True)
+    return await asyncio.gather(*(source.list_page(TaskQuery()) for source in sources), return_exceptions=True)
 
 
 async def test_ten_sources_that_begin_at_once_try_a_wrong_key_once(http: HttpClient, clock: FakeClock) -> None:
     async with HttpServer(reply(401)) as server:
-        errors = await ask(shared(server, http, clock, Account(20, clock)))
+        errors = await ask(shared(server, http, clock, CredentialLimiter(20, clock)))
         assert len(server.requests) == 1
     assert all(isinstance(error, CredentialsRejected) for error in errors)
     assert str(errors[3]).startswith("source s3: not polled, for its credential is paused: source s0: credentials")
@@ -136,7 +136,7 @@ async def test_ten_sources_that_begin_at_once_try_a_wrong_key_once(http: HttpCli
 
 async def test_a_key_that_was_accepted_serves_all_at_once_within_one_budget(http: HttpClient, clock: FakeClock) -> None:
     async with HttpServer(reply(200, PAGE)) as server:
-        sources = shared(server, http, clock, Account(20, clock))
+        sources = shared(server, http, clock, CredentialLimiter(20, clock))
         for _ in range(4):
             await ask(sources)
         assert clock.slept == []

@@ -324,7 +324,7 @@ class _Webhook:
         )
 
     async def _send(self, message: Json, deadline: float) -> Answer:
-        from notifier.http import HttpError, arrived  # noqa: PLC0415 - reading settings must not load the network
+        from notifier.http import HttpError, partial_reply  # noqa: PLC0415 - reading settings must not load the network
 
         try:
             reply = await self.http.exchange(
@@ -336,7 +336,7 @@ class _Webhook:
                 max_bytes=MAX_REPLY,
             )
         except HttpError as error:
-            reply = arrived(error)
+            reply = partial_reply(error)
         received = ParsedReply(reply.status, reply.headers, reply.body)
         return Answer(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
 

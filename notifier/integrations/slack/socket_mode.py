@@ -17,7 +17,7 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from notifier.chat.ports import BadRequest, Handler
-from notifier.http import AddressRefused, HttpError, what_happened, what_was_answered
+from notifier.http import AddressRefused, HttpError, describe_failure, describe_handshake_reply
 from notifier.ports import CheckResult, Clock
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class _Client(SocketModeClient):
         host = _host(self.wss_uri or "")
         self._happened = f"no connection to {host} within {CONNECT_WITHIN:g} s"
         try:
-            self.proxy = self._api.http.proxy_to(host)
+            self.proxy = self._api.http.proxy_url_for(host)
             async with asyncio.timeout(CONNECT_WITHIN):
                 await super().connect()  # type: ignore[no-untyped-call]  # as above
         except (AddressRefused, TimeoutError) as cause:
@@ -258,14 +258,14 @@ class _Client(SocketModeClient):
         self, _session: aiohttp.ClientSession, _context: object, answered: aiohttp.TraceRequestEndParams
     ) -> None:
         status, host = answered.response.status, str(answered.url.host)
-        self._happened = what_was_answered(status, host, self._proxy_name)
+        self._happened = describe_handshake_reply(status, host, self._proxy_name)
 
     async def _hear_of_an_error(
         self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
         cause, host = failed.exception, str(failed.url.host)
         told = isinstance(cause, HttpError)
-        self._happened = str(cause) if told else what_happened(cause, host, self._proxy_name)
+        self._happened = str(cause) if told else describe_failure(cause, host, self._proxy_name)
 
     @property
     def _proxy_name(self) -> str | None:
