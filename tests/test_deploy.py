@@ -56,7 +56,7 @@ def parses(words: list[str]) -> bool:
     return True
 
 
-def test_the_unit_starts_the_service_from_the_folders_that_the_guide_creates(unit: Mapping[str, str]) -> None:
+def test_the_unit_starts_the_service_from_the_guides_folders(unit: Mapping[str, str]) -> None:
     program, *words = shlex.split(unit["ExecStart"])
     guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     assert program in guide
@@ -79,7 +79,7 @@ def test_containers_run_as_the_user_of_the_image(service: Mapping[str, Any], pod
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is service["read_only"] is True
 
 
-def test_containers_write_to_the_volume_and_read_the_configuration_of_the_image(
+def test_containers_write_to_the_volume_and_read_the_images_config(
     service: Mapping[str, Any], pod: Mapping[str, Any]
 ) -> None:
     (data,) = re.findall(r"^VOLUME (\S+)$", DOCKERFILE, re.MULTILINE)

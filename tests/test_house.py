@@ -53,7 +53,7 @@ def declared(lock: str) -> dict[str, Requirement]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_pins_what_the_project_declares_and_nothing_it_no_longer_does(lock: str) -> None:
+def test_a_lock_pins_exactly_what_the_project_declares(lock: str) -> None:
     assert asked_for(lock) == set(declared(lock)), "run `make lock`"
     wrong = [str(r) for name, r in declared(lock).items() if not r.specifier.contains(pins(lock)[name])]
     assert wrong == [], "run `make lock`"
@@ -181,7 +181,7 @@ def test_the_wheel_holds_the_whole_program_and_the_migrations(context: Path, whe
     assert packed == expected
 
 
-def test_the_wheel_installs_the_command_and_the_built_in_channels(wheel: zipfile.Path) -> None:
+def test_the_wheel_installs_the_command_and_the_channels(wheel: zipfile.Path) -> None:
     (names,) = (entry for entry in wheel.iterdir() if entry.name.endswith(".dist-info"))
     entry_points = (names / "entry_points.txt").read_text(encoding="utf-8")
     assert "notifier = notifier.cli:main" in entry_points
@@ -220,7 +220,7 @@ open_store("sqlite:///notifier.db", exclusive=True).close()
 """
 
 
-def test_the_installed_program_needs_no_power_and_writes_nothing_but_its_data(installed: Path) -> None:
+def test_the_installed_program_writes_nothing_but_its_data(installed: Path) -> None:
     done = subprocess.run(  # noqa: S603 - every word of it is ours
         [*POWERLESS, sys.executable, "-P", "-c", USE_WITHOUT_POWER],
         cwd=installed / "data",

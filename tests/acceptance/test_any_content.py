@@ -144,7 +144,7 @@ async def house(store_url: str, records: io.StringIO) -> AsyncIterator[House]:
 )
 @settings(max_examples=settings().max_examples // 4)
 @pytest.mark.filterwarnings("default:Generating overly large repr")  # of what failed, which is large
-async def test_whatever_a_page_holds_every_row_with_a_status_is_told_on_every_channel(
+async def test_every_row_with_a_status_is_notified_whatever_its_page_holds(
     house: House, capsys: pytest.CaptureFixture[str], page: bytes
 ) -> None:
     service = house.service()

@@ -344,7 +344,7 @@ TOKENS: dict[str, tuple[Answer, int, str]] = {
 
 @pytest.mark.parametrize(("answer", "code", "said"), TOKENS.values(), ids=TOKENS)
 @pytest.mark.usefixtures("records", "_no_waiting", "_database")
-async def test_an_answer_of_iam_without_a_token_is_told_in_one_sentence(
+async def test_an_iam_answer_without_a_token_is_one_sentence(
     tmp_path: Path, answer: Answer, code: int, said: str
 ) -> None:
     async with HttpServer(answer) as server:
@@ -443,7 +443,7 @@ FILES: dict[str, tuple[str, bytes | None, str]] = {
 
 
 @pytest.mark.parametrize(("name", "content", "said"), FILES.values(), ids=FILES)
-def test_a_configuration_that_the_environment_names_and_nobody_can_read_is_named(
+def test_an_unreadable_configuration_from_the_environment_is_named(
     tmp_path: Path, name: str, content: bytes | None, said: str
 ) -> None:
     if content is not None:
@@ -452,7 +452,7 @@ def test_a_configuration_that_the_environment_names_and_nobody_can_read_is_named
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {said}\n")
 
 
-def test_a_variable_that_is_not_set_is_named_and_nothing_is_begun(tmp_path: Path) -> None:
+def test_an_unset_variable_is_named_and_nothing_begins(tmp_path: Path) -> None:
     write(tmp_path, {"store": {"url": "sqlite:///${FOLDER}/n.db"}, **document()})
     done = notifier(tmp_path, "poll")
     assert (done.exit_code, done.stdout) == (2, "")

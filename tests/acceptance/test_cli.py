@@ -113,7 +113,7 @@ def test_the_version_is_shown(tmp_path: Path) -> None:
     assert (shown.returncode, shown.stdout) == (0, f"gaussdb-notifier {__version__}\n")
 
 
-def test_an_unknown_command_is_a_usage_error_that_names_the_near_ones(tmp_path: Path) -> None:
+def test_an_unknown_command_is_a_usage_error_with_near_names(tmp_path: Path) -> None:
     shown = notifier("taks", cwd=tmp_path)
     assert shown.returncode == 2
     assert "Did you mean" in shown.stderr
@@ -129,7 +129,7 @@ def test_a_missing_configuration_is_one_error_on_stderr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_the_configuration_can_be_named_before_and_after_the_command(tmp_path: Path, place: str) -> None:
+def test_the_configuration_option_works_before_and_after_the_command(tmp_path: Path, place: str) -> None:
     option = ["-c", "elsewhere.yaml"]
     shown = notifier(
         *(option if place == "before" else []), "tasks", *(option if place == "after" else []), cwd=tmp_path
@@ -150,7 +150,7 @@ def test_a_bad_value_is_a_usage_error_with_an_example(tmp_path: Path) -> None:
     assert "24h" in shown.stderr or "30s" in shown.stderr
 
 
-def test_the_simulator_prints_a_source_and_stops_quietly_on_ctrl_c(tmp_path: Path) -> None:
+def test_the_simulator_prints_a_source_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     with running("simulate", "--json", cwd=tmp_path) as process:
         assert process.stdout is not None
         document = ""

@@ -112,7 +112,7 @@ def test_a_mail_server_without_a_login_is_given_none(tmp_path: Path) -> None:
     assert "c@b.example" in repr(written(tmp_path).channels[1])
 
 
-def test_an_option_that_is_not_right_is_named_before_anything_is_asked(tmp_path: Path) -> None:
+def test_a_wrong_option_is_named_before_any_question(tmp_path: Path) -> None:
     code, shown = converse(tmp_path, args=("--region", "cn-north-4", "--timezone", "Mars/Base"))
     assert code == 2
     assert "error: --timezone: no time zone is called 'Mars/Base'" in shown

@@ -237,7 +237,7 @@ LOOK_UPS = (
 
 
 @pytest.mark.parametrize("command", LOOK_UPS, ids=" ".join)
-def test_without_a_database_a_look_up_names_the_file_and_creates_none(
+def test_a_query_without_a_database_names_the_file_and_creates_none(
     empty: Run, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     told = " ".join(empty(*command, code=1).output.split())
@@ -265,7 +265,7 @@ def test_a_relative_path_starts_at_the_configuration_file(elsewhere: Run, tmp_pa
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_database_in_the_working_directory_stays_in_use_until_it_is_moved(elsewhere: Run, tmp_path: Path) -> None:
+def test_a_database_in_the_working_directory_stays_in_use(elsewhere: Run, tmp_path: Path) -> None:
     asyncio.run(fill(f"sqlite:///{tmp_path}/work/notifier.db"))
     found = elsewhere("tasks", "--json")
     assert document(found)
@@ -376,7 +376,7 @@ def states(run: Run) -> dict[str, str]:
     return {d["channel"]: d["state"] for d in document(run("deliveries", "--json"))["deliveries"]}
 
 
-def test_retry_sends_a_dead_delivery_again_by_the_beginning_of_its_id(run: Run) -> None:
+def test_retry_sends_a_dead_delivery_by_the_beginning_of_its_id(run: Run) -> None:
     dead = delivery_id("tickets", event_of(FAILED).id)
     assert "1 delivery will be sent again" in run("retry", dead[:8]).stdout
     assert states(run) == {"dba": "delivered", "tickets": "pending"}
@@ -399,7 +399,7 @@ def test_retry_says_who_sends_them_and_when(run: Run) -> None:
     assert "nothing is dead" in run("retry", "--all-dead", code=1).stdout
 
 
-def test_retry_of_a_channel_where_nothing_is_parked_points_to_what_is_dead(run: Run) -> None:
+def test_retry_of_an_unparked_channel_points_to_dead_deliveries(run: Run) -> None:
     said = " ".join(run("retry", "--channel", "tickets", code=1).stdout.split())
     assert "nothing is parked on tickets" in said
     assert "`notifier retry --all-dead --channel tickets`" in said
@@ -476,7 +476,7 @@ def test_health_is_red_until_what_died_is_retried_or_dismissed(run: Run, act: tu
     assert run("health").stdout.startswith("✓ All is well")
 
 
-def test_one_message_is_dismissed_by_the_beginning_of_its_id_once_and_can_still_be_sent(run: Run) -> None:
+def test_dismiss_takes_the_beginning_of_an_id_and_retry_still_works(run: Run) -> None:
     (dead,) = document(run("deliveries", "--state", "dead", "--json"))["deliveries"]
     assert document(run("dismiss", dead["delivery_id"][:8], "--json"))["dismissed"] == 1
     assert "only dead, parked and pending ones can be, and each once" in run(
@@ -486,7 +486,7 @@ def test_one_message_is_dismissed_by_the_beginning_of_its_id_once_and_can_still_
     assert document(run("retry", dead["delivery_id"], "--json"))["released"] == 1
 
 
-def test_a_failed_task_is_acknowledged_once_and_shown_so_everywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_task_is_acknowledged_once_and_shown_everywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "bob")
     assert [task["job_id"] for task in document(run("tasks", "--unacked", "--json"))["tasks"]] == [FAILED.job_id]
     assert "acknowledged by you" in run("ack", "fa11ed").stdout
@@ -508,7 +508,7 @@ def test_only_what_asks_for_care_is_acknowledged(run: Run, job_id: str) -> None:
     assert f"there is nothing to acknowledge about {job_id}: " in run("ack", job_id, code=1).stderr
 
 
-def test_a_mute_is_shown_by_the_instances_name_and_with_its_tasks(run: Run) -> None:
+def test_a_mute_is_shown_by_instance_name_and_with_its_tasks(run: Run) -> None:
     run("mute", FAILED.instance_id or "", "2h", "--reason", "resizing")
     (mute,) = document(run("mutes", "--json"))["mutes"]
     assert (mute["instance"], mute["label"]) == (FAILED.instance_id, FAILED.instance_name)
@@ -549,7 +549,7 @@ def waiting_on(channel: str, count: int = 2) -> Callable[[Transaction], None]:
 
 
 @pytest.mark.parametrize("channel", ["old-tickets", "dm:U0123"])
-def test_messages_for_a_channel_that_is_gone_are_moved_to_another(well: Run, tmp_path: Path, channel: str) -> None:
+def test_messages_of_a_removed_channel_are_moved_to_another(well: Run, tmp_path: Path, channel: str) -> None:
     asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", waiting_on(channel)))
     shown = well("health", code=1).stdout
     assert f"✗ channel {channel}: no longer configured; messages waiting since " in shown
@@ -569,7 +569,7 @@ def test_messages_for_a_channel_that_is_gone_can_be_dismissed(well: Run, tmp_pat
     assert document(well("audit", "--json"))["unaccounted"] == []
 
 
-def test_messages_of_a_channel_that_works_are_not_dismissed_by_its_name(run: Run) -> None:
+def test_messages_of_a_working_channel_are_not_dismissed_by_its_name(run: Run) -> None:
     assert "channel dba is configured and not parked" in run("dismiss", "--channel", "dba", code=1).stderr
 
 
@@ -577,7 +577,7 @@ def test_messages_are_moved_only_to_a_channel_that_is_configured(run: Run) -> No
     assert "there is no channel 'nowhere'" in run("move", "old", "nowhere", code=2).stderr
 
 
-def test_health_is_red_at_once_where_the_database_cannot_be_written(well: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_is_red_at_once_if_the_database_cannot_be_written(well: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, and a server that has become read-only: what is recorded can still be read."""
     configure = sqlite.sqlite_engine
 
@@ -664,7 +664,7 @@ def test_the_database_says_its_revision(empty: Run) -> None:
     assert found["revision"] == found["needed"]
 
 
-def test_a_database_of_a_newer_program_is_not_sent_to_be_upgraded(empty: Run, tmp_path: Path) -> None:
+def test_a_newer_database_is_not_offered_an_upgrade(empty: Run, tmp_path: Path) -> None:
     empty("db", "upgrade")
     with admin_engine(f"sqlite:///{tmp_path}/notifier.db") as engine, engine.begin() as connection:
         connection.exec_driver_sql("UPDATE notifier_schema SET version_num = '9999'")
@@ -732,7 +732,7 @@ def test_the_database_is_pruned_on_request(run: Run) -> None:
 # ---- route ----
 
 
-def test_route_says_which_routes_an_event_takes_and_why_not_the_others(run: Run) -> None:
+def test_route_explains_which_routes_apply_and_why_not_others(run: Run) -> None:
     shown = run("route", "type=task.completed", "instance=gauss-users").stdout
     assert "✗ failures: wants type=task.failed, was 'task.completed'" in shown
     assert "✓ users → tickets (stop)" in shown

@@ -175,7 +175,7 @@ def test_a_finding_that_is_well_may_still_have_advice() -> None:
 
 
 @pytest.mark.parametrize("number", range(7))
-def test_text_from_outside_is_neither_markup_nor_a_terminal_sequence(number: int) -> None:
+def test_outside_text_is_neither_markup_nor_a_terminal_sequence(number: int) -> None:
     shown = printed(everything(hostile(replace(TASK, status=TaskStatus.UNKNOWN)))[number], width=400)
     assert "[bold red]x[/bold red]" in shown or number == 3
     assert not set(shown) & {"\x1b", "\x07", "\r", "\u202e", "💥"}
@@ -192,7 +192,7 @@ def test_colours_are_only_for_terminals(number: int) -> None:
     assert "\x1b[" in printed(everything(TASK)[number], terminal=True)
 
 
-def test_a_table_of_tasks_names_status_operation_instance_and_job() -> None:
+def test_a_task_table_has_status_operation_instance_and_job() -> None:
     shown = printed(VIEW.tasks([stored(TASK), stored(replace(TASK, status=TaskStatus.RUNNING))]), width=100)
     assert "✗ Failed" in shown
     assert "▶ Running" in shown
@@ -209,7 +209,7 @@ LONG = (
 
 
 @pytest.mark.parametrize("sources", [("prod", "prod"), ("prod", "b")])
-def test_failures_are_listed_with_their_end_and_the_whole_reason_below(sources: tuple[str, str]) -> None:
+def test_failures_are_listed_with_their_end_and_whole_reason(sources: tuple[str, str]) -> None:
     task = replace(TASK, name="CreateGaussDBV5Instance", instance_name="gauss-orders", fail_reason=LONG)
     lines = printed(VIEW.tasks([stored(replace(task, source=source)) for source in sources])).splitlines()
     assert lines[0].split()[:4] == ["Failed", "Task", "Instance", "Job"]
@@ -236,7 +236,7 @@ def test_every_listing_gives_a_reason_whole_on_lines_of_its_own() -> None:
         assert f"  {LONG}" in printed(listing, width=UNBOUNDED).splitlines()
 
 
-def test_a_pipe_gets_whole_lines_without_the_spaces_that_fill_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_whole_lines_without_padding_spaces(capsys: pytest.CaptureFixture[str]) -> None:
     task = replace(TASK, instance_name="y " * 200, fail_reason=LONG)
     show(replace(VIEW, width=UNBOUNDED).tasks([stored(task)]), VIEW.task(stored(task), [ROUTED]))
     lines = capsys.readouterr().out.splitlines()
@@ -321,7 +321,7 @@ def test_a_task_of_the_baseline_is_explained_too() -> None:
     assert "baseline" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=())))
 
 
-def test_a_task_whose_events_were_pruned_is_not_said_to_have_had_none() -> None:
+def test_a_task_with_pruned_events_is_not_shown_as_having_none() -> None:
     shown = printed(VIEW.explanation(Explanation(task=replace(stored(TASK), events_pruned=True), events=())))
     assert "pruned" in shown
     assert "No channel was told" not in shown
@@ -394,7 +394,7 @@ def test_health_says_until_when_a_channel_is_held() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, UNBOUNDED])
-def test_sentences_of_a_finding_are_folded_on_a_terminal_and_commands_never(width: int) -> None:
+def test_finding_sentences_are_folded_on_terminals_commands_never(width: int) -> None:
     name = "a-channel-of-the-database-administrators"
     reason = " ".join(["the receiver says a lot"] * 8)
     facts = HealthFacts(at=START, backlogs=[Backlog(channel=name, dead=1, dead_since=START, dead_reason=reason)])

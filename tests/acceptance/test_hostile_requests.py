@@ -203,7 +203,7 @@ async def test_one_connection_serves_request_after_request(door: Door) -> None:
 
 
 @pytest.mark.parametrize("path", [COMMANDS, INTERACTIONS])
-async def test_a_look_at_the_certificate_is_answered_with_nothing_and_does_nothing(door: Door, path: str) -> None:
+async def test_a_certificate_probe_is_answered_with_nothing(door: Door, path: str) -> None:
     fields = FIELDS | {"ssl_check": "1", "token": "legacy", "payload": json.dumps(CLICK)}
     unsigned = request("POST", path, FORM, urlencode(fields).encode())
     for content in (unsigned, door.signed(fields, path), door.signed(fields, path, secret="wrong")):
@@ -266,9 +266,7 @@ PROVEN_BUT_BROKEN: Mapping[str, tuple[str, bytes, str]] = {
 
 
 @pytest.mark.parametrize(("path", "body", "told"), PROVEN_BUT_BROKEN.values(), ids=PROVEN_BUT_BROKEN)
-async def test_what_slack_never_sends_is_answered_with_one_plain_sentence(
-    door: Door, path: str, body: bytes, told: str
-) -> None:
+async def test_requests_slack_never_sends_get_one_plain_sentence(door: Door, path: str, body: bytes, told: str) -> None:
     reply = await door.ask(door.signed(body, path))
     assert (reply.status, reply.body.decode()) == (400, told)
     assert door.untouched
@@ -296,7 +294,7 @@ async def test_another_path_is_not_found(door: Door, path: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"x" * (2 << 20), b"a=1&" * 200_000], ids=["2 MB", "200,000 fields"])
-async def test_a_body_that_is_too_large_is_refused_even_when_it_is_signed(door: Door, body: bytes) -> None:
+async def test_an_oversized_body_is_refused_even_when_it_is_signed(door: Door, body: bytes) -> None:
     assert (await door.ask(door.signed(body))).status == 413
     assert door.untouched
 
@@ -455,7 +453,7 @@ async def test_mattermost_is_answered_with_json(door: Door) -> None:
     assert (asked.person.id, asked.person.name, asked.once) == ("u1", "ann", None)
 
 
-async def test_mattermost_is_answered_with_json_also_when_there_is_nothing_to_say(door: Door) -> None:
+async def test_mattermost_gets_json_even_for_an_empty_answer(door: Door) -> None:
     assert (await door.ask(typed({"text": ""}))).body == b"{}"
 
 
@@ -486,9 +484,7 @@ async def test_the_token_in_the_form_proves_nothing(door: Door, token: str | Non
         (b"user_id=u1&text=%ff", "The form is not UTF-8."),
     ],
 )
-async def test_what_mattermost_never_sends_is_answered_with_one_plain_sentence(
-    door: Door, body: bytes, told: str
-) -> None:
+async def test_requests_mattermost_never_sends_get_one_plain_sentence(door: Door, body: bytes, told: str) -> None:
     reply = await door.ask(typed(body=body))
     assert (reply.status, reply.body.decode()) == (400, told)
     assert door.untouched
@@ -504,7 +500,7 @@ async def so(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_half_open_connections_of_every_kind_are_closed_and_delay_nobody(clock: FakeClock) -> None:
+async def test_half_open_connections_are_closed_and_delay_nobody(clock: FakeClock) -> None:
     timers, each = FakeTimers(), 125
     limits = ServerLimits(per_peer=600, connections=600)
     async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:

@@ -202,9 +202,7 @@ async def test_a_kill_loses_nothing_and_repeats_at_most_one_message(
         await assert_accounted(house)
 
 
-async def test_what_piled_up_while_the_receiver_was_down_goes_out_in_order_after_a_kill(
-    tmp_path: Path, store_url: str
-) -> None:
+async def test_a_backlog_goes_out_in_order_after_a_kill(tmp_path: Path, store_url: str) -> None:
     async with open_house(tmp_path, store_url) as house:
         house.configure(delivery={"retry": ["200ms"] * 100})
         house.receiver.status = 503
@@ -233,7 +231,7 @@ async def hold_first_of(house: House, statuses: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize("stop", STOPS)
-async def test_a_stop_settles_what_is_in_flight_and_the_next_process_goes_on_at_once(
+async def test_a_stop_settles_in_flight_work_and_the_next_process_continues(
     tmp_path: Path, store_url: str, stop: signal.Signals
 ) -> None:
     async with open_house(tmp_path, store_url) as house:
@@ -252,9 +250,7 @@ async def test_a_stop_settles_what_is_in_flight_and_the_next_process_goes_on_at_
         assert_calm(house)
 
 
-async def test_a_stop_cuts_a_receiver_that_stays_silent_and_the_next_process_sends_again(
-    tmp_path: Path, store_url: str
-) -> None:
+async def test_a_stop_cuts_a_silent_receiver_and_the_next_process_resends(tmp_path: Path, store_url: str) -> None:
     async with open_house(tmp_path, store_url) as house:
         house.configure(delivery={"stop_within": "0s", "retry": ["0s", "0s"]})
         await hold_first_of(house, {"a": "Failed"})
@@ -270,7 +266,7 @@ async def test_a_stop_cuts_a_receiver_that_stays_silent_and_the_next_process_sen
 
 
 @pytest.mark.parametrize("stop", STOPS)
-async def test_a_stop_in_the_middle_of_a_poll_leaves_it_to_the_next_process(
+async def test_a_stop_during_a_poll_leaves_it_to_the_next_process(
     tmp_path: Path, store_url: str, stop: signal.Signals
 ) -> None:
     async with open_house(tmp_path, store_url) as house:
@@ -316,9 +312,7 @@ def assert_calm(house: House) -> None:
 # ---- another configuration ----
 
 
-async def test_a_new_configuration_takes_over_without_losing_or_repeating_anything(
-    tmp_path: Path, store_url: str
-) -> None:
+async def test_a_new_configuration_takes_over_without_loss_or_repeats(tmp_path: Path, store_url: str) -> None:
     async with open_house(tmp_path, store_url) as house:
         await hold_first_of(house, {"a": "Failed", "b": "Failed"})
         house.configure(channels=[house.channel("/new")])
@@ -342,7 +336,7 @@ async def test_a_new_configuration_takes_over_without_losing_or_repeating_anythi
     ],
     ids=["invalid", "of no use"],
 )
-async def test_a_configuration_that_cannot_be_used_is_refused_and_the_old_one_goes_on(
+async def test_an_unusable_configuration_is_refused_and_the_old_one_stays(
     tmp_path: Path, sqlite_url: str, change: dict[str, Any], said: str
 ) -> None:
     async with open_house(tmp_path, sqlite_url) as house:
@@ -360,9 +354,7 @@ async def test_a_configuration_that_cannot_be_used_is_refused_and_the_old_one_go
 # ---- two on one file ----
 
 
-async def test_a_second_service_on_the_same_file_is_refused_and_look_ups_work_beside_it(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_second_service_on_one_file_is_refused_queries_work(tmp_path: Path, sqlite_url: str) -> None:
     async with open_house(tmp_path, sqlite_url) as house:
         first = await house.start()
         await house.cloud.recorded()

@@ -284,7 +284,7 @@ def test_the_sample_is_that_of_the_documentation_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-async def test_one_failed_creation_and_one_completed_deletion_become_the_right_two_messages_on_every_channel(
+async def test_one_failed_and_one_completed_task_reach_every_channel(
     store_url: str, language: str, records: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with house(store_url, language) as at:
@@ -381,7 +381,7 @@ async def test_a_first_poll_is_a_quiet_baseline(store_url: str, capsys: pytest.C
     assert "Task failed" not in capsys.readouterr().out
 
 
-async def test_a_first_poll_is_told_where_the_configuration_asks_for_it(
+async def test_a_first_poll_notifies_if_the_configuration_asks_for_it(
     store_url: str, records: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with house(store_url, source=SOURCE + "    first_poll: notify\n") as at:
@@ -392,7 +392,7 @@ async def test_a_first_poll_is_told_where_the_configuration_asks_for_it(
     assert "error" not in records.getvalue()
 
 
-async def test_what_was_running_and_then_fails_is_told_twice_in_one_thread(
+async def test_a_running_task_that_fails_makes_two_messages_in_one_thread(
     store_url: str, records: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     running = SAMPLE.replace(b'"Failed"', b'"Running"').replace("ECS云服务器处理异常。".encode(), b"")

@@ -23,7 +23,7 @@ def manifest(mode: str) -> Any:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_manifest_asks_for_every_scope_that_is_used_and_for_no_other(mode: str) -> None:
+def test_a_manifest_asks_for_exactly_the_scopes_that_are_used(mode: str) -> None:
     scopes = set(manifest(mode)["oauth_config"]["scopes"]["bot"])
     assert scopes == {POST_SCOPE, "chat:write.public", "channels:history", "groups:history", *COSTS}
 

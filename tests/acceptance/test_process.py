@@ -108,9 +108,7 @@ def test_closed_descriptors_harm_nothing(folder: Path, closed: str, command: str
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_the_service_runs_with_closed_descriptors_and_nothing_is_printed_into_its_database(
-    folder: Path, closed: str
-) -> None:
+def test_the_service_runs_with_closed_descriptors_and_a_clean_database(folder: Path, closed: str) -> None:
     with listening(folder / "notify") as told:
         script = f"exec {PROGRAM[0]} -c '{PROGRAM[2]}' run {closed}"
         with running(cwd=folder, program=["/bin/bash", "-c", script], env={"NOTIFY_SOCKET": told.name}) as process:
@@ -140,7 +138,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, command: str) -> None
 # ---- signals before the service runs ----
 
 
-def test_a_hangup_while_the_program_is_still_imported_reloads_it_later(folder: Path) -> None:
+def test_a_hangup_during_import_reloads_later(folder: Path) -> None:
     program = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTED.format(name="SIGHUP")]
     with running("run", cwd=folder, program=program) as process:
         read_until(process.stderr, '"event": "reloaded', '"event": "running"')

@@ -139,9 +139,7 @@ def _logged(records: io.StringIO) -> Iterator[None]:
 
 @pytest.mark.parametrize("auth", ["aksk", "token"])
 @pytest.mark.parametrize("size", [0, 1, 100, 101, 250])
-async def test_a_list_of_any_size_is_read_whole_and_each_task_told_once(
-    store_url: str, size: int, auth: AuthKind
-) -> None:
+async def test_a_list_of_any_size_is_read_whole_and_notified_once(store_url: str, size: int, auth: AuthKind) -> None:
     every_way = itertools.product(get_args(Offset), ("newest", "oldest", "shuffled"))
     setups = [setup(auth, static=size, offset=offset, order=order) for offset, order in every_way]
     async with readings(store_url, *setups) as sources:
@@ -165,7 +163,7 @@ async def test_ten_thousand_tasks_are_read_whole_and_each_told_once(
         assert report.calls == at.calls() <= 111
 
 
-async def test_ten_thousand_tasks_are_read_without_ever_making_more_than_sixty_calls_in_a_minute(
+async def test_ten_thousand_tasks_stay_within_sixty_calls_a_minute(
     sqlite_url: str,
 ) -> None:
     """Sixty a minute is what a sister service documents for one user; this one documents nothing."""
@@ -175,9 +173,7 @@ async def test_ten_thousand_tasks_are_read_without_ever_making_more_than_sixty_c
 
 
 @pytest.mark.parametrize("size", [101, 250, 1000])
-async def test_a_list_in_another_order_each_time_is_told_once_and_called_whole_only_when_it_is(
-    store_url: str, size: int
-) -> None:
+async def test_a_list_in_changing_order_is_whole_only_when_it_is(store_url: str, size: int) -> None:
     async with reading(store_url, static=size, order="unstable", seed=size) as at:
         for _ in range(SWEEPS):
             report = await at.poll()
@@ -255,9 +251,7 @@ async def check_made_good(at: Reading, ever: set[str]) -> None:
 
 
 @pytest.mark.parametrize("offset", get_args(Offset))
-async def test_whatever_goes_wrong_by_chance_nothing_is_lost_doubled_or_called_whole_too_early(
-    sqlite_url: str, offset: Offset
-) -> None:
+async def test_random_faults_lose_double_and_overstate_nothing(sqlite_url: str, offset: Offset) -> None:
     chances = "429=1:.06,500:.06,truncate:.06,html:.06,reset:.06,shift:.2,short:.05,empty:.05,blank:.02"
     setups = [setup(static=330, seed=seed, offset=offset, faults=chances) for seed in range(6)]
     async with readings(sqlite_url, *setups) as sources:
@@ -271,7 +265,7 @@ async def test_whatever_goes_wrong_by_chance_nothing_is_lost_doubled_or_called_w
             await check_made_good(at, ever)
 
 
-async def test_a_list_that_is_never_whole_never_says_that_a_task_is_gone(store_url: str) -> None:
+async def test_a_list_that_is_never_whole_never_reports_a_task_gone(store_url: str) -> None:
     async with reading(store_url, static=250) as at:
         await at.poll()
         at.simulator.cloud.faults.script(*["pass", "empty"] * 40)
@@ -303,9 +297,7 @@ async def test_tasks_that_run_are_followed_to_their_end(store_url: str) -> None:
 # ---- credentials ----
 
 
-async def test_a_wrong_key_is_never_tried_in_a_hot_loop_and_never_locks_the_account(
-    sqlite_url: str, records: io.StringIO
-) -> None:
+async def test_a_wrong_key_is_never_tried_in_a_hot_loop(sqlite_url: str, records: io.StringIO) -> None:
     wrong = {"auth": {"kind": "aksk", "access_key": Options().access_key, "secret_key": "not-the-key"}}
     async with reading(sqlite_url, source=wrong, static=3) as at:
         for _ in range(60):

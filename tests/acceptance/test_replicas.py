@@ -183,9 +183,7 @@ async def test_one_polls_and_another_delivers(tmp_path: Path, postgres_url: str)
 # ---- one of them ends ----
 
 
-async def test_what_a_stopped_program_was_polling_is_polled_by_another_at_once(
-    tmp_path: Path, postgres_url: str
-) -> None:
+async def test_a_stopped_programs_poll_is_taken_over_at_once(tmp_path: Path, postgres_url: str) -> None:
     async with open_fleet(tmp_path, postgres_url, 2) as fleet:
 
         async def stop() -> None:
@@ -199,9 +197,7 @@ async def test_what_a_stopped_program_was_polling_is_polled_by_another_at_once(
         assert len(fleet.receiver.received) == 1
 
 
-async def test_what_a_killed_program_was_polling_is_polled_by_another_within_the_lease(
-    tmp_path: Path, postgres_url: str
-) -> None:
+async def test_a_killed_programs_poll_is_taken_over_within_the_lease(tmp_path: Path, postgres_url: str) -> None:
     async with open_fleet(tmp_path, postgres_url, 2, lease=SHORT) as fleet:
 
         async def kill() -> None:
@@ -213,9 +209,7 @@ async def test_what_a_killed_program_was_polling_is_polled_by_another_within_the
         assert len(fleet.receiver.received) == 1
 
 
-async def test_what_a_killed_program_was_sending_is_sent_by_another_within_the_lease(
-    tmp_path: Path, postgres_url: str
-) -> None:
+async def test_a_killed_programs_message_is_sent_by_another_within_the_lease(tmp_path: Path, postgres_url: str) -> None:
     async with open_fleet(tmp_path, postgres_url, 2, lease=SHORT) as fleet:
 
         async def kill() -> None:
@@ -231,9 +225,7 @@ async def test_what_a_killed_program_was_sending_is_sent_by_another_within_the_l
 # ---- one of them stands still for longer than its lease ----
 
 
-async def test_what_was_polled_before_standing_still_is_not_recorded_afterwards(
-    tmp_path: Path, postgres_url: str
-) -> None:
+async def test_a_poll_from_before_a_suspension_is_not_recorded(tmp_path: Path, postgres_url: str) -> None:
     async with open_fleet(tmp_path, postgres_url, 2, lease=SHORT) as fleet:
         still: list[Program] = []
 
@@ -252,7 +244,7 @@ async def test_what_was_polled_before_standing_still_is_not_recorded_afterwards(
         assert told(fleet.receiver.received) == {"a": ["task.started", "task.completed"]}
 
 
-async def test_what_was_sent_before_standing_still_is_not_settled_afterwards(tmp_path: Path, postgres_url: str) -> None:
+async def test_a_message_sent_before_a_suspension_is_not_settled(tmp_path: Path, postgres_url: str) -> None:
     async with open_fleet(tmp_path, postgres_url, 2, lease=SHORT) as fleet:
         still: list[Program] = []
 
@@ -309,7 +301,7 @@ async def end_sessions(url: str) -> None:
 
 
 @pytest.mark.parametrize("failure", [restart, end_sessions])
-async def test_a_database_that_drops_everybody_loses_nothing_and_repeats_nothing(
+async def test_a_database_that_drops_connections_loses_and_repeats_nothing(
     tmp_path: Path, own_server: str, failure: Callable[[str], Awaitable[None]]
 ) -> None:
     async with open_fleet(tmp_path, own_server, 2, lease=SHORT) as fleet:

@@ -187,7 +187,7 @@ def told(message: Json | None) -> str:
 # ---- one live message a task ----
 
 
-async def test_a_task_has_one_message_that_moves_with_it_and_every_step_in_its_thread(team: Team) -> None:
+async def test_a_task_has_one_live_message_and_every_step_in_its_thread(team: Team) -> None:
     await team.see(running())
     assert headline(team.channel[0]).startswith("🔵 *Task started*")
     await team.see(running(50))
@@ -253,7 +253,7 @@ async def test_a_change_whose_answer_was_lost_is_made_again(team: Team) -> None:
     assert headline(message).startswith("🟢 *Task completed*")
 
 
-async def test_a_storm_is_one_digest_and_the_live_message_says_what_became_of_its_task(team: Team) -> None:
+async def test_a_storm_is_one_digest_and_live_messages_show_the_end(team: Team) -> None:
     await team.see(running())
     await team.see(failed(), *(failed(f"job-{n}") for n in range(2, 40)))
     message, digest = team.channel
@@ -261,7 +261,7 @@ async def test_a_storm_is_one_digest_and_the_live_message_says_what_became_of_it
     assert headline(digest).startswith("🚨 *39 tasks failed")
 
 
-async def test_a_message_moves_with_its_task_also_where_no_route_tells_of_that(
+async def test_a_live_message_moves_even_if_no_route_takes_the_event(
     slack: SlackServer, sqlite_url: str, clock: FakeClock
 ) -> None:
     config = configuration(slack, sqlite_url)
@@ -279,7 +279,7 @@ async def test_a_message_moves_with_its_task_also_where_no_route_tells_of_that(
 # ---- clicks ----
 
 
-async def test_who_acknowledges_is_shown_and_a_second_one_hears_who_it_was(team: Team) -> None:
+async def test_the_first_acknowledgement_is_shown_to_a_second_person(team: Team) -> None:
     await team.see(running())
     await team.see(failed())
     event = await team.latest()
@@ -316,7 +316,7 @@ async def test_a_click_on_an_old_message_is_told_what_became_of_it(team: Team) -
         assert "is not recorded any more" in told(await slack.replies.get())
 
 
-async def test_a_muted_instance_is_not_told_and_its_message_still_says_how_it_ended(team: Team) -> None:
+async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(team: Team) -> None:
     await team.see(running())
     event = await team.latest()
     async with connected(team) as slack:

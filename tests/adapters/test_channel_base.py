@@ -43,7 +43,7 @@ class TestKinds:
         with pytest.raises(ConfigurationError, match=r"^unknown channel kind 'pigeon'\. Known kinds: console, email,"):
             load("pigeon")
 
-    def test_one_from_a_package_of_somebody_else_is_found_the_same_way(self, site: Path) -> None:
+    def test_a_third_party_channel_is_found_the_same_way(self, site: Path) -> None:
         (site / "birds.py").write_text("class Pigeon:\n    kind = 'pigeon'\n")
         install(site, "birds", "pigeon = birds:Pigeon")
         assert "pigeon" in installed_kinds()
@@ -119,7 +119,7 @@ class TestPace:
         limit = limits.known("email")
         assert limit.burst + 60 * (limit.per_second or 0) <= 30
 
-    def test_what_the_service_bears_is_the_default_and_each_part_can_be_set(self) -> None:
+    def test_service_limits_are_defaults_and_each_part_can_be_set(self) -> None:
         assert paced() == Pace(per_second=0.2, burst=2)
         assert paced(burst=5) == Pace(per_second=0.2, burst=5)
         assert paced(rate="30/m") == Pace(per_second=0.5, burst=2)

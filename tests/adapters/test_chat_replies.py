@@ -94,7 +94,7 @@ def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
         assert MARK not in bare, shown
 
 
-def test_a_reply_that_all_may_see_has_no_buttons_to_share_it_again() -> None:
+def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
     private = blocks.payload(Answer(title="x", command="failed", after=10), "en")
     shared = blocks.payload(Answer(title="x", command="failed", after=10, shared=True), "en")
     assert [button["value"] for button in buttons(private)] == ["10:failed", "0:failed"]

@@ -102,9 +102,7 @@ def test_a_gap_in_observation_is_printed_too(context: ChannelContext) -> None:
 
 @pytest.mark.parametrize("style", ["full", "line"])
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_text_from_outside_can_neither_begin_a_line_nor_steer_the_terminal(
-    context: ChannelContext, text: str, style: str
-) -> None:
+def test_outside_text_cannot_begin_a_line_or_steer_the_terminal(context: ChannelContext, text: str, style: str) -> None:
     shown = printed(channel(context, style=style), hostile_event(text))
     first, *rest = shown.splitlines()
     assert first.startswith("✗ ")
@@ -193,7 +191,7 @@ def writers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "console"]
 
 
-async def test_while_a_write_is_stuck_no_other_is_begun_and_the_rest_of_the_program_goes_on(
+async def test_a_stuck_write_blocks_other_writes_and_nothing_else(
     context: ChannelContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "WRITE_SECONDS", 0.05)

@@ -492,7 +492,7 @@ class TestOutcomes:
         hint = f"if port {port} speaks TLS from the first byte, as 465 does, set `security: tls`"
         assert got == replace(expected, reason=expected.reason.replace("HINT", hint))
 
-    async def test_what_may_have_arrived_is_repeated_with_the_same_message_id(self, context: ChannelContext) -> None:
+    async def test_a_possible_repeat_has_the_same_message_id(self, context: ChannelContext) -> None:
         async with SmtpServer(replies={"DATA": TAKEN_AND_LOST}) as server:
             channel = make_channel(context, server.port)
             assert channel.repeat is Repeat.RISKY

@@ -129,7 +129,7 @@ class TestExchange:
         assert canary.requests == []
         assert "authorization" not in server.requests[0].headers
 
-    async def test_user_and_password_in_the_address_are_sent_as_authorization(self, http: HttpClient) -> None:
+    async def test_user_and_password_in_a_url_are_sent_as_authorization(self, http: HttpClient) -> None:
         async with HttpServer() as server:
             url = server.url(host="us%40er:p%C3%A4ss@127.0.0.1")
             await get(http, url)
@@ -287,7 +287,7 @@ class TestTls:
                 assert "not accepted" in str(await failure(http, server.url(), auth=auth))
         assert http.with_ca_file(None) is http
 
-    async def test_the_store_of_the_system_is_trusted_which_a_variable_may_name(
+    async def test_the_system_store_is_trusted_and_a_variable_may_name_it(
         self, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
@@ -340,7 +340,7 @@ ALLOWED = [
 
 class TestAddressRule:
     @pytest.mark.parametrize("address", REFUSED)
-    def test_metadata_and_link_local_addresses_are_refused_in_every_spelling(self, address: str) -> None:
+    def test_metadata_and_link_local_addresses_are_refused_in_any_spelling(self, address: str) -> None:
         assert AddressRule().refusal_reason(ip_address(address)) == "a link-local or metadata address"
 
     @pytest.mark.parametrize("address", ALLOWED)

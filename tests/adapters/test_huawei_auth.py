@@ -62,7 +62,7 @@ def test_requests_are_signed_as_the_official_sdk_signs_them(vector: dict[str, An
 @pytest.mark.parametrize(
     "vector", [v for v in VECTORS if "x-project-id" in str(v["headers_to_sign"]).lower()], ids=lambda v: v["name"]
 )
-def test_a_request_of_httpx_carries_a_signature_over_the_bytes_it_sends(vector: dict[str, Any]) -> None:
+def test_an_httpx_request_is_signed_over_the_bytes_it_sends(vector: dict[str, Any]) -> None:
     """What is signed must be rebuilt from the URL as httpx spells it, not from what it was built of."""
     headers = {name.lower(): value for name, value in vector["headers_to_sign"].items()}
     url = f"https://{vector['host']}{vector['expected']['request_uri_sent_by_sdk']}"
@@ -83,7 +83,7 @@ def test_a_request_of_httpx_carries_a_signature_over_the_bytes_it_sends(vector: 
     assert request.headers["authorization"] == again.authorization
 
 
-def test_signing_again_replaces_the_date_and_drops_a_token_that_is_no_more() -> None:
+def test_signing_again_replaces_the_date_and_drops_an_old_token() -> None:
     request = httpx.Request("GET", "https://example.com/v3/p/tasks")
     sign_request(request, Credentials(access_key="a", secret_key="s", security_token="t"), "p", START)
     first = request.headers["authorization"]
@@ -93,7 +93,7 @@ def test_signing_again_replaces_the_date_and_drops_a_token_that_is_no_more() -> 
     assert request.headers["authorization"] != first
 
 
-def test_the_canonical_path_ends_with_a_slash_and_is_encoded_once() -> None:
+def test_the_canonical_path_ends_with_a_slash_encoded_once() -> None:
     assert canonical_uri("/v3/a b/中") == "/v3/a%20b/%E4%B8%AD/"
     assert canonical_uri("/v3/a%20b/") == "/v3/a%20b/"
 
@@ -190,7 +190,7 @@ async def test_requests_that_need_a_token_at_once_share_one_login(http: HttpClie
         reply(403, b'{"error_code": "DBS.280056", "error_msg": "Invalid token."}'),
     ],
 )
-async def test_a_refused_token_is_renewed_once_and_the_request_sent_again(http: HttpClient, refusal: Any) -> None:
+async def test_a_refused_token_is_renewed_once_and_the_request_repeated(http: HttpClient, refusal: Any) -> None:
     clock = FakeClock()
     async with HttpServer(issued("one"), refusal, issued("two"), reply(200, PAGE)) as server:
         page = await source_for(token_config(server), http, clock).list_page(_QUERY)
@@ -199,7 +199,7 @@ async def test_a_refused_token_is_renewed_once_and_the_request_sent_again(http: 
     assert tokens == [None, "one", None, "two"]
 
 
-async def test_a_token_that_is_refused_again_is_not_asked_for_a_third_time(http: HttpClient) -> None:
+async def test_a_token_refused_twice_is_not_requested_a_third_time(http: HttpClient) -> None:
     clock = FakeClock()
     refusal = reply(401, b'{"error_code": "APIGW.0307", "error_msg": "The token must be updated."}')
     async with HttpServer(issued("one"), refusal, issued("two"), refusal) as server:
@@ -222,7 +222,7 @@ async def test_a_token_is_not_renewed_twice_within_a_minute(http: HttpClient) ->
         assert [request.headers.get("x-auth-token") for request in server.requests] == [None, "one", None, "two", "two"]
 
 
-async def test_a_token_that_still_serves_is_no_reason_to_hide_that_the_password_changed(http: HttpClient) -> None:
+async def test_a_valid_token_does_not_hide_that_the_password_changed(http: HttpClient) -> None:
     clock = FakeClock()
     wrong = reply(401, b'{"error": {"code": 401, "message": "The username or password is wrong."}}')
     async with HttpServer(issued("one"), reply(200, PAGE), wrong) as server:
@@ -233,7 +233,7 @@ async def test_a_token_that_still_serves_is_no_reason_to_hide_that_the_password_
             await source.list_page(_QUERY)
 
 
-async def test_replies_to_a_login_are_taken_as_they_came_whatever_encoding_they_claim(http: HttpClient) -> None:
+async def test_login_replies_are_read_raw_whatever_encoding_they_claim(http: HttpClient) -> None:
     claimed = reply(201, b"{}", {"X-Subject-Token": "one", "Content-Encoding": "gzip"})
     async with HttpServer(claimed, reply(200, PAGE)) as server:
         assert (await source_for(token_config(server), http, FakeClock()).list_page(_QUERY)).total == 1
@@ -313,7 +313,7 @@ async def test_the_flow_works_in_httpx_itself(http: HttpClient) -> None:
             assert response.json()["total_count"] == 1
 
 
-async def test_an_agency_gives_keys_that_are_kept_until_they_expire_soon(http: HttpClient) -> None:
+async def test_agency_keys_are_cached_until_they_expire_soon(http: HttpClient) -> None:
     clock = FakeClock()
     async with Simulator(Options(static=3, credential_life=2 * HOUR), clock) as simulator:
         source = source_for(simulator.source_config("ecs_agency"), http, clock)
@@ -331,7 +331,7 @@ async def test_an_older_metadata_service_without_tickets_serves_too(http: HttpCl
         assert (await source_for(simulator.source_config("ecs_agency"), http, clock).fetch(Scope.FULL)).complete
 
 
-async def test_the_metadata_service_is_reached_where_its_address_is_otherwise_refused() -> None:
+async def test_the_metadata_service_is_exempt_from_the_address_rule() -> None:
     """Its real address is link-local; here a rule refuses loopback instead, and with it the API itself."""
     client = HttpClient(deny=[ip_network("127.0.0.0/8")])
     async with HttpServer(reply(404), keys("one")) as server:
@@ -382,7 +382,7 @@ async def test_keys_that_are_refused_are_fetched_anew(http: HttpClient) -> None:
         assert [used_key(request) for request in server.requests if used_key(request)] == ["one", "two"]
 
 
-async def test_a_metadata_service_that_is_silent_about_tickets_is_asked_without_one(
+async def test_a_metadata_service_without_tickets_is_asked_without_one(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huawei_auth, "TICKET_TIMEOUT", 0.05)
@@ -487,9 +487,7 @@ def test_a_broken_credentials_file_is_refused_without_quoting_it(tmp_path: Path)
 
 @pytest.mark.parametrize("pasted", ["\u200bN0tShown", "N0tShown ", '"N0tShown"', "\ufeffN0tShown", "N0tShown\uff21"])
 @pytest.mark.parametrize("position", range(3))
-def test_keys_that_were_pasted_with_something_else_are_refused_by_name(
-    tmp_path: Path, position: int, pasted: str
-) -> None:
+def test_keys_pasted_with_other_characters_are_refused_by_name(tmp_path: Path, position: int, pasted: str) -> None:
     names = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
     with pytest.raises(ConfigurationError, match=rf"{names[position]}: (begins|ends) with") as caught:
         default_credentials(dict.fromkeys(names, "good") | {names[position]: pasted})

@@ -35,7 +35,7 @@ async def findings(folder: Path, url: str, network: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("status", [407, 502])
-async def test_a_proxy_that_lets_nothing_through_is_named_by_everything(tmp_path: Path, status: int) -> None:
+async def test_a_blocking_proxy_is_named_by_everything(tmp_path: Path, status: int) -> None:
     async with HttpServer(reply(status)) as proxy:
         wrong = await findings(tmp_path, "https://cloud.invalid", f"proxy: {proxy.url()}")
     assert len(wrong) >= 5, wrong

@@ -85,7 +85,7 @@ async def browse() -> AsyncIterator[Open]:
 
 
 @pytest.mark.parametrize("offset", ["record", "page", "page0"])
-async def test_the_pages_hold_every_row_once_under_each_reading_of_offset(browse: Open, offset: str) -> None:
+async def test_pages_hold_every_row_once_under_each_meaning_of_offset(browse: Open, offset: str) -> None:
     browser = await browse(offset=offset)
     offsets = {"record": (0, 100, 200), "page": (1, 2, 3), "page0": (0, 1, 2)}[offset]
     pages = [await browser.ids(offset=number, limit=100) for number in offsets]
@@ -157,7 +157,7 @@ async def test_virtual_time_runs_at_the_chosen_speed(browse: Open) -> None:
         ("en-us", {"X-Language": "zh-cn"}, False),
     ],
 )
-async def test_reasons_are_in_the_language_asked_for_unless_it_is_forced(
+async def test_reasons_are_in_the_requested_language_unless_forced(
     browse: Open, language: str, asked: dict[str, str], *, chinese: bool
 ) -> None:
     browser = await browse(language=language)
@@ -379,7 +379,7 @@ async def test_a_reset_connection_gives_no_answer(browse: Open) -> None:
     assert [call.status for call in browser.simulator.request_log][-2:] == [0, 200]
 
 
-async def test_calls_above_the_limit_are_throttled_until_the_minute_is_over(browse: Open) -> None:
+async def test_calls_above_the_limit_are_throttled_for_the_minute(browse: Open) -> None:
     browser = await browse(calls_per_minute=2)
     browser.clock.advance(timedelta(seconds=10))
     assert [(await browser.tasks()).status_code for _ in range(3)] == [200, 200, 429]
@@ -439,7 +439,7 @@ async def test_the_log_tells_what_was_asked_and_holds_no_credentials(browse: Ope
 # ---- coming and going ----
 
 
-async def test_it_stops_while_an_answer_is_under_way_and_frees_its_port(browse: Open) -> None:
+async def test_the_server_stops_during_an_answer_and_frees_its_port(browse: Open) -> None:
     async with AsyncExitStack() as stack:
         browser = await browse()
         browser.simulator.script("drip=600")

@@ -43,7 +43,7 @@ def changes(seed: int, minutes: int) -> list[tuple[int, str]]:
 # ---- repeatable ----
 
 
-def test_the_same_seed_gives_the_same_rows_however_often_it_is_looked_at() -> None:
+def test_one_seed_gives_the_same_rows_however_often_they_are_read() -> None:
     often = evolving_world(Options(seed=7), START)
     for minute in range(600):
         often.advance(START + minute * MINUTE)
@@ -115,7 +115,7 @@ def test_undocumented_names_and_statuses_come_up_when_asked_for() -> None:
     assert "Canceled" in {row.status for row in rows}
 
 
-def test_each_reason_is_said_in_both_languages_and_most_carry_a_code() -> None:
+def test_each_reason_is_in_both_languages_and_most_have_a_code() -> None:
     assert len(set(catalogue.REASONS)) >= 15
     assert all(reason.en.isascii() and not reason.zh.isascii() for reason in catalogue.REASONS)
     assert sum("Error code: " in reason.en and "错误码：" in reason.zh for reason in catalogue.REASONS) >= 15
@@ -163,7 +163,7 @@ def test_a_row_changed_by_hand_no_longer_evolves() -> None:
     assert removed.job_id not in world.rows
 
 
-def test_touching_changes_the_status_of_as_many_rows_as_asked_for() -> None:
+def test_touching_changes_the_status_of_the_requested_rows() -> None:
     world = static_world(Options(), START, 1000)
     before = dict(world.rows)
     touched = world.touch(10, START)
@@ -281,7 +281,7 @@ def test_faults_that_cannot_be_read_are_refused(spec: str, message: str) -> None
     assert message in str(caught.value)
 
 
-def test_faults_happen_as_often_as_asked_for_and_the_same_for_the_same_seed() -> None:
+def test_fault_rates_are_as_requested_and_equal_for_equal_seeds() -> None:
     def drawn(seed: int) -> list[str]:
         faults = Faults(parse_faults("429=30:0.2,truncate:0.1"), Random(seed))
         return [faults.next().kind for _ in range(2000)]
@@ -293,7 +293,7 @@ def test_faults_happen_as_often_as_asked_for_and_the_same_for_the_same_seed() ->
     assert kinds.count("pass") == 2000 - kinds.count("429") - kinds.count("truncate")
 
 
-def test_a_script_comes_before_chance_and_is_taken_whole_or_not_at_all() -> None:
+def test_a_script_precedes_chance_and_is_applied_whole_or_not_at_all() -> None:
     faults = Faults(parse_faults("500"), Random(1))
     faults.script("pass", "slow=2")
     with pytest.raises(ConfigurationError):

@@ -136,7 +136,7 @@ def test_a_failure_says_everything_in_the_order_that_people_read() -> None:
     ]
 
 
-def test_the_headline_stands_above_one_attachment_in_the_colour_of_the_state() -> None:
+def test_the_headline_is_above_one_attachment_in_the_states_colour() -> None:
     shown = message(make_event())
     assert [block["type"] for block in shown["blocks"]] == ["section"]
     assert [attachment["color"] for attachment in shown["attachments"]] == ["#E01E5A"]
@@ -182,9 +182,7 @@ def test_a_digest_with_a_gap_names_the_source_and_the_time() -> None:
 
 @pytest.mark.parametrize("wording", [ENGLISH, CHINESE], ids=["en", "zh"])
 @pytest.mark.parametrize("count", [2, 20, 100])
-def test_a_digest_of_real_looking_jobs_names_each_in_full_and_stays_within_the_limits(
-    count: int, localizer: Localizer
-) -> None:
+def test_a_digest_of_real_jobs_names_each_within_the_limits(count: int, localizer: Localizer) -> None:
     ids = [f"03bc055a-135c-4245-8bd8-b0bc6d{n:06x}" for n in range(count)]
     name = "RestoreGaussDBV5InInstanceToExistedInst"
     events = [make_event(make_task(id_, name=name, instance_name="gaussdb-production-0001")) for id_ in ids]
@@ -223,9 +221,7 @@ def hostile_events(draw: st.DrawFn) -> Event:
 
 
 @given(st.lists(hostile_events(), min_size=1, max_size=5), st.sampled_from([ENGLISH, CHINESE]))
-def test_whatever_the_text_a_message_is_valid_and_the_text_is_only_ever_code(
-    events: list[Event], localizer: Localizer
-) -> None:
+def test_outside_text_is_only_ever_code_in_a_valid_message(events: list[Event], localizer: Localizer) -> None:
     shown = message(*events, localizer=localizer)
     assert not list(problems(shown))
     for text in mrkdwn_texts(shown):
@@ -234,7 +230,7 @@ def test_whatever_the_text_a_message_is_valid_and_the_text_is_only_ever_code(
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_known_attacks_become_neither_mention_nor_link_nor_markup(text: str) -> None:
+def test_known_attacks_become_no_mention_link_or_markup(text: str) -> None:
     shown = message(hostile_event(text))
     assert not list(problems(shown))
     for part in (*mrkdwn_texts(shown), shown["text"], as_text(shown)["text"]):
@@ -255,7 +251,7 @@ def assert_inert(text: str) -> None:
 
 
 @given(st.text(st.sampled_from("&<>a`")), st.integers(min_value=8, max_value=60))
-def test_text_is_cut_to_its_escaped_length_and_never_inside_an_entity(text: str, limit: int) -> None:
+def test_text_is_cut_to_its_escaped_length_and_never_in_an_entity(text: str, limit: int) -> None:
     for shown in (escape(text, limit), code(text, limit), fence(text, limit)):
         assert len(shown) <= limit
         assert_inert(shown)
@@ -297,7 +293,7 @@ Mode = Literal["bot", "hook"]
 
 
 @pytest.mark.parametrize("fault", [NOT_JSON, Fault(status=200), Fault(body="[1]")], ids=str)
-async def test_an_answer_of_the_web_api_without_a_word_of_it_proves_nothing(
+async def test_a_web_api_answer_without_its_own_words_proves_nothing(
     server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
     server.faults.append(fault)
@@ -396,7 +392,7 @@ async def test_what_waited_for_a_mended_channel_goes_to_the_new_one(
     assert server.messages[0]["channel"] == CHANNEL
 
 
-async def test_a_refused_layout_goes_out_as_plain_text_with_all_it_says(
+async def test_a_refused_layout_is_sent_as_plain_text_with_all_content(
     server: SlackServer, context: ChannelContext
 ) -> None:
     server.faults.append(refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"]))
@@ -407,7 +403,7 @@ async def test_a_refused_layout_goes_out_as_plain_text_with_all_it_says(
     assert all(event.job_id in taken["text"] for event in events)
 
 
-async def test_a_layout_that_breaks_a_limit_is_refused_by_slack_itself_and_still_arrives(
+async def test_a_layout_over_a_limit_is_refused_by_slack_and_still_arrives(
     server: SlackServer, context: ChannelContext
 ) -> None:
     broken = message(make_event())
@@ -418,9 +414,7 @@ async def test_a_layout_that_breaks_a_limit_is_refused_by_slack_itself_and_still
     assert len(server.requests) == 2
 
 
-async def test_content_that_is_refused_twice_is_given_up_with_the_place(
-    server: SlackServer, context: ChannelContext
-) -> None:
+async def test_content_refused_twice_is_dead_and_names_the_place(server: SlackServer, context: ChannelContext) -> None:
     server.faults.extend([refused("invalid_blocks", errors=["too long [json-pointer:/blocks/0/text/text]"])] * 2)
     assert decision(await sent(bot(server, context), make_event())) == GaveUp(
         "Slack: invalid_blocks at /blocks/0/text/text, also as plain text"
@@ -428,7 +422,7 @@ async def test_content_that_is_refused_twice_is_given_up_with_the_place(
 
 
 @pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET], ids=["silence", "reset"])
-async def test_a_message_that_may_have_been_taken_is_unknown_and_not_repeated_here(
+async def test_a_message_that_may_have_arrived_is_unknown_not_repeated(
     server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
     server.faults.append(fault)
@@ -443,7 +437,7 @@ async def test_a_refused_connection_is_tried_again(context: ChannelContext) -> N
     assert outcome == Retry(f"connection refused by {gone.url.removeprefix('http://')}")
 
 
-async def test_an_address_that_the_configuration_forbids_parks_the_channel(
+async def test_an_address_the_configuration_forbids_parks_the_channel(
     server: SlackServer, context: ChannelContext
 ) -> None:
     strict = HttpClient(deny=[ip_network("127.0.0.0/8")])
@@ -544,9 +538,7 @@ async def test_a_message_that_never_arrived_is_not_found_among_others(
     assert await channel.find_sent(of_one(channel)) is None
 
 
-async def test_a_layout_that_was_refused_is_found_as_the_plain_text_that_it_became(
-    server: SlackServer, context: ChannelContext
-) -> None:
+async def test_a_refused_layout_is_found_as_its_plain_text(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     delivery = of_one(channel)
     server.faults.extend([refused("invalid_metadata_schema"), TAKEN_THEN_RESET])
@@ -629,7 +621,7 @@ async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, c
     ("channel", "repeat"),
     [(CHANNEL, Repeat.LOOK_UP), ("G0PRIVATE", Repeat.LOOK_UP), ("#dba", Repeat.RISKY), ("dba", Repeat.RISKY)],
 )
-async def test_only_a_channel_that_is_given_by_its_id_can_be_looked_into(
+async def test_only_a_channel_given_by_id_can_be_searched(
     server: SlackServer, context: ChannelContext, channel: str, repeat: Repeat
 ) -> None:
     assert bot(server, context, channel=channel).repeat is repeat
@@ -644,7 +636,7 @@ async def test_nothing_is_asked_where_there_is_no_way_to_look_it_up(
     assert server.requests == []
 
 
-async def test_the_deadline_has_room_for_the_wait_the_look_up_and_the_post(
+async def test_the_deadline_covers_the_wait_the_search_and_the_post(
     server: SlackServer, context: ChannelContext
 ) -> None:
     assert bot(server, context, timeout="4s").deadline == SETTLES_IN + 4 + 4
@@ -706,7 +698,7 @@ async def test_words_of_a_webhook(server: SlackServer, context: ChannelContext, 
         ("", 401),
     ],
 )
-async def test_a_webhook_that_a_person_has_to_mend_is_parked_with_a_remedy(
+async def test_a_misconfigured_webhook_is_parked_with_a_remedy(
     server: SlackServer, context: ChannelContext, text: str, status: int
 ) -> None:
     server.faults.append(word(text, status))
@@ -884,7 +876,7 @@ def test_settings_that_cannot_work_are_refused_with_the_remedy(settings: dict[st
     "fault",
     [Fault(status=500), refused(TOKEN), refused("missing_scope", needed=f"chat:write {TOKEN}"), word(HOOK, 500)],
 )
-async def test_no_secret_is_in_a_reason_or_in_what_is_shown_of_a_channel(
+async def test_no_secret_is_in_a_reason_or_a_channels_description(
     server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
     for make in (hook,) if fault.body == HOOK else (bot, hook):
@@ -929,9 +921,7 @@ async def test_what_slack_said_goes_with_the_outcome(
     assert (await sent(make(server, context), make_event())).reply == reply
 
 
-async def test_content_that_is_refused_twice_keeps_what_slack_said_last(
-    server: SlackServer, context: ChannelContext
-) -> None:
+async def test_content_refused_twice_keeps_slacks_last_reply(server: SlackServer, context: ChannelContext) -> None:
     server.faults += [refused("invalid_blocks"), refused("msg_too_long", response_metadata=REMARKS)]
     outcome = await sent(bot(server, context), make_event())
     assert isinstance(outcome, GaveUp)

@@ -70,7 +70,7 @@ async def test_a_language_is_known_the_next_time(people: Directory, slack: Slack
 
 
 @pytest.mark.parametrize(("person", "language"), [(ALICE, "zh"), (BOB, "en"), (CAROL, "zh"), ("U0OTHER", "en")])
-async def test_every_chinese_locale_reads_chinese_and_every_other_one_english(
+async def test_chinese_locales_read_chinese_and_all_others_english(
     people: Directory, person: str, language: str
 ) -> None:
     people.language_of(person)
@@ -117,7 +117,7 @@ async def test_whatever_slack_says_instead_is_no_language_for_an_hour(
     assert people.language_of(ALICE) == "zh"
 
 
-async def test_without_the_scope_no_language_is_known_and_nobody_is_bothered(
+async def test_without_the_scope_no_language_is_known(
     people: Directory, slack: SlackServer, records: io.StringIO
 ) -> None:
     slack.scopes = "commands"
@@ -155,7 +155,7 @@ async def test_who_was_asked_about_anew_is_remembered_longer(
     assert people.language_of(BOB) is None
 
 
-async def test_a_crowd_makes_few_questions_at_once_and_the_end_waits_for_none(
+async def test_many_people_make_few_questions_and_stopping_waits_for_none(
     people: Directory, slack: SlackServer
 ) -> None:
     slack.faults += [SILENT] * 100
@@ -220,7 +220,7 @@ async def test_the_members_of_a_group_are_remembered_for_five_minutes(
         ),
     ],
 )
-async def test_a_group_that_cannot_be_asked_about_has_no_members_this_once(
+async def test_a_group_that_cannot_be_queried_has_no_members_this_time(
     people: Directory, slack: SlackServer, records: io.StringIO, fault: Fault, reason: str
 ) -> None:
     slack.faults.append(fault)

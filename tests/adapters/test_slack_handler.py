@@ -158,7 +158,7 @@ def warnings(records: io.StringIO) -> list[dict[str, object]]:
 # ---- commands ----
 
 
-async def test_a_command_is_put_to_the_room_and_answered_for_who_asked_alone(house: House) -> None:
+async def test_a_command_is_answered_to_its_sender_alone(house: House) -> None:
     house.room.gives = Answer(title="All is well", command="status", after=10)
     message = await house.handler.command(form(), "once")
     alice = Person(id="U0ALICE", name="alice")
@@ -198,7 +198,7 @@ async def test_a_field_that_slack_would_not_send_is_named(house: House, name: st
 @pytest.mark.parametrize(
     ("name", "shown"), [(None, "U0ALICE"), ("", "U0ALICE"), ("  ", "U0ALICE"), ("a\nb\x1b[31m", "a b")]
 )
-async def test_a_name_is_shown_in_one_line_and_the_id_where_there_is_none(
+async def test_a_name_is_one_line_and_the_id_replaces_a_missing_name(
     house: House, name: str | None, shown: str
 ) -> None:
     await house.handler.command(form(user_name=name), None)
@@ -213,7 +213,7 @@ async def test_a_language_that_is_not_known_yet_keeps_nobody_waiting(build: Buil
     assert [language for _, language in house.room.asked] == ["en"]
 
 
-async def test_a_language_that_is_known_is_used_for_commands_and_clicks(build: Build) -> None:
+async def test_a_known_language_is_used_for_commands_and_clicks(build: Build) -> None:
     house = build()
     await house.handler.command(form(), None)
     await house.people.settle()
@@ -380,7 +380,7 @@ WAITS = Fault(status=500)
         (Case(fault=WAITS), UNSURE_TOLD, True),
     ],
 )
-async def test_others_are_told_nothing_and_guests_change_nothing_by_default(
+async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
     build: Build, case: Case, refused: str | None, *, read: bool
 ) -> None:
     house = build("en", case.allow, workspaces=case.workspaces, guests=case.guests)
@@ -406,13 +406,13 @@ async def test_others_are_told_nothing_and_guests_change_nothing_by_default(
     assert changes == ([f"⚠️ {refused}"] * 2 if refused else ["*All is well*"] * 2)
 
 
-async def test_a_command_from_a_sister_workspace_of_the_organization_is_ours(build: Build) -> None:
+async def test_a_command_from_another_workspace_of_the_organization_is_ours(build: Build) -> None:
     house = build("en", workspaces=("E000",))
     message = await house.handler.command(form(team_id="T0SISTER", enterprise_id="E000"), None)
     assert told(message) == "*All is well*"
 
 
-async def test_whose_bot_it_is_is_learned_and_until_then_people_can_read(build: Build) -> None:
+async def test_the_bots_workspace_is_learned_and_people_can_read_before(build: Build) -> None:
     house = build("en")
     house.slack.users, house.slack.locales = {"U0ALICE": FOREIGN}, {}
     foreign = form(team_id="T0OTHER")
@@ -428,7 +428,7 @@ async def test_whose_bot_it_is_is_learned_and_until_then_people_can_read(build: 
 # ---- clicks ----
 
 
-async def test_a_click_is_put_to_the_room_and_answered_where_slack_says(house: House) -> None:
+async def test_a_click_is_handled_and_answered_at_slacks_address(house: House) -> None:
     await house.handler.interaction(click_payload("details", "prod/job-1", "U0ALICE", house.slack.response_url), "once")
     alice = Person(id="U0ALICE", name="alice")
     clicked = Clicked(action="details", value="prod/job-1", person=alice, message=f"{CHANNEL}:1768465800.000001")
@@ -496,9 +496,7 @@ BAD_CLICKS: list[tuple[Json, str]] = [
 
 
 @pytest.mark.parametrize(("other", "problem"), BAD_CLICKS, ids=[problem for _, problem in BAD_CLICKS])
-async def test_a_click_that_slack_would_not_send_is_refused_before_anything_is_done(
-    house: House, other: Json, problem: str
-) -> None:
+async def test_a_click_that_slack_would_not_send_is_refused_first(house: House, other: Json, problem: str) -> None:
     with pytest.raises(BadRequest, match=problem):
         await house.click(**other)
     assert house.room.asked == []
@@ -536,7 +534,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
-async def test_a_reply_goes_nowhere_but_to_slack_and_then_nothing_is_done(house: House, url: str) -> None:
+async def test_a_reply_to_any_other_address_than_slack_is_refused(house: House, url: str) -> None:
     with pytest.raises(BadRequest, match=r"^The field response_url (leads elsewhere|is missing).$"):
         await house.click(response_url=url)
     assert house.room.asked == []
@@ -556,7 +554,7 @@ PIECES = ["https://", "http:", "hooks.slack.com", "example.com", *"/\\@:#?.[]%\t
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
-def test_whatever_is_taken_another_reader_of_urls_takes_for_slacks_too(rest: str) -> None:
+def test_an_accepted_url_is_slacks_for_other_url_readers_too(rest: str) -> None:
     url = f"https://hooks.slack.com{rest}"
     if slack._is_slacks(url, RESPONSE_HOSTS):
         assert urlsplit(url).hostname == "hooks.slack.com"

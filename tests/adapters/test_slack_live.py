@@ -104,7 +104,7 @@ async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, con
     assert list(mrkdwn_texts(step)) == ["🔵 *Task at 50%*  ·  Create instance  ·  `gauss-6568-zzh`"]
 
 
-async def test_a_failure_is_shown_in_the_channel_too_with_all_that_is_known_and_without_buttons(
+async def test_a_failure_is_broadcast_with_all_facts_and_no_buttons(
     server: SlackServer, context: ChannelContext
 ) -> None:
     channel = bot(server, context)
@@ -279,9 +279,7 @@ async def test_without_a_chat_and_a_console_there_are_no_buttons(server: SlackSe
     assert actions(server.messages[0]) == []
 
 
-async def test_what_the_cloud_calls_an_instance_cannot_break_out_of_a_link(
-    server: SlackServer, context: ChannelContext
-) -> None:
+async def test_an_instance_name_cannot_break_out_of_a_link(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     await begin(channel, make_event(make_task(instance_id="a|b>&#/../?x=y", status=TaskStatus.FAILED)))
     (url,) = (

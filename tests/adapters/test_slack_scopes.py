@@ -41,7 +41,7 @@ async def test_groups_are_only_asked_about_where_there_are_any(api: WebApi, slac
 
 
 @pytest.mark.parametrize("scope", COSTS)
-def test_what_is_missing_is_said_with_what_it_costs_and_how_to_add_it(scope: str) -> None:
+def test_a_missing_scope_is_reported_with_its_cost_and_remedy(scope: str) -> None:
     granted = ", ".join(other for other in COSTS if other != scope)
     (finding,) = findings(granted, ["S0DBAS"])
     assert finding.ok is (scope != "commands")

@@ -278,7 +278,7 @@ async def test_however_often_slack_asks_one_connection_is_left(door: SocketDoor,
 
 
 @pytest.mark.parametrize("how", ["politely", "closed", "cut"])
-async def test_a_command_that_is_under_way_is_acknowledged_over_the_next_connection(
+async def test_a_command_in_progress_is_acknowledged_on_the_next_connection(
     door: SocketDoor, slack: SlackServer, handler: Recorder, how: str
 ) -> None:
     async with opened(door, slack):
@@ -342,7 +342,7 @@ async def test_two_programs_answer_and_one_of_them_can_go(
 @pytest.mark.parametrize(
     "code", ["invalid_auth", "not_authed", "token_revoked", "not_allowed_token_type", "missing_scope"]
 )
-async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_minutes(
+async def test_a_refused_token_is_reported_once_and_retried_every_5_minutes(
     door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, code: str
 ) -> None:
     slack.faults += [refused(code)] * 3
@@ -384,7 +384,7 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again_every_five_m
         ),
     ],
 )
-async def test_slack_that_does_not_answer_is_asked_again_ever_more_slowly(
+async def test_a_silent_slack_is_retried_ever_more_slowly(
     door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, *, fault: Fault, reason: str
 ) -> None:
     slack.faults += [fault] * 8
@@ -429,7 +429,7 @@ async def sent_to(
         ("ws://[::ffff:a9fe:a9fe]/latest", f"{MAPPED} refused: {MAPPED} is a link-local"),
     ],
 )
-async def test_an_address_that_cannot_be_connected_to_is_said_and_given_up_for_another(
+async def test_an_unreachable_address_is_reported_and_replaced(
     door: SocketDoor,
     slack: SlackServer,
     records: io.StringIO,
@@ -483,7 +483,7 @@ async def test_the_rule_about_addresses_holds_here_too(
     await http.aclose()
 
 
-async def test_when_socket_mode_is_switched_off_that_is_said_and_it_is_tried_again_later(
+async def test_socket_mode_switched_off_is_reported_and_retried_later(
     door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO
 ) -> None:
     async with opened(door, slack):
@@ -503,7 +503,7 @@ async def test_when_socket_mode_is_switched_off_that_is_said_and_it_is_tried_aga
     assert last_record["event"] == AGAIN
 
 
-async def test_when_every_connection_is_ended_at_once_few_are_opened_a_minute(
+async def test_mass_disconnects_reopen_few_connections_a_minute(
     door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO
 ) -> None:
     slack.greeting = (HELLO, leave("too_many_websockets"))
@@ -580,7 +580,7 @@ async def test_a_door_says_whether_anything_can_come_through_it(door: SocketDoor
 # ---- the end ----
 
 
-async def test_at_the_end_the_connection_is_closed_and_what_is_under_way_ends(
+async def test_stopping_closes_the_connection_and_ends_work_in_progress(
     door: SocketDoor, slack: SlackServer, handler: Recorder, records: io.StringIO
 ) -> None:
     async with opened(door, slack):
@@ -618,9 +618,7 @@ async def test_the_end_can_come_before_there_is_a_connection(door: SocketDoor, s
 # ---- the check ----
 
 
-async def test_the_check_proves_that_a_connection_could_be_opened_and_opens_none(
-    api: WebApi, slack: SlackServer
-) -> None:
+async def test_the_check_proves_a_connection_and_opens_none(api: WebApi, slack: SlackServer) -> None:
     (finding,) = await check(api)
     assert (finding.ok, finding.what, finding.detail) == (True, "Slack Socket Mode", "a connection can be opened")
     assert (asked(slack), slack.opened) == (1, 0)

@@ -71,9 +71,7 @@ def after(delivery: Delivery, got: Outcome) -> Delivery:
 
 class TestRecipients:
     @pytest.mark.parametrize("refusal", ["451 4.7.1 greylisted", "452 4.5.3 too many", "421 4.3.2 closing", LOST])
-    async def test_one_refused_for_now_is_sent_to_alone_and_the_other_gets_one_copy(
-        self, context: ChannelContext, refusal: str
-    ) -> None:
+    async def test_a_recipient_refused_for_now_is_retried_alone(self, context: ChannelContext, refusal: str) -> None:
         async with RawSmtpServer({f"RCPT TO:<{B}>": [refusal, "250 2.1.5 OK"]}) as server:
             channel = make_channel(context, server.port)
             delivery = rendered(channel)
@@ -101,14 +99,14 @@ class TestRecipients:
         assert (got.reason, got.probe_after) == ("all recipients: SMTP 550 5.7.1: recipient refused", PROBE_AFTER)
         assert not any("DATA" in heard for heard in server.transcript)
 
-    async def test_a_lost_answer_is_in_doubt_for_those_whom_the_message_was_for(self, context: ChannelContext) -> None:
+    async def test_a_lost_answer_leaves_only_its_own_recipients_unknown(self, context: ChannelContext) -> None:
         script = {f"RCPT TO:<{B}>": "451 later", "CONTENT": TAKEN_AND_LOST}
         async with RawSmtpServer(script) as server:
             got = await outcome(context, server)
         assert isinstance(got, Retry)
         assert [(one.address, str(one.state)) for one in got.recipients or ()] == [(A, "unknown"), (B, "waiting")]
 
-    async def test_a_message_refused_for_good_harms_nobody_who_was_not_asked(self, context: ChannelContext) -> None:
+    async def test_a_permanent_refusal_affects_only_recipients_of_that_message(self, context: ChannelContext) -> None:
         async with RawSmtpServer({f"RCPT TO:<{B}>": "451 later", "CONTENT": "554 5.6.0 no"}) as server:
             got = await outcome(context, server)
         assert isinstance(got, Retry)

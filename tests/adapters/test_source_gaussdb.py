@@ -84,9 +84,7 @@ async def test_ten_thousand_tasks_are_read_within_the_budget_of_calls(http: Http
 
 
 @pytest.mark.parametrize("fault", ["insert", "delete", "shift", "short", "empty", "500", "truncate", "html", "reset"])
-async def test_a_fault_in_the_middle_neither_loses_a_task_nor_makes_up_one(
-    http: HttpClient, clock: FakeClock, fault: str
-) -> None:
+async def test_a_fault_midway_neither_loses_nor_invents_a_task(http: HttpClient, clock: FakeClock, fault: str) -> None:
     async with Simulator(Options(static=250), clock) as simulator:
         before = {row["job_id"] for row in simulator.cloud.rows()}
         simulator.script("pass", fault)
@@ -112,9 +110,7 @@ async def test_one_blank_answer_is_not_an_empty_list(http: HttpClient, clock: Fa
     assert (len(snapshot.fingerprints), snapshot.complete) == (5, True)
 
 
-async def test_an_active_look_asks_for_running_then_failed_tasks_and_is_never_complete(
-    http: HttpClient, clock: FakeClock
-) -> None:
+async def test_an_active_scan_asks_for_running_then_failed_tasks(http: HttpClient, clock: FakeClock) -> None:
     async with Simulator(Options(static=300), clock) as simulator:
         source = simulated(simulator, http, clock)
         snapshot = await source.fetch(Scope.ACTIVE)
@@ -323,9 +319,7 @@ async def test_a_short_wait_that_is_asked_for_is_sat_out_in_full(http: HttpClien
     assert sum(clock.slept) == 7
 
 
-async def test_a_long_wait_is_left_to_the_schedule_and_no_call_is_made_before_it_is_over(
-    http: HttpClient, clock: FakeClock
-) -> None:
+async def test_a_long_wait_is_left_to_the_schedule_without_early_calls(http: HttpClient, clock: FakeClock) -> None:
     async with HttpServer(reply(429, b"", {"Retry-After": "120"}), reply(200, PAGE)) as server:
         source = source_at(server.url(""), http, clock)
         for passed, left in ((0, 120), (50, 70)):
@@ -339,7 +333,7 @@ async def test_a_long_wait_is_left_to_the_schedule_and_no_call_is_made_before_it
     assert clock.slept == [20]
 
 
-async def test_throttling_in_the_middle_of_a_poll_stops_the_other_pages_too(http: HttpClient, clock: FakeClock) -> None:
+async def test_throttling_during_a_poll_stops_the_other_pages_too(http: HttpClient, clock: FakeClock) -> None:
     async with Simulator(Options(static=5000), clock) as simulator:
         simulator.script("pass", "pass", "429=300")
         source = simulated(simulator, http, clock)
@@ -372,7 +366,7 @@ async def test_refused_credentials_are_left_alone_for_a_growing_time(http: HttpC
         assert caught.value.retry_after == timedelta(minutes=1)
 
 
-async def test_a_locked_access_key_is_left_alone_until_the_lock_is_over(http: HttpClient, clock: FakeClock) -> None:
+async def test_a_locked_access_key_is_left_alone_until_the_lock_ends(http: HttpClient, clock: FakeClock) -> None:
     body = b'{"error_code": "APIGW.0301", "error_msg": "AK access failed to reach the limit,forbidden"}'
     async with HttpServer(reply(401, body)) as server:
         with pytest.raises(CredentialsRejected) as caught:

@@ -80,7 +80,7 @@ async def test_every_row_is_seen_under_every_reading_of_offset(rows: int, offset
 
 
 @pytest.mark.parametrize(("rows", "calls"), [(1, 1), (10, 1), (11, 2), (19, 2), (20, 3), (91, 10), (100, 11)])
-async def test_a_list_costs_as_few_calls_as_its_pages_with_one_row_of_overlap(rows: int, calls: int) -> None:
+async def test_a_list_costs_as_few_calls_as_pages_with_one_row_of_overlap(rows: int, calls: int) -> None:
     source = cloud(rows)
     assert (await listing_of(source)).complete
     assert len(source.asked) == calls
@@ -90,9 +90,7 @@ async def test_a_list_costs_as_few_calls_as_its_pages_with_one_row_of_overlap(ro
     ("rows", "calls"),
     [(100, 1), (101, 2), (199, 2), (200, 3), (298, 3), (299, 4), (991, 10), (992, 11), (3000, 34), (10_000, 111)],
 )
-async def test_only_a_list_of_more_than_ten_pages_costs_more_calls_for_a_tenth_of_overlap(
-    rows: int, calls: int
-) -> None:
+async def test_only_lists_above_ten_pages_pay_for_a_tenth_of_overlap(rows: int, calls: int) -> None:
     source = cloud(rows, limit=100)
     assert (await listing_of(source)).complete
     assert len(source.asked) == calls
@@ -114,7 +112,7 @@ async def test_a_reading_can_be_forced(offset: Offset) -> None:
     assert source.asked in ([0, 9, 18, 27], [0, 1, 2, 3])
 
 
-async def test_the_wrong_forced_reading_is_never_taken_for_the_whole_list() -> None:
+async def test_a_wrong_forced_meaning_of_offset_is_never_whole() -> None:
     listing = await Walker(limit=10, paging="page").read(cloud(30, "record").read, 4)
     assert not listing.complete
 
@@ -137,7 +135,7 @@ async def test_pages_are_fetched_ahead_but_never_too_many_at_once() -> None:
 
 
 @pytest.mark.parametrize("total", [None, 11])
-async def test_an_empty_first_page_of_a_list_that_is_not_empty_proves_nothing(total: int | None) -> None:
+async def test_an_empty_first_page_of_a_nonempty_list_proves_nothing(total: int | None) -> None:
     async def read(_offset: int) -> TaskPage:
         return page_of([], total)
 
@@ -155,7 +153,7 @@ async def test_an_empty_list_is_believed_only_the_second_time() -> None:
     assert (listing.complete, seen(listing)) == (True, set(whole))
 
 
-async def test_without_a_total_nothing_is_complete_and_the_walk_still_ends() -> None:
+async def test_without_a_total_nothing_is_complete_and_the_walk_ends() -> None:
     source = cloud(25)
 
     async def read(offset: int) -> TaskPage:
@@ -192,14 +190,14 @@ async def test_a_list_that_never_ends_does_not_bring_endless_requests(paging: Of
     assert len(asked) == 1 + MAX_PAGES
 
 
-async def test_a_service_that_gives_fewer_rows_than_asked_for_is_read_whole() -> None:
+async def test_a_service_with_smaller_pages_is_read_whole() -> None:
     source = cloud(50)
     source.limit = 4
     listing = await Walker(limit=10, paging="auto").read(source.read, 4)
     assert (listing.complete, seen(listing)) == (True, set(source.rows))
 
 
-async def test_a_list_without_any_order_is_complete_once_its_count_is_reached() -> None:
+async def test_an_unordered_list_is_complete_once_its_count_is_reached() -> None:
     source = cloud(200)
     source.changes = [Random(7).shuffle] * 2000
     listing = await listing_of(source, walks=50)
@@ -220,7 +218,7 @@ async def test_a_short_page_without_a_total_is_the_last() -> None:
 # ---- pages that cannot be read ----
 
 
-async def test_a_page_that_cannot_be_read_cuts_the_walk_short_and_loses_nothing_that_was_read() -> None:
+async def test_an_unreadable_page_ends_the_walk_and_loses_no_row_read() -> None:
     source = cloud(200)
 
     async def read(offset: int) -> TaskPage:
@@ -235,7 +233,7 @@ async def test_a_page_that_cannot_be_read_cuts_the_walk_short_and_loses_nothing_
     assert len(listing.walks) == 1
 
 
-async def test_a_refusal_in_the_middle_is_raised_and_the_other_readers_stop() -> None:
+async def test_a_refusal_midway_is_raised_and_the_other_readers_stop() -> None:
     source = cloud(1000)
 
     async def read(offset: int) -> TaskPage:
@@ -293,14 +291,14 @@ def added_last(count: int) -> list[Change]:
 
 
 @pytest.mark.parametrize("rows", [15, 100, 300, 1000])
-async def test_a_list_that_grows_with_every_call_is_whole_after_one_walk_and_a_look_at_its_head(rows: int) -> None:
+async def test_a_growing_list_is_whole_after_one_walk_and_its_head_again(rows: int) -> None:
     source = cloud(rows, "record", *added_first(1000))
     listing = await listing_of(source)
     assert (listing.complete, len(listing.walks)) == (True, 1)
     assert seen(listing) >= stays(source)
 
 
-async def test_a_head_of_several_pages_is_read_again_as_far_as_the_walk() -> None:
+async def test_a_head_of_several_pages_is_read_again_up_to_the_walk() -> None:
     first, *flood = added_first(51)
     source = cloud(300, "record", *[unchanged] * 33, first, both(*flood))
     listing = await listing_of(source)
@@ -309,7 +307,7 @@ async def test_a_head_of_several_pages_is_read_again_as_far_as_the_walk() -> Non
 
 
 @pytest.mark.parametrize("offset", ["record", "page", "page0"])
-async def test_a_list_that_grows_by_pages_while_it_is_read_is_read_to_its_end(offset: Offset) -> None:
+async def test_a_list_that_grows_by_pages_is_read_to_its_end(offset: Offset) -> None:
     growth = added_last(60)
     source = cloud(100, offset, *(both(*growth[start : start + 20]) for start in (0, 20, 40)))
     listing = await listing_of(source, walks=1)
@@ -334,7 +332,7 @@ async def test_one_deletion_in_a_long_list_costs_one_call_more_at_most(place: fl
     assert len(source.asked) <= 34 + 1
 
 
-async def test_a_list_whose_end_goes_while_its_head_grows_is_whole_after_one_walk() -> None:
+async def test_a_list_losing_its_end_while_growing_is_whole_after_one_walk() -> None:
     source = cloud(3000, "record", *(both(change, delete(0.999)) for change in added_first(100)), limit=100)
     listing = await listing_of(source)
     assert (listing.complete, len(listing.walks)) == (True, 1)
@@ -349,7 +347,7 @@ async def test_a_list_that_loses_its_last_pages_is_whole_after_one_walk() -> Non
 
 
 @pytest.mark.parametrize("failure", [SourceUnreachable, CredentialsRejected])
-async def test_a_head_that_cannot_be_read_again_leaves_the_list_incomplete(failure: type[SourceError]) -> None:
+async def test_a_head_that_cannot_be_read_again_is_incomplete(failure: type[SourceError]) -> None:
     source = cloud(30, "record", *added_first(50))
 
     async def read(offset: int) -> TaskPage:
@@ -389,7 +387,7 @@ def stays(source: Cloud) -> set[str]:
 
 @settings(max_examples=600)
 @given(st.integers(0, 60), moves())
-def test_by_records_no_row_that_stays_is_missing_from_what_is_called_complete(rows: int, changes: list[Change]) -> None:
+def test_by_records_a_complete_list_lacks_no_staying_row(rows: int, changes: list[Change]) -> None:
     """Rows come and go anywhere, as long as those that stay keep their order."""
     source = cloud(rows, "record", *changes)
     listing = asyncio.run(listing_of(source))
@@ -399,7 +397,7 @@ def test_by_records_no_row_that_stays_is_missing_from_what_is_called_complete(ro
 
 @settings(max_examples=600)
 @given(st.integers(0, 60), st.sampled_from(["page", "page0"]), moves(inserts=st.just(0.0)))
-def test_by_pages_no_row_that_stays_is_missing_while_new_rows_come_first(
+def test_by_pages_no_staying_row_is_missing_while_new_rows_come(
     rows: int, offset: Offset, changes: list[Change]
 ) -> None:
     source = cloud(rows, offset, *changes)
@@ -454,7 +452,7 @@ def test_the_second_page_tells_how_offset_is_read(
     assert detect_offset_unit(one, other, 9) == expected
 
 
-def test_pages_that_share_no_row_are_not_whole_even_if_the_count_is_right() -> None:
+def test_pages_that_share_no_row_are_not_whole_even_at_the_count() -> None:
     pages = {0: page_of(["a", "b", "c"], 5), 2: page_of(["d", "e", "f"], 5)}
     assert not Walk(limit=3, offset_unit="record", pages=pages).gapless
     pages[2] = page_of(["c", "d", "e"], 5)
@@ -475,17 +473,17 @@ def walk_of(*pages: str, total: int = 6, offset_unit: OffsetUnit = "record") -> 
     )
 
 
-def test_a_walk_that_stops_before_the_end_is_not_whole_even_if_an_earlier_one_saw_the_rest() -> None:
+def test_a_walk_that_stops_early_is_not_whole_despite_an_earlier_one() -> None:
     assert WalkResult([walk_of("abc", "cde", "ef")]).complete
     assert not WalkResult([walk_of("abc", "def"), walk_of("abc", "cde")]).complete
 
 
-def test_rows_of_an_earlier_walk_count_towards_the_total_of_one_without_gaps() -> None:
+def test_earlier_walk_rows_count_towards_the_total_without_gaps() -> None:
     assert WalkResult([walk_of("abc", "def"), walk_of("abc", "cde", "ef")]).complete
     assert not WalkResult([walk_of("abc", "cde", "ef", total=7)]).complete
 
 
-def test_a_gap_is_forgiven_only_to_a_list_that_has_shown_to_have_no_order() -> None:
+def test_a_gap_is_forgiven_only_to_a_list_proven_unordered() -> None:
     assert not WalkResult([walk_of("abc", "def"), walk_of("abc", "def")]).complete
     assert WalkResult([walk_of("abc", "def"), walk_of("bac", "def")]).complete
     assert not WalkResult([walk_of("abc", "def", total=5), walk_of("bac", "def")]).complete
@@ -511,9 +509,7 @@ def test_the_largest_total_of_a_walk_has_to_be_reached() -> None:
         ((), False),
     ],
 )
-def test_only_a_head_that_goes_over_into_the_walk_in_its_order_has_the_last_word(
-    head: Sequence[str], *, complete: bool
-) -> None:
+def test_only_a_head_that_joins_the_walk_in_order_has_the_last_word(head: Sequence[str], *, complete: bool) -> None:
     """The walk saw five rows, and a sixth in its total that went before it was seen."""
     walk = walk_of("abc", "cde", total=5)
     walk.pages[0] = page_of(list("abc"), 9)
@@ -521,7 +517,7 @@ def test_only_a_head_that_goes_over_into_the_walk_in_its_order_has_the_last_word
     assert WalkResult([walk]).complete is complete
 
 
-def test_a_head_that_tells_of_more_rows_than_were_seen_is_not_the_whole_list() -> None:
+def test_a_head_that_states_more_rows_than_seen_is_not_whole() -> None:
     walk = walk_of("abc", "cde", total=5)
     walk.head = walk_of("xab", total=7)
     assert not WalkResult([walk]).complete
@@ -533,7 +529,7 @@ def test_a_head_that_tells_of_more_rows_than_were_seen_is_not_the_whole_list() -
     ("pages", "total", "whole"),
     [(("abc", "cde", ""), 5, True), (("abc", "cde", ""), 6, False), (("abc", "", "efg"), 7, False)],
 )
-def test_pages_without_rows_break_a_walk_only_where_the_list_goes_on(
+def test_pages_without_rows_break_a_walk_only_if_the_list_continues(
     pages: Sequence[str], total: int, *, whole: bool
 ) -> None:
     assert walk_of(*pages, total=total).gapless is whole
@@ -553,7 +549,7 @@ def test_single_rows_can_be_paged_through() -> None:
     assert (listing.complete, seen(listing)) == (True, set(source.rows))
 
 
-def test_pages_share_a_tenth_of_their_rows_and_the_stride_is_never_tiny() -> None:
+def test_pages_share_a_tenth_of_their_rows_and_the_stride_is_bounded() -> None:
     assert stride(page_of([str(n) for n in range(100)], 2000), 100) == 90
     assert stride(page_of([str(n) for n in range(100)], None), 100) == 90
     assert stride(page_of(["only"], 500), 100) == 10

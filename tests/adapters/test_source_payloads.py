@@ -27,7 +27,7 @@ def only_task(**fields: object) -> Task:
     return parse_task("prod", "j", page.rows["j"])
 
 
-def test_the_sample_of_the_documentation_becomes_a_failed_creation_and_a_completed_deletion() -> None:
+def test_the_documentation_sample_becomes_its_two_events() -> None:
     page = decode_page((DATA / "list_tasks_sample.json").read_bytes())
     assert page.total == 2
     assert [parse_task("prod", job_id, row) for job_id, row in page.rows.items()] == [
@@ -126,9 +126,7 @@ def test_progress_is_read_in_every_spelling(written: object, read: float | None)
         (None, None),
     ],
 )
-def test_times_are_read_in_every_spelling_and_nothing_is_guessed_without_a_zone(
-    written: object, read: datetime | None
-) -> None:
+def test_times_are_read_in_every_spelling_and_never_without_a_zone(written: object, read: datetime | None) -> None:
     assert parse_time(written) == read
     assert only_task(created_at=written).created_at == read
 
@@ -227,7 +225,7 @@ SAMPLE_ROW = {
 }
 
 
-def test_a_row_with_numbers_for_times_and_for_the_reason_is_read_whole() -> None:
+def test_a_row_with_numeric_times_and_reason_is_read_whole() -> None:
     task = only_task(**SAMPLE_ROW)
     assert (task.status, task.fail_reason, task.progress) == (TaskStatus.FAILED, "500000", None)
     assert (task.created_at, task.ended_at) == (
@@ -320,7 +318,7 @@ def test_hostile_content_in_one_row_costs_no_other(hostile: bytes) -> None:
     assert parse_task("prod", "good", page.rows["good"]).status is TaskStatus.RUNNING
 
 
-def test_unsafe_characters_show_as_replaced_and_line_breaks_stay_in_reasons_alone() -> None:
+def test_unsafe_characters_are_replaced_and_reasons_keep_line_breaks() -> None:
     task = only_task(fail_reason="a\x00b\ud83dc\x1b[31m\r\nd\te", name="two\nlines\x7f")
     assert task.fail_reason == "a\ufffdb\ufffdc\ufffd[31m\nd\te"
     assert task.name == "two lines\ufffd"
@@ -342,7 +340,7 @@ def test_of_two_rows_with_one_id_the_later_counts() -> None:
     assert page.total == 2
 
 
-def test_a_fingerprint_changes_with_any_field_and_with_nothing_else() -> None:
+def test_a_fingerprint_changes_with_any_field_and_nothing_else() -> None:
     first, again, changed = (
         decode_page(body(row, total_count=total)).fingerprints["good"]
         for row, total in ((GOOD, 1), (GOOD, 7), (GOOD | {"process": "60"}, 1))

@@ -64,7 +64,7 @@ def test_wal_is_used_only_where_the_library_is_free_of_its_bug(version: tuple[in
     assert wal_is_safe(version) is safe
 
 
-async def test_a_second_service_on_the_same_file_is_refused_and_lookups_are_not(sqlite_url: str) -> None:
+async def test_a_second_service_on_a_file_is_refused_and_queries_are_not(sqlite_url: str) -> None:
     first = open_store(sqlite_url, exclusive=True)
     with pytest.raises(StoreInUse, match=r"another notifier already runs on .*notifier[.]db \(process \d+\); stop it"):
         open_store(sqlite_url, exclusive=True)
@@ -75,7 +75,7 @@ async def test_a_second_service_on_the_same_file_is_refused_and_lookups_are_not(
     open_store(sqlite_url, exclusive=True).close()
 
 
-def test_a_file_whose_damage_sqlite_can_only_name_in_bytes_is_refused(tmp_path: Path, sqlite_url: str) -> None:
+def test_a_damaged_file_with_a_binary_error_text_is_refused(tmp_path: Path, sqlite_url: str) -> None:
     open_store(sqlite_url).close()
     path = tmp_path / "notifier.db"
     path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xc0ABLE"))
@@ -104,7 +104,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, sqlite_url:
         ("postgresql://user:hunter2@127.0.0.1:1/db", StoreUnreachable, "PostgreSQL at 127.0.0.1/db does not answer"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_named_with_the_remedy_and_without_its_password(
+def test_an_unusable_database_is_named_with_remedy_without_password(
     url: str, error: type[NotifierError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
@@ -160,7 +160,7 @@ async def test_a_cancelled_caller_harms_nobody_who_shares_its_commit(store: SqlS
     assert (results[1::2], later) == ([1, 3, 5], "later")
 
 
-def test_a_database_that_stays_locked_says_how_to_find_who_holds_it(sqlite_url: str) -> None:
+def test_a_locked_database_error_names_how_to_find_the_holder(sqlite_url: str) -> None:
     engine = create_engine(sqlite_url, connect_args={"timeout": 0, "isolation_level": None})
     with engine.connect() as holder:
         holder.exec_driver_sql("BEGIN IMMEDIATE")

@@ -133,9 +133,7 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence(
         opened(path, exclusive=True)
 
 
-def test_a_kernel_without_locks_of_files_that_are_open_locks_the_name(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kernel_without_open_file_locks_locks_the_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -176,7 +174,7 @@ def a_dangling_symlink(lock: Path, _victim: Path) -> None:
     "lay",
     [victim_by_symlink, victim_by_hard_link, a_file_of_somebody_else, a_folder, a_pipe, a_dangling_symlink],
 )
-def test_what_is_no_lock_file_of_ours_is_neither_followed_nor_changed(
+def test_a_foreign_lock_file_is_neither_followed_nor_changed(
     path: Path, tmp_path: Path, lay: Callable[[Path, Path], None]
 ) -> None:
     victim, lock = tmp_path / "victim", Path(f"{path}.lock")
@@ -220,7 +218,7 @@ async def test_only_its_owner_can_read_a_new_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(0o644, 0o600), (0o666, 0o600), (0o640, 0o640), (0o600, 0o600)])
-def test_a_database_that_anybody_could_read_is_protected_at_a_start(path: Path, before: int, after: int) -> None:
+def test_a_database_anybody_could_read_is_protected_at_start(path: Path, before: int, after: int) -> None:
     path.chmod(before)
     opened(path).close()
     assert mode(path) == before, "a look-up changes nothing"
@@ -246,9 +244,7 @@ def move_the_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("take", [delete, replace, move_the_folder])
-async def test_a_file_that_is_taken_from_under_a_service_is_missed_and_saved(
-    path: Path, take: Callable[[Path], None]
-) -> None:
+async def test_a_file_removed_under_a_service_is_missed_and_saved(path: Path, take: Callable[[Path], None]) -> None:
     async with aclosing(opened(path, exclusive=True)) as store:
         await store.verify()
         await store.transact(lambda tx: tx.sync_channels({"dba": "1"}, tx.now()))
@@ -271,7 +267,7 @@ async def test_no_connection_goes_to_another_file_or_creates_one(path: Path) -> 
     assert "notifier.db" not in modes_in(path.parent)
 
 
-def test_a_look_up_beside_a_service_whose_file_was_replaced_says_so(path: Path) -> None:
+def test_a_query_beside_a_service_with_a_replaced_file_reports_it(path: Path) -> None:
     with service(path):
         opened(path, create=False).close()
         replace(path)
@@ -298,7 +294,7 @@ def test_a_look_up_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing.db").exists()
 
 
-def test_a_file_with_characters_that_mean_something_in_a_uri_is_opened(tmp_path: Path) -> None:
+def test_a_file_name_with_uri_characters_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "a b%20c#d&mode=ro.db"
     opened(path, exclusive=True).close()
     store = opened(path, create=False)

@@ -116,7 +116,7 @@ async def test_who_listens_hears_of_deliveries_that_are_due_again(
         await ear.hears(change(postgres_url, due))
 
 
-async def test_nothing_is_heard_of_what_was_not_committed_or_makes_nothing_due(postgres_url: str) -> None:
+async def test_no_notification_comes_for_uncommitted_or_undue_changes(postgres_url: str) -> None:
     def undone(tx: Transaction) -> None:
         tx.record_deliveries([make_delivery()])
 

@@ -81,7 +81,7 @@ async def ends_in(error: type[NotifierError], message: str, store: SqlStore) -> 
 TAKES_NO_CHANGES = r"takes no changes: it is read-only or a standby"
 
 
-async def test_a_server_that_becomes_read_only_is_left_at_once_and_used_again(postgres_url: str) -> None:
+async def test_a_server_turned_read_only_is_left_at_once_and_used_again(postgres_url: str) -> None:
     async with aclosing(open_store(postgres_url)) as store:
         await write(store)
         with read_only(postgres_url):
@@ -274,7 +274,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str,
             open_it()
 
 
-def test_a_database_that_is_not_there_is_a_mistake_in_the_configuration(postgres_server: str) -> None:
+def test_a_missing_database_is_a_configuration_error(postgres_server: str) -> None:
     url = _text(make_url(postgres_server).set(database="nobodys"))
     with pytest.raises(ConfigurationError, match=r"store\.url names a database that does not exist") as caught:
         open_store(url)

@@ -121,7 +121,7 @@ async def fill(store: SqlStore, clocks: Clocks) -> None:
 
 @pytest.mark.parametrize("first", ["service", "command"])
 @pytest.mark.parametrize("step", STEPS, ids=str)
-async def test_waits_are_as_long_as_before_for_all_when_the_clock_is_set(
+async def test_waits_keep_their_length_when_the_clock_is_set(
     service: SqlStore, command: SqlStore, clocks: Clocks, step: timedelta, first: str
 ) -> None:
     await fill(service, clocks)
@@ -134,7 +134,7 @@ async def test_waits_are_as_long_as_before_for_all_when_the_clock_is_set(
         assert await waits(store) == before
 
 
-async def test_a_retry_and_a_mute_mean_the_same_to_a_service_that_started_before_the_clock_was_set(
+async def test_a_retry_and_a_mute_survive_a_clock_step_during_a_service(
     service: SqlStore, command: SqlStore, clocks: Clocks
 ) -> None:
     await service.transact(waiting(DeliveryState.DEAD, timedelta()))

@@ -135,7 +135,7 @@ class TestBody:
         content = make_channel(context).render(make_render_request(event)).content
         assert b'"progress":' + written in content
 
-    def test_an_event_without_a_time_of_its_own_carries_when_it_was_observed(self, context: ChannelContext) -> None:
+    def test_an_event_without_a_time_carries_when_it_was_observed(self, context: ChannelContext) -> None:
         event = make_event(make_task(created_at=None, ended_at=None), occurred_at=None)
         got = body(make_channel(context), event)
         assert got["timestamp"] == "2026-01-15T08:30:00Z"
@@ -159,7 +159,7 @@ class TestBody:
         assert (got["type"], got["timestamp"]) == ("digest", "2026-01-15T08:30:02Z")
         assert got["data"] == {"events": [body(channel, event) for event in events]}
 
-    def test_machines_get_each_event_by_itself_unless_asked_otherwise(self) -> None:
+    def test_machines_get_each_event_alone_by_default(self) -> None:
         assert make_settings().digest_above is None
         assert make_settings(digest_above=5).digest_above == 5
 
@@ -372,7 +372,7 @@ class TestSending:
         assert headers["content-type"] == "application/json"
         assert server.requests[0].method == "POST"
 
-    async def test_an_answer_cut_short_after_a_good_status_counts_as_delivered(self, context: ChannelContext) -> None:
+    async def test_an_answer_cut_after_a_good_status_counts_as_delivered(self, context: ChannelContext) -> None:
         for answer in (cut_short(202), flood(200)):
             async with HttpServer(answer) as server:
                 assert isinstance(await outcome(context, server), Delivered)
@@ -383,9 +383,7 @@ class TestSending:
         assert replace(found, reply=None) == Retry("HTTP 503")
         assert (found.reply or "").startswith("HTTP 503")
 
-    async def test_the_outcome_holds_what_the_receiver_replied_without_our_secrets(
-        self, context: ChannelContext
-    ) -> None:
+    async def test_an_outcome_holds_the_receivers_reply_without_secrets(self, context: ChannelContext) -> None:
         said = b'{"error": "Cannot POST it", "key": "fake-header-key", "url": "%s"}'
         async with HttpServer(reply(400, said % SECRET_PATH.encode())) as server:
             got = await outcome(context, server, headers={"X-Mine": "fake-header-key"})
@@ -542,12 +540,12 @@ async def test_a_compressed_body_is_read(
     assert "not text" not in found.reply
 
 
-async def test_a_body_that_is_not_compressed_as_it_claims_is_read_as_it_came(context: ChannelContext) -> None:
+async def test_a_body_not_compressed_as_it_claims_is_read_raw(context: ChannelContext) -> None:
     async with HttpServer(reply(400, b"no such field", {"Content-Encoding": "gzip"})) as server:
         assert (await outcome(context, server)).reply == "HTTP 400: no such field"
 
 
-async def test_a_service_that_wants_less_pauses_the_channel_for_as_long_as_it_says(context: ChannelContext) -> None:
+async def test_a_busy_service_pauses_the_channel_as_long_as_it_asks(context: ChannelContext) -> None:
     busy = b'{"errcode":130101,"errmsg":"send too fast"}'
     async with HttpServer(reply(200, busy), reply(200, busy, {"Retry-After": "30"})) as server:
         found = [replace(await outcome(context, server), reply=None) for _ in "12"]
@@ -596,7 +594,7 @@ async def test_success_is_what_the_settings_say(
     assert found.reply is not None
 
 
-async def test_a_reply_whose_body_is_lost_proves_nothing_where_success_is_in_the_body(context: ChannelContext) -> None:
+async def test_a_lost_body_proves_nothing_where_success_is_in_the_body(context: ChannelContext) -> None:
     for answer in (flood(200), cut_short(200)):
         async with HttpServer(answer) as server:
             assert isinstance(await outcome(context, server, success={"json": {"errcode": 0}}), Unknown)
@@ -685,7 +683,7 @@ def test_what_is_sealed_opens_to_what_it_was(secrets: dict[str, str], text: str)
     assert sealer.open(sealer.seal(whole)) == whole
 
 
-async def test_another_value_goes_into_what_is_stored_and_another_name_makes_the_body_anew(
+async def test_a_new_secret_value_is_used_and_a_new_name_renders_again(
     context: ChannelContext,
 ) -> None:
     source, other = '{"key": "${PD_KEY}"}', '{"token": "${TOKEN}"}'
@@ -700,13 +698,13 @@ async def test_another_value_goes_into_what_is_stored_and_another_name_makes_the
     ]
 
 
-def test_short_values_and_templates_from_the_environment_are_no_secrets() -> None:
+def test_short_values_and_environment_templates_are_no_secrets() -> None:
     settings = make_settings(body_template=filled('"${STAGE} ${REST}"', STAGE="dev", REST="{{ headline }}"))
     assert settings.body_template is not None
     assert settings.body_template.secrets == {}
 
 
-def test_a_secret_in_a_template_is_not_shown_with_the_settings_and_changes_their_digest() -> None:
+def test_a_template_secret_is_hidden_and_changes_the_digest() -> None:
     one, two = (make_settings(body_template=filled('"${PD_KEY}"', PD_KEY=f"obviously-fake-{n}")) for n in "12")
     assert "obviously" not in repr(one) + one.model_dump_json()
     assert "${PD_KEY}" in one.model_dump_json()

@@ -104,7 +104,7 @@ async def test_what_the_settings_add_is_sent_along(
     ("status", "kind_of_outcome"),
     [(400, GaveUp), (413, GaveUp), (429, Retry), (503, Retry), (302, Retry), (410, Parked)],
 )
-async def test_a_status_without_known_words_means_what_it_does_everywhere(
+async def test_a_status_without_known_words_keeps_its_usual_meaning(
     context: ChannelContext, kind: str, status: int, kind_of_outcome: type[Outcome]
 ) -> None:
     async with HttpServer(reply(status, b"no")) as server:
@@ -210,7 +210,7 @@ def test_what_is_no_webhook_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("status", "ok"), [(200, True), (404, True), (405, True), (503, True), (410, False), (301, False), (407, False)]
 )
-async def test_a_check_fails_for_what_is_known_to_be_wrong_and_proves_nothing_else(
+async def test_a_check_fails_for_known_faults_and_proves_nothing_else(
     context: ChannelContext,
     kind: str,
     status: int,

@@ -54,7 +54,7 @@ def test_what_was_told_as_it_should_be_is_in_order() -> None:
     assert not any("must be 0" in line for line in ledger.lines())
 
 
-def test_what_was_not_acknowledged_is_lost_on_each_channel_that_hears_of_it() -> None:
+def test_an_unacknowledged_state_is_lost_on_each_of_its_channels() -> None:
     assert len(account([arrival(STARTED, 1, "refused"), arrival(ENDED, 2, "unknown")]).violations["lost"]) == 2
     assert len(account([TOLD[0], TOLD[1]], expected=expect(single=True)).violations["lost"]) == 2
 
@@ -87,7 +87,7 @@ def test_a_repeat_after_a_refusal_is_none() -> None:
     assert (ledger.ok, ledger.retried, ledger.explained) == (True, 1, 0)
 
 
-def test_a_repeat_after_an_answer_that_was_never_given_is_explained() -> None:
+def test_a_repeat_after_a_missing_answer_is_explained() -> None:
     ledger = account([arrival(STARTED, 1, "unknown"), *TOLD])
     assert (ledger.ok, ledger.explained) == (True, 1)
 
@@ -113,7 +113,7 @@ def test_a_kill_explains_no_more_repeats_than_were_in_flight() -> None:
     assert account(twice, expected=expected, disturbances=[kill(1.5), kill(1.6)]).ok
 
 
-def test_who_goes_on_after_a_stop_may_repeat_what_another_has_sent_meanwhile() -> None:
+def test_a_takeover_after_a_suspension_may_repeat_sent_messages() -> None:
     went_on = Disturbance(kind="stop's end", start=40, end=42, late=True)
     assert account([*TOLD, arrival(STARTED, 41)], disturbances=[went_on]).ok
     assert account([*TOLD, arrival(STARTED, 39)], disturbances=[went_on]).broken == {"unexplained"}
@@ -123,7 +123,7 @@ def test_a_later_state_told_first_is_out_of_order() -> None:
     assert account([arrival(STARTED, 3), TOLD[1]]).broken == {"disorder"}
 
 
-def test_a_later_state_told_before_the_earlier_was_acknowledged_is_out_of_order() -> None:
+def test_a_later_state_before_an_unacknowledged_earlier_is_disorder() -> None:
     assert account([arrival(STARTED, 1, "refused"), arrival(ENDED, 2), arrival(STARTED, 3)]).broken == {"disorder"}
     assert account([arrival(STARTED, 1, done=2.6), TOLD[1]]).broken == {"disorder"}
 
@@ -132,7 +132,7 @@ def test_a_repeat_of_an_earlier_state_is_not_out_of_order() -> None:
     assert account([*TOLD, arrival(STARTED, 2.6)], disturbances=[kill(2.55)]).ok
 
 
-def test_a_healthy_channel_that_waits_is_found_unless_something_disturbed_it() -> None:
+def test_a_healthy_waiting_channel_is_found_unless_disturbed() -> None:
     late = [*TOLD, arrival(STARTED, 9.0, channel=B), arrival(ENDED, 9.5, channel=B)]
     assert account(late, expected=expect(single=True)).broken == {"slow"}
     assert account(late, expected=expect(single=True), disturbances=[kill(5)]).ok

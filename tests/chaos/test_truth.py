@@ -33,7 +33,7 @@ def task(*states: tuple[str, str]) -> Task:
         ([(RUNNING, "shown"), (COMPLETED, "confirmed")], True),
     ],
 )
-def test_a_state_must_be_told_when_it_differs_from_whatever_may_be_recorded(
+def test_a_state_is_required_if_it_differs_from_all_recordable_ones(
     states: list[tuple[str, str]], *, required: bool
 ) -> None:
     assert state_required(task(*states), len(states)) is required
@@ -56,7 +56,7 @@ def test_the_first_list_is_the_baseline_and_need_not_be_told() -> None:
     assert (truth.baseline, truth.expected()) == (True, {})
 
 
-def test_the_world_stands_still_until_it_has_been_seen_whole_and_survived() -> None:
+def test_the_world_stands_still_until_seen_whole_and_survived() -> None:
     truth = Truth(1, MOVING)
     truth.begin(0, 0.0)
     truth.give(0, list(truth.listed)[1:], 0.0)
@@ -78,7 +78,7 @@ def test_what_another_has_seen_is_not_survived_by_who_asks() -> None:
     assert truth.steps == 0
 
 
-def test_every_state_that_was_survived_must_be_told_and_no_other_may() -> None:
+def test_every_survived_state_is_required_and_no_other_allowed() -> None:
     truth = Truth(1, MOVING)
     for _ in range(50):
         see(truth)
@@ -87,7 +87,7 @@ def test_every_state_that_was_survived_must_be_told_and_no_other_may() -> None:
     assert listed.isdisjoint(required(truth))
 
 
-def test_what_has_stood_still_long_enough_must_be_told_though_nobody_asked() -> None:
+def test_a_task_that_stood_still_long_enough_is_required_unasked() -> None:
     truth = Truth(1, MOVING)
     for minute in range(5):
         truth.tick(60.0 * minute)
@@ -102,7 +102,7 @@ def test_a_failure_of_the_service_excuses_who_sees_nothing() -> None:
     assert truth.steps == 0
 
 
-def test_a_task_deleted_while_it_ran_must_be_said_to_be_gone_once_it_was_missed_for_long_enough() -> None:
+def test_a_task_deleted_while_running_is_required_as_gone_in_time() -> None:
     truth = Truth(3, Pace(tasks=20, moves=10, deleted=0.3, blind_steps=0.0))
     for _ in range(12):
         see(truth)

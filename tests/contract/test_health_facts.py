@@ -85,9 +85,7 @@ async def test_what_is_sent_again_has_waited_since_then(store: SqlStore, clock: 
     assert (found.pending, found.pending_since, found.dead) == (1, T0 + timedelta(days=3), 0)
 
 
-async def test_what_is_dismissed_no_longer_counts_and_can_be_sent_all_the_same(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_dismissed_delivery_no_longer_counts_and_can_be_sent(store: SqlStore, clock: FakeClock) -> None:
     await store.transact(lambda tx: planned(tx, "dba", *events(2)))
     await store.transact(lambda tx: end(tx, "dba", GaveUp("HTTP 400")))
     dead = await ids(store, state=DeliveryState.DEAD)
@@ -101,7 +99,7 @@ async def test_what_is_dismissed_no_longer_counts_and_can_be_sent_all_the_same(
     assert (await backlog(store)).dead == 2
 
 
-async def test_what_waits_dies_when_it_is_dismissed_unless_it_is_being_sent(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_waiting_delivery_dies_when_dismissed_unless_in_flight(store: SqlStore, clock: FakeClock) -> None:
     await store.transact(lambda tx: planned(tx, "old", *events(2)))
     (sending,) = await store.transact(lambda tx: tx.claim_due("old", "me", tx.now(), MINUTE, 1))
     waiting = await ids(store, channel="old")
@@ -131,7 +129,7 @@ async def test_what_waits_is_moved_in_order_and_stays_accounted_for(store: SqlSt
     assert (await ledger(store)).unaccounted == ()
 
 
-async def test_a_moved_digest_leaves_out_what_the_other_channel_has_already(store: SqlStore) -> None:
+async def test_a_moved_digest_omits_what_the_other_channel_has(store: SqlStore) -> None:
     three = events(3)
 
     def plan(tx: Transaction) -> None:
@@ -162,7 +160,7 @@ async def test_an_alert_about_a_channel_is_not_moved_to_that_channel(store: SqlS
 
 
 @pytest.mark.parametrize(("channels", "direct"), [(("dba",), True), (("dba",), False), (("dba", "old"), False)])
-async def test_what_waited_too_long_for_a_channel_that_is_gone_is_given_up(
+async def test_waiting_too_long_for_a_removed_channel_is_given_up(
     store: SqlStore, clock: FakeClock, channels: Sequence[str], *, direct: bool
 ) -> None:
     for number, channel in enumerate(("dba", "old", "dm:U1")):

@@ -167,7 +167,7 @@ async def test_a_channel_that_is_told_shows_it_once_it_has_been(store: SqlStore)
     assert await claim(store) == []
 
 
-async def test_what_happened_while_the_first_message_was_on_its_way_is_shown_too(store: SqlStore) -> None:
+async def test_events_during_the_first_message_are_shown_in_it_too(store: SqlStore) -> None:
     await record(store, STARTED, FAILED)
     await store.transact(lambda tx: tx.spare_threads({FAILED: []}, T0))
     await tell(store, STARTED, "C:1")

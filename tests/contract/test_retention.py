@@ -116,7 +116,7 @@ async def batches(store: Store, size: int) -> Sequence[PruneReport]:
 
 
 @pytest.mark.parametrize("state", ["delivered", "suppressed", "superseded"])
-async def test_what_is_old_and_settled_goes_with_all_that_belongs_to_it(
+async def test_old_settled_events_are_pruned_with_all_that_belongs_to_them(
     store: SqlStore, clock: FakeClock, state: str
 ) -> None:
     await put(store, settled(old_event(), days=95, state=state), settled(old_event(), days=91, channel="mail"))
@@ -125,7 +125,7 @@ async def test_what_is_old_and_settled_goes_with_all_that_belongs_to_it(
 
 
 @pytest.mark.parametrize("state", OPEN)
-async def test_what_is_pending_or_parked_on_one_channel_keeps_its_event_whole(
+async def test_a_pending_or_parked_delivery_keeps_its_whole_event(
     store: SqlStore, clock: FakeClock, state: str
 ) -> None:
     await put(store, settled(old_event(), days=95), settled(old_event(), days=95, state=state, channel="mail"))
@@ -173,7 +173,7 @@ async def test_a_digest_goes_with_the_last_of_its_events(store: SqlStore, clock:
     assert rows(store) == {}
 
 
-async def test_an_event_that_lacks_an_account_is_left_for_the_audit_to_show(store: SqlStore, clock: FakeClock) -> None:
+async def test_an_event_that_lacks_a_delivery_stays_for_the_audit(store: SqlStore, clock: FakeClock) -> None:
     await put(store, settled(old_event(), days=95), channels=["dba", "mail"])
     assert not (await audit(store)).ok
     assert await prune(store, clock, RULES) == PruneReport()
@@ -196,7 +196,7 @@ async def test_nothing_is_pruned_that_is_kept_for_ever(store: SqlStore, clock: F
     assert clock.slept == []
 
 
-async def test_a_delivery_that_is_being_sent_again_by_hand_is_not_pruned(postgres_url: str, clock: FakeClock) -> None:
+async def test_a_delivery_being_resent_by_hand_is_not_pruned(postgres_url: str, clock: FakeClock) -> None:
     store, other = (open_store(postgres_url, now=clock.now) for _ in range(2))
     await put(store, settled(old_event(), days=200, state="dead"))
     with other.writer.begin() as connection:
@@ -242,7 +242,7 @@ def shared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @given(cases=_CASES, digests=st.booleans(), batch=st.integers(1, 4))
 @settings(max_examples=60)
-async def test_whatever_there_is_pruning_touches_nothing_open_and_leaves_the_ledger_whole(
+async def test_pruning_touches_nothing_open_and_leaves_the_ledger_whole(
     shared_sqlite: str, cases: list[tuple[int, Mapping[str, tuple[DeliveryState, int]]]], batch: int, *, digests: bool
 ) -> None:
     clock = FakeClock()
@@ -451,7 +451,7 @@ async def test_a_failed_poll_makes_nothing_old_whatever_the_clock_says(
     assert await prune(store, clock, RULES) == PruneReport(events=1, deliveries=1)
 
 
-async def test_a_source_that_fails_does_not_stop_pruning_while_another_is_polled(
+async def test_a_failing_source_does_not_stop_pruning_while_another_polls(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     broken = FakeSource(clock, name="broken")
@@ -467,7 +467,7 @@ async def test_a_source_that_fails_does_not_stop_pruning_while_another_is_polled
 @pytest.mark.parametrize(
     ("skew", "gone"), [(None, 1), (timedelta(minutes=9), 1), (timedelta(minutes=11), 0), (-100 * DAY, 0)]
 )
-async def test_nothing_is_pruned_by_a_clock_that_disagrees_with_the_clouds(  # noqa: PLR0917 - fixtures
+async def test_nothing_is_pruned_by_a_clock_that_disagrees_with_the_cloud(  # noqa: PLR0917 - fixtures
     store: SqlStore,
     source: FakeSource,
     clock: FakeClock,
@@ -517,7 +517,7 @@ async def test_a_task_remembers_that_it_had_events(store: SqlStore, source: Fake
 # ---- sources that are configured no more ----
 
 
-async def test_what_is_recorded_of_a_source_that_is_gone_is_deleted_in_time(
+async def test_records_of_a_removed_source_are_deleted_in_time(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     gone = FakeSource(clock, *(replace(make_task(f"job-{n}", status="running"), source="gone") for n in range(7)))

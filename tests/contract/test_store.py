@@ -109,7 +109,7 @@ async def test_a_source_is_polled_by_one_owner_at_a_time(store: SqlStore) -> Non
     assert second is None
 
 
-async def test_a_claim_passes_on_when_its_lease_ends_and_the_old_one_is_fenced(store: SqlStore) -> None:
+async def test_a_claim_passes_on_when_its_lease_ends_and_the_old_is_fenced(store: SqlStore) -> None:
     first = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
     second = await store.transact(lambda tx: tx.claim_poll("prod", "b", T0 + LEASE, LEASE))
     assert first is not None
@@ -143,7 +143,7 @@ async def test_only_a_complete_full_poll_makes_the_baseline(
     assert state.last_poll_at == T0
 
 
-async def test_a_time_left_over_from_a_clock_that_was_set_back_holds_nothing_up(store: SqlStore) -> None:
+async def test_a_time_from_a_clock_that_was_set_back_delays_nothing(store: SqlStore) -> None:
     tomorrow = T0 + timedelta(days=1)
     assert await store.transact(lambda tx: tx.claim_poll("prod", "a", tomorrow, LEASE)) is not None
     claim = await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE))
@@ -243,7 +243,7 @@ async def test_live_tasks_are_the_running_ones_with_their_absences(store: SqlSto
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-async def test_hostile_text_is_kept_or_refused_but_never_blocks_the_other_rows(store: SqlStore, text: str) -> None:
+async def test_hostile_text_is_kept_or_refused_and_blocks_no_other_row(store: SqlStore, text: str) -> None:
     rows = [update("a"), update(f"job-{text}", fail_reason=text, instance_name=text, name=text), update("z")]
     await record(store, *rows)
     kept = await fingerprints(store)
@@ -309,7 +309,7 @@ async def test_a_transaction_that_fails_leaves_nothing_behind(store: SqlStore) -
 # ---- deliveries ----
 
 
-async def test_a_claim_counts_the_attempt_and_hides_the_delivery_for_the_lease(store: SqlStore) -> None:
+async def test_a_claim_counts_the_attempt_and_hides_it_for_the_lease(store: SqlStore) -> None:
     await put(store, make_delivery(attempt=0))
     (claimed,) = await claim(store)
     assert (claimed.attempt, claimed.available_at, claimed.state) == (1, T0 + LEASE, DeliveryState.PENDING)
@@ -338,7 +338,7 @@ async def test_a_dead_delivery_no_longer_holds_its_subject_back(store: SqlStore)
     assert [delivery.id for delivery in await claim(store)] == [failed.id]
 
 
-async def test_a_digest_waits_for_what_it_follows_and_holds_back_what_follows_it(store: SqlStore) -> None:
+async def test_a_digest_waits_for_older_and_holds_back_newer_deliveries(store: SqlStore) -> None:
     before = make_delivery(make_event(make_task("a", status="running")), attempt=0)
     digest = make_delivery(make_event(make_task("a")), make_event(make_task("b")), attempt=0)
     after = make_delivery(make_event(make_task("b", status="running"), occurrence="again"), attempt=0)
@@ -372,7 +372,7 @@ async def test_a_late_worker_cannot_overwrite_the_next_attempt(store: SqlStore) 
     assert [attempt.number for attempt in await store.read(lambda q: q.attempts(slow.id))] == [1, 2]
 
 
-async def test_a_delivery_that_is_looked_up_has_the_reply_to_its_last_attempt(store: SqlStore) -> None:
+async def test_a_queried_delivery_has_its_last_attempts_reply(store: SqlStore) -> None:
     await put(store, make_delivery(attempt=0))
     (first,) = await claim(store)
     (last,) = await claim(store, at=T0 + LEASE)
@@ -400,7 +400,7 @@ async def test_the_first_body_of_a_delivery_stays(store: SqlStore) -> None:
     assert await store.transact(lambda tx: tx.save_bodies(both)) == {delivery.id: first, other.id: second}
 
 
-async def test_parking_parks_the_whole_channel_and_unparking_keeps_the_order(store: SqlStore) -> None:
+async def test_parking_parks_the_channel_and_unparking_keeps_the_order(store: SqlStore) -> None:
     deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
     elsewhere = make_delivery(make_event(make_task("x")), channel="mail", attempt=0)
     await put(store, *deliveries, elsewhere)
@@ -427,7 +427,7 @@ async def test_a_changed_configuration_unparks_its_channel(store: SqlStore) -> N
     assert len(await claim(store)) == 1
 
 
-async def test_a_dead_delivery_sent_again_by_hand_starts_a_fresh_schedule(store: SqlStore) -> None:
+async def test_a_dead_delivery_resent_by_hand_has_a_fresh_schedule(store: SqlStore) -> None:
     await put(store, make_delivery(attempt=0))
     (first,) = await claim(store)
     await store.transact(lambda tx: tx.settle([settlement(first, DeliveryState.DEAD, reason="HTTP 400")], T0))
@@ -456,7 +456,7 @@ async def test_a_request_and_a_wish_are_new_once(store: SqlStore) -> None:
     assert seen == [True, False, True]
 
 
-async def test_a_delivery_sent_by_hand_on_a_parked_channel_unparks_it_when_it_arrives(store: SqlStore) -> None:
+async def test_a_delivery_by_hand_that_arrives_unparks_its_channel(store: SqlStore) -> None:
     deliveries = [make_delivery(event, attempt=0) for event in make_events(3)]
     await put(store, *deliveries)
     (first,) = await claim(store, limit=1)

@@ -77,7 +77,7 @@ def test_a_request_from_longer_ago_or_from_the_future_is_refused(seconds: int) -
     [b"", b"now", b"-1531420618", b"+1531420618", b" 1531420618", b"1531420618\n", b"1531420618.0", b"1e9", b"0x5b47",
      b"1_531_420_618", "１５３１４２０６１８".encode(), b"\xb2", b"9" * 13, b"9" * 5000, b"nan"],
 )  # fmt: skip
-def test_a_time_that_is_no_number_of_seconds_is_refused_however_well_it_is_signed(timestamp: bytes) -> None:
+def test_a_non_numeric_timestamp_is_refused_however_well_signed(timestamp: bytes) -> None:
     signature = sign(SECRET, timestamp=timestamp, body=BODY)
     assert refusal(SECRET, timestamp=timestamp, signature=signature, body=BODY, now=NOW) == "no time"
 

@@ -257,7 +257,7 @@ def test_line_ends_after_a_value_of_the_environment_are_dropped(end: str) -> Non
     assert loads(KEYS, {name: value + end for name, value in given.items()}) == exact
 
 
-def test_a_mail_password_may_hold_more_and_still_nothing_invisible() -> None:
+def test_a_mail_password_may_hold_more_but_nothing_invisible() -> None:
     password = '"пароль 密码 pass" '
     (_, mail) = loads(KEYS, {"MAIL": password}).channels
     assert isinstance(mail, EmailSettings)
@@ -268,14 +268,14 @@ def test_a_mail_password_may_hold_more_and_still_nothing_invisible() -> None:
 
 
 @pytest.mark.parametrize("name", ["DOMAIN", "USERNAME"])
-def test_a_name_for_a_login_may_be_of_any_script_and_hides_nothing(name: str) -> None:
+def test_a_login_name_may_be_of_any_script_and_hides_nothing(name: str) -> None:
     loads(KEYS, {name: "数据 库"})
     for hidden in ("\u200bname", "name ", "\u3000name"):
         with pytest.raises(InvalidConfiguration, match=rf"auth\.{name.lower()}: (begins|ends) with"):
             loads(KEYS, {name: hidden})
 
 
-def test_what_is_wrong_with_the_content_of_a_file_is_said_where_the_file_is_named(tmp_path: Path) -> None:
+def test_a_fault_in_a_files_content_is_reported_at_the_files_place(tmp_path: Path) -> None:
     for content, complaint in ((b"\xef\xbb\xbfkey\n", "a byte order mark (U+FEFF)"), (b'"key"\n', "a quote")):
         (tmp_path / "sk").write_bytes(content)
         (tmp_path / "sk").chmod(0o600)
@@ -332,9 +332,7 @@ def test_references_are_filled_in_once(text: str, expected: str) -> None:
         ("timezone: ${V}", "Asia/Shanghigh", "no time zone is called '${V}'."),
     ],
 )
-def test_a_sentence_that_quotes_nothing_is_shown_whatever_the_environment_holds(
-    line: str, value: str, told: str
-) -> None:
+def test_a_sentence_that_quotes_nothing_is_shown_in_any_environment(line: str, value: str, told: str) -> None:
     (complaint,) = complaints(BASE + line, {"V": value})
     assert told in complaint
     assert value not in complaint
@@ -420,11 +418,11 @@ def test_a_mistake_is_told_with_its_place_and_its_remedy(text: str, expected: li
 
 
 @pytest.mark.parametrize(("text", "expected"), PARTS, ids=[text[:60] for text, _ in PARTS])
-def test_a_mistake_in_a_source_or_a_channel_is_told_like_any_other(text: str, expected: list[str]) -> None:
+def test_a_mistake_in_a_source_or_channel_is_reported_like_any_other(text: str, expected: list[str]) -> None:
     assert complaints(text) == [f"n.yaml:{line}" for line in expected]
 
 
-def test_an_unknown_key_is_told_beside_the_missing_variable_in_it() -> None:
+def test_an_unknown_key_is_reported_beside_its_missing_variable() -> None:
     assert complaints(BASE + "lnguage: ${NONE:-zh}\ntimezon: ${NONE}") == [
         "n.yaml:3:1: lnguage: unknown key. Did you mean language?",
         "n.yaml:4:1: timezon: unknown key. Did you mean timezone?",
@@ -432,7 +430,7 @@ def test_an_unknown_key_is_told_beside_the_missing_variable_in_it() -> None:
     ]
 
 
-def test_everything_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
+def test_every_error_is_reported_at_once_in_the_order_of_the_file() -> None:
     path = BAD / "many.yaml"
     expected = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     assert complaints(path.read_text(encoding="utf-8")) == expected
@@ -492,7 +490,7 @@ def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 # ---- which file ----
 
 
-def test_the_file_is_the_one_given_then_the_environments_then_the_one_here(
+def test_the_file_is_the_given_one_then_the_environments_then_local(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -588,7 +586,7 @@ def test_the_examples_fit_the_schema(path: Path, schema: jsonschema.Draft202012V
     assert [error.message for error in schema.iter_errors(yaml.safe_load(path.read_text(encoding="utf-8")))] == []
 
 
-def test_the_schema_takes_references_for_numbers_switches_and_choices(schema: jsonschema.Draft202012Validator) -> None:
+def test_the_schema_takes_references_for_numbers_switches_choices(schema: jsonschema.Draft202012Validator) -> None:
     text = BASE + "language: ${L:-en}\nstore: {migrate: '${M}'}\ndelivery: {lease: '${D}', retry: ['${R}']}"
     assert [error.message for error in schema.iter_errors(yaml.safe_load(text))] == []
 
@@ -635,7 +633,7 @@ def test_the_schema_asks_for_a_secret_in_either_spelling(schema: jsonschema.Draf
 # ---- speed ----
 
 
-def test_reading_a_configuration_loads_no_network_stack_and_no_database() -> None:
+def test_reading_a_configuration_loads_no_network_and_no_database() -> None:
     program = (
         "import sys; from pathlib import Path; from notifier.config import load;"
         f"load(Path({str(SHIPPED)!r}), {ENVIRONMENT!r});"

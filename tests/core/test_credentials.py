@@ -19,7 +19,7 @@ def refuse(state: CredentialState, *, trial: bool = False) -> CredentialState:
     return failed(state, KEY, START, REFUSED, trial=trial)
 
 
-def test_polls_are_admitted_while_the_budget_lasts_and_then_at_its_rate() -> None:
+def test_polls_are_admitted_within_the_budget_and_then_at_its_rate() -> None:
     state = CredentialState()
     for _ in range(BURST):
         admission = admit(state, KEY, START, 1, force=False)
@@ -30,7 +30,7 @@ def test_polls_are_admitted_while_the_budget_lasts_and_then_at_its_rate() -> Non
     assert admit(state, KEY, START + MINUTE / 20, 1, force=False).again_at is None
 
 
-def test_a_long_list_is_admitted_and_paid_for_by_those_that_come_after() -> None:
+def test_a_long_list_is_admitted_and_later_polls_pay_for_it() -> None:
     state = admit(CredentialState(), KEY, START, 100, force=False).state
     again = admit(state, KEY, START, 1, force=False).again_at
     assert again == START + (100 - BURST + 1) * MINUTE / 20
@@ -41,7 +41,7 @@ def test_calls_that_were_not_made_are_given_back() -> None:
     assert accepted(charged, KEY, START, -8) == admit(CredentialState(), KEY, START, 2, force=False).state
 
 
-def test_one_refusal_pauses_a_credential_and_only_refusals_after_the_pause_count() -> None:
+def test_one_refusal_pauses_a_credential_and_later_ones_count_alone() -> None:
     first = refuse(CredentialState())
     assert (first.refusals, first.paused_until) == (1, START + REFUSAL_PAUSES[0])
     assert refuse(first) == first
@@ -64,7 +64,7 @@ def test_a_corrected_secret_is_tried_at_once() -> None:
     assert admit(refuse(CredentialState()), corrected, START, 1, force=False).again_at is None
 
 
-def test_a_pause_that_the_service_asked_for_holds_for_all_and_refuses_nobody() -> None:
+def test_a_requested_pause_holds_for_all_and_refuses_nobody() -> None:
     paused = failed(CredentialState(), KEY, START, SourceThrottled("slow", retry_after=5 * MINUTE), trial=False)
     admission = admit(paused, KEY, START, 1, force=False)
     assert (admission.again_at, admission.refusal) == (START + 5 * MINUTE, None)

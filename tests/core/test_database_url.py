@@ -93,7 +93,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("url", WRONG, ids=range(len(WRONG)))
-def test_an_address_that_cannot_be_used_is_refused_with_its_place_and_remedy(url: str) -> None:
+def test_an_unusable_address_is_refused_with_place_and_remedy(url: str) -> None:
     text = re.sub(r"(?m)^  url: sqlite.*$", "  url: ${DATABASE}", CONFIGURATION.read_text(encoding="utf-8"))
     line = text[: text.index("${DATABASE}")].count("\n") + 1
     environ = dict.fromkeys(re.findall(r"\$\{(\w+)", text), "xoxb-1") | {"DATABASE": url}

@@ -91,13 +91,13 @@ def test_progress_tells_each_step_once(before: float | None, after: float, step:
     assert [t.occurrence.partition("|")[0] for t in transitions] == ([f"progress:{crossed}"] if crossed else [])
 
 
-def test_a_baseline_takes_new_rows_quietly_and_still_sees_known_ones_change() -> None:
+def test_a_baseline_is_quiet_for_new_rows_and_sees_known_ones_change() -> None:
     quiet = replace(RULES, quiet_new=True)
     assert compare(None, FAILED, quiet)[1] == ()
     assert [t.type for t in compare(recorded(RUNNING), FAILED, quiet)[1]] == [EventType.TASK_FAILED]
 
 
-def test_an_end_is_named_by_its_time_and_a_start_by_what_came_before() -> None:
+def test_an_end_is_named_by_its_time_a_start_by_its_predecessor() -> None:
     assert occurrence_of(FAILED, "anything") == "failed@2026-01-15T08:29:20+00:00"
     assert occurrence_of(RUNNING, "") == "running|after:"
     assert occurrence_of(RUNNING, "a") != occurrence_of(RUNNING, "b")
@@ -113,7 +113,7 @@ def test_an_unknown_status_in_another_case_is_no_change() -> None:
     assert compare(recorded(CANCELED), shouted, RULES)[1] == ()
 
 
-def test_a_raw_status_that_looks_like_our_own_word_makes_another_occurrence() -> None:
+def test_a_raw_status_that_looks_like_ours_is_another_occurrence() -> None:
     snapshot, live = snapshot_of([make_task("other")]), {"a": recorded(RUNNING, missing=1)}
     (unlisted,) = diff(snapshot, [], {}, live, RULES).transitions
     named_so = make_task(status="unknown", raw_status="unlisted")
@@ -121,7 +121,7 @@ def test_a_raw_status_that_looks_like_our_own_word_makes_another_occurrence() ->
 
 
 @given(st.lists(st.sampled_from([RUNNING, replace(FAILED, ended_at=None), PENDING]), max_size=12))
-def test_every_visible_change_of_a_flapping_task_has_an_id_of_its_own(shown: list[Task]) -> None:
+def test_every_visible_change_of_a_flapping_task_has_its_own_id(shown: list[Task]) -> None:
     row: Recorded | None = None
     ids = []
     for task in shown:
@@ -140,7 +140,7 @@ def missing(live: Recorded, **how: object) -> tuple[dict[str, int], list[EventTy
     return dict(changes.missing), [t.type for t in changes.transitions]
 
 
-def test_a_running_task_is_said_to_be_unlisted_after_two_complete_polls_without_it() -> None:
+def test_a_running_task_is_unlisted_after_two_complete_polls() -> None:
     live = recorded(RUNNING)
     assert missing(live) == ({RUNNING.job_id: 1}, [])
     assert missing(replace(live, missing=1)) == ({RUNNING.job_id: 2}, [EventType.TASK_UNLISTED])
@@ -157,11 +157,11 @@ def test_the_same_snapshot_again_counts_nothing() -> None:
 
 
 @pytest.mark.parametrize("how", [{"complete": False}, {"complete": False, "scope": Scope.ACTIVE}])
-def test_nothing_is_concluded_from_absence_in_a_poll_that_is_not_whole(how: dict[str, object]) -> None:
+def test_absence_in_an_incomplete_poll_proves_nothing(how: dict[str, object]) -> None:
     assert missing(recorded(RUNNING, missing=1), **how) == ({}, [])
 
 
-def test_a_task_that_comes_back_unchanged_is_counted_from_zero_again() -> None:
+def test_a_task_that_returns_unchanged_is_counted_from_zero_again() -> None:
     live = recorded(RUNNING, missing=1)
     changes = diff(snapshot_of([RUNNING]), [], {}, {RUNNING.job_id: live}, RULES)
     assert (dict(changes.missing), changes.transitions) == ({RUNNING.job_id: 0}, ())

@@ -86,7 +86,7 @@ def test_a_source_is_red_after_five_polls_and_failing_after(
 
 
 @pytest.mark.parametrize(("calls_per_minute", "slower"), [(20, 1), (5, 4)])
-def test_a_long_list_is_given_the_time_that_its_call_budget_asks_for(calls_per_minute: int, slower: int) -> None:
+def test_a_long_list_gets_the_time_its_call_budget_needs(calls_per_minute: int, slower: int) -> None:
     """A thousand calls take 50 minutes at 20 a minute: twice that without a poll is too long, ten times unseen whole.
 
     A scan of that length begins again at most 200 minutes after its beginning.
@@ -108,13 +108,13 @@ def test_a_source_that_was_never_scanned_completely_is_red() -> None:
     assert source_kinds(polled(last_full_at=None)) == [Kind.SOURCE_NOT_WHOLE]
 
 
-def test_a_finding_says_since_when_a_source_is_unwatched_and_what_its_last_poll_failed_with() -> None:
+def test_a_finding_has_the_time_and_error_of_an_unpolled_source() -> None:
     state = polled(age=9 * MINUTE, failing_since=T0 - 8 * MINUTE, last_error="HTTP 503")
     finding = only(verdict(sources=[state]))
     assert (finding.about, finding.since, finding.reason) == ("prod", T0 - 9 * MINUTE, "HTTP 503")
 
 
-def test_a_restart_does_not_make_a_source_green_that_was_unwatched_for_days() -> None:
+def test_a_restart_does_not_turn_a_long_unpolled_source_green() -> None:
     state = polled(age=timedelta(days=2), failing_since=T0, last_error="HTTP 503")
     assert source_kinds(state) == [Kind.SOURCE_NOT_POLLED]
 
@@ -166,12 +166,12 @@ def test_a_channel_that_delivers_nothing_is_red_after_a_while(age: timedelta, *,
 
 
 @pytest.mark.parametrize(("age", "red"), [(5 * MINUTE - SECOND, False), (5 * MINUTE, True)])
-def test_messages_that_wait_for_long_are_red_though_nothing_fails(age: timedelta, *, red: bool) -> None:
+def test_long_waiting_messages_are_red_though_nothing_fails(age: timedelta, *, red: bool) -> None:
     found = channel(pending=2, pending_since=T0 - age)
     assert [(one.kind, one.since) for one in found.findings] == [(Kind.CHANNEL_WAITING, T0 - age)] * red
 
 
-def test_messages_that_were_given_up_are_red_for_as_long_as_nobody_cares_for_them() -> None:
+def test_dead_messages_are_red_until_somebody_handles_them() -> None:
     long_ago = T0 - timedelta(days=100)
     finding = only(channel(dead=3, dead_since=long_ago, dead_reason="HTTP 400"))
     assert (finding.kind, finding.since, finding.count, finding.reason) == (Kind.CHANNEL_DEAD, long_ago, 3, "HTTP 400")
@@ -244,7 +244,7 @@ def test_a_process_that_stopped_is_missed_when_its_work_is_due() -> None:
     assert roles_missing(just_now, **late) == []
 
 
-def test_work_that_no_process_was_ever_given_is_missed_when_it_is_due() -> None:
+def test_work_without_any_process_is_missed_when_it_is_due() -> None:
     """Every process runs with `--only poll`."""
     waiting = [Backlog(channel="dba", pending=1, pending_since=T0 - 5 * MINUTE)]
     since = T0 - timedelta(hours=9)
@@ -258,7 +258,7 @@ def test_a_database_that_knows_no_process_says_nothing_of_roles() -> None:
     assert roles_missing(sources=[]) == []
 
 
-def test_a_chat_that_no_process_is_connected_to_is_red_after_a_while() -> None:
+def test_a_chat_without_a_connected_process_is_red_after_a_while() -> None:
     down = process(chat_down_since=T0 - 5 * MINUTE, chat_error="invalid_auth")
     finding = only(verdict(replicas=[down]))
     assert (finding.kind, finding.since, finding.reason) == (Kind.CHAT_DOWN, T0 - 5 * MINUTE, "invalid_auth")

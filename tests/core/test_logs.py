@@ -40,7 +40,7 @@ def records(out: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def test_a_record_is_one_json_object_that_begins_with_time_level_and_event(out: io.StringIO) -> None:
+def test_a_record_is_one_json_object_with_time_level_and_event_first(out: io.StringIO) -> None:
     logs.configure("info", "json", out)
     structlog.get_logger("notifier.poll").info("poll recorded", source="prod", tasks=12, late=False, label="创建实例")
     (record,) = records(out)
@@ -123,7 +123,7 @@ def test_the_records_of_libraries_take_the_same_form(out: io.StringIO) -> None:
     "name",
     ["httpx", "httpcore.http11", "httpx2", "httpcore2.http11", "sqlalchemy.engine.Engine", "apscheduler.scheduler"],
 )
-def test_libraries_that_log_urls_and_statements_are_heard_from_warning_on(out: io.StringIO, name: str) -> None:
+def test_libraries_that_log_urls_are_heard_from_warning_on(out: io.StringIO, name: str) -> None:
     logs.configure("debug", "json", out)
     logging.getLogger(name).info("POST https://receiver.example/hook/key")
     logging.getLogger(name).warning("trouble")
@@ -236,7 +236,7 @@ def test_json_carries_every_text_unchanged(text: str) -> None:
 # ---- what strangers can cause ----
 
 
-def test_what_happens_often_is_said_at_once_and_then_once_a_minute(out: io.StringIO) -> None:
+def test_a_frequent_message_is_logged_at_once_then_once_a_minute(out: io.StringIO) -> None:
     logs.configure("info", "json", out)
     now = 100.0
     rejections = logs.RejectionLog("requests refused", logger="notifier.web", seconds=lambda: now)

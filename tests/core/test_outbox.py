@@ -40,7 +40,7 @@ def test_each_event_and_channel_has_one_delivery() -> None:
     assert len({delivery.id for delivery in planned}) == 6
 
 
-def test_too_many_events_for_a_channel_become_digests_that_name_all_of_them() -> None:
+def test_too_many_events_become_digests_that_name_all_of_them() -> None:
     events = make_events(10)
     planned = plan(route(events, ROUTES), policies(dba=9, mail=None), (), T0)
     digests = [delivery for delivery in planned if delivery.channel == "dba"]
@@ -87,7 +87,7 @@ def test_an_outcome_decides(outcome: Outcome, state: DeliveryState, wait: timede
     assert (found.attempt.number, found.attempt.delivery_id) == (1, delivery.id)
 
 
-def test_a_used_up_schedule_ends_in_the_dead_letters_with_the_last_reason() -> None:
+def test_a_used_up_schedule_ends_dead_with_the_last_reason() -> None:
     delivery = make_delivery(attempt=4)
     found = settle(delivery, Retry("HTTP 503"), started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
     assert (found.state, found.reason) == (DeliveryState.DEAD, "gave up after 4 attempts, last: HTTP 503")

@@ -55,7 +55,7 @@ def test_one_that_refuses_for_now_is_addressed_alone() -> None:
     assert outcome is TAKEN
 
 
-def test_a_permanent_refusal_is_a_dead_letter_that_names_it_once_nobody_waits() -> None:
+def test_a_permanent_refusal_is_a_dead_letter_once_nobody_waits() -> None:
     outcome, after = tried(make_delivery(), TAKEN, NEVER, LATER)
     assert isinstance(outcome, Retry)
     outcome, after = tried(after, TAKEN)
@@ -70,7 +70,7 @@ def test_a_person_sends_it_again_to_whoever_does_not_have_it() -> None:
     assert outstanding(again, EVERYBODY) == (B, C)
 
 
-def test_all_refuse_so_the_channel_is_parked_and_nothing_is_recorded() -> None:
+def test_a_refusal_by_all_parks_the_channel_and_records_nothing() -> None:
     outcome, after = tried(make_delivery(), NEVER, NEVER, NEVER)
     assert outcome == Parked("all recipients: SMTP 550", recipients=())
     assert outstanding(after, EVERYBODY) == EVERYBODY
@@ -81,7 +81,7 @@ def test_all_wait_so_nothing_is_recorded() -> None:
     assert outcome == Retry("all recipients: SMTP 451", recipients=())
 
 
-def test_a_lost_answer_is_in_doubt_for_those_of_the_transaction_only() -> None:
+def test_a_lost_answer_is_unknown_for_that_transaction_only() -> None:
     outcome, after = tried(make_delivery(), LOST, LATER, LOST)
     assert isinstance(outcome, Retry)
     assert outstanding(after, EVERYBODY) == (B,)
@@ -91,7 +91,7 @@ def test_a_lost_answer_is_in_doubt_for_those_of_the_transaction_only() -> None:
     assert states(after) == {A: "unknown", B: "delivered", C: "unknown"}
 
 
-def test_an_address_that_is_configured_no_more_is_forgotten_unless_it_has_it() -> None:
+def test_a_removed_address_is_dropped_unless_it_has_the_message() -> None:
     _, after = tried(make_delivery(), TAKEN, NEVER, LATER)
     corrected = (A, "b@example.org")
     assert outstanding(after, corrected) == ("b@example.org",)
@@ -115,7 +115,7 @@ def test_the_longest_wait_that_was_asked_for_counts() -> None:
         ((), (LATER, LATER, LATER), Sign.BAD),
     ],
 )
-def test_what_others_take_and_one_refuses_is_no_fault_of_the_channel(
+def test_a_refusal_by_one_is_no_fault_of_the_channel(
     before: tuple[Outcome, ...], outcomes: tuple[Outcome, ...], sign: Sign
 ) -> None:
     delivery = tried(make_delivery(), *before)[1] if before else make_delivery()

@@ -60,7 +60,7 @@ def running(**changes: object) -> Event:
 # ---- the catalogue ----
 
 
-def test_both_languages_say_the_same_things_with_the_same_placeholders() -> None:
+def test_both_languages_have_the_same_phrases_and_placeholders() -> None:
     def placeholders(phrase: str) -> set[str | None]:
         return {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
 
@@ -110,7 +110,7 @@ def test_an_unknown_operation_is_shown_as_it_is() -> None:
     assert ENGLISH.task_label(" \n") == "Unnamed task"
 
 
-def test_a_status_is_translated_whatever_its_case_and_shown_as_it_is_when_unknown() -> None:
+def test_a_status_is_translated_in_any_case_and_shown_if_unknown() -> None:
     assert ENGLISH.status_label("FAILED") == "Failed"
     assert CHINESE.status_label(TaskStatus.RUNNING) == "运行中"
     assert CHINESE.status_label("Pending") == "Pending"
@@ -152,7 +152,7 @@ def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float, engli
     assert CHINESE.duration(timedelta(seconds=seconds)) == chinese
 
 
-def test_an_interval_is_shown_as_two_times_and_its_length_and_any_other_text_as_it_is() -> None:
+def test_an_interval_is_two_times_and_a_length_other_text_is_kept() -> None:
     text = "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05+00:00"
     assert ENGLISH.interval(text) == "14 Sep 09:22:05 CST – 14 Nov 09:22:05 CST (61 d)"
     for other in ("nobody looked", "a/b", "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05"):
@@ -184,7 +184,7 @@ def test_it_says_the_same_in_chinese() -> None:
     assert message.footer == "任务 ID 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4"
 
 
-def test_facts_carry_the_times_numbers_and_quotes_that_a_channel_can_draw() -> None:
+def test_facts_carry_times_numbers_and_quotes_for_channels_to_draw() -> None:
     found = {fact.label: fact for fact in ENGLISH.describe(running()).facts}
     assert found["Started"].at == T0 - timedelta(minutes=13)
     assert found["Progress"].percent == 60
@@ -234,7 +234,7 @@ def test_a_changed_status_is_shown_with_the_one_before_it() -> None:
     assert facts(ENGLISH.describe(make_event(task, previous_status=None)))["Status"] == "Pending"
 
 
-def test_a_task_that_left_the_list_is_never_called_a_success_or_a_failure() -> None:
+def test_an_unlisted_task_is_never_called_a_success_or_a_failure() -> None:
     message = ENGLISH.describe(running(type=EventType.TASK_UNLISTED))
     assert message.headline == "Task no longer listed · Create instance · gauss-6568-zzh"
     assert "neither success nor failure" in facts(message)["Note"]
@@ -249,7 +249,7 @@ def test_a_gap_is_said_with_its_bounds() -> None:
     assert message.job is None
 
 
-def test_an_instance_without_a_name_goes_by_its_id_and_one_without_either_is_left_out() -> None:
+def test_an_unnamed_instance_goes_by_its_id_or_is_left_out() -> None:
     assert ENGLISH.describe(make_event(make_task(instance_name=None))).subject == "fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14"
     nothing = make_task(instance_name=None, instance_id=None)
     assert ENGLISH.describe(make_event(nothing)).headline == "Task failed · Create instance"
@@ -258,7 +258,7 @@ def test_an_instance_without_a_name_goes_by_its_id_and_one_without_either_is_lef
 # ---- what the program says of itself ----
 
 
-def test_a_source_that_cannot_be_polled_is_said_with_since_when_and_why() -> None:
+def test_a_source_that_cannot_be_polled_has_since_when_and_why() -> None:
     message = ENGLISH.describe(make_alert(EventType.SOURCE_FAILING))
     assert message.headline == "Source cannot be polled · prod"
     assert facts(message) == {
@@ -284,7 +284,7 @@ def test_a_recovery_is_said_with_its_bounds() -> None:
     assert (channel.headline, facts(channel)["Did not deliver"]) == ("Channel delivers again · dba", bounds)
 
 
-def test_a_channel_that_does_not_deliver_is_said_with_what_to_look_at() -> None:
+def test_a_failing_channel_is_formatted_with_what_to_check() -> None:
     message = ENGLISH.describe(make_alert(EventType.CHANNEL_FAILING))
     assert message.headline == "Channel does not deliver · dba"
     assert facts(message)["Note"].endswith("notifier deliveries --channel dba")
@@ -292,7 +292,7 @@ def test_a_channel_that_does_not_deliver_is_said_with_what_to_look_at() -> None:
     assert CHINESE.describe(make_alert(EventType.CHANNEL_FAILING)).footer == "渠道 dba"
 
 
-def test_dead_letters_are_said_with_how_many_and_how_to_send_them_again() -> None:
+def test_dead_letters_are_formatted_with_count_and_retry_command() -> None:
     message = ENGLISH.describe(make_alert(EventType.CHANNEL_GAVE_UP))
     assert message.headline == "Channel gave up on messages · dba"
     assert (facts(message)["Messages"], facts(message)["Since"]) == ("3", "15 Jan 16:24:00 CST")
@@ -317,12 +317,12 @@ def test_a_digest_counts_the_most_urgent_first() -> None:
     assert ENGLISH.digest_headline(events[:1]) == "1 task failed · source prod"
 
 
-def test_a_digest_names_its_sources_and_says_when_all_of_it_is_late() -> None:
+def test_a_digest_names_its_sources_and_whether_all_is_late() -> None:
     events = [make_event(late=True), make_event(make_task(source="stage"), late=True)]
     assert ENGLISH.digest_headline(events) == "2 tasks failed while the notifier was away · sources prod, stage"
 
 
-def test_a_line_of_a_digest_names_the_operation_the_instance_and_the_job() -> None:
+def test_a_digest_line_names_operation_instance_and_job() -> None:
     assert ENGLISH.digest_line(make_events(1)[0]) == "Create instance · gauss-00000 · job-00000"
     assert ENGLISH.digest_line(make_gap(detail="nobody looked")) == "Gap in observation · prod · nobody looked"
 

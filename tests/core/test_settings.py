@@ -191,7 +191,7 @@ def test_who_else_may_read_a_secret_file(path: str, mode: int, *, ours: bool, ex
     assert _exposed(status, Path(path)) is exposed
 
 
-def test_a_volume_as_kubernetes_projects_it_may_be_readable_by_all(tmp_path: Path) -> None:
+def test_a_kubernetes_projected_volume_may_be_readable_by_all(tmp_path: Path) -> None:
     data = tmp_path / "..2026_01_15_08_30_00.123"
     data.mkdir()
     secret_file(data, mode=0o644)
@@ -212,7 +212,7 @@ def test_a_secret_on_a_read_only_mount_may_be_readable_by_all(tmp_path: Path, mo
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("read", [read_secret, load])
-def test_a_file_of_another_user_is_refused_with_what_a_container_can_do(read: Callable[[Path], object]) -> None:
+def test_another_users_file_is_refused_with_advice_for_containers(read: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = secret_file(Path(folder))
         Path(folder).chmod(0o755)
@@ -240,7 +240,7 @@ def test_a_secret_and_its_file_together_are_refused(tmp_path: Path) -> None:
 # ---- digest ----
 
 
-def test_a_digest_changes_with_every_setting_and_with_nothing_else(tmp_path: Path) -> None:
+def test_a_digest_changes_with_every_setting_and_nothing_else(tmp_path: Path) -> None:
     base = {"auth": KEY}
     variants = [
         base,

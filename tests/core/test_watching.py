@@ -58,7 +58,7 @@ def test_silence_is_loud_even_when_no_poll_fails() -> None:
     assert source_turn(PROD, source(last_poll_at=T0), T0 + 5 * MINUTE, T0 - MINUTE) == Turn(failing=True, since=T0)
 
 
-def test_a_source_that_was_never_polled_is_failing_since_the_watch_began() -> None:
+def test_a_source_never_polled_is_failing_since_monitoring_began() -> None:
     assert source_turn(PROD, source(), T0 + 4 * MINUTE, T0) is None
     assert source_turn(PROD, source(), T0 + 5 * MINUTE, T0) == Turn(failing=True, since=T0)
 
@@ -83,7 +83,7 @@ def test_a_source_whose_list_is_never_seen_whole_is_failing() -> None:
     assert source_turn(PROD, well, T0 + 10 * MINUTE, T0) == Turn(failing=False, since=T0)
 
 
-def test_a_long_list_is_given_the_time_that_its_call_budget_asks_for() -> None:
+def test_a_long_list_gets_the_time_its_call_budget_needs() -> None:
     long = SourceState(name="prod", last_poll_at=T0, last_full_calls=200)
     assert source_turn(PROD, long, T0 + 19 * MINUTE, T0) is None
     assert source_turn(PROD, long, T0 + 20 * MINUTE, T0)
@@ -110,7 +110,7 @@ def test_a_channel_that_takes_nothing_is_failing_after_a_while() -> None:
     assert turn_of(channel(failing_since=T0), T0 + AFTER) == Turn(failing=True, since=T0)
 
 
-def test_a_probe_of_a_parked_channel_is_neither_a_recovery_nor_a_new_failure() -> None:
+def test_a_probe_of_a_parked_channel_is_no_recovery_and_no_failure() -> None:
     probed = channel(announced_since=T0)
     parked_again = channel(announced_since=T0, parked_since=T0 + AFTER)
     assert turn_of(probed, T0 + AFTER) is None
@@ -125,7 +125,7 @@ def test_a_channel_recovers_when_it_has_delivered() -> None:
     assert turn_of(again, T0 + AFTER) is None
 
 
-def test_a_channel_that_is_no_longer_configured_is_failing_while_messages_wait_for_it() -> None:
+def test_an_unconfigured_channel_is_failing_while_messages_wait() -> None:
     gone = ChannelState(name="old")
     assert turn_of(gone, T0 + AFTER - MINUTE, pending=3, pending_since=T0) is None
     turn = turn_of(gone, T0 + AFTER, pending=3, pending_since=T0)
@@ -229,7 +229,7 @@ ALERTS = Route(name="alerts", match=(Matcher(field="type", op="=~", value="chann
         ("dba", [], (), ()),
     ],
 )
-def test_a_channel_is_never_told_of_itself_and_what_no_route_takes_is_told_all_the_same(
+def test_a_channel_alert_skips_itself_and_falls_back_to_all_others(
     about: str, routes: list[Route], fallback: tuple[str, ...], told: tuple[str, ...]
 ) -> None:
     (routed,) = watching.route([watching.channel_event(about, FAILING, T0)], routes, fallback)

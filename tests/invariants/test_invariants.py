@@ -59,9 +59,7 @@ def become(status: str, place: int = 0) -> Change:
 
 @examples(10)
 @given(data=st.data())
-def test_a01_every_visible_change_is_told_once_to_every_channel_whatever_is_killed(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a01_every_visible_change_reaches_every_channel_once(new_life: NewLife, data: st.DataObject) -> None:
     with new_life() as life:
         life.poll()
         for _ in range(data.draw(st.integers(2, 5), label="rounds")):
@@ -92,9 +90,7 @@ def test_a02_a_state_that_lasts_is_told_however_old_the_task_is(new_life: NewLif
 
 @examples(12)
 @given(data=st.data())
-def test_a03_what_starts_and_ends_between_two_polls_is_told_like_any_other(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a03_a_start_and_end_between_two_polls_is_notified(new_life: NewLife, data: st.DataObject) -> None:
     ends = data.draw(st.lists(st.sampled_from((COMPLETED, FAILED)), min_size=1, max_size=12), label="ends")
     with new_life(long=data.draw(st.booleans(), label="long")) as life:
         life.poll()
@@ -107,9 +103,7 @@ def test_a03_what_starts_and_ends_between_two_polls_is_told_like_any_other(
 
 @examples(15)
 @given(data=st.data())
-def test_a04_a_page_that_shifts_hides_no_task_from_a_poll_that_is_called_whole(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a04_a_shifting_page_hides_no_task_from_a_whole_poll(new_life: NewLife, data: st.DataObject) -> None:
     by_pages = data.draw(st.booleans(), label="by pages")
     with new_life(by_pages=by_pages) as life:
         life.happen(*[CREATE] * data.draw(st.integers(0, 4) | st.integers(9, 20), label="jobs"))
@@ -126,7 +120,7 @@ def test_a04_a_page_that_shifts_hides_no_task_from_a_poll_that_is_called_whole(
 
 @examples(15)
 @given(data=st.data())
-def test_a05_nothing_is_concluded_from_what_a_faulty_poll_does_not_show(new_life: NewLife, data: st.DataObject) -> None:
+def test_a05_nothing_is_concluded_from_absence_in_a_faulty_poll(new_life: NewLife, data: st.DataObject) -> None:
     first = data.draw(st.lists(faulty_showings(), max_size=3), label="before the baseline")
     later = data.draw(st.lists(faulty_showings(), min_size=2, max_size=5), label="after it")
     with new_life() as life:
@@ -147,9 +141,7 @@ def test_a05_nothing_is_concluded_from_what_a_faulty_poll_does_not_show(new_life
 
 @examples(12)
 @given(data=st.data())
-def test_a06_a_running_task_gone_from_two_whole_polls_is_said_once_to_be_no_longer_listed(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a06_a_running_task_gone_from_two_whole_polls_is_unlisted(new_life: NewLife, data: st.DataObject) -> None:
     with new_life() as life:
         life.happen(*[CREATE] * 9)
         life.poll()
@@ -167,9 +159,7 @@ def test_a06_a_running_task_gone_from_two_whole_polls_is_said_once_to_be_no_long
 
 @examples(12)
 @given(data=st.data())
-def test_a07_every_change_of_state_that_was_visible_is_told_also_backwards(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a07_every_visible_change_of_state_is_notified_backwards_too(new_life: NewLife, data: st.DataObject) -> None:
     shown = data.draw(st.lists(changes("become", "become", "tell end", "progress"), min_size=1, max_size=12))
     with new_life() as life:
         life.poll()
@@ -182,7 +172,7 @@ def test_a07_every_change_of_state_that_was_visible_is_told_also_backwards(
         life.heal()
 
 
-def test_a07_failed_running_completed_are_three_notifications_and_a_second_failure_is_another(
+def test_a07_a_second_failure_of_a_task_is_another_notification(
     new_life: NewLife,
 ) -> None:
     with new_life() as life:
@@ -198,9 +188,7 @@ def test_a07_failed_running_completed_are_three_notifications_and_a_second_failu
 
 @examples(10)
 @given(data=st.data())
-def test_a08_what_is_there_at_first_is_noted_quietly_also_when_killed_meanwhile(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a08_the_first_list_is_quiet_even_when_killed_meanwhile(new_life: NewLife, data: st.DataObject) -> None:
     with new_life() as life:
         born = [Change(kind="create", status=data.draw(st.sampled_from(STATUSES))) for _ in range(10)]
         life.happen(*born)
@@ -263,9 +251,7 @@ def test_a09_two_thousand_changes_are_at_most_twenty_messages(new_life: NewLife)
 
 @examples(12)
 @given(data=st.data())
-def test_a10_a_gap_longer_than_the_api_remembers_is_told_with_its_bounds(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_a10_a_gap_beyond_the_apis_memory_is_notified_with_bounds(new_life: NewLife, data: st.DataObject) -> None:
     with new_life() as life:
         life.poll()
         gaps = []
@@ -305,7 +291,7 @@ class RawScreen(Screen):
 
 @examples(20)
 @given(data=st.data())
-def test_a11_a_row_of_any_shape_neither_stops_a_poll_nor_blocks_another(new_life: NewLife, data: st.DataObject) -> None:
+def test_a11_a_row_of_any_shape_neither_stops_nor_blocks_a_poll(new_life: NewLife, data: st.DataObject) -> None:
     rows = data.draw(st.lists(ROWS, max_size=6), label="rows")
     status = data.draw(st.text(min_size=1, max_size=8).filter(str.isprintable), label="status")
     with new_life() as life:
@@ -376,9 +362,7 @@ def test_a13_the_same_poll_again_changes_nothing(new_life: NewLife, data: st.Dat
 
 @examples(8)
 @given(data=st.data())
-def test_b03_what_is_found_again_after_a_backup_was_restored_has_the_same_ids(
-    new_life: NewLife, data: st.DataObject
-) -> None:
+def test_b03_events_found_again_after_a_restore_have_the_same_ids(new_life: NewLife, data: st.DataObject) -> None:
     with new_life() as life:
         life.happen(*[CREATE] * 3)
         life.poll()
@@ -393,7 +377,7 @@ def test_b03_what_is_found_again_after_a_backup_was_restored_has_the_same_ids(
         life.heal()
 
 
-def test_b02_a_process_that_slept_through_its_lease_leaves_the_bytes_of_the_other(new_life: NewLife) -> None:
+def test_b02_a_process_that_slept_leaves_the_others_bytes_alone(new_life: NewLife) -> None:
     with new_life() as life:
         life.poll()
         life.happen(CREATE)
@@ -421,7 +405,7 @@ def test_b04_nothing_overtakes_what_is_older_about_the_same_job(new_life: NewLif
         life.heal()
 
 
-def test_b04_what_goes_out_once_the_older_is_settled_has_overtaken_nothing(new_life: NewLife) -> None:
+def test_b04_an_event_after_an_older_settled_one_overtook_nothing(new_life: NewLife) -> None:
     with new_life() as life:
         life.poll()
         life.happen(CREATE)

@@ -115,7 +115,7 @@ def fill(connection: Connection) -> Mapping[str, int]:
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
-async def test_a_database_of_an_earlier_version_is_upgraded_with_all_that_it_holds(
+async def test_an_earlier_versions_database_is_upgraded_with_all_its_data(
     empty_url: str, revision: str, clock: FakeClock
 ) -> None:
     with plain(empty_url) as engine, engine.begin() as connection:
@@ -137,7 +137,7 @@ async def test_a_database_of_an_earlier_version_is_upgraded_with_all_that_it_hol
     open_store(empty_url).close()
 
 
-def test_an_upgraded_database_can_be_upgraded_again_and_is_refused_by_earlier_versions(empty_url: str) -> None:
+def test_an_upgraded_database_upgrades_again_and_older_code_refuses(empty_url: str) -> None:
     with plain(empty_url) as engine:
         with engine.begin() as connection:
             at(connection, "0003")
@@ -147,7 +147,7 @@ def test_an_upgraded_database_can_be_upgraded_again_and_is_refused_by_earlier_ve
             assert connection.scalar(text("SELECT version_num FROM alembic_version")) == migrate.HEAD
 
 
-def test_the_revisions_that_are_known_are_those_of_the_migrations() -> None:
+def test_the_known_revisions_are_those_of_the_migrations() -> None:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - the test's own
 
     script = ScriptDirectory.from_config(migrate.alembic_config())
@@ -193,7 +193,7 @@ OTHERS: Mapping[str, Callable[[Connection], None]] = {
 
 
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
-def test_a_database_of_another_program_is_refused_and_left_as_it_is(
+def test_another_programs_database_is_refused_and_left_alone(
     empty_url: str, make: Callable[[Connection], None]
 ) -> None:
     with plain(empty_url) as engine:
@@ -222,7 +222,7 @@ def test_a_schema_of_its_own_beside_another_program_is_used(postgres_url: str) -
         assert connection.execute("SELECT version_num FROM notifier.notifier_schema").fetchone() == (migrate.HEAD,)
 
 
-def test_a_database_whose_tables_are_gone_is_not_taken_for_current(empty_url: str) -> None:
+def test_a_database_whose_tables_are_gone_is_not_current(empty_url: str) -> None:
     open_store(empty_url, migrate=True).close()
     with plain(empty_url) as engine:
         with engine.begin() as connection:

@@ -190,7 +190,7 @@ def quick_url(store_url: str) -> Iterator[str]:
         yield store_url
 
 
-async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one_message(quick_url: str) -> None:
+async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one(quick_url: str) -> None:
     world = World(quick_url)
     await world.live(Fuse(-1))
     survived, step = False, -1

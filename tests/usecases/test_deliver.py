@@ -133,7 +133,7 @@ async def test_retry_after_is_honoured(store: SqlStore, clock: FakeClock) -> Non
     assert len(channel.sent) == 1
 
 
-async def test_order_is_kept_within_a_subject_and_nothing_waits_for_another(store: SqlStore, clock: FakeClock) -> None:
+async def test_order_is_kept_within_a_subject_and_no_other_waits(store: SqlStore, clock: FakeClock) -> None:
     started, failed = make_event(make_task("a", status="running")), make_event(make_task("a"))
     other = make_event(make_task("b"))
     await put(store, clock, started, failed, other)
@@ -185,7 +185,7 @@ class Clumsy(FakeChannel):
         raise ZeroDivisionError(request.delivery_id)
 
 
-async def test_a_channel_that_cannot_render_an_event_costs_that_message_only(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_channel_that_cannot_render_an_event_loses_that_one_only(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     await deliver(store, Clumsy(), clock)
     found = await only(store)
@@ -260,9 +260,7 @@ class _Failing:
         return getattr(self._tx, name)
 
 
-async def test_an_acknowledged_message_is_not_repeated_because_the_database_failed_just_then(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_an_acknowledged_message_survives_a_failing_database(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     channel = FakeChannel()
     broken = BrokenStore(store, failures=5)
@@ -272,9 +270,7 @@ async def test_an_acknowledged_message_is_not_repeated_because_the_database_fail
     assert (len(channel.sent), (await only(store)).state) == (1, DeliveryState.DELIVERED)
 
 
-async def test_a_database_that_stays_broken_leaves_the_message_to_the_next_claim(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_broken_database_leaves_the_message_to_the_next_claim(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     channel = FakeChannel()
     broken = BrokenStore(store, failures=1000)
@@ -286,9 +282,7 @@ async def test_a_database_that_stays_broken_leaves_the_message_to_the_next_claim
     assert (await only(store)).state is DeliveryState.DELIVERED
 
 
-async def test_a_channel_that_never_answers_is_given_up_on_before_another_may_claim(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_silent_channel_is_cut_before_another_may_claim(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     channel = FakeChannel()
 
@@ -303,7 +297,7 @@ async def test_a_channel_that_never_answers_is_given_up_on_before_another_may_cl
 
 
 @pytest.mark.parametrize("outcome", [Delivered("\ud83d"), Retry("a\x00b"), GaveUp("x" * 100_000)])
-async def test_what_a_receiver_says_never_undoes_the_account_of_another(
+async def test_a_receivers_words_never_undo_anothers_delivery_record(
     store: SqlStore, clock: FakeClock, outcome: Outcome
 ) -> None:
     await put(store, clock, *make_events(2))
@@ -348,9 +342,7 @@ async def test_what_the_service_has_is_not_sent_again(store: SqlStore, clock: Fa
     assert ((await only(store)).state, (await only(store)).ref) == (DeliveryState.DELIVERED, "found")
 
 
-async def test_what_the_service_does_not_have_is_sent_again_and_no_longer_in_doubt(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_message_the_service_lacks_is_sent_again_and_known(store: SqlStore, clock: FakeClock) -> None:
     channel = FakeChannel(repeat=Repeat.LOOK_UP)
     await lose_the_answer(store, channel, clock)
     channel.answer = lambda _: Retry("HTTP 503")
@@ -376,9 +368,7 @@ async def test_where_nobody_can_say_it_is_repeated_at_a_risk(store: SqlStore, cl
     assert (len(channel.sent), await doubts(store)) == (2, [None, Doubt.RISKED])
 
 
-async def test_where_nobody_can_say_it_is_held_on_request_until_somebody_decides(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlStore, clock: FakeClock) -> None:
     channel = FakeChannel()
     channel.on_unknown = "hold"
     await lose_the_answer(store, channel, clock)
@@ -434,7 +424,7 @@ async def test_a_single_poll_waits_for_what_only_the_rate_holds_back(store: SqlS
     assert timedelta(seconds=17) <= clock.now() - before <= timedelta(seconds=18)
 
 
-async def test_a_channel_that_asked_for_a_pause_gets_it_for_all_its_messages(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_requested_pause_holds_for_all_messages_of_a_channel(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
     channel = FakeChannel()
     channel.answer = lambda _: Retry("HTTP 429", timedelta(seconds=30))
@@ -448,7 +438,7 @@ async def test_a_channel_that_asked_for_a_pause_gets_it_for_all_its_messages(sto
     assert (len(channel.sent), await pending(store)) == (4, 0)
 
 
-async def test_a_dead_channel_is_probed_and_its_messages_keep_their_attempts(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_dead_channel_is_probed_and_messages_keep_their_attempts(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(50))
     channel = FakeChannel()
     channel.answer = lambda _: Retry("connection refused")
@@ -460,9 +450,7 @@ async def test_a_dead_channel_is_probed_and_its_messages_keep_their_attempts(sto
     assert (len(channel.sent), await pending(store)) == (8, 50)
 
 
-async def test_what_waited_for_a_channel_goes_out_at_once_when_a_probe_arrives(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_waiting_messages_go_out_at_once_when_a_probe_arrives(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(9))
     channel = FakeChannel(concurrency=3)
     channel.answer = lambda _: Retry("connection refused")
@@ -500,7 +488,7 @@ def worker_of(channel: FakeChannel, store: SqlStore, clock: FakeClock) -> Delive
     return DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES)
 
 
-async def test_a_message_that_hangs_holds_up_none_but_those_of_its_subject(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_hanging_message_holds_up_only_its_subject(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(30))
     channel = Gate(concurrency=2)
     channel.hanging = "job-00000"
@@ -513,9 +501,7 @@ async def test_a_message_that_hangs_holds_up_none_but_those_of_its_subject(store
     assert await pending(store) == 0
 
 
-async def test_a_stop_settles_what_is_in_flight_and_gives_back_the_rest_unharmed(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_stop_settles_in_flight_work_and_releases_the_rest(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(10))
     channel = Gate(concurrency=2, repeat=Repeat.SAFE)
     worker = worker_of(channel, store, clock)
@@ -554,7 +540,7 @@ async def test_one_event_for_channels_that_render_alike_is_rendered_once(store: 
     assert channels[0].sent[0].body == channels[1].sent[0].body
 
 
-async def test_a_body_that_the_database_cannot_hold_costs_only_its_own_message(
+async def test_a_body_the_database_cannot_hold_costs_only_its_message(
     store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(store, clock, *make_events(2))
@@ -568,9 +554,7 @@ async def test_a_body_that_the_database_cannot_hold_costs_only_its_own_message(
     assert await pending(store) == 0
 
 
-async def test_what_is_given_back_late_does_not_undo_the_claim_that_came_after(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_late_release_does_not_undo_a_newer_claim(store: SqlStore, clock: FakeClock) -> None:
     """The answer to a turn may be lost after it was committed: what it gave back is then given back once more."""
     (delivery,) = await put(store, clock, make_event())
     claim = partial(claim_one, now=clock.now())
@@ -666,9 +650,7 @@ async def test_a_deadly_message_takes_no_other_with_it(
     assert set(states.values()) == {DeliveryState.DELIVERED}
 
 
-async def test_what_was_claimed_ahead_is_rendered_before_and_begins_with_its_turn(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_delivery_claimed_ahead_is_rendered_first_and_begins_later(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
     channel = Gate(concurrency=1, repeat=Repeat.SAFE)
     worker = worker_of(channel, store, clock)

@@ -194,7 +194,7 @@ def test_the_only_task_that_begins_so_is_found() -> None:
     assert lookup.find_task(q, "x").task == stored_task("xyz")
 
 
-def test_a_beginning_that_fits_several_returns_them_as_candidates() -> None:
+def test_a_beginning_that_fits_several_returns_candidates() -> None:
     both = (stored_task("abc1"), stored_task("abc2"))
     assert lookup.find_task(Lists(all_tasks=both), "abc") == lookup.TaskAnswer(candidates=both)
 
@@ -203,7 +203,7 @@ def test_nothing_that_begins_so_is_neither_a_task_nor_candidates() -> None:
     assert lookup.find_task(Lists(all_tasks=(stored_task("abc"),)), "q") == lookup.TaskAnswer()
 
 
-def test_the_same_job_id_in_two_sources_is_ambiguous_until_the_source_is_named() -> None:
+def test_one_job_id_in_two_sources_is_ambiguous_without_the_source() -> None:
     both = (stored_task("abc", "prod"), stored_task("abc", "test"))
     q = Lists(all_tasks=both)
     assert lookup.find_task(q, "abc").candidates == both
@@ -234,14 +234,14 @@ def test_an_explanation_goes_from_event_over_routes_to_attempts() -> None:
     )
 
 
-def test_an_explanation_is_of_one_task_and_not_of_those_whose_job_ids_begin_like_it() -> None:
+def test_an_explanation_is_of_one_task_not_of_similar_job_ids() -> None:
     short, long = stored_task("ab"), stored_task("abc")
     events = tuple(routed_event(stored.task, EventType.TASK_FAILED) for stored in (long, short))
     explanation = lookup.explain(Lists(all_events=events), short, (), ())
     assert [account.routed.event.job_id for account in explanation.events] == ["ab"]
 
 
-def test_an_explanation_names_a_channel_that_is_no_longer_configured() -> None:
+def test_an_explanation_names_a_channel_no_longer_configured() -> None:
     stored = stored_task("abc")
     event = routed_event(stored.task, EventType.TASK_FAILED, ("gone",))
     (account,) = lookup.explain(Lists(all_events=(event,)), stored, (), ("dba",)).events
@@ -293,9 +293,7 @@ def test_a_listing_says_how_fresh_it_is() -> None:
         ("实例二", ("实例一",)),
     ],
 )
-def test_names_that_look_alike_are_suggested_and_then_those_that_have_it_in_them(
-    wanted: str, found: tuple[str, ...]
-) -> None:
+def test_similar_names_are_suggested_first_then_those_containing_it(wanted: str, found: tuple[str, ...]) -> None:
     assert lookup.resembling(wanted, ["gauss-orders", "old-orders-archive", "实例一"]) == found
 
 

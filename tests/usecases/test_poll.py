@@ -154,7 +154,7 @@ async def test_polling_the_same_list_again_writes_no_event(store: SqlStore, sour
     assert len(await told(store)) == 2
 
 
-async def test_an_event_found_again_after_restoring_an_old_database_has_the_same_id(
+async def test_an_event_found_again_after_a_restore_has_the_same_id(
     store: SqlStore, source: FakeSource, sqlite_url: str
 ) -> None:
     await poll(source, store)
@@ -201,7 +201,7 @@ async def test_an_empty_list_is_no_proof_before_it_has_lasted(
     assert await told(store) == [(EventType.TASK_COMPLETED, "other")]
 
 
-async def test_tasks_of_a_list_that_stays_empty_are_said_once_to_be_unlisted(
+async def test_tasks_of_a_persistently_empty_list_are_unlisted_once(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.tasks = [RUNNING]
@@ -213,7 +213,7 @@ async def test_tasks_of_a_list_that_stays_empty_are_said_once_to_be_unlisted(
     assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
 
 
-async def test_a_task_whose_progress_stays_the_same_is_said_once_to_be_stuck(
+async def test_a_task_with_constant_progress_is_notified_once_as_stuck(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     rules = replace(RULES, stalled_after=timedelta(hours=1), progress_step=0)
@@ -235,7 +235,7 @@ async def test_a_task_whose_progress_stays_the_same_is_said_once_to_be_stuck(
     assert [task.progress for task in stuck_at if task] == [60.0, 50.0]
 
 
-async def test_whether_a_task_is_stuck_is_asked_only_where_that_is_wanted(
+async def test_stalled_tasks_are_queried_only_where_that_is_wanted(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.tasks = [replace(RUNNING, progress=50.0)]
@@ -391,7 +391,7 @@ async def test_a_watch_on_a_canceled_task_waits_for_its_end(store: SqlStore, sou
     assert await answers(store) == [EventType.TASK_CHANGED]
 
 
-async def test_who_watches_hears_that_a_task_left_the_list_and_of_its_end(store: SqlStore, source: FakeSource) -> None:
+async def test_a_subscriber_is_notified_of_unlisted_and_of_the_end(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, RUNNING)
     await watch(store)
@@ -541,7 +541,7 @@ async def test_a_row_without_a_status_in_a_baseline_makes_no_flood(
     assert sum(len(report.events) for report in reports) == news + (state is RUNNING)
 
 
-async def test_a_row_without_an_id_may_be_the_task_that_seems_to_be_gone(
+async def test_a_row_without_an_id_may_be_the_missing_task(
     store: SqlStore, source: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await poll(source, store)
@@ -559,7 +559,7 @@ async def test_a_row_without_an_id_may_be_the_task_that_seems_to_be_gone(
 # ---- several looks in one poll ----
 
 
-async def test_a_state_that_only_the_first_look_of_a_poll_shows_is_told(
+async def test_a_state_only_in_the_first_scan_of_a_poll_is_notified(
     store: SqlStore, source: FakeSource, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The active scan shows a new task running; when the whole list is read it has completed."""
@@ -734,7 +734,7 @@ async def test_a_long_baseline_takes_a_transaction_for_each_batch(
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("quiet", [True, False])
-async def test_a_kill_in_the_middle_of_a_baseline_neither_floods_nor_loses(
+async def test_a_kill_during_a_baseline_neither_floods_nor_loses(
     store: SqlStore, source: FakeSource, clock: FakeClock, *, quiet: bool
 ) -> None:
     rules = replace(RULES, quiet_baseline=quiet)
@@ -825,9 +825,7 @@ async def test_deliveries_of_a_renamed_source_keep_their_order(store: SqlStore, 
     assert [event.type for delivery in claimed for event in delivery.events] == [EventType.TASK_STARTED]
 
 
-async def test_a_second_source_of_the_same_list_takes_nothing_from_the_first(
-    store: SqlStore, source: FakeSource
-) -> None:
+async def test_a_second_source_of_the_same_list_takes_nothing_away(store: SqlStore, source: FakeSource) -> None:
     rules = replace(RULES, configured=frozenset({"prod", "twin"}))
     source.tasks = [RUNNING]
     await poll(source, store, rules)
@@ -836,7 +834,7 @@ async def test_a_second_source_of_the_same_list_takes_nothing_from_the_first(
     assert [state.tasks for state in await store.read(lambda q: q.sources())] == [1, 1]
 
 
-async def test_a_name_that_another_replica_uses_for_another_project_is_refused(
+async def test_a_name_another_replica_uses_for_another_project_is_refused(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.tasks = [RUNNING]
@@ -854,7 +852,7 @@ async def test_a_name_that_another_replica_uses_for_another_project_is_refused(
 
 
 @pytest.mark.parametrize("how", ["stopped", "gone", "same process"])
-async def test_a_project_that_was_changed_in_the_configuration_is_taken_over(
+async def test_a_project_changed_in_the_configuration_is_taken_over(
     store: SqlStore, source: FakeSource, clock: FakeClock, how: str
 ) -> None:
     source.tasks = [RUNNING]
@@ -916,7 +914,7 @@ async def test_a_source_is_polled_at_its_interval_however_long_that_is(
 
 
 @pytest.mark.parametrize("hours", [0.01, 2, 6, 24])
-async def test_a_time_left_over_from_a_clock_that_was_wrong_is_not_waited_for(
+async def test_a_time_left_over_from_a_wrong_clock_is_not_waited_for(
     store: SqlStore, source: FakeSource, clock: FakeClock, hours: float
 ) -> None:
     rules = replace(RULES, poll_every=timedelta(hours=hours))
@@ -960,7 +958,7 @@ def test_steady_state_stays_within_twenty_calls_a_minute(poll_every: int, calls:
     assert made / (24 * 60) <= 20
 
 
-async def test_between_two_sweeps_running_and_failed_tasks_are_looked_at(
+async def test_between_full_scans_running_and_failed_tasks_are_scanned(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.calls = 100
@@ -971,7 +969,7 @@ async def test_between_two_sweeps_running_and_failed_tasks_are_looked_at(
     assert source.scopes == [Scope.FULL, Scope.ACTIVE]
 
 
-async def test_a_running_task_that_ended_unseen_calls_for_the_whole_list_at_once(
+async def test_a_running_task_that_ended_unseen_triggers_a_full_scan(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.calls, source.tasks = 100, [RUNNING]
@@ -982,7 +980,7 @@ async def test_a_running_task_that_ended_unseen_calls_for_the_whole_list_at_once
     assert source.scopes == [Scope.FULL, Scope.ACTIVE, Scope.FULL]
 
 
-async def test_a_task_that_was_said_to_be_unlisted_calls_for_the_whole_list_no_more(
+async def test_an_unlisted_task_triggers_no_further_full_scan(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.calls, source.tasks = 100, [RUNNING, OTHER]

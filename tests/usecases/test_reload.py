@@ -99,7 +99,7 @@ async def test_hangups_do_not_begin_the_patience_with_sources_anew(
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_service_that_cannot_open_under_the_new_configuration_goes_on_with_the_old(
+async def test_a_service_that_cannot_open_the_new_configuration_continues(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: int
 ) -> None:
     process = Process(config, monkeypatch)

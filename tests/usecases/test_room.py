@@ -128,7 +128,7 @@ def lines(answer: Answer) -> list[str]:
 # ---- look-ups ----
 
 
-async def test_failures_are_listed_with_their_reasons_and_how_fresh_that_is(talk: Talk) -> None:
+async def test_failures_are_listed_with_their_reasons_and_freshness(talk: Talk) -> None:
     answer = await talk.say("failed 24h")
     assert answer.title == "1 task failed in the last 1 d"
     (row,) = answer.rows
@@ -253,9 +253,7 @@ async def test_what_is_not_known_is_not_muted(talk: Talk, store: SqlStore) -> No
     assert await store.read(lambda q: q.mutes(START)) == []
 
 
-async def test_what_might_be_meant_is_looked_for_while_others_can_write(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_suggestions_are_searched_while_others_can_write(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     where: list[str] = []
 
     def resembling(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -272,7 +270,7 @@ async def test_what_might_be_meant_is_looked_for_while_others_can_write(
     assert all(name.startswith("store-read") for name in where)
 
 
-async def test_a_locked_database_keeps_nobody_waiting_and_the_mute_follows(
+async def test_a_locked_database_delays_nobody_and_the_mute_follows(
     tmp_path: Path, sqlite_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.05)

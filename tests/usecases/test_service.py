@@ -103,9 +103,7 @@ async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(house: Hou
     assert [request.target for request in heartbeats.requests] == ["/ping"] * 2
 
 
-async def test_trouble_is_signalled_at_once_instead_of_life_until_somebody_cares_for_it(
-    house: House, heartbeats: HttpServer
-) -> None:
+async def test_a_fault_is_signalled_at_once_instead_of_a_heartbeat(house: House, heartbeats: HttpServer) -> None:
     """With one channel nobody else can be told."""
     app = with_fail_url(house.app, heartbeats)
     await poll_and_deliver(app)
@@ -119,7 +117,7 @@ async def test_trouble_is_signalled_at_once_instead_of_life_until_somebody_cares
     assert [request.target for request in heartbeats.requests] == ["/ping", "/ping/fail", "/ping/fail", "/ping"]
 
 
-async def test_a_running_service_signals_trouble_when_it_has_lasted_and_life_when_it_is_over(
+async def test_a_lasting_fault_is_signalled_and_a_heartbeat_when_it_ends(
     house: House, heartbeats: HttpServer, clock: FakeClock
 ) -> None:
     app = with_fail_url(house.app, heartbeats)
@@ -155,7 +153,7 @@ async def test_a_heartbeat_that_is_not_taken_is_a_warning(
     assert (summary.failures, line["level"], line["reason"]) == (0, "warning", "HTTP 500")
 
 
-async def test_the_log_of_an_attempt_that_failed_has_the_receivers_words(house: House, records: io.StringIO) -> None:
+async def test_the_log_of_a_failed_attempt_has_the_receivers_words(house: House, records: io.StringIO) -> None:
     await poll_and_deliver(house.app)
     house.dba.answer = lambda _: GaveUp("HTTP 400", reply="HTTP 400: no such priority")
     house.source.tasks = [make_task()]
@@ -175,7 +173,7 @@ async def test_a_channel_that_is_misconfigured_is_told_on_another(house: House, 
     assert '"event": "channel.failing"' in records.getvalue()
 
 
-async def test_a_source_that_cannot_be_polled_is_told_where_routes_lead(house: House, clock: FakeClock) -> None:
+async def test_a_source_that_cannot_be_polled_is_notified_along_routes(house: House, clock: FakeClock) -> None:
     house.source.error = SourceUnreachable("no answer")
     await poll_and_deliver(house.app)
     clock.advance(timedelta(minutes=5))
@@ -263,7 +261,7 @@ class ClosedDoor:
         await asyncio.Event().wait()
 
 
-async def test_a_chat_that_is_not_connected_is_reported_with_its_reason(
+async def test_a_disconnected_chat_is_reported_with_its_reason(
     sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager
@@ -287,7 +285,7 @@ async def test_a_chat_that_is_not_connected_is_reported_with_its_reason(
 # ---- troubles ----
 
 
-def test_a_trouble_that_lasts_is_said_once_a_minute_and_when_it_is_over(records: io.StringIO) -> None:
+def test_a_lasting_error_is_logged_once_a_minute_and_at_its_end(records: io.StringIO) -> None:
     seconds = iter([0.0, 1.0, 59.9, 60.0, 61.0])
     trouble = ErrorThrottle("deliveries wait", lambda: next(seconds), channel="dba")
     for _ in range(5):
@@ -347,7 +345,7 @@ def test_what_the_database_says_is_due_comes_first_in_its_order() -> None:
     assert sources.next(["s2"], 119.9) == ["s2"]
 
 
-def test_a_source_that_the_database_never_calls_due_is_asked_for_after_two_intervals() -> None:
+def test_a_source_never_called_due_is_polled_after_two_intervals() -> None:
     sources = queue(2)
     sources.next([], 0.0)
     assert sources.next([], 120.0) == ["s0", "s1"]
@@ -363,7 +361,7 @@ def test_the_first_polls_of_a_process_are_spread(every: int, within: float) -> N
     assert len(sources.next(due, 1000.0 + within)) == 100
 
 
-def test_a_look_begins_a_bounded_number_of_polls_and_the_next_one_goes_on() -> None:
+def test_one_tick_begins_a_bounded_number_of_polls() -> None:
     sources = queue(MAX_POLLS_STARTED * 2 + 1)
     due = [f"s{number}" for number in range(MAX_POLLS_STARTED * 2 + 1)]
     first = sources.next(due, 0.0)
@@ -372,7 +370,7 @@ def test_a_look_begins_a_bounded_number_of_polls_and_the_next_one_goes_on() -> N
     assert not set(first) & set(second)
 
 
-async def test_one_good_poll_of_many_gives_the_sign_of_life_of_an_interval(
+async def test_one_good_poll_of_many_gives_the_intervals_heartbeat(
     house: House, heartbeats: HttpServer, clock: FakeClock
 ) -> None:
     service = Service(house.app)

@@ -115,7 +115,7 @@ class DiesAfterwards(EmailChannel):
         raise asyncio.CancelledError
 
 
-async def test_a_kill_in_the_second_attempt_repeats_nothing_to_who_has_it(
+async def test_a_kill_in_the_second_attempt_repeats_nothing_to_recipients(
     store: SqlStore, clock: FakeClock, http: HttpClient
 ) -> None:
     async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 later", "250 OK"]}) as server:
@@ -130,7 +130,7 @@ async def test_a_kill_in_the_second_attempt_repeats_nothing_to_who_has_it(
     assert server.recipients == [(A,), (B,), (B,)]
 
 
-async def test_who_is_refused_for_good_is_named_in_a_dead_letter_and_sent_to_alone_by_hand(
+async def test_a_refused_recipient_is_named_dead_and_resent_alone_by_hand(
     store: SqlStore, clock: FakeClock, http: HttpClient
 ) -> None:
     async with RawSmtpServer({f"RCPT TO:<{B}>": ["550 5.1.1 no such user", "250 OK"]}) as server:
@@ -212,7 +212,7 @@ def told(server: RawSmtpServer, address: str) -> list[str]:
 
 
 @pytest.mark.parametrize("refusals", [1, 2, 3])
-async def test_who_waits_keeps_nobody_else_waiting_and_hears_everything_in_order(
+async def test_a_waiting_recipient_delays_nobody_and_gets_all_in_order(
     store: SqlStore, clock: FakeClock, http: HttpClient, refusals: int
 ) -> None:
     async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 later"] * refusals + ["250 OK"]}) as server:
@@ -243,7 +243,7 @@ async def test_where_all_wait_the_next_message_waits_too(store: SqlStore, clock:
     assert told(server, A) == told(server, B) == ["started", "failed"]
 
 
-async def test_where_an_answer_was_lost_and_the_other_waits_the_next_message_waits_too(
+async def test_a_lost_answer_and_a_waiting_recipient_delay_the_next_message(
     store: SqlStore, clock: FakeClock, http: HttpClient
 ) -> None:
     script = {f"RCPT TO:<{B}>": ["451 later", "250 OK"], "CONTENT": [TAKEN_AND_LOST, "250 OK"]}

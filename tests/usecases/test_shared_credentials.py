@@ -72,9 +72,7 @@ async def test_ten_sources_of_two_replicas_stay_within_one_budget(store: SqlStor
     assert BURST + 20 < calls <= BURST + 30 + 1  # the last poll may take two
 
 
-async def test_one_refusal_pauses_all_sources_of_a_credential_on_every_replica(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_one_refusal_pauses_all_sources_of_a_credential_everywhere(store: SqlStore, clock: FakeClock) -> None:
     sources = ten(clock, error=REFUSED)
     for n, source in enumerate(sources):
         report = await poll(source, store, owner=f"replica {n % 2}", force=True)
@@ -86,9 +84,7 @@ async def test_one_refusal_pauses_all_sources_of_a_credential_on_every_replica(
     }
 
 
-async def test_a_refused_credential_is_tried_by_one_source_and_then_serves_all(
-    store: SqlStore, clock: FakeClock
-) -> None:
+async def test_a_refused_credential_is_tried_by_one_source_then_serves_all(store: SqlStore, clock: FakeClock) -> None:
     sources = ten(clock, error=REFUSED)
     await poll(sources[0], store)
     for source in sources:
@@ -98,7 +94,7 @@ async def test_a_refused_credential_is_tried_by_one_source_and_then_serves_all(
     assert [(await poll(source, store)).good for source in sources[2:]] == [True] * 8
 
 
-async def test_a_pause_that_one_source_is_asked_for_holds_for_the_others(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_pause_requested_from_one_source_holds_for_the_others(store: SqlStore, clock: FakeClock) -> None:
     sources = ten(clock)
     sources[0].error = SourceThrottled("slow down", retry_after=timedelta(minutes=5))
     await poll(sources[0], store)
@@ -134,7 +130,7 @@ async def test_ten_sources_that_begin_at_once_try_a_wrong_key_once(http: HttpCli
     assert str(errors[3]).startswith("source s3: not polled, for its credential is paused: source s0: credentials")
 
 
-async def test_a_key_that_was_accepted_serves_all_at_once_within_one_budget(http: HttpClient, clock: FakeClock) -> None:
+async def test_an_accepted_key_serves_all_at_once_within_one_budget(http: HttpClient, clock: FakeClock) -> None:
     async with HttpServer(reply(200, PAGE)) as server:
         sources = shared(server, http, clock, CredentialLimiter(20, clock))
         for _ in range(4):
@@ -165,7 +161,7 @@ async def poll_all(app: App) -> list[PollReport]:
     )
 
 
-async def test_a_wrong_key_of_ten_sources_is_tried_once_in_several_runs_and_a_corrected_one_at_once(
+async def test_a_wrong_key_of_ten_sources_is_tried_once_over_several_runs(
     tmp_path: Path,
 ) -> None:
     async with HttpServer(reply(401)) as server:

@@ -85,7 +85,7 @@ def several(store: SqlStore, clock: FakeClock) -> Several:
 # ---- clocks ----
 
 
-async def test_replicas_whose_clocks_disagree_poll_as_often_as_one_would(several: Several) -> None:
+async def test_replicas_with_different_clocks_poll_as_often_as_one_would(several: Several) -> None:
     polls = 0
     for _ in range(120):
         polls += len(await several.look())
@@ -94,7 +94,7 @@ async def test_replicas_whose_clocks_disagree_poll_as_often_as_one_would(several
     assert polls == 120 * POLLING.look_every / POLLING.poll_every
 
 
-async def test_replicas_whose_clocks_disagree_send_once_and_call_nothing_late(several: Several) -> None:
+async def test_replicas_with_different_clocks_send_once_and_nothing_is_late(several: Several) -> None:
     several.show("running")
     await several.look()
     for status in ("failed", "running", "completed"):
@@ -144,7 +144,7 @@ async def test_absence_is_counted_whichever_replica_looks(several: Several) -> N
 # ---- being woken ----
 
 
-async def test_what_another_process_planned_is_sent_without_waiting_for_the_next_look(
+async def test_another_processes_plan_is_sent_without_an_idle_wait(
     postgres_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivering, "IDLE_INTERVAL", 3600.0)
@@ -279,7 +279,7 @@ async def stores(postgres_url: str) -> AsyncIterator[list[SqlStore]]:
         yield opened
 
 
-async def test_transactions_of_many_replicas_never_wait_for_each_other_in_a_circle(stores: list[SqlStore]) -> None:
+async def test_transactions_of_many_replicas_never_deadlock(stores: list[SqlStore]) -> None:
     """PostgreSQL ends one of a circle after a second, and what waits too long after ten: that would be a StoreError."""
     ids: list[str] = []
     sent: list[str] = []

@@ -80,7 +80,7 @@ def end(
     tx.settle(ended, now)
 
 
-async def test_a_source_that_cannot_be_polled_is_told_once_and_so_is_its_recovery(
+async def test_a_source_failure_and_its_recovery_are_notified_once_each(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.error = SourceUnreachable("no answer from example.com within 20 s")
@@ -111,7 +111,7 @@ async def test_the_next_episode_is_told_again(store: SqlStore, source: FakeSourc
     assert kinds == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED] * 2
 
 
-async def test_a_source_that_nobody_polls_is_told_of_with_no_row_of_its_own(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_source_nobody_polls_is_notified_without_a_row_of_its_own(store: SqlStore, clock: FakeClock) -> None:
     clock.advance(5 * MINUTE)
     (event,) = (await look(store)).events
     assert (event.type, event.detail, event.since) == (EventType.SOURCE_FAILING, None, T0)
@@ -144,7 +144,7 @@ async def test_a_parked_channel_is_told_at_once_on_the_others(
     assert ledger.unaccounted == ()
 
 
-async def test_a_channel_that_takes_nothing_is_told_with_what_its_receiver_said(
+async def test_a_failing_channel_is_notified_with_its_receivers_words(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await store.transact(partial(plan, make_event()))
@@ -159,7 +159,7 @@ async def test_a_channel_that_takes_nothing_is_told_with_what_its_receiver_said(
     assert (event.type, event.detail, event.since) == (EventType.CHANNEL_FAILING, "HTTP 503", T0)
 
 
-async def test_dead_letters_are_told_together_and_no_more_than_once_an_hour(
+async def test_dead_letters_are_notified_together_at_most_once_an_hour(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     for hour in range(2):
@@ -179,7 +179,7 @@ async def test_dead_letters_are_told_together_and_no_more_than_once_an_hour(
 
 
 @pytest.mark.parametrize("ahead", [-5 * MINUTE, timedelta(), 5 * MINUTE])
-async def test_dead_letters_are_told_whatever_the_clocks_of_replicas_say(
+async def test_dead_letters_are_notified_whatever_the_replicas_clocks(
     store: SqlStore, source: FakeSource, clock: FakeClock, ahead: timedelta
 ) -> None:
     """A replica whose clock is off gives up on one message, later one whose clock is right on another."""
@@ -224,7 +224,7 @@ async def test_a_route_takes_an_alert_like_any_event(store: SqlStore, clock: Fak
     assert await told(store) == [(EventType.SOURCE_FAILING, ("mail",))]
 
 
-async def test_a_removed_channel_is_reported_once_for_as_long_as_messages_wait_for_it(
+async def test_a_removed_channel_is_notified_once_while_messages_wait(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await store.transact(partial(plan, make_event(), channel="old"))
