@@ -21,8 +21,8 @@ from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
-from notifier.chat.requests import Asked, Clicked
-from notifier.chat.responder import ChatRoom, RoomRules
+from notifier.chat.requests import ClickRequest, CommandRequest
+from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.core.diff import Recorded
 from notifier.core.health import Expected, WatchedSource
@@ -98,15 +98,15 @@ async def measure(times: int, ask: Callable[[], Awaitable[object]]) -> Sequence[
     return took
 
 
-def room_of(store: SqlStore) -> ChatRoom:
+def responder_of(store: SqlStore) -> ChatResponder:
     """Return the room with one source and one channel."""
     localizers = {"en": Localizer(language="en", timezone=ZoneInfo("UTC"))}
     source = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
-    rules = RoomRules(
+    rules = ResponderRules(
         localizers=localizers,  # type: ignore[arg-type]  # one language is enough
         expected=Expected(sources=[source], channels=("dba",)),
     )
-    return ChatRoom(store, SystemClock(), rules, lambda: None)
+    return ChatResponder(store, SystemClock(), rules, lambda: None)
 
 
 COMMANDS = (
@@ -141,7 +141,7 @@ async def main() -> None:
             bare = bare_count(path, asked.times)
             print(f"{asked.tasks:,} tasks; bare SQL that counts the failed ones: p50 {bare:.2f} ms")
             polling = asyncio.create_task(keep_polling(store))
-            await answer_all(room_of(store), asked.times, bare)
+            await answer_all(responder_of(store), asked.times, bare)
             polling.cancel()
             with suppress(asyncio.CancelledError):
                 await polling
@@ -159,7 +159,7 @@ def bare_count(path: Path, times: int) -> float:
     return statistics.median(took)
 
 
-async def answer_all(room: ChatRoom, times: int, bare: float) -> None:
+async def answer_all(responder: ChatResponder, times: int, bare: float) -> None:
     """Answer every command so many times, while polls are recorded."""
 
     async def allowed() -> bool:
@@ -168,9 +168,9 @@ async def answer_all(room: ChatRoom, times: int, bare: float) -> None:
     print(f"{'command':<32}{'p50 ms':>9}{'p99 ms':>9}{'worst':>9}{'of bare':>9}")
     slowest = 0.0
     for words in (*COMMANDS, "(click) details"):
-        click = Clicked(action="details", value="prod/00001234-c687-4d80-b7b4-42a66c9bb886", person=ALICE)
-        request = click if words.startswith("(") else Asked(text=words, person=ALICE)
-        took = sorted(await measure(times, lambda request=request: room.answer(request, "en", allowed)))  # type: ignore[misc]  # a default
+        click = ClickRequest(action="details", value="prod/00001234-c687-4d80-b7b4-42a66c9bb886", person=ALICE)
+        request = click if words.startswith("(") else CommandRequest(text=words, person=ALICE)
+        took = sorted(await measure(times, lambda request=request: responder.answer(request, "en", allowed)))  # type: ignore[misc]  # a default
         p99 = took[min(int(times * 0.99), times - 1)]
         slowest = max(slowest, p99)
         print(f"{words:<32}{statistics.median(took):>9.2f}{p99:>9.2f}{took[-1]:>9.2f}{took[times // 2] / bare:>9.1f}")

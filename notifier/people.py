@@ -12,17 +12,17 @@ from datetime import timedelta
 from notifier.core.model import Acknowledgement, Action, Event, Mute, Person, Subscription, Task, Verb
 from notifier.ports import Transaction
 
-MOVED_AT_ONCE = 500
+MOVE_BATCH = 500
 """Deliveries that one transaction moves at most."""
 
 
 def acknowledge(tx: Transaction, event: Event, by: Person) -> Acknowledgement:
     """Record that somebody takes care of what an event says, unless somebody does already; return who does."""
     mine = Acknowledgement(event_id=event.id, by=by.id, name=by.name, at=tx.now())
-    standing = tx.acknowledge(mine)
-    if standing == mine:
+    existing = tx.acknowledge(mine)
+    if existing == mine:
         _record(tx, by, Verb.ACKNOWLEDGE, event.subject, str(event.type))
-    return standing
+    return existing
 
 
 def mute(
@@ -80,7 +80,7 @@ def move(tx: Transaction, channel: str, to: str, by: Person) -> int:
 
     At most `MOVED_AT_ONCE`: call it again until it returns 0.
     """
-    return _counted(tx, by, Verb.MOVE, f"{channel} → {to}", tx.move(channel, to, tx.now(), MOVED_AT_ONCE))
+    return _counted(tx, by, Verb.MOVE, f"{channel} → {to}", tx.move(channel, to, tx.now(), MOVE_BATCH))
 
 
 def _counted(tx: Transaction, by: Person, verb: Verb, target: str, count: int) -> int:

@@ -143,7 +143,7 @@ class Channel(Protocol):
         """Release connections."""
 
 
-class Door(Protocol):
+class ChatTransport(Protocol):
     """A connection through which a chat reaches us, that has to be kept up."""
 
     @property

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from notifier.chat import reports
-from notifier.chat.reports import Page, Voice
-from notifier.chat.requests import Answer, Language
+from notifier.chat.reports import Page, ReplyFormatter
+from notifier.chat.requests import ChatReply, Language
 from notifier.cli.drawing import Json, drawing
 from notifier.cli.samples import sample_event
 from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
@@ -100,26 +100,26 @@ def _standings() -> Iterator[Sample]:
 
 
 def _replies(language: Language) -> Iterator[Sample]:
-    voice = Voice(language=language, localizer=LOCALIZERS[language], command="/gaussdb")
-    for words, answer in _answers(voice):
+    fmt = ReplyFormatter(language=language, localizer=LOCALIZERS[language], command="/gaussdb")
+    for words, answer in _answers(fmt):
         yield f"/gaussdb {words}", blocks.payload(answer, language)
 
 
-def _answers(voice: Voice) -> Iterator[tuple[str, Answer]]:
+def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     failed = _stored(EventType.TASK_FAILED)
-    fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, voice)
+    fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, fmt)
     page = Page(rows=(failed,) * 3, offset=0, total=3)
     long = Page(rows=(failed,) * 10, offset=10, total=37)
-    day = {"length": voice.localizer.duration(timedelta(days=1)), "within": "1d"}
+    day = {"length": fmt.localizer.duration(timedelta(days=1)), "within": "1d"}
     running = Page(rows=(_stored(EventType.TASK_PROGRESSED),), offset=0, total=1)
-    yield "failed", reports.tasks(page, "failed", fresh, voice, **day)
-    yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, voice, **day)
-    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0), "failed", fresh, voice, **day)
-    yield "running", reports.tasks(running, "running", fresh, voice)
-    yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, voice)
-    yield "task zzz", reports.no_task((), "zzz", voice)
+    yield "failed", reports.tasks(page, "failed", fresh, fmt, **day)
+    yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, fmt, **day)
+    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0), "failed", fresh, fmt, **day)
+    yield "running", reports.tasks(running, "running", fresh, fmt)
+    yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
+    yield "task zzz", reports.no_task((), "zzz", fmt)
     near = InstanceAnswer(resembling=("gauss-sample", "gauss-example"))
-    yield "instance gauss-sampel", reports.no_instance("instance", "gauss-sampel", near, voice)
+    yield "instance gauss-sampel", reports.no_instance("instance", "gauss-sampel", near, fmt)
     fared = TaskStatistics(
         name="CreateGaussDBV5Instance",
         running=1,
@@ -129,15 +129,15 @@ def _answers(voice: Voice) -> Iterator[tuple[str, Answer]]:
         mean=timedelta(minutes=12),
         longest=timedelta(minutes=34),
     )
-    yield "stats", reports.statistics([fared], timedelta(days=7), voice)
+    yield "stats", reports.statistics([fared], timedelta(days=7), fmt)
     mute = Mute(instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0)
-    yield "mute gauss-sample 2h", reports.muted(mute, voice)
-    yield "mutes", reports.mutes([mute], voice)
-    yield "status", reports.status(_health(ok=True), voice)
-    yield "status (bad)", reports.status(_health(ok=False), voice)
-    yield "help", reports.help_(voice)
-    yield "faild 24h", voice.mistake("mistake.meant", "faild", "failed 24h")
-    yield "watch sample", voice.answer("watch.done", note="")
+    yield "mute gauss-sample 2h", reports.muted(mute, fmt)
+    yield "mutes", reports.mutes([mute], fmt)
+    yield "status", reports.status(_health(ok=True), fmt)
+    yield "status (bad)", reports.status(_health(ok=False), fmt)
+    yield "help", reports.help_text(fmt)
+    yield "faild 24h", fmt.mistake("mistake.meant", "faild", "failed 24h")
+    yield "watch sample", fmt.answer("watch.done", note="")
 
 
 def _stored(kind: EventType) -> StoredTask:

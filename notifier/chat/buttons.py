@@ -17,5 +17,5 @@ PAGE_BEFORE, PAGE_AFTER = "page_before", "page_after"
 SHARE = "share"
 """Post a reply for all in the channel. Its value as that of a page."""
 
-DURATIONS = ("30m", "2h", "8h", "1d")
+MUTE_LENGTHS = ("30m", "2h", "8h", "1d")
 """How long MUTE lets people mute."""

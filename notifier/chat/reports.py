@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from notifier.chat.findings import HealthFormatter
 from notifier.chat.phrases import text
-from notifier.chat.requests import Answer, Language, Row, quoted
+from notifier.chat.requests import ChatReply, Language, Row, quoted
 from notifier.core.commands import USAGE
 from notifier.core.health import Health, HealthFinding
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
@@ -16,17 +16,17 @@ from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.formatter import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, EventState, Localizer, one_line, plain
 
-PAGE = 10
+PAGE_ROWS = 10
 """Rows of a list that are shown at once."""
-SHORT_REASON = 160
+ROW_REASON_LIMIT = 160
 """Characters of a reason in a list."""
-STEPS = 10
+MAX_EVENTS = 10
 """Events of a task that its answer lists, the latest ones."""
-KINDS = 20
+MAX_TASK_TYPES = 20
 """Kinds of tasks that statistics list, the most frequent ones."""
-FINDINGS = 10
+MAX_FINDINGS = 10
 """Findings that a status lists, the gravest ones."""
-LONGEST_STATUS = 30
+MAX_STATUS_LINES = 30
 """Lines of a status."""
 
 
@@ -34,29 +34,29 @@ _QUOTED = frozenset({"given", "instance", "job", "meant", "names", "usage", "who
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
+class ReplyFormatter:
     """Speaks one language."""
 
     language: Language
     localizer: Localizer
     command: str
 
-    def say(self, key: str, **values: object) -> str:
+    def text(self, key: str, **values: object) -> str:
         """Return a phrase. Values that may come from outside, or that are to be typed, are quoted in it."""
         shown = {name: quoted(one_line(str(value))) if name in _QUOTED else value for name, value in values.items()}
         return text(self.language, key, **{"command": self.command} | shown)
 
-    def answer(self, key: str, note: str = "", **values: object) -> Answer:
+    def answer(self, key: str, note: str = "", **values: object) -> ChatReply:
         """Return an answer of one sentence."""
-        return Answer(title=self.say(key, **values), note=note)
+        return ChatReply(title=self.text(key, **values), note=note)
 
-    def mistake(self, key: str, given: str, meant: str) -> Answer:
+    def mistake(self, key: str, given: str, meant: str) -> ChatReply:
         """Return an answer that says what was wrong with a command, and what would be right."""
         return self.refusal(key, given=given, meant=f"{self.command} {meant}" if meant else f"{self.command} help")
 
-    def refusal(self, key: str, **values: object) -> Answer:
+    def refusal(self, key: str, **values: object) -> ChatReply:
         """Return an answer that says why something was not done."""
-        return Answer(title=self.say(key, **values), good=False)
+        return ChatReply(title=self.text(key, **values), good=False)
 
     def when(self, moment: datetime) -> str:
         """Return a time of day."""
@@ -80,70 +80,70 @@ class Page:
     total: int
 
 
-def help_(voice: Voice) -> Answer:
+def help_text(fmt: ReplyFormatter) -> ChatReply:
     """Say what can be asked."""
     lines = [
-        voice.say("help.line", usage=f"{voice.command} {usage}", what=voice.say(f"help.{name}"))
+        fmt.text("help.line", usage=f"{fmt.command} {usage}", what=fmt.text(f"help.{name}"))
         for name, usage in USAGE.items()
     ]
-    return Answer(title=voice.say("help.title"), lines=lines)
+    return ChatReply(title=fmt.text("help.title"), lines=lines)
 
 
-def tasks(page: Page, key: str, fresh: str, voice: Voice, **said: str) -> Answer:
+def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **said: str) -> ChatReply:
     """List tasks, and say how fresh the list is: an empty one means little without that."""
     found = "some" if page.total else "none"
-    title = voice.say(f"{key}.{found}", tasks=voice.tasks(page.total), **said)
+    title = fmt.text(f"{key}.{found}", tasks=fmt.tasks(page.total), **said)
     last = page.offset + len(page.rows)
-    return Answer(
+    return ChatReply(
         title=title,
-        rows=[_row(stored, voice) for stored in page.rows],
-        note=" · ".join(filter(None, (_place(page, last, voice), fresh))),
+        rows=[_row(stored, fmt) for stored in page.rows],
+        note=" · ".join(filter(None, (_place(page, last, fmt), fresh))),
         command=_COMMANDS.get(key, "").format(**said).strip(),
-        before=max(page.offset - PAGE, 0) if page.offset else None,
+        before=max(page.offset - PAGE_ROWS, 0) if page.offset else None,
         after=last if last < page.total else None,
     )
 
 
-def about(name: str, listed: Answer, voice: Voice) -> Answer:
+def about(name: str, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
     """Say what a list was narrowed to, also in the words that give it again."""
     if not name:
         return listed
-    title = voice.say("list.about", title=listed.title, instance=name)
-    return replace(listed, title=title, command=f"{listed.command} {voice.typed(name)}")
+    title = fmt.text("list.about", title=listed.title, instance=name)
+    return replace(listed, title=title, command=f"{listed.command} {fmt.typed(name)}")
 
 
-def without(ignored: str, answer: Answer, voice: Voice) -> Answer:
+def without(ignored: str, answer: ChatReply, fmt: ReplyFormatter) -> ChatReply:
     """Say which words of a command meant nothing."""
     if not ignored:
         return answer
-    return replace(answer, note=" · ".join(filter(None, (answer.note, voice.say("note.ignored", given=ignored)))))
+    return replace(answer, note=" · ".join(filter(None, (answer.note, fmt.text("note.ignored", given=ignored)))))
 
 
 _COMMANDS: Mapping[str, str] = {"failed": "failed {within}", "running": "running", "recent": "recent"}
 
 
-def _place(page: Page, last: int, voice: Voice) -> str:
-    if page.total <= PAGE:
+def _place(page: Page, last: int, fmt: ReplyFormatter) -> str:
+    if page.total <= PAGE_ROWS:
         return ""
-    return voice.say("note.page", first=page.offset + 1, last=last, total=page.total)
+    return fmt.text("note.page", first=page.offset + 1, last=last, total=page.total)
 
 
-def freshness(states: Sequence[SourceState], configured: Collection[str], now: datetime, voice: Voice) -> str:
+def freshness(states: Sequence[SourceState], configured: Collection[str], now: datetime, fmt: ReplyFormatter) -> str:
     """Say when it is and when each source was last polled."""
     known = {state.name: state for state in states}
-    said = (_polled(name, known.get(name), now, voice) for name in configured)
-    return " · ".join([voice.say("note.as_of", at=voice.when(now)), *said])
+    said = (_polled(name, known.get(name), now, fmt) for name in configured)
+    return " · ".join([fmt.text("note.as_of", at=fmt.when(now)), *said])
 
 
-def _polled(name: str, state: SourceState | None, now: datetime, voice: Voice) -> str:
+def _polled(name: str, state: SourceState | None, now: datetime, fmt: ReplyFormatter) -> str:
     if state is None or state.last_poll_at is None:
-        return voice.say("note.never", name=name)
-    return voice.say("note.polled", name=name, age=voice.localizer.duration(now - state.last_poll_at))
+        return fmt.text("note.never", name=name)
+    return fmt.text("note.polled", name=name, age=fmt.localizer.duration(now - state.last_poll_at))
 
 
-def name_of(task: Task, voice: Voice) -> str:
+def task_title(task: Task, fmt: ReplyFormatter) -> str:
     """Return which operation on which instance."""
-    label = voice.localizer.task_label(task.name)
+    label = fmt.localizer.task_label(task.name)
     instance = one_line(task.instance_name or task.instance_id or "")
     return " · ".join(filter(None, (label if task.name in TASK_LABELS else quoted(label), quoted(instance))))
 
@@ -156,60 +156,62 @@ _STATES: Mapping[TaskStatus, EventState] = {
 }
 
 
-def _row(stored: StoredTask, voice: Voice) -> Row:
+def _row(stored: StoredTask, fmt: ReplyFormatter) -> Row:
     task = stored.task
     return Row(
         state=_STATES[task.status],
-        label=voice.localizer.task_label(task.name),
+        label=fmt.localizer.task_label(task.name),
         known=task.name in TASK_LABELS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
-        said=" · ".join(filter(None, _said(stored, voice))),
+        said=" · ".join(filter(None, _row_details(stored, fmt))),
         subject=f"{task.source}/{task.job_id}",
     )
 
 
-def _said(stored: StoredTask, voice: Voice) -> Iterator[str]:
+def _row_details(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[str]:
     task = stored.task
     if task.status is TaskStatus.RUNNING:
-        yield voice.say("row.since", at=voice.when(task.created_at or stored.first_seen_at))
-        yield voice.localizer.progress(task.progress) if task.progress is not None else ""
+        yield fmt.text("row.since", at=fmt.when(task.created_at or stored.first_seen_at))
+        yield fmt.localizer.progress(task.progress) if task.progress is not None else ""
     elif task.created_at and task.ended_at and task.ended_at >= task.created_at:
-        length = voice.localizer.duration(task.ended_at - task.created_at)
-        yield voice.say("row.took", at=voice.when(task.ended_at), length=length)
+        length = fmt.localizer.duration(task.ended_at - task.created_at)
+        yield fmt.text("row.took", at=fmt.when(task.ended_at), length=length)
     else:
-        yield voice.say("row.at", at=voice.when(task.ended_at or stored.changed_at))
+        yield fmt.text("row.at", at=fmt.when(task.ended_at or stored.changed_at))
     if task.status is TaskStatus.UNKNOWN:
         yield quoted(one_line(task.raw_status))
-    yield quoted(one_line(task.fail_reason or "", SHORT_REASON))
+    yield quoted(one_line(task.fail_reason or "", ROW_REASON_LIMIT))
 
 
-def task(stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledgement | None, voice: Voice) -> Answer:
+def task(
+    stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledgement | None, fmt: ReplyFormatter
+) -> ChatReply:
     """Say all that is known of one task."""
     found = stored.task
-    title = voice.say("task.title", label=name_of(found, voice), status=_status(found, voice))
+    title = fmt.text("task.title", label=task_title(found, fmt), status=_status(found, fmt))
     lines = [
-        voice.say("task.history", at=voice.when(event.observed_at), what=voice.localizer.describe(event).title)
-        for event in history[-STEPS:]
+        fmt.text("task.history", at=fmt.when(event.observed_at), what=fmt.localizer.describe(event).title)
+        for event in history[-MAX_EVENTS:]
     ]
     if acknowledged:
-        lines.append(voice.say("task.acknowledged", who=acknowledged.name, at=voice.when(acknowledged.at)))
-    return Answer(
+        lines.append(fmt.text("task.acknowledged", who=acknowledged.name, at=fmt.when(acknowledged.at)))
+    return ChatReply(
         title=title,
         lines=lines,
-        facts=list(_facts(stored, voice)),
+        facts=list(_facts(stored, fmt)),
         quote=plain(found.fail_reason or "", REASON_LIMIT) or None,
         command=f"task {found.job_id}" if len(found.job_id) <= NAME_LIMIT and " " not in found.job_id else "",
     )
 
 
-def _status(task: Task, voice: Voice) -> str:
+def _status(task: Task, fmt: ReplyFormatter) -> str:
     if task.status is TaskStatus.UNKNOWN:
         return quoted(one_line(task.raw_status))
-    return voice.localizer.status_label(task.status)
+    return fmt.localizer.status_label(task.status)
 
 
-def _facts(stored: StoredTask, voice: Voice) -> Iterator[tuple[str, str, bool]]:
-    found, word = stored.task, voice.localizer
+def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, bool]]:
+    found, word = stored.task, fmt.localizer
     took = found.ended_at - found.created_at if found.created_at and found.ended_at else None
     times = {"created_at": found.created_at, "ended_at": found.ended_at}
     for label, moment in times.items():
@@ -228,94 +230,98 @@ def _facts(stored: StoredTask, voice: Voice) -> Iterator[tuple[str, str, bool]]:
     for label, value in outside.items():
         if shown := one_line(value or ""):
             yield word.text(f"label.{label}"), shown, True
-    yield voice.say("label.source"), found.source, True
+    yield fmt.text("label.source"), found.source, True
 
 
-def no_task(candidates: Sequence[StoredTask], wanted: str, voice: Voice) -> Answer:
+def no_task(candidates: Sequence[StoredTask], wanted: str, fmt: ReplyFormatter) -> ChatReply:
     """Say that no task, or more than one, begins like this."""
     if candidates:
-        title = voice.say("task.several", job=wanted, tasks=voice.tasks(len(candidates)))
-        return Answer(title=title, rows=[_row(stored, voice) for stored in candidates[:PAGE]], good=False)
-    return Answer(title=voice.say("task.unknown", job=wanted), lines=[voice.say("task.hint")], good=False)
+        title = fmt.text("task.several", job=wanted, tasks=fmt.tasks(len(candidates)))
+        return ChatReply(title=title, rows=[_row(stored, fmt) for stored in candidates[:PAGE_ROWS]], good=False)
+    return ChatReply(title=fmt.text("task.unknown", job=wanted), lines=[fmt.text("task.hint")], good=False)
 
 
-def no_instance(about: str, wanted: str, found: InstanceAnswer, voice: Voice) -> Answer:
+def no_instance(about: str, wanted: str, found: InstanceAnswer, fmt: ReplyFormatter) -> ChatReply:
     """Say that there is no such instance, or more than one, and which are meant perhaps."""
     names = found.namesakes or found.resembling
-    near = [voice.say("instance.near", names=", ".join(map(one_line, names)))] if names else []
+    near = [fmt.text("instance.near", names=", ".join(map(one_line, names)))] if names else []
     why = "several" if found.namesakes else "unknown"
-    return Answer(title=voice.say(f"{about}.{why}", instance=wanted), lines=near, good=False)
+    return ChatReply(title=fmt.text(f"{about}.{why}", instance=wanted), lines=near, good=False)
 
 
-def muted(mute: Mute, voice: Voice) -> Answer:
+def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
     """Say that an instance is muted, and how to end that."""
-    return Answer(
-        title=voice.say("mute.done", instance=mute.shown, until=voice.when(mute.until)),
-        lines=[voice.say("mute.how", instance=voice.typed(mute.shown))],
+    return ChatReply(
+        title=fmt.text("mute.done", instance=mute.shown, until=fmt.when(mute.until)),
+        lines=[fmt.text("mute.how", instance=fmt.typed(mute.shown))],
     )
 
 
-def mutes(found: Sequence[Mute], voice: Voice) -> Answer:
+def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
     """List what is muted."""
     if not found:
-        return voice.answer("mutes.none")
-    return Answer(title=voice.say("mutes.some", n=len(found)), lines=[_mute_line(mute, voice) for mute in found[:PAGE]])
+        return fmt.answer("mutes.none")
+    return ChatReply(
+        title=fmt.text("mutes.some", n=len(found)), lines=[_mute_line(mute, fmt) for mute in found[:PAGE_ROWS]]
+    )
 
 
-def _mute_line(mute: Mute, voice: Voice) -> str:
-    line = voice.say("mutes.line", instance=mute.shown, until=voice.when(mute.until), who=mute.name)
+def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:
+    line = fmt.text("mutes.line", instance=mute.shown, until=fmt.when(mute.until), who=mute.name)
     return f"{line}: {quoted(one_line(mute.reason))}" if mute.reason else line
 
 
-def statistics(found: Sequence[TaskStatistics], within: timedelta, voice: Voice) -> Answer:
+def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFormatter) -> ChatReply:
     """Say how the tasks of each kind fared."""
-    length = voice.localizer.duration(within)
+    length = fmt.localizer.duration(within)
     if not found:
-        return voice.answer("stats.none", length=length)
+        return fmt.answer("stats.none", length=length)
     total = sum(one.count for one in found)
-    return Answer(
-        title=voice.say("stats.title", tasks=voice.tasks(total), length=length),
-        lines=[_statistics_line(one, voice) for one in found[:KINDS]],
+    return ChatReply(
+        title=fmt.text("stats.title", tasks=fmt.tasks(total), length=length),
+        lines=[_statistics_line(one, fmt) for one in found[:MAX_TASK_TYPES]],
     )
 
 
-def _statistics_line(one: TaskStatistics, voice: Voice) -> str:
+def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
     ended = one.completed + one.failed
     rate = f"{100 * one.failed / ended:.0f} %" if ended else "–"
-    label = voice.localizer.task_label(one.name)
+    label = fmt.localizer.task_label(one.name)
     label = label if one.name in TASK_LABELS else quoted(label)
-    line = voice.say("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
+    line = fmt.text("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
     if one.running:
-        line += voice.say("stats.running", running=one.running)
+        line += fmt.text("stats.running", running=one.running)
     if one.mean is not None and one.longest is not None:
-        word = voice.localizer
-        line += voice.say("stats.took", mean=word.duration(one.mean), longest=word.duration(one.longest))
+        word = fmt.localizer
+        line += fmt.text("stats.took", mean=word.duration(one.mean), longest=word.duration(one.longest))
     return line
 
 
-def status(health: Health, voice: Voice) -> Answer:
+def status(health: Health, fmt: ReplyFormatter) -> ChatReply:
     """Say what is wrong and which command helps, then how everything else is."""
-    format_ = HealthFormatter(health=health, language=voice.language, localizer=voice.localizer)
-    good_sources = (format_.source(source) for source in health.sources if source.ok)
+    health_formatter = HealthFormatter(health=health, language=fmt.language, localizer=fmt.localizer)
+    good_sources = (health_formatter.source(source) for source in health.sources if source.ok)
     good_channels = (
-        "; ".join([format_.channel(channel), *format_.held(channel)]) for channel in health.channels if channel.ok
+        "; ".join([health_formatter.channel(channel), *health_formatter.held(channel)])
+        for channel in health.channels
+        if channel.ok
     )
     red = [finding for finding in health.findings if finding.red]
     remarks = [finding for finding in health.findings if not finding.red]
-    return Answer(
-        title=format_.title(),
+    return ChatReply(
+        title=health_formatter.title(),
         lines=[
-            *(_finding_line(finding, format_, voice) for finding in red[:FINDINGS]),
+            *(_finding_line(finding, health_formatter, fmt) for finding in red[:MAX_FINDINGS]),
             *(f"✓ {line}" for line in (*good_sources, *good_channels)),
-            *(f"– {format_.finding(finding)}" for finding in remarks),
-        ][:LONGEST_STATUS],
-        note=voice.say("note.as_of", at=voice.when(health.at)),
+            *(f"– {health_formatter.finding(finding)}" for finding in remarks),
+        ][:MAX_STATUS_LINES],
+        note=fmt.text("note.as_of", at=fmt.when(health.at)),
         command="status",
         good=health.ok,
     )
 
 
-def _finding_line(found: HealthFinding, format_: HealthFormatter, voice: Voice) -> str:
-    reason = voice.say("health.reason", why=one_line(found.reason, REASON_LIMIT)) if found.reason else ""
+def _finding_line(found: HealthFinding, health_formatter: HealthFormatter, fmt: ReplyFormatter) -> str:
+    reason = fmt.text("health.reason", why=one_line(found.reason, REASON_LIMIT)) if found.reason else ""
     commands = ", ".join(quoted(command) for command in found.commands)
-    return "✗ " + " → ".join(filter(None, (format_.finding(found) + reason, commands)))
+    return "✗ " + " → ".join(filter(None, (health_formatter.finding(found) + reason, commands)))

@@ -20,20 +20,20 @@ def quoted(text: str) -> str:
     return f"{_BEGIN}{text.replace(_BEGIN, '').replace(_END, '')}{_END}" if text else ""
 
 
-def parts(sentence: str) -> Iterator[tuple[str, bool]]:
+def split_quoted(sentence: str) -> Iterator[tuple[str, bool]]:
     """Yield the parts of a sentence, each with whether it is quoted."""
     for index, part in enumerate(re.split(f"{_BEGIN}([^{_END}]*){_END}", sentence)):
         if part:
             yield part, index % 2 == 1
 
 
-def unmarked(sentence: str) -> str:
+def without_marks(sentence: str) -> str:
     """Return a sentence without the marks."""
-    return "".join(part for part, _ in parts(sentence))
+    return "".join(part for part, _ in split_quoted(sentence))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class CommandRequest:
     """Somebody typed a command."""
 
     text: str
@@ -46,7 +46,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clicked:
+class ClickRequest:
     """Somebody clicked on a button or chose from a menu of `notifier.chat.buttons`."""
 
     action: str
@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ChatReply:
     """A reply, before any markup. Whatever of it may come from outside is neutralised by who shows it.
 
     Its sentences (title, lines, note, and what rows say) may have parts that are `quoted`.

@@ -31,7 +31,7 @@ from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache, wait_u
 from notifier.live_messages import EditReport, MessageEditor
 from notifier.monitor import MonitorReport, run_monitor, save_lost_file
 from notifier.poll import PollReport, poll_once
-from notifier.ports import Channel, Door, LiveChannel, TaskSource, Transaction
+from notifier.ports import Channel, ChatTransport, LiveChannel, TaskSource, Transaction
 from notifier.retention import PruneReport, prune
 from notifier.settings.explain import did_you_mean
 from notifier.wiring.app import App, open_chat, source_places
@@ -262,7 +262,7 @@ class Service:
         self._stopping = False
         self._began = began
         self._next_beat = float("-inf")
-        self._doors: Sequence[Door] = ()
+        self._transports: Sequence[ChatTransport] = ()
         self._red_since: float | None = None
         self._in_trouble = False
         self._monitored_at = float("inf")
@@ -382,7 +382,7 @@ class Service:
 
     def _report(self, tx: Transaction, *, stopped: bool = False) -> None:
         now, was = tx.now(), self._replica
-        down = next((trouble for door in self._doors if (trouble := door.trouble)), None)
+        down = next((trouble for transport in self._transports if (trouble := transport.trouble)), None)
         self._replica = Replica(
             owner=self.owner,
             roles=tuple(sorted(self.roles)),
@@ -618,12 +618,12 @@ class Service:
         address to listen on cannot be taken.
         """
         async with AsyncExitStack() as stack:
-            doors: Sequence[Door] = ()
+            transports: Sequence[ChatTransport] = ()
             if Role.WEB in self.roles:
-                doors = await stack.enter_async_context(open_chat(self.app, self.wake))
-            await self._run(stop, doors, supervisor or Unsupervised())
+                transports = await stack.enter_async_context(open_chat(self.app, self.wake))
+            await self._run(stop, transports, supervisor or Unsupervised())
 
-    async def _run(self, stop: asyncio.Event, doors: Sequence[Door], supervisor: Supervisor) -> None:
+    async def _run(self, stop: asyncio.Event, transports: Sequence[ChatTransport], supervisor: Supervisor) -> None:
         await self.start()
         if writes_data(self.roles) and self._began is None:
             self._sources.spread(self.app.clock.monotonic())
@@ -642,9 +642,9 @@ class Service:
             await self._say_what_is_removed()
         if Role.DELIVER in self.roles:
             self._keep("listen", partial(self.app.store.listen, self.wake))
-        self._doors = doors
-        for number, door in enumerate(doors):
-            self._keep(f"chat {number}", door.run)
+        self._transports = transports
+        for number, transport in enumerate(transports):
+            self._keep(f"chat {number}", transport.run)
         log.info("running", roles=sorted(self.roles), sources=list(self.app.sources), channels=list(self.app.channels))
         supervisor.ready()
         self._monitored_at = self.app.clock.monotonic()

@@ -27,7 +27,7 @@ from notifier.core.outbox import Outlook
 from notifier.deliver import DeliveryRules
 from notifier.monitor import MonitorRules
 from notifier.poll import PollRules
-from notifier.ports import Channel, CheckResult, Clock, DatabaseFile, Door, RenderRequest, Store, TaskSource
+from notifier.ports import Channel, ChatTransport, CheckResult, Clock, DatabaseFile, RenderRequest, Store, TaskSource
 from notifier.retention import PruneReport, PruneRules, prune
 from notifier.settings.base import digest
 from notifier.store import migrate
@@ -425,7 +425,7 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
 
 
 @asynccontextmanager
-async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[Door]]:
+async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequence[ChatTransport]]:
     """Open the doors that are configured; yields what has to run for as long as they are to stay open.
 
     `wake` is called after somebody changed something that messages are to show. Raises ConfigurationError when the
@@ -434,23 +434,23 @@ async def open_chat(app: App, wake: Callable[[], None]) -> AsyncIterator[Sequenc
     if app.http is None or not (app.config.chat.slack or app.config.chat.mattermost):
         yield ()
         return
-    from notifier.wiring import chat as reception  # noqa: PLC0415 - only who has a chat pays for it
+    from notifier.wiring import chat as chat_wiring  # noqa: PLC0415 - only who has a chat pays for it
 
     async with AsyncExitStack() as stack:
-        yield await reception.open_doors(app.config, app.store, app.http, app.clock, wake=wake, stack=stack)
+        yield await chat_wiring.open_transports(app.config, app.store, app.http, app.clock, wake=wake, stack=stack)
 
 
 async def rehearse_listening(config: Config, running: Config) -> None:
     """Prove that the address to listen on can be taken, where it is another than now. Raises ConfigurationError."""
     if config.web and (running.web is None or config.web.listen != running.web.listen):
-        from notifier.wiring import chat as reception  # noqa: PLC0415 - as above
+        from notifier.wiring import chat as chat_wiring  # noqa: PLC0415 - as above
 
-        await reception.rehearse(config.web)
+        await chat_wiring.check_listen_address(config.web)
 
 
 async def _check_chat(config: Config, http: HttpClient) -> Sequence[CheckResult]:
     if config.chat.slack is None:
         return ()
-    from notifier.wiring import chat as reception  # noqa: PLC0415 - as above
+    from notifier.wiring import chat as chat_wiring  # noqa: PLC0415 - as above
 
-    return await reception.check(config, config.chat.slack, http)
+    return await chat_wiring.check(config, config.chat.slack, http)

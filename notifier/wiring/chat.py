@@ -15,7 +15,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from notifier.chat.responder import ChatRoom, RoomRules
+from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.config import Config
 from notifier.config.models import SlackChatSettings, WebSettings
@@ -25,12 +25,12 @@ from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack import scopes
 from notifier.integrations.slack import socket_mode as socket
 from notifier.integrations.slack.api import WebApi
-from notifier.integrations.slack.chat import RESPONSE_HOSTS, SlackHandler, SlackRules
-from notifier.integrations.slack.http import Mattermost, Slack
-from notifier.integrations.slack.socket_mode import SocketDoor
-from notifier.integrations.slack.users import Directory
+from notifier.integrations.slack.chat import RESPONSE_HOSTS, SlackChat, SlackChatRules
+from notifier.integrations.slack.http import MattermostRoutes, SlackRoutes
+from notifier.integrations.slack.socket_mode import SocketModeTransport
+from notifier.integrations.slack.users import UserDirectory
 from notifier.logs import RejectionLog
-from notifier.ports import CheckResult, Clock, Door, Store
+from notifier.ports import ChatTransport, CheckResult, Clock, Store
 from notifier.settings.base import is_loopback
 from notifier.web.server import Server
 from notifier.wording.formatter import Localizer
@@ -38,32 +38,32 @@ from notifier.wording.formatter import Localizer
 log = structlog.get_logger("notifier")
 
 
-async def open_doors(
+async def open_transports(
     config: Config, store: Store, http: HttpClient, clock: Clock, *, wake: Callable[[], None], stack: AsyncExitStack
-) -> Sequence[Door]:
+) -> Sequence[ChatTransport]:
     """Open the doors that are configured, until `stack` ends; return what has to run meanwhile.
 
     Raises ConfigurationError when the address of `web` cannot be taken.
     """
-    room = ChatRoom(store, clock, _room_rules(config), wake)
+    responder = ChatResponder(store, clock, _room_rules(config), wake)
     refused = _refused(clock)
     routes: list[Route] = []
-    run: list[Door] = []
+    run: list[ChatTransport] = []
     if (slack := config.chat.slack) is not None:
-        directory = Directory(_bot_api(config, slack, http), clock, slack.workspaces)
+        directory = UserDirectory(_bot_api(config, slack, http), clock, slack.workspaces)
         stack.push_async_callback(directory.aclose)
-        directory.learn_soon()
+        directory.fetch_workspace_soon()
         trusting = http.with_ca_file(slack.ca_file)
-        handler = SlackHandler(room, directory, trusting, _slack_rules(config, slack), blocks.payload)
+        handler = SlackChat(responder, directory, trusting, _slack_rules(config, slack), blocks.payload)
         stack.push_async_callback(handler.aclose)
         if slack.mode == "http" and slack.signing_secret:
             secret = slack.signing_secret.get_secret_value()
-            routes += Slack(handler=handler, signing_secret=secret, clock=clock, refused=refused).routes()
+            routes += SlackRoutes(handler=handler, signing_secret=secret, clock=clock, refused=refused).routes()
         if slack.mode == "socket":
-            run.append(SocketDoor(handler, _app_api(slack, http), clock))
+            run.append(SocketModeTransport(handler, _app_api(slack, http), clock))
     if (mattermost := config.chat.mattermost) is not None:
-        routes += Mattermost(
-            room=room,
+        routes += MattermostRoutes(
+            responder=responder,
             tokens=mattermost.accepted,
             allowed=mattermost.allow,
             language=config.language,
@@ -76,7 +76,7 @@ async def open_doors(
     return run
 
 
-async def rehearse(web: WebSettings) -> None:
+async def check_listen_address(web: WebSettings) -> None:
     """Prove that an address can be taken. Raises ConfigurationError."""
     async with _server(Starlette(), web, _refused(SystemClock())):
         pass
@@ -100,19 +100,19 @@ def _refused(clock: Clock) -> RejectionLog:
     return RejectionLog("requests refused", logger="notifier.chat", seconds=clock.monotonic)
 
 
-def _room_rules(config: Config) -> RoomRules:
+def _room_rules(config: Config) -> ResponderRules:
     zone = ZoneInfo(config.timezone)
-    return RoomRules(
+    return ResponderRules(
         localizers={language: Localizer(language=language, timezone=zone) for language in ("en", "zh")},
         expected=config.expected,
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
     )
 
 
-def _slack_rules(config: Config, slack: SlackChatSettings) -> SlackRules:
+def _slack_rules(config: Config, slack: SlackChatSettings) -> SlackChatRules:
     host = urlsplit(slack.api_url).hostname or ""
     own = {host} if is_loopback(host) else set()
-    return SlackRules(
+    return SlackChatRules(
         language=config.language,
         allow=slack.allow,
         guests=slack.guests,

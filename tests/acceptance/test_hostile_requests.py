@@ -20,10 +20,10 @@ from servers.timers import FakeTimers
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from notifier.chat.ports import Allowed, BadRequest, Json
-from notifier.chat.requests import Answer, Asked, Clicked, Language
+from notifier.chat.ports import BadRequest, Json, PermissionCheck
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
 from notifier.core.errors import ConfigurationError
-from notifier.integrations.slack.http import BODY_LIMIT, MAX_FIELDS, Mattermost, Slack
+from notifier.integrations.slack.http import BODY_LIMIT, MAX_FORM_FIELDS, MattermostRoutes, SlackRoutes
 from notifier.integrations.slack.signature import sign
 from notifier.logs import RejectionLog
 from notifier.store.engine import SqlStore, open_store
@@ -66,29 +66,31 @@ class Recorder:
 
 
 @dataclass(slots=True)
-class Parlour:
+class FakeResponder:
     """Answers what Mattermost asks, with who asked and whether they may change anything."""
 
-    asked: list[Asked | Clicked] = field(default_factory=list)
+    asked: list[CommandRequest | ClickRequest] = field(default_factory=list)
 
-    async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
+    async def answer(
+        self, request: CommandRequest | ClickRequest, language: Language, allowed: PermissionCheck
+    ) -> ChatReply | None:
         self.asked.append(request)
-        assert isinstance(request, Asked)
-        return Answer(title=request.text, lines=[language, str(await allowed())]) if request.text else None
+        assert isinstance(request, CommandRequest)
+        return ChatReply(title=request.text, lines=[language, str(await allowed())]) if request.text else None
 
 
-def render(answer: Answer) -> Json:
+def render(answer: ChatReply) -> Json:
     return {"text": answer.title, "lines": list(answer.lines), "good": answer.good}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class ChatEndpoints:
     """Both chats' routes on a server, and what came through."""
 
     server: Server
     clock: FakeClock
     handler: Recorder
-    room: Parlour
+    responder: FakeResponder
 
     async def ask(self, content: bytes) -> Reply:
         return await ask(self.server.url, content)
@@ -123,30 +125,30 @@ class Door:
 
     @property
     def untouched(self) -> bool:
-        return not self.handler.calls and not self.room.asked
+        return not self.handler.calls and not self.responder.asked
 
 
 @asynccontextmanager
 async def opened(
     clock: FakeClock, *, limits: ServerLimits | None = None, timers: FakeTimers | None = None
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[ChatEndpoints]:
     refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
-    handler, room = Recorder(), Parlour()
-    slack = Slack(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
-    mattermost = Mattermost(
-        room=room, tokens=["other", TOKEN], allowed=["admin"], language="en", render=render, refused=refused
+    handler, responder = Recorder(), FakeResponder()
+    slack = SlackRoutes(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
+    mattermost = MattermostRoutes(
+        responder=responder, tokens=["other", TOKEN], allowed=["admin"], language="en", render=render, refused=refused
     )
     app = Starlette(routes=[*slack.routes(), *mattermost.routes()])
     later = timers.later if timers else None
     async with Server(app, "127.0.0.1", 0, limits, refused=refused, later=later) as server:
-        yield Door(server=server, clock=clock, handler=handler, room=room)
+        yield ChatEndpoints(server=server, clock=clock, handler=handler, responder=responder)
 
 
 @pytest.fixture
-async def door(clock: FakeClock, records: io.StringIO) -> AsyncIterator[Door]:
+async def endpoints(clock: FakeClock, records: io.StringIO) -> AsyncIterator[ChatEndpoints]:
     """A door with its usual limits; whatever a test does, the log gets one line about it and no traceback."""
-    async with opened(clock) as door:
-        yield door
+    async with opened(clock) as endpoints:
+        yield endpoints
     lines = [json.loads(line) for line in records.getvalue().splitlines()]
     assert [line["event"] for line in lines] in ([], ["requests refused"])
     assert "Traceback" not in records.getvalue()
@@ -167,49 +169,51 @@ async def door(clock: FakeClock, records: io.StringIO) -> AsyncIterator[Door]:
         {"text": "实例 “a” &lt;b&gt; \N{ROCKET}\u00a0"},
     ],
 )
-async def test_a_command_is_handled_whatever_is_written_in_it(door: Door, changed: Mapping[str, str]) -> None:
+async def test_a_command_is_handled_whatever_is_written_in_it(
+    endpoints: ChatEndpoints, changed: Mapping[str, str]
+) -> None:
     fields = {**FIELDS, **changed}
-    reply = await door.ask(door.signed(fields))
+    reply = await endpoints.ask(endpoints.signed(fields))
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert json.loads(reply.body) == {"response_type": "ephemeral", "text": fields["text"]}
-    ((form, once),) = door.handler.calls
+    ((form, once),) = endpoints.handler.calls
     assert form == fields
     assert once is not None
 
 
-async def test_a_click_is_taken_in_and_answered_with_nothing(door: Door) -> None:
-    reply = await door.ask(door.clicked(json.dumps(CLICK)))
+async def test_a_click_is_taken_in_and_answered_with_nothing(endpoints: ChatEndpoints) -> None:
+    reply = await endpoints.ask(endpoints.clicked(json.dumps(CLICK)))
     assert (reply.status, reply.body) == (200, b"")
-    ((payload, once),) = door.handler.calls
+    ((payload, once),) = endpoints.handler.calls
     assert payload == CLICK
     assert once is not None
 
 
-async def test_a_body_in_chunks_is_read_like_any_other(door: Door) -> None:
+async def test_a_body_in_chunks_is_read_like_any_other(endpoints: ChatEndpoints) -> None:
     body = urlencode(FIELDS).encode()
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    reply = await door.ask(door.signed(body, headers={"Transfer-Encoding": "chunked"}, written=chunks))
+    reply = await endpoints.ask(endpoints.signed(body, headers={"Transfer-Encoding": "chunked"}, written=chunks))
     assert reply.status == 200
-    assert len(door.handler.calls) == 1
+    assert len(endpoints.handler.calls) == 1
 
 
-async def test_one_connection_serves_request_after_request(door: Door) -> None:
-    async with calling(door.server.url) as caller:
+async def test_one_connection_serves_request_after_request(endpoints: ChatEndpoints) -> None:
+    async with calling(endpoints.server.url) as caller:
         for number in range(3):
-            caller.write(door.signed(FIELDS | {"text": str(number)}))
+            caller.write(endpoints.signed(FIELDS | {"text": str(number)}))
             assert json.loads((await caller.reply()).body)["text"] == str(number)
-        caller.write(door.signed(FIELDS) + door.signed(FIELDS, secret="wrong") + door.signed(FIELDS))
+        caller.write(endpoints.signed(FIELDS) + endpoints.signed(FIELDS, secret="wrong") + endpoints.signed(FIELDS))
         assert [(await caller.reply()).status for _ in range(3)] == [200, 401, 200]
 
 
 @pytest.mark.parametrize("path", [COMMANDS, INTERACTIONS])
-async def test_a_certificate_probe_is_answered_with_nothing(door: Door, path: str) -> None:
+async def test_a_certificate_probe_is_answered_with_nothing(endpoints: ChatEndpoints, path: str) -> None:
     fields = FIELDS | {"ssl_check": "1", "token": "legacy", "payload": json.dumps(CLICK)}
     unsigned = request("POST", path, FORM, urlencode(fields).encode())
-    for content in (unsigned, door.signed(fields, path), door.signed(fields, path, secret="wrong")):
-        reply = await door.ask(content)
+    for content in (unsigned, endpoints.signed(fields, path), endpoints.signed(fields, path, secret="wrong")):
+        reply = await endpoints.ask(content)
         assert (reply.status, reply.body) == (200, b"")
-    assert door.untouched
+    assert endpoints.untouched
 
 
 # ---- what strangers send ----
@@ -238,10 +242,12 @@ UNPROVEN: Mapping[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("path", [COMMANDS, INTERACTIONS])
 @pytest.mark.parametrize("changed", UNPROVEN.values(), ids=UNPROVEN)
-async def test_what_is_not_proven_is_told_nothing(door: Door, path: str, changed: Mapping[str, object]) -> None:
-    reply = await door.ask(door.signed(BODY, path, **changed))  # type: ignore[arg-type] # a table of many kinds
+async def test_what_is_not_proven_is_told_nothing(
+    endpoints: ChatEndpoints, path: str, changed: Mapping[str, object]
+) -> None:
+    reply = await endpoints.ask(endpoints.signed(BODY, path, **changed))  # type: ignore[arg-type] # a table of many kinds
     assert (reply.status, reply.body) == (401, b"")
-    assert door.untouched
+    assert endpoints.untouched
 
 
 PROVEN_BUT_BROKEN: Mapping[str, tuple[str, bytes, str]] = {
@@ -249,7 +255,11 @@ PROVEN_BUT_BROKEN: Mapping[str, tuple[str, bytes, str]] = {
     "bad UTF-8 in escapes": (COMMANDS, b"user_id=U1&text=%ff%fe", "The form is not UTF-8."),
     "a surrogate": (COMMANDS, b"user_id=U1&text=%ed%a0%80", "The form is not UTF-8."),
     "NUL": (COMMANDS, b"user_id=U1&text=%00", "The form holds a NUL character."),
-    "too many fields": (COMMANDS, b"a=&" * MAX_FIELDS + b"b=", f"The form has more than {MAX_FIELDS} fields."),
+    "too many fields": (
+        COMMANDS,
+        b"a=&" * MAX_FORM_FIELDS + b"b=",
+        f"The form has more than {MAX_FORM_FIELDS} fields.",
+    ),
     "a field twice": (COMMANDS, b"user_id=U1&user_id=U2&text=", "A field of the form is given twice."),
     "a missing field": (COMMANDS, b"text=failed", "The field user_id is missing."),
     "no body": (COMMANDS, b"", "The field user_id is missing."),
@@ -266,66 +276,68 @@ PROVEN_BUT_BROKEN: Mapping[str, tuple[str, bytes, str]] = {
 
 
 @pytest.mark.parametrize(("path", "body", "told"), PROVEN_BUT_BROKEN.values(), ids=PROVEN_BUT_BROKEN)
-async def test_requests_slack_never_sends_get_one_plain_sentence(door: Door, path: str, body: bytes, told: str) -> None:
-    reply = await door.ask(door.signed(body, path))
+async def test_requests_slack_never_sends_get_one_plain_sentence(
+    endpoints: ChatEndpoints, path: str, body: bytes, told: str
+) -> None:
+    reply = await endpoints.ask(endpoints.signed(body, path))
     assert (reply.status, reply.body.decode()) == (400, told)
-    assert door.untouched
+    assert endpoints.untouched
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "", "text/plain"])
-async def test_another_content_type_is_refused(door: Door, content_type: str) -> None:
-    assert (await door.ask(door.signed(FIELDS, headers={"Content-Type": content_type}))).status == 415
-    assert door.untouched
+async def test_another_content_type_is_refused(endpoints: ChatEndpoints, content_type: str) -> None:
+    assert (await endpoints.ask(endpoints.signed(FIELDS, headers={"Content-Type": content_type}))).status == 415
+    assert endpoints.untouched
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
-async def test_another_method_is_refused(door: Door, method: str) -> None:
-    assert (await door.ask(door.signed(FIELDS, method=method))).status == 405
-    assert door.untouched
+async def test_another_method_is_refused(endpoints: ChatEndpoints, method: str) -> None:
+    assert (await endpoints.ask(endpoints.signed(FIELDS, method=method))).status == 405
+    assert endpoints.untouched
 
 
 @pytest.mark.parametrize("path", ["/", "/slack", "/slack/commands/x", "/slack/%2e%2e/commands", "*", "http://x/slack"])
-async def test_another_path_is_not_found(door: Door, path: str) -> None:
-    assert (await door.ask(door.signed(FIELDS, path))).status == 404
-    assert door.untouched
+async def test_another_path_is_not_found(endpoints: ChatEndpoints, path: str) -> None:
+    assert (await endpoints.ask(endpoints.signed(FIELDS, path))).status == 404
+    assert endpoints.untouched
 
 
 # ---- too much ----
 
 
 @pytest.mark.parametrize("body", [b"x" * (2 << 20), b"a=1&" * 200_000], ids=["2 MB", "200,000 fields"])
-async def test_an_oversized_body_is_refused_even_when_it_is_signed(door: Door, body: bytes) -> None:
-    assert (await door.ask(door.signed(body))).status == 413
-    assert door.untouched
+async def test_an_oversized_body_is_refused_even_when_it_is_signed(endpoints: ChatEndpoints, body: bytes) -> None:
+    assert (await endpoints.ask(endpoints.signed(body))).status == 413
+    assert endpoints.untouched
 
 
-async def test_the_largest_body_is_read(door: Door) -> None:
+async def test_the_largest_body_is_read(endpoints: ChatEndpoints) -> None:
     fields = {"user_id": "U1", "text": ""}
-    room = BODY_LIMIT - len(urlencode(fields))
-    assert (await door.ask(door.signed(fields | {"text": "x" * room}))).status == 200
-    assert (await door.ask(door.signed(fields | {"text": "x" * (room + 1)}))).status == 413
+    responder = BODY_LIMIT - len(urlencode(fields))
+    assert (await endpoints.ask(endpoints.signed(fields | {"text": "x" * responder}))).status == 200
+    assert (await endpoints.ask(endpoints.signed(fields | {"text": "x" * (responder + 1)}))).status == 413
 
 
-async def test_chunks_without_end_are_refused_and_then_cut(door: Door) -> None:
+async def test_chunks_without_end_are_refused_and_then_cut(endpoints: ChatEndpoints) -> None:
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    async with calling(door.server.url) as caller:
-        caller.write(door.signed(b"", headers={"Transfer-Encoding": "chunked"}) + chunk * 5)
+    async with calling(endpoints.server.url) as caller:
+        caller.write(endpoints.signed(b"", headers={"Transfer-Encoding": "chunked"}) + chunk * 5)
         assert (await caller.reply()).status == 413
-        caller.write(chunk * (door.server.limits.unread // len(chunk) + 2))
+        caller.write(chunk * (endpoints.server.limits.unread // len(chunk) + 2))
         assert await caller.closed() == b""
-    assert door.untouched
+    assert endpoints.untouched
 
 
 @pytest.mark.parametrize("size", [21_000, 40_000, 400_000, 4_000_000])
-async def test_huge_headers_are_refused(door: Door, size: int) -> None:
+async def test_huge_headers_are_refused(endpoints: ChatEndpoints, size: int) -> None:
     for content in (
-        door.signed(FIELDS, headers={"X-Filler": "x" * size}),
-        door.signed(FIELDS, headers={f"X-{number}": "x" for number in range(size // 8)}),
-        door.signed(FIELDS, f"{COMMANDS}?{'x' * size}"),
+        endpoints.signed(FIELDS, headers={"X-Filler": "x" * size}),
+        endpoints.signed(FIELDS, headers={f"X-{number}": "x" for number in range(size // 8)}),
+        endpoints.signed(FIELDS, f"{COMMANDS}?{'x' * size}"),
     ):
         # It is refused while it is still on its way, which can cost the sender the answer.
-        assert (await door.ask(content)).status in (0, 400)
-    assert door.untouched
+        assert (await endpoints.ask(content)).status in (0, 400)
+    assert endpoints.untouched
 
 
 # ---- what is no HTTP ----
@@ -347,40 +359,40 @@ NOT_HTTP: Mapping[str, bytes] = {
 
 
 @pytest.mark.parametrize("content", NOT_HTTP.values(), ids=NOT_HTTP)
-async def test_what_is_no_request_is_refused(door: Door, content: bytes) -> None:
-    assert 400 <= (await door.ask(content)).status < 500
-    assert door.untouched
+async def test_what_is_no_request_is_refused(endpoints: ChatEndpoints, content: bytes) -> None:
+    assert 400 <= (await endpoints.ask(content)).status < 500
+    assert endpoints.untouched
 
 
-async def test_garbage_behind_a_request_is_refused_after_its_answer(door: Door) -> None:
-    async with calling(door.server.url) as caller:
-        caller.write(door.signed(FIELDS) + b"\x00garbage\r\n\r\n")
+async def test_garbage_behind_a_request_is_refused_after_its_answer(endpoints: ChatEndpoints) -> None:
+    async with calling(endpoints.server.url) as caller:
+        caller.write(endpoints.signed(FIELDS) + b"\x00garbage\r\n\r\n")
         assert [(await caller.reply()).status for _ in range(2)] == [200, 400]
         await caller.closed()
-    assert len(door.handler.calls) == 1
+    assert len(endpoints.handler.calls) == 1
 
 
-async def test_a_bad_chunk_behind_an_early_answer_ends_the_connection(door: Door) -> None:
-    async with calling(door.server.url) as caller:
+async def test_a_bad_chunk_behind_an_early_answer_ends_the_connection(endpoints: ChatEndpoints) -> None:
+    async with calling(endpoints.server.url) as caller:
         caller.write(request("GET", COMMANDS, {"Transfer-Encoding": "chunked"}, length=False))
         assert (await caller.reply()).status == 405
         caller.write(b"zz\r\n")
         assert await caller.closed() == b""
 
 
-async def test_a_request_that_is_broken_off_costs_nothing(door: Door) -> None:
-    whole = door.signed(FIELDS)
+async def test_a_request_that_is_broken_off_costs_nothing(endpoints: ChatEndpoints) -> None:
+    whole = endpoints.signed(FIELDS)
     for length in (1, 40, len(whole) - len(BODY), len(whole) - 1):
-        async with calling(door.server.url) as caller:
+        async with calling(endpoints.server.url) as caller:
             caller.write(whole[:length])
-    assert (await door.ask(whole)).status == 200
-    assert len(door.handler.calls) == 1
+    assert (await endpoints.ask(whole)).status == 200
+    assert len(endpoints.handler.calls) == 1
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "TLS/1.0"])
-async def test_an_upgrade_is_not_taken_up(door: Door, upgrade: str) -> None:
+async def test_an_upgrade_is_not_taken_up(endpoints: ChatEndpoints, upgrade: str) -> None:
     content = request("POST", COMMANDS, {**FORM, "Connection": "Upgrade", "Upgrade": upgrade}, BODY)
-    assert (await door.ask(content)).status == 401
+    assert (await endpoints.ask(content)).status == 401
 
 
 # ---- replays ----
@@ -411,15 +423,20 @@ async def test_a_replay_is_recognised_on_any_replica(store_url: str, clock: Fake
             store = open_store(store_url, now=clock.now)
             stack.push_async_callback(store.aclose)
             handler = Muting(store=store, clock=clock, changes=changes)
-            slack = Slack(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
+            slack = SlackRoutes(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
             server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, refused=refused)
             doors.append(
-                Door(server=await stack.enter_async_context(server), clock=clock, handler=handler, room=Parlour())
+                ChatEndpoints(
+                    server=await stack.enter_async_context(server),
+                    clock=clock,
+                    handler=handler,
+                    responder=FakeResponder(),
+                )
             )
         first, second = doors
         mute = first.signed(FIELDS | {"text": "mute gauss-prod-01 2h"})
-        for door in (first, first, second, second):
-            assert (await door.ask(mute)).status == 200
+        for endpoints in (first, first, second, second):
+            assert (await endpoints.ask(mute)).status == 200
         assert len(changes) == 1
         # Neither the case of the signature nor a header beside it makes another request of it.
         assert (await second.ask(mute.replace(b"v0=", b"V0="))).status == 401
@@ -430,7 +447,7 @@ async def test_a_replay_is_recognised_on_any_replica(store_url: str, clock: Fake
         assert len(changes) == 2
         clock.advance(301 * SECOND)
         assert (await second.ask(mute)).status == 401
-    seen = [once for door in doors for _, once in door.handler.calls]
+    seen = [once for endpoints in doors for _, once in endpoints.handler.calls]
     assert len(seen) == 6
     assert len(set(seen)) == 2
 
@@ -445,33 +462,33 @@ def typed(fields: Mapping[str, str] | None = None, token: str | None = TOKEN, bo
     return request("POST", MATTERMOST, headers, urlencode(content).encode() if body is None else body)
 
 
-async def test_mattermost_is_answered_with_json(door: Door) -> None:
-    reply = await door.ask(typed())
+async def test_mattermost_is_answered_with_json(endpoints: ChatEndpoints) -> None:
+    reply = await endpoints.ask(typed())
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert json.loads(reply.body) == {"text": "failed", "lines": ["en", "False"], "good": True}
-    (asked,) = door.room.asked
+    (asked,) = endpoints.responder.asked
     assert (asked.person.id, asked.person.name, asked.once) == ("u1", "ann", None)
 
 
-async def test_mattermost_gets_json_even_for_an_empty_answer(door: Door) -> None:
-    assert (await door.ask(typed({"text": ""}))).body == b"{}"
+async def test_mattermost_gets_json_even_for_an_empty_answer(endpoints: ChatEndpoints) -> None:
+    assert (await endpoints.ask(typed({"text": ""}))).body == b"{}"
 
 
-async def test_only_users_that_are_listed_may_change_something(door: Door) -> None:
-    assert json.loads((await door.ask(typed({"user_id": "admin"}))).body)["lines"] == ["en", "True"]
-    assert json.loads((await door.ask(typed({"user_id": "Admin"}))).body)["lines"] == ["en", "False"]
+async def test_only_users_that_are_listed_may_change_something(endpoints: ChatEndpoints) -> None:
+    assert json.loads((await endpoints.ask(typed({"user_id": "admin"}))).body)["lines"] == ["en", "True"]
+    assert json.loads((await endpoints.ask(typed({"user_id": "Admin"}))).body)["lines"] == ["en", "False"]
 
 
-async def test_users_and_channels_may_be_mentioned_more_than_once(door: Door) -> None:
+async def test_users_and_channels_may_be_mentioned_more_than_once(endpoints: ChatEndpoints) -> None:
     body = b"text=hi&user_id=u1&user_mentions=a&user_mentions=b&channel_mentions_ids=a&channel_mentions_ids=b"
-    assert (await door.ask(typed(body=body))).status == 200
+    assert (await endpoints.ask(typed(body=body))).status == 200
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "\xe9"])
-async def test_the_token_in_the_form_proves_nothing(door: Door, token: str | None) -> None:
-    reply = await door.ask(typed(token=token))
+async def test_the_token_in_the_form_proves_nothing(endpoints: ChatEndpoints, token: str | None) -> None:
+    reply = await endpoints.ask(typed(token=token))
     assert (reply.status, reply.body) == (401, b"")
-    assert door.untouched
+    assert endpoints.untouched
 
 
 @pytest.mark.parametrize(
@@ -484,10 +501,12 @@ async def test_the_token_in_the_form_proves_nothing(door: Door, token: str | Non
         (b"user_id=u1&text=%ff", "The form is not UTF-8."),
     ],
 )
-async def test_requests_mattermost_never_sends_get_one_plain_sentence(door: Door, body: bytes, told: str) -> None:
-    reply = await door.ask(typed(body=body))
+async def test_requests_mattermost_never_sends_get_one_plain_sentence(
+    endpoints: ChatEndpoints, body: bytes, told: str
+) -> None:
+    reply = await endpoints.ask(typed(body=body))
     assert (reply.status, reply.body.decode()) == (400, told)
-    assert door.untouched
+    assert endpoints.untouched
 
 
 # ---- slow ones and many ----
@@ -503,14 +522,14 @@ async def so(is_so: Callable[[], bool]) -> None:
 async def test_half_open_connections_are_closed_and_delay_nobody(clock: FakeClock) -> None:
     timers, each = FakeTimers(), 125
     limits = ServerLimits(per_peer=600, connections=600)
-    async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:
-        whole = door.signed(FIELDS)
+    async with opened(clock, limits=limits, timers=timers) as endpoints, AsyncExitStack() as stack:
+        whole = endpoints.signed(FIELDS)
         head = len(whole) - len(BODY)
-        chunked = door.signed(b"", headers={"Transfer-Encoding": "chunked"})
+        chunked = endpoints.signed(b"", headers={"Transfer-Encoding": "chunked"})
         halves = [b"", whole[:30], whole[: head + 5], chunked + b"5\r\nhel"]
         callers = []
         for half in halves * each:
-            callers.append(await stack.enter_async_context(calling(door.server.url)))
+            callers.append(await stack.enter_async_context(calling(endpoints.server.url)))
             callers[-1].write(half)
         await timers.armed(2 * each, limits.head)
         await timers.armed(2 * each, limits.body)
@@ -520,23 +539,23 @@ async def test_half_open_connections_are_closed_and_delay_nobody(clock: FakeCloc
             return [sum(not task.done() for task in closing[kind :: len(halves)]) for kind in range(len(halves))]
 
         timers.advance(limits.head - 0.1)
-        assert (await door.ask(whole)).status == 200
+        assert (await endpoints.ask(whole)).status == 200
         assert open_still() == [each] * 4
         timers.advance(0.1)
         await asyncio.gather(*closing[0::4], *closing[1::4])
-        assert (await door.ask(whole)).status == 200
+        assert (await endpoints.ask(whole)).status == 200
         assert open_still() == [0, 0, each, each]
         timers.advance(limits.body - limits.head)
         await asyncio.gather(*closing)
         assert timers.now <= 15
-        assert (await door.ask(whole)).status == 200
-        assert len(door.handler.calls) == 3
+        assert (await endpoints.ask(whole)).status == 200
+        assert len(endpoints.handler.calls) == 3
 
 
 async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits()
-    async with opened(clock, timers=timers) as door, calling(door.server.url) as caller:
-        whole = door.signed(FIELDS)
+    async with opened(clock, timers=timers) as endpoints, calling(endpoints.server.url) as caller:
+        whole = endpoints.signed(FIELDS)
         head, taken = len(whole) - len(BODY), 0
 
         async def drip(until: int) -> None:
@@ -544,7 +563,9 @@ async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock)
             nonlocal taken
             caller.write(whole[taken:until])
             taken = until
-            await so(lambda: taken == sum(len(connection.conn.trailing_data[0]) for connection in door.connections))
+            await so(
+                lambda: taken == sum(len(connection.conn.trailing_data[0]) for connection in endpoints.connections)
+            )
 
         for _ in range(4):
             await drip(taken + 10)
@@ -556,14 +577,14 @@ async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock)
         assert [timer.due for timer in timers.pending] == [4 + limits.body]
         timers.advance(0.5)
         assert await caller.closed() == b""
-    assert door.untouched
+    assert endpoints.untouched
 
 
 async def test_a_connection_may_rest_between_requests_and_not_for_ever(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits()
-    async with opened(clock, timers=timers) as door, calling(door.server.url) as caller:
+    async with opened(clock, timers=timers) as endpoints, calling(endpoints.server.url) as caller:
         for _ in range(3):
-            caller.write(door.signed(FIELDS))
+            caller.write(endpoints.signed(FIELDS))
             assert (await caller.reply()).status == 200
             await timers.armed(1, limits.idle)
             timers.advance(limits.idle - 0.1)
@@ -575,16 +596,16 @@ async def test_a_connection_may_rest_between_requests_and_not_for_ever(clock: Fa
 
 async def test_who_asks_and_does_not_take_the_answers_is_cut(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits()
-    async with opened(clock, timers=timers) as door:
+    async with opened(clock, timers=timers) as endpoints:
         loop = asyncio.get_running_loop()
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             deaf.setblocking(False)  # noqa: FBT003 - the library's
-            await loop.sock_connect(deaf, ("127.0.0.1", int(door.server.url.rpartition(":")[2])))
+            await loop.sock_connect(deaf, ("127.0.0.1", int(endpoints.server.url.rpartition(":")[2])))
             asking = asyncio.ensure_future(
-                loop.sock_sendall(deaf, door.signed({"user_id": "U1", "text": "x" * 200_000}) * 100)
+                loop.sock_sendall(deaf, endpoints.signed({"user_id": "U1", "text": "x" * 200_000}) * 100)
             )
-            await so(lambda: any(connection.flow.write_paused for connection in door.connections))
+            await so(lambda: any(connection.flow.write_paused for connection in endpoints.connections))
             timers.advance(limits.answer)
             with pytest.raises(ConnectionError):
                 await asking
@@ -592,42 +613,45 @@ async def test_who_asks_and_does_not_take_the_answers_is_cut(clock: FakeClock) -
 
 @pytest.mark.parametrize("half", [b"", b"POST /slack", request("POST", COMMANDS, {"Content-Length": "5"})])
 async def test_the_real_time_passes_too(clock: FakeClock, half: bytes) -> None:
-    async with opened(clock, limits=ServerLimits(head=0.02, body=0.02)) as door, calling(door.server.url) as caller:
+    async with (
+        opened(clock, limits=ServerLimits(head=0.02, body=0.02)) as endpoints,
+        calling(endpoints.server.url) as caller,
+    ):
         caller.write(half)
         assert await caller.closed() == b""
 
 
 async def test_a_newcomer_takes_the_place_of_who_has_waited_longest(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits(connections=3, per_peer=100)
-    async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:
+    async with opened(clock, limits=limits, timers=timers) as endpoints, AsyncExitStack() as stack:
         callers = []
         for number in range(3):
-            callers.append(await stack.enter_async_context(calling(door.server.url)))
+            callers.append(await stack.enter_async_context(calling(endpoints.server.url)))
             await timers.armed(number + 1, limits.head)
         for caller in callers:
-            newcomer = await stack.enter_async_context(calling(door.server.url))
-            newcomer.write(door.signed(FIELDS))
+            newcomer = await stack.enter_async_context(calling(endpoints.server.url))
+            newcomer.write(endpoints.signed(FIELDS))
             assert (await newcomer.reply()).status == 200
             assert await caller.closed() == b""
 
 
 async def test_one_peer_takes_only_its_own_places(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits(per_peer=2)
-    async with opened(clock, limits=limits, timers=timers) as door, AsyncExitStack() as stack:
-        callers = [await stack.enter_async_context(calling(door.server.url)) for _ in range(3)]
+    async with opened(clock, limits=limits, timers=timers) as endpoints, AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(calling(endpoints.server.url)) for _ in range(3)]
         assert await callers[0].closed() == b""
         for caller in callers[1:]:
-            caller.write(door.signed(FIELDS))
+            caller.write(endpoints.signed(FIELDS))
             assert (await caller.reply()).status == 200
 
 
 async def test_strangers_fill_no_log(clock: FakeClock, records: io.StringIO) -> None:
-    async with opened(clock) as door:
-        for content in (*NOT_HTTP.values(), door.signed(FIELDS, secret="wrong"), typed(token="wrong")):
-            await door.ask(content)
+    async with opened(clock) as endpoints:
+        for content in (*NOT_HTTP.values(), endpoints.signed(FIELDS, secret="wrong"), typed(token="wrong")):
+            await endpoints.ask(content)
         assert len(records.getvalue().splitlines()) == 1
         clock.advance(60 * SECOND)
-        await door.ask(b"words\r\n\r\n")
+        await endpoints.ask(b"words\r\n\r\n")
     last = json.loads(records.getvalue().splitlines()[-1])
     assert (last["event"], last["level"]) == ("requests refused", "warning")
     assert "not HTTP" in last["reasons"]
@@ -635,11 +659,11 @@ async def test_strangers_fill_no_log(clock: FakeClock, records: io.StringIO) -> 
 
 
 async def test_an_address_that_is_taken_is_an_error_with_a_remedy(clock: FakeClock) -> None:
-    async with opened(clock) as door:
-        port = int(door.server.url.rpartition(":")[2])
+    async with opened(clock) as endpoints:
+        port = int(endpoints.server.url.rpartition(":")[2])
         for host, said in (("127.0.0.1", f"cannot listen on 127.0.0.1:{port}: "), ("no.such.host.invalid", "cannot")):
             with pytest.raises(ConfigurationError, match=said) as caught:
-                await Server(Starlette(), host, port, refused=door.server.refused).__aenter__()
+                await Server(Starlette(), host, port, refused=endpoints.server.refused).__aenter__()
             assert str(caught.value).endswith("choose an address of this machine and a free port")
 
 
@@ -653,12 +677,14 @@ async def test_a_stop_lets_an_answer_end_and_cuts_who_waits(clock: FakeClock) ->
             return await super().command(form, once)
 
     refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
-    slack = Slack(handler=Slow(), signing_secret=SECRET, clock=clock, refused=refused)
+    slack = SlackRoutes(handler=Slow(), signing_secret=SECRET, clock=clock, refused=refused)
     async with AsyncExitStack() as stack:
         server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, refused=refused)
         await stack.enter_async_context(server)
         waiter, caller = [await stack.enter_async_context(calling(server.url)) for _ in range(2)]
-        caller.write(Door(server=server, clock=clock, handler=Recorder(), room=Parlour()).signed(FIELDS))
+        caller.write(
+            ChatEndpoints(server=server, clock=clock, handler=Recorder(), responder=FakeResponder()).signed(FIELDS)
+        )
         await asked.wait()
         stopping = asyncio.ensure_future(server.__aexit__(None, None, None))
         assert await waiter.closed() == b""

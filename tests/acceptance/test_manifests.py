@@ -12,7 +12,7 @@ import yaml
 
 from notifier.config.models import SlackChatSettings
 from notifier.integrations.slack.channel import POST_SCOPE
-from notifier.integrations.slack.scopes import COSTS
+from notifier.integrations.slack.scopes import SCOPE_COSTS
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 MODES = ("socket", "http")
@@ -25,7 +25,7 @@ def manifest(mode: str) -> Any:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_manifest_asks_for_exactly_the_scopes_that_are_used(mode: str) -> None:
     scopes = set(manifest(mode)["oauth_config"]["scopes"]["bot"])
-    assert scopes == {POST_SCOPE, "chat:write.public", "channels:history", "groups:history", *COSTS}
+    assert scopes == {POST_SCOPE, "chat:write.public", "channels:history", "groups:history", *SCOPE_COSTS}
 
 
 @pytest.mark.parametrize("mode", MODES)

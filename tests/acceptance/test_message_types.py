@@ -16,7 +16,7 @@ from message_samples import CONSOLE, samples
 from patience import HANG
 from servers.slack import Json
 
-from notifier.chat.requests import Answer, Row, quoted
+from notifier.chat.requests import ChatReply, Row, quoted
 from notifier.cli.samples import sample_event
 from notifier.core.model import EventType
 from notifier.integrations.slack import replies as blocks
@@ -43,9 +43,9 @@ def messages() -> Iterator[Json]:
     yield payload(make_render_request(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
 
 
-def _answer(text: str) -> Answer:
+def _answer(text: str) -> ChatReply:
     row = Row(state="failed", label=text, known=False, instance=text or None, said=quoted(text), subject=text)
-    return Answer(
+    return ChatReply(
         title=quoted(text) or "x",
         lines=[quoted(text)] * 30,
         facts=[(text or "x", text, True)] * 12,

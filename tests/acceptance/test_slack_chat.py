@@ -83,7 +83,7 @@ def free_port() -> int:
     return port
 
 
-class Team:
+class Harness:
     """A program that watches one source, and the Slack that it tells."""
 
     def __init__(self, app: App, clock: FakeClock, slack: SlackServer) -> None:
@@ -151,19 +151,19 @@ def configuration(slack: SlackServer, store: str, allow: str = "") -> Config:
 
 
 @pytest.fixture
-async def team(slack: SlackServer, store_url: str, clock: FakeClock) -> AsyncIterator[Team]:
+async def harness(slack: SlackServer, store_url: str, clock: FakeClock) -> AsyncIterator[Harness]:
     async with open_app(configuration(slack, store_url), clock=clock) as app:
-        yield Team(app, clock, slack)
+        yield Harness(app, clock, slack)
 
 
 @asynccontextmanager
-async def connected(team: Team) -> AsyncIterator[SlackServer]:
+async def connected(harness: Harness) -> AsyncIterator[SlackServer]:
     """Open the doors, and wait until Slack can reach us."""
-    async with open_chat(team.app, team.changed.set) as doors:
+    async with open_chat(harness.app, harness.changed.set) as doors:
         tasks = [asyncio.ensure_future(door.run()) for door in doors]
         try:
-            await team.slack.connected.wait()
-            yield team.slack
+            await harness.slack.connected.wait()
+            yield harness.slack
         finally:
             for task in tasks:
                 task.cancel()
@@ -187,76 +187,76 @@ def told(message: Json | None) -> str:
 # ---- one live message a task ----
 
 
-async def test_a_task_has_one_live_message_and_every_step_in_its_thread(team: Team) -> None:
-    await team.see(running())
-    assert headline(team.channel[0]).startswith("🔵 *Task started*")
-    await team.see(running(50))
-    (message,) = team.channel
+async def test_a_task_has_one_live_message_and_every_step_in_its_thread(harness: Harness) -> None:
+    await harness.see(running())
+    assert headline(harness.channel[0]).startswith("🔵 *Task started*")
+    await harness.see(running(50))
+    (message,) = harness.channel
     assert headline(message).startswith("🔵 *Task at 50%*")
     assert "*Progress*\n`██████████░░░░░░░░░░` *50%*" in list(mrkdwn_texts(message))
-    await team.see(failed())
-    (message,) = team.channel
+    await harness.see(failed())
+    (message,) = harness.channel
     assert headline(message).startswith("🔴 *Task failed*")
     assert actions(message) == ["acknowledge", "mute", "details", "console"]
-    assert [headline(step).partition("  ·")[0] for step in team.thread] == ["🔵 *Task at 50%*", "🔴 *Task failed*"]
-    assert [step.get("reply_broadcast", False) for step in team.thread] == [False, True]
-    assert "<!channel>" not in str(team.slack.messages)
-    assert await team.states() == [DeliveryState.DELIVERED] * 3
+    assert [headline(step).partition("  ·")[0] for step in harness.thread] == ["🔵 *Task at 50%*", "🔴 *Task failed*"]
+    assert [step.get("reply_broadcast", False) for step in harness.thread] == [False, True]
+    assert "<!channel>" not in str(harness.slack.messages)
+    assert await harness.states() == [DeliveryState.DELIVERED] * 3
 
 
-async def test_an_end_that_is_good_is_shown_quietly(team: Team) -> None:
-    await team.see(running())
-    await team.see(completed())
-    (message,) = team.channel
+async def test_an_end_that_is_good_is_shown_quietly(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.see(completed())
+    (message,) = harness.channel
     assert headline(message).startswith("🟢 *Task completed*")
-    assert not any(step.get("reply_broadcast") for step in team.thread)
+    assert not any(step.get("reply_broadcast") for step in harness.thread)
 
 
-async def test_a_restart_goes_on_with_the_same_message(team: Team) -> None:
-    await team.see(running())
-    await team.restart()
-    await team.see(failed())
-    assert len(team.channel) == 1
+async def test_a_restart_goes_on_with_the_same_message(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.restart()
+    await harness.see(failed())
+    assert len(harness.channel) == 1
 
 
-async def test_progress_that_nobody_was_told_of_yet_gives_way(team: Team) -> None:
-    await team.see(running())
-    team.source.tasks = [running(50)]
-    await team.service.poll(team.source, force=True)
-    team.source.tasks = [failed()]
-    await team.service.poll(team.source, force=True)
-    await team.tell()
-    assert await team.states() == [DeliveryState.DELIVERED, DeliveryState.SUPERSEDED, DeliveryState.DELIVERED]
-    ledger = await team.app.store.read(lambda q: q.ledger())
+async def test_progress_that_nobody_was_told_of_yet_gives_way(harness: Harness) -> None:
+    await harness.see(running())
+    harness.source.tasks = [running(50)]
+    await harness.service.poll(harness.source, force=True)
+    harness.source.tasks = [failed()]
+    await harness.service.poll(harness.source, force=True)
+    await harness.tell()
+    assert await harness.states() == [DeliveryState.DELIVERED, DeliveryState.SUPERSEDED, DeliveryState.DELIVERED]
+    ledger = await harness.app.store.read(lambda q: q.ledger())
     assert ledger.unaccounted == ()
 
 
-async def test_a_message_that_somebody_deleted_becomes_a_new_one(team: Team) -> None:
-    await team.see(running())
-    team.slack.delete(team.slack.ts_of(0))
-    await team.see(failed())
-    (message,) = team.channel
+async def test_a_message_that_somebody_deleted_becomes_a_new_one(harness: Harness) -> None:
+    await harness.see(running())
+    harness.slack.delete(harness.slack.ts_of(0))
+    await harness.see(failed())
+    (message,) = harness.channel
     assert headline(message).startswith("🔴 *Task failed*")
-    await team.see(running())
-    assert headline(team.channel[0]).startswith("🔵 *Task restarted*")
+    await harness.see(running())
+    assert headline(harness.channel[0]).startswith("🔵 *Task restarted*")
 
 
-async def test_a_change_whose_answer_was_lost_is_made_again(team: Team) -> None:
-    await team.see(running())
-    team.source.tasks = [completed()]
-    await team.service.poll(team.source, force=True)
-    await asyncio.gather(*(team.service._drain(courier) for courier in team.service._workers.values()))
-    team.slack.faults.append(TAKEN_THEN_SILENT)  # the change
-    await team.tell()
-    await team.tell()
-    message = team.channel[0]
+async def test_a_change_whose_answer_was_lost_is_made_again(harness: Harness) -> None:
+    await harness.see(running())
+    harness.source.tasks = [completed()]
+    await harness.service.poll(harness.source, force=True)
+    await asyncio.gather(*(harness.service._drain(courier) for courier in harness.service._workers.values()))
+    harness.slack.faults.append(TAKEN_THEN_SILENT)  # the change
+    await harness.tell()
+    await harness.tell()
+    message = harness.channel[0]
     assert headline(message).startswith("🟢 *Task completed*")
 
 
-async def test_a_storm_is_one_digest_and_live_messages_show_the_end(team: Team) -> None:
-    await team.see(running())
-    await team.see(failed(), *(failed(f"job-{n}") for n in range(2, 40)))
-    message, digest = team.channel
+async def test_a_storm_is_one_digest_and_live_messages_show_the_end(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.see(failed(), *(failed(f"job-{n}") for n in range(2, 40)))
+    message, digest = harness.channel
     assert headline(message).startswith("🔴 *Task failed*")
     assert headline(digest).startswith("🚨 *39 tasks failed")
 
@@ -267,11 +267,11 @@ async def test_a_live_message_moves_even_if_no_route_takes_the_event(
     config = configuration(slack, sqlite_url)
     failures = Route(name="failures", match=(Matcher(field="type", op="=", value="task.failed"),), channels=("dba",))
     async with open_app(config.model_copy(update={"routes": (failures,)}), clock=clock) as app:
-        team = Team(app, clock, slack)
-        await team.see(running())
+        harness = Harness(app, clock, slack)
+        await harness.see(running())
         assert slack.messages == []
-        await team.see(failed())
-        await team.see(running())
+        await harness.see(failed())
+        await harness.see(running())
         (message,) = slack.messages
         assert headline(message).startswith("🔵 *Task restarted*")
 
@@ -279,14 +279,14 @@ async def test_a_live_message_moves_even_if_no_route_takes_the_event(
 # ---- clicks ----
 
 
-async def test_the_first_acknowledgement_is_shown_to_a_second_person(team: Team) -> None:
-    await team.see(running())
-    await team.see(failed())
-    event = await team.latest()
-    async with connected(team) as slack:
-        await team.click("acknowledge", event)
-        await team.tell()
-        (message,) = team.channel
+async def test_the_first_acknowledgement_is_shown_to_a_second_person(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.see(failed())
+    event = await harness.latest()
+    async with connected(harness) as slack:
+        await harness.click("acknowledge", event)
+        await harness.tell()
+        (message,) = harness.channel
         assert "acknowledge" not in actions(message)
         assert any(text.startswith("✅ Acknowledged by alice") for text in mrkdwn_texts(message))
         await slack.click("acknowledge", event, user="U0BOB")
@@ -295,48 +295,48 @@ async def test_the_first_acknowledgement_is_shown_to_a_second_person(team: Team)
         assert told(await slack.replies.get()) == "*You have acknowledged this*"
 
 
-async def test_two_who_click_at_once_are_one_acknowledgement(team: Team) -> None:
-    await team.see(failed())
-    event = await team.latest()
-    async with connected(team) as slack:
+async def test_two_who_click_at_once_are_one_acknowledgement(harness: Harness) -> None:
+    await harness.see(failed())
+    event = await harness.latest()
+    async with connected(harness) as slack:
         await asyncio.gather(slack.click("acknowledge", event), slack.click("acknowledge", event, user="U0BOB"))
         assert "has acknowledged this" in told(await slack.replies.get())
         assert slack.replies.empty()
 
 
-async def test_a_click_on_an_old_message_is_told_what_became_of_it(team: Team) -> None:
-    await team.see(failed())
-    event = await team.latest()
-    await team.see(running())
-    await team.see(completed())
-    async with connected(team) as slack:
+async def test_a_click_on_an_old_message_is_told_what_became_of_it(harness: Harness) -> None:
+    await harness.see(failed())
+    event = await harness.latest()
+    await harness.see(running())
+    await harness.see(completed())
+    async with connected(harness) as slack:
         await slack.click("acknowledge", event)
         assert "This is over: Task completed" in told(await slack.replies.get())
         await slack.click("acknowledge", "no such event")
         assert "is not recorded any more" in told(await slack.replies.get())
 
 
-async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(team: Team) -> None:
-    await team.see(running())
-    event = await team.latest()
-    async with connected(team) as slack:
+async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(harness: Harness) -> None:
+    await harness.see(running())
+    event = await harness.latest()
+    async with connected(harness) as slack:
         await slack.click("mute", f"2h:{event}")
         assert f"`{INSTANCE}` is muted until" in told(await slack.replies.get())
-        await team.tell()
-        assert "unmute" in actions(team.channel[0])
-        await team.see(failed())
-        assert headline(team.channel[0]).startswith("🔴 *Task failed*")
-        assert team.thread == []
-        assert (await team.states())[-1] is DeliveryState.SUPPRESSED
-        await slack.click("unmute", await team.latest())
+        await harness.tell()
+        assert "unmute" in actions(harness.channel[0])
+        await harness.see(failed())
+        assert headline(harness.channel[0]).startswith("🔴 *Task failed*")
+        assert harness.thread == []
+        assert (await harness.states())[-1] is DeliveryState.SUPPRESSED
+        await slack.click("unmute", await harness.latest())
         assert "is not muted any more" in told(await slack.replies.get())
-        await team.tell()
-        assert "mute" in actions(team.channel[0])
+        await harness.tell()
+        assert "mute" in actions(harness.channel[0])
 
 
-async def test_details_are_shown_to_who_asks_and_can_be_shared(team: Team) -> None:
-    await team.see(failed())
-    async with connected(team) as slack:
+async def test_details_are_shown_to_who_asks_and_can_be_shared(harness: Harness) -> None:
+    await harness.see(failed())
+    async with connected(harness) as slack:
         await slack.click("details", "prod/job-1")
         reply = await slack.replies.get()
         assert reply["response_type"] == "ephemeral"
@@ -352,10 +352,10 @@ async def test_only_who_is_on_the_list_may_change_something(
     slack.groups["S0DBA"] = ["U0CAROL"]
     config = configuration(slack, sqlite_url, "U0ALICE, S0DBA")
     async with open_app(config, clock=clock) as app:
-        team = Team(app, clock, slack)
-        await team.see(failed())
-        event = await team.latest()
-        async with connected(team):
+        harness = Harness(app, clock, slack)
+        await harness.see(failed())
+        event = await harness.latest()
+        async with connected(harness):
             await slack.click("acknowledge", event, user="U0MALLORY")
             assert "not on the list of people" in told(await slack.replies.get())
             assert "not on the list" in told(await slack.type_command(f"mute {INSTANCE} 2h", user="U0MALLORY"))
@@ -365,9 +365,9 @@ async def test_only_who_is_on_the_list_may_change_something(
 # ---- commands ----
 
 
-async def test_commands_are_answered_over_socket_mode(team: Team) -> None:
-    await team.see(failed(), *(running(40, f"job-{n}") for n in range(2, 14)))
-    async with connected(team) as slack:
+async def test_commands_are_answered_over_socket_mode(harness: Harness) -> None:
+    await harness.see(failed(), *(running(40, f"job-{n}") for n in range(2, 14)))
+    async with connected(harness) as slack:
         failures = await slack.type_command("failed 24h")
         assert failures is not None
         assert failures["response_type"] == "ephemeral"
@@ -394,7 +394,7 @@ async def test_both_doors_lead_to_the_same_room(slack: SlackServer, sqlite_url: 
     web = WebSettings(listen=f"127.0.0.1:{port}")
     config = config.model_copy(update={"chat": ChatSettings(slack=by_http), "web": web})
     async with open_app(config, clock=clock) as app, open_chat(app, lambda: None), httpx.AsyncClient() as client:
-        await Team(app, clock, slack).see(failed())
+        await Harness(app, clock, slack).see(failed())
         url = f"http://127.0.0.1:{port}"
         form = urlencode(command_form("failed 24h", "U0ALICE", slack.response_url)).encode()
         answer = await client.post(f"{url}/slack/commands", content=form, headers=signed(form, clock))
@@ -408,28 +408,28 @@ async def test_both_doors_lead_to_the_same_room(slack: SlackServer, sqlite_url: 
         assert (await client.post(f"{url}/slack/interactions", content=form, headers=forged)).status_code == 401
 
 
-async def test_who_reads_chinese_is_answered_in_chinese(team: Team) -> None:
-    team.slack.locales["U0ALICE"] = "zh-CN"
-    async with connected(team) as slack:
+async def test_who_reads_chinese_is_answered_in_chinese(harness: Harness) -> None:
+    harness.slack.locales["U0ALICE"] = "zh-CN"
+    async with connected(harness) as slack:
         await slack.type_command("running")
         await slack.asked("users.info")
         replies = [told(await slack.type_command("running")) for _ in range(20)]  # while the answer is read
         assert replies[-1].startswith("*没有正在运行的任务*")
 
 
-async def test_who_waits_for_a_task_gets_a_message_when_it_ends(team: Team) -> None:
-    await team.see(running())
-    async with connected(team) as slack:
+async def test_who_waits_for_a_task_gets_a_message_when_it_ends(harness: Harness) -> None:
+    await harness.see(running())
+    async with connected(harness) as slack:
         assert "direct message when this task ends" in told(await slack.type_command("watch job-1"))
         assert "already waiting" in told(await slack.type_command("watch job-1"))
-    await team.see(completed())
-    direct = [message for message in team.slack.messages if message["channel"] == "U0ALICE"]
+    await harness.see(completed())
+    direct = [message for message in harness.slack.messages if message["channel"] == "U0ALICE"]
     assert [headline(message).partition("  ·")[0] for message in direct] == ["🟢 *Task completed*"]
-    assert (await team.app.store.read(lambda q: q.ledger())).unaccounted == ()
+    assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
 
 
-async def test_a_lost_connection_is_opened_again(team: Team) -> None:
-    async with connected(team) as slack:
+async def test_a_lost_connection_is_opened_again(harness: Harness) -> None:
+    async with connected(harness) as slack:
         old = slack.sockets[-1]
         await old.send_json({"type": "disconnect", "reason": "refresh_requested"})
         await slack.another_connection(old)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
-from notifier.chat.requests import Answer, Language, Row, parts, quoted, unmarked
+from notifier.chat.requests import ChatReply, Language, Row, quoted, split_quoted, without_marks
 from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import APART, code, fence, plain
 from notifier.integrations.slack import replies as blocks
@@ -27,7 +27,7 @@ SECTIONS = st.sampled_from(["failed 24h", "", "x" * 3_000])
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> Answer:
+def answers(draw: st.DrawFn) -> ChatReply:
     said = st.builds(lambda begin, text: f"{begin} {quoted(text)}", st.sampled_from(["", "Done:"]), outside)
     row = st.builds(
         Row,
@@ -38,7 +38,7 @@ def answers(draw: st.DrawFn) -> Answer:
         said=said,
         subject=outside,
     )
-    return Answer(
+    return ChatReply(
         title=draw(said),
         lines=draw(st.lists(said, max_size=40)),
         facts=draw(st.lists(st.tuples(st.just("Label"), outside, st.sampled_from([True])), max_size=14)),
@@ -64,14 +64,14 @@ def buttons(message: Json) -> Iterator[Json]:
 
 
 @given(answers(), st.sampled_from(["en", "zh"]))
-def test_slack_takes_any_reply(answer: Answer, language: Language) -> None:
+def test_slack_takes_any_reply(answer: ChatReply, language: Language) -> None:
     message = blocks.payload(answer, language)
     assert list(problems(message)) == []
     assert len(message["text"]) <= 180
 
 
 @given(answers())
-def test_no_reply_mentions_anybody_or_links_anywhere(answer: Answer) -> None:
+def test_no_reply_mentions_anybody_or_links_anywhere(answer: ChatReply) -> None:
     message = blocks.payload(answer, "en")
     assert not re.search(r"<(?!!date)", "".join([message["text"], *mrkdwn_texts(message)]))
 
@@ -81,7 +81,7 @@ def test_no_reply_mentions_anybody_or_links_anywhere(answer: Answer) -> None:
 )
 def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
     row = Row(state="failed", label=text, known=False, instance=text, said=quoted(text), subject="prod/x")
-    answer = Answer(
+    answer = ChatReply(
         title=f"Muted: {quoted(text)}",
         lines=[quoted(text)],
         facts=[("Job", text, True)],
@@ -95,8 +95,8 @@ def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
 
 
 def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
-    private = blocks.payload(Answer(title="x", command="failed", after=10), "en")
-    shared = blocks.payload(Answer(title="x", command="failed", after=10, shared=True), "en")
+    private = blocks.payload(ChatReply(title="x", command="failed", after=10), "en")
+    shared = blocks.payload(ChatReply(title="x", command="failed", after=10, shared=True), "en")
     assert [button["value"] for button in buttons(private)] == ["10:failed", "0:failed"]
     assert list(buttons(shared)) == []
     assert (private["response_type"], shared["response_type"]) == ("ephemeral", "in_channel")
@@ -104,21 +104,21 @@ def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
 
 def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
     row = Row(state="failed", label="x", known=True, instance=None, said="x", subject="j" * 3_000)
-    assert list(buttons(blocks.payload(Answer(title="x", rows=[row]), "en"))) == []
+    assert list(buttons(blocks.payload(ChatReply(title="x", rows=[row]), "en"))) == []
 
 
 # ---- Mattermost ----
 
 
 @given(answers(), st.sampled_from(["en", "zh"]))
-def test_mattermost_takes_any_reply(answer: Answer, language: Language) -> None:
+def test_mattermost_takes_any_reply(answer: ChatReply, language: Language) -> None:
     message = markdown.payload(answer, language)
     assert 0 < len(message["text"]) <= 16_383
     json.dumps(message).encode()
 
 
 @given(answers())
-def test_no_reply_in_markdown_has_a_mention_outside_of_code(answer: Answer) -> None:
+def test_no_reply_in_markdown_has_a_mention_outside_of_code(answer: ChatReply) -> None:
     shown = markdown.payload(answer, "en")["text"]
     bare = re.sub(r"```.*?```|`[^`]*`", "", shown, flags=re.DOTALL)
     assert not re.search(rf"@(?!{APART})\w", bare)
@@ -145,9 +145,9 @@ def test_code_and_fences_cannot_be_closed_from_inside(text: str, limit: int) -> 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_a_sentence_falls_into_its_parts_again(before: str, said: str) -> None:
-    sentence = f"{unmarked(quoted(before))}{quoted(said)}"
-    assert "".join(part for part, _ in parts(sentence)) == unmarked(sentence)
-    assert not {"\ue000", "\ue001"} & set(unmarked(sentence))
+    sentence = f"{without_marks(quoted(before))}{quoted(said)}"
+    assert "".join(part for part, _ in split_quoted(sentence)) == without_marks(sentence)
+    assert not {"\ue000", "\ue001"} & set(without_marks(sentence))
 
 
 @pytest.mark.parametrize(

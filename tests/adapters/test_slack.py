@@ -65,14 +65,14 @@ from notifier.core.model import (
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
 from notifier.integrations.slack.channel import (
+    HISTORY_DELAY,
     MAX_PAGES,
     PAGE_SIZE,
-    SETTLES_IN,
     SlackChannel,
     SlackSettings,
 )
 from notifier.integrations.slack.errors import TOKEN_REMEDY
-from notifier.integrations.slack.messages import as_text, payload, without_clicks
+from notifier.integrations.slack.messages import as_plain_text, payload, without_buttons
 from notifier.wording.formatter import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
@@ -233,7 +233,7 @@ def test_outside_text_is_only_ever_code_in_a_valid_message(events: list[Event], 
 def test_known_attacks_become_no_mention_link_or_markup(text: str) -> None:
     shown = message(hostile_event(text))
     assert not list(problems(shown))
-    for part in (*mrkdwn_texts(shown), shown["text"], as_text(shown)["text"]):
+    for part in (*mrkdwn_texts(shown), shown["text"], as_plain_text(shown)["text"]):
         assert_inert(part)
 
 
@@ -511,7 +511,7 @@ async def test_a_message_whose_answer_was_lost_is_found_by_its_key(
     assert isinstance(await channel.send(delivery), Unknown)
     await sent(channel, make_event(make_task("a third")))
     assert await channel.find_sent(delivery) == posted("C0GAUSS:1768465800.000002")
-    assert slept(context) == [SETTLES_IN]
+    assert slept(context) == [HISTORY_DELAY]
 
 
 async def test_what_it_asks_begins_before_the_delivery_was_planned(
@@ -639,8 +639,8 @@ async def test_nothing_is_asked_where_there_is_no_way_to_look_it_up(
 async def test_the_deadline_covers_the_wait_the_search_and_the_post(
     server: SlackServer, context: ChannelContext
 ) -> None:
-    assert bot(server, context, timeout="4s").deadline == SETTLES_IN + 4 + 4
-    assert bot(server, context, timeout="30s").deadline == SETTLES_IN + 10 + 30
+    assert bot(server, context, timeout="4s").deadline == HISTORY_DELAY + 4 + 4
+    assert bot(server, context, timeout="30s").deadline == HISTORY_DELAY + 10 + 30
     assert hook(server, context, timeout="4s").deadline == 4
 
 
@@ -649,7 +649,7 @@ async def test_the_deadline_covers_the_wait_the_search_and_the_post(
 
 async def test_a_webhook_takes_the_same_message_without_metadata(server: SlackServer, context: ChannelContext) -> None:
     assert decision(await sent(hook(server, context), make_event())) == Delivered(None)
-    expected = without_clicks(message(make_event()))
+    expected = without_buttons(message(make_event()))
     del expected["metadata"]
     assert server.messages == [expected]
 

@@ -30,37 +30,39 @@ from servers.slack import (
 )
 
 from notifier.chat import buttons
-from notifier.chat.ports import Allowed, BadRequest
-from notifier.chat.requests import Answer, Asked, Clicked, Language
+from notifier.chat.ports import BadRequest, PermissionCheck
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
 from notifier.core.model import Person
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.api import MAX_REPLY, WebApi
 from notifier.integrations.slack.chat import (
-    ANSWER_WITHIN,
-    LONGEST_FIELD,
-    REPLIES_AT_ONCE,
+    ANSWER_TIMEOUT,
+    MAX_FIELD,
+    MAX_REPLIES,
     RESPONSE_HOSTS,
-    SlackHandler,
-    SlackRules,
+    SlackChat,
+    SlackChatRules,
 )
-from notifier.integrations.slack.users import Directory
+from notifier.integrations.slack.users import UserDirectory
 
 HOOKS = "https://hooks.slack.com/actions/T000/1/obviously-fake"
 RESET = Fault(then="reset")
 
 
 @dataclass(slots=True)
-class Parlour:
+class FakeResponder:
     """A room that remembers what it was asked and gives the answer it is told to give."""
 
-    gives: Answer | None = field(default_factory=lambda: Answer(title="All is well"))
-    before: Callable[[Allowed], Awaitable[None]] | None = None
+    gives: ChatReply | None = field(default_factory=lambda: ChatReply(title="All is well"))
+    before: Callable[[PermissionCheck], Awaitable[None]] | None = None
     """What happens before it answers."""
-    asked: list[tuple[Asked | Clicked, Language]] = field(default_factory=list)
+    asked: list[tuple[CommandRequest | ClickRequest, Language]] = field(default_factory=list)
 
-    async def answer(self, request: Asked | Clicked, language: Language, allowed: Allowed) -> Answer | None:
+    async def answer(
+        self, request: CommandRequest | ClickRequest, language: Language, allowed: PermissionCheck
+    ) -> ChatReply | None:
         self.asked.append((request, language))
         if self.before:
             await self.before(allowed)
@@ -68,13 +70,13 @@ class Parlour:
 
 
 @dataclass(slots=True, kw_only=True)
-class House:
+class Harness:
     """A handler, the room behind it and the Slack in front of it."""
 
     slack: SlackServer
-    room: Parlour
-    people: Directory
-    handler: SlackHandler
+    responder: FakeResponder
+    people: UserDirectory
+    handler: SlackChat
 
     async def click(self, action: str = buttons.DETAILS, value: str = "prod/job-1", **other: object) -> None:
         payload = click_payload(action, value, "U0ALICE", self.slack.response_url)
@@ -101,12 +103,12 @@ async def http() -> AsyncIterator[HttpClient]:
     await client.aclose()
 
 
-Build = Callable[..., House]
+Build = Callable[..., Harness]
 
 
 @pytest.fixture
 async def build(http: HttpClient, clock: FakeClock) -> AsyncIterator[Build]:
-    built: list[House] = []
+    built: list[Harness] = []
     async with slack_server() as server:
         server.scopes = "users:read,usergroups:read"
         server.locales = {"U0ALICE": "zh-CN"}
@@ -119,23 +121,25 @@ async def build(http: HttpClient, clock: FakeClock) -> AsyncIterator[Build]:
             bot: bool = True,
             workspaces: tuple[str, ...] = (),
             guests: bool = False,
-        ) -> House:
-            people = Directory(WebApi(http=http, url=server.api_url, token=TOKEN) if bot else None, clock, workspaces)
-            room = Parlour()
+        ) -> Harness:
+            people = UserDirectory(
+                WebApi(http=http, url=server.api_url, token=TOKEN) if bot else None, clock, workspaces
+            )
+            responder = FakeResponder()
             hosts = RESPONSE_HOSTS | {"127.0.0.1"}
-            rules = SlackRules(language=language, allow=allow, guests=guests, response_hosts=hosts)
-            handler = SlackHandler(room, people, http, rules, blocks.payload)
-            built.append(House(slack=server, room=room, people=people, handler=handler))
+            rules = SlackChatRules(language=language, allow=allow, guests=guests, response_hosts=hosts)
+            handler = SlackChat(responder, people, http, rules, blocks.payload)
+            built.append(Harness(slack=server, responder=responder, people=people, handler=handler))
             return built[-1]
 
         yield make
-        for house in built:
-            await house.handler.aclose()
-            await house.people.aclose()
+        for harness in built:
+            await harness.handler.aclose()
+            await harness.people.aclose()
 
 
 @pytest.fixture
-def house(build: Build) -> House:
+def harness(build: Build) -> Harness:
     """Return one that asks Slack nothing."""
     return build(bot=False)
 
@@ -158,68 +162,68 @@ def warnings(records: io.StringIO) -> list[dict[str, object]]:
 # ---- commands ----
 
 
-async def test_a_command_is_answered_to_its_sender_alone(house: House) -> None:
-    house.room.gives = Answer(title="All is well", command="status", after=10)
-    message = await house.handler.command(form(), "once")
+async def test_a_command_is_answered_to_its_sender_alone(harness: Harness) -> None:
+    harness.responder.gives = ChatReply(title="All is well", command="status", after=10)
+    message = await harness.handler.command(form(), "once")
     alice = Person(id="U0ALICE", name="alice")
-    assert house.room.asked == [(Asked(text="failed 24h", person=alice, once="once"), "en")]
+    assert harness.responder.asked == [(CommandRequest(text="failed 24h", person=alice, once="once"), "en")]
     assert message["response_type"] == "ephemeral"
     assert (message["text"], told(message)) == ("All is well", "*All is well*")
     assert list(problems(message)) == []
 
 
-async def test_what_is_shared_is_for_all_in_the_channel(house: House) -> None:
-    house.room.gives = Answer(title="All is well", shared=True)
-    assert (await house.handler.command(form(), None))["response_type"] == "in_channel"
+async def test_what_is_shared_is_for_all_in_the_channel(harness: Harness) -> None:
+    harness.responder.gives = ChatReply(title="All is well", shared=True)
+    assert (await harness.handler.command(form(), None))["response_type"] == "in_channel"
 
 
-async def test_the_command_may_be_called_otherwise_and_have_no_words(house: House) -> None:
-    await house.handler.command(form(command="/gaussdb-staging", text=""), None)
-    ((request, _),) = house.room.asked
-    assert isinstance(request, Asked)
+async def test_the_command_may_be_called_otherwise_and_have_no_words(harness: Harness) -> None:
+    await harness.handler.command(form(command="/gaussdb-staging", text=""), None)
+    ((request, _),) = harness.responder.asked
+    assert isinstance(request, CommandRequest)
     assert request.text == ""
 
 
 @pytest.mark.parametrize("name", ["command", "text", "user_id"])
-async def test_a_field_that_is_missing_is_named_and_nothing_is_done(house: House, name: str) -> None:
+async def test_a_field_that_is_missing_is_named_and_nothing_is_done(harness: Harness, name: str) -> None:
     with pytest.raises(BadRequest, match=f"^The field {name} is missing.$"):
-        await house.handler.command(form(**{name: None}), None)
-    assert (house.room.asked, house.slack.requests) == ([], [])
+        await harness.handler.command(form(**{name: None}), None)
+    assert (harness.responder.asked, harness.slack.requests) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["command", "text", "user_id"])
-@pytest.mark.parametrize("value", ["x" * (LONGEST_FIELD + 1), "a\0b"])
-async def test_a_field_that_slack_would_not_send_is_named(house: House, name: str, value: str) -> None:
+@pytest.mark.parametrize("value", ["x" * (MAX_FIELD + 1), "a\0b"])
+async def test_a_field_that_slack_would_not_send_is_named(harness: Harness, name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=f"^The field {name} is too long, or holds a NUL character.$"):
-        await house.handler.command(form(**{name: value}), None)
-    assert house.room.asked == []
+        await harness.handler.command(form(**{name: value}), None)
+    assert harness.responder.asked == []
 
 
 @pytest.mark.parametrize(
     ("name", "shown"), [(None, "U0ALICE"), ("", "U0ALICE"), ("  ", "U0ALICE"), ("a\nb\x1b[31m", "a b")]
 )
 async def test_a_name_is_one_line_and_the_id_replaces_a_missing_name(
-    house: House, name: str | None, shown: str
+    harness: Harness, name: str | None, shown: str
 ) -> None:
-    await house.handler.command(form(user_name=name), None)
-    ((request, _),) = house.room.asked
+    await harness.handler.command(form(user_name=name), None)
+    ((request, _),) = harness.responder.asked
     assert request.person == Person(id="U0ALICE", name=shown)
 
 
 async def test_a_language_that_is_not_known_yet_keeps_nobody_waiting(build: Build) -> None:
-    house = build("en")
-    house.slack.faults.append(Fault(then="hang"))
-    await house.handler.command(form(), None)
-    assert [language for _, language in house.room.asked] == ["en"]
+    harness = build("en")
+    harness.slack.faults.append(Fault(then="hang"))
+    await harness.handler.command(form(), None)
+    assert [language for _, language in harness.responder.asked] == ["en"]
 
 
 async def test_a_known_language_is_used_for_commands_and_clicks(build: Build) -> None:
-    house = build()
-    await house.handler.command(form(), None)
-    await house.people.settle()
-    await house.handler.command(form(), None)
-    await house.click()
-    assert [language for _, language in house.room.asked] == ["en", "zh", "zh"]
+    harness = build()
+    await harness.handler.command(form(), None)
+    await harness.people.wait_idle()
+    await harness.handler.command(form(), None)
+    await harness.click()
+    assert [language for _, language in harness.responder.asked] == ["en", "zh", "zh"]
 
 
 @pytest.mark.parametrize(
@@ -229,21 +233,21 @@ async def test_a_known_language_is_used_for_commands_and_clicks(build: Build) ->
 async def test_what_takes_longer_goes_on_and_its_answer_follows(
     build: Build, monkeypatch: pytest.MonkeyPatch, language: Language, words: str
 ) -> None:
-    assert ANSWER_WITHIN < 3
-    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
-    house = build(language, bot=False)
+    assert ANSWER_TIMEOUT < 3
+    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", 0.0)
+    harness = build(language, bot=False)
     free = asyncio.Event()
 
-    async def locked(_: Allowed) -> None:
+    async def locked(_: PermissionCheck) -> None:
         await free.wait()
 
-    house.room.before = locked
-    message = await house.handler.command(form(response_url=house.slack.response_url), None)
+    harness.responder.before = locked
+    message = await harness.handler.command(form(response_url=harness.slack.response_url), None)
     assert told(message) == f"⚠️ {words}"
-    await house.click(buttons.PAGE_AFTER, "10:failed 24h")
-    assert house.posts == 0
+    await harness.click(buttons.PAGE_AFTER, "10:failed 24h")
+    assert harness.posts == 0
     free.set()
-    replies = [await house.reply() for _ in "12"]
+    replies = [await harness.reply() for _ in "12"]
     assert [told(reply) for reply in replies] == ["*All is well*"] * 2
     assert {reply["replace_original"] for reply in replies} == {False, True}
     assert {reply["response_type"] for reply in replies} == {"ephemeral"}
@@ -251,81 +255,81 @@ async def test_what_takes_longer_goes_on_and_its_answer_follows(
 
 @pytest.mark.parametrize("url", [None, "", "https://example.com/x", "http://hooks.slack.com/x"])
 async def test_an_answer_that_comes_too_late_goes_nowhere_but_to_slack(
-    house: House, monkeypatch: pytest.MonkeyPatch, url: str | None
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, url: str | None
 ) -> None:
-    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
+    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", 0.0)
     free = asyncio.Event()
-    house.room.before = lambda _: wait_for(free)
-    message = await house.handler.command(form(response_url=url), None)
+    harness.responder.before = lambda _: wait_for(free)
+    message = await harness.handler.command(form(response_url=url), None)
     assert told(message) == "⚠️ Still working on it. Ask again in a moment"
     free.set()
-    await asyncio.gather(*house.handler._working)
-    await house.settle()
-    assert house.posts == 0
+    await asyncio.gather(*harness.handler._working)
+    await harness.settle()
+    assert harness.posts == 0
 
 
 async def wait_for(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def test_who_stops_waiting_for_a_command_does_not_end_it(house: House) -> None:
+async def test_who_stops_waiting_for_a_command_does_not_end_it(harness: Harness) -> None:
     begun, free = asyncio.Event(), asyncio.Event()
 
-    async def locked(_: Allowed) -> None:
+    async def locked(_: PermissionCheck) -> None:
         begun.set()
         await free.wait()
 
-    house.room.before = locked
-    caller = asyncio.create_task(house.handler.command(form(), None))
+    harness.responder.before = locked
+    caller = asyncio.create_task(harness.handler.command(form(), None))
     await begun.wait()
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
-    (work,) = house.handler._working
+    (work,) = harness.handler._working
     free.set()
-    assert await work == house.room.gives
+    assert await work == harness.responder.gives
 
 
-async def test_requests_that_pile_up_are_turned_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
-    monkeypatch.setattr(slack, "WORK_AT_ONCE", 2)
-    house.room.before = lambda _: wait_for(asyncio.Event())
+async def test_requests_that_pile_up_are_turned_away(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", 0.0)
+    monkeypatch.setattr(slack, "MAX_RUNNING", 2)
+    harness.responder.before = lambda _: wait_for(asyncio.Event())
     for _ in "12":
-        await house.handler.command(form(), None)
-    monkeypatch.setattr(slack, "ANSWER_WITHIN", HANG)
-    message = await house.handler.command(form(), None)
+        await harness.handler.command(form(), None)
+    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", HANG)
+    message = await harness.handler.command(form(), None)
     assert told(message) == "⚠️ Too many requests are waiting, so nothing was done. Try again in a moment"
-    assert len(house.room.asked) == 2
+    assert len(harness.responder.asked) == 2
 
 
 async def test_what_fails_after_nobody_waits_any_more_is_logged(
-    house: House, monkeypatch: pytest.MonkeyPatch, records: io.StringIO
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, records: io.StringIO
 ) -> None:
-    monkeypatch.setattr(slack, "ANSWER_WITHIN", 0.0)
+    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", 0.0)
 
-    async def fail(_: Allowed) -> None:
+    async def fail(_: PermissionCheck) -> None:
         raise ValueError("of a test")
 
-    house.room.before = fail
-    await house.click()
-    await asyncio.gather(*house.handler._working, return_exceptions=True)
+    harness.responder.before = fail
+    await harness.click()
+    await asyncio.gather(*harness.handler._working, return_exceptions=True)
     await asyncio.sleep(0)
     assert "a request of Slack's was not answered" in records.getvalue()
-    assert house.posts == 0
+    assert harness.posts == 0
 
 
 @pytest.mark.parametrize(
     ("allow", "allowed"), [((), True), (("U0ALICE",), True), (("S0DBAS",), True), (("U0BOB", "S0OTHER"), False)]
 )
 async def test_the_room_can_ask_whether_somebody_may(build: Build, allow: tuple[str, ...], *, allowed: bool) -> None:
-    house = build("en", allow)
+    harness = build("en", allow)
     heard: list[bool] = []
 
-    async def ask(may: Allowed) -> None:
+    async def ask(may: PermissionCheck) -> None:
         heard.append(await may())
 
-    house.room.before = ask
-    await house.handler.command(form(), None)
-    await house.click()
+    harness.responder.before = ask
+    await harness.handler.command(form(), None)
+    await harness.click()
     assert heard == [allowed, allowed]
 
 
@@ -383,98 +387,100 @@ WAITS = Fault(status=500)
 async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
     build: Build, case: Case, refused: str | None, *, read: bool
 ) -> None:
-    house = build("en", case.allow, workspaces=case.workspaces, guests=case.guests)
-    house.slack.scopes = case.scopes
-    house.slack.users, house.slack.locales = {"U0ALICE": case.user}, {}
-    await house.people.learn()
-    house.slack.spoiled = {"users.info": case.fault} if case.fault else {}
+    harness = build("en", case.allow, workspaces=case.workspaces, guests=case.guests)
+    harness.slack.scopes = case.scopes
+    harness.slack.users, harness.slack.locales = {"U0ALICE": case.user}, {}
+    await harness.people.fetch_workspace()
+    harness.slack.spoiled = {"users.info": case.fault} if case.fault else {}
     changing = False
 
-    async def ask(may: Allowed) -> None:
+    async def ask(may: PermissionCheck) -> None:
         if changing and not await may():
-            house.room.gives = Answer(title="no", good=False)
+            harness.responder.gives = ChatReply(title="no", good=False)
 
-    house.room.before = ask
+    harness.responder.before = ask
     asked = form(team_id=case.team)
     user = {"id": "U0ALICE", "username": "alice"} | ({"team_id": case.team} if case.team else {})
-    await house.click(user=user)
-    answers = [told(await house.handler.command(asked, None)), told(await house.reply())]
+    await harness.click(user=user)
+    answers = [told(await harness.handler.command(asked, None)), told(await harness.reply())]
     assert answers == (["*All is well*"] * 2 if read else [f"⚠️ {ELSEWHERE_TOLD}"] * 2)
     changing = True
-    await house.click(buttons.ACKNOWLEDGE, "event-1", user=user)
-    changes = [told(await house.handler.command(asked, None)), told(await house.reply())]
+    await harness.click(buttons.ACKNOWLEDGE, "event-1", user=user)
+    changes = [told(await harness.handler.command(asked, None)), told(await harness.reply())]
     assert changes == ([f"⚠️ {refused}"] * 2 if refused else ["*All is well*"] * 2)
 
 
 async def test_a_command_from_another_workspace_of_the_organization_is_ours(build: Build) -> None:
-    house = build("en", workspaces=("E000",))
-    message = await house.handler.command(form(team_id="T0SISTER", enterprise_id="E000"), None)
+    harness = build("en", workspaces=("E000",))
+    message = await harness.handler.command(form(team_id="T0SISTER", enterprise_id="E000"), None)
     assert told(message) == "*All is well*"
 
 
 async def test_the_bots_workspace_is_learned_and_people_can_read_before(build: Build) -> None:
-    house = build("en")
-    house.slack.users, house.slack.locales = {"U0ALICE": FOREIGN}, {}
+    harness = build("en")
+    harness.slack.users, harness.slack.locales = {"U0ALICE": FOREIGN}, {}
     foreign = form(team_id="T0OTHER")
-    house.slack.spoiled = {"auth.test": WAITS}
-    assert told(await house.handler.command(foreign, None)) == "*All is well*"
-    await house.people.settle()
-    house.slack.spoiled = {}
-    await house.handler.command(foreign, None)
-    await house.people.settle()
-    assert told(await house.handler.command(foreign, None)) == f"⚠️ {ELSEWHERE_TOLD}"
+    harness.slack.spoiled = {"auth.test": WAITS}
+    assert told(await harness.handler.command(foreign, None)) == "*All is well*"
+    await harness.people.wait_idle()
+    harness.slack.spoiled = {}
+    await harness.handler.command(foreign, None)
+    await harness.people.wait_idle()
+    assert told(await harness.handler.command(foreign, None)) == f"⚠️ {ELSEWHERE_TOLD}"
 
 
 # ---- clicks ----
 
 
-async def test_a_click_is_handled_and_answered_at_slacks_address(house: House) -> None:
-    await house.handler.interaction(click_payload("details", "prod/job-1", "U0ALICE", house.slack.response_url), "once")
+async def test_a_click_is_handled_and_answered_at_slacks_address(harness: Harness) -> None:
+    await harness.handler.interaction(
+        click_payload("details", "prod/job-1", "U0ALICE", harness.slack.response_url), "once"
+    )
     alice = Person(id="U0ALICE", name="alice")
-    clicked = Clicked(action="details", value="prod/job-1", person=alice, message=f"{CHANNEL}:1768465800.000001")
-    assert house.room.asked[0][0] == replace(clicked, once="once")
-    message = await house.reply()
+    clicked = ClickRequest(action="details", value="prod/job-1", person=alice, message=f"{CHANNEL}:1768465800.000001")
+    assert harness.responder.asked[0][0] == replace(clicked, once="once")
+    message = await harness.reply()
     assert told(message) == "*All is well*"
     assert (message["response_type"], message["replace_original"]) == ("ephemeral", False)
 
 
-async def test_what_was_chosen_from_a_menu_is_its_value(house: House) -> None:
-    await house.click(buttons.MUTE, "2h:event-1")
-    ((request, _),) = house.room.asked
-    assert isinstance(request, Clicked)
+async def test_what_was_chosen_from_a_menu_is_its_value(harness: Harness) -> None:
+    await harness.click(buttons.MUTE, "2h:event-1")
+    ((request, _),) = harness.responder.asked
+    assert isinstance(request, ClickRequest)
     assert (request.action, request.value) == ("mute", "2h:event-1")
 
 
-async def test_another_page_takes_the_place_of_the_one_before(house: House) -> None:
+async def test_another_page_takes_the_place_of_the_one_before(harness: Harness) -> None:
     for action in (buttons.PAGE_BEFORE, buttons.PAGE_AFTER):
-        await house.click(action, "10:failed 24h")
-        assert (await house.reply())["replace_original"] is True
+        await harness.click(action, "10:failed 24h")
+        assert (await harness.reply())["replace_original"] is True
 
 
-async def test_sharing_shows_it_to_all_and_leaves_what_was_there(house: House) -> None:
-    house.room.gives = Answer(title="All is well", shared=True)
-    await house.click(buttons.SHARE, "0:status")
-    message = await house.reply()
+async def test_sharing_shows_it_to_all_and_leaves_what_was_there(harness: Harness) -> None:
+    harness.responder.gives = ChatReply(title="All is well", shared=True)
+    await harness.click(buttons.SHARE, "0:status")
+    message = await harness.reply()
     assert (message["response_type"], message["replace_original"]) == ("in_channel", False)
 
 
-async def test_where_there_is_nothing_to_say_nothing_is_posted(house: House) -> None:
-    house.room.gives = None
-    await house.click(buttons.CONSOLE, "")
-    await house.settle()
-    assert (len(house.room.asked), house.posts) == (1, 0)
+async def test_where_there_is_nothing_to_say_nothing_is_posted(harness: Harness) -> None:
+    harness.responder.gives = None
+    await harness.click(buttons.CONSOLE, "")
+    await harness.settle()
+    assert (len(harness.responder.asked), harness.posts) == (1, 0)
 
 
-async def test_nobody_waits_for_a_reply_to_arrive(house: House) -> None:
-    house.slack.faults.append(Fault(then="hang"))
-    await house.click()
-    assert house.slack.requests == []  # it has not even left
+async def test_nobody_waits_for_a_reply_to_arrive(harness: Harness) -> None:
+    harness.slack.faults.append(Fault(then="hang"))
+    await harness.click()
+    assert harness.slack.requests == []  # it has not even left
 
 
 @pytest.mark.parametrize("kind", ["view_submission", "shortcut", "message_action", None, 7])
-async def test_other_kinds_of_interaction_are_taken_and_ignored(house: House, kind: object) -> None:
-    await house.click(type=kind)
-    assert house.room.asked == []
+async def test_other_kinds_of_interaction_are_taken_and_ignored(harness: Harness, kind: object) -> None:
+    await harness.click(type=kind)
+    assert harness.responder.asked == []
 
 
 BAD_CLICKS: list[tuple[Json, str]] = [
@@ -491,15 +497,15 @@ BAD_CLICKS: list[tuple[Json, str]] = [
     ({"actions": [{"action_id": "mute", "selected_option": {}}]}, "value is not text"),
     ({"response_url": None}, "response_url is missing"),
     ({"response_url": ["https://hooks.slack.com/"]}, "response_url is missing"),
-    ({"response_url": "https://hooks.slack.com/" + "x" * LONGEST_FIELD}, "response_url is missing"),
+    ({"response_url": "https://hooks.slack.com/" + "x" * MAX_FIELD}, "response_url is missing"),
 ]
 
 
 @pytest.mark.parametrize(("other", "problem"), BAD_CLICKS, ids=[problem for _, problem in BAD_CLICKS])
-async def test_a_click_that_slack_would_not_send_is_refused_first(house: House, other: Json, problem: str) -> None:
+async def test_a_click_that_slack_would_not_send_is_refused_first(harness: Harness, other: Json, problem: str) -> None:
     with pytest.raises(BadRequest, match=problem):
-        await house.click(**other)
-    assert house.room.asked == []
+        await harness.click(**other)
+    assert harness.responder.asked == []
 
 
 # ---- where replies go ----
@@ -534,20 +540,20 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
-async def test_a_reply_to_any_other_address_than_slack_is_refused(house: House, url: str) -> None:
+async def test_a_reply_to_any_other_address_than_slack_is_refused(harness: Harness, url: str) -> None:
     with pytest.raises(BadRequest, match=r"^The field response_url (leads elsewhere|is missing).$"):
-        await house.click(response_url=url)
-    assert house.room.asked == []
+        await harness.click(response_url=url)
+    assert harness.responder.asked == []
 
 
 @pytest.mark.parametrize(
     "url",
     [HOOKS, "https://hooks.slack-gov.com/actions/T/1/x", "https://hooks.slack.com:443/x", "HTTPS://HOOKS.SLACK.COM/x"],
 )
-async def test_slacks_own_addresses_are_taken(house: House, url: str) -> None:
-    house.room.gives = None
-    await house.click(response_url=url)
-    assert len(house.room.asked) == 1
+async def test_slacks_own_addresses_are_taken(harness: Harness, url: str) -> None:
+    harness.responder.gives = None
+    await harness.click(response_url=url)
+    assert len(harness.responder.asked) == 1
 
 
 PIECES = ["https://", "http:", "hooks.slack.com", "example.com", *"/\\@:#?.[]%\t\n 。", "443", "user"]
@@ -556,78 +562,78 @@ PIECES = ["https://", "http:", "hooks.slack.com", "example.com", *"/\\@:#?.[]%\t
 @given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
 def test_an_accepted_url_is_slacks_for_other_url_readers_too(rest: str) -> None:
     url = f"https://hooks.slack.com{rest}"
-    if slack._is_slacks(url, RESPONSE_HOSTS):
+    if slack._is_response_url(url, RESPONSE_HOSTS):
         assert urlsplit(url).hostname == "hooks.slack.com"
 
 
 # ---- replies that do not arrive ----
 
 
-async def test_a_reply_that_was_lost_is_posted_once_more(house: House, records: io.StringIO) -> None:
-    house.slack.faults.append(RESET)
-    await house.click()
-    assert told(await house.reply()) == "*All is well*"
-    await house.settle()
-    assert (house.posts, warnings(records)) == (2, [])
+async def test_a_reply_that_was_lost_is_posted_once_more(harness: Harness, records: io.StringIO) -> None:
+    harness.slack.faults.append(RESET)
+    await harness.click()
+    assert told(await harness.reply()) == "*All is well*"
+    await harness.settle()
+    assert (harness.posts, warnings(records)) == (2, [])
 
 
-async def test_a_reply_that_is_lost_twice_is_given_up_and_said_so(house: House, records: io.StringIO) -> None:
-    house.slack.faults += [RESET] * 3
-    await house.click()
-    await house.settle()
+async def test_a_reply_that_is_lost_twice_is_given_up_and_said_so(harness: Harness, records: io.StringIO) -> None:
+    harness.slack.faults += [RESET] * 3
+    await harness.click()
+    await harness.settle()
     (warning,) = warnings(records)
-    assert (house.posts, warning["event"]) == (2, "a reply did not arrive")
+    assert (harness.posts, warning["event"]) == (2, "a reply did not arrive")
     assert "obviously-fake" not in records.getvalue()
 
 
-async def test_a_reply_that_is_refused_is_not_posted_again(house: House, records: io.StringIO) -> None:
-    house.slack.faults.append(HTML_500)
-    await house.click()
-    await house.settle()
+async def test_a_reply_that_is_refused_is_not_posted_again(harness: Harness, records: io.StringIO) -> None:
+    harness.slack.faults.append(HTML_500)
+    await harness.click()
+    await harness.settle()
     (warning,) = warnings(records)
-    assert (house.posts, warning["event"], warning["status"]) == (1, "a reply was refused", 500)
+    assert (harness.posts, warning["event"], warning["status"]) == (1, "a reply was refused", 500)
 
 
-async def test_an_address_that_is_used_up_is_said(house: House, records: io.StringIO) -> None:
+async def test_an_address_that_is_used_up_is_said(harness: Harness, records: io.StringIO) -> None:
     for _ in range(6):
-        await house.click()
-        await house.settle()
+        await harness.click()
+        await harness.settle()
     (warning,) = warnings(records)
     assert (warning["event"], warning["status"]) == ("a reply was refused", 404)
 
 
-async def test_an_answer_without_end_is_not_read(house: House, records: io.StringIO) -> None:
+async def test_an_answer_without_end_is_not_read(harness: Harness, records: io.StringIO) -> None:
     async with HttpServer(flood()) as server:
-        await house.click(response_url=server.url("/x"))
-        await house.settle()
+        await harness.click(response_url=server.url("/x"))
+        await harness.settle()
     (warning,) = warnings(records)
     assert warning["reason"] == f"reply of 127.0.0.1:{server.port} is longer than {MAX_REPLY} bytes"
 
 
-async def test_a_redirect_is_not_followed(house: House, records: io.StringIO) -> None:
-    async with HttpServer(reply(302, b"", {"Location": f"{house.slack.url}/elsewhere"})) as server:
-        await house.click(response_url=server.url("/x"))
-        await house.settle()
-    assert house.slack.elsewhere == 0
+async def test_a_redirect_is_not_followed(harness: Harness, records: io.StringIO) -> None:
+    async with HttpServer(reply(302, b"", {"Location": f"{harness.slack.url}/elsewhere"})) as server:
+        await harness.click(response_url=server.url("/x"))
+        await harness.settle()
+    assert harness.slack.elsewhere == 0
     assert records.getvalue() == ""
 
 
 async def test_replies_that_pile_up_are_dropped_rather_than_kept(
-    house: House, monkeypatch: pytest.MonkeyPatch, records: io.StringIO
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, records: io.StringIO
 ) -> None:
-    monkeypatch.setattr(slack, "REPLIES_AT_ONCE", 2)
-    assert REPLIES_AT_ONCE > 2
-    house.slack.faults += [Fault(then="hang")] * 9
+    monkeypatch.setattr(slack, "MAX_REPLIES", 2)
+    assert MAX_REPLIES > 2
+    harness.slack.faults += [Fault(then="hang")] * 9
     for _ in range(3):
-        await house.click()
+        await harness.click()
     (warning,) = warnings(records)
     assert warning["event"] == "a reply was dropped: too many are on their way"
-    assert len(house.handler._replies) == 2
+    assert len(harness.handler._replies) == 2
 
 
-async def test_at_the_end_what_is_on_its_way_ends(house: House) -> None:
-    house.slack.faults.append(Fault(then="hang"))
-    await house.click()
-    await house.slack.until(lambda: house.posts == 1)
-    await house.handler.aclose()
-    assert house.handler._replies == set()
+async def test_at_the_end_what_is_on_its_way_ends(harness: Harness) -> None:
+    harness.slack.faults.append(Fault(then="hang"))
+    await harness.click()
+    await harness.slack.until(lambda: harness.posts == 1)
+    await harness.handler.aclose()
+    assert harness.handler._replies == set()

@@ -9,9 +9,9 @@ from servers.slack import HTML_500, TOKEN, Fault, SlackServer, refused, slack_se
 
 from notifier.http import HttpClient
 from notifier.integrations.slack.api import WebApi
-from notifier.integrations.slack.scopes import COSTS, check, findings
+from notifier.integrations.slack.scopes import SCOPE_COSTS, check, scope_results
 
-EVERY = ",".join(COSTS)
+EVERY = ",".join(SCOPE_COSTS)
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ async def test_groups_are_only_asked_about_where_there_are_any(api: WebApi, slac
     assert finding.detail.startswith("usergroups:read is missing: of those on the list")
 
 
-@pytest.mark.parametrize("scope", COSTS)
+@pytest.mark.parametrize("scope", SCOPE_COSTS)
 def test_a_missing_scope_is_reported_with_its_cost_and_remedy(scope: str) -> None:
-    granted = ", ".join(other for other in COSTS if other != scope)
-    (finding,) = findings(granted, ["S0DBAS"])
+    granted = ", ".join(other for other in SCOPE_COSTS if other != scope)
+    (finding,) = scope_results(granted, ["S0DBAS"])
     assert finding.ok is (scope != "commands")
-    assert finding.detail == f"{scope} is missing: {COSTS[scope]}"
+    assert finding.detail == f"{scope} is missing: {SCOPE_COSTS[scope]}"
     assert finding.remedy == f"add the bot scope {scope} under OAuth & Permissions and reinstall the app"
 
 

@@ -32,11 +32,11 @@ from notifier.chat.ports import BadRequest
 from notifier.http import HttpClient
 from notifier.integrations.slack import socket_mode as socket
 from notifier.integrations.slack.api import MAX_REPLY, WebApi
-from notifier.integrations.slack.socket_mode import LONGEST_WAIT, OPENED_AT_MOST, REJECTED_WAIT, SocketDoor, check
+from notifier.integrations.slack.socket_mode import MAX_OPENED, MAX_WAIT, REJECTED_WAIT, SocketModeTransport, check
 
 pytestmark = pytest.mark.both_loops
 
-PING_EVERY = 0.5
+PING_INTERVAL = 0.5
 """Seconds: how soon a lost connection is noticed."""
 
 
@@ -109,14 +109,14 @@ def api(slack: SlackServer, http: HttpClient) -> WebApi:
 
 
 @pytest.fixture
-def door(handler: Recorder, api: WebApi, clock: FakeClock) -> SocketDoor:
-    return SocketDoor(handler, api, clock, ping_every=PING_EVERY)
+def transport(handler: Recorder, api: WebApi, clock: FakeClock) -> SocketModeTransport:
+    return SocketModeTransport(handler, api, clock, ping_every=PING_INTERVAL)
 
 
 @asynccontextmanager
-async def opened(door: SocketDoor, slack: SlackServer, connections: int = 1) -> AsyncIterator[None]:
+async def opened(transport: SocketModeTransport, slack: SlackServer, connections: int = 1) -> AsyncIterator[None]:
     """Run a door, and wait until there are so many connections."""
-    running = asyncio.create_task(door.run())
+    running = asyncio.create_task(transport.run())
     try:
         await slack.until(lambda: len(slack.sockets) == connections)
         yield
@@ -142,8 +142,8 @@ def cut(connection: web.WebSocketResponse) -> None:
     request.transport.abort()
 
 
-def is_up(door: SocketDoor) -> bool:
-    return door.connected
+def is_up(transport: SocketModeTransport) -> bool:
+    return transport.connected
 
 
 def said(records: io.StringIO) -> list[Json]:
@@ -162,17 +162,17 @@ AGAIN = "connected to Slack again"
 
 
 async def test_a_command_is_acknowledged_with_its_answer(
-    door: SocketDoor, slack: SlackServer, handler: Recorder
+    transport: SocketModeTransport, slack: SlackServer, handler: Recorder
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         assert await slack.type_command("failed 24h") == {"text": "you said failed 24h"}
     assert handler.commands[0]["user_id"] == "U0ALICE"
 
 
 async def test_a_click_is_acknowledged_at_once_and_without_words(
-    door: SocketDoor, slack: SlackServer, handler: Recorder
+    transport: SocketModeTransport, slack: SlackServer, handler: Recorder
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         payload = click_payload("details", "prod/job-1", "U0ALICE", slack.response_url) | {"type": "slow"}
         assert await slack.ask("interactive", payload) is None
         await handler.clicked.wait()
@@ -182,9 +182,9 @@ async def test_a_click_is_acknowledged_at_once_and_without_words(
 
 @pytest.mark.parametrize("kind", ["events_api", "options", "something_new"])
 async def test_what_else_comes_is_acknowledged_and_left_alone(
-    door: SocketDoor, slack: SlackServer, handler: Recorder, kind: str
+    transport: SocketModeTransport, slack: SlackServer, handler: Recorder, kind: str
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         assert await slack.ask(kind, {"type": "event_callback"}) is None
     assert (handler.commands, handler.clicks) == ([], [])
 
@@ -194,9 +194,9 @@ async def test_what_else_comes_is_acknowledged_and_left_alone(
     [("bad", "warning", "a command cannot be read"), ("broken", "error", "a command was not answered")],
 )
 async def test_a_command_that_goes_wrong_is_acknowledged_all_the_same(
-    door: SocketDoor, slack: SlackServer, records: io.StringIO, *, text: str, level: str, event: str
+    transport: SocketModeTransport, slack: SlackServer, records: io.StringIO, *, text: str, level: str, event: str
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         assert await slack.type_command(text) is None
         assert await slack.type_command("help") == {"text": "you said help"}
     assert [(record["level"], record["event"]) for record in said(records)] == [(level, event)]
@@ -204,9 +204,9 @@ async def test_a_command_that_goes_wrong_is_acknowledged_all_the_same(
 
 @pytest.mark.parametrize("kind", ["bad", "broken"])
 async def test_a_click_that_goes_wrong_harms_nobody_else(
-    door: SocketDoor, slack: SlackServer, records: io.StringIO, kind: str
+    transport: SocketModeTransport, slack: SlackServer, records: io.StringIO, kind: str
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         await slack.ask("interactive", {"type": kind})
         assert await slack.type_command("help") == {"text": "you said help"}
     (record,) = said(records)
@@ -229,8 +229,10 @@ async def test_a_click_that_goes_wrong_harms_nobody_else(
         '{"type": {"a": 1}}',
     ],
 )
-async def test_a_frame_that_slack_would_not_send_harms_nobody(door: SocketDoor, slack: SlackServer, frame: str) -> None:
-    async with opened(door, slack):
+async def test_a_frame_that_slack_would_not_send_harms_nobody(
+    transport: SocketModeTransport, slack: SlackServer, frame: str
+) -> None:
+    async with opened(transport, slack):
         first = slack.sockets[0]
         slack._acknowledged["e"] = asyncio.get_running_loop().create_future()
         await first.send_str(frame)
@@ -240,9 +242,9 @@ async def test_a_frame_that_slack_would_not_send_harms_nobody(door: SocketDoor, 
 
 
 async def test_a_slow_command_keeps_nobody_else_waiting(
-    door: SocketDoor, slack: SlackServer, handler: Recorder
+    transport: SocketModeTransport, slack: SlackServer, handler: Recorder
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         slow = asyncio.create_task(slack.type_command("slow"))
         await handler.begun.wait()
         assert await slack.type_command("help") == {"text": "you said help"}
@@ -255,20 +257,22 @@ async def test_a_slow_command_keeps_nobody_else_waiting(
 
 @pytest.mark.parametrize("reason", ["warning", "refresh_requested", "too_many_websockets", "something_new"])
 async def test_when_slack_asks_for_it_there_is_a_new_connection(
-    door: SocketDoor, slack: SlackServer, records: io.StringIO, reason: str
+    transport: SocketModeTransport, slack: SlackServer, records: io.StringIO, reason: str
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         first = slack.sockets[0]
         await first.send_json(leave(reason))
         await slack.another_connection(first)
         await slack.until(lambda: first not in slack.sockets)
         assert await slack.type_command("help") == {"text": "you said help"}
-        assert door.connected
+        assert transport.connected
     assert events(records) == []
 
 
-async def test_however_often_slack_asks_one_connection_is_left(door: SocketDoor, slack: SlackServer) -> None:
-    async with opened(door, slack):
+async def test_however_often_slack_asks_one_connection_is_left(
+    transport: SocketModeTransport, slack: SlackServer
+) -> None:
+    async with opened(transport, slack):
         first = slack.sockets[0]
         for _ in range(4):
             await first.send_json(leave("refresh_requested"))
@@ -279,9 +283,9 @@ async def test_however_often_slack_asks_one_connection_is_left(door: SocketDoor,
 
 @pytest.mark.parametrize("how", ["politely", "closed", "cut"])
 async def test_a_command_in_progress_is_acknowledged_on_the_next_connection(
-    door: SocketDoor, slack: SlackServer, handler: Recorder, how: str
+    transport: SocketModeTransport, slack: SlackServer, handler: Recorder, how: str
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         first = slack.sockets[0]
         slow = asyncio.create_task(slack.type_command("slow"))
         await handler.begun.wait()
@@ -296,24 +300,26 @@ async def test_a_command_in_progress_is_acknowledged_on_the_next_connection(
         assert await slow == {"text": "you said slow"}
 
 
-async def test_a_connection_that_is_cut_is_not_said_to_be_there(door: SocketDoor, slack: SlackServer) -> None:
-    assert not is_up(door)
-    async with opened(door, slack):
+async def test_a_connection_that_is_cut_is_not_said_to_be_there(
+    transport: SocketModeTransport, slack: SlackServer
+) -> None:
+    assert not is_up(transport)
+    async with opened(transport, slack):
         await slack.type_command("help")
-        assert is_up(door)
+        assert is_up(transport)
         slack.closed = True
         first = slack.sockets[0]
         cut(first)
         await slack.until(lambda: asked(slack) == 2)
-        assert not is_up(door)
+        assert not is_up(transport)
         slack.closed = False
         await slack.another_connection(first)
-    assert not is_up(door)
+    assert not is_up(transport)
 
 
-async def test_a_connection_that_falls_silent_is_replaced(door: SocketDoor, slack: SlackServer) -> None:
+async def test_a_connection_that_falls_silent_is_replaced(transport: SocketModeTransport, slack: SlackServer) -> None:
     slack.deaf = True  # it answers no ping
-    async with opened(door, slack):
+    async with opened(transport, slack):
         first = slack.sockets[0]
         slack.deaf = False
         await slack.another_connection(first)
@@ -324,7 +330,7 @@ async def test_two_programs_answer_and_one_of_them_can_go(
     slack: SlackServer, handler: Recorder, api: WebApi, clock: FakeClock
 ) -> None:
     other = Recorder()
-    doors = [SocketDoor(one, api, clock, ping_every=PING_EVERY) for one in (handler, other)]
+    doors = [SocketModeTransport(one, api, clock, ping_every=PING_INTERVAL) for one in (handler, other)]
     async with opened(doors[0], slack):
         first = slack.sockets[0]
         async with opened(doors[1], slack, 2):
@@ -343,18 +349,18 @@ async def test_two_programs_answer_and_one_of_them_can_go(
     "code", ["invalid_auth", "not_authed", "token_revoked", "not_allowed_token_type", "missing_scope"]
 )
 async def test_a_refused_token_is_reported_once_and_retried_every_5_minutes(
-    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, code: str
+    transport: SocketModeTransport, slack: SlackServer, clock: FakeClock, records: io.StringIO, code: str
 ) -> None:
     slack.faults += [refused(code)] * 3
     troubles: list[str | None] = []
     handler_of_time = clock.sleep
 
     async def sleep(seconds: float) -> None:
-        troubles.append(door.trouble)
+        troubles.append(transport.trouble)
         await handler_of_time(seconds)
 
     clock.sleep = sleep  # type: ignore[method-assign]  # to look at it while it waits
-    async with opened(door, slack):
+    async with opened(transport, slack):
         assert await slack.type_command("help") == {"text": "you said help"}
     first, last = said(records)
     assert (first["event"], first["level"], first["reason"]) == (NOT_CONNECTED, "error", code)
@@ -362,7 +368,7 @@ async def test_a_refused_token_is_reported_once_and_retried_every_5_minutes(
     assert last["event"] == AGAIN
     assert asked(slack) == 4
     assert set(troubles) == {code}
-    assert 3 * REJECTED_WAIT <= clock.monotonic() <= 3 * (REJECTED_WAIT + LONGEST_WAIT)
+    assert 3 * REJECTED_WAIT <= clock.monotonic() <= 3 * (REJECTED_WAIT + MAX_WAIT)
     assert "obviously-fake" not in records.getvalue()
 
 
@@ -385,10 +391,16 @@ async def test_a_refused_token_is_reported_once_and_retried_every_5_minutes(
     ],
 )
 async def test_a_silent_slack_is_retried_ever_more_slowly(
-    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO, *, fault: Fault, reason: str
+    transport: SocketModeTransport,
+    slack: SlackServer,
+    clock: FakeClock,
+    records: io.StringIO,
+    *,
+    fault: Fault,
+    reason: str,
 ) -> None:
     slack.faults += [fault] * 8
-    async with opened(door, slack):
+    async with opened(transport, slack):
         assert clock.slept == [1, 2, 4, 8, 16, 30, 30, 30]
         await slack.type_command("help")
     first, last = said(records)
@@ -396,24 +408,26 @@ async def test_a_silent_slack_is_retried_ever_more_slowly(
     assert (first["event"], last["event"]) == (NOT_CONNECTED, AGAIN)
 
 
-async def test_a_wait_that_slack_asks_for_is_kept(door: SocketDoor, slack: SlackServer, clock: FakeClock) -> None:
+async def test_a_wait_that_slack_asks_for_is_kept(
+    transport: SocketModeTransport, slack: SlackServer, clock: FakeClock
+) -> None:
     slack.faults.append(Fault(status=429, body={"ok": False, "error": "ratelimited"}, headers={"Retry-After": "60"}))
-    async with opened(door, slack):
+    async with opened(transport, slack):
         assert clock.monotonic() >= 60
         assert asked(slack) == 2
 
 
 @asynccontextmanager
 async def sent_to(
-    url: str, door: SocketDoor, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+    url: str, transport: SocketModeTransport, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[None]:
     """Let Slack name an address that leads to no connection, and wait until another one is asked for."""
-    monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.2)
+    monkeypatch.setattr(socket, "CONNECT_TIMEOUT", 0.2)
     slack.faults.append(Fault(body={"ok": True, "url": url}))
-    running = asyncio.create_task(door.run())
+    running = asyncio.create_task(transport.run())
     try:
         await slack.until(lambda: asked(slack) >= 2)
-        monkeypatch.setattr(socket, "CONNECT_WITHIN", 30)
+        monkeypatch.setattr(socket, "CONNECT_TIMEOUT", 30)
         yield
     finally:
         running.cancel()
@@ -430,7 +444,7 @@ async def sent_to(
     ],
 )
 async def test_an_unreachable_address_is_reported_and_replaced(
-    door: SocketDoor,
+    transport: SocketModeTransport,
     slack: SlackServer,
     records: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
@@ -438,7 +452,7 @@ async def test_an_unreachable_address_is_reported_and_replaced(
     url: str,
     reason: str,
 ) -> None:
-    async with sent_to(url, door, slack, monkeypatch):
+    async with sent_to(url, transport, slack, monkeypatch):
         await slack.connected.wait()
     record = said(records)[0]
     assert record["event"] == NOT_CONNECTED
@@ -462,10 +476,12 @@ async def test_certificates_are_verified_as_everywhere(
     reason: str,
 ) -> None:
     http = HttpClient(ca_file=certificate.authority if known else None)
-    door = SocketDoor(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_EVERY)
+    transport = SocketModeTransport(
+        handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_INTERVAL
+    )
     async with (
         HttpServer(reply(403), tls=certificate.server_context()) as server,
-        sent_to(server.url("/x").replace("http", "ws"), door, slack, monkeypatch),
+        sent_to(server.url("/x").replace("http", "ws"), transport, slack, monkeypatch),
     ):
         pass
     assert said(records)[0]["reason"].startswith(reason)
@@ -476,17 +492,19 @@ async def test_the_rule_about_addresses_holds_here_too(
     slack: SlackServer, handler: Recorder, clock: FakeClock, records: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     http = HttpClient(deny=[ip_network("127.0.0.2/32")])
-    door = SocketDoor(handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_EVERY)
-    async with sent_to("ws://127.0.0.2/x", door, slack, monkeypatch):
+    transport = SocketModeTransport(
+        handler, WebApi(http=http, url=slack.api_url, token=APP_TOKEN), clock, ping_every=PING_INTERVAL
+    )
+    async with sent_to("ws://127.0.0.2/x", transport, slack, monkeypatch):
         pass
     assert said(records)[0]["reason"] == "127.0.0.2 refused: 127.0.0.2 is an address that network.deny lists"
     await http.aclose()
 
 
 async def test_socket_mode_switched_off_is_reported_and_retried_later(
-    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO
+    transport: SocketModeTransport, slack: SlackServer, clock: FakeClock, records: io.StringIO
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         first = slack.sockets[0]
         await first.send_json(leave("link_disabled"))
         await slack.type_command("help")  # which comes after
@@ -504,13 +522,13 @@ async def test_socket_mode_switched_off_is_reported_and_retried_later(
 
 
 async def test_mass_disconnects_reopen_few_connections_a_minute(
-    door: SocketDoor, slack: SlackServer, clock: FakeClock, records: io.StringIO
+    transport: SocketModeTransport, slack: SlackServer, clock: FakeClock, records: io.StringIO
 ) -> None:
     slack.greeting = (HELLO, leave("too_many_websockets"))
-    async with opened(door, slack):
-        await slack.until(lambda: slack.opened == OPENED_AT_MOST and len(slack.sockets) == 1)
+    async with opened(transport, slack):
+        await slack.until(lambda: slack.opened == MAX_OPENED and len(slack.sockets) == 1)
         assert await slack.type_command("help") == {"text": "you said help"}  # the last one stays
-        assert slack.opened == OPENED_AT_MOST
+        assert slack.opened == MAX_OPENED
         slack.greeting = (HELLO,)
         clock.ticks += 60
         last = slack.sockets[0]
@@ -531,7 +549,7 @@ async def test_proxies_in_the_environment_are_not_looked_at(
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with opened(SocketDoor(handler, api, clock), slack):
+    async with opened(SocketModeTransport(handler, api, clock), slack):
         assert await slack.type_command("help") == {"text": "you said help"}
 
 
@@ -548,10 +566,10 @@ async def test_the_configured_proxy_is_gone_by_and_named(
         refused.put_nowait(None)
 
     monkeypatch.setattr(socket, "_open", elsewhere)
-    monkeypatch.setattr(socket, "CONNECT_WITHIN", 0.05)
+    monkeypatch.setattr(socket, "CONNECT_TIMEOUT", 0.05)
     async with HttpServer(refuse) as proxy, aclosing(HttpClient(proxy=proxy.url(""))) as http:
         api = WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
-        running = asyncio.create_task(SocketDoor(handler, api, clock).run())
+        running = asyncio.create_task(SocketModeTransport(handler, api, clock).run())
         for _ in range(3):
             await refused.get()
         running.cancel()
@@ -565,15 +583,17 @@ async def test_this_machine_is_reached_without_the_proxy(
 ) -> None:
     async with aclosing(HttpClient(proxy="http://127.0.0.1:1")) as http:
         api = WebApi(http=http, url=slack.api_url, token=APP_TOKEN)
-        async with opened(SocketDoor(handler, api, clock), slack):
+        async with opened(SocketModeTransport(handler, api, clock), slack):
             assert await slack.type_command("help") == {"text": "you said help"}
 
 
-async def test_a_door_says_whether_anything_can_come_through_it(door: SocketDoor, slack: SlackServer) -> None:
-    troubles = [door.trouble]
-    async with opened(door, slack):
+async def test_a_door_says_whether_anything_can_come_through_it(
+    transport: SocketModeTransport, slack: SlackServer
+) -> None:
+    troubles = [transport.trouble]
+    async with opened(transport, slack):
         await slack.type_command("help")
-        troubles.append(door.trouble)
+        troubles.append(transport.trouble)
     assert troubles == ["not connected to Slack yet", None]
 
 
@@ -581,33 +601,35 @@ async def test_a_door_says_whether_anything_can_come_through_it(door: SocketDoor
 
 
 async def test_stopping_closes_the_connection_and_ends_work_in_progress(
-    door: SocketDoor, slack: SlackServer, handler: Recorder, records: io.StringIO
+    transport: SocketModeTransport, slack: SlackServer, handler: Recorder, records: io.StringIO
 ) -> None:
-    async with opened(door, slack):
+    async with opened(transport, slack):
         slow = asyncio.create_task(slack.type_command("slow"))
         await handler.begun.wait()
     assert handler.ended == 1
-    assert not door.connected
+    assert not transport.connected
     await slack.until(lambda: not slack.sockets)
     slow.cancel()
     assert events(records) == []
 
 
 async def test_nobody_waits_long_for_slack_to_take_leave(
-    door: SocketDoor, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+    transport: SocketModeTransport, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        socket, "CLOSE_WITHIN", 1.2 * PING_EVERY
+        socket, "CLOSE_TIMEOUT", 1.2 * PING_INTERVAL
     )  # long enough for the library to look around; by itself it waits for ten seconds
     slack.deaf = True
-    async with asyncio.timeout(5), opened(door, slack):
+    async with asyncio.timeout(5), opened(transport, slack):
         pass
     assert slack.opened == 1
 
 
-async def test_the_end_can_come_before_there_is_a_connection(door: SocketDoor, slack: SlackServer) -> None:
+async def test_the_end_can_come_before_there_is_a_connection(
+    transport: SocketModeTransport, slack: SlackServer
+) -> None:
     slack.faults.append(Fault(then="hang"))
-    running = asyncio.create_task(door.run())
+    running = asyncio.create_task(transport.run())
     await slack.until(lambda: asked(slack) == 1)
     running.cancel()
     await asyncio.wait({running})

@@ -26,7 +26,7 @@ from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Person, Retry
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
-from notifier.ports import Clock, DeliveryFilter, Door, Transaction
+from notifier.ports import ChatTransport, Clock, DeliveryFilter, Transaction
 from notifier.service import service as service_module
 from notifier.service.service import (
     MAX_POLLS_STARTED,
@@ -248,7 +248,7 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
     assert len(heartbeats.requests) >= 2
 
 
-class ClosedDoor:
+class BrokenTransport:
     """A connection to a chat that does not come about."""
 
     trouble = "invalid_auth"
@@ -265,16 +265,16 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
     sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager
-    async def doors(_app: App, _wake: object) -> AsyncIterator[Sequence[Door]]:
-        yield [door]
+    async def transports(_app: App, _wake: object) -> AsyncIterator[Sequence[ChatTransport]]:
+        yield [transport]
 
-    door, stop = ClosedDoor(), asyncio.Event()
-    monkeypatch.setattr(service_module, "open_chat", doors)
+    transport, stop = BrokenTransport(), asyncio.Event()
+    monkeypatch.setattr(service_module, "open_chat", transports)
     async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG):
         house = House(store, SystemClock(), http, heartbeats.url())
         async with asyncio.TaskGroup() as group:
             group.create_task(Service(house.app).run(stop))
-            await door.runs.wait()
+            await transport.runs.wait()
             stop.set()
         (reported,) = (await store.read(lambda q: q.health_facts())).replicas
     assert (reported.chat_error, Role.WEB in reported.roles) == ("invalid_auth", True)

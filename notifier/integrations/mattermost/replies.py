@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from notifier.chat.phrases import text
 from notifier.chat.ports import Json
-from notifier.chat.reports import PAGE
-from notifier.chat.requests import Answer, Language, Row, parts
+from notifier.chat.reports import PAGE_ROWS
+from notifier.chat.requests import ChatReply, Language, Row, split_quoted
 from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.wording.formatter import EMOJI
 
@@ -19,7 +19,7 @@ MESSAGE_LIMIT = 14_500
 """Of all; Mattermost's is 16,383."""
 
 
-def payload(answer: Answer, language: Language) -> Json:
+def payload(answer: ChatReply, language: Language) -> Json:
     """Return a reply as Mattermost takes it: JSON in any case, for an empty body is an error to it."""
     kept: list[str] = []
     left = MESSAGE_LIMIT
@@ -32,21 +32,21 @@ def payload(answer: Answer, language: Language) -> Json:
     return {"response_type": "in_channel" if answer.shared else "ephemeral", "text": "\n".join(kept)}
 
 
-def _lines(answer: Answer, language: Language) -> Iterator[str]:
+def _lines(answer: ChatReply, language: Language) -> Iterator[str]:
     yield _title(answer)
     yield from (f"- {sentence(line)}" for line in answer.lines)
     for label, value, outside in answer.facts:
         yield f"- **{label}** {(code if outside else plain)(value, LINE_LIMIT)}"
     if answer.quote:
         yield fence(answer.quote, QUOTE_LIMIT)
-    yield from (f"- {_row(row)}" for row in answer.rows[:PAGE])
+    yield from (f"- {_row(row)}" for row in answer.rows[:PAGE_ROWS])
     if answer.note:
         yield f"_{sentence(answer.note)}_" if "`" not in answer.note else sentence(answer.note)
     if answer.after is not None:
-        yield text(language, "note.more", n=PAGE)
+        yield text(language, "note.more", n=PAGE_ROWS)
 
 
-def _title(answer: Answer) -> str:
+def _title(answer: ChatReply) -> str:
     whole = sentence(answer.title)
     if not answer.good:
         return f"⚠️ {whole}"
@@ -62,7 +62,7 @@ def sentence(said: str) -> str:
 
 def _kept(said: str) -> Iterator[tuple[str, bool]]:
     """Yield the parts with the spaces between them by themselves: they are lost where a part is made safe."""
-    for part, quoted in parts(said):
+    for part, quoted in split_quoted(said):
         bare = part.strip()
         begin = part[: len(part) - len(part.lstrip())]
         end = part[len(part.rstrip()) :]

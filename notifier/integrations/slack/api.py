@@ -22,7 +22,7 @@ MAX_REPLY = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SlackResponse:
     """What Slack said: the Web API in JSON, a webhook in a word."""
 
     status: int
@@ -56,7 +56,7 @@ class WebApi:
         *,
         query: Json | None = None,
         max_bytes: int = MAX_REPLY,
-    ) -> Answer:
+    ) -> SlackResponse:
         """Call a method with a JSON body, or with a query. Raises HttpError."""
         from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network
         from slack_sdk.web.async_client import AsyncWebClient  # noqa: PLC0415 - the same
@@ -74,7 +74,7 @@ class WebApi:
         except SlackApiError as error:
             response = error.response
         data = cast("Json", response.data)
-        return Answer(status=response.status_code, headers=response.headers, data=data, body=session.body)
+        return SlackResponse(status=response.status_code, headers=response.headers, data=data, body=session.body)
 
 
 class _Response:

@@ -41,24 +41,31 @@ from notifier.core.model import (
     Unknown,
     delivery_id,
 )
-from notifier.integrations.slack.api import MAX_REPLY, Answer, WebApi, encoded
+from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, WebApi, encoded
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import (
     PROBE_AFTER,
     REMEDIES,
-    Gone,
+    ContentRefused,
+    MessageGone,
     NextPage,
-    WrongContent,
     channel_remedy,
     channel_verdict,
+    error_text,
+    find_in_history,
+    history_remedy,
     is_failure,
-    look_up_remedy,
-    looked_up,
     outcome_of,
     token_remedy,
-    words_of,
 )
-from notifier.integrations.slack.messages import anew, as_text, live, payload, reply, without_clicks
+from notifier.integrations.slack.messages import (
+    as_plain_text,
+    live,
+    payload,
+    replacement_message,
+    reply,
+    without_buttons,
+)
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
 from notifier.settings.explain import FixedMessageError, problem
@@ -68,17 +75,17 @@ if TYPE_CHECKING:
     from notifier.http import HttpClient, HttpError
 
 POST_SCOPE = "chat:write"
-POST_ANYWHERE = "chat:write.public"
+POST_PUBLIC_SCOPE = "chat:write.public"
 """With this a bot need not be in a public channel."""
 
 _ID = re.compile(r"[CDG][A-Z0-9]+")
 """What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
 
-SETTLES_IN = 2.5
+HISTORY_DELAY = 2.5
 """Seconds that a message may take to appear in the channel's history."""
-LOOK_UP_SECONDS = 10.0
+SEARCH_TIMEOUT = 10.0
 """Of a look-up, all its pages together; less where the channel's `timeout` is less."""
-SKEW = timedelta(minutes=1)
+CLOCK_SKEW = timedelta(minutes=1)
 """How far our clock may be ahead of Slack's: a look-up begins that long before the delivery was planned."""
 PAGE_SIZE = 100
 MAX_PAGES = 10
@@ -127,19 +134,19 @@ class SlackSettings(ChannelSettings):
         return limits.known("slack-webhook" if self.webhook_url else "slack-bot")
 
     @property
-    def can_look_up(self) -> bool:
+    def can_search(self) -> bool:
         """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
         return not self.webhook_url and bool(_ID.fullmatch(self.channel or ""))
 
     @property
-    def look_up_time(self) -> timedelta:
+    def search_timeout(self) -> timedelta:
         """How long the requests of a look-up take at most."""
-        return min(self.timeout, timedelta(seconds=LOOK_UP_SECONDS))
+        return min(self.timeout, timedelta(seconds=SEARCH_TIMEOUT))
 
     @property
     def deadline(self) -> timedelta:
         """How long an attempt takes at most: the wait for a message to appear, the look-up, the post."""
-        look_up = timedelta(seconds=SETTLES_IN) + self.look_up_time if self.can_look_up else timedelta()
+        look_up = timedelta(seconds=HISTORY_DELAY) + self.search_timeout if self.can_search else timedelta()
         return look_up + self.timeout
 
     @field_validator("bot_token")
@@ -209,7 +216,7 @@ def _unsent(error: HttpError) -> Outcome:
 class Transport(Protocol):
     """A way to hand a message to Slack."""
 
-    async def post(self, message: Json, deadline: float) -> Answer:
+    async def post(self, message: Json, deadline: float) -> SlackResponse:
         """Post and return the answer. Raises HttpError."""
 
     async def check(self, deadline: float) -> Sequence[CheckResult]:
@@ -225,10 +232,10 @@ class _Bot:
     cost: str
     """What it means that nothing can be looked up."""
 
-    async def post(self, message: Json, deadline: float) -> Answer:
+    async def post(self, message: Json, deadline: float) -> SlackResponse:
         return await self.api.call("chat.postMessage", deadline, message | {"channel": self.channel})
 
-    async def change(self, message: Json, ref: str, deadline: float) -> Answer:
+    async def change(self, message: Json, ref: str, deadline: float) -> SlackResponse:
         """Make a message look like this one. Raises HttpError."""
         channel, _, ts = ref.partition(":")
         shown = {name: message.get(name, []) for name in ("text", "blocks", "attachments")}
@@ -242,7 +249,7 @@ class _Bot:
         thread: str | None = None,
         cursor: str = "",
         limit: int = PAGE_SIZE,
-    ) -> Answer:
+    ) -> SlackResponse:
         """Return a page of the channel's history since `oldest`, or of a thread's. Raises HttpError."""
         channel, _, ts = (thread or f"{self.channel}:").partition(":")
         query = {
@@ -269,7 +276,7 @@ class _Bot:
         scopes = None if granted is None else frozenset(re.split(r"[\s,]+", granted))
         if scopes is not None and POST_SCOPE not in scopes:
             return who, _missing_scope()
-        return (who, *await self._check_channel(deadline, posts_anywhere=POST_ANYWHERE in (scopes or ())))
+        return (who, *await self._check_channel(deadline, posts_anywhere=POST_PUBLIC_SCOPE in (scopes or ())))
 
     async def _check_channel(self, deadline: float, *, posts_anywhere: bool) -> Sequence[CheckResult]:
         """Ask about the channel and its history, as far as the bot may."""
@@ -286,14 +293,14 @@ class _Bot:
             return (CheckResult(ok=False, what=what, detail=detail, remedy=channel_remedy(found.wrong)),)
         return (CheckResult(ok=True, what=what, detail=detail, proven=found.proven), self._reads(history))
 
-    def _reads(self, history: Answer) -> CheckResult:
+    def _reads(self, history: SlackResponse) -> CheckResult:
         """Say whether messages can be looked up. Posting works without: what it costs is a repeat now and then."""
         what = "Slack look-up"
         if history.data.get("ok") is True:
             return CheckResult(ok=True, what=what, detail="what was posted can be looked up")
         detail = f"{history.code or f'HTTP {history.status}'}: {self.cost}"
         return CheckResult(
-            ok=True, what=what, detail=detail, remedy=look_up_remedy(history, self.channel), proven=False
+            ok=True, what=what, detail=detail, remedy=history_remedy(history, self.channel), proven=False
         )
 
 
@@ -309,7 +316,7 @@ class _Webhook:
     http: HttpClient
     url: str = field(repr=False)
 
-    async def post(self, message: Json, deadline: float) -> Answer:
+    async def post(self, message: Json, deadline: float) -> SlackResponse:
         return await self._send({key: value for key, value in message.items() if key != "metadata"}, deadline)
 
     async def check(self, deadline: float) -> Sequence[CheckResult]:
@@ -323,7 +330,7 @@ class _Webhook:
             CheckResult(ok=False, what="Slack webhook", detail=why, remedy=REMEDIES.get(answer.code, _HOOK_REMEDY)),
         )
 
-    async def _send(self, message: Json, deadline: float) -> Answer:
+    async def _send(self, message: Json, deadline: float) -> SlackResponse:
         from notifier.http import HttpError, partial_reply  # noqa: PLC0415 - reading settings must not load the network
 
         try:
@@ -338,7 +345,7 @@ class _Webhook:
         except HttpError as error:
             reply = partial_reply(error)
         received = ParsedReply(reply.status, reply.headers, reply.body)
-        return Answer(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
+        return SlackResponse(status=reply.status, headers=reply.headers, data=_said(received), body=reply.body)
 
 
 def _said(reply: ParsedReply) -> Json:
@@ -355,7 +362,7 @@ _HOOK_REMEDY = "check the URL against the app's page Incoming Webhooks"
 # ---- the channel ----
 
 
-_Way = Callable[[Json, float], Awaitable[Answer]]
+_SendCall = Callable[[Json, float], Awaitable[SlackResponse]]
 """How a message is handed over, within so many seconds. Raises HttpError."""
 
 
@@ -367,7 +374,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     def __init__(self, settings: SlackSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self.repeat = Repeat.LOOK_UP if settings.can_look_up else Repeat.RISKY
+        self.repeat = Repeat.LOOK_UP if settings.can_search else Repeat.RISKY
         self.threads = self.coalesces = settings.threads
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         self.edits = f"edits:{sha256(token.encode()).hexdigest()[:16]}" if settings.live else None
@@ -382,71 +389,71 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post once, in the thread of the task where there is one; in a new message where that is gone."""
-        end = self._end(self.settings.timeout.total_seconds())
+        end = self._deadline_at(self.settings.timeout.total_seconds())
         message = json.loads(stored_body(delivery).content)
         if delivery.thread:
-            outcome = await self._settled(partial(self._reply, delivery, delivery.thread), message, end)
-            if not isinstance(outcome, Gone):
+            outcome = await self._send_with_fallback(partial(self._reply, delivery, delivery.thread), message, end)
+            if not isinstance(outcome, MessageGone):
                 return outcome
-        outcome = await self._settled(self._post, message, end)
+        outcome = await self._send_with_fallback(self._post, message, end)
         if isinstance(outcome, Delivered) and self._begins_thread(delivery):
             return replace(outcome, thread=outcome.ref)
-        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, Gone) else outcome
+        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, MessageGone) else outcome
 
     async def show(self, thread: Thread) -> Outcome:
         """Make a message look as it should now; post it anew where it is gone."""
-        end = self._end(self.settings.timeout.total_seconds())
+        end = self._deadline_at(self.settings.timeout.total_seconds())
         localizer, console_url = self.context.localizer, self.context.console_url
         message = live(thread, localizer, console_url)
-        outcome = await self._settled(partial(self._change, thread.ref), message, end)
-        if not isinstance(outcome, Gone):
+        outcome = await self._send_with_fallback(partial(self._change, thread.ref), message, end)
+        if not isinstance(outcome, MessageGone):
             return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
         log.warning("a message is gone; posting it anew", channel=self.name, job=thread.event.job_id)
-        message = anew(thread, delivery_id(self.name, thread.event.id), localizer, console_url)
-        outcome = await self._settled(self._post, message, end)
+        message = replacement_message(thread, delivery_id(self.name, thread.event.id), localizer, console_url)
+        outcome = await self._send_with_fallback(self._post, message, end)
         if isinstance(outcome, Delivered):
             return replace(outcome, thread=outcome.ref)
-        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, Gone) else outcome
+        return GaveUp(outcome.reason, reply=outcome.reply) if isinstance(outcome, MessageGone) else outcome
 
     def _begins_thread(self, delivery: Delivery) -> bool:
         return self.threads and not delivery.digest and delivery.events[0].task is not None
 
-    def _end(self, seconds: float) -> float:
+    def _deadline_at(self, seconds: float) -> float:
         return self.context.clock.monotonic() + seconds
 
-    async def _settled(self, way: _Way, message: Json, end: float) -> Outcome | Gone:
+    async def _send_with_fallback(self, call: _SendCall, message: Json, end: float) -> Outcome | MessageGone:
         """Send a message in one of the ways below; once more as plain text where Slack refuses the layout."""
-        message = message if self._clickable else without_clicks(message)
-        outcome = await self._exchange(way, message, end)
-        if isinstance(outcome, WrongContent):
+        message = message if self._clickable else without_buttons(message)
+        outcome = await self._exchange(call, message, end)
+        if isinstance(outcome, ContentRefused):
             log.warning("slack refused the layout; sending plain text", channel=self.name, reason=outcome.reason)
-            outcome = await self._exchange(way, as_text(message), end)
-        if isinstance(outcome, WrongContent):
+            outcome = await self._exchange(call, as_plain_text(message), end)
+        if isinstance(outcome, ContentRefused):
             return GaveUp(f"{outcome.reason}, also as plain text", reply=outcome.reply)
         return outcome
 
-    async def _exchange(self, way: _Way, message: Json, end: float) -> Outcome | WrongContent | Gone:
+    async def _exchange(self, call: _SendCall, message: Json, end: float) -> Outcome | ContentRefused | MessageGone:
         from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
 
         clock = self.context.clock
         try:
-            answer = await way(message, end - clock.monotonic())
+            answer = await call(message, end - clock.monotonic())
         except HttpError as error:
             return self.with_reply(_unsent(error), error)
         return replace(outcome_of(answer, clock.now()), reply=self._reply_line(answer))
 
-    def _reply_line(self, answer: Answer) -> str:
-        said = "" if self.settings.webhook_url else words_of(answer)
+    def _reply_line(self, answer: SlackResponse) -> str:
+        said = "" if self.settings.webhook_url else error_text(answer)
         if said:
             return reply_line(f"HTTP {answer.status}", said, secrets=self.secrets)
         content_type = answer.headers.get("content-type", "")
         body = unpacked(answer.body, answer.headers.get("content-encoding", ""))
         return http_reply(answer.status, body, content_type, secrets=self.secrets)
 
-    async def _post(self, message: Json, deadline: float) -> Answer:
+    async def _post(self, message: Json, deadline: float) -> SlackResponse:
         return await self._transport.post(message, deadline)
 
-    async def _reply(self, delivery: Delivery, thread: str, message: Json, deadline: float) -> Answer:
+    async def _reply(self, delivery: Delivery, thread: str, message: Json, deadline: float) -> SlackResponse:
         alert = delivery.events[0].type in NEEDS_CARE
         channel, _, ts = thread.partition(":")
         place = {"channel": channel, "thread_ts": ts} | (
@@ -454,7 +461,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         )
         return await self._bot.api.call("chat.postMessage", deadline, reply(message, whole=alert) | place)
 
-    async def _change(self, ref: str, message: Json, deadline: float) -> Answer:
+    async def _change(self, ref: str, message: Json, deadline: float) -> SlackResponse:
         return await self._bot.change(message, ref, deadline)
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
@@ -462,20 +469,20 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
         That of the task's thread, where there is one, else the channel's.
         """
-        if not self.settings.can_look_up:
+        if not self.settings.can_search:
             return Unknown("only a bot can look a message up, and only in a channel that is given by its ID")
-        await self.context.clock.sleep(SETTLES_IN)
-        end = self._end(self.settings.look_up_time.total_seconds())
-        found: Outcome | Gone | None = Gone("no thread")
+        await self.context.clock.sleep(HISTORY_DELAY)
+        end = self._deadline_at(self.settings.search_timeout.total_seconds())
+        found: Outcome | MessageGone | None = MessageGone("no thread")
         if delivery.thread:
             found = await self._search(delivery, delivery.thread, end)
-        if isinstance(found, Gone):
+        if isinstance(found, MessageGone):
             found = await self._search(delivery, None, end)
             if isinstance(found, Delivered) and self._begins_thread(delivery):
                 return replace(found, thread=found.ref)
-        return Unknown(found.reason) if isinstance(found, Gone) else found
+        return Unknown(found.reason) if isinstance(found, MessageGone) else found
 
-    async def _search(self, delivery: Delivery, thread: str | None, end: float) -> Outcome | Gone | None:
+    async def _search(self, delivery: Delivery, thread: str | None, end: float) -> Outcome | MessageGone | None:
         cursor = ""
         for _ in range(MAX_PAGES):
             found = await self._page(delivery, thread, cursor, end - self.context.clock.monotonic())
@@ -486,17 +493,17 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     async def _page(
         self, delivery: Delivery, thread: str | None, cursor: str, deadline: float
-    ) -> Outcome | NextPage | Gone | None:
+    ) -> Outcome | NextPage | MessageGone | None:
         from notifier.http import AddressRefused, HttpError, ReplyTooLarge  # noqa: PLC0415 - as above
 
-        oldest = delivery.created_at - SKEW
+        oldest = delivery.created_at - CLOCK_SKEW
         try:
             answer = await self._bot.history(deadline, oldest=oldest, thread=thread, cursor=cursor)
         except (AddressRefused, ReplyTooLarge) as error:
             return Unknown(str(error))
         except HttpError as error:
             return Retry(f"looking for an earlier message, {error}")
-        found = looked_up(answer, delivery, self._bot.channel, self.context.clock.now())
+        found = find_in_history(answer, delivery, self._bot.channel, self.context.clock.now())
         return replace(found, reply=self._reply_line(answer)) if isinstance(found, Retry | Unknown) else found
 
     async def check(self) -> Sequence[CheckResult]:

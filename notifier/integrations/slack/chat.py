@@ -12,25 +12,25 @@ import structlog
 
 from notifier.chat import buttons
 from notifier.chat.phrases import text
-from notifier.chat.ports import BadRequest, Json, NotAllowed, Room
-from notifier.chat.requests import Answer, Asked, Clicked, Language
+from notifier.chat.ports import BadRequest, Json, PermissionDenied, Responder
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
 from notifier.core.model import Person
 from notifier.http import HttpClient, HttpError
 from notifier.integrations.slack.api import MAX_REPLY, encoded
-from notifier.integrations.slack.users import Directory
+from notifier.integrations.slack.users import UserDirectory
 from notifier.wording.formatter import one_line
 
-ANSWER_WITHIN = 2.5
+ANSWER_TIMEOUT = 2.5
 """Seconds; Slack waits for three. What takes longer goes on, and its answer is posted to the response_url."""
-WORK_AT_ONCE = 100
+MAX_RUNNING = 100
 """Requests at work; more are turned away, for a database that stands still must not collect them without end."""
-REPLY_WITHIN = 10.0
+REPLY_TIMEOUT = 10.0
 """Seconds that a reply to a click may take."""
-REPLIES_AT_ONCE = 50
+MAX_REPLIES = 50
 """Replies on their way; more are not sent: Slack itself is not well then."""
 RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
 """Where replies go that are posted. What a request says beyond that is not followed."""
-LONGEST_FIELD = 4_000
+MAX_FIELD = 4_000
 """Characters of a field that are read. The text of a command has 3,000 at most."""
 
 _PAGES = (buttons.PAGE_BEFORE, buttons.PAGE_AFTER)
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlackRules:
+class SlackChatRules:
     """What the configuration says of people in Slack."""
 
     language: Language
@@ -54,42 +54,42 @@ class SlackRules:
     """Where replies may be posted, by https; a loopback host may have any scheme."""
 
 
-class SlackHandler:
+class SlackChat:
     """Implements `doors.Handler`. Whoever makes it calls `aclose` at the end."""
 
     def __init__(
         self,
-        room: Room,
-        directory: Directory,
+        responder: Responder,
+        directory: UserDirectory,
         http: HttpClient,
-        rules: SlackRules,
-        render: Callable[[Answer, Language], Json],
+        rules: SlackChatRules,
+        render: Callable[[ChatReply, Language], Json],
     ) -> None:
         """`render` lays an answer out as Slack takes it."""
-        self._room = room
+        self._responder = responder
         self._directory = directory
         self._http = http
         self._rules = rules
         self._render = render
         self._replies: set[asyncio.Task[None]] = set()
-        self._working: set[asyncio.Task[Answer | None]] = set()
+        self._working: set[asyncio.Task[ChatReply | None]] = set()
 
     async def command(self, form: Mapping[str, str], once: str | None) -> Json:
         """Answer a slash command; see `doors.Handler`."""
         _field(form, "command")
         person = _person(_field(form, "user_id"), form.get("user_name"))
         words = _field(form, "text", empty=True)
-        asked = Asked(text=words, person=person, direct=self._rules.direct, once=once)
+        command = CommandRequest(text=words, person=person, direct=self._rules.direct, once=once)
         language = self._language(person.id)
-        work = self._begin(asked, language, _ids(form.get("team_id"), form.get("enterprise_id")))
+        work = self._start(command, language, _ids(form.get("team_id"), form.get("enterprise_id")))
         if await _ended_in_time(work):
             answer = work.result()
             return self._render(answer, language) if answer else {}
         url = form.get("response_url", "")
-        follows = _is_slacks(url, self._rules.response_hosts)
+        follows = _is_response_url(url, self._rules.response_hosts)
         if follows:
             work.add_done_callback(lambda ended: self._follow_up(ended, url, language))
-        return self._render(Answer(title=text(language, "late" if follows else "late.lost"), good=False), language)
+        return self._render(ChatReply(title=text(language, "late" if follows else "late.lost"), good=False), language)
 
     async def interaction(self, payload: Json, once: str | None) -> None:
         """Take a click in; see `doors.Handler`. Kinds of interaction that no message of ours has are ignored."""
@@ -98,7 +98,7 @@ class SlackHandler:
         click = _click(payload, once)
         url = self._response_url(payload)
         language = self._language(click.person.id)
-        work = self._begin(click, language, _ids(payload["user"].get("team_id")))
+        work = self._start(click, language, _ids(payload["user"].get("team_id")))
         in_place = click.action in _PAGES
         if await _ended_in_time(work):
             self._follow_up(work, url, language, in_place=in_place)
@@ -114,41 +114,43 @@ class SlackHandler:
     def _language(self, person: str) -> Language:
         return self._directory.language_of(person) or self._rules.language
 
-    def _begin(
-        self, request: Asked | Clicked, language: Language, workspaces: Collection[str]
-    ) -> asyncio.Task[Answer | None]:
+    def _start(
+        self, request: CommandRequest | ClickRequest, language: Language, workspaces: Collection[str]
+    ) -> asyncio.Task[ChatReply | None]:
         """Begin to answer. Nobody who stops waiting ends it: what was begun to be changed will be."""
         begun = self._answer(request, language, workspaces)
-        if len(self._working) >= WORK_AT_ONCE:
+        if len(self._working) >= MAX_RUNNING:
             begun.close()
-            begun = _turn_away(language)
+            begun = _busy_reply(language)
         work = asyncio.create_task(begun, name="answer somebody in Slack")
         self._working.add(work)
         work.add_done_callback(self._working.discard)
         return work
 
-    async def _answer(self, request: Asked | Clicked, language: Language, workspaces: Collection[str]) -> Answer | None:
+    async def _answer(
+        self, request: CommandRequest | ClickRequest, language: Language, workspaces: Collection[str]
+    ) -> ChatReply | None:
         person, rules = request.person.id, self._rules
 
-        async def allowed() -> bool:
+        async def may_change() -> bool:
             if rules.allow:
-                return await self._directory.may(person, rules.allow)
-            if why := await self._directory.refusal(person, workspaces, guests=rules.guests):
-                raise NotAllowed(why)
+                return await self._directory.is_listed(person, rules.allow)
+            if why := await self._directory.denial_reason(person, workspaces, guests=rules.guests):
+                raise PermissionDenied(why)
             return True
 
-        stranger = await self._directory.is_stranger(person, workspaces)
-        if stranger and not (rules.allow and await self._directory.may(person, rules.allow)):
-            return Answer(title=text(language, "refused.elsewhere"), good=False)
+        outsider = await self._directory.is_outsider(person, workspaces)
+        if outsider and not (rules.allow and await self._directory.is_listed(person, rules.allow)):
+            return ChatReply(title=text(language, "refused.elsewhere"), good=False)
         try:
-            return await self._room.answer(request, language, allowed)
-        except NotAllowed as error:
-            return Answer(title=text(language, str(error)), good=False)
+            return await self._responder.answer(request, language, may_change)
+        except PermissionDenied as error:
+            return ChatReply(title=text(language, str(error)), good=False)
 
     # -- replies that are posted --
 
     def _follow_up(
-        self, ended: asyncio.Task[Answer | None], url: str, language: Language, *, in_place: bool = False
+        self, ended: asyncio.Task[ChatReply | None], url: str, language: Language, *, in_place: bool = False
     ) -> None:
         """Post the answer to a click, or to a command that took too long."""
         if ended.cancelled():
@@ -160,14 +162,14 @@ class SlackHandler:
 
     def _response_url(self, payload: Json) -> str:
         url = payload.get("response_url")
-        if not isinstance(url, str) or not url or len(url) > LONGEST_FIELD:
+        if not isinstance(url, str) or not url or len(url) > MAX_FIELD:
             raise BadRequest("The field response_url is missing.")
-        if not _is_slacks(url, self._rules.response_hosts):
+        if not _is_response_url(url, self._rules.response_hosts):
             raise BadRequest("The field response_url leads elsewhere.")
         return url
 
     def _post_soon(self, url: str, message: Json) -> None:
-        if len(self._replies) >= REPLIES_AT_ONCE:
+        if len(self._replies) >= MAX_REPLIES:
             log.warning("a reply was dropped: too many are on their way")
             return
         reply = asyncio.create_task(self._post(url, message), name="post a reply")
@@ -182,7 +184,7 @@ class SlackHandler:
                     url,
                     headers={"content-type": "application/json"},
                     content=encoded(message),
-                    deadline=REPLY_WITHIN,
+                    deadline=REPLY_TIMEOUT,
                     max_bytes=MAX_REPLY,
                 )
             except HttpError as error:
@@ -194,20 +196,20 @@ class SlackHandler:
             return
 
 
-async def _ended_in_time(work: asyncio.Task[Answer | None]) -> bool:
-    done, _ = await asyncio.wait({work}, timeout=ANSWER_WITHIN)
+async def _ended_in_time(work: asyncio.Task[ChatReply | None]) -> bool:
+    done, _ = await asyncio.wait({work}, timeout=ANSWER_TIMEOUT)
     return bool(done)
 
 
-async def _turn_away(language: Language) -> Answer:
-    return Answer(title=text(language, "busy"), good=False)
+async def _busy_reply(language: Language) -> ChatReply:
+    return ChatReply(title=text(language, "busy"), good=False)
 
 
 def _ids(*values: object) -> frozenset[str]:
     return frozenset(value for value in values if isinstance(value, str) and value)
 
 
-def _is_slacks(url: str, hosts: Collection[str]) -> bool:
+def _is_response_url(url: str, hosts: Collection[str]) -> bool:
     """Tell whether a reply may go there. The URL is read as `HttpClient` reads it, so that both see one host."""
     try:
         parsed = httpx.URL(url)
@@ -222,7 +224,7 @@ def _field(form: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
     value = form.get(name)
     if not isinstance(value, str) or not (value or empty):
         raise BadRequest(f"The field {name} is missing.")
-    if len(value) > LONGEST_FIELD or "\0" in value:
+    if len(value) > MAX_FIELD or "\0" in value:
         raise BadRequest(f"The field {name} is too long, or holds a NUL character.")
     return value
 
@@ -231,7 +233,7 @@ def _person(id_: str, name: object) -> Person:
     return Person(id=id_, name=one_line(name) or id_ if isinstance(name, str) else id_)
 
 
-def _click(payload: Json, once: str | None) -> Clicked:
+def _click(payload: Json, once: str | None) -> ClickRequest:
     user, actions = payload.get("user"), payload.get("actions")
     if not isinstance(user, dict):
         raise BadRequest("The field user is missing.")
@@ -245,7 +247,7 @@ def _click(payload: Json, once: str | None) -> Clicked:
     name = user.get("username") or user.get("name")
     person = _person(id_, name)
     action = _field(actions[0], "action_id")
-    return Clicked(action=action, value=value, person=person, message=_message(payload), once=once)
+    return ClickRequest(action=action, value=value, person=person, message=_message(payload), once=once)
 
 
 def _message(payload: Json) -> str:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from notifier.core.model import Delivered, Delivery, Outcome, Parked, Retry, Unknown
 from notifier.core.retry import retry_after
-from notifier.integrations.slack.api import Answer
+from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.blockkit import Json
 
 PROBE_AFTER = timedelta(minutes=15)
@@ -19,7 +19,7 @@ PROBE_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class WrongContent:
+class ContentRefused:
     """Slack refuses what the message says or how it is laid out."""
 
     reason: str
@@ -28,7 +28,7 @@ class WrongContent:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class MessageGone:
     """The message that was to be changed, or to be replied to, is not there any more, or cannot be changed."""
 
     reason: str
@@ -96,16 +96,16 @@ _TOKEN_PROBE = timedelta(minutes=5)
 _WAITS: Mapping[str, timedelta] = MappingProxyType({"slowly": timedelta(minutes=10), "full": timedelta(hours=1)})
 
 
-def outcome_of(answer: Answer, now: datetime) -> Outcome | WrongContent | Gone:
+def outcome_of(answer: SlackResponse, now: datetime) -> Outcome | ContentRefused | MessageGone:
     """Return what an answer means for the message."""
     error = re.sub(r"^restricted_action_.*", "restricted_action", answer.code)
     kind = _KIND_OF.get(error, "")
     reason = f"Slack: {answer.code}" if answer.code else f"Slack: HTTP {answer.status}"
     match kind:
         case "gone":
-            return Gone(reason)
+            return MessageGone(reason)
         case "content":
-            return WrongContent(f"{reason}{_pointers(answer.data)}")
+            return ContentRefused(f"{reason}{_pointers(answer.data)}")
         case "channel" | "token":
             return _parked(kind, error, reason, answer.data)
         case "unknown":
@@ -121,12 +121,12 @@ def _parked(kind: str, error: str, reason: str, data: Json) -> Parked:
     return Parked(f"{reason}; {channel_remedy(error)}", PROBE_AFTER)
 
 
-def _outcome_of_status(answer: Answer, reason: str, now: datetime) -> Outcome | WrongContent:
+def _outcome_of_status(answer: SlackResponse, reason: str, now: datetime) -> Outcome | ContentRefused:
     match answer.status:
         case status if 200 <= status < 300 and answer.data.get("ok") is True:  # noqa: PLR2004 - the class of success
             return Delivered(_reference(answer.data))
         case 400 | 413:
-            return WrongContent(reason)
+            return ContentRefused(reason)
         case 401 | 403 | 404 | 410:
             return Parked(f"{reason}; {_NO_WORD_REMEDIES.get(answer.status, _POLICY_REMEDY)}", PROBE_AFTER)
         case status if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
@@ -164,31 +164,33 @@ class NextPage:
     cursor: str
 
 
-def looked_up(answer: Answer, delivery: Delivery, channel: str, now: datetime) -> Outcome | NextPage | Gone | None:
+def find_in_history(
+    answer: SlackResponse, delivery: Delivery, channel: str, now: datetime
+) -> Outcome | NextPage | MessageGone | None:
     """Return what a page of a history says of a delivery's message: None when it is in no page.
 
     Gone when it was to be the history of a thread, and that is not there any more.
     """
     if answer.data.get("ok") is not True:
-        return _not_looked_up(answer, channel, now)
+        return _history_refused(answer, channel, now)
     messages = answer.data.get("messages")
     if not isinstance(messages, list):
         return Unknown("Slack: an answer without a history")
     found = (message for message in messages if isinstance(message, dict) and key_of(message) == delivery.id)
     if message := next(found, None):
         return Delivered(_reference({"channel": channel, "ts": message.get("ts")}))
-    cursor = inner(answer.data, "response_metadata").get("next_cursor")
+    cursor = nested_object(answer.data, "response_metadata").get("next_cursor")
     if cursor and isinstance(cursor, str):
         return NextPage(cursor)
     return Unknown("Slack: a history that is not whole") if answer.data.get("has_more") is True else None
 
 
-def _not_looked_up(answer: Answer, channel: str, now: datetime) -> Outcome | Gone:
+def _history_refused(answer: SlackResponse, channel: str, now: datetime) -> Outcome | MessageGone:
     kind = _KIND_OF.get(answer.code, "")
     if kind == "gone":
-        return Gone(f"Slack: {answer.code}")
+        return MessageGone(f"Slack: {answer.code}")
     if answer.code and kind not in ("repeat", "slowly", "full", "unknown"):
-        return Unknown(f"Slack: {answer.code}; {look_up_remedy(answer, channel)}")
+        return Unknown(f"Slack: {answer.code}; {history_remedy(answer, channel)}")
     reason = f"Slack: {answer.code}" if answer.code else f"Slack: HTTP {answer.status}"
     return Retry(f"looking for an earlier message, {reason}", _WAITS.get(kind) or retry_after(answer.headers, now))
 
@@ -207,12 +209,12 @@ class ChannelVerdict:
 _ONLY_POSTING = "only posting tells whether the bot may post there"
 
 
-def channel_verdict(info: Answer, history: Answer, *, posts_anywhere: bool) -> ChannelVerdict:
+def channel_verdict(info: SlackResponse, history: SlackResponse, *, posts_anywhere: bool) -> ChannelVerdict:
     """Return what Slack's answers say of a channel: about it, and about its history.
 
     `posts_anywhere`: the bot has chat:write.public, with which it need not be in a public channel.
     """
-    about = inner(info.data, "channel")
+    about = nested_object(info.data, "channel")
     outside = info.data.get("ok") is True and about.get("is_member") is False
     codes = {info.code, history.code, "is_archived" if about.get("is_archived") is True else ""}
     codes |= {"not_in_channel"} if outside else set()
@@ -229,26 +231,26 @@ def channel_verdict(info: Answer, history: Answer, *, posts_anywhere: bool) -> C
 
 
 _CHECK_AGAIN = "check again later"
-_KINDREMEDIES: Mapping[str, str] = MappingProxyType({"token": TOKEN_REMEDY, "channel": _POLICY_REMEDY})
+_HISTORY_REMEDIES: Mapping[str, str] = MappingProxyType({"token": TOKEN_REMEDY, "channel": _POLICY_REMEDY})
 _HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
 _PUBLIC_OR_PRIVATE = ("channels:history", "groups:history")
 
 
-def look_up_remedy(answer: Answer, channel: str) -> str:
+def history_remedy(answer: SlackResponse, channel: str) -> str:
     """Return what lets the bot read the history of a channel that Slack would not show."""
     if answer.code != "missing_scope":
-        return REMEDIES.get(answer.code) or _KINDREMEDIES.get(_KIND_OF.get(answer.code, ""), _CHECK_AGAIN)
+        return REMEDIES.get(answer.code) or _HISTORY_REMEDIES.get(_KIND_OF.get(answer.code, ""), _CHECK_AGAIN)
     needed = answer.data.get("needed")
     scope = needed if needed in _PUBLIC_OR_PRIVATE else _HISTORY_SCOPES.get(channel[:1])
     wanted = scope or f"{_PUBLIC_OR_PRIVATE[0]} ({_PUBLIC_OR_PRIVATE[1]} for a private channel)"
     return f"add the bot scope {wanted} under OAuth & Permissions and reinstall the app"
 
 
-def words_of(answer: Answer) -> str:
+def error_text(answer: SlackResponse) -> str:
     """Return what Slack says: the error, what is missing, and its remarks; empty where the answer is not Slack's."""
     if answer.data.get("ok") is True:
         return "ok"
-    remarks = inner(answer.data, "response_metadata").get("messages")
+    remarks = nested_object(answer.data, "response_metadata").get("messages")
     listed = [*(remarks if isinstance(remarks, list) else ()), *_listed(answer.data.get("errors"))]
     needed = answer.data.get("needed")
     said = [answer.data.get("error"), needed and f"needed: {needed}", *listed]
@@ -279,11 +281,11 @@ def token_remedy(data: Json) -> str:
 
 def key_of(message: Json) -> str | None:
     """Return the delivery's id that a message carries; None for a message of somebody else."""
-    key = inner(inner(message, "metadata"), "event_payload").get("key")
+    key = nested_object(nested_object(message, "metadata"), "event_payload").get("key")
     return key if isinstance(key, str) else None
 
 
-def inner(value: Json, key: str) -> Json:
+def nested_object(value: Json, key: str) -> Json:
     """Return an object within an object; an empty one where there is none."""
     found = value.get(key)
     return found if isinstance(found, dict) else {}

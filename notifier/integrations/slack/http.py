@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from notifier.chat.ports import BadRequest, Handler, Json, Room
-from notifier.chat.requests import Answer, Asked, Language
+from notifier.chat.ports import BadRequest, Json, Responder, SlackRequestHandler
+from notifier.chat.requests import ChatReply, CommandRequest, Language
 from notifier.core.model import Person
 from notifier.integrations.slack import signature
 from notifier.logs import RejectionLog
@@ -26,7 +26,7 @@ from notifier.ports import Clock
 
 BODY_LIMIT = 256 * 1024
 """Bytes. A click carries the whole message it was made on, and Slack's largest fits several times."""
-MAX_FIELDS = 100
+MAX_FORM_FIELDS = 100
 
 _FORM = "application/x-www-form-urlencoded"
 _LISTS = ("channel_mentions", "channel_mentions_ids", "user_mentions", "user_mentions_ids")
@@ -45,10 +45,10 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slack:
+class SlackRoutes:
     """What Slack calls."""
 
-    handler: Handler
+    handler: SlackRequestHandler
     signing_secret: str = field(repr=False)
     clock: Clock
     refused: RejectionLog
@@ -117,15 +117,15 @@ def _payload(form: Mapping[str, str]) -> Json:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mattermost:
+class MattermostRoutes:
     """What Mattermost calls. It signs nothing: a token proves it, and nothing proves that a request is new."""
 
-    room: Room
+    responder: Responder
     tokens: Collection[str] = field(repr=False)
     allowed: Collection[str]
     """Ids of the users who may change something."""
     language: Language
-    render: Callable[[Answer], Json]
+    render: Callable[[ChatReply], Json]
     refused: RejectionLog
 
     def routes(self) -> Sequence[Route]:
@@ -141,12 +141,14 @@ class Mattermost:
             raise BadRequest("The field user_id is missing.")
         if "text" not in form:
             raise BadRequest("The field text is missing.")
-        asked = Asked(text=form["text"], person=Person(id=user, name=form.get("user_name") or user), direct=False)
+        command = CommandRequest(
+            text=form["text"], person=Person(id=user, name=form.get("user_name") or user), direct=False
+        )
 
         async def allowed() -> bool:
             return user in self.allowed
 
-        answer = await self.room.answer(asked, self.language, allowed)
+        answer = await self.responder.answer(command, self.language, allowed)
         # Mattermost takes an empty body for an error.
         return JSONResponse({} if answer is None else self.render(answer))
 
@@ -201,11 +203,11 @@ def _form(request: Request, body: bytes) -> dict[str, str]:
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
         raise _Refused(415, "no form")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except UnicodeDecodeError:
         raise BadRequest("The form is not UTF-8.") from None
     except ValueError:
-        raise BadRequest(f"The form has more than {MAX_FIELDS} fields.") from None
+        raise BadRequest(f"The form has more than {MAX_FORM_FIELDS} fields.") from None
     form: dict[str, str] = {}
     for name, value in pairs:
         if name in form and name not in _LISTS:

@@ -53,7 +53,7 @@ _HEADINGS = 700
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Annotations:
     """What people have done about what a message says."""
 
     acknowledged: Acknowledgement | None = None
@@ -63,17 +63,19 @@ class Standing:
 def payload(request: RenderRequest, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return a message as `chat.postMessage` takes it, but for the channel."""
     events = by_severity(request.events)
-    layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Standing(), console_url)
+    layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Annotations(), console_url)
     job = None if request.digest else events[0].job_id
     return layout | _envelope(request.delivery_id, job)
 
 
 def live(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return what a thread's message shows now: text, blocks and attachments, all of which an edit has to name."""
-    return _single(thread.event, localizer, Standing(acknowledged=thread.acknowledged, mute=thread.mute), console_url)
+    return _single(
+        thread.event, localizer, Annotations(acknowledged=thread.acknowledged, mute=thread.mute), console_url
+    )
 
 
-def anew(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
+def replacement_message(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return the same as a message to post, for when the one that was to be changed is gone."""
     return live(thread, localizer, console_url) | _envelope(key, thread.event.job_id)
 
@@ -83,7 +85,7 @@ def reply(message: Json, *, whole: bool) -> Json:
     return message | {"attachments": [_without_actions(one) for one in message["attachments"]] if whole else []}
 
 
-def without_clicks(message: Json) -> Json:
+def without_buttons(message: Json) -> Json:
     """Return a message without the buttons that nobody would hear of; links stay."""
     return message | {"attachments": [_links_only(one) for one in message["attachments"]]}
 
@@ -110,10 +112,14 @@ def _only_links(block: Json) -> Json:
     return block | {"elements": [element for element in block["elements"] if "url" in element]}
 
 
-def _single(event: Event, localizer: Localizer, standing: Standing, console_url: str | None) -> Json:
+def _single(event: Event, localizer: Localizer, annotations: Annotations, console_url: str | None) -> Json:
     message = localizer.describe(event)
-    settled = standing.acknowledged or standing.mute
-    blocks = [*_details(message), *_notes(standing, localizer), *_actions(event, localizer, standing, console_url)]
+    settled = annotations.acknowledged or annotations.mute
+    blocks = [
+        *_details(message),
+        *_notes(annotations, localizer),
+        *_actions(event, localizer, annotations, console_url),
+    ]
     return {
         "text": escape(f"{EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
         "blocks": [section(_headline(message))],
@@ -157,12 +163,12 @@ def _footer(message: Message) -> str:
     return "  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT))))
 
 
-def _notes(standing: Standing, localizer: Localizer) -> Iterator[Json]:
-    if ack := standing.acknowledged:
+def _notes(annotations: Annotations, localizer: Localizer) -> Iterator[Json]:
+    if ack := annotations.acknowledged:
         at = date(ack.at, localizer.when(ack.at), FIELD_LIMIT)
         who = escape(one_line(ack.name), NOTE_LIMIT)
         yield _context(f"✅ {localizer.text('note.acknowledged', who=who, at=at)}")
-    if mute := standing.mute:
+    if mute := annotations.mute:
         until = date(mute.until, localizer.when(mute.until), FIELD_LIMIT)
         who = escape(one_line(mute.name), NOTE_LIMIT)
         why = f": {escape(one_line(mute.reason), NOTE_LIMIT)}" if mute.reason else ""
@@ -173,19 +179,19 @@ def _context(text: str) -> Json:
     return {"type": "context", "elements": [mrkdwn(text)]}
 
 
-def _actions(event: Event, localizer: Localizer, standing: Standing, console_url: str | None) -> Iterator[Json]:
+def _actions(event: Event, localizer: Localizer, annotations: Annotations, console_url: str | None) -> Iterator[Json]:
     if event.task is None:
         return
-    elements = [*_buttons(event, localizer, standing), *_console(event, localizer, console_url)]
+    elements = [*_buttons(event, localizer, annotations), *_console(event, localizer, console_url)]
     yield {"type": "actions", "elements": elements}
 
 
-def _buttons(event: Event, localizer: Localizer, standing: Standing) -> Iterator[Json]:
+def _buttons(event: Event, localizer: Localizer, annotations: Annotations) -> Iterator[Json]:
     task = event.task
-    if event.type in NEEDS_CARE and not standing.acknowledged:
+    if event.type in NEEDS_CARE and not annotations.acknowledged:
         label = localizer.text("button.acknowledge")
         yield _button(buttons.ACKNOWLEDGE, label, value=event.id) | {"style": "primary"}
-    if standing.mute:
+    if annotations.mute:
         yield _button(buttons.UNMUTE, localizer.text("button.unmute"), value=event.id)
     elif task and (task.instance_id or task.instance_name):
         yield _mute_menu(event, localizer)
@@ -211,7 +217,7 @@ def _mute_menu(event: Event, localizer: Localizer) -> Json:
                 "text": _plain(localizer.text("button.mute_for", length=localizer.duration(parse_duration(length)))),
                 "value": f"{length}:{event.id}",
             }
-            for length in buttons.DURATIONS
+            for length in buttons.MUTE_LENGTHS
         ],
     }
 
@@ -263,14 +269,14 @@ def _line(message: Message, room: int) -> str:
     head = f"• {EMOJI[message.state]} "
     left = room - len(head)
     pieces: list[str] = []
-    for style, text in _claims(message):
+    for style, text in _pieces_by_priority(message):
         if text and left >= PIECE_LIMIT:
             pieces.append(style(text, left))
             left -= len(pieces[-1]) + len(" · ")
     return head + " · ".join(reversed(pieces) if message.job else pieces)
 
 
-def _claims(message: Message) -> Iterator[tuple[Style, str | None]]:
+def _pieces_by_priority(message: Message) -> Iterator[tuple[Style, str | None]]:
     if message.job:
         yield code, message.job.value
         yield code, message.subject
@@ -281,7 +287,7 @@ def _claims(message: Message) -> Iterator[tuple[Style, str | None]]:
         yield code, message.reason
 
 
-def as_text(message: Json) -> Json:
+def as_plain_text(message: Json) -> Json:
     """Return the same message without layout, for when Slack refuses the layout: nothing that it says is lost.
 
     Of the metadata the key stays, by which it can be looked up and which cannot be refused.

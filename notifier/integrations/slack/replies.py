@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from notifier.chat import buttons
 from notifier.chat.phrases import text
-from notifier.chat.reports import PAGE
-from notifier.chat.requests import Answer, Language, Row, parts, unmarked
+from notifier.chat.reports import PAGE_ROWS
+from notifier.chat.requests import ChatReply, Language, Row, split_quoted, without_marks
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     TEXT_LIMIT,
@@ -33,16 +33,16 @@ FACTS = 10
 _WARNING = "⚠️"
 
 
-def payload(answer: Answer, language: Language) -> Json:
+def payload(answer: ChatReply, language: Language) -> Json:
     """Return a reply as a slash command, or a response_url, takes it."""
     return {
         "response_type": "in_channel" if answer.shared else "ephemeral",
-        "text": escape(unmarked(answer.title), TEXT_LIMIT),
+        "text": escape(without_marks(answer.title), TEXT_LIMIT),
         "blocks": list(_blocks(answer, language)),
     }
 
 
-def _blocks(answer: Answer, language: Language) -> Iterator[Json]:
+def _blocks(answer: ChatReply, language: Language) -> Iterator[Json]:
     yield section(_title(answer))
     if answer.lines:
         yield from map(section, joined((sentence(line) for line in _first(answer.lines)), BLOCK_LIMIT))
@@ -50,14 +50,14 @@ def _blocks(answer: Answer, language: Language) -> Iterator[Json]:
         yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in answer.facts[:FACTS]]}
     if answer.quote:
         yield section(fence(answer.quote, BLOCK_LIMIT))
-    yield from (_row(row, language) for row in answer.rows[:PAGE])
+    yield from (_row(row, language) for row in answer.rows[:PAGE_ROWS])
     if answer.note:
         yield {"type": "context", "elements": [mrkdwn(sentence(answer.note))]}
     if elements := list(_buttons(answer, language)):
         yield {"type": "actions", "elements": elements}
 
 
-def _title(answer: Answer) -> str:
+def _title(answer: ChatReply) -> str:
     whole = sentence(answer.title)
     if not answer.good:
         return f"{_WARNING} {whole}"
@@ -69,7 +69,7 @@ def sentence(said: str, limit: int = LINE_LIMIT) -> str:
     """Return a sentence in markup, its quoted parts as code, at most `limit` characters long."""
     shown: list[str] = []
     left = limit
-    for part, is_quoted in parts(said):
+    for part, is_quoted in split_quoted(said):
         if left < 4:  # noqa: PLR2004 - two backticks, a character and an ellipsis
             break
         shown.append(code(part, left) if is_quoted else escape(part, left))
@@ -94,10 +94,10 @@ def _row(row: Row, language: Language) -> Json:
     return shown | {"accessory": _button(buttons.DETAILS, text(language, "button.details"), row.subject)}
 
 
-def _buttons(answer: Answer, language: Language) -> Iterator[Json]:
+def _buttons(answer: ChatReply, language: Language) -> Iterator[Json]:
     if not answer.command or answer.shared:
         return
-    here = 0 if answer.before is None else answer.before + PAGE
+    here = 0 if answer.before is None else answer.before + PAGE_ROWS
     choices = (
         (buttons.PAGE_BEFORE, "button.before", answer.before),
         (buttons.PAGE_AFTER, "button.after", answer.after),
@@ -106,7 +106,7 @@ def _buttons(answer: Answer, language: Language) -> Iterator[Json]:
     for action, label, offset in choices:
         value = f"{offset}:{answer.command}"
         if offset is not None and len(value) <= VALUE_LIMIT:
-            yield _button(action, text(language, label, n=PAGE), value)
+            yield _button(action, text(language, label, n=PAGE_ROWS), value)
 
 
 def _button(action: str, label: str, value: str) -> Json:

@@ -9,10 +9,10 @@ from notifier.http import HttpError
 from notifier.integrations.slack.api import WebApi
 from notifier.ports import CheckResult
 
-WITHIN = 10.0
+SCOPES_TIMEOUT = 10.0
 """Seconds that the question may take."""
 
-COSTS = {
+SCOPE_COSTS = {
     "commands": "nobody can type the command",
     "users:read": "replies come in the configured language, and guests may acknowledge and mute like members",
     "usergroups:read": "of those on the list `allow` only the users are known, not the members of groups",
@@ -20,37 +20,39 @@ COSTS = {
 }
 """Every scope that the chat uses beside those of the channels, and what is lost without it."""
 _NEEDED = frozenset({"commands"})
-WHAT = "Slack chat scopes"
+_CHECK_NAME = "Slack chat scopes"
 
 
 async def check(api: WebApi, allow: Collection[str]) -> Sequence[CheckResult]:
     """Ask Slack which scopes the bot has. Nothing is posted."""
     try:
-        answer = await api.call("auth.test", WITHIN, {})
+        answer = await api.call("auth.test", SCOPES_TIMEOUT, {})
     except HttpError as error:
-        return (CheckResult(ok=False, what=WHAT, detail=str(error), remedy="check the network and the proxy"),)
+        return (CheckResult(ok=False, what=_CHECK_NAME, detail=str(error), remedy="check the network and the proxy"),)
     if answer.data.get("ok") is not True:
         why = answer.code or f"HTTP {answer.status}"
         return (
-            CheckResult(ok=False, what=WHAT, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"),
+            CheckResult(
+                ok=False, what=_CHECK_NAME, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"
+            ),
         )
-    return findings(answer.headers.get("x-oauth-scopes"), allow)
+    return scope_results(answer.headers.get("x-oauth-scopes"), allow)
 
 
-def findings(granted: str | None, allow: Collection[str]) -> Sequence[CheckResult]:
+def scope_results(granted: str | None, allow: Collection[str]) -> Sequence[CheckResult]:
     """Return what is missing; Slack names the scopes that a token has in a header of its answers."""
     if granted is None:
         return ()
     has = set(re.split(r"[\s,]+", granted))
-    wanted = [scope for scope in COSTS if scope != "usergroups:read" or any(id_.startswith("S") for id_ in allow)]
+    wanted = [scope for scope in SCOPE_COSTS if scope != "usergroups:read" or any(id_.startswith("S") for id_ in allow)]
     missing = [scope for scope in wanted if scope not in has]
     if not missing:
-        return (CheckResult(ok=True, what=WHAT, detail=", ".join(wanted)),)
+        return (CheckResult(ok=True, what=_CHECK_NAME, detail=", ".join(wanted)),)
     return tuple(
         CheckResult(
             ok=scope not in _NEEDED,
-            what=WHAT,
-            detail=f"{scope} is missing: {COSTS[scope]}",
+            what=_CHECK_NAME,
+            detail=f"{scope} is missing: {SCOPE_COSTS[scope]}",
             remedy=f"add the bot scope {scope} under OAuth & Permissions and reinstall the app",
         )
         for scope in missing

@@ -16,7 +16,7 @@ import structlog
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 
-from notifier.chat.ports import BadRequest, Handler
+from notifier.chat.ports import BadRequest, SlackRequestHandler
 from notifier.http import AddressRefused, HttpError, describe_failure, describe_handshake_reply
 from notifier.ports import CheckResult, Clock
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
     from slack_sdk.socket_mode.request import SocketModeRequest
 
-    from notifier.integrations.slack.api import Answer, WebApi
+    from notifier.integrations.slack.api import SlackResponse, WebApi
 
-OPEN_WITHIN = 10.0
+OPEN_TIMEOUT = 10.0
 """Seconds to be told where to connect to."""
-CONNECT_WITHIN = 15.0
+CONNECT_TIMEOUT = 15.0
 """Seconds for a connection, after which a new address is asked for: each is good for one connection."""
-PING_EVERY = 5.0
+PING_INTERVAL = 5.0
 """Seconds; four of them without an answer are a lost connection."""
-CLOSE_WITHIN = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds that Slack has to take leave."""
 REJECTED_WAIT = 300.0
 """Seconds after which a token that Slack refuses is tried again: a person has to mend that."""
-LONGEST_WAIT = 30.0
-OPENED_AT_MOST = 10
+MAX_WAIT = 30.0
+MAX_OPENED = 10
 """Connections within a minute, should Slack end each at once."""
 
 _TOKEN_CODES = frozenset(
@@ -65,7 +65,7 @@ _silent = logging.Logger("slack_sdk", level=logging.CRITICAL + 1)  # noqa: LOG00
 """What the library says: stack traces of every lost connection. What matters of it is said here."""
 
 
-class NotOpened(Exception):
+class ConnectionNotOpened(Exception):
     """There is no connection to Slack. The message says why."""
 
     def __init__(self, why: str, remedy: str, *, wait: float = 0.0) -> None:
@@ -75,16 +75,16 @@ class NotOpened(Exception):
         self.wait = wait
 
 
-class SocketDoor:
+class SocketModeTransport:
     """Connects to Slack, and again whenever that is lost, and hands on what comes."""
 
     def __init__(
         self,
-        handler: Handler,
+        handler: SlackRequestHandler,
         api: WebApi,
         clock: Clock,
         *,
-        ping_every: float = PING_EVERY,
+        ping_every: float = PING_INTERVAL,
     ) -> None:
         """`api` has the app-level token."""
         self._handler = handler
@@ -92,7 +92,7 @@ class SocketDoor:
         self._clock = clock
         self._ping_every = ping_every
         self._client: _Client | None = None
-        self._taken: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -105,26 +105,26 @@ class SocketDoor:
         """Why requests cannot reach us now; None while they can."""
         if self.connected:
             return None
-        return (self._client.said if self._client else None) or "not connected to Slack yet"
+        return (self._client.last_error if self._client else None) or "not connected to Slack yet"
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
         self._client = client = _Client(self._api, self._clock, self._ping_every)
-        client.socket_mode_request_listeners.append(self._take_soon)
+        client.socket_mode_request_listeners.append(self._handle_soon)
         try:
-            await client.keep_to_our_rules()
+            await client.use_http_client()
             await self._connect(client)
             await asyncio.Event().wait()
         finally:
-            await self._leave(client)
+            await self._close(client)
 
-    async def _leave(self, client: _Client) -> None:
-        for task in self._taken:
+    async def _close(self, client: _Client) -> None:
+        for task in self._in_flight:
             task.cancel()
-        await asyncio.gather(*self._taken, return_exceptions=True)
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
         client.closed = True  # or it would connect again
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_WITHIN):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await client.disconnect()  # type: ignore[no-untyped-call]  # the library has no type here
         await client.close()  # type: ignore[no-untyped-call]  # as above
 
@@ -133,16 +133,16 @@ class SocketDoor:
         while not await client.is_connected():
             try:
                 await client.connect_to_new_endpoint(force=True)
-            except NotOpened:
+            except ConnectionNotOpened:
                 await self._clock.sleep(wait)
-                wait = min(wait * 2, LONGEST_WAIT)
+                wait = min(wait * 2, MAX_WAIT)
 
-    async def _take_soon(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
-        task = asyncio.create_task(self._take(client, request), name="take a request of Slack's")
-        self._taken.add(task)
-        task.add_done_callback(self._taken.discard)
+    async def _handle_soon(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+        task = asyncio.create_task(self._handle(client, request), name="take a request of Slack's")
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
-    async def _take(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
+    async def _handle(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         """Answer a request in time, whatever becomes of it: who waits for nothing is told that nothing works."""
         try:
             if request.type == "slash_commands":
@@ -171,7 +171,7 @@ async def check(api: WebApi) -> Sequence[CheckResult]:
     what = "Slack Socket Mode"
     try:
         await _open(api)
-    except NotOpened as error:
+    except ConnectionNotOpened as error:
         return (CheckResult(ok=False, what=what, detail=str(error), remedy=error.remedy),)
     return (CheckResult(ok=True, what=what, detail="a connection can be opened"),)
 
@@ -187,24 +187,24 @@ class _Client(SocketModeClient):
 
     def __init__(self, api: WebApi, clock: Clock, ping_every: float) -> None:
         super().__init__(
-            app_token="", logger=_silent, ping_interval=ping_every, on_message_listeners=[self._hear_of_the_end]
+            app_token="", logger=_silent, ping_interval=ping_every, on_message_listeners=[self._on_disconnect]
         )
         self.proxy = None  # it would take one from the environment
         self._api = api
         self._clock = clock
         self._not_before = float("-inf")
-        self._opened: deque[float] = deque(maxlen=OPENED_AT_MOST)
-        self.said: str | None = None
+        self._opened: deque[float] = deque(maxlen=MAX_OPENED)
+        self.last_error: str | None = None
         """Why it was not connected the last time that this was said; None since it is."""
-        self._happened = ""
+        self._failure = ""
         """What keeps the connection from coming about."""
 
-    async def keep_to_our_rules(self) -> None:
+    async def use_http_client(self) -> None:
         """Connect as everything else does: the library's own session knows neither our addresses nor certificates."""
         await self.aiohttp_client_session.close()
         trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(self._hear_of_an_answer)
-        trace.on_request_exception.append(self._hear_of_an_error)
+        trace.on_request_end.append(self._on_response)
+        trace.on_request_exception.append(self._on_request_error)
         self.aiohttp_client_session = self._api.http.session(trace)
 
     async def connect_to_new_endpoint(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
@@ -221,17 +221,17 @@ class _Client(SocketModeClient):
     async def issue_new_wss_url(self) -> str:
         """Ask where to connect to. Raises NotOpened."""
         if self._clock.monotonic() < self._not_before:
-            raise NotOpened("it is too early to try again", _NO_REMEDY)
+            raise ConnectionNotOpened("it is too early to try again", _NO_REMEDY)
         try:
             return await self._ask()
-        except NotOpened as error:
+        except ConnectionNotOpened as error:
             self._fail(error)
             raise
 
     async def _ask(self) -> str:
         now = self._clock.monotonic()
-        if len(self._opened) == OPENED_AT_MOST and now - self._opened[0] < 60:  # noqa: PLR2004 - a minute
-            raise NotOpened("Slack ends every connection at once", _NO_REMEDY)
+        if len(self._opened) == MAX_OPENED and now - self._opened[0] < 60:  # noqa: PLR2004 - a minute
+            raise ConnectionNotOpened("Slack ends every connection at once", _NO_REMEDY)
         url = await _open(self._api)
         self._opened.append(now)
         return url
@@ -239,53 +239,53 @@ class _Client(SocketModeClient):
     async def connect(self) -> None:
         """Connect to the address asked for. Raises NotOpened."""
         host = _host(self.wss_uri or "")
-        self._happened = f"no connection to {host} within {CONNECT_WITHIN:g} s"
+        self._failure = f"no connection to {host} within {CONNECT_TIMEOUT:g} s"
         try:
             self.proxy = self._api.http.proxy_url_for(host)
-            async with asyncio.timeout(CONNECT_WITHIN):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 await super().connect()  # type: ignore[no-untyped-call]  # as above
         except (AddressRefused, TimeoutError) as cause:
-            error = NotOpened(str(cause) or self._happened, _NETWORK_REMEDY)
+            error = ConnectionNotOpened(str(cause) or self._failure, _NETWORK_REMEDY)
             self._fail(error)
             raise error from None
         finally:
             self.auto_reconnect_enabled = True  # it is off while connecting, and would stay off
-        if self.said is not None and not self.closed:
+        if self.last_error is not None and not self.closed:
             log.info("connected to Slack again")
-        self.said = None
+        self.last_error = None
 
-    async def _hear_of_an_answer(
+    async def _on_response(
         self, _session: aiohttp.ClientSession, _context: object, answered: aiohttp.TraceRequestEndParams
     ) -> None:
         status, host = answered.response.status, str(answered.url.host)
-        self._happened = describe_handshake_reply(status, host, self._proxy_name)
+        self._failure = describe_handshake_reply(status, host, self._proxy_name)
 
-    async def _hear_of_an_error(
+    async def _on_request_error(
         self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
         cause, host = failed.exception, str(failed.url.host)
         told = isinstance(cause, HttpError)
-        self._happened = str(cause) if told else describe_failure(cause, host, self._proxy_name)
+        self._failure = str(cause) if told else describe_failure(cause, host, self._proxy_name)
 
     @property
     def _proxy_name(self) -> str | None:
         return urlsplit(self.proxy).netloc.rpartition("@")[2] if self.proxy else None
 
-    async def _hear_of_the_end(self, message: aiohttp.WSMessage) -> None:
+    async def _on_disconnect(self, message: aiohttp.WSMessage) -> None:
         """Hear why Slack ends a connection, before the library connects anew."""
         with suppress(ValueError, RecursionError):
             said = json.loads(message.data)
             if isinstance(said, dict) and (said.get("type"), said.get("reason")) == ("disconnect", "link_disabled"):
-                self._fail(NotOpened("Socket Mode is switched off", _SWITCH_REMEDY, wait=REJECTED_WAIT))
+                self._fail(ConnectionNotOpened("Socket Mode is switched off", _SWITCH_REMEDY, wait=REJECTED_WAIT))
 
-    def _fail(self, error: NotOpened) -> None:
+    def _fail(self, error: ConnectionNotOpened) -> None:
         """Log a reason once, until it is another or all is well again."""
         self._not_before = self._clock.monotonic() + error.wait
-        if str(error) != self.said:
+        if str(error) != self.last_error:
             log.error(
                 "not connected to Slack: commands and clicks do not reach us", reason=str(error), remedy=error.remedy
             )
-        self.said = str(error)
+        self.last_error = str(error)
 
 
 def _host(url: str) -> str:
@@ -299,18 +299,18 @@ def _host(url: str) -> str:
 
 async def _open(api: WebApi) -> str:
     try:
-        answer = await api.call("apps.connections.open", OPEN_WITHIN, {})
+        answer = await api.call("apps.connections.open", OPEN_TIMEOUT, {})
     except HttpError as error:
-        raise NotOpened(str(error), _NETWORK_REMEDY) from None
+        raise ConnectionNotOpened(str(error), _NETWORK_REMEDY) from None
     url = answer.data.get("url")
     if answer.data.get("ok") is True and isinstance(url, str) and _host(url):
         return url
     raise _refusal(answer)
 
 
-def _refusal(answer: Answer) -> NotOpened:
+def _refusal(answer: SlackResponse) -> ConnectionNotOpened:
     why = answer.code or f"HTTP {answer.status}"
     if answer.code in _TOKEN_CODES:
-        return NotOpened(why, _TOKEN_REMEDY, wait=REJECTED_WAIT)
+        return ConnectionNotOpened(why, _TOKEN_REMEDY, wait=REJECTED_WAIT)
     seconds = answer.headers.get("retry-after", "")
-    return NotOpened(why, _NO_REMEDY, wait=min(float(seconds), REJECTED_WAIT) if seconds.isdecimal() else 0.0)
+    return ConnectionNotOpened(why, _NO_REMEDY, wait=min(float(seconds), REJECTED_WAIT) if seconds.isdecimal() else 0.0)
