@@ -7,18 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from notifier.core.model import (
-    Body,
-    Delivery,
-    DeliveryState,
-    Event,
-    EventType,
-    Outcome,
-    Task,
-    TaskStatus,
-    delivery_id,
-    event_id,
-)
+from notifier.core.events import EventType
+from notifier.core.model import Body, Delivery, DeliveryState, Event, Outcome, Task, TaskStatus, delivery_id, event_id
 from notifier.ports import RenderRequest
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)

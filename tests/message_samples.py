@@ -16,12 +16,12 @@ from notifier.chat.reports import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply, Language
 from notifier.cli.drawing import Json, drawing
 from notifier.cli.samples import sample_event
+from notifier.core.events import EventType
 from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
 from notifier.core.model import (
     Acknowledgement,
     ChannelState,
     Event,
-    EventType,
     Mute,
     SourceState,
     Task,

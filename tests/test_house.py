@@ -24,7 +24,8 @@ from typer.core import TyperGroup
 
 from notifier.cli.group import COMMANDS, load
 from notifier.cli.invocation import Invocation
-from notifier.core.model import DeliveryState, EventType, Scope, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import DeliveryState, Scope, TaskStatus
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("build", "run", "dev", "audit")

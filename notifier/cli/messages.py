@@ -23,13 +23,13 @@ from notifier.cli.drawing import drawing, is_drawn
 from notifier.cli.output import block, cell, emit, replied, show
 from notifier.cli.samples import sample_event
 from notifier.config import Config
+from notifier.core.events import EventType
 from notifier.core.model import (
     Body,
     Delivered,
     Delivery,
     DeliveryState,
     Event,
-    EventType,
     GaveUp,
     Outcome,
     Parked,

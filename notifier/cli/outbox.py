@@ -31,8 +31,9 @@ from notifier.cli.output import SHORT_ID, cell, counted, emit, show
 from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
+from notifier.core.events import EventType
 from notifier.core.health import Expected, Health, serves
-from notifier.core.model import ChannelState, Delivery, DeliveryState, EventType
+from notifier.core.model import ChannelState, Delivery, DeliveryState
 from notifier.lookup import Audit
 from notifier.ports import DeliveryFilter, EventFilter, Queries, Transaction
 

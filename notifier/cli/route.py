@@ -17,7 +17,8 @@ from notifier.cli.tasks import one
 from notifier.cli.views import View
 from notifier.core import alerts as watching
 from notifier.core.errors import ConfigurationError, NotifierError
-from notifier.core.model import EventType, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
 from notifier.core.routing import (
     FIELDS,
     RouteVerdict,
@@ -116,7 +117,7 @@ def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels
 
 def _told(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], fallback: Sequence[str]) -> Sequence[str]:
     routed = channels_of(verdicts)
-    return watching.told(routed, event["channel"], fallback) if event["type"] in watching.ALERTS else routed
+    return watching.told(routed, event["channel"], fallback) if EventType(event["type"]).traits.alert else routed
 
 
 NOWHERE = cell("It would be sent to no channel.", "bold yellow")

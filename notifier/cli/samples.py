@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from notifier.core.model import Event, EventType, Task, TaskStatus, event_id
+from notifier.core.events import EventType
+from notifier.core.model import Event, Task, TaskStatus, event_id
 
 SAMPLE = "sample"
 """What stands for a source, a job and a project in a made-up event."""

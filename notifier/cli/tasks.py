@@ -28,7 +28,8 @@ from notifier.cli.common import (
 from notifier.cli.output import cell, emit, show
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
-from notifier.core.model import NEEDS_CARE, Acknowledgement, TaskStatus
+from notifier.core.events import NEEDS_CARE
+from notifier.core.model import Acknowledgement, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.lookup import Listing
 from notifier.ports import EventFilter, Queries, StoredTask, TaskFilter, Transaction

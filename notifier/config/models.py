@@ -31,8 +31,9 @@ from pydantic import (
 
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError
+from notifier.core.events import EventType
 from notifier.core.health import Expected, WatchedSource
-from notifier.core.model import EventType, Matcher, Route, TaskStatus
+from notifier.core.model import Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
 from notifier.deliver import SENT_WITHIN
 from notifier.settings.base import AsciiSecret, CaFile, Duration, Origin, Secret, Settings, is_loopback

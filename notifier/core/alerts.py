@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.core import outbox
+from notifier.core.events import EventType
 from notifier.core.health import (
     FAILING_AFTER,
     Backlog,
@@ -21,7 +22,7 @@ from notifier.core.health import (
     judge_source,
     serves,
 )
-from notifier.core.model import ChannelState, Event, EventType, Route, SourceState, event_id
+from notifier.core.model import ChannelState, Event, Route, SourceState, event_id
 from notifier.core.outbox import RoutedEvent
 
 TOLD_EVERY = timedelta(hours=1)
@@ -29,19 +30,6 @@ TOLD_EVERY = timedelta(hours=1)
 
 TOLD_LATEST = timedelta(days=1)
 """Dead deliveries that died longer ago than this before any were told of are no news."""
-
-
-ALERTS = frozenset(
-    {
-        EventType.SOURCE_FAILING,
-        EventType.SOURCE_RECOVERED,
-        EventType.CHANNEL_FAILING,
-        EventType.CHANNEL_RECOVERED,
-        EventType.CHANNEL_GAVE_UP,
-        EventType.STORE_REPLACED,
-    }
-)
-"""What is decided here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from notifier.core.model import EventType, Scope, Snapshot, Task, TaskStatus, Transition
+from notifier.core.events import EventType
+from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
 from notifier.core.retry import CLOCK_TOLERANCE
 
 MISSING_BEFORE_UNLISTED = 2
@@ -314,7 +315,7 @@ def happened_at(type_: EventType, task: Task) -> datetime | None:
     """Return when upstream says that the transition happened, or None where it does not say."""
     if type_ is EventType.TASK_STARTED:
         return task.created_at
-    return task.ended_at if type_ in (EventType.TASK_COMPLETED, EventType.TASK_FAILED) else None
+    return task.ended_at if type_.traits.ends_task else None
 
 
 def _late(type_: EventType, task: Task, rules: Rules) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from notifier.core.events import EventType
 from notifier.core.pacing import Health
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
@@ -115,30 +116,6 @@ class Snapshot:
             unreadable=first.unreadable + self.unreadable,
         )
         return both.after(first)
-
-
-class EventType(StrEnum):
-    """Everything that can be told."""
-
-    TASK_STARTED = "task.started"
-    TASK_PROGRESSED = "task.progressed"
-    TASK_COMPLETED = "task.completed"
-    TASK_FAILED = "task.failed"
-    TASK_RESTARTED = "task.restarted"
-    TASK_CHANGED = "task.changed"
-    TASK_UNLISTED = "task.unlisted"
-    TASK_STALLED = "task.stalled"
-    SOURCE_FAILING = "source.failing"
-    SOURCE_RECOVERED = "source.recovered"
-    SOURCE_GAP = "source.gap"
-    CHANNEL_FAILING = "channel.failing"
-    CHANNEL_RECOVERED = "channel.recovered"
-    CHANNEL_GAVE_UP = "channel.gave_up"
-    STORE_REPLACED = "store.replaced"
-
-
-NEEDS_CARE = frozenset({EventType.TASK_FAILED, EventType.TASK_STALLED, EventType.TASK_UNLISTED})
-"""Events that somebody should take care of: they can be acknowledged, and are never told by an edit alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from notifier.core import recipients, retry
 from notifier.core.diff import happened_at
+from notifier.core.events import EventType
 from notifier.core.model import (
     DIRECT,
     Attempt,
@@ -19,7 +20,6 @@ from notifier.core.model import (
     DeliveryState,
     Doubt,
     Event,
-    EventType,
     GaveUp,
     Mute,
     Outcome,
@@ -116,7 +116,7 @@ def ends(event: Event) -> bool:
     """Tell whether an event says that a task has ended, in whatever state: a canceled one has an end too."""
     if event.type is EventType.TASK_CHANGED:
         return event.task is not None and event.task.ended_at is not None
-    return event.type in (EventType.TASK_COMPLETED, EventType.TASK_FAILED)
+    return event.type.traits.ends_task
 
 
 def concerns_watchers(event: Event) -> bool:

@@ -26,7 +26,7 @@ from notifier.core.durations import format_duration
 from notifier.core.errors import NotifierError, StoreError, StoreReplaced
 from notifier.core.health import LEFT_BEHIND, REMEDIES, Health, Kind, Replica, judge, left_behind, serves
 from notifier.core.health import Role as Role  # noqa: PLC0414 - what a service is given, named where it is given
-from notifier.core.model import Delivered, DeliveryState, EventType, Scope
+from notifier.core.model import Delivered, DeliveryState, Scope
 from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache, wait_until_set
 from notifier.live_messages import EditReport, MessageEditor
 from notifier.monitor import MonitorReport, run_monitor, save_lost_file
@@ -781,14 +781,9 @@ def _figures(report: PollReport) -> Mapping[str, object]:
     return figures | {name: value for name, value in seldom.items() if value}
 
 
-_BAD_NEWS = frozenset(
-    {EventType.SOURCE_FAILING, EventType.CHANNEL_FAILING, EventType.CHANNEL_GAVE_UP, EventType.STORE_REPLACED}
-)
-
-
 def _log_watch(report: MonitorReport) -> None:
     for event in report.events:
-        bad = event.type in _BAD_NEWS
+        bad = event.type.traits.bad_news
         told = {"told": "nobody: there is no other channel"} if event in report.undeliverable else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
         known = {name: value for name, value in about.items() if value} | told

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, exists, select, update
 
-from notifier.core.model import Acknowledgement, Action, DeliveryState, EventType, Mute, Subscription
+from notifier.core.events import EventType
+from notifier.core.model import Acknowledgement, Action, DeliveryState, Mute, Subscription
 from notifier.store import rows
 from notifier.store.queries import chunks
 from notifier.store.schema import (

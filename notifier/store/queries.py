@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, tuple_
 
 from notifier.core.diff import Recorded
+from notifier.core.events import NEEDS_CARE
 from notifier.core.health import HealthFacts
 from notifier.core.model import (
-    NEEDS_CARE,
     Acknowledgement,
     Attempt,
     ChannelState,

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
 
-from notifier.core.model import Event, EventType, Mute, Thread
+from notifier.core.events import EditUrgency, EventType
+from notifier.core.model import Event, Mute, Thread
 from notifier.ports import ThreadUpdate
 from notifier.store import rows
 from notifier.store.queries import chunks
@@ -22,15 +23,7 @@ TOUCHED = 50
 """Messages about one instance, the latest ones, that change when it is muted."""
 TOUCHED_WITHIN = timedelta(days=1)
 
-_FAILURE, _END, _PERSON, _PROGRESS = 3, 2, 1, 0
-_URGENCY: Mapping[str, int] = {
-    EventType.TASK_FAILED: _FAILURE,
-    EventType.TASK_UNLISTED: _FAILURE,
-    EventType.TASK_STALLED: _FAILURE,
-    EventType.TASK_COMPLETED: _END,
-    EventType.TASK_PROGRESSED: _PROGRESS,
-}
-"""How soon a message shows an event; a start or another change as soon as what people do."""
+_PERSON, _PROGRESS = int(EditUrgency.PERSON), int(EditUrgency.PROGRESS)
 
 
 class _Stored(NamedTuple):
@@ -109,7 +102,7 @@ class ThreadStatements(WatchStatements):
 
     def _show_event(self, event: _Stored, now: datetime, *which: ColumnElement[bool], subject: str) -> None:
         older = (threads.c.subject == subject, threads.c.event_seq < event.seq)
-        self._touch(now, _URGENCY.get(event.type, _PERSON), *which, *older, **_shows(event))
+        self._touch(now, int(EventType(event.type).traits.urgency), *which, *older, **_shows(event))
 
     def _show_event_anew(self, event_id: str, now: datetime) -> None:
         """Change the messages that show an event, for something else about it is to be shown."""

@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from notifier.core.model import Event, EventType, Task
+from notifier.core.events import EventType
+from notifier.core.model import Event, Task
 
 Language = Literal["en", "zh"]
 EventState = Literal[

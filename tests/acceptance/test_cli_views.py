@@ -17,6 +17,7 @@ from notifier.cli import documents, words
 from notifier.cli.output import UNBOUNDED, age, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View
+from notifier.core.events import EventType
 from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
 from notifier.core.model import (
     Attempt,
@@ -24,7 +25,6 @@ from notifier.core.model import (
     Delivery,
     DeliveryState,
     Doubt,
-    EventType,
     Matcher,
     Mute,
     Route,

@@ -18,7 +18,7 @@ from servers.slack import Json
 
 from notifier.chat.requests import ChatReply, Row, quoted
 from notifier.cli.samples import sample_event
-from notifier.core.model import EventType
+from notifier.core.events import EventType
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import payload
 from notifier.wording.formatter import Localizer

@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 
 from notifier import config as configuration
 from notifier.cli import app as program
-from notifier.core.model import Event, EventType, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import Event, TaskStatus
 from notifier.poll import PollReport
 from notifier.ports import EventFilter, StoredTask, TaskFilter
 from notifier.service.service import Service

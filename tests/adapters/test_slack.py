@@ -49,19 +49,8 @@ from servers.slack import (
 )
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
-from notifier.core.model import (
-    Body,
-    Delivered,
-    Delivery,
-    Event,
-    EventType,
-    GaveUp,
-    Outcome,
-    Parked,
-    Repeat,
-    Retry,
-    Unknown,
-)
+from notifier.core.events import EventType
+from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
 from notifier.integrations.slack.channel import (

@@ -13,12 +13,12 @@ from fakes import FakeClock
 from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
 from notifier.channels.base import ChannelContext
+from notifier.core.events import EventType
 from notifier.core.model import (
     Acknowledgement,
     Delivered,
     Delivery,
     Event,
-    EventType,
     GaveUp,
     Mute,
     Retry,

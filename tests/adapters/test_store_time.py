@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import notifier.clock
-from notifier.core.model import ChannelPolicy, DeliveryState, EventType, Mute, Route
+from notifier.core.events import EventType
+from notifier.core.model import ChannelPolicy, DeliveryState, Mute, Route
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, Transaction

@@ -36,7 +36,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import ChannelContext, stored_body
 from notifier.channels.sealing import Sealer, shown
-from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.events import EventType
+from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.webhook.body_template import MAX_OUTPUT
 from notifier.integrations.webhook.channel import WebhookChannel, WebhookSettings

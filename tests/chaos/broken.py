@@ -23,7 +23,8 @@ from chaos.truth import Pace
 from notifier import deliver, poll
 from notifier.channels import base
 from notifier.core import diff, outbox
-from notifier.core.model import Delivered, Delivery, Doubt, EventType, Outcome, Snapshot
+from notifier.core.events import EventType
+from notifier.core.model import Delivered, Delivery, Doubt, Outcome, Snapshot
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.service import service
 from notifier.sources.paging import Walk, WalkResult

@@ -35,7 +35,8 @@ from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
 
 from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, installed_kinds, load
-from notifier.core.model import Delivered, Delivery, Event, EventType, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.events import EventType
+from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel

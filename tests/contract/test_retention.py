@@ -18,7 +18,8 @@ from sqlalchemy import Connection, delete, event, func, insert, select, text, up
 
 from notifier import lookup
 from notifier.core.errors import CredentialsRejected
-from notifier.core.model import Delivery, DeliveryState, Event, EventType, Scope, Snapshot, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import Delivery, DeliveryState, Event, Scope, Snapshot, TaskStatus
 from notifier.core.outbox import Outlook, RoutedEvent
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.diff import Recorded, Rules, changed_ids, compare, diff, occurrence_of
-from notifier.core.model import EventType, Scope, Task, TaskStatus, event_id
+from notifier.core.events import EventType
+from notifier.core.model import Scope, Task, TaskStatus, event_id
 
 RULES = Rules(observed_at=T0)
 RUNNING, FAILED, COMPLETED = (make_task(status=status) for status in ("running", "failed", "completed"))

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.diff import Recorded, Rules, changed_ids, diff, distinct
-from notifier.core.model import EventType, Scope, TaskStatus, event_id
+from notifier.core.events import EventType
+from notifier.core.model import Scope, TaskStatus, event_id
 from notifier.sources.gaussdb import build_snapshot
 from notifier.sources.payloads import decode_page
 

@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import retry
-from notifier.core.model import (
-    ChannelPolicy,
-    Delivered,
-    DeliveryState,
-    EventType,
-    GaveUp,
-    Outcome,
-    Parked,
-    Retry,
-    Route,
-    Unknown,
-)
+from notifier.core.events import EventType
+from notifier.core.model import ChannelPolicy, Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Route, Unknown
 from notifier.core.outbox import plan, route, settle, worn_out
 
 SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))

@@ -20,7 +20,8 @@ from factories import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.model import Event, EventType, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import Event, TaskStatus
 from notifier.wording.formatter import (
     ID_LIMIT,
     NAME_LIMIT,

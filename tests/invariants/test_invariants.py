@@ -32,7 +32,8 @@ from stories import (
 )
 from upstream import COMPLETED, FAILED, RUNNING, Change, Order, Screen, Showing
 
-from notifier.core.model import EventType, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
 from notifier.ports import EventFilter, TaskFilter
 from notifier.sources.gaussdb import TaskQuery
 from notifier.sources.payloads import TaskPage, decode_page

@@ -27,7 +27,8 @@ from sqlalchemy import update
 from notifier import poll as polling
 from notifier.core import diff, outbox
 from notifier.core.diff import Recorded, Rules
-from notifier.core.model import Body, Delivered, Delivery, EventType, Task, TaskStatus, Transition
+from notifier.core.events import EventType
+from notifier.core.model import Body, Delivered, Delivery, Task, TaskStatus, Transition
 from notifier.deliver import DeliveryReport, DeliveryRules
 from notifier.ports import Channel, Clock, RenderRequest, Store
 from notifier.sources import gaussdb, paging, payloads, walker

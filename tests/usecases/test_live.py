@@ -9,7 +9,8 @@ import pytest
 from factories import make_event, make_task
 from fakes import START, FakeChannel, FakeClock
 
-from notifier.core.model import Delivered, Event, EventType, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.core.events import EventType
+from notifier.core.model import Delivered, Event, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.core.outbox import RoutedEvent
 from notifier.core.pacing import Pace
 from notifier.live_messages import EDIT_BATCH, EDIT_RETRY_AFTER, EditReport, MessageEditor

@@ -12,6 +12,7 @@ from fakes import START
 
 from notifier import lookup
 from notifier.core.diff import Recorded
+from notifier.core.events import EventType
 from notifier.core.health import HealthFacts
 from notifier.core.model import (
     Acknowledgement,
@@ -21,7 +22,6 @@ from notifier.core.model import (
     Delivery,
     DeliveryState,
     Event,
-    EventType,
     Matcher,
     Mute,
     Route,

@@ -15,11 +15,11 @@ from fakes import FakeClock, FakeSource, snapshot_of
 from notifier import poll as polling
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
+from notifier.core.events import EventType
 from notifier.core.health import left_behind
 from notifier.core.model import (
     ChannelPolicy,
     DeliveryState,
-    EventType,
     Parked,
     Route,
     Scope,

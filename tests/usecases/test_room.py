@@ -25,8 +25,9 @@ from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, with
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.core.diff import Recorded
 from notifier.core.errors import StoreUnreachable
+from notifier.core.events import EventType
 from notifier.core.health import Expected, WatchedSource
-from notifier.core.model import DIRECT, Event, EventType, Mute, Person, Scope, Snapshot, Task, TaskStatus
+from notifier.core.model import DIRECT, Event, Mute, Person, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack

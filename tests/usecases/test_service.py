@@ -23,7 +23,8 @@ from notifier import people
 from notifier.clock import SystemClock
 from notifier.config import loads
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Delivered, Delivery, DeliveryState, EventType, GaveUp, Outcome, Parked, Person, Retry
+from notifier.core.events import EventType
+from notifier.core.model import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Person, Retry
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import ChatTransport, Clock, DeliveryFilter, Transaction

@@ -14,8 +14,9 @@ from fakes import FakeClock, FakeSource
 
 from notifier import people
 from notifier.core.errors import SourceUnreachable
+from notifier.core.events import EventType
 from notifier.core.health import Expected, Kind, WatchedSource
-from notifier.core.model import ChannelPolicy, DeliveryState, Event, EventType, Parked, Person, Retry, Route
+from notifier.core.model import ChannelPolicy, DeliveryState, Event, Parked, Person, Retry, Route
 from notifier.core.outbox import Outlook, RoutedEvent, settle
 from notifier.core.pacing import Health
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor

@@ -16,7 +16,8 @@ import work
 from notifier import config as configuration
 from notifier import logs
 from notifier.core import outbox
-from notifier.core.model import Event, EventType, Task, TaskStatus, event_id
+from notifier.core.events import EventType
+from notifier.core.model import Event, Task, TaskStatus, event_id
 from notifier.ports import Store, Transaction
 from notifier.service.service import Service
 from notifier.wiring.app import open_app

@@ -27,8 +27,8 @@ from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings,
 from notifier.channels.rate_limits import RateLimit
 from notifier.channels.reply_rules import ParsedReply, says_failed
 from notifier.channels.reply_text import http_reply, reply_line, unpacked
+from notifier.core.events import NEEDS_CARE
 from notifier.core.model import (
-    NEEDS_CARE,
     Body,
     Delivered,
     Delivery,

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from notifier.chat import buttons
 from notifier.core.durations import parse_duration
-from notifier.core.model import NEEDS_CARE, Acknowledgement, Event, Mute, Thread
+from notifier.core.events import NEEDS_CARE
+from notifier.core.model import Acknowledgement, Event, Mute, Thread
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     FIELD_LIMIT,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, SecretStr, SerializationInfo, WithJsonSchema
 
 from notifier.channels.sealing import Sealer, shown
-from notifier.core.model import EventType, TaskStatus
+from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
 from notifier.settings.base import InterpolatedStr
 from notifier.settings.explain import FixedMessageError, problem
 

@@ -1,0 +1,88 @@
+"""The types of events, and what each means to planning, to the store and to the log. Looks are in `wording.states`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+
+
+class EditUrgency(IntEnum):
+    """How soon a live message shows something new. The values are stored."""
+
+    PROGRESS = 0
+    """Waits: a message that shows nothing but progress is edited rarely."""
+    PERSON = 1
+    """An acknowledgement, a mute, or an event that fits none of the others."""
+    END = 2
+    FAILURE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTraits:
+    """What follows from the type of an event."""
+
+    ends_task: bool = False
+    """True where the task has ended in a status that we know."""
+    needs_care: bool = False
+    """True where somebody should act: it can be acknowledged, and is never notified by an edit alone."""
+    alert: bool = False
+    """True where the notifier reports itself: such an event goes to the channels of `alerts` when no route takes it."""
+    bad_news: bool = False
+    """True for an alert that is logged as an error."""
+    urgency: EditUrgency = EditUrgency.PERSON
+
+
+class EventType(StrEnum):
+    """Everything that can be notified. The values are stored, and are named in configurations."""
+
+    TASK_STARTED = "task.started"
+    TASK_PROGRESSED = "task.progressed"
+    TASK_COMPLETED = "task.completed"
+    TASK_FAILED = "task.failed"
+    TASK_RESTARTED = "task.restarted"
+    TASK_CHANGED = "task.changed"
+    TASK_UNLISTED = "task.unlisted"
+    TASK_STALLED = "task.stalled"
+    SOURCE_FAILING = "source.failing"
+    SOURCE_RECOVERED = "source.recovered"
+    SOURCE_GAP = "source.gap"
+    CHANNEL_FAILING = "channel.failing"
+    CHANNEL_RECOVERED = "channel.recovered"
+    CHANNEL_GAVE_UP = "channel.gave_up"
+    STORE_REPLACED = "store.replaced"
+
+    @property
+    def traits(self) -> EventTraits:
+        """What follows from the type."""
+        return _TRAITS[self]
+
+    @property
+    def about_task(self) -> bool:
+        """True where the event carries a task; False where it is about a source, a channel or the store."""
+        return self.startswith("task.")
+
+
+_TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
+    {
+        EventType.TASK_STARTED: EventTraits(),
+        EventType.TASK_PROGRESSED: EventTraits(urgency=EditUrgency.PROGRESS),
+        EventType.TASK_COMPLETED: EventTraits(ends_task=True, urgency=EditUrgency.END),
+        EventType.TASK_FAILED: EventTraits(ends_task=True, needs_care=True, urgency=EditUrgency.FAILURE),
+        EventType.TASK_RESTARTED: EventTraits(),
+        EventType.TASK_CHANGED: EventTraits(),
+        EventType.TASK_UNLISTED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE),
+        EventType.TASK_STALLED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE),
+        EventType.SOURCE_FAILING: EventTraits(alert=True, bad_news=True),
+        EventType.SOURCE_RECOVERED: EventTraits(alert=True),
+        EventType.SOURCE_GAP: EventTraits(),
+        EventType.CHANNEL_FAILING: EventTraits(alert=True, bad_news=True),
+        EventType.CHANNEL_RECOVERED: EventTraits(alert=True),
+        EventType.CHANNEL_GAVE_UP: EventTraits(alert=True, bad_news=True),
+        EventType.STORE_REPLACED: EventTraits(alert=True, bad_news=True),
+    }
+)
+
+NEEDS_CARE = frozenset(kind for kind in EventType if kind.traits.needs_care)
+"""Types of events that can be acknowledged."""
