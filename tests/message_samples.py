@@ -14,7 +14,7 @@ from rich.console import Console
 from notifier.chat import reports
 from notifier.chat.reports import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply, Language
-from notifier.cli.drawing import Json, drawing
+from notifier.cli.drawing import Json, draw_message
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
@@ -165,7 +165,7 @@ def _health(*, ok: bool) -> Health:
 def drawn(message: Json) -> str:
     """Return a message as a terminal shows it."""
     console = Console(file=io.StringIO(), width=100, color_system=None, markup=False, highlight=False, emoji=False)
-    console.print(drawing(message))
+    console.print(draw_message(message))
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # the file given above
     return "\n".join(line.rstrip() for line in shown.rstrip().splitlines())
 

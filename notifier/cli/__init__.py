@@ -14,7 +14,7 @@ from notifier.cli import process
 if TYPE_CHECKING:
     from notifier.cli.root import app as app
 
-READER_GONE = 141
+EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE: what a shell expects of a program whose reader closed the pipe."""
 
 
@@ -29,8 +29,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
 
 def main() -> None:
     """Run the command line. Text that the terminal's encoding lacks is escaped rather than fatal."""
-    process.open_descriptors()
-    process.hear_signals(sys.argv[1:])
+    process.open_standard_descriptors()
+    process.handle_early_signals(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
@@ -49,17 +49,17 @@ def _run() -> int | str | None:
             code = end.code
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()
-        return READER_GONE
+        _discard_stdout()
+        return EXIT_BROKEN_PIPE
     except OSError as error:
-        _drop_output()
+        _discard_stdout()
         with suppress(OSError):
             sys.stderr.write(f"error: cannot write to stdout: {error.strerror or error}\n")
         return 1
     return code
 
 
-def _drop_output() -> None:
-    from notifier.cli.output import drop_output  # noqa: PLC0415 - as above
+def _discard_stdout() -> None:
+    from notifier.cli.output import discard_stdout  # noqa: PLC0415 - as above
 
-    drop_output()
+    discard_stdout()

@@ -12,8 +12,8 @@ import typer
 from rich.console import Group, RenderableType
 
 from notifier.cli import documents, loop
-from notifier.cli.common import AsJson, configured, now, view
-from notifier.cli.output import Column, Listing, Row, cell, emit, show, working
+from notifier.cli.common import JsonOption, load_config, now, view_for
+from notifier.cli.output import Column, Row, TextTable, cell, print_json, show, spinner
 from notifier.cli.route import parse_fields
 from notifier.cli.samples import STATUS_OF, sample_event
 from notifier.config import Config
@@ -25,10 +25,10 @@ from notifier.core.routing import channels_of, explain_fields, looks_like_glob
 from notifier.ports import CheckResult
 from notifier.wiring.app import check_online, check_words
 
-MOST_NAMED = 3
+MAX_NAMED_SOURCES = 3
 """Sources that a warning about many of them names."""
 
-_ABOUT_FAILURE = frozenset({"type", "status", "raw_status", "late", "previous_status"})
+_FIELDS_OF_OUTCOME = frozenset({"type", "status", "raw_status", "late", "previous_status"})
 """Fields that say what happened rather than to which task."""
 
 
@@ -36,39 +36,39 @@ def check(
     ctx: typer.Context,
     *,
     online: Annotated[bool, typer.Option("--online", help="Prove every credential, channel and the store.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Validate the configuration and show what was understood; --online proves that it works, sending nothing.
 
     Exits with 1 when something does not work. --json: {"ok", "sources": [{name, kind}], "channels": [{name, kind}],
     "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
-    config = configured(ctx)
-    findings = loop.run(_check_words(config))
+    config = load_config(ctx)
+    findings = loop.run(_check_templates(config))
     if online:
-        with working("Checking credentials, channels and the store …"):
+        with spinner("Checking credentials, channels and the store …"):
             findings = [*findings, *loop.run(check_online(config))]
     if as_json:
-        emit(_document(config, findings))
+        print_json(_document(config, findings))
     else:
-        show(_understood(config), *(view(config).finding(finding) for finding in findings))
+        show(_summary(config), *(view_for(config).finding(finding) for finding in findings))
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 def reached_by_failure(routes: Sequence[Route]) -> tuple[Sequence[str], Sequence[str]]:
     """Return the channels that every failed task reaches, and those that some may, depending on which task it is."""
     failure = parse_fields(["type=task.failed"])
-    surely = channels_of(explain_fields(failure, [route for route in routes if _judges_failure_only(route)]))
+    surely = channels_of(explain_fields(failure, [route for route in routes if _ignores_the_task(route)]))
     possibly = channels_of(explain_fields(failure, [_without_task(route) for route in routes]))
     return surely, [channel for channel in possibly if channel not in surely]
 
 
-def _judges_failure_only(route: Route) -> bool:
-    return all(matcher.field in _ABOUT_FAILURE for matcher in route.match)
+def _ignores_the_task(route: Route) -> bool:
+    return all(matcher.field in _FIELDS_OF_OUTCOME for matcher in route.match)
 
 
 def _without_task(route: Route) -> Route:
-    kept = tuple(matcher for matcher in route.match if matcher.field in _ABOUT_FAILURE)
+    kept = tuple(matcher for matcher in route.match if matcher.field in _FIELDS_OF_OUTCOME)
     return replace(route, match=kept, stop=False)
 
 
@@ -80,15 +80,15 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
     routes = [_without_task(route) for route in config.routes]
     found: dict[EventType, bool] = {}
     for kind in EventType:
-        led_to = channels_of(explain_fields(parse_fields([f"type={kind}"]), routes))
-        if channel in led_to:
+        routed = channels_of(explain_fields(parse_fields([f"type={kind}"]), routes))
+        if channel in routed:
             found[kind] = True
-        elif not led_to and kind not in STATUS_OF and channel in config.alert_channels:
+        elif not routed and kind not in STATUS_OF and channel in config.alert_channels:
             found[kind] = False
     return found
 
 
-async def _check_words(config: Config) -> Sequence[CheckResult]:
+async def _check_templates(config: Config) -> Sequence[CheckResult]:
     """Say which messages a channel's template could not make, of those that may reach it."""
     reaching = {channel.name: types_reaching(config, channel.name) for channel in config.channels}
     samples = {name: [sample_event(kind, now()) for kind in kinds] for name, kinds in reaching.items()}
@@ -113,12 +113,12 @@ def warnings(config: Config) -> Iterable[str]:
         yield 'A failed task would reach no channel: add a route with match: ["type=task.failed"].'
     elif not surely:
         yield f"Only some failed tasks would reach a channel ({', '.join(possibly)}): no route takes all of them."
-    led_to = {channel for route in config.routes for channel in route.channels}
+    routed = {channel for route in config.routes for channel in route.channels}
     for channel in config.channels:
-        if channel.name not in led_to:
+        if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
-    yield from doubts(config)
-    yield from _crowded(config)
+    yield from suspicious_values(config)
+    yield from _overbooked_credentials(config)
     if config.store.left_behind:
         yield config.store.left_behind
     for section in config.unused_sections:
@@ -128,7 +128,7 @@ def warnings(config: Config) -> Iterable[str]:
 _USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")
 
 
-def doubts(config: Config) -> Iterable[str]:
+def suspicious_values(config: Config) -> Iterable[str]:
     """Return which values are accepted and look like mistakes: `check` shows them, and `run` logs them at its start."""
     for source in config.sources:
         if not _USUAL_PROJECT.fullmatch(source.project_id):
@@ -139,10 +139,10 @@ def doubts(config: Config) -> Iterable[str]:
     for route in config.routes:
         for matcher in route.match:
             if meant := looks_like_glob(matcher):
-                yield f"{_text(matcher)} of route {route.name} compares with an asterisk. Did you mean {meant}?"
+                yield f"{_matcher_text(matcher)} of route {route.name} compares with an asterisk. Did you mean {meant}?"
 
 
-def _crowded(config: Config) -> Iterable[str]:
+def _overbooked_credentials(config: Config) -> Iterable[str]:
     """Warn of sources that share a credential and are polled more often than its budget of calls allows."""
     sharing: dict[str, list[SourceSettings]] = {}
     for source in config.sources:
@@ -151,7 +151,7 @@ def _crowded(config: Config) -> Iterable[str]:
         wanted = sum(timedelta(minutes=1) / source.poll_every for source in sources)
         budget = config.call_budgets[credential].calls_per_minute
         if len(sources) > 1 and wanted > budget:
-            names = [source.name for source in sources[:MOST_NAMED]] + ["…"] * (len(sources) > MOST_NAMED)
+            names = [source.name for source in sources[:MAX_NAMED_SOURCES]] + ["…"] * (len(sources) > MAX_NAMED_SOURCES)
             yield (
                 f"{len(sources)} sources ({', '.join(names)}) share a credential and would make {wanted:.0f} calls a"
                 f" minute; its budget is {budget}. Give them a longer poll_every, or a larger calls_per_minute where"
@@ -171,15 +171,15 @@ def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]
 
 
 def _route(route: Route) -> dict[str, Any]:
-    match = [_text(matcher) for matcher in route.match]
+    match = [_matcher_text(matcher) for matcher in route.match]
     return {"name": route.name, "match": match, "channels": list(route.channels), "stop": route.stop}
 
 
-def _text(matcher: Matcher) -> str:
+def _matcher_text(matcher: Matcher) -> str:
     return f"{matcher.field}{matcher.op}{matcher.value}"
 
 
-def _understood(config: Config) -> RenderableType:
+def _summary(config: Config) -> RenderableType:
     surely, possibly = reached_by_failure(config.routes)
     some = f", some also {', '.join(possibly)}" if possibly else ""
     reach = [cell(f"Every failed task reaches {', '.join(surely)}{some}.", "bold")] if surely else []
@@ -192,17 +192,17 @@ def _understood(config: Config) -> RenderableType:
 
 
 def _listing(config: Config) -> RenderableType:
-    sources = (("source", source.name, _rhythm(source)) for source in config.sources)
+    sources = (("source", source.name, _source_summary(source)) for source in config.sources)
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
     rows = (*sources, *channels, *routes)
-    columns = [Column("Kind", firm=True), Column("Name"), Column("What was understood")]
-    return Listing(columns, [Row([cell(text) for text in row]) for row in rows])
+    columns = [Column("Kind", rigid=True), Column("Name"), Column("What was understood")]
+    return TextTable(columns, [Row([cell(text) for text in row]) for row in rows])
 
 
-def _rhythm(source: SourceSettings) -> str:
+def _source_summary(source: SourceSettings) -> str:
     return f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}"
 
 
 def _conditions(route: Route) -> str:
-    return " and ".join(map(_text, route.match)) or "everything"
+    return " and ".join(map(_matcher_text, route.match)) or "everything"

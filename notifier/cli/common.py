@@ -15,7 +15,7 @@ from rich.text import Text
 
 from notifier import config as configuration
 from notifier.cli import loop
-from notifier.cli.output import cell, note, stdout
+from notifier.cli.output import cell, print_note, stdout
 from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.durations import parse_duration
@@ -28,12 +28,12 @@ from notifier.wording.formatter import Localizer
 
 T = TypeVar("T")
 
-READ_WITHIN = 30.0
+CONFIG_READ_TIMEOUT = 30.0
 """Seconds for the configuration and the files that it names."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
-Source = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
+SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")]
 
 
 def duration(text: str) -> timedelta:
@@ -44,28 +44,28 @@ def duration(text: str) -> timedelta:
         raise typer.BadParameter(str(error)) from error
 
 
-Since = Annotated[
+SinceOption = Annotated[
     timedelta | None,
     typer.Option("--since", parser=duration, metavar="TIME", help="Only the last 30m, 24h, 7d."),
 ]
 
 
-def configured(ctx: typer.Context) -> Config:
+def load_config(ctx: typer.Context) -> Config:
     """Load the configuration that the command line names.
 
     Raises ConfigurationError also when it cannot be read in time: it may be a pipe, or lie on a mount that hangs.
     """
     path = configuration.find(ctx.obj.config)
     try:
-        return loop.within(READ_WITHIN, lambda: configuration.load(path))
+        return loop.in_thread_within(CONFIG_READ_TIMEOUT, lambda: configuration.load(path))
     except TimeoutError:
         raise ConfigurationError(
-            f"cannot read {path} within {READ_WITHIN:g} s: it, or a file that it names, is a pipe that nobody writes "
-            "to, or lies on a mount that does not answer"
+            f"cannot read {path} within {CONFIG_READ_TIMEOUT:g} s: it, or a file that it names, is a pipe without a"
+            " writer, or lies on a mount that does not answer"
         ) from None
 
 
-def person() -> Person:
+def current_user() -> Person:
     """Return who types: the name of the user that this process runs as."""
     try:
         name = getpass.getuser()
@@ -79,12 +79,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def ago(span: timedelta | None) -> datetime | None:
+def time_before_now(span: timedelta | None) -> datetime | None:
     """Return the time that lies so far back."""
     return None if span is None else now() - span
 
 
-def view(config: Config) -> View:
+def view_for(config: Config) -> View:
     """Return the view for this configuration's readers and this terminal."""
     return View(localizer=localizer(config), now=now(), width=stdout().width)
 
@@ -94,12 +94,12 @@ def localizer(config: Config) -> Localizer:
     return Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
 
 
-def first(found: Listing[T], limit: int) -> Listing[T]:
+def without_extra_row(found: Listing[T], limit: int) -> Listing[T]:
     """Return a listing that was asked for one row too many, without that one."""
     return replace(found, rows=found.rows[:limit])
 
 
-def more(found: Listing[Any], limit: int) -> Sequence[Text]:
+def truncation_note(found: Listing[Any], limit: int) -> Sequence[Text]:
     """Return the line that says that a listing, asked for one row too many, goes on; nothing when it does not."""
     return [cell(f"The newest {limit:,}; --limit shows more.", "dim")] if len(found.rows) > limit else []
 
@@ -119,15 +119,15 @@ def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
         raise ConfigurationError(f"there is no {kind} {name!r}; configured: {', '.join(names)}")
 
 
-def _remark(config: Config) -> None:
+def _warn_of_left_behind(config: Config) -> None:
     """Say on stderr when the database is not where the configuration says."""
     if config.store.left_behind:
-        note(f"warning: {config.store.left_behind}")
+        print_note(f"warning: {config.store.left_behind}")
 
 
-def ask(config: Config, question: Callable[[Queries], T]) -> T:
+def read_store(config: Config, question: Callable[[Queries], T]) -> T:
     """Return the answer of the store, which may be in use by a running service."""
-    _remark(config)
+    _warn_of_left_behind(config)
 
     async def answer() -> T:
         async with open_existing_store(config) as store:
@@ -136,9 +136,9 @@ def ask(config: Config, question: Callable[[Queries], T]) -> T:
     return loop.run(answer())
 
 
-def change(config: Config, action: Callable[[Transaction], T]) -> T:
+def write_store(config: Config, action: Callable[[Transaction], T]) -> T:
     """Change the store in one transaction, beside a running service."""
-    _remark(config)
+    _warn_of_left_behind(config)
 
     async def act() -> T:
         async with open_existing_store(config) as store:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli.common import AsJson, configured
-from notifier.cli.output import counted, emit, say, working
+from notifier.cli.common import JsonOption, load_config
+from notifier.cli.output import counted, print_json, print_text, spinner
 from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.wiring.app import backup_database, database_revision, prune_database, upgrade_database
 
@@ -25,33 +25,33 @@ db = typer.Typer(
 
 
 @db.command(cls=ReadableCommand)
-def upgrade(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+def upgrade(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """Bring the schema up to date, in one transaction. --json: {"changed", "revision"}."""
-    url = configured(ctx).store.url
-    with working("Migrating …"):
+    url = load_config(ctx).store.url
+    with spinner("Migrating …"):
         changed = upgrade_database(url)
     place, revision, _ = database_revision(url)
     if as_json:
-        emit({"changed": changed, "revision": revision})
+        print_json({"changed": changed, "revision": revision})
     elif changed:
-        say(f"The schema of {place} is now {revision}.")
+        print_text(f"The schema of {place} is now {revision}.")
     else:
-        say(f"The schema of {place} is {revision} already; nothing to do.")
+        print_text(f"The schema of {place} is {revision} already; nothing to do.")
 
 
 @db.command(cls=ReadableCommand)
-def current(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+def current(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """Show the database and its schema's revision. Exits with 1 when it is not the one this program needs.
 
     --json: {"database", "revision", "needed", "current"}.
     """
-    place, revision, needed = database_revision(configured(ctx).store.url)
+    place, revision, needed = database_revision(load_config(ctx).store.url)
     if as_json:
-        emit({"database": place, "revision": revision, "needed": needed, "current": revision == needed})
+        print_json({"database": place, "revision": revision, "needed": needed, "current": revision == needed})
     else:
         has = f"The schema of {place} is {revision}" if revision else f"The database {place} is empty"
         remedy = "update the program" if revision and revision > needed else "run `notifier db upgrade`"
-        say(f"{has}." if revision == needed else f"{has}; this program needs {needed}: {remedy}.")
+        print_text(f"{has}." if revision == needed else f"{has}; this program needs {needed}: {remedy}.")
     raise typer.Exit(0 if revision == needed else 1)
 
 
@@ -60,33 +60,33 @@ def backup(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the copy; nothing is overwritten.")],
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy the SQLite database as it is at one moment, also beside a running service, and check the copy.
 
     Only its owner can read the copy. Of PostgreSQL it says which command to run instead. --json: {"file", "bytes"}.
     """
-    url = configured(ctx).store.url
-    with working("Copying …"):
+    url = load_config(ctx).store.url
+    with spinner("Copying …"):
         backup_database(url, file)
     size = file.stat().st_size
     if as_json:
-        emit({"file": str(file), "bytes": size})
+        print_json({"file": str(file), "bytes": size})
     else:
-        say(f"Copied the database to {file} ({size:,} bytes).")
+        print_text(f"Copied the database to {file} ({size:,} bytes).")
 
 
 @db.command(cls=ReadableCommand)
-def prune(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+def prune(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """Delete now what the configuration's `retention` lets go, also beside a running service.
 
     --json: {"events", "deliveries", "tasks"}, each the number deleted.
     """
-    config = configured(ctx)
-    with working("Pruning …"):
+    config = load_config(ctx)
+    with spinner("Pruning …"):
         report = asyncio.run(prune_database(config))
     if as_json:
-        emit(asdict(report))
+        print_json(asdict(report))
     else:
         gone = (counted(report.events, "event"), counted(report.deliveries, "delivery"), counted(report.tasks, "task"))
-        say("Deleted {}, {} and {}.".format(*gone))
+        print_text("Deleted {}, {} and {}.".format(*gone))

@@ -13,8 +13,8 @@ import typer
 
 from notifier import logs
 from notifier.cli.demo_run import DemoResult, Receipt, run_demo, webhook_secret
-from notifier.cli.output import cell, counted, say, show
-from notifier.cli.signals import until_signalled
+from notifier.cli.output import cell, counted, print_text, show
+from notifier.cli.signals import run_until_signalled
 from notifier.simulator.options import Options
 
 _WELCOME = """\
@@ -50,9 +50,9 @@ def demo(
     logs.configure("warning")
     options = Options(seed=seed, speed=speed, stamps="real")
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
-        result = until_signalled(partial(_demonstrate, Path(folder), options, seconds))
-    say(_farewell(result))
-    raise typer.Exit(0 if result.audit.ok and not result.forged else 1)
+        result = run_until_signalled(partial(_demonstrate, Path(folder), options, seconds))
+    print_text(_closing(result))
+    raise typer.Exit(0 if result.audit.ok and not result.rejected else 1)
 
 
 async def _demonstrate(folder: Path, options: Options, seconds: float | None, stop: asyncio.Event) -> DemoResult:
@@ -70,7 +70,7 @@ async def _demonstrate(folder: Path, options: Options, seconds: float | None, st
 
 def _welcome(cloud: str, receiver: str, speed: float, seconds: float | None) -> None:
     end = "Ctrl-C ends it." if seconds is None else f"It ends after {seconds:g} seconds; Ctrl-C ends it at once."
-    say(_WELCOME.format(cloud=cloud, receiver=receiver, pace=_pace(speed), end=end))
+    print_text(_WELCOME.format(cloud=cloud, receiver=receiver, pace=_pace(speed), end=end))
 
 
 def _pace(speed: float) -> str:
@@ -86,7 +86,7 @@ def _show_receipt(stop: asyncio.Event, receipt: Receipt) -> None:
         stop.set()
 
 
-def _farewell(result: DemoResult) -> str:
+def _closing(result: DemoResult) -> str:
     summary, ledger = result.summary, result.audit.ledger
     return (
         f"\n{counted(summary.polls, 'poll')}, {counted(ledger.events, 'event')}, "

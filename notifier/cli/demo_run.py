@@ -39,7 +39,7 @@ class DemoResult:
     summary: Summary
     audit: Audit
     receipts: int
-    forged: int
+    rejected: int
     """Webhooks whose signature was wrong."""
 
 
@@ -50,12 +50,12 @@ class Receiver:
         self._webhook = Webhook(secret)
         self._on_receipt = on_receipt
         self.receipts = 0
-        self.forged = 0
+        self.rejected = 0
         self.url = ""
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post("/hooks/gaussdb", self._take)
+        app.router.add_post("/hooks/gaussdb", self._receive)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -67,11 +67,11 @@ class Receiver:
     ) -> None:
         await self._runner.cleanup()
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.Response:
         try:
             body = self._webhook.verify(await request.read(), dict(request.headers))
         except (WebhookVerificationError, ValueError):
-            self.forged += 1
+            self.rejected += 1
             return web.Response(status=401)
         self.receipts += 1
         self._on_receipt(Receipt(delivery_id=request.headers["webhook-id"], type=body["type"], body=body))
@@ -117,4 +117,4 @@ async def run_demo(
         async with open_app(config, exclusive=True, expect_new=True) as app:
             summary = await serve(app, stop=stop)
             found = await app.store.read(lambda q: audit(q, app.clock.now()))
-        return DemoResult(summary=summary, audit=found, receipts=receiver.receipts, forged=receiver.forged)
+        return DemoResult(summary=summary, audit=found, receipts=receiver.receipts, rejected=receiver.rejected)

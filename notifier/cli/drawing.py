@@ -25,7 +25,7 @@ _CODE = "cyan"
 _BUTTONS = {"primary": "bold green", "danger": "bold red"}
 
 
-def is_drawn(payload: object) -> bool:
+def is_block_kit(payload: object) -> bool:
     """Tell whether a body is a message in Block Kit."""
     if not isinstance(payload, dict):
         return False
@@ -33,7 +33,7 @@ def is_drawn(payload: object) -> bool:
     return bool(payload.get("blocks")) or any("blocks" in attachment for attachment in attachments)
 
 
-def drawing(payload: Json) -> RenderableType:
+def draw_message(payload: Json) -> RenderableType:
     """Return a message: its blocks, and each attachment behind a bar in its colour."""
     return Group(*_message(payload))
 
@@ -72,8 +72,8 @@ def _blocks(blocks: Sequence[Json]) -> Iterator[RenderableType]:
 
 
 def _section(block: Json) -> Iterator[RenderableType]:
-    if said := block.get("text"):
-        yield from _parts(str(said.get("text", "")))
+    if text := block.get("text"):
+        yield from _parts(str(text.get("text", "")))
     if fields := block.get("fields"):
         yield _fields(fields)
     if accessory := block.get("accessory"):
@@ -126,22 +126,22 @@ def _text(text: Json, style: str = "") -> Text:
 
 def _inline(markup: str, style: str = "") -> Text:
     """Return a text in which bold, code and what stands for links and dates is drawn."""
-    drawn = Text(style=style)
+    text = Text(style=style)
     end = 0
     for piece in _PIECE.finditer(markup):
-        drawn.append(_shown(markup[end : piece.start()]))
-        _append(drawn, piece)
+        text.append(_shown(markup[end : piece.start()]))
+        _append(text, piece)
         end = piece.end()
-    return drawn.append(_shown(markup[end:]))
+    return text.append(_shown(markup[end:]))
 
 
-def _append(drawn: Text, piece: re.Match[str]) -> None:
+def _append(text: Text, piece: re.Match[str]) -> None:
     if piece["code"] is not None:
-        drawn.append(_shown(piece["code"]), style=_CODE)
+        text.append(_shown(piece["code"]), style=_CODE)
     elif piece["bold"] is not None:
-        drawn.append_text(Text.assemble((_inline(piece["bold"]).plain, "bold")))
+        text.append_text(Text.assemble((_inline(piece["bold"]).plain, "bold")))
     else:
-        drawn.append(_shown(piece["words"] if piece["words"] is not None else piece["bare"]))
+        text.append(_shown(piece["words"] if piece["words"] is not None else piece["bare"]))
 
 
 def _shown(markup: str) -> str:

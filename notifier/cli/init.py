@@ -16,15 +16,15 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from notifier import config as configuration
-from notifier.cli.init_template import Answers, Auth, ChannelKind, environment_of, render_config
-from notifier.cli.output import say
+from notifier.cli.init_template import AuthMethod, ChannelKind, InitAnswers, environment_of, render_config
+from notifier.cli.output import print_text
 from notifier.core.errors import ConfigurationError
 from notifier.settings.explain import did_you_mean
 
 _MODE = 0o644
 """The file holds no secrets, and a service that runs as another user has to read it."""
-_SOURCE, _TELL = "Source", "Who is told (the console always is)"
-_NONE = Answers(
+_SOURCE, _CHANNELS = "Source", "Who is told (the console always is)"
+_UNSET = InitAnswers(
     region="",
     project_id="",
     channels=(),
@@ -52,39 +52,48 @@ def init(
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", metavar="URL", help="For an unknown region.", rich_help_panel=_SOURCE)
     ] = None,
-    auth: Annotated[Auth, typer.Option("--auth", help="How to sign in.", rich_help_panel=_SOURCE)] = _NONE.auth,
+    auth: Annotated[AuthMethod, typer.Option("--auth", help="How to sign in.", rich_help_panel=_SOURCE)] = _UNSET.auth,
     iam_domain: Annotated[
         str, typer.Option("--iam-domain", help="Account, for token.", rich_help_panel=_SOURCE)
-    ] = _NONE.iam_domain,
+    ] = _UNSET.iam_domain,
     iam_username: Annotated[
         str, typer.Option("--iam-username", help="User, for token.", rich_help_panel=_SOURCE)
-    ] = _NONE.iam_username,
+    ] = _UNSET.iam_username,
     name: Annotated[
         str, typer.Option("--name", help="What the source is called.", rich_help_panel=_SOURCE)
-    ] = _NONE.source,
+    ] = _UNSET.source,
     slack_channel: Annotated[
         str,
         typer.Option(
-            "--slack-channel", metavar="ID", help="Tell Slack, there.", show_default=False, rich_help_panel=_TELL
+            "--slack-channel", metavar="ID", help="Tell Slack, there.", show_default=False, rich_help_panel=_CHANNELS
         ),
     ] = "",
     mail_to: Annotated[
         list[str] | None,
-        typer.Option("--mail-to", metavar="ADDRESS", help="Tell by mail. Repeatable.", rich_help_panel=_TELL),
+        typer.Option("--mail-to", metavar="ADDRESS", help="Tell by mail. Repeatable.", rich_help_panel=_CHANNELS),
     ] = None,
-    mail_from: Annotated[str, typer.Option("--mail-from", help="Sender.", rich_help_panel=_TELL)] = _NONE.mail_from,
+    mail_from: Annotated[
+        str,
+        typer.Option(
+            "--mail-from",
+            help="Sender.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = _UNSET.mail_from,
     smtp_host: Annotated[
-        str, typer.Option("--smtp-host", help="Mail server.", rich_help_panel=_TELL)
-    ] = _NONE.smtp_host,
+        str, typer.Option("--smtp-host", help="Mail server.", rich_help_panel=_CHANNELS)
+    ] = _UNSET.smtp_host,
     smtp_username: Annotated[
-        str, typer.Option("--smtp-username", help="Its user.", rich_help_panel=_TELL)
-    ] = _NONE.smtp_username,
+        str, typer.Option("--smtp-username", help="Its user.", rich_help_panel=_CHANNELS)
+    ] = _UNSET.smtp_username,
     webhook_url: Annotated[
         str,
-        typer.Option("--webhook-url", metavar="URL", help="Tell a machine.", show_default=False, rich_help_panel=_TELL),
+        typer.Option(
+            "--webhook-url", metavar="URL", help="Webhook URL.", show_default=False, rich_help_panel=_CHANNELS
+        ),
     ] = "",
-    language: Annotated[Literal["en", "zh"], typer.Option("--language", help="Of messages.")] = _NONE.language,
-    timezone: Annotated[str, typer.Option("--timezone", help="For times that people read.")] = _NONE.timezone,
+    language: Annotated[Literal["en", "zh"], typer.Option("--language", help="Of messages.")] = _UNSET.language,
+    timezone: Annotated[str, typer.Option("--timezone", help="For times that people read.")] = _UNSET.timezone,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to.")] = Path("notifier.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -102,7 +111,7 @@ def init(
         "iam_username": iam_username,
         "source": name,
         "slack_channel": slack_channel,
-        "mail_to": tuple(address for text in mail_to or () for address in addresses(text)),
+        "mail_to": tuple(address for text in mail_to or () for address in split_addresses(text)),
         "mail_from": mail_from,
         "smtp_host": smtp_host,
         "smtp_username": smtp_username,
@@ -112,10 +121,10 @@ def init(
     }
     if not (region and project_id) and not sys.stdin.isatty():
         raise ConfigurationError("nobody is there to answer: give at least --region and --project-id")
-    answers = _accepted(given) if region and project_id else _asked(given)
+    answers = _validated(given) if region and project_id else _prompted(given)
     text = render_config(answers)
     _write(output, text)
-    say(_next_steps(output, environment_of(text), answers.channels[-1]))
+    print_text(_next_steps(output, environment_of(text), answers.channels[-1]))
 
 
 def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
@@ -129,99 +138,102 @@ def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class InitQuestion:
     """One thing to know, how to ask for it, and the option that says it instead."""
 
     field: str
     option: str
     text: str
     read: Callable[[str], object] = str
-    default: Callable[[Answers], str] = lambda _: ""
+    default: Callable[[InitAnswers], str] = lambda _: ""
     """Returns the answer of who only presses Enter."""
     required: bool = False
     choices: tuple[str, ...] = ()
     """All the answers there are; none for any."""
-    asked: Callable[[Answers], bool] = lambda _: True
+    applies: Callable[[InitAnswers], bool] = lambda _: True
     """Returns whether it is worth asking after the answers before."""
 
 
-def addresses(text: str) -> tuple[str, ...]:
+def split_addresses(text: str) -> tuple[str, ...]:
     """Split mail addresses: at commas and semicolons, and at spaces where no name could have one."""
     separators = r"[,;\uff0c\uff1b\u3001]" + ("" if "<" in text else r"|\s")
     return tuple(filter(None, map(str.strip, re.split(separators, text))))
 
 
-def _sender(answers: Answers) -> str:
+def _sender(answers: InitAnswers) -> str:
     domain = answers.mail_to[0].rpartition("@")[2].rstrip(">")
     return f"GaussDB notifier <gaussdb@{domain}>"
 
 
-_DEFAULTS: Answers = Answers(region="cn-north-4", project_id="0" * 32, channels=())
-_NOTHING = replace(_DEFAULTS, slack_channel="", mail_to=(), webhook_url="")
+_DEFAULTS: InitAnswers = InitAnswers(region="cn-north-4", project_id="0" * 32, channels=())
+_NO_CHANNELS = replace(_DEFAULTS, slack_channel="", mail_to=(), webhook_url="")
 
-QUESTIONS: tuple[Question, ...] = (
-    Question(field="region", option="--region", text="Region", default=lambda _: "cn-north-4"),
-    Question(field="endpoint", option="--endpoint", text="", asked=lambda _: False),  # asked with the region
-    Question(
+QUESTIONS: tuple[InitQuestion, ...] = (
+    InitQuestion(field="region", option="--region", text="Region", default=lambda _: "cn-north-4"),
+    InitQuestion(field="endpoint", option="--endpoint", text="", applies=lambda _: False),  # asked with the region
+    InitQuestion(
         field="project_id",
         option="--project-id",
         text="Project id of that region (console: My Credentials)",
         required=True,
     ),
-    Question(
+    InitQuestion(
         field="auth",
         option="--auth",
-        text=f"Sign in by ({', '.join(get_args(Auth))})",
-        choices=get_args(Auth),
+        text=f"Sign in by ({', '.join(get_args(AuthMethod))})",
+        choices=get_args(AuthMethod),
         default=lambda _: _DEFAULTS.auth,
     ),
-    Question(
+    InitQuestion(
         field="iam_domain",
         option="--iam-domain",
         text="IAM account",
         required=True,
-        asked=lambda answers: answers.auth == "token",
+        applies=lambda answers: answers.auth == "token",
     ),
-    Question(
+    InitQuestion(
         field="iam_username",
         option="--iam-username",
         text="IAM user",
         required=True,
-        asked=lambda answers: answers.auth == "token",
+        applies=lambda answers: answers.auth == "token",
     ),
-    Question(field="slack_channel", option="--slack-channel", text="Slack channel id (empty: none)"),
-    Question(
-        field="mail_to", option="--mail-to", text="Mail addresses, with commas between (empty: none)", read=addresses
+    InitQuestion(field="slack_channel", option="--slack-channel", text="Slack channel id (empty: none)"),
+    InitQuestion(
+        field="mail_to",
+        option="--mail-to",
+        text="Mail addresses, with commas between (empty: none)",
+        read=split_addresses,
     ),
-    Question(
+    InitQuestion(
         field="smtp_host",
         option="--smtp-host",
         text="Mail server (SMTP host)",
         required=True,
-        asked=lambda answers: bool(answers.mail_to),
+        applies=lambda answers: bool(answers.mail_to),
     ),
-    Question(
+    InitQuestion(
         field="mail_from",
         option="--mail-from",
         text="Sender of the mails",
         default=_sender,
-        asked=lambda answers: bool(answers.mail_to),
+        applies=lambda answers: bool(answers.mail_to),
     ),
-    Question(
+    InitQuestion(
         field="smtp_username",
         option="--smtp-username",
         text="User name at the mail server (empty: no login)",
-        asked=lambda answers: bool(answers.mail_to),
+        applies=lambda answers: bool(answers.mail_to),
     ),
-    Question(field="webhook_url", option="--webhook-url", text="Webhook address (empty: none)"),
-    Question(field="source", option="--name", text="Name of this source", default=lambda _: _DEFAULTS.source),
-    Question(
+    InitQuestion(field="webhook_url", option="--webhook-url", text="Webhook address (empty: none)"),
+    InitQuestion(field="source", option="--name", text="Name of this source", default=lambda _: _DEFAULTS.source),
+    InitQuestion(
         field="language",
         option="--language",
         text="Language of messages (en, zh)",
         default=lambda _: _DEFAULTS.language,
     ),
-    Question(
+    InitQuestion(
         field="timezone",
         option="--timezone",
         text="Time zone of the people who read them, for example Asia/Shanghai",
@@ -230,41 +242,41 @@ QUESTIONS: tuple[Question, ...] = (
 )
 
 
-def _flaw(answers: Answers) -> str | None:
+def _problem(answers: InitAnswers) -> str | None:
     """Say what is wrong with the configuration that answers make, or None."""
     text = render_config(_with_channels(answers))
     try:
-        configuration.loads(text, _stand_ins(environment_of(text)))
+        configuration.loads(text, _placeholder_environment(environment_of(text)))
     except configuration.InvalidConfiguration as error:
         return error.problems[0].what
     return None
 
 
-def _accepted(given: Mapping[str, Any]) -> Answers:
+def _validated(given: Mapping[str, Any]) -> InitAnswers:
     """Return the answers that options give. Raises ConfigurationError that names the option that is not right."""
     # An unknown region is right with its endpoint, which is judged first.
-    answers = _NOTHING
+    answers = _NO_CHANNELS
     for question in sorted(QUESTIONS, key=lambda question: question.field != "endpoint"):
-        answers = _with(answers, question.field, given[question.field] or getattr(_NOTHING, question.field))
-        if what := _flaw(answers):
+        answers = _with(answers, question.field, given[question.field] or getattr(_NO_CHANNELS, question.field))
+        if what := _problem(answers):
             raise ConfigurationError(f"{question.option}: {what}")
     return _with_channels(answers)
 
 
-def _asked(given: Mapping[str, Any]) -> Answers:
+def _prompted(given: Mapping[str, Any]) -> InitAnswers:
     """Ask for all that the options leave open, each until the answer is right."""
-    told = {field for field, value in given.items() if value and value != getattr(_NONE, field)}
-    if told & {"slack_channel", "mail_to", "webhook_url"}:
-        told |= {"slack_channel", "mail_to", "webhook_url"}
-    known = {field: given[field] for field in told if given[field]}
-    answers = _accepted(dict.fromkeys(given) | known)
+    settled = {field for field, value in given.items() if value and value != getattr(_UNSET, field)}
+    if settled & {"slack_channel", "mail_to", "webhook_url"}:
+        settled |= {"slack_channel", "mail_to", "webhook_url"}
+    known = {field: given[field] for field in settled if given[field]}
+    answers = _validated(dict.fromkeys(given) | known)
     for question in QUESTIONS:
-        if question.field not in told and question.asked(answers):
-            answers = _ask(question, answers)
+        if question.field not in settled and question.applies(answers):
+            answers = _prompt_until_valid(question, answers)
     return _with_channels(answers)
 
 
-def _ask(question: Question, answers: Answers) -> Answers:
+def _prompt_until_valid(question: InitQuestion, answers: InitAnswers) -> InitAnswers:
     default = question.default(answers)
     while True:
         text = unicodedata.normalize("NFKC", _prompt(question.text, default)).strip()
@@ -277,24 +289,24 @@ def _ask(question: Question, answers: Answers) -> Answers:
             continue
         answered = _with(answers, question.field, question.read(text))
         if question.field == "region" and _is_unknown(answered):
-            typer.echo(f"Not a known region: {_flaw(answered)}", err=True)
+            typer.echo(f"Not a known region: {_problem(answered)}", err=True)
             endpoint = _prompt("Address of its API, https://… (empty: another region)", "").strip()
             if not endpoint:
                 continue
             answered = replace(answered, endpoint=endpoint)
-        what = _flaw(answered)
+        what = _problem(answered)
         if what is None:
             return answered
         typer.echo(f"Not accepted: {what}", err=True)
 
 
-def _with(answers: Answers, field: str, value: Any) -> Answers:  # noqa: ANN401 - of the field's type
+def _with(answers: InitAnswers, field: str, value: Any) -> InitAnswers:  # noqa: ANN401 - of the field's type
     return replace(answers, **{field: value})
 
 
-def _is_unknown(answers: Answers) -> bool:
+def _is_unknown(answers: InitAnswers) -> bool:
     """Tell whether a region would be right if only its endpoint were given."""
-    return _flaw(answers) is not None and _flaw(replace(answers, endpoint="https://example.com")) is None
+    return _problem(answers) is not None and _problem(replace(answers, endpoint="https://example.com")) is None
 
 
 def _prompt(question: str, default: str) -> str:
@@ -302,7 +314,7 @@ def _prompt(question: str, default: str) -> str:
     return answer
 
 
-def _with_channels(answers: Answers) -> Answers:
+def _with_channels(answers: InitAnswers) -> InitAnswers:
     wanted: dict[ChannelKind, object] = {
         "console": True,
         "slack": answers.slack_channel,
@@ -315,7 +327,7 @@ def _with_channels(answers: Answers) -> Answers:
 # ---- the file ----
 
 
-def _stand_ins(names: Sequence[str]) -> Mapping[str, str]:
+def _placeholder_environment(names: Sequence[str]) -> Mapping[str, str]:
     """Return values of the right shape, to find out what else is wrong before the file is written."""
     webhook = "whsec_" + base64.b64encode(bytes(24)).decode()
     return dict.fromkeys(names, "xoxb-stand-in") | {"WEBHOOK_SECRET": webhook}
@@ -327,7 +339,7 @@ def _write(output: Path, text: str) -> None:
             os.fchmod(file.fileno(), _MODE)
             file.write(text)
     except OSError as error:
-        say(text)  # so that no answer is lost
+        print_text(text)  # so that no answer is lost
         raise ConfigurationError(f"cannot write {output}: {error.strerror}; what it would hold is above") from error
 
 

@@ -9,17 +9,17 @@ from typing import Literal
 
 import yaml
 
-Auth = Literal["aksk", "token", "ecs_agency", "default_chain"]
+AuthMethod = Literal["aksk", "token", "ecs_agency", "default_chain"]
 ChannelKind = Literal["console", "slack", "email", "webhook"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class InitAnswers:
     """What has to be known to begin. Nothing here is secret: secrets stay in the environment."""
 
     region: str
     project_id: str
-    auth: Auth = "aksk"
+    auth: AuthMethod = "aksk"
     source: str = "prod"
     language: Literal["en", "zh"] = "en"
     timezone: str = "UTC"
@@ -36,7 +36,7 @@ class Answers:
     webhook_url: str = "https://tickets.example.com/hooks/gaussdb"
 
 
-def render_config(answers: Answers) -> str:
+def render_config(answers: InitAnswers) -> str:
     """Return a configuration that loads once the variables that `environment_of` names are set."""
     channels = "".join(_channel(kind, answers) for kind in answers.channels)
     routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
@@ -85,7 +85,7 @@ def _lines(lines: Iterable[str], indent: int) -> str:
 # ---- the source ----
 
 
-def _source(answers: Answers) -> str:
+def _source(answers: InitAnswers) -> str:
     endpoint = [f"endpoint: {_text(answers.endpoint)}"] if answers.endpoint else []
     return (
         "sources:\n  - name: "
@@ -106,7 +106,7 @@ def _source(answers: Answers) -> str:
     )
 
 
-def _auth(answers: Answers) -> list[str]:
+def _auth(answers: InitAnswers) -> list[str]:
     match answers.auth:
         case "aksk":
             return [
@@ -129,11 +129,11 @@ def _auth(answers: Answers) -> list[str]:
 # ---- the channels and the ways to them ----
 
 
-def _channel(kind: ChannelKind, answers: Answers) -> str:
+def _channel(kind: ChannelKind, answers: InitAnswers) -> str:
     return f"\n  - name: {kind}" + _lines([f"kind: {kind}", *_channel_settings(kind, answers)], indent=4)
 
 
-def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
+def _channel_settings(kind: ChannelKind, answers: InitAnswers) -> list[str]:
     match kind:
         case "slack":
             return [
@@ -156,7 +156,7 @@ def _channel_settings(kind: ChannelKind, answers: Answers) -> list[str]:
     return []
 
 
-def _login(answers: Answers) -> list[str]:
+def _login(answers: InitAnswers) -> list[str]:
     """Return the lines of a login; a server that wants none is given none."""
     if not answers.smtp_username:
         return []
@@ -171,7 +171,7 @@ _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
 """Name, matcher and kinds of channels: failures go everywhere, all the rest only where it disturbs nobody."""
 
 
-def _route(name: str, match: str, kinds: Iterable[ChannelKind], answers: Answers) -> str:
+def _route(name: str, match: str, kinds: Iterable[ChannelKind], answers: InitAnswers) -> str:
     channels = [kind for kind in kinds if kind in answers.channels]
     matchers = [f"match: [{_text(match)}]"] if match else []
     settings = [*matchers, f"channels: [{', '.join(channels)}]"]

@@ -17,20 +17,20 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-def aside(work: Callable[[], T]) -> asyncio.Future[T]:
+def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     """Do something in a thread of its own that the end of the process does not wait for.
 
     For what may never return: a file on a mount that hangs.
     """
-    return asyncio.wrap_future(_in_thread(work))
+    return asyncio.wrap_future(_start_thread(work))
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def in_thread_within(seconds: float, work: Callable[[], T]) -> T:
     """Do something in such a thread, outside a loop. Raises TimeoutError when it takes longer."""
-    return _in_thread(work).result(seconds)
+    return _start_thread(work).result(seconds)
 
 
-def _in_thread(work: Callable[[], T]) -> Future[T]:
+def _start_thread(work: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
 
     def run() -> None:

@@ -18,9 +18,9 @@ from rich.text import Text
 from notifier.channels.sealing import shown
 from notifier.cli import loop
 from notifier.cli.check import types_reaching
-from notifier.cli.common import AsJson, configured, localizer, now
-from notifier.cli.drawing import drawing, is_drawn
-from notifier.cli.output import block, cell, emit, replied, show
+from notifier.cli.common import JsonOption, load_config, localizer, now
+from notifier.cli.drawing import draw_message, is_block_kit
+from notifier.cli.output import block, cell, print_json, reply_line, show
 from notifier.cli.samples import sample_event
 from notifier.config import Config
 from notifier.core.events import EventType
@@ -40,15 +40,15 @@ from notifier.core.model import (
 from notifier.ports import Channel, RenderRequest
 from notifier.wiring.app import check_words, open_channel
 
-ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]
+ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name in the configuration.")]
 
 
 def preview(
     ctx: typer.Context,
     *,
-    channel: ChannelName,
+    channel: ChannelArgument,
     event: Annotated[EventType, typer.Option("--event", help="The type of event.")] = EventType.TASK_FAILED,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the message that a made-up event would make, as near as a terminal can. Nothing is sent.
 
@@ -56,14 +56,14 @@ def preview(
     --json: {"channel", "kind", "content_type", "body", "flaws": {type: why}}; body is an object where it is JSON, else
     a string. `${NAME}` stands for what is put in when it is sent.
     """
-    config = configured(ctx)
+    config = load_config(ctx)
     kind, body, flaws = loop.run(_render(config, channel, event))
     if as_json:
-        told = {"channel": channel, "kind": kind, "content_type": body.content_type}
-        emit(told | {"body": _decoded(body), "flaws": flaws})
+        described = {"channel": channel, "kind": kind, "content_type": body.content_type}
+        print_json(described | {"body": _decoded(body), "flaws": flaws})
     else:
         show(cell(f"{kind}, {body.content_type}", "dim"))
-        show(*readable(body), fold=is_drawn(_decoded(body)))
+        show(*readable_body(body), fold=is_block_kit(_decoded(body)))
         show(*(cell(f"✗ {type_}: {flaw}", "bold red") for type_, flaw in flaws.items()))
     raise typer.Exit(1 if flaws else 0)
 
@@ -82,20 +82,20 @@ def _render_request(channel: str, event: Event) -> RenderRequest:
     return RenderRequest(delivery_id=delivery_id(channel, event.id), events=(event,))
 
 
-def send_test(ctx: typer.Context, *, channel: ChannelName, as_json: AsJson = False) -> None:
+def send_test(ctx: typer.Context, *, channel: ChannelArgument, as_json: JsonOption = False) -> None:
     """Send one made-up failure, marked as a test, and report what the receiver said.
 
     Exits with 0 when it was delivered, 1 when the receiver, or a setting, refused it, 3 when no answer came.
     --json: {"channel", "delivery_id", "outcome", "reason", "ref", "reply"}.
     """
-    config = configured(ctx)
+    config = load_config(ctx)
     event = sample_event(EventType.TASK_FAILED, now(), marked=localizer(config).text("test"))
     with redirect_stdout(sys.stderr) if as_json else nullcontext():  # a console channel prints too
         outcome = loop.run(_send(config, channel, event))
     if as_json:
-        emit(_document(channel, event, outcome))
+        print_json(_document(channel, event, outcome))
     else:
-        show(_report(channel, outcome), *replied(outcome.reply))
+        show(_report(channel, outcome), *reply_line(outcome.reply))
     raise typer.Exit(_exit_code(outcome))
 
 
@@ -130,20 +130,20 @@ def _document(channel: str, event: Event, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-_ANSWERED = re.compile(r"(?:HTTP|SMTP) \d|Slack: ")
+_IS_REPLY = re.compile(r"(?:HTTP|SMTP) \d|Slack: ")
 """How the reason begins where the receiver answered."""
 
 
 def _report(channel: str, outcome: Outcome) -> Text:
     if isinstance(outcome, Delivered):
         return cell(f"✓ {channel}: delivered{f' ({outcome.ref})' if outcome.ref else ''}", "green")
-    return cell(f"✗ {channel} {_said(outcome)}", "bold red")
+    return cell(f"✗ {channel} {_failure_sentence(outcome)}", "bold red")
 
 
-def _said(outcome: Retry | GaveUp | Parked | Unknown) -> str:
+def _failure_sentence(outcome: Retry | GaveUp | Parked | Unknown) -> str:
     if isinstance(outcome, Unknown):
         return f"did not say whether it took the message, which may have arrived: {outcome.reason}"
-    if _ANSWERED.match(outcome.reason):
+    if _IS_REPLY.match(outcome.reason):
         return f"answered {outcome.reason}: not delivered"
     if isinstance(outcome, Retry):
         return f"could not be reached: {outcome.reason}"
@@ -153,20 +153,20 @@ def _said(outcome: Retry | GaveUp | Parked | Unknown) -> str:
 def _exit_code(outcome: Outcome) -> int:
     if isinstance(outcome, Delivered):
         return 0
-    answered = isinstance(outcome, GaveUp | Parked) or _ANSWERED.match(outcome.reason)
+    answered = isinstance(outcome, GaveUp | Parked) or _IS_REPLY.match(outcome.reason)
     return 1 if answered else 3
 
 
 # ---- what is sent, made readable by its content type alone ----
 
 
-def readable(body: Body) -> Iterator[RenderableType]:
+def readable_body(body: Body) -> Iterator[RenderableType]:
     """Return a body as a person would read it: a mail's headers and text, a chat message's lines, JSON indented."""
     decoded = _decoded(body)
     if body.content_type.startswith("message/"):
         yield from _mail(body.content)
-    elif is_drawn(decoded):
-        yield drawing(decoded)
+    elif is_block_kit(decoded):
+        yield draw_message(decoded)
     elif isinstance(decoded, str):
         yield block(decoded)
     else:

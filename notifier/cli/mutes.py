@@ -9,8 +9,18 @@ import typer
 
 from notifier import lookup, people
 from notifier.cli import documents
-from notifier.cli.common import AsJson, ask, change, configured, duration, localizer, now, person, view
-from notifier.cli.output import cell, emit, show
+from notifier.cli.common import (
+    JsonOption,
+    current_user,
+    duration,
+    load_config,
+    localizer,
+    now,
+    read_store,
+    view_for,
+    write_store,
+)
+from notifier.cli.output import cell, print_json, show
 from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -19,31 +29,31 @@ from notifier.lookup import InstanceAnswer
 from notifier.ports import Transaction
 from notifier.wording.formatter import one_line
 
-InstanceName = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id or its whole name.")]
+InstanceArgument = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id or its whole name.")]
 
 
 def mute(
     ctx: typer.Context,
     *,
-    instance: InstanceName,
+    instance: InstanceArgument,
     length: Annotated[timedelta, typer.Argument(parser=duration, metavar="TIME", help="For how long: 30m, 2h, 1d.")],
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for others to read.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell nobody of an instance's tasks for a while. Live messages still change, and `explain` says why.
 
     Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, label, until, by, reason}}.
     """
-    config = configured(ctx)
+    config = load_config(ctx)
     if not SHORTEST_MUTE <= length <= LONGEST_MUTE:
         shortest, longest = format_duration(SHORTEST_MUTE), format_duration(LONGEST_MUTE)
         raise ConfigurationError(f"a mute lasts from {shortest} to {longest}, not {format_duration(length)}")
     why = one_line(reason or "", LONGEST_REASON) or None
-    muted = change(config, lambda tx: _mute(tx, instance, length, why))
+    muted = write_store(config, lambda tx: _mute(tx, instance, length, why))
     if muted is None:
-        raise NotifierError(_unknown(instance, ask(config, lambda q: lookup.find_instance(q, instance))))
+        raise NotifierError(_unknown(instance, read_store(config, lambda q: lookup.find_instance(q, instance))))
     if as_json:
-        emit({"mute": documents.mute(muted)})
+        print_json({"mute": documents.mute(muted)})
     else:
         until = localizer(config).when(muted.until)
         show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
@@ -54,7 +64,7 @@ def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -
     found = lookup.known_instance(tx, wanted)
     if found.instance is None:
         return None
-    return people.mute(tx, found.instance.key, found.instance.shown, length, person(), reason=reason)
+    return people.mute(tx, found.instance.key, found.instance.shown, length, current_user(), reason=reason)
 
 
 def _unknown(wanted: str, found: InstanceAnswer) -> str:
@@ -64,15 +74,15 @@ def _unknown(wanted: str, found: InstanceAnswer) -> str:
     return f"no task of an instance {wanted} is known{near}"
 
 
-def unmute(ctx: typer.Context, *, instance: InstanceName, as_json: AsJson = False) -> None:
+def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOption = False) -> None:
     """Tell people of an instance's tasks again. Exits with 1 when it was not muted.
 
     --json: {"mute": the one that was ended, or null}.
     """
-    config = configured(ctx)
-    ended = change(config, lambda tx: _unmute(tx, instance))
+    config = load_config(ctx)
+    ended = write_store(config, lambda tx: _unmute(tx, instance))
     if as_json:
-        emit({"mute": documents.mute(ended) if ended else None})
+        print_json({"mute": documents.mute(ended) if ended else None})
     elif ended:
         show(cell(f"✓ {instance} is not muted any more", "green"))
     else:
@@ -82,19 +92,19 @@ def unmute(ctx: typer.Context, *, instance: InstanceName, as_json: AsJson = Fals
 
 def _unmute(tx: Transaction, wanted: str) -> Mute | None:
     found = lookup.known_instance(tx, wanted).instance
-    ended = people.unmute(tx, (wanted, found.key if found else wanted), person())
+    ended = people.unmute(tx, (wanted, found.key if found else wanted), current_user())
     return ended[0] if ended else None
 
 
-def mutes(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """List the instances that are muted, those that end first first. Exits with 1 when none is.
 
     --json: {"mutes": [{instance, label, until, by, reason}]}.
     """
-    config = configured(ctx)
-    found = ask(config, lambda q: q.mutes(now()))
+    config = load_config(ctx)
+    found = read_store(config, lambda q: q.mutes(now()))
     if as_json:
-        emit({"mutes": [documents.mute(mute) for mute in found]})
+        print_json({"mutes": [documents.mute(mute) for mute in found]})
     else:
-        show(view(config).mutes(found) if found else "No instance is muted.")
+        show(view_for(config).mutes(found) if found else "No instance is muted.")
     raise typer.Exit(0 if found else 1)

@@ -11,23 +11,23 @@ import typer
 from notifier import lookup, people
 from notifier.cli import documents
 from notifier.cli.common import (
-    AsJson,
-    Limit,
-    Since,
-    Source,
-    ago,
-    ask,
-    change,
-    configured,
-    first,
-    more,
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    SourceOption,
+    current_user,
+    load_config,
     now,
-    person,
+    read_store,
     require_channel,
     require_source,
-    view,
+    time_before_now,
+    truncation_note,
+    view_for,
+    without_extra_row,
+    write_store,
 )
-from notifier.cli.output import SHORT_ID, cell, counted, emit, show
+from notifier.cli.output import SHORT_ID_LENGTH, cell, counted, print_json, show
 from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -44,29 +44,29 @@ def events(
     ctx: typer.Context,
     *,
     kind: Annotated[EventType | None, typer.Option("--type", help="Only this type.")] = None,
-    since: Since = None,
-    source: Source = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
+    since: SinceOption = None,
+    source: SourceOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
 ) -> None:
     """List the changes that were seen, the newest first. Exits with 1 when there are none.
 
     --json: {"events": [{event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status,
     detail, task, routes, channels}], "sources": […]}.
     """
-    config = configured(ctx)
-    wanted = EventFilter(type=kind, since=ago(since), source=source, limit=limit + 1)
-    listed = ask(config, partial(lookup.list_events, wanted=wanted))
-    found = first(listed, limit)
+    config = load_config(ctx)
+    wanted = EventFilter(type=kind, since=time_before_now(since), source=source, limit=limit + 1)
+    listed = read_store(config, partial(lookup.list_events, wanted=wanted))
+    found = without_extra_row(listed, limit)
     if not found.rows:  # a source that is configured no more may still have some
         require_source(config, source)
     if as_json:
         sources = [documents.source_state(state) for state in found.sources]
-        emit({"events": [documents.routed_event(row) for row in found.rows], "sources": sources})
+        print_json({"events": [documents.routed_event(row) for row in found.rows], "sources": sources})
     else:
-        shown = view(config)
+        shown = view_for(config)
         answer = shown.events(found.rows) if found.rows else "No event fits. " + shown.freshness(found.sources)
-        show(answer, *more(listed, limit))
+        show(answer, *truncation_note(listed, limit))
     raise typer.Exit(0 if found.rows else 1)
 
 
@@ -75,27 +75,27 @@ def deliveries(
     *,
     state: Annotated[DeliveryState | None, typer.Option("--state", help="Only this state.")] = None,
     channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Only this channel.")] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
 ) -> None:
     """List deliveries, the newest first. Exits with 1 when there are none.
 
     --json: {"deliveries": [{delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest,
     created_at, available_at, settled_at, events, recipients}], "sources": […]}.
     """
-    config = configured(ctx)
+    config = load_config(ctx)
     wanted = DeliveryFilter(state=state, channel=channel, limit=limit + 1)
-    listed = ask(config, partial(lookup.list_deliveries, wanted=wanted))
-    found = first(listed, limit)
+    listed = read_store(config, partial(lookup.list_deliveries, wanted=wanted))
+    found = without_extra_row(listed, limit)
     if not found.rows:  # a channel that is configured no more may still have some
         require_channel(config, channel)
     if as_json:
         sources = [documents.source_state(source) for source in found.sources]
-        emit({"deliveries": [documents.delivery(row) for row in found.rows], "sources": sources})
+        print_json({"deliveries": [documents.delivery(row) for row in found.rows], "sources": sources})
     else:
-        shown = view(config)
+        shown = view_for(config)
         answer = shown.deliveries(found.rows) if found.rows else "No delivery fits. " + shown.freshness(found.sources)
-        show(answer, *more(listed, limit))
+        show(answer, *truncation_note(listed, limit))
     raise typer.Exit(0 if found.rows else 1)
 
 
@@ -110,18 +110,18 @@ def retry(
             "--channel", metavar="NAME", help="Release what is parked on a channel; with --all-dead, its dead."
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send dead or parked deliveries again, with the same id and body. A running service picks them up.
 
     Exits with 1 when there is nothing to send. --json: {"released": N}.
     """
     _require_one_choice(ids, all_dead=all_dead, channel=channel)
-    config = configured(ctx)
+    config = load_config(ctx)
     _require_channel(config, channel)
-    released, why = change(config, partial(_release, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
+    released, why = write_store(config, partial(_release, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
     if as_json:
-        emit({"released": released})
+        print_json({"released": released})
     elif released:
         show(f"{counted(released, 'delivery')} will be sent again; `notifier run` sends them, or `notifier poll` now.")
     else:
@@ -142,7 +142,7 @@ def _require_channel(config: Config, channel: str | None) -> None:
 
 def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> tuple[int, str]:
     """Return how many deliveries will be sent again, and why, if none."""
-    by = person()
+    by = current_user()
     if ids:
         wanted = [_delivery(tx, beginning) for beginning in ids]
         count = people.retry(tx, [delivery.id for delivery in wanted], _named(wanted), by)
@@ -155,11 +155,11 @@ def _release(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_de
 
 
 def _named(deliveries: Sequence[Delivery]) -> str:
-    return ", ".join(delivery.id[:SHORT_ID] for delivery in deliveries)
+    return ", ".join(delivery.id[:SHORT_ID_LENGTH] for delivery in deliveries)
 
 
 def _states(deliveries: Sequence[Delivery]) -> str:
-    return ", ".join(f"{delivery.id[:SHORT_ID]} is {delivery.state.value}" for delivery in deliveries)
+    return ", ".join(f"{delivery.id[:SHORT_ID_LENGTH]} is {delivery.state.value}" for delivery in deliveries)
 
 
 def dismiss(
@@ -175,7 +175,7 @@ def dismiss(
             help="What waits on a channel that is parked or no longer configured; with --all-dead, its dead.",
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Accept that deliveries will not arrive: `notifier health` no longer counts them. Who did it is recorded.
 
@@ -183,11 +183,11 @@ def dismiss(
     Exits with 1 when there is nothing to dismiss. --json: {"dismissed": N}.
     """
     _require_one_choice(ids, all_dead=all_dead, channel=channel)
-    config = configured(ctx)
+    config = load_config(ctx)
     act = partial(_dismiss, ids=tuple(ids or ()), all_dead=all_dead, channel=channel, expected=config.expected)
-    dismissed, why = change(config, act)
+    dismissed, why = write_store(config, act)
     if as_json:
-        emit({"dismissed": dismissed})
+        print_json({"dismissed": dismissed})
     elif dismissed:
         show(cell(f"✓ {counted(dismissed, 'delivery')} dismissed; `notifier audit log` shows by whom", "green"))
     else:
@@ -199,7 +199,7 @@ def _dismiss(
     tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool, expected: Expected
 ) -> tuple[int, str]:
     """Return how many deliveries were dismissed, and why, if none."""
-    by = person()
+    by = current_user()
     if ids:
         wanted = [_delivery(tx, beginning) for beginning in ids]
         count = people.dismiss(tx, [delivery.id for delivery in wanted], _named(wanted), by)
@@ -221,21 +221,21 @@ def move(
     *,
     old: Annotated[str, typer.Argument(metavar="OLD", help="The channel on which messages wait.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The configured channel that is to deliver them.")],
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let another channel deliver what waits on one that was renamed or removed. Who did it is recorded.
 
     Events that the other channel has already are not sent twice. Exits with 1 when nothing waits. --json: {"moved": N}.
     """
-    config = configured(ctx)
+    config = load_config(ctx)
     _require_channel(config, new)
     if old == new:
         raise typer.BadParameter("OLD and NEW are the same channel")
-    by, moved = person(), 0
-    while count := change(config, lambda tx: people.move(tx, old, new, by)):
+    by, moved = current_user(), 0
+    while count := write_store(config, lambda tx: people.move(tx, old, new, by)):
         moved += count
     if as_json:
-        emit({"moved": moved})
+        print_json({"moved": moved})
     elif moved:
         show(cell(f"✓ {counted(moved, 'delivery')} moved from {old} to {new}", "green"))
     else:
@@ -275,7 +275,7 @@ audit = typer.Typer(
 
 
 @audit.callback()
-def ledger(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+def ledger(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """Prove that every event has exactly one account on every channel it was meant for. Exits with 1 otherwise.
 
     --json: {ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending,
@@ -283,12 +283,14 @@ def ledger(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    config = configured(ctx)
-    found, parked, health = ask(config, partial(_audit, expected=config.expected))
+    config = load_config(ctx)
+    found, parked, health = read_store(config, partial(_audit, expected=config.expected))
     if as_json:
-        emit(documents.audit(found, parked) | {"findings": [documents.health_finding(one) for one in health.findings]})
+        print_json(
+            documents.audit(found, parked) | {"findings": [documents.health_finding(one) for one in health.findings]}
+        )
     else:
-        shown = view(config)
+        shown = view_for(config)
         show(shown.channel_findings(health), fold=False)
         show(shown.audit(found))
     raise typer.Exit(0 if found.ok else 1)
@@ -300,17 +302,17 @@ def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState
 
 
 @audit.command("log", cls=ReadableCommand)
-def audit_log(ctx: typer.Context, *, limit: Limit = 50, as_json: AsJson = False) -> None:
+def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
     """List what people did, the newest first: mute, acknowledge, retry, dismiss, move. Exits with 1 when nothing.
 
     --json: {"actions": [{at, by, name, verb, target, detail}]}.
     """
-    config = configured(ctx)
-    found = ask(config, lambda q: q.actions(limit + 1))
+    config = load_config(ctx)
+    found = read_store(config, lambda q: q.actions(limit + 1))
     listed, further = found[:limit], len(found) > limit
     if as_json:
-        emit({"actions": [documents.action(one) for one in listed]})
+        print_json({"actions": [documents.action(one) for one in listed]})
     else:
-        shown = [view(config).actions(listed)] if listed else ["Nobody has done anything yet."]
+        shown = [view_for(config).actions(listed)] if listed else ["Nobody has done anything yet."]
         show(*shown, *([cell(f"The newest {limit:,}; --limit shows more.", "dim")] if further else []))
     raise typer.Exit(0 if listed else 1)

@@ -26,10 +26,10 @@ from notifier.core.errors import NotifierError
 from notifier.logs import shows_colours
 from notifier.wording.formatter import strip_controls
 
-WIDE = 110
+FULL_ID_WIDTH = 110
 """Columns from which on whole ids are shown; below, their first characters, which every command accepts."""
 
-SHORT_ID = 8
+SHORT_ID_LENGTH = 8
 
 
 class _Console(Console):
@@ -39,13 +39,13 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-UNBOUNDED = 100_000
+UNBOUNDED_WIDTH = 100_000
 """Columns of what is not a terminal: a pipe or a file gets whole lines, to be searched and cut by who reads them."""
 
 
 def stdout() -> Console:
     """Return a console on the present stdout; colours only when it is a terminal."""
-    return _console(sys.stdout, width=None if sys.stdout.isatty() else UNBOUNDED)
+    return _console(sys.stdout, width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH)
 
 
 def stderr() -> Console:
@@ -62,7 +62,7 @@ def _console(stream: TextIO, width: int | None = None) -> Console:
 def show(*renderables: RenderableType, fold: bool = True) -> None:
     """Print to stdout, one after the other; lines longer than the terminal are folded between words, or left to it."""
     console = stdout()
-    with _writing():
+    with _writing_stdout():
         if console.is_terminal:
             for renderable in renderables:
                 console.print(renderable, soft_wrap=not fold)
@@ -80,30 +80,30 @@ def _lines(console: Console, renderables: Iterable[RenderableType]) -> Iterator[
         yield from map(str.rstrip, capture.get().splitlines())
 
 
-def emit(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
-    say(json.dumps(document, indent=2, ensure_ascii=False))
+    print_text(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """Print text of our own to stdout as it is: nothing is folded, so that it can be pasted."""
-    with _writing():
+    with _writing_stdout():
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def _writing_stdout() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        drop_output()
+        discard_stdout()
         raise NotifierError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
-def drop_output() -> None:
+def discard_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush does not fail once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -116,12 +116,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {_PLURALS.get(noun, f'{noun}s')}"
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Print a remark for people to stderr."""
     stderr().print(Text(text), soft_wrap=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error to stderr, in one block; its text may come from outside."""
     first, *more = strip_controls(message).splitlines() or [""]
     lines = "\n".join([first, *(f"       {line}" for line in more)])
@@ -129,7 +129,7 @@ def complain(message: str) -> None:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
+def spinner(text: str) -> Iterator[None]:
     """Show a spinner on stderr while something takes time; nothing where that is no terminal."""
     console = stderr()
     if not console.is_terminal:
@@ -153,7 +153,7 @@ def block(value: str, style: str = "") -> Text:
     return Text("\n".join(strip_controls(line) for line in value.splitlines()), style=style)
 
 
-def replied(reply: str | None) -> Sequence[RenderableType]:
+def reply_line(reply: str | None) -> Sequence[RenderableType]:
     """Return a line below an attempt with what the receiver replied, where it did."""
     return [indented(Text.assemble(("replied: ", "dim"), cell(reply)))] if reply else []
 
@@ -162,7 +162,7 @@ class Column(NamedTuple):
     """A column of a table."""
 
     title: str
-    firm: bool = False
+    rigid: bool = False
     """True for short values of which a half means nothing: they stay on one line however narrow the terminal is."""
 
 
@@ -173,13 +173,13 @@ class Row(NamedTuple):
     notes: Sequence[Text] = ()
 
 
-NARROWEST = 8
+MIN_CELL_WIDTH = 8
 """Columns that a folded cell keeps at least."""
 _GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class TextTable:
     """A table without frames: long words are folded rather than cut, and notes are whole."""
 
     columns: Sequence[Column]
@@ -188,38 +188,40 @@ class Listing:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Print the rows, each stretch without notes as one grid of the same columns."""
         widths = self._widths(options.max_width)
-        stretch = [[Text(column.title, style="bold") for column in self.columns]]
+        block_rows = [[Text(column.title, style="bold") for column in self.columns]]
         for row in self.rows:
-            stretch.append([*row.cells])
+            block_rows.append([*row.cells])
             if row.notes:
-                yield self._grid(widths, stretch)
+                yield self._grid(widths, block_rows)
                 yield from (indented(note) for note in row.notes)
-                stretch = []
-        if stretch:
-            yield self._grid(widths, stretch)
+                block_rows = []
+        if block_rows:
+            yield self._grid(widths, block_rows)
 
-    def _widths(self, room: int) -> Sequence[int]:
+    def _widths(self, available: int) -> Sequence[int]:
         texts = [[column.title for column in self.columns], *([cell.plain for cell in row.cells] for row in self.rows)]
         widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
-        spare = room - _GAP * (len(widths) - 1) - sum(widths)
-        while spare < 0:
-            soft = [at for at, column in enumerate(self.columns) if not column.firm and widths[at] > NARROWEST]
-            if not soft:
+        excess = available - _GAP * (len(widths) - 1) - sum(widths)
+        while excess < 0:
+            foldable = [
+                at for at, column in enumerate(self.columns) if not column.rigid and widths[at] > MIN_CELL_WIDTH
+            ]
+            if not foldable:
                 break
-            widths[max(soft, key=widths.__getitem__)] -= 1
-            spare += 1
+            widths[max(foldable, key=widths.__getitem__)] -= 1
+            excess += 1
         return widths
 
     def _grid(self, widths: Sequence[int], rows: Iterable[Sequence[Text]]) -> Table:
         built = Table.grid(padding=(0, _GAP, 0, 0))
         for column, width in zip(self.columns, widths, strict=True):
-            built.add_column(width=width, overflow="ellipsis" if column.firm else "fold", no_wrap=column.firm)
+            built.add_column(width=width, overflow="ellipsis" if column.rigid else "fold", no_wrap=column.rigid)
         for row in rows:
             built.add_row(*row)
         return built
 
 
-LEAST_ROOM = 16
+MIN_PARAGRAPH_WIDTH = 16
 """Columns that a paragraph has at least, however narrow the terminal is."""
 
 
@@ -240,12 +242,12 @@ def pairs(rows: Iterable[tuple[str, Text]]) -> Table:
 
 def short(identifier: str, width: int) -> Text:
     """Return an id, or its beginning where the terminal is narrow."""
-    return cell(identifier if width >= WIDE else identifier[:SHORT_ID])
+    return cell(identifier if width >= FULL_ID_WIDTH else identifier[:SHORT_ID_LENGTH])
 
 
 def paragraph(text: Text, width: int, *, first: str = "", indent: int = 0) -> Text:
     """Return text folded between words under an indent, the first line after `first`."""
-    lines = text.wrap(stderr(), max(width - indent, LEAST_ROOM))
+    lines = text.wrap(stderr(), max(width - indent, MIN_PARAGRAPH_WIDTH))
     begin = Text(first.ljust(indent), style=text.style)
     folded = Text("\n").join(Text.assemble(begin if n == 0 else " " * indent, line) for n, line in enumerate(lines))
     folded.no_wrap, folded.overflow = True, "ignore"

@@ -17,14 +17,14 @@ from types import FrameType
 
 _OPEN = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
-SERVICE = "run"
+SERVICE_COMMAND = "run"
 """The command that ends well when it is asked to stop, and reloads."""
 
 hangups: list[int] = []
 """A number for each SIGHUP that came before the service could reload."""
 
 
-def open_descriptors() -> None:
+def open_standard_descriptors() -> None:
     """Open those of 0 to 2 that are closed on nothing."""
     for number, name, mode in _OPEN:
         try:
@@ -38,21 +38,21 @@ def open_descriptors() -> None:
             setattr(sys, name, io.open(number, mode, encoding="utf-8", closefd=False))  # noqa: UP020, SIM115 - for as long as the process
 
 
-def hear_signals(arguments: Sequence[str]) -> None:
+def handle_early_signals(arguments: Sequence[str]) -> None:
     """Let SIGTERM end the process from here on, and keep a SIGHUP for the service; the event loop takes over later."""
-    serving = SERVICE in arguments
-    signal.signal(signal.SIGTERM, _stop_well if serving else _stop)
+    serving = SERVICE_COMMAND in arguments
+    signal.signal(signal.SIGTERM, _exit_cleanly if serving else _exit_as_signalled)
     if serving:
-        signal.signal(signal.SIGHUP, _remember)
+        signal.signal(signal.SIGHUP, _count_hangup)
 
 
-def _stop_well(_number: int, _frame: FrameType | None) -> None:
+def _exit_cleanly(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
+def _exit_as_signalled(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _remember(number: int, _frame: FrameType | None) -> None:
+def _count_hangup(number: int, _frame: FrameType | None) -> None:
     hangups.append(number)

@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-_PLAIN: Mapping[str, str] = {
+_PLACEHOLDERS: Mapping[str, str] = {
     "<bool>": "",
     "<str>": "TEXT",
     "<path>": "FILE",
@@ -28,7 +28,7 @@ class ReadableCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         """Write the help."""
-        _make_readable(self, ctx)
+        _adapt_help(self, ctx)
         super().format_help(ctx, formatter)
 
 
@@ -37,11 +37,11 @@ class ReadableGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         """Write the help."""
-        _make_readable(self, ctx)
+        _adapt_help(self, ctx)
         super().format_help(ctx, formatter)
 
 
-def _make_readable(command: TyperCommand | TyperGroup, ctx: Any) -> None:  # noqa: ANN401 - typer's own types are private
+def _adapt_help(command: TyperCommand | TyperGroup, ctx: Any) -> None:  # noqa: ANN401 - typer's own types are private
     command.help = _WRAPPED.sub(" ", inspect.cleandoc(command.help or ""))
     for parameter in command.get_params(ctx):
         if isinstance(parameter, TyperOption) and parameter.metavar is None:
@@ -62,4 +62,4 @@ def _name_value(option: TyperOption, ctx: Any) -> None:  # noqa: ANN401 - typer'
         option.help = f"{option.help} One of: {', '.join(shown.strip('<>').split('|'))}."
         option.metavar = max(option.opts, key=len).strip("-").upper()
     else:
-        option.metavar = _PLAIN.get(shown, shown)
+        option.metavar = _PLACEHOLDERS.get(shown, shown)

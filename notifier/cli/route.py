@@ -10,10 +10,10 @@ import typer
 from rich.console import Group
 
 from notifier.cli import documents
-from notifier.cli.common import AsJson, ask, configured, view
-from notifier.cli.output import cell, emit, show
+from notifier.cli.common import JsonOption, load_config, read_store, view_for
+from notifier.cli.output import cell, print_json, show
 from notifier.cli.samples import STATUS_OF
-from notifier.cli.tasks import one
+from notifier.cli.tasks import require_task
 from notifier.cli.views import View
 from notifier.core import alerts as watching
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -41,7 +41,7 @@ def route(
     task: Annotated[
         str | None, typer.Option("--task", metavar="JOB_ID", help="The latest event of this task instead.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show which routes and channels an event would take, and why not the others. Nothing is sent.
 
@@ -51,13 +51,13 @@ def route(
     """
     if bool(fields) == bool(task):
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
-    config = configured(ctx)
-    shown = view(config)
-    event = ask(config, partial(_latest, job_id=task, shown=shown)) if task else parse_fields(fields or ())
+    config = load_config(ctx)
+    shown = view_for(config)
+    event = read_store(config, partial(_latest, job_id=task, shown=shown)) if task else parse_fields(fields or ())
     verdicts = explain_fields(event, config.routes)
-    channels = _told(event, verdicts, config.alert_channels)
+    channels = _receiving_channels(event, verdicts, config.alert_channels)
     if as_json:
-        emit(_document(event, verdicts, channels))
+        print_json(_document(event, verdicts, channels))
     else:
         show(_answer(event, verdicts, channels, shown))
     raise typer.Exit(0 if channels else 1)
@@ -92,7 +92,7 @@ def _parse_field(text: str) -> tuple[str, str]:
 
 
 def _latest(q: Queries, job_id: str, shown: View) -> Mapping[str, str]:
-    stored = one(q, job_id, None, shown)
+    stored = require_task(q, job_id, None, shown)
     events = q.events(EventFilter(source=stored.task.source, job_id=stored.task.job_id, limit=1))
     if not events:
         raise NotifierError(f"nothing has happened to {stored.task.job_id} since the first poll of its source")
@@ -111,13 +111,15 @@ def _document(
 
 def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str], shown: View) -> Group:
     given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
-    conclusion = cell(f"It would be sent to {', '.join(channels)}.", "bold") if channels else NOWHERE
+    conclusion = cell(f"It would be sent to {', '.join(channels)}.", "bold") if channels else NO_CHANNEL
     return Group(cell(given, "bold"), shown.verdicts(verdicts), conclusion)
 
 
-def _told(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], fallback: Sequence[str]) -> Sequence[str]:
+def _receiving_channels(
+    event: Mapping[str, str], verdicts: Sequence[RouteVerdict], fallback: Sequence[str]
+) -> Sequence[str]:
     routed = channels_of(verdicts)
     return watching.told(routed, event["channel"], fallback) if EventType(event["type"]).traits.alert else routed
 
 
-NOWHERE = cell("It would be sent to no channel.", "bold yellow")
+NO_CHANNEL = cell("It would be sent to no channel.", "bold yellow")

@@ -13,10 +13,10 @@ import typer
 
 from notifier import logs, lookup
 from notifier.cli import documents, loop
-from notifier.cli.common import AsJson, change, configured, now, view
-from notifier.cli.output import counted, emit, note, say, show
+from notifier.cli.common import JsonOption, load_config, now, view_for, write_store
+from notifier.cli.output import counted, print_json, print_note, print_text, show
 from notifier.cli.serving import serve_until_stopped
-from notifier.cli.signals import until_signalled
+from notifier.cli.signals import run_until_signalled
 from notifier.config import Config
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected, Health, Role, unavailable
@@ -37,7 +37,7 @@ def _roles(text: str) -> frozenset[Role]:
         raise typer.BadParameter(str(error)) from error
 
 
-Only = Annotated[
+RolesOption = Annotated[
     frozenset[Role] | None,
     typer.Option(
         "--only", parser=_roles, metavar="ROLE,…", help="Do only this: poll, deliver, web, or several with commas."
@@ -45,18 +45,18 @@ Only = Annotated[
 ]
 
 
-def run(ctx: typer.Context, *, only: Only = None) -> None:
+def run(ctx: typer.Context, *, only: RolesOption = None) -> None:
     """Poll and deliver until SIGTERM or Ctrl-C; what is in flight is settled first.
 
     SIGHUP reads the configuration again and goes on with it, or with the old one if the new one is not valid.
     Any number of these share one PostgreSQL; --only gives each of them a part of the work.
     """
-    stints = until_signalled(partial(serve_until_stopped, partial(configured, ctx), only or ALL_ROLES))
-    note(_summary(_total(stints)))
+    summaries = run_until_signalled(partial(serve_until_stopped, partial(load_config, ctx), only or ALL_ROLES))
+    print_note(_summary(_total(summaries)))
 
 
-def _total(stints: Sequence[Summary]) -> Summary:
-    figures = {name: sum(getattr(stint, name) for stint in stints) for name in _FIGURES}
+def _total(summaries: Sequence[Summary]) -> Summary:
+    figures = {name: sum(getattr(summary, name) for summary in summaries) for name in _FIGURES}
     return Summary(**figures)
 
 
@@ -65,7 +65,7 @@ def poll(
     *,
     deliver: Annotated[bool, typer.Option("--deliver/--no-deliver", help="Deliver all that is due afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only what is wrong.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Poll every source once and deliver all that is due, then exit: for cron.
 
@@ -79,9 +79,9 @@ def poll(
         summary, waiting = loop.run(_poll(config, deliver=deliver))
     stuck = {state: count for state, count in waiting.items() if count and (deliver or state != "pending")}
     if as_json:
-        emit(_document(summary) | {"waiting": dict(waiting)})
+        print_json(_document(summary) | {"waiting": dict(waiting)})
     elif stuck or not quiet:
-        say(_poll_summary(summary, waiting))
+        print_text(_poll_summary(summary, waiting))
     raise typer.Exit(max((error.exit_code for error in summary.errors), default=1 if stuck else 0))
 
 
@@ -92,21 +92,21 @@ async def _poll(config: Config, *, deliver: bool) -> tuple[Summary, Mapping[str,
 
 
 def _waiting(q: Queries) -> Mapping[str, int]:
-    """Count the deliveries that have not arrived, by state: at most `MOST_COUNTED` of each."""
+    """Count the deliveries that have not arrived, by state: at most `MAX_COUNTED` of each."""
     states = (DeliveryState.PENDING, DeliveryState.PARKED, DeliveryState.DEAD)
     return {
-        str(state): len(q.deliveries(DeliveryFilter(state=state, dismissed=False, limit=MOST_COUNTED)))
+        str(state): len(q.deliveries(DeliveryFilter(state=state, dismissed=False, limit=MAX_COUNTED)))
         for state in states
     }
 
 
-MOST_COUNTED = 1000
+MAX_COUNTED = 1000
 """Of what waits, so that a report takes no longer the more there is."""
 
 
 def _poll_summary(done: Summary, waiting: Mapping[str, int]) -> str:
     more = [
-        f"{count:,}{'+' if count == MOST_COUNTED else ''} {state}: notifier deliveries --state {state}"
+        f"{count:,}{'+' if count == MAX_COUNTED else ''} {state}: notifier deliveries --state {state}"
         for state, count in waiting.items()
         if count
     ]
@@ -114,7 +114,7 @@ def _poll_summary(done: Summary, waiting: Mapping[str, int]) -> str:
 
 
 def _configured_with_logs(ctx: typer.Context, *, quiet: bool) -> Config:
-    config = configured(ctx)
+    config = load_config(ctx)
     logs.configure(
         _QUIET_LEVEL.get(config.log.level, config.log.level) if quiet else config.log.level, config.log.format
     )
@@ -135,7 +135,7 @@ def _document(done: Summary) -> documents.Document:
     return figures | {"errors": [str(error) for error in done.errors]}
 
 
-def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """Exit with 0 when all is well, with 1 when anything is not: the findings say what, since when, and what helps.
 
     Red: a source is not polled, or its list not seen whole, for five polls and at least `alerts.failing_after`, or the
@@ -149,22 +149,22 @@ def health(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     source.polled_in_future, source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting,
     channel.dead, channel.removed, chat.disconnected.
     """
-    config = configured(ctx)
-    found = _judged(config)
+    config = load_config(ctx)
+    found = _judge_health(config)
     if as_json:
-        emit(documents.health(found))
+        print_json(documents.health(found))
     else:
-        show(view(config).health(found), fold=False)
+        show(view_for(config).health(found), fold=False)
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _judged(config: Config) -> Health:
+def _judge_health(config: Config) -> Health:
     try:
-        return change(config, partial(_judge, expected=config.expected))
+        return write_store(config, partial(_prove_writable_and_judge, expected=config.expected))
     except StoreError as error:
         return unavailable(now(), str(error))
 
 
-def _judge(tx: Transaction, expected: Expected) -> Health:
+def _prove_writable_and_judge(tx: Transaction, expected: Expected) -> Health:
     tx.prove_writable()  # reading goes on to work on a full disk, and on a server that has become read-only
     return lookup.health(tx, expected)

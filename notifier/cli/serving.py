@@ -15,7 +15,7 @@ import structlog
 
 from notifier import logs
 from notifier.cli import loop, process
-from notifier.cli.check import doubts
+from notifier.cli.check import suspicious_values
 from notifier.cli.systemd import Systemd
 from notifier.config import Config, environment
 from notifier.config.changes import changes
@@ -26,10 +26,10 @@ from notifier.wiring.app import App, open_app, rehearse_listening
 
 log = structlog.get_logger("notifier")
 
-END_WITHIN = 5.0
+STOP_GRACE = 5.0
 """Seconds that a stop takes at most after the time that receivers had to answer."""
 
-RETRY_AFTER = 5.0
+RESUME_DELAY = 5.0
 """Seconds until a service that could not go on after a reload tries again."""
 
 
@@ -44,11 +44,11 @@ async def serve_until_stopped(
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     if process.hangups:
         hangup.set()
-    config = await _unless(stop, loop.aside(load))
-    return await Stints(load, roles, stop, hangup).serve(config) if config else ()
+    config = await _load_unless_stopped(stop, loop.in_thread(load))
+    return await ReloadingService(load, roles, stop, hangup).serve(config) if config else ()
 
 
-class Stints:
+class ReloadingService:
     """One process, from its first configuration to its last."""
 
     def __init__(
@@ -60,8 +60,8 @@ class Stints:
         self._stop = stop
         self._hangup = hangup
         self._systemd = Systemd(environment())
-        self._began: datetime | None = None
-        self._proven: Config | None = None
+        self._first_started_at: datetime | None = None
+        self._last_working: Config | None = None
         """The latest configuration that has served."""
 
     async def serve(self, config: Config) -> Sequence[Summary]:
@@ -69,26 +69,26 @@ class Stints:
         done: list[Summary] = []
         while not self._stop.is_set():
             logs.configure(config.log.level, config.log.format)
-            for doubt in doubts(config):
-                log.warning("this part of the configuration may be a mistake", what=doubt)
+            for suspicion in suspicious_values(config):
+                log.warning("this part of the configuration may be a mistake", what=suspicion)
             try:
-                summary, following = await self._stint(config)
+                summary, following = await self._serve_one(config)
             except NotifierError as error:
-                if self._proven is None:
+                if self._last_working is None:
                     raise
                 log.error("the service cannot go on; the old configuration is taken up", error=str(error))  # noqa: TRY400 - the sentence is enough
-                config = self._proven
-                await wait_until_set(self._stop, RETRY_AFTER)
+                config = self._last_working
+                await wait_until_set(self._stop, RESUME_DELAY)
             else:
                 done.append(summary)
-                self._proven, config = config, following
+                self._last_working, config = config, following
         return done
 
-    async def _stint(self, config: Config) -> tuple[Summary, Config]:
+    async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
         """Serve with one configuration; return what was done and the one that follows."""
         async with open_app(config, exclusive=writes_data(self._roles), expect_new=True) as app:
-            if self._began is None and writes_data(self._roles):
-                self._began = await app.store.transact(lambda tx: tx.now())
+            if self._first_started_at is None and writes_data(self._roles):
+                self._first_started_at = await app.store.transact(lambda tx: tx.now())
             reloading = asyncio.create_task(self._reload(config))
             try:
                 summary = await self._serve(app, reloading)
@@ -97,19 +97,19 @@ class Stints:
                 reloading.cancel()
 
     async def _serve(self, app: App, reloading: asyncio.Task[Config]) -> Summary:
-        enough = asyncio.Event()
+        replaced = asyncio.Event()
         serving = asyncio.create_task(
-            serve(app, stop=enough, roles=self._roles, began=self._began, supervisor=self._systemd)
+            serve(app, stop=replaced, roles=self._roles, began=self._first_started_at, supervisor=self._systemd)
         )
         stopping = asyncio.create_task(self._stop.wait())
         waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        enough.set()
+        replaced.set()
         if self._stop.is_set():
             self._systemd.stopping()
             log.info("stopping: what is in flight is settled first")
-            _end_within(app.config.delivery.stop_within.total_seconds() + END_WITHIN)
+            _exit_after(app.config.delivery.stop_within.total_seconds() + STOP_GRACE)
         return await serving
 
     async def _reload(self, running: Config) -> Config:
@@ -120,10 +120,10 @@ class Stints:
             self._systemd.reloading()
             log.info("reloading the configuration")
             try:
-                found = await loop.aside(self._load)
+                found = await loop.in_thread(self._load)
                 # In a thread: a database that does not answer must not hold up what is being served.
                 elsewhere = found.store.url != running.store.url and writes_data(self._roles)
-                await loop.aside(lambda found=found, new=elsewhere: loop.run(_rehearse(found, exclusive=new)))  # type: ignore[misc]  # defaults
+                await loop.in_thread(lambda found=found, new=elsewhere: loop.run(_rehearse(found, exclusive=new)))  # type: ignore[misc]  # defaults
                 if Role.WEB in self._roles:
                     await rehearse_listening(found, running)
             except NotifierError as error:
@@ -136,7 +136,7 @@ class Stints:
             self._systemd.ready()
 
 
-async def _unless(stop: asyncio.Event, future: asyncio.Future[Config]) -> Config | None:
+async def _load_unless_stopped(stop: asyncio.Event, future: asyncio.Future[Config]) -> Config | None:
     """Wait for a configuration; None where a stop comes first."""
     stopping = asyncio.create_task(stop.wait())
     waiting: list[asyncio.Future[Any]] = [stopping, future]
@@ -153,13 +153,13 @@ async def _rehearse(config: Config, *, exclusive: bool) -> None:
         pass
 
 
-def _end_within(seconds: float) -> None:
+def _exit_after(seconds: float) -> None:
     """End the process after so many seconds, whatever holds it up: a database that is silent blocks what closes it."""
-    timer = threading.Timer(seconds, _end)
+    timer = threading.Timer(seconds, _exit_now)
     timer.daemon = True
     timer.start()
 
 
-def _end() -> None:
+def _exit_now() -> None:
     log.error("the stop takes too long: what is not settled is in doubt, and the next process finds out")
     os._exit(1)

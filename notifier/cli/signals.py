@@ -17,7 +17,7 @@ T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def until_signalled(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+def run_until_signalled(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     """Run `main` with an event that SIGINT and SIGTERM set, for it to end then. A second signal ends it at once."""
 
     async def run() -> T:
@@ -34,9 +34,9 @@ def _ask_to_stop(stop: asyncio.Event, running: asyncio.AbstractEventLoop) -> Non
     stop.set()
     for number in _SIGNALS:
         running.remove_signal_handler(number)
-    signal.signal(signal.SIGINT, _end_at_once)  # SIGTERM ends a process by itself
+    signal.signal(signal.SIGINT, _exit_immediately)  # SIGTERM ends a process by itself
 
 
-def _end_at_once(number: int, _frame: FrameType | None) -> None:
+def _exit_immediately(number: int, _frame: FrameType | None) -> None:
     # Not by KeyboardInterrupt: raised where the interpreter ignores exceptions, in a finalizer, it would be lost.
     os._exit(128 + number)

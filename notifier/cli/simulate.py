@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli.output import emit, note, say
-from notifier.cli.signals import until_signalled
+from notifier.cli.output import print_json, print_note, print_text
+from notifier.cli.signals import run_until_signalled
 from notifier.simulator.faults import FAULT_KINDS
 from notifier.simulator.options import Offset, Options, Order, ReasonLanguage
 from notifier.simulator.server import AuthKind, Simulator, source_yaml
@@ -60,15 +60,15 @@ def simulate(
         calls_per_minute=calls_per_minute,
         faults=faults,
     )
-    until_signalled(partial(_serve, options, auth, as_json=as_json))
+    run_until_signalled(partial(_serve, options, auth, as_json=as_json))
 
 
 async def _serve(options: Options, auth: AuthKind, stop: asyncio.Event, *, as_json: bool) -> None:
     async with Simulator(options) as simulator:
         if as_json:
-            emit({"url": simulator.url, "source": simulator.source_config(auth)})
+            print_json({"url": simulator.url, "source": simulator.source_config(auth)})
         else:
-            say(source_yaml(simulator, auth))
-            note(f"Simulating a task list on {simulator.url}; Ctrl-C ends it.")
+            print_text(source_yaml(simulator, auth))
+            print_note(f"Simulating a task list on {simulator.url}; Ctrl-C ends it.")
         await stop.wait()
-        note(f"\nStopped after {len(simulator.request_log):,} calls.")
+        print_note(f"\nStopped after {len(simulator.request_log):,} calls.")

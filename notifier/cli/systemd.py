@@ -21,28 +21,28 @@ class Systemd:
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Read where it listens and how often it wants a sign of life."""
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self._watched = _watchdog(environ)
-        self.interval = self._watched / 3 if self._watched else float("inf")
+        self._watchdog_timeout = _watchdog_seconds(environ)
+        self.interval = self._watchdog_timeout / 3 if self._watchdog_timeout else float("inf")
 
     def ready(self) -> None:
         """Say that the service runs, for the first time or after a reload."""
-        self._tell("READY=1", "STATUS=running")
+        self._send("READY=1", "STATUS=running")
 
     def alive(self) -> None:
         """Give a sign of life where one is wanted."""
-        if self._watched:
-            self._tell("WATCHDOG=1")
+        if self._watchdog_timeout:
+            self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
         """Say that the configuration is being read again; `ready` ends that."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=reloading")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=reloading")
 
     def stopping(self) -> None:
         """Say that the service is about to end."""
-        self._tell("STOPPING=1", "STATUS=stopping")
+        self._send("STOPPING=1", "STATUS=stopping")
 
-    def _tell(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> None:
         if self._address is None:
             return
         try:
@@ -60,7 +60,7 @@ def _address(name: str) -> bytes | None:
     return os.fsencode(name) if name.startswith("/") else None
 
 
-def _watchdog(environ: Mapping[str, str]) -> float | None:
+def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
     """Return the seconds after which silence counts as death; None where nobody counts, or where another is meant."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

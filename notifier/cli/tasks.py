@@ -11,21 +11,21 @@ import typer
 from notifier import lookup, people
 from notifier.cli import documents
 from notifier.cli.common import (
-    AsJson,
-    Limit,
-    Since,
-    Source,
-    ago,
-    ask,
-    change,
-    configured,
-    first,
-    more,
-    person,
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    SourceOption,
+    current_user,
+    load_config,
+    read_store,
     require_source,
-    view,
+    time_before_now,
+    truncation_note,
+    view_for,
+    without_extra_row,
+    write_store,
 )
-from notifier.cli.output import cell, emit, show
+from notifier.cli.output import cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
 from notifier.core.events import NEEDS_CARE
@@ -39,34 +39,34 @@ def tasks(
     ctx: typer.Context,
     *,
     status: Annotated[TaskStatus | None, typer.Option("--status", help="Only this status.")] = None,
-    since: Since = None,
+    since: SinceOption = None,
     instance: Annotated[
         str | None, typer.Option("--instance", metavar="TEXT", help="Instance id, or part of its name.")
     ] = None,
-    source: Source = None,
+    source: SourceOption = None,
     unacked: Annotated[
         bool,
         typer.Option("--unacked", help="Only those that failed, are stuck or vanished and that nobody acknowledged."),
     ] = False,
-    limit: Limit = 50,
-    as_json: AsJson = False,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
 ) -> None:
     """List tasks, the most recently changed first. Exits with 1 when there are none.
 
     --json: {"tasks": […], "sources": […]}; see `notifier task --json` for the keys of a task.
     """
-    config = configured(ctx)
-    wanted = TaskFilter(status=status, since=ago(since), instance=instance, source=source, limit=limit + 1)
+    config = load_config(ctx)
+    wanted = TaskFilter(status=status, since=time_before_now(since), instance=instance, source=source, limit=limit + 1)
     wanted = replace(wanted, unacknowledged=unacked)
-    listed = ask(config, partial(lookup.list_tasks, wanted=wanted))
-    found = first(listed, limit)
+    listed = read_store(config, partial(lookup.list_tasks, wanted=wanted))
+    found = without_extra_row(listed, limit)
     if not found.rows:  # a source that is configured no more may still have some
         require_source(config, source)
     if as_json:
-        emit(_document(found))
+        print_json(_document(found))
     else:
-        _show(found, view(config))
-        show(*more(listed, limit))
+        _show(found, view_for(config))
+        show(*truncation_note(listed, limit))
     raise typer.Exit(0 if found.rows else 1)
 
 
@@ -88,8 +88,8 @@ def task(
     ctx: typer.Context,
     *,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="A job id or its beginning.")],
-    source: Source = None,
-    as_json: AsJson = False,
+    source: SourceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show one task and what was seen of it.
 
@@ -97,11 +97,11 @@ def task(
     ended_at, fail_reason, first_seen_at, changed_at, listed, acknowledged {by, name, at}, muted {instance, label,
     until, by, reason}; and its events.
     """
-    config = configured(ctx)
-    shown = view(config)
-    stored, history = ask(config, partial(_task_and_history, job_id=job_id, source=source, shown=shown))
+    config = load_config(ctx)
+    shown = view_for(config)
+    stored, history = read_store(config, partial(_task_and_history, job_id=job_id, source=source, shown=shown))
     if as_json:
-        emit(documents.stored_task(stored) | {"events": [documents.routed_event(event) for event in history]})
+        print_json(documents.stored_task(stored) | {"events": [documents.routed_event(event) for event in history]})
     else:
         show(shown.task(stored, history))
 
@@ -109,7 +109,7 @@ def task(
 def _task_and_history(
     q: Queries, job_id: str, source: str | None, shown: View
 ) -> tuple[StoredTask, tuple[RoutedEvent, ...]]:
-    stored = one(q, job_id, source, shown)
+    stored = require_task(q, job_id, source, shown)
     wanted = EventFilter(source=stored.task.source, job_id=stored.task.job_id)
     return stored, lookup.list_events(q, wanted).rows
 
@@ -118,36 +118,36 @@ def ack(
     ctx: typer.Context,
     *,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="A job id or its beginning.")],
-    source: Source = None,
-    as_json: AsJson = False,
+    source: SourceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say that you take care of a task: its newest event is acknowledged, and live messages show by whom.
 
     Exits with 1 where somebody else does already. --json: {"acknowledged": {by, name, at}, "yours": true | false}.
     """
-    config = configured(ctx)
-    shown = view(config)
-    standing = change(config, partial(_acknowledge, job_id=job_id, source=source, shown=shown))
-    yours = standing.by == person().id
+    config = load_config(ctx)
+    shown = view_for(config)
+    acknowledged = write_store(config, partial(_acknowledge, job_id=job_id, source=source, shown=shown))
+    yours = acknowledged.by == current_user().id
     if as_json:
-        emit({"acknowledged": documents.acknowledgement(standing), "yours": yours})
+        print_json({"acknowledged": documents.acknowledgement(acknowledged), "yours": yours})
     elif yours:
         show(cell(f"✓ {job_id} is acknowledged by you", "green"))
     else:
-        show(cell(f"{standing.name} acknowledged {job_id} at {shown.when(standing.at)}"))
+        show(cell(f"{acknowledged.name} acknowledged {job_id} at {shown.when(acknowledged.at)}"))
     raise typer.Exit(0 if yours else 1)
 
 
 def _acknowledge(tx: Transaction, job_id: str, source: str | None, shown: View) -> Acknowledgement:
-    task = one(tx, job_id, source, shown).task
+    task = require_task(tx, job_id, source, shown).task
     latest = tx.latest_event(task.source, task.job_id)
     if latest is None or latest.event.type not in NEEDS_CARE:
-        said = f"its newest event is {latest.event.type}" if latest else "nothing has been reported of it"
-        raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {said}")
-    return people.acknowledge(tx, latest.event, person())
+        why = f"its newest event is {latest.event.type}" if latest else "nothing has been reported of it"
+        raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")
+    return people.acknowledge(tx, latest.event, current_user())
 
 
-def one(q: Queries, job_id: str, source: str | None, shown: View) -> StoredTask:
+def require_task(q: Queries, job_id: str, source: str | None, shown: View) -> StoredTask:
     """Return the task that is asked for. Raises NotifierError that lists the candidates or says where to look."""
     found = lookup.find_task(q, job_id, source=source)
     if found.task is not None:

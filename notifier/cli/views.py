@@ -11,7 +11,20 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier.chat.findings import HealthFormatter
-from notifier.cli.output import WIDE, Column, Listing, Row, age, block, cell, indented, pairs, paragraph, replied, short
+from notifier.cli.output import (
+    FULL_ID_WIDTH,
+    Column,
+    Row,
+    TextTable,
+    age,
+    block,
+    cell,
+    indented,
+    pairs,
+    paragraph,
+    reply_line,
+    short,
+)
 from notifier.cli.words import word
 from notifier.core.health import ChannelHealth, Health, HealthFinding
 from notifier.core.model import (
@@ -57,9 +70,9 @@ _DOUBTS = {
     Doubt.HELD: "the attempt before may have arrived and nobody could say: held, as on_unknown says",
 }
 """What was done about a lost answer."""
-_FIRM = frozenset({"Changed", "Failed", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
+_RIGID = frozenset({"Changed", "Failed", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
 """Columns whose values are short, and of which a half means nothing."""
-NEWEST_DEAD = 10
+MAX_DEAD_SHOWN = 10
 """Dead letters that an audit shows."""
 
 
@@ -73,7 +86,7 @@ class View:
 
     # -- tasks --
 
-    def tasks(self, rows: Sequence[StoredTask]) -> Listing:
+    def tasks(self, rows: Sequence[StoredTask]) -> TextTable:
         """Return a table of tasks with the reasons of failures; the source is a column only where there are several."""
         failed = bool(rows) and all(row.task.status is TaskStatus.FAILED for row in rows)
         several = len({row.task.source for row in rows}) > 1
@@ -96,8 +109,8 @@ class View:
         )
         return Row(cells, [cell(task.fail_reason, "red")] if task.fail_reason else ())
 
-    def _listing(self, titles: Sequence[str], rows: Iterable[Row]) -> Listing:
-        return Listing([Column(self.word(title), firm=title in _FIRM) for title in titles], [*rows])
+    def _listing(self, titles: Sequence[str], rows: Iterable[Row]) -> TextTable:
+        return TextTable([Column(self.word(title), rigid=title in _RIGID) for title in titles], [*rows])
 
     def word(self, english: str) -> str:
         """Return a word of a table in the reader's language."""
@@ -117,7 +130,7 @@ class View:
             pairs(chain(self._facts(stored.task), self._store_facts(stored))),
             *self._reason(stored.task),
             Text(""),
-            self.events(history) if history else _dim("No change was seen since the first poll of its source."),
+            self.events(history) if history else _dimmed("No change was seen since the first poll of its source."),
         )
 
     def _facts(self, task: Task) -> Iterable[tuple[str, Text]]:
@@ -140,9 +153,9 @@ class View:
         yield self.word("Changed"), cell(self.when(stored.changed_at))
         if not stored.listed:
             yield self.word("Listed"), cell(self.word("no longer"), "yellow")
-        yield from self._care(stored)
+        yield from self._people_facts(stored)
 
-    def _care(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
+    def _people_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
         """Return who takes care of a task, and until when its instance is muted."""
         if who := stored.acknowledged:
             yield self.word("Acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
@@ -161,9 +174,9 @@ class View:
 
     # -- events and deliveries --
 
-    def events(self, rows: Sequence[RoutedEvent]) -> Listing:
+    def events(self, rows: Sequence[RoutedEvent]) -> TextTable:
         """Return a table of events; the channels that were told are a column where there is room."""
-        wide = self.width >= WIDE
+        wide = self.width >= FULL_ID_WIDTH
         columns = ("Seen", "Event", "Task", "Instance", "Job", *(("Channels", "Id") if wide else ()))
         return self._listing(columns, (self._event_row(row, wide=wide) for row in rows))
 
@@ -181,7 +194,7 @@ class View:
         why = (task.fail_reason if task.status is TaskStatus.FAILED else None) if task else event.detail
         return Row(cells, [cell(why, _event_style(event))] if why else ())
 
-    def deliveries(self, rows: Sequence[Delivery]) -> Listing:
+    def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
         """Return a table of deliveries, each with what became of it."""
         columns = ("Id", "State", "Channel", "About", "Tries", "When")
         return self._listing(columns, map(self._delivery_row, rows))
@@ -198,7 +211,7 @@ class View:
         why = "; ".join(filter(None, ("dismissed" if row.dismissed_at else "", _doubt(row), _undelivered(row))))
         return Row(cells, [cell(why, _STATE_STYLES[row.state])] if why else ())
 
-    def mutes(self, rows: Sequence[Mute]) -> Listing:
+    def mutes(self, rows: Sequence[Mute]) -> TextTable:
         """Return a table of muted instances."""
         return self._listing(("Instance", "Until", "By"), map(self._mute_row, rows))
 
@@ -221,7 +234,7 @@ class View:
             f"· {found.task.task.job_id}",
             "bold",
         )
-        care = [pairs(facts)] if (facts := [*self._care(found.task)]) else []
+        care = [pairs(facts)] if (facts := [*self._people_facts(found.task)]) else []
         pruned = [Text("Its earlier events were pruned (retention.events).")] if found.task.events_pruned else []
         if not found.events and not pruned:
             return Group(
@@ -247,7 +260,7 @@ class View:
 
     def verdicts(self, verdicts: Sequence[RouteVerdict]) -> RenderableType:
         """Return one line for each route: what it took the event to, or why it did not."""
-        return Group(*(_verdict(v) for v in verdicts)) if verdicts else _dim("There are no routes.")
+        return Group(*(_verdict(v) for v in verdicts)) if verdicts else _dimmed("There are no routes.")
 
     def _changed_routes(self, account: EventAccount) -> Iterable[RenderableType]:
         then = set(account.routed.channels)
@@ -258,17 +271,17 @@ class View:
 
     def _channel_account(self, account: ChannelAccount) -> RenderableType:
         return Group(
-            Text.assemble(cell(account.channel, "bold"), ": ", self._fate(account)),
+            Text.assemble(cell(account.channel, "bold"), ": ", self._delivery_outcome(account)),
             *(indented(_recipient(r)) for r in (account.delivery.recipients if account.delivery else ())),
             *(indented(self._attempt(a)) for a in account.attempts),
         )
 
-    def _fate(self, account: ChannelAccount) -> Text:
+    def _delivery_outcome(self, account: ChannelAccount) -> Text:
         delivery = account.delivery
         if delivery is None and account.planned:
             return Text("unaccounted: a route asked for it and there is no delivery", style="bold red")
         if delivery is None:
-            return _dim("not told, no route asked for it")
+            return _dimmed("not told, no route asked for it")
         words = (
             delivery.state,
             f"in a digest of {len(delivery.events)}" if delivery.digest else "",
@@ -295,7 +308,7 @@ class View:
         took = (attempt.finished_at - attempt.started_at).total_seconds()
         line = cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
         doubt = [indented(cell(_DOUBTS[attempt.doubt], "yellow"))] if attempt.doubt else []
-        return Group(line, *doubt, *replied(attempt.reply))
+        return Group(line, *doubt, *reply_line(attempt.reply))
 
     # -- audit, health, findings --
 
@@ -320,9 +333,9 @@ class View:
     def _dead(self, ledger: Ledger) -> Iterable[RenderableType]:
         if ledger.dead:
             yield Text("")
-            yield self.deliveries(ledger.dead[:NEWEST_DEAD])
-        if len(ledger.dead) > NEWEST_DEAD:
-            yield cell(f"The newest {NEWEST_DEAD} that died; all of them: notifier deliveries --state dead", "dim")
+            yield self.deliveries(ledger.dead[:MAX_DEAD_SHOWN])
+        if len(ledger.dead) > MAX_DEAD_SHOWN:
+            yield cell(f"The newest {MAX_DEAD_SHOWN} that died; all of them: notifier deliveries --state dead", "dim")
 
     def channel_findings(self, health: Health) -> RenderableType:
         """Return what is wrong with channels, folded already as `health` is."""
@@ -330,7 +343,7 @@ class View:
         found = [finding for finding in health.findings if finding.kind.startswith("channel.")]
         return Group(*(line for finding in found for line in self._health_finding(finding, words)))
 
-    def actions(self, found: Sequence[Action]) -> Listing:
+    def actions(self, found: Sequence[Action]) -> TextTable:
         """Return a table of what people did."""
         return self._listing(("When", "By", "Action", "About"), map(self._action_row, found))
 
@@ -353,7 +366,7 @@ class View:
         return Group(
             self._marked(words.title(), ok=found.ok),
             *(line for finding in red for line in self._health_finding(finding, words)),
-            *(line for channel in found.channels if not channel.ok for line in self._held(channel, words)),
+            *(line for channel in found.channels if not channel.ok for line in self._channel_notes(channel, words)),
             *(self._marked(words.source(source), ok=True) for source in found.sources if source.ok),
             *(self._marked("; ".join([words.channel(one), *words.held(one)]), ok=True) for one in delivering),
             *(
@@ -376,7 +389,7 @@ class View:
             line.no_wrap, line.overflow = True, "ignore"
             yield line
 
-    def _held(self, channel: ChannelHealth, words: HealthFormatter) -> Iterable[Text]:
+    def _channel_notes(self, channel: ChannelHealth, words: HealthFormatter) -> Iterable[Text]:
         for line in words.held(channel):
             yield paragraph(cell(f"channel {channel.name}: {line}"), self.width, indent=2)
 
@@ -404,8 +417,8 @@ class View:
 
 def _doubt(delivery: Delivery) -> str:
     unsure = delivery.doubtful and delivery.state is not DeliveryState.DELIVERED
-    said = "may have arrived"
-    return said if unsure and said not in (delivery.reason or "") else ""
+    phrase = "may have arrived"
+    return phrase if unsure and phrase not in (delivery.reason or "") else ""
 
 
 def _undelivered(delivery: Delivery) -> str:
@@ -464,5 +477,5 @@ def _event_style(event: Event) -> str:
     return _EVENT_STYLES.get(event.type.rpartition(".")[2], "")
 
 
-def _dim(text: str) -> Text:
+def _dimmed(text: str) -> Text:
     return Text(text, style="dim")

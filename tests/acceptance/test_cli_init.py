@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.cli.init import addresses
+from notifier.cli.init import split_addresses
 from notifier.config import Config, load
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
@@ -131,4 +131,4 @@ def test_a_wrong_option_is_named_before_any_question(tmp_path: Path) -> None:
     ],
 )
 def test_mail_addresses_may_be_separated_as_people_do(text: str, found: tuple[str, ...]) -> None:
-    assert addresses(text) == found
+    assert split_addresses(text) == found

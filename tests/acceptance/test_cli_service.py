@@ -530,7 +530,7 @@ async def test_the_demo_receiver_refuses_unsigned_requests() -> None:
     async with Receiver(webhook_secret(Random(1)), receipts.append) as receiver:
         statuses = [await asyncio.to_thread(post_signed, receiver.url, by) for by in (wrong, right)]
     assert statuses == [401, 204]
-    assert (receiver.receipts, receiver.forged) == (1, 1)
+    assert (receiver.receipts, receiver.rejected) == (1, 1)
     assert [receipt.delivery_id for receipt in receipts] == ["id"]
 
 

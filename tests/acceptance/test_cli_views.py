@@ -14,7 +14,7 @@ from fakes import START
 from rich.console import Console, RenderableType
 
 from notifier.cli import documents, words
-from notifier.cli.output import UNBOUNDED, age, cell, show
+from notifier.cli.output import UNBOUNDED_WIDTH, age, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View
 from notifier.core.events import EventType
@@ -233,12 +233,12 @@ def test_every_listing_gives_a_reason_whole_on_lines_of_its_own() -> None:
         lines = printed(listing).splitlines()
         start = next(at for at, line in enumerate(lines) if line.startswith("  The quota"))
         assert " ".join(line.strip() for line in lines[start : start + 2]) == LONG
-        assert f"  {LONG}" in printed(listing, width=UNBOUNDED).splitlines()
+        assert f"  {LONG}" in printed(listing, width=UNBOUNDED_WIDTH).splitlines()
 
 
 def test_a_pipe_gets_whole_lines_without_padding_spaces(capsys: pytest.CaptureFixture[str]) -> None:
     task = replace(TASK, instance_name="y " * 200, fail_reason=LONG)
-    show(replace(VIEW, width=UNBOUNDED).tasks([stored(task)]), VIEW.task(stored(task), [ROUTED]))
+    show(replace(VIEW, width=UNBOUNDED_WIDTH).tasks([stored(task)]), VIEW.task(stored(task), [ROUTED]))
     lines = capsys.readouterr().out.splitlines()
     assert f"  {LONG}" in lines
     assert lines[1].endswith(f"  {('y ' * 200).strip()}  {TASK.job_id}")
@@ -334,7 +334,7 @@ def test_a_failed_audit_names_each_pair() -> None:
     assert shown.rstrip().endswith("1 unaccounted")
 
 
-WHOLE = replace(VIEW, width=UNBOUNDED)
+WHOLE = replace(VIEW, width=UNBOUNDED_WIDTH)
 SOURCE = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
 EXPECTED = Expected(sources=[SOURCE], channels=["dba"])
 POLLED = SourceState(name="prod", last_poll_at=START - timedelta(seconds=12), last_full_at=START)
@@ -393,14 +393,14 @@ def test_health_says_until_when_a_channel_is_held() -> None:
     assert f"✓ channel dba: delivers; the receiver asked for a pause until {VIEW.when(soon)}" in shown
 
 
-@pytest.mark.parametrize("width", [60, 80, UNBOUNDED])
+@pytest.mark.parametrize("width", [60, 80, UNBOUNDED_WIDTH])
 def test_finding_sentences_are_folded_on_terminals_commands_never(width: int) -> None:
     name = "a-channel-of-the-database-administrators"
     reason = " ".join(["the receiver says a lot"] * 8)
     facts = HealthFacts(at=START, backlogs=[Backlog(channel=name, dead=1, dead_since=START, dead_reason=reason)])
     shown = unfolded(replace(VIEW, width=width).health(judge(Expected(channels=[name]), facts))).splitlines()
     assert f"    notifier deliveries --state dead --channel {name}" in shown
-    assert (f"    {reason}" in shown) == (width == UNBOUNDED)
+    assert (f"    {reason}" in shown) == (width == UNBOUNDED_WIDTH)
     assert " ".join(" ".join(shown).split()).count(reason) == 1
     assert max(len(line) for line in shown if not line.startswith("    notifier")) <= width
 

@@ -22,11 +22,11 @@ PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 SIGNALLED_WHILE_IMPORTED = """
 import os, signal
 from notifier.cli import main, process
-hear = process.hear_signals
+hear = process.handle_early_signals
 def hear_and_be_signalled(arguments):
     hear(arguments)
     os.kill(os.getpid(), signal.{name})
-process.hear_signals = hear_and_be_signalled
+process.handle_early_signals = hear_and_be_signalled
 main()
 """
 CONFIGURATION: dict[str, Any] = {
@@ -192,7 +192,7 @@ def test_a_configuration_that_hangs_at_a_reload_holds_up_nothing(folder: Path) -
 
 def test_a_configuration_that_hangs_is_named_after_a_while(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    short = "from notifier.cli import desk, main; desk.READ_WITHIN = 0.1; main()"
+    short = "from notifier.cli import common, main; common.CONFIG_READ_TIMEOUT = 0.1; main()"
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", short, "check", "-c", "pipe"],
         cwd=folder,

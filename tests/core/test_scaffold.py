@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.cli.init_template import Answers, Auth, ChannelKind, environment_of, render_config
+from notifier.cli.init_template import AuthMethod, ChannelKind, InitAnswers, environment_of, render_config
 from notifier.config import Config, loads
 
 KINDS: tuple[ChannelKind, ...] = get_args(ChannelKind)
-ANSWERS = Answers(region="cn-north-4", project_id="0611f1bd8b00d5d32f17c017f15b599f", channels=KINDS)
+ANSWERS = InitAnswers(region="cn-north-4", project_id="0611f1bd8b00d5d32f17c017f15b599f", channels=KINDS)
 VALUES = {
     "HUAWEICLOUD_SDK_AK": "AKEXAMPLE",
     "HUAWEICLOUD_SDK_SK": "sk-example",
@@ -23,13 +23,13 @@ VALUES = {
 }
 
 
-def loaded(answers: Answers) -> Config:
+def loaded(answers: InitAnswers) -> Config:
     text = render_config(answers)
     return loads(text, {name: VALUES[name] for name in environment_of(text)})
 
 
-@pytest.mark.parametrize("auth", get_args(Auth))
-def test_what_is_written_loads_with_every_kind_of_credentials(auth: Auth) -> None:
+@pytest.mark.parametrize("auth", get_args(AuthMethod))
+def test_what_is_written_loads_with_every_kind_of_credentials(auth: AuthMethod) -> None:
     config = loaded(dataclasses.replace(ANSWERS, auth=auth))
     assert [(source.name, source.region, source.project_id) for source in config.sources] == [
         ("prod", "cn-north-4", "0611f1bd8b00d5d32f17c017f15b599f")

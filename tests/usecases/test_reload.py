@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from notifier.cli import serving
-from notifier.cli.serving import Stints
+from notifier.cli.serving import ReloadingService
 from notifier.config import Config, loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
 from notifier.service.service import Role, Summary
@@ -38,8 +38,8 @@ class Process:
         self.ran = asyncio.Event()
         patch.setattr(serving, "open_app", self.open_app)
         patch.setattr(serving, "serve", self.serve)
-        patch.setattr(serving, "RETRY_AFTER", 0.0)
-        patch.setattr(serving, "_end_within", lambda _: None)
+        patch.setattr(serving, "RESUME_DELAY", 0.0)
+        patch.setattr(serving, "_exit_after", lambda _: None)
         patch.setattr(serving, "_rehearse", self.rehearse)
 
     async def rehearse(self, _config: Config, *, exclusive: bool) -> None:
@@ -59,7 +59,7 @@ class Process:
         return Summary(polls=1)
 
     def run(self, load: Callable[[], Config]) -> asyncio.Task[Any]:
-        stints = Stints(load, frozenset(Role), self.stop, self.hangup)
+        stints = ReloadingService(load, frozenset(Role), self.stop, self.hangup)
         return asyncio.create_task(stints.serve(self.config))
 
     async def again(self) -> None:
