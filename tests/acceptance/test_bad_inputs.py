@@ -283,7 +283,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("answer", "code", "said"), REPLIES.values(), ids=REPLIES)
 @pytest.mark.usefixtures("records", "_no_waiting", "_database")
-async def test_a_reply_that_is_no_task_list_is_told_in_one_sentence(
+async def test_a_reply_that_is_no_task_list_is_reported_in_one_sentence(
     tmp_path: Path, answer: Answer, code: int, said: str
 ) -> None:
     async with HttpServer(answer) as server:
@@ -407,7 +407,7 @@ DATABASES: dict[str, tuple[str, int, str]] = {
 @pytest.mark.parametrize(("url", "code", "said"), DATABASES.values(), ids=DATABASES)
 @pytest.mark.parametrize("command", ["poll", "tasks"])
 @pytest.mark.usefixtures("records")
-def test_a_database_that_cannot_be_used_is_told_in_one_sentence(
+def test_a_database_that_cannot_be_used_is_reported_in_one_sentence(
     tmp_path: Path, command: str, url: str, code: int, said: str
 ) -> None:
     write(tmp_path, {"store": {"url": "${DATABASE}"}, **document()})
@@ -512,9 +512,7 @@ MISUSE: dict[str, tuple[int, str]] = {
 
 @pytest.mark.usefixtures("_database")
 @pytest.mark.parametrize(("line", "code", "said"), [(line, *told) for line, told in MISUSE.items()], ids=MISUSE)
-def test_a_command_that_cannot_be_meant_is_told_in_one_sentence(
-    tmp_path: Path, line: str, code: int, said: str
-) -> None:
+def test_an_impossible_command_is_reported_in_one_sentence(tmp_path: Path, line: str, code: int, said: str) -> None:
     write(tmp_path, document())
     before = (tmp_path / "notifier.yaml").read_bytes()
     done = notifier(tmp_path, *line.split())

@@ -93,7 +93,7 @@ def test_help_breaks_no_word_and_shows_no_type_of_python(entry: Command) -> None
 
 
 @pytest.mark.parametrize("args", [["db"], []])
-def test_a_missing_command_is_said_below_the_help(args: list[str], tmp_path: Path) -> None:
+def test_a_missing_command_is_reported_below_the_help(args: list[str], tmp_path: Path) -> None:
     shown = notifier(*args, cwd=tmp_path)
     assert shown.returncode == 2
     assert shown.stderr.startswith("error: Missing command.\n       See: ")
@@ -226,7 +226,7 @@ def test_commands_run_on_uvloop_where_it_is_installed(monkeypatch: pytest.Monkey
     assert loop.run(name_of_the_loop()) == "asyncio"
 
 
-def test_a_usage_error_looks_like_every_other(tmp_path: Path) -> None:
+def test_usage_errors_have_one_format(tmp_path: Path) -> None:
     done = notifier("tasks", "--status", "bogus", cwd=tmp_path)
     shown = done.stderr
     assert done.returncode == 2

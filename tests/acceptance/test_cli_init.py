@@ -89,7 +89,7 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
     assert "王伟" in repr(config.channels[2])
 
 
-def test_who_presses_enter_gets_a_configuration_that_works(tmp_path: Path) -> None:
+def test_pressing_enter_gives_a_configuration_that_works(tmp_path: Path) -> None:
     code, _ = converse(tmp_path, "", PROJECT, *[""] * 7)
     assert code == 0
     assert [channel.kind for channel in written(tmp_path).channels] == ["console"]

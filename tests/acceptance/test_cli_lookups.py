@@ -192,13 +192,13 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
     assert task["instance"]["name"] == "[bold]gauss-orders"
 
 
-def test_no_task_is_said_with_what_was_looked_at(run: Run, empty: Run) -> None:
+def test_an_empty_task_list_names_what_was_queried(run: Run, empty: Run) -> None:
     assert "Looked in prod (3 tasks, polled" in run("tasks", "--instance", "nowhere", code=1).stdout
     assert document(empty("tasks", "--json", "--instance", "nowhere", code=1))["tasks"] == []
 
 
 @pytest.mark.parametrize("command", ["tasks", "events", "deliveries"])
-def test_a_listing_that_goes_on_says_so(run: Run, command: str) -> None:
+def test_a_listing_that_is_cut_reports_it(run: Run, command: str) -> None:
     assert run(command, "--limit", "1").stdout.splitlines()[-1] == "The newest 1; --limit shows more."
     assert "--limit" not in run(command, "--limit", "3").stdout
     assert "--limit" not in run(command, "--limit", "1", "--json").stdout
@@ -277,7 +277,7 @@ def test_a_database_in_the_working_directory_stays_in_use(elsewhere: Run, tmp_pa
     assert elsewhere("tasks").stderr == ""
 
 
-def test_before_the_first_poll_it_says_so(empty: Run) -> None:
+def test_before_the_first_poll_a_listing_reports_it(empty: Run) -> None:
     empty("db", "upgrade")
     assert "No source has been polled yet" in empty("tasks", code=1).stdout
 
@@ -304,7 +304,7 @@ def test_a_beginning_that_fits_several_lists_the_candidates(run: Run) -> None:
     assert TWIN.job_id in found.stderr
 
 
-def test_a_task_that_is_not_there_says_where_to_look(run: Run) -> None:
+def test_a_missing_task_error_names_where_to_search(run: Run) -> None:
     found = run("explain", "ffff", code=1)
     assert found.stdout == ""
     assert "notifier tasks" in found.stderr
@@ -354,7 +354,7 @@ def test_explain_as_json(run: Run) -> None:
     ]
 
 
-def test_explain_says_when_routes_have_changed_since(run: Run) -> None:
+def test_explain_reports_routes_that_changed_since(run: Run) -> None:
     assert "at the time it went to no channel" in run("explain", TWIN.job_id).stdout
 
 
@@ -393,7 +393,7 @@ def test_retry_does_not_send_again_what_was_delivered(run: Run) -> None:
     assert states(run)["dba"] == "delivered"
 
 
-def test_retry_says_who_sends_them_and_when(run: Run) -> None:
+def test_retry_reports_which_process_sends_them_and_when(run: Run) -> None:
     said = " ".join(run("retry", "--all-dead").stdout.split())
     assert said.endswith("1 delivery will be sent again; `notifier run` sends them, or `notifier poll` now.")
     assert "nothing is dead" in run("retry", "--all-dead", code=1).stdout
@@ -654,7 +654,7 @@ def test_health_fails_before_the_first_poll(empty: Run) -> None:
     assert "✗ source prod: not polled yet" in empty("health", code=1).stdout
 
 
-def test_the_database_says_its_revision(empty: Run) -> None:
+def test_db_current_prints_the_revision(empty: Run) -> None:
     assert "there is no database" in " ".join(empty("db", "current", "--json", code=1).stderr.split())
     assert document(empty("db", "upgrade", "--json"))["changed"] is True
     assert document(empty("db", "upgrade", "--json"))["changed"] is False

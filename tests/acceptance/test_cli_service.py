@@ -145,7 +145,7 @@ def put(source: Mapping[str, Any], status: str, **more: Any) -> None:
 # ---- poll ----
 
 
-def test_poll_is_quiet_first_and_tells_changes_then(house: Path, source: dict[str, Any]) -> None:
+def test_poll_is_quiet_first_and_notifies_changes_then(house: Path, source: dict[str, Any]) -> None:
     first = notifier("poll", cwd=house)
     assert first.stdout == "1 poll, 0 events, 0 deliveries, 0 failures\n"
     put(source, "Running")
@@ -203,7 +203,7 @@ def test_ctrl_c_in_the_middle_of_a_poll_exits_with_130(tmp_path: Path) -> None:
 # ---- run ----
 
 
-def test_run_tells_changes_and_stops_gracefully(house: Path, source: dict[str, Any]) -> None:
+def test_run_notifies_changes_and_stops_gracefully(house: Path, source: dict[str, Any]) -> None:
     with running("run", cwd=house) as process:
         read_until(process.stderr, '"baseline": true')
         put(source, "Running")
@@ -258,7 +258,7 @@ def test_check_shows_what_was_understood(house: Path) -> None:
         (["type=task.failed", "instance=~prod-.*"], "Only some failed tasks would reach a channel (terminal)"),
     ],
 )
-def test_check_warns_when_failures_are_not_told(tmp_path: Path, match: list[str], said: str) -> None:
+def test_check_warns_if_failures_reach_nobody(tmp_path: Path, match: list[str], said: str) -> None:
     routes = [{"name": "r", "match": match, "channels": ["terminal"]}]
     folder = configured(tmp_path, NO_CLOUD, routes=routes)
     assert said in " ".join(invoke("check", cwd=folder).stdout.split())
@@ -308,7 +308,7 @@ def test_check_names_the_event_types_for_which_a_template_fails(tmp_path: Path) 
     assert "✗ channel ended: task.stalled: body_template fails" in shown
 
 
-def test_check_warns_of_alerts_that_a_template_cannot_say(tmp_path: Path) -> None:
+def test_check_warns_of_alerts_that_a_template_cannot_format(tmp_path: Path) -> None:
     routes = [{"name": "failures", "match": ["type=task.failed"], "channels": ["hook"]}]
     folder = configured(tmp_path, NO_CLOUD, channels=TEMPLATES[:2], routes=routes, alerts={"channels": ["hook"]})
     found = json.loads(invoke("check", "--json", cwd=folder).stdout)["findings"]
@@ -383,7 +383,7 @@ def test_a_failed_test_send_shows_the_receivers_answer_and_exits_1(tmp_path: Pat
     assert json.loads(invoke("test-send", "hook", "--json", cwd=folder, code=1).stdout)["reply"].startswith("HTTP 40")
 
 
-def test_a_receiver_that_is_not_there_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+def test_a_missing_receiver_is_reported_as_out_of_reach(tmp_path: Path) -> None:
     shown = invoke("test-send", "hook", cwd=offline(tmp_path), code=3).stdout
     assert shown.startswith("✗ hook could not be reached: ")
 
@@ -399,7 +399,7 @@ def offline(folder: Path) -> Path:
 # ---- cron ----
 
 
-def test_a_single_poll_says_what_did_not_arrive_and_fails(tmp_path: Path, source: dict[str, Any]) -> None:
+def test_a_single_poll_reports_undelivered_messages_and_fails(tmp_path: Path, source: dict[str, Any]) -> None:
     hook = {"name": "hook", "kind": "webhook", "url": f"{source['endpoint']}/nowhere"}
     folder = configured(tmp_path, source, channels=[hook], routes=[{"name": "everything", "channels": ["hook"]}])
     first = notifier("poll", "--quiet", cwd=folder)
@@ -451,7 +451,7 @@ def test_init_writes_a_file_that_check_and_another_user_can_read(tmp_path: Path)
     assert "Every failed task reaches console." in invoke("check", cwd=tmp_path, env=KEYS).stdout
 
 
-def test_init_configures_the_channels_it_is_told_of(tmp_path: Path) -> None:
+def test_init_configures_the_channels_given_as_options(tmp_path: Path) -> None:
     channels = ("--slack-channel", "C0GAUSS", "--mail-to", "a@example.com", "--webhook-url", "https://example.com/hook")
     shown = invoke("init", *FLAGS, *channels, "-o", "other.yaml", cwd=tmp_path).stdout
     assert "notifier -c other.yaml test-send webhook" in shown

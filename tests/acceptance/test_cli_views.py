@@ -136,7 +136,7 @@ def everything(task: Task) -> list[RenderableType]:
         (None, "retry after 0.0 s: lost"),
     ],
 )
-def test_an_attempt_says_what_was_done_about_the_one_before(doubt: Doubt | None, words: str) -> None:
+def test_an_attempt_shows_what_was_done_about_the_one_before(doubt: Doubt | None, words: str) -> None:
     attempt = Attempt(
         delivery_id=DELIVERY.id,
         number=2,
@@ -161,7 +161,7 @@ def test_an_attempt_says_what_was_done_about_the_one_before(doubt: Doubt | None,
         (DeliveryState.DELIVERED, True, False),
     ],
 )
-def test_a_delivery_that_may_have_arrived_says_so(state: DeliveryState, doubtful: bool, said: bool) -> None:  # noqa: FBT001 - a table
+def test_a_delivery_that_may_have_arrived_is_marked(state: DeliveryState, doubtful: bool, said: bool) -> None:  # noqa: FBT001 - a table
     delivery = replace(DELIVERY, state=state, doubtful=doubtful)
     account = ChannelAccount(channel="dba", planned=True, delivery=delivery)
     for shown in (VIEW.deliveries([delivery]), VIEW._channel_account(account)):
@@ -296,7 +296,7 @@ def test_times_are_in_the_configured_zone() -> None:
     assert "15 Jan 16:29:00 CST" in printed(VIEW.task(stored(TASK), []))
 
 
-def test_an_explanation_says_why_a_channel_was_not_told() -> None:
+def test_an_explanation_has_the_reason_a_channel_was_not_notified() -> None:
     verdicts = explain_routes(EVENT, [Route(name="r", match=(Matcher(field="type", op="=", value="task.started"),))])
     silent = ChannelAccount(channel="mail", planned=False, delivery=None)
     account = EventAccount(routed=replace(ROUTED, channels=(), routes=()), verdicts=tuple(verdicts), channels=(silent,))
@@ -305,13 +305,13 @@ def test_an_explanation_says_why_a_channel_was_not_told() -> None:
     assert "mail: not told, no route asked for it" in shown
 
 
-def test_an_explanation_says_when_a_pair_is_unaccounted() -> None:
+def test_an_explanation_marks_a_pair_that_is_unaccounted() -> None:
     lost = ChannelAccount(channel="dba", planned=True, delivery=None)
     account = EventAccount(routed=ROUTED, verdicts=(), channels=(lost,))
     assert "unaccounted" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
 
 
-def test_an_explanation_says_when_routes_have_changed_since() -> None:
+def test_an_explanation_reports_routes_that_changed_since() -> None:
     account = EventAccount(routed=ROUTED, verdicts=(), channels=())
     shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
     assert "Routes have changed since: at the time it went to dba." in shown
@@ -348,7 +348,7 @@ def health_of(source: SourceState = POLLED, channel: ChannelState | None = None,
     )
 
 
-def test_health_says_that_all_is_well_and_how_everything_is() -> None:
+def test_health_reports_that_all_is_well_and_each_state() -> None:
     assert unfolded(WHOLE.health(health_of())).splitlines() == [
         "✓ All is well",
         "✓ source prod: polled 12 s ago",
@@ -356,7 +356,7 @@ def test_health_says_that_all_is_well_and_how_everything_is() -> None:
     ]
 
 
-def test_health_says_first_what_is_wrong_and_what_helps() -> None:
+def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
     long_ago = START - timedelta(minutes=9)
     blind = replace(POLLED, last_poll_at=long_ago, last_full_at=long_ago, last_error="HTTP 503 from example.com")
     dead: dict[str, Any] = {"dead": 3, "dead_since": long_ago, "dead_reason": "HTTP 400: no such [bold]field"}
@@ -373,7 +373,7 @@ def test_health_says_first_what_is_wrong_and_what_helps() -> None:
     ]
 
 
-def test_an_audit_says_what_is_wrong_with_channels() -> None:
+def test_an_audit_reports_what_is_wrong_with_channels() -> None:
     facts = HealthFacts(at=START, channels=[PARKED], sources=[replace(POLLED, last_poll_at=None)])
     assert unfolded(WHOLE.channel_findings(judge(EXPECTED, facts))).splitlines() == [
         f"✗ channel dba: parked as misconfigured since {VIEW.when(START)} (under 1 s)",
@@ -383,7 +383,7 @@ def test_an_audit_says_what_is_wrong_with_channels() -> None:
     ]
 
 
-def test_health_says_until_when_a_channel_is_held() -> None:
+def test_health_shows_until_when_a_channel_is_held() -> None:
     soon = START + timedelta(minutes=1)
     failing = ChannelState(name="dba", health=Pacing(failing_since=START - timedelta(minutes=9), open_until=soon))
     shown = unfolded(WHOLE.health(health_of(channel=failing)))
@@ -405,7 +405,7 @@ def test_finding_sentences_are_folded_on_terminals_commands_never(width: int) ->
     assert max(len(line) for line in shown if not line.startswith("    notifier")) <= width
 
 
-def test_an_empty_answer_says_what_was_looked_at_and_when() -> None:
+def test_an_empty_answer_names_what_was_queried_and_when() -> None:
     state = SourceState(name="prod", tasks=1234, last_poll_at=START - timedelta(seconds=12))
     assert VIEW.freshness([state]) == "Looked in prod (1,234 tasks, polled 12 s ago)"
     assert "No source has been polled yet" in VIEW.freshness([])

@@ -242,7 +242,7 @@ UNPROVEN: Mapping[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("path", [COMMANDS, INTERACTIONS])
 @pytest.mark.parametrize("changed", UNPROVEN.values(), ids=UNPROVEN)
-async def test_what_is_not_proven_is_told_nothing(
+async def test_an_unproven_request_gets_no_information(
     endpoints: ChatEndpoints, path: str, changed: Mapping[str, object]
 ) -> None:
     reply = await endpoints.ask(endpoints.signed(BODY, path, **changed))  # type: ignore[arg-type] # a table of many kinds
@@ -580,7 +580,7 @@ async def test_a_byte_now_and_then_does_not_prolong_a_deadline(clock: FakeClock)
     assert endpoints.untouched
 
 
-async def test_a_connection_may_rest_between_requests_and_not_for_ever(clock: FakeClock) -> None:
+async def test_a_connection_may_idle_between_requests_for_a_bounded_time(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits()
     async with opened(clock, timers=timers) as endpoints, calling(endpoints.server.url) as caller:
         for _ in range(3):
@@ -594,7 +594,7 @@ async def test_a_connection_may_rest_between_requests_and_not_for_ever(clock: Fa
         assert await caller.closed() == b""
 
 
-async def test_who_asks_and_does_not_take_the_answers_is_cut(clock: FakeClock) -> None:
+async def test_a_client_that_does_not_read_its_answers_is_cut(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits()
     async with opened(clock, timers=timers) as endpoints:
         loop = asyncio.get_running_loop()
@@ -621,7 +621,7 @@ async def test_the_real_time_passes_too(clock: FakeClock, half: bytes) -> None:
         assert await caller.closed() == b""
 
 
-async def test_a_newcomer_takes_the_place_of_who_has_waited_longest(clock: FakeClock) -> None:
+async def test_a_newcomer_takes_the_place_of_the_longest_waiting(clock: FakeClock) -> None:
     timers, limits = FakeTimers(), ServerLimits(connections=3, per_peer=100)
     async with opened(clock, limits=limits, timers=timers) as endpoints, AsyncExitStack() as stack:
         callers = []
@@ -667,7 +667,7 @@ async def test_an_address_that_is_taken_is_an_error_with_a_remedy(clock: FakeClo
             assert str(caught.value).endswith("choose an address of this machine and a free port")
 
 
-async def test_a_stop_lets_an_answer_end_and_cuts_who_waits(clock: FakeClock) -> None:
+async def test_a_stop_lets_an_answer_end_and_cuts_idle_connections(clock: FakeClock) -> None:
     asked, going_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Recorder):

@@ -365,7 +365,7 @@ def check_secrets(*shown: str) -> None:
         assert not any(secret in text for secret in (SECRET_KEY, TOKEN, SECRET, "obviously-fake"))
 
 
-async def test_the_same_list_again_is_told_to_nobody(store_url: str, records: io.StringIO) -> None:
+async def test_the_same_list_again_notifies_nobody(store_url: str, records: io.StringIO) -> None:
     async with house(store_url) as at:
         assert [(await at.poll(shown)).events for shown in (EMPTY, SAMPLE, SAMPLE, SAMPLE)] == [0, 2, 0, 0]
         assert set(at.messages.values()) == {2}

@@ -158,7 +158,7 @@ def test_a_stop_while_the_program_is_still_imported_ends_it(folder: Path, comman
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_heard_while_the_first_configuration_hangs(folder: Path, stop: signal.Signals) -> None:
+def test_a_stop_works_while_the_first_configuration_hangs(folder: Path, stop: signal.Signals) -> None:
     os.mkfifo(folder / "pipe")
     with running("run", "-c", "pipe", cwd=folder, program=[sys.executable, "-c", WAITS_FOR_ITS_LOOP]) as process:
         read_until(process.stderr, "the loop runs")
@@ -208,7 +208,7 @@ def test_a_configuration_that_hangs_is_named_after_a_while(folder: Path) -> None
 # ---- reloads ----
 
 
-def test_a_reload_says_what_changed_by_name_and_no_secret(folder: Path) -> None:
+def test_a_reload_reports_changes_by_name_and_no_secret(folder: Path) -> None:
     with running("run", cwd=folder) as process:
         read_until(process.stderr, '"event": "running"')
         (source,) = CONFIGURATION["sources"]
@@ -265,7 +265,7 @@ def listening(name: object) -> Iterator[Told]:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_of_each_state(folder: Path, *, abstract: bool) -> None:
+def test_systemd_is_notified_of_each_state(folder: Path, *, abstract: bool) -> None:
     name = f"@notifier-{os.getpid()}" if abstract else folder / "notify"
     with listening(name) as told:
         env = {"NOTIFY_SOCKET": str(name), "WATCHDOG_USEC": "300000"}
@@ -302,7 +302,7 @@ def test_a_sign_of_life_is_given_well_within_the_time(environ: dict[str, str], i
 
 
 @pytest.mark.parametrize("name", ["", "relative", "/nowhere/at/all", "@nobody-listens"])
-def test_nobody_who_listens_is_no_error(name: str) -> None:
+def test_a_missing_listener_is_no_error(name: str) -> None:
     manager = Systemd({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000"})
     manager.ready()
     manager.alive()

@@ -154,7 +154,7 @@ async def test_a_list_of_any_size_is_read_whole_and_notified_once(store_url: str
 
 
 @pytest.mark.parametrize(("offset", "order"), [("record", "newest"), ("page", "shuffled")])
-async def test_ten_thousand_tasks_are_read_whole_and_each_told_once(
+async def test_ten_thousand_tasks_are_read_whole_and_each_notified_once(
     store_url: str, offset: Offset, order: Order
 ) -> None:
     async with reading(store_url, static=10_000, offset=offset, order=order) as at:

@@ -157,7 +157,7 @@ def levels(program: Program) -> Counter[str]:
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
-async def test_replicas_tell_everything_exactly_once(tmp_path: Path, postgres_url: str, replicas: int) -> None:
+async def test_replicas_notify_everything_exactly_once(tmp_path: Path, postgres_url: str, replicas: int) -> None:
     async with open_fleet(tmp_path, postgres_url, replicas) as fleet:
         await fleet.cloud.tell(STORY)
         ledger = await fleet.settled(8)
@@ -317,7 +317,7 @@ async def test_a_database_that_drops_connections_loses_and_repeats_nothing(
             assert await program.ended() == 0, program.log
 
 
-async def test_a_new_delivery_is_heard_of_again_after_every_restart(tmp_path: Path, own_server: str) -> None:
+async def test_a_new_delivery_wakes_listeners_after_every_restart(tmp_path: Path, own_server: str) -> None:
     async with open_fleet(tmp_path, own_server, 1) as fleet:
         await restart(own_server)
         await fleet.programs[0].said("does not tell of new ones", "tells of new deliveries again")

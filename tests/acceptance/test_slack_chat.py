@@ -219,7 +219,7 @@ async def test_a_restart_goes_on_with_the_same_message(harness: Harness) -> None
     assert len(harness.channel) == 1
 
 
-async def test_progress_that_nobody_was_told_of_yet_gives_way(harness: Harness) -> None:
+async def test_undelivered_progress_gives_way(harness: Harness) -> None:
     await harness.see(running())
     harness.source.tasks = [running(50)]
     await harness.service.poll(harness.source, force=True)
@@ -295,7 +295,7 @@ async def test_the_first_acknowledgement_is_shown_to_a_second_person(harness: Ha
         assert told(await slack.replies.get()) == "*You have acknowledged this*"
 
 
-async def test_two_who_click_at_once_are_one_acknowledgement(harness: Harness) -> None:
+async def test_two_simultaneous_clicks_are_one_acknowledgement(harness: Harness) -> None:
     await harness.see(failed())
     event = await harness.latest()
     async with connected(harness) as slack:
@@ -304,7 +304,7 @@ async def test_two_who_click_at_once_are_one_acknowledgement(harness: Harness) -
         assert slack.replies.empty()
 
 
-async def test_a_click_on_an_old_message_is_told_what_became_of_it(harness: Harness) -> None:
+async def test_a_click_on_an_old_message_gets_its_present_state(harness: Harness) -> None:
     await harness.see(failed())
     event = await harness.latest()
     await harness.see(running())
@@ -334,7 +334,7 @@ async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(ha
         assert "mute" in actions(harness.channel[0])
 
 
-async def test_details_are_shown_to_who_asks_and_can_be_shared(harness: Harness) -> None:
+async def test_details_are_shown_to_their_requester_and_can_be_shared(harness: Harness) -> None:
     await harness.see(failed())
     async with connected(harness) as slack:
         await slack.click("details", "prod/job-1")
@@ -346,9 +346,7 @@ async def test_details_are_shown_to_who_asks_and_can_be_shared(harness: Harness)
         assert (await slack.replies.get())["response_type"] == "in_channel"
 
 
-async def test_only_who_is_on_the_list_may_change_something(
-    slack: SlackServer, sqlite_url: str, clock: FakeClock
-) -> None:
+async def test_only_listed_people_may_make_changes(slack: SlackServer, sqlite_url: str, clock: FakeClock) -> None:
     slack.groups["S0DBA"] = ["U0CAROL"]
     config = configuration(slack, sqlite_url, "U0ALICE, S0DBA")
     async with open_app(config, clock=clock) as app:
@@ -385,7 +383,9 @@ async def test_commands_are_answered_over_socket_mode(harness: Harness) -> None:
         assert "1 completed" not in told(await slack.type_command("stats"))
 
 
-async def test_both_doors_lead_to_the_same_room(slack: SlackServer, sqlite_url: str, clock: FakeClock) -> None:
+async def test_both_transports_lead_to_the_same_responder(
+    slack: SlackServer, sqlite_url: str, clock: FakeClock
+) -> None:
     port = free_port()
     config = configuration(slack, sqlite_url)
     chat = config.chat.slack
@@ -408,7 +408,7 @@ async def test_both_doors_lead_to_the_same_room(slack: SlackServer, sqlite_url: 
         assert (await client.post(f"{url}/slack/interactions", content=form, headers=forged)).status_code == 401
 
 
-async def test_who_reads_chinese_is_answered_in_chinese(harness: Harness) -> None:
+async def test_a_chinese_reader_is_answered_in_chinese(harness: Harness) -> None:
     harness.slack.locales["U0ALICE"] = "zh-CN"
     async with connected(harness) as slack:
         await slack.type_command("running")
@@ -417,7 +417,7 @@ async def test_who_reads_chinese_is_answered_in_chinese(harness: Harness) -> Non
         assert replies[-1].startswith("*没有正在运行的任务*")
 
 
-async def test_who_waits_for_a_task_gets_a_message_when_it_ends(harness: Harness) -> None:
+async def test_a_subscriber_gets_a_message_when_a_task_ends(harness: Harness) -> None:
     await harness.see(running())
     async with connected(harness) as slack:
         assert "direct message when this task ends" in told(await slack.type_command("watch job-1"))

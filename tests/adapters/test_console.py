@@ -78,7 +78,7 @@ def test_a_failure_is_one_compact_block(context: ChannelContext) -> None:
     )
 
 
-def test_the_line_style_says_it_in_one(context: ChannelContext) -> None:
+def test_the_line_style_needs_one_line(context: ChannelContext) -> None:
     event = make_event(make_task(fail_reason="Quota exceeded.\nAsk for more."))
     assert printed(channel(context, style="line"), event) == (
         "✗ 15 Jan 16:29:20 CST  Task failed · Create instance · gauss-6568-zzh"
@@ -225,7 +225,7 @@ def test_a_stop_waits_for_no_write_that_is_stuck() -> None:
         assert running.wait(60) == 0
 
 
-async def test_a_check_says_where_events_will_appear(context: ChannelContext) -> None:
+async def test_a_check_names_where_events_will_appear(context: ChannelContext) -> None:
     with redirect_stdout(io.StringIO()):
         (finding,) = await channel(context).check()
     assert finding.ok

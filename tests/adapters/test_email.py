@@ -99,7 +99,7 @@ class Page(HTMLParser):
 
 
 class TestMessage:
-    def test_a_failure_is_told_in_the_subject_the_text_and_the_page(self) -> None:
+    def test_a_failure_is_in_the_subject_the_text_and_the_page(self) -> None:
         mail = read(make_render_request())
         assert mail["Subject"] == "[GaussDB] Task failed · Create instance · gauss-6568-zzh"
         for said in (part(mail, "plain"), Page(part(mail, "html")).text):
@@ -156,7 +156,7 @@ class TestMessage:
         assert max(map(len, lines)) <= 78
         assert not any(b"\r" in line or b"\n" in line for line in lines)
 
-    def test_it_says_that_nobody_need_answer(self) -> None:
+    def test_a_mail_asks_for_no_automatic_answer(self) -> None:
         assert read(make_render_request())["Auto-Submitted"] == "auto-generated"
 
     def test_its_date_is_when_the_event_was_observed(self) -> None:
@@ -239,7 +239,7 @@ class TestHostileText:
         assert not [char for char in shown if ord(char) < 32 and char != "\n"]
         assert not set(shown) & set("\x7f\x9b\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-    def test_what_looks_like_an_encoded_word_stays_as_written(self) -> None:
+    def test_text_like_an_encoded_word_stays_as_written(self) -> None:
         name = "=?utf-8?q?a=0D=0ABcc=3A_victim?="
         assert name in read(make_render_request(make_event(make_task(instance_name=name))))["Subject"]
 
@@ -531,7 +531,9 @@ class TestCheck:
             ),
         ],
     )
-    async def test_it_says_what_is_refused(self, context: ChannelContext, replies: dict[str, str], detail: str) -> None:
+    async def test_an_smtp_error_names_what_is_refused(
+        self, context: ChannelContext, replies: dict[str, str], detail: str
+    ) -> None:
         async with SmtpServer(replies=replies) as server:
             (finding,) = await make_channel(context, server.port, to=["a@example.com", "b@example.com"]).check()
         assert (finding.ok, finding.proven, finding.detail) == (False, True, detail)

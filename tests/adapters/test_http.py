@@ -175,7 +175,7 @@ class TestLimits:
         assert isinstance(error, NoAnswer)
         assert error.status is None
 
-    async def test_a_deadline_that_passes_before_anything_was_sent_says_so(self, http: HttpClient) -> None:
+    async def test_a_deadline_before_anything_was_sent_is_reported_as_such(self, http: HttpClient) -> None:
         async with HttpServer(silence()) as server:
             # A plain server never answers the greeting of TLS.
             error = await failure(http, server.url().replace("http:", "https:"), deadline=SHORT)
@@ -233,7 +233,7 @@ class TestErrors:
         assert "not a usable http or https address" in str(error)
 
     @pytest.mark.parametrize("answer", [reset(), silence(), cut_short(), flood(), raw(b"220 smtp.example.com\r\n\r\n")])
-    async def test_no_error_tells_the_path_or_the_query(
+    async def test_no_error_contains_the_path_or_the_query(
         self, http: HttpClient, answer: Answer, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
@@ -575,7 +575,7 @@ class TestScheme:
             b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
         ],
     )
-    async def test_http_to_a_server_that_says_so(self, http: HttpClient, said: bytes) -> None:
+    async def test_http_to_a_tls_server_that_reports_it(self, http: HttpClient, said: bytes) -> None:
         async with HttpServer(reply(400, said)) as server:
             error = await failure(http, server.url())
         assert "write https:// instead of http://" in str(error)

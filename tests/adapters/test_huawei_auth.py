@@ -344,7 +344,7 @@ async def test_the_metadata_service_is_exempt_from_the_address_rule() -> None:
     await client.aclose()
 
 
-async def test_an_instance_without_an_agency_is_told_so(http: HttpClient) -> None:
+async def test_an_instance_without_an_agency_is_named_in_the_error(http: HttpClient) -> None:
     clock = FakeClock()
     async with Simulator(Options(metadata="no_agency"), clock) as simulator:
         with pytest.raises(CredentialsRejected, match="Give the ECS instance an agency"):
@@ -369,7 +369,7 @@ async def test_keys_serve_on_while_their_renewal_fails(http: HttpClient) -> None
         assert [used_key(request) for request in server.requests] == ["", "", "one", "", "", "one", "one"]
 
 
-async def test_keys_that_are_refused_are_fetched_anew(http: HttpClient) -> None:
+async def test_refused_keys_are_fetched_again(http: HttpClient) -> None:
     clock = FakeClock()
     no_ticket = reply(404, b"")
     answers = [no_ticket, keys("one"), reply(401, b""), no_ticket, keys("two"), reply(200, PAGE)]
@@ -516,7 +516,7 @@ async def test_the_default_chain_signs_with_what_it_finds(http: HttpClient) -> N
         assert asked(simulator, "securitykey") == 1
 
 
-async def test_a_default_chain_that_finds_nothing_says_where_it_looked(http: HttpClient) -> None:
+async def test_a_default_chain_that_finds_nothing_names_where_it_searched(http: HttpClient) -> None:
     clock = FakeClock()
     async with Simulator(Options(metadata="no_agency"), clock) as simulator:
         config = simulator.source_config() | {"auth": {"kind": "default_chain", "metadata_url": simulator.url}}
@@ -550,7 +550,7 @@ async def test_a_flow_that_is_abandoned_frees_the_login_for_others(http: HttpCli
         assert (await source.fetch(Scope.FULL)).complete
 
 
-async def test_a_signature_is_made_anew_for_every_attempt() -> None:
+async def test_a_signature_is_made_for_every_attempt() -> None:
     clock = FakeClock()
     auth = AkSkAuth(Credentials(access_key="a", secret_key="s"), project_id="p", clock=clock)
     dates = []

@@ -131,7 +131,7 @@ def test_the_transport_for_httpx_asks_for_a_session_late() -> None:
     assert "callable(self.client)" in inspect.getsource(AiohttpTransport.get_client)
 
 
-def test_h11_says_where_a_connection_is() -> None:
+def test_h11_reports_the_state_of_a_connection() -> None:
     connection = h11.Connection(h11.SERVER)
     assert (connection.their_state, connection.our_state) == (h11.IDLE, h11.IDLE)
     assert connection.trailing_data == (b"", False)

@@ -426,7 +426,7 @@ async def test_steering_that_cannot_be_read_is_refused(browse: Open, path: str, 
     assert message in reply.json()["error_msg"]
 
 
-async def test_the_log_tells_what_was_asked_and_holds_no_credentials(browse: Open) -> None:
+async def test_the_log_has_each_request_and_no_credentials(browse: Open) -> None:
     browser = await browse()
     browser.simulator.script("empty")
     await browser.tasks(limit=7, headers={"X-Language": "zh-cn"})

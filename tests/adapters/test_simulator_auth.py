@@ -119,7 +119,7 @@ def test_a_quarter_of_an_hour_is_tolerated(minutes: int) -> None:
         ({"x_sdk_date": "yesterday"}, "the format of x-sdk-date is incorrect"),
     ],
 )
-def test_a_malformed_request_is_told_what_is_wrong(changed: dict[str, str | None], message: str) -> None:
+def test_a_malformed_request_is_answered_with_what_is_wrong(changed: dict[str, str | None], message: str) -> None:
     assert message in refusal(altered(signed(), **changed))
 
 

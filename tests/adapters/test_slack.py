@@ -109,7 +109,7 @@ def message(*events: Event, localizer: Localizer = ENGLISH) -> Json:
 # ---- how it looks ----
 
 
-def test_a_failure_says_everything_in_the_order_that_people_read() -> None:
+def test_a_failure_has_everything_in_the_order_that_people_read() -> None:
     shown = message(make_event(make_task(progress=60, fail_reason="Quota `exceeded`: 64 < 72")))
     assert shown["text"] == "🔴 Task failed · Create instance · gauss-6568-zzh"
     assert list(mrkdwn_texts(shown)) == [
@@ -132,7 +132,7 @@ def test_the_headline_is_above_one_attachment_in_the_states_colour() -> None:
     assert (shown["unfurl_links"], shown["unfurl_media"]) == (False, False)
 
 
-def test_the_metadata_holds_the_key_to_look_a_message_up_by() -> None:
+def test_the_metadata_holds_the_key_to_find_a_message_by() -> None:
     request = make_render_request(make_event())
     metadata = payload(request, ENGLISH)["metadata"]
     assert metadata == {
@@ -271,7 +271,7 @@ async def test_slack_takes_it_and_the_reference_is_what_an_edit_needs(
     assert server.messages == [message(make_event()) | {"channel": CHANNEL}]
 
 
-async def test_the_worst_that_can_be_said_is_taken_too(server: SlackServer, context: ChannelContext) -> None:
+async def test_the_worst_content_is_accepted_too(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     for text in HOSTILE:
         assert isinstance(await sent(channel, hostile_event(text)), Delivered)
@@ -371,7 +371,7 @@ async def test_a_missing_scope_is_named(server: SlackServer, context: ChannelCon
     )
 
 
-async def test_what_waited_for_a_mended_channel_goes_to_the_new_one(
+async def test_messages_waiting_for_a_fixed_channel_go_to_the_new_one(
     server: SlackServer, context: ChannelContext
 ) -> None:
     old = bot(server, context, channel="C0GONE")
@@ -536,7 +536,9 @@ async def test_a_refused_layout_is_found_as_its_plain_text(server: SlackServer, 
     assert isinstance(await channel.find_sent(delivery), Delivered)
 
 
-async def test_every_page_is_looked_at_before_it_is_called_absent(server: SlackServer, context: ChannelContext) -> None:
+async def test_every_page_is_read_before_a_message_is_called_absent(
+    server: SlackServer, context: ChannelContext
+) -> None:
     channel = bot(server, context)
     delivery = of_one(channel)
     await channel.send(delivery)
@@ -584,7 +586,7 @@ BOTH_SCOPES = "add the bot scope channels:history (groups:history for a private 
     ],
     ids=str,
 )
-async def test_an_answer_that_says_nothing_of_the_message(
+async def test_an_answer_without_the_message_proves_nothing(
     server: SlackServer, context: ChannelContext, answer: Fault, outcome: Outcome
 ) -> None:
     channel = bot(server, context)
@@ -592,7 +594,7 @@ async def test_an_answer_that_says_nothing_of_the_message(
     assert decision(await channel.find_sent(of_one(channel))) == outcome
 
 
-async def test_no_answer_to_a_look_up_is_tried_again(server: SlackServer, context: ChannelContext) -> None:
+async def test_no_answer_to_a_search_is_tried_again(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context, timeout="300ms")
     server.faults.append(Fault(then="hang"))
     outcome = await channel.find_sent(of_one(channel))
@@ -616,9 +618,7 @@ async def test_only_a_channel_given_by_id_can_be_searched(
     assert bot(server, context, channel=channel).repeat is repeat
 
 
-async def test_nothing_is_asked_where_there_is_no_way_to_look_it_up(
-    server: SlackServer, context: ChannelContext
-) -> None:
+async def test_nothing_is_asked_where_messages_cannot_be_found(server: SlackServer, context: ChannelContext) -> None:
     for channel in (hook(server, context), bot(server, context, channel="#dba")):
         assert channel.repeat is Repeat.RISKY
         assert isinstance(await channel.find_sent(of_one(channel)), Unknown)
@@ -717,7 +717,7 @@ async def test_a_webhook_that_refuses_the_layout_gets_plain_text(server: SlackSe
 # ---- checks ----
 
 
-async def test_a_check_says_who_the_bot_is_and_posts_nothing(server: SlackServer, context: ChannelContext) -> None:
+async def test_a_check_names_the_bot_and_posts_nothing(server: SlackServer, context: ChannelContext) -> None:
     server.scopes += ",channels:read"
     findings = await bot(server, context).check()
     assert all(finding.ok and finding.proven for finding in findings)
@@ -785,7 +785,7 @@ async def test_a_check_names_a_missing_scope(server: SlackServer, context: Chann
     assert missing.detail == "chat:write is missing"
 
 
-async def test_a_check_proves_that_messages_can_be_looked_up(server: SlackServer, context: ChannelContext) -> None:
+async def test_a_check_proves_that_messages_can_be_found(server: SlackServer, context: ChannelContext) -> None:
     findings = await bot(server, context).check()
     assert [(finding.detail, finding.remedy) for finding in findings[2:]] == [("what was posted can be looked up", "")]
 
@@ -805,7 +805,7 @@ async def test_a_check_warns_of_what_a_missing_scope_costs(
 
 
 @pytest.mark.parametrize("channel", ["#dba", "dba", "U0123ABCD"])
-async def test_a_check_says_that_a_name_cannot_be_looked_at(
+async def test_a_check_reports_that_a_name_cannot_be_searched(
     server: SlackServer, context: ChannelContext, channel: str
 ) -> None:
     *_, named = await bot(server, context, channel=channel).check()
@@ -813,7 +813,7 @@ async def test_a_check_says_that_a_name_cannot_be_looked_at(
     assert named.remedy == "set `channel` to its ID, for example C0123ABCD"
 
 
-async def test_a_check_says_what_is_wrong_with_a_token(server: SlackServer, context: ChannelContext) -> None:
+async def test_a_check_reports_what_is_wrong_with_a_token(server: SlackServer, context: ChannelContext) -> None:
     (finding,) = await bot(server, context, bot_token="xoxb-wrong").check()
     assert (finding.ok, finding.detail) == (False, "invalid_auth")
 
@@ -826,7 +826,7 @@ async def test_a_check_proves_a_webhook_without_posting(server: SlackServer, con
     assert server.messages == []
 
 
-async def test_a_check_of_what_cannot_be_reached_says_so(context: ChannelContext) -> None:
+async def test_a_check_reports_an_unreachable_service(context: ChannelContext) -> None:
     async with slack_server() as server:
         pass
     for channel in (bot(server, context), hook(server, context)):
@@ -903,7 +903,7 @@ REMARKS = {"messages": ["[ERROR] must be less than 3001 characters [json-pointer
         (hook, refused(HOOK), 'HTTP 200: {"ok": false, "error": "***"}'),
     ],
 )
-async def test_what_slack_said_goes_with_the_outcome(
+async def test_slacks_reply_goes_with_the_outcome(
     server: SlackServer, context: ChannelContext, make: Callable[..., SlackChannel], fault: Fault, reply: str
 ) -> None:
     server.faults.append(fault)

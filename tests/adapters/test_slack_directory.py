@@ -92,7 +92,7 @@ async def test_one_question_at_a_time_is_asked_about_somebody(people: UserDirect
     assert asked(slack, "users.info") == [ALICE]
 
 
-async def test_an_old_language_serves_until_the_new_one_is_told(
+async def test_an_old_language_serves_until_the_new_one_is_known(
     people: UserDirectory, slack: SlackServer, clock: FakeClock
 ) -> None:
     people.language_of(ALICE)
@@ -107,7 +107,7 @@ async def test_an_old_language_serves_until_the_new_one_is_told(
 @pytest.mark.parametrize(
     "fault", [HTML_500, NOT_JSON, RATE_LIMITED, RESET, Fault(body={"ok": True, "user": "alice"}), Fault(body="[1]")]
 )
-async def test_whatever_slack_says_instead_is_no_language_for_an_hour(
+async def test_an_unknown_answer_is_no_language_for_an_hour(
     people: UserDirectory, slack: SlackServer, clock: FakeClock, fault: Fault
 ) -> None:
     slack.faults.append(fault)
@@ -135,7 +135,7 @@ async def test_without_the_scope_no_language_is_known(
     assert errors(records) == []
 
 
-async def test_who_was_heard_of_long_ago_is_forgotten_first(
+async def test_the_person_seen_longest_ago_is_evicted_first(
     people: UserDirectory, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory, "MAX_PROFILES", 2)
@@ -147,7 +147,7 @@ async def test_who_was_heard_of_long_ago_is_forgotten_first(
     assert people.language_of(CAROL) == "zh"
 
 
-async def test_who_was_asked_about_anew_is_remembered_longer(
+async def test_a_person_asked_about_again_is_cached_longer(
     people: UserDirectory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory, "MAX_PROFILES", 2)
@@ -188,13 +188,13 @@ async def test_many_people_make_few_questions_and_stopping_waits_for_none(
         (["S0UNHEARD"], set()),
     ],
 )
-async def test_who_is_on_the_list_or_in_one_of_its_groups_may(
+async def test_listed_people_and_members_of_listed_groups_may_act(
     people: UserDirectory, allow: list[str], allowed: set[str]
 ) -> None:
     assert {person for person in (ALICE, BOB, CAROL) if await people.is_listed(person, allow)} == allowed
 
 
-async def test_who_is_on_the_list_may_without_a_question(people: UserDirectory, slack: SlackServer) -> None:
+async def test_a_listed_person_may_act_without_a_question(people: UserDirectory, slack: SlackServer) -> None:
     slack.scopes = ""
     assert await people.is_listed(ALICE, [DBAS, ALICE])
     assert slack.requests == []

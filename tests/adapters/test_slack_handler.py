@@ -272,7 +272,7 @@ async def wait_for(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def test_who_stops_waiting_for_a_command_does_not_end_it(harness: Harness) -> None:
+async def test_a_caller_that_stops_waiting_does_not_end_a_command(harness: Harness) -> None:
     begun, free = asyncio.Event(), asyncio.Event()
 
     async def locked(_: PermissionCheck) -> None:
@@ -320,7 +320,9 @@ async def test_what_fails_after_nobody_waits_any_more_is_logged(
 @pytest.mark.parametrize(
     ("allow", "allowed"), [((), True), (("U0ALICE",), True), (("S0DBAS",), True), (("U0BOB", "S0OTHER"), False)]
 )
-async def test_the_room_can_ask_whether_somebody_may(build: Build, allow: tuple[str, ...], *, allowed: bool) -> None:
+async def test_the_responder_can_ask_whether_a_person_may_act(
+    build: Build, allow: tuple[str, ...], *, allowed: bool
+) -> None:
     harness = build("en", allow)
     heard: list[bool] = []
 
@@ -464,7 +466,7 @@ async def test_sharing_shows_it_to_all_and_leaves_what_was_there(harness: Harnes
     assert (message["response_type"], message["replace_original"]) == ("in_channel", False)
 
 
-async def test_where_there_is_nothing_to_say_nothing_is_posted(harness: Harness) -> None:
+async def test_an_empty_answer_posts_nothing(harness: Harness) -> None:
     harness.responder.gives = None
     await harness.click(buttons.CONSOLE, "")
     await harness.settle()
@@ -577,7 +579,7 @@ async def test_a_reply_that_was_lost_is_posted_once_more(harness: Harness, recor
     assert (harness.posts, warnings(records)) == (2, [])
 
 
-async def test_a_reply_that_is_lost_twice_is_given_up_and_said_so(harness: Harness, records: io.StringIO) -> None:
+async def test_a_reply_that_is_lost_twice_is_given_up_and_logged(harness: Harness, records: io.StringIO) -> None:
     harness.slack.faults += [RESET] * 3
     await harness.click()
     await harness.settle()
@@ -594,7 +596,7 @@ async def test_a_reply_that_is_refused_is_not_posted_again(harness: Harness, rec
     assert (harness.posts, warning["event"], warning["status"]) == (1, "a reply was refused", 500)
 
 
-async def test_an_address_that_is_used_up_is_said(harness: Harness, records: io.StringIO) -> None:
+async def test_an_expired_response_address_is_reported(harness: Harness, records: io.StringIO) -> None:
     for _ in range(6):
         await harness.click()
         await harness.settle()

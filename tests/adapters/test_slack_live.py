@@ -93,7 +93,7 @@ def actions(message: Json) -> list[str]:
 # ---- steps ----
 
 
-async def test_a_step_is_said_in_the_thread_in_one_line(server: SlackServer, context: ChannelContext) -> None:
+async def test_a_step_in_the_thread_is_one_line(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     ref = await begin(channel)
     assert decision(await channel.send(delivery_of(channel, HALF, ref))) == Delivered("C0GAUSS:1768465800.000002")
@@ -215,7 +215,7 @@ async def test_progress_is_drawn_with_what_is_left(server: SlackServer, context:
     assert any(text.startswith("*About left*\n") for text in texts)
 
 
-async def test_who_acknowledged_takes_the_place_of_the_button(server: SlackServer, context: ChannelContext) -> None:
+async def test_the_acknowledging_person_replaces_the_button(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     ref = await begin(channel, FAILED)
     assert actions(server.messages[0]) == ["acknowledge", "mute", "details", "console"]
@@ -235,7 +235,7 @@ async def test_a_mute_is_shown_and_can_be_ended(server: SlackServer, context: Ch
     assert any(text.startswith("🔕 Muted until <!date^") for text in mrkdwn_texts(shown))
 
 
-async def test_a_message_that_is_gone_is_posted_anew(server: SlackServer, context: ChannelContext) -> None:
+async def test_a_deleted_message_is_posted_again(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     ref = await begin(channel)
     server.delete(ref.partition(":")[2])

@@ -60,7 +60,7 @@ def test_a_missing_scope_is_reported_with_its_cost_and_remedy(scope: str) -> Non
         ),
     ],
 )
-async def test_slack_that_does_not_say_is_no_good_news(
+async def test_slack_without_an_answer_proves_nothing(
     api: WebApi, slack: SlackServer, fault: Fault, detail: str
 ) -> None:
     slack.faults.append(fault)
@@ -68,6 +68,6 @@ async def test_slack_that_does_not_say_is_no_good_news(
     assert (finding.ok, finding.detail) == (False, detail.replace("PORT", slack.url.rpartition(":")[2]))
 
 
-async def test_nothing_is_said_where_slack_names_no_scopes(api: WebApi, slack: SlackServer) -> None:
+async def test_missing_scope_headers_report_nothing(api: WebApi, slack: SlackServer) -> None:
     slack.faults.append(Fault(body={"ok": True}))
     assert await check(api, []) == ()

@@ -300,9 +300,7 @@ async def test_a_command_in_progress_is_acknowledged_on_the_next_connection(
         assert await slow == {"text": "you said slow"}
 
 
-async def test_a_connection_that_is_cut_is_not_said_to_be_there(
-    transport: SocketModeTransport, slack: SlackServer
-) -> None:
+async def test_a_cut_connection_is_not_reported_as_open(transport: SocketModeTransport, slack: SlackServer) -> None:
     assert not is_up(transport)
     async with opened(transport, slack):
         await slack.type_command("help")
@@ -544,7 +542,7 @@ async def test_mass_disconnects_reopen_few_connections_a_minute(
 # ---- proxies ----
 
 
-async def test_proxies_in_the_environment_are_not_looked_at(
+async def test_proxies_in_the_environment_are_ignored(
     handler: Recorder, api: WebApi, clock: FakeClock, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
@@ -587,9 +585,7 @@ async def test_this_machine_is_reached_without_the_proxy(
             assert await slack.type_command("help") == {"text": "you said help"}
 
 
-async def test_a_door_says_whether_anything_can_come_through_it(
-    transport: SocketModeTransport, slack: SlackServer
-) -> None:
+async def test_a_transport_reports_whether_it_is_connected(transport: SocketModeTransport, slack: SlackServer) -> None:
     troubles = [transport.trouble]
     async with opened(transport, slack):
         await slack.type_command("help")
@@ -660,7 +656,7 @@ async def test_the_check_proves_a_connection_and_opens_none(api: WebApi, slack: 
         ),
     ],
 )
-async def test_the_check_says_what_is_wrong_and_what_to_do(
+async def test_the_check_reports_what_is_wrong_and_the_remedy(
     api: WebApi, slack: SlackServer, fault: Fault, detail: str, remedy: str
 ) -> None:
     slack.faults.append(fault)

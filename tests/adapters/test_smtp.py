@@ -127,7 +127,7 @@ class TestRecipients:
         assert isinstance(second, GaveUp)
         assert len(server.transcript) == 1
 
-    async def test_a_failed_connection_changes_nothing_of_what_is_recorded(self, context: ChannelContext) -> None:
+    async def test_a_failed_connection_changes_nothing_on_record(self, context: ChannelContext) -> None:
         async with RawSmtpServer({f"RCPT TO:<{B}>": "451 later"}) as server:
             channel = make_channel(context, server.port)
             delivery = rendered(channel)
@@ -268,7 +268,7 @@ class TestCodes:
 
 
 class TestReplies:
-    async def test_what_it_said_to_a_message_is_kept(self, context: ChannelContext) -> None:
+    async def test_the_servers_reply_to_a_message_is_kept(self, context: ChannelContext) -> None:
         async with RawSmtpServer() as server:
             got = await outcome(context, server)
         assert got.reply == "SMTP 250 2.0.0: queued as 4711"
@@ -369,7 +369,7 @@ def named(*addresses: str) -> Callable[..., Awaitable[list[ResolveResult]]]:
 
 class TestConnecting:
     @pytest.mark.parametrize("security", ["none", "starttls"])
-    async def test_plain_to_a_port_of_tls_says_so(
+    async def test_plain_text_to_a_tls_port_is_reported(
         self, context: ChannelContext, certificate: Certificate, security: str
     ) -> None:
         async with RawSmtpServer(tls=certificate.server_context()) as server:
@@ -380,7 +380,7 @@ class TestConnecting:
         assert "set `security: tls`" in got.reason
         assert "set `security: tls`" in finding.detail
 
-    async def test_tls_to_a_plain_port_says_so(self, context: ChannelContext) -> None:
+    async def test_tls_to_a_plain_port_is_reported(self, context: ChannelContext) -> None:
         async with RawSmtpServer() as server:
             channel = make_channel(context, server.port, security="tls")
             got = await channel.send(rendered(channel))

@@ -135,7 +135,7 @@ CASES: list[tuple[int, object, type[SourceError], str]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "message"), CASES)
-def test_a_refusal_becomes_one_error_that_says_what_to_do(
+def test_a_refusal_becomes_one_error_with_its_remedy(
     status: int, body: object, kind: type[SourceError], message: str
 ) -> None:
     error = error_of(status, body)
@@ -184,11 +184,11 @@ def test_retry_after_is_read_as_seconds_or_date_within_bounds(header: str, wait:
         (401, GATEWAY + "AK access failed to reach the limit,forbidden", 5 * MINUTE),
     ],
 )
-def test_the_message_itself_can_say_how_long_to_wait(status: int, message: str, wait: timedelta | None) -> None:
+def test_the_reply_body_can_set_how_long_to_wait(status: int, message: str, wait: timedelta | None) -> None:
     assert error_of(status, gateway("0308", message)).retry_after == wait
 
 
-def test_a_header_goes_before_what_the_message_says() -> None:
+def test_a_header_takes_precedence_over_the_body() -> None:
     assert error_of(429, gateway("0308", THROTTLED), Retry_After="7").retry_after == timedelta(seconds=7)
     assert error_of(503, b"", Retry_After="9").retry_after == timedelta(seconds=9)
 

@@ -294,7 +294,7 @@ async def test_an_error_beside_an_empty_list_is_no_empty_list(
         {"success": True},
     ],
 )
-async def test_a_list_that_says_that_nothing_is_wrong_is_a_list(
+async def test_a_list_whose_error_code_means_success_is_a_list(
     http: HttpClient, clock: FakeClock, extra: dict[str, Any]
 ) -> None:
     content = {"tasks": [], "total_count": 0} | extra
@@ -447,7 +447,7 @@ async def test_a_source_that_works_proves_it_with_one_call(http: HttpClient, clo
         (reply(404), [("endpoint", True), ("credentials", True), ("rights", False)]),
     ],
 )
-async def test_a_check_says_which_step_failed_and_what_to_do(
+async def test_a_check_names_the_failed_step_and_the_remedy(
     http: HttpClient, clock: FakeClock, answer: Answer, outcome: list[tuple[str, bool]]
 ) -> None:
     async with HttpServer(answer) as server:
@@ -481,7 +481,7 @@ def test_it_is_a_task_source() -> None:
     accepts(GaussDBSource)
 
 
-def test_little_needs_to_be_said() -> None:
+def test_a_minimal_error_is_enough() -> None:
     settings = GaussDBSettings(**CONFIG)
     assert settings.url == "https://gaussdb-opengauss.cn-north-4.myhuaweicloud.com"
     assert (settings.language, settings.paging, settings.page_size) == (None, "auto", 100)

@@ -117,7 +117,7 @@ async def test_a_wrong_forced_meaning_of_offset_is_never_whole() -> None:
     assert not listing.complete
 
 
-async def test_a_first_verdict_that_was_wrong_is_forgotten() -> None:
+async def test_a_wrong_first_verdict_is_dropped() -> None:
     """The probe answers with an empty page, as if offset were a page number, and never again."""
     source = cloud(30)
     whole = list(source.rows)
@@ -316,7 +316,7 @@ async def test_a_list_that_grows_by_pages_is_read_to_its_end(offset: Offset) -> 
 
 
 @pytest.mark.parametrize("paging", ["record", "page"])
-async def test_growth_that_the_last_page_tells_of_is_read_too(paging: OffsetUnit) -> None:
+async def test_growth_stated_by_the_last_page_is_read_too(paging: OffsetUnit) -> None:
     source = cloud(10, paging, unchanged, both(*added_last(35)))
     source.rows.append("task-10")
     listing = await Walker(limit=10, paging=paging).read(source.read, 1)
@@ -444,7 +444,7 @@ def test_any_order_will_do(rows: int, order: list[int], offset: Offset) -> None:
         (range(10), None, range(90, 100), "page"),
     ],
 )
-def test_the_second_page_tells_how_offset_is_read(
+def test_the_second_page_proves_how_offset_is_read(
     first: Sequence[int], total: int | None, probe: Sequence[int], expected: OffsetUnit
 ) -> None:
     """Where a page of that number can exist, only a shared row speaks for records."""

@@ -248,7 +248,7 @@ def test_any_scalar_in_any_field_costs_that_field_at_most(field: str, scalar: ob
 
 
 @pytest.mark.parametrize("job_id", [7, -7, 0, 7.5, 10**25, 1e300, "7", " x "])
-def test_any_scalar_that_can_tell_rows_apart_is_an_id(job_id: object) -> None:
+def test_any_scalar_that_can_distinguish_rows_is_an_id(job_id: object) -> None:
     page = decode_page(body({"job_id": job_id, "status": "Failed"}, GOOD))
     assert (len(page.rows), page.unreadable) == (2, frozenset())
 

@@ -119,7 +119,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         open_store(f"sqlite:///{tmp_path}/notifier.db")
 
 
-async def test_who_is_cancelled_in_a_transaction_waits_for_its_end(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_caller_cancelled_in_a_transaction_waits_for_its_end(store: SqlStore, clock: FakeClock) -> None:
     began, may_end = threading.Event(), threading.Event()
 
     def slowly(tx: Transaction) -> None:
@@ -141,7 +141,7 @@ async def test_who_is_cancelled_in_a_transaction_waits_for_its_end(store: SqlSto
 
 @pytest.mark.both_loops
 @pytest.mark.parametrize("cancellations", [1, 2, 5])
-async def test_a_cancelled_caller_harms_nobody_who_shares_its_commit(store: SqlStore, cancellations: int) -> None:
+async def test_a_cancelled_caller_harms_nobody_sharing_its_commit(store: SqlStore, cancellations: int) -> None:
     may_go_on = threading.Event()
     callers = [asyncio.create_task(store.transact(lambda _: may_go_on.wait(10)))]
     callers += [asyncio.create_task(store.transact(lambda _, n=n: n)) for n in range(1, 6)]  # type: ignore[misc]  # mypy cannot infer a default

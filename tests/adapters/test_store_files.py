@@ -285,7 +285,7 @@ def test_a_copy_in_the_place_of_a_killed_services_file_is_used(path: Path) -> No
     opened(path, exclusive=True).close()
 
 
-def test_a_look_up_creates_nothing(tmp_path: Path) -> None:
+def test_a_query_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreMissing, match=r"there is no database .*nothing\.db"):
         opened(tmp_path / "nothing.db", create=False)
     (tmp_path / "dangling.db").symlink_to("nothing.db")

@@ -92,7 +92,7 @@ WAITING = waiting("waiting", DeliveryState.PENDING, HOUR)
 CLAIMED = waiting("claimed", DeliveryState.PENDING)
 
 
-async def test_who_listens_hears_of_planned_deliveries(postgres_url: str) -> None:
+async def test_a_listener_is_notified_of_planned_deliveries(postgres_url: str) -> None:
     async with listening(postgres_url) as one, listening(postgres_url) as other:
         await asyncio.gather(one.hears(), other.hears(), plan(postgres_url))
 
@@ -107,7 +107,7 @@ ALL_DUE: Mapping[str, Callable[[Transaction], object]] = {
 
 
 @pytest.mark.parametrize("due", ALL_DUE.values(), ids=ALL_DUE)
-async def test_who_listens_hears_of_deliveries_that_are_due_again(
+async def test_a_listener_is_notified_of_deliveries_due_again(
     postgres_url: str, due: Callable[[Transaction], object]
 ) -> None:
     await plan(postgres_url, DEAD, PARKED, WAITING, CLAIMED)
@@ -130,7 +130,7 @@ async def test_no_notification_comes_for_uncommitted_or_undue_changes(postgres_u
         assert ear.heard == before + 1
 
 
-async def test_sqlite_never_calls_and_ends_when_told(sqlite_url: str) -> None:
+async def test_sqlite_never_calls_and_ends_when_asked(sqlite_url: str) -> None:
     store, ear = open_store(sqlite_url), Ear()
     task = asyncio.create_task(store.listen(ear.wake))
     await store.transact(lambda tx: tx.unpark("dba", T0))

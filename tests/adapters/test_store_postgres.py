@@ -153,7 +153,7 @@ async def test_a_connection_on_which_a_change_is_refused_is_discarded(postgres_u
             assert connection.execute(text("SELECT pg_backend_pid()")).scalar() != before
 
 
-async def test_who_listens_leaves_a_server_that_becomes_read_only(
+async def test_a_listener_leaves_a_server_that_becomes_read_only(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listen, "ASK_EVERY", 0.05)

@@ -211,7 +211,7 @@ class TestTemplate:
         assert json.loads(got.content)["type"] == "source.gap"
         assert got.content_type == "application/json; body=standard"
 
-    async def test_what_it_fails_on_is_sent_as_json_logged_and_told(
+    async def test_an_event_a_template_fails_on_is_sent_as_json_and_reported(
         self, context: ChannelContext, records: io.StringIO
     ) -> None:
         template = '{"job": {{ data.task.job_id | tojson }}}'
@@ -451,7 +451,7 @@ class TestCheck:
             await make_channel(context, url=server.url(), headers={"Authorization": "Bearer fake"}).check()
         assert server.requests[0].headers["authorization"] == "Bearer fake"
 
-    async def test_it_says_when_nobody_is_there(self, context: ChannelContext) -> None:
+    async def test_a_check_reports_that_nobody_listens(self, context: ChannelContext) -> None:
         async with HttpServer() as server:
             pass
         (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()
@@ -585,7 +585,7 @@ GOOD = {"result": {"code": 0}, "items": [{"taken": True}]}
         ({"json": {"errcode": 0}}, 200, {"errcode": 0.0}, Delivered()),
     ],
 )
-async def test_success_is_what_the_settings_say(
+async def test_success_is_what_the_settings_define(
     context: ChannelContext, success: dict[str, Any], status: int, body: object, expected: Outcome | type
 ) -> None:
     content = b"" if status == 204 else (body if isinstance(body, str) else json.dumps(body)).encode()
@@ -614,7 +614,7 @@ async def test_a_lost_body_proves_nothing_where_success_is_in_the_body(context: 
         ({"contains": []}, "at least 1 entry"),
     ],
 )
-def test_examples_prove_that_success_says_what_is_meant(success: dict[str, Any], problem: str) -> None:
+def test_examples_prove_that_success_is_defined_as_meant(success: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         make_settings(success=success)
 

@@ -169,7 +169,7 @@ MATTERMOST_ERROR = b'{"id":"web.incoming_webhook.%s.app_error","message":"anythi
         ("rocketchat", 429, b'{"success":false,"errorType":"error-too-many-requests"}', Retry),
     ],
 )
-async def test_only_what_the_server_says_on_success_is_success(
+async def test_only_the_servers_own_success_reply_is_success(
     context: ChannelContext, kind: str, status: int, body: bytes, outcome: type[Outcome]
 ) -> None:
     async with HttpServer(reply(status, b"" if status == 204 else body)) as server:

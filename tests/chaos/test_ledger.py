@@ -48,7 +48,7 @@ def kill(at: float) -> Disturbance:
     return Disturbance(kind="kill", start=at, end=at)
 
 
-def test_what_was_told_as_it_should_be_is_in_order() -> None:
+def test_correctly_notified_states_are_in_order() -> None:
     ledger = account()
     assert (ledger.ok, ledger.required, ledger.delivered, ledger.explained) == (True, 2, 2, 0)
     assert not any("must be 0" in line for line in ledger.lines())
@@ -78,7 +78,7 @@ def test_what_was_never_shown_or_has_changed_is_found(wrong: Arrival, name: str)
     assert name in account([*TOLD, wrong]).broken
 
 
-def test_the_baseline_must_not_be_told() -> None:
+def test_the_baseline_must_not_be_notified() -> None:
     assert account(TOLD, expected={ENDED: expect()[ENDED]}, baseline=[STARTED]).broken == {"baseline"}
 
 
@@ -119,7 +119,7 @@ def test_a_takeover_after_a_suspension_may_repeat_sent_messages() -> None:
     assert account([*TOLD, arrival(STARTED, 39)], disturbances=[went_on]).broken == {"unexplained"}
 
 
-def test_a_later_state_told_first_is_out_of_order() -> None:
+def test_a_later_state_notified_first_is_out_of_order() -> None:
     assert account([arrival(STARTED, 3), TOLD[1]]).broken == {"disorder"}
 
 
@@ -152,5 +152,5 @@ AUDIT = {"unaccounted": [], "by_state": {"delivered": 2}}
         (AUDIT | {"by_state": {"delivered": 2, "dead": 1}}, {"untrue"}),
     ],
 )
-def test_the_program_must_say_of_itself_what_the_receiver_says(audit: Mapping[str, Any], broken: set[str]) -> None:
+def test_the_program_must_report_of_itself_what_the_receiver_saw(audit: Mapping[str, Any], broken: set[str]) -> None:
     assert account(audit=audit).broken == broken

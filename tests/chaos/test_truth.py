@@ -49,7 +49,7 @@ def required(truth: Truth) -> set[Key]:
     return {key for key, one in truth.expected().items() if one.required}
 
 
-def test_the_first_list_is_the_baseline_and_need_not_be_told() -> None:
+def test_the_first_list_is_the_baseline_and_may_be_quiet() -> None:
     truth = Truth(1, STILL)
     see(truth)
     see(truth)
@@ -71,7 +71,7 @@ def test_the_world_stands_still_until_seen_whole_and_survived() -> None:
     assert truth.steps == 1
 
 
-def test_what_another_has_seen_is_not_survived_by_who_asks() -> None:
+def test_states_seen_by_another_are_not_survived_by_the_asker() -> None:
     truth = Truth(1, MOVING)
     see(truth, who=0)
     truth.begin(1, 0.0)
@@ -95,7 +95,7 @@ def test_a_task_that_stood_still_long_enough_is_required_unasked() -> None:
     assert required(truth)
 
 
-def test_a_failure_of_the_service_excuses_who_sees_nothing() -> None:
+def test_a_failure_of_the_service_excuses_unseen_states() -> None:
     truth = Truth(1, MOVING)
     truth.excuse(100.0)
     truth.tick(100.0 + MOVING.dwell)

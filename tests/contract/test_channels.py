@@ -105,7 +105,7 @@ def place_of(server: HttpServer) -> tuple[str, int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryKind:
-    def test_its_class_is_what_its_entry_point_says(self, kind: str) -> None:
+    def test_its_class_is_the_one_its_entry_point_names(self, kind: str) -> None:
         channel = load(kind)
         assert channel.kind == kind
         assert issubclass(channel.Settings, ChannelSettings)
@@ -136,13 +136,13 @@ class TestEveryKind:
             probes = (timedelta(seconds=5),)
             assert channel.pace == Pace(per_second=per_second, burst=7, opens_after=2, probes=probes)
 
-    async def test_it_says_what_is_to_be_done_about_a_lost_answer(self, kind: str, http: HttpClient) -> None:
+    async def test_it_declares_what_to_do_about_a_lost_answer(self, kind: str, http: HttpClient) -> None:
         for on_unknown in ("resend", "hold"):
             for channel in in_every_mode(kind, make_context(http), on_unknown=on_unknown):
                 assert channel.on_unknown == on_unknown
                 assert channel.repeat in Repeat
 
-    async def test_what_cannot_be_asked_says_so_without_asking(self, kind: str, http: HttpClient) -> None:
+    async def test_a_channel_that_cannot_be_asked_answers_without_asking(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
             for channel in in_every_mode(kind, make_context(http), place_of(server)):
                 if channel.repeat is not Repeat.LOOK_UP:
@@ -247,7 +247,7 @@ class TestNobodyThere:
         assert outcome.reason.startswith("connection refused by 127.0.0.1")
         assert_discreet(kind, outcome)
 
-    async def test_the_check_says_so_with_a_remedy(self, kind: str, http: HttpClient) -> None:
+    async def test_the_check_reports_it_with_a_remedy(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
             place = place_of(server)
         channel = make_channel(kind, make_context(http), place)

@@ -207,7 +207,7 @@ async def test_what_people_do_is_recorded(store: SqlStore) -> None:
     assert await store.read(lambda q: q.actions(1)) == found[:1]
 
 
-async def test_who_acknowledged_the_newest_event_of_a_task_is_known(store: SqlStore) -> None:
+async def test_the_person_who_acknowledged_the_newest_event_is_known(store: SqlStore) -> None:
     old, new = (make_event(make_task("a"), occurrence=name) for name in ("old", "new"))
     other = make_event(make_task("b"))
 
@@ -222,7 +222,7 @@ async def test_who_acknowledged_the_newest_event_of_a_task_is_known(store: SqlSt
     assert [(subject, one.name) for subject, one in found.items()] == [(("prod", "b"), "bob")]
 
 
-async def test_processes_report_themselves_and_old_ones_are_forgotten(store: SqlStore, clock: FakeClock) -> None:
+async def test_processes_report_themselves_and_old_ones_are_pruned(store: SqlStore, clock: FakeClock) -> None:
     async def report(owner: str, **more: object) -> None:
         one = Replica(owner=owner, roles=(Role.POLL, Role.WEB), started_at=clock.now(), seen_at=clock.now())
         await store.transact(lambda tx: tx.report_replica(replace(one, **more)))  # type: ignore[arg-type]  # its fields

@@ -67,7 +67,7 @@ async def test_a_later_event_is_to_be_shown_and_is_claimed_once(store: SqlStore)
     assert await claim(store, timedelta(days=1)) == []
 
 
-async def test_what_is_not_told_in_a_thread_begins_none(store: SqlStore) -> None:
+async def test_an_event_without_a_thread_message_begins_no_thread(store: SqlStore) -> None:
     await tell(store, FAILED)
     assert await store.read(lambda q: q.threads("dba", [SUBJECT])) == {}
 
@@ -89,7 +89,7 @@ async def test_what_comes_while_a_message_changes_changes_it_again(store: SqlSto
     assert again.event == FAILED
 
 
-async def test_an_older_look_that_arrives_late_is_put_right(store: SqlStore) -> None:
+async def test_an_older_edit_that_arrives_late_is_corrected(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, FAILED)
     (slow,) = await claim(store)
@@ -125,7 +125,7 @@ async def test_the_most_urgent_is_shown_first(store: SqlStore) -> None:
     assert len(await claim(store, PROGRESS_EVERY + LEASE, limit=2)) == 2
 
 
-async def test_a_message_that_was_posted_anew_is_the_one_from_then_on(store: SqlStore) -> None:
+async def test_a_reposted_message_is_the_one_from_then_on(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, FAILED)
     (thread,) = await claim(store)
@@ -142,7 +142,7 @@ async def test_what_failed_waits(store: SqlStore) -> None:
     assert len(await claim(store, timedelta(seconds=15))) == 1
 
 
-async def test_what_nobody_was_told_of_is_shown_on_every_channel(store: SqlStore) -> None:
+async def test_an_event_no_route_takes_is_shown_on_every_channel(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, STARTED, "D:1", channel="other")
     await record(store, FAILED)
@@ -152,7 +152,7 @@ async def test_what_nobody_was_told_of_is_shown_on_every_channel(store: SqlStore
     assert len(await store.transact(lambda tx: tx.claim_edits("other", T0, LEASE, 10))) == 1
 
 
-async def test_a_channel_that_is_told_shows_it_once_it_has_been(store: SqlStore) -> None:
+async def test_a_channel_shows_an_event_once_it_was_delivered(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await record(store, FAILED)
     await store.transact(lambda tx: tx.spare_threads({FAILED: ["dba"]}, T0))
@@ -261,7 +261,7 @@ async def test_a_request_is_taken_once_within_ten_minutes(store: SqlStore) -> No
 # ---- what is forgotten ----
 
 
-async def test_what_nothing_needs_any_more_is_forgotten(store: SqlStore, clock: FakeClock) -> None:
+async def test_unneeded_records_of_people_are_pruned(store: SqlStore, clock: FakeClock) -> None:
     await tell(store, FAILED, "C:1")
     await store.transact(lambda tx: tx.mute(WINDOW))
     await store.transact(

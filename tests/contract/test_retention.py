@@ -191,7 +191,7 @@ async def test_batches_are_small_and_pause_between_them(store: SqlStore, clock: 
     assert clock.slept == [PAUSE]
 
 
-async def test_nothing_is_pruned_that_is_kept_for_ever(store: SqlStore, clock: FakeClock) -> None:
+async def test_nothing_is_pruned_with_unlimited_retention(store: SqlStore, clock: FakeClock) -> None:
     await put(store, settled(old_event(days=9999), days=9999))
     assert await prune(store, clock, PruneRules()) == PruneReport()
     assert clock.slept == []
@@ -309,13 +309,13 @@ async def months_later(store: SqlStore, source: FakeSource, clock: FakeClock) ->
     return (await prune(store, clock, RULES)).tasks
 
 
-async def test_a_task_that_ended_long_ago_is_forgotten(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+async def test_a_task_that_ended_long_ago_is_pruned(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     source.tasks = [FAILED, make_task("b", status="unknown"), make_task("c", status="completed", ended_at=None)]
     assert await months_later(store, source, clock) == 3
     assert await recorded(store) == {}
 
 
-async def test_a_running_task_is_never_forgotten(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+async def test_a_running_task_is_never_pruned(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     source.tasks = [RUNNING]
     assert await months_later(store, source, clock) == 0
     assert await recorded(store) == {"a": TaskStatus.RUNNING}
@@ -326,7 +326,7 @@ async def test_a_task_without_a_time_of_its_own_is_kept(store: SqlStore, source:
     assert await months_later(store, source, clock) == 0
 
 
-async def test_nothing_grows_old_while_nobody_looks(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+async def test_nothing_ages_while_nothing_is_scanned(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     source.tasks = [FAILED]
     await poll(source, store)
     clock.advance(1000 * DAY)
@@ -336,7 +336,7 @@ async def test_nothing_grows_old_while_nobody_looks(store: SqlStore, source: Fak
     assert (await prune(store, clock, RULES)).tasks == 0
 
 
-async def test_a_forgotten_task_that_is_listed_again_is_not_told_again(
+async def test_a_pruned_task_that_is_listed_again_is_not_notified_again(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await poll(source, store)
@@ -359,7 +359,7 @@ async def test_a_forgotten_task_that_is_listed_again_is_not_told_again(
         (make_task("new", ended_at=T0 + 99 * DAY), EventType.TASK_FAILED),
     ],
 )
-async def test_what_happens_to_a_task_after_it_was_forgotten_is_told(
+async def test_changes_of_a_task_after_it_was_pruned_are_notified(
     store: SqlStore, source: FakeSource, clock: FakeClock, again: Any, type_: EventType
 ) -> None:
     source.tasks = [FAILED]
@@ -436,7 +436,7 @@ async def test_a_sqlite_file_stops_growing(sqlite_url: str, clock: FakeClock) ->
 # ---- a clock that is wrong ----
 
 
-async def test_a_failed_poll_makes_nothing_old_whatever_the_clock_says(
+async def test_a_failed_poll_ages_nothing_whatever_the_clock_reads(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     """A clock a hundred days ahead: the cloud refuses its signatures, so that nobody knows how old anything is."""
@@ -488,7 +488,7 @@ async def test_nothing_is_pruned_by_a_clock_that_disagrees_with_the_cloud(  # no
     assert (await prune(store, clock, RULES)).events == gone
 
 
-async def test_what_a_task_that_runs_was_told_stays(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+async def test_events_of_a_running_task_stay(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     """Else it would be told again that it stands still."""
     stuck = replace(POLL, stalled_after=timedelta(hours=1))
     await poll(source, store)

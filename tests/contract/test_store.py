@@ -153,7 +153,7 @@ async def test_a_time_from_a_clock_that_was_set_back_delays_nothing(store: SqlSt
     assert await store.transact(lambda tx: tx.claim_poll("prod", "b", T0, LEASE)) is not None
 
 
-async def test_a_source_that_reads_another_project_begins_anew(store: SqlStore) -> None:
+async def test_a_source_with_another_project_starts_afresh(store: SqlStore) -> None:
     async def polled(project_id: str) -> PollClaim:
         found = await claim_poll(store)
         return await store.transact(lambda tx: tx.point_at(found, "cn-north-4", project_id))
@@ -168,7 +168,7 @@ async def test_a_source_that_reads_another_project_begins_anew(store: SqlStore) 
     assert await fingerprints(store) == {}
 
 
-async def test_a_failed_poll_is_noted_and_a_good_one_clears_it(store: SqlStore) -> None:
+async def test_a_failed_poll_is_recorded_and_a_good_one_clears_it(store: SqlStore) -> None:
     began = await store.transact(lambda tx: tx.now())
     claim = await store.transact(lambda tx: tx.claim_poll("prod", "a", T0, LEASE))
     assert claim is not None

@@ -123,7 +123,7 @@ def test_little_is_needed() -> None:
     assert config.delivery.lease == timedelta(seconds=60)
 
 
-def test_scalars_mean_what_their_setting_says() -> None:
+def test_scalars_have_the_meaning_of_their_setting() -> None:
     text = BASE.replace("p1", "00110").replace("prod", "no") + "store: {migrate: yes}\nnetwork: {deny: [10.0.0.0/8]}\n"
     config = loads(text, {})
     assert (config.sources[0].name, config.sources[0].project_id) == ("no", "00110")
@@ -411,7 +411,7 @@ def test_a_file_that_is_not_yaml_or_not_a_mapping(text: str, expected: list[str]
 
 
 @pytest.mark.parametrize(("text", "expected"), MISTAKES, ids=[text[:40] for text, _ in MISTAKES])
-def test_a_mistake_is_told_with_its_place_and_its_remedy(text: str, expected: list[str]) -> None:
+def test_a_mistake_is_reported_with_its_place_and_its_remedy(text: str, expected: list[str]) -> None:
     found = complaints(BASE + text)
     assert found == [f"n.yaml:{line}" for line in expected]
     assert "s3cret" not in found[0]
@@ -451,7 +451,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-def test_a_file_in_another_encoding_is_told_with_the_line(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_reported_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "n.yaml"
     path.write_bytes(b"language: zh\n# \xd6\xd0\xce\xc4\n")
     with pytest.raises(ConfigurationError) as caught:

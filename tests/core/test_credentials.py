@@ -36,7 +36,7 @@ def test_a_long_list_is_admitted_and_later_polls_pay_for_it() -> None:
     assert again == START + (100 - BURST + 1) * MINUTE / 20
 
 
-def test_calls_that_were_not_made_are_given_back() -> None:
+def test_calls_that_were_not_made_are_returned() -> None:
     charged = admit(CredentialState(), KEY, START, 10, force=False).state
     assert accepted(charged, KEY, START, -8) == admit(CredentialState(), KEY, START, 2, force=False).state
 

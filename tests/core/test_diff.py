@@ -66,7 +66,7 @@ def test_what_is_no_change_of_state_is_recorded_quietly(before: Task, after: Tas
     assert (row.task, row.occurrence) == (after, recorded(before).occurrence)
 
 
-def test_an_end_that_a_row_leaves_out_is_not_forgotten() -> None:
+def test_an_end_that_a_row_leaves_out_is_kept() -> None:
     """Else a second failure, told after such a row, would pass for the first."""
     row, transitions = compare(recorded(FAILED), replace(FAILED, ended_at=None), RULES)
     assert (row, transitions) == (recorded(FAILED), ())
@@ -86,7 +86,9 @@ def test_an_end_that_a_row_leaves_out_is_not_forgotten() -> None:
         (4.0, 5.0, 5, "5"),
     ],
 )
-def test_progress_tells_each_step_once(before: float | None, after: float, step: int, crossed: str | None) -> None:
+def test_each_step_of_progress_is_notified_once(
+    before: float | None, after: float, step: int, crossed: str | None
+) -> None:
     was = recorded(replace(RUNNING, progress=before))
     _, transitions = compare(was, replace(RUNNING, progress=after), replace(RULES, progress_step=step))
     assert [t.occurrence.partition("|")[0] for t in transitions] == ([f"progress:{crossed}"] if crossed else [])
@@ -114,7 +116,7 @@ def test_an_unknown_status_in_another_case_is_no_change() -> None:
     assert compare(recorded(CANCELED), shouted, RULES)[1] == ()
 
 
-def test_a_raw_status_that_looks_like_ours_is_another_occurrence() -> None:
+def test_a_raw_status_equal_to_our_own_is_another_occurrence() -> None:
     snapshot, live = snapshot_of([make_task("other")]), {"a": recorded(RUNNING, missing=1)}
     (unlisted,) = diff(snapshot, [], {}, live, RULES).transitions
     named_so = make_task(status="unknown", raw_status="unlisted")
@@ -147,7 +149,7 @@ def test_a_running_task_is_unlisted_after_two_complete_polls() -> None:
     assert missing(replace(live, missing=1)) == ({RUNNING.job_id: 2}, [EventType.TASK_UNLISTED])
 
 
-def test_it_is_said_once() -> None:
+def test_a_warning_is_given_once() -> None:
     assert missing(recorded(RUNNING, missing=2, unlisted=True)) == ({}, [])
 
 

@@ -254,7 +254,7 @@ def test_work_without_any_process_is_missed_when_it_is_due() -> None:
     assert roles_missing(process(Role.POLL, Role.DELIVER), expected=with_chat) == [("web", since)]
 
 
-def test_a_database_that_knows_no_process_says_nothing_of_roles() -> None:
+def test_a_database_without_processes_reports_no_roles() -> None:
     assert roles_missing(sources=[]) == []
 
 

@@ -157,7 +157,7 @@ def demanded(shown: Sequence[Job]) -> list[EventType]:
 
 
 @given(st.lists(POLLS, min_size=1, max_size=20))
-def test_every_state_that_a_row_told_is_told_once_and_in_order(polls: Sequence[Poll]) -> None:
+def test_every_state_of_a_row_is_notified_once_and_in_order(polls: Sequence[Poll]) -> None:
     memory, at = Memory(), T0.astimezone(UTC)
     jobs: dict[int, Job] = {}
     shown: dict[int, list[Job]] = {number: [] for number in JOBS}

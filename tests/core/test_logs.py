@@ -123,7 +123,7 @@ def test_the_records_of_libraries_take_the_same_form(out: io.StringIO) -> None:
     "name",
     ["httpx", "httpcore.http11", "httpx2", "httpcore2.http11", "sqlalchemy.engine.Engine", "apscheduler.scheduler"],
 )
-def test_libraries_that_log_urls_are_heard_from_warning_on(out: io.StringIO, name: str) -> None:
+def test_libraries_that_log_urls_are_logged_from_warning_on(out: io.StringIO, name: str) -> None:
     logs.configure("debug", "json", out)
     logging.getLogger(name).info("POST https://receiver.example/hook/key")
     logging.getLogger(name).warning("trouble")

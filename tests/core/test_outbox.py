@@ -83,14 +83,14 @@ def test_a_used_up_schedule_ends_dead_with_the_last_reason() -> None:
     assert (found.state, found.reason) == (DeliveryState.DEAD, "gave up after 4 attempts, last: HTTP 503")
 
 
-def test_sending_again_by_hand_starts_the_schedule_anew() -> None:
+def test_sending_again_by_hand_restarts_the_schedule() -> None:
     delivery = make_delivery(attempt=5, earlier_attempts=4)
     found = settle(delivery, Retry("HTTP 503"), started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
     assert (found.state, found.wait) == (DeliveryState.PENDING, SCHEDULE[0])
 
 
 @pytest.mark.parametrize(("attempt", "worn"), [(4, False), (5, True)])
-def test_a_message_that_kills_its_sender_is_not_tried_for_ever(attempt: int, *, worn: bool) -> None:
+def test_a_message_that_kills_its_sender_has_bounded_attempts(attempt: int, *, worn: bool) -> None:
     assert worn_out(make_delivery(attempt=attempt), SCHEDULE) is worn
 
 

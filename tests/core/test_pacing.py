@@ -56,7 +56,7 @@ def test_never_more_than_the_burst_and_the_rate_together(
 
 
 @given(per_second=st.sampled_from([0.5, 1.0, 7.0]), burst=st.integers(1, 5), wanted=st.integers(1, 20))
-def test_what_it_says_of_the_next_time_is_true(per_second: float, burst: int, wanted: int) -> None:
+def test_the_stated_time_of_the_next_try_is_true(per_second: float, burst: int, wanted: int) -> None:
     pace = Pace(per_second=per_second, burst=burst)
     health = spent(Health(), pace, T0, allowance(Health(), pace, T0, wanted).count)
     allowed = allowance(health, pace, T0, wanted)
@@ -74,7 +74,7 @@ def test_a_pause_that_was_asked_for_is_kept_in_full() -> None:
     assert allowance(health, SLACK, T0 + timedelta(seconds=30), 1).count == 1
 
 
-def test_a_success_of_what_was_under_way_does_not_end_a_pause() -> None:
+def test_a_success_from_before_does_not_end_a_pause() -> None:
     health = after(Health(), [(Sign.BUSY, timedelta(seconds=30)), (Sign.GOOD, None)], T0, SLACK)
     assert allowance(health, SLACK, T0, 1).count == 0
     assert health.failing_since is None
@@ -117,7 +117,7 @@ def test_probes_become_rarer_and_never_end() -> None:
     assert waits == [10, 30, 60, 60, 60]
 
 
-def test_a_success_closes_the_breaker_and_forgets_the_failures() -> None:
+def test_a_success_closes_the_breaker_and_clears_the_failures() -> None:
     assert after(failed(20, Pace()), [(Sign.GOOD, None)], T0, Pace()) == Health(good_at=T0)
 
 

@@ -64,7 +64,7 @@ def test_a_permanent_refusal_is_a_dead_letter_once_nobody_waits() -> None:
     assert outstanding(after, EVERYBODY) == ()
 
 
-def test_a_person_sends_it_again_to_whoever_does_not_have_it() -> None:
+def test_a_person_sends_it_again_to_recipients_without_it() -> None:
     _, after = tried(make_delivery(), TAKEN, NEVER, LOST)
     again = replace(after, recipients=for_a_person(after.recipients))
     assert outstanding(again, EVERYBODY) == (B, C)
@@ -128,7 +128,7 @@ def test_a_refusal_by_one_is_no_fault_of_the_channel(
 
 
 @given(st.lists(st.lists(st.sampled_from([TAKEN, LATER, NEVER, LOST]), min_size=3, max_size=3), max_size=6))
-def test_nobody_who_has_it_is_ever_addressed_again(rounds: list[list[Outcome]]) -> None:
+def test_a_recipient_with_the_message_is_never_addressed_again(rounds: list[list[Outcome]]) -> None:
     delivery, reached = make_delivery(), set[str]()
     for outcomes in rounds:
         addressed = outstanding(delivery, EVERYBODY)
@@ -143,6 +143,6 @@ def test_nobody_who_has_it_is_ever_addressed_again(rounds: list[list[Outcome]]) 
             assert lacking == set(EVERYBODY) - reached
 
 
-def test_a_recipient_says_why() -> None:
+def test_a_recipient_has_its_reason() -> None:
     _, after = tried(make_delivery(), TAKEN, LATER, TAKEN)
     assert after.recipients[1] == Recipient(address=B, state=RecipientState.WAITING, reason="SMTP 451")

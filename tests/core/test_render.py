@@ -148,7 +148,7 @@ def test_the_ends_of_the_calendar_can_be_shown(zone: str, moment: datetime) -> N
         (97_200, "1 d 3 h", "1 天 3 小时"),
     ],
 )
-def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float, english: str, chinese: str) -> None:
+def test_a_duration_has_its_two_largest_units(seconds: float, english: str, chinese: str) -> None:
     assert ENGLISH.duration(timedelta(seconds=seconds)) == english
     assert CHINESE.duration(timedelta(seconds=seconds)) == chinese
 
@@ -163,7 +163,7 @@ def test_an_interval_is_two_times_and_a_length_other_text_is_kept() -> None:
 # ---- an event in words ----
 
 
-def test_a_failure_says_what_where_when_and_why() -> None:
+def test_a_failure_has_what_where_when_and_why() -> None:
     message = ENGLISH.describe(make_event(make_task(progress=60)))
     assert message.headline == "Task failed · Create instance · gauss-6568-zzh"
     assert facts(message) == {
@@ -178,7 +178,7 @@ def test_a_failure_says_what_where_when_and_why() -> None:
     assert message.footer == "Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4"
 
 
-def test_it_says_the_same_in_chinese() -> None:
+def test_a_failure_has_the_same_in_chinese() -> None:
     message = CHINESE.describe(make_event())
     assert message.headline == "任务失败 · 创建实例 · gauss-6568-zzh"
     assert facts(message)["运行时长"] == "12 分 20 秒"
@@ -200,17 +200,17 @@ def test_progress_is_in_the_headline_where_the_api_gives_it() -> None:
     assert ENGLISH.progress(60.25) == "60.2%"
 
 
-def test_no_duration_is_said_unless_both_times_are_known() -> None:
+def test_no_duration_is_shown_unless_both_times_are_known() -> None:
     for task in (make_task(created_at=None), make_task(ended_at=None)):
         assert "Ran for" not in facts(ENGLISH.describe(make_event(task)))
 
 
-def test_no_duration_is_said_when_it_would_be_negative() -> None:
+def test_no_negative_duration_is_shown() -> None:
     message = ENGLISH.describe(make_event(make_task(ended_at=T0 - timedelta(days=1))))
     assert "Ran for" not in facts(message)
 
 
-def test_when_it_was_seen_is_said_where_the_api_gives_no_time() -> None:
+def test_the_observation_time_replaces_a_missing_api_time() -> None:
     assert "Seen" not in facts(ENGLISH.describe(make_event()))
     assert facts(ENGLISH.describe(make_event(occurred_at=None)))["Seen"] == "15 Jan 16:30:00 CST"
 
@@ -242,7 +242,7 @@ def test_an_unlisted_task_is_never_called_a_success_or_a_failure() -> None:
     assert facts(message)["Last progress"] == "60%"
 
 
-def test_a_gap_is_said_with_its_bounds() -> None:
+def test_a_gap_has_its_bounds() -> None:
     message = ENGLISH.describe(make_gap(detail=f"{(T0 - timedelta(days=40)).isoformat()}/{T0.isoformat()}"))
     assert message.headline == "Gap in observation · prod"
     assert message.reason == "6 Dec 16:30:00 CST – 15 Jan 16:30:00 CST (40 d)"
@@ -272,12 +272,12 @@ def test_a_source_that_cannot_be_polled_has_since_when_and_why() -> None:
     assert message.footer == "prod / cn-north-4"
 
 
-def test_silence_without_an_error_is_said_to_be_that() -> None:
+def test_silence_without_an_error_is_named_as_such() -> None:
     message = ENGLISH.describe(make_alert(EventType.SOURCE_FAILING, detail=None))
     assert facts(message)["Note"].startswith("no poll has ended, well or badly")
 
 
-def test_a_recovery_is_said_with_its_bounds() -> None:
+def test_a_recovery_has_its_bounds() -> None:
     bounds = "15 Jan 16:24:00 CST – 15 Jan 16:30:00 CST (6 min)"
     source = ENGLISH.describe(make_alert(EventType.SOURCE_RECOVERED))
     assert (source.headline, facts(source)["Not observed"]) == ("Source is polled again · prod", bounds)
@@ -300,7 +300,7 @@ def test_dead_letters_are_formatted_with_count_and_retry_command() -> None:
     assert facts(message)["Note"].endswith("notifier retry --all-dead --channel dba")
 
 
-def test_a_digest_counts_what_is_said_of_sources_and_channels() -> None:
+def test_a_digest_counts_events_of_sources_and_channels() -> None:
     events = [*make_events(1), *map(make_alert, (EventType.SOURCE_RECOVERED, EventType.CHANNEL_FAILING))]
     assert ENGLISH.digest_headline(events) == (
         "1 task failed, 1 × channel does not deliver, 1 × source is polled again · source prod · channel dba"
@@ -344,7 +344,7 @@ def test_line_breaks_of_every_kind_become_one_kind() -> None:
     assert one_line("a\r\nb \t c") == "a b c"
 
 
-def test_what_is_cut_says_so() -> None:
+def test_cut_text_ends_with_an_ellipsis() -> None:
     assert cut("abcdef", 6) == "abcdef"
     assert cut("abcdefg", 6) == "abcde…"
     assert cut("abcd efg", 6) == "abcd…"

@@ -106,7 +106,7 @@ def test_any_text_may_be_a_secret(secret: str) -> None:
     "said",
     ["Authorization: Bearer fake-token", "x-api-key: fake-token", '{"password": "fake-token"}', "xoxb-fake-token"],
 )
-def test_what_looks_like_a_secret_is_masked(said: str) -> None:
+def test_text_that_resembles_a_secret_is_masked(said: str) -> None:
     assert "fake-token" not in reply_line("HTTP 401", said)
 
 

@@ -38,7 +38,7 @@ def test_a_matcher_is_field_op_value(text: str, matcher: Matcher) -> None:
         ("instance=~[", "'[' is not a regular expression: unterminated character set"),
     ],
 )
-def test_a_wrong_matcher_says_what_would_be_right(text: str, message: str) -> None:
+def test_a_wrong_matcher_error_names_the_right_form(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         parse_matcher(text)
 
@@ -67,7 +67,7 @@ def test_every_event_has_every_field(event: Event) -> None:
     assert set(fields_of(event)) == set(FIELDS)
 
 
-def test_every_matching_route_applies_until_one_says_stop() -> None:
+def test_every_matching_route_applies_until_one_has_stop() -> None:
     routes = [route("a"), route("b", "type=task.started"), route("c", "status=failed", stop=True), route("d")]
     verdicts = explain_routes(FAILURE, routes)
     assert channels_of(verdicts) == ("a", "c")
@@ -75,5 +75,5 @@ def test_every_matching_route_applies_until_one_says_stop() -> None:
     assert (verdicts[1].failed_matcher, verdicts[1].actual) == (routes[1].match[0], "task.failed")
 
 
-def test_a_channel_of_two_routes_is_told_once() -> None:
+def test_a_channel_of_two_routes_is_notified_once() -> None:
     assert channels_of(explain_routes(FAILURE, [route("a"), route("a")])) == ("a",)

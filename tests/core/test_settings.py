@@ -185,7 +185,7 @@ def test_a_missing_secret_file_and_a_directory_are_refused(tmp_path: Path) -> No
         ("/etc/run/secrets/smtp", 0o444, True, True),
     ],
 )
-def test_who_else_may_read_a_secret_file(path: str, mode: int, *, ours: bool, exposed: bool) -> None:
+def test_other_readers_of_a_secret_file_are_found(path: str, mode: int, *, ours: bool, exposed: bool) -> None:
     owner = os.geteuid() if ours else os.geteuid() + 1
     status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 0, 1, 0, 0, 0))
     assert _exposed(status, Path(path)) is exposed

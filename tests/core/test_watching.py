@@ -64,7 +64,7 @@ def test_a_source_never_polled_is_failing_since_monitoring_began() -> None:
     assert source_turn(PROD, source(), T0 + 5 * MINUTE, T0) == Turn(failing=True, since=T0)
 
 
-def test_after_a_downtime_a_source_is_given_its_time_anew() -> None:
+def test_after_a_downtime_a_source_has_its_full_time_again() -> None:
     long_ago = T0 - timedelta(days=2)
     for state in (source(last_poll_at=long_ago), source(last_poll_at=long_ago, failing_since=long_ago + MINUTE)):
         assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
@@ -138,7 +138,7 @@ def test_an_unconfigured_channel_is_failing_while_messages_wait() -> None:
     assert turn_of(told, T0 + AFTER) == Turn(failing=False, since=T0)
 
 
-def test_dead_letters_are_told_once_an_hour() -> None:
+def test_dead_letters_are_announced_once_an_hour() -> None:
     assert given_up_since(channel(), T0) == T0 - timedelta(days=1)
     assert given_up_since(channel(given_up_until=T0), T0 + 59 * MINUTE) is None
     assert given_up_since(channel(given_up_until=T0), T0 + 60 * MINUTE) == T0
@@ -150,7 +150,9 @@ MOMENTS = st.none() | st.integers(0, 120).map(lambda minutes: T0 + minutes * MIN
 
 
 @given(st.lists(st.tuples(MOMENTS, MOMENTS), max_size=30))
-def test_a_source_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[datetime | None, datetime | None]]) -> None:
+def test_a_source_alternates_between_failing_and_recovered(
+    story: list[tuple[datetime | None, datetime | None]],
+) -> None:
     announced: datetime | None = None
     said: list[bool] = []
     for minute, (last_poll_at, failing_since) in enumerate(story):
@@ -162,7 +164,7 @@ def test_a_source_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[datet
 
 
 @given(st.lists(st.tuples(MOMENTS, MOMENTS, MOMENTS), max_size=30))
-def test_a_channel_is_said_to_fail_and_to_recover_in_turn(story: list[tuple[datetime | None, ...]]) -> None:
+def test_a_channel_alternates_between_failing_and_recovered(story: list[tuple[datetime | None, ...]]) -> None:
     announced: datetime | None = None
     said: list[bool] = []
     for minute, (parked, failing, good) in enumerate(story):

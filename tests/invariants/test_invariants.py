@@ -74,7 +74,7 @@ def test_a01_every_visible_change_reaches_every_channel_once(new_life: NewLife, 
 
 @examples(12)
 @given(data=st.data())
-def test_a02_a_state_that_lasts_is_told_however_old_the_task_is(new_life: NewLife, data: st.DataObject) -> None:
+def test_a02_a_lasting_state_is_notified_however_old_the_task_is(new_life: NewLife, data: st.DataObject) -> None:
     """The list can be filtered by time, and what the filter compares with nobody knows: a window is no cursor."""
     with new_life(long=data.draw(st.booleans(), label="long")) as life:
         life.happen(*[CREATE] * data.draw(st.integers(1, 9), label="jobs"))

@@ -360,7 +360,7 @@ async def test_while_the_service_cannot_be_asked_nothing_is_sent(store: SqlStore
 
 
 @pytest.mark.parametrize("repeat", [Repeat.RISKY, Repeat.LOOK_UP])
-async def test_where_nobody_can_say_it_is_repeated_at_a_risk(store: SqlStore, clock: FakeClock, repeat: Repeat) -> None:
+async def test_an_unknowable_outcome_is_repeated_at_a_risk(store: SqlStore, clock: FakeClock, repeat: Repeat) -> None:
     channel = FakeChannel(repeat=repeat)
     channel.found = Unknown("no scope to ask")
     await lose_the_answer(store, channel, clock)
@@ -380,7 +380,7 @@ async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlS
     assert (len(channel.sent), (await only(store)).state) == (2, DeliveryState.DELIVERED)
 
 
-async def test_a_claim_that_never_reported_back_leaves_a_doubt(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_claim_that_never_reported_back_is_unknown(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
     clock.advance(RULES.lease)
@@ -389,7 +389,7 @@ async def test_a_claim_that_never_reported_back_leaves_a_doubt(store: SqlStore, 
     assert (len(channel.asked), await doubts(store)) == (1, [Doubt.ABSENT])
 
 
-async def test_what_a_start_gives_back_is_in_doubt(store: SqlStore, clock: FakeClock) -> None:
+async def test_claims_released_at_a_start_are_unknown(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
     await store.transact(lambda tx: tx.release(None, clock.now()))
@@ -514,7 +514,7 @@ async def test_a_stop_settles_in_flight_work_and_releases_the_rest(store: SqlSto
     assert {(d.doubtful, d.attempt - d.earlier_attempts, d.available_at) for d in left} == {(False, 0, clock.now())}
 
 
-async def test_what_could_not_be_begun_within_its_lease_is_given_back(store: SqlStore, clock: FakeClock) -> None:
+async def test_deliveries_not_begun_within_their_lease_are_released(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
     channel = Gate(concurrency=1, repeat=Repeat.SAFE)
     worker = worker_of(channel, store, clock)
@@ -573,7 +573,7 @@ class Fatal(BaseException):
     """Ends the process."""
 
 
-async def test_a_message_that_kills_whoever_renders_it_is_given_up_on(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_message_that_kills_its_renderer_is_given_up(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     channel, deaths = FakeChannel(), 0
 
@@ -665,7 +665,7 @@ async def test_a_delivery_claimed_ahead_is_rendered_first_and_begins_later(store
 
 
 @pytest.mark.parametrize("repeat", Repeat)
-async def test_a_stop_cuts_what_stays_silent_and_leaves_it_in_doubt(
+async def test_a_stop_cuts_silent_receivers_and_leaves_them_unknown(
     store: SqlStore, clock: FakeClock, repeat: Repeat
 ) -> None:
     await put(store, clock, *make_events(10))

@@ -248,7 +248,7 @@ def test_an_explanation_names_a_channel_no_longer_configured() -> None:
     assert [c.channel for c in account.channels] == ["dba", "gone"]
 
 
-def test_an_explanation_tells_the_oldest_event_first() -> None:
+def test_an_explanation_begins_with_the_oldest_event() -> None:
     stored = stored_task("abc")
     newer = routed_event(stored.task, EventType.TASK_FAILED, minutes=5, occurrence="b")
     older = routed_event(stored.task, EventType.TASK_STARTED)
@@ -276,7 +276,7 @@ def test_an_audit_holds_when_every_pair_is_accounted_for(pairs: tuple[tuple[str,
     assert lookup.audit(Lists(drawn=drawn), START).ok is ok
 
 
-def test_a_listing_says_how_fresh_it_is() -> None:
+def test_a_listing_shows_how_fresh_it_is() -> None:
     states = (SourceState(name="prod", last_poll_at=START),)
     listing = lookup.list_tasks(Lists(states=states), TaskFilter())
     assert (listing.rows, listing.sources) == ((), states)

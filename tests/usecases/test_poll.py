@@ -92,13 +92,13 @@ async def test_refused_rows_stay_recorded_until_a_full_scan_has_none(
     assert (await recorded(), source.scopes[-1]) == ((0, None), Scope.FULL)
 
 
-async def test_a_first_poll_can_be_told_instead(store: SqlStore, source: FakeSource) -> None:
+async def test_a_first_poll_can_notify_instead(store: SqlStore, source: FakeSource) -> None:
     source.tasks = [FAILED]
     await poll(source, store, replace(RULES, quiet_baseline=False))
     assert await told(store) == [(EventType.TASK_FAILED, "a")]
 
 
-async def test_a_life_of_a_task_is_told_step_by_step(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+async def test_every_step_of_a_task_is_notified(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     await poll(source, store)
     life = [
         replace(RUNNING, progress=10.0),
@@ -120,7 +120,7 @@ async def test_a_life_of_a_task_is_told_step_by_step(store: SqlStore, source: Fa
     ]
 
 
-async def test_what_started_and_ended_between_two_polls_is_told(store: SqlStore, source: FakeSource) -> None:
+async def test_a_start_and_end_between_two_polls_is_notified(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     source.tasks = [FAILED]
     (event,) = (await poll(source, store)).events
@@ -169,7 +169,7 @@ async def test_an_event_found_again_after_a_restore_has_the_same_id(
     assert again.id == event.id
 
 
-async def test_a_running_task_that_is_gone_is_said_once_to_be_unlisted(
+async def test_a_running_task_that_is_gone_is_unlisted_once(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     source.tasks = [RUNNING, OTHER]
@@ -245,7 +245,7 @@ async def test_stalled_tasks_are_queried_only_where_that_is_wanted(
     assert await told(store) == []
 
 
-async def test_the_same_look_twice_is_not_two_looks_without_a_task(store: SqlStore, source: FakeSource) -> None:
+async def test_one_snapshot_twice_is_not_two_without_a_task(store: SqlStore, source: FakeSource) -> None:
     source.tasks = [RUNNING]
     await poll(source, store)
     source.tasks = []
@@ -265,7 +265,7 @@ async def test_a_cut_list_makes_no_event_and_loses_nothing(store: SqlStore, sour
     assert await told(store) == [(EventType.TASK_FAILED, "a")]
 
 
-async def test_what_happened_while_we_were_away_is_told_as_late(
+async def test_changes_during_our_absence_are_notified_as_late(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await poll(source, store)
@@ -274,7 +274,7 @@ async def test_what_happened_while_we_were_away_is_told_as_late(
     assert [event.late for event in (await poll(source, store)).events] == [True]
 
 
-async def test_an_absence_longer_than_the_api_remembers_is_itself_told(
+async def test_an_absence_longer_than_the_api_remembers_is_notified(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await poll(source, store)
@@ -285,7 +285,7 @@ async def test_an_absence_longer_than_the_api_remembers_is_itself_told(
     assert (await poll(source, store)).events == ()
 
 
-async def test_many_events_for_one_channel_are_told_in_few_messages(
+async def test_many_events_for_one_channel_make_few_messages(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await poll(source, store)
@@ -365,7 +365,9 @@ async def answers(store: SqlStore) -> list[EventType]:
 @pytest.mark.parametrize(
     "end", [DONE, FAILED, CANCELED, replace(FAILED, ended_at=None)], ids=["done", "failed", "canceled", "no time"]
 )
-async def test_a_watch_is_answered_once_however_the_task_ends(store: SqlStore, source: FakeSource, end: Task) -> None:
+async def test_a_subscription_is_answered_once_however_the_task_ends(
+    store: SqlStore, source: FakeSource, end: Task
+) -> None:
     await poll(source, store)
     await show(store, source, RUNNING)
     await watch(store)
@@ -373,7 +375,7 @@ async def test_a_watch_is_answered_once_however_the_task_ends(store: SqlStore, s
     assert len(await answers(store)) == 1
 
 
-async def test_a_watch_on_a_task_that_seems_to_run_again_is_answered(store: SqlStore, source: FakeSource) -> None:
+async def test_a_subscription_to_a_restarted_task_is_answered(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, RUNNING, DONE, RUNNING)
     await watch(store)
@@ -381,7 +383,7 @@ async def test_a_watch_on_a_task_that_seems_to_run_again_is_answered(store: SqlS
     assert await answers(store) == [EventType.TASK_COMPLETED]
 
 
-async def test_a_watch_on_a_canceled_task_waits_for_its_end(store: SqlStore, source: FakeSource) -> None:
+async def test_a_subscription_to_a_canceled_task_waits_for_its_end(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, RUNNING)
     await watch(store)
@@ -403,7 +405,7 @@ async def test_a_subscriber_is_notified_of_unlisted_and_of_the_end(store: SqlSto
 @pytest.mark.parametrize(
     "open_", [RUNNING, make_task("a", status="unknown", raw_status="Pending")], ids=["run", "wait"]
 )
-async def test_a_task_that_comes_back_and_vanishes_again_is_told_again(
+async def test_a_task_that_returns_and_vanishes_is_notified_again(
     store: SqlStore, source: FakeSource, open_: Task
 ) -> None:
     await poll(source, store)
@@ -426,7 +428,7 @@ async def test_a_canceled_task_that_ages_out_of_the_list_is_no_news(
 FRACTION = timedelta(milliseconds=783)
 
 
-async def test_an_end_told_with_another_precision_is_the_same_end(store: SqlStore, source: FakeSource) -> None:
+async def test_an_end_with_another_precision_is_the_same_end(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     end = T0.replace(microsecond=0)
     precise = [end, end + FRACTION, end, end + FRACTION + timedelta(microseconds=7), end + timedelta(seconds=1), end]
@@ -582,7 +584,7 @@ async def test_a_state_only_in_the_first_scan_of_a_poll_is_notified(
     ]
 
 
-def test_of_the_looks_of_a_poll_only_what_differs_is_kept() -> None:
+def test_only_differing_scans_of_a_poll_are_kept() -> None:
     first, second = snapshot_of([RUNNING, OTHER], T0), snapshot_of([DONE, OTHER], T0)
     (shown,) = second.after(first).earlier
     assert (list(shown.fingerprints), shown.parse("a"), shown.complete) == (["a"], RUNNING, False)
@@ -657,7 +659,7 @@ async def test_a_poll_that_takes_longer_than_its_lease_keeps_it(
     assert (report.fenced, len(report.events)) == (False, 1)
 
 
-async def test_a_source_that_fails_is_noted_and_left_alone_for_a_while(store: SqlStore, source: FakeSource) -> None:
+async def test_a_failing_source_is_recorded_and_paused(store: SqlStore, source: FakeSource) -> None:
     source.error = SourceUnreachable("no answer from the cloud")
     report = await poll(source, store)
     (state,) = await store.read(lambda q: q.sources())
@@ -677,7 +679,7 @@ async def test_a_source_that_fails_is_noted_and_left_alone_for_a_while(store: Sq
         (CredentialsRejected(), 99, timedelta(minutes=5)),
     ],
 )
-def test_what_a_person_must_mend_is_tried_slowly(error: SourceError, failures: int, wait: timedelta) -> None:
+def test_faults_that_a_person_must_fix_are_retried_slowly(error: SourceError, failures: int, wait: timedelta) -> None:
     assert pause_after(error, failures, RULES) == wait
 
 

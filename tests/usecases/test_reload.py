@@ -82,7 +82,7 @@ def other(config: Config) -> Config:
     return config.model_copy(update={"language": "zh"})
 
 
-async def test_hangups_do_not_begin_the_patience_with_sources_anew(
+async def test_hangups_do_not_restart_the_grace_time_of_sources(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = Process(config, monkeypatch)

@@ -138,7 +138,7 @@ async def test_failures_are_listed_with_their_reasons_and_freshness(chat: ChatHa
     assert answer.note == "as of 15 Jan 16:30:00 CST · prod polled under 1 s ago"
 
 
-async def test_what_is_empty_says_what_was_looked_at_and_when(chat: ChatHarness, clock: FakeClock) -> None:
+async def test_an_empty_result_names_what_was_queried_and_when(chat: ChatHarness, clock: FakeClock) -> None:
     clock.advance(timedelta(days=2))
     answer = await chat.type("failed 1h")
     assert (answer.title, answer.rows) == ("No task failed in the last 1 h", [])
@@ -161,7 +161,7 @@ async def test_a_long_list_is_shown_in_pages(chat: ChatHarness, store: SqlStore)
     assert (len(last.rows), last.before, last.after) == (5, 10, None)
 
 
-async def test_one_task_is_told_whole(chat: ChatHarness) -> None:
+async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
     answer = await chat.type("task fa11")
     assert without_marks(answer.title) == "Create instance · gauss-orders: Failed"
     assert answer.quote == FAILED.fail_reason
@@ -169,7 +169,7 @@ async def test_one_task_is_told_whole(chat: ChatHarness) -> None:
     assert lines(answer) == ["15 Jan 16:30:00 CST · Task failed"]
 
 
-async def test_a_task_that_nobody_knows_is_said_to_be_unknown(chat: ChatHarness) -> None:
+async def test_an_unknown_task_is_reported_as_unknown(chat: ChatHarness) -> None:
     answer = await chat.type("task zzz")
     assert without_marks(answer.title) == "No task is known whose job id begins with zzz"
     assert not answer.good
@@ -188,7 +188,7 @@ async def test_statistics_count_and_measure(chat: ChatHarness) -> None:
     assert line.startswith("Create instance: 1 completed, 1 failed (50 %), 1 running; took ")
 
 
-async def test_the_status_tells_of_sources_and_channels(chat: ChatHarness, clock: FakeClock) -> None:
+async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: FakeClock) -> None:
     assert (await chat.type("status")).good
     clock.advance(timedelta(hours=1))
     answer = await chat.type("status")
@@ -244,7 +244,7 @@ async def test_a_list_is_narrowed_to_a_source_or_an_instance(
 
 
 @pytest.mark.parametrize("text", ["stats 7d prod", "mutes prod", "status prod"])
-async def test_words_that_mean_nothing_are_said_to_be_ignored(chat: ChatHarness, text: str) -> None:
+async def test_meaningless_words_are_reported_as_ignored(chat: ChatHarness, text: str) -> None:
     assert "prod was ignored: this command takes no name" in without_marks((await chat.type(text)).note)
 
 
@@ -304,7 +304,7 @@ async def test_a_locked_database_delays_nobody_and_the_mute_follows(
         assert [mute.instance for mute in await store.read(lambda q: q.mutes(START))] == ["in-1"]
 
 
-async def test_who_may_not_changes_nothing(chat: ChatHarness, store: SqlStore) -> None:
+async def test_a_person_without_rights_changes_nothing(chat: ChatHarness, store: SqlStore) -> None:
     chat.allow = False
     assert not (await chat.type("mute gauss-orders 2h")).good
     assert not (await chat.type("unmute gauss-orders")).good
@@ -344,7 +344,7 @@ async def test_a_task_that_has_ended_is_not_waited_for(chat: ChatHarness) -> Non
     assert (await chat.type("watch fa11")).title == "This task has ended: Failed at 15 Jan 16:30:00 CST"
 
 
-async def test_where_no_direct_message_can_be_sent_that_is_said(chat: ChatHarness) -> None:
+async def test_an_impossible_direct_message_is_reported(chat: ChatHarness) -> None:
     assert (await chat.type("watch ca11", direct=False)).title == "Direct messages cannot be sent from here"
 
 
@@ -379,7 +379,7 @@ async def test_what_a_task_has_left_behind_is_not_acknowledged(chat: ChatHarness
 
 @pytest.mark.parametrize("value", ["", "x", "2h:x", "\ue000", "0:failed"])
 @pytest.mark.parametrize("action", ["acknowledge", "mute", "unmute"])
-async def test_a_click_on_what_is_gone_says_so(chat: ChatHarness, action: str, value: str) -> None:
+async def test_a_click_on_a_missing_task_reports_it(chat: ChatHarness, action: str, value: str) -> None:
     answer = await chat.click(action, value)
     assert answer is not None
     assert answer.title == "What this message is about is not recorded any more"
@@ -406,7 +406,7 @@ class Away(SqlStore):
         raise StoreUnreachable("no answer")
 
 
-async def test_a_store_that_is_away_is_told_in_words(chat: ChatHarness, store: SqlStore) -> None:
+async def test_an_unavailable_store_is_reported_in_words(chat: ChatHarness, store: SqlStore) -> None:
     store.__class__ = Away
     for text in ("failed", "mute gauss-orders 2h", "watch ca11"):
         answer = await chat.type(text)
@@ -422,7 +422,7 @@ def placeholders(phrase: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
 
 
-def test_both_languages_say_the_same() -> None:
+def test_both_languages_have_the_same_content() -> None:
     english, chinese = PHRASES["en"], PHRASES["zh"]
     assert english.keys() == chinese.keys()
     assert {key for key in english if placeholders(english[key]) != placeholders(chinese[key])} == set()

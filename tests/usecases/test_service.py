@@ -162,7 +162,7 @@ async def test_the_log_of_a_failed_attempt_has_the_receivers_words(house: House,
     assert '"reply": "HTTP 400: no such priority"' in records.getvalue()
 
 
-async def test_a_channel_that_is_misconfigured_is_told_on_another(house: House, records: io.StringIO) -> None:
+async def test_a_misconfigured_channel_is_announced_on_another(house: House, records: io.StringIO) -> None:
     await poll_and_deliver(house.app)
     house.dba.answer = lambda _: Parked("Slack: invalid_auth")
     house.source.tasks = [make_task()]
@@ -306,7 +306,7 @@ chat: {slack: {bot_token: xoxb-fake, app_token: xapp-fake, api_url: "http://127.
 STRANGE = ("U 1", "", "x" * 300)
 
 
-async def test_one_who_cannot_exist_costs_their_own_message_only(
+async def test_an_impossible_recipient_costs_only_their_own_message(
     sqlite_url: str, clock: FakeClock, heartbeats: HttpServer
 ) -> None:
     """Whoever wrote the row: the message is a dead letter with its reason, and the run is no failure of the program."""
@@ -339,7 +339,7 @@ def queue(count: int, every: timedelta = timedelta(seconds=60)) -> DueSources:
     return DueSources({f"s{number}": every for number in range(count)})
 
 
-def test_what_the_database_says_is_due_comes_first_in_its_order() -> None:
+def test_sources_that_are_due_come_first_in_database_order() -> None:
     sources = queue(4)
     assert sources.next(["s3", "removed", "s1"], 0.0) == ["s3", "s1", "s0", "s2"]
     assert sources.next([], 119.9) == []

@@ -86,7 +86,7 @@ def states(delivery: Delivery) -> dict[str, str]:
     return {one.address: str(one.state) for one in delivery.recipients}
 
 
-async def test_who_is_refused_for_now_gets_it_later_from_any_process(
+async def test_a_recipient_refused_for_now_is_served_by_any_process(
     store: SqlStore, clock: FakeClock, http: HttpClient
 ) -> None:
     async with RawSmtpServer({f"RCPT TO:<{B}>": ["451 4.7.1 greylisted", "250 OK"]}) as server:

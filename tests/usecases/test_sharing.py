@@ -128,7 +128,7 @@ async def test_a_pause_after_a_failure_is_kept_by_all(several: Several) -> None:
     assert len(await several.look()) == 1
 
 
-async def test_absence_is_counted_whichever_replica_looks(several: Several) -> None:
+async def test_absence_is_counted_whichever_replica_polls(several: Several) -> None:
     several.show("completed", "running")
     await several.look()
     several.show("completed")

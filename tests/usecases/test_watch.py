@@ -102,7 +102,7 @@ async def test_a_source_failure_and_its_recovery_are_notified_once_each(
     assert await told(store) == [(EventType.SOURCE_FAILING, CHANNELS), (EventType.SOURCE_RECOVERED, CHANNELS)]
 
 
-async def test_the_next_episode_is_told_again(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
+async def test_the_next_episode_is_announced_again(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     for _ in range(2):
         clock.advance(5 * MINUTE)
         await look(store)
@@ -119,7 +119,7 @@ async def test_a_source_nobody_polls_is_notified_without_a_row_of_its_own(store:
     assert (await look(store)).events == ()
 
 
-async def test_a_parked_channel_is_told_at_once_on_the_others(
+async def test_a_parked_channel_is_announced_at_once_on_the_others(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await poll(store, source)
@@ -212,7 +212,7 @@ async def test_a_dead_alert_about_a_channel_makes_no_other(
     assert (await look(store)).events == ()
 
 
-async def test_what_nobody_can_be_told_is_recorded_and_reported(store: SqlStore, clock: FakeClock) -> None:
+async def test_an_alert_nobody_can_receive_is_recorded_and_reported(store: SqlStore, clock: FakeClock) -> None:
     clock.advance(5 * MINUTE)
     report = await look(store, rules=replace(RULES, fallback=()))
     assert (report.undeliverable, report.deliveries) == (report.events, 0)
@@ -243,7 +243,7 @@ async def test_a_removed_channel_is_notified_once_while_messages_wait(
     assert (report.events, report.health.of("old", *Kind)) == ((), None)
 
 
-async def test_of_replicas_that_look_at_once_one_speaks(postgres_url: str, clock: FakeClock) -> None:
+async def test_of_simultaneous_replicas_one_announces(postgres_url: str, clock: FakeClock) -> None:
     replicas = [open_store(postgres_url, now=clock.now) for _ in range(4)]
     clock.advance(5 * MINUTE)
     reports = await asyncio.gather(*(look(store) for store in replicas for _ in range(4)))
