@@ -24,8 +24,8 @@ from zoneinfo import ZoneInfo
 from notifier.chat.requests import ClickRequest, CommandRequest
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
-from notifier.core.diff import Recorded
-from notifier.core.health import Expected, WatchedSource
+from notifier.core.diff import RecordedTask
+from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import Person, Scope, Snapshot, Task, TaskStatus
 from notifier.ports import Transaction, Update
 from notifier.store.engine import SqlStore, open_store
@@ -66,7 +66,7 @@ def record(tx: Transaction, found: Sequence[Task]) -> None:
     if claim is None:
         raise RuntimeError("somebody else polls")
     tx.fingerprints(claim)
-    updates = [Update(recorded=Recorded(task=task, occurrence="o"), fingerprint=b"1") for task in found]
+    updates = [Update(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in found]
     tx.record_tasks(claim, updates, now)
     seen = Snapshot(source="prod", taken_at=now, fingerprints={}, complete=True, scope=Scope.FULL)
     tx.record_poll(claim, seen, now, now)
@@ -101,7 +101,7 @@ async def measure(times: int, ask: Callable[[], Awaitable[object]]) -> Sequence[
 def responder_of(store: SqlStore) -> ChatResponder:
     """Return the room with one source and one channel."""
     localizers = {"en": Localizer(language="en", timezone=ZoneInfo("UTC"))}
-    source = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
+    source = ConfiguredSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
     rules = ResponderRules(
         localizers=localizers,  # type: ignore[arg-type]  # one language is enough
         expected=Expected(sources=[source], channels=("dba",)),

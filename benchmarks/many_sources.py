@@ -129,12 +129,12 @@ def measure(arguments: argparse.Namespace) -> None:
     with serving(arguments.tasks) as server, tempfile.TemporaryDirectory() as folder:
         text = configuration(arguments.sources, server.port, arguments.every)
         (Path(folder) / "notifier.yaml").write_text(text, encoding="utf-8")
-        began = time.monotonic()
+        polling_since = time.monotonic()
         with subprocess.Popen([*PROGRAM, "run"], cwd=folder) as service:
             try:
                 while server.requests() < arguments.sources:
                     time.sleep(1)
-                first = time.monotonic() - began
+                first = time.monotonic() - polling_since
                 used = seconds_used(service.pid)
                 print(f"{arguments.sources} sources polled once after {first:.0f} s, {used:.1f} s of CPU")
                 calls, used, since = server.requests(), seconds_used(service.pid), time.monotonic()

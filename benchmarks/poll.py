@@ -28,7 +28,7 @@ import msgspec
 
 from notifier.clock import SystemClock
 from notifier.core.model import ChannelPolicy, Route
-from notifier.core.outbox import Outlook
+from notifier.core.outbox import RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource
@@ -39,7 +39,9 @@ AK, SK = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"  # t
 PAGE = 100
 UNLIMITED = 1_000_000_000
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(hours=1), calls_per_minute=UNLIMITED)
-OUTLOOK = Outlook(routes=(Route(name="failures", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")})
+OUTLOOK = RoutingConfig(
+    routes=(Route(name="failures", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")}
+)
 
 
 # ---- the server: pages rendered once, answered by a bare protocol ----
@@ -200,7 +202,7 @@ def source_of(url: str, http: HttpClient) -> GaussDBSource:
 
 
 async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
-    report = await poll_once(source, store, owner="bench", rules=RULES, outlook=OUTLOOK, force=True)
+    report = await poll_once(source, store, owner="bench", rules=RULES, routing=OUTLOOK, force=True)
     assert report.complete, report
     return report
 

@@ -28,7 +28,18 @@ from typing import TypeAlias, cast
 
 from notifier.core import outbox, pacing, recipients
 from notifier.core.errors import StoreError
-from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt, GaveUp, Outcome, Repeat, Retry, Unknown
+from notifier.core.model import (
+    Body,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    GaveUp,
+    Outcome,
+    ResendPolicy,
+    Resolution,
+    Retry,
+    Unknown,
+)
 from notifier.core.outbox import Settlement
 from notifier.ports import Channel, Clock, RenderRequest, Store, ThreadUpdate, Transaction
 
@@ -140,14 +151,14 @@ def _take_step(tx: Transaction, channel: Channel, owner: str, lease: timedelta, 
             tx.tell_threads(channel.name, [told for one in request.finished for told in _told(*one)], now)
     if request.released:
         tx.give_back(request.released, now)
-    health = pacing.after(was, [(one.sign, one.pause) for _, one in request.finished], now, channel.pace)
+    health = pacing.after(was, [(one.signal, one.pause) for _, one in request.finished], now, channel.pace)
     if was.open_until and not health.open_until:
         tx.hasten(channel.name, now)
     begun = tx.note_begun(request.ahead, begun=True) if request.ahead and not health.open_until else ()
     at_once = request.free_slots - len(begun)
     allowed = pacing.allowance(health, channel.pace, now, request.demand)
     claimed = tx.claim_due(channel.name, owner, now, lease, allowed.count, at_once=at_once) if allowed.count else ()
-    health = pacing.spent(health, channel.pace, now, len(claimed))
+    health = pacing.charge(health, channel.pace, now, len(claimed))
     if health != was:
         tx.keep_health(channel.name, health)
     retry_in = allowed.retry_in if len(claimed) == allowed.count else None
@@ -293,7 +304,7 @@ class DeliveryWorker:
     # -- claims --
 
     def _demand(self) -> int:
-        ahead = PREFETCH if self.channel.repeat is Repeat.SAFE else 0
+        ahead = PREFETCH if self.channel.resend_policy is ResendPolicy.IDEMPOTENT else 0
         return max(self.channel.concurrency * (1 + ahead) - len(self._queued) - len(self._in_flight), 0)
 
     async def _step_with_retries(self, seconds: float, *, claiming: bool = True) -> DeliveryReport:
@@ -346,7 +357,7 @@ class DeliveryWorker:
 
     async def _render(self, claimed: Sequence[Delivery], at_once: int) -> Sequence[Delivery]:
         """Render what has no body and store that; what is not sent at once has not begun from then on."""
-        fresh = [d for d in claimed if d.body is None and not outbox.worn_out(d, self._rules.schedule)]
+        fresh = [d for d in claimed if d.body is None and not outbox.attempts_exhausted(d, self._rules.schedule)]
         first, suspects = [d for d in fresh if _first_try(d)], [d for d in fresh if not _first_try(d)]
         claims = [_claim_of(delivery) for delivery in claimed]
         kept: dict[str, Body] = {}
@@ -399,7 +410,7 @@ class DeliveryWorker:
 
     async def _attempt(self, delivery: Delivery, within: float) -> Settlement:
         started = self._clock.now()
-        outcome, doubt = await self._outcome(delivery, within)
+        outcome, resolution = await self._outcome(delivery, within)
         return outbox.settle(
             delivery,
             outcome,
@@ -407,29 +418,29 @@ class DeliveryWorker:
             finished_at=self._clock.now(),
             schedule=self._rules.schedule,
             chance=self._rng.random(),
-            doubt=doubt,
+            resolution=resolution,
         )
 
-    async def _outcome(self, delivery: Delivery, within: float) -> tuple[Outcome, Doubt | None]:
-        if outbox.worn_out(delivery, self._rules.schedule):
+    async def _outcome(self, delivery: Delivery, within: float) -> tuple[Outcome, Resolution | None]:
+        if outbox.attempts_exhausted(delivery, self._rules.schedule):
             return GaveUp("no attempt ever reported back: sending it may be what stops the program"), None
         if delivery.body is None:
             return GaveUp(f"the {self.channel.kind} channel cannot put this event into words"), None
-        doubt: Doubt | None = None
+        resolution: Resolution | None = None
         try:
             async with self._limited(within):
-                if recipients.in_doubt(delivery):
-                    known, doubt = await self._resolve(delivery)
+                if recipients.may_have_arrived(delivery):
+                    known, resolution = await self._resolve(delivery)
                     if known is not None:
-                        return known, doubt
-                    if doubt is not Doubt.HELD:
-                        delivery = recipients.sent_again(delivery)
-                return await self.channel.send(delivery), doubt
+                        return known, resolution
+                    if resolution is not Resolution.HELD:
+                        delivery = recipients.with_unknown_waiting(delivery)
+                return await self.channel.send(delivery), resolution
         except TimeoutError:
             end = "the program was stopped" if self._stopping else "the claim's lease ends"
-            return Unknown(f"no answer before {end}"), doubt
+            return Unknown(f"no answer before {end}"), resolution
         except Exception as error:  # noqa: BLE001 - as with rendering; whether it was sent, nobody knows
-            return Unknown(f"the {self.channel.kind} channel failed: {type(error).__name__}"), doubt
+            return Unknown(f"the {self.channel.kind} channel failed: {type(error).__name__}"), resolution
 
     @asynccontextmanager
     async def _limited(self, seconds: float) -> AsyncIterator[None]:
@@ -441,25 +452,33 @@ class DeliveryWorker:
             finally:
                 self._deadlines.discard(limit)
 
-    async def _resolve(self, delivery: Delivery) -> tuple[Outcome | None, Doubt | None]:
+    async def _resolve(self, delivery: Delivery) -> tuple[Outcome | None, Resolution | None]:
         """Find out what became of an earlier attempt; an outcome of None says to send it again."""
         channel = self.channel
-        if channel.repeat is Repeat.SAFE:
-            return None, Doubt.REPEATED
-        found = await channel.find_sent(delivery) if channel.repeat is Repeat.LOOK_UP else Unknown("no way to ask")
+        if channel.resend_policy is ResendPolicy.IDEMPOTENT:
+            return None, Resolution.REPEATED
+        found = (
+            await channel.find_sent(delivery)
+            if channel.resend_policy is ResendPolicy.RECONCILABLE
+            else Unknown("no way to ask")
+        )
         match found:
             case None:
-                return None, Doubt.ABSENT
+                return None, Resolution.ABSENT
             case Delivered():
-                return found, Doubt.ARRIVED
+                return found, Resolution.ARRIVED
             case Retry():
                 return found, None
-        return (_held(delivery, found.reason), Doubt.HELD) if channel.on_unknown == "hold" else (None, Doubt.RISKED)
+        return (
+            (_held(delivery, found.reason), Resolution.HELD)
+            if channel.on_unknown == "hold"
+            else (None, Resolution.RISKED)
+        )
 
 
 def _held(delivery: Delivery, why: str) -> GaveUp | None:
     """Leave it to a person to send again what may have arrived; None where some recipients certainly lack it."""
-    if recipients.some_certainly_wait(delivery):
+    if recipients.anyone_waits(delivery):
         return None
     last = f"{delivery.reason}; " if delivery.recipients and delivery.reason else ""
     return GaveUp(f"{last}it may have arrived ({why}); `notifier retry` sends it again")

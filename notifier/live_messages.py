@@ -88,7 +88,7 @@ class MessageEditor:
         now = tx.now()
         allowed = pacing.allowance(was, self.channel.edit_pace, now, EDIT_BATCH)
         threads = tx.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
-        spent = pacing.spent(was, self.channel.edit_pace, now, len(threads))
+        spent = pacing.charge(was, self.channel.edit_pace, now, len(threads))
         if spent != was:
             tx.keep_health(budget, spent)
         return _Claim(threads=threads, retry_in=allowed.retry_in if len(threads) == allowed.count else None)
@@ -120,6 +120,6 @@ class MessageEditor:
             case Unknown():
                 tx.show_later(thread, now + EDIT_RETRY_AFTER)
         pause = outcome.after if isinstance(outcome, Retry) else None
-        health = pacing.after(was, [(outbox.sign_of(outcome), pause)], now, self.channel.edit_pace)
+        health = pacing.after(was, [(outbox.signal_of(outcome), pause)], now, self.channel.edit_pace)
         if health != was:
             tx.keep_health(budget, health)

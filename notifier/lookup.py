@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import Generic, TypeVar
 
-from notifier.core.health import Expected, Health, judge
+from notifier.core.health import Expected, HealthReport, judge
 from notifier.core.model import Attempt, Delivery, Event, Route, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, explain_routes
@@ -24,24 +24,24 @@ from notifier.ports import (
 
 T = TypeVar("T")
 
-CANDIDATES = 10
+MAX_CANDIDATES = 10
 """Tasks shown at most when the beginning of a job id fits several."""
 
-NAMESAKES = 5
+MAX_SUGGESTIONS = 5
 """Instances of one name, or that resemble it, that are looked for."""
-COMPARED, COMPARED_CLOSELY = 800, 20
+COMPARED_NAMES, CLOSELY_COMPARED_NAMES = 800, 20
 """Recent tasks whose instances are compared with a name that nobody has, roughly and then closely."""
-COMPARED_LENGTH = 64
+COMPARED_NAME_LENGTH = 64
 """Characters of a name that are compared."""
-LIKENESS = 0.6
+MIN_SIMILARITY = 0.6
 """From 0 to 1: what a name must have in common with another to be meant perhaps."""
 
-HISTORY = 500
+MAX_HISTORY = 500
 """Events of one task that an explanation covers, newest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing(Generic[T]):
+class StoredListing(Generic[T]):
     """Rows, and how fresh what they come from is: an empty answer means little without that."""
 
     rows: tuple[T, ...]
@@ -57,7 +57,7 @@ class TaskAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class NamedInstance:
     """An instance, as the tasks about it name it: at least one of both is known."""
 
     id: str | None
@@ -78,13 +78,13 @@ class Instance:
 class InstanceAnswer:
     """The instance that was asked for; or the ids of all that share its name; or the names that resemble it."""
 
-    instance: Instance | None = None
+    instance: NamedInstance | None = None
     namesakes: tuple[str, ...] = ()
-    resembling: tuple[str, ...] = ()
+    similar_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelAccount:
+class ChannelRecord:
     """What became of one event on one channel."""
 
     channel: str
@@ -95,12 +95,12 @@ class ChannelAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventAccount:
+class EventRecord:
     """One event: how each route judges it now, and what became of it on each channel then."""
 
     routed: RoutedEvent
     verdicts: tuple[RouteVerdict, ...]
-    channels: tuple[ChannelAccount, ...]
+    channels: tuple[ChannelRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Explanation:
     """Why each channel was or was not told about a task. No events: nothing has changed since the baseline."""
 
     task: StoredTask
-    events: tuple[EventAccount, ...]
+    events: tuple[EventRecord, ...]
     """The oldest first."""
 
 
@@ -125,24 +125,24 @@ class Audit:
         return not self.ledger.unaccounted
 
 
-def list_tasks(q: Queries, wanted: TaskFilter) -> Listing[StoredTask]:
+def list_tasks(q: Queries, wanted: TaskFilter) -> StoredListing[StoredTask]:
     """Return the tasks that fit, the most recently changed first."""
-    return Listing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))
+    return StoredListing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))
 
 
-def list_events(q: Queries, wanted: EventFilter) -> Listing[RoutedEvent]:
+def list_events(q: Queries, wanted: EventFilter) -> StoredListing[RoutedEvent]:
     """Return the events that fit, the newest first."""
-    return Listing(rows=tuple(q.events(wanted)), sources=tuple(q.sources()))
+    return StoredListing(rows=tuple(q.events(wanted)), sources=tuple(q.sources()))
 
 
-def list_deliveries(q: Queries, wanted: DeliveryFilter) -> Listing[Delivery]:
+def list_deliveries(q: Queries, wanted: DeliveryFilter) -> StoredListing[Delivery]:
     """Return the deliveries that fit, the newest first."""
-    return Listing(rows=tuple(q.deliveries(wanted)), sources=tuple(q.sources()))
+    return StoredListing(rows=tuple(q.deliveries(wanted)), sources=tuple(q.sources()))
 
 
 def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnswer:
     """Return the task with this job id, or the only one whose job id begins like it."""
-    found = tuple(q.tasks(TaskFilter(job_id=wanted, source=source, limit=CANDIDATES)))
+    found = tuple(q.tasks(TaskFilter(job_id=wanted, source=source, limit=MAX_CANDIDATES)))
     exact = tuple(stored for stored in found if stored.task.job_id == wanted)
     fitting = exact or found
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
@@ -150,7 +150,7 @@ def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnsw
 
 def known_instance(q: Queries, wanted: str) -> InstanceAnswer:
     """Return the instance with this id, or the only one of this name. It suggests none: that takes its time."""
-    exact = [Instance(id=id_, name=name) for id_, name in q.instances(wanted, NAMESAKES)]
+    exact = [NamedInstance(id=id_, name=name) for id_, name in q.instances(wanted, MAX_SUGGESTIONS)]
     if len({instance.id for instance in exact}) > 1:
         return InstanceAnswer(namesakes=tuple(instance.id or "" for instance in exact))
     return InstanceAnswer(instance=exact[0] if exact else None)
@@ -161,43 +161,43 @@ def find_instance(q: Queries, wanted: str) -> InstanceAnswer:
     found = known_instance(q, wanted)
     if found.instance or found.namesakes:
         return found
-    return InstanceAnswer(resembling=resembling(wanted, q.recent_instance_names(COMPARED)))
+    return InstanceAnswer(similar_names=similar_names(wanted, q.recent_instance_names(COMPARED_NAMES)))
 
 
-def resembling(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
+def similar_names(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
     """Return the names that look most like what was wanted, then those that have it in them.
 
     The time it takes is bounded: all names are compared roughly, and few of them closely.
     """
-    word = wanted[:COMPARED_LENGTH].casefold()
+    word = wanted[:COMPARED_NAME_LENGTH].casefold()
     matcher = SequenceMatcher(b=word, autojunk=False)
 
-    def likeness(name: str, judge: Callable[[], float]) -> float:
-        matcher.set_seq1(name[:COMPARED_LENGTH].casefold())
+    def similarity(name: str, judge: Callable[[], float]) -> float:
+        matcher.set_seq1(name[:COMPARED_NAME_LENGTH].casefold())
         return judge()
 
-    rough = nlargest(COMPARED_CLOSELY, names, key=lambda name: likeness(name, matcher.quick_ratio))
-    judged = sorted(((likeness(name, matcher.ratio), name) for name in rough), reverse=True)
-    near = [name for ratio, name in judged if ratio >= LIKENESS]
-    return tuple(dict.fromkeys([*near, *(name for name in names if word in name.casefold())]))[:NAMESAKES]
+    rough = nlargest(CLOSELY_COMPARED_NAMES, names, key=lambda name: similarity(name, matcher.quick_ratio))
+    judged = sorted(((similarity(name, matcher.ratio), name) for name in rough), reverse=True)
+    near = [name for ratio, name in judged if ratio >= MIN_SIMILARITY]
+    return tuple(dict.fromkeys([*near, *(name for name in names if word in name.casefold())]))[:MAX_SUGGESTIONS]
 
 
-def history(q: Queries, task: Task) -> tuple[Event, ...]:
+def task_history(q: Queries, task: Task) -> tuple[Event, ...]:
     """Return what happened to a task, the oldest first."""
-    wanted = EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=HISTORY)
+    wanted = EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)
     return tuple(routed.event for routed in q.events(wanted))[::-1]
 
 
-def explain(q: Queries, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
+def explain_task(q: Queries, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
     """Return why each channel was or was not told of each change of the task.
 
     `channels` are the configured ones; those that were planned for at the time are covered too.
     """
     task = stored.task
-    events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=HISTORY)))[::-1]
+    events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)))[::-1]
     deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
     return Explanation(
-        task=stored, events=tuple(_event_account(q, found, routes, channels, deliveries) for found in events)
+        task=stored, events=tuple(_event_record(q, found, routes, channels, deliveries) for found in events)
     )
 
 
@@ -206,7 +206,7 @@ def audit(q: Queries, now: datetime) -> Audit:
     return Audit(at=now, ledger=q.ledger())
 
 
-def health(q: Queries, expected: Expected) -> Health:
+def health(q: Queries, expected: Expected) -> HealthReport:
     """Judge how everything is; see `notifier.core.health`."""
     return judge(expected, q.health_facts())
 
@@ -217,24 +217,23 @@ _Pairs = Mapping[tuple[str, str], Delivery]
 def _deliveries_by_pair(q: Queries, event_ids: Sequence[str]) -> _Pairs:
     if not event_ids:
         return {}
-    found = q.deliveries(DeliveryFilter(event_ids=event_ids, limit=HISTORY * CANDIDATES))
+    found = q.deliveries(DeliveryFilter(event_ids=event_ids, limit=MAX_HISTORY * MAX_CANDIDATES))
     return {(event.id, delivery.channel): delivery for delivery in found for event in delivery.events}
 
 
-def _event_account(
+def _event_record(
     q: Queries, routed: RoutedEvent, routes: Sequence[Route], channels: Collection[str], deliveries: _Pairs
-) -> EventAccount:
+) -> EventRecord:
     names = sorted({*channels, *routed.channels})
-    return EventAccount(
+    return EventRecord(
         routed=routed,
         verdicts=tuple(explain_routes(routed.event, routes)),
         channels=tuple(
-            _channel_account(q, name, name in routed.channels, deliveries.get((routed.event.id, name)))
-            for name in names
+            _channel_record(q, name, name in routed.channels, deliveries.get((routed.event.id, name))) for name in names
         ),
     )
 
 
-def _channel_account(q: Queries, channel: str, planned: bool, delivery: Delivery | None) -> ChannelAccount:  # noqa: FBT001 - private, always by position
+def _channel_record(q: Queries, channel: str, planned: bool, delivery: Delivery | None) -> ChannelRecord:  # noqa: FBT001 - private, always by position
     attempts = tuple(q.attempts(delivery.id)) if delivery else ()
-    return ChannelAccount(channel=channel, planned=planned, delivery=delivery, attempts=attempts)
+    return ChannelRecord(channel=channel, planned=planned, delivery=delivery, attempts=attempts)

@@ -15,9 +15,9 @@ from pathlib import Path
 from notifier.core import alerts as watching
 from notifier.core import health, outbox
 from notifier.core.errors import StoreReplaced
-from notifier.core.health import Backlog, Expected, Health, HealthFacts
+from notifier.core.health import Backlog, Expected, HealthFacts, HealthReport
 from notifier.core.model import ChannelState, Event, SourceState
-from notifier.core.outbox import Outlook
+from notifier.core.outbox import RoutingConfig
 from notifier.ports import DatabaseFile, Store, Transaction
 
 
@@ -33,7 +33,7 @@ class MonitorRules:
 class MonitorReport:
     """What one look found. The shell logs it."""
 
-    health: Health
+    health: HealthReport
     """The verdict, which gives each source its time after a start."""
     events: tuple[Event, ...] = ()
     deliveries: int = 0
@@ -41,27 +41,32 @@ class MonitorReport:
     """Those that no channel is told of: there is none, or only the one that it is about."""
 
 
-async def run_monitor(store: Store, *, rules: MonitorRules, outlook: Outlook, began: datetime | None) -> MonitorReport:
-    """Look once. `began` is when polling began, by the database's time: see `source_turn`. Raises StoreError."""
+async def run_monitor(
+    store: Store, *, rules: MonitorRules, routing: RoutingConfig, polling_since: datetime | None
+) -> MonitorReport:
+    """Judge health once and announce what has changed. Raises StoreError.
+
+    `polling_since` is when polling began, by the database's time: see `source_edge`.
+    """
     facts = await store.read(lambda q: q.health_facts())
-    if not _news(rules.expected, facts, began):
-        return MonitorReport(health=health.judge(rules.expected, facts, began))
-    return await store.transact(lambda tx: record(tx, facts, rules, outlook, began))
+    if not _news(rules.expected, facts, polling_since):
+        return MonitorReport(health=health.judge(rules.expected, facts, polling_since))
+    return await store.transact(lambda tx: record(tx, facts, rules, routing, polling_since))
 
 
 def record(
-    tx: Transaction, facts: HealthFacts, rules: MonitorRules, outlook: Outlook, began: datetime | None
+    tx: Transaction, facts: HealthFacts, rules: MonitorRules, routing: RoutingConfig, polling_since: datetime | None
 ) -> MonitorReport:
     """Announce what was found: each only where nobody else has since."""
-    verdict = health.judge(rules.expected, facts, began)
-    events = [*_about_sources(tx, rules.expected, facts, began)]
+    verdict = health.judge(rules.expected, facts, polling_since)
+    events = [*_about_sources(tx, rules.expected, facts, polling_since)]
     tx.hold_channels()
     events += _about_channels(tx, rules.expected, facts)
-    return _tell(tx, events, rules, outlook, verdict) if events else MonitorReport(health=verdict)
+    return _tell(tx, events, rules, routing, verdict) if events else MonitorReport(health=verdict)
 
 
 async def save_lost_file(
-    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: MonitorRules, outlook: Outlook
+    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: MonitorRules, routing: RoutingConfig
 ) -> tuple[Path, MonitorReport]:
     """Save what a service holds of a database whose file was taken from under it, and report that. Raises StoreError.
 
@@ -72,17 +77,17 @@ async def save_lost_file(
     def tell(tx: Transaction) -> MonitorReport:
         verdict = health.unavailable(tx.now(), str(error))
         tx.hold_channels()
-        return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, outlook, verdict)
+        return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, routing, verdict)
 
     return copy, await store.transact(tell)
 
 
 def _tell(
-    tx: Transaction, events: Sequence[Event], rules: MonitorRules, outlook: Outlook, verdict: Health
+    tx: Transaction, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Record events about ourselves and plan their deliveries."""
-    told = tx.record_events(watching.route(events, outlook.routes, rules.fallback)).new
-    deliveries = outbox.plan(told, outlook.policies, tx.parked(), verdict.at)
+    told = tx.record_events(watching.route(events, routing.routes, rules.fallback)).new
+    deliveries = outbox.plan(told, routing.policies, tx.parked(), verdict.at)
     tx.record_deliveries(deliveries)
     return MonitorReport(
         health=verdict,
@@ -92,47 +97,49 @@ def _tell(
     )
 
 
-def _news(expected: Expected, facts: HealthFacts, began: datetime | None) -> bool:
+def _news(expected: Expected, facts: HealthFacts, polling_since: datetime | None) -> bool:
     """Tell whether there may be anything to announce: most looks need no transaction."""
-    return any(True for _ in _source_turns(expected, facts, began)) or any(
-        watching.channel_turn(state, backlog, expected, facts.at) or _gave_up(state, backlog, facts.at)
+    return any(True for _ in _source_turns(expected, facts, polling_since)) or any(
+        watching.channel_edge(state, backlog, expected, facts.at) or _gave_up(state, backlog, facts.at)
         for state, backlog in health.channels(expected, facts)
     )
 
 
 def _source_turns(
-    expected: Expected, facts: HealthFacts, began: datetime | None
-) -> Iterator[tuple[health.WatchedSource, SourceState, watching.Turn]]:
+    expected: Expected, facts: HealthFacts, polling_since: datetime | None
+) -> Iterator[tuple[health.ConfiguredSource, SourceState, watching.AlertEdge]]:
     known = {state.name: state for state in facts.sources}
     for source in expected.sources:
         state = known.get(source.name, SourceState(name=source.name))
-        if turn := watching.source_turn(source, state, facts.at, began, expected.failing_after):
-            yield source, state, turn
+        if edge := watching.source_edge(source, state, facts.at, polling_since, expected.failing_after):
+            yield source, state, edge
 
 
-def _about_sources(tx: Transaction, expected: Expected, facts: HealthFacts, began: datetime | None) -> Iterator[Event]:
-    for source, state, turn in _source_turns(expected, facts, began):
-        if tx.announce_source(state.name, state.announced_since, turn.since if turn.failing else None):
-            yield watching.source_event(source, turn, facts.at)
+def _about_sources(
+    tx: Transaction, expected: Expected, facts: HealthFacts, polling_since: datetime | None
+) -> Iterator[Event]:
+    for source, state, edge in _source_turns(expected, facts, polling_since):
+        if tx.announce_source(state.name, state.announced_since, edge.since if edge.failing else None):
+            yield watching.source_event(source, edge, facts.at)
 
 
 def _about_channels(tx: Transaction, expected: Expected, facts: HealthFacts) -> Iterator[Event]:
     now = facts.at
     for state, backlog in health.channels(expected, facts):
-        turn = watching.channel_turn(state, backlog, expected, now)
-        announced = turn and tx.announce_channel(
-            state.name, state.announced_since, turn.since if turn.failing else None
+        edge = watching.channel_edge(state, backlog, expected, now)
+        announced = edge and tx.announce_channel(
+            state.name, state.announced_since, edge.since if edge.failing else None
         )
         # Nothing is said when the last delivery of a channel that is configured no more was moved or dismissed.
-        if turn and announced and (turn.failing or health.serves(expected, state.name)):
-            yield watching.channel_event(state.name, turn, now)
+        if edge and announced and (edge.failing or health.serves(expected, state.name)):
+            yield watching.channel_event(state.name, edge, now)
         if since := _gave_up(state, backlog, now):
             found = tx.given_up(state.name, since)
             if found and tx.announce_given_up(state.name, state.given_up_until, found.last):
-                yield watching.given_up_event(state.name, found, now)
+                yield watching.dead_letters_event(state.name, found, now)
 
 
 def _gave_up(state: ChannelState, backlog: Backlog, now: datetime) -> datetime | None:
     """Return from when on dead deliveries of a channel are to be told of, where there may be any."""
-    since = watching.given_up_since(state, now)
+    since = watching.dead_letters_since(state, now)
     return since if since and backlog.dead_until and backlog.dead_until > since else None

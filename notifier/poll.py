@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 from notifier.core import credentials, outbox, retry
 from notifier.core.credentials import Credential
-from notifier.core.diff import LISTED, Rules, changed_ids, diff, distinct, stalled
+from notifier.core.diff import LIST_WINDOW, DiffRules, changed_ids, diff, new_transitions, stalled
 from notifier.core.errors import (
     CredentialsRejected,
     PermissionDenied,
@@ -35,13 +35,13 @@ from notifier.core.errors import (
     StoreError,
 )
 from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, TaskStatus, Transition
-from notifier.core.outbox import Outlook, RoutedEvent
+from notifier.core.outbox import RoutedEvent, RoutingConfig
 from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
-BATCH = 200
+BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
 
-ACTIVE_CALLS = 2
+ACTIVE_SCAN_CALLS = 2
 """Calls that a look at the active tasks takes."""
 
 
@@ -63,7 +63,7 @@ class PollRules:
     """Names of all configured sources."""
 
     @property
-    def look_every(self) -> timedelta:
+    def due_check_interval(self) -> timedelta:
         """How often to look whether the source is due: what another replica leaves undone is then soon taken over."""
         return min(timedelta(seconds=1), self.poll_every)
 
@@ -120,7 +120,7 @@ async def poll_once(
     *,
     owner: str,
     rules: PollRules,
-    outlook: Outlook,
+    routing: RoutingConfig,
     force: bool = False,
 ) -> PollReport:
     """Poll a source once, if it is due and no other replica does. Raises StoreError; a SourceError is in the report."""
@@ -140,7 +140,7 @@ async def poll_once(
     # The cloud's time is compared with the one that is recorded, which need not be this host's.
     skew = None if seen.skew is None else seen.skew + (claim.at - seen.taken_at)
     snapshot = replace(seen, taken_at=claim.at, skew=skew)
-    recording = _Recording(source=source, claim=claim, snapshot=snapshot, rules=rules, outlook=outlook)
+    recording = _Recording(source=source, claim=claim, snapshot=snapshot, rules=rules, routing=routing)
     return await recording.run(store)
 
 
@@ -169,23 +169,23 @@ def _begin(tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *,
         return _Begun(claim=claim)
     known = tx.credential(rules.credential.key)
     admission = credentials.admit(known, rules.credential, claim.at, _expected_calls(claim, rules), force=force)
-    if admission.again_at is None:
+    if admission.retry_at is None:
         tx.save_credential(rules.credential.key, admission.state)
         return _Begun(claim=claim, trial=admission.trial)
     if admission.refusal is None:
-        tx.postpone_poll(claim, admission.again_at)
+        tx.postpone_poll(claim, admission.retry_at)
         return PollReport(source=source.name, polled=False)
     error = CredentialsRejected(
-        credentials.paused_elsewhere(f"source {source.name}", admission.refusal),
-        retry_after=admission.again_at - claim.at,
+        credentials.pause_message(f"source {source.name}", admission.refusal),
+        retry_after=admission.retry_at - claim.at,
     )
-    tx.record_poll_failure(claim, str(error), admission.again_at)
+    tx.record_poll_failure(claim, str(error), admission.retry_at)
     return PollReport(source=source.name, polled=True, error=error)
 
 
 def _expected_calls(claim: PollClaim, rules: PollRules) -> int:
     full = next_scope(claim.state, claim.at, rules) is Scope.FULL
-    return max(1, claim.state.last_full_calls) if full else ACTIVE_CALLS
+    return max(1, claim.state.last_full_calls) if full else ACTIVE_SCAN_CALLS
 
 
 async def _holding(
@@ -225,7 +225,7 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
     polls_per_minute = timedelta(minutes=1) / rules.poll_every
     if state.last_full_calls * polls_per_minute <= rules.calls_per_minute:
         return Scope.FULL
-    left = max(rules.calls_per_minute - ACTIVE_CALLS * polls_per_minute, rules.calls_per_minute / 4)
+    left = max(rules.calls_per_minute - ACTIVE_SCAN_CALLS * polls_per_minute, rules.calls_per_minute / 4)
     due = state.last_full_at + timedelta(minutes=state.last_full_calls / left)
     return Scope.FULL if now >= due else Scope.ACTIVE
 
@@ -267,7 +267,7 @@ class _Recording:
     claim: PollClaim
     snapshot: Snapshot
     rules: PollRules
-    outlook: Outlook
+    routing: RoutingConfig
 
     async def run(self, store: Store) -> PollReport:
         """Write it, in as few transactions as its size allows. Raises StoreError; what is written then stays."""
@@ -294,10 +294,10 @@ class _Recording:
     def _record(self, tx: Transaction, batch: _Batch, done: _Done, *, last: bool) -> _Done:
         """Compare, decide and write one batch; the last one counts absences too and records the poll."""
         now, (shown, changed), name = tx.now(), batch, self.source.name
-        reading = replace(read_rules(self.claim.state, self.snapshot.taken_at, self.rules), skew=self.snapshot.skew)
+        reading = replace(diff_rules(self.claim.state, self.snapshot.taken_at, self.rules), skew=self.snapshot.skew)
         changes = diff(shown, changed, tx.recorded(name, changed), tx.live(name) if last else {}, reading)
         found = [*changes.transitions, *(self._stalled(tx, frozenset(changed), reading) if last else ())]
-        transitions = distinct(found, tx.occurrences(name, {transition.after.job_id for transition in found}))
+        transitions = new_transitions(found, tx.occurrences(name, {transition.after.job_id for transition in found}))
         told = self._tell(tx, transitions)
         # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
         untold = {event.job_id for event in told.refused}
@@ -311,13 +311,13 @@ class _Recording:
             if job_id not in untold
         ]
         refused = (*tx.record_tasks(self.claim, updates, self.snapshot.taken_at), *sorted(untold))
-        deliveries = plan(tx, told.new, self.outlook, now, done.planned)
+        deliveries = plan(tx, told.new, self.routing, now, done.planned)
         if last:
             tx.record_missing(name, changes.missing, changes.unlisted)
             if self.rules.credential:
                 _accept(tx, self.rules.credential, now, self.snapshot.calls - _expected_calls(self.claim, self.rules))
             # Half a look early: looks do not fall on the very moment, and on average the interval is the one asked for.
-            due = self.claim.at + self.rules.poll_every - self.rules.look_every / 2
+            due = self.claim.at + self.rules.poll_every - self.rules.due_check_interval / 2
             tx.record_poll(self.claim, self.snapshot, now, due, len({*done.refused, *refused}))
         return _Done(
             changed=len(changed),
@@ -330,15 +330,15 @@ class _Recording:
 
     def _tell(self, tx: Transaction, transitions: Sequence[Transition]) -> EventsRecorded:
         source, state = self.source, self.claim.state
-        found = [outbox.event_of(transition, source.region, source.project_id) for transition in transitions]
-        routed = outbox.route(_gap(source, state, self.snapshot.taken_at) + found, self.outlook.routes)
-        wanted = [event.job_id for event in found if outbox.concerns_watchers(event)]
-        told = tx.record_events(outbox.with_watchers(routed, tx.watchers(source.name, wanted) if wanted else {}))
+        found = [outbox.task_event(transition, source.region, source.project_id) for transition in transitions]
+        routed = outbox.route(_gap(source, state, self.snapshot.taken_at) + found, self.routing.routes)
+        wanted = [event.job_id for event in found if outbox.concerns_subscribers(event)]
+        told = tx.record_events(outbox.with_subscribers(routed, tx.watchers(source.name, wanted) if wanted else {}))
         if ended := [item.event.job_id for item in told.new if outbox.ends(item.event)]:
             tx.take_watchers(source.name, ended)
         return told
 
-    def _stalled(self, tx: Transaction, changed: Collection[str], reading: Rules) -> Sequence[Transition]:
+    def _stalled(self, tx: Transaction, changed: Collection[str], reading: DiffRules) -> Sequence[Transition]:
         """Return which of the tasks that are listed as they were have been so for too long."""
         snapshot = self.snapshot
         if self.rules.stalled_after is None or self.claim.state.baseline_at is None:
@@ -381,7 +381,7 @@ def _batches(snapshot: Snapshot, known: Mapping[str, bytes]) -> Sequence[_Batch]
         # What was shown in another state earlier in this poll has changed again.
         changed += (before & shown.fingerprints.keys()).difference(changed)
         before.update(changed)
-        found += [(shown, changed[start : start + BATCH]) for start in range(0, len(changed), BATCH)]
+        found += [(shown, changed[start : start + BATCH_ROWS]) for start in range(0, len(changed), BATCH_ROWS)]
     return found if found and found[-1][0] is snapshot else [*found, (snapshot, ())]
 
 
@@ -395,7 +395,7 @@ def _accept(tx: Transaction, credential: Credential, now: datetime, calls: int) 
 def plan(
     tx: Transaction,
     routed: Sequence[RoutedEvent],
-    outlook: Outlook,
+    routing: RoutingConfig,
     now: datetime,
     before: Mapping[str, int] = MappingProxyType({}),
 ) -> Sequence[Delivery]:
@@ -406,13 +406,13 @@ def plan(
     if not routed:
         return ()
     mutes = tx.mutes(now)
-    deliveries = outbox.plan(routed, outlook.policies, tx.parked(), now, mutes, before)
+    deliveries = outbox.plan(routed, routing.policies, tx.parked(), now, mutes, before)
     tx.record_deliveries(deliveries)
-    for name, policy in outlook.policies.items():
+    for name, policy in routing.policies.items():
         by = {item.event.subject: item.event.id for item in routed if name in item.channels}
         if policy.coalesces and by:
             tx.supersede_progress(name, by)
-    if any(policy.coalesces for policy in outlook.policies.values()):
+    if any(policy.coalesces for policy in routing.policies.values()):
         tx.spare_threads(_spared(routed, mutes, now), now)
     return deliveries
 
@@ -423,23 +423,23 @@ def _spared(routed: Sequence[RoutedEvent], mutes: Sequence[Mute], now: datetime)
     return {item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in about_tasks}
 
 
-def read_rules(state: SourceState, now: datetime, rules: PollRules) -> Rules:
+def diff_rules(state: SourceState, now: datetime, rules: PollRules) -> DiffRules:
     """Return how the rows of this poll are read: as a baseline, and as late after an absence."""
     away = state.last_poll_at is not None and now - state.last_poll_at > rules.away_after
-    return Rules(
+    return DiffRules(
         observed_at=now,
         quiet_new=rules.quiet_baseline and state.baseline_at is None,
         progress_step=rules.progress_step,
         late_after=rules.away_after if away else None,
         forgotten_to=state.forgotten_to,
-        whole_at=state.last_full_at,
+        last_complete_at=state.last_full_at,
         baseline_at=state.baseline_at,
         empty_since=state.empty_since,
     )
 
 
 def _gap(source: TaskSource, state: SourceState, now: datetime) -> list[Event]:
-    if state.last_poll_at is None or now - state.last_poll_at <= LISTED:
+    if state.last_poll_at is None or now - state.last_poll_at <= LIST_WINDOW:
         return []
     return [outbox.gap_event(source.name, source.region, source.project_id, state.last_poll_at, now)]
 

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
-from notifier.core.alerts import GivenUp
+from notifier.core.alerts import DeadLetters
 from notifier.core.credentials import CredentialState
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.health import Expected, HealthFacts, Replica
 from notifier.core.model import (
     Acknowledgement,
@@ -27,7 +27,7 @@ from notifier.core.model import (
     Event,
     Mute,
     Outcome,
-    Repeat,
+    ResendPolicy,
     Scope,
     Snapshot,
     SourceState,
@@ -37,7 +37,7 @@ from notifier.core.model import (
     Thread,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
-from notifier.core.pacing import Health, Pace
+from notifier.core.pacing import ChannelHealth, Pace
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Channel(Protocol):
     """Seconds that one `send` takes at most."""
     pace: Pace
     """What the service bears, kept to by all replicas together."""
-    repeat: Repeat
+    resend_policy: ResendPolicy
     """What it can do about an attempt whose outcome is unknown."""
     on_unknown: Literal["resend", "hold"]
     """What to do where `repeat` is risky, or the service could not say."""
@@ -203,7 +203,7 @@ class TaskStatistics:
 class Update:
     """What one row of a poll changes in the store."""
 
-    recorded: Recorded
+    recorded: RecordedTask
     fingerprint: bytes
 
 
@@ -369,7 +369,7 @@ class Queries(Protocol):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
 
-    def live(self, source: str) -> Mapping[str, Recorded]:
+    def live(self, source: str) -> Mapping[str, RecordedTask]:
         """Return every recorded task of the source that has not ended."""
 
     def ledger(self) -> Ledger:
@@ -471,7 +471,7 @@ class Transaction(Queries, Protocol):
     def unchanged(self, source: str, before: datetime) -> Mapping[str, datetime]:
         """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
 
-    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
+    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""
 
     def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
@@ -583,7 +583,7 @@ class Transaction(Queries, Protocol):
     def hold_channels(self) -> None:
         """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
 
-    def given_up(self, channel: str, since: datetime) -> GivenUp | None:
+    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
 
     def announce_source(self, source: str, was: datetime | None, since: datetime | None) -> bool:
@@ -680,10 +680,10 @@ class Transaction(Queries, Protocol):
         One that the database cannot hold is left out.
         """
 
-    def health(self, channel: str) -> Health:
+    def health(self, channel: str) -> ChannelHealth:
         """Return how a channel is; nobody else can change it until the transaction ends."""
 
-    def keep_health(self, channel: str, health: Health) -> None:
+    def keep_health(self, channel: str, health: ChannelHealth) -> None:
         """Record how a channel is."""
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:

@@ -24,10 +24,10 @@ from typing import TypeAlias
 from notifier.core.health import Expected
 from notifier.ports import Clock, EventCursor, Store, Transaction
 
-BATCH = 100
+PRUNE_BATCH = 100
 """Events looked at, or tasks deleted, in one transaction."""
 
-PAUSE = 0.1
+PRUNE_PAUSE = 0.1
 """Seconds between two batches."""
 
 
@@ -66,29 +66,29 @@ class PruneReport:
         )
 
 
-Step: TypeAlias = "Callable[[Transaction], tuple[PruneReport, Step | None]]"
+PruneStep: TypeAlias = "Callable[[Transaction], tuple[PruneReport, PruneStep | None]]"
 """One batch: returns what it deleted and the next one, None after the last."""
 
 
 async def prune(store: Store, clock: Clock, rules: PruneRules) -> PruneReport:
     """Delete all that may go, batch by batch. Raises StoreError; what earlier batches deleted stays deleted."""
-    step: Step | None = first_step(rules)
+    step: PruneStep | None = first_batch(rules)
     report = PruneReport()
     while step is not None:
         done, step = await store.transact(step)
         report += done
         if step is not None:
-            await clock.sleep(PAUSE)
+            await clock.sleep(PRUNE_PAUSE)
     return report
 
 
-def first_step(rules: PruneRules, batch: int = BATCH) -> Step:
+def first_batch(rules: PruneRules, batch: int = PRUNE_BATCH) -> PruneStep:
     """Return the first batch of a pass."""
     return partial(_abandon, rules=rules, batch=batch)
 
 
-def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
-    then: Step = partial(_prune_events, rules=rules, batch=batch, after=None)
+def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
+    then: PruneStep = partial(_prune_events, rules=rules, batch=batch, after=None)
     now = tx.pruning_time()
     if rules.events is None or rules.expected is None or now is None:
         return then(tx)
@@ -98,8 +98,8 @@ def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneRe
 
 def _prune_events(
     tx: Transaction, *, rules: PruneRules, batch: int, after: EventCursor | None
-) -> tuple[PruneReport, Step | None]:
-    then: Step = partial(_prune_tasks, rules=rules, batch=batch)
+) -> tuple[PruneReport, PruneStep | None]:
+    then: PruneStep = partial(_prune_tasks, rules=rules, batch=batch)
     now = tx.pruning_time()
     if now is None:
         return PruneReport(), None
@@ -112,7 +112,7 @@ def _prune_events(
     return PruneReport(events=done.events, deliveries=done.deliveries), then
 
 
-def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, Step | None]:
+def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
     now = tx.pruning_time()
     if rules.tasks is None or now is None:
         return PruneReport(), None

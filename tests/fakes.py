@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal
 
 from notifier.core.errors import SourceError
-from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Task
+from notifier.core.model import Body, Delivered, Delivery, Outcome, ResendPolicy, Scope, Snapshot, Task
 from notifier.core.pacing import Pace
 from notifier.ports import CheckResult, Clock, RenderRequest
 
@@ -105,7 +105,12 @@ class FakeChannel:
     kind: ClassVar[str] = "fake"
 
     def __init__(
-        self, name: str = "dba", *, concurrency: int = 1, digest_above: int | None = 20, repeat: Repeat = Repeat.RISKY
+        self,
+        name: str = "dba",
+        *,
+        concurrency: int = 1,
+        digest_above: int | None = 20,
+        resend_policy: ResendPolicy = ResendPolicy.UNSAFE,
     ) -> None:
         self.name = name
         self.concurrency = concurrency
@@ -117,7 +122,7 @@ class FakeChannel:
         self.edits: str | None = None
         self.deadline = 10.0
         self.pace = Pace()
-        self.repeat = repeat
+        self.resend_policy = resend_policy
         self.on_unknown: Literal["resend", "hold"] = "resend"
         self.body_key: Hashable | None = None
         self.found: Outcome | None = None

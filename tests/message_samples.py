@@ -17,7 +17,7 @@ from notifier.chat.requests import ChatReply, Language
 from notifier.cli.drawing import Json, draw_message
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
-from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
+from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge
 from notifier.core.model import (
     Acknowledgement,
     ChannelState,
@@ -118,7 +118,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     yield "running", reports.tasks(running, "running", fresh, fmt)
     yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
     yield "task zzz", reports.no_task((), "zzz", fmt)
-    near = InstanceAnswer(resembling=("gauss-sample", "gauss-example"))
+    near = InstanceAnswer(similar_names=("gauss-sample", "gauss-example"))
     yield "instance gauss-sampel", reports.no_instance("instance", "gauss-sampel", near, fmt)
     fared = TaskStatistics(
         name="CreateGaussDBV5Instance",
@@ -151,10 +151,10 @@ def _named(task: Task) -> Task:
     return replace(task, source="prod", fail_reason=task.fail_reason if task.status is TaskStatus.FAILED else None)
 
 
-def _health(*, ok: bool) -> Health:
+def _health(*, ok: bool) -> HealthReport:
     age = timedelta(seconds=12) if ok else timedelta(minutes=9)
     error = None if ok else "no answer from gaussdb.example.com within 20 s"
-    source = WatchedSource(name="prod", region="cn-north-4", project_id="p", poll_every=timedelta(seconds=30))
+    source = ConfiguredSource(name="prod", region="cn-north-4", project_id="p", poll_every=timedelta(seconds=30))
     state = SourceState(name="prod", last_poll_at=T0 - age, last_full_at=T0 - age, last_error=error)
     parked = ChannelState(name="dba", parked_since=T0 - age, reason="Slack: not_in_channel")
     dead = Backlog(channel="mail", dead=3, dead_since=T0 - age, dead_reason="SMTP 554")

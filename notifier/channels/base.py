@@ -20,7 +20,7 @@ from notifier.channels import rate_limits as limits
 from notifier.channels.rate_limits import Rate, RateLimit
 from notifier.channels.reply_text import Secrets, http_reply, unpacked
 from notifier.core.errors import ConfigurationError
-from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import CheckResult, Clock, RenderRequest
@@ -147,7 +147,7 @@ class BaseChannel(ABC, Generic[S]):
 
     kind: ClassVar[str]
     Settings: ClassVar[type[ChannelSettings]]
-    repeat: Repeat = Repeat.RISKY
+    resend_policy: ResendPolicy = ResendPolicy.UNSAFE
     threads: bool = False
     coalesces: bool = False
     multi_recipient: bool = False

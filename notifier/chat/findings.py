@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 from notifier.chat.phrases import PHRASES, text
 from notifier.chat.requests import Language
-from notifier.core.health import ChannelHealth, Health, HealthFinding, Kind, SourceHealth
+from notifier.core.health import ChannelStatus, FindingKind, HealthFinding, HealthReport, SourceStatus
 from notifier.wording.formatter import Localizer
 
-_BLIND = frozenset({Kind.SOURCE_NOT_POLLED, Kind.SOURCE_NOT_WHOLE, Kind.SOURCE_AHEAD})
+_SOURCE_KINDS = frozenset({FindingKind.SOURCE_NOT_POLLED, FindingKind.SOURCE_NOT_WHOLE, FindingKind.SOURCE_AHEAD})
 _UNDELIVERED = frozenset(
-    {Kind.CHANNEL_PARKED, Kind.CHANNEL_FAILING, Kind.CHANNEL_WAITING, Kind.CHANNEL_DEAD, Kind.CHANNEL_REMOVED}
+    {
+        FindingKind.CHANNEL_PARKED,
+        FindingKind.CHANNEL_FAILING,
+        FindingKind.CHANNEL_WAITING,
+        FindingKind.CHANNEL_DEAD,
+        FindingKind.CHANNEL_REMOVED,
+    }
 )
 
 
@@ -20,7 +26,7 @@ _UNDELIVERED = frozenset(
 class HealthFormatter:
     """Puts one verdict into words, without the reasons, which come from outside and are for the caller to show."""
 
-    health: Health
+    health: HealthReport
     language: Language
     localizer: Localizer
 
@@ -33,10 +39,10 @@ class HealthFormatter:
 
     def _summary(self) -> Iterator[str]:
         red = [finding for finding in self.health.findings if finding.red]
-        blind = len({finding.about for finding in red if finding.kind in _BLIND})
+        blind = len({finding.about for finding in red if finding.kind in _SOURCE_KINDS})
         undelivered = sum(finding.count or 0 for finding in red if finding.kind in _UNDELIVERED)
         counted = {"blind": blind, "undelivered": undelivered}
-        if not any(counted.values()) or any(finding.kind not in _BLIND | _UNDELIVERED for finding in red):
+        if not any(counted.values()) or any(finding.kind not in _SOURCE_KINDS | _UNDELIVERED for finding in red):
             counted = {"faults": len(red)} | counted
         for key, n in counted.items():
             if n:
@@ -53,10 +59,10 @@ class HealthFormatter:
             age = self.localizer.duration(self.health.at - found.since)
         name = found.about.replace(",", ", ")
         said = text(self.language, key, name=name, at=since, age=age, count=found.count or 0)
-        waiting = found.kind in (Kind.CHANNEL_PARKED, Kind.CHANNEL_FAILING) and found.count
+        waiting = found.kind in (FindingKind.CHANNEL_PARKED, FindingKind.CHANNEL_FAILING) and found.count
         return said + (text(self.language, "health.waiting", count=found.count) if waiting else "")
 
-    def source(self, source: SourceHealth) -> str:
+    def source(self, source: SourceStatus) -> str:
         """Return how a source is that is polled."""
         age = self.localizer.duration(self.health.at - source.last_poll_at) if source.last_poll_at else ""
         if source.failing_since:
@@ -64,12 +70,12 @@ class HealthFormatter:
             return text(self.language, "status.source.failing", name=source.name, age=age, at=since)
         return text(self.language, "status.source.good", name=source.name, age=age)
 
-    def channel(self, channel: ChannelHealth) -> str:
+    def channel(self, channel: ChannelStatus) -> str:
         """Return how a channel is that delivers, or has failed for a short time only."""
         since = self.localizer.when(channel.failing_since) if channel.failing_since else ""
         return text(self.language, f"status.channel.{'failing' if since else 'good'}", name=channel.name, at=since)
 
-    def held(self, channel: ChannelHealth) -> Iterator[str]:
+    def held(self, channel: ChannelStatus) -> Iterator[str]:
         """Yield until when nothing is sent on a channel, and why."""
         for key, until in (("breaker", channel.open_until), ("pause", channel.paused_until)):
             if until:

@@ -10,7 +10,7 @@ from notifier.chat.findings import HealthFormatter
 from notifier.chat.phrases import text
 from notifier.chat.requests import ChatReply, Language, Row, quoted
 from notifier.core.commands import USAGE
-from notifier.core.health import Health, HealthFinding
+from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
@@ -243,7 +243,7 @@ def no_task(candidates: Sequence[StoredTask], wanted: str, fmt: ReplyFormatter) 
 
 def no_instance(about: str, wanted: str, found: InstanceAnswer, fmt: ReplyFormatter) -> ChatReply:
     """Say that there is no such instance, or more than one, and which are meant perhaps."""
-    names = found.namesakes or found.resembling
+    names = found.namesakes or found.similar_names
     near = [fmt.text("instance.near", names=", ".join(map(one_line, names)))] if names else []
     why = "several" if found.namesakes else "unknown"
     return ChatReply(title=fmt.text(f"{about}.{why}", instance=wanted), lines=near, good=False)
@@ -297,7 +297,7 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
     return line
 
 
-def status(health: Health, fmt: ReplyFormatter) -> ChatReply:
+def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
     """Say what is wrong and which command helps, then how everything else is."""
     health_formatter = HealthFormatter(health=health, language=fmt.language, localizer=fmt.localizer)
     good_sources = (health_formatter.source(source) for source in health.sources if source.ok)

@@ -69,14 +69,14 @@ class ChatResponder:
                 return fmt.mistake(key, given, meant)
             case commands.MuteInstance() | commands.UnmuteInstance():
                 return await self._change(command, request, fmt, may_change)
-            case commands.WatchTask(job_id=job_id):
+            case commands.SubscribeTask(job_id=job_id):
                 return await self._store.transact(partial(self._watch, job_id, request, fmt))
         return await self._store.read(lambda q: self._query(q, command, fmt, offset=0))
 
     def _query(self, q: Queries, command: Command, fmt: ReplyFormatter, *, offset: int) -> ChatReply:
         now = self._clock.now()
         match command:
-            case commands.TaskOf(job_id=job_id):
+            case commands.DescribeTask(job_id=job_id):
                 return self._task(q, lookup.find_task(q, job_id), job_id, fmt)
             case commands.Stats(within=within, ignored=ignored):
                 return reports.without(ignored, reports.statistics(q.statistics(now - within), within, fmt), fmt)
@@ -98,7 +98,7 @@ class ChatResponder:
             case commands.Recent(about=about):
                 listed = self._list(q, self._filter(about, TaskFilter()), "recent", fmt, offset)
                 return reports.about(about, listed, fmt)
-            case commands.InstanceOf(instance=instance):
+            case commands.DescribeInstance(instance=instance):
                 return self._instance(q, instance, fmt, offset)
         return reports.help_text(fmt)
 
@@ -124,7 +124,7 @@ class ChatResponder:
         task = found.task.task
         latest = q.latest_event(task.source, task.job_id)
         acknowledged = q.acknowledgement(latest.event.id) if latest else None
-        return reports.task(found.task, lookup.history(q, task), acknowledged, fmt)
+        return reports.task(found.task, lookup.task_history(q, task), acknowledged, fmt)
 
     def _instance(self, q: Queries, wanted: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
         found = lookup.find_instance(q, wanted)
@@ -221,7 +221,7 @@ class ChatResponder:
         """Give a reply again, at another place of its list."""
         offset, _, words = value.partition(":")
         command = commands.parse(words)
-        if commands.changes(command) or isinstance(command, commands.WatchTask | commands.Mistake):
+        if commands.changes(command) or isinstance(command, commands.SubscribeTask | commands.Mistake):
             return fmt.refusal("click.gone")
         place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
         return self._query(q, command, fmt, offset=place)

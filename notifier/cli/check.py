@@ -119,8 +119,8 @@ def warnings(config: Config) -> Iterable[str]:
             yield f"No route leads to the channel {channel.name}."
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
-    if config.store.left_behind:
-        yield config.store.left_behind
+    if config.store.removed_sources:
+        yield config.store.removed_sources
     for section in config.unused_sections:
         yield f"{section} is valid, and this version does nothing with it yet."
 

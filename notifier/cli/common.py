@@ -21,7 +21,7 @@ from notifier.config import Config
 from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.model import Person
-from notifier.lookup import Listing
+from notifier.lookup import StoredListing
 from notifier.ports import Queries, Transaction
 from notifier.wiring.app import open_existing_store
 from notifier.wording.formatter import Localizer
@@ -94,12 +94,12 @@ def localizer(config: Config) -> Localizer:
     return Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
 
 
-def without_extra_row(found: Listing[T], limit: int) -> Listing[T]:
+def without_extra_row(found: StoredListing[T], limit: int) -> StoredListing[T]:
     """Return a listing that was asked for one row too many, without that one."""
     return replace(found, rows=found.rows[:limit])
 
 
-def truncation_note(found: Listing[Any], limit: int) -> Sequence[Text]:
+def truncation_note(found: StoredListing[Any], limit: int) -> Sequence[Text]:
     """Return the line that says that a listing, asked for one row too many, goes on; nothing when it does not."""
     return [cell(f"The newest {limit:,}; --limit shows more.", "dim")] if len(found.rows) > limit else []
 
@@ -121,8 +121,8 @@ def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
 
 def _warn_of_left_behind(config: Config) -> None:
     """Say on stderr when the database is not where the configuration says."""
-    if config.store.left_behind:
-        print_note(f"warning: {config.store.left_behind}")
+    if config.store.removed_sources:
+        print_note(f"warning: {config.store.removed_sources}")
 
 
 def read_store(config: Config, question: Callable[[Queries], T]) -> T:

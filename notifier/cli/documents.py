@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from notifier.core.health import ChannelHealth, Health, HealthFinding, SourceHealth
+from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.model import Acknowledgement, Action, Attempt, ChannelState, Delivery, Event, Mute, SourceState, Task
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict
-from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
+from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, StoredTask
 
 Document = dict[str, Any]
@@ -103,7 +103,7 @@ def delivery(value: Delivery) -> Document:
         "attempt": value.attempt,
         "reason": value.reason,
         "reply": value.reply,
-        "doubtful": value.doubtful,
+        "doubtful": value.outcome_unknown,
         "ref": value.ref,
         "digest": value.digest,
         "created_at": time(value.created_at),
@@ -126,7 +126,7 @@ def attempt(value: Attempt) -> Document:
         "outcome": value.outcome,
         "reason": value.reason,
         "reply": value.reply,
-        "doubt": value.doubt.value if value.doubt else None,
+        "doubt": value.resolution.value if value.resolution else None,
     }
 
 
@@ -166,7 +166,7 @@ def explanation(value: Explanation) -> Document:
     }
 
 
-def _event_account(value: EventAccount) -> Document:
+def _event_account(value: EventRecord) -> Document:
     return {
         "event": routed_event(value.routed),
         "routes_now": [verdict(v) for v in value.verdicts],
@@ -174,7 +174,7 @@ def _event_account(value: EventAccount) -> Document:
     }
 
 
-def _channel_account(value: ChannelAccount) -> Document:
+def _channel_account(value: ChannelRecord) -> Document:
     return {
         "channel": value.channel,
         "planned": value.planned,
@@ -204,7 +204,7 @@ def _parked(value: ChannelState) -> Document:
     return {"channel": value.name, "since": time(value.parked_since), "reason": value.reason}
 
 
-def health(value: Health) -> Document:
+def health(value: HealthReport) -> Document:
     """ok, at, findings, sources with ok, times and error, and channels with ok, times, counts and reason."""
     return {
         "ok": value.ok,
@@ -228,7 +228,7 @@ def health_finding(value: HealthFinding) -> Document:
     }
 
 
-def _channel_health(value: ChannelHealth) -> Document:
+def _channel_health(value: ChannelStatus) -> Document:
     return {
         "name": value.name,
         "ok": value.ok,
@@ -243,7 +243,7 @@ def _channel_health(value: ChannelHealth) -> Document:
     }
 
 
-def _source_health(value: SourceHealth) -> Document:
+def _source_health(value: SourceStatus) -> Document:
     return {
         "name": value.name,
         "ok": value.ok,

@@ -18,7 +18,7 @@ from notifier.lookup import Explanation
 from notifier.ports import Queries
 
 
-def explain(
+def explain_task(
     ctx: typer.Context,
     *,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="A job id or its beginning.")],
@@ -42,4 +42,4 @@ def explain(
 
 def _explain(q: Queries, job_id: str, source: str | None, config: Config, shown: View) -> Explanation:
     stored = require_task(q, job_id, source, shown)
-    return lookup.explain(q, stored, config.routes, [settings.name for settings in config.channels])
+    return lookup.explain_task(q, stored, config.routes, [settings.name for settings in config.channels])

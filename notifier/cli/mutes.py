@@ -21,7 +21,7 @@ from notifier.cli.common import (
     write_store,
 )
 from notifier.cli.output import cell, print_json, show
-from notifier.core.commands import LONGEST_MUTE, LONGEST_REASON, SHORTEST_MUTE
+from notifier.core.commands import MAX_MUTE, MAX_REASON_LENGTH, MIN_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.model import Mute
@@ -45,10 +45,10 @@ def mute(
     Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, label, until, by, reason}}.
     """
     config = load_config(ctx)
-    if not SHORTEST_MUTE <= length <= LONGEST_MUTE:
-        shortest, longest = format_duration(SHORTEST_MUTE), format_duration(LONGEST_MUTE)
+    if not MIN_MUTE <= length <= MAX_MUTE:
+        shortest, longest = format_duration(MIN_MUTE), format_duration(MAX_MUTE)
         raise ConfigurationError(f"a mute lasts from {shortest} to {longest}, not {format_duration(length)}")
-    why = one_line(reason or "", LONGEST_REASON) or None
+    why = one_line(reason or "", MAX_REASON_LENGTH) or None
     muted = write_store(config, lambda tx: _mute(tx, instance, length, why))
     if muted is None:
         raise NotifierError(_unknown(instance, read_store(config, lambda q: lookup.find_instance(q, instance))))
@@ -70,7 +70,7 @@ def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -
 def _unknown(wanted: str, found: InstanceAnswer) -> str:
     if found.namesakes:
         return f"{wanted} is the name of several instances; give one of the ids: {', '.join(found.namesakes)}"
-    near = f". Did you mean one of these? {', '.join(found.resembling)}" if found.resembling else ""
+    near = f". Did you mean one of these? {', '.join(found.similar_names)}" if found.similar_names else ""
     return f"no task of an instance {wanted} is known{near}"
 
 

@@ -32,7 +32,7 @@ from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.health import Expected, Health, serves
+from notifier.core.health import Expected, HealthReport, serves
 from notifier.core.model import ChannelState, Delivery, DeliveryState
 from notifier.lookup import Audit
 from notifier.ports import DeliveryFilter, EventFilter, Queries, Transaction
@@ -258,7 +258,7 @@ def _parked(q: Queries, channel: str | None) -> str:
 
 
 def _delivery(tx: Transaction, beginning: str) -> Delivery:
-    found = tx.deliveries(DeliveryFilter(ids=[beginning], limit=lookup.CANDIDATES))
+    found = tx.deliveries(DeliveryFilter(ids=[beginning], limit=lookup.MAX_CANDIDATES))
     if not found:
         raise NotifierError(f"no delivery has an id that begins with {beginning!r}; `notifier deliveries` lists them")
     if len(found) > 1:
@@ -296,7 +296,7 @@ def ledger(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState], Health]:
+def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState], HealthReport]:
     parked = [channel for channel in q.channels() if channel.parked_since]
     return lookup.audit(q, now()), parked, lookup.health(q, expected)
 

@@ -19,7 +19,7 @@ from notifier.cli.serving import serve_until_stopped
 from notifier.cli.signals import run_until_signalled
 from notifier.config import Config
 from notifier.core.errors import StoreError
-from notifier.core.health import Expected, Health, Role, unavailable
+from notifier.core.health import Expected, HealthReport, Role, unavailable
 from notifier.core.model import DeliveryState
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.service.service import ALL_ROLES, Summary, parse_roles, poll_and_deliver
@@ -158,13 +158,13 @@ def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _judge_health(config: Config) -> Health:
+def _judge_health(config: Config) -> HealthReport:
     try:
         return write_store(config, partial(_prove_writable_and_judge, expected=config.expected))
     except StoreError as error:
         return unavailable(now(), str(error))
 
 
-def _prove_writable_and_judge(tx: Transaction, expected: Expected) -> Health:
+def _prove_writable_and_judge(tx: Transaction, expected: Expected) -> HealthReport:
     tx.prove_writable()  # reading goes on to work on a full disk, and on a server that has become read-only
     return lookup.health(tx, expected)

@@ -99,7 +99,7 @@ class ReloadingService:
     async def _serve(self, app: App, reloading: asyncio.Task[Config]) -> Summary:
         replaced = asyncio.Event()
         serving = asyncio.create_task(
-            serve(app, stop=replaced, roles=self._roles, began=self._first_started_at, supervisor=self._systemd)
+            serve(app, stop=replaced, roles=self._roles, polling_since=self._first_started_at, supervisor=self._systemd)
         )
         stopping = asyncio.create_task(self._stop.wait())
         waiting: list[asyncio.Task[Any]] = [serving, stopping, reloading]

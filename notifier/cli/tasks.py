@@ -31,7 +31,7 @@ from notifier.core.errors import NotifierError
 from notifier.core.events import NEEDS_CARE
 from notifier.core.model import Acknowledgement, TaskStatus
 from notifier.core.outbox import RoutedEvent
-from notifier.lookup import Listing
+from notifier.lookup import StoredListing
 from notifier.ports import EventFilter, Queries, StoredTask, TaskFilter, Transaction
 
 
@@ -70,14 +70,14 @@ def tasks(
     raise typer.Exit(0 if found.rows else 1)
 
 
-def _document(found: Listing[StoredTask]) -> documents.Document:
+def _document(found: StoredListing[StoredTask]) -> documents.Document:
     return {
         "tasks": [documents.stored_task(row) for row in found.rows],
         "sources": [documents.source_state(source) for source in found.sources],
     }
 
 
-def _show(found: Listing[StoredTask], shown: View) -> None:
+def _show(found: StoredListing[StoredTask], shown: View) -> None:
     if found.rows:
         show(shown.tasks(found.rows))
     else:

@@ -26,17 +26,17 @@ from notifier.cli.output import (
     short,
 )
 from notifier.cli.words import word
-from notifier.core.health import ChannelHealth, Health, HealthFinding
+from notifier.core.health import ChannelStatus, HealthFinding, HealthReport
 from notifier.core.model import (
     Action,
     Attempt,
     Delivery,
     DeliveryState,
-    Doubt,
     Event,
     Mute,
     Recipient,
     RecipientState,
+    Resolution,
     SourceState,
     Task,
     TaskStatus,
@@ -44,7 +44,7 @@ from notifier.core.model import (
 )
 from notifier.core.outbox import RoutedEvent
 from notifier.core.routing import RouteVerdict, channels_of
-from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
+from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.formatter import Localizer
 
@@ -62,12 +62,12 @@ _STATE_STYLES = {
     DeliveryState.SUPERSEDED: "dim",
     DeliveryState.DEAD: "bold red",
 }
-_DOUBTS = {
-    Doubt.ARRIVED: "the service was asked about the attempt before and has the message: nothing was sent again",
-    Doubt.ABSENT: "the service was asked about the attempt before and does not have the message: sent again",
-    Doubt.REPEATED: "the attempt before may have arrived: sent again, and the receiver knows a repeat by its id",
-    Doubt.RISKED: "the attempt before may have arrived and nobody could say: sent again, so it may be there twice",
-    Doubt.HELD: "the attempt before may have arrived and nobody could say: held, as on_unknown says",
+_RESOLUTIONS = {
+    Resolution.ARRIVED: "the service was asked about the attempt before and has the message: nothing was sent again",
+    Resolution.ABSENT: "the service was asked about the attempt before and does not have the message: sent again",
+    Resolution.REPEATED: "the attempt before may have arrived: sent again, and the receiver knows a repeat by its id",
+    Resolution.RISKED: "the attempt before may have arrived and nobody could say: sent again, so it may be there twice",
+    Resolution.HELD: "the attempt before may have arrived and nobody could say: held, as on_unknown says",
 }
 """What was done about a lost answer."""
 _RIGID = frozenset({"Changed", "Failed", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
@@ -247,7 +247,7 @@ class View:
             )
         return Group(heading, *care, *pruned, *(self._event_account(account) for account in found.events))
 
-    def _event_account(self, account: EventAccount) -> RenderableType:
+    def _event_account(self, account: EventRecord) -> RenderableType:
         event = account.routed.event
         late = ", found late" if event.late else ""
         return Group(
@@ -262,21 +262,21 @@ class View:
         """Return one line for each route: what it took the event to, or why it did not."""
         return Group(*(_verdict(v) for v in verdicts)) if verdicts else _dimmed("There are no routes.")
 
-    def _changed_routes(self, account: EventAccount) -> Iterable[RenderableType]:
+    def _changed_routes(self, account: EventRecord) -> Iterable[RenderableType]:
         then = set(account.routed.channels)
         today = set(channels_of(account.verdicts))
         if then != today:
             names = ", ".join(sorted(then)) or "no channel"
             yield indented(cell(f"Routes have changed since: at the time it went to {names}.", "yellow"))
 
-    def _channel_account(self, account: ChannelAccount) -> RenderableType:
+    def _channel_account(self, account: ChannelRecord) -> RenderableType:
         return Group(
             Text.assemble(cell(account.channel, "bold"), ": ", self._delivery_outcome(account)),
             *(indented(_recipient(r)) for r in (account.delivery.recipients if account.delivery else ())),
             *(indented(self._attempt(a)) for a in account.attempts),
         )
 
-    def _delivery_outcome(self, account: ChannelAccount) -> Text:
+    def _delivery_outcome(self, account: ChannelRecord) -> Text:
         delivery = account.delivery
         if delivery is None and account.planned:
             return Text("unaccounted: a route asked for it and there is no delivery", style="bold red")
@@ -307,8 +307,8 @@ class View:
         reason = f": {attempt.reason}" if attempt.reason else ""
         took = (attempt.finished_at - attempt.started_at).total_seconds()
         line = cell(f"{attempt.number}. {self.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
-        doubt = [indented(cell(_DOUBTS[attempt.doubt], "yellow"))] if attempt.doubt else []
-        return Group(line, *doubt, *reply_line(attempt.reply))
+        resolved = [indented(cell(_RESOLUTIONS[attempt.resolution], "yellow"))] if attempt.resolution else []
+        return Group(line, *resolved, *reply_line(attempt.reply))
 
     # -- audit, health, findings --
 
@@ -337,7 +337,7 @@ class View:
         if len(ledger.dead) > MAX_DEAD_SHOWN:
             yield cell(f"The newest {MAX_DEAD_SHOWN} that died; all of them: notifier deliveries --state dead", "dim")
 
-    def channel_findings(self, health: Health) -> RenderableType:
+    def channel_findings(self, health: HealthReport) -> RenderableType:
         """Return what is wrong with channels, folded already as `health` is."""
         words = HealthFormatter(health=health, language=self.localizer.language, localizer=self.localizer)
         found = [finding for finding in health.findings if finding.kind.startswith("channel.")]
@@ -355,7 +355,7 @@ class View:
         if found.ledger.oldest_pending:
             yield cell(f"The oldest pending delivery has waited since {self.when(found.ledger.oldest_pending)}.")
 
-    def health(self, found: Health) -> RenderableType:
+    def health(self, found: HealthReport) -> RenderableType:
         """Return the verdict; each finding with its reason and the commands that help; then what works.
 
         Folded already: to be printed as it is, so that no command is broken.
@@ -389,7 +389,7 @@ class View:
             line.no_wrap, line.overflow = True, "ignore"
             yield line
 
-    def _channel_notes(self, channel: ChannelHealth, words: HealthFormatter) -> Iterable[Text]:
+    def _channel_notes(self, channel: ChannelStatus, words: HealthFormatter) -> Iterable[Text]:
         for line in words.held(channel):
             yield paragraph(cell(f"channel {channel.name}: {line}"), self.width, indent=2)
 
@@ -416,7 +416,7 @@ class View:
 
 
 def _doubt(delivery: Delivery) -> str:
-    unsure = delivery.doubtful and delivery.state is not DeliveryState.DELIVERED
+    unsure = delivery.outcome_unknown and delivery.state is not DeliveryState.DELIVERED
     phrase = "may have arrived"
     return phrase if unsure and phrase not in (delivery.reason or "") else ""
 

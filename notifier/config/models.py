@@ -32,7 +32,7 @@ from pydantic import (
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType
-from notifier.core.health import Expected, WatchedSource
+from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import Matcher, Route, TaskStatus
 from notifier.core.routing import fits, parse_matcher
 from notifier.deliver import SENT_WITHIN
@@ -317,7 +317,7 @@ class StoreSettings(Settings):
         return self.database.get_secret_value()
 
     @property
-    def left_behind(self) -> str | None:
+    def removed_sources(self) -> str | None:
         """What to do about a database that an earlier version created in the working directory; None without one."""
         if self._left_behind is None:
             return None
@@ -628,7 +628,7 @@ class Config(Settings):
         """What health is judged against."""
         return Expected(
             sources=tuple(
-                WatchedSource(
+                ConfiguredSource(
                     name=source.name,
                     region=source.region,
                     project_id=source.project_id,

@@ -14,15 +14,15 @@ from types import MappingProxyType
 
 from notifier.core.durations import format_duration, parse_duration
 
-LONGEST_TEXT = 2_000
+MAX_COMMAND_LENGTH = 2_000
 """Characters of a command that are read."""
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 """Characters of a job id or an instance's name that are looked for."""
-SHORTEST_MUTE, LONGEST_MUTE = timedelta(minutes=1), timedelta(days=30)
-LONGEST_REASON = 300
+MIN_MUTE, MAX_MUTE = timedelta(minutes=1), timedelta(days=30)
+MAX_REASON_LENGTH = 300
 """Characters of a reason that are kept."""
-LONGEST_LOOK = timedelta(days=365)
-A_DAY, A_WEEK = timedelta(days=1), timedelta(days=7)
+MAX_PERIOD = timedelta(days=365)
+DEFAULT_FAILED_PERIOD, DEFAULT_STATS_PERIOD = timedelta(days=1), timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOf:
+class DescribeTask:
     """One task."""
 
     job_id: str
@@ -64,7 +64,7 @@ class TaskOf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceOf:
+class DescribeInstance:
     """The tasks of one instance."""
 
     instance: str
@@ -81,7 +81,7 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchTask:
+class SubscribeTask:
     """Tell me when this task ends."""
 
     job_id: str
@@ -134,10 +134,10 @@ Command = (
     | Failed
     | Running
     | Recent
-    | TaskOf
-    | InstanceOf
+    | DescribeTask
+    | DescribeInstance
     | Stats
-    | WatchTask
+    | SubscribeTask
     | MuteInstance
     | UnmuteInstance
     | Mutes
@@ -191,7 +191,7 @@ _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 def _words(text: str) -> Sequence[str]:
     """Split text as people type it: chats turn quotes, spaces and names into something else."""
-    plain = html.unescape(_LINK.sub(r"\1", _MENTION.sub(r"\1\2", text[:LONGEST_TEXT]))).translate(_QUOTES)
+    plain = html.unescape(_LINK.sub(r"\1", _MENTION.sub(r"\1\2", text[:MAX_COMMAND_LENGTH]))).translate(_QUOTES)
     spaced = "".join(" " if char.isspace() else char for char in plain if _shown(char))
     found = (quoted or bare for quoted, bare in _WORD.findall(spaced))
     return [word for word in found if word.strip()]
@@ -205,25 +205,25 @@ def _shown(char: str) -> bool:
 
 
 def _failed(words: Sequence[str]) -> Command:
-    return _within("failed", words, A_DAY, lambda length, about: Failed(within=length, about=about))
+    return _within("failed", words, DEFAULT_FAILED_PERIOD, lambda length, about: Failed(within=length, about=about))
 
 
 def _stats(words: Sequence[str]) -> Command:
-    return _within("stats", words, A_WEEK, lambda length, ignored: Stats(within=length, ignored=ignored))
+    return _within("stats", words, DEFAULT_STATS_PERIOD, lambda length, ignored: Stats(within=length, ignored=ignored))
 
 
 def _within(name: str, words: Sequence[str], usual: timedelta, make: Callable[[timedelta, str], Command]) -> Command:
     length = _length(words[0]) if words else usual
     if length is None:
         return Mistake(key="mistake.duration", given=words[0], meant=USAGE[name])
-    if not timedelta() < length <= LONGEST_LOOK:
+    if not timedelta() < length <= MAX_PERIOD:
         return Mistake(key="mistake.look", given=words[0], meant=USAGE[name])
     return _with_rest(name, words[1:], partial(make, length))
 
 
 def _with_rest(name: str, words: Sequence[str], make: Callable[[str], Command]) -> Command:
     rest = _folded(" ".join(words))
-    return Mistake(key="mistake.long", meant=USAGE[name]) if len(rest) > LONGEST_NAME else make(rest)
+    return Mistake(key="mistake.long", meant=USAGE[name]) if len(rest) > MAX_NAME_LENGTH else make(rest)
 
 
 def _followed(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]], Command]:
@@ -241,7 +241,7 @@ def _named(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]
         if not words:
             return Mistake(key=f"mistake.missing.{name}", meant=USAGE[name])
         wanted = _folded(" ".join(words))
-        if len(wanted) > LONGEST_NAME:
+        if len(wanted) > MAX_NAME_LENGTH:
             return Mistake(key="mistake.long", meant=USAGE[name])
         return make(wanted)
 
@@ -252,16 +252,16 @@ def _mute(words: Sequence[str]) -> Command:
     if not words:
         return Mistake(key="mistake.missing.mute", meant=USAGE["mute"])
     instance, rest = _folded(words[0]), words[1:]
-    if len(instance) > LONGEST_NAME:
+    if len(instance) > MAX_NAME_LENGTH:
         return Mistake(key="mistake.long", meant=USAGE["mute"])
     if not rest:
         return Mistake(key="mistake.missing.length", given=instance, meant=f"mute {_quoted(instance)} 2h")
     length = _length(rest[0])
     if length is None:
         return Mistake(key="mistake.duration", given=rest[0], meant=f"mute {_quoted(instance)} 2h")
-    if not SHORTEST_MUTE <= length <= LONGEST_MUTE:
+    if not MIN_MUTE <= length <= MAX_MUTE:
         return Mistake(key="mistake.mute", given=format_duration(length), meant=f"mute {_quoted(instance)} 2h")
-    return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:LONGEST_REASON] or None)
+    return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:MAX_REASON_LENGTH] or None)
 
 
 def _length(word: str) -> timedelta | None:
@@ -282,10 +282,10 @@ _READERS: Mapping[str, Callable[[Sequence[str]], Command]] = MappingProxyType(
         "failed": _failed,
         "running": _followed("running", lambda about: Running(about=about)),
         "recent": _followed("recent", lambda about: Recent(about=about)),
-        "task": _named("task", lambda job_id: TaskOf(job_id=job_id)),
-        "instance": _named("instance", lambda instance: InstanceOf(instance=instance)),
+        "task": _named("task", lambda job_id: DescribeTask(job_id=job_id)),
+        "instance": _named("instance", lambda instance: DescribeInstance(instance=instance)),
         "stats": _stats,
-        "watch": _named("watch", lambda job_id: WatchTask(job_id=job_id)),
+        "watch": _named("watch", lambda job_id: SubscribeTask(job_id=job_id)),
         "mute": _mute,
         "unmute": _named("unmute", lambda instance: UnmuteInstance(instance=instance)),
         "mutes": _followed("mutes", lambda ignored: Mutes(ignored=ignored)),
@@ -297,6 +297,6 @@ _READERS: Mapping[str, Callable[[Sequence[str]], Command]] = MappingProxyType(
 def _unknown(word: str, rest: Sequence[str]) -> Mistake:
     near = difflib.get_close_matches(_folded(word).casefold(), [*USAGE], n=1, cutoff=0.6)
     if not near:
-        return Mistake(key="mistake.unknown", given=word[:LONGEST_NAME])
+        return Mistake(key="mistake.unknown", given=word[:MAX_NAME_LENGTH])
     meant = " ".join([near[0], *map(_quoted, rest)]) if rest else USAGE[near[0]]
-    return Mistake(key="mistake.meant", given=word[:LONGEST_NAME], meant=meant[:LONGEST_NAME])
+    return Mistake(key="mistake.meant", given=word[:MAX_NAME_LENGTH], meant=meant[:MAX_NAME_LENGTH])

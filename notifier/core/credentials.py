@@ -16,11 +16,11 @@ from notifier.core.errors import CredentialsRejected, SourceError
 BURST = 40
 """Calls at once after a rest. With the 20 that follow within the minute they make 60: what a sister service documents
 for one user."""
-TRIAL = timedelta(minutes=1)
+TRIAL_DURATION = timedelta(minutes=1)
 """For how long one poll may try a credential that was refused before another poll may."""
 REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 """The pause after the first refusal, and the longest: an access key stays locked for five minutes."""
-UNREAL = timedelta(hours=2)
+MAX_WAIT = timedelta(hours=2)
 """A wait longer than this is left over from a clock that has since been set back."""
 
 
@@ -62,7 +62,7 @@ class Admission:
 
     state: CredentialState
     """The state to record."""
-    again_at: datetime | None = None
+    retry_at: datetime | None = None
     """When to ask again; None for a poll that may go ahead."""
     refusal: str | None = None
     """Why the credential is paused, where the service refused it."""
@@ -76,24 +76,24 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
     A forced poll goes ahead whatever the budget says, but does not use a credential that was just refused. A budget
     with room for one call admits a poll with many: the others then wait for longer.
     """
-    state = _without_unreal_waits(state, now)
+    state = _drop_impossible_waits(state, now)
     refused = state.refusal is not None and state.refused_version == credential.version()
     if state.paused_until and state.paused_until > now and (refused or (state.refusal is None and not force)):
-        return Admission(state=state, again_at=state.paused_until, refusal=state.refusal)
-    health = pacing.Health(rate_at=state.rate_at)
+        return Admission(state=state, retry_at=state.paused_until, refusal=state.refusal)
+    health = pacing.ChannelHealth(rate_at=state.rate_at)
     room = pacing.allowance(health, credential.pace, now, 1)
     if room.retry_in and not force:
-        return Admission(state=state, again_at=now + room.retry_in)
-    charged = replace(state, rate_at=pacing.spent(health, credential.pace, now, calls).rate_at)
+        return Admission(state=state, retry_at=now + room.retry_in)
+    charged = replace(state, rate_at=pacing.charge(health, credential.pace, now, calls).rate_at)
     if not refused:
         return Admission(state=charged)
-    return Admission(state=replace(charged, paused_until=now + TRIAL), trial=True)
+    return Admission(state=replace(charged, paused_until=now + TRIAL_DURATION), trial=True)
 
 
 def accepted(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
     """Return the state after a poll that worked and made so many calls more, or fewer, than were charged."""
-    health = pacing.Health(rate_at=state.rate_at)
-    rate_at = pacing.spent(health, credential.pace, now, calls).rate_at if calls else state.rate_at
+    health = pacing.ChannelHealth(rate_at=state.rate_at)
+    rate_at = pacing.charge(health, credential.pace, now, calls).rate_at if calls else state.rate_at
     return CredentialState(rate_at=rate_at, paused_until=None if state.refusal else state.paused_until)
 
 
@@ -121,7 +121,7 @@ def failed(
     )
 
 
-def paused_elsewhere(where: str, why: str) -> str:
+def pause_message(where: str, why: str) -> str:
     """Return the error of a source that is not polled because of what another one with its credential was told."""
     return f"{where}: {_PAUSED}{why.rpartition(_PAUSED)[2]}"
 
@@ -129,8 +129,8 @@ def paused_elsewhere(where: str, why: str) -> str:
 _PAUSED = "not polled, for its credential is paused: "
 
 
-def _without_unreal_waits(state: CredentialState, now: datetime) -> CredentialState:
-    far = now + UNREAL
+def _drop_impossible_waits(state: CredentialState, now: datetime) -> CredentialState:
+    far = now + MAX_WAIT
     return replace(
         state,
         rate_at=None if state.rate_at and state.rate_at > far else state.rate_at,

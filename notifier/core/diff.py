@@ -29,7 +29,7 @@ from notifier.core.retry import CLOCK_TOLERANCE
 MISSING_BEFORE_UNLISTED = 2
 """Complete polls in a row that must lack a running task before it is said to be no longer listed."""
 
-LISTED = timedelta(days=30)
+LIST_WINDOW = timedelta(days=30)
 """How far back the API lists tasks ("at most the last month")."""
 
 EMPTY_BEFORE_UNLISTED = timedelta(minutes=15)
@@ -47,7 +47,7 @@ _PRECISIONS = (timedelta(seconds=1), timedelta(milliseconds=1), timedelta(micros
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedTask:
     """A task as it was last recorded."""
 
     task: Task
@@ -62,7 +62,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class DiffRules:
     """How one poll of one source is read."""
 
     observed_at: datetime
@@ -74,7 +74,7 @@ class Rules:
     """Set when the poller had been away: what happened longer ago than this is late."""
     forgotten_to: datetime | None = None
     """A task never seen before that was over by then makes no transition: it may have been told and pruned."""
-    whole_at: datetime | None = None
+    last_complete_at: datetime | None = None
     """When the last full and complete snapshot was taken: the same one again counts no absence twice."""
     baseline_at: datetime | None = None
     """When the baseline was recorded; None until then."""
@@ -88,7 +88,7 @@ class Rules:
 class Changes:
     """What a poll changes: rows to write, transitions to tell, absences to count."""
 
-    updates: Mapping[str, Recorded]
+    updates: Mapping[str, RecordedTask]
     unreadable: tuple[str, ...] = ()
     """Ids of the rows without a status."""
     transitions: tuple[Transition, ...]
@@ -106,9 +106,9 @@ def changed_ids(snapshot: Snapshot, known: Mapping[str, bytes]) -> list[str]:
 def diff(
     snapshot: Snapshot,
     changed: Iterable[str],
-    recorded: Mapping[str, Recorded],
-    live: Mapping[str, Recorded],
-    rules: Rules,
+    recorded: Mapping[str, RecordedTask],
+    live: Mapping[str, RecordedTask],
+    rules: DiffRules,
 ) -> Changes:
     """Compare a snapshot with what is recorded.
 
@@ -119,7 +119,7 @@ def diff(
         live: every recorded task that has not ended.
         rules: how to read this poll.
     """
-    updates: dict[str, Recorded] = {}
+    updates: dict[str, RecordedTask] = {}
     transitions: list[Transition] = []
     rows = {job_id: snapshot.parse(job_id) for job_id in changed}
     for job_id, task in rows.items():
@@ -127,45 +127,47 @@ def diff(
         updates |= {job_id: after} if after else {}
         transitions += found
     missing = _count_missing(snapshot, live, rules)
-    unlisted = [live[job_id] for job_id, count in missing.items() if _gone(live[job_id], count)]
-    transitions += [_unlisted(gone, rules) for gone in unlisted if not _grew_old(gone.task, rules)]
+    unlisted = [live[job_id] for job_id, count in missing.items() if _becomes_unlisted(live[job_id], count)]
+    transitions += [_unlisted(gone, rules) for gone in unlisted if not _aged_out(gone.task, rules)]
     return Changes(
         updates=updates,
         unreadable=tuple(job_id for job_id, task in rows.items() if not task.raw_status),
-        transitions=tuple(sorted(transitions, key=_chronologically)),
+        transitions=tuple(sorted(transitions, key=_event_order)),
         missing={job_id: count for job_id, count in missing.items() if job_id not in updates},
         unlisted=frozenset(gone.task.job_id for gone in unlisted),
     )
 
 
-def compare(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded | None, tuple[Transition, ...]]:
+def compare(
+    before: RecordedTask | None, task: Task, rules: DiffRules
+) -> tuple[RecordedTask | None, tuple[Transition, ...]]:
     """Return what to record of one row, None for nothing, and the transitions it makes: none or one."""
     if not task.raw_status:
-        return None if before else Recorded(task=task, occurrence="" if rules.quiet_new else _UNREAD), ()
+        return None if before else RecordedTask(task=task, occurrence="" if rules.quiet_new else _UNREAD), ()
     before = None if before and before.occurrence == _UNREAD else before
     known = before if before and before.task.raw_status else None
-    if known and not _moved(known.task, task) and not _ended_again(known, task, rules):
-        return _unmoved(known, task, rules)
+    if known and not _state_changed(known.task, task) and not _ended_again(known, task, rules):
+        return _same_state(known, task, rules)
     occurrence = occurrence_of(task, before.occurrence if before else "")
-    after = Recorded(task=task, occurrence=occurrence)
-    if _is_no_news(before, task, rules) and not known:
+    after = RecordedTask(task=task, occurrence=occurrence)
+    if _is_quiet(before, task, rules) and not known:
         return after, ()
     previous = known.task if known else None
     found = _transition(_type_of(previous, task), previous, task, occurrence, rules)
     return after, (replace(found, recurs=known is not None),)
 
 
-def _is_no_news(before: Recorded | None, task: Task, rules: Rules) -> bool:
+def _is_quiet(before: RecordedTask | None, task: Task, rules: DiffRules) -> bool:
     """Tell whether a state that is the first one read of a task is to be noted quietly."""
     if before is None:
-        return rules.quiet_new or _maybe_forgotten(task, rules)
+        return rules.quiet_new or _maybe_pruned(task, rules)
     # The baseline listed it, and could not read it: only an end that came later is news.
     if task.ended_at is None:
         return not task.status.terminal
     return rules.baseline_at is None or task.ended_at <= rules.baseline_at
 
 
-def _maybe_forgotten(task: Task, rules: Rules) -> bool:
+def _maybe_pruned(task: Task, rules: DiffRules) -> bool:
     last_word = task.ended_at or task.created_at
     if task.status is TaskStatus.RUNNING or last_word is None or rules.forgotten_to is None:
         return False
@@ -187,7 +189,7 @@ def occurrence_of(task: Task, previous: str) -> str:
 _FRACTION = re.compile(r"(?<=[0-9])\.[0-9]+(?=\+00:00$)")
 
 
-def distinct(transitions: Iterable[Transition], taken: Mapping[str, Collection[str]]) -> Sequence[Transition]:
+def new_transitions(transitions: Iterable[Transition], taken: Mapping[str, Collection[str]]) -> Sequence[Transition]:
     """Return the transitions that are news, each with an occurrence that no event of its task has yet.
 
     A state reached a second time, with the same facts, is news: a list that lags shows an ended task as running, then
@@ -226,7 +228,7 @@ def _status_key(task: Task) -> str:
     return f"unknown:{status if len(status) <= _LONGEST_KEY else _digest(status)}"
 
 
-def _moved(before: Task, after: Task) -> bool:
+def _state_changed(before: Task, after: Task) -> bool:
     if _status_key(before) != _status_key(after):
         return True
     if after.status is TaskStatus.RUNNING or after.ended_at is None:
@@ -237,7 +239,7 @@ def _moved(before: Task, after: Task) -> bool:
     return not _same_end(before.ended_at, after.ended_at)
 
 
-def _ended_again(before: Recorded, task: Task, rules: Rules) -> bool:
+def _ended_again(before: RecordedTask, task: Task, rules: DiffRules) -> bool:
     """Tell whether a task whose end was not told ended again: an end that is later than when it was seen to be over."""
     told, seen = before.task.ended_at, before.changed_at
     if not task.status.terminal or task.ended_at is None or told is not None or seen is None:
@@ -259,10 +261,10 @@ def _precision(time: datetime) -> timedelta:
     return millisecond if time.microsecond % 1000 == 0 else microsecond
 
 
-def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tuple[Transition, ...]]:
-    ended = _with_its_end(task, before.task)
+def _same_state(before: RecordedTask, task: Task, rules: DiffRules) -> tuple[RecordedTask, tuple[Transition, ...]]:
+    ended = _with_known_end(task, before.task)
     over = ended.status.terminal and ended.ended_at is None
-    after = Recorded(task=ended, occurrence=before.occurrence, changed_at=before.changed_at if over else None)
+    after = RecordedTask(task=ended, occurrence=before.occurrence, changed_at=before.changed_at if over else None)
     step = _step_crossed(before.task, task, rules.progress_step)
     if step is None:
         return after, ()
@@ -270,7 +272,7 @@ def _unmoved(before: Recorded, task: Task, rules: Rules) -> tuple[Recorded, tupl
     return after, (_transition(EventType.TASK_PROGRESSED, before.task, task, occurrence, rules),)
 
 
-def _with_its_end(task: Task, before: Task) -> Task:
+def _with_known_end(task: Task, before: Task) -> Task:
     """Return the task with the end that an earlier row told: without it another end would pass for the same one."""
     known = None if task.status is TaskStatus.RUNNING else before.ended_at
     if known is None or (task.ended_at is not None and _precision(task.ended_at) < _precision(known)):
@@ -300,7 +302,7 @@ def _type_of(before: Task | None, after: Task) -> EventType:
     return _TYPES[after.status]
 
 
-def _transition(type_: EventType, before: Task | None, after: Task, occurrence: str, rules: Rules) -> Transition:
+def _transition(type_: EventType, before: Task | None, after: Task, occurrence: str, rules: DiffRules) -> Transition:
     return Transition(
         type=type_,
         before=before,
@@ -318,14 +320,14 @@ def happened_at(type_: EventType, task: Task) -> datetime | None:
     return task.ended_at if type_.traits.ends_task else None
 
 
-def _late(type_: EventType, task: Task, rules: Rules) -> bool:
+def _late(type_: EventType, task: Task, rules: DiffRules) -> bool:
     if rules.late_after is None:
         return False
     when = happened_at(type_, task)
     return when is None or rules.observed_at - when > rules.late_after
 
 
-def _count_missing(snapshot: Snapshot, live: Mapping[str, Recorded], rules: Rules) -> dict[str, int]:
+def _count_missing(snapshot: Snapshot, live: Mapping[str, RecordedTask], rules: DiffRules) -> dict[str, int]:
     """Return the new counts of those whose count changes: one more when absent, zero when back."""
     back = {job_id: 0 for job_id, row in live.items() if row.missing and job_id in snapshot.fingerprints}
     if not _proves_absence(snapshot, rules):
@@ -334,10 +336,10 @@ def _count_missing(snapshot: Snapshot, live: Mapping[str, Recorded], rules: Rule
     return back | {job_id: count for job_id, count in gone.items() if not live[job_id].unlisted}
 
 
-def _proves_absence(snapshot: Snapshot, rules: Rules) -> bool:
+def _proves_absence(snapshot: Snapshot, rules: DiffRules) -> bool:
     if not (snapshot.complete and snapshot.scope is Scope.FULL):
         return False
-    if rules.whole_at is not None and rules.observed_at <= rules.whole_at:
+    if rules.last_complete_at is not None and rules.observed_at <= rules.last_complete_at:
         return False
     if not snapshot.fingerprints:
         return rules.empty_since is not None and rules.observed_at - rules.empty_since >= EMPTY_BEFORE_UNLISTED
@@ -345,23 +347,23 @@ def _proves_absence(snapshot: Snapshot, rules: Rules) -> bool:
     return not snapshot.unreadable
 
 
-def _gone(row: Recorded, count: int) -> bool:
+def _becomes_unlisted(row: RecordedTask, count: int) -> bool:
     return count >= MISSING_BEFORE_UNLISTED and not row.unlisted
 
 
-def _grew_old(task: Task, rules: Rules) -> bool:
+def _aged_out(task: Task, rules: DiffRules) -> bool:
     """Tell whether a task in a state that we do not know may have left the list because of its age alone."""
     age = None if task.created_at is None else rules.observed_at - task.created_at
-    return task.status is TaskStatus.UNKNOWN and age is not None and age >= LISTED - timedelta(days=1)
+    return task.status is TaskStatus.UNKNOWN and age is not None and age >= LIST_WINDOW - timedelta(days=1)
 
 
-def _unlisted(row: Recorded, rules: Rules) -> Transition:
+def _unlisted(row: RecordedTask, rules: DiffRules) -> Transition:
     occurrence = f"unlisted|after:{_digest(row.occurrence)}"
     # One that was said to be unlisted is not counted again until it has been listed again.
     return replace(_transition(EventType.TASK_UNLISTED, row.task, row.task, occurrence, rules), recurs=True)
 
 
-def stalled(rows: Mapping[str, Recorded], since: Mapping[str, datetime], rules: Rules) -> list[Transition]:
+def stalled(rows: Mapping[str, RecordedTask], since: Mapping[str, datetime], rules: DiffRules) -> list[Transition]:
     """Return which tasks have made no progress since these times: once for each progress that they stop at."""
     return [
         replace(_transition(EventType.TASK_STALLED, row.task, row.task, _stalled_at(row), rules), since=since[job_id])
@@ -370,10 +372,10 @@ def stalled(rows: Mapping[str, Recorded], since: Mapping[str, datetime], rules: 
     ]
 
 
-def _stalled_at(row: Recorded) -> str:
+def _stalled_at(row: RecordedTask) -> str:
     return f"stalled:{row.task.progress}|after:{_digest(row.occurrence)}"
 
 
-def _chronologically(transition: Transition) -> tuple[datetime, str]:
+def _event_order(transition: Transition) -> tuple[datetime, str]:
     when = happened_at(transition.type, transition.after)
     return when or transition.observed_at, transition.after.job_id

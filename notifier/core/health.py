@@ -19,14 +19,14 @@ MISSED_POLLS = 5
 FAILING_AFTER = timedelta(minutes=5)
 """Time after which a failure becomes a finding, unless `alerts.failing_after` says otherwise."""
 
-SLOW_SCAN = 2
+SCANS_UNTIL_UNPOLLED = 2
 """Age that the last good poll may have, in multiples of what the last full scan takes of its call budget."""
 
-LATE_SCAN = 10
+SCANS_UNTIL_INCOMPLETE = 10
 """The same for the last complete full scan. Active scans leave at least a quarter of the budget to full ones, so one
 begins up to four scan times after the one before and is recorded one scan time later."""
 
-CLOCK_TOLERANCE = timedelta(minutes=1)
+FUTURE_TOLERANCE = timedelta(minutes=1)
 """Time by which a poll may lie in the future: the clocks of two machines that share a database differ."""
 
 SILENT_AFTER = timedelta(minutes=1)
@@ -49,7 +49,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedSource:
+class ConfiguredSource:
     """A source as it is configured."""
 
     name: str
@@ -63,7 +63,7 @@ class WatchedSource:
 class Expected:
     """What the configuration promises."""
 
-    sources: Sequence[WatchedSource] = ()
+    sources: Sequence[ConfiguredSource] = ()
     channels: Sequence[str] = ()
     direct: bool = False
     """True where a bot can send direct messages, so that channels to one person are served."""
@@ -132,7 +132,7 @@ class HealthFacts:
 # ---- the judgement ----
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What can be wrong. The values are stable: `notifier health --json` writes them."""
 
     DATABASE = "database.unavailable"
@@ -150,24 +150,24 @@ class Kind(StrEnum):
     SOURCE_REMOVED = "source.removed"
 
 
-REMEDIES: Mapping[Kind, Sequence[str]] = {
-    Kind.DATABASE: ("notifier db current",),
-    Kind.ROLE_NOT_SERVED: ("notifier run",),
-    Kind.SOURCE_NOT_POLLED: ("notifier check --online",),
-    Kind.SOURCE_NOT_WHOLE: ("notifier check --online",),
-    Kind.SOURCE_AHEAD: ("date -u",),
-    Kind.SOURCE_REFUSED: ("notifier check --online",),
-    Kind.CHANNEL_PARKED: ("notifier deliveries --channel {about}", "notifier retry --channel {about}"),
-    Kind.CHANNEL_FAILING: ("notifier deliveries --channel {about}", "notifier test-send {about}"),
-    Kind.CHANNEL_WAITING: ("notifier deliveries --channel {about}",),
-    Kind.CHANNEL_DEAD: (
+FINDING_COMMANDS: Mapping[FindingKind, Sequence[str]] = {
+    FindingKind.DATABASE: ("notifier db current",),
+    FindingKind.ROLE_NOT_SERVED: ("notifier run",),
+    FindingKind.SOURCE_NOT_POLLED: ("notifier check --online",),
+    FindingKind.SOURCE_NOT_WHOLE: ("notifier check --online",),
+    FindingKind.SOURCE_AHEAD: ("date -u",),
+    FindingKind.SOURCE_REFUSED: ("notifier check --online",),
+    FindingKind.CHANNEL_PARKED: ("notifier deliveries --channel {about}", "notifier retry --channel {about}"),
+    FindingKind.CHANNEL_FAILING: ("notifier deliveries --channel {about}", "notifier test-send {about}"),
+    FindingKind.CHANNEL_WAITING: ("notifier deliveries --channel {about}",),
+    FindingKind.CHANNEL_DEAD: (
         "notifier deliveries --state dead --channel {about}",
         "notifier retry --all-dead --channel {about}",
         "notifier dismiss --all-dead --channel {about}",
     ),
-    Kind.CHANNEL_REMOVED: ("notifier move {about} OTHER-CHANNEL", "notifier dismiss --channel {about}"),
-    Kind.CHAT_DOWN: ("notifier check --online",),
-    Kind.SOURCE_REMOVED: (),
+    FindingKind.CHANNEL_REMOVED: ("notifier move {about} OTHER-CHANNEL", "notifier dismiss --channel {about}"),
+    FindingKind.CHAT_DOWN: ("notifier check --online",),
+    FindingKind.SOURCE_REMOVED: (),
 }
 """Commands that help, in the order in which to try them."""
 
@@ -176,7 +176,7 @@ REMEDIES: Mapping[Kind, Sequence[str]] = {
 class HealthFinding:
     """One thing that is not as it should be."""
 
-    kind: Kind
+    kind: FindingKind
     about: str
     """Name of the source or channel, roles joined by commas, or the empty string."""
     since: datetime | None = None
@@ -189,16 +189,16 @@ class HealthFinding:
     @property
     def red(self) -> bool:
         """True for a failure; False for a remark."""
-        return self.kind is not Kind.SOURCE_REMOVED
+        return self.kind is not FindingKind.SOURCE_REMOVED
 
     @property
     def commands(self) -> tuple[str, ...]:
         """Commands that help, ready to paste."""
-        return tuple(command.format(about=self.about) for command in REMEDIES[self.kind])
+        return tuple(command.format(about=self.about) for command in FINDING_COMMANDS[self.kind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceHealth:
+class SourceStatus:
     """How one configured source is."""
 
     name: str
@@ -213,7 +213,7 @@ class SourceHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelHealth:
+class ChannelStatus:
     """How one channel is: each configured one, and any other with deliveries that have not arrived."""
 
     name: str
@@ -233,12 +233,12 @@ class ChannelHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class HealthReport:
     """The verdict at one moment."""
 
     at: datetime
-    sources: tuple[SourceHealth, ...] = ()
-    channels: tuple[ChannelHealth, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
+    channels: tuple[ChannelStatus, ...] = ()
     findings: tuple[HealthFinding, ...] = field(default=())
     """Gravest first: what keeps everything from working, then sources, then channels, remarks last."""
 
@@ -247,39 +247,41 @@ class Health:
         """True when no finding is red."""
         return not any(finding.red for finding in self.findings)
 
-    def of(self, about: str, *kinds: Kind) -> HealthFinding | None:
+    def of(self, about: str, *kinds: FindingKind) -> HealthFinding | None:
         """Return the first finding of these kinds about a source or channel."""
         return next((found for found in self.findings if found.about == about and found.kind in kinds), None)
 
 
-def unavailable(at: datetime, reason: str) -> Health:
+def unavailable(at: datetime, reason: str) -> HealthReport:
     """Return the verdict when the database cannot be used: nothing else is known then."""
-    return Health(at=at, findings=(HealthFinding(kind=Kind.DATABASE, about="", since=at, reason=reason),))
+    return HealthReport(at=at, findings=(HealthFinding(kind=FindingKind.DATABASE, about="", since=at, reason=reason),))
 
 
-def judge(expected: Expected, facts: HealthFacts, began: datetime | None = None) -> Health:
+def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None = None) -> HealthReport:
     """Compare what is recorded with what is expected.
 
     Args:
         expected: what the configuration promises.
         facts: what the database says, and when it was asked.
-        began: when this process began to poll. What was not polled before is no failure yet, so that alerts give each
-            source its time after a start. None gives no such time.
+        polling_since: when this process began to poll. What was not polled before is no failure yet, so that alerts
+            give each source its time after a start. None gives no such time.
     """
     now = facts.at
     states = {state.name: state for state in facts.sources}
     configured = [(source, states.get(source.name, SourceState(name=source.name))) for source in expected.sources]
-    about_sources = [found for one in configured for found in judge_source(*one, now, expected.failing_after, began)]
+    about_sources = [
+        found for one in configured for found in judge_source(*one, now, expected.failing_after, polling_since)
+    ]
     known = channels(expected, facts)
     about_channels = [found for channel in known for found in judge_channel(channel, expected, now)]
     findings = (
         *_judge_roles(expected, facts, about_sources),
         *about_sources,
         *about_channels,
-        *_removed_sources(expected, facts.sources),
+        *_judge_removed_sources(expected, facts.sources),
     )
     bad = {(found.kind.partition(".")[0], found.about) for found in findings if found.red}
-    return Health(
+    return HealthReport(
         at=now,
         sources=tuple(_source_health(*one, expected.failing_after, bad=bad) for one in configured),
         channels=tuple(_channel_health(channel, now, expected.failing_after, bad=bad) for channel in known),
@@ -288,41 +290,47 @@ def judge(expected: Expected, facts: HealthFacts, began: datetime | None = None)
 
 
 def poll_limit(
-    state: SourceState, source: WatchedSource, failing_after: timedelta, scans: int = SLOW_SCAN
+    state: SourceState, source: ConfiguredSource, failing_after: timedelta, scans: int = SCANS_UNTIL_UNPOLLED
 ) -> timedelta:
     """Return how old the last good poll may be, given how long a full scan takes."""
     full_scan = timedelta(minutes=state.last_full_calls / source.calls_per_minute)
     return max(MISSED_POLLS * source.poll_every, failing_after, scans * full_scan)
 
 
-def whole_limit(state: SourceState, source: WatchedSource, failing_after: timedelta) -> timedelta:
+def full_scan_limit(state: SourceState, source: ConfiguredSource, failing_after: timedelta) -> timedelta:
     """Return how old the last complete full scan may be."""
-    return poll_limit(state, source, failing_after, LATE_SCAN)
+    return poll_limit(state, source, failing_after, SCANS_UNTIL_INCOMPLETE)
 
 
 def judge_source(
-    source: WatchedSource, state: SourceState, now: datetime, failing_after: timedelta, began: datetime | None
+    source: ConfiguredSource,
+    state: SourceState,
+    now: datetime,
+    failing_after: timedelta,
+    polling_since: datetime | None,
 ) -> Iterator[HealthFinding]:
-    """Find what is wrong with one source; see `judge` for `began`."""
+    """Find what is wrong with one source; see `judge` for `polling_since`."""
     latest = max((moment for moment in (state.last_poll_at, state.last_full_at) if moment), default=now)
-    if latest - now > CLOCK_TOLERANCE:
-        yield HealthFinding(kind=Kind.SOURCE_AHEAD, about=source.name, since=latest)
-    elif _overdue(state.last_poll_at, began, now, poll_limit(state, source, failing_after)):
-        since = state.last_poll_at or state.failing_since or began
-        yield HealthFinding(kind=Kind.SOURCE_NOT_POLLED, about=source.name, since=since, reason=state.last_error)
+    if latest - now > FUTURE_TOLERANCE:
+        yield HealthFinding(kind=FindingKind.SOURCE_AHEAD, about=source.name, since=latest)
+    elif _overdue(state.last_poll_at, polling_since, now, poll_limit(state, source, failing_after)):
+        since = state.last_poll_at or state.failing_since or polling_since
+        yield HealthFinding(kind=FindingKind.SOURCE_NOT_POLLED, about=source.name, since=since, reason=state.last_error)
     # Polls that fail show nothing whole either, and are what is to be reported then.
     elif state.failing_since is None and _overdue(
-        state.last_full_at, began, now, whole_limit(state, source, failing_after)
+        state.last_full_at, polling_since, now, full_scan_limit(state, source, failing_after)
     ):
-        yield HealthFinding(kind=Kind.SOURCE_NOT_WHOLE, about=source.name, since=state.last_full_at or began)
+        yield HealthFinding(
+            kind=FindingKind.SOURCE_NOT_WHOLE, about=source.name, since=state.last_full_at or polling_since
+        )
     if state.refused_rows:
         yield HealthFinding(
-            kind=Kind.SOURCE_REFUSED, about=source.name, since=state.refused_since, count=state.refused_rows
+            kind=FindingKind.SOURCE_REFUSED, about=source.name, since=state.refused_since, count=state.refused_rows
         )
 
 
-def _overdue(at: datetime | None, began: datetime | None, now: datetime, limit: timedelta) -> bool:
-    quiet = max((moment for moment in (at, began) if moment), default=None)
+def _overdue(at: datetime | None, polling_since: datetime | None, now: datetime, limit: timedelta) -> bool:
+    quiet = max((moment for moment in (at, polling_since) if moment), default=None)
     return quiet is None or now - quiet >= limit
 
 
@@ -351,19 +359,27 @@ def judge_channel(channel: tuple[ChannelState, Backlog], expected: Expected, now
     elif state.parked_since:
         since = min(state.health.failing_since or state.parked_since, state.parked_since)
         yield HealthFinding(
-            kind=Kind.CHANNEL_PARKED, about=state.name, since=since, count=backlog.waiting, reason=state.reason
+            kind=FindingKind.CHANNEL_PARKED, about=state.name, since=since, count=backlog.waiting, reason=state.reason
         )
     elif (failing := state.health.failing_since) and now - failing >= expected.failing_after:
         yield HealthFinding(
-            kind=Kind.CHANNEL_FAILING, about=state.name, since=failing, count=backlog.waiting, reason=backlog.reason
+            kind=FindingKind.CHANNEL_FAILING,
+            about=state.name,
+            since=failing,
+            count=backlog.waiting,
+            reason=backlog.reason,
         )
     elif (waits := backlog.pending_since) and now - waits >= expected.failing_after:
         yield HealthFinding(
-            kind=Kind.CHANNEL_WAITING, about=state.name, since=waits, count=backlog.waiting, reason=backlog.reason
+            kind=FindingKind.CHANNEL_WAITING,
+            about=state.name,
+            since=waits,
+            count=backlog.waiting,
+            reason=backlog.reason,
         )
     if backlog.dead:
         yield HealthFinding(
-            kind=Kind.CHANNEL_DEAD,
+            kind=FindingKind.CHANNEL_DEAD,
             about=state.name,
             since=backlog.dead_since,
             count=backlog.dead,
@@ -375,7 +391,7 @@ def _judge_removed(backlog: Backlog, failing_after: timedelta, now: datetime) ->
     # Not at once: while replicas are updated one by one, one plans for a channel that another does not know yet.
     since = backlog.pending_since
     if backlog.parked or (since and now - since >= failing_after):
-        yield HealthFinding(kind=Kind.CHANNEL_REMOVED, about=backlog.channel, since=since, count=backlog.waiting)
+        yield HealthFinding(kind=FindingKind.CHANNEL_REMOVED, about=backlog.channel, since=since, count=backlog.waiting)
 
 
 def _judge_roles(expected: Expected, facts: HealthFacts, sources: Collection[HealthFinding]) -> Iterator[HealthFinding]:
@@ -383,19 +399,19 @@ def _judge_roles(expected: Expected, facts: HealthFacts, sources: Collection[Hea
     now = facts.at
     waiting = (one.pending_since for one in facts.backlogs if serves(expected, one.channel))
     due = {
-        Role.POLL: any(found.kind is Kind.SOURCE_NOT_POLLED for found in sources),
+        Role.POLL: any(found.kind is FindingKind.SOURCE_NOT_POLLED for found in sources),
         Role.DELIVER: any(since and now - since >= expected.failing_after for since in waiting),
         Role.WEB: expected.chat,
     }
     absent = {role: _absent_since(role, facts, expected.failing_after, due=due[role]) for role in Role}
     missing = {role: since for role, since in absent.items() if since}
     if missing:
-        yield HealthFinding(kind=Kind.ROLE_NOT_SERVED, about=",".join(missing), since=min(missing.values()))
+        yield HealthFinding(kind=FindingKind.ROLE_NOT_SERVED, about=",".join(missing), since=min(missing.values()))
     connected = [one for one in facts.replicas if Role.WEB in one.roles and one.runs(now)]
     down = [one for one in connected if one.chat_down_since and now - one.chat_down_since >= expected.failing_after]
     if down and len(down) == len(connected):
         since = max(one.chat_down_since for one in down if one.chat_down_since)
-        yield HealthFinding(kind=Kind.CHAT_DOWN, about="", since=since, reason=down[-1].chat_error)
+        yield HealthFinding(kind=FindingKind.CHAT_DOWN, about="", since=since, reason=down[-1].chat_error)
 
 
 def _absent_since(role: Role, facts: HealthFacts, failing_after: timedelta, *, due: bool) -> datetime | None:
@@ -412,14 +428,14 @@ def _absent_since(role: Role, facts: HealthFacts, failing_after: timedelta, *, d
     return last.seen_at if due and facts.at - last.seen_at >= failing_after else None
 
 
-LEFT_BEHIND = (
+REMOVED_SOURCES_NOTE = (
     "Nobody polls them: their tasks count as running no more, and what is recorded is deleted after retention.tasks. "
     "A new name for the same region and project takes over the history of the old one."
 )
 """What becomes of sources that are recorded and not configured."""
 
 
-def left_behind(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:
+def removed_sources(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:
     """Return what is recorded of sources that are configured under no name: nobody polls them any more.
 
     A renamed one is not among them: its history moves to the new name at the next poll.
@@ -435,16 +451,16 @@ def left_behind(states: Sequence[SourceState], configured: Mapping[str, tuple[st
     ]
 
 
-def _removed_sources(expected: Expected, states: Sequence[SourceState]) -> Iterator[HealthFinding]:
+def _judge_removed_sources(expected: Expected, states: Sequence[SourceState]) -> Iterator[HealthFinding]:
     configured = {source.name: (source.region, source.project_id) for source in expected.sources}
-    for state in left_behind(states, configured):
-        yield HealthFinding(kind=Kind.SOURCE_REMOVED, about=state.name, since=state.last_poll_at)
+    for state in removed_sources(states, configured):
+        yield HealthFinding(kind=FindingKind.SOURCE_REMOVED, about=state.name, since=state.last_poll_at)
 
 
 def _source_health(
-    source: WatchedSource, state: SourceState, failing_after: timedelta, *, bad: Collection[tuple[str, str]]
-) -> SourceHealth:
-    return SourceHealth(
+    source: ConfiguredSource, state: SourceState, failing_after: timedelta, *, bad: Collection[tuple[str, str]]
+) -> SourceStatus:
+    return SourceStatus(
         name=source.name,
         ok=("source", source.name) not in bad,
         last_poll_at=state.last_poll_at,
@@ -460,10 +476,10 @@ def _channel_health(
     failing_after: timedelta,
     *,
     bad: Collection[tuple[str, str]],
-) -> ChannelHealth:
+) -> ChannelStatus:
     state, backlog = channel
     waits = backlog.pending_since
-    return ChannelHealth(
+    return ChannelStatus(
         name=state.name,
         ok=("channel", state.name) not in bad,
         parked_since=state.parked_since,

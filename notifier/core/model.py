@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.core.events import EventType
-from notifier.core.pacing import Health
+from notifier.core.pacing import ChannelHealth
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 """The uuid5 namespace of event and delivery ids. Changing it would change every id."""
@@ -271,7 +271,7 @@ class Delivery:
     settled_at: datetime | None = None
     dismissed_at: datetime | None = None
     """Time a person accepted that it was not delivered. Set by `notifier dismiss`; `notifier retry` clears it."""
-    doubtful: bool = False
+    outcome_unknown: bool = False
     """True when an earlier attempt may have arrived: its answer was lost, or whoever made it never reported back."""
     thread: str | None = None
     """The reference of the message under which the channel has spoken of the same subject before, as known when it
@@ -293,7 +293,7 @@ def with_reply(reason: str | None, reply: str | None) -> str:
     return reason.removesuffix(status) + reply if reason.endswith(status) else f"{reason}; replied {reply}"
 
 
-class Doubt(StrEnum):
+class Resolution(StrEnum):
     """What was done about an earlier attempt that may have arrived."""
 
     ARRIVED = "arrived"
@@ -308,14 +308,14 @@ class Doubt(StrEnum):
     """Not sent again: the channel's `on_unknown` is `hold`, and a person has to decide."""
 
 
-class Repeat(StrEnum):
+class ResendPolicy(StrEnum):
     """What a channel can do about an attempt whose outcome is unknown."""
 
-    SAFE = "safe"
+    IDEMPOTENT = "safe"
     """Send it again: the receiver knows a repeat by its id."""
-    LOOK_UP = "look-up"
+    RECONCILABLE = "look-up"
     """Ask the service whether it arrived."""
-    RISKY = "risky"
+    UNSAFE = "risky"
     """Nothing: a repeat may be seen twice."""
 
 
@@ -330,7 +330,7 @@ class Attempt:
     outcome: str
     """delivered, retry, gave-up, parked or unknown."""
     reason: str | None = None
-    doubt: Doubt | None = None
+    resolution: Resolution | None = None
     """What was done about the attempt before it, where that may have arrived."""
     reply: str | None = None
     """What the receiver replied: its status and the first 300 characters of its text, sanitised and redacted."""
@@ -602,4 +602,4 @@ class ChannelState:
     """Since when it has been failing, as was told; None when nothing was, or that it has recovered."""
     given_up_until: datetime | None = None
     """When the latest of the dead deliveries that were told of had died."""
-    health: Health = field(default_factory=Health)
+    health: ChannelHealth = field(default_factory=ChannelHealth)

@@ -18,13 +18,13 @@ from notifier.core.model import (
     Delivered,
     Delivery,
     DeliveryState,
-    Doubt,
     Event,
     GaveUp,
     Mute,
     Outcome,
     Parked,
     Recipient,
+    Resolution,
     Retry,
     Route,
     Transition,
@@ -32,12 +32,12 @@ from notifier.core.model import (
     delivery_id,
     event_id,
 )
-from notifier.core.pacing import Sign
+from notifier.core.pacing import AttemptSignal
 from notifier.core.routing import channels_of, explain_routes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class RoutingConfig:
     """Who is told: the routes and the channels they lead to."""
 
     routes: Sequence[Route] = ()
@@ -53,7 +53,7 @@ class RoutedEvent:
     channels: tuple[str, ...]
 
 
-def event_of(transition: Transition, region: str, project_id: str) -> Event:
+def task_event(transition: Transition, region: str, project_id: str) -> Event:
     """Return the event that a transition makes."""
     task = transition.after
     return Event(
@@ -102,11 +102,11 @@ def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
     return RoutedEvent(event=event, routes=names, channels=channels_of(verdicts))
 
 
-def with_watchers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
+def with_subscribers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
     """Add those who want to know, by job id, to the channels of the events that they wait for."""
     return tuple(
         replace(item, channels=(*item.channels, *(f"{DIRECT}{person}" for person in watchers[item.event.job_id])))
-        if concerns_watchers(item.event) and item.event.job_id in watchers
+        if concerns_subscribers(item.event) and item.event.job_id in watchers
         else item
         for item in routed
     )
@@ -119,7 +119,7 @@ def ends(event: Event) -> bool:
     return event.type.traits.ends_task
 
 
-def concerns_watchers(event: Event) -> bool:
+def concerns_subscribers(event: Event) -> bool:
     """Tell whether those who watch a task hear of an event: its end, or that nobody may ever see it."""
     return ends(event) or event.type is EventType.TASK_UNLISTED
 
@@ -153,14 +153,14 @@ def plan(  # noqa: PLR0917 - the last two have defaults
             else:
                 by_channel.setdefault(channel, []).append(item.event)
     planned = (
-        delivery_of(channel, batch, state.get(channel, DeliveryState.PENDING), now)
+        new_delivery(channel, batch, state.get(channel, DeliveryState.PENDING), now)
         for channel, events in by_channel.items()
         for batch in _batches(events, _after(before.get(channel, 0), policies.get(channel), channel))
     )
     return (*planned, *suppressed)
 
 
-def delivery_of(channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime) -> Delivery:
+def new_delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime) -> Delivery:
     """Return the delivery of these events to a channel: a digest where there are several."""
     return Delivery(
         id=delivery_id(channel, *(event.id for event in batch)),
@@ -177,7 +177,7 @@ def delivery_of(channel: str, batch: Sequence[Event], state: DeliveryState, now:
 def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delivery:
     reason = f"{mute.instance} is muted until {mute.until.isoformat(timespec='minutes')} by {mute.name}"
     why = f"{reason}: {mute.reason}" if mute.reason else reason
-    return replace(delivery_of(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
+    return replace(new_delivery(channel, [event], DeliveryState.SUPPRESSED, now), reason=_storable(why), settled_at=now)
 
 
 def _after(events: int, policy: ChannelPolicy | None, channel: str) -> ChannelPolicy:
@@ -208,9 +208,9 @@ class Settlement:
     ref: str | None = None
     thread: str | None = None
     """See `Delivered.thread`."""
-    doubtful: bool = False
+    outcome_unknown: bool = False
     """True when the attempt may have arrived."""
-    sign: Sign = Sign.NONE
+    signal: AttemptSignal = AttemptSignal.NONE
     """What the attempt says about the channel."""
     pause: timedelta | None = None
     """What the receiver asked for."""
@@ -223,7 +223,7 @@ class Settlement:
         return self.state is DeliveryState.PARKED
 
 
-LONGEST_REASON = 1000
+MAX_STORED_TEXT = 1000
 """Characters kept of what a receiver said."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -237,7 +237,7 @@ def settle(
     finished_at: datetime,
     schedule: Sequence[timedelta],
     chance: float,
-    doubt: Doubt | None = None,
+    resolution: Resolution | None = None,
 ) -> Settlement:
     """Decide what becomes of a delivery. `chance` is a random number from 0 to 1 for the jitter of the wait."""
     state, wait, reason = _verdict(delivery, outcome, schedule, chance)
@@ -252,14 +252,14 @@ def settle(
             finished_at=finished_at,
             outcome=_OUTCOMES[type(outcome)],
             reason=_storable(outcome.reason),
-            doubt=doubt,
+            resolution=resolution,
             reply=_storable(outcome.reply),
         ),
         reason=_storable(reason),
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
         thread=_storable(outcome.thread) if isinstance(outcome, Delivered) else None,
-        doubtful=_in_doubt(delivery, outcome, doubt),
-        sign=_sign(delivery, outcome),
+        outcome_unknown=_may_have_arrived(delivery, outcome, resolution),
+        signal=_signal(delivery, outcome),
         pause=min(outcome.after, retry.MAX_RETRY_AFTER) if isinstance(outcome, Retry) and outcome.after else None,
         recipients=_storable_recipients(outcome),
     )
@@ -273,35 +273,35 @@ def _storable_recipients(outcome: Outcome) -> tuple[Recipient, ...] | None:
     return tuple(replace(one, reason=_storable(one.reason)) for one in outcome.recipients)
 
 
-def _sign(delivery: Delivery, outcome: Outcome) -> Sign:
+def _signal(delivery: Delivery, outcome: Outcome) -> AttemptSignal:
     """Return what an attempt says about the channel. That one addressee refuses what others take says nothing of it."""
     if recipients.newly_delivered(delivery, outcome):
-        return Sign.GOOD
+        return AttemptSignal.GOOD
     if not isinstance(outcome, Delivered) and outcome.recipients:
-        return Sign.NONE
-    return sign_of(outcome)
+        return AttemptSignal.NONE
+    return signal_of(outcome)
 
 
-def _in_doubt(delivery: Delivery, outcome: Outcome, doubt: Doubt | None) -> bool:
+def _may_have_arrived(delivery: Delivery, outcome: Outcome, resolution: Resolution | None) -> bool:
     """Tell whether the message may have arrived: this attempt lost its answer, or an earlier one did and still has."""
-    return isinstance(outcome, Unknown) or (delivery.doubtful and doubt is not Doubt.ABSENT)
+    return isinstance(outcome, Unknown) or (delivery.outcome_unknown and resolution is not Resolution.ABSENT)
 
 
-def sign_of(outcome: Outcome) -> Sign:
+def signal_of(outcome: Outcome) -> AttemptSignal:
     """Return what an outcome says about the channel."""
     match outcome:
         case Delivered():
-            return Sign.GOOD
+            return AttemptSignal.GOOD
         case Retry(_, after):
-            return Sign.BUSY if after else Sign.BAD
+            return AttemptSignal.BUSY if after else AttemptSignal.BAD
         case Unknown():
-            return Sign.BAD
-    return Sign.NONE
+            return AttemptSignal.BAD
+    return AttemptSignal.NONE
 
 
 def _storable(text: str | None) -> str | None:
     """Return what any database holds: a receiver's words must not undo the accounts of the others."""
-    return text and _UNSTORABLE.sub("\ufffd", text)[:LONGEST_REASON]
+    return text and _UNSTORABLE.sub("\ufffd", text)[:MAX_STORED_TEXT]
 
 
 _OUTCOMES: Mapping[type, str] = {
@@ -340,7 +340,7 @@ def _again(
     return DeliveryState.PENDING, wait, reason
 
 
-def worn_out(delivery: Delivery, schedule: Sequence[timedelta]) -> bool:
+def attempts_exhausted(delivery: Delivery, schedule: Sequence[timedelta]) -> bool:
     """Tell whether a claimed delivery has had more attempts than its schedule allows.
 
     That happens only when the attempts before it never reported back: a message that kills its sender.

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-TO_THE = timedelta(seconds=1)
+GOOD_AT_PRECISION = timedelta(seconds=1)
 """How exactly the last good attempt of a healthy channel is recorded: each record costs a write."""
 
 
-class Sign(StrEnum):
+class AttemptSignal(StrEnum):
     """What an attempt says about its channel, whatever it means for the message."""
 
     GOOD = "good"
@@ -47,7 +47,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class ChannelHealth:
     """How a channel is. The times are those of the database's clock."""
 
     failures: int = 0
@@ -72,7 +72,7 @@ class Allowance:
     retry_in: timedelta | None = None
 
 
-def allowance(health: Health, pace: Pace, now: datetime, wanted: int) -> Allowance:
+def allowance(health: ChannelHealth, pace: Pace, now: datetime, wanted: int) -> Allowance:
     """Return how many of the messages that are wanted may go out now."""
     held = max((until for until in (health.open_until, health.paused_until) if until), default=now)
     if held > now:
@@ -89,7 +89,7 @@ def allowance(health: Health, pace: Pace, now: datetime, wanted: int) -> Allowan
     return Allowance(count=count, retry_in=pace.interval * (count + 1) - room)
 
 
-def spent(health: Health, pace: Pace, now: datetime, count: int) -> Health:
+def charge(health: ChannelHealth, pace: Pace, now: datetime, count: int) -> ChannelHealth:
     """Return the health after so many messages were let out.
 
     A probe closes the door behind it: no other replica sends a second one while it is out.
@@ -101,23 +101,27 @@ def spent(health: Health, pace: Pace, now: datetime, count: int) -> Health:
     return health
 
 
-def after(health: Health, signs: Iterable[tuple[Sign, timedelta | None]], now: datetime, pace: Pace) -> Health:
+def after(
+    health: ChannelHealth, signals: Iterable[tuple[AttemptSignal, timedelta | None]], now: datetime, pace: Pace
+) -> ChannelHealth:
     """Return the health after attempts that ended with these signs and the pauses that were asked for."""
-    for sign, pause in signs:
-        health = _after(health, sign, pause, now, pace)
+    for signal, pause in signals:
+        health = _after(health, signal, pause, now, pace)
     return health
 
 
-def _after(health: Health, sign: Sign, pause: timedelta | None, now: datetime, pace: Pace) -> Health:
-    match sign:
-        case Sign.GOOD:
-            fresh = health.good_at is not None and not health.failing_since and now - health.good_at < TO_THE
+def _after(
+    health: ChannelHealth, signal: AttemptSignal, pause: timedelta | None, now: datetime, pace: Pace
+) -> ChannelHealth:
+    match signal:
+        case AttemptSignal.GOOD:
+            fresh = health.good_at is not None and not health.failing_since and now - health.good_at < GOOD_AT_PRECISION
             good_at = health.good_at if fresh else now
-            return Health(rate_at=health.rate_at, paused_until=health.paused_until, good_at=good_at)
-        case Sign.BUSY:
+            return ChannelHealth(rate_at=health.rate_at, paused_until=health.paused_until, good_at=good_at)
+        case AttemptSignal.BUSY:
             until = max(health.paused_until or now, now + (pause or timedelta()))
             return replace(health, paused_until=until, failing_since=health.failing_since or now)
-        case Sign.BAD:
+        case AttemptSignal.BAD:
             failures = health.failures + 1
             opened = now + _probe_wait(failures, pace) if failures >= pace.opens_after else health.open_until
             return replace(health, failures=failures, failing_since=health.failing_since or now, open_until=opened)

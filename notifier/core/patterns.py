@@ -17,13 +17,13 @@ try:
 except ImportError:  # there is none for this platform
     re2 = None
 
-LONGEST_TEXT = 65_536
+MAX_TEXT_LENGTH = 65_536
 """Characters of a text that are looked at; more than any reason that a person reads."""
 
-SHORT_TEXT = 256
+MAX_BACKTRACKING_LENGTH = 256
 """The same for the engine that backtracks."""
 
-MOST_REPEATS = 3
+MAX_REPETITIONS = 3
 """Unbounded repetitions in one pattern for that engine: each multiplies the work by the length of the text."""
 
 _MEMORY = 2 << 20
@@ -52,7 +52,7 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def _searchable(text: str) -> str:
-    text = text[: LONGEST_TEXT if re2 else SHORT_TEXT]
+    text = text[: MAX_TEXT_LENGTH if re2 else MAX_BACKTRACKING_LENGTH]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -173,6 +173,6 @@ def _backtracking(pattern: str) -> Pattern:
                     raise _refused(pattern, "repeat no group that has a repetition or an alternative in it")
                 count += 1
                 repeated[-1] += 1
-    if count > MOST_REPEATS:
-        raise _refused(pattern, f"use at most {MOST_REPEATS} repetitions on this platform, which has no RE2")
+    if count > MAX_REPETITIONS:
+        raise _refused(pattern, f"use at most {MAX_REPETITIONS} repetitions on this platform, which has no RE2")
     return re.compile(pattern, re.DOTALL)

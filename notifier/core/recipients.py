@@ -37,7 +37,7 @@ def outstanding(delivery: Delivery, addresses: Sequence[str]) -> tuple[str, ...]
     return tuple(address for address in dict.fromkeys(addresses) if address not in over | delivery.withheld)
 
 
-def combined(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str, Outcome]) -> Outcome:
+def combined_outcome(delivery: Delivery, addresses: Sequence[str], outcomes: Mapping[str, Outcome]) -> Outcome:
     """Return what the outcomes of an attempt come to, together with what was recorded before it.
 
     While one waits it is a `Retry`; else, where one may have it, an `Unknown`; else, where one refused it, a `GaveUp`,
@@ -104,17 +104,17 @@ def _reason(recipients: Sequence[Recipient]) -> str:
 # ---- those who may have it ----
 
 
-def in_doubt(delivery: Delivery) -> bool:
+def may_have_arrived(delivery: Delivery) -> bool:
     """Tell whether anybody may have it from an earlier attempt."""
-    return delivery.doubtful or any(one.state is RecipientState.UNKNOWN for one in delivery.recipients)
+    return delivery.outcome_unknown or any(one.state is RecipientState.UNKNOWN for one in delivery.recipients)
 
 
-def some_certainly_wait(delivery: Delivery) -> bool:
+def anyone_waits(delivery: Delivery) -> bool:
     """Tell whether somebody certainly does not have it, although others may."""
-    return not delivery.doubtful and any(one.state is RecipientState.WAITING for one in delivery.recipients)
+    return not delivery.outcome_unknown and any(one.state is RecipientState.WAITING for one in delivery.recipients)
 
 
-def sent_again(delivery: Delivery) -> Delivery:
+def with_unknown_waiting(delivery: Delivery) -> Delivery:
     """Return the delivery with those waiting who may have it."""
     return replace(
         delivery,
@@ -125,7 +125,7 @@ def sent_again(delivery: Delivery) -> Delivery:
     )
 
 
-def on_their_way(recipients: Sequence[Recipient]) -> frozenset[str]:
+def pending_addresses(recipients: Sequence[Recipient]) -> frozenset[str]:
     """Return the addresses of those whom a later attempt may reach."""
     states = (RecipientState.WAITING, RecipientState.UNKNOWN)
     return frozenset(one.address for one in recipients if one.state in states)
@@ -140,6 +140,6 @@ def newly_delivered(delivery: Delivery, outcome: Outcome) -> bool:
     )
 
 
-def for_a_person(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
+def after_manual_retry(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
     """Return what stays recorded when a person sends a delivery again: all but those who have it get it."""
     return tuple(one for one in recipients if one.state is RecipientState.DELIVERED)

@@ -24,7 +24,16 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from notifier.core.durations import format_duration
 from notifier.core.errors import NotifierError, StoreError, StoreReplaced
-from notifier.core.health import LEFT_BEHIND, REMEDIES, Health, Kind, Replica, judge, left_behind, serves
+from notifier.core.health import (
+    FINDING_COMMANDS,
+    REMOVED_SOURCES_NOTE,
+    FindingKind,
+    HealthReport,
+    Replica,
+    judge,
+    removed_sources,
+    serves,
+)
 from notifier.core.health import Role as Role  # noqa: PLC0414 - what a service is given, named where it is given
 from notifier.core.model import Delivered, DeliveryState, Scope
 from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache, wait_until_set
@@ -235,7 +244,7 @@ def new_owner() -> str:
 class Service:
     """Polls and delivers until told to stop."""
 
-    def __init__(self, app: App, roles: Collection[Role] = ALL_ROLES, *, began: datetime | None = None) -> None:
+    def __init__(self, app: App, roles: Collection[Role] = ALL_ROLES, *, polling_since: datetime | None = None) -> None:
         """Take an open app; whoever opened it closes it. `began` is when this process began to poll, if it has."""
         self.app = app
         self.roles = roles
@@ -255,12 +264,12 @@ class Service:
             {settings.name: settings.poll_every for settings in app.config.sources} if Role.POLL in roles else {}
         )
         self._poll_rules = app.poll_rules
-        self._outlook = app.outlook
+        self._outlook = app.routing
         self._monitoring = app.monitor_rules
         self._asking = ErrorThrottle("cannot ask which sources are due", app.clock.monotonic)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
-        self._began = began
+        self._polling_since = polling_since
         self._next_beat = float("-inf")
         self._transports: Sequence[ChatTransport] = ()
         self._red_since: float | None = None
@@ -316,12 +325,12 @@ class Service:
     async def _retire_sources(self) -> None:
         """Say what is recorded under names that are not configured, and let it count as running no more."""
         recorded = await self.app.store.read(lambda q: q.source_states())
-        left = left_behind(recorded, source_places(self.app.config))
+        left = removed_sources(recorded, source_places(self.app.config))
         if not left:
             return
         names = [state.name for state in left]
         await self.app.store.transact(lambda tx: tx.retire_sources(names, tx.now()))
-        log.warning("sources are recorded that are not configured", sources=names, remedy=LEFT_BEHIND)
+        log.warning("sources are recorded that are not configured", sources=names, remedy=REMOVED_SOURCES_NOTE)
 
     async def poll(self, source: TaskSource, *, force: bool = False, send_heartbeat: bool = True) -> PollReport | None:
         """Poll a source once, log and count it; None when the database failed.
@@ -334,7 +343,7 @@ class Service:
                 self.app.store,
                 owner=self.owner,
                 rules=self._poll_rules[source.name],
-                outlook=self._outlook,
+                routing=self._outlook,
                 force=force,
             )
         except StoreError as error:
@@ -371,7 +380,7 @@ class Service:
         if polled or (not well and self.app.config.heartbeat_fail_url):
             await self._beat(well=well)
 
-    def _note_health(self, verdict: Health) -> None:
+    def _note_health(self, verdict: HealthReport) -> None:
         """Call for help when health has turned red and stayed so, where an address for that is configured."""
         now = self.app.clock.monotonic()
         self._red_since = None if verdict.ok else now if self._red_since is None else self._red_since
@@ -410,7 +419,9 @@ class Service:
         """
         try:
             await self._verify_store()
-            report = await run_monitor(self.app.store, rules=self._monitoring, outlook=self._outlook, began=self._began)
+            report = await run_monitor(
+                self.app.store, rules=self._monitoring, routing=self._outlook, polling_since=self._polling_since
+            )
         except StoreError as error:
             log.error("cannot watch over sources and channels", error=str(error))  # noqa: TRY400 - as above
             return
@@ -435,7 +446,7 @@ class Service:
             self._file_lost.failed(error)
             if self._saved is None:
                 self._saved, report = await save_lost_file(
-                    file, self.app.store, error, rules=self._monitoring, outlook=self._outlook
+                    file, self.app.store, error, rules=self._monitoring, routing=self._outlook
                 )
                 log.error("store.rescued", copy=str(self._saved))  # noqa: TRY400 - as above
                 self._handle_monitor_report(report)
@@ -557,7 +568,7 @@ class Service:
             job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
         if Role.POLL in self.roles:
-            often = min(rules.look_every for rules in self._poll_rules.values())
+            often = min(rules.due_check_interval for rules in self._poll_rules.values())
             self._tick(ticks, "due", self.poll_due, often.total_seconds())
         if Role.DELIVER in self.roles:
             self._tick(ticks, "unpark", self.unpark_due, HOUSEKEEPING_INTERVAL)
@@ -625,9 +636,9 @@ class Service:
 
     async def _run(self, stop: asyncio.Event, transports: Sequence[ChatTransport], supervisor: Supervisor) -> None:
         await self.start()
-        if writes_data(self.roles) and self._began is None:
+        if writes_data(self.roles) and self._polling_since is None:
             self._sources.spread(self.app.clock.monotonic())
-            self._began = await self.app.store.transact(lambda tx: tx.now())
+            self._polling_since = await self.app.store.transact(lambda tx: tx.now())
         ticks = self.schedule()
         loops = [
             asyncio.create_task(self.keep_delivering(worker), name=f"deliver {name}")
@@ -661,7 +672,7 @@ class Service:
         found = judge(self.app.config.expected, await self.app.store.read(lambda q: q.health_facts()))
         for channel in found.channels:
             if channel.backlog.waiting and not serves(self.app.config.expected, channel.name):
-                commands = REMEDIES[Kind.CHANNEL_REMOVED]
+                commands = FINDING_COMMANDS[FindingKind.CHANNEL_REMOVED]
                 log.warning(
                     "messages wait for a channel that is no longer configured",
                     channel=channel.name,
@@ -713,11 +724,11 @@ async def serve(
     *,
     stop: asyncio.Event,
     roles: Collection[Role] = ALL_ROLES,
-    began: datetime | None = None,
+    polling_since: datetime | None = None,
     supervisor: Supervisor | None = None,
 ) -> Summary:
     """Run the service until `stop` is set and return what it did."""
-    service = Service(app, roles, began=began)
+    service = Service(app, roles, polling_since=polling_since)
     await service.run(stop, supervisor)
     return service.stats.summary
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from notifier.core.credentials import BURST, paused_elsewhere
+from notifier.core.credentials import BURST, pause_message
 from notifier.core.errors import CredentialsRejected, PermissionDenied, SourceError
 from notifier.ports import Clock
 from notifier.sources.failures import with_wait
@@ -141,5 +141,5 @@ class CredentialLimiter:
 
 def _pause_error(pause: _Pause, where: str, left: timedelta) -> SourceError:
     error = pause.error
-    text = str(error) if pause.where == where else paused_elsewhere(where, str(error))
+    text = str(error) if pause.where == where else pause_message(where, str(error))
     return type(error)(text, status=error.status, code=error.code, request_id=error.request_id, retry_after=left)

@@ -12,14 +12,12 @@ from notifier.core import outbox, recipients
 from notifier.core.health import Expected
 from notifier.core.model import DIRECT, Attempt, Body, ChannelState, Delivery, DeliveryState
 from notifier.core.outbox import Settlement
-from notifier.core.pacing import Health, Sign
+from notifier.core.pacing import AttemptSignal, ChannelHealth
 from notifier.store import rows
 from notifier.store.people import PeopleStatements
 from notifier.store.queries import UNSETTLED, blocked, chunks, waited_for
 from notifier.store.retention import RetentionStatements
 from notifier.store.schema import attempts, channels, credentials, deliveries, delivery_events, events, sources
-
-_ATTEMPT = tuple(column.name for column in attempts.columns)
 
 # Statements that run at every turn are built once: building one costs several times what the database takes for it.
 _PARKED_NAMES = select(channels.c.name).where(channels.c.parked_since.is_not(None))
@@ -139,8 +137,8 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         """Return the recipients to whom older deliveries are still on their way: see the port."""
         found: dict[str, frozenset[str]] = {}
         for id_, encoded in self.connection.execute(waited_for(delivery_ids)):
-            on_their_way = recipients.on_their_way(rows.recipients_of(encoded))
-            found[id_] = found.get(id_, frozenset()) | on_their_way
+            pending_addresses = recipients.pending_addresses(rows.recipients_of(encoded))
+            found[id_] = found.get(id_, frozenset()) | pending_addresses
         return found
 
     def note_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
@@ -189,7 +187,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         ordered = select(deliveries.c.seq).where(*which).order_by(deliveries.c.seq).with_for_update(key_share=True)
         return self.connection.execute(update(deliveries).where(deliveries.c.seq.in_(ordered)).values(values)).rowcount
 
-    def health(self, channel: str) -> Health:
+    def health(self, channel: str) -> ChannelHealth:
         """Return how a channel is; nobody else can change it until the transaction ends."""
         row = self.connection.execute(_CHANNEL, {"of": channel}).one_or_none()
         if row is None:
@@ -197,7 +195,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             row = self.connection.execute(_CHANNEL, {"of": channel}).one()
         return rows.health_of(row)
 
-    def keep_health(self, channel: str, health: Health) -> None:
+    def keep_health(self, channel: str, health: ChannelHealth) -> None:
         """Record how a channel is."""
         self.connection.execute(update(channels).where(channels.c.name == channel).values(rows.health_values(health)))
 
@@ -228,7 +226,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         applied = self._settle_delivered(delivered, now) if delivered else 0
         applied += sum(self._settle(settlement, now) for settlement in others)
         self._note_attempts([settlement.attempt for settlement in settlements])
-        partly = [settlement for settlement in others if settlement.sign is Sign.GOOD]
+        partly = [settlement for settlement in others if settlement.signal is AttemptSignal.GOOD]
         self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
         return applied
 
@@ -249,7 +247,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             "state": settlement.state,
             "available_at": now + (settlement.wait or timedelta()),
             "claimed_by": None,
-            "doubtful": settlement.doubtful,
+            "doubtful": settlement.outcome_unknown,
             "reason": settlement.reason,
             # Not the time of the attempt, which is that of a replica: what was given up is reported by this one.
             "settled_at": None if settlement.state in UNSETTLED else now,
@@ -278,7 +276,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
 
     def _note_attempts(self, noted: Sequence[Attempt]) -> None:
         if noted:
-            values = [{name: getattr(attempt, name) for name in _ATTEMPT} for attempt in noted]
+            values = [rows.attempt_values(attempt) for attempt in noted]
             self.connection.execute(self._insert(attempts).on_conflict_do_nothing(), values)
 
     def _park(self, channel: str, settlement: Settlement, now: datetime) -> None:
@@ -367,7 +365,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
                 .with_for_update(key_share=True)
             )
             for id_, encoded in self.connection.execute(recorded).all():
-                kept = rows.recipients_values(recipients.for_a_person(rows.recipients_of(encoded)))
+                kept = rows.recipients_values(recipients.after_manual_retry(rows.recipients_of(encoded)))
                 self.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(kept))
 
     def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
@@ -398,7 +396,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
             fresh = tuple(event for event in delivery.events if event.id not in known and event.channel != to)
             known |= {event.id for event in fresh}
             if fresh:
-                planned.append(outbox.delivery_of(to, fresh, state, now))
+                planned.append(outbox.new_delivery(to, fresh, state, now))
         self._ask_for(to, [event.id for delivery in planned for event in delivery.events])
         self.record_deliveries(planned)
         self._change(

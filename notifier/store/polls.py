@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.core.credentials import CredentialState
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.errors import SourceConflict
 from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
@@ -266,9 +266,9 @@ class PollStatements(SqlQueries):
         found = self.connection.execute(_UNCHANGED, {"of": source, "before": before})
         return {row.job_id: row.changed_at for row in found}
 
-    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, Recorded]:
+    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""
-        found: dict[str, Recorded] = {}
+        found: dict[str, RecordedTask] = {}
         for some in chunks(job_ids):
             statement = rows.select_tasks().where(tasks.c.source == source, tasks.c.job_id.in_(some))
             found |= {row.job_id: rows.recorded_of(row) for row in self.connection.execute(statement)}

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, tuple_
 
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.events import NEEDS_CARE
 from notifier.core.health import HealthFacts
 from notifier.core.model import (
@@ -177,7 +177,7 @@ class SqlQueries(LookupQueries):
                 found[row.source, row.job_id] = rows.acknowledgement_of(row)
         return found
 
-    def live(self, source: str) -> Mapping[str, Recorded]:
+    def live(self, source: str) -> Mapping[str, RecordedTask]:
         """Return every recorded task of the source that has not ended."""
         return {row.job_id: rows.recorded_of(row) for row in self.connection.execute(_OPEN_TASKS, {"of": source})}
 

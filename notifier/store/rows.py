@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Row, Select, select
 
 from notifier.core.credentials import CredentialState
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.health import Replica, Role
 from notifier.core.model import (
     Acknowledgement,
@@ -19,10 +19,10 @@ from notifier.core.model import (
     ChannelState,
     Delivery,
     DeliveryState,
-    Doubt,
     Event,
     Mute,
     Recipient,
+    Resolution,
     SourceState,
     Subscription,
     Task,
@@ -30,7 +30,7 @@ from notifier.core.model import (
     Verb,
 )
 from notifier.core.outbox import RoutedEvent
-from notifier.core.pacing import Health
+from notifier.core.pacing import ChannelHealth
 from notifier.store import schema
 
 _encode = msgspec.json.Encoder().encode
@@ -45,13 +45,14 @@ _TASK = tuple(field.name for field in fields(Task) if field.name != "status")
 _SOURCE = tuple(field.name for field in fields(SourceState) if field.name not in {"tasks", "running"})
 _ACKNOWLEDGEMENT = tuple(field.name for field in fields(Acknowledgement))
 _ACTION = tuple(field.name for field in fields(Action) if field.name != "verb")
-_HEALTH = tuple(field.name for field in fields(Health))
+_ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "resolution")
+_HEALTH = tuple(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = tuple(field.name for field in fields(CredentialState))
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = tuple(
     field.name
     for field in fields(Delivery)
-    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply"}
+    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply", "outcome_unknown"}
 )
 
 
@@ -73,10 +74,10 @@ def task_of(row: Row[T]) -> Task:
     return Task(status=TaskStatus(found["status"]), **{name: found[name] for name in _TASK})
 
 
-def recorded_of(row: Row[T]) -> Recorded:
+def recorded_of(row: Row[T]) -> RecordedTask:
     """Read a task with what the diff needs."""
     found = row._mapping  # noqa: SLF001 - as above
-    return Recorded(
+    return RecordedTask(
         task=task_of(row),
         occurrence=found["occurrence"],
         missing=found["missing"],
@@ -133,7 +134,10 @@ def routed_of(row: Row[T]) -> RoutedEvent:
 
 def delivery_values(delivery: Delivery) -> dict[str, object]:
     """Return the columns of a delivery that has not been claimed yet."""
-    return {name: getattr(delivery, name) for name in _DELIVERY} | {"state": str(delivery.state)}
+    return {name: getattr(delivery, name) for name in _DELIVERY} | {
+        "state": str(delivery.state),
+        "doubtful": delivery.outcome_unknown,
+    }
 
 
 def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
@@ -146,6 +150,7 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
         body=body,
         reply=found.get("reply"),
         recipients=recipients_of(found["recipients"]),
+        outcome_unknown=found["doubtful"],
         **{name: found[name] for name in _DELIVERY},
     )
 
@@ -160,10 +165,16 @@ def recipients_values(recipients: tuple[Recipient, ...] | None) -> dict[str, obj
     return {} if recipients is None else {"recipients": _encode(recipients).decode() if recipients else None}
 
 
+def attempt_values(attempt: Attempt) -> dict[str, object]:
+    """Return the columns of an attempt."""
+    return {name: getattr(attempt, name) for name in _ATTEMPT} | {"doubt": attempt.resolution}
+
+
 def attempt_of(row: Row[T]) -> Attempt:
     """Read an attempt."""
     found = row._mapping  # noqa: SLF001 - as above
-    return Attempt(**{**found, "doubt": found["doubt"] and Doubt(found["doubt"])})
+    resolution = Resolution(found["doubt"]) if found["doubt"] else None
+    return Attempt(resolution=resolution, **{name: found[name] for name in _ATTEMPT})
 
 
 def channel_of(row: Row[T]) -> ChannelState:
@@ -172,13 +183,13 @@ def channel_of(row: Row[T]) -> ChannelState:
     return ChannelState(health=health_of(row), **{name: found[name] for name in _CHANNEL})
 
 
-def health_of(row: Row[T]) -> Health:
+def health_of(row: Row[T]) -> ChannelHealth:
     """Read how a channel is."""
     found = row._mapping  # noqa: SLF001 - as above
-    return Health(**{name: found[name] for name in _HEALTH})
+    return ChannelHealth(**{name: found[name] for name in _HEALTH})
 
 
-def health_values(health: Health) -> dict[str, object]:
+def health_values(health: ChannelHealth) -> dict[str, object]:
     """Return the columns of a channel's health."""
     return {name: getattr(health, name) for name in _HEALTH}
 

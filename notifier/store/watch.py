@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Table, and_, delete, false, func, or_, select, update
 
-from notifier.core.alerts import GivenUp
+from notifier.core.alerts import DeadLetters
 from notifier.core.health import Replica
 from notifier.core.model import CHANNEL_SUBJECT, DeliveryState
 from notifier.store import rows
@@ -31,7 +31,7 @@ class WatchStatements(PollStatements):
         """
         self.connection.execute(select(channels.c.name).order_by(channels.c.name).with_for_update())
 
-    def given_up(self, channel: str, since: datetime) -> GivenUp | None:
+    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
         dead = (
             deliveries.c.channel == channel,
@@ -46,7 +46,7 @@ class WatchStatements(PollStatements):
             return None
         counted = select(func.count(), func.min(deliveries.c.settled_at)).where(*dead)
         count, first = self.connection.execute(counted).one()
-        return GivenUp(count=count, first=first, last=last.settled_at, reason=last.reason)
+        return DeadLetters(count=count, first=first, last=last.settled_at, reason=last.reason)
 
     def announce_source(self, source: str, was: datetime | None, since: datetime | None) -> bool:
         """Note since when a source is said to be failing; return False when another replica has meanwhile."""

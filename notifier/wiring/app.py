@@ -21,9 +21,9 @@ from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
 from notifier.core.errors import ConfigurationError, NotifierError, StoreMissing
-from notifier.core.health import LEFT_BEHIND, left_behind
+from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
 from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
-from notifier.core.outbox import Outlook
+from notifier.core.outbox import RoutingConfig
 from notifier.deliver import DeliveryRules
 from notifier.monitor import MonitorRules
 from notifier.poll import PollRules
@@ -70,9 +70,9 @@ class App:
     """Returns the channel to one person, by its name; None where there is no way to reach people."""
 
     @property
-    def outlook(self) -> Outlook:
+    def routing(self) -> RoutingConfig:
         """Who is told."""
-        return Outlook(
+        return RoutingConfig(
             routes=self.config.routes,
             policies={
                 name: ChannelPolicy(
@@ -151,8 +151,8 @@ async def open_app(
     async with AsyncExitStack() as stack:
         store = open_store(config.store.url, exclusive=exclusive, migrate=config.store.migrate, now=now)
         stack.push_async_callback(store.aclose)
-        if config.store.left_behind:
-            log.warning("store.left_behind", hint=config.store.left_behind)
+        if config.store.removed_sources:
+            log.warning("store.left_behind", hint=config.store.removed_sources)
         if store.created:
             note = log.info if expect_new else log.warning
             note("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
@@ -257,7 +257,7 @@ async def _check_store(config: Config) -> CheckResult:
         return CheckResult(ok=True, what="store", detail=str(error))
     except NotifierError as error:
         return CheckResult(ok=False, what="store", detail=str(error))
-    left = left_behind(polled, source_places(config))
+    left = removed_sources(polled, source_places(config))
     detail = f"{place}: sources recorded: {len(polled)}"
     if not left:
         return CheckResult(ok=True, what="store", detail=detail)
@@ -267,7 +267,7 @@ async def _check_store(config: Config) -> CheckResult:
         proven=False,
         what="store",
         detail=f"{detail}; recorded under names that are not configured: {names}",
-        remedy=LEFT_BEHIND,
+        remedy=REMOVED_SOURCES_NOTE,
     )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, event
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.model import (
     Attempt,
     Delivery,
@@ -87,7 +87,7 @@ def record(tx: Transaction) -> None:
     claim = tx.claim_poll("prod", "me", NOW, LEASE)
     assert claim is not None
     tasks = (FAILED, RUNNING, TWIN)
-    updates = [Update(recorded=Recorded(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
+    updates = [Update(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
     tx.record_tasks(claim, updates, NOW)
     failure, end = event_of(FAILED), event_of(TWIN)
     tx.record_events(

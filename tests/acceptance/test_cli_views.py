@@ -18,24 +18,24 @@ from notifier.cli.output import UNBOUNDED_WIDTH, age, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View
 from notifier.core.events import EventType
-from notifier.core.health import Backlog, Expected, Health, HealthFacts, WatchedSource, judge
+from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge
 from notifier.core.model import (
     Attempt,
     ChannelState,
     Delivery,
     DeliveryState,
-    Doubt,
     Matcher,
     Mute,
+    Resolution,
     Route,
     SourceState,
     Task,
     TaskStatus,
 )
 from notifier.core.outbox import RoutedEvent
-from notifier.core.pacing import Health as Pacing
+from notifier.core.pacing import ChannelHealth as Pacing
 from notifier.core.routing import explain_routes
-from notifier.lookup import Audit, ChannelAccount, EventAccount, Explanation
+from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.formatter import Localizer
 
@@ -106,9 +106,9 @@ def everything(task: Task) -> list[RenderableType]:
     attempt = Attempt(
         delivery_id=delivery.id, number=1, started_at=START, finished_at=START, outcome="retry", reason=task.fail_reason
     )
-    account = ChannelAccount(channel="dba", planned=True, delivery=delivery, attempts=(attempt,))
+    account = ChannelRecord(channel="dba", planned=True, delivery=delivery, attempts=(attempt,))
     verdicts = tuple(explain_routes(event, [Route(name="r", match=(Matcher(field="instance", op="=", value="q"),))]))
-    event_account = EventAccount(routed=routed, verdicts=verdicts, channels=(account,))
+    event_account = EventRecord(routed=routed, verdicts=verdicts, channels=(account,))
     ledger = Ledger(events=1, unrouted=0, pairs=1, by_state={}, unaccounted=(), dead=(delivery,))
     facts = HealthFacts(at=START, channels=[replace(PARKED, reason=task.fail_reason)])
     parked = judge(Expected(channels=["dba"]), facts)
@@ -126,17 +126,17 @@ def everything(task: Task) -> list[RenderableType]:
 
 
 @pytest.mark.parametrize(
-    ("doubt", "words"),
+    ("resolution", "words"),
     [
-        (Doubt.ARRIVED, "has the message: nothing was sent again"),
-        (Doubt.ABSENT, "does not have the message: sent again"),
-        (Doubt.REPEATED, "the receiver knows a repeat by its id"),
-        (Doubt.RISKED, "it may be there twice"),
-        (Doubt.HELD, "held, as on_unknown says"),
+        (Resolution.ARRIVED, "has the message: nothing was sent again"),
+        (Resolution.ABSENT, "does not have the message: sent again"),
+        (Resolution.REPEATED, "the receiver knows a repeat by its id"),
+        (Resolution.RISKED, "it may be there twice"),
+        (Resolution.HELD, "held, as on_unknown says"),
         (None, "retry after 0.0 s: lost"),
     ],
 )
-def test_an_attempt_shows_what_was_done_about_the_one_before(doubt: Doubt | None, words: str) -> None:
+def test_an_attempt_shows_what_was_done_about_the_one_before(resolution: Resolution | None, words: str) -> None:
     attempt = Attempt(
         delivery_id=DELIVERY.id,
         number=2,
@@ -144,16 +144,16 @@ def test_an_attempt_shows_what_was_done_about_the_one_before(doubt: Doubt | None
         finished_at=START,
         outcome="retry",
         reason="lost",
-        doubt=doubt,
+        resolution=resolution,
     )
     shown = " ".join(printed(VIEW._attempt(attempt)).split())
     assert words in shown
-    assert ("before" in shown) is (doubt is not None)
-    assert documents.attempt(attempt)["doubt"] == doubt
+    assert ("before" in shown) is (resolution is not None)
+    assert documents.attempt(attempt)["doubt"] == resolution
 
 
 @pytest.mark.parametrize(
-    ("state", "doubtful", "said"),
+    ("state", "outcome_unknown", "said"),
     [
         (DeliveryState.PENDING, True, True),
         (DeliveryState.DEAD, True, True),
@@ -161,12 +161,12 @@ def test_an_attempt_shows_what_was_done_about_the_one_before(doubt: Doubt | None
         (DeliveryState.DELIVERED, True, False),
     ],
 )
-def test_a_delivery_that_may_have_arrived_is_marked(state: DeliveryState, doubtful: bool, said: bool) -> None:  # noqa: FBT001 - a table
-    delivery = replace(DELIVERY, state=state, doubtful=doubtful)
-    account = ChannelAccount(channel="dba", planned=True, delivery=delivery)
+def test_a_delivery_that_may_have_arrived_is_marked(state: DeliveryState, outcome_unknown: bool, said: bool) -> None:  # noqa: FBT001 - a table
+    delivery = replace(DELIVERY, state=state, outcome_unknown=outcome_unknown)
+    account = ChannelRecord(channel="dba", planned=True, delivery=delivery)
     for shown in (VIEW.deliveries([delivery]), VIEW._channel_account(account)):
         assert ("may have arrived" in printed(shown, width=200)) is said
-    assert documents.delivery(delivery)["doubtful"] is doubtful
+    assert documents.delivery(delivery)["doubtful"] is outcome_unknown
 
 
 def test_a_finding_that_is_well_may_still_have_advice() -> None:
@@ -298,21 +298,21 @@ def test_times_are_in_the_configured_zone() -> None:
 
 def test_an_explanation_has_the_reason_a_channel_was_not_notified() -> None:
     verdicts = explain_routes(EVENT, [Route(name="r", match=(Matcher(field="type", op="=", value="task.started"),))])
-    silent = ChannelAccount(channel="mail", planned=False, delivery=None)
-    account = EventAccount(routed=replace(ROUTED, channels=(), routes=()), verdicts=tuple(verdicts), channels=(silent,))
+    silent = ChannelRecord(channel="mail", planned=False, delivery=None)
+    account = EventRecord(routed=replace(ROUTED, channels=(), routes=()), verdicts=tuple(verdicts), channels=(silent,))
     shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
     assert "✗ r: wants type=task.started, was 'task.failed'" in shown
     assert "mail: not told, no route asked for it" in shown
 
 
 def test_an_explanation_marks_a_pair_that_is_unaccounted() -> None:
-    lost = ChannelAccount(channel="dba", planned=True, delivery=None)
-    account = EventAccount(routed=ROUTED, verdicts=(), channels=(lost,))
+    lost = ChannelRecord(channel="dba", planned=True, delivery=None)
+    account = EventRecord(routed=ROUTED, verdicts=(), channels=(lost,))
     assert "unaccounted" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
 
 
 def test_an_explanation_reports_routes_that_changed_since() -> None:
-    account = EventAccount(routed=ROUTED, verdicts=(), channels=())
+    account = EventRecord(routed=ROUTED, verdicts=(), channels=())
     shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
     assert "Routes have changed since: at the time it went to dba." in shown
 
@@ -335,12 +335,12 @@ def test_a_failed_audit_names_each_pair() -> None:
 
 
 WHOLE = replace(VIEW, width=UNBOUNDED_WIDTH)
-SOURCE = WatchedSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
+SOURCE = ConfiguredSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
 EXPECTED = Expected(sources=[SOURCE], channels=["dba"])
 POLLED = SourceState(name="prod", last_poll_at=START - timedelta(seconds=12), last_full_at=START)
 
 
-def health_of(source: SourceState = POLLED, channel: ChannelState | None = None, **backlog: Any) -> Health:
+def health_of(source: SourceState = POLLED, channel: ChannelState | None = None, **backlog: Any) -> HealthReport:
     states = [channel] if channel else []
     return judge(
         EXPECTED,

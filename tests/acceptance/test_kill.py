@@ -258,7 +258,7 @@ async def test_a_stop_cuts_a_silent_receiver_and_the_next_process_resends(tmp_pa
         assert await house.program.ended() == 0, house.program.log
         assert "no answer before the program was stopped" in house.program.log
         (left,) = await house.deliveries()
-        assert (left.state, left.doubtful) == (DeliveryState.PENDING, True)
+        assert (left.state, left.outcome_unknown) == (DeliveryState.PENDING, True)
         house.receiver.let_go()
         await house.start()
         await house.settled(1)

@@ -30,7 +30,7 @@ from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, SmtpServer, greeter
 from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
-from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings, message, message_id, thread_id
 from notifier.ports import RenderRequest
@@ -495,10 +495,10 @@ class TestOutcomes:
     async def test_a_possible_repeat_has_the_same_message_id(self, context: ChannelContext) -> None:
         async with SmtpServer(replies={"DATA": TAKEN_AND_LOST}) as server:
             channel = make_channel(context, server.port)
-            assert channel.repeat is Repeat.RISKY
+            assert channel.resend_policy is ResendPolicy.UNSAFE
             delivery = rendered(channel)
             assert isinstance(await channel.send(delivery), Unknown)
-            assert isinstance(await channel.send(replace(delivery, attempt=2, doubtful=True)), Unknown)
+            assert isinstance(await channel.send(replace(delivery, attempt=2, outcome_unknown=True)), Unknown)
         assert [parse(mail.content)["Message-ID"] for mail in server.mails] == [message_id(delivery.id)] * 2
 
     async def test_the_deadline_holds_after_the_message_was_handed_over(self, context: ChannelContext) -> None:

@@ -50,7 +50,7 @@ from servers.slack import (
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.events import EventType
-from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
 from notifier.integrations.slack.channel import (
@@ -609,18 +609,23 @@ async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, c
 
 
 @pytest.mark.parametrize(
-    ("channel", "repeat"),
-    [(CHANNEL, Repeat.LOOK_UP), ("G0PRIVATE", Repeat.LOOK_UP), ("#dba", Repeat.RISKY), ("dba", Repeat.RISKY)],
+    ("channel", "resend_policy"),
+    [
+        (CHANNEL, ResendPolicy.RECONCILABLE),
+        ("G0PRIVATE", ResendPolicy.RECONCILABLE),
+        ("#dba", ResendPolicy.UNSAFE),
+        ("dba", ResendPolicy.UNSAFE),
+    ],
 )
 async def test_only_a_channel_given_by_id_can_be_searched(
-    server: SlackServer, context: ChannelContext, channel: str, repeat: Repeat
+    server: SlackServer, context: ChannelContext, channel: str, resend_policy: ResendPolicy
 ) -> None:
-    assert bot(server, context, channel=channel).repeat is repeat
+    assert bot(server, context, channel=channel).resend_policy is resend_policy
 
 
 async def test_nothing_is_asked_where_messages_cannot_be_found(server: SlackServer, context: ChannelContext) -> None:
     for channel in (hook(server, context), bot(server, context, channel="#dba")):
-        assert channel.repeat is Repeat.RISKY
+        assert channel.resend_policy is ResendPolicy.UNSAFE
         assert isinstance(await channel.find_sent(of_one(channel)), Unknown)
     assert server.requests == []
 

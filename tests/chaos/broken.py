@@ -24,7 +24,7 @@ from notifier import deliver, poll
 from notifier.channels import base
 from notifier.core import diff, outbox
 from notifier.core.events import EventType
-from notifier.core.model import Delivered, Delivery, Doubt, Outcome, Snapshot
+from notifier.core.model import Delivered, Delivery, Outcome, Resolution, Snapshot
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.service import service
 from notifier.sources.paging import Walk, WalkResult
@@ -38,7 +38,9 @@ def mark_before_send() -> None:
     """Call a message delivered, and then send it."""
     going: set[asyncio.Task[Outcome]] = set()
 
-    async def outcome(self: deliver.DeliveryWorker, delivery: Delivery, *_rest: Any) -> tuple[Outcome, Doubt | None]:
+    async def outcome(
+        self: deliver.DeliveryWorker, delivery: Delivery, *_rest: Any
+    ) -> tuple[Outcome, Resolution | None]:
         async def send() -> Outcome:
             await asyncio.sleep(0.05)
             return await self.channel.send(delivery)
@@ -61,7 +63,9 @@ def one_worker() -> None:
     """Send one message at a time over all channels."""
     alone, whole = asyncio.Lock(), deliver.DeliveryWorker._outcome
 
-    async def outcome(self: deliver.DeliveryWorker, delivery: Delivery, *rest: Any) -> tuple[Outcome, Doubt | None]:
+    async def outcome(
+        self: deliver.DeliveryWorker, delivery: Delivery, *rest: Any
+    ) -> tuple[Outcome, Resolution | None]:
         async with alone:
             return await whole(self, delivery, *rest)
 
@@ -148,7 +152,7 @@ def absence_is_failure() -> None:
 
 def baseline_told() -> None:
     """Tell what was there at first."""
-    read = poll.read_rules
+    read = poll.diff_rules
     _replace(poll, "read_rules", lambda *how: replace(read(*how), quiet_new=False))
 
 

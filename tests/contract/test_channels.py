@@ -36,7 +36,7 @@ from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, 
 
 from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, installed_kinds, load
 from notifier.core.events import EventType
-from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Repeat, Retry, Unknown
+from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel
@@ -140,12 +140,12 @@ class TestEveryKind:
         for on_unknown in ("resend", "hold"):
             for channel in in_every_mode(kind, make_context(http), on_unknown=on_unknown):
                 assert channel.on_unknown == on_unknown
-                assert channel.repeat in Repeat
+                assert channel.resend_policy in ResendPolicy
 
     async def test_a_channel_that_cannot_be_asked_answers_without_asking(self, kind: str, http: HttpClient) -> None:
         async with HttpServer() as server:
             for channel in in_every_mode(kind, make_context(http), place_of(server)):
-                if channel.repeat is not Repeat.LOOK_UP:
+                if channel.resend_policy is not ResendPolicy.RECONCILABLE:
                     assert isinstance(await channel.find_sent(rendered(channel)), Unknown)
         assert server.connections == 0
 

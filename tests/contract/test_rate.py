@@ -18,7 +18,7 @@ from simulation.loop import VirtualLoop
 from test_channels import KINDS, make_channel, make_context
 
 from notifier.channels.base import BaseChannel, ChannelSettings
-from notifier.core.model import Delivered, Delivery, Outcome, Repeat
+from notifier.core.model import Delivered, Delivery, Outcome, ResendPolicy
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.http import HttpClient
@@ -87,8 +87,8 @@ def answer_at_once(channel: BaseChannel[ChannelSettings]) -> list[float]:
 def test_one_message_at_a_time_reaches_the_configured_rate(
     kind: str, path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, *, prefetching: bool
 ) -> None:
-    repeat = Repeat.SAFE if prefetching else Repeat.RISKY
-    monkeypatch.setattr(BaseChannel, "repeat", property(lambda _: repeat, lambda *_: None))
+    resend_policy = ResendPolicy.IDEMPOTENT if prefetching else ResendPolicy.UNSAFE
+    monkeypatch.setattr(BaseChannel, "resend_policy", property(lambda _: resend_policy, lambda *_: None))
     began = times_of_sending(kind, path, rate=f"{rate}/s", burst=1, concurrency=1)
     assert began == pytest.approx([n / rate for n in range(COUNT)], abs=0.001)
 

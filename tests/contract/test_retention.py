@@ -20,10 +20,10 @@ from notifier import lookup
 from notifier.core.errors import CredentialsRejected
 from notifier.core.events import EventType
 from notifier.core.model import Delivery, DeliveryState, Event, Scope, Snapshot, TaskStatus
-from notifier.core.outbox import Outlook, RoutedEvent
+from notifier.core.outbox import RoutedEvent, RoutingConfig
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter
-from notifier.retention import PAUSE, PruneReport, PruneRules, Step, first_step, prune
+from notifier.retention import PRUNE_PAUSE, PruneReport, PruneRules, PruneStep, first_batch, prune
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import attempts, deliveries, delivery_events, events, metadata, tasks
 
@@ -105,7 +105,7 @@ async def told(store: SqlStore) -> Sequence[tuple[EventType, str]]:
 
 async def batches(store: Store, size: int) -> Sequence[PruneReport]:
     """Prune in batches of a size, without the pauses, and return what each did."""
-    step: Step | None = first_step(RULES, size)
+    step: PruneStep | None = first_batch(RULES, size)
     reports = []
     while step is not None:
         report, step = await store.transact(step)
@@ -188,7 +188,7 @@ async def test_batches_are_small_and_pause_between_them(store: SqlStore, clock: 
     )
     assert [report.events for report in await batches(store, 3)] == [2, 3, 1, 0]
     await prune(store, clock, RULES)
-    assert clock.slept == [PAUSE]
+    assert clock.slept == [PRUNE_PAUSE]
 
 
 async def test_nothing_is_pruned_with_unlimited_retention(store: SqlStore, clock: FakeClock) -> None:
@@ -292,7 +292,7 @@ def source(clock: FakeClock) -> FakeSource:
 
 
 async def poll(source: FakeSource, store: SqlStore) -> PollReport:
-    return await poll_once(source, store, owner="me", rules=POLL, outlook=Outlook(), force=True)
+    return await poll_once(source, store, owner="me", rules=POLL, routing=RoutingConfig(), force=True)
 
 
 async def recorded(store: SqlStore) -> Mapping[str, TaskStatus]:
@@ -495,7 +495,7 @@ async def test_events_of_a_running_task_stay(store: SqlStore, source: FakeSource
     source.tasks = [RUNNING]
     reports = []
     for _ in range(5):
-        reports.append(await poll_once(source, store, owner="me", rules=stuck, outlook=Outlook(), force=True))
+        reports.append(await poll_once(source, store, owner="me", rules=stuck, routing=RoutingConfig(), force=True))
         clock.advance(40 * DAY)
         await prune(store, clock, RULES)
     assert [event.type for report in reports for event in report.events if event.job_id] == [

@@ -14,7 +14,7 @@ import pytest
 from factories import HOSTILE, T0, make_delivery, make_event, make_events, make_gap, make_task
 from fakes import snapshot_of
 
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.model import (
     Attempt,
     Body,
@@ -27,7 +27,7 @@ from notifier.core.model import (
     TaskStatus,
 )
 from notifier.core.outbox import RoutedEvent, Settlement
-from notifier.core.pacing import Health
+from notifier.core.pacing import ChannelHealth
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction, Update
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
@@ -41,7 +41,7 @@ def routed(*events: Event, channels: Sequence[str] = ("dba",)) -> list[RoutedEve
 
 def update(job_id: str, fingerprint: bytes = b"1", **changes: object) -> Update:
     task = make_task(job_id, **changes)
-    return Update(recorded=Recorded(task=task, occurrence=f"o-{task.status}"), fingerprint=fingerprint)
+    return Update(recorded=RecordedTask(task=task, occurrence=f"o-{task.status}"), fingerprint=fingerprint)
 
 
 def settlement(delivery: Delivery, state: DeliveryState, at: datetime = T0, **changes: Any) -> Settlement:
@@ -541,7 +541,7 @@ async def test_after_a_clock_was_set_back_nothing_waits_for_the_old_one(store: S
     await store.transact(lambda tx: tx.keep_health("dba", tx.health("dba")))
     assert await store.transact(lambda tx: tx.end_waits_of_the_future(T0)) is False
     await store.transact(lambda tx: tx.record_poll(polled, snapshot_of([]), ahead, ahead + LEASE))
-    closed = Health(failures=9, failing_since=ahead, open_until=ahead, paused_until=ahead)
+    closed = ChannelHealth(failures=9, failing_since=ahead, open_until=ahead, paused_until=ahead)
     await store.transact(lambda tx: tx.keep_health("dba", closed))
     assert await store.transact(lambda tx: tx.end_waits_of_the_future(T0)) is True
     assert len(await claim(store)) == 1

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from notifier.core import commands
 from notifier.core.commands import (
-    LONGEST_MUTE,
-    LONGEST_NAME,
+    MAX_MUTE,
+    MAX_NAME_LENGTH,
     USAGE,
     Command,
+    DescribeInstance,
+    DescribeTask,
     Failed,
     Help,
-    InstanceOf,
     Mistake,
     MuteInstance,
     Mutes,
@@ -25,9 +26,8 @@ from notifier.core.commands import (
     Running,
     Stats,
     Status,
-    TaskOf,
+    SubscribeTask,
     UnmuteInstance,
-    WatchTask,
     changes,
     parse,
 )
@@ -59,19 +59,19 @@ TWO_HOURS = timedelta(hours=2)
         ("stats 7d prod", Stats(within=timedelta(days=7), ignored="prod")),
         ("ｓｔａｔｕｓ please", Status(ignored="please")),
         ("mutes prod", Mutes(ignored="prod")),
-        ("ｔａｓｋ　３１ｂ８", TaskOf(job_id="31b8")),
+        ("ｔａｓｋ　３１ｂ８", DescribeTask(job_id="31b8")),
         (
             "ｍｕｔｅ　ｇａｕｓｓ－１　２ｈ　升级，勿扰",
             MuteInstance(instance="gauss-1", length=TWO_HOURS, reason="升级，勿扰"),
         ),
-        ("task 31b8ae23", TaskOf(job_id="31b8ae23")),
-        ("task &lt;odd&gt;", TaskOf(job_id="<odd>")),
-        ("instance “gauss prod 1”", InstanceOf(instance="gauss prod 1")),
-        ("instance gauss prod 1", InstanceOf(instance="gauss prod 1")),
-        ("instance <https://db.example.com|db.example.com>", InstanceOf(instance="db.example.com")),
+        ("task 31b8ae23", DescribeTask(job_id="31b8ae23")),
+        ("task &lt;odd&gt;", DescribeTask(job_id="<odd>")),
+        ("instance “gauss prod 1”", DescribeInstance(instance="gauss prod 1")),
+        ("instance gauss prod 1", DescribeInstance(instance="gauss prod 1")),
+        ("instance <https://db.example.com|db.example.com>", DescribeInstance(instance="db.example.com")),
         ("stats", Stats(within=timedelta(days=7))),
         ("stats 30d", Stats(within=timedelta(days=30))),
-        ("watch job-1", WatchTask(job_id="job-1")),
+        ("watch job-1", SubscribeTask(job_id="job-1")),
         ("mute gauss-1 2h", MuteInstance(instance="gauss-1", length=TWO_HOURS)),
         ('mute "gauss 1" 2h resizing it', MuteInstance(instance="gauss 1", length=TWO_HOURS, reason="resizing it")),
         (
@@ -94,7 +94,7 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> N
         ("statu", Mistake(key="mistake.meant", given="statu", meant="status")),
         ("mut gauss 2h", Mistake(key="mistake.meant", given="mut", meant="mute gauss 2h")),
         ("ｆａｉｌｄ", Mistake(key="mistake.meant", given="ｆａｉｌｄ", meant="failed 24h")),
-        ("failed 2d " + "x" * (LONGEST_NAME + 1), Mistake(key="mistake.long", meant=USAGE["failed"])),
+        ("failed 2d " + "x" * (MAX_NAME_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["failed"])),
         ("frobnicate", Mistake(key="mistake.unknown", given="frobnicate")),
         ("failed yesterday", Mistake(key="mistake.duration", given="yesterday", meant="failed 24h")),
         ("failed 0h", Mistake(key="mistake.look", given="0h", meant="failed 24h")),
@@ -108,7 +108,7 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> N
         ("mute gauss-1 soon", Mistake(key="mistake.duration", given="soon", meant="mute gauss-1 2h")),
         ("mute gauss-1 1s", Mistake(key="mistake.mute", given="1s", meant="mute gauss-1 2h")),
         ("mute gauss-1 31d", Mistake(key="mistake.mute", given="31d", meant="mute gauss-1 2h")),
-        ("task " + "j" * (LONGEST_NAME + 1), Mistake(key="mistake.long", meant=USAGE["task"])),
+        ("task " + "j" * (MAX_NAME_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["task"])),
     ],
 )
 def test_a_mistake_is_answered_with_what_would_be_right(text: str, mistake: Mistake) -> None:
@@ -128,7 +128,7 @@ def test_only_mutes_change_what_others_see() -> None:
 def test_any_text_means_something(text: str) -> None:
     command = parse(text)
     if isinstance(command, MuteInstance):
-        assert timedelta() < command.length <= LONGEST_MUTE
+        assert timedelta() < command.length <= MAX_MUTE
 
 
 @given(st.sampled_from([*USAGE]), st.text(max_size=300))

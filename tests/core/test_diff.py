@@ -11,18 +11,18 @@ from fakes import snapshot_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.diff import Recorded, Rules, changed_ids, compare, diff, occurrence_of
+from notifier.core.diff import DiffRules, RecordedTask, changed_ids, compare, diff, occurrence_of
 from notifier.core.events import EventType
 from notifier.core.model import Scope, Task, TaskStatus, event_id
 
-RULES = Rules(observed_at=T0)
+RULES = DiffRules(observed_at=T0)
 RUNNING, FAILED, COMPLETED = (make_task(status=status) for status in ("running", "failed", "completed"))
 PENDING = make_task(status="unknown", raw_status="Pending")
 CANCELED = make_task(status="unknown", raw_status="Canceled")
 
 
-def recorded(task: Task, **changes: object) -> Recorded:
-    return replace(Recorded(task=task, occurrence=occurrence_of(task, "")), **changes)  # type: ignore[arg-type] # test values
+def recorded(task: Task, **changes: object) -> RecordedTask:
+    return replace(RecordedTask(task=task, occurrence=occurrence_of(task, "")), **changes)  # type: ignore[arg-type] # test values
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_raw_status_equal_to_our_own_is_another_occurrence() -> None:
 
 @given(st.lists(st.sampled_from([RUNNING, replace(FAILED, ended_at=None), PENDING]), max_size=12))
 def test_every_visible_change_of_a_flapping_task_has_its_own_id(shown: list[Task]) -> None:
-    row: Recorded | None = None
+    row: RecordedTask | None = None
     ids = []
     for task in shown:
         row, transitions = compare(row, task, RULES)
@@ -137,7 +137,7 @@ def test_every_visible_change_of_a_flapping_task_has_its_own_id(shown: list[Task
 # ---- absence ----
 
 
-def missing(live: Recorded, **how: object) -> tuple[dict[str, int], list[EventType]]:
+def missing(live: RecordedTask, **how: object) -> tuple[dict[str, int], list[EventType]]:
     snapshot = snapshot_of([make_task("other")], **how)  # type: ignore[arg-type] # test values
     changes = diff(snapshot, [], {}, {live.task.job_id: live}, RULES)
     return dict(changes.missing), [t.type for t in changes.transitions]
@@ -155,7 +155,7 @@ def test_a_warning_is_given_once() -> None:
 
 def test_the_same_snapshot_again_counts_nothing() -> None:
     live = {RUNNING.job_id: recorded(RUNNING, missing=1)}
-    again = diff(snapshot_of([make_task("other")]), [], {}, live, replace(RULES, whole_at=T0))
+    again = diff(snapshot_of([make_task("other")]), [], {}, live, replace(RULES, last_complete_at=T0))
     assert (dict(again.missing), again.transitions) == ({}, ())
 
 

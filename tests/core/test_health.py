@@ -12,24 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.health import (
-    REMEDIES,
+    FINDING_COMMANDS,
     Backlog,
+    ConfiguredSource,
     Expected,
-    Health,
+    FindingKind,
     HealthFacts,
     HealthFinding,
-    Kind,
+    HealthReport,
     Replica,
     Role,
-    WatchedSource,
     judge,
     unavailable,
 )
 from notifier.core.model import ChannelState, SourceState
-from notifier.core.pacing import Health as Pacing
+from notifier.core.pacing import ChannelHealth as Pacing
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
+PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
 EVERYTHING = Expected(sources=[PROD], channels=["dba", "mail"], direct=True)
 
 
@@ -43,16 +43,16 @@ def polled(**more: Any) -> SourceState:
     return SourceState(name="prod", **values | more)
 
 
-def verdict(expected: Expected = EVERYTHING, **facts: Any) -> Health:
+def verdict(expected: Expected = EVERYTHING, **facts: Any) -> HealthReport:
     return judge(expected, HealthFacts(at=T0, **{"sources": [polled()]} | facts))
 
 
-def only(found: Health) -> HealthFinding:
+def only(found: HealthReport) -> HealthFinding:
     (finding,) = found.findings
     return finding
 
 
-def source_kinds(state: SourceState, source: WatchedSource = PROD, **expected: Any) -> list[Kind]:
+def source_kinds(state: SourceState, source: ConfiguredSource = PROD, **expected: Any) -> list[FindingKind]:
     found = verdict(Expected(sources=[source], **expected), sources=[state])
     assert found.sources[0].ok is found.ok
     return [finding.kind for finding in found.findings]
@@ -76,9 +76,11 @@ def test_all_is_well() -> None:
         (30 * SECOND, 60 * MINUTE, 60 * MINUTE),
     ],
 )
-@pytest.mark.parametrize(("what", "kind"), [("age", Kind.SOURCE_NOT_POLLED), ("whole", Kind.SOURCE_NOT_WHOLE)])
+@pytest.mark.parametrize(
+    ("what", "kind"), [("age", FindingKind.SOURCE_NOT_POLLED), ("whole", FindingKind.SOURCE_NOT_WHOLE)]
+)
 def test_a_source_is_red_after_five_polls_and_failing_after(
-    what: str, kind: Kind, every: timedelta, failing_after: timedelta, limit: timedelta
+    what: str, kind: FindingKind, every: timedelta, failing_after: timedelta, limit: timedelta
 ) -> None:
     source = replace(PROD, poll_every=every)
     assert source_kinds(polled(**{what: limit - SECOND}), source, failing_after=failing_after) == []
@@ -93,19 +95,19 @@ def test_a_long_list_gets_the_time_its_call_budget_needs(calls_per_minute: int, 
     """
     source = replace(PROD, calls_per_minute=calls_per_minute)
     assert source_kinds(polled(age=slower * 100 * MINUTE - SECOND, calls=1000), source) == []
-    assert source_kinds(polled(age=slower * 100 * MINUTE, calls=1000), source) == [Kind.SOURCE_NOT_POLLED]
+    assert source_kinds(polled(age=slower * 100 * MINUTE, calls=1000), source) == [FindingKind.SOURCE_NOT_POLLED]
     assert source_kinds(polled(whole=slower * 500 * MINUTE - SECOND, calls=1000), source) == []
-    assert source_kinds(polled(whole=slower * 500 * MINUTE, calls=1000), source) == [Kind.SOURCE_NOT_WHOLE]
+    assert source_kinds(polled(whole=slower * 500 * MINUTE, calls=1000), source) == [FindingKind.SOURCE_NOT_WHOLE]
 
 
 @pytest.mark.parametrize("state", [[], [SourceState(name="prod")]])
 def test_a_source_that_was_never_polled_is_red(state: list[SourceState]) -> None:
     found = verdict(sources=state)
-    assert (only(found).kind, only(found).since, found.ok) == (Kind.SOURCE_NOT_POLLED, None, False)
+    assert (only(found).kind, only(found).since, found.ok) == (FindingKind.SOURCE_NOT_POLLED, None, False)
 
 
 def test_a_source_that_was_never_scanned_completely_is_red() -> None:
-    assert source_kinds(polled(last_full_at=None)) == [Kind.SOURCE_NOT_WHOLE]
+    assert source_kinds(polled(last_full_at=None)) == [FindingKind.SOURCE_NOT_WHOLE]
 
 
 def test_a_finding_has_the_time_and_error_of_an_unpolled_source() -> None:
@@ -116,29 +118,29 @@ def test_a_finding_has_the_time_and_error_of_an_unpolled_source() -> None:
 
 def test_a_restart_does_not_turn_a_long_unpolled_source_green() -> None:
     state = polled(age=timedelta(days=2), failing_since=T0, last_error="HTTP 503")
-    assert source_kinds(state) == [Kind.SOURCE_NOT_POLLED]
+    assert source_kinds(state) == [FindingKind.SOURCE_NOT_POLLED]
 
 
 @pytest.mark.parametrize("what", ["age", "whole"])
 def test_a_poll_in_the_future_is_red_beyond_the_tolerance(what: str) -> None:
     assert source_kinds(polled(**{what: -MINUTE})) == []
-    assert source_kinds(polled(**{what: -61 * SECOND})) == [Kind.SOURCE_AHEAD]
+    assert source_kinds(polled(**{what: -61 * SECOND})) == [FindingKind.SOURCE_AHEAD]
 
 
 def test_rows_that_the_database_refuses_are_red_at_once() -> None:
     finding = only(verdict(sources=[polled(refused_rows=3, refused_since=T0)]))
-    assert (finding.kind, finding.count, finding.since, finding.red) == (Kind.SOURCE_REFUSED, 3, T0, True)
+    assert (finding.kind, finding.count, finding.since, finding.red) == (FindingKind.SOURCE_REFUSED, 3, T0, True)
 
 
 def test_a_source_that_is_no_longer_configured_is_a_remark() -> None:
     found = verdict(sources=[polled(), replace(polled(age=timedelta(days=9)), name="old")])
-    assert (found.ok, only(found).kind, only(found).about) == (True, Kind.SOURCE_REMOVED, "old")
+    assert (found.ok, only(found).kind, only(found).about) == (True, FindingKind.SOURCE_REMOVED, "old")
 
 
 # ---- channels ----
 
 
-def channel(**facts: Any) -> Health:
+def channel(**facts: Any) -> HealthReport:
     """Judge the channel dba: `state` is what is recorded of it, `pacing` its health, the rest its backlog."""
     state = ChannelState(name="dba", health=Pacing(**facts.pop("pacing", {})), **facts.pop("state", {}))
     return verdict(channels=[state], backlogs=[Backlog(channel="dba", **facts)])
@@ -148,7 +150,7 @@ def test_a_parked_channel_is_red_at_once() -> None:
     found = channel(state={"parked_since": T0, "reason": "HTTP 410"}, pacing={"failing_since": T0 - MINUTE}, parked=7)
     finding = only(found)
     assert (finding.kind, finding.since, finding.count, finding.reason) == (
-        Kind.CHANNEL_PARKED,
+        FindingKind.CHANNEL_PARKED,
         T0 - MINUTE,
         7,
         "HTTP 410",
@@ -159,7 +161,7 @@ def test_a_parked_channel_is_red_at_once() -> None:
 def test_a_channel_that_delivers_nothing_is_red_after_a_while(age: timedelta, *, red: bool) -> None:
     found = channel(pacing={"failing_since": T0 - age}, pending=2, reason="HTTP 503")
     assert [(one.kind, one.count, one.reason) for one in found.findings] == [
-        (Kind.CHANNEL_FAILING, 2, "HTTP 503")
+        (FindingKind.CHANNEL_FAILING, 2, "HTTP 503")
     ] * red
     assert found.channels[0].ok is not red
     assert found.channels[0].failing_since == T0 - age
@@ -168,13 +170,18 @@ def test_a_channel_that_delivers_nothing_is_red_after_a_while(age: timedelta, *,
 @pytest.mark.parametrize(("age", "red"), [(5 * MINUTE - SECOND, False), (5 * MINUTE, True)])
 def test_long_waiting_messages_are_red_though_nothing_fails(age: timedelta, *, red: bool) -> None:
     found = channel(pending=2, pending_since=T0 - age)
-    assert [(one.kind, one.since) for one in found.findings] == [(Kind.CHANNEL_WAITING, T0 - age)] * red
+    assert [(one.kind, one.since) for one in found.findings] == [(FindingKind.CHANNEL_WAITING, T0 - age)] * red
 
 
 def test_dead_messages_are_red_until_somebody_handles_them() -> None:
     long_ago = T0 - timedelta(days=100)
     finding = only(channel(dead=3, dead_since=long_ago, dead_reason="HTTP 400"))
-    assert (finding.kind, finding.since, finding.count, finding.reason) == (Kind.CHANNEL_DEAD, long_ago, 3, "HTTP 400")
+    assert (finding.kind, finding.since, finding.count, finding.reason) == (
+        FindingKind.CHANNEL_DEAD,
+        long_ago,
+        3,
+        "HTTP 400",
+    )
     assert "notifier dismiss --all-dead --channel dba" in finding.commands
     assert "notifier retry --all-dead --channel dba" in finding.commands
 
@@ -187,13 +194,13 @@ def test_waits_that_are_over_are_not_shown() -> None:
 @pytest.mark.parametrize(
     ("name", "direct", "kind"),
     [
-        ("old", True, Kind.CHANNEL_REMOVED),
-        ("dm:U1", False, Kind.CHANNEL_REMOVED),
-        ("dm:U1", True, Kind.CHANNEL_WAITING),
-        ("dba", False, Kind.CHANNEL_WAITING),
+        ("old", True, FindingKind.CHANNEL_REMOVED),
+        ("dm:U1", False, FindingKind.CHANNEL_REMOVED),
+        ("dm:U1", True, FindingKind.CHANNEL_WAITING),
+        ("dba", False, FindingKind.CHANNEL_WAITING),
     ],
 )
-def test_messages_for_a_channel_without_a_way_to_deliver_are_red(name: str, kind: Kind, *, direct: bool) -> None:
+def test_messages_for_a_channel_without_a_way_to_deliver_are_red(name: str, kind: FindingKind, *, direct: bool) -> None:
     waits = Backlog(channel=name, pending=4, pending_since=T0 - 5 * MINUTE)
     expected = replace(EVERYTHING, direct=direct)
     finding = only(verdict(expected, backlogs=[waits]))
@@ -216,7 +223,7 @@ def roles_missing(
     *replicas: Replica, expected: Expected = EVERYTHING, **facts: Any
 ) -> list[tuple[str, datetime | None]]:
     found = verdict(expected, replicas=replicas, **facts)
-    return [(one.about, one.since) for one in found.findings if one.kind is Kind.ROLE_NOT_SERVED]
+    return [(one.about, one.since) for one in found.findings if one.kind is FindingKind.ROLE_NOT_SERVED]
 
 
 def test_a_process_that_reports_serves_its_roles() -> None:
@@ -261,7 +268,7 @@ def test_a_database_without_processes_reports_no_roles() -> None:
 def test_a_chat_without_a_connected_process_is_red_after_a_while() -> None:
     down = process(chat_down_since=T0 - 5 * MINUTE, chat_error="invalid_auth")
     finding = only(verdict(replicas=[down]))
-    assert (finding.kind, finding.since, finding.reason) == (Kind.CHAT_DOWN, T0 - 5 * MINUTE, "invalid_auth")
+    assert (finding.kind, finding.since, finding.reason) == (FindingKind.CHAT_DOWN, T0 - 5 * MINUTE, "invalid_auth")
     assert verdict(replicas=[down, process()]).ok
     assert verdict(replicas=[replace(down, chat_down_since=T0 - MINUTE)]).ok
 
@@ -270,12 +277,12 @@ def test_a_chat_without_a_connected_process_is_red_after_a_while() -> None:
 
 
 def test_every_kind_has_its_commands() -> None:
-    assert set(REMEDIES) == set(Kind)
+    assert set(FINDING_COMMANDS) == set(FindingKind)
 
 
 def test_a_database_that_cannot_be_used_is_one_red_finding() -> None:
     found = unavailable(T0, "the disk is full")
-    assert (found.ok, only(found).kind, only(found).reason) == (False, Kind.DATABASE, "the disk is full")
+    assert (found.ok, only(found).kind, only(found).reason) == (False, FindingKind.DATABASE, "the disk is full")
 
 
 MOMENTS = st.none() | st.integers(-10, 600).map(lambda minutes: T0 - minutes * MINUTE)

@@ -13,7 +13,7 @@ from factories import T0
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.diff import Recorded, Rules, changed_ids, diff, distinct
+from notifier.core.diff import DiffRules, RecordedTask, changed_ids, diff, new_transitions
 from notifier.core.events import EventType
 from notifier.core.model import Scope, TaskStatus, event_id
 from notifier.sources.gaussdb import build_snapshot
@@ -98,7 +98,7 @@ class Memory:
     """What is recorded, as the database would hold it."""
 
     fingerprints: dict[str, bytes] = field(default_factory=dict)
-    tasks: dict[str, Recorded] = field(default_factory=dict)
+    tasks: dict[str, RecordedTask] = field(default_factory=dict)
     told: dict[str, list[tuple[str, EventType]]] = field(default_factory=dict)
     """Occurrence and type of each event, by job."""
 
@@ -108,10 +108,12 @@ class Memory:
         snapshot = build_snapshot("prod", [page], taken_at=at, **how)
         changed = changed_ids(snapshot, self.fingerprints)
         live = {id_: it for id_, it in self.tasks.items() if it.task.status is TaskStatus.RUNNING}
-        rules = Rules(observed_at=at, progress_step=0, baseline_at=T0, whole_at=at - SECOND, skew=timedelta())
+        rules = DiffRules(
+            observed_at=at, progress_step=0, baseline_at=T0, last_complete_at=at - SECOND, skew=timedelta()
+        )
         changes = diff(snapshot, changed, self.tasks, live, rules)
         taken = {job_id: [occurrence for occurrence, _ in told] for job_id, told in self.told.items()}
-        told = distinct(changes.transitions, taken)
+        told = new_transitions(changes.transitions, taken)
         for transition in told:
             self.told.setdefault(transition.after.job_id, []).append((transition.occurrence, transition.type))
         renamed = {transition.after.job_id: transition.occurrence for transition in told if transition.recurs}

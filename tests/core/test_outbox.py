@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from notifier.core import retry
 from notifier.core.events import EventType
 from notifier.core.model import ChannelPolicy, Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Route, Unknown
-from notifier.core.outbox import plan, route, settle, worn_out
+from notifier.core.outbox import attempts_exhausted, plan, route, settle
 
 SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))
 ROUTES = (Route(name="all", channels=("dba", "mail")),)
@@ -91,7 +91,7 @@ def test_sending_again_by_hand_restarts_the_schedule() -> None:
 
 @pytest.mark.parametrize(("attempt", "worn"), [(4, False), (5, True)])
 def test_a_message_that_kills_its_sender_has_bounded_attempts(attempt: int, *, worn: bool) -> None:
-    assert worn_out(make_delivery(attempt=attempt), SCHEDULE) is worn
+    assert attempts_exhausted(make_delivery(attempt=attempt), SCHEDULE) is worn
 
 
 @given(

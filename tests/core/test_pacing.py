@@ -8,27 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.pacing import Health, Pace, Sign, after, allowance, spent
+from notifier.core.pacing import AttemptSignal, ChannelHealth, Pace, after, allowance, charge
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 SLACK = Pace(per_second=1, burst=3)
 
 
-def failed(times: int, pace: Pace = SLACK, now: datetime = T0) -> Health:
-    return after(Health(), [(Sign.BAD, None)] * times, now, pace)
+def failed(times: int, pace: Pace = SLACK, now: datetime = T0) -> ChannelHealth:
+    return after(ChannelHealth(), [(AttemptSignal.BAD, None)] * times, now, pace)
 
 
 # ---- the rate ----
 
 
 def test_without_a_rate_everything_may_go() -> None:
-    assert allowance(Health(), Pace(), T0, 500).count == 500
+    assert allowance(ChannelHealth(), Pace(), T0, 500).count == 500
 
 
 def test_a_rested_channel_takes_a_burst_and_then_one_at_a_time() -> None:
-    first = allowance(Health(), SLACK, T0, 10)
+    first = allowance(ChannelHealth(), SLACK, T0, 10)
     assert (first.count, first.retry_in) == (3, timedelta(seconds=1))
-    health = spent(Health(), SLACK, T0, first.count)
+    health = charge(ChannelHealth(), SLACK, T0, first.count)
     nothing = allowance(health, SLACK, T0, 10)
     assert (nothing.count, nothing.retry_in) == (0, timedelta(seconds=1))
     assert allowance(health, SLACK, T0 + timedelta(seconds=1), 10).count == 1
@@ -43,12 +43,12 @@ def test_a_rested_channel_takes_a_burst_and_then_one_at_a_time() -> None:
 def test_never_more_than_the_burst_and_the_rate_together(
     per_second: float, burst: int, steps: list[tuple[int, int]]
 ) -> None:
-    pace, health, now = Pace(per_second=per_second, burst=burst), Health(), T0
+    pace, health, now = Pace(per_second=per_second, burst=burst), ChannelHealth(), T0
     sent: list[datetime] = []
     for milliseconds, wanted in steps:
         now += timedelta(milliseconds=milliseconds)
         count = allowance(health, pace, now, wanted).count
-        health = spent(health, pace, now, count)
+        health = charge(health, pace, now, count)
         sent += [now] * count
     for index, start in enumerate(sent):
         for later, end in enumerate(sent[index:], start=1):
@@ -58,7 +58,7 @@ def test_never_more_than_the_burst_and_the_rate_together(
 @given(per_second=st.sampled_from([0.5, 1.0, 7.0]), burst=st.integers(1, 5), wanted=st.integers(1, 20))
 def test_the_stated_time_of_the_next_try_is_true(per_second: float, burst: int, wanted: int) -> None:
     pace = Pace(per_second=per_second, burst=burst)
-    health = spent(Health(), pace, T0, allowance(Health(), pace, T0, wanted).count)
+    health = charge(ChannelHealth(), pace, T0, allowance(ChannelHealth(), pace, T0, wanted).count)
     allowed = allowance(health, pace, T0, wanted)
     if allowed.retry_in is not None:
         assert allowance(health, pace, T0 + allowed.retry_in, wanted).count > allowed.count
@@ -68,21 +68,23 @@ def test_the_stated_time_of_the_next_try_is_true(per_second: float, burst: int, 
 
 
 def test_a_pause_that_was_asked_for_is_kept_in_full() -> None:
-    health = after(Health(), [(Sign.BUSY, timedelta(seconds=30))], T0, SLACK)
+    health = after(ChannelHealth(), [(AttemptSignal.BUSY, timedelta(seconds=30))], T0, SLACK)
     assert allowance(health, SLACK, T0 + timedelta(seconds=29), 1).count == 0
     assert allowance(health, SLACK, T0 + timedelta(seconds=29), 1).retry_in == timedelta(seconds=1)
     assert allowance(health, SLACK, T0 + timedelta(seconds=30), 1).count == 1
 
 
 def test_a_success_from_before_does_not_end_a_pause() -> None:
-    health = after(Health(), [(Sign.BUSY, timedelta(seconds=30)), (Sign.GOOD, None)], T0, SLACK)
+    health = after(
+        ChannelHealth(), [(AttemptSignal.BUSY, timedelta(seconds=30)), (AttemptSignal.GOOD, None)], T0, SLACK
+    )
     assert allowance(health, SLACK, T0, 1).count == 0
     assert health.failing_since is None
 
 
 def test_a_shorter_pause_does_not_cut_a_longer_one_short() -> None:
-    pauses = [(Sign.BUSY, timedelta(seconds=30)), (Sign.BUSY, timedelta(seconds=2))]
-    assert after(Health(), pauses, T0, SLACK).paused_until == T0 + timedelta(seconds=30)
+    pauses = [(AttemptSignal.BUSY, timedelta(seconds=30)), (AttemptSignal.BUSY, timedelta(seconds=2))]
+    assert after(ChannelHealth(), pauses, T0, SLACK).paused_until == T0 + timedelta(seconds=30)
 
 
 # ---- the circuit breaker ----
@@ -91,13 +93,13 @@ def test_a_shorter_pause_does_not_cut_a_longer_one_short() -> None:
 def test_the_breaker_opens_after_five_failures_in_a_row() -> None:
     assert failed(4).open_until is None
     assert failed(5).open_until == T0 + timedelta(seconds=10)
-    mixed = [(Sign.BAD, None)] * 4 + [(Sign.GOOD, None)] + [(Sign.BAD, None)] * 4
-    assert after(Health(), mixed, T0, SLACK).open_until is None
+    mixed = [(AttemptSignal.BAD, None)] * 4 + [(AttemptSignal.GOOD, None)] + [(AttemptSignal.BAD, None)] * 4
+    assert after(ChannelHealth(), mixed, T0, SLACK).open_until is None
 
 
-@pytest.mark.parametrize("sign", [Sign.NONE, Sign.BUSY])
-def test_a_refused_message_and_a_pause_are_no_failures(sign: Sign) -> None:
-    assert after(Health(), [(sign, None)] * 9, T0, SLACK).open_until is None
+@pytest.mark.parametrize("signal", [AttemptSignal.NONE, AttemptSignal.BUSY])
+def test_a_refused_message_and_a_pause_are_no_failures(signal: AttemptSignal) -> None:
+    assert after(ChannelHealth(), [(signal, None)] * 9, T0, SLACK).open_until is None
 
 
 def test_an_open_breaker_lets_one_probe_through_and_closes_behind_it() -> None:
@@ -105,7 +107,7 @@ def test_an_open_breaker_lets_one_probe_through_and_closes_behind_it() -> None:
     assert allowance(health, pace, T0 + timedelta(seconds=9), 50).count == 0
     due = T0 + timedelta(seconds=10)
     assert allowance(health, pace, due, 50).count == 1
-    assert allowance(spent(health, pace, due, 1), pace, due, 50).count == 0
+    assert allowance(charge(health, pace, due, 1), pace, due, 50).count == 0
 
 
 def test_probes_become_rarer_and_never_end() -> None:
@@ -118,9 +120,9 @@ def test_probes_become_rarer_and_never_end() -> None:
 
 
 def test_a_success_closes_the_breaker_and_clears_the_failures() -> None:
-    assert after(failed(20, Pace()), [(Sign.GOOD, None)], T0, Pace()) == Health(good_at=T0)
+    assert after(failed(20, Pace()), [(AttemptSignal.GOOD, None)], T0, Pace()) == ChannelHealth(good_at=T0)
 
 
 def test_failing_since_is_the_first_of_a_row_of_failures() -> None:
-    later = after(failed(1), [(Sign.BAD, None)], T0 + timedelta(hours=1), SLACK)
+    later = after(failed(1), [(AttemptSignal.BAD, None)], T0 + timedelta(hours=1), SLACK)
     assert later.failing_since == T0

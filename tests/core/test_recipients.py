@@ -22,8 +22,8 @@ from notifier.core.model import (
     Unknown,
 )
 from notifier.core.outbox import settle
-from notifier.core.pacing import Sign
-from notifier.core.recipients import combined, for_a_person, outstanding, sent_again
+from notifier.core.pacing import AttemptSignal
+from notifier.core.recipients import after_manual_retry, combined_outcome, outstanding, with_unknown_waiting
 
 A, B, C = "a@example.com", "b@example.com", "c@example.com"
 EVERYBODY = (A, B, C)
@@ -33,7 +33,7 @@ TAKEN, LATER, NEVER, LOST = Delivered("<id>"), Retry("SMTP 451"), Parked("SMTP 5
 def tried(delivery: Delivery, *outcomes: Outcome) -> tuple[Outcome, Delivery]:
     """Make an attempt, and return its outcome with the delivery as the next attempt finds it."""
     addressed = outstanding(delivery, EVERYBODY)
-    outcome = combined(delivery, EVERYBODY, dict(zip(addressed, outcomes, strict=True)))
+    outcome = combined_outcome(delivery, EVERYBODY, dict(zip(addressed, outcomes, strict=True)))
     recorded = None if isinstance(outcome, Delivered) else outcome.recipients
     return outcome, delivery if recorded is None else replace(delivery, recipients=recorded)
 
@@ -66,7 +66,7 @@ def test_a_permanent_refusal_is_a_dead_letter_once_nobody_waits() -> None:
 
 def test_a_person_sends_it_again_to_recipients_without_it() -> None:
     _, after = tried(make_delivery(), TAKEN, NEVER, LOST)
-    again = replace(after, recipients=for_a_person(after.recipients))
+    again = replace(after, recipients=after_manual_retry(after.recipients))
     assert outstanding(again, EVERYBODY) == (B, C)
 
 
@@ -85,7 +85,7 @@ def test_a_lost_answer_is_unknown_for_that_transaction_only() -> None:
     outcome, after = tried(make_delivery(), LOST, LATER, LOST)
     assert isinstance(outcome, Retry)
     assert outstanding(after, EVERYBODY) == (B,)
-    assert outstanding(sent_again(after), EVERYBODY) == EVERYBODY
+    assert outstanding(with_unknown_waiting(after), EVERYBODY) == EVERYBODY
     outcome, after = tried(after, TAKEN)
     assert isinstance(outcome, Unknown)
     assert states(after) == {A: "unknown", B: "delivered", C: "unknown"}
@@ -95,7 +95,7 @@ def test_a_removed_address_is_dropped_unless_it_has_the_message() -> None:
     _, after = tried(make_delivery(), TAKEN, NEVER, LATER)
     corrected = (A, "b@example.org")
     assert outstanding(after, corrected) == ("b@example.org",)
-    assert combined(after, corrected, {"b@example.org": TAKEN}) is TAKEN
+    assert combined_outcome(after, corrected, {"b@example.org": TAKEN}) is TAKEN
     assert outstanding(replace(after, recipients=after.recipients[:1]), (A, A)) == ()
 
 
@@ -107,16 +107,16 @@ def test_the_longest_wait_that_was_asked_for_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "outcomes", "sign"),
+    ("before", "outcomes", "signal"),
     [
-        ((), (TAKEN, LATER, LATER), Sign.GOOD),
-        ((), (TAKEN, NEVER, NEVER), Sign.GOOD),
-        ((TAKEN, LATER, LATER), (LATER, LATER), Sign.NONE),
-        ((), (LATER, LATER, LATER), Sign.BAD),
+        ((), (TAKEN, LATER, LATER), AttemptSignal.GOOD),
+        ((), (TAKEN, NEVER, NEVER), AttemptSignal.GOOD),
+        ((TAKEN, LATER, LATER), (LATER, LATER), AttemptSignal.NONE),
+        ((), (LATER, LATER, LATER), AttemptSignal.BAD),
     ],
 )
 def test_a_refusal_by_one_is_no_fault_of_the_channel(
-    before: tuple[Outcome, ...], outcomes: tuple[Outcome, ...], sign: Sign
+    before: tuple[Outcome, ...], outcomes: tuple[Outcome, ...], signal: AttemptSignal
 ) -> None:
     delivery = tried(make_delivery(), *before)[1] if before else make_delivery()
     outcome, _ = tried(delivery, *outcomes)
@@ -124,7 +124,7 @@ def test_a_refusal_by_one_is_no_fault_of_the_channel(
     settlement = settle(
         delivery, outcome, started_at=now, finished_at=now, schedule=[timedelta(minutes=1)] * 9, chance=0.5
     )
-    assert settlement.sign is sign
+    assert settlement.signal is signal
 
 
 @given(st.lists(st.lists(st.sampled_from([TAKEN, LATER, NEVER, LOST]), min_size=3, max_size=3), max_size=6))

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import alerts as watching
-from notifier.core.alerts import GivenUp, Turn, channel_turn, given_up_since, source_turn
+from notifier.core.alerts import AlertEdge, DeadLetters, channel_edge, dead_letters_since, source_edge
 from notifier.core.events import EventType
-from notifier.core.health import Backlog, Expected, WatchedSource
+from notifier.core.health import Backlog, ConfiguredSource, Expected
 from notifier.core.model import CHANNEL_SUBJECT, ChannelState, Matcher, Route, SourceState
-from notifier.core.pacing import Health
+from notifier.core.pacing import ChannelHealth
 
 MINUTE = timedelta(minutes=1)
-PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
+PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
 AFTER = 5 * MINUTE
 
 
@@ -30,85 +30,85 @@ def source(**state: Any) -> SourceState:
 
 
 def channel(failing_since: datetime | None = None, good_at: datetime | None = None, **state: Any) -> ChannelState:
-    return ChannelState(name="dba", health=Health(failing_since=failing_since, good_at=good_at), **state)
+    return ChannelState(name="dba", health=ChannelHealth(failing_since=failing_since, good_at=good_at), **state)
 
 
-def turn_of(state: ChannelState, now: datetime, **backlog: Any) -> Turn | None:
+def turn_of(state: ChannelState, now: datetime, **backlog: Any) -> AlertEdge | None:
     expected = Expected(channels=["dba"], failing_after=AFTER)
-    return channel_turn(state, Backlog(channel=state.name, **backlog), expected, now)
+    return channel_edge(state, Backlog(channel=state.name, **backlog), expected, now)
 
 
 # ---- sources ----
 
 
 def test_a_source_that_is_polled_is_not_spoken_of() -> None:
-    assert source_turn(PROD, source(last_poll_at=T0 - MINUTE), T0, T0 - 60 * MINUTE) is None
+    assert source_edge(PROD, source(last_poll_at=T0 - MINUTE), T0, T0 - 60 * MINUTE) is None
 
 
 def test_a_source_is_failing_after_five_polls_and_five_minutes() -> None:
     failing = source(last_poll_at=T0 - 9 * MINUTE, failing_since=T0)
-    began = T0 - 60 * MINUTE
-    assert source_turn(PROD, failing, T0 + 5 * MINUTE - timedelta(seconds=1), began) is None
-    assert source_turn(PROD, failing, T0 + 5 * MINUTE, began) == Turn(failing=True, since=T0 - 9 * MINUTE)
-    slow = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=2 * MINUTE)
-    assert source_turn(slow, failing, T0 + 9 * MINUTE, began) is None
-    assert source_turn(slow, failing, T0 + 10 * MINUTE, began)
+    polling_since = T0 - 60 * MINUTE
+    assert source_edge(PROD, failing, T0 + 5 * MINUTE - timedelta(seconds=1), polling_since) is None
+    assert source_edge(PROD, failing, T0 + 5 * MINUTE, polling_since) == AlertEdge(failing=True, since=T0 - 9 * MINUTE)
+    slow = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=2 * MINUTE)
+    assert source_edge(slow, failing, T0 + 9 * MINUTE, polling_since) is None
+    assert source_edge(slow, failing, T0 + 10 * MINUTE, polling_since)
 
 
 def test_silence_is_loud_even_when_no_poll_fails() -> None:
-    assert source_turn(PROD, source(last_poll_at=T0), T0 + 5 * MINUTE, T0 - MINUTE) == Turn(failing=True, since=T0)
+    assert source_edge(PROD, source(last_poll_at=T0), T0 + 5 * MINUTE, T0 - MINUTE) == AlertEdge(failing=True, since=T0)
 
 
 def test_a_source_never_polled_is_failing_since_monitoring_began() -> None:
-    assert source_turn(PROD, source(), T0 + 4 * MINUTE, T0) is None
-    assert source_turn(PROD, source(), T0 + 5 * MINUTE, T0) == Turn(failing=True, since=T0)
+    assert source_edge(PROD, source(), T0 + 4 * MINUTE, T0) is None
+    assert source_edge(PROD, source(), T0 + 5 * MINUTE, T0) == AlertEdge(failing=True, since=T0)
 
 
 def test_after_a_downtime_a_source_has_its_full_time_again() -> None:
     long_ago = T0 - timedelta(days=2)
     for state in (source(last_poll_at=long_ago), source(last_poll_at=long_ago, failing_since=long_ago + MINUTE)):
-        assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
-        assert source_turn(PROD, state, T0 + 5 * MINUTE, T0)
-    assert source_turn(PROD, source(last_poll_at=long_ago, failing_since=T0), T0 + MINUTE, None) is None
+        assert source_edge(PROD, state, T0 + 4 * MINUTE, T0) is None
+        assert source_edge(PROD, state, T0 + 5 * MINUTE, T0)
+    assert source_edge(PROD, source(last_poll_at=long_ago, failing_since=T0), T0 + MINUTE, None) is None
 
 
 def test_a_source_whose_list_is_never_seen_whole_is_failing() -> None:
     for whole in (None, T0 - timedelta(days=1)):
         state = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole)
-        assert source_turn(PROD, state, T0 + 4 * MINUTE, T0) is None
+        assert source_edge(PROD, state, T0 + 4 * MINUTE, T0) is None
         why = "its list is read, but never whole: ends of tasks may be missing"
-        assert source_turn(PROD, state, T0 + 10 * MINUTE, T0) == Turn(failing=True, since=whole or T0, why=why)
+        assert source_edge(PROD, state, T0 + 10 * MINUTE, T0) == AlertEdge(failing=True, since=whole or T0, why=why)
         told = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole, announced_since=T0)
-        assert source_turn(PROD, told, T0 + 10 * MINUTE, T0) is None
+        assert source_edge(PROD, told, T0 + 10 * MINUTE, T0) is None
     well = source(last_poll_at=T0 + 10 * MINUTE, announced_since=T0)
-    assert source_turn(PROD, well, T0 + 10 * MINUTE, T0) == Turn(failing=False, since=T0)
+    assert source_edge(PROD, well, T0 + 10 * MINUTE, T0) == AlertEdge(failing=False, since=T0)
 
 
 def test_a_long_list_gets_the_time_its_call_budget_needs() -> None:
     long = SourceState(name="prod", last_poll_at=T0, last_full_calls=200)
-    assert source_turn(PROD, long, T0 + 19 * MINUTE, T0) is None
-    assert source_turn(PROD, long, T0 + 20 * MINUTE, T0)
+    assert source_edge(PROD, long, T0 + 19 * MINUTE, T0) is None
+    assert source_edge(PROD, long, T0 + 20 * MINUTE, T0)
 
 
 def test_a_source_recovers_with_a_good_poll_and_not_with_time() -> None:
     since = T0 - 10 * MINUTE
-    assert source_turn(PROD, source(failing_since=since, announced_since=since), T0, since) is None
-    assert source_turn(PROD, source(last_poll_at=since, announced_since=since), T0, since) is None
-    assert source_turn(PROD, source(announced_since=since), T0, since) is None
+    assert source_edge(PROD, source(failing_since=since, announced_since=since), T0, since) is None
+    assert source_edge(PROD, source(last_poll_at=since, announced_since=since), T0, since) is None
+    assert source_edge(PROD, source(announced_since=since), T0, since) is None
     well = source(last_poll_at=T0 - MINUTE, announced_since=since)
-    assert source_turn(PROD, well, T0, since) == Turn(failing=False, since=since)
+    assert source_edge(PROD, well, T0, since) == AlertEdge(failing=False, since=since)
 
 
 # ---- channels ----
 
 
 def test_a_parked_channel_is_failing_at_once() -> None:
-    assert turn_of(channel(parked_since=T0), T0) == Turn(failing=True, since=T0)
+    assert turn_of(channel(parked_since=T0), T0) == AlertEdge(failing=True, since=T0)
 
 
 def test_a_channel_that_takes_nothing_is_failing_after_a_while() -> None:
     assert turn_of(channel(failing_since=T0), T0 + AFTER - MINUTE) is None
-    assert turn_of(channel(failing_since=T0), T0 + AFTER) == Turn(failing=True, since=T0)
+    assert turn_of(channel(failing_since=T0), T0 + AFTER) == AlertEdge(failing=True, since=T0)
 
 
 def test_a_probe_of_a_parked_channel_is_no_recovery_and_no_failure() -> None:
@@ -121,7 +121,7 @@ def test_a_probe_of_a_parked_channel_is_no_recovery_and_no_failure() -> None:
 def test_a_channel_recovers_when_it_has_delivered() -> None:
     assert turn_of(channel(announced_since=T0, good_at=T0 - MINUTE), T0 + AFTER) is None
     well = channel(announced_since=T0, good_at=T0 + MINUTE)
-    assert turn_of(well, T0 + AFTER) == Turn(failing=False, since=T0)
+    assert turn_of(well, T0 + AFTER) == AlertEdge(failing=False, since=T0)
     again = channel(announced_since=T0, good_at=T0 + MINUTE, failing_since=T0 + 2 * MINUTE)
     assert turn_of(again, T0 + AFTER) is None
 
@@ -129,19 +129,19 @@ def test_a_channel_recovers_when_it_has_delivered() -> None:
 def test_an_unconfigured_channel_is_failing_while_messages_wait() -> None:
     gone = ChannelState(name="old")
     assert turn_of(gone, T0 + AFTER - MINUTE, pending=3, pending_since=T0) is None
-    turn = turn_of(gone, T0 + AFTER, pending=3, pending_since=T0)
-    assert turn
-    assert (turn.failing, turn.since) == (True, T0)
-    assert "(3): notifier move old OTHER-CHANNEL, or notifier dismiss --channel old" in (turn.why or "")
+    edge = turn_of(gone, T0 + AFTER, pending=3, pending_since=T0)
+    assert edge
+    assert (edge.failing, edge.since) == (True, T0)
+    assert "(3): notifier move old OTHER-CHANNEL, or notifier dismiss --channel old" in (edge.why or "")
     told = replace(gone, announced_since=T0)
     assert turn_of(told, T0 + AFTER, pending=3, pending_since=T0) is None
-    assert turn_of(told, T0 + AFTER) == Turn(failing=False, since=T0)
+    assert turn_of(told, T0 + AFTER) == AlertEdge(failing=False, since=T0)
 
 
 def test_dead_letters_are_announced_once_an_hour() -> None:
-    assert given_up_since(channel(), T0) == T0 - timedelta(days=1)
-    assert given_up_since(channel(given_up_until=T0), T0 + 59 * MINUTE) is None
-    assert given_up_since(channel(given_up_until=T0), T0 + 60 * MINUTE) == T0
+    assert dead_letters_since(channel(), T0) == T0 - timedelta(days=1)
+    assert dead_letters_since(channel(given_up_until=T0), T0 + 59 * MINUTE) is None
+    assert dead_letters_since(channel(given_up_until=T0), T0 + 60 * MINUTE) == T0
 
 
 # ---- whatever happens ----
@@ -157,9 +157,9 @@ def test_a_source_alternates_between_failing_and_recovered(
     said: list[bool] = []
     for minute, (last_poll_at, failing_since) in enumerate(story):
         state = source(last_poll_at=last_poll_at, failing_since=failing_since, announced_since=announced)
-        if turn := source_turn(PROD, state, T0 + (minute + 60) * MINUTE, T0):
-            announced = turn.since if turn.failing else None
-            said.append(turn.failing)
+        if edge := source_edge(PROD, state, T0 + (minute + 60) * MINUTE, T0):
+            announced = edge.since if edge.failing else None
+            said.append(edge.failing)
     assert said == [number % 2 == 0 for number in range(len(said))]
 
 
@@ -169,15 +169,15 @@ def test_a_channel_alternates_between_failing_and_recovered(story: list[tuple[da
     said: list[bool] = []
     for minute, (parked, failing, good) in enumerate(story):
         state = channel(parked_since=parked, failing_since=failing, good_at=good, announced_since=announced)
-        if turn := turn_of(state, T0 + (minute + 60) * MINUTE):
-            announced = turn.since if turn.failing else None
-            said.append(turn.failing)
+        if edge := turn_of(state, T0 + (minute + 60) * MINUTE):
+            announced = edge.since if edge.failing else None
+            said.append(edge.failing)
     assert said == [number % 2 == 0 for number in range(len(said))]
 
 
 # ---- what is said, and to whom ----
 
-FAILING, RECOVERED = Turn(failing=True, since=T0, why="HTTP 503"), Turn(failing=False, since=T0)
+FAILING, RECOVERED = AlertEdge(failing=True, since=T0, why="HTTP 503"), AlertEdge(failing=False, since=T0)
 
 
 def test_an_event_carries_what_people_need() -> None:
@@ -189,8 +189,8 @@ def test_an_event_carries_what_people_need() -> None:
         PROJECT_ID,
     )
     assert (event.since, event.detail, event.observed_at) == (T0, "HTTP 503", T0 + AFTER)
-    found = GivenUp(count=2, first=T0, last=T0 + MINUTE, reason="HTTP 400")
-    gave_up = watching.given_up_event("dba", found, T0 + AFTER)
+    found = DeadLetters(count=2, first=T0, last=T0 + MINUTE, reason="HTTP 400")
+    gave_up = watching.dead_letters_event("dba", found, T0 + AFTER)
     assert (gave_up.channel, gave_up.count, gave_up.since, gave_up.detail) == ("dba", 2, T0, "HTTP 400")
 
 
@@ -203,7 +203,7 @@ def test_the_id_of_an_event_follows_from_facts_alone() -> None:
         watching.channel_event("dba", FAILING, T0),
         watching.channel_event("ops", FAILING, T0),
         watching.channel_event("dba", RECOVERED, T0),
-        watching.channel_event("dba", Turn(failing=True, since=T0 + MINUTE), T0),
+        watching.channel_event("dba", AlertEdge(failing=True, since=T0 + MINUTE), T0),
         watching.source_event(PROD, FAILING, T0),
         watching.source_event(PROD, RECOVERED, T0),
     )
@@ -212,21 +212,23 @@ def test_the_id_of_an_event_follows_from_facts_alone() -> None:
 
 
 def test_failing_and_recovered_keep_their_order() -> None:
-    failing, recovered = (watching.channel_event("dba", turn, T0) for turn in (FAILING, RECOVERED))
+    failing, recovered = (watching.channel_event("dba", edge, T0) for edge in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == f"{CHANNEL_SUBJECT}dba"
-    failing, recovered = (watching.source_event(PROD, turn, T0) for turn in (FAILING, RECOVERED))
+    failing, recovered = (watching.source_event(PROD, edge, T0) for edge in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == "prod/"
 
 
-ALERTS = Route(name="alerts", match=(Matcher(field="type", op="=~", value="channel[.].*"),), channels=("dba", "ops"))
+ALERT_TYPES = Route(
+    name="alerts", match=(Matcher(field="type", op="=~", value="channel[.].*"),), channels=("dba", "ops")
+)
 
 
 @pytest.mark.parametrize(
     ("about", "routes", "fallback", "told"),
     [
         ("dba", [], ("dba", "mail", "ops"), ("mail", "ops")),
-        ("dba", [ALERTS], ("mail",), ("ops",)),
-        ("mail", [ALERTS], ("mail",), ("dba", "ops")),
+        ("dba", [ALERT_TYPES], ("mail",), ("ops",)),
+        ("mail", [ALERT_TYPES], ("mail",), ("dba", "ops")),
         ("dba", [Route(name="all", channels=("dba",))], ("dba", "mail"), ("mail",)),
         ("dba", [], ("dba",), ()),
         ("dba", [], (), ()),
@@ -246,8 +248,8 @@ def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
 
 
 def test_what_is_decided_here_is_what_falls_back() -> None:
-    found = GivenUp(count=1, first=T0, last=T0, reason=None)
-    made = {watching.given_up_event("dba", found, T0).type, watching.store_event("deleted", T0).type}
-    for turn in (FAILING, RECOVERED):
-        made |= {watching.source_event(PROD, turn, T0).type, watching.channel_event("dba", turn, T0).type}
+    found = DeadLetters(count=1, first=T0, last=T0, reason=None)
+    made = {watching.dead_letters_event("dba", found, T0).type, watching.store_event("deleted", T0).type}
+    for edge in (FAILING, RECOVERED):
+        made |= {watching.source_event(PROD, edge, T0).type, watching.channel_event("dba", edge, T0).type}
     assert made == {kind for kind in EventType if kind.traits.alert}

@@ -34,14 +34,14 @@ from notifier.core.model import (
     Matcher,
     Outcome,
     Parked,
-    Repeat,
+    ResendPolicy,
     Retry,
     Route,
     Scope,
     Snapshot,
     Unknown,
 )
-from notifier.core.outbox import Outlook, RoutedEvent
+from notifier.core.outbox import RoutedEvent, RoutingConfig
 from notifier.core.pacing import Pace
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
@@ -181,7 +181,7 @@ class Receiver:
     concurrency: int = 2
     deadline: float = 10.0
     pace: Pace = field(default_factory=Pace)
-    repeat: Repeat = Repeat.SAFE
+    resend_policy: ResendPolicy = ResendPolicy.IDEMPOTENT
     on_unknown: Literal["resend", "hold"] = "resend"
     body_key: Hashable | None = None
     digest_above: int | None = 3
@@ -342,8 +342,8 @@ class Life:
         self.channels[name] = channel
 
     @property
-    def outlook(self) -> Outlook:
-        return Outlook(
+    def routing(self) -> RoutingConfig:
+        return RoutingConfig(
             routes=tuple(channel.route() for channel in self.channels.values()),
             policies={name: channel.policy() for name, channel in self.channels.items()},
         )
@@ -382,14 +382,14 @@ class Life:
             store,
             owner=self.owner,
             rules=self.rules,
-            outlook=self.outlook,
+            routing=self.routing,
             force=True,
         )
 
     def _expect_recorded(self, screen: Screen, snapshot: Snapshot) -> None:
         if snapshot.complete:
             self._expect_all_seen(screen)
-        promise = "A8" if self.books.observer.whole_at is None else "A1"
+        promise = "A8" if self.books.observer.last_complete_at is None else "A1"
         told = self.books.observer.look(screen.looks, screen.shown, at=snapshot.taken_at, whole=snapshot.complete)
         for event_id, found in self._new_events():
             expected = next((item for item in told if item.job_id == found.event.job_id), None)
@@ -530,9 +530,9 @@ class Life:
             assert id_ in books.taken, f"A1: {id_} is booked as delivered and nobody ever took it"
             books.delivered.add(id_)
         elif delivery.state is DeliveryState.DEAD:
-            worn_out = delivery.attempt - delivery.earlier_attempts > len(DELIVERING.schedule)
+            attempts_exhausted = delivery.attempt - delivery.earlier_attempts > len(DELIVERING.schedule)
             assert delivery.reason, "B1: given up on without a reason"
-            assert id_ in books.rejected or worn_out, f"B1: {id_} was given up on before its time"
+            assert id_ in books.rejected or attempts_exhausted, f"B1: {id_} was given up on before its time"
 
     # -- hands --
 

@@ -55,7 +55,7 @@ class Observer:
     seen: dict[str, Seen] = field(default_factory=dict)
     told: set[tuple[str, Facts]] = field(default_factory=set)
     looked_at: datetime | None = None
-    whole_at: datetime | None = None
+    last_complete_at: datetime | None = None
     baseline_at: datetime | None = None
     empty_since: datetime | None = None
     unread: set[str] = field(default_factory=set)
@@ -71,10 +71,10 @@ class Observer:
         if whole:
             self.empty_since = None if shown else self.empty_since or at
         lasted = self.empty_since is None or at - self.empty_since >= EMPTY
-        if whole and lasted and (self.whole_at is None or at > self.whole_at):
+        if whole and lasted and (self.last_complete_at is None or at > self.last_complete_at):
             found += [fresh for told in self._miss(shown, at) for fresh in self._fresh(told)]
-        self.looked_at, self.whole_at = at, at if whole else self.whole_at
-        self.baseline_at = self.baseline_at or self.whole_at
+        self.looked_at, self.last_complete_at = at, at if whole else self.last_complete_at
+        self.baseline_at = self.baseline_at or self.last_complete_at
         return found
 
     def _fresh(self, told: Told) -> list[Told]:
@@ -113,7 +113,7 @@ class Observer:
             created_at=job.created_at,
             at=at,
         )
-        if before is None and (self.whole_at is None or self._was_so_before(job)):
+        if before is None and (self.last_complete_at is None or self._was_so_before(job)):
             return []
         type_, recurs = _type(before, job), before is not None
         return [Told(type=type_, job_id=job.job_id, facts=facts, failed=job.status == "Failed", recurs=recurs)]

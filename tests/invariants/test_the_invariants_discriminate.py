@@ -26,7 +26,7 @@ from sqlalchemy import update
 
 from notifier import poll as polling
 from notifier.core import diff, outbox
-from notifier.core.diff import Recorded, Rules
+from notifier.core.diff import DiffRules, RecordedTask
 from notifier.core.events import EventType
 from notifier.core.model import Body, Delivered, Delivery, Task, TaskStatus, Transition
 from notifier.deliver import DeliveryReport, DeliveryRules
@@ -94,10 +94,12 @@ def look_back_an_hour_only(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(GaussDBSource, "_list", window)
 
 
-def replace_compare(patch: pytest.MonkeyPatch, ignores: Callable[[Recorded | None, Task], bool]) -> None:
+def replace_compare(patch: pytest.MonkeyPatch, ignores: Callable[[RecordedTask | None, Task], bool]) -> None:
     compare = diff.compare
 
-    def forgetful(before: Recorded | None, task: Task, rules: Rules) -> tuple[Recorded | None, tuple[Transition, ...]]:
+    def forgetful(
+        before: RecordedTask | None, task: Task, rules: DiffRules
+    ) -> tuple[RecordedTask | None, tuple[Transition, ...]]:
         after, transitions = compare(before, task, rules)
         return after, () if ignores(before, task) else transitions
 
@@ -134,8 +136,8 @@ def take_absence_for_failure(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_an_end_for_final(patch: pytest.MonkeyPatch) -> None:
-    moved = diff._moved
-    patch.setattr(diff, "_moved", lambda before, after: not before.status.terminal and moved(before, after))
+    moved = diff._state_changed
+    patch.setattr(diff, "_state_changed", lambda before, after: not before.status.terminal and moved(before, after))
 
 
 def forget_an_end_that_a_row_leaves_out(patch: pytest.MonkeyPatch) -> None:
@@ -143,7 +145,7 @@ def forget_an_end_that_a_row_leaves_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def tell_the_baseline(patch: pytest.MonkeyPatch) -> None:
-    read = polling.read_rules
+    read = polling.diff_rules
     patch.setattr(polling, "read_rules", lambda *how: replace(read(*how), quiet_new=False))
 
 
@@ -172,8 +174,8 @@ def let_the_earlier_row_count(patch: pytest.MonkeyPatch) -> None:
 
 
 def count_every_look(patch: pytest.MonkeyPatch) -> None:
-    read = polling.read_rules
-    patch.setattr(polling, "read_rules", lambda *how: replace(read(*how), whole_at=None))
+    read = polling.diff_rules
+    patch.setattr(polling, "read_rules", lambda *how: replace(read(*how), last_complete_at=None))
 
 
 # ---- ids, bodies and order ----

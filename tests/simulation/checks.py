@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from notifier.core.model import DeliveryState, Repeat
+from notifier.core.model import DeliveryState, ResendPolicy
 from notifier.core.outbox import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Queries
 from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
@@ -112,7 +112,7 @@ def _explained(world: World, receiver: Receiver, first: Arrival, again: Arrival)
     if _settled_too_late(world, first, again):
         return True
     disturbed = [number for begin, end, number in world.disturbances if begin <= again.at and end >= first.at]
-    if receiver.repeat is Repeat.LOOK_UP:
+    if receiver.resend_policy is ResendPolicy.RECONCILABLE:
         # Who can be asked hears nothing twice, unless somebody stood still between asking and sending.
         return bool({first.replica, again.replica} & set(disturbed))
     return first.delivery.id in receiver.unheard or first.replica in disturbed or again.replica in disturbed

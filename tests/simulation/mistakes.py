@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select, update
 from notifier import deliver, poll
 from notifier import live_messages as live
 from notifier.core import outbox, pacing
-from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Doubt
+from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Resolution
 from notifier.ports import Store
 from notifier.store import outbox as statements
 from notifier.store.schema import deliveries
@@ -96,8 +96,8 @@ def word_it_anew_at_each_attempt(patch: pytest.MonkeyPatch) -> None:
 
 
 def never_ask_what_became_of_it(patch: pytest.MonkeyPatch) -> None:
-    async def resolve(_courier: Any, _delivery: Delivery) -> tuple[None, Doubt]:
-        return None, Doubt.RISKED
+    async def resolve(_courier: Any, _delivery: Delivery) -> tuple[None, Resolution]:
+        return None, Resolution.RISKED
 
     patch.setattr(deliver.DeliveryWorker, "_resolve", resolve)
 

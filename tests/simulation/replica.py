@@ -14,7 +14,7 @@ from fakes import snapshot_of
 
 from notifier.config import Config
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Body, Delivered, Delivery, Outcome, Repeat, Scope, Snapshot, Thread
+from notifier.core.model import Body, Delivered, Delivery, Outcome, ResendPolicy, Scope, Snapshot, Thread
 from notifier.core.pacing import Pace
 from notifier.ports import CheckResult, Queries, RenderRequest, Transaction
 from notifier.service.service import Service
@@ -136,7 +136,7 @@ class SimulatedChannel:
     """A channel of this process to one of the receivers."""
 
     name: str
-    repeat: Repeat
+    resend_policy: ResendPolicy
     receiver: Receiver
     world: World
     life: Life
@@ -232,7 +232,7 @@ class Replica:
             channels={
                 receiver.name: SimulatedChannel(
                     name=receiver.name,
-                    repeat=receiver.repeat,
+                    resend_policy=receiver.resend_policy,
                     receiver=receiver,
                     world=world,
                     life=self.life,

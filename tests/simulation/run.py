@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from notifier import logs
 from notifier.config import Config, loads
-from notifier.core.model import DeliveryState, Repeat
+from notifier.core.model import DeliveryState, ResendPolicy
 from notifier.core.pacing import Pace
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import threads
@@ -58,7 +58,7 @@ PACES = {
     "chat": (1, Pace(per_second=5, burst=3, opens_after=3, probes=(timedelta(seconds=1), timedelta(seconds=4)))),
     "mail": (1, Pace(opens_after=4, probes=(timedelta(seconds=3),))),
 }
-REPEATS = {"hook": Repeat.SAFE, "chat": Repeat.LOOK_UP, "mail": Repeat.RISKY}
+RESEND_POLICIES = {"hook": ResendPolicy.IDEMPOTENT, "chat": ResendPolicy.RECONCILABLE, "mail": ResendPolicy.UNSAFE}
 
 
 def configuration(replicas: int) -> Config:
@@ -98,8 +98,8 @@ def simulate(seed: int, template: Path) -> Run:
 async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
     rng, loop = Random(seed), asyncio.get_running_loop()
     receivers = [
-        Receiver(name=name, repeat=repeat, rng=Random(rng.random()), live=name == "chat")
-        for name, repeat in REPEATS.items()
+        Receiver(name=name, resend_policy=resend_policy, rng=Random(rng.random()), live=name == "chat")
+        for name, resend_policy in RESEND_POLICIES.items()
     ]
     world = World(rng=rng, cloud=Cloud(Random(rng.random())), receivers=receivers)
     store = open_store(f"sqlite:///{path}", now=lambda: START + timedelta(seconds=loop.time()))

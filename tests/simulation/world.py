@@ -16,7 +16,7 @@ from notifier.core.model import (
     GaveUp,
     Outcome,
     Parked,
-    Repeat,
+    ResendPolicy,
     Retry,
     Task,
     TaskStatus,
@@ -95,7 +95,7 @@ class Receiver:
     """The other end of a channel, which outlives every process."""
 
     name: str
-    repeat: Repeat
+    resend_policy: ResendPolicy
     rng: Random
     live: bool = False
     """Whether its messages can be changed."""

@@ -21,12 +21,12 @@ from notifier.core.model import (
     Delivered,
     Delivery,
     DeliveryState,
-    Doubt,
     Event,
     GaveUp,
     Outcome,
     Parked,
-    Repeat,
+    ResendPolicy,
+    Resolution,
     Retry,
     Unknown,
 )
@@ -320,52 +320,54 @@ async def lose_the_answer(store: SqlStore, channel: FakeChannel, clock: FakeCloc
     clock.advance(timedelta(minutes=1))
 
 
-async def doubts(store: SqlStore) -> list[Doubt | None]:
+async def doubts(store: SqlStore) -> list[Resolution | None]:
     found = await only(store)
-    return [attempt.doubt for attempt in await store.read(lambda q: q.attempts(found.id))]
+    return [attempt.resolution for attempt in await store.read(lambda q: q.attempts(found.id))]
 
 
 async def test_where_the_receiver_knows_a_repeat_it_is_repeated(store: SqlStore, clock: FakeClock) -> None:
-    channel = FakeChannel(repeat=Repeat.SAFE)
+    channel = FakeChannel(resend_policy=ResendPolicy.IDEMPOTENT)
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), channel.asked, await doubts(store)) == (2, [], [None, Doubt.REPEATED])
-    assert (await only(store)).doubtful is False
+    assert (len(channel.sent), channel.asked, await doubts(store)) == (2, [], [None, Resolution.REPEATED])
+    assert (await only(store)).outcome_unknown is False
 
 
 async def test_what_the_service_has_is_not_sent_again(store: SqlStore, clock: FakeClock) -> None:
-    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    channel = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE)
     channel.found = Delivered("found")
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), len(channel.asked), await doubts(store)) == (1, 1, [None, Doubt.ARRIVED])
+    assert (len(channel.sent), len(channel.asked), await doubts(store)) == (1, 1, [None, Resolution.ARRIVED])
     assert ((await only(store)).state, (await only(store)).ref) == (DeliveryState.DELIVERED, "found")
 
 
 async def test_a_message_the_service_lacks_is_sent_again_and_known(store: SqlStore, clock: FakeClock) -> None:
-    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    channel = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE)
     await lose_the_answer(store, channel, clock)
     channel.answer = lambda _: Retry("HTTP 503")
     await deliver(store, channel, clock)
-    assert (len(channel.sent), await doubts(store)) == (2, [None, Doubt.ABSENT])
-    assert (await only(store)).doubtful is False
+    assert (len(channel.sent), await doubts(store)) == (2, [None, Resolution.ABSENT])
+    assert (await only(store)).outcome_unknown is False
 
 
 async def test_while_the_service_cannot_be_asked_nothing_is_sent(store: SqlStore, clock: FakeClock) -> None:
-    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    channel = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE)
     channel.found = Retry("HTTP 503")
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), (await only(store)).doubtful) == (1, True)
+    assert (len(channel.sent), (await only(store)).outcome_unknown) == (1, True)
 
 
-@pytest.mark.parametrize("repeat", [Repeat.RISKY, Repeat.LOOK_UP])
-async def test_an_unknowable_outcome_is_repeated_at_a_risk(store: SqlStore, clock: FakeClock, repeat: Repeat) -> None:
-    channel = FakeChannel(repeat=repeat)
+@pytest.mark.parametrize("resend_policy", [ResendPolicy.UNSAFE, ResendPolicy.RECONCILABLE])
+async def test_an_unknowable_outcome_is_repeated_at_a_risk(
+    store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy
+) -> None:
+    channel = FakeChannel(resend_policy=resend_policy)
     channel.found = Unknown("no scope to ask")
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), await doubts(store)) == (2, [None, Doubt.RISKED])
+    assert (len(channel.sent), await doubts(store)) == (2, [None, Resolution.RISKED])
 
 
 async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlStore, clock: FakeClock) -> None:
@@ -374,7 +376,7 @@ async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlS
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
     held = await only(store)
-    assert (len(channel.sent), held.state, await doubts(store)) == (1, DeliveryState.DEAD, [None, Doubt.HELD])
+    assert (len(channel.sent), held.state, await doubts(store)) == (1, DeliveryState.DEAD, [None, Resolution.HELD])
     await store.transact(lambda tx: tx.retry([held.id], clock.now()))
     await deliver(store, channel, clock)
     assert (len(channel.sent), (await only(store)).state) == (2, DeliveryState.DELIVERED)
@@ -384,16 +386,16 @@ async def test_a_claim_that_never_reported_back_is_unknown(store: SqlStore, cloc
     await put(store, clock, make_event())
     await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
     clock.advance(RULES.lease)
-    channel = FakeChannel(repeat=Repeat.LOOK_UP)
+    channel = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE)
     await deliver(store, channel, clock)
-    assert (len(channel.asked), await doubts(store)) == (1, [Doubt.ABSENT])
+    assert (len(channel.asked), await doubts(store)) == (1, [Resolution.ABSENT])
 
 
 async def test_claims_released_at_a_start_are_unknown(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
     await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
     await store.transact(lambda tx: tx.release(None, clock.now()))
-    assert (await only(store)).doubtful is True
+    assert (await only(store)).outcome_unknown is True
 
 
 # ---- pace ----
@@ -472,8 +474,8 @@ async def pending(store: SqlStore) -> int:
 class Gate(FakeChannel):
     """A channel that answers when it is let."""
 
-    def __init__(self, concurrency: int, repeat: Repeat = Repeat.RISKY) -> None:
-        super().__init__(concurrency=concurrency, repeat=repeat)
+    def __init__(self, concurrency: int, resend_policy: ResendPolicy = ResendPolicy.UNSAFE) -> None:
+        super().__init__(concurrency=concurrency, resend_policy=resend_policy)
         self.open = asyncio.Event()
         self.hanging: str | None = None
 
@@ -503,7 +505,7 @@ async def test_a_hanging_message_holds_up_only_its_subject(store: SqlStore, cloc
 
 async def test_a_stop_settles_in_flight_work_and_releases_the_rest(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(10))
-    channel = Gate(concurrency=2, repeat=Repeat.SAFE)
+    channel = Gate(concurrency=2, resend_policy=ResendPolicy.IDEMPOTENT)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -511,12 +513,14 @@ async def test_a_stop_settles_in_flight_work_and_releases_the_rest(store: SqlSto
     report = await worker.stop(1, 1)
     left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
     assert (len(channel.sent), len(report.settled), len(left)) == (2, 2, 8)
-    assert {(d.doubtful, d.attempt - d.earlier_attempts, d.available_at) for d in left} == {(False, 0, clock.now())}
+    assert {(d.outcome_unknown, d.attempt - d.earlier_attempts, d.available_at) for d in left} == {
+        (False, 0, clock.now())
+    }
 
 
 async def test_deliveries_not_begun_within_their_lease_are_released(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
-    channel = Gate(concurrency=1, repeat=Repeat.SAFE)
+    channel = Gate(concurrency=1, resend_policy=ResendPolicy.IDEMPOTENT)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -600,11 +604,13 @@ async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Gate)
     await store.transact(lambda tx: tx.release(None, clock.now()))
 
 
-@pytest.mark.parametrize("repeat", Repeat)
-async def test_kills_cost_only_what_was_being_sent(store: SqlStore, clock: FakeClock, repeat: Repeat) -> None:
+@pytest.mark.parametrize("resend_policy", ResendPolicy)
+async def test_kills_cost_only_what_was_being_sent(
+    store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy
+) -> None:
     """Twenty messages wait for a receiver that hangs, with four in flight: what never went out has no attempt."""
     await put(store, clock, *make_events(20))
-    channel = Gate(concurrency=4, repeat=repeat)
+    channel = Gate(concurrency=4, resend_policy=resend_policy)
     for _ in range(2):
         await killed_while_sending(store, clock, channel)
     left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
@@ -613,7 +619,7 @@ async def test_kills_cost_only_what_was_being_sent(store: SqlStore, clock: FakeC
     tries = {delivery.id: delivery.attempt - delivery.earlier_attempts for delivery in left}
     assert {tries[id_] for id_ in sent} == {2}
     assert {tries[id_] for id_ in tries.keys() - sent} == {0}
-    assert {delivery.id for delivery in left if delivery.doubtful} == sent
+    assert {delivery.id for delivery in left if delivery.outcome_unknown} == sent
     for _ in range(10):
         await killed_while_sending(store, clock, channel)
     channel.open.set()
@@ -623,13 +629,13 @@ async def test_kills_cost_only_what_was_being_sent(store: SqlStore, clock: FakeC
     assert {delivery.id for delivery in found} == sent
 
 
-@pytest.mark.parametrize("repeat", Repeat)
+@pytest.mark.parametrize("resend_policy", ResendPolicy)
 @pytest.mark.parametrize("position", [0, 3, 7, 19])
 async def test_a_deadly_message_takes_no_other_with_it(
-    store: SqlStore, clock: FakeClock, repeat: Repeat, position: int
+    store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy, position: int
 ) -> None:
     await put(store, clock, *make_events(20))
-    deadly, channel, deaths = f"job-{position:05}", FakeChannel(concurrency=4, repeat=repeat), 0
+    deadly, channel, deaths = f"job-{position:05}", FakeChannel(concurrency=4, resend_policy=resend_policy), 0
     render = channel.render
 
     def die(request: RenderRequest) -> Body:
@@ -652,7 +658,7 @@ async def test_a_deadly_message_takes_no_other_with_it(
 
 async def test_a_delivery_claimed_ahead_is_rendered_first_and_begins_later(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
-    channel = Gate(concurrency=1, repeat=Repeat.SAFE)
+    channel = Gate(concurrency=1, resend_policy=ResendPolicy.IDEMPOTENT)
     worker = worker_of(channel, store, clock)
     await worker.step()
     assert channel.rendered == 3
@@ -664,12 +670,12 @@ async def test_a_delivery_claimed_ahead_is_rendered_first_and_begins_later(store
     assert await pending(store) == 0
 
 
-@pytest.mark.parametrize("repeat", Repeat)
+@pytest.mark.parametrize("resend_policy", ResendPolicy)
 async def test_a_stop_cuts_silent_receivers_and_leaves_them_unknown(
-    store: SqlStore, clock: FakeClock, repeat: Repeat
+    store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy
 ) -> None:
     await put(store, clock, *make_events(10))
-    channel = Gate(concurrency=2, repeat=repeat)
+    channel = Gate(concurrency=2, resend_policy=resend_policy)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -678,8 +684,8 @@ async def test_a_stop_cuts_silent_receivers_and_leaves_them_unknown(
         "outcome unknown: no answer before the program was stopped"
     ] * 2
     left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
-    assert {d.id for d in left if d.doubtful} == {delivery.id for delivery in channel.sent}
-    assert {d.attempt - d.earlier_attempts for d in left if not d.doubtful} == {0}
+    assert {d.id for d in left if d.outcome_unknown} == {delivery.id for delivery in channel.sent}
+    assert {d.attempt - d.earlier_attempts for d in left if not d.outcome_unknown} == {0}
 
 
 async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlStore, clock: FakeClock) -> None:

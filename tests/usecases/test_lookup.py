@@ -11,7 +11,7 @@ import pytest
 from fakes import START
 
 from notifier import lookup
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
 from notifier.core.health import HealthFacts
 from notifier.core.model import (
@@ -176,7 +176,7 @@ class Lists(Nothing):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         return [a for a in self.all_attempts if a.delivery_id == delivery_id]
 
-    def live(self, _source: str) -> Mapping[str, Recorded]:
+    def live(self, _source: str) -> Mapping[str, RecordedTask]:
         return {}
 
     def ledger(self) -> Ledger:
@@ -212,7 +212,7 @@ def test_one_job_id_in_two_sources_is_ambiguous_without_the_source() -> None:
 
 def test_candidates_are_limited() -> None:
     q = Lists(all_tasks=tuple(stored_task(f"a{n}") for n in range(50)))
-    assert len(lookup.find_task(q, "a").candidates) == lookup.CANDIDATES
+    assert len(lookup.find_task(q, "a").candidates) == lookup.MAX_CANDIDATES
 
 
 def test_an_explanation_goes_from_event_over_routes_to_attempts() -> None:
@@ -223,28 +223,28 @@ def test_an_explanation_goes_from_event_over_routes_to_attempts() -> None:
         delivery_id=delivery.id, number=1, started_at=START, finished_at=START, outcome="gave-up", reason="HTTP 400"
     )
     q = Lists(all_events=(event,), all_deliveries=(delivery,), all_attempts=(attempt,))
-    (account,) = lookup.explain(q, stored, (FAILURES, STARTS), ("dba", "log")).events
+    (account,) = lookup.explain_task(q, stored, (FAILURES, STARTS), ("dba", "log")).events
     assert [(v.route.name, v.matched, v.actual) for v in account.verdicts] == [
         ("failures", True, None),
         ("starts", False, "task.failed"),
     ]
     assert account.channels == (
-        lookup.ChannelAccount(channel="dba", planned=True, delivery=delivery, attempts=(attempt,)),
-        lookup.ChannelAccount(channel="log", planned=False, delivery=None),
+        lookup.ChannelRecord(channel="dba", planned=True, delivery=delivery, attempts=(attempt,)),
+        lookup.ChannelRecord(channel="log", planned=False, delivery=None),
     )
 
 
 def test_an_explanation_is_of_one_task_not_of_similar_job_ids() -> None:
     short, long = stored_task("ab"), stored_task("abc")
     events = tuple(routed_event(stored.task, EventType.TASK_FAILED) for stored in (long, short))
-    explanation = lookup.explain(Lists(all_events=events), short, (), ())
+    explanation = lookup.explain_task(Lists(all_events=events), short, (), ())
     assert [account.routed.event.job_id for account in explanation.events] == ["ab"]
 
 
 def test_an_explanation_names_a_channel_no_longer_configured() -> None:
     stored = stored_task("abc")
     event = routed_event(stored.task, EventType.TASK_FAILED, ("gone",))
-    (account,) = lookup.explain(Lists(all_events=(event,)), stored, (), ("dba",)).events
+    (account,) = lookup.explain_task(Lists(all_events=(event,)), stored, (), ("dba",)).events
     assert [c.channel for c in account.channels] == ["dba", "gone"]
 
 
@@ -252,7 +252,7 @@ def test_an_explanation_begins_with_the_oldest_event() -> None:
     stored = stored_task("abc")
     newer = routed_event(stored.task, EventType.TASK_FAILED, minutes=5, occurrence="b")
     older = routed_event(stored.task, EventType.TASK_STARTED)
-    explanation = lookup.explain(Lists(all_events=(newer, older)), stored, (), ())
+    explanation = lookup.explain_task(Lists(all_events=(newer, older)), stored, (), ())
     assert [account.routed for account in explanation.events] == [older, newer]
 
 
@@ -262,12 +262,12 @@ def test_a_digest_accounts_for_each_event_that_it_names() -> None:
     first = routed_event(other.task, EventType.TASK_FAILED, ("dba",))
     digest = replace(delivery_of(first.event, "dba", event.event), digest=True)
     q = Lists(all_events=(event, first), all_deliveries=(digest,))
-    (account,) = lookup.explain(q, stored, (FAILURES,), ("dba",)).events
+    (account,) = lookup.explain_task(q, stored, (FAILURES,), ("dba",)).events
     assert account.channels[0].delivery == digest
 
 
 def test_a_task_of_the_baseline_has_no_events_to_explain() -> None:
-    assert lookup.explain(Lists(), stored_task("abc"), (FAILURES,), ("dba",)).events == ()
+    assert lookup.explain_task(Lists(), stored_task("abc"), (FAILURES,), ("dba",)).events == ()
 
 
 @pytest.mark.parametrize(("pairs", "ok"), [((), True), ((("event", "dba"),), False)])
@@ -294,7 +294,7 @@ def test_a_listing_shows_how_fresh_it_is() -> None:
     ],
 )
 def test_similar_names_are_suggested_first_then_those_containing_it(wanted: str, found: tuple[str, ...]) -> None:
-    assert lookup.resembling(wanted, ["gauss-orders", "old-orders-archive", "实例一"]) == found
+    assert lookup.similar_names(wanted, ["gauss-orders", "old-orders-archive", "实例一"]) == found
 
 
 def test_few_names_are_compared_closely_and_none_in_full_length(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_few_names_are_compared_closely_and_none_in_full_length(monkeypatch: pyt
             return super().ratio()
 
     monkeypatch.setattr(lookup, "SequenceMatcher", Counting)
-    names = [f"gauss-orders-{n:04}-{'x' * 5_000}" for n in range(lookup.COMPARED)]
-    assert len(lookup.resembling("gauss-orders-00" + "y" * 5_000, names)) <= lookup.NAMESAKES
-    assert len(compared) == lookup.COMPARED_CLOSELY
-    assert max(compared) <= lookup.COMPARED_LENGTH
+    names = [f"gauss-orders-{n:04}-{'x' * 5_000}" for n in range(lookup.COMPARED_NAMES)]
+    assert len(lookup.similar_names("gauss-orders-00" + "y" * 5_000, names)) <= lookup.MAX_SUGGESTIONS
+    assert len(compared) == lookup.CLOSELY_COMPARED_NAMES
+    assert max(compared) <= lookup.COMPARED_NAME_LENGTH

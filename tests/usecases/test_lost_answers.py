@@ -17,7 +17,7 @@ from servers.slack import CHANNEL, TAKEN_THEN_RESET, TOKEN, Fault, SlackServer, 
 from servers.smtp import TAKEN_AND_LOST, SmtpServer
 
 from notifier.channels.base import ChannelContext, load
-from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt
+from notifier.core.model import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
@@ -75,7 +75,7 @@ async def test_slack_has_it_so_nothing_is_posted_again(
 ) -> None:
     slack.faults.append(TAKEN_THEN_RESET)
     delivery, (first, second) = await told(store, clock, context, **bot(slack))
-    assert (first.outcome, second.outcome, second.doubt) == ("unknown", "delivered", Doubt.ARRIVED)
+    assert (first.outcome, second.outcome, second.resolution) == ("unknown", "delivered", Resolution.ARRIVED)
     assert (delivery.state, delivery.ref) == (DeliveryState.DELIVERED, "C0GAUSS:1768465800.000001")
     assert len(slack.messages) == 1
 
@@ -85,13 +85,17 @@ async def test_slack_does_not_have_it_so_it_is_posted_again(
 ) -> None:
     slack.faults.append(NOT_TAKEN)
     delivery, (_, second) = await told(store, clock, context, **bot(slack))
-    assert (delivery.state, delivery.doubtful, second.doubt) == (DeliveryState.DELIVERED, False, Doubt.ABSENT)
+    assert (delivery.state, delivery.outcome_unknown, second.resolution) == (
+        DeliveryState.DELIVERED,
+        False,
+        Resolution.ABSENT,
+    )
     assert len(slack.messages) == 1
 
 
 @pytest.mark.parametrize(
-    ("on_unknown", "state", "doubt", "messages"),
-    [("resend", DeliveryState.DELIVERED, Doubt.RISKED, 2), ("hold", DeliveryState.DEAD, Doubt.HELD, 1)],
+    ("on_unknown", "state", "resolution", "messages"),
+    [("resend", DeliveryState.DELIVERED, Resolution.RISKED, 2), ("hold", DeliveryState.DEAD, Resolution.HELD, 1)],
 )
 @pytest.mark.parametrize("mode", ["bot without the scope", "incoming webhook"])
 async def test_slack_cannot_be_asked_so_the_settings_decide(
@@ -103,14 +107,14 @@ async def test_slack_cannot_be_asked_so_the_settings_decide(
     mode: str,
     on_unknown: str,
     state: DeliveryState,
-    doubt: Doubt,
+    resolution: Resolution,
     messages: int,
 ) -> None:
     slack.scopes = "chat:write"
     slack.faults.append(TAKEN_THEN_RESET)
     settings = bot(slack) if mode.startswith("bot") else {"kind": "slack", "webhook_url": slack.hook_url}
     delivery, (_, second) = await told(store, clock, context, on_unknown=on_unknown, **settings)
-    assert (delivery.state, second.doubt, len(slack.messages)) == (state, doubt, messages)
+    assert (delivery.state, second.resolution, len(slack.messages)) == (state, resolution, messages)
 
 
 async def test_a_webhook_gets_it_again_under_the_same_id(
@@ -118,7 +122,7 @@ async def test_a_webhook_gets_it_again_under_the_same_id(
 ) -> None:
     async with HttpServer(reset(), reply(204, b"")) as server:
         delivery, (_, second) = await told(store, clock, context, kind="webhook", url=server.url("/hook"))
-    assert (delivery.state, second.doubt) == (DeliveryState.DELIVERED, Doubt.REPEATED)
+    assert (delivery.state, second.resolution) == (DeliveryState.DELIVERED, Resolution.REPEATED)
     assert len({(request.headers["webhook-id"], request.body) for request in server.requests}) == 1
     assert len(server.requests) == 2
 
@@ -128,6 +132,6 @@ async def test_a_mail_goes_out_again_byte_for_byte(store: SqlStore, clock: FakeC
         place = {"host": "127.0.0.1", "port": server.port, "security": "none"}
         addresses = {"from": "gaussdb@example.com", "to": ["dba@example.com"]}
         _, (_, second) = await told(store, clock, context, kind="email", **place, **addresses)
-    assert second.doubt is Doubt.RISKED
+    assert second.resolution is Resolution.RISKED
     assert len({mail.content for mail in server.mails}) == 1
     assert len(server.mails) == 2

@@ -16,7 +16,7 @@ from notifier import poll as polling
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.events import EventType
-from notifier.core.health import left_behind
+from notifier.core.health import removed_sources
 from notifier.core.model import (
     ChannelPolicy,
     DeliveryState,
@@ -30,7 +30,7 @@ from notifier.core.model import (
     TaskStatus,
     Transition,
 )
-from notifier.core.outbox import Outlook, event_of, route, settle
+from notifier.core.outbox import RoutingConfig, route, settle, task_event
 from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -38,7 +38,7 @@ from notifier.store.engine import SqlStore, open_store
 T = TypeVar("T")
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
-OUTLOOK = Outlook(
+OUTLOOK = RoutingConfig(
     routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=20)}
 )
 RUNNING = make_task("a", status="running")
@@ -52,7 +52,7 @@ def source(clock: FakeClock) -> FakeSource:
 
 
 async def poll(source: FakeSource, store: SqlStore, rules: PollRules = RULES, owner: str = "me") -> PollReport:
-    return await poll_once(source, store, owner=owner, rules=rules, outlook=OUTLOOK, force=True)
+    return await poll_once(source, store, owner=owner, rules=rules, routing=OUTLOOK, force=True)
 
 
 async def told(store: SqlStore) -> list[tuple[EventType, str]]:
@@ -494,7 +494,7 @@ async def test_an_end_recorded_by_an_earlier_version_is_recognised(
         late=False,
     )
     await poll(source, store)
-    event = event_of(old, source.region, source.project_id)
+    event = task_event(old, source.region, source.project_id)
     await store.transact(lambda tx: tx.record_events(route([event], ())))
     (report,) = await show(store, source, replace(FAILED, ended_at=end + now_told))
     assert (report.events, report.changed) == ((), 1)
@@ -655,7 +655,7 @@ async def test_a_poll_that_takes_longer_than_its_lease_keeps_it(
     source.fetch = slow  # type: ignore[method-assign]  # this poll is slow
     source.tasks = [FAILED]
     rules = replace(RULES, lease=lease)
-    report = await poll_once(source, watched, owner="me", rules=rules, outlook=OUTLOOK, force=True)
+    report = await poll_once(source, watched, owner="me", rules=rules, routing=OUTLOOK, force=True)
     assert (report.fenced, len(report.events)) == (False, 1)
 
 
@@ -714,12 +714,12 @@ class Dies(Exception):
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(polling, "BATCH", 10)
+    monkeypatch.setattr(polling, "BATCH_ROWS", 10)
     return 10
 
 
 async def poll_in(store: BatchStore, source: FakeSource, rules: PollRules = RULES) -> PollReport:
-    return await poll_once(source, store, owner="me", rules=rules, outlook=OUTLOOK, force=True)
+    return await poll_once(source, store, owner="me", rules=rules, routing=OUTLOOK, force=True)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 10, 11, 95])
@@ -878,7 +878,7 @@ async def test_what_is_recorded_under_no_configured_name_is_found(store: SqlStor
         {"new": another},
         {},
     )
-    found = [[state.name for state in left_behind(states, places)] for places in configured]
+    found = [[state.name for state in removed_sources(states, places)] for places in configured]
     assert found == [[], [], [], ["prod"], ["prod"]]
 
 
@@ -909,7 +909,7 @@ async def test_a_source_is_polled_at_its_interval_however_long_that_is(
     at = []
     for _ in range(20):
         clock.advance(rules.poll_every / 10)
-        if (await poll_once(source, store, owner="me", rules=rules, outlook=OUTLOOK)).polled:
+        if (await poll_once(source, store, owner="me", rules=rules, routing=OUTLOOK)).polled:
             at.append(clock.now())
     assert len(at) == 2
     assert at[1] - at[0] == rules.poll_every
@@ -923,7 +923,7 @@ async def test_a_time_left_over_from_a_wrong_clock_is_not_waited_for(
     clock.advance(timedelta(days=100))
     await poll(source, store, rules)
     clock.advance(-timedelta(days=100))
-    assert (await poll_once(source, store, owner="other", rules=rules, outlook=OUTLOOK)).polled
+    assert (await poll_once(source, store, owner="other", rules=rules, routing=OUTLOOK)).polled
 
 
 # ---- the call budget ----

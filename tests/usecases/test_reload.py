@@ -52,8 +52,8 @@ class Process:
         async with open_app(config, **how) as app:
             yield app
 
-    async def serve(self, app: App, *, stop: asyncio.Event, began: datetime | None, **_: Any) -> Summary:
-        self.served.append((app.config, began))
+    async def serve(self, app: App, *, stop: asyncio.Event, polling_since: datetime | None, **_: Any) -> Summary:
+        self.served.append((app.config, polling_since))
         self.ran.set()
         await stop.wait()
         return Summary(polls=1)
@@ -93,7 +93,7 @@ async def test_hangups_do_not_restart_the_grace_time_of_sources(
     await process.again()
     process.stop.set()
     assert [summary.polls for summary in await running] == [1] * 4
-    first, *later = [began for _, began in process.served]
+    first, *later = [polling_since for _, polling_since in process.served]
     assert first is not None
     assert later == [first] * 3
 

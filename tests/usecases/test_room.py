@@ -23,10 +23,10 @@ from notifier import lookup
 from notifier.chat.phrases import PHRASES
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, without_marks
 from notifier.chat.responder import ChatResponder, ResponderRules
-from notifier.core.diff import Recorded
+from notifier.core.diff import RecordedTask
 from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
-from notifier.core.health import Expected, WatchedSource
+from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import DIRECT, Event, Mute, Person, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
@@ -70,7 +70,7 @@ async def record(store: SqlStore, *tasks: Task, events: Collection[Event] = ()) 
         claim = tx.claim_poll("prod", "me", START, LEASE, force=True)
         assert claim
         tx.fingerprints(claim)
-        updates = [Update(recorded=Recorded(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
+        updates = [Update(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
         tx.record_tasks(claim, updates, START)
         tx.record_events([RoutedEvent(event=event, routes=(), channels=()) for event in events])
         snapshot = Snapshot(
@@ -81,7 +81,7 @@ async def record(store: SqlStore, *tasks: Task, events: Collection[Event] = ()) 
     await store.transact(write)
 
 
-PROD = WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
+PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
 
 
 class ChatHarness:
@@ -259,12 +259,12 @@ async def test_suggestions_are_searched_while_others_can_write(
 ) -> None:
     where: list[str] = []
 
-    def resembling(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
+    def similar_names(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
         where.append(threading.current_thread().name)
         return lookup_resembling(wanted, names)
 
-    lookup_resembling = lookup.resembling
-    monkeypatch.setattr(lookup, "resembling", resembling)
+    lookup_resembling = lookup.similar_names
+    monkeypatch.setattr(lookup, "similar_names", similar_names)
     answer = await chat.type("mute gauss-oders 2h")
     assert lines(answer)[0].startswith("Did you mean one of these? gauss-orders")
     await chat.type("unmute gauss-oders")

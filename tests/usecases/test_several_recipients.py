@@ -19,7 +19,7 @@ from test_crash_points import Fuse, Killed, MortalStore
 
 from notifier.channels.base import ChannelContext
 from notifier.cli import documents
-from notifier.core.model import Attempt, Delivery, DeliveryState, Doubt, Event, Outcome
+from notifier.core.model import Attempt, Delivery, DeliveryState, Event, Outcome, Resolution
 from notifier.core.outbox import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
@@ -157,8 +157,8 @@ async def test_a_corrected_address_gets_what_the_wrong_one_did_not(
 
 
 @pytest.mark.parametrize(
-    ("on_unknown", "doubt", "recipients"),
-    [("hold", Doubt.HELD, [(A,), (B,)]), ("resend", Doubt.RISKED, [(A,), (A, B)])],
+    ("on_unknown", "resolution", "recipients"),
+    [("hold", Resolution.HELD, [(A,), (B,)]), ("resend", Resolution.RISKED, [(A,), (A, B)])],
 )
 async def test_a_lost_answer_concerns_only_those_of_its_transaction(
     *,
@@ -166,7 +166,7 @@ async def test_a_lost_answer_concerns_only_those_of_its_transaction(
     clock: FakeClock,
     http: HttpClient,
     on_unknown: str,
-    doubt: Doubt,
+    resolution: Resolution,
     recipients: list[tuple[str, ...]],
 ) -> None:
     script = {f"RCPT TO:<{B}>": ["451 later", "250 OK"], "CONTENT": [TAKEN_AND_LOST, "250 OK"]}
@@ -174,12 +174,12 @@ async def test_a_lost_answer_concerns_only_those_of_its_transaction(
         desk = Desk(store, clock, http, server.port, on_unknown=on_unknown)
         await desk.plan()
         first = await desk.deliver()
-        assert (states(first), first.doubtful) == ({A: "unknown", B: "waiting"}, False)
+        assert (states(first), first.outcome_unknown) == ({A: "unknown", B: "waiting"}, False)
         await desk.deliver()
         assert server.recipients == recipients
         last = await desk.deliver()
     _, attempts = await desk.account()
-    assert attempts[1].doubt is doubt
+    assert attempts[1].resolution is resolution
     assert server.recipients == recipients
     if on_unknown == "hold":
         assert last.state is DeliveryState.DEAD

@@ -19,7 +19,7 @@ from servers.http import HttpServer, reply
 from notifier import config as configuration
 from notifier.core.credentials import BURST, Credential
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled
-from notifier.core.outbox import Outlook
+from notifier.core.outbox import RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.sources.account import CredentialLimiter
@@ -55,7 +55,7 @@ def ten(clock: FakeClock, *, error: SourceError | None = None) -> list[FakeSourc
 
 
 async def poll(source: FakeSource, store: SqlStore, owner: str = "me", *, force: bool = False) -> PollReport:
-    return await poll_once(source, store, owner=owner, rules=RULES, outlook=Outlook(), force=force)
+    return await poll_once(source, store, owner=owner, rules=RULES, routing=RoutingConfig(), force=force)
 
 
 # ---- through the database ----
@@ -67,7 +67,7 @@ async def test_ten_sources_of_two_replicas_stay_within_one_budget(store: SqlStor
     for second in range(0, 90, 2):
         clock.time = T0 + timedelta(seconds=second)
         for n, source in enumerate(ten(clock)):
-            report = await poll_once(source, store, owner=f"replica {n % 2}", rules=eager, outlook=Outlook())
+            report = await poll_once(source, store, owner=f"replica {n % 2}", rules=eager, routing=RoutingConfig())
             calls += report.calls
     assert BURST + 20 < calls <= BURST + 30 + 1  # the last poll may take two
 
@@ -155,7 +155,7 @@ def written(server: HttpServer, folder: Path, secret: str, **changes: Any) -> co
 async def poll_all(app: App) -> list[PollReport]:
     return await asyncio.gather(
         *(
-            poll_once(source, app.store, owner="me", rules=app.poll_rules[name], outlook=app.outlook, force=True)
+            poll_once(source, app.store, owner="me", rules=app.poll_rules[name], routing=app.routing, force=True)
             for name, source in app.sources.items()
         )
     )

@@ -18,7 +18,7 @@ from notifier import deliver as delivering
 from notifier.core.errors import SourceUnreachable
 from notifier.core.health import Expected
 from notifier.core.model import ChannelPolicy, Delivered, Delivery, DeliveryState, Event, Outcome, Parked, Retry, Route
-from notifier.core.outbox import Outlook, RoutedEvent, Settlement, settle
+from notifier.core.outbox import RoutedEvent, RoutingConfig, Settlement, settle
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.monitor import MonitorRules, record
 from notifier.poll import PollReport, PollRules, poll_once
@@ -27,7 +27,7 @@ from notifier.store.engine import SqlStore, open_store
 
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=15))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5),) * 50, lease=timedelta(seconds=60))
-OUTLOOK = Outlook(
+OUTLOOK = RoutingConfig(
     routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=None)}
 )
 SKEW = timedelta(minutes=10)
@@ -43,7 +43,7 @@ class Replica:
         self._delivery_worker = DeliveryWorker(channel, store, clock, random.Random(1), owner=name, rules=DELIVERING)
 
     async def poll(self) -> PollReport:
-        return await poll_once(self.source, self._store, owner=self._name, rules=POLLING, outlook=OUTLOOK)
+        return await poll_once(self.source, self._store, owner=self._name, rules=POLLING, routing=OUTLOOK)
 
     async def deliver(self) -> None:
         await self._delivery_worker.drain()
@@ -90,8 +90,8 @@ async def test_replicas_with_different_clocks_poll_as_often_as_one_would(several
     for _ in range(120):
         polls += len(await several.look())
         several.replicas.append(several.replicas.pop(0))
-        several.advance(POLLING.look_every)
-    assert polls == 120 * POLLING.look_every / POLLING.poll_every
+        several.advance(POLLING.due_check_interval)
+    assert polls == 120 * POLLING.due_check_interval / POLLING.poll_every
 
 
 async def test_replicas_with_different_clocks_send_once_and_nothing_is_late(several: Several) -> None:
@@ -262,7 +262,7 @@ class Hand:
             lambda: tx.unpark_due(now + timedelta(days=1)),
             lambda: tx.sync_channels(digests, now),
             lambda: tx.release("nobody", now),
-            lambda: record(tx, tx.health_facts(), WATCHING, Outlook(), None),
+            lambda: record(tx, tx.health_facts(), WATCHING, RoutingConfig(), None),
         ]
         self._rng.choice(acts)()
 

@@ -52,11 +52,11 @@ class Watched:
     interval = 1.0
 
     def __init__(self) -> None:
-        self.began = False
+        self.polling_since = False
         self.signs = 0
 
     def ready(self) -> None:
-        self.began = True
+        self.polling_since = True
 
     def alive(self) -> None:
         self.signs += 1
@@ -122,5 +122,5 @@ def test_polls_go_on_whatever_the_systems_clock_does(
     times = [0.0, *source.read_at, float(SECONDS)]
     longest = max(later - earlier for earlier, later in pairwise(times))
     assert longest <= 2 + 1 + HOUSEKEEPING_INTERVAL
-    assert supervisor.began
+    assert supervisor.polling_since
     assert supervisor.signs >= SECONDS - 2

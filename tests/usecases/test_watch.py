@@ -15,10 +15,10 @@ from fakes import FakeClock, FakeSource
 from notifier import people
 from notifier.core.errors import SourceUnreachable
 from notifier.core.events import EventType
-from notifier.core.health import Expected, Kind, WatchedSource
+from notifier.core.health import ConfiguredSource, Expected, FindingKind
 from notifier.core.model import ChannelPolicy, DeliveryState, Event, Parked, Person, Retry, Route
-from notifier.core.outbox import Outlook, RoutedEvent, settle
-from notifier.core.pacing import Health
+from notifier.core.outbox import RoutedEvent, RoutingConfig, settle
+from notifier.core.pacing import ChannelHealth
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
@@ -27,9 +27,9 @@ from notifier.store.engine import SqlStore, open_store
 MINUTE = timedelta(minutes=1)
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 CHANNELS = ("dba", "mail")
-NOBODY = Outlook(policies={name: ChannelPolicy(name=name) for name in CHANNELS})
+NOBODY = RoutingConfig(policies={name: ChannelPolicy(name=name) for name in CHANNELS})
 EXPECTED = Expected(
-    sources=[WatchedSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=POLLING.poll_every)],
+    sources=[ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=POLLING.poll_every)],
     channels=CHANNELS,
 )
 RULES = MonitorRules(expected=EXPECTED, fallback=CHANNELS)
@@ -48,11 +48,11 @@ def source(clock: FakeClock) -> FakeSource:
 
 
 async def poll(store: SqlStore, source: FakeSource) -> None:
-    await poll_once(source, store, owner="me", rules=POLLING, outlook=NOBODY, force=True)
+    await poll_once(source, store, owner="me", rules=POLLING, routing=NOBODY, force=True)
 
 
-async def look(store: SqlStore, outlook: Outlook = NOBODY, rules: MonitorRules = RULES) -> MonitorReport:
-    return await run_monitor(store, rules=rules, outlook=outlook, began=T0)
+async def look(store: SqlStore, routing: RoutingConfig = NOBODY, rules: MonitorRules = RULES) -> MonitorReport:
+    return await run_monitor(store, rules=rules, routing=routing, polling_since=T0)
 
 
 async def told(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
@@ -139,7 +139,7 @@ async def test_a_parked_channel_is_announced_at_once_on_the_others(
     assert (await look(store)).events == ()
     clock.advance(MINUTE)
     await store.transact(lambda tx: tx.unpark_due(tx.now()))
-    await store.transact(lambda tx: tx.keep_health("dba", Health(good_at=tx.now())))
+    await store.transact(lambda tx: tx.keep_health("dba", ChannelHealth(good_at=tx.now())))
     assert [event.type for event in (await look(store)).events] == [EventType.CHANNEL_RECOVERED]
     ledger = await store.read(lambda q: q.ledger())
     assert ledger.unaccounted == ()
@@ -151,7 +151,7 @@ async def test_a_failing_channel_is_notified_with_its_receivers_words(
     await store.transact(partial(plan, make_event()))
     await store.transact(lambda tx: end(tx, Retry("HTTP 503")))
     await store.transact(lambda tx: tx.health("dba"))
-    await store.transact(lambda tx: tx.keep_health("dba", Health(failures=1, failing_since=T0)))
+    await store.transact(lambda tx: tx.keep_health("dba", ChannelHealth(failures=1, failing_since=T0)))
     clock.advance(4 * MINUTE)
     await poll(store, source)
     assert (await look(store)).events == ()
@@ -202,7 +202,7 @@ async def test_a_dead_alert_about_a_channel_makes_no_other(
 ) -> None:
     await store.transact(partial(plan, make_event(), channel="mail"))
     await store.transact(lambda tx: tx.health("mail"))
-    await store.transact(lambda tx: tx.keep_health("mail", Health(failing_since=T0)))
+    await store.transact(lambda tx: tx.keep_health("mail", ChannelHealth(failing_since=T0)))
     clock.advance(5 * MINUTE)
     await poll(store, source)
     assert [event.channel for event in (await look(store)).events] == ["mail"]
@@ -235,12 +235,12 @@ async def test_a_removed_channel_is_notified_once_while_messages_wait(
         await poll(store, source)
         report = await look(store)
         said += [(event.type, event.channel) for event in report.events]
-        assert report.health.of("old", Kind.CHANNEL_REMOVED)
+        assert report.health.of("old", FindingKind.CHANNEL_REMOVED)
     assert said == [(EventType.CHANNEL_FAILING, "old")]
     waiting = await store.read(lambda q: q.delivery_ids(DeliveryFilter(channel="old")))
     await store.transact(lambda tx: people.dismiss(tx, waiting, "old", Person(id="U1", name="bob")))
     report = await look(store)
-    assert (report.events, report.health.of("old", *Kind)) == ((), None)
+    assert (report.events, report.health.of("old", *FindingKind)) == ((), None)
 
 
 async def test_of_simultaneous_replicas_one_announces(postgres_url: str, clock: FakeClock) -> None:

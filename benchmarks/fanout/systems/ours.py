@@ -74,15 +74,15 @@ def event_of(number: int, now: datetime) -> Event:
 async def run(place: work.Place) -> None:
     logs.configure("warning", "json", sys.stderr)
     async with open_app(config_of(place), exclusive=not place.store) as app:
-        service, stop, outlook = Service(app), asyncio.Event(), app.outlook
+        service, stop, routing = Service(app), asyncio.Event(), app.routing
 
         async def accept(numbers: Sequence[int]) -> None:
             now = app.clock.now()
-            routed = outbox.route([event_of(number, now) for number in numbers], outlook.routes)
+            routed = outbox.route([event_of(number, now) for number in numbers], routing.routes)
 
             def record(tx: Transaction) -> None:
                 told = tx.record_events(routed)
-                tx.record_deliveries(outbox.plan(told.new, outlook.policies, tx.parked(), now))
+                tx.record_deliveries(outbox.plan(told.new, routing.policies, tx.parked(), now))
 
             await app.store.transact(record)
             service.wake()

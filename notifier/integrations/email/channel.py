@@ -26,7 +26,7 @@ from pydantic import Field, field_validator, model_validator
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, stored_body
 from notifier.channels.reply_text import Secrets, reply_line
 from notifier.core.model import NAMESPACE, Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
-from notifier.core.recipients import combined, outstanding
+from notifier.core.recipients import combined_outcome, outstanding
 from notifier.integrations.email import mailboxes
 from notifier.integrations.email.mailboxes import Mailbox
 from notifier.integrations.email.smtp import (
@@ -420,7 +420,7 @@ class EmailChannel(BaseChannel[EmailSettings]):
             if not outcomes and error.stage < SmtpStage.RECIPIENT:
                 return failure  # it is about none of them
             outcomes |= {address: failure for address in wanted if address not in outcomes}
-        return combined(delivery, addresses, outcomes)
+        return combined_outcome(delivery, addresses, outcomes)
 
     async def _hand_over(
         self, session: SmtpSession, delivery: Delivery, wanted: Sequence[str], outcomes: dict[str, Outcome]

@@ -35,7 +35,7 @@ from notifier.core.model import (
     GaveUp,
     Outcome,
     Parked,
-    Repeat,
+    ResendPolicy,
     Retry,
     Thread,
     Unknown,
@@ -374,7 +374,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     def __init__(self, settings: SlackSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self.repeat = Repeat.LOOK_UP if settings.can_search else Repeat.RISKY
+        self.resend_policy = ResendPolicy.RECONCILABLE if settings.can_search else ResendPolicy.UNSAFE
         self.threads = self.coalesces = settings.threads
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         self.edits = f"edits:{sha256(token.encode()).hexdigest()[:16]}" if settings.live else None

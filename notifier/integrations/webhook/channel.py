@@ -41,7 +41,7 @@ from notifier.core.model import (
     Event,
     Outcome,
     Parked,
-    Repeat,
+    ResendPolicy,
     Retry,
     Task,
     Unknown,
@@ -255,7 +255,7 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
 
     kind = "webhook"
     Settings: ClassVar[type[ChannelSettings]] = WebhookSettings
-    repeat = Repeat.SAFE
+    resend_policy = ResendPolicy.IDEMPOTENT
 
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
