@@ -102,7 +102,7 @@ def _standings() -> Iterator[Sample]:
 def _replies(language: Language) -> Iterator[Sample]:
     fmt = ReplyFormatter(language=language, localizer=LOCALIZERS[language], command="/gaussdb")
     for words, answer in _answers(fmt):
-        yield f"/gaussdb {words}", blocks.payload(answer, language)
+        yield f"/gaussdb {words}", blocks.reply_message(answer, language)
 
 
 def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:

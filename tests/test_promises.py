@@ -226,7 +226,7 @@ PROMISES = (
         proven_by=(
             "acceptance/test_slack_chat.py::test_commands_are_answered_over_socket_mode",
             "acceptance/test_hostile_requests.py::test_an_unproven_request_gets_no_information",
-            "usecases/test_room.py::test_a_request_that_is_replayed_does_nothing",
+            "usecases/test_chat_responder.py::test_a_request_that_is_replayed_does_nothing",
             "acceptance/test_cli_lookups.py::test_tasks_lists_what_is_recorded",
             "acceptance/test_cli_service.py::test_run_notifies_changes_and_stops_gracefully",
             "acceptance/test_kill.py::test_a_second_service_on_one_file_is_refused_queries_work",

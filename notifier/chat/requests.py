@@ -41,7 +41,7 @@ class CommandRequest:
     person: Person
     direct: bool = True
     """Whether a direct message can reach them."""
-    once: str | None = None
+    replay_key: str | None = None
     """What makes the request this one and no other, where it could be replayed; None where it cannot."""
 
 
@@ -55,7 +55,7 @@ class ClickRequest:
     person: Person
     message: str = ""
     """The reference of the message that it is on, as channels give it: a Slack channel and ts."""
-    once: str | None = None
+    replay_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,7 +252,7 @@ class ChatResponder:
 
 
 def _replayed(tx: Transaction, request: CommandRequest | ClickRequest) -> bool:
-    return request.once is not None and not tx.once(request.once, tx.now())
+    return request.replay_key is not None and not tx.once(request.replay_key, tx.now())
 
 
 def _acknowledge(event: Event, click: ClickRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:

@@ -77,14 +77,14 @@ class Server:
         port: int,
         limits: ServerLimits | None = None,
         *,
-        refused: RejectionLog,
+        rejections: RejectionLog,
         later: CallLater | None = None,
     ) -> None:
-        """Port 0 takes a free one. `refused` counts who is sent away; `later` times deadlines, by default the loop."""
+        """Port 0 takes a free one. `rejections` counts rejected requests; `later` schedules deadlines."""
         self._app = app
         self._address = host, port
         self.limits = limits or ServerLimits()
-        self.refused = refused
+        self.rejections = rejections
         self.url = ""
         """Where it listens, without a trailing slash; empty until then."""
         self._later = later
@@ -154,7 +154,7 @@ class Server:
         return True
 
     def _give_way(self, other: _Connection | None) -> bool:
-        self.refused.count("too many connections")
+        self.rejections.count("too many connections")
         if other:
             self._waiting.pop(other)
             other.transport.abort()
@@ -236,7 +236,7 @@ class _Connection(H11Protocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        self._server.refused.count("not HTTP")
+        self._server.rejections.count("not HTTP")
         request = self._request
         if request and not request.response_complete:
             request.disconnected = True  # the application must not answer too
@@ -267,7 +267,7 @@ class _Connection(H11Protocol):
 
     def _expire(self) -> None:
         if self._stage and self._stage[0] != "idle":
-            self._server.refused.count(f"slow {self._stage[0]}")
+            self._server.rejections.count(f"slow {self._stage[0]}")
         self.transport.abort()
 
 

@@ -1,6 +1,6 @@
-"""The doors of the chat and the room behind them, put together from a configuration.
+"""Builds the transports of the chat and the responder behind them from a configuration.
 
-Imported only where there is a chat: it takes the network stack and more with it.
+Imported only where a chat is configured: it loads the network stack and the web server.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from notifier.clock import SystemClock
 from notifier.config import Config
 from notifier.config.models import SlackChatSettings, WebSettings
 from notifier.http import HttpClient
-from notifier.integrations.mattermost import replies as markdown
-from notifier.integrations.slack import replies as blocks
+from notifier.integrations.mattermost.http import MattermostRoutes
+from notifier.integrations.mattermost.replies import reply_message
 from notifier.integrations.slack import scopes
 from notifier.integrations.slack import socket_mode as socket
 from notifier.integrations.slack.api import WebApi
 from notifier.integrations.slack.chat import RESPONSE_HOSTS, SlackChat, SlackChatRules
-from notifier.integrations.slack.http import MattermostRoutes, SlackRoutes
+from notifier.integrations.slack.http import SlackRoutes
 from notifier.integrations.slack.socket_mode import SocketModeTransport
 from notifier.integrations.slack.users import UserDirectory
 from notifier.logs import RejectionLog
@@ -46,7 +46,7 @@ async def open_transports(
     Raises ConfigurationError when the address of `web` cannot be taken.
     """
     responder = ChatResponder(store, clock, _room_rules(config), wake)
-    refused = _refused(clock)
+    rejections = _rejection_log(clock)
     routes: list[Route] = []
     run: list[ChatTransport] = []
     if (slack := config.chat.slack) is not None:
@@ -54,11 +54,11 @@ async def open_transports(
         stack.push_async_callback(directory.aclose)
         directory.fetch_workspace_soon()
         trusting = http.with_ca_file(slack.ca_file)
-        handler = SlackChat(responder, directory, trusting, _slack_rules(config, slack), blocks.payload)
+        handler = SlackChat(responder, directory, trusting, _slack_rules(config, slack))
         stack.push_async_callback(handler.aclose)
         if slack.mode == "http" and slack.signing_secret:
             secret = slack.signing_secret.get_secret_value()
-            routes += SlackRoutes(handler=handler, signing_secret=secret, clock=clock, refused=refused).routes()
+            routes += SlackRoutes(handler=handler, signing_secret=secret, clock=clock, rejections=rejections).routes()
         if slack.mode == "socket":
             run.append(SocketModeTransport(handler, _app_api(slack, http), clock))
     if (mattermost := config.chat.mattermost) is not None:
@@ -67,18 +67,18 @@ async def open_transports(
             tokens=mattermost.accepted,
             allowed=mattermost.allow,
             language=config.language,
-            render=partial(markdown.payload, language=config.language),
-            refused=refused,
+            render=partial(reply_message, language=config.language),
+            rejections=rejections,
         ).routes()
     if routes and config.web:
-        await stack.enter_async_context(server := _server(Starlette(routes=routes), config.web, refused))
+        await stack.enter_async_context(server := _server(Starlette(routes=routes), config.web, rejections))
         log.info("listening", url=server.url, paths=[route.path for route in routes])
     return run
 
 
 async def check_listen_address(web: WebSettings) -> None:
     """Prove that an address can be taken. Raises ConfigurationError."""
-    async with _server(Starlette(), web, _refused(SystemClock())):
+    async with _server(Starlette(), web, _rejection_log(SystemClock())):
         pass
 
 
@@ -92,12 +92,12 @@ async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> S
     return found
 
 
-def _server(app: Starlette, web: WebSettings, refused: RejectionLog) -> Server:
-    return Server(app, web.host, web.port, refused=refused)
+def _server(app: Starlette, web: WebSettings, rejections: RejectionLog) -> Server:
+    return Server(app, web.host, web.port, rejections=rejections)
 
 
-def _refused(clock: Clock) -> RejectionLog:
-    return RejectionLog("requests refused", logger="notifier.chat", seconds=clock.monotonic)
+def _rejection_log(clock: Clock) -> RejectionLog:
+    return RejectionLog("chat.requests_rejected", logger="notifier.chat", seconds=clock.monotonic)
 
 
 def _room_rules(config: Config) -> ResponderRules:

@@ -20,10 +20,12 @@ from servers.timers import FakeTimers
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from notifier.chat.endpoints import BODY_LIMIT, MAX_FORM_FIELDS
 from notifier.chat.ports import BadRequest, Json, PermissionCheck
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
 from notifier.core.errors import ConfigurationError
-from notifier.integrations.slack.http import BODY_LIMIT, MAX_FORM_FIELDS, MattermostRoutes, SlackRoutes
+from notifier.integrations.mattermost.http import MattermostRoutes
+from notifier.integrations.slack.http import SlackRoutes
 from notifier.integrations.slack.signature import sign
 from notifier.logs import RejectionLog
 from notifier.store.engine import SqlStore, open_store
@@ -53,16 +55,16 @@ class Recorder:
 
     calls: list[tuple[Mapping[str, object], str | None]] = field(default_factory=list)
 
-    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
+    async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
         if "user_id" not in form:
             raise BadRequest("The field user_id is missing.")
-        self.calls.append((form, once))
+        self.calls.append((form, replay_key))
         return {"response_type": "ephemeral", "text": form["text"]}
 
-    async def interaction(self, payload: Json, once: str | None) -> None:
+    async def interaction(self, payload: Json, replay_key: str | None) -> None:
         if "user" not in payload:
             raise BadRequest("The field user is missing.")
-        self.calls.append((payload, once))
+        self.calls.append((payload, replay_key))
 
 
 @dataclass(slots=True)
@@ -132,15 +134,20 @@ class ChatEndpoints:
 async def opened(
     clock: FakeClock, *, limits: ServerLimits | None = None, timers: FakeTimers | None = None
 ) -> AsyncIterator[ChatEndpoints]:
-    refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
+    rejections = RejectionLog("chat.requests_rejected", logger="notifier.web", seconds=clock.monotonic)
     handler, responder = Recorder(), FakeResponder()
-    slack = SlackRoutes(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
+    slack = SlackRoutes(handler=handler, signing_secret=SECRET, clock=clock, rejections=rejections)
     mattermost = MattermostRoutes(
-        responder=responder, tokens=["other", TOKEN], allowed=["admin"], language="en", render=render, refused=refused
+        responder=responder,
+        tokens=["other", TOKEN],
+        allowed=["admin"],
+        language="en",
+        render=render,
+        rejections=rejections,
     )
     app = Starlette(routes=[*slack.routes(), *mattermost.routes()])
     later = timers.later if timers else None
-    async with Server(app, "127.0.0.1", 0, limits, refused=refused, later=later) as server:
+    async with Server(app, "127.0.0.1", 0, limits, rejections=rejections, later=later) as server:
         yield ChatEndpoints(server=server, clock=clock, handler=handler, responder=responder)
 
 
@@ -150,7 +157,7 @@ async def endpoints(clock: FakeClock, records: io.StringIO) -> AsyncIterator[Cha
     async with opened(clock) as endpoints:
         yield endpoints
     lines = [json.loads(line) for line in records.getvalue().splitlines()]
-    assert [line["event"] for line in lines] in ([], ["requests refused"])
+    assert [line["event"] for line in lines] in ([], ["chat.requests_rejected"])
     assert "Traceback" not in records.getvalue()
     assert SECRET not in records.getvalue()
 
@@ -176,17 +183,17 @@ async def test_a_command_is_handled_whatever_is_written_in_it(
     reply = await endpoints.ask(endpoints.signed(fields))
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert json.loads(reply.body) == {"response_type": "ephemeral", "text": fields["text"]}
-    ((form, once),) = endpoints.handler.calls
+    ((form, replay_key),) = endpoints.handler.calls
     assert form == fields
-    assert once is not None
+    assert replay_key is not None
 
 
 async def test_a_click_is_taken_in_and_answered_with_nothing(endpoints: ChatEndpoints) -> None:
     reply = await endpoints.ask(endpoints.clicked(json.dumps(CLICK)))
     assert (reply.status, reply.body) == (200, b"")
-    ((payload, once),) = endpoints.handler.calls
+    ((payload, replay_key),) = endpoints.handler.calls
     assert payload == CLICK
-    assert once is not None
+    assert replay_key is not None
 
 
 async def test_a_body_in_chunks_is_read_like_any_other(endpoints: ChatEndpoints) -> None:
@@ -406,26 +413,26 @@ class Muting(Recorder):
     clock: FakeClock = field(kw_only=True)
     changes: list[str] = field(kw_only=True)
 
-    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
-        assert once
-        self.calls.append((form, once))
-        if await self.store.transact(lambda tx: tx.once(once, self.clock.now())):
-            self.changes.append(once)
+    async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
+        assert replay_key
+        self.calls.append((form, replay_key))
+        if await self.store.transact(lambda tx: tx.once(replay_key, self.clock.now())):
+            self.changes.append(replay_key)
         return {}
 
 
 async def test_a_replay_is_recognised_on_any_replica(store_url: str, clock: FakeClock) -> None:
     changes: list[str] = []
-    refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
+    rejections = RejectionLog("chat.requests_rejected", logger="notifier.web", seconds=clock.monotonic)
     async with AsyncExitStack() as stack:
-        doors = []
+        servers = []
         for _ in range(2):
             store = open_store(store_url, now=clock.now)
             stack.push_async_callback(store.aclose)
             handler = Muting(store=store, clock=clock, changes=changes)
-            slack = SlackRoutes(handler=handler, signing_secret=SECRET, clock=clock, refused=refused)
-            server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, refused=refused)
-            doors.append(
+            slack = SlackRoutes(handler=handler, signing_secret=SECRET, clock=clock, rejections=rejections)
+            server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, rejections=rejections)
+            servers.append(
                 ChatEndpoints(
                     server=await stack.enter_async_context(server),
                     clock=clock,
@@ -433,7 +440,7 @@ async def test_a_replay_is_recognised_on_any_replica(store_url: str, clock: Fake
                     responder=FakeResponder(),
                 )
             )
-        first, second = doors
+        first, second = servers
         mute = first.signed(FIELDS | {"text": "mute gauss-prod-01 2h"})
         for endpoints in (first, first, second, second):
             assert (await endpoints.ask(mute)).status == 200
@@ -447,7 +454,7 @@ async def test_a_replay_is_recognised_on_any_replica(store_url: str, clock: Fake
         assert len(changes) == 2
         clock.advance(301 * SECOND)
         assert (await second.ask(mute)).status == 401
-    seen = [once for endpoints in doors for _, once in endpoints.handler.calls]
+    seen = [replay_key for endpoints in servers for _, replay_key in endpoints.handler.calls]
     assert len(seen) == 6
     assert len(set(seen)) == 2
 
@@ -467,7 +474,7 @@ async def test_mattermost_is_answered_with_json(endpoints: ChatEndpoints) -> Non
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert json.loads(reply.body) == {"text": "failed", "lines": ["en", "False"], "good": True}
     (asked,) = endpoints.responder.asked
-    assert (asked.person.id, asked.person.name, asked.once) == ("u1", "ann", None)
+    assert (asked.person.id, asked.person.name, asked.replay_key) == ("u1", "ann", None)
 
 
 async def test_mattermost_gets_json_even_for_an_empty_answer(endpoints: ChatEndpoints) -> None:
@@ -653,7 +660,7 @@ async def test_strangers_fill_no_log(clock: FakeClock, records: io.StringIO) -> 
         clock.advance(60 * SECOND)
         await endpoints.ask(b"words\r\n\r\n")
     last = json.loads(records.getvalue().splitlines()[-1])
-    assert (last["event"], last["level"]) == ("requests refused", "warning")
+    assert (last["event"], last["level"]) == ("chat.requests_rejected", "warning")
     assert "not HTTP" in last["reasons"]
     assert len(records.getvalue().splitlines()) == 2
 
@@ -663,7 +670,7 @@ async def test_an_address_that_is_taken_is_an_error_with_a_remedy(clock: FakeClo
         port = int(endpoints.server.url.rpartition(":")[2])
         for host, said in (("127.0.0.1", f"cannot listen on 127.0.0.1:{port}: "), ("no.such.host.invalid", "cannot")):
             with pytest.raises(ConfigurationError, match=said) as caught:
-                await Server(Starlette(), host, port, refused=endpoints.server.refused).__aenter__()
+                await Server(Starlette(), host, port, rejections=endpoints.server.rejections).__aenter__()
             assert str(caught.value).endswith("choose an address of this machine and a free port")
 
 
@@ -671,15 +678,15 @@ async def test_a_stop_lets_an_answer_end_and_cuts_idle_connections(clock: FakeCl
     asked, going_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Recorder):
-        async def command(self, form: Mapping[str, str], once: str | None) -> Json:
+        async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
             asked.set()
             await going_on.wait()
-            return await super().command(form, once)
+            return await super().command(form, replay_key)
 
-    refused = RejectionLog("requests refused", logger="notifier.web", seconds=clock.monotonic)
-    slack = SlackRoutes(handler=Slow(), signing_secret=SECRET, clock=clock, refused=refused)
+    rejections = RejectionLog("chat.requests_rejected", logger="notifier.web", seconds=clock.monotonic)
+    slack = SlackRoutes(handler=Slow(), signing_secret=SECRET, clock=clock, rejections=rejections)
     async with AsyncExitStack() as stack:
-        server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, refused=refused)
+        server = Server(Starlette(routes=slack.routes()), "127.0.0.1", 0, rejections=rejections)
         await stack.enter_async_context(server)
         waiter, caller = [await stack.enter_async_context(calling(server.url)) for _ in range(2)]
         caller.write(

@@ -39,7 +39,7 @@ def messages() -> Iterator[Json]:
     for text in HOSTILE:
         task = make_task(instance_name=text, instance_id=text or None, fail_reason=text, name=text or "x")
         yield payload(make_render_request(make_event(task)), ENGLISH, CONSOLE)
-        yield blocks.payload(_answer(text), "en")
+        yield blocks.reply_message(_answer(text), "en")
     yield payload(make_render_request(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
 
 

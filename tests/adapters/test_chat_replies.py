@@ -65,14 +65,14 @@ def buttons(message: Json) -> Iterator[Json]:
 
 @given(answers(), st.sampled_from(["en", "zh"]))
 def test_slack_takes_any_reply(answer: ChatReply, language: Language) -> None:
-    message = blocks.payload(answer, language)
+    message = blocks.reply_message(answer, language)
     assert list(problems(message)) == []
     assert len(message["text"]) <= 180
 
 
 @given(answers())
 def test_no_reply_mentions_anybody_or_links_anywhere(answer: ChatReply) -> None:
-    message = blocks.payload(answer, "en")
+    message = blocks.reply_message(answer, "en")
     assert not re.search(r"<(?!!date)", "".join([message["text"], *mrkdwn_texts(message)]))
 
 
@@ -89,14 +89,14 @@ def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
         quote=text,
         note=quoted(text),
     )
-    for shown in mrkdwn_texts(blocks.payload(answer, "en")):
+    for shown in mrkdwn_texts(blocks.reply_message(answer, "en")):
         bare = re.sub(r"```.*?```|`[^`]*`", "", shown, flags=re.DOTALL)
         assert MARK not in bare, shown
 
 
 def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
-    private = blocks.payload(ChatReply(title="x", command="failed", after=10), "en")
-    shared = blocks.payload(ChatReply(title="x", command="failed", after=10, shared=True), "en")
+    private = blocks.reply_message(ChatReply(title="x", command="failed", after=10), "en")
+    shared = blocks.reply_message(ChatReply(title="x", command="failed", after=10, shared=True), "en")
     assert [button["value"] for button in buttons(private)] == ["10:failed", "0:failed"]
     assert list(buttons(shared)) == []
     assert (private["response_type"], shared["response_type"]) == ("ephemeral", "in_channel")
@@ -104,7 +104,7 @@ def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
 
 def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
     row = Row(state="failed", label="x", known=True, instance=None, said="x", subject="j" * 3_000)
-    assert list(buttons(blocks.payload(ChatReply(title="x", rows=[row]), "en"))) == []
+    assert list(buttons(blocks.reply_message(ChatReply(title="x", rows=[row]), "en"))) == []
 
 
 # ---- Mattermost ----
@@ -112,14 +112,14 @@ def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
 
 @given(answers(), st.sampled_from(["en", "zh"]))
 def test_mattermost_takes_any_reply(answer: ChatReply, language: Language) -> None:
-    message = markdown.payload(answer, language)
+    message = markdown.reply_message(answer, language)
     assert 0 < len(message["text"]) <= 16_383
     json.dumps(message).encode()
 
 
 @given(answers())
 def test_no_reply_in_markdown_has_a_mention_outside_of_code(answer: ChatReply) -> None:
-    shown = markdown.payload(answer, "en")["text"]
+    shown = markdown.reply_message(answer, "en")["text"]
     bare = re.sub(r"```.*?```|`[^`]*`", "", shown, flags=re.DOTALL)
     assert not re.search(rf"@(?!{APART})\w", bare)
 

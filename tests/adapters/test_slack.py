@@ -169,7 +169,7 @@ def test_a_digest_with_a_gap_names_the_source_and_the_time() -> None:
     assert f"*Gap in observation*\n{said}" in shown[1]
 
 
-@pytest.mark.parametrize("wording", [ENGLISH, CHINESE], ids=["en", "zh"])
+@pytest.mark.parametrize("localizer", [ENGLISH, CHINESE], ids=["en", "zh"])
 @pytest.mark.parametrize("count", [2, 20, 100])
 def test_a_digest_of_real_jobs_names_each_within_the_limits(count: int, localizer: Localizer) -> None:
     ids = [f"03bc055a-135c-4245-8bd8-b0bc6d{n:06x}" for n in range(count)]

@@ -51,8 +51,8 @@ class Recorder:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     ended: int = 0
 
-    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
-        assert once is None
+    async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
+        assert replay_key is None
         self.commands.append(form)
         try:
             await self._wait(form.get("text"))
@@ -60,8 +60,8 @@ class Recorder:
             self.ended += 1
         return {"text": f"you said {form['text']}"}
 
-    async def interaction(self, payload: Json, once: str | None) -> None:
-        assert once is None
+    async def interaction(self, payload: Json, replay_key: str | None) -> None:
+        assert replay_key is None
         self.clicks.append(payload)
         self.clicked.set()
         await self._wait(payload["type"])
@@ -328,10 +328,10 @@ async def test_two_programs_answer_and_one_of_them_can_go(
     slack: SlackServer, handler: Recorder, api: WebApi, clock: FakeClock
 ) -> None:
     other = Recorder()
-    doors = [SocketModeTransport(one, api, clock, ping_every=PING_INTERVAL) for one in (handler, other)]
-    async with opened(doors[0], slack):
+    servers = [SocketModeTransport(one, api, clock, ping_every=PING_INTERVAL) for one in (handler, other)]
+    async with opened(servers[0], slack):
         first = slack.sockets[0]
-        async with opened(doors[1], slack, 2):
+        async with opened(servers[1], slack, 2):
             second = slack.sockets[1]
             for connection in (first, second, first):
                 assert await slack.ask("slash_commands", {"text": "help"}, connection) == {"text": "you said help"}

@@ -19,8 +19,8 @@ MESSAGE_LIMIT = 14_500
 """Of all; Mattermost's is 16,383."""
 
 
-def payload(answer: ChatReply, language: Language) -> Json:
-    """Return a reply as Mattermost takes it: JSON in any case, for an empty body is an error to it."""
+def reply_message(answer: ChatReply, language: Language) -> Json:
+    """Return a reply as the answer to a slash command."""
     kept: list[str] = []
     left = MESSAGE_LIMIT
     for line in _lines(answer, language):

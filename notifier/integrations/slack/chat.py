@@ -1,37 +1,39 @@
-"""What Slack sends, whichever of its two doors it came through, and what it is answered."""
+"""Slash commands and clicks from Slack, over HTTP or Socket Mode, and the replies to them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import structlog
 
 from notifier.chat import buttons
 from notifier.chat.phrases import text
-from notifier.chat.ports import BadRequest, Json, PermissionDenied, Responder
+from notifier.chat.ports import BadRequest, PermissionDenied, Responder
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
 from notifier.core.model import Person
 from notifier.http import HttpClient, HttpError
 from notifier.integrations.slack.api import MAX_REPLY, encoded
+from notifier.integrations.slack.blockkit import Json
+from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
 from notifier.wording.formatter import one_line
 
 ANSWER_TIMEOUT = 2.5
-"""Seconds; Slack waits for three. What takes longer goes on, and its answer is posted to the response_url."""
+"""Maximum time for a direct answer, in seconds; Slack waits for three. A later one is posted to the response_url."""
 MAX_RUNNING = 100
-"""Requests at work; more are turned away, for a database that stands still must not collect them without end."""
+"""Maximum number of requests being answered. Without a limit, a blocked database would collect them without end."""
 REPLY_TIMEOUT = 10.0
-"""Seconds that a reply to a click may take."""
+"""Maximum time to post a reply to a response_url, in seconds."""
 MAX_REPLIES = 50
-"""Replies on their way; more are not sent: Slack itself is not well then."""
+"""Maximum number of replies being posted. Further ones are dropped: Slack itself has a problem then."""
 RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
-"""Where replies go that are posted. What a request says beyond that is not followed."""
+"""Hosts of response_urls. A request that names another host is refused."""
 MAX_FIELD = 4_000
-"""Characters of a field that are read. The text of a command has 3,000 at most."""
+"""Maximum length of a field, in characters. The text of a command has 3,000 at most."""
 
 _PAGES = (buttons.PAGE_BEFORE, buttons.PAGE_AFTER)
 
@@ -40,62 +42,67 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlackChatRules:
-    """What the configuration says of people in Slack."""
+    """The part of the configuration that concerns people in Slack."""
 
     language: Language
-    """For those whose own is not known."""
+    """Language for people whose own is unknown."""
     allow: tuple[str, ...] = ()
-    """Ids of users and user groups who may change something; empty for all members of our workspaces."""
+    """Ids of the users and user groups who may make changes; empty for all members of our workspaces."""
     guests: bool = False
-    """Whether guests of our workspaces may too, where there is no such list."""
+    """Whether guests of our workspaces may make changes too. Ignored where `allow` lists somebody."""
     direct: bool = True
-    """Whether there is a bot that can write to people."""
+    """Whether a bot is configured that can send direct messages."""
     response_hosts: Collection[str] = RESPONSE_HOSTS
-    """Where replies may be posted, by https; a loopback host may have any scheme."""
+    """Hosts of response_urls, reached by https; a loopback host may have any scheme."""
+
+
+class SlackRequestHandler(Protocol):
+    """Handles authenticated requests of Slack, for both transports, within the time that Slack waits.
+
+    `replay_key` is a unique key for replay protection; None for a transport that cannot replay.
+    """
+
+    async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
+        """Answer a slash command with a message. Raises BadRequest."""
+
+    async def interaction(self, payload: Json, replay_key: str | None) -> None:
+        """Accept a click. The reply is posted to its response_url later. Raises BadRequest."""
 
 
 class SlackChat:
-    """Implements `doors.Handler`. Whoever makes it calls `aclose` at the end."""
+    """Implements `SlackRequestHandler`. The owner calls `aclose` at the end."""
 
-    def __init__(
-        self,
-        responder: Responder,
-        directory: UserDirectory,
-        http: HttpClient,
-        rules: SlackChatRules,
-        render: Callable[[ChatReply, Language], Json],
-    ) -> None:
-        """`render` lays an answer out as Slack takes it."""
+    def __init__(self, responder: Responder, directory: UserDirectory, http: HttpClient, rules: SlackChatRules) -> None:
         self._responder = responder
         self._directory = directory
         self._http = http
         self._rules = rules
-        self._render = render
         self._replies: set[asyncio.Task[None]] = set()
         self._working: set[asyncio.Task[ChatReply | None]] = set()
 
-    async def command(self, form: Mapping[str, str], once: str | None) -> Json:
-        """Answer a slash command; see `doors.Handler`."""
+    async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
+        """Answer a slash command; see `SlackRequestHandler`."""
         _field(form, "command")
         person = _person(_field(form, "user_id"), form.get("user_name"))
         words = _field(form, "text", empty=True)
-        command = CommandRequest(text=words, person=person, direct=self._rules.direct, once=once)
+        command = CommandRequest(text=words, person=person, direct=self._rules.direct, replay_key=replay_key)
         language = self._language(person.id)
         work = self._start(command, language, _ids(form.get("team_id"), form.get("enterprise_id")))
         if await _ended_in_time(work):
             answer = work.result()
-            return self._render(answer, language) if answer else {}
+            return reply_message(answer, language) if answer else {}
         url = form.get("response_url", "")
         follows = _is_response_url(url, self._rules.response_hosts)
         if follows:
             work.add_done_callback(lambda ended: self._follow_up(ended, url, language))
-        return self._render(ChatReply(title=text(language, "late" if follows else "late.lost"), good=False), language)
+        late = ChatReply(title=text(language, "late" if follows else "late.lost"), good=False)
+        return reply_message(late, language)
 
-    async def interaction(self, payload: Json, once: str | None) -> None:
-        """Take a click in; see `doors.Handler`. Kinds of interaction that no message of ours has are ignored."""
+    async def interaction(self, payload: Json, replay_key: str | None) -> None:
+        """Accept a click; see `SlackRequestHandler`. Other kinds of interactions are ignored."""
         if payload.get("type") != "block_actions":
             return
-        click = _click(payload, once)
+        click = _click(payload, replay_key)
         url = self._response_url(payload)
         language = self._language(click.person.id)
         work = self._start(click, language, _ids(payload["user"].get("team_id")))
@@ -106,7 +113,7 @@ class SlackChat:
             work.add_done_callback(lambda ended: self._follow_up(ended, url, language, in_place=in_place))
 
     async def aclose(self) -> None:
-        """End what is still on its way."""
+        """Cancel the answers and replies that are under way."""
         for task in (*self._working, *self._replies):
             task.cancel()
         await asyncio.gather(*self._working, *self._replies, return_exceptions=True)
@@ -117,7 +124,7 @@ class SlackChat:
     def _start(
         self, request: CommandRequest | ClickRequest, language: Language, workspaces: Collection[str]
     ) -> asyncio.Task[ChatReply | None]:
-        """Begin to answer. Nobody who stops waiting ends it: what was begun to be changed will be."""
+        """Start to answer. A caller that stops waiting does not cancel it, so a change that has begun is completed."""
         begun = self._answer(request, language, workspaces)
         if len(self._working) >= MAX_RUNNING:
             begun.close()
@@ -152,13 +159,13 @@ class SlackChat:
     def _follow_up(
         self, ended: asyncio.Task[ChatReply | None], url: str, language: Language, *, in_place: bool = False
     ) -> None:
-        """Post the answer to a click, or to a command that took too long."""
+        """Post the answer to a click, or to a command that took longer than ANSWER_TIMEOUT."""
         if ended.cancelled():
             return
         if error := ended.exception():
-            log.error("a request of Slack's was not answered", exc_info=error)
+            log.error("chat.request_failed", exc_info=error)
         elif answer := ended.result():
-            self._post_soon(url, self._render(answer, language) | {"replace_original": in_place})
+            self._post_soon(url, reply_message(answer, language) | {"replace_original": in_place})
 
     def _response_url(self, payload: Json) -> str:
         url = payload.get("response_url")
@@ -170,7 +177,7 @@ class SlackChat:
 
     def _post_soon(self, url: str, message: Json) -> None:
         if len(self._replies) >= MAX_REPLIES:
-            log.warning("a reply was dropped: too many are on their way")
+            log.warning("chat.reply_dropped", msg="too many replies are being posted", limit=MAX_REPLIES)
             return
         reply = asyncio.create_task(self._post(url, message), name="post a reply")
         self._replies.add(reply)
@@ -189,10 +196,10 @@ class SlackChat:
                 )
             except HttpError as error:
                 if last:
-                    log.warning("a reply did not arrive", reason=str(error))
+                    log.warning("chat.reply_failed", reason=str(error))
                 continue
             if reply.status >= 400:  # noqa: PLR2004 - the classes of refusals
-                log.warning("a reply was refused", status=reply.status)
+                log.warning("chat.reply_refused", status=reply.status)
             return
 
 
@@ -210,7 +217,7 @@ def _ids(*values: object) -> frozenset[str]:
 
 
 def _is_response_url(url: str, hosts: Collection[str]) -> bool:
-    """Tell whether a reply may go there. The URL is read as `HttpClient` reads it, so that both see one host."""
+    """Return whether a reply may be posted there. Parsed as `HttpClient` parses it, so that both see the same host."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
@@ -233,7 +240,7 @@ def _person(id_: str, name: object) -> Person:
     return Person(id=id_, name=one_line(name) or id_ if isinstance(name, str) else id_)
 
 
-def _click(payload: Json, once: str | None) -> ClickRequest:
+def _click(payload: Json, replay_key: str | None) -> ClickRequest:
     user, actions = payload.get("user"), payload.get("actions")
     if not isinstance(user, dict):
         raise BadRequest("The field user is missing.")
@@ -247,11 +254,11 @@ def _click(payload: Json, once: str | None) -> ClickRequest:
     name = user.get("username") or user.get("name")
     person = _person(id_, name)
     action = _field(actions[0], "action_id")
-    return ClickRequest(action=action, value=value, person=person, message=_message(payload), once=once)
+    return ClickRequest(action=action, value=value, person=person, message=_message(payload), replay_key=replay_key)
 
 
 def _message(payload: Json) -> str:
-    """Return what channels call the message that was clicked on; empty for a reply that one person sees."""
+    """Return the channels' reference of the clicked message; empty for a reply that one person sees."""
     container = payload.get("container")
     if not isinstance(container, dict):
         return ""

@@ -33,8 +33,8 @@ FACTS = 10
 _WARNING = "⚠️"
 
 
-def payload(answer: ChatReply, language: Language) -> Json:
-    """Return a reply as a slash command, or a response_url, takes it."""
+def reply_message(answer: ChatReply, language: Language) -> Json:
+    """Return a reply as the answer to a slash command, or as a message to a response_url."""
     return {
         "response_type": "in_channel" if answer.shared else "ephemeral",
         "text": escape(without_marks(answer.title), TEXT_LIMIT),

@@ -12,16 +12,18 @@ from hashlib import sha256
 from typing import Literal
 
 TOLERANCE = 300
-"""Seconds that a request's time may be off, either way."""
+"""Maximum difference between a request's time and ours, in seconds, either way."""
 
-Refusal = Literal["not signed", "no time", "wrong time", "no signature", "wrong signature"]
+RejectionReason = Literal["not signed", "no time", "wrong time", "no signature", "wrong signature"]
 
 _SECONDS = re.compile(rb"[0-9]{1,12}")
 _SIGNATURE = re.compile(rb"v0=[0-9a-f]{64}")
 
 
-def refusal(secret: str, *, timestamp: bytes, signature: bytes, body: bytes, now: datetime) -> Refusal | None:
-    """Return why a request is not proven to be Slack's, or None where it is. Never raises, whatever the bytes are.
+def rejection_reason(
+    secret: str, *, timestamp: bytes, signature: bytes, body: bytes, now: datetime
+) -> RejectionReason | None:
+    """Return why a request is not proven to be Slack's; None where it is. Never raises, whatever the bytes are.
 
     Args:
         secret: the signing secret, not blank.

@@ -16,7 +16,7 @@ import structlog
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.response import SocketModeResponse
 
-from notifier.chat.ports import BadRequest, SlackRequestHandler
+from notifier.chat.ports import BadRequest
 from notifier.http import AddressRefused, HttpError, describe_failure, describe_handshake_reply
 from notifier.ports import CheckResult, Clock
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slack_sdk.socket_mode.request import SocketModeRequest
 
     from notifier.integrations.slack.api import SlackResponse, WebApi
+    from notifier.integrations.slack.chat import SlackRequestHandler
 
 OPEN_TIMEOUT = 10.0
 """Seconds to be told where to connect to."""

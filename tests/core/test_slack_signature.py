@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.integrations.slack.signature import TOLERANCE, refusal, sign
+from notifier.integrations.slack.signature import TOLERANCE, rejection_reason, sign
 
 # https://docs.slack.dev/authentication/verifying-requests-from-slack
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -28,7 +28,7 @@ secrets = st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"]))
 
 
 def test_the_example_in_the_documentation_of_slack_is_proven() -> None:
-    assert refusal(SECRET, timestamp=TIME, signature=SIGNATURE, body=BODY, now=NOW) is None
+    assert rejection_reason(SECRET, timestamp=TIME, signature=SIGNATURE, body=BODY, now=NOW) is None
 
 
 @given(secret=secrets, body=st.binary(), seconds=st.integers(0, 4_000_000_000))
@@ -36,40 +36,40 @@ def test_whatever_is_signed_as_slack_signs_is_proven(secret: str, body: bytes, s
     text = b"v0:" + str(seconds).encode() + b":" + body
     signature = b"v0=" + hmac.new(secret.encode(), text, hashlib.sha256).hexdigest().encode()
     now = datetime.fromtimestamp(seconds, UTC)
-    assert refusal(secret, timestamp=str(seconds).encode(), signature=signature, body=body, now=now) is None
+    assert rejection_reason(secret, timestamp=str(seconds).encode(), signature=signature, body=body, now=now) is None
 
 
 @given(secret=secrets, timestamp=st.binary(), signature=st.binary(), body=st.binary())
 def test_bytes_of_any_kind_are_refused_without_an_error(
     secret: str, timestamp: bytes, signature: bytes, body: bytes
 ) -> None:
-    assert refusal(secret, timestamp=timestamp, signature=signature, body=body, now=NOW) is not None
+    assert rejection_reason(secret, timestamp=timestamp, signature=signature, body=body, now=NOW) is not None
 
 
 @given(place=st.integers(0, len(SIGNATURE) - 1), byte=st.integers(0, 255))
 def test_a_signature_with_one_byte_changed_is_refused(place: int, byte: int) -> None:
     changed = SIGNATURE[:place] + bytes([byte]) + SIGNATURE[place + 1 :]
-    found = refusal(SECRET, timestamp=TIME, signature=changed, body=BODY, now=NOW)
+    found = rejection_reason(SECRET, timestamp=TIME, signature=changed, body=BODY, now=NOW)
     assert (found is None) == (changed == SIGNATURE)
 
 
 @given(place=st.integers(0, len(BODY) - 1), byte=st.integers(0, 255))
 def test_a_body_with_one_byte_changed_is_refused(place: int, byte: int) -> None:
     changed = BODY[:place] + bytes([byte]) + BODY[place + 1 :]
-    found = refusal(SECRET, timestamp=TIME, signature=SIGNATURE, body=changed, now=NOW)
+    found = rejection_reason(SECRET, timestamp=TIME, signature=SIGNATURE, body=changed, now=NOW)
     assert found == (None if changed == BODY else "wrong signature")
 
 
 @pytest.mark.parametrize("seconds", [-TOLERANCE, -1, 0, 1, TOLERANCE])
 def test_a_request_may_be_five_minutes_off(seconds: int) -> None:
     now = NOW + timedelta(seconds=seconds)
-    assert refusal(SECRET, timestamp=TIME, signature=SIGNATURE, body=BODY, now=now) is None
+    assert rejection_reason(SECRET, timestamp=TIME, signature=SIGNATURE, body=BODY, now=now) is None
 
 
 @pytest.mark.parametrize("seconds", [-86_400, -TOLERANCE - 1, TOLERANCE + 1, 86_400])
 def test_a_request_from_longer_ago_or_from_the_future_is_refused(seconds: int) -> None:
     now = NOW + timedelta(seconds=seconds)
-    assert refusal(SECRET, timestamp=TIME, signature=SIGNATURE, body=BODY, now=now) == "wrong time"
+    assert rejection_reason(SECRET, timestamp=TIME, signature=SIGNATURE, body=BODY, now=now) == "wrong time"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_request_from_longer_ago_or_from_the_future_is_refused(seconds: int) -
 )  # fmt: skip
 def test_a_non_numeric_timestamp_is_refused_however_well_signed(timestamp: bytes) -> None:
     signature = sign(SECRET, timestamp=timestamp, body=BODY)
-    assert refusal(SECRET, timestamp=timestamp, signature=signature, body=BODY, now=NOW) == "no time"
+    assert rejection_reason(SECRET, timestamp=timestamp, signature=signature, body=BODY, now=NOW) == "no time"
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_a_non_numeric_timestamp_is_refused_however_well_signed(timestamp: bytes
      SIGNATURE + b"0", SIGNATURE + b"\n", "v0=é".encode(), b"v0=" + b"\xff" * 64, b"v0=" + "ａ".encode() * 64],
 )  # fmt: skip
 def test_a_signature_in_another_form_is_refused(signature: bytes) -> None:
-    assert refusal(SECRET, timestamp=TIME, signature=signature, body=BODY, now=NOW) == "no signature"
+    assert rejection_reason(SECRET, timestamp=TIME, signature=signature, body=BODY, now=NOW) == "no signature"
 
 
 def test_no_header_at_all_is_called_not_signed() -> None:
-    assert refusal(SECRET, timestamp=b"", signature=b"", body=BODY, now=NOW) == "not signed"
+    assert rejection_reason(SECRET, timestamp=b"", signature=b"", body=BODY, now=NOW) == "not signed"

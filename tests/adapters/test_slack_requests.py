@@ -35,7 +35,6 @@ from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Lang
 from notifier.core.model import Person
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
-from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.api import MAX_REPLY, WebApi
 from notifier.integrations.slack.chat import (
     ANSWER_TIMEOUT,
@@ -128,7 +127,7 @@ async def build(http: HttpClient, clock: FakeClock) -> AsyncIterator[Build]:
             responder = FakeResponder()
             hosts = RESPONSE_HOSTS | {"127.0.0.1"}
             rules = SlackChatRules(language=language, allow=allow, guests=guests, response_hosts=hosts)
-            handler = SlackChat(responder, people, http, rules, blocks.payload)
+            handler = SlackChat(responder, people, http, rules)
             built.append(Harness(slack=server, responder=responder, people=people, handler=handler))
             return built[-1]
 
@@ -164,9 +163,9 @@ def warnings(records: io.StringIO) -> list[dict[str, object]]:
 
 async def test_a_command_is_answered_to_its_sender_alone(harness: Harness) -> None:
     harness.responder.gives = ChatReply(title="All is well", command="status", after=10)
-    message = await harness.handler.command(form(), "once")
+    message = await harness.handler.command(form(), "key")
     alice = Person(id="U0ALICE", name="alice")
-    assert harness.responder.asked == [(CommandRequest(text="failed 24h", person=alice, once="once"), "en")]
+    assert harness.responder.asked == [(CommandRequest(text="failed 24h", person=alice, replay_key="key"), "en")]
     assert message["response_type"] == "ephemeral"
     assert (message["text"], told(message)) == ("All is well", "*All is well*")
     assert list(problems(message)) == []
@@ -313,7 +312,7 @@ async def test_what_fails_after_nobody_waits_any_more_is_logged(
     await harness.click()
     await asyncio.gather(*harness.handler._working, return_exceptions=True)
     await asyncio.sleep(0)
-    assert "a request of Slack's was not answered" in records.getvalue()
+    assert "chat.request_failed" in records.getvalue()
     assert harness.posts == 0
 
 
@@ -436,11 +435,11 @@ async def test_the_bots_workspace_is_learned_and_people_can_read_before(build: B
 
 async def test_a_click_is_handled_and_answered_at_slacks_address(harness: Harness) -> None:
     await harness.handler.interaction(
-        click_payload("details", "prod/job-1", "U0ALICE", harness.slack.response_url), "once"
+        click_payload("details", "prod/job-1", "U0ALICE", harness.slack.response_url), "key"
     )
     alice = Person(id="U0ALICE", name="alice")
     clicked = ClickRequest(action="details", value="prod/job-1", person=alice, message=f"{CHANNEL}:1768465800.000001")
-    assert harness.responder.asked[0][0] == replace(clicked, once="once")
+    assert harness.responder.asked[0][0] == replace(clicked, replay_key="key")
     message = await harness.reply()
     assert told(message) == "*All is well*"
     assert (message["response_type"], message["replace_original"]) == ("ephemeral", False)
@@ -584,7 +583,7 @@ async def test_a_reply_that_is_lost_twice_is_given_up_and_logged(harness: Harnes
     await harness.click()
     await harness.settle()
     (warning,) = warnings(records)
-    assert (harness.posts, warning["event"]) == (2, "a reply did not arrive")
+    assert (harness.posts, warning["event"]) == (2, "chat.reply_failed")
     assert "obviously-fake" not in records.getvalue()
 
 
@@ -593,7 +592,7 @@ async def test_a_reply_that_is_refused_is_not_posted_again(harness: Harness, rec
     await harness.click()
     await harness.settle()
     (warning,) = warnings(records)
-    assert (harness.posts, warning["event"], warning["status"]) == (1, "a reply was refused", 500)
+    assert (harness.posts, warning["event"], warning["status"]) == (1, "chat.reply_refused", 500)
 
 
 async def test_an_expired_response_address_is_reported(harness: Harness, records: io.StringIO) -> None:
@@ -601,7 +600,7 @@ async def test_an_expired_response_address_is_reported(harness: Harness, records
         await harness.click()
         await harness.settle()
     (warning,) = warnings(records)
-    assert (warning["event"], warning["status"]) == ("a reply was refused", 404)
+    assert (warning["event"], warning["status"]) == ("chat.reply_refused", 404)
 
 
 async def test_an_answer_without_end_is_not_read(harness: Harness, records: io.StringIO) -> None:
@@ -629,7 +628,7 @@ async def test_replies_that_pile_up_are_dropped_rather_than_kept(
     for _ in range(3):
         await harness.click()
     (warning,) = warnings(records)
-    assert warning["event"] == "a reply was dropped: too many are on their way"
+    assert warning["event"] == "chat.reply_dropped"
     assert len(harness.handler._replies) == 2
 
 

@@ -31,7 +31,6 @@ from notifier.core.model import DIRECT, Event, Mute, Person, Scope, Snapshot, Ta
 from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
-from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.chat import SlackChat, SlackChatRules
 from notifier.integrations.slack.users import UserDirectory
 from notifier.ports import Queries, ThreadUpdate, Transaction, Update
@@ -110,9 +109,9 @@ class ChatHarness:
         return answer
 
     async def click(
-        self, action: str, value: str, person: Person = ALICE, once: str | None = None, message: str = ""
+        self, action: str, value: str, person: Person = ALICE, replay_key: str | None = None, message: str = ""
     ) -> ChatReply | None:
-        clicked = ClickRequest(action=action, value=value, person=person, message=message, once=once)
+        clicked = ClickRequest(action=action, value=value, person=person, message=message, replay_key=replay_key)
         return await self.responder.answer(clicked, "en", self.allowed)
 
 
@@ -285,9 +284,7 @@ async def test_a_locked_database_delays_nobody_and_the_mute_follows(
         await record(store, FAILED, events=[FAILURE])
         rules = SlackChatRules(language="en", response_hosts={"127.0.0.1"})
         people = UserDirectory(None, clock)
-        async with aclosing(
-            SlackChat(ChatHarness(store, clock).responder, people, http, rules, blocks.payload)
-        ) as handler:
+        async with aclosing(SlackChat(ChatHarness(store, clock).responder, people, http, rules)) as handler:
             # The same library: of two in one process, neither sees the locks of the other.
             with closing(sqlite_module().connect(tmp_path / "notifier.db", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
@@ -316,15 +313,15 @@ async def test_a_person_without_rights_changes_nothing(chat: ChatHarness, store:
 
 
 async def test_a_request_that_is_replayed_does_nothing(chat: ChatHarness, store: SqlStore) -> None:
-    await chat.type("mute gauss-orders 2h", once="k1")
-    await chat.type("unmute gauss-orders", once="k2")
-    answer = await chat.type("mute gauss-orders 2h", once="k1")
+    await chat.type("mute gauss-orders 2h", replay_key="k1")
+    await chat.type("unmute gauss-orders", replay_key="k2")
+    answer = await chat.type("mute gauss-orders 2h", replay_key="k1")
     assert not answer.good
     assert await store.read(lambda q: q.mutes(START)) == []
-    first = await chat.click("acknowledge", FAILURE.id, once="k3")
+    first = await chat.click("acknowledge", FAILURE.id, replay_key="k3")
     assert first is not None
     assert first.title == "You have acknowledged this"
-    replayed = await chat.click("acknowledge", FAILURE.id, once="k3")
+    replayed = await chat.click("acknowledge", FAILURE.id, replay_key="k3")
     assert replayed is not None
     assert replayed.title == "This request was made before: nothing was done again"
 

@@ -1,0 +1,61 @@
+"""Mattermost's slash commands over HTTP. Mattermost signs nothing: a token is the only proof of a request."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
+from notifier.chat.ports import BadRequest, Json, Responder
+from notifier.chat.requests import ChatReply, CommandRequest, Language
+from notifier.core.model import Person
+from notifier.logs import RejectionLog
+
+_LISTS = ("channel_mentions", "channel_mentions_ids", "user_mentions", "user_mentions_ids")
+"""Fields that Mattermost repeats for each mention."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MattermostRoutes:
+    """Endpoint that Mattermost calls. Nothing proves that a request is new."""
+
+    responder: Responder
+    tokens: Collection[str] = field(repr=False)
+    allowed: Collection[str]
+    """Ids of the users who may make changes."""
+    language: Language
+    render: Callable[[ChatReply], Json]
+    rejections: RejectionLog
+
+    def routes(self) -> Sequence[Route]:
+        """Return POST /mattermost/commands."""
+        return (post_route("/mattermost/commands", self._command, self.rejections),)
+
+    async def _command(self, request: Request) -> Response:
+        if not self._knows(raw_header(request, "Authorization")):
+            raise RequestRejected(401, "wrong token" if "Authorization" in request.headers else "no token")
+        form = parse_form(request, await read_body(request), repeatable=_LISTS)
+        user = form.get("user_id")
+        if not user:
+            raise BadRequest("The field user_id is missing.")
+        if "text" not in form:
+            raise BadRequest("The field text is missing.")
+        person = Person(id=user, name=form.get("user_name") or user)
+        command = CommandRequest(text=form["text"], person=person, direct=False)
+
+        async def may_change() -> bool:
+            return user in self.allowed
+
+        reply = await self.responder.answer(command, self.language, may_change)
+        # Mattermost takes an empty body for an error.
+        return JSONResponse({} if reply is None else self.render(reply))
+
+    def _knows(self, header: bytes) -> bool:
+        """Compare with every token, each in constant time: the form's `token` is a field that proxies log."""
+        known = [hmac.compare_digest(b"Token " + token.encode(), header) for token in self.tokens]
+        return any(known)
