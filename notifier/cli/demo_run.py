@@ -17,7 +17,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier import config as configuration
 from notifier.lookup import Audit, audit
-from notifier.service.service import Summary, serve
+from notifier.service.service import serve
+from notifier.service.stats import Summary
 from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
 from notifier.wiring.app import open_app

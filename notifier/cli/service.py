@@ -22,7 +22,9 @@ from notifier.core.errors import StoreError
 from notifier.core.health import Expected, HealthReport, Role, unavailable
 from notifier.core.model import DeliveryState
 from notifier.ports import DeliveryFilter, Queries, Transaction
-from notifier.service.service import ALL_ROLES, Summary, parse_roles, poll_and_deliver
+from notifier.service.roles import ALL_ROLES, parse_roles
+from notifier.service.service import poll_and_deliver
+from notifier.service.stats import Summary
 from notifier.wiring.app import open_app
 
 log = structlog.get_logger("notifier")

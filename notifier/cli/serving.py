@@ -21,7 +21,9 @@ from notifier.config import Config, environment
 from notifier.config.changes import changes
 from notifier.core.errors import NotifierError
 from notifier.deliver import wait_until_set
-from notifier.service.service import Role, Summary, serve, writes_data
+from notifier.service.roles import Role, writes_data
+from notifier.service.service import serve
+from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app, rehearse_listening
 
 log = structlog.get_logger("notifier")

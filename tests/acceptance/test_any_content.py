@@ -119,7 +119,7 @@ class House:
 
 
 async def deliver(service: Service) -> None:
-    await service.drain()
+    await service.delivering.drain()
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ async def test_every_row_with_a_status_is_notified_whatever_its_page_holds(
     house.cloud.answers = [reply(200, page)]
     mails, chats, hooks = len(house.told.smtp.mails), len(house.told.slack.messages), len(house.told.receiver.requests)
 
-    report = await service.poll(source, force=True)
+    report = await service.polling.poll(source, force=True)
     assert report is not None
     assert (report.error, report.refused) == (None, ())
     tasks = await house.app.store.read(lambda q: q.tasks(TaskFilter(source=source.name)))
@@ -171,6 +171,6 @@ async def test_every_row_with_a_status_is_notified_whatever_its_page_holds(
     assert GOOD_ID in capsys.readouterr().out
     assert any(GOOD_ID.encode() in request.body for request in house.told.receiver.requests[hooks:])
 
-    again = await service.poll(source, force=True)
+    again = await service.polling.poll(source, force=True)
     assert again is not None
     assert (again.changed, again.events) == (report.listed - told, ())

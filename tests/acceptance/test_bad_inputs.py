@@ -294,7 +294,7 @@ async def test_a_reply_that_is_no_task_list_is_reported_in_one_sentence(
     counted = {"polls": 1, "events": 0, "deliveries": 0, "failures": 1, "errors": [expected]}
     assert json.loads(done.stdout) == counted | {"waiting": {"pending": 0, "parked": 0, "dead": 0}}
     (record,) = map(json.loads, done.stderr.splitlines())
-    assert (record["event"], record["source"], record["error"]) == ("poll failed", "prod", expected)
+    assert (record["event"], record["source"], record["error"]) == ("poll.failed", "prod", expected)
     assert done.exit_code == code
     assert len(server.requests) == 1 or code == 3
 
@@ -320,7 +320,7 @@ async def test_a_list_that_cannot_be_proven_whole_is_a_warning(tmp_path: Path, t
     assert done.exit_code == 0
     (record,) = map(json.loads, done.stderr.splitlines())
     assert (record["level"], record["source"], record["complete"]) == ("warning", "prod", False)
-    assert "whole" in record["event"]
+    assert record["event"] == "poll.incomplete"
 
 
 TOKENS: dict[str, tuple[Answer, int, str]] = {

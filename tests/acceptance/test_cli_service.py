@@ -404,7 +404,7 @@ def test_a_single_poll_reports_undelivered_messages_and_fails(tmp_path: Path, so
     folder = configured(tmp_path, source, channels=[hook], routes=[{"name": "everything", "channels": ["hook"]}])
     first = notifier("poll", "--quiet", cwd=folder)
     assert first.stdout == ""
-    assert '"polled"' not in first.stderr, "cron would mail it"
+    assert '"poll.finished"' not in first.stderr, "cron would mail it"
     put(source, "Failed")
     shown = notifier("poll", "-q", cwd=folder, code=1).stdout
     assert re.search(r"^1 (parked|dead): notifier deliveries --state (parked|dead)$", shown, re.MULTILINE), shown

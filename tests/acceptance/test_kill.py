@@ -365,4 +365,4 @@ async def test_a_second_service_on_one_file_is_refused_queries_work(tmp_path: Pa
         assert (tasks.exit_code, len(json.loads(tasks.stdout)["tasks"])) == (0, 3)
         await first.kill()
         third = await house.start()
-        await third.said("running")
+        await third.said("service.started")

@@ -25,7 +25,8 @@ from servers.slack import TOKEN, mrkdwn_texts
 from notifier import config as configuration
 from notifier.core.model import DeliveryState
 from notifier.ports import Ledger
-from notifier.service.service import Summary, poll_and_deliver
+from notifier.service.service import poll_and_deliver
+from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app
 
 SAMPLE = (Path(__file__).parent.parent / "data" / "list_tasks_sample.json").read_bytes()

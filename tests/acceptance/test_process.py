@@ -141,7 +141,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, command: str) -> None
 def test_a_hangup_during_import_reloads_later(folder: Path) -> None:
     program = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTED.format(name="SIGHUP")]
     with running("run", cwd=folder, program=program) as process:
-        read_until(process.stderr, '"event": "reloaded', '"event": "running"')
+        read_until(process.stderr, '"event": "reloaded', '"event": "service.started"')
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
 
@@ -180,7 +180,7 @@ main()
 
 def test_a_configuration_that_hangs_at_a_reload_holds_up_nothing(folder: Path) -> None:
     with running("run", cwd=folder) as process:
-        read_until(process.stderr, '"event": "running"')
+        read_until(process.stderr, '"event": "service.started"')
         (folder / "notifier.yaml").unlink()
         os.mkfifo(folder / "notifier.yaml")
         process.send_signal(signal.SIGHUP)
@@ -210,14 +210,14 @@ def test_a_configuration_that_hangs_is_named_after_a_while(folder: Path) -> None
 
 def test_a_reload_reports_changes_by_name_and_no_secret(folder: Path) -> None:
     with running("run", cwd=folder) as process:
-        read_until(process.stderr, '"event": "running"')
+        read_until(process.stderr, '"event": "service.started"')
         (source,) = CONFIGURATION["sources"]
         changed = source | {"auth": source["auth"] | {"secret_key": "another-secret"}}
         more = {"name": "ops", "kind": "console"}
         routes = [{"name": "failures", "match": ["type=task.failed"], "channels": ["ops"]}]
         configure(folder, CONFIGURATION | {"sources": [changed], "channels": [more], "routes": routes})
         process.send_signal(signal.SIGHUP)
-        said = read_until(process.stderr, '"event": "reloaded', '"event": "running"')
+        said = read_until(process.stderr, '"event": "reloaded', '"event": "service.started"')
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
     (line,) = [json.loads(line) for line in said.splitlines() if '"event": "reloaded' in line]

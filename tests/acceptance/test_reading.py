@@ -50,14 +50,14 @@ class Reading:
 
     async def poll(self) -> PollReport:
         """Look once, due or not, and let five minutes pass: longer than anybody asks to wait."""
-        report = await self.service.poll(self.service.app.sources[self.name], force=True)
+        report = await self.service.polling.poll(self.service.app.sources[self.name], force=True)
         assert report is not None
         self.clock.advance(timedelta(minutes=5))
         return report
 
     async def tick(self) -> PollReport | None:
         """Look if it is due, and let the half minute pass until the next tick."""
-        report = await self.service.poll(self.service.app.sources[self.name])
+        report = await self.service.polling.poll(self.service.app.sources[self.name])
         self.clock.advance(timedelta(seconds=30))
         return report
 

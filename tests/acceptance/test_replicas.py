@@ -80,7 +80,7 @@ class Fleet:
     async def start(self, *options: str) -> Program:
         program = await self._stack.enter_async_context(Program(self._config, self.moments, *options))
         self.programs.append(program)
-        await program.said("running")
+        await program.said("service.started")
         return program
 
     # -- what is known of it --

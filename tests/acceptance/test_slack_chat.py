@@ -105,12 +105,12 @@ class Harness:
         """Let the cloud show these tasks, a minute later, and tell what changed."""
         self.clock.advance(timedelta(minutes=1))
         self.source.tasks = list(tasks)
-        await self.service.poll(self.source, force=True)
+        await self.service.polling.poll(self.source, force=True)
         await self.tell()
 
     async def tell(self) -> None:
         self.clock.advance(timedelta(seconds=30))
-        await self.service.drain()
+        await self.service.delivering.drain()
 
     async def restart(self) -> None:
         """Let another process go on from the database."""
@@ -222,9 +222,9 @@ async def test_a_restart_goes_on_with_the_same_message(harness: Harness) -> None
 async def test_undelivered_progress_gives_way(harness: Harness) -> None:
     await harness.see(running())
     harness.source.tasks = [running(50)]
-    await harness.service.poll(harness.source, force=True)
+    await harness.service.polling.poll(harness.source, force=True)
     harness.source.tasks = [failed()]
-    await harness.service.poll(harness.source, force=True)
+    await harness.service.polling.poll(harness.source, force=True)
     await harness.tell()
     assert await harness.states() == [DeliveryState.DELIVERED, DeliveryState.SUPERSEDED, DeliveryState.DELIVERED]
     ledger = await harness.app.store.read(lambda q: q.ledger())
@@ -244,8 +244,8 @@ async def test_a_message_that_somebody_deleted_becomes_a_new_one(harness: Harnes
 async def test_a_change_whose_answer_was_lost_is_made_again(harness: Harness) -> None:
     await harness.see(running())
     harness.source.tasks = [completed()]
-    await harness.service.poll(harness.source, force=True)
-    await asyncio.gather(*(harness.service._drain(courier) for courier in harness.service._workers.values()))
+    await harness.service.polling.poll(harness.source, force=True)
+    await asyncio.gather(*(worker.drain() for worker in harness.service.delivering._workers))
     harness.slack.faults.append(TAKEN_THEN_SILENT)  # the change
     await harness.tell()
     await harness.tell()

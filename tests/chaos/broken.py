@@ -2,7 +2,7 @@
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
 that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `SqlTransaction.claim_due`, `_DUE`,
-`poll.changed_ids`, `poll.read_rules`, `service.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
+`poll.changed_ids`, `poll.read_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
 `Listing.complete`, `WebhookChannel._headers` and `base.retry_after`.
 """
 
@@ -26,7 +26,7 @@ from notifier.core import diff, outbox
 from notifier.core.events import EventType
 from notifier.core.model import Delivered, Delivery, Outcome, Resolution, Snapshot
 from notifier.integrations.webhook.channel import WebhookChannel
-from notifier.service import service
+from notifier.service import polling
 from notifier.sources.paging import Walk, WalkResult
 from notifier.store import outbox as delivering
 from notifier.store.schema import deliveries
@@ -119,7 +119,7 @@ def two_transactions() -> None:
         return ()
 
     _replace(outbox, "plan", later)
-    _replace(service, "poll_once", in_two_steps)
+    _replace(polling, "poll_once", in_two_steps)
 
 
 def watermark() -> None:

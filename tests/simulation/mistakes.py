@@ -52,7 +52,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
         else:
             put_off.append(planned)
 
-    patch.setattr("notifier.service.service.poll_once", in_two_steps)
+    patch.setattr("notifier.service.polling.poll_once", in_two_steps)
     patch.setattr(statements.SqlTransaction, "record_deliveries", put_it_off)
 
 

@@ -264,14 +264,13 @@ class Replica:
                     await service.start()
                     break
                 await self.clock.sleep(1)
-        workers = [service.keep_delivering(worker) for worker in service._workers.values()]
-        editors = [service.keep_editing(editor) for editor in service._editors]
-        for work in (*workers, *editors, self._poll(service), self._keep_house(service)):
+        loops = service.delivering.loops().values()
+        for work in (*loops, self._poll(service), self._keep_house(service)):
             self._tasks.append(asyncio.create_task(_until_killed(work)))
 
     async def _poll(self, service: Service) -> None:
         while True:
-            report = await service.poll(self.source, force=self.world.healed)
+            report = await service.polling.poll(self.source, force=self.world.healed)
             if report and report.polled and not report.error and not report.fenced and self.source.seen:
                 seen = self.source.seen
                 states = [state_of(seen.parse(job_id)) for job_id in seen.fingerprints]
@@ -281,8 +280,8 @@ class Replica:
     async def _keep_house(self, service: Service) -> None:
         while True:
             await self.clock.sleep(HOUSEKEEPING)
-            await service.unpark_due()
-            await service.run_monitor()
+            await service.delivering.unpark_due()
+            await service.monitoring.run()
 
     def kill(self) -> None:
         self.life.dead = True

@@ -138,8 +138,8 @@ class World:
 
     async def read_on(self, service: Service) -> None:
         self.source.tasks = list(self.chapters[0])
-        await service.poll(self.source, force=True)
-        await service.drain()
+        await service.polling.poll(self.source, force=True)
+        await service.delivering.drain()
         self.chapters.pop(0)
 
     def app(self, store: MortalStore) -> App:

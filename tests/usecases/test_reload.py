@@ -14,7 +14,8 @@ from notifier.cli import serving
 from notifier.cli.serving import ReloadingService
 from notifier.config import Config, loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
-from notifier.service.service import Role, Summary
+from notifier.service.roles import Role
+from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app
 
 CONFIGURATION = """

@@ -29,16 +29,11 @@ from notifier.core.outbox import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import ChatTransport, Clock, DeliveryFilter, Transaction
 from notifier.service import service as service_module
-from notifier.service.service import (
-    MAX_POLLS_STARTED,
-    RESTART_DELAY,
-    SPREAD,
-    DueSources,
-    ErrorThrottle,
-    Role,
-    Service,
-    poll_and_deliver,
-)
+from notifier.service.jobs import RESTART_DELAY
+from notifier.service.reporting import ErrorThrottle
+from notifier.service.roles import Role
+from notifier.service.scheduler import MAX_POLLS_STARTED, START_SPREAD, DueSources
+from notifier.service.service import Service, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.wiring.app import App, open_app
 
@@ -124,23 +119,23 @@ async def test_a_lasting_fault_is_signalled_and_a_heartbeat_when_it_ends(
     app = with_fail_url(house.app, heartbeats)
     service = Service(app)
     await service.start()
-    await service.poll(house.source, force=True)
-    await service.finish_jobs()
+    await service.polling.poll(house.source, force=True)
+    await service.jobs.join()
     house.source.error = SourceUnreachable("no answer")
     clock.advance(timedelta(hours=1))
     for _ in range(8):  # forty seconds
-        await service.poll(house.source, force=True)
-        await service.run_monitor()
-        await service.finish_jobs()
+        await service.polling.poll(house.source, force=True)
+        await service.monitoring.run()
+        await service.jobs.join()
         clock.advance(timedelta(seconds=5))
     assert [request.target for request in heartbeats.requests] == ["/ping", "/ping/fail"]
     house.source.error = None
     for _ in range(2):
-        await service.poll(house.source, force=True)
-        await service.drain()
+        await service.polling.poll(house.source, force=True)
+        await service.delivering.drain()
         await service.report()
-        await service.run_monitor()
-        await service.finish_jobs()
+        await service.monitoring.run()
+        await service.jobs.join()
         clock.advance(timedelta(minutes=1))
     assert [request.target for request in heartbeats.requests][2:] == ["/ping/fail", "/ping"]
 
@@ -211,11 +206,11 @@ async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
         await service.start()
         house.dba.answer = lambda _: Retry("HTTP 503")
         house.source.tasks = [make_task()]
-        await service.poll(house.source, force=True)
+        await service.polling.poll(house.source, force=True)
         take(tmp_path / "notifier.db")
         for _ in range(3):
-            await service.run_monitor()
-        await service.drain()
+            await service.monitoring.run()
+        await service.delivering.drain()
         assert [*house.told(house.dba), *house.told(house.mail)].count(EventType.STORE_REPLACED) == 1
         assert records.getvalue().count('"event": "store.replaced"') == 2  # that it is so, and that people are told
         await service.release()
@@ -288,14 +283,14 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
 
 def test_a_lasting_error_is_logged_once_a_minute_and_at_its_end(records: io.StringIO) -> None:
     seconds = iter([0.0, 1.0, 59.9, 60.0, 61.0])
-    trouble = ErrorThrottle("deliveries wait", lambda: next(seconds), channel="dba")
+    throttle = ErrorThrottle("delivery.paused", "delivery.resumed", lambda: next(seconds), channel="dba")
     for _ in range(5):
-        trouble.failed(StoreUnreachable("no answer"))
-    trouble.recovered()
-    trouble.recovered()
-    said = [json.loads(line) for line in records.getvalue().splitlines()]
-    assert [line["event"] for line in said] == ["deliveries wait", "deliveries wait", "works again"]
-    assert [line["channel"] for line in said] == ["dba"] * 3
+        throttle.failed(StoreUnreachable("no answer"))
+    throttle.recovered()
+    throttle.recovered()
+    lines = [json.loads(line) for line in records.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["delivery.paused", "delivery.paused", "delivery.resumed"]
+    assert [line["channel"] for line in lines] == ["dba"] * 3
 
 
 # ---- people who cannot be reached ----
@@ -317,7 +312,7 @@ async def test_an_impossible_recipient_costs_only_their_own_message(
         app = replace(opened, direct=lambda name: reached if name == "dm:U1" else opened.direct(name))
         await app.store.transact(lambda tx: put_direct(tx, ["dm:U1", *(f"dm:{person}" for person in STRANGE)], clock))
         service = Service(app)
-        await service.drain()
+        await service.delivering.drain()
         found = await app.store.read(lambda q: q.deliveries(DeliveryFilter()))
     states = {delivery.channel: (delivery.state, delivery.reason) for delivery in found}
     assert states.pop("dm:U1") == (DeliveryState.DELIVERED, None)
@@ -352,7 +347,7 @@ def test_a_source_never_called_due_is_polled_after_two_intervals() -> None:
     assert sources.next([], 120.0) == ["s0", "s1"]
 
 
-@pytest.mark.parametrize(("every", "within"), [(10, 10), (60, 60), (86_400, SPREAD)])
+@pytest.mark.parametrize(("every", "within"), [(10, 10), (60, 60), (86_400, START_SPREAD)])
 def test_the_first_polls_of_a_process_are_spread(every: int, within: float) -> None:
     sources = queue(100, timedelta(seconds=every))
     sources.spread(1000.0)
@@ -376,9 +371,9 @@ async def test_one_good_poll_of_many_gives_the_intervals_heartbeat(
 ) -> None:
     service = Service(house.app)
     for _ in range(5):
-        await service.send_heartbeat()
+        await service.heartbeat.beat()
     clock.advance(timedelta(seconds=0.1))
-    await service.send_heartbeat()
+    await service.heartbeat.beat()
     assert len(heartbeats.requests) == 2
 
 
@@ -394,8 +389,8 @@ async def test_a_lasting_job_that_ends_or_crashes_is_started_again(house: House,
             enough.set()
             await asyncio.Event().wait()
 
-    service._keep("listen", listen)
+    service.jobs.keep_running("listen", listen)
     await enough.wait()
-    (job,) = service._jobs.values()
+    (job,) = service.jobs._tasks.values()
     job.cancel()
     assert clock.slept == [RESTART_DELAY] * 2

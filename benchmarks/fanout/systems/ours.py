@@ -85,7 +85,7 @@ async def run(place: work.Place) -> None:
                 tx.record_deliveries(outbox.plan(told.new, routing.policies, tx.parked(), now))
 
             await app.store.transact(record)
-            service.wake()
+            service.delivering.wake()
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(service.run(stop))

@@ -1,0 +1,165 @@
+"""The deliveries and message edits of a service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
+
+import structlog
+
+from notifier.core.errors import StoreError
+from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache
+from notifier.live_messages import MessageEditor
+from notifier.ports import Channel, LiveChannel
+from notifier.service.jobs import RESTART_DELAY, Jobs
+from notifier.service.reporting import ErrorThrottle, log_deliveries, log_edits
+from notifier.service.stats import RunStats
+from notifier.wiring.app import App
+
+log = structlog.get_logger("notifier")
+
+R = TypeVar("R")
+
+SETTLE_TIMEOUT = 2.0
+"""Maximum time that a stop takes to settle what was in flight, after `delivery.stop_within`, in seconds."""
+
+
+class Worker(Protocol[R]):
+    """Works in steps, each of which returns a report."""
+
+    def wake(self) -> None:
+        """End the wait."""
+
+    async def step(self) -> R:
+        """Do what there is to do now. Raises StoreError."""
+
+    async def wait(self, report: R) -> None:
+        """Wait until there may be something to do."""
+
+
+class Delivering:
+    """Runs the delivery workers and message editors of a process."""
+
+    def __init__(self, app: App, channels: Mapping[str, Channel], *, owner: str, stats: RunStats, jobs: Jobs) -> None:
+        """Deliver on `channels` as `owner`."""
+        self._app = app
+        self._owner = owner
+        self._stats = stats
+        self._jobs = jobs
+        self._render_cache = RenderCache()
+        self._workers = [self._worker(channel) for channel in channels.values()]
+        self._editors = [
+            MessageEditor(cast("LiveChannel", channel), app.store, app.clock, lease=app.delivery_rules.lease)
+            for channel in channels.values()
+            if channel.edits
+        ]
+        self._stopping = False
+
+    def _worker(self, channel: Channel) -> DeliveryWorker:
+        app, cache = self._app, self._render_cache
+        return DeliveryWorker(
+            channel, app.store, app.clock, app.rng, owner=self._owner, rules=app.delivery_rules, bodies=cache
+        )
+
+    def wake(self) -> None:
+        """Make every worker query for due work now."""
+        workers: Sequence[Worker[Any]] = (*self._workers, *self._editors)
+        for worker in workers:
+            worker.wake()
+
+    def loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """Return what has to run, by name, until `stop` is called."""
+        deliver = {f"deliver {worker.channel.name}": self._deliver(worker) for worker in self._workers}
+        edit = {f"edit {editor.channel.name}": self._edit(editor) for editor in self._editors}
+        return deliver | edit
+
+    async def _deliver(self, worker: DeliveryWorker) -> None:
+        await self._drive(worker, self._delivered, worker.channel.name, "delivery.paused", "delivery.resumed")
+        with suppress(StoreError):
+            self._delivered(await worker.stop(self._stop_within, SETTLE_TIMEOUT))
+
+    async def _edit(self, editor: MessageEditor) -> None:
+        await self._drive(editor, log_edits, editor.channel.name, "edit.paused", "edit.resumed")
+
+    async def _drive(
+        self, worker: Worker[R], handle: Callable[[R], None], channel: str, paused: str, resumed: str
+    ) -> None:
+        """Take steps until the service stops. No failure of one worker ends another."""
+        throttle = ErrorThrottle(paused, resumed, self._app.clock.monotonic, channel=channel)
+        while not self._stopping:
+            try:
+                report = await worker.step()
+                throttle.recovered()
+                handle(report)
+                await worker.wait(report)
+            except StoreError as error:
+                throttle.failed(error)
+                await self._app.clock.sleep(RESTART_DELAY)
+            except Exception:
+                log.exception("worker.crashed", channel=channel)
+                await self._app.clock.sleep(RESTART_DELAY)
+
+    def _delivered(self, report: DeliveryReport) -> None:
+        self._stats.delivered(report)
+        log_deliveries(report)
+        if report.settled:
+            for editor in self._editors:
+                editor.wake()
+
+    async def stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        """End the loops: what is in flight gets `delivery.stop_within` to be answered."""
+        self._stopping = True
+        self.wake()
+        if loops:
+            await asyncio.wait(loops, timeout=self._stop_within + 2 * SETTLE_TIMEOUT)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    @property
+    def _stop_within(self) -> float:
+        return self._app.config.delivery.stop_within.total_seconds()
+
+    async def unpark_due(self) -> None:
+        """Let parked channels try again whose probe is due."""
+        names: Sequence[str] = ()
+        with suppress(StoreError):
+            names = await self._app.store.transact(lambda tx: tx.unpark_due(tx.now()))
+        for name in names:
+            log.info("channel.probed", channel=name)
+
+    async def drain(self) -> None:
+        """Deliver and edit all that is due. Raises StoreError."""
+        await asyncio.gather(*map(self._drain, self._workers))
+        await asyncio.gather(*map(self._drain, await self._direct_workers()))
+        for editor in self._editors:
+            while (report := await editor.step()).changed:
+                log_edits(report)
+
+    async def _drain(self, worker: DeliveryWorker) -> None:
+        self._delivered(await worker.drain())
+
+    async def deliver_direct(self) -> None:
+        """Start to send people what they asked for in person. One who cannot be reached delays nobody else."""
+        try:
+            workers = await self._direct_workers()
+        except StoreError as error:
+            log.error("delivery.direct_paused", error=str(error))  # noqa: TRY400 - the sentence is enough
+            return
+        for worker in workers:
+            self._jobs.start(f"deliver {worker.channel.name}", partial(self._drain_direct, worker))
+
+    async def _direct_workers(self) -> Sequence[DeliveryWorker]:
+        """Return workers for the people who have a message waiting."""
+        names = await self._app.store.read(lambda q: q.direct_channels())
+        channels = [self._app.direct(name) for name in names]
+        return [self._worker(channel) for channel in channels if channel]
+
+    async def _drain_direct(self, worker: DeliveryWorker) -> None:
+        try:
+            await self._drain(worker)
+        except StoreError as error:
+            log.error("delivery.direct_paused", channel=worker.channel.name, error=str(error))  # noqa: TRY400 - as above

@@ -1,0 +1,94 @@
+"""The monitor of a service: its health, and the file of its database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from notifier.core.errors import StoreError, StoreReplaced
+from notifier.monitor import MonitorReport, run_monitor, save_lost_file
+from notifier.service.heartbeat import Heartbeat
+from notifier.service.jobs import Jobs
+from notifier.service.reporting import ErrorThrottle, log_monitor
+from notifier.wiring.app import App
+
+log = structlog.get_logger("notifier")
+
+MONITOR_TIMEOUT = 120.0
+"""Time without a finished run of the monitor after which the process counts as hung, in seconds."""
+
+
+class Monitoring:
+    """Notifies people of sources that cannot be polled, of channels that do not deliver and of a lost database file."""
+
+    def __init__(
+        self, app: App, *, jobs: Jobs, heartbeat: Heartbeat, wake: Callable[[], None], polling_since: datetime | None
+    ) -> None:
+        """`polling_since` is when this process began to poll, if it has. Call `wake` when deliveries are planned."""
+        self.polling_since = polling_since
+        self._app = app
+        self._jobs = jobs
+        self._heartbeat = heartbeat
+        self._wake = wake
+        self._rules = app.monitor_rules
+        self._routing = app.routing
+        self._finished_at = float("inf")
+        self._replaced = ErrorThrottle("store.replaced", "store.restored", app.clock.monotonic)
+        self._copy: Path | None = None
+
+    def start(self) -> None:
+        """Expect runs from now on."""
+        self._finished_at = self._app.clock.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether runs come to an end. Only a restart helps against one that hangs."""
+        return self._app.clock.monotonic() - self._finished_at < MONITOR_TIMEOUT
+
+    async def run(self) -> None:
+        """Check the database's file and the health of sources and channels once."""
+        try:
+            await self._verify_file()
+            report = await run_monitor(
+                self._app.store, rules=self._rules, routing=self._routing, polling_since=self.polling_since
+            )
+        except StoreError as error:
+            log.error("monitor.failed", error=str(error))  # noqa: TRY400 - the sentence is enough
+            return
+        finally:
+            self._finished_at = self._app.clock.monotonic()
+        self._handle(report)
+
+    def _handle(self, report: MonitorReport) -> None:
+        log_monitor(report)
+        if self._heartbeat.observe(report.health):
+            self._jobs.start("failure heartbeat", self._heartbeat.fail)
+        if report.deliveries:
+            self._wake()
+
+    async def _verify_file(self) -> None:
+        """Report a database file that was deleted or replaced, and save its content. Raises StoreError."""
+        file = self._app.file
+        if file is None:
+            return
+        try:
+            await file.verify()
+        except StoreReplaced as error:
+            self._replaced.failed(error)
+            if self._copy is None:
+                self._copy, report = await save_lost_file(
+                    file, self._app.store, error, rules=self._rules, routing=self._routing
+                )
+                log.error("store.rescued", copy=str(self._copy))  # noqa: TRY400 - the sentence is enough
+                self._handle(report)
+        else:
+            self._replaced.recovered()
+            self._copy = None
+
+    async def rescue(self) -> None:
+        """Save the content of a lost database file once more, at the end. Raises StoreError."""
+        if self._app.file and self._copy:
+            log.error("store.rescued", copy=str(await self._app.file.rescue()), replaces=str(self._copy))

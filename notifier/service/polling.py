@@ -1,0 +1,100 @@
+"""The polls of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import structlog
+
+from notifier.core.errors import StoreError
+from notifier.core.health import Role
+from notifier.poll import PollReport, poll_once
+from notifier.ports import TaskSource
+from notifier.service.heartbeat import Heartbeat
+from notifier.service.jobs import Jobs
+from notifier.service.reporting import ErrorThrottle, PollLog
+from notifier.service.scheduler import DueSources
+from notifier.service.stats import RunStats
+from notifier.wiring.app import App
+
+log = structlog.get_logger("notifier")
+
+
+class Polling:
+    """Polls the sources that are due."""
+
+    def __init__(
+        self,
+        app: App,
+        roles: Collection[Role],
+        *,
+        owner: str,
+        stats: RunStats,
+        jobs: Jobs,
+        heartbeat: Heartbeat,
+        wake: Callable[[], None],
+    ) -> None:
+        """Call `wake` when a poll has planned deliveries."""
+        self._app = app
+        self._owner = owner
+        self._stats = stats
+        self._jobs = jobs
+        self._heartbeat = heartbeat
+        self._wake = wake
+        self._rules = app.poll_rules
+        self._routing = app.routing
+        self._due = DueSources(
+            {name: rules.poll_every for name, rules in self._rules.items()} if Role.POLL in roles else {}
+        )
+        self._log = PollLog()
+        self._query = ErrorThrottle("poll.paused", "poll.resumed", app.clock.monotonic)
+
+    @property
+    def interval(self) -> float:
+        """Time between two queries for due sources, in seconds."""
+        return min(rules.due_check_interval for rules in self._rules.values()).total_seconds()
+
+    def spread(self) -> None:
+        """Spread the first polls of this process."""
+        self._due.spread(self._app.clock.monotonic())
+
+    async def poll_due(self) -> None:
+        """Start to poll the sources that are due: one query, however many sources there are.
+
+        The database decides whether a source is due, so that any number of replicas polls as often as one would.
+        """
+        due: Sequence[str] = ()
+        try:
+            due = await self._app.store.read(lambda q: q.due_sources())
+            self._query.recovered()
+        except StoreError as error:
+            self._query.failed(error)
+        for name in self._due.next(due, self._app.clock.monotonic()):
+            self._jobs.start(f"poll {name}", partial(self.poll, self._app.sources[name]))
+
+    async def poll(self, source: TaskSource, *, force: bool = False, send_heartbeat: bool = True) -> PollReport | None:
+        """Poll a source once, log and count it. Return None when the database failed.
+
+        `send_heartbeat` sends a heartbeat after a good poll.
+        """
+        try:
+            report = await poll_once(
+                source,
+                self._app.store,
+                owner=self._owner,
+                rules=self._rules[source.name],
+                routing=self._routing,
+                force=force,
+            )
+        except StoreError as error:
+            log.error("poll.not_recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
+            self._stats.poll_not_recorded(source.name, error)
+            return None
+        self._stats.polled(report)
+        self._log.polled(report)
+        if report.deliveries:
+            self._wake()
+        if report.good and send_heartbeat:
+            self._jobs.start("heartbeat", self._heartbeat.beat)
+        return report
