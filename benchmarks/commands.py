@@ -26,7 +26,8 @@ from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.core.diff import RecordedTask
 from notifier.core.health import ConfiguredSource, Expected
-from notifier.core.model import Person, Scope, Snapshot, Task, TaskStatus
+from notifier.core.model import Scope, Snapshot, Task, TaskStatus
+from notifier.core.people import Person
 from notifier.ports import Transaction, Update
 from notifier.store.engine import SqlStore, open_store
 from notifier.wording.formatter import TASK_LABELS, Localizer

@@ -27,8 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from notifier.clock import SystemClock
-from notifier.core.model import ChannelPolicy, Route
-from notifier.core.outbox import RoutingConfig
+from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource

@@ -27,8 +27,7 @@ from itertools import islice
 from typing import TypeAlias, cast
 
 from notifier.core import outbox, pacing, recipients
-from notifier.core.errors import StoreError
-from notifier.core.model import (
+from notifier.core.delivery import (
     Body,
     Delivered,
     Delivery,
@@ -40,6 +39,7 @@ from notifier.core.model import (
     Retry,
     Unknown,
 )
+from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.ports import Channel, Clock, RenderRequest, Store, ThreadUpdate, Transaction
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from notifier.core import outbox, pacing, retry
-from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
 from notifier.ports import Clock, LiveChannel, Store, Transaction
 
 EDIT_BATCH = 10

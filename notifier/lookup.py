@@ -9,10 +9,10 @@ from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import Generic, TypeVar
 
+from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import Expected, HealthReport, judge
-from notifier.core.model import Attempt, Delivery, Event, Route, SourceState, Task
-from notifier.core.outbox import RoutedEvent
-from notifier.core.routing import RouteVerdict, explain_routes
+from notifier.core.model import Event, SourceState, Task
+from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.ports import (
     DeliveryFilter,
     EventFilter,

@@ -17,7 +17,7 @@ from notifier.core import health, outbox
 from notifier.core.errors import StoreReplaced
 from notifier.core.health import Backlog, Expected, HealthFacts, HealthReport
 from notifier.core.model import ChannelState, Event, SourceState
-from notifier.core.outbox import RoutingConfig
+from notifier.core.routing import RoutingConfig
 from notifier.ports import DatabaseFile, Store, Transaction
 
 
@@ -86,7 +86,7 @@ def _tell(
     tx: Transaction, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Record events about ourselves and plan their deliveries."""
-    told = tx.record_events(watching.route(events, routing.routes, rules.fallback)).new
+    told = tx.record_events(watching.route_alerts(events, routing.routes, rules.fallback)).new
     deliveries = outbox.plan(told, routing.policies, tx.parked(), verdict.at)
     tx.record_deliveries(deliveries)
     return MonitorReport(

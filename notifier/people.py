@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from notifier.core.model import Acknowledgement, Action, Event, Mute, Person, Subscription, Task, Verb
+from notifier.core.model import Event, Task
+from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
 from notifier.ports import Transaction
 
 MOVE_BATCH = 500

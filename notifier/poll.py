@@ -25,6 +25,7 @@ from types import MappingProxyType
 
 from notifier.core import credentials, outbox, retry
 from notifier.core.credentials import Credential
+from notifier.core.delivery import Delivery
 from notifier.core.diff import LIST_WINDOW, DiffRules, changed_ids, diff, new_transitions, stalled
 from notifier.core.errors import (
     CredentialsRejected,
@@ -34,8 +35,9 @@ from notifier.core.errors import (
     SourceError,
     StoreError,
 )
-from notifier.core.model import Delivery, Event, Mute, Scope, Snapshot, SourceState, TaskStatus, Transition
-from notifier.core.outbox import RoutedEvent, RoutingConfig
+from notifier.core.model import Event, Scope, Snapshot, SourceState, TaskStatus, Transition
+from notifier.core.people import Mute
+from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
 
 BATCH_ROWS = 200
@@ -331,7 +333,7 @@ class _Recording:
     def _tell(self, tx: Transaction, transitions: Sequence[Transition]) -> EventsRecorded:
         source, state = self.source, self.claim.state
         found = [outbox.task_event(transition, source.region, source.project_id) for transition in transitions]
-        routed = outbox.route(_gap(source, state, self.snapshot.taken_at) + found, self.routing.routes)
+        routed = route_events(_gap(source, state, self.snapshot.taken_at) + found, self.routing.routes)
         wanted = [event.job_id for event in found if outbox.concerns_subscribers(event)]
         told = tx.record_events(outbox.with_subscribers(routed, tx.watchers(source.name, wanted) if wanted else {}))
         if ended := [item.event.job_id for item in told.new if outbox.ends(item.event)]:

@@ -14,30 +14,14 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from notifier.core.alerts import DeadLetters
 from notifier.core.credentials import CredentialState
+from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.diff import RecordedTask
 from notifier.core.health import Expected, HealthFacts, Replica
-from notifier.core.model import (
-    Acknowledgement,
-    Action,
-    Attempt,
-    Body,
-    ChannelState,
-    Delivery,
-    DeliveryState,
-    Event,
-    Mute,
-    Outcome,
-    ResendPolicy,
-    Scope,
-    Snapshot,
-    SourceState,
-    Subscription,
-    Task,
-    TaskStatus,
-    Thread,
-)
-from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
+from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth, Pace
+from notifier.core.people import Acknowledgement, Action, Mute, Subscription
+from notifier.core.routing import RoutedEvent
 
 T = TypeVar("T")
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
 from notifier.core.events import EventType
-from notifier.core.model import Body, Delivery, DeliveryState, Event, Outcome, Task, TaskStatus, delivery_id, event_id
+from notifier.core.model import Event, Task, TaskStatus, event_id
 from notifier.ports import RenderRequest
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal
 
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPolicy
 from notifier.core.errors import SourceError
-from notifier.core.model import Body, Delivered, Delivery, Outcome, ResendPolicy, Scope, Snapshot, Task
+from notifier.core.model import Scope, Snapshot, Task
 from notifier.core.pacing import Pace
 from notifier.ports import CheckResult, Clock, RenderRequest
 

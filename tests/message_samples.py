@@ -16,19 +16,11 @@ from notifier.chat.reports import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply, Language
 from notifier.cli.drawing import Json, draw_message
 from notifier.cli.samples import sample_event
+from notifier.core.delivery import Thread, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge
-from notifier.core.model import (
-    Acknowledgement,
-    ChannelState,
-    Event,
-    Mute,
-    SourceState,
-    Task,
-    TaskStatus,
-    Thread,
-    delivery_id,
-)
+from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
+from notifier.core.people import Acknowledgement, Mute
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import live, payload, reply
 from notifier.lookup import InstanceAnswer

@@ -24,8 +24,9 @@ from typer.core import TyperGroup
 
 from notifier.cli.group import COMMANDS, load
 from notifier.cli.invocation import Invocation
+from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
-from notifier.core.model import DeliveryState, Scope, TaskStatus
+from notifier.core.model import Scope, TaskStatus
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("build", "run", "dev", "audit")

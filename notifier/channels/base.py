@@ -19,8 +19,8 @@ from pydantic import Field
 from notifier.channels import rate_limits as limits
 from notifier.channels.rate_limits import Rate, RateLimit
 from notifier.channels.reply_text import Secrets, http_reply, unpacked
+from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.errors import ConfigurationError
-from notifier.core.model import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.core.retry import retry_after
 from notifier.ports import CheckResult, Clock, RenderRequest

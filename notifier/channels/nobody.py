@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings
-from notifier.core.model import Body, Delivery, GaveUp, Outcome
+from notifier.core.delivery import Body, Delivery, GaveUp, Outcome
 from notifier.ports import RenderRequest
 
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Wi
 
 from notifier.channels.base import PROBE_AFTER
 from notifier.channels.reply_text import unpacked
-from notifier.core.model import GaveUp, Outcome, Parked, Retry
+from notifier.core.delivery import GaveUp, Outcome, Parked, Retry
 from notifier.core.retry import retry_after
 from notifier.settings.base import Duration, Settings
 from notifier.settings.explain import FixedMessageError, detail

@@ -11,7 +11,8 @@ from notifier.chat.phrases import text
 from notifier.chat.requests import ChatReply, Language, Row, quoted
 from notifier.core.commands import USAGE
 from notifier.core.health import HealthFinding, HealthReport
-from notifier.core.model import Acknowledgement, Event, Mute, SourceState, Task, TaskStatus
+from notifier.core.model import Event, SourceState, Task, TaskStatus
+from notifier.core.people import Acknowledgement, Mute
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.formatter import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, EventState, Localizer, one_line, plain

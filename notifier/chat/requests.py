@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from notifier.core.model import Person
+from notifier.core.people import Person
 from notifier.wording.formatter import EventState
 
 Language = Literal["en", "zh"]

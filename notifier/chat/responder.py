@@ -16,7 +16,8 @@ from notifier.core.commands import Command
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected
-from notifier.core.model import Event, Person, TaskStatus
+from notifier.core.model import Event, TaskStatus
+from notifier.core.people import Person
 from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
 from notifier.wording.formatter import Localizer
 

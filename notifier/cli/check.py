@@ -20,8 +20,7 @@ from notifier.config import Config
 from notifier.config.models import SourceSettings
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
-from notifier.core.model import Matcher, Route
-from notifier.core.routing import channels_of, explain_fields, looks_like_glob
+from notifier.core.routing import Matcher, Route, channels_of, explain_fields, looks_like_glob
 from notifier.ports import CheckResult
 from notifier.wiring.app import check_online, check_words
 

@@ -20,7 +20,7 @@ from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
-from notifier.core.model import Person
+from notifier.core.people import Person
 from notifier.lookup import StoredListing
 from notifier.ports import Queries, Transaction
 from notifier.wiring.app import open_existing_store

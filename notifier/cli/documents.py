@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
-from notifier.core.model import Acknowledgement, Action, Attempt, ChannelState, Delivery, Event, Mute, SourceState, Task
-from notifier.core.outbox import RoutedEvent
-from notifier.core.routing import RouteVerdict
+from notifier.core.model import ChannelState, Event, SourceState, Task
+from notifier.core.people import Acknowledgement, Action, Mute
+from notifier.core.routing import RoutedEvent, RouteVerdict
 from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, StoredTask
 

@@ -23,13 +23,11 @@ from notifier.cli.drawing import draw_message, is_block_kit
 from notifier.cli.output import block, cell, print_json, reply_line, show
 from notifier.cli.samples import sample_event
 from notifier.config import Config
-from notifier.core.events import EventType
-from notifier.core.model import (
+from notifier.core.delivery import (
     Body,
     Delivered,
     Delivery,
     DeliveryState,
-    Event,
     GaveUp,
     Outcome,
     Parked,
@@ -37,6 +35,8 @@ from notifier.core.model import (
     Unknown,
     delivery_id,
 )
+from notifier.core.events import EventType
+from notifier.core.model import Event
 from notifier.ports import Channel, RenderRequest
 from notifier.wiring.app import check_words, open_channel
 

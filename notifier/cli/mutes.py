@@ -24,7 +24,7 @@ from notifier.cli.output import cell, print_json, show
 from notifier.core.commands import MAX_MUTE, MAX_REASON_LENGTH, MIN_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
-from notifier.core.model import Mute
+from notifier.core.people import Mute
 from notifier.lookup import InstanceAnswer
 from notifier.ports import Transaction
 from notifier.wording.formatter import one_line

@@ -30,10 +30,11 @@ from notifier.cli.common import (
 from notifier.cli.output import SHORT_ID_LENGTH, cell, counted, print_json, show
 from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.config import Config
+from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
 from notifier.core.health import Expected, HealthReport, serves
-from notifier.core.model import ChannelState, Delivery, DeliveryState
+from notifier.core.model import ChannelState
 from notifier.lookup import Audit
 from notifier.ports import DeliveryFilter, EventFilter, Queries, Transaction
 

@@ -18,9 +18,9 @@ from notifier.cli.output import counted, print_json, print_note, print_text, sho
 from notifier.cli.serving import serve_until_stopped
 from notifier.cli.signals import run_until_signalled
 from notifier.config import Config
+from notifier.core.delivery import DeliveryState
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected, HealthReport, Role, unavailable
-from notifier.core.model import DeliveryState
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.service.roles import ALL_ROLES, parse_roles
 from notifier.service.service import poll_and_deliver

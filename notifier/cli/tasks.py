@@ -29,8 +29,9 @@ from notifier.cli.output import cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
 from notifier.core.events import NEEDS_CARE
-from notifier.core.model import Acknowledgement, TaskStatus
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import TaskStatus
+from notifier.core.people import Acknowledgement
+from notifier.core.routing import RoutedEvent
 from notifier.lookup import StoredListing
 from notifier.ports import EventFilter, Queries, StoredTask, TaskFilter, Transaction
 

@@ -26,24 +26,11 @@ from notifier.cli.output import (
     short,
 )
 from notifier.cli.words import word
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution, with_reply
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport
-from notifier.core.model import (
-    Action,
-    Attempt,
-    Delivery,
-    DeliveryState,
-    Event,
-    Mute,
-    Recipient,
-    RecipientState,
-    Resolution,
-    SourceState,
-    Task,
-    TaskStatus,
-    with_reply,
-)
-from notifier.core.outbox import RoutedEvent
-from notifier.core.routing import RouteVerdict, channels_of
+from notifier.core.model import Event, SourceState, Task, TaskStatus
+from notifier.core.people import Action, Mute
+from notifier.core.routing import RoutedEvent, RouteVerdict, channels_of
 from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.formatter import Localizer

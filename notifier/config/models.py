@@ -33,8 +33,8 @@ from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType
 from notifier.core.health import ConfiguredSource, Expected
-from notifier.core.model import Matcher, Route, TaskStatus
-from notifier.core.routing import fits, parse_matcher
+from notifier.core.model import TaskStatus
+from notifier.core.routing import Matcher, Route, fits, parse_matcher
 from notifier.deliver import SENT_WITHIN
 from notifier.settings.base import AsciiSecret, CaFile, Duration, Origin, Secret, Settings, is_loopback
 from notifier.settings.database_url import SqliteAddress, parse_address

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from notifier.core import outbox
 from notifier.core.events import EventType
 from notifier.core.health import (
     FAILING_AFTER,
@@ -22,8 +21,8 @@ from notifier.core.health import (
     judge_source,
     serves,
 )
-from notifier.core.model import ChannelState, Event, Route, SourceState, event_id
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import ChannelState, Event, SourceState, event_id
+from notifier.core.routing import Route, RoutedEvent, route_events
 
 DEAD_LETTERS_INTERVAL = timedelta(hours=1)
 """What a channel gave up on is told no more often than this."""
@@ -193,12 +192,14 @@ def _about_channel(
     )
 
 
-def route(events: Iterable[Event], routes: Sequence[Route], fallback: Collection[str]) -> tuple[RoutedEvent, ...]:
+def route_alerts(
+    events: Iterable[Event], routes: Sequence[Route], fallback: Collection[str]
+) -> tuple[RoutedEvent, ...]:
     """Return each event with the channels it goes to: never to the one it is about.
 
     What no route leads anywhere goes to the channels of `fallback`.
     """
-    return tuple(_routed(item, fallback) for item in outbox.route(events, routes))
+    return tuple(_routed(item, fallback) for item in route_events(events, routes))
 
 
 def _routed(item: RoutedEvent, fallback: Collection[str]) -> RoutedEvent:

@@ -4,53 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from notifier.core import recipients, retry
-from notifier.core.diff import happened_at
-from notifier.core.events import EventType
-from notifier.core.model import (
-    DIRECT,
+from notifier.core.delivery import (
     Attempt,
-    ChannelPolicy,
     Delivered,
     Delivery,
     DeliveryState,
-    Event,
     GaveUp,
-    Mute,
     Outcome,
     Parked,
     Recipient,
     Resolution,
     Retry,
-    Route,
-    Transition,
     Unknown,
     delivery_id,
-    event_id,
 )
+from notifier.core.diff import happened_at
+from notifier.core.events import EventType
+from notifier.core.model import DIRECT, Event, Transition, event_id
 from notifier.core.pacing import AttemptSignal
-from notifier.core.routing import channels_of, explain_routes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingConfig:
-    """Who is told: the routes and the channels they lead to."""
-
-    routes: Sequence[Route] = ()
-    policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutedEvent:
-    """An event and what the routes said of it when it was detected."""
-
-    event: Event
-    routes: tuple[str, ...]
-    channels: tuple[str, ...]
+from notifier.core.people import Mute
+from notifier.core.routing import ChannelPolicy, RoutedEvent
 
 
 def task_event(transition: Transition, region: str, project_id: str) -> Event:
@@ -89,17 +67,6 @@ def gap_event(source: str, region: str, project_id: str, since: datetime, until:
         occurred_at=None,
         detail=f"{since.isoformat()}/{until.isoformat()}",
     )
-
-
-def route(events: Iterable[Event], routes: Sequence[Route]) -> tuple[RoutedEvent, ...]:
-    """Return each event with the routes that take it and the channels it goes to."""
-    return tuple(_routed(event, routes) for event in events)
-
-
-def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
-    verdicts = explain_routes(event, routes)
-    names = tuple(verdict.route.name for verdict in verdicts if verdict.matched)
-    return RoutedEvent(event=event, routes=names, channels=channels_of(verdicts))
 
 
 def with_subscribers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:

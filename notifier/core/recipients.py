@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from notifier.core.model import (
+from notifier.core.delivery import (
     Delivered,
     Delivery,
     GaveUp,

@@ -5,10 +5,60 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from notifier.core import patterns
-from notifier.core.model import Event, Matcher, Route
+from notifier.core.model import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matcher:
+    """`field op value`, with op one of = != =~ !~. A regular expression must match the whole value."""
+
+    field: str
+    op: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Events that fit all its matchers go to all its channels. Every matching route applies, until one says stop."""
+
+    name: str
+    match: tuple[Matcher, ...] = ()
+    channels: tuple[str, ...] = ()
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelPolicy:
+    """What planning needs to know about a channel."""
+
+    name: str
+    digest_above: int | None = 20
+    """More events than this for one channel in one poll become digests; None never does."""
+    digest_size: int = 100
+    """Events a digest names at most."""
+    coalesces: bool = False
+    """True where a progress that has not been told yet gives way to what happened after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingConfig:
+    """Who is told: the routes and the channels they lead to."""
+
+    routes: Sequence[Route] = ()
+    policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedEvent:
+    """An event and what the routes said of it when it was detected."""
+
+    event: Event
+    routes: tuple[str, ...]
+    channels: tuple[str, ...]
+
 
 _TASK_FIELDS = {
     "name": "name",
@@ -120,3 +170,14 @@ def _judge(route: Route, fields: Mapping[str, str]) -> RouteVerdict:
 def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:
     """Return the channels of the routes that matched, each once, in the order of the routes."""
     return tuple(dict.fromkeys(channel for v in verdicts if v.matched for channel in v.route.channels))
+
+
+def route_events(events: Iterable[Event], routes: Sequence[Route]) -> tuple[RoutedEvent, ...]:
+    """Return each event with the routes that take it and the channels it goes to."""
+    return tuple(_routed(event, routes) for event in events)
+
+
+def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:
+    verdicts = explain_routes(event, routes)
+    names = tuple(verdict.route.name for verdict in verdicts if verdict.matched)
+    return RoutedEvent(event=event, routes=names, channels=channels_of(verdicts))

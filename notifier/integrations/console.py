@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
 
 from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, stored_body
-from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Retry, Unknown
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Retry, Unknown
+from notifier.core.model import Event
 from notifier.logs import shows_colours
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.formatter import EventState, Localizer, Message, by_severity, cut, one_line, state_of

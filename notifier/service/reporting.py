@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import structlog
 
+from notifier.core.delivery import Delivered, DeliveryState
 from notifier.core.durations import format_duration
-from notifier.core.model import Delivered, DeliveryState, Scope
+from notifier.core.model import Scope
 from notifier.deliver import DeliveryReport
 from notifier.live_messages import EditReport
 from notifier.monitor import MonitorReport

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
-from notifier.core.model import DeliveryState
 from notifier.deliver import DeliveryReport
 from notifier.poll import PollReport
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from notifier.core.model import DIRECT, Acknowledgement, Action, DeliveryState, Mute, TaskStatus
-from notifier.core.outbox import RoutedEvent
+from notifier.core.delivery import DeliveryState
+from notifier.core.model import DIRECT, TaskStatus
+from notifier.core.people import Acknowledgement, Action, Mute
+from notifier.core.routing import RoutedEvent
 from notifier.ports import TaskStatistics
 from notifier.store import rows
 from notifier.store.schema import acknowledgements, actions, deliveries, events, mutes, tasks, threads

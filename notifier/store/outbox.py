@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Boolean, ColumnElement, Integer, and_, bindparam, cast, func, not_, or_, select, tuple_, update
 
 from notifier.core import outbox, recipients
+from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
 from notifier.core.health import Expected
-from notifier.core.model import DIRECT, Attempt, Body, ChannelState, Delivery, DeliveryState
+from notifier.core.model import DIRECT, ChannelState
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import AttemptSignal, ChannelHealth
 from notifier.store import rows

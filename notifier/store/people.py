@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Select, delete, exists, select, update
 
+from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
-from notifier.core.model import Acknowledgement, Action, DeliveryState, Mute, Subscription
+from notifier.core.people import Acknowledgement, Action, Mute, Subscription
 from notifier.store import rows
 from notifier.store.queries import chunks
 from notifier.store.schema import (

@@ -13,10 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from notifier.core.credentials import CredentialState
+from notifier.core.delivery import Delivery
 from notifier.core.diff import RecordedTask
 from notifier.core.errors import SourceConflict
-from notifier.core.model import Delivery, Scope, Snapshot, SourceState, Task, TaskStatus
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus
+from notifier.core.routing import RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim
 from notifier.ports import Update as TaskUpdate
 from notifier.store import rows

@@ -8,20 +8,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, tuple_
 
+from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
 from notifier.core.events import NEEDS_CARE
 from notifier.core.health import HealthFacts
-from notifier.core.model import (
-    Acknowledgement,
-    Attempt,
-    ChannelState,
-    Delivery,
-    DeliveryState,
-    Event,
-    SourceState,
-    TaskStatus,
-)
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
+from notifier.core.people import Acknowledgement
+from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 from notifier.store import health, rows
 from notifier.store.lookups import LookupQueries

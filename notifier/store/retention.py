@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, delete, exists, func, literal, select, tuple_, update
 
-from notifier.core.model import DeliveryState, TaskStatus
+from notifier.core.delivery import DeliveryState
+from notifier.core.model import TaskStatus
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.ports import EventCursor, EventsPruned
 from notifier.store.polls import PollStatements

@@ -9,28 +9,13 @@ import msgspec
 from sqlalchemy import Row, Select, select
 
 from notifier.core.credentials import CredentialState
+from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask
 from notifier.core.health import Replica, Role
-from notifier.core.model import (
-    Acknowledgement,
-    Action,
-    Attempt,
-    Body,
-    ChannelState,
-    Delivery,
-    DeliveryState,
-    Event,
-    Mute,
-    Recipient,
-    Resolution,
-    SourceState,
-    Subscription,
-    Task,
-    TaskStatus,
-    Verb,
-)
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth
+from notifier.core.people import Acknowledgement, Action, Mute, Subscription, Verb
+from notifier.core.routing import RoutedEvent
 from notifier.store import schema
 
 _encode = msgspec.json.Encoder().encode

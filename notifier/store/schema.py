@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from notifier.core.model import DeliveryState
+from notifier.core.delivery import DeliveryState
 
 
 class UtcDateTime(TypeDecorator[datetime]):

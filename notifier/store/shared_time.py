@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, or
 from sqlalchemy.dialects.sqlite import insert
 
 from notifier.clock import SteadyTime
-from notifier.core.model import DeliveryState
+from notifier.core.delivery import DeliveryState
 from notifier.store.schema import (
     UtcDateTime,
     channels,

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Table, and_, delete, false, func, or_, select, update
 
 from notifier.core.alerts import DeadLetters
+from notifier.core.delivery import DeliveryState
 from notifier.core.health import Replica
-from notifier.core.model import CHANNEL_SUBJECT, DeliveryState
+from notifier.core.model import CHANNEL_SUBJECT
 from notifier.store import rows
 from notifier.store.polls import PollStatements
 from notifier.store.schema import channels, deliveries, replicas, sources

@@ -20,10 +20,11 @@ import structlog
 from notifier.clock import SystemClock
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
+from notifier.core.delivery import delivery_id
 from notifier.core.errors import ConfigurationError, NotifierError, StoreMissing
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
-from notifier.core.model import DIRECT, ChannelPolicy, Event, delivery_id
-from notifier.core.outbox import RoutingConfig
+from notifier.core.model import DIRECT, Event
+from notifier.core.routing import ChannelPolicy, RoutingConfig
 from notifier.deliver import DeliveryRules
 from notifier.monitor import MonitorRules
 from notifier.poll import PollRules

@@ -20,7 +20,7 @@ from listeners import CHANNELS, NAMES, Listeners, listening
 from servers.http import HttpServer, reply
 
 from notifier import config as configuration
-from notifier.core.model import DeliveryState
+from notifier.core.delivery import DeliveryState
 from notifier.ports import TaskFilter
 from notifier.service.service import Service
 from notifier.wiring.app import App, open_app

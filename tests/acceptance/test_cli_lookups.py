@@ -21,19 +21,11 @@ from sqlalchemy import Engine, event
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.diff import RecordedTask
-from notifier.core.model import (
-    Attempt,
-    Delivery,
-    DeliveryState,
-    Event,
-    Scope,
-    Snapshot,
-    Task,
-    TaskStatus,
-    delivery_id,
-)
-from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
+from notifier.core.outbox import Settlement
+from notifier.core.routing import RoutedEvent
 from notifier.ports import Transaction, Update
 from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store

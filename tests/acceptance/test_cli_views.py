@@ -17,24 +17,13 @@ from notifier.cli import documents, words
 from notifier.cli.output import UNBOUNDED_WIDTH, age, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge
-from notifier.core.model import (
-    Attempt,
-    ChannelState,
-    Delivery,
-    DeliveryState,
-    Matcher,
-    Mute,
-    Resolution,
-    Route,
-    SourceState,
-    Task,
-    TaskStatus,
-)
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import ChannelState, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth as Pacing
-from notifier.core.routing import explain_routes
+from notifier.core.people import Mute
+from notifier.core.routing import Matcher, Route, RoutedEvent, explain_routes
 from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.formatter import Localizer

@@ -26,7 +26,7 @@ from servers.receiver import SECRET, Received, Receiver
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
-from notifier.core.model import Delivery, DeliveryState
+from notifier.core.delivery import Delivery, DeliveryState
 from notifier.ports import DeliveryFilter, Ledger
 from notifier.store.engine import open_store
 

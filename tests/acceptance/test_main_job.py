@@ -23,7 +23,7 @@ from servers.http import HttpServer, reply
 from servers.slack import TOKEN, mrkdwn_texts
 
 from notifier import config as configuration
-from notifier.core.model import DeliveryState
+from notifier.core.delivery import DeliveryState
 from notifier.ports import Ledger
 from notifier.service.service import poll_and_deliver
 from notifier.service.stats import Summary

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from notifier.channels.base import installed_kinds, load
 from notifier.config import Config, loads
-from notifier.core.outbox import RoutedEvent
+from notifier.core.routing import RoutedEvent
 from notifier.ports import Transaction
 from notifier.service.service import poll_and_deliver
 from notifier.settings.base import Settings

@@ -25,7 +25,7 @@ from servers.program import Program
 from servers.receiver import SECRET, Received, Receiver
 from sqlalchemy import make_url
 
-from notifier.core.model import Delivery, DeliveryState
+from notifier.core.delivery import Delivery, DeliveryState
 from notifier.ports import DeliveryFilter, Ledger, Queries
 from notifier.store.engine import open_store
 

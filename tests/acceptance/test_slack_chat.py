@@ -33,7 +33,9 @@ from servers.slack import (
 
 from notifier.config import Config, loads
 from notifier.config.models import ChatSettings, WebSettings
-from notifier.core.model import DeliveryState, Matcher, Route, Task
+from notifier.core.delivery import DeliveryState
+from notifier.core.model import Task
+from notifier.core.routing import Matcher, Route
 from notifier.ports import DeliveryFilter
 from notifier.service.service import Service
 from notifier.wiring.app import App, open_app, open_chat

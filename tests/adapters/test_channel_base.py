@@ -20,8 +20,8 @@ from notifier.channels.base import (
     stored_body,
 )
 from notifier.channels.rate_limits import RateLimit
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.errors import ConfigurationError
-from notifier.core.model import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.pacing import Pace
 from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
 from notifier.integrations.webhook.channel import WebhookChannel

@@ -27,7 +27,8 @@ from factories import (
 from fakes import FakeClock
 
 from notifier.channels.base import ChannelContext
-from notifier.core.model import Delivered, Event, Outcome, Retry, Unknown
+from notifier.core.delivery import Delivered, Outcome, Retry, Unknown
+from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations import console
 from notifier.integrations.console import ConsoleChannel, ConsoleSettings, coloured

@@ -30,7 +30,8 @@ from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, SmtpServer, greeter
 from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
-from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings, message, message_id, thread_id
 from notifier.ports import RenderRequest

@@ -18,7 +18,7 @@ from servers.http import Answer, HttpServer, raw, reply
 from structlog.testing import capture_logs
 
 from notifier.channels.base import ChannelContext, load
-from notifier.core.model import Delivered, Outcome
+from notifier.core.delivery import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
 from notifier.http.wire import HEAD_LIMIT

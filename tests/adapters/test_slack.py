@@ -49,8 +49,9 @@ from servers.slack import (
 )
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
+from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
-from notifier.core.model import Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
 from notifier.integrations.slack.channel import (

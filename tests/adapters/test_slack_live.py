@@ -13,19 +13,10 @@ from fakes import FakeClock
 from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
 from notifier.channels.base import ChannelContext
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Retry, Thread, Unknown
 from notifier.core.events import EventType
-from notifier.core.model import (
-    Acknowledgement,
-    Delivered,
-    Delivery,
-    Event,
-    GaveUp,
-    Mute,
-    Retry,
-    TaskStatus,
-    Thread,
-    Unknown,
-)
+from notifier.core.model import Event, TaskStatus
+from notifier.core.people import Acknowledgement, Mute
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.channel import SlackChannel, SlackSettings

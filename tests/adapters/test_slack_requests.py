@@ -32,7 +32,7 @@ from servers.slack import (
 from notifier.chat import buttons
 from notifier.chat.ports import BadRequest, PermissionCheck
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
-from notifier.core.model import Person
+from notifier.core.people import Person
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack.api import MAX_REPLY, WebApi

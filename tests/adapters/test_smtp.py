@@ -21,7 +21,7 @@ from servers.smtp import LOST, SILENT, TAKEN_AND_LOST, RawSmtpServer, SmtpServer
 from servers.tls import Certificate, make_certificate
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
-from notifier.core.model import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings
 from notifier.integrations.email.smtp import SmtpReply

@@ -15,8 +15,8 @@ from patience import HANG
 from servers.relay import Relay, relay
 from sqlalchemy import make_url
 
-from notifier.core.model import Delivery, DeliveryState
-from notifier.core.outbox import RoutedEvent
+from notifier.core.delivery import Delivery, DeliveryState
+from notifier.core.routing import RoutedEvent
 from notifier.ports import Transaction
 from notifier.store import listen
 from notifier.store.engine import open_store

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import notifier.clock
+from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
-from notifier.core.model import ChannelPolicy, DeliveryState, Mute, Route
-from notifier.core.outbox import RoutedEvent, RoutingConfig
+from notifier.core.people import Mute
+from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, Transaction
 from notifier.store.engine import SqlStore, open_store

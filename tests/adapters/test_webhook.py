@@ -36,8 +36,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import ChannelContext, stored_body
 from notifier.channels.sealing import Sealer, shown
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
-from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.webhook.body_template import MAX_OUTPUT
 from notifier.integrations.webhook.channel import WebhookChannel, WebhookSettings

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from servers.http import HttpServer, reply
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext, load
-from notifier.core.model import Delivered, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel

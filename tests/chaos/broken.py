@@ -23,8 +23,9 @@ from chaos.truth import Pace
 from notifier import deliver, poll
 from notifier.channels import base
 from notifier.core import diff, outbox
+from notifier.core.delivery import Delivered, Delivery, Outcome, Resolution
 from notifier.core.events import EventType
-from notifier.core.model import Delivered, Delivery, Outcome, Resolution, Snapshot
+from notifier.core.model import Snapshot
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.service import polling
 from notifier.sources.paging import Walk, WalkResult

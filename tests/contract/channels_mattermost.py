@@ -6,7 +6,7 @@ from typing import Any
 
 from channels_sample import Sample
 
-from notifier.core.model import Body
+from notifier.core.delivery import Body
 
 SECRETS = ("obviously-fake-hook",)
 

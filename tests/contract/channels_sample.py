@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from notifier.core.model import Body
+from notifier.core.delivery import Body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from channels_sample import Sample
 
-from notifier.core.model import Body
+from notifier.core.delivery import Body
 
 SECRETS = ("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", "obviously-fake-path", "obviously-fake-bearer")
 

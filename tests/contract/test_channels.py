@@ -35,8 +35,9 @@ from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
 
 from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, installed_kinds, load
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
-from notifier.core.model import Delivered, Delivery, Event, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel

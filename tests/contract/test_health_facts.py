@@ -13,9 +13,12 @@ from factories import T0, make_alert, make_delivery, make_event, make_task
 from fakes import FakeClock
 
 from notifier import people
+from notifier.core.delivery import DeliveryState, GaveUp, Outcome, Parked, Retry
 from notifier.core.health import Backlog, Expected, Replica, Role
-from notifier.core.model import DeliveryState, Event, GaveUp, Outcome, Parked, Person, Retry, Verb
-from notifier.core.outbox import RoutedEvent, settle
+from notifier.core.model import Event
+from notifier.core.outbox import settle
+from notifier.core.people import Person, Verb
+from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, Ledger, Transaction
 from notifier.store.engine import SqlStore, open_store
 

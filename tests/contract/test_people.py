@@ -11,9 +11,11 @@ import pytest
 from factories import T0, make_delivery, make_event, make_task
 from fakes import FakeClock
 
+from notifier.core.delivery import DeliveryState, Thread
 from notifier.core.events import EventType
-from notifier.core.model import DIRECT, Acknowledgement, DeliveryState, Event, Mute, Subscription, Thread
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import DIRECT, Event
+from notifier.core.people import Acknowledgement, Mute, Subscription
+from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, ThreadUpdate
 from notifier.store.engine import SqlStore
 from notifier.store.people import REPLAYABLE

@@ -18,8 +18,8 @@ from simulation.loop import VirtualLoop
 from test_channels import KINDS, make_channel, make_context
 
 from notifier.channels.base import BaseChannel, ChannelSettings
-from notifier.core.model import Delivered, Delivery, Outcome, ResendPolicy
-from notifier.core.outbox import RoutedEvent
+from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy
+from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.http import HttpClient
 from notifier.ports import Transaction

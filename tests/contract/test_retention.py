@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, event, func, insert, select, text, update
 
 from notifier import lookup
+from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.errors import CredentialsRejected
 from notifier.core.events import EventType
-from notifier.core.model import Delivery, DeliveryState, Event, Scope, Snapshot, TaskStatus
-from notifier.core.outbox import RoutedEvent, RoutingConfig
+from notifier.core.model import Event, Scope, Snapshot, TaskStatus
+from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter
 from notifier.retention import PRUNE_PAUSE, PruneReport, PruneRules, PruneStep, first_batch, prune

@@ -14,20 +14,13 @@ import pytest
 from factories import HOSTILE, T0, make_delivery, make_event, make_events, make_gap, make_task
 from fakes import snapshot_of
 
+from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
-from notifier.core.model import (
-    Attempt,
-    Body,
-    Delivery,
-    DeliveryState,
-    Event,
-    Scope,
-    Snapshot,
-    Subscription,
-    TaskStatus,
-)
-from notifier.core.outbox import RoutedEvent, Settlement
+from notifier.core.model import Event, Scope, Snapshot, TaskStatus
+from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
+from notifier.core.people import Subscription
+from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction, Update
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store

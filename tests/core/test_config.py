@@ -25,7 +25,7 @@ from notifier.config.document import substitute
 from notifier.config.models import WebSettings
 from notifier.config.schema import json_schema
 from notifier.core.errors import ConfigurationError
-from notifier.core.model import Matcher, Route
+from notifier.core.routing import Matcher, Route
 from notifier.integrations.email.channel import EmailSettings
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import retry
+from notifier.core.delivery import Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
-from notifier.core.model import ChannelPolicy, Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Route, Unknown
-from notifier.core.outbox import attempts_exhausted, plan, route, settle
+from notifier.core.outbox import attempts_exhausted, plan, settle
+from notifier.core.routing import ChannelPolicy, Route, route_events
 
 SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))
 ROUTES = (Route(name="all", channels=("dba", "mail")),)
@@ -24,7 +25,7 @@ def policies(**digest_above: int | None) -> dict[str, ChannelPolicy]:
 
 def test_each_event_and_channel_has_one_delivery() -> None:
     events = make_events(3)
-    planned = plan(route(events, ROUTES), policies(dba=5, mail=5), (), T0)
+    planned = plan(route_events(events, ROUTES), policies(dba=5, mail=5), (), T0)
     pairs = [(event.id, delivery.channel) for delivery in planned for event in delivery.events]
     assert sorted(pairs) == sorted((event.id, channel) for event in events for channel in ("dba", "mail"))
     assert len({delivery.id for delivery in planned}) == 6
@@ -32,7 +33,7 @@ def test_each_event_and_channel_has_one_delivery() -> None:
 
 def test_too_many_events_become_digests_that_name_all_of_them() -> None:
     events = make_events(10)
-    planned = plan(route(events, ROUTES), policies(dba=9, mail=None), (), T0)
+    planned = plan(route_events(events, ROUTES), policies(dba=9, mail=None), (), T0)
     digests = [delivery for delivery in planned if delivery.channel == "dba"]
     assert [len(delivery.events) for delivery in digests] == [4, 4, 2]
     assert all(delivery.digest for delivery in digests)
@@ -43,17 +44,17 @@ def test_too_many_events_become_digests_that_name_all_of_them() -> None:
 
 
 def test_a_last_event_left_over_is_a_message_of_its_own() -> None:
-    planned = plan(route(make_events(5), ROUTES), policies(dba=2, mail=2), (), T0)
+    planned = plan(route_events(make_events(5), ROUTES), policies(dba=2, mail=2), (), T0)
     assert [(len(d.events), d.digest) for d in planned if d.channel == "dba"] == [(4, True), (1, False)]
 
 
 def test_a_parked_channel_gets_its_deliveries_parked() -> None:
-    planned = plan(route(make_events(1), ROUTES), policies(dba=5, mail=5), ["dba"], T0)
+    planned = plan(route_events(make_events(1), ROUTES), policies(dba=5, mail=5), ["dba"], T0)
     assert {d.channel: d.state for d in planned} == {"dba": DeliveryState.PARKED, "mail": DeliveryState.PENDING}
 
 
 def test_planning_again_gives_the_same_ids() -> None:
-    first, second = (plan(route(make_events(9), ROUTES), policies(dba=2, mail=20), (), T0) for _ in range(2))
+    first, second = (plan(route_events(make_events(9), ROUTES), policies(dba=2, mail=20), (), T0) for _ in range(2))
     assert first == second
 
 

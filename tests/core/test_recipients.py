@@ -10,7 +10,7 @@ from factories import make_delivery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.model import (
+from notifier.core.delivery import (
     Delivered,
     Delivery,
     GaveUp,

@@ -7,8 +7,8 @@ import re
 import pytest
 from factories import make_event, make_gap, make_task
 
-from notifier.core.model import Event, Matcher, Route
-from notifier.core.routing import FIELDS, channels_of, explain_routes, fields_of, fits, parse_matcher
+from notifier.core.model import Event
+from notifier.core.routing import FIELDS, Matcher, Route, channels_of, explain_routes, fields_of, fits, parse_matcher
 
 FAILURE = make_event()
 

@@ -15,8 +15,9 @@ from notifier.core import alerts as watching
 from notifier.core.alerts import AlertEdge, DeadLetters, channel_edge, dead_letters_since, source_edge
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, ConfiguredSource, Expected
-from notifier.core.model import CHANNEL_SUBJECT, ChannelState, Matcher, Route, SourceState
+from notifier.core.model import CHANNEL_SUBJECT, ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth
+from notifier.core.routing import Matcher, Route
 
 MINUTE = timedelta(minutes=1)
 PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
@@ -237,14 +238,14 @@ ALERT_TYPES = Route(
 def test_a_channel_alert_skips_itself_and_falls_back_to_all_others(
     about: str, routes: list[Route], fallback: tuple[str, ...], told: tuple[str, ...]
 ) -> None:
-    (routed,) = watching.route([watching.channel_event(about, FAILING, T0)], routes, fallback)
+    (routed,) = watching.route_alerts([watching.channel_event(about, FAILING, T0)], routes, fallback)
     assert routed.channels == told
 
 
 def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
     about = Route(name="r", match=(Matcher(field="channel", op="=", value="dba"),), channels=("ops",))
     events = [watching.channel_event(name, FAILING, T0) for name in ("dba", "mail")]
-    assert [item.channels for item in watching.route(events, [about], ("sms",))] == [("ops",), ("sms",)]
+    assert [item.channels for item in watching.route_alerts(events, [about], ("sms",))] == [("ops",), ("sms",)]
 
 
 def test_what_is_decided_here_is_what_falls_back() -> None:

@@ -24,25 +24,21 @@ from fakes import FakeClock
 from observer import Facts, Observer, Told
 from upstream import WHOLE, Change, Cloud, Screen, Showing, changed
 
-from notifier.core.model import (
+from notifier.core.delivery import (
     Body,
-    ChannelPolicy,
     Delivered,
     Delivery,
     DeliveryState,
     GaveUp,
-    Matcher,
     Outcome,
     Parked,
     ResendPolicy,
     Retry,
-    Route,
-    Scope,
-    Snapshot,
     Unknown,
 )
-from notifier.core.outbox import RoutedEvent, RoutingConfig
+from notifier.core.model import Scope, Snapshot
 from notifier.core.pacing import Pace
+from notifier.core.routing import ChannelPolicy, Matcher, Route, RoutedEvent, RoutingConfig
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once

@@ -26,9 +26,10 @@ from sqlalchemy import update
 
 from notifier import poll as polling
 from notifier.core import diff, outbox
+from notifier.core.delivery import Body, Delivered, Delivery
 from notifier.core.diff import DiffRules, RecordedTask
 from notifier.core.events import EventType
-from notifier.core.model import Body, Delivered, Delivery, Task, TaskStatus, Transition
+from notifier.core.model import Task, TaskStatus, Transition
 from notifier.deliver import DeliveryReport, DeliveryRules
 from notifier.ports import Channel, Clock, RenderRequest, Store
 from notifier.sources import gaussdb, paging, payloads, walker

@@ -14,9 +14,9 @@ from factories import PROJECT_ID, REGION, T0, make_event, make_task
 from fakes import FakeClock
 from sqlalchemy import Connection, Engine, MetaData, inspect, text
 
+from notifier.core.delivery import DeliveryState
 from notifier.core.errors import SchemaMismatch
-from notifier.core.model import DeliveryState
-from notifier.core.outbox import RoutedEvent
+from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.store import migrate, rows, schema

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from notifier.core.model import DeliveryState, ResendPolicy
-from notifier.core.outbox import RoutedEvent
+from notifier.core.delivery import DeliveryState, ResendPolicy
+from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Queries
 from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
 

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select, update
 from notifier import deliver, poll
 from notifier import live_messages as live
 from notifier.core import outbox, pacing
-from notifier.core.model import Body, Delivered, Delivery, DeliveryState, Resolution
+from notifier.core.delivery import Body, Delivered, Delivery, DeliveryState, Resolution
 from notifier.ports import Store
 from notifier.store import outbox as statements
 from notifier.store.schema import deliveries

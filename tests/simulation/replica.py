@@ -13,8 +13,9 @@ from typing import ClassVar, Literal, TypeVar
 from fakes import snapshot_of
 
 from notifier.config import Config
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPolicy, Thread
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
-from notifier.core.model import Body, Delivered, Delivery, Outcome, ResendPolicy, Scope, Snapshot, Thread
+from notifier.core.model import Scope, Snapshot
 from notifier.core.pacing import Pace
 from notifier.ports import CheckResult, Queries, RenderRequest, Transaction
 from notifier.service.service import Service

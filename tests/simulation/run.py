@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from notifier import logs
 from notifier.config import Config, loads
-from notifier.core.model import DeliveryState, ResendPolicy
+from notifier.core.delivery import DeliveryState, ResendPolicy
 from notifier.core.pacing import Pace
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import threads

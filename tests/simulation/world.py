@@ -9,19 +9,8 @@ from random import Random
 
 from factories import make_task
 
-from notifier.core.model import (
-    Body,
-    Delivered,
-    Delivery,
-    GaveUp,
-    Outcome,
-    Parked,
-    ResendPolicy,
-    Retry,
-    Task,
-    TaskStatus,
-    Unknown,
-)
+from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.model import Task, TaskStatus
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 

@@ -27,8 +27,9 @@ from notifier.core.diff import RecordedTask
 from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import ConfiguredSource, Expected
-from notifier.core.model import DIRECT, Event, Mute, Person, Scope, Snapshot, Task, TaskStatus
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import DIRECT, Event, Scope, Snapshot, Task, TaskStatus
+from notifier.core.people import Mute, Person
+from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack.chat import SlackChat, SlackChatRules

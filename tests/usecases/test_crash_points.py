@@ -19,7 +19,8 @@ from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 
 from notifier.config import loads
-from notifier.core.model import Delivery, DeliveryState, Outcome, Scope, Snapshot, Task
+from notifier.core.delivery import Delivery, DeliveryState, Outcome
+from notifier.core.model import Scope, Snapshot, Task
 from notifier.ports import Queries, Transaction
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store

@@ -15,13 +15,11 @@ import pytest
 from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock
 
-from notifier.core.errors import StoreError
-from notifier.core.model import (
+from notifier.core.delivery import (
     Body,
     Delivered,
     Delivery,
     DeliveryState,
-    Event,
     GaveUp,
     Outcome,
     Parked,
@@ -30,8 +28,10 @@ from notifier.core.model import (
     Retry,
     Unknown,
 )
-from notifier.core.outbox import RoutedEvent
+from notifier.core.errors import StoreError
+from notifier.core.model import Event
 from notifier.core.pacing import Pace
+from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
 from notifier.ports import DeliveryFilter, RenderRequest, Transaction
 from notifier.store.engine import SqlStore

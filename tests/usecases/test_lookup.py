@@ -11,27 +11,13 @@ import pytest
 from fakes import START
 
 from notifier import lookup
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
 from notifier.core.health import HealthFacts
-from notifier.core.model import (
-    Acknowledgement,
-    Action,
-    Attempt,
-    ChannelState,
-    Delivery,
-    DeliveryState,
-    Event,
-    Matcher,
-    Mute,
-    Route,
-    SourceState,
-    Task,
-    TaskStatus,
-    delivery_id,
-    event_id,
-)
-from notifier.core.outbox import RoutedEvent
+from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
+from notifier.core.people import Acknowledgement, Action, Mute
+from notifier.core.routing import Matcher, Route, RoutedEvent
 from notifier.ports import (
     DeliveryFilter,
     EventFilter,

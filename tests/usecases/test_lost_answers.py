@@ -17,8 +17,8 @@ from servers.slack import CHANNEL, TAKEN_THEN_RESET, TOKEN, Fault, SlackServer, 
 from servers.smtp import TAKEN_AND_LOST, SmtpServer
 
 from notifier.channels.base import ChannelContext, load
-from notifier.core.model import Attempt, Delivery, DeliveryState, Resolution
-from notifier.core.outbox import RoutedEvent
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
+from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.ports import DeliveryFilter, Queries, Transaction

@@ -13,24 +13,15 @@ from factories import T0, make_task
 from fakes import FakeClock, FakeSource, snapshot_of
 
 from notifier import poll as polling
+from notifier.core.delivery import DeliveryState, Parked
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import removed_sources
-from notifier.core.model import (
-    ChannelPolicy,
-    DeliveryState,
-    Parked,
-    Route,
-    Scope,
-    Snapshot,
-    SourceState,
-    Subscription,
-    Task,
-    TaskStatus,
-    Transition,
-)
-from notifier.core.outbox import RoutingConfig, route, settle, task_event
+from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus, Transition
+from notifier.core.outbox import settle, task_event
+from notifier.core.people import Subscription
+from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
 from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -495,7 +486,7 @@ async def test_an_end_recorded_by_an_earlier_version_is_recognised(
     )
     await poll(source, store)
     event = task_event(old, source.region, source.project_id)
-    await store.transact(lambda tx: tx.record_events(route([event], ())))
+    await store.transact(lambda tx: tx.record_events(route_events([event], ())))
     (report,) = await show(store, source, replace(FAILED, ended_at=end + now_told))
     assert (report.events, report.changed) == ((), 1)
 

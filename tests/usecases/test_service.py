@@ -22,10 +22,11 @@ from servers.http import HttpServer, reply
 from notifier import people
 from notifier.clock import SystemClock
 from notifier.config import loads
+from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Retry
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.events import EventType
-from notifier.core.model import Delivered, Delivery, DeliveryState, GaveUp, Outcome, Parked, Person, Retry
-from notifier.core.outbox import RoutedEvent
+from notifier.core.people import Person
+from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import ChatTransport, Clock, DeliveryFilter, Transaction
 from notifier.service import service as service_module

@@ -19,8 +19,9 @@ from test_crash_points import Fuse, Killed, MortalStore
 
 from notifier.channels.base import ChannelContext
 from notifier.cli import documents
-from notifier.core.model import Attempt, Delivery, DeliveryState, Event, Outcome, Resolution
-from notifier.core.outbox import RoutedEvent
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, Outcome, Resolution
+from notifier.core.model import Event
+from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel, EmailSettings

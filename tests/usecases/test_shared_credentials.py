@@ -19,7 +19,7 @@ from servers.http import HttpServer, reply
 from notifier import config as configuration
 from notifier.core.credentials import BURST, Credential
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled
-from notifier.core.outbox import RoutingConfig
+from notifier.core.routing import RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.sources.account import CredentialLimiter

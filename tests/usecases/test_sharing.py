@@ -15,10 +15,12 @@ from fakes import FakeChannel, FakeClock, FakeSource
 from patience import HANG
 
 from notifier import deliver as delivering
+from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Parked, Retry
 from notifier.core.errors import SourceUnreachable
 from notifier.core.health import Expected
-from notifier.core.model import ChannelPolicy, Delivered, Delivery, DeliveryState, Event, Outcome, Parked, Retry, Route
-from notifier.core.outbox import RoutedEvent, RoutingConfig, Settlement, settle
+from notifier.core.model import Event
+from notifier.core.outbox import Settlement, settle
+from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.monitor import MonitorRules, record
 from notifier.poll import PollReport, PollRules, poll_once

@@ -13,12 +13,15 @@ from factories import PROJECT_ID, REGION, T0, make_delivery, make_event, make_ta
 from fakes import FakeClock, FakeSource
 
 from notifier import people
+from notifier.core.delivery import DeliveryState, Parked, Retry
 from notifier.core.errors import SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import ConfiguredSource, Expected, FindingKind
-from notifier.core.model import ChannelPolicy, DeliveryState, Event, Parked, Person, Retry, Route
-from notifier.core.outbox import RoutedEvent, RoutingConfig, settle
+from notifier.core.model import Event
+from notifier.core.outbox import settle
 from notifier.core.pacing import ChannelHealth
+from notifier.core.people import Person
+from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor
 from notifier.poll import PollRules, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction

@@ -18,6 +18,7 @@ from notifier import logs
 from notifier.core import outbox
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
+from notifier.core.routing import route_events
 from notifier.ports import Store, Transaction
 from notifier.service.service import Service
 from notifier.wiring.app import open_app
@@ -78,7 +79,7 @@ async def run(place: work.Place) -> None:
 
         async def accept(numbers: Sequence[int]) -> None:
             now = app.clock.now()
-            routed = outbox.route([event_of(number, now) for number in numbers], routing.routes)
+            routed = route_events([event_of(number, now) for number in numbers], routing.routes)
 
             def record(tx: Transaction) -> None:
                 told = tx.record_events(routed)

@@ -25,7 +25,8 @@ from pydantic import Field, field_validator, model_validator
 
 from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelSettings, headline, stored_body
 from notifier.channels.reply_text import Secrets, reply_line
-from notifier.core.model import NAMESPACE, Body, Delivered, Delivery, Event, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.model import NAMESPACE, Event
 from notifier.core.recipients import combined_outcome, outstanding
 from notifier.integrations.email import mailboxes
 from notifier.integrations.email.mailboxes import Mailbox

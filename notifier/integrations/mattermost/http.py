@@ -13,7 +13,7 @@ from starlette.routing import Route
 from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest, Json, Responder
 from notifier.chat.requests import ChatReply, CommandRequest, Language
-from notifier.core.model import Person
+from notifier.core.people import Person
 from notifier.logs import RejectionLog
 
 _LISTS = ("channel_mentions", "channel_mentions_ids", "user_mentions", "user_mentions_ids")

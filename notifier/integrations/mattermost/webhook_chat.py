@@ -27,7 +27,8 @@ from notifier.channels.base import (
     stored_body,
 )
 from notifier.channels.reply_rules import ParsedReply, known_outcome
-from notifier.core.model import Body, Delivered, Delivery, Event, Outcome, Parked, Unknown
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, Unknown
+from notifier.core.model import Event
 from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback

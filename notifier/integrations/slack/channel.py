@@ -27,8 +27,7 @@ from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings,
 from notifier.channels.rate_limits import RateLimit
 from notifier.channels.reply_rules import ParsedReply, says_failed
 from notifier.channels.reply_text import http_reply, reply_line, unpacked
-from notifier.core.events import NEEDS_CARE
-from notifier.core.model import (
+from notifier.core.delivery import (
     Body,
     Delivered,
     Delivery,
@@ -41,6 +40,7 @@ from notifier.core.model import (
     Unknown,
     delivery_id,
 )
+from notifier.core.events import NEEDS_CARE
 from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, WebApi, encoded
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import (

@@ -14,7 +14,7 @@ from notifier.chat import buttons
 from notifier.chat.phrases import text
 from notifier.chat.ports import BadRequest, PermissionDenied, Responder
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
-from notifier.core.model import Person
+from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
 from notifier.integrations.slack.api import MAX_REPLY, encoded
 from notifier.integrations.slack.blockkit import Json

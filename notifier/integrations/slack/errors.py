@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from notifier.core.model import Delivered, Delivery, Outcome, Parked, Retry, Unknown
+from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry, Unknown
 from notifier.core.retry import retry_after
 from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.blockkit import Json

@@ -12,9 +12,11 @@ from itertools import groupby
 from urllib.parse import quote
 
 from notifier.chat import buttons
+from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
 from notifier.core.events import NEEDS_CARE
-from notifier.core.model import Acknowledgement, Event, Mute, Thread
+from notifier.core.model import Event
+from notifier.core.people import Acknowledgement, Mute
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     FIELD_LIMIT,

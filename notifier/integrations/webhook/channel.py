@@ -34,18 +34,8 @@ from notifier.channels.base import (
 )
 from notifier.channels.reply_rules import ParsedReply, Success, known_outcome
 from notifier.channels.sealing import MissingSecret, Sealer
-from notifier.core.model import (
-    Body,
-    Delivered,
-    Delivery,
-    Event,
-    Outcome,
-    Parked,
-    ResendPolicy,
-    Retry,
-    Task,
-    Unknown,
-)
+from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
+from notifier.core.model import Event, Task
 from notifier.integrations.webhook.body_template import Renderer, TemplateFailed, TemplateSetting
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import Duration, Secret, is_loopback

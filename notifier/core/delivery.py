@@ -1,0 +1,245 @@
+"""A delivery of events to one channel: its state, its attempts, their outcomes, and the message that shows a task."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from notifier.core.model import NAMESPACE, Event
+from notifier.core.people import Acknowledgement, Mute
+
+
+def delivery_id(channel: str, *event_ids: str) -> str:
+    """Return the id of the delivery of these events to this channel; it is also the idempotency key."""
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join((channel, *event_ids))))
+
+
+class DeliveryState(StrEnum):
+    """The account of a delivery (promise P3: each has exactly one)."""
+
+    PENDING = "pending"
+    """Due now or later; also while one is being sent. Set when planned, retried or released."""
+    DELIVERED = "delivered"
+    """The receiver said so."""
+    PARKED = "parked"
+    """Its channel is misconfigured; goes out, in order, once that is mended."""
+    SUPPRESSED = "suppressed"
+    """A rule said not to; `reason` names the rule."""
+    SUPERSEDED = "superseded"
+    """A later event took its place; `reason` names it."""
+    DEAD = "dead"
+    """Given up on; `reason` says why. `notifier retry` sends it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What is sent, byte for byte. Rendered once, stored, and the same at every attempt."""
+
+    content: bytes
+    content_type: str
+
+
+class RecipientState(StrEnum):
+    """What is known of one addressee of a delivery that has several."""
+
+    WAITING = "waiting"
+    """Does not have it; the next attempt is for it."""
+    DELIVERED = "delivered"
+    """Has it; no attempt is for it again."""
+    REFUSED = "refused"
+    """Will not take it; only `notifier retry` sends it there again."""
+    UNKNOWN = "unknown"
+    """May have it: the answer was lost. The channel's `on_unknown` decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One addressee of a delivery, recorded while not all of them are in the same state."""
+
+    address: str
+    """As the channel calls it: a mail address."""
+    state: RecipientState
+    reason: str | None = None
+    """Why the last attempt did not deliver; None for one that has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Event(s) on their way to one channel."""
+
+    id: str
+    channel: str
+    lane: str
+    """The subject; among the unsettled deliveries of one channel that share a subject only the oldest is due."""
+    state: DeliveryState
+    available_at: datetime
+    """Not before. A claim pushes it forward by the lease."""
+    created_at: datetime
+    events: tuple[Event, ...]
+    """One, or all those that a digest names, in the order they happened."""
+    digest: bool = False
+    attempt: int = 0
+    """Number of its latest claim, which fences what is recorded under it."""
+    earlier_attempts: int = 0
+    """Claims that the schedule does not count: those before it was last sent again by hand, and those that never began.
+    One that begins counts before it is rendered or sent, so that a message that kills its sender is given up on."""
+    reason: str | None = None
+    body: Body | None = None
+    """None until its first claim."""
+    ref: str | None = None
+    """What the receiver called it: a Slack channel and ts, a Message-ID."""
+    settled_at: datetime | None = None
+    dismissed_at: datetime | None = None
+    """Time a person accepted that it was not delivered. Set by `notifier dismiss`; `notifier retry` clears it."""
+    outcome_unknown: bool = False
+    """True when an earlier attempt may have arrived: its answer was lost, or whoever made it never reported back."""
+    thread: str | None = None
+    """The reference of the message under which the channel has spoken of the same subject before, as known when it
+    was claimed; None where there is none, and on a channel that keeps none."""
+    reply: str | None = None
+    """What the receiver replied to the last attempt. Set where deliveries are looked up, not where they are claimed."""
+    recipients: tuple[Recipient, ...] = ()
+    """Those who are in different states after the latest attempt. Empty before it, and while all share one fate."""
+    withheld: frozenset[str] = frozenset()
+    """Recipients to whom an older delivery about the same subject is still on its way, as known when it was claimed."""
+
+
+def with_reply(reason: str | None, reply: str | None) -> str:
+    """Return why something was not delivered, with the receiver's own words. Both may begin with one status."""
+    reason, reply = reason or "", reply or ""
+    if not reply:
+        return reason
+    status = reply.partition(": ")[0]
+    return reason.removesuffix(status) + reply if reason.endswith(status) else f"{reason}; replied {reply}"
+
+
+class Resolution(StrEnum):
+    """What was done about an earlier attempt that may have arrived."""
+
+    ARRIVED = "arrived"
+    """The service was asked, and has it: nothing was sent again."""
+    ABSENT = "absent"
+    """The service was asked and does not have it: sent again."""
+    REPEATED = "repeated"
+    """Sent again: the receiver knows a repeat by its id."""
+    RISKED = "risked"
+    """Sent again, although it may arrive twice: there is no way to ask."""
+    HELD = "held"
+    """Not sent again: the channel's `on_unknown` is `hold`, and a person has to decide."""
+
+
+class ResendPolicy(StrEnum):
+    """What a channel can do about an attempt whose outcome is unknown."""
+
+    IDEMPOTENT = "safe"
+    """Send it again: the receiver knows a repeat by its id."""
+    RECONCILABLE = "look-up"
+    """Ask the service whether it arrived."""
+    UNSAFE = "risky"
+    """Nothing: a repeat may be seen twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to send one delivery."""
+
+    delivery_id: str
+    number: int
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    """delivered, retry, gave-up, parked or unknown."""
+    reason: str | None = None
+    resolution: Resolution | None = None
+    """What was done about the attempt before it, where that may have arrived."""
+    reply: str | None = None
+    """What the receiver replied: its status and the first 300 characters of its text, sanitised and redacted."""
+
+
+# ---- outcomes: what a channel reports of one attempt; `outbox.settle` decides what follows ----
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver took it."""
+
+    ref: str | None = None
+    """What it called the message."""
+    thread: str | None = None
+    """The reference under which more of the same subject is to be said from now on; None changes nothing."""
+    reason: str | None = field(default=None, kw_only=True)
+    """What was not as it should be, though the receiver took it."""
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The receiver did not take it and may later. `after` is what it asked for, if it did."""
+
+    reason: str
+    after: timedelta | None = None
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The receiver will never take this one: another try would end the same."""
+
+    reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The channel itself is broken (wrong token, gone): nothing of it is sent until that is mended.
+
+    `probe_after` says when to try again unasked; None waits for a changed configuration or an operator.
+    """
+
+    reason: str
+    probe_after: timedelta | None = None
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request went out and no answer came back: it may have been taken."""
+
+    reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
+
+
+Outcome = Delivered | Retry | GaveUp | Parked | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """The message of a channel that speaks of one task for as long as it lives, and what it is to show."""
+
+    channel: str
+    subject: str
+    ref: str
+    """What the service calls the message: a Slack channel and ts."""
+    event: Event
+    """The latest event about the subject that the channel was told of, or that it was to be spared."""
+    revision: int
+    """Grows whenever the message is to look different: with each event, acknowledgement and mute."""
+    acknowledged: Acknowledgement | None = None
+    """Of this event."""
+    mute: Mute | None = None
+    """That of the instance, where one is in force."""

@@ -1,0 +1,94 @@
+"""What people do: who they are, what they acknowledge, mute and subscribe to, and the record of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from notifier.core.model import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody who acts."""
+
+    id: str
+    """As the chat identifies them; `cli:name` for a user of the command line."""
+    name: str
+    """For people to read; from outside, so that it is shown with care."""
+
+
+class Verb(StrEnum):
+    """What a person did. Stable: `notifier audit log` lists it."""
+
+    ACKNOWLEDGE = "acknowledge"
+    MUTE = "mute"
+    UNMUTE = "unmute"
+    SUBSCRIBE = "watch"
+    RETRY = "retry"
+    DISMISS = "dismiss"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One thing that a person did, as `notifier audit log` shows it."""
+
+    at: datetime
+    by: str
+    name: str
+    """Who, as `Person`."""
+    verb: Verb
+    target: str
+    """Task, instance, channel or delivery that it was done to."""
+    detail: str | None = None
+    """How much, until when, or why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """Somebody has seen what an event says and takes care of it."""
+
+    event_id: str
+    by: str
+    """Who, as the chat identifies them: a Slack user id; `cli:name` for a user of the command line."""
+    name: str
+    """Who, for people to read."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mute:
+    """A maintenance window: nobody is told of the tasks of an instance until it ends."""
+
+    instance: str
+    """The id or the whole name of the instance. There is one mute of each: a new one takes the place of the old."""
+    until: datetime
+    by: str
+    name: str
+    """Who muted it, as for an acknowledgement."""
+    created_at: datetime
+    reason: str | None = None
+    label: str | None = None
+    """Name of the instance for people to read. None in rows of older versions: `instance` is shown then."""
+
+    @property
+    def shown(self) -> str:
+        """Name of the instance, or its id where no name is recorded."""
+        return self.label or self.instance
+
+    def covers(self, task: Task | None, now: datetime) -> bool:
+        """Tell whether it is in force and about the instance of this task."""
+        return task is not None and self.instance in (task.instance_id, task.instance_name) and now < self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Somebody wants a direct message when a task ends."""
+
+    source: str
+    job_id: str
+    person: str
+    """A Slack user id."""
+    created_at: datetime
