@@ -18,7 +18,7 @@ from notifier.lookup import Explanation
 from notifier.ports import Queries
 
 
-def explain_task(
+def explain(
     ctx: typer.Context,
     *,
     job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="A job id or its beginning.")],
