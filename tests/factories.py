@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from notifier.channels.kinds import channel_class, settings_class
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, delivery_id
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
 from notifier.ports import RenderRequest
+
+if TYPE_CHECKING:
+    from notifier.channels.base import BaseChannel, ChannelContext
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 REGION = "cn-north-4"
@@ -184,6 +188,11 @@ HOSTILE: Sequence[str] = (
     "",
 )
 """Texts that somebody who can name an instance, or make a task fail, could plant."""
+
+
+def open_channel(kind: str, settings: dict[str, Any], context: ChannelContext) -> BaseChannel[Any]:
+    """Return a channel of a kind, made of settings as a configuration has them."""
+    return channel_class(kind)(settings_class(kind).model_validate(settings), context)
 
 
 def hostile_event(text: str) -> Event:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings
+from notifier.channels.base import BaseChannel, ChannelContext
+from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivery, GaveUp, Outcome
 from notifier.ports import RenderRequest
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from html import unescape
@@ -22,10 +21,6 @@ REPLY_LIMIT = 300
 
 _READ_LIMIT = 16_384
 """Bytes of a body that are looked at."""
-_UNPACKED_LIMIT = 65_536
-"""Bytes that are taken of a compressed body."""
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-"""Tells zlib to see for itself which of the two it is."""
 _REDACT_LIMIT = 4 * REPLY_LIMIT
 """Characters that are searched for what looks like a secret: more than are kept, so that none is recognised by half."""
 _SHORTEST_SECRET = 4
@@ -56,19 +51,6 @@ class Secrets:
 
 
 NO_SECRETS = Secrets()
-
-
-def unpacked(body: bytes, encoding: str) -> bytes:
-    """Return a body as it was before its Content-Encoding: as it came where that is not known, or is not true.
-
-    We ask for none, and some servers compress whatever they are asked. Of what it unpacks to, only a part is taken.
-    """
-    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        return body
-    try:
-        return zlib.decompressobj(wbits=_GZIP_OR_ZLIB).decompress(body, _UNPACKED_LIMIT)
-    except zlib.error:
-        return body
 
 
 def http_reply(status: int, body: bytes, content_type: str = "", *, secrets: Secrets = NO_SECRETS) -> str:

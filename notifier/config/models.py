@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from notifier.channels import kinds
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType
@@ -125,6 +126,10 @@ class ChannelSettings(Protocol):
         """How long one attempt takes at most."""
 
     @property
+    def has_template(self) -> bool:
+        """Whether a template of the settings renders the messages."""
+
+    @property
     def ca_file(self) -> Path | None:
         """Authorities to trust besides the usual ones."""
 
@@ -139,14 +144,12 @@ def source_class(kind: str) -> Any:  # noqa: ANN401 - kinds share no base class
     return getattr(import_module(module), name)
 
 
-def channel_class(kind: str) -> Any:  # noqa: ANN401 - third parties bring their own
-    """Import and return the class of a kind of channel. Raises ConfigurationError for an unknown one."""
-    from notifier.channels import base  # noqa: PLC0415 - a configuration without channels need not look for kinds
-
-    return base.load(kind)
+def _source_settings(kind: str) -> type[Settings]:
+    settings: type[Settings] = source_class(kind).Settings
+    return settings
 
 
-def _by_kind(find: Callable[[str], Any]) -> PlainValidator:
+def _by_kind(find: Callable[[str], type[Settings]]) -> PlainValidator:
     def validate(value: object, info: ValidationInfo) -> object:
         if isinstance(value, Settings):
             return value
@@ -157,19 +160,18 @@ def _by_kind(find: Callable[[str], Any]) -> PlainValidator:
     return PlainValidator(validate)
 
 
-def _settings_class(value: Mapping[str, object], find: Callable[[str], Any]) -> type[Settings]:
+def _settings_class(value: Mapping[str, object], find: Callable[[str], type[Settings]]) -> type[Settings]:
     kind = value.get("kind")
     if not isinstance(kind, str):
         raise problem("kind", "is missing." if kind is None else "must be text.")
     try:
-        settings: type[Settings] = find(kind).Settings
+        return find(kind)
     except ConfigurationError as error:
         raise problem("kind", str(error)) from error
-    return settings
 
 
-Source = Annotated[SourceSettings, _by_kind(source_class), WithJsonSchema({})]
-Channel = Annotated[ChannelSettings, _by_kind(channel_class), WithJsonSchema({})]
+Source = Annotated[SourceSettings, _by_kind(_source_settings), WithJsonSchema({})]
+Channel = Annotated[ChannelSettings, _by_kind(kinds.settings_class), WithJsonSchema({})]
 
 
 # ---- values ----

@@ -10,8 +10,8 @@ from importlib.metadata import entry_points
 from itertools import pairwise
 from typing import Any
 
-from notifier.channels.base import GROUP
-from notifier.config.models import Config, RouteSettings, channel_class, source_class
+from notifier.channels.kinds import GROUP, settings_class
+from notifier.config.models import Config, RouteSettings, source_class
 from notifier.settings.base import Settings
 from notifier.sources import SOURCES
 
@@ -26,7 +26,7 @@ _REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^{}]*)?
 def json_schema() -> Schema:
     """Return the schema of a configuration that uses the kinds this program brings along."""
     sources = {kind: source_class(kind).Settings for kind in sorted(SOURCES)}
-    channels = {kind: channel_class(kind).Settings for kind in _built_in_channels()}
+    channels = {kind: settings_class(kind) for kind in _built_in_channels()}
     definitions: dict[str, Schema] = {"Source": _by_kind(sources), "Channel": _by_kind(channels)}
     for model in (Config, RouteSettings, *sources.values(), *channels.values()):
         definitions |= _definitions(model)
@@ -83,7 +83,8 @@ def _docstrings(model: type[Settings]) -> dict[str, str]:
     inherited = [
         parent for parent in reversed(model.__mro__) if issubclass(parent, Settings) and parent is not Settings
     ]
-    return {name: text for parent in inherited for name, text in _own_docstrings(parent)}
+    found = {name: text for parent in inherited for name, text in _own_docstrings(parent)}
+    return {name: text for name, text in found.items() if name in model.model_fields}
 
 
 def _own_docstrings(model: type[Settings]) -> Iterator[tuple[str, str]]:

@@ -12,10 +12,10 @@ from threading import Thread
 from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
 
-from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, stored_body
+from notifier.channels.base import BaseChannel, ChannelContext, stored_body
+from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Retry, Unknown
 from notifier.core.model import Event
-from notifier.logs import shows_colours
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.formatter import EventState, Localizer, Message, by_severity, cut, one_line, state_of
 
@@ -185,6 +185,8 @@ def _in_thread(work: Callable[[], None]) -> Future[None]:
 
 
 def _write(stream: TextIO, text: str) -> None:
+    from notifier.logs import shows_colours  # noqa: PLC0415 - likewise structlog
+
     encoding = stream.encoding or "utf-8"
     shown = coloured(text, terminal=shows_colours(stream))
     stream.write(shown.encode(encoding, "replace").decode(encoding))

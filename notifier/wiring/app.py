@@ -40,7 +40,7 @@ log = structlog.get_logger("notifier")
 if TYPE_CHECKING:  # commands that only ask the store do not pay for the network stack
     from pydantic import BaseModel
 
-    from notifier.channels.base import ChannelContext, ChannelSettings
+    from notifier.channels.base import ChannelContext
     from notifier.http import HttpClient
 
 
@@ -228,11 +228,11 @@ async def check_words(config: Config, samples: Mapping[str, Sequence[Event]]) ->
 
     None where it would; channels whose words cannot be set are left out. Nobody is asked.
     """
-    from notifier.channels.base import BaseChannel, load  # noqa: PLC0415 - with the settings of channels, if any
+    from notifier.channels.base import BaseChannel  # noqa: PLC0415 - with the network stack
 
     found: dict[str, Sequence[str | None]] = {}
     for settings in config.channels:
-        if load(settings.kind).render_problem is BaseChannel.render_problem or settings.name not in samples:
+        if not settings.has_template or settings.name not in samples:
             continue
         async with open_channel(config, settings.name) as channel:
             assert isinstance(channel, BaseChannel)  # noqa: S101 - every kind is one
@@ -366,11 +366,11 @@ _digest_once = cache(digest)
 
 
 def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:
-    from notifier.channels.base import load  # noqa: PLC0415 - with the network stack
+    from notifier.channels.kinds import channel_class  # noqa: PLC0415 - with the network stack
 
     context = _toolbox(config, http, clock)
     return {
-        settings.name: load(settings.kind)(cast("ChannelSettings", settings), context)
+        settings.name: channel_class(settings.kind)(settings, context)
         for settings in config.channels
         if only in {None, settings.name}
     }
@@ -395,7 +395,8 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
     from pydantic import ValidationError  # noqa: PLC0415 - as below
 
     from notifier.channels.nobody import UndeliverableChannel  # noqa: PLC0415 - as below
-    from notifier.integrations.slack.channel import SlackChannel, SlackSettings  # noqa: PLC0415 - with the network stack
+    from notifier.integrations.slack.channel import SlackChannel  # noqa: PLC0415 - with the network stack
+    from notifier.integrations.slack.settings import SlackSettings  # noqa: PLC0415 - as above
 
     token, chat = config.slack_token, config.chat.slack
     if token is None or chat is None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from servers.http import HttpServer
 from sqlalchemy import select
 
-from notifier.channels.base import installed_kinds, load
+from notifier.channels.kinds import installed_kinds, settings_class
 from notifier.config import Config, loads
 from notifier.core.routing import RoutedEvent
 from notifier.ports import Transaction
@@ -131,7 +131,7 @@ EVERYWHERE = [*zip(AUTHS, CHAT, strict=True)]
 
 def test_every_place_for_a_secret_has_a_canary() -> None:
     for kind in installed_kinds():
-        load(kind)
+        settings_class(kind)
     wanted = {place for model in every_settings_class() for place in secret_places(model)}
     # A class that others derive from is never used by itself.
     abstract = {model.__name__ for model in every_settings_class() if model.__subclasses__()}

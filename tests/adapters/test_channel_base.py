@@ -10,21 +10,17 @@ import pytest
 from factories import T0, make_delivery
 
 from notifier.channels import rate_limits as limits
-from notifier.channels.base import (
-    PROBE_AFTER,
-    ChannelSettings,
-    installed_kinds,
-    load,
-    outcome_of_error,
-    outcome_of_status,
-    stored_body,
-)
+from notifier.channels.base import PROBE_AFTER, stored_body
+from notifier.channels.http_channel import outcome_of_error, outcome_of_status
+from notifier.channels.kinds import channel_class, installed_kinds, settings_class
 from notifier.channels.rate_limits import RateLimit
+from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.errors import ConfigurationError
 from notifier.core.pacing import Pace
 from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
 from notifier.integrations.webhook.channel import WebhookChannel
+from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.settings.base import is_loopback
 
 
@@ -33,21 +29,24 @@ class TestKinds:
         assert {"console", "email", "mattermost", "rocketchat", "slack", "webhook"} <= set(installed_kinds())
 
     def test_a_kind_is_loaded_by_its_name(self) -> None:
-        assert load("webhook") is WebhookChannel
+        assert channel_class("webhook") is WebhookChannel
+        assert settings_class("webhook") is WebhookSettings
 
     def test_a_misspelt_one_gets_the_near_name(self) -> None:
         with pytest.raises(ConfigurationError, match=r"^unknown channel kind 'slak'\. Did you mean slack\?$"):
-            load("slak")
+            settings_class("slak")
 
     def test_a_strange_one_gets_the_list(self) -> None:
         with pytest.raises(ConfigurationError, match=r"^unknown channel kind 'pigeon'\. Known kinds: console, email,"):
-            load("pigeon")
+            settings_class("pigeon")
 
     def test_a_third_party_channel_is_found_the_same_way(self, site: Path) -> None:
-        (site / "birds.py").write_text("class Pigeon:\n    kind = 'pigeon'\n")
+        program = "class Settings: ...\nclass Pigeon:\n    kind = 'pigeon'\n    Settings = Settings\n"
+        (site / "birds.py").write_text(program)
         install(site, "birds", "pigeon = birds:Pigeon")
         assert "pigeon" in installed_kinds()
-        assert load("pigeon").kind == "pigeon"
+        assert settings_class("pigeon").__module__ == "birds"
+        assert channel_class("pigeon").kind == "pigeon"
 
     @pytest.mark.parametrize(
         ("entry", "problem"),
@@ -59,14 +58,14 @@ class TestKinds:
     def test_one_that_cannot_be_imported_is_named(self, site: Path, entry: str, problem: str) -> None:
         install(site, "birds", entry)
         with pytest.raises(ConfigurationError) as caught:
-            load("pigeon")
+            settings_class("pigeon")
         assert str(caught.value).startswith(f"channel kind 'pigeon' {problem}")
 
     def test_two_packages_cannot_claim_the_same_one(self, site: Path) -> None:
         install(site, "birds", "pigeon = birds:Pigeon")
         install(site, "posts", "pigeon = posts:Pigeon")
         with pytest.raises(ConfigurationError, match="is claimed by birds:Pigeon and posts:Pigeon; uninstall one"):
-            load("pigeon")
+            settings_class("pigeon")
 
 
 @pytest.fixture

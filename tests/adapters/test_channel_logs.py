@@ -8,12 +8,12 @@ from contextlib import aclosing
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import make_delivery, make_event, make_render_request
+from factories import make_delivery, make_event, make_render_request, open_channel
 from fakes import FakeClock
 from servers.http import Answer, HttpServer, cut_short, raw, reply, reset
 
 from notifier import logs
-from notifier.channels.base import ChannelContext, load
+from notifier.channels.base import ChannelContext
 from notifier.http import HttpClient
 from notifier.wording.formatter import Localizer
 
@@ -32,13 +32,12 @@ ECHO = reply(404, b"Cannot POST " + PATH.encode())
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_url_of_a_channel_is_logged(records: io.StringIO, kind: str, answer: Answer) -> None:
     logs.configure("debug", "json", records)
-    found = load(kind)
     async with HttpServer(answer) as server, aclosing(HttpClient()) as http:
         values = {name: template.format(server.url(PATH)) for name, template in KINDS[kind].items()}
         context = ChannelContext(
             http=http, clock=FakeClock(), localizer=Localizer(language="en", timezone=ZoneInfo("UTC"))
         )
-        channel = found(found.Settings.model_validate({"name": "ops", "kind": kind} | values), context)
+        channel = open_channel(kind, {"name": "ops", "kind": kind} | values, context)
         event = make_event()
         outcome = await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))
         await channel.check()

@@ -33,7 +33,9 @@ from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.model import Event
 from notifier.http import HttpClient
-from notifier.integrations.email.channel import EmailChannel, EmailSettings, message, message_id, thread_id
+from notifier.integrations.email.channel import EmailChannel
+from notifier.integrations.email.message import message, message_id, thread_id
+from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
 from notifier.wording.formatter import Language, Localizer
 

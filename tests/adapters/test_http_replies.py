@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from factories import make_delivery, make_event, make_render_request
+from factories import make_delivery, make_event, make_render_request, open_channel
 from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.http import Answer, HttpServer, raw, reply
 from structlog.testing import capture_logs
 
-from notifier.channels.base import ChannelContext, load
+from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
@@ -397,9 +397,8 @@ async def test_a_status_is_believed_when_the_rest_is_lost(http: HttpClient, kind
 
 
 async def sent(http: HttpClient, kind: str, where: dict[str, str]) -> Outcome:
-    found = load(kind)
-    settings = found.Settings.model_validate({"name": "ops", "kind": kind} | where)
     localizer = Localizer(language="en", timezone=ZoneInfo("UTC"))
-    channel = found(settings, ChannelContext(http=http, clock=FakeClock(), localizer=localizer))
+    context = ChannelContext(http=http, clock=FakeClock(), localizer=localizer)
+    channel = open_channel(kind, {"name": "ops", "kind": kind} | where, context)
     event = make_event()
     return await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))

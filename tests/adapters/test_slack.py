@@ -54,15 +54,10 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
-from notifier.integrations.slack.channel import (
-    HISTORY_DELAY,
-    MAX_PAGES,
-    PAGE_SIZE,
-    SlackChannel,
-    SlackSettings,
-)
+from notifier.integrations.slack.channel import MAX_PAGES, PAGE_SIZE, SlackChannel
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import as_plain_text, payload, without_buttons
+from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
 from notifier.wording.formatter import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))

@@ -19,7 +19,8 @@ from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import Json
-from notifier.integrations.slack.channel import SlackChannel, SlackSettings
+from notifier.integrations.slack.channel import SlackChannel
+from notifier.integrations.slack.settings import SlackSettings
 from notifier.wording.formatter import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))

@@ -23,7 +23,8 @@ from servers.tls import Certificate, make_certificate
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import HttpClient
-from notifier.integrations.email.channel import EmailChannel, EmailSettings
+from notifier.integrations.email.channel import EmailChannel
+from notifier.integrations.email.settings import EmailSettings
 from notifier.integrations.email.smtp import SmtpReply
 from notifier.wording.formatter import Localizer
 

@@ -41,7 +41,8 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.webhook.body_template import MAX_OUTPUT
-from notifier.integrations.webhook.channel import WebhookChannel, WebhookSettings
+from notifier.integrations.webhook.channel import WebhookChannel
+from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.settings.base import InterpolatedStr, digest
 from notifier.wording.formatter import Localizer
 

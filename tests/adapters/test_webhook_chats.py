@@ -12,18 +12,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, hostile_event, make_delivery, make_event, make_render_request, make_task
+from factories import HOSTILE, hostile_event, make_delivery, make_event, make_render_request, make_task, open_channel
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.http import HttpServer, reply
 
-from notifier.channels.base import PROBE_AFTER, ChannelContext, load
+from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel
+from notifier.integrations.mattermost.settings import MattermostSettings
 from notifier.integrations.mattermost.webhook_chat import payload
 from notifier.wording.formatter import Localizer
 
@@ -76,9 +77,8 @@ async def context() -> AsyncIterator[ChannelContext]:
 
 
 async def sent(server: HttpServer, context: ChannelContext, kind: str, **settings: str) -> Outcome:
-    found = load(kind)
     values = {"name": "ops", "webhook_url": server.url("/hooks/obviously-fake")} | settings
-    channel = found(found.Settings.model_validate(values), context)
+    channel = open_channel(kind, values, context)
     event = make_event()
     return await channel.send(make_delivery(event, body=channel.render(make_render_request(event))))
 
@@ -204,7 +204,7 @@ async def test_of_a_servers_words_only_known_ones_become_a_reason(context: Chann
 )
 def test_what_is_no_webhook_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|https|missing"):
-        MattermostChannel.Settings.model_validate({"name": "ops", "webhook_url": url})
+        MattermostSettings.model_validate({"name": "ops", "webhook_url": url})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -217,9 +217,8 @@ async def test_a_check_fails_for_known_faults_and_proves_nothing_else(
     status: int,
     ok: bool,  # noqa: FBT001 - a table
 ) -> None:
-    found = load(kind)
     async with HttpServer(reply(status, b"")) as server:
         values = {"name": "ops", "webhook_url": server.url("/hooks/obviously-fake")}
-        (finding,) = await found(found.Settings.model_validate(values), context).check()
+        (finding,) = await open_channel(kind, values, context).check()
     assert (finding.ok, finding.proven) == (ok, not ok)
     assert "obviously" not in str(finding)

@@ -6,6 +6,8 @@ Kinds are found by their entry points; see `channels_sample` for what one brings
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -29,12 +31,15 @@ from factories import (
     make_gap,
     make_render_request,
     make_task,
+    open_channel,
 )
 from fakes import FakeClock
 from pydantic import ValidationError
 from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, raw, reply, reset, silence
 
-from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, installed_kinds, load
+from notifier.channels.base import BaseChannel, ChannelContext
+from notifier.channels.kinds import channel_class, installed_kinds, settings_class
+from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
@@ -54,6 +59,9 @@ def sample_of(kind: str) -> Sample:
 KINDS = installed_kinds()
 REMOTE = [kind for kind in KINDS if sample_of(kind).remote]
 HTTP = [kind for kind in KINDS if sample_of(kind).http is not None]
+
+HEAVY = {"aiohttp", "aiosmtplib", "babel", "httpx", "jinja2", "msgspec", "rich", "slack_sdk", "sqlalchemy", "structlog"}
+"""Libraries that only an opened channel, or its store, needs."""
 
 NOWHERE = ("http://127.0.0.1:9", 9)
 """A place that settings may name as long as nothing is sent."""
@@ -80,11 +88,11 @@ def make_channel(
     mode: dict[str, Any] | None = None,
     **changes: Any,
 ) -> AnyChannel:
-    sample, channel = sample_of(kind), load(kind)
+    sample = sample_of(kind)
     values: dict[str, Any] = {"name": "dba", "kind": kind} | (mode or sample.settings(*place)) | changes
     if impatient:
         values |= sample.http or {}
-    return channel(channel.Settings.model_validate(values), context)
+    return open_channel(kind, values, context)
 
 
 def in_every_mode(
@@ -107,9 +115,8 @@ def place_of(server: HttpServer) -> tuple[str, int]:
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryKind:
     def test_its_class_is_the_one_its_entry_point_names(self, kind: str) -> None:
-        channel = load(kind)
-        assert channel.kind == kind
-        assert issubclass(channel.Settings, ChannelSettings)
+        assert channel_class(kind).kind == kind
+        assert issubclass(settings_class(kind), ChannelSettings)
 
     async def test_it_has_what_delivery_needs(self, kind: str, http: HttpClient) -> None:
         channel: Channel = make_channel(kind, make_context(http))
@@ -119,12 +126,23 @@ class TestEveryKind:
         assert channel.digest_above is None or channel.digest_above >= 1
 
     def test_its_settings_refuse_unknown_keys_and_strange_names(self, kind: str) -> None:
-        settings = load(kind).Settings
+        settings = settings_class(kind)
         values = {"name": "dba", "kind": kind} | sample_of(kind).settings(*NOWHERE)
         assert settings.model_validate(values).name == "dba"
         for wrong in ({"no_such_key": 1}, {"name": "DBA team"}, {"name": ""}, {"concurrency": 0}, {"kind": "other"}):
             with pytest.raises(ValidationError):
                 settings.model_validate(values | wrong)
+
+    def test_its_settings_import_no_heavy_library(self, kind: str) -> None:
+        """Commands that only read a configuration stay quick: what sends is imported when a channel is opened."""
+        values = {"name": "dba", "kind": kind} | sample_of(kind).settings(*NOWHERE)
+        program = (
+            "import sys; from notifier.channels.kinds import settings_class;"
+            f"settings_class({kind!r}).model_validate({values!r});"
+            f"print(*{HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}})"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+        assert done.stdout.split() == []
 
     @pytest.mark.parametrize(
         ("rate", "per_second"), [("2/s", 2.0), ("30/m", 0.5), ("900/h", 0.25), (None, None)], ids=str

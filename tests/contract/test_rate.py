@@ -17,7 +17,8 @@ from instant import InstantStore, VirtualClock
 from simulation.loop import VirtualLoop
 from test_channels import KINDS, make_channel, make_context
 
-from notifier.channels.base import BaseChannel, ChannelSettings
+from notifier.channels.base import BaseChannel
+from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy
 from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, DeliveryWorker

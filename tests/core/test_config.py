@@ -26,7 +26,7 @@ from notifier.config.models import WebSettings
 from notifier.config.schema import json_schema
 from notifier.core.errors import ConfigurationError
 from notifier.core.routing import Matcher, Route
-from notifier.integrations.email.channel import EmailSettings
+from notifier.integrations.email.settings import EmailSettings
 
 ROOT = Path(__file__).parent.parent.parent
 BAD = ROOT / "tests" / "data" / "bad_config"

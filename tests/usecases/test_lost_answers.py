@@ -10,13 +10,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import make_delivery, make_event
+from factories import make_delivery, make_event, open_channel
 from fakes import FakeClock
 from servers.http import HttpServer, reply, reset
 from servers.slack import CHANNEL, TAKEN_THEN_RESET, TOKEN, Fault, SlackServer, slack_server
 from servers.smtp import TAKEN_AND_LOST, SmtpServer
 
-from notifier.channels.base import ChannelContext, load
+from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
@@ -46,8 +46,7 @@ async def told(
     store: SqlStore, clock: FakeClock, context: ChannelContext, **settings: Any
 ) -> tuple[Delivery, list[Attempt]]:
     """Plan one delivery, let it be tried twice, and return it with its attempts."""
-    kind = load(settings["kind"])
-    channel = kind(kind.Settings.model_validate({"name": "dba"} | settings), context)
+    channel = open_channel(settings["kind"], {"name": "dba"} | settings, context)
     event = make_event()
     planned = make_delivery(event, attempt=0, available_at=clock.now(), created_at=clock.now())
 

@@ -24,7 +24,8 @@ from notifier.core.model import Event
 from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
-from notifier.integrations.email.channel import EmailChannel, EmailSettings
+from notifier.integrations.email.channel import EmailChannel
+from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.store.engine import SqlStore
 from notifier.wording.formatter import Localizer

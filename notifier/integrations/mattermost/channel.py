@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field
-
-from notifier.channels.base import ChannelSettings
-from notifier.channels.reply_rules import ParsedReply
-from notifier.integrations.mattermost.webhook_chat import ChatWebhookSettings, Json, MessageLimits, WebhookChat
-
-
-class MattermostSettings(ChatWebhookSettings):
-    """An incoming webhook, and how its messages are addressed."""
-
-    kind: Literal["mattermost"] = "mattermost"
-    channel: str | None = Field(default=None, max_length=64)
-    """Another channel than the webhook's own, where the webhook may: its name in URLs, or `@user`."""
-    username: str | None = Field(default=None, max_length=64)
-    """Who messages are from, where the server lets webhooks say so."""
-    icon_url: str | None = Field(default=None, pattern=r"^https?://\S+$", max_length=1000)
-    """The picture beside it."""
+from notifier.channels.reply_conditions import ParsedReply
+from notifier.integrations.mattermost.settings import MattermostSettings
+from notifier.integrations.mattermost.webhook_chat import Json, MessageLimits, WebhookChat
 
 
 class MattermostChannel(WebhookChat[MattermostSettings]):
     """Posts to one Mattermost channel."""
 
     kind: ClassVar[str] = "mattermost"
-    Settings: ClassVar[type[ChannelSettings]] = MattermostSettings
+    Settings = MattermostSettings
     limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, reason=6_000)  # a post has 16,383 characters at most
 
     def extra_fields(self) -> Json:

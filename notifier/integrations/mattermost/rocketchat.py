@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field
-
-from notifier.channels.base import ChannelSettings
-from notifier.channels.reply_rules import ParsedReply
-from notifier.integrations.mattermost.webhook_chat import ChatWebhookSettings, Json, MessageLimits, WebhookChat
-
-
-class RocketChatSettings(ChatWebhookSettings):
-    """An incoming webhook, and how its messages are addressed."""
-
-    kind: Literal["rocketchat"] = "rocketchat"
-    channel: str | None = Field(default=None, max_length=64)
-    """Another channel than the webhook's own: `#name` or `@user`."""
-    alias: str | None = Field(default=None, max_length=64)
-    """Who messages are from."""
-    emoji: str | None = Field(default=None, pattern=r"^:[a-z0-9_+-]{1,60}:$")
-    """The picture beside it, for example `:rotating_light:`."""
+from notifier.channels.reply_conditions import ParsedReply
+from notifier.integrations.mattermost.settings import RocketChatSettings
+from notifier.integrations.mattermost.webhook_chat import Json, MessageLimits, WebhookChat
 
 
 class RocketChatChannel(WebhookChat[RocketChatSettings]):
     """Posts to one Rocket.Chat channel."""
 
     kind: ClassVar[str] = "rocketchat"
-    Settings: ClassVar[type[ChannelSettings]] = RocketChatSettings
+    Settings = RocketChatSettings
     limits: ClassVar[MessageLimits] = MessageLimits(
         text=4_800, reason=3_000
     )  # a message has 5,000 at most unless configured

@@ -9,34 +9,27 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import Field, SecretStr, field_validator
-
-from notifier.channels.base import (
+from notifier.channels.base import PROBE_AFTER, stored_body
+from notifier.channels.http_channel import (
     MISCONFIGURED,
-    PROBE_AFTER,
-    BaseChannel,
-    ChannelSettings,
+    HttpChannel,
     address_problem,
     outcome_of_error,
     outcome_of_status,
-    stored_body,
 )
-from notifier.channels.reply_rules import ParsedReply, known_outcome
+from notifier.channels.reply_conditions import ParsedReply
+from notifier.channels.reply_rules import known_outcome
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, Unknown
 from notifier.core.model import Event
+from notifier.http import HttpError, ReplyTooLarge
 from notifier.integrations.mattermost.markdown import code, fence, plain
+from notifier.integrations.mattermost.settings import ChatWebhookSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.settings.base import Duration, Secret, is_loopback
-from notifier.settings.explain import FixedMessageError
 from notifier.wording.formatter import COLOURS, EMOJI, Fact, Localizer, Message, by_severity, state_of
-
-if TYPE_CHECKING:
-    from notifier.http import HttpError
 
 Json = dict[str, Any]
 
@@ -55,29 +48,6 @@ class MessageLimits:
     text: int
     """The line of text, or the whole digest."""
     reason: int
-
-
-class ChatWebhookSettings(ChannelSettings):
-    """What all chats of this kind need."""
-
-    webhook_url: Secret
-    """Of an incoming webhook. Whoever knows it can post."""
-    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
-    """For one attempt."""
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _check_webhook_url(cls, url: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(url.get_secret_value())
-            scheme, host, usable = parts.scheme, parts.hostname or "", parts.port != 0
-        except ValueError:
-            scheme, host, usable = "", "", False
-        if not usable or scheme not in ("http", "https") or not host or not url.get_secret_value().isprintable():
-            raise FixedMessageError("this is not a URL; it looks like https://chat.example.com/hooks/…")
-        if scheme == "http" and not is_loopback(host):
-            raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
-        return url
 
 
 # ---- the message ----
@@ -143,7 +113,7 @@ def _line(message: Message, room: int) -> str:
 S = TypeVar("S", bound=ChatWebhookSettings)
 
 
-class WebhookChat(BaseChannel[S]):
+class WebhookChat(HttpChannel[S]):
     """Posts to an incoming webhook.
 
     A kind says how long messages may be, what its settings add to each, and how its server says that it took one.
@@ -166,8 +136,6 @@ class WebhookChat(BaseChannel[S]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post once."""
-        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
-
         now = self.context.clock.now
         message = json.loads(stored_body(delivery).content) | self.extra_fields()
         try:
@@ -197,16 +165,12 @@ class WebhookChat(BaseChannel[S]):
         return outcome_of_status(reply.status, reply.headers, now)
 
     def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
-        from notifier.http import ReplyTooLarge  # noqa: PLC0415 - as above
-
         if isinstance(error, ReplyTooLarge):  # whoever says so much is not the chat
             return self._outcome(ParsedReply(error.status, error.headers, error.body), now)
         return outcome_of_error(error, now)
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask whether something answers. Whether it is the webhook, only a message tells."""
-        from notifier.http import HttpError  # noqa: PLC0415 - as above
-
         url, seconds = self.settings.webhook_url.get_secret_value(), self.settings.timeout.total_seconds()
         try:
             status = (await self.context.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)).status

@@ -16,17 +16,16 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
-from urllib.parse import urlsplit
+from typing import ClassVar, Protocol
 
 import structlog
-from pydantic import Field, SecretStr, field_validator, model_validator
 
 from notifier.channels import rate_limits as limits
-from notifier.channels.base import BaseChannel, ChannelContext, ChannelSettings, stored_body
-from notifier.channels.rate_limits import RateLimit
-from notifier.channels.reply_rules import ParsedReply, says_failed
-from notifier.channels.reply_text import http_reply, reply_line, unpacked
+from notifier.channels.base import ChannelContext, stored_body
+from notifier.channels.http_channel import HttpChannel
+from notifier.channels.reply_conditions import ParsedReply, decompressed
+from notifier.channels.reply_rules import says_failed
+from notifier.channels.reply_text import http_reply, reply_line
 from notifier.core.delivery import (
     Body,
     Delivered,
@@ -41,6 +40,7 @@ from notifier.core.delivery import (
     delivery_id,
 )
 from notifier.core.events import NEEDS_CARE
+from notifier.http import AddressRefused, HttpClient, HttpError, NotSent, ReplyTooLarge, partial_reply
 from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, WebApi, encoded
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import (
@@ -66,25 +66,15 @@ from notifier.integrations.slack.messages import (
     reply,
     without_buttons,
 )
+from notifier.integrations.slack.settings import CHANNEL_ID, HISTORY_DELAY, SlackSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
-from notifier.settings.explain import FixedMessageError, problem
 from notifier.wording.formatter import one_line
-
-if TYPE_CHECKING:
-    from notifier.http import HttpClient, HttpError
 
 POST_SCOPE = "chat:write"
 POST_PUBLIC_SCOPE = "chat:write.public"
 """With this a bot need not be in a public channel."""
 
-_ID = re.compile(r"[CDG][A-Z0-9]+")
-"""What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
 
-HISTORY_DELAY = 2.5
-"""Seconds that a message may take to appear in the channel's history."""
-SEARCH_TIMEOUT = 10.0
-"""Of a look-up, all its pages together; less where the channel's `timeout` is less."""
 CLOCK_SKEW = timedelta(minutes=1)
 """How far our clock may be ahead of Slack's: a look-up begins that long before the delivery was planned."""
 PAGE_SIZE = 100
@@ -95,116 +85,8 @@ MAX_PAGE = 4 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
-# ---- settings ----
-
-
-class SlackSettings(ChannelSettings):
-    """A bot and the channel it posts to, or the URL of an incoming webhook."""
-
-    kind: Literal["slack"] = "slack"
-    bot_token: AsciiSecret | None = None
-    """`xoxb-…`, with the bot scope chat:write."""
-    channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
-    """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""
-    webhook_url: Secret | None = None
-    """Instead of a token: messages can then never be edited or looked up after a lost answer."""
-    api_url: str = "https://slack.com/api/"
-    style: Literal["live", "post", "thread"] | None = None
-    """`live`: one message a task, changed as the task moves, with every step in its thread. `thread`: the same, but
-    the message stays as it was. `post`: a message for each event, the only one of a webhook. Default: `live` with a
-    token."""
-    broadcast: bool = True
-    """Whether a failure that is said in a thread is shown in the channel too."""
-    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
-    """For one attempt, also when a refused layout is sent again as plain text."""
-
-    @property
-    def threads(self) -> bool:
-        """Whether more about a task is said under the message that spoke of it first."""
-        return not self.webhook_url and self.style != "post"
-
-    @property
-    def live(self) -> bool:
-        """Whether that message is changed as the task moves."""
-        return self.threads and self.style != "thread"
-
-    @property
-    def limit(self) -> RateLimit:
-        """What Slack bears in this mode."""
-        return limits.known("slack-webhook" if self.webhook_url else "slack-bot")
-
-    @property
-    def can_search(self) -> bool:
-        """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
-        return not self.webhook_url and bool(_ID.fullmatch(self.channel or ""))
-
-    @property
-    def search_timeout(self) -> timedelta:
-        """How long the requests of a look-up take at most."""
-        return min(self.timeout, timedelta(seconds=SEARCH_TIMEOUT))
-
-    @property
-    def deadline(self) -> timedelta:
-        """How long an attempt takes at most: the wait for a message to appear, the look-up, the post."""
-        look_up = timedelta(seconds=HISTORY_DELAY) + self.search_timeout if self.can_search else timedelta()
-        return look_up + self.timeout
-
-    @field_validator("bot_token")
-    @classmethod
-    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
-        text = token.get_secret_value() if token else "xoxb-"
-        if text.startswith("xapp-"):
-            raise FixedMessageError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
-        if not re.fullmatch(r"xox[\x21-\x7e]*", text):
-            raise FixedMessageError("this is not a Slack token; the bot token begins with xoxb-")
-        return token
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _check_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url:
-            _check_url(url.get_secret_value(), "https://hooks.slack.com/services/…")
-        return url
-
-    @field_validator("api_url")
-    @classmethod
-    def _check_api_url(cls, url: str) -> str:
-        _check_url(url, "https://slack.com/api/")
-        return url
-
-    @model_validator(mode="after")
-    def _check_mode(self) -> SlackSettings:
-        if self.bot_token and self.webhook_url:
-            raise problem("webhook_url", "give either bot_token or webhook_url, not both")
-        if not self.bot_token and not self.webhook_url:
-            raise problem("bot_token", "is missing; give bot_token and channel, or webhook_url")
-        if self.webhook_url and self.style not in (None, "post"):
-            raise problem("style", f"{self.style} needs a bot_token: a webhook does not say what it called a message")
-        if self.bot_token and not self.channel:
-            raise problem("channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD")
-        return self
-
-
-def _check_url(url: str, example: str) -> None:
-    scheme, host = _split(url)
-    if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
-        raise FixedMessageError(f"this is not a URL; it looks like {example}")
-    if scheme == "http" and not is_loopback(host):
-        raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
-
-
-def _split(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-        usable = parts.port != 0
-    except ValueError:
-        return "", ""
-    return (parts.scheme, parts.hostname or "") if usable else ("", "")
-
 
 def _unsent(error: HttpError) -> Outcome:
-    from notifier.http import AddressRefused, NotSent  # noqa: PLC0415 - reading settings must not load the network
-
     if isinstance(error, AddressRefused):
         return Parked(str(error), PROBE_AFTER)
     return Retry(str(error)) if isinstance(error, NotSent) else Unknown(str(error))
@@ -281,7 +163,7 @@ class _Bot:
     async def _check_channel(self, deadline: float, *, posts_anywhere: bool) -> Sequence[CheckResult]:
         """Ask about the channel and its history, as far as the bot may."""
         what = "Slack channel"
-        if not _ID.fullmatch(self.channel):
+        if not CHANNEL_ID.fullmatch(self.channel):
             detail = f"{self.channel} is a name: only posting tells whether the bot may post there"
             remedy = "set `channel` to its ID, for example C0123ABCD"
             return (CheckResult(ok=True, what=what, detail=detail, remedy=remedy, proven=False),)
@@ -331,8 +213,6 @@ class _Webhook:
         )
 
     async def _send(self, message: Json, deadline: float) -> SlackResponse:
-        from notifier.http import HttpError, partial_reply  # noqa: PLC0415 - reading settings must not load the network
-
         try:
             reply = await self.http.exchange(
                 "POST",
@@ -366,11 +246,11 @@ _SendCall = Callable[[Json, float], Awaitable[SlackResponse]]
 """How a message is handed over, within so many seconds. Raises HttpError."""
 
 
-class SlackChannel(BaseChannel[SlackSettings]):
+class SlackChannel(HttpChannel[SlackSettings]):
     """Posts to one Slack channel."""
 
     kind: ClassVar[str] = "slack"
-    Settings: ClassVar[type[ChannelSettings]] = SlackSettings
+    Settings = SlackSettings
 
     def __init__(self, settings: SlackSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
@@ -433,8 +313,6 @@ class SlackChannel(BaseChannel[SlackSettings]):
         return outcome
 
     async def _exchange(self, call: _SendCall, message: Json, end: float) -> Outcome | ContentRefused | MessageGone:
-        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
-
         clock = self.context.clock
         try:
             answer = await call(message, end - clock.monotonic())
@@ -447,7 +325,7 @@ class SlackChannel(BaseChannel[SlackSettings]):
         if said:
             return reply_line(f"HTTP {answer.status}", said, secrets=self.secrets)
         content_type = answer.headers.get("content-type", "")
-        body = unpacked(answer.body, answer.headers.get("content-encoding", ""))
+        body = decompressed(answer.body, answer.headers.get("content-encoding", ""))
         return http_reply(answer.status, body, content_type, secrets=self.secrets)
 
     async def _post(self, message: Json, deadline: float) -> SlackResponse:
@@ -494,8 +372,6 @@ class SlackChannel(BaseChannel[SlackSettings]):
     async def _page(
         self, delivery: Delivery, thread: str | None, cursor: str, deadline: float
     ) -> Outcome | NextPage | MessageGone | None:
-        from notifier.http import AddressRefused, HttpError, ReplyTooLarge  # noqa: PLC0415 - as above
-
         oldest = delivery.created_at - CLOCK_SKEW
         try:
             answer = await self._bot.history(deadline, oldest=oldest, thread=thread, cursor=cursor)
@@ -508,8 +384,6 @@ class SlackChannel(BaseChannel[SlackSettings]):
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask Slack who the bot is and what it may do, or whether the webhook answers. Posts nothing."""
-        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network
-
         seconds = self.settings.timeout.total_seconds()
         try:
             return await self._transport.check(seconds)

@@ -5,175 +5,38 @@ Specification: Standard Webhooks 1.0.0. The body's shape is a contract with rece
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from pydantic import Field, SecretStr, field_validator, model_validator
 from standardwebhooks import Webhook
 
-from notifier.channels.base import (
-    PROBE_AFTER,
-    BaseChannel,
-    ChannelContext,
-    ChannelSettings,
-    address_problem,
-    headline,
-    outcome_of_error,
-    outcome_of_status,
-    stored_body,
-)
-from notifier.channels.reply_rules import ParsedReply, Success, known_outcome
+from notifier.channels.base import PROBE_AFTER, ChannelContext, headline, stored_body
+from notifier.channels.http_channel import HttpChannel, address_problem, outcome_of_error, outcome_of_status
+from notifier.channels.reply_conditions import ParsedReply
+from notifier.channels.reply_rules import known_outcome
 from notifier.channels.sealing import MissingSecret, Sealer
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.model import Event, Task
-from notifier.integrations.webhook.body_template import Renderer, TemplateFailed, TemplateSetting
+from notifier.http import HttpError, Reply
+from notifier.integrations.webhook.body_template import Renderer, TemplateFailed
+from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.settings.base import Duration, Secret, is_loopback
+from notifier.settings.base import is_loopback
+from notifier.wording.formatter import Localizer
 
-if TYPE_CHECKING:
-    from notifier.http import HttpError, Reply
-    from notifier.wording.formatter import Localizer
-
-JSON = "application/json"
 MAX_REPLY = 64 * 1024
 """Bytes of a reply that are read."""
 _STANDARD_INSTEAD = f"{JSON}; body=standard"
 """The type of a stored body that is the standard one because the template failed on the event; sent is JSON."""
 
 log = structlog.get_logger(__name__)
-
-_KEY_SIZES = range(24, 65)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-_RESERVED = frozenset(
-    {
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-    }
-)
-
-# ---- settings ----
-
-
-class WebhookSettings(ChannelSettings):
-    """A receiver of webhooks."""
-
-    kind: Literal["webhook"]
-    url: Secret
-    """http or https. Treated as a secret: many receivers put a token into it."""
-    secret: Secret | None = None
-    """`whsec_` and 24 to 64 bytes in base64; signs every request."""
-    secrets: tuple[Secret, ...] = ()
-    """More signing secrets, for a rotation: every request is signed with each."""
-    headers: Mapping[str, Secret] = Field(default_factory=dict)
-    """Sent with every request; values are treated as secrets."""
-    body_template: TemplateSetting | None = None
-    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people. What it
-    has from the environment, such as a key, is put in when a message is sent and is not stored."""
-    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
-    """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
-    success: Success | None = None
-    """What a reply must have to count as success. Default: a status of 2xx, unless the body says that it failed in
-    words that are known."""
-    timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
-    """For the whole exchange."""
-    digest_above: Annotated[int, Field(ge=1)] | None = None
-    """Machines want each event by itself, so by default none are put together."""
-    concurrency: int = Field(default=4, ge=1, le=256)
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: SecretStr) -> SecretStr:
-        if problem := _url_problem(url.get_secret_value()):
-            raise ValueError(problem)
-        return url
-
-    @field_validator("secret", "secrets")
-    @classmethod
-    def _check_secrets(
-        cls, value: SecretStr | tuple[SecretStr, ...] | None
-    ) -> SecretStr | tuple[SecretStr, ...] | None:
-        for secret in value if isinstance(value, tuple) else filter(None, (value,)):
-            _check_signing_secret(secret.get_secret_value())
-        return value
-
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
-        for name, value in headers.items():
-            _check_header(name, value.get_secret_value())
-        return headers
-
-    @model_validator(mode="after")
-    def _check_template(self) -> WebhookSettings:
-        if self.body_template is not None:
-            Renderer(self.body_template, self.content_type).check()
-        return self
-
-    @property
-    def signing_secrets(self) -> tuple[str, ...]:
-        """All secrets to sign with, the main one first."""
-        return tuple(secret.get_secret_value() for secret in (self.secret, *self.secrets) if secret)
-
-
-def _url_problem(url: str) -> str | None:
-    if re.search(r"[\x00-\x20\x7f]", url):
-        return "the URL has a space or a control character in it"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "the URL is malformed; write for example https://tickets.example.com/hooks/gaussdb"
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        return "the URL must be http:// or https:// and name a host"
-    return None
-
-
-def _check_signing_secret(secret: str) -> None:
-    prefix, _, encoded = secret.partition("_")
-    try:
-        size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
-    except binascii.Error:
-        size = 0
-    if prefix != "whsec" or size not in _KEY_SIZES:
-        raise ValueError(
-            "a signing secret is whsec_ and 24 to 64 random bytes in base64;"
-            ' make one with: echo "whsec_$(openssl rand -base64 32)"'
-        )
-
-
-def _check_header(name: str, value: str) -> None:
-    if not _HEADER_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header name")
-    if name.lower() in _RESERVED:
-        raise ValueError(f"the header {name} is set by the notifier and cannot be changed")
-    if not _HEADER_VALUE.fullmatch(value):
-        raise ValueError(f"the value of the header {name} must be printable ASCII, without a line break")
-
 
 # ---- the standard body ----
 
@@ -240,11 +103,11 @@ def _json(value: object) -> bytes:
 # ---- the channel ----
 
 
-class WebhookChannel(BaseChannel[WebhookSettings]):
+class WebhookChannel(HttpChannel[WebhookSettings]):
     """Posts to one URL."""
 
     kind = "webhook"
-    Settings: ClassVar[type[ChannelSettings]] = WebhookSettings
+    Settings = WebhookSettings
     resend_policy = ResendPolicy.IDEMPOTENT
 
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
@@ -311,8 +174,6 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
         return replace(body, content=self._sealer.open(body.content.decode("utf-8")).encode("utf-8"))
 
     async def _attempt(self, delivery_id: str, body: Body, now: datetime) -> Outcome:
-        from notifier.http import HttpError  # noqa: PLC0415 - reading settings must not load the network stack
-
         try:
             reply = await self._exchange("POST", self._headers(delivery_id, body, now), body.content)
         except HttpError as error:
@@ -369,8 +230,6 @@ class WebhookChannel(BaseChannel[WebhookSettings]):
 
     async def check(self) -> Sequence[CheckResult]:
         """Ask the receiver for its headers only. That it takes messages, only a message proves."""
-        from notifier.http import HttpError  # noqa: PLC0415 - see `_attempt`
-
         try:
             status = (await self._exchange("HEAD", self._own_headers)).status
         except HttpError as error:

@@ -1,0 +1,87 @@
+"""The settings that every kind of channel has. Light: reading a configuration imports this, and no network library."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from notifier.channels import rate_limits
+from notifier.channels.rate_limits import Rate, RateLimit
+from notifier.core.pacing import Pace
+from notifier.settings.base import CaFile, Duration, Settings
+from notifier.settings.explain import NAME_PATTERN
+
+ChannelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+
+_PACE = Pace()
+
+
+class BreakerSettings(Settings):
+    """When sending to a failing channel is suspended, and for how long."""
+
+    opens_after: int = Field(default=_PACE.opens_after, ge=1, le=1000)
+    """Failures in a row after which nothing is sent but one message now and then, to probe."""
+    probes: tuple[Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))], ...] = Field(
+        default=_PACE.probes, min_length=1, max_length=20
+    )
+    """Waits before the first, second … probe; the last one repeats."""
+
+
+class ChannelSettings(Settings):
+    """Settings that every kind has. A kind adds `kind: Literal["…"]` and its own."""
+
+    channel_class: ClassVar[str] = ""
+    """Where the channel class of the kind is, as `package.module:Class`. It is imported when a channel is opened. Set
+    by a kind whose entry point names its settings class."""
+
+    name: ChannelName
+    digest_above: Annotated[int, Field(ge=1)] | None = 20
+    """More events than this in one poll become digests; null sends each event by itself."""
+    digest_size: int = Field(default=100, ge=2, le=100)
+    """Events that one digest names at most."""
+    concurrency: int = Field(default=1, ge=1, le=256)
+    """Messages about different tasks in flight at once."""
+    on_unknown: Literal["resend", "hold"] = "resend"
+    """What to do with a message that may have arrived, where there is no way to ask: send it again, or hold it
+    until somebody decides with `notifier retry`."""
+    rate: Rate | None = rate_limits.AUTO
+    """Messages in the long run, of all replicas together: `1/s`, `30/m`, `500/h`. `auto` is what the service bears,
+    null is no limit."""
+    burst: int | None = Field(default=None, ge=1, le=1000)
+    """Messages at once after a rest; null is what the service bears."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When the channel is left alone because it fails."""
+
+    ca_file: CaFile = None
+    """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""
+
+    @property
+    def limit(self) -> RateLimit:
+        """The limit of the service: what `limits.toml` has for the kind. A kind may override it."""
+        return rate_limits.known(getattr(self, "kind", ""))
+
+    @property
+    def pace(self) -> Pace:
+        """The pace of sending: what is configured, else the limit of the service."""
+        rate = self.limit.per_second
+        if self.rate != rate_limits.AUTO:
+            rate = rate_limits.per_second(self.rate) if self.rate else None
+        return Pace(
+            per_second=rate,
+            burst=self.burst or self.limit.burst,
+            opens_after=self.breaker.opens_after,
+            probes=self.breaker.probes,
+        )
+
+    @property
+    def deadline(self) -> timedelta:
+        """Maximum time of one attempt, a `find_sent` before it included: the `timeout` of a kind that has one."""
+        timeout: timedelta = getattr(self, "timeout", timedelta(seconds=10))
+        return timeout
+
+    @property
+    def has_template(self) -> bool:
+        """Whether a template of the settings renders the messages. It can fail: see `BaseChannel.render_problem`."""
+        return False

@@ -1,0 +1,152 @@
+"""Settings of a mail channel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from notifier.channels.settings import ChannelSettings
+from notifier.integrations.email import mailboxes
+from notifier.integrations.email.mailboxes import Mailbox
+from notifier.settings.base import Duration, Secret, is_loopback
+from notifier.settings.explain import problem
+
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+_LAST_PORT = 65535
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_HELO = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f.:]+\]|\[IPv6:[0-9A-Fa-f.:]+\])")
+
+
+class EmailSettings(ChannelSettings):
+    """A submission server, who writes and who reads."""
+
+    channel_class = "notifier.integrations.email.channel:EmailChannel"
+
+    kind: Literal["email"]
+    host: str
+    """A name or an address; `host:port` is taken apart."""
+    port: int | None = Field(default=None, ge=1, le=_LAST_PORT)
+    """587 with starttls, 465 with tls, 25 with none, unless given."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: str | None = None
+    password: Secret | None = None
+    helo: str | None = None
+    """The name that we greet the server with (EHLO); the sender's domain unless given."""
+    sender: str = Field(alias="from")
+    """`Name <address>` or an address."""
+    to: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
+    timeout: Duration = Field(default=timedelta(seconds=30), gt=timedelta(0), le=timedelta(seconds=45))
+    """For the whole exchange with the server."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_host(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was written
+        if not isinstance(data, Mapping) or not isinstance(data.get("host"), str):
+            return data
+        host, port = _host_and_port(data["host"])
+        if port is None:
+            return {**data, "host": host}
+        if data.get("port") not in (None, port, str(port)):
+            raise problem("port", f"is {data['port']}, and host says {port}; give it once")
+        return {**data, "host": host, "port": port}
+
+    @field_validator("helo")
+    @classmethod
+    def _check_helo(cls, text: str | None) -> str | None:
+        if text is not None and not _HELO.fullmatch(text):
+            raise ValueError(f"{text!r} is not a host name; write notifier.example.com or an address as [192.0.2.1]")
+        return text
+
+    @field_validator("sender")
+    @classmethod
+    def _check_sender(cls, text: str) -> str:
+        mailboxes.parse(text)
+        return text
+
+    @field_validator("to")
+    @classmethod
+    def _check_to(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            mailboxes.parse(text)
+        return texts
+
+    @model_validator(mode="after")
+    def _check_login(self) -> EmailSettings:
+        if (self.username is None) != (self.password is None):
+            raise problem(
+                "password" if self.username else "username", "is missing; give both username and password, or neither"
+            )
+        if self.username is not None and self.security == "none" and not is_loopback(self.host):
+            raise problem("security", "must be starttls or tls: a password is not sent in the clear")
+        return self
+
+    @model_validator(mode="after")
+    def _check_port(self) -> EmailSettings:
+        if self.port == _PORTS["tls"] and self.security != "tls":
+            raise problem("security", "must be tls with port 465, where TLS begins with the first byte")
+        return self
+
+    @property
+    def server_port(self) -> int:
+        """The port given, or the usual one."""
+        return self.port or _PORTS[self.security]
+
+    @property
+    def from_mailbox(self) -> Mailbox:
+        """Who writes."""
+        return mailboxes.parse(self.sender)
+
+    @property
+    def to_mailboxes(self) -> Sequence[Mailbox]:
+        """Who reads."""
+        return [mailboxes.parse(text) for text in self.to]
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    """Read `host`, `host:port`, an address or `[address]:port`. Raises an error that says what would be right."""
+    written = text.strip().removesuffix(".")
+    if "@" in written:  # never quoted: there may be a password in it
+        raise problem("host", "holds an @; write a name, smtp.example.com, and give `username` and `password` apart")
+    scheme, _, rest = written.rpartition("://")
+    if scheme:
+        security = {"smtps": "tls", "smtp": "starttls"}.get(scheme.lower(), "starttls, tls or none")
+        raise problem(
+            "host", f"is a URL; write `host: {rest.partition('/')[0] or 'smtp.example.com'}` and `security: {security}`"
+        )
+    host, port = written, None
+    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::(.*))?", written):
+        host, port = bracketed.groups()
+    elif written.count(":") == 1:
+        host, port = written.split(":")
+        host = host.removesuffix(".")
+    if not _is_address(host) and (bracketed or not _NAME.fullmatch(host)):
+        raise problem(
+            "host", f"{text!r} is not a host{_ascii_hint(host)}; write a name, smtp.example.com, or an address"
+        )
+    if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= _LAST_PORT):
+        raise problem("host", f"{port!r} is not a port; write `port: 587`, a number from 1 to {_LAST_PORT}")
+    return host, int(port) if port else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _ascii_hint(host: str) -> str:
+    """Return how a name in another script is written for the network."""
+    if host.isascii():
+        return ""
+    try:
+        return f" in ASCII ({host.encode('idna').decode()})"
+    except UnicodeError:
+        return " in ASCII"

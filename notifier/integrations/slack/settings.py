@@ -1,0 +1,130 @@
+"""Settings of a Slack channel."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from notifier.channels import rate_limits
+from notifier.channels.rate_limits import RateLimit
+from notifier.channels.settings import ChannelSettings
+from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
+from notifier.settings.explain import FixedMessageError, problem
+
+CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]+")
+"""What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
+
+HISTORY_DELAY = 2.5
+"""Seconds that a message may take to appear in the channel's history."""
+SEARCH_TIMEOUT = 10.0
+"""Of a look-up, all its pages together; less where the channel's `timeout` is less."""
+
+
+class SlackSettings(ChannelSettings):
+    """A bot and the channel it posts to, or the URL of an incoming webhook."""
+
+    channel_class = "notifier.integrations.slack.channel:SlackChannel"
+
+    kind: Literal["slack"] = "slack"
+    bot_token: AsciiSecret | None = None
+    """`xoxb-…`, with the bot scope chat:write."""
+    channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
+    """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""
+    webhook_url: Secret | None = None
+    """Instead of a token: messages can then never be edited or looked up after a lost answer."""
+    api_url: str = "https://slack.com/api/"
+    style: Literal["live", "post", "thread"] | None = None
+    """`live`: one message a task, changed as the task moves, with every step in its thread. `thread`: the same, but
+    the message stays as it was. `post`: a message for each event, the only one of a webhook. Default: `live` with a
+    token."""
+    broadcast: bool = True
+    """Whether a failure that is said in a thread is shown in the channel too."""
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
+    """For one attempt, also when a refused layout is sent again as plain text."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether more about a task is said under the message that spoke of it first."""
+        return not self.webhook_url and self.style != "post"
+
+    @property
+    def live(self) -> bool:
+        """Whether that message is changed as the task moves."""
+        return self.threads and self.style != "thread"
+
+    @property
+    def limit(self) -> RateLimit:
+        """What Slack bears in this mode."""
+        return rate_limits.known("slack-webhook" if self.webhook_url else "slack-bot")
+
+    @property
+    def can_search(self) -> bool:
+        """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
+        return not self.webhook_url and bool(CHANNEL_ID.fullmatch(self.channel or ""))
+
+    @property
+    def search_timeout(self) -> timedelta:
+        """How long the requests of a look-up take at most."""
+        return min(self.timeout, timedelta(seconds=SEARCH_TIMEOUT))
+
+    @property
+    def deadline(self) -> timedelta:
+        """How long an attempt takes at most: the wait for a message to appear, the look-up, the post."""
+        look_up = timedelta(seconds=HISTORY_DELAY) + self.search_timeout if self.can_search else timedelta()
+        return look_up + self.timeout
+
+    @field_validator("bot_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
+        text = token.get_secret_value() if token else "xoxb-"
+        if text.startswith("xapp-"):
+            raise FixedMessageError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
+        if not re.fullmatch(r"xox[\x21-\x7e]*", text):
+            raise FixedMessageError("this is not a Slack token; the bot token begins with xoxb-")
+        return token
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url:
+            _check_url(url.get_secret_value(), "https://hooks.slack.com/services/…")
+        return url
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_api_url(cls, url: str) -> str:
+        _check_url(url, "https://slack.com/api/")
+        return url
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> SlackSettings:
+        if self.bot_token and self.webhook_url:
+            raise problem("webhook_url", "give either bot_token or webhook_url, not both")
+        if not self.bot_token and not self.webhook_url:
+            raise problem("bot_token", "is missing; give bot_token and channel, or webhook_url")
+        if self.webhook_url and self.style not in (None, "post"):
+            raise problem("style", f"{self.style} needs a bot_token: a webhook does not say what it called a message")
+        if self.bot_token and not self.channel:
+            raise problem("channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD")
+        return self
+
+
+def _check_url(url: str, example: str) -> None:
+    scheme, host = _split(url)
+    if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
+        raise FixedMessageError(f"this is not a URL; it looks like {example}")
+    if scheme == "http" and not is_loopback(host):
+        raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
+
+
+def _split(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0
+    except ValueError:
+        return "", ""
+    return (parts.scheme, parts.hostname or "") if usable else ("", "")

@@ -1,0 +1,147 @@
+"""Settings of a webhook channel."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from notifier.channels.reply_conditions import Success
+from notifier.channels.settings import ChannelSettings
+from notifier.integrations.webhook.body_template import Renderer, TemplateSetting
+from notifier.settings.base import Duration, Secret
+
+JSON = "application/json"
+
+_KEY_SIZES = range(24, 65)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_RESERVED = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+    }
+)
+
+
+class WebhookSettings(ChannelSettings):
+    """A receiver of webhooks."""
+
+    channel_class = "notifier.integrations.webhook.channel:WebhookChannel"
+
+    kind: Literal["webhook"]
+    url: Secret
+    """http or https. Treated as a secret: many receivers put a token into it."""
+    secret: Secret | None = None
+    """`whsec_` and 24 to 64 bytes in base64; signs every request."""
+    secrets: tuple[Secret, ...] = ()
+    """More signing secrets, for a rotation: every request is signed with each."""
+    headers: Mapping[str, Secret] = Field(default_factory=dict)
+    """Sent with every request; values are treated as secrets."""
+    body_template: TemplateSetting | None = None
+    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people. What it
+    has from the environment, such as a key, is put in when a message is sent and is not stored."""
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
+    """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
+    success: Success | None = None
+    """What a reply must have to count as success. Default: a status of 2xx, unless the body says that it failed in
+    words that are known."""
+    timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
+    """For the whole exchange."""
+    digest_above: Annotated[int, Field(ge=1)] | None = None
+    """Machines want each event by itself, so by default none are put together."""
+    concurrency: int = Field(default=4, ge=1, le=256)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if problem := _url_problem(url.get_secret_value()):
+            raise ValueError(problem)
+        return url
+
+    @field_validator("secret", "secrets")
+    @classmethod
+    def _check_secrets(
+        cls, value: SecretStr | tuple[SecretStr, ...] | None
+    ) -> SecretStr | tuple[SecretStr, ...] | None:
+        for secret in value if isinstance(value, tuple) else filter(None, (value,)):
+            _check_signing_secret(secret.get_secret_value())
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        for name, value in headers.items():
+            _check_header(name, value.get_secret_value())
+        return headers
+
+    @model_validator(mode="after")
+    def _check_template(self) -> WebhookSettings:
+        if self.body_template is not None:
+            Renderer(self.body_template, self.content_type).check()
+        return self
+
+    @property
+    def has_template(self) -> bool:
+        """Whether `body_template` makes the bodies."""
+        return self.body_template is not None
+
+    @property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """All secrets to sign with, the main one first."""
+        return tuple(secret.get_secret_value() for secret in (self.secret, *self.secrets) if secret)
+
+
+def _url_problem(url: str) -> str | None:
+    if re.search(r"[\x00-\x20\x7f]", url):
+        return "the URL has a space or a control character in it"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the URL is malformed; write for example https://tickets.example.com/hooks/gaussdb"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "the URL must be http:// or https:// and name a host"
+    return None
+
+
+def _check_signing_secret(secret: str) -> None:
+    prefix, _, encoded = secret.partition("_")
+    try:
+        size = len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except binascii.Error:
+        size = 0
+    if prefix != "whsec" or size not in _KEY_SIZES:
+        raise ValueError(
+            "a signing secret is whsec_ and 24 to 64 random bytes in base64;"
+            ' make one with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    if name.lower() in _RESERVED:
+        raise ValueError(f"the header {name} is set by the notifier and cannot be changed")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError(f"the value of the header {name} must be printable ASCII, without a line break")
