@@ -222,7 +222,7 @@ class ChatResponder:
         """Give a reply again, at another place of its list."""
         offset, _, words = value.partition(":")
         command = commands.parse(words)
-        if commands.changes(command) or isinstance(command, commands.SubscribeTask | commands.Mistake):
+        if not isinstance(command, commands.Query):
             return fmt.refusal("click.gone")
         place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
         return self._query(q, command, fmt, offset=place)

@@ -1,4 +1,7 @@
-"""What the words after a slash command mean. Pure: what is wrong with them is a value too."""
+"""Parser of the words after a slash command. Pure: a mistake is a value too.
+
+A command is a class, and a row of `_SYNTAX` that says how it is typed.
+"""
 
 from __future__ import annotations
 
@@ -9,87 +12,119 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 from notifier.core.durations import format_duration, parse_duration
 
 MAX_COMMAND_LENGTH = 2_000
-"""Characters of a command that are read."""
+"""Maximum length of a command that is read, in characters."""
 MAX_NAME_LENGTH = 200
-"""Characters of a job id or an instance's name that are looked for."""
+"""Maximum length of a job id or of an instance's name, in characters."""
 MIN_MUTE, MAX_MUTE = timedelta(minutes=1), timedelta(days=30)
 MAX_REASON_LENGTH = 300
-"""Characters of a reason that are kept."""
+"""Maximum length of the reason of a mute, in characters. The rest is cut off."""
 MAX_PERIOD = timedelta(days=365)
 DEFAULT_FAILED_PERIOD, DEFAULT_STATS_PERIOD = timedelta(days=1), timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Help:
-    """What can be asked."""
+class Query:
+    """A command that is answered from the store and changes nothing."""
+
+    __slots__ = ()
+
+
+class Change:
+    """A command that changes something."""
+
+    __slots__ = ()
+
+    restricted: ClassVar[bool] = True
+    """Whether it affects what others see, so that not everybody may do it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """The tasks that failed lately."""
+class Help(Query):
+    """List the commands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Query):
+    """List the tasks that failed lately."""
 
     within: timedelta
     about: str = ""
-    """A source, or an instance's id, name or a part of it; empty for all."""
+    """Name of a source, or an instance's id, name or part of its name; empty for all tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """The tasks that run."""
+class Running(Query):
+    """List the running tasks."""
 
     about: str = ""
-    """As for those that failed."""
+    """See `Failed.about`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recent:
-    """The tasks that changed last."""
+class Recent(Query):
+    """List the tasks that changed last."""
 
     about: str = ""
-    """As for those that failed."""
+    """See `Failed.about`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeTask:
-    """One task."""
+class DescribeTask(Query):
+    """Show one task."""
 
     job_id: str
-    """Or its beginning."""
+    """Job id or its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescribeInstance:
-    """The tasks of one instance."""
+class DescribeInstance(Query):
+    """List the tasks of one instance."""
 
     instance: str
-    """Its id, or its name or a part of it."""
+    """Id, name or part of the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """How the tasks of each kind fared."""
+class Stats(Query):
+    """Count the tasks of each kind by how they ended."""
 
     within: timedelta
     ignored: str = ""
-    """Words that mean nothing here."""
+    """Words that the command does not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubscribeTask:
-    """Tell me when this task ends."""
+class Mutes(Query):
+    """List the muted instances."""
 
+    ignored: str = ""
+    """Words that the command does not take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(Query):
+    """Show the health of the program itself."""
+
+    ignored: str = ""
+    """Words that the command does not take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscribeTask(Change):
+    """Send the requester a direct message when a task ends."""
+
+    restricted: ClassVar[bool] = False
     job_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MuteInstance:
-    """Tell nobody of the tasks of an instance for a while."""
+class MuteInstance(Change):
+    """Suppress notifications about an instance for a while."""
 
     instance: str
     length: timedelta
@@ -97,88 +132,38 @@ class MuteInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnmuteInstance:
-    """Tell people of them again."""
+class UnmuteInstance(Change):
+    """End the mute of an instance."""
 
     instance: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mutes:
-    """Which instances are muted."""
-
-    ignored: str = ""
-    """Words that mean nothing here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Whether the program itself is well."""
-
-    ignored: str = ""
-    """Words that mean nothing here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """Words that are no command. `key` is that of a phrase, which takes the other fields."""
+    """Words that are no command. `key` names a phrase, which takes the other fields."""
 
     key: str
     given: str = ""
     meant: str = ""
-    """What is right instead: a command as it should be typed."""
+    """A command that would be right, as it is typed."""
 
 
-Command = (
-    Help
-    | Failed
-    | Running
-    | Recent
-    | DescribeTask
-    | DescribeInstance
-    | Stats
-    | SubscribeTask
-    | MuteInstance
-    | UnmuteInstance
-    | Mutes
-    | Status
-    | Mistake
-)
-
-USAGE: Mapping[str, str] = MappingProxyType(
-    {
-        "failed": "failed 24h",
-        "running": "running",
-        "recent": "recent",
-        "task": "task 31b8ae23",
-        "instance": "instance gaussdb-prod-01",
-        "stats": "stats 7d",
-        "watch": "watch 31b8ae23",
-        "mute": "mute gaussdb-prod-01 2h resizing",
-        "unmute": "unmute gaussdb-prod-01",
-        "mutes": "mutes",
-        "status": "status",
-        "help": "help",
-    }
-)
-"""Every command with an example of how it is typed."""
-
-
-def changes(command: Command) -> bool:
-    """Tell whether a command alters what others see. A wish to be told in person does not."""
-    return isinstance(command, MuteInstance | UnmuteInstance)
+Command = Query | Change | Mistake
 
 
 def parse(text: str) -> Command:
-    """Read the words after the command's name. Never raises."""
+    """Parse the words after the command's name. Never raises."""
     words = _words(text)
     if not words:
         return Help()
-    name, rest = _folded(words[0]).casefold(), words[1:]
-    reader = _READERS.get(name)
-    if reader is None:
-        return _unknown(words[0], rest)
-    return reader(rest)
+    name = _folded(words[0]).casefold()
+    syntax = _SYNTAX.get("help" if name == "?" else name)
+    if syntax is None:
+        return _unknown(words[0], words[1:])
+    try:
+        return syntax.parse(_Arguments(name, words[1:]))
+    except _MistakeFound as found:
+        return found.mistake
 
 
 # ---- words ----
@@ -190,108 +175,124 @@ _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 def _words(text: str) -> Sequence[str]:
-    """Split text as people type it: chats turn quotes, spaces and names into something else."""
+    """Split text as people type it: chats replace quotes, spaces and names."""
     plain = html.unescape(_LINK.sub(r"\1", _MENTION.sub(r"\1\2", text[:MAX_COMMAND_LENGTH]))).translate(_QUOTES)
-    spaced = "".join(" " if char.isspace() else char for char in plain if _shown(char))
+    spaced = "".join(" " if char.isspace() else char for char in plain if _is_visible(char))
     found = (quoted or bare for quoted, bare in _WORD.findall(spaced))
     return [word for word in found if word.strip()]
 
 
-def _shown(char: str) -> bool:
+def _is_visible(char: str) -> bool:
     return char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
 
 
-# ---- commands ----
-
-
-def _failed(words: Sequence[str]) -> Command:
-    return _within("failed", words, DEFAULT_FAILED_PERIOD, lambda length, about: Failed(within=length, about=about))
-
-
-def _stats(words: Sequence[str]) -> Command:
-    return _within("stats", words, DEFAULT_STATS_PERIOD, lambda length, ignored: Stats(within=length, ignored=ignored))
-
-
-def _within(name: str, words: Sequence[str], usual: timedelta, make: Callable[[timedelta, str], Command]) -> Command:
-    length = _length(words[0]) if words else usual
-    if length is None:
-        return Mistake(key="mistake.duration", given=words[0], meant=USAGE[name])
-    if not timedelta() < length <= MAX_PERIOD:
-        return Mistake(key="mistake.look", given=words[0], meant=USAGE[name])
-    return _with_rest(name, words[1:], partial(make, length))
-
-
-def _with_rest(name: str, words: Sequence[str], make: Callable[[str], Command]) -> Command:
-    rest = _folded(" ".join(words))
-    return Mistake(key="mistake.long", meant=USAGE[name]) if len(rest) > MAX_NAME_LENGTH else make(rest)
-
-
-def _followed(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]], Command]:
-    """Return the reader of a command that may have a name after it, or words that it ignores."""
-    return lambda words: _with_rest(name, words, make)
-
-
 def _folded(text: str) -> str:
-    """Return what full-width letters, which input methods leave behind, stand for: no name has any in it."""
+    """Replace full-width letters, which input methods leave behind. No name contains any."""
     return unicodedata.normalize("NFKC", text)
-
-
-def _named(name: str, make: Callable[[str], Command]) -> Callable[[Sequence[str]], Command]:
-    def read(words: Sequence[str]) -> Command:
-        if not words:
-            return Mistake(key=f"mistake.missing.{name}", meant=USAGE[name])
-        wanted = _folded(" ".join(words))
-        if len(wanted) > MAX_NAME_LENGTH:
-            return Mistake(key="mistake.long", meant=USAGE[name])
-        return make(wanted)
-
-    return read
-
-
-def _mute(words: Sequence[str]) -> Command:
-    if not words:
-        return Mistake(key="mistake.missing.mute", meant=USAGE["mute"])
-    instance, rest = _folded(words[0]), words[1:]
-    if len(instance) > MAX_NAME_LENGTH:
-        return Mistake(key="mistake.long", meant=USAGE["mute"])
-    if not rest:
-        return Mistake(key="mistake.missing.length", given=instance, meant=f"mute {_quoted(instance)} 2h")
-    length = _length(rest[0])
-    if length is None:
-        return Mistake(key="mistake.duration", given=rest[0], meant=f"mute {_quoted(instance)} 2h")
-    if not MIN_MUTE <= length <= MAX_MUTE:
-        return Mistake(key="mistake.mute", given=format_duration(length), meant=f"mute {_quoted(instance)} 2h")
-    return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:MAX_REASON_LENGTH] or None)
-
-
-def _length(word: str) -> timedelta | None:
-    try:
-        return parse_duration(_folded(word).lower())
-    except ValueError:
-        return None
 
 
 def _quoted(name: str) -> str:
     return f'"{name}"' if " " in name else name
 
 
-_READERS: Mapping[str, Callable[[Sequence[str]], Command]] = MappingProxyType(
+def _duration(word: str) -> timedelta | None:
+    try:
+        return parse_duration(_folded(word).lower())
+    except ValueError:
+        return None
+
+
+# ---- commands ----
+
+
+class _MistakeFound(Exception):
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.key)
+        self.mistake = mistake
+
+
+class _Arguments:
+    """The words after the name of a command, taken from the left. Methods raise _MistakeFound."""
+
+    def __init__(self, command: str, words: Sequence[str]) -> None:
+        self._command = command
+        self._words = list(words)
+
+    def period(self, default: timedelta) -> timedelta:
+        """Take a length of time to look back; `default` where no word is left."""
+        if not self._words:
+            return default
+        word = self._words.pop(0)
+        period = _duration(word)
+        if period is None:
+            raise self._mistake("mistake.duration", word)
+        if not timedelta() < period <= MAX_PERIOD:
+            raise self._mistake("mistake.look", word)
+        return period
+
+    def rest(self) -> str:
+        """Take all words that are left."""
+        rest = _folded(" ".join(self._words))
+        if len(rest) > MAX_NAME_LENGTH:
+            raise self._mistake("mistake.long")
+        return rest
+
+    def name(self) -> str:
+        """Take all words that are left as a name, which has to be there."""
+        if not self._words:
+            raise self._mistake(f"mistake.missing.{self._command}")
+        return self.rest()
+
+    def mute(self) -> MuteInstance:
+        """Take an instance, how long to mute it, and perhaps a reason."""
+        if not self._words:
+            raise self._mistake("mistake.missing.mute")
+        instance, *rest = _folded(self._words[0]), *self._words[1:]
+        if len(instance) > MAX_NAME_LENGTH:
+            raise self._mistake("mistake.long")
+        meant = f"mute {_quoted(instance)} 2h"
+        if not rest:
+            raise self._mistake("mistake.missing.length", instance, meant)
+        length = _duration(rest[0])
+        if length is None:
+            raise self._mistake("mistake.duration", rest[0], meant)
+        if not MIN_MUTE <= length <= MAX_MUTE:
+            raise self._mistake("mistake.mute", format_duration(length), meant)
+        return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:MAX_REASON_LENGTH] or None)
+
+    def _mistake(self, key: str, given: str = "", meant: str = "") -> _MistakeFound:
+        return _MistakeFound(Mistake(key=key, given=given, meant=meant or USAGE[self._command]))
+
+
+class _Syntax(NamedTuple):
+    usage: str
+    """Example of how the command is typed."""
+    parse: Callable[[_Arguments], Query | Change]
+
+
+_SYNTAX: Mapping[str, _Syntax] = MappingProxyType(
     {
-        "help": lambda _: Help(),
-        "?": lambda _: Help(),
-        "failed": _failed,
-        "running": _followed("running", lambda about: Running(about=about)),
-        "recent": _followed("recent", lambda about: Recent(about=about)),
-        "task": _named("task", lambda job_id: DescribeTask(job_id=job_id)),
-        "instance": _named("instance", lambda instance: DescribeInstance(instance=instance)),
-        "stats": _stats,
-        "watch": _named("watch", lambda job_id: SubscribeTask(job_id=job_id)),
-        "mute": _mute,
-        "unmute": _named("unmute", lambda instance: UnmuteInstance(instance=instance)),
-        "mutes": _followed("mutes", lambda ignored: Mutes(ignored=ignored)),
-        "status": _followed("status", lambda ignored: Status(ignored=ignored)),
+        "failed": _Syntax(
+            "failed 24h", lambda words: Failed(within=words.period(DEFAULT_FAILED_PERIOD), about=words.rest())
+        ),
+        "running": _Syntax("running", lambda words: Running(about=words.rest())),
+        "recent": _Syntax("recent", lambda words: Recent(about=words.rest())),
+        "task": _Syntax("task 31b8ae23", lambda words: DescribeTask(job_id=words.name())),
+        "instance": _Syntax("instance gaussdb-prod-01", lambda words: DescribeInstance(instance=words.name())),
+        "stats": _Syntax(
+            "stats 7d", lambda words: Stats(within=words.period(DEFAULT_STATS_PERIOD), ignored=words.rest())
+        ),
+        "watch": _Syntax("watch 31b8ae23", lambda words: SubscribeTask(job_id=words.name())),
+        "mute": _Syntax("mute gaussdb-prod-01 2h resizing", _Arguments.mute),
+        "unmute": _Syntax("unmute gaussdb-prod-01", lambda words: UnmuteInstance(instance=words.name())),
+        "mutes": _Syntax("mutes", lambda words: Mutes(ignored=words.rest())),
+        "status": _Syntax("status", lambda words: Status(ignored=words.rest())),
+        "help": _Syntax("help", lambda _: Help()),
     }
 )
+
+USAGE: Mapping[str, str] = MappingProxyType({name: syntax.usage for name, syntax in _SYNTAX.items()})
+"""Every command with an example of how it is typed."""
 
 
 def _unknown(word: str, rest: Sequence[str]) -> Mistake:

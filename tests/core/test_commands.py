@@ -14,6 +14,7 @@ from notifier.core.commands import (
     MAX_MUTE,
     MAX_NAME_LENGTH,
     USAGE,
+    Change,
     Command,
     DescribeInstance,
     DescribeTask,
@@ -28,7 +29,6 @@ from notifier.core.commands import (
     Status,
     SubscribeTask,
     UnmuteInstance,
-    changes,
     parse,
 )
 
@@ -121,7 +121,9 @@ def test_every_example_is_a_command(name: str) -> None:
 
 
 def test_only_mutes_change_what_others_see() -> None:
-    assert {name for name, usage in USAGE.items() if changes(parse(usage))} == {"mute", "unmute"}
+    changes = {name: command for name, usage in USAGE.items() if isinstance(command := parse(usage), Change)}
+    assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute"}
+    assert changes.keys() - {"mute", "unmute"} == {"watch"}
 
 
 @given(st.text(max_size=300))
