@@ -53,7 +53,7 @@ def subscribe(tx: Transaction, task: Task, by: Person) -> bool:
     wish = Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now())
     new = tx.watch(wish)
     if new:
-        _record(tx, by, Verb.SUBSCRIBE, f"{task.source}/{task.job_id}")
+        _record(tx, by, Verb.SUBSCRIBE, task.subject)
     return new
 
 

@@ -165,7 +165,7 @@ def _row(stored: StoredTask, fmt: ReplyFormatter) -> Row:
         known=task.name in TASK_LABELS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
         said=" · ".join(filter(None, _row_details(stored, fmt))),
-        subject=f"{task.source}/{task.job_id}",
+        subject=task.subject,
     )
 
 

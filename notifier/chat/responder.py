@@ -16,6 +16,7 @@ from notifier.core.commands import Command
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected
+from notifier.core.identity import Subject
 from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Person
 from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
@@ -214,9 +215,10 @@ class ChatResponder:
                 return await self._change_by_click(click, fmt, may_change)
         return None
 
-    def _details(self, subject: str, fmt: ReplyFormatter, q: Queries) -> ChatReply:
-        source, _, job_id = subject.partition("/")
-        return self._task(q, lookup.find_task(q, job_id, source=source), job_id, fmt)
+    def _details(self, value: str, fmt: ReplyFormatter, q: Queries) -> ChatReply:
+        wanted = Subject.parse(value)
+        found = lookup.find_task(q, wanted.job_id, source=wanted.source)
+        return self._task(q, found, wanted.job_id, fmt)
 
     def _query_again(self, value: str, fmt: ReplyFormatter, q: Queries) -> ChatReply:
         """Give a reply again, at another place of its list."""

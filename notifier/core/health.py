@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from notifier.core.model import DIRECT, ChannelState, SourceState
+from notifier.core.identity import DirectChannel
+from notifier.core.model import ChannelState, SourceState
 
 MISSED_POLLS = 5
 """Polls that may be missed before a source counts as not polled."""
@@ -348,7 +349,7 @@ def channels(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ChannelSt
 
 def serves(expected: Expected, channel: str) -> bool:
     """Tell whether the configuration has a way to deliver on a channel."""
-    return channel in expected.channels or (expected.direct and channel.startswith(DIRECT))
+    return channel in expected.channels or (expected.direct and DirectChannel.parse(channel) is not None)
 
 
 def judge_channel(channel: tuple[ChannelState, Backlog], expected: Expected, now: datetime) -> Iterator[HealthFinding]:

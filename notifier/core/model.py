@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.core.events import EventType
+from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
@@ -53,6 +54,11 @@ class Task:
     ended_at: datetime | None = None
     fail_reason: str | None = None
     """Localised by the API. Shown to people, never compared to find a change of state."""
+
+    @property
+    def subject(self) -> str:
+        """What events about the task have as their subject."""
+        return str(Subject(source=self.source, job_id=self.job_id))
 
 
 class Scope(StrEnum):
@@ -172,12 +178,9 @@ class Event:
 
     @property
     def subject(self) -> str:
-        """What the event is about; deliveries about one subject keep their order on each channel."""
-        return f"{CHANNEL_SUBJECT}{self.channel}" if self.channel else f"{self.source}/{self.job_id}"
-
-
-CHANNEL_SUBJECT = "channel:"
-"""How the subject of an event about a channel begins; no source's name has a colon."""
+        """What the event is about, as the text of a `Subject`."""
+        about = Subject(channel=self.channel) if self.channel else Subject(source=self.source, job_id=self.job_id)
+        return str(about)
 
 
 def event_id(source: str, job_id: str, occurrence: str) -> str:
@@ -187,10 +190,6 @@ def event_id(source: str, job_id: str, occurrence: str) -> str:
     and receivers would drop it as a repeat.
     """
     return str(uuid.uuid5(NAMESPACE, f"{source}\x1f{job_id}\x1f{occurrence}"))
-
-
-DIRECT = "dm:"
-"""How the name of a channel begins that is one person: `dm:U0123`. No configured channel has a colon in its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ from notifier.core.delivery import (
 )
 from notifier.core.diff import happened_at
 from notifier.core.events import EventType
-from notifier.core.model import DIRECT, Event, Transition, event_id
+from notifier.core.identity import DirectChannel
+from notifier.core.model import Event, Transition, event_id
 from notifier.core.pacing import AttemptSignal
 from notifier.core.people import Mute
 from notifier.core.routing import ChannelPolicy, RoutedEvent
@@ -72,7 +73,7 @@ def gap_event(source: str, region: str, project_id: str, since: datetime, until:
 def with_subscribers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
     """Add those who want to know, by job id, to the channels of the events that they wait for."""
     return tuple(
-        replace(item, channels=(*item.channels, *(f"{DIRECT}{person}" for person in watchers[item.event.job_id])))
+        replace(item, channels=(*item.channels, *(str(DirectChannel(who)) for who in watchers[item.event.job_id])))
         if concerns_subscribers(item.event) and item.event.job_id in watchers
         else item
         for item in routed
@@ -115,7 +116,7 @@ def plan(  # noqa: PLR0917 - the last two have defaults
     for item in routed:
         mute = muted_by(item.event, mutes, now)
         for channel in item.channels:
-            if mute and not channel.startswith(DIRECT):
+            if mute and not DirectChannel.parse(channel):
                 suppressed.append(_suppressed(channel, item.event, mute, now))
             else:
                 by_channel.setdefault(channel, []).append(item.event)

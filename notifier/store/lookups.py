@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, select
 
 from notifier.core.delivery import DeliveryState
-from notifier.core.model import DIRECT, TaskStatus
+from notifier.core.identity import DirectChannel
+from notifier.core.model import TaskStatus
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent
 from notifier.ports import TaskStatistics
@@ -87,7 +88,7 @@ class LookupQueries:
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""
-        pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DIRECT))
+        pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DirectChannel.PREFIX))
         statement = select(deliveries.c.channel).where(*pending).distinct().order_by(deliveries.c.channel)
         return list(self.connection.execute(statement).scalars())
 

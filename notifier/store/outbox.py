@@ -11,7 +11,8 @@ from sqlalchemy import Boolean, ColumnElement, Integer, and_, bindparam, cast, f
 from notifier.core import outbox, recipients
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
 from notifier.core.health import Expected
-from notifier.core.model import DIRECT, ChannelState
+from notifier.core.identity import DirectChannel
+from notifier.core.model import ChannelState
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import AttemptSignal, ChannelHealth
 from notifier.store import rows
@@ -432,7 +433,7 @@ class SqlTransaction(PeopleStatements, RetentionStatements):
         """Give up what has waited since before a time for channels that are not configured; return how many."""
         unserved: list[ColumnElement[bool]] = [deliveries.c.channel.not_in(expected.channels)]
         if expected.direct:
-            unserved.append(~deliveries.c.channel.startswith(DIRECT))
+            unserved.append(~deliveries.c.channel.startswith(DirectChannel.PREFIX))
         waiting = select(deliveries.c.seq).where(deliveries.c.created_at < before, *_idle(now), *unserved).limit(limit)
         chosen = list(self.connection.execute(waiting).scalars())
         return self._change(

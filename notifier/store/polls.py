@@ -16,6 +16,7 @@ from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Delivery
 from notifier.core.diff import RecordedTask
 from notifier.core.errors import SourceConflict
+from notifier.core.identity import Subject
 from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import EventsRecorded, PollClaim
@@ -237,7 +238,7 @@ class PollStatements(SqlQueries):
         self.connection.execute(update(events).where(events.c.source == former, ~again).values(source=name))
         # Deliveries and messages about a task go on in its order and under its message.
         for column in (deliveries.c.lane, delivery_events.c.subject, threads.c.subject):
-            about = column.startswith(f"{former}/", autoescape=True)
+            about = column.startswith(str(Subject(source=former)), autoescape=True)
             moved = literal(name) + func.substr(column, len(former) + 1)
             self.connection.execute(update(column.table).where(about).values({column.name: moved}))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Table, and_, delete, false, func, or_, select, update
 from notifier.core.alerts import DeadLetters
 from notifier.core.delivery import DeliveryState
 from notifier.core.health import Replica
-from notifier.core.model import CHANNEL_SUBJECT
+from notifier.core.identity import Subject
 from notifier.store import rows
 from notifier.store.polls import PollStatements
 from notifier.store.schema import channels, deliveries, replicas, sources
@@ -39,7 +39,7 @@ class WatchStatements(PollStatements):
             deliveries.c.state == DeliveryState.DEAD,
             deliveries.c.dismissed_at.is_(None),
             deliveries.c.settled_at > since,
-            ~deliveries.c.lane.startswith(CHANNEL_SUBJECT),
+            ~deliveries.c.lane.startswith(Subject.CHANNEL_PREFIX),
         )
         latest = select(deliveries.c.settled_at, deliveries.c.reason).where(*dead)
         last = self.connection.execute(latest.order_by(deliveries.c.settled_at.desc()).limit(1)).one_or_none()

@@ -23,7 +23,8 @@ from notifier.core.credentials import Credential
 from notifier.core.delivery import delivery_id
 from notifier.core.errors import ConfigurationError, NotifierError, StoreMissing
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
-from notifier.core.model import DIRECT, Event
+from notifier.core.identity import DirectChannel
+from notifier.core.model import Event
 from notifier.core.routing import ChannelPolicy, RoutingConfig
 from notifier.deliver import DeliveryRules
 from notifier.monitor import MonitorRules
@@ -401,7 +402,8 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
     token, chat = config.slack_token, config.chat.slack
     if token is None or chat is None:
         return None
-    person = name.removeprefix(DIRECT)
+    direct = DirectChannel.parse(name)
+    person = direct.person if direct else name
     context = _toolbox(config, http, clock)
     channel: Channel
     try:

@@ -13,7 +13,7 @@ from fakes import FakeClock
 
 from notifier.core.delivery import DeliveryState, Thread
 from notifier.core.events import EventType
-from notifier.core.model import DIRECT, Event
+from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute, Subscription
 from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, ThreadUpdate
@@ -218,9 +218,9 @@ async def test_a_wish_is_taken_once(store: SqlStore) -> None:
 
 async def test_a_person_with_a_message_to_come_is_found(store: SqlStore) -> None:
     await record(store, FAILED)
-    person = replace(make_delivery(FAILED), channel=f"{DIRECT}U0ALICE", id="d1")
+    person = replace(make_delivery(FAILED), channel="dm:U0ALICE", id="d1")
     await store.transact(lambda tx: tx.record_deliveries([person]))
-    assert await store.transact(lambda tx: tx.direct_channels()) == [f"{DIRECT}U0ALICE"]
+    assert await store.transact(lambda tx: tx.direct_channels()) == ["dm:U0ALICE"]
 
 
 # ---- progress that gives way ----

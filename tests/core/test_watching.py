@@ -15,7 +15,8 @@ from notifier.core import alerts as watching
 from notifier.core.alerts import AlertEdge, DeadLetters, channel_edge, dead_letters_since, source_edge
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, ConfiguredSource, Expected
-from notifier.core.model import CHANNEL_SUBJECT, ChannelState, SourceState
+from notifier.core.identity import Subject
+from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth
 from notifier.core.routing import Matcher, Route
 
@@ -214,7 +215,7 @@ def test_the_id_of_an_event_follows_from_facts_alone() -> None:
 
 def test_failing_and_recovered_keep_their_order() -> None:
     failing, recovered = (watching.channel_event("dba", edge, T0) for edge in (FAILING, RECOVERED))
-    assert failing.subject == recovered.subject == f"{CHANNEL_SUBJECT}dba"
+    assert failing.subject == recovered.subject == str(Subject(channel="dba"))
     failing, recovered = (watching.source_event(PROD, edge, T0) for edge in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == "prod/"
 

@@ -27,7 +27,7 @@ from notifier.core.diff import RecordedTask
 from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import ConfiguredSource, Expected
-from notifier.core.model import DIRECT, Event, Scope, Snapshot, Task, TaskStatus
+from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Mute, Person
 from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
@@ -432,7 +432,3 @@ async def test_every_answer_can_be_given_in_chinese(chat: ChatHarness) -> None:
         answer = await chat.responder.answer(CommandRequest(text=text, person=ALICE), "zh", chat.allowed)
         assert answer is not None
         assert not answer.title.isascii()
-
-
-def test_a_person_is_no_configured_channel() -> None:
-    assert ":" in DIRECT

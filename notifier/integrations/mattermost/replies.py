@@ -8,6 +8,7 @@ from notifier.chat.phrases import text
 from notifier.chat.ports import Json
 from notifier.chat.reports import PAGE_ROWS
 from notifier.chat.requests import ChatReply, Language, Row, split_quoted
+from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.wording.formatter import EMOJI
 
@@ -72,5 +73,5 @@ def _kept(said: str) -> Iterator[tuple[str, bool]]:
 def _row(row: Row) -> str:
     label = (plain if row.known else code)(row.label, LINE_LIMIT)
     instance = f" · {code(row.instance, LINE_LIMIT)}" if row.instance else ""
-    job = code(row.subject.partition("/")[2], LINE_LIMIT)
+    job = code(Subject.parse(row.subject).job_id, LINE_LIMIT)
     return f"{EMOJI[row.state]} **{label}**{instance} · {sentence(row.said)} · {job}"

@@ -40,6 +40,7 @@ from notifier.core.delivery import (
     delivery_id,
 )
 from notifier.core.events import NEEDS_CARE
+from notifier.core.identity import MessageRef
 from notifier.http import AddressRefused, HttpClient, HttpError, NotSent, ReplyTooLarge, partial_reply
 from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, WebApi, encoded
 from notifier.integrations.slack.blockkit import Json
@@ -117,26 +118,24 @@ class _Bot:
     async def post(self, message: Json, deadline: float) -> SlackResponse:
         return await self.api.call("chat.postMessage", deadline, message | {"channel": self.channel})
 
-    async def change(self, message: Json, ref: str, deadline: float) -> SlackResponse:
+    async def change(self, message: Json, ref: MessageRef, deadline: float) -> SlackResponse:
         """Make a message look like this one. Raises HttpError."""
-        channel, _, ts = ref.partition(":")
         shown = {name: message.get(name, []) for name in ("text", "blocks", "attachments")}
-        return await self.api.call("chat.update", deadline, shown | {"channel": channel, "ts": ts})
+        return await self.api.call("chat.update", deadline, shown | {"channel": ref.channel, "ts": ref.ts})
 
     async def history(
         self,
         deadline: float,
         *,
         oldest: datetime | None = None,
-        thread: str | None = None,
+        thread: MessageRef | None = None,
         cursor: str = "",
         limit: int = PAGE_SIZE,
     ) -> SlackResponse:
         """Return a page of the channel's history since `oldest`, or of a thread's. Raises HttpError."""
-        channel, _, ts = (thread or f"{self.channel}:").partition(":")
         query = {
-            "channel": channel,
-            "ts": ts or None,
+            "channel": thread.channel if thread else self.channel,
+            "ts": (thread and thread.ts) or None,
             "include_all_metadata": "true",
             "limit": limit,
             "oldest": f"{oldest.timestamp():.6f}" if oldest else None,
@@ -272,7 +271,9 @@ class SlackChannel(HttpChannel[SlackSettings]):
         end = self._deadline_at(self.settings.timeout.total_seconds())
         message = json.loads(stored_body(delivery).content)
         if delivery.thread:
-            outcome = await self._send_with_fallback(partial(self._reply, delivery, delivery.thread), message, end)
+            outcome = await self._send_with_fallback(
+                partial(self._reply, delivery, MessageRef.parse(delivery.thread)), message, end
+            )
             if not isinstance(outcome, MessageGone):
                 return outcome
         outcome = await self._send_with_fallback(self._post, message, end)
@@ -285,7 +286,7 @@ class SlackChannel(HttpChannel[SlackSettings]):
         end = self._deadline_at(self.settings.timeout.total_seconds())
         localizer, console_url = self.context.localizer, self.context.console_url
         message = live(thread, localizer, console_url)
-        outcome = await self._send_with_fallback(partial(self._change, thread.ref), message, end)
+        outcome = await self._send_with_fallback(partial(self._change, MessageRef.parse(thread.ref)), message, end)
         if not isinstance(outcome, MessageGone):
             return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
         log.warning("a message is gone; posting it anew", channel=self.name, job=thread.event.job_id)
@@ -331,15 +332,14 @@ class SlackChannel(HttpChannel[SlackSettings]):
     async def _post(self, message: Json, deadline: float) -> SlackResponse:
         return await self._transport.post(message, deadline)
 
-    async def _reply(self, delivery: Delivery, thread: str, message: Json, deadline: float) -> SlackResponse:
+    async def _reply(self, delivery: Delivery, thread: MessageRef, message: Json, deadline: float) -> SlackResponse:
         alert = delivery.events[0].type in NEEDS_CARE
-        channel, _, ts = thread.partition(":")
-        place = {"channel": channel, "thread_ts": ts} | (
+        place = {"channel": thread.channel, "thread_ts": thread.ts} | (
             {"reply_broadcast": True} if alert and self.settings.broadcast else {}
         )
         return await self._bot.api.call("chat.postMessage", deadline, reply(message, whole=alert) | place)
 
-    async def _change(self, ref: str, message: Json, deadline: float) -> SlackResponse:
+    async def _change(self, ref: MessageRef, message: Json, deadline: float) -> SlackResponse:
         return await self._bot.change(message, ref, deadline)
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
@@ -353,14 +353,14 @@ class SlackChannel(HttpChannel[SlackSettings]):
         end = self._deadline_at(self.settings.search_timeout.total_seconds())
         found: Outcome | MessageGone | None = MessageGone("no thread")
         if delivery.thread:
-            found = await self._search(delivery, delivery.thread, end)
+            found = await self._search(delivery, MessageRef.parse(delivery.thread), end)
         if isinstance(found, MessageGone):
             found = await self._search(delivery, None, end)
             if isinstance(found, Delivered) and self._begins_thread(delivery):
                 return replace(found, thread=found.ref)
         return Unknown(found.reason) if isinstance(found, MessageGone) else found
 
-    async def _search(self, delivery: Delivery, thread: str | None, end: float) -> Outcome | MessageGone | None:
+    async def _search(self, delivery: Delivery, thread: MessageRef | None, end: float) -> Outcome | MessageGone | None:
         cursor = ""
         for _ in range(MAX_PAGES):
             found = await self._page(delivery, thread, cursor, end - self.context.clock.monotonic())
@@ -370,7 +370,7 @@ class SlackChannel(HttpChannel[SlackSettings]):
         return Unknown(f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more")
 
     async def _page(
-        self, delivery: Delivery, thread: str | None, cursor: str, deadline: float
+        self, delivery: Delivery, thread: MessageRef | None, cursor: str, deadline: float
     ) -> Outcome | NextPage | MessageGone | None:
         oldest = delivery.created_at - CLOCK_SKEW
         try:

@@ -14,6 +14,7 @@ from notifier.chat import buttons
 from notifier.chat.phrases import text
 from notifier.chat.ports import BadRequest, PermissionDenied, Responder
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
+from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
 from notifier.integrations.slack.api import MAX_REPLY, encoded
@@ -263,4 +264,4 @@ def _message(payload: Json) -> str:
     if not isinstance(container, dict):
         return ""
     channel, ts = container.get("channel_id"), container.get("message_ts")
-    return f"{channel}:{ts}" if isinstance(channel, str) and isinstance(ts, str) else ""
+    return str(MessageRef(channel, ts)) if isinstance(channel, str) and isinstance(ts, str) else ""

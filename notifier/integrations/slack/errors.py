@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry, Unknown
+from notifier.core.identity import MessageRef
 from notifier.core.retry import retry_after
 from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.blockkit import Json
@@ -152,9 +153,9 @@ def is_failure(text: str) -> bool:
 
 
 def _reference(data: Json) -> str | None:
-    """Return `channel:ts`, which an edit or a reply in its thread needs."""
+    """Return the reference that an edit or a reply in its thread needs."""
     channel, ts = data.get("channel"), data.get("ts")
-    return f"{channel}:{ts}" if isinstance(channel, str) and isinstance(ts, str) else None
+    return str(MessageRef(channel, ts)) if isinstance(channel, str) and isinstance(ts, str) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""Identities that have parts, and the text that the database and the buttons of a chat hold.
+
+Each class is the only writer and the only reader of its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Subject:
+    """What an event is about: a task of a source, a source as a whole, or a channel.
+
+    Deliveries about one subject keep their order on each channel. A source's name has neither `/` nor `:` in it.
+    """
+
+    CHANNEL_PREFIX: ClassVar[str] = "channel:"
+    """How the text begins if it is about a channel, for conditions in SQL."""
+
+    source: str = ""
+    job_id: str = ""
+    """The task of the source; the empty string for the source as a whole, whose text every task's begins with."""
+    channel: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.CHANNEL_PREFIX}{self.channel}" if self.channel else f"{self.source}/{self.job_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Subject:
+        """Read what `str` wrote."""
+        if text.startswith(cls.CHANNEL_PREFIX):
+            return cls(channel=text.removeprefix(cls.CHANNEL_PREFIX))
+        source, _, job_id = text.partition("/")
+        return cls(source=source, job_id=job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A message in a chat that numbers messages by channel: Slack's channel id and `ts`."""
+
+    channel: str
+    ts: str
+
+    def __str__(self) -> str:
+        return f"{self.channel}:{self.ts}"
+
+    @classmethod
+    def parse(cls, text: str) -> MessageRef:
+        """Read what `str` wrote."""
+        channel, _, ts = text.partition(":")
+        return cls(channel=channel, ts=ts)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectChannel:
+    """A channel that is one person. No configured channel has a colon in its name."""
+
+    PREFIX: ClassVar[str] = "dm:"
+    """How the name begins, for conditions in SQL."""
+
+    person: str
+    """The person's id in the chat."""
+
+    def __str__(self) -> str:
+        return f"{self.PREFIX}{self.person}"
+
+    @classmethod
+    def parse(cls, name: str) -> DirectChannel | None:
+        """Read the name of a channel; return None for a configured one."""
+        return cls(person=name.removeprefix(cls.PREFIX)) if name.startswith(cls.PREFIX) else None
