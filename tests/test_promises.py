@@ -73,8 +73,8 @@ PROMISES = (
         id="P4",
         words="at least once and in order; a repeat has the same id and the same bytes",
         proven_by=(
-            "invariants/test_a_whole_life.py::test_a_life_on_sqlite",
-            "invariants/test_a_whole_life.py::test_a_life_on_postgresql",
+            "invariants/test_scenarios.py::test_a_life_on_sqlite",
+            "invariants/test_scenarios.py::test_a_life_on_postgresql",
             "acceptance/test_kill.py::test_a_backlog_goes_out_in_order_after_a_kill",
             "usecases/test_deliver.py::test_a_repeat_has_the_same_id_and_the_same_bytes",
             "usecases/test_deliver.py::test_the_body_is_stored_before_it_is_sent",

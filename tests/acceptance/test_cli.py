@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner
 
 from notifier import __version__
@@ -30,7 +30,13 @@ HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "u
 
 def notifier(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own program
-        [*PROGRAM, *args], cwd=cwd, env=_environment(env), capture_output=True, text=True, timeout=HANG, check=False
+        [*PROGRAM, *args],
+        cwd=cwd,
+        env=_environment(env),
+        capture_output=True,
+        text=True,
+        timeout=HANG_TIMEOUT,
+        check=False,
     )
 
 
@@ -157,7 +163,7 @@ def test_the_simulator_prints_a_source_and_stops_on_ctrl_c(tmp_path: Path) -> No
         while not document.endswith("\n}\n"):
             document += process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=HANG)
+        rest, errors = process.communicate(timeout=HANG_TIMEOUT)
     source = json.loads(document)["source"]
     assert source["endpoint"] == json.loads(document)["url"]
     assert (process.returncode, rest) == (0, "")

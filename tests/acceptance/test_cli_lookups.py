@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from factories import make_event, make_task
-from patience import HANG
 from sqlalchemy import Engine, event
+from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
@@ -410,7 +410,7 @@ def test_output_that_cannot_be_written_is_one_error(run: Run, tmp_path: Path, ar
     program = [sys.executable, "-c", "from notifier.cli import main; main()", *args]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(  # noqa: S603 - our own program
-            program, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANG, check=False
+            program, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANG_TIMEOUT, check=False
         )
     assert (done.returncode, done.stderr) == (1, "error: cannot write to stdout: No space left on device\n")
     assert run("tasks").stdout

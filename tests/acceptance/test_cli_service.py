@@ -22,8 +22,8 @@ from random import Random
 from typing import IO, Any
 
 import pytest
-from patience import HANG
 from standardwebhooks import Webhook
+from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
@@ -58,7 +58,7 @@ def notifier(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=HANG,
+        timeout=HANG_TIMEOUT,
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -138,7 +138,7 @@ def put(source: Mapping[str, Any], status: str, **more: Any) -> None:
     request = urllib.request.Request(  # noqa: S310 - our own simulator
         f"{source['endpoint']}/_sim/tasks", data=json.dumps({"put": [row]}).encode(), method="POST"
     )
-    with urllib.request.urlopen(request, timeout=HANG) as reply:  # noqa: S310 - the same
+    with urllib.request.urlopen(request, timeout=HANG_TIMEOUT) as reply:  # noqa: S310 - the same
         assert reply.status == 200
 
 
@@ -194,7 +194,7 @@ def test_ctrl_c_in_the_middle_of_a_poll_exits_with_130(tmp_path: Path) -> None:
         with running("poll", cwd=folder) as process:
             connection, _ = silent.accept()
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=HANG)
+            output, errors = process.communicate(timeout=HANG_TIMEOUT)
             connection.close()
     assert (process.returncode, output) == (130, "")
     assert [json.loads(line)["event"] for line in errors.splitlines()] == ["store.created"]
@@ -213,7 +213,7 @@ def test_run_notifies_changes_and_stops_gracefully(house: Path, source: dict[str
         assert "gauss-orders" in notifier("tasks", cwd=house).stdout
         assert "✓ source simulator" in notifier("health", cwd=house).stdout
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=HANG)
+        _, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
     assert "1 event, 1 delivery, 0 failures" in errors
     assert "0 unaccounted" in notifier("audit", cwd=house).stdout
@@ -231,7 +231,7 @@ def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[s
         put(source, "Failed")
         assert "Task failed" in read_until(process.stdout, "gauss-orders")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=HANG)
+        _, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
     assert "1 event, 1 delivery, 0 failures" in errors
 
@@ -496,7 +496,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
             stdin=stdin,
             capture_output=True,
             text=True,
-            timeout=HANG,
+            timeout=HANG_TIMEOUT,
             check=False,
         )
     finally:
@@ -516,7 +516,7 @@ def test_the_demo_shows_the_main_job_and_accounts_for_it(tmp_path: Path) -> None
         stages = ("Task started", "Task at ", "Task completed", "Task failed", "webhook verified: task.failed")
         read_until(process.stdout, *stages)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=HANG)
+        output, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
     assert "unaccounted: 0" in output
     assert "notifier init" in output
@@ -540,7 +540,7 @@ def post_signed(url: str, by: Webhook) -> int:
     headers = {"webhook-id": "id", "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - our own receiver
     try:
-        with urllib.request.urlopen(request, timeout=HANG) as reply:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, timeout=HANG_TIMEOUT) as reply:  # noqa: S310 - the same
             return int(reply.status)
     except urllib.error.HTTPError as refusal:
         with refusal:
@@ -554,7 +554,7 @@ def test_the_demo_ends_when_nobody_reads_it(tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         errors = process.stderr.read()
-        process.wait(timeout=HANG)
+        process.wait(timeout=HANG_TIMEOUT)
     assert process.returncode == 141
     assert "Traceback" not in errors
 

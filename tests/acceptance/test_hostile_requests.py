@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 
 import pytest
 from fakes import FakeClock
-from patience import HANG
 from servers.requests import Reply, ask, calling, request
 from servers.timers import FakeTimers
 from starlette.applications import Starlette
+from timeouts import HANG_TIMEOUT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from notifier.chat.endpoints import BODY_LIMIT, MAX_FORM_FIELDS
@@ -521,7 +521,7 @@ async def test_requests_mattermost_never_sends_get_one_plain_sentence(
 
 async def so(is_so: Callable[[], bool]) -> None:
     """Wait until something inside the server is so."""
-    async with asyncio.timeout(HANG):
+    async with asyncio.timeout(HANG_TIMEOUT):
         while not is_so():  # noqa: ASYNC110 - what is looked at tells nobody
             await asyncio.sleep(0)
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from patience import HANG
 from servers.cloud import WatchedCloud, watched_cloud
 from servers.moments import Moments
 from servers.program import Program
 from servers.receiver import SECRET, Received, Receiver
+from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
 from notifier.cli import app
@@ -151,7 +151,7 @@ def end_sessions(url: str) -> None:
 async def open_house(folder: Path, store_url: str) -> AsyncIterator[House]:
     """Open it all around the body of a test, which fails when it lasts too long, and leave nothing running."""
     moments = Moments()
-    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(HANG):
+    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(HANG_TIMEOUT):
         house = House(folder, store_url, cloud, receiver)
         try:
             yield house
@@ -239,7 +239,7 @@ async def test_a_stop_settles_in_flight_work_and_the_next_process_continues(
         await hold_first_of(house, {"a": "Failed", "b": "Failed"})
         house.program.send(stop)
         await house.program.said("stopping")
-        house.receiver.let_go()
+        house.receiver.release()
         assert await house.program.ended() == 0, house.program.log
         states = {delivery.state: delivery.attempt - delivery.earlier_attempts for delivery in await house.deliveries()}
         assert states == {DeliveryState.DELIVERED: 1, DeliveryState.PENDING: 0}
@@ -259,7 +259,7 @@ async def test_a_stop_cuts_a_silent_receiver_and_the_next_process_resends(tmp_pa
         assert "no answer before the program was stopped" in house.program.log
         (left,) = await house.deliveries()
         assert (left.state, left.outcome_unknown) == (DeliveryState.PENDING, True)
-        house.receiver.let_go()
+        house.receiver.release()
         await house.start()
         await house.settled(1)
         assert len({(message.id, message.body) for message in house.receiver.received}) == 1
@@ -297,7 +297,7 @@ async def test_a_second_signal_ends_it_at_once_and_costs_one_repeat(
         house.program.send(stop)
         assert await house.program.ended() == code
         assert_calm(house)
-        house.receiver.let_go()
+        house.receiver.release()
         await house.start()
         await house.settled(1)
         assert len({(one.id, one.body) for one in house.receiver.received}) == 1
@@ -318,7 +318,7 @@ async def test_a_new_configuration_takes_over_without_loss_or_repeats(tmp_path: 
         house.configure(channels=[house.channel("/new")])
         house.program.send(signal.SIGHUP)
         await house.program.said("reloaded")
-        house.receiver.let_go()
+        house.receiver.release()
         house.cloud.show({"c": "Failed"})
         await house.settled(3)
         assert [one.path for one in house.receiver.received] == ["/hook", "/new", "/new"]

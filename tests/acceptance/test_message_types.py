@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from factories import HOSTILE, T0, make_event, make_render_request, make_task
 from message_samples import CONSOLE, samples
-from patience import HANG
 from servers.slack import Json
+from timeouts import HANG_TIMEOUT
 
 from notifier.chat.requests import ChatReply, Row, quoted
 from notifier.cli.samples import sample_event
@@ -66,7 +66,8 @@ def complaints(folder: Path, found: Sequence[Json]) -> str:
     lines = ['import type { Message } from "./message.js";']
     lines += [f"export const m{n}: Message = {json.dumps(message)};" for n, message in enumerate(found)]
     (folder / "messages.ts").write_text("\n".join(lines), encoding="utf-8")
-    done = subprocess.run([COMPILER, "--project", folder], capture_output=True, text=True, timeout=HANG, check=False)  # noqa: S603 - the compiler, on our files
+    command = [str(COMPILER), "--project", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_TIMEOUT, check=False)  # noqa: S603 - the compiler, on our files
     return done.stdout + done.stderr
 
 

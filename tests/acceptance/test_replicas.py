@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from patience import HANG
 from servers.cloud import WatchedCloud, watched_cloud
 from servers.moments import Moments
 from servers.program import Program
 from servers.receiver import SECRET, Received, Receiver
 from sqlalchemy import make_url
+from timeouts import HANG_TIMEOUT
 
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.ports import DeliveryFilter, Ledger, Queries
@@ -120,7 +120,7 @@ CLAIMED_BY = {
 async def open_fleet(folder: Path, store_url: str, replicas: int, lease: str = LONG) -> AsyncIterator[Fleet]:
     """Open it all around the body of a test, which fails when it lasts too long, and leave nothing running."""
     moments = Moments()
-    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(HANG):
+    async with watched_cloud(moments) as cloud, Receiver(moments) as receiver, asyncio.timeout(HANG_TIMEOUT):
         fleet = Fleet(folder, store_url, cloud, receiver, lease)
         try:
             for _ in range(replicas):

@@ -13,7 +13,6 @@ import pytest
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
-from patience import HANG
 from servers.http import HttpServer, flood, reply
 from servers.slack import (
     CHANNEL,
@@ -28,6 +27,7 @@ from servers.slack import (
     problems,
     slack_server,
 )
+from timeouts import HANG_TIMEOUT
 
 from notifier.chat import buttons
 from notifier.chat.ports import BadRequest, PermissionCheck
@@ -82,7 +82,7 @@ class Harness:
         await self.handler.interaction(payload | other, None)
 
     async def reply(self) -> Json:
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             return await self.slack.replies.get()
 
     async def settle(self) -> None:
@@ -294,7 +294,7 @@ async def test_requests_that_pile_up_are_turned_away(harness: Harness, monkeypat
     harness.responder.before = lambda _: wait_for(asyncio.Event())
     for _ in "12":
         await harness.handler.command(form(), None)
-    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", HANG)
+    monkeypatch.setattr(slack, "ANSWER_TIMEOUT", HANG_TIMEOUT)
     message = await harness.handler.command(form(), None)
     assert told(message) == "⚠️ Too many requests are waiting, so nothing was done. Try again in a moment"
     assert len(harness.responder.asked) == 2

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 from fakes import FakeClock
-from patience import HANG
 from servers.slack import HTML_500, NOT_JSON, RATE_LIMITED, TOKEN, Fault, SlackServer, slack_server
+from timeouts import HANG_TIMEOUT
 
 from notifier.http import HttpClient
 from notifier.integrations.slack import users as directory
@@ -266,7 +266,7 @@ async def test_all_groups_are_asked_about_at_once(
     monkeypatch.setattr(directory, "QUERY_TIMEOUT", 3_600.0)
     slack.faults += [SILENT] * 2
     question = asyncio.create_task(people.is_listed(ALICE, [DBAS, ONCALL]))
-    async with asyncio.timeout(HANG):
+    async with asyncio.timeout(HANG_TIMEOUT):
         await slack.until(lambda: len(slack.requests) == 2)
     question.cancel()
     await asyncio.gather(question, return_exceptions=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from factories import T0, make_delivery, make_event, make_task
-from patience import HANG
 from servers.relay import Relay, relay
 from sqlalchemy import make_url
+from timeouts import HANG_TIMEOUT
 
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.routing import RoutedEvent
@@ -42,7 +42,7 @@ class Ear:
         self._news.clear()
         if act is not None:
             await act
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await self._news.wait()
 
 
@@ -56,7 +56,7 @@ async def listening(url: str) -> AsyncIterator[Ear]:
         yield ear
     finally:
         task.cancel()
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await asyncio.gather(task, return_exceptions=True)
         await store.aclose()
 
@@ -190,9 +190,9 @@ async def _never(*_: object, **__: object) -> None:
 
 async def test_it_ends_at_once_while_an_answer_is_owed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(listen, "ANSWER_WITHIN", 10 * HANG)
+    monkeypatch.setattr(listen, "ANSWER_WITHIN", 10 * HANG_TIMEOUT)
     monkeypatch.setattr(psycopg.AsyncConnection, "_try_cancel", _never)  # the driver alone would wait for the server
     async with remote(postgres_url) as (network, url), listening(url):
         network.freeze()
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await network.swallowed.wait()

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from chaos.truth import Task, Truth
-from chaos.wire import Bell, Request, listen
+from chaos.oracle import Oracle, Task
+from chaos.wire import Request, Wakeup, listen
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
 RETRY_AFTER = 1
@@ -36,13 +36,13 @@ FAULTS: Mapping[str, float] = {
 
 
 @dataclass(slots=True)
-class Door:
+class ClientEndpoint:
     """Where one program asks."""
 
-    who: int
+    index: int
     life: int = 0
     """How often it was killed: what an earlier life still asks for counts no more."""
-    asked: int = 0
+    requests_seen: int = 0
     """Requests in this life."""
     quiet: tuple[float, float] = (0.0, 0.0)
     """From when to when it was asked to wait."""
@@ -52,11 +52,11 @@ class Door:
 class Cloud:
     """Shows the truth. `faults` is the share of answers that are spoiled."""
 
-    def __init__(self, truth: Truth, bell: Bell, seed: int, *, faults: float, stall: float = 2.0) -> None:
-        self.truth = truth
-        self.bell = bell
+    def __init__(self, oracle: Oracle, wakeup: Wakeup, seed: int, *, faults: float, stall: float = 2.0) -> None:
+        self.oracle = oracle
+        self.wakeup = wakeup
         self.faults = faults
-        self.doors: list[Door] = []
+        self.endpoints: list[ClientEndpoint] = []
         self.requests = 0
         self.impatient = 0
         """Requests before the end of the wait that a 429 asked for."""
@@ -69,11 +69,11 @@ class Cloud:
         return asyncio.get_running_loop().time()
 
     async def open(self, programs: int) -> None:
-        for who in range(programs):
-            door = Door(who)
-            server, port = await listen(partial(self._answer, door), lambda door=door: door.life)  # type: ignore[misc] # a default that mypy cannot type
-            door.url = f"http://127.0.0.1:{port}"
-            self.doors.append(door)
+        for index in range(programs):
+            endpoint = ClientEndpoint(index)
+            server, port = await listen(partial(self._answer, endpoint), lambda endpoint=endpoint: endpoint.life)  # type: ignore[misc] # a default that mypy cannot type
+            endpoint.url = f"http://127.0.0.1:{port}"
+            self.endpoints.append(endpoint)
             self._servers.append(server)
 
     def close(self) -> None:
@@ -81,55 +81,55 @@ class Cloud:
             server.close()
             server.close_clients() if hasattr(server, "close_clients") else None
 
-    def disturb(self, who: int | None, *, life_ends: bool = False) -> None:
+    def disturb(self, index: int | None, *, life_ends: bool = False) -> None:
         """Note that a program (None: all of them) was killed, stopped or cut off."""
-        for door in self.doors if who is None else [self.doors[who]]:
+        for endpoint in self.endpoints if index is None else [self.endpoints[index]]:
             if life_ends:
-                door.life, door.asked, door.quiet = door.life + 1, 0, (0.0, 0.0)
-        self.truth.disturb(who, self.now())
+                endpoint.life, endpoint.requests_seen, endpoint.quiet = endpoint.life + 1, 0, (0.0, 0.0)
+        self.oracle.disturb(index, self.now())
 
-    def _answer(self, door: Door, request: Request) -> None:
-        if request.connection.mark != door.life:
+    def _answer(self, endpoint: ClientEndpoint, request: Request) -> None:
+        if request.connection.mark != endpoint.life:
             request.reset()
             return
         now = self.now()
         self.requests += 1
-        door.asked += 1
-        self.impatient += door.quiet[0] <= now < door.quiet[1]
-        self.bell.ring(f"asked {door.who}")
+        endpoint.requests_seen += 1
+        self.impatient += endpoint.quiet[0] <= now < endpoint.quiet[1]
+        self.wakeup.notify(f"asked {endpoint.index}")
         query = dict(parse_qsl(urlsplit(request.target).query))
         if self._rng.random() < self.faults:
-            self._spoil(door, request, query)
+            self._spoil(endpoint, request, query)
         else:
-            self._show(door, request, query)
+            self._show(endpoint, request, query)
 
-    def _show(self, door: Door, request: Request, query: Mapping[str, str]) -> None:
+    def _show(self, endpoint: ClientEndpoint, request: Request, query: Mapping[str, str]) -> None:
         now, offset = self.now(), int(query.get("offset", 0))
         listing = offset, query.keys() - {"offset", "limit"}
         if listing == (0, set()):
-            self.truth.begin(door.who, now)
+            self.oracle.start_sweep(endpoint.index, now)
         page = self._page(query)
         request.reply(200, self._body(page, query), Content_Type="application/json")
-        if self.truth.give(door.who, [task.job_id for task in page], now):
-            self.bell.ring("whole")
+        if self.oracle.show_rows(endpoint.index, [task.job_id for task in page], now):
+            self.wakeup.notify("whole")
 
     def _page(self, query: Mapping[str, str]) -> list[Task]:
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 100))
         return list(islice(self._wanted(query), offset, offset + limit))
 
     def _wanted(self, query: Mapping[str, str]) -> list[Task]:
-        return [task for task in self.truth.listed.values() if _fits(task, query)]
+        return [task for task in self.oracle.listed.values() if _fits(task, query)]
 
     def _body(self, page: list[Task], query: Mapping[str, str]) -> bytes:
         return b'{"tasks":[%b],"total_count":%d}' % (b",".join(task.row for task in page), len(self._wanted(query)))
 
-    def _spoil(self, door: Door, request: Request, query: Mapping[str, str]) -> None:
+    def _spoil(self, endpoint: ClientEndpoint, request: Request, query: Mapping[str, str]) -> None:
         (fault,) = self._rng.choices(list(FAULTS), list(FAULTS.values()))
         self.spoiled[fault] = self.spoiled.get(fault, 0) + 1
-        self.truth.excuse(self.now() + self._stall)
+        self.oracle.exempt(self.now() + self._stall)
         page = self._page(query)
         spoils: dict[str, Callable[[], Any]] = {
-            "throttle": partial(self._throttle, door, request),
+            "throttle": partial(self._throttle, endpoint, request),
             "error": partial(request.reply, 500, b'{"error_code":"DBS.200412","error_msg":"Internal error."}'),
             "reset": request.reset,
             "cut": lambda: request.cut(self._body(page, query)),
@@ -142,8 +142,8 @@ class Cloud:
                 task.now.shown = True
         spoils[fault]()
 
-    def _throttle(self, door: Door, request: Request) -> None:
-        door.quiet = (self.now() + ON_THE_WAY, self.now() + RETRY_AFTER - EARLY)
+    def _throttle(self, endpoint: ClientEndpoint, request: Request) -> None:
+        endpoint.quiet = (self.now() + ON_THE_WAY, self.now() + RETRY_AFTER - EARLY)
         request.reply(429, b'{"error_code":"APIGW.0308","error_msg":"Throttled."}', Retry_After=str(RETRY_AFTER))
 
 

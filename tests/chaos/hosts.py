@@ -12,32 +12,32 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from chaos.house import House
+from chaos.harness import Harness
 from chaos.postgres import Proxy, Server
 from notifier.store.errors import BUSY_SECONDS
 from notifier.store.sqlite import sqlite_module
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-Trouble = Callable[[House], Awaitable[None]]
+HostFault = Callable[[Harness], Awaitable[None]]
 
 
-async def warmed_up(house: House) -> None:
+async def warmed_up(harness: Harness) -> None:
     """Wait until the program is at work: something has been told."""
-    while not house.truth.transitions or not house.receiver.arrivals:
+    while not harness.oracle.transitions or not harness.receiver.arrivals:
         await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def trouble(house: House, kind: str) -> AsyncIterator[None]:
+async def host_fault(harness: Harness, kind: str) -> AsyncIterator[None]:
     """Note that what happens meanwhile takes every program's knowledge of what it has just done."""
-    await warmed_up(house)
-    start = house.killer.now()
-    house.truth.blind = True
+    await warmed_up(harness)
+    start = harness.killer.now()
+    harness.oracle.blind = True
     try:
         yield
     finally:
-        house.killer.disturbed(kind, start, None)
-        house.truth.blind = False
+        harness.killer.record_disturbance(kind, start, None)
+        harness.oracle.blind = False
 
 
 # ---- disk ----
@@ -65,12 +65,12 @@ def _run(*command: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 - fixed words and our paths
 
 
-def full_disk(disk: Path, seconds: float) -> Trouble:
+def full_disk(disk: Path, seconds: float) -> HostFault:
     """Fill a disk to the last byte, and empty it again."""
 
-    async def happen(house: House) -> None:
+    async def happen(harness: Harness) -> None:
         filler = disk / "filler"
-        async with trouble(house, "full disk"):
+        async with host_fault(harness, "full disk"):
             with suppress(OSError), filler.open("wb", buffering=0) as file:
                 while True:
                     file.write(bytes(4096))
@@ -81,12 +81,12 @@ def full_disk(disk: Path, seconds: float) -> Trouble:
     return happen
 
 
-def no_longer_files(seconds: float) -> Trouble:
+def limit_file_size(seconds: float) -> HostFault:
     """Let no file of the program grow any more (RLIMIT_FSIZE), as a full disk would where none can be mounted."""
 
-    async def happen(house: House) -> None:
-        (program,) = house.programs
-        async with trouble(house, "file size limit"):
+    async def happen(harness: Harness) -> None:
+        (program,) = harness.programs
+        async with host_fault(harness, "file size limit"):
             assert program.process
             pid, (_, hard) = program.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (8192, hard))
@@ -100,11 +100,11 @@ def no_longer_files(seconds: float) -> Trouble:
 # ---- SQLite ----
 
 
-def locked(database: Path, seconds: float = BUSY_SECONDS + 2) -> Trouble:
+def locked(database: Path, seconds: float = BUSY_SECONDS + 2) -> HostFault:
     """Hold the lock of a SQLite file for longer than anybody waits for it."""
 
-    async def happen(house: House) -> None:
-        async with trouble(house, "locked database"):
+    async def happen(harness: Harness) -> None:
+        async with host_fault(harness, "locked database"):
             connection = sqlite_module().connect(database, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("BEGIN EXCLUSIVE")
             await asyncio.sleep(seconds)
@@ -137,11 +137,11 @@ def faked(file: Path) -> dict[str, str]:
     }
 
 
-def clock_jumps(file: Path, jumps: tuple[str, ...], seconds: float) -> Trouble:
+def clock_jumps(file: Path, jumps: tuple[str, ...], seconds: float) -> HostFault:
     """Set the clock forward and back (`+3600`, `-3600`), each for so long, and right at last."""
 
-    async def happen(house: House) -> None:
-        await warmed_up(house)
+    async def happen(harness: Harness) -> None:
+        await warmed_up(harness)
         for jump in (*jumps, "+0"):
             file.write_text(jump)
             await asyncio.sleep(seconds)
@@ -152,47 +152,47 @@ def clock_jumps(file: Path, jumps: tuple[str, ...], seconds: float) -> Trouble:
 # ---- PostgreSQL ----
 
 
-def restarts(server: Server, times: int, pause: float) -> Trouble:
+def restarts(server: Server, times: int, pause: float) -> HostFault:
     """Restart the server without warning, again and again."""
 
-    async def happen(house: House) -> None:
+    async def happen(harness: Harness) -> None:
         for _ in range(times):
-            await _hurt(house, "restart", server.restart)
+            await _apply(harness, "restart", server.restart)
             await asyncio.sleep(pause)
 
     return happen
 
 
-def cuts(server: Server, times: int, pause: float) -> Trouble:
+def cuts(server: Server, times: int, pause: float) -> HostFault:
     """End every session on the server, again and again."""
 
-    async def happen(house: House) -> None:
+    async def happen(harness: Harness) -> None:
         for _ in range(times):
-            await _hurt(house, "sessions ended", server.end_sessions)
+            await _apply(harness, "sessions ended", server.end_sessions)
             await asyncio.sleep(pause)
 
     return happen
 
 
-async def _hurt(house: House, kind: str, how: Callable[[], Any]) -> None:
-    async with trouble(house, kind):
+async def _apply(harness: Harness, kind: str, how: Callable[[], Any]) -> None:
+    async with host_fault(harness, kind):
         await asyncio.to_thread(how)
         await asyncio.sleep(0.5)
 
 
-def partition(proxy: Proxy, seconds: float) -> Trouble:
+def partition(proxy: Proxy, seconds: float) -> HostFault:
     """Freeze one program's way to the database for longer than its leases last, then cut it."""
 
-    async def happen(house: House) -> None:
-        await warmed_up(house)
-        house.killer.disturbed("partition", house.killer.now(), 0)
+    async def happen(harness: Harness) -> None:
+        await warmed_up(harness)
+        harness.killer.record_disturbance("partition", harness.killer.now(), 0)
         proxy.freeze()
         await asyncio.sleep(seconds)
-        start = house.killer.now()
-        house.cloud.disturb(0)
+        start = harness.killer.now()
+        harness.cloud.disturb(0)
         proxy.cut()
         proxy.thaw()
         await asyncio.sleep(2)
-        house.killer.disturbed("partition's end", start, 0, late=True)
+        harness.killer.record_disturbance("partition's end", start, 0, late=True)
 
     return happen

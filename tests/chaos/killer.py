@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 
 from chaos.cloud import Cloud
+from chaos.fork_server import ForkedProcess, ForkServer
 from chaos.ledger import Disturbance
-from chaos.nursery import Child, Nursery
 from chaos.receiver import Receiver
-from chaos.wire import Bell
+from chaos.wire import Wakeup
 
 COMMAND = (sys.executable, "-c", "from notifier.cli import main; main()")
 """The program started in full; `Nursery` starts it faster."""
 KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
-TERM_WITHIN = HANG
+TERM_WITHIN = HANG_TIMEOUT
 """Seconds that a graceful end may take."""
-UP_WITHIN = HANG
+UP_WITHIN = HANG_TIMEOUT
 """Seconds within which a program that was started must ask for a page."""
 
 
@@ -33,23 +33,25 @@ UP_WITHIN = HANG
 class Program:
     """One `notifier run`, through all its lives. Its log of all lives is one file."""
 
-    who: int
+    index: int
     config: Path
     log: Path
-    nursery: Nursery | None = None
+    fork_server: ForkServer | None = None
     """Where it is born; without one it is started in full."""
     env: Mapping[str, str] = field(default_factory=dict)
-    process: Process | Child | None = None
+    process: Process | ForkedProcess | None = None
 
     async def start(self) -> None:
-        words = ["run", "-c", str(self.config)]
-        self.process = await (self.nursery.start(words, self.log) if self.nursery else self._execute(words))
+        arguments = ["run", "-c", str(self.config)]
+        self.process = await (
+            self.fork_server.start(arguments, self.log) if self.fork_server else self._execute(arguments)
+        )
 
-    async def _execute(self, words: Sequence[str]) -> Process:
+    async def _execute(self, arguments: Sequence[str]) -> Process:
         with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *COMMAND,
-                *words,
+                *arguments,
                 env={name: os.environ[name] for name in KEPT if name in os.environ} | dict(self.env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -82,17 +84,19 @@ class Program:
             return None
 
     @property
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 class Killer:
     """Ends programs and starts them again; keeps what that excuses."""
 
-    def __init__(self, cloud: Cloud, receiver: Receiver, bell: Bell, programs: Sequence[Program], seed: int) -> None:
+    def __init__(
+        self, cloud: Cloud, receiver: Receiver, wakeup: Wakeup, programs: Sequence[Program], seed: int
+    ) -> None:
         self.cloud = cloud
         self.receiver = receiver
-        self.bell = bell
+        self.wakeup = wakeup
         self.programs = programs
         self.disturbances: list[Disturbance] = []
         self.kills = self.pauses = self.terms = 0
@@ -102,54 +106,56 @@ class Killer:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def disturbed(
-        self, kind: str, start: float, who: int | None, *, life_ends: bool = False, late: bool = False
+    def record_disturbance(
+        self, kind: str, start: float, index: int | None, *, life_ends: bool = False, late: bool = False
     ) -> None:
         """Note something that takes a program's knowledge of what it has just done; None means every program's."""
-        self.cloud.disturb(who, life_ends=life_ends)
-        self.receiver.forgive()
+        self.cloud.disturb(index, life_ends=life_ends)
+        self.receiver.forget_waits()
         self.disturbances.append(Disturbance(kind=kind, start=start, end=self.now(), late=late))
 
-    async def up(self, program: Program) -> None:
+    async def wait_until_up(self, program: Program) -> None:
         """Wait until a program has asked for a page, and start it again if it ended by itself.
 
         One of several may have to wait for a lease that a dead one holds: it is given a moment only.
         """
         alone = len(self.programs) == 1
         deadline = self.now() + (UP_WITHIN if alone else 1.5)
-        while not self.cloud.doors[program.who].asked:
-            self.cloud.truth.excuse(self.now())
-            await self.bell.heard(f"asked {program.who}", 0.5)
+        while not self.cloud.endpoints[program.index].requests_seen:
+            self.cloud.oracle.exempt(self.now())
+            await self.wakeup.wait_for(f"asked {program.index}", 0.5)
             if not program.running:
                 assert program.process is not None
-                self.misconduct.append(f"program {program.who} ended by itself with {program.process.returncode}")
+                self.misconduct.append(f"program {program.index} ended by itself with {program.process.returncode}")
                 await program.start()
             if self.now() > deadline and not alone:
                 return
             if self.now() > deadline:
-                self.misconduct.append(f"program {program.who} asked for nothing within {UP_WITHIN:.0f} s of its start")
+                self.misconduct.append(
+                    f"program {program.index} asked for nothing within {UP_WITHIN:.0f} s of its start"
+                )
                 return
 
-    async def strike(self, *, life: float, terms: float) -> None:
+    async def kill_one(self, *, life: float, terms: float) -> None:
         """Let one program live for a while, then end it at some instant, and start it again."""
         program = self._rng.choice(self.programs)
-        await self.up(program)
+        await self.wait_until_up(program)
         await asyncio.sleep(self._rng.uniform(0, life))
         if self._rng.random() < terms:
             await self._term(program)
         else:
-            await self._aim(life)
+            await self._wait_for_moment(life)
             await self._kill(program)
         await program.start()
 
-    async def _aim(self, life: float) -> None:
+    async def _wait_for_moment(self, life: float) -> None:
         """Wait for an instant: any, just after a message arrived, just after a list was seen whole."""
         match self._rng.choice(("uniform", "uniform", "request", "whole")):
             case "request":
-                await self.bell.heard("request", 1.0)
+                await self.wakeup.wait_for("request", 1.0)
                 await asyncio.sleep(self._rng.uniform(0, 0.01))
             case "whole":
-                await self.bell.heard("whole", 1.0)
+                await self.wakeup.wait_for("whole", 1.0)
                 await asyncio.sleep(self._rng.uniform(0, 0.02))
             case _:
                 await asyncio.sleep(self._rng.uniform(0, life))
@@ -158,26 +164,26 @@ class Killer:
         self.kills += 1
         start = self.now()
         await program.kill()
-        self.disturbed("kill", start, program.who, life_ends=True)
+        self.record_disturbance("kill", start, program.index, life_ends=True)
 
     async def _term(self, program: Program) -> None:
         self.terms += 1
         code = await program.end()
-        self.cloud.disturb(program.who, life_ends=True)
-        self.receiver.forgive()
+        self.cloud.disturb(program.index, life_ends=True)
+        self.receiver.forget_waits()
         if code != 0:
-            self.misconduct.append(f"program {program.who} ended with {code} after SIGTERM")
+            self.misconduct.append(f"program {program.index} ended with {code} after SIGTERM")
 
     async def pause(self, seconds: float) -> None:
         """Stop a program in the middle of its work for longer than its leases last, then let it go on."""
         program = self._rng.choice(self.programs)
-        await self.up(program)
-        await self.bell.heard("request", 1.0)
+        await self.wait_until_up(program)
+        await self.wakeup.wait_for("request", 1.0)
         self.pauses += 1
         program.send(signal.SIGSTOP)
-        self.disturbed("stop", self.now(), program.who)
+        self.record_disturbance("stop", self.now(), program.index)
         await asyncio.sleep(seconds)
         start = self.now()
         program.send(signal.SIGCONT)
         await asyncio.sleep(2)  # what it still does of what it took for its own happens now
-        self.disturbed("stop's end", start, program.who, late=True)
+        self.record_disturbance("stop's end", start, program.index, late=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from chaos.truth import Expected, Key
+from chaos.oracle import Expected, Key
 
 SHOWN = 8
 """Findings of one kind that are printed."""
@@ -36,7 +36,7 @@ VIOLATIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ReportedEvent:
     """One event that a message told."""
 
     key: Key | None
@@ -53,7 +53,7 @@ class Arrival:
     id: str
     digest: str
     """Of the body."""
-    told: tuple[Told, ...]
+    reported: tuple[ReportedEvent, ...]
     at: float
     done: float | None = None
     outcome: Literal["acknowledged", "refused", "unknown"] = "unknown"
@@ -83,7 +83,7 @@ _UNREAD = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LedgerLimits:
     """What is allowed."""
 
     first: str
@@ -166,7 +166,7 @@ def reconcile(  # noqa: PLR0917 - each is one side of the account
     baseline: Iterable[Key],
     arrivals: Sequence[Arrival],
     disturbances: Sequence[Disturbance],
-    limits: Limits,
+    limits: LedgerLimits,
     audit: Mapping[str, Any] | None,
 ) -> Ledger:
     """Compare all of it.
@@ -200,19 +200,19 @@ def _acknowledged(arrivals: Iterable[Arrival]) -> dict[Pair, float]:
     found: dict[Pair, float] = {}
     for arrival in arrivals:
         if arrival.outcome == "acknowledged" and arrival.done is not None:
-            for told in arrival.told:
-                if told.key:
-                    found.setdefault((arrival.channel, told.key), arrival.done)
+            for reported in arrival.reported:
+                if reported.key:
+                    found.setdefault((arrival.channel, reported.key), arrival.done)
     return found
 
 
-def channels_of(single: bool, limits: Limits) -> tuple[str, ...]:  # noqa: FBT001 - it reads as what it is
+def channels_of(single: bool, limits: LedgerLimits) -> tuple[str, ...]:  # noqa: FBT001 - it reads as what it is
     """Return the channels that hear of a task."""
     return limits.all if single else (limits.first,)
 
 
 def _check_losses(
-    ledger: Ledger, expected: Mapping[Key, Expected], acknowledged: Mapping[Pair, float], limits: Limits
+    ledger: Ledger, expected: Mapping[Key, Expected], acknowledged: Mapping[Pair, float], limits: LedgerLimits
 ) -> None:
     for key, one in expected.items():
         for channel in channels_of(one.single, limits):
@@ -231,19 +231,19 @@ def _check_truth(
     expected: Mapping[Key, Expected],
     baseline: frozenset[Key],
     arrivals: Iterable[Arrival],
-    limits: Limits,
+    limits: LedgerLimits,
 ) -> None:
-    seen: set[tuple[str, Told]] = set()
+    seen: set[tuple[str, ReportedEvent]] = set()
     for arrival in arrivals:
-        for told in arrival.told:
-            if told.key is None or (arrival.channel, told) in seen:
+        for reported in arrival.reported:
+            if reported.key is None or (arrival.channel, reported) in seen:
                 continue
-            seen.add((arrival.channel, told))
-            one = expected.get(told.key)
-            what = f"{told.type} of {_name(told.key)} on {arrival.channel}"
-            if told.key in baseline:
+            seen.add((arrival.channel, reported))
+            one = expected.get(reported.key)
+            what = f"{reported.type} of {_name(reported.key)} on {arrival.channel}"
+            if reported.key in baseline:
                 ledger.add("baseline", what)
-            elif one is None or told.type not in one.types:
+            elif one is None or reported.type not in one.types:
                 ledger.add("phantom", what)
             elif arrival.channel not in channels_of(one.single, limits):
                 ledger.add("phantom", f"{what}, where it does not belong")
@@ -256,13 +256,13 @@ def _check_identity(ledger: Ledger, arrivals: Iterable[Arrival]) -> None:
     for arrival in arrivals:
         if bodies.setdefault((arrival.channel, arrival.id), arrival.digest) != arrival.digest:
             ledger.add("rewritten", f"{arrival.id} on {arrival.channel}")
-        for told in arrival.told:
-            if told.key and ids.setdefault((arrival.channel, told.key), arrival.id) != arrival.id:
-                ledger.add("rekeyed", f"{_name(told.key)} on {arrival.channel}")
+        for reported in arrival.reported:
+            if reported.key and ids.setdefault((arrival.channel, reported.key), arrival.id) != arrival.id:
+                ledger.add("rekeyed", f"{_name(reported.key)} on {arrival.channel}")
 
 
 def _check_repeats(
-    ledger: Ledger, arrivals: Sequence[Arrival], disturbances: Sequence[Disturbance], limits: Limits
+    ledger: Ledger, arrivals: Sequence[Arrival], disturbances: Sequence[Disturbance], limits: LedgerLimits
 ) -> None:
     spent: Counter[tuple[int, str]] = Counter()
     by_id: dict[tuple[str, str], list[Arrival]] = defaultdict(list)
@@ -280,7 +280,7 @@ def _check_repeats(
                 best = min(excuses, key=lambda n: spent[n, channel], default=None)
                 if best is None:
                     waited = f"taken at {before.at:.2f} and again {after.at - before.at:.2f} s later"
-                    ledger.add("unexplained", f"{id_} on {channel}, {waited}{_near(before, disturbances)}")
+                    ledger.add("unexplained", f"{id_} on {channel}, {waited}{_last_disturbance(before, disturbances)}")
                     continue
                 spent[best, channel] += 1
                 if spent[best, channel] <= limits.in_flight:
@@ -290,7 +290,7 @@ def _check_repeats(
     ledger.worst = max(spent.values(), default=0)
 
 
-def _near(arrival: Arrival, disturbances: Sequence[Disturbance]) -> str:
+def _last_disturbance(arrival: Arrival, disturbances: Sequence[Disturbance]) -> str:
     """Say what happened last before an arrival: where to begin to look."""
     last = max((one for one in disturbances if one.start <= arrival.at), key=lambda one: one.start, default=None)
     return f"; {arrival.at - last.start:.2f} s after a {last.kind}" if last else ""
@@ -302,11 +302,11 @@ def _check_order(ledger: Ledger, arrivals: Iterable[Arrival]) -> None:
     acknowledged: dict[Pair, float] = {}
     by_task: dict[tuple[str, str], list[Key]] = defaultdict(list)
     for arrival in arrivals:
-        for told in arrival.told:
-            if told.key and first.setdefault((arrival.channel, told.key), arrival) is arrival:
-                by_task[arrival.channel, told.key.job_id].append(told.key)
-            if told.key and arrival.outcome == "acknowledged" and arrival.done is not None:
-                acknowledged.setdefault((arrival.channel, told.key), arrival.done)
+        for reported in arrival.reported:
+            if reported.key and first.setdefault((arrival.channel, reported.key), arrival) is arrival:
+                by_task[arrival.channel, reported.key.job_id].append(reported.key)
+            if reported.key and arrival.outcome == "acknowledged" and arrival.done is not None:
+                acknowledged.setdefault((arrival.channel, reported.key), arrival.done)
     for (channel, _), keys in by_task.items():
         for earlier, later in pairwise(sorted(keys)):
             start = first[channel, later].at
@@ -321,7 +321,7 @@ def _check_latency(
     expected: Mapping[Key, Expected],
     acknowledged: Mapping[Pair, float],
     disturbances: Sequence[Disturbance],
-    limits: Limits,
+    limits: LedgerLimits,
 ) -> None:
     if limits.healthy is None:
         return
@@ -349,11 +349,13 @@ def _check_audit(ledger: Ledger, audit: Mapping[str, Any], arrivals: Iterable[Ar
     for one in audit["unaccounted"]:
         ledger.add("unaccounted", one)
     states = audit["by_state"]
-    told = {(a.channel, t.key or a.id) for a in arrivals if a.outcome != "refused" for t in a.told}
-    certain = {(a.channel, t.key or a.id) for a in arrivals if a.outcome == "acknowledged" for t in a.told}
+    reported = {(a.channel, t.key or a.id) for a in arrivals if a.outcome != "refused" for t in a.reported}
+    certain = {(a.channel, t.key or a.id) for a in arrivals if a.outcome == "acknowledged" for t in a.reported}
     delivered = states.get("delivered", 0)
-    if not len(certain) <= delivered <= len(told):
-        ledger.add("untrue", f"{delivered} delivered by its account, {len(certain)} to {len(told)} by the receiver's")
+    if not len(certain) <= delivered <= len(reported):
+        ledger.add(
+            "untrue", f"{delivered} delivered by its account, {len(certain)} to {len(reported)} by the receiver's"
+        )
     for state in ("pending", "dead", "parked", "doubtful"):
         if states.get(state):
             ledger.add("untrue", f"{states[state]} {state} after everything was answered")

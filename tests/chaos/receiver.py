@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from standardwebhooks import Webhook
 
-from chaos.ledger import Arrival, Told
-from chaos.truth import SINGLES, Key
-from chaos.wire import Bell, Request, listen
+from chaos.ledger import Arrival, ReportedEvent
+from chaos.oracle import SINGLES, Key
+from chaos.wire import Request, Wakeup, listen
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 """Obviously fake: the bytes 0 to 23."""
@@ -23,11 +23,11 @@ RETRY_AFTER = 1
 EARLY = 0.05
 
 Fault = Literal["throttle", "error", "reset", "hang", "slow", "cut"]
-Character = Mapping[Fault, float]
+ReceiverProfile = Mapping[Fault, float]
 """The share of the requests that meet each fault."""
 
 BOOK, STEADY, FLAKY, HANGING = "book", "steady", "flaky", "hanging"
-CHARACTERS: Mapping[str, Character] = {
+PROFILES: Mapping[str, ReceiverProfile] = {
     BOOK: {"error": 0.01, "reset": 0.01},
     STEADY: {},
     FLAKY: {"throttle": 0.1, "error": 0.1, "reset": 0.05, "cut": 0.05, "slow": 0.1},
@@ -39,17 +39,17 @@ CHARACTERS: Mapping[str, Character] = {
 class Receiver:
     """Listens on one port; a channel is a path."""
 
-    def __init__(self, bell: Bell, seed: int, characters: Mapping[str, Character]) -> None:
+    def __init__(self, wakeup: Wakeup, seed: int, profiles: Mapping[str, ReceiverProfile]) -> None:
         self.arrivals: list[Arrival] = []
         self.forged: list[str] = []
         self.impatient: list[str] = []
         """Deliveries that came again before the end of the wait that a 429 asked for."""
-        self.characters = dict(characters)
-        self.acknowledged: dict[str, set[Key]] = {name: set() for name in characters}
-        self.bell = bell
+        self.profiles = dict(profiles)
+        self.acknowledged: dict[str, set[Key]] = {name: set() for name in profiles}
+        self.wakeup = wakeup
         self._rng = random.Random(f"receiver {seed}")
         self._hook = Webhook(SECRET)
-        self._told: dict[tuple[str, str], tuple[Told, ...]] = {}
+        self._reported: dict[tuple[str, str], tuple[ReportedEvent, ...]] = {}
         self._quiet: dict[tuple[str, str], float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,9 +67,9 @@ class Receiver:
 
     def heal(self) -> None:
         """Answer everything well from now on."""
-        self.characters = {name: {} for name in self.characters}
+        self.profiles = {name: {} for name in self.profiles}
 
-    def forgive(self) -> None:
+    def forget_waits(self) -> None:
         """Hold nobody to a wait that was asked for before now: whoever was asked may be dead."""
         self._quiet.clear()
 
@@ -82,11 +82,11 @@ class Receiver:
             self.forged.append(f"a message with a wrong signature on {channel}")
             request.reply(401)
             return
-        arrival = self._note(channel, request.headers["webhook-id"], request.body)
-        self.bell.ring("request")
+        arrival = self._record(channel, request.headers["webhook-id"], request.body)
+        self.wakeup.notify("request")
         fault = self._fault(channel)
         if fault in ("hang", "slow"):
-            task = asyncio.create_task(self._dawdle(request, arrival, fault))
+            task = asyncio.create_task(self._answer_late(request, arrival, fault))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
@@ -98,12 +98,12 @@ class Receiver:
         signature = self._hook.sign(request.headers["webhook-id"], at, request.body.decode())
         return hmac.compare_digest(signature, request.headers["webhook-signature"])
 
-    def _note(self, channel: str, id_: str, body: bytes) -> Arrival:
+    def _record(self, channel: str, id_: str, body: bytes) -> Arrival:
         now, digest = self.now(), hashlib.sha256(body).hexdigest()
-        told = self._told.get((id_, digest))
-        if told is None:
-            told = self._told[id_, digest] = told_by(body)
-        arrival = Arrival(channel=channel, id=id_, digest=digest, told=told, at=now)
+        reported = self._reported.get((id_, digest))
+        if reported is None:
+            reported = self._reported[id_, digest] = read_events(body)
+        arrival = Arrival(channel=channel, id=id_, digest=digest, reported=reported, at=now)
         self.arrivals.append(arrival)
         if now < self._quiet.pop((channel, id_), 0.0) - EARLY:
             self.impatient.append(f"{id_} on {channel}")
@@ -111,7 +111,7 @@ class Receiver:
 
     def _fault(self, channel: str) -> Fault | None:
         chance = self._rng.random()
-        for fault, share in self.characters[channel].items():
+        for fault, share in self.profiles[channel].items():
             chance -= share
             if chance < 0:
                 return fault
@@ -134,10 +134,10 @@ class Receiver:
                 request.connection.transport.close()
             case _ if not request.gone:
                 arrival.outcome = "acknowledged"
-                self.acknowledged[arrival.channel].update(told.key for told in arrival.told if told.key)
+                self.acknowledged[arrival.channel].update(reported.key for reported in arrival.reported if reported.key)
                 request.reply(200)
 
-    async def _dawdle(self, request: Request, arrival: Arrival, fault: Fault) -> None:
+    async def _answer_late(self, request: Request, arrival: Arrival, fault: Fault) -> None:
         if fault == "hang":
             await request.connection.closed.wait()
         else:
@@ -145,18 +145,18 @@ class Receiver:
             self._answer(request, arrival, None)
 
 
-def told_by(body: bytes) -> tuple[Told, ...]:
+def read_events(body: bytes) -> tuple[ReportedEvent, ...]:
     """Read what a message says, a digest like a message of its own for each event."""
     message = json.loads(body)
     events = message["data"]["events"] if message["type"] == "digest" else [message]
-    return tuple(map(_told, events))
+    return tuple(map(_reported, events))
 
 
-def _told(event: Mapping[str, Any]) -> Told:
+def _reported(event: Mapping[str, Any]) -> ReportedEvent:
     task = event["data"]["task"]
     if task is None:
-        return Told(key=None, type=event["type"], single=False)
+        return ReportedEvent(key=None, type=event["type"], single=False)
     version = int(task["instance"]["status"].removeprefix("v"))
     unlisted = event["type"] == "task.unlisted"
     key = Key(task["job_id"], version, unlisted=unlisted)
-    return Told(key=key, type=event["type"], single=task["name"] == SINGLES)
+    return ReportedEvent(key=key, type=event["type"], single=task["name"] == SINGLES)

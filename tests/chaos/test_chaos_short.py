@@ -16,53 +16,53 @@ from typing import Any
 import pytest
 
 from chaos import hosts
-from chaos.broken import MISTAKES
-from chaos.house import Plan, open_house
+from chaos.harness import RunPlan, open_harness
 from chaos.ledger import Ledger
+from chaos.mistakes import MISTAKES
+from chaos.oracle import WorldPace
 from chaos.postgres import Server, postgres
-from chaos.receiver import BOOK, CHARACTERS, Character
-from chaos.truth import Pace
+from chaos.receiver import BOOK, PROFILES, ReceiverProfile
 
-SHORT = Pace(tasks=80, moves=8)
-KIND: Mapping[str, Character] = {name: {} for name in CHARACTERS}
+SHORT = WorldPace(tasks=80, moves=8)
+CALM_PROFILES: Mapping[str, ReceiverProfile] = {name: {} for name in PROFILES}
 """Every channel answers well."""
 IN_FLIGHT = 4
-"""Repeats that a kill may cost a channel: what a courier has on its way, and what it is just noting."""
+"""Repeats that a kill may cost a channel: what a delivery worker has in flight, and what it is just noting."""
 QUICK_MISTAKES = [name for name, mistake in MISTAKES.items() if mistake.quick]
 
 
-def plan_of(folder: Path, name: str, **more: object) -> Plan:
+def plan_of(folder: Path, name: str, **more: object) -> RunPlan:
     place = folder / name
     place.mkdir()
     values: dict[str, object] = {"folder": place, "store": f"sqlite:///{place}/notifier.db", "pace": SHORT}
-    return Plan(**values | more)  # type: ignore[arg-type] # each test says what it changes
+    return RunPlan(**values | more)  # type: ignore[arg-type] # each test says what it changes
 
 
-async def lived(plan: Plan, trouble: hosts.Trouble | None = None) -> Ledger:
-    async with open_house(plan) as house:
+async def run_plan(plan: RunPlan, host_fault: hosts.HostFault | None = None) -> Ledger:
+    async with open_harness(plan) as harness:
         if plan.store.startswith("postgresql"):
-            upgraded = await asyncio.to_thread(house.ask, "db", "upgrade")
+            upgraded = await asyncio.to_thread(harness.run_command, "db", "upgrade")
             assert upgraded.returncode == 0, upgraded.stderr
-        await house.run(trouble)
-        return await house.account()
+        await harness.run(host_fault)
+        return await harness.build_ledger()
 
 
 async def damaged(folder: Path, copies: int) -> list[tuple[int, str]]:
     """Poll once with each of so many damaged copies of a database; return how that ended and what was said."""
-    plan = plan_of(folder, "damaged", transitions=100, characters={BOOK: {}})
+    plan = plan_of(folder, "damaged", transitions=100, profiles={BOOK: {}})
     found = []
-    async with open_house(plan) as house:
-        await house.run()
-        await house.programs[0].end()
+    async with open_harness(plan) as harness:
+        await harness.run()
+        await harness.programs[0].end()
         database = plan.folder / "notifier.db"
-        document = house.document(0)
+        document = harness.document(0)
         for number in range(copies):
             copy = plan.folder / f"copy-{number}.db"
             hosts.damage(database, copy, number)
             config = plan.folder / f"copy-{number}.yaml"
             config.write_text(json.dumps(document | {"store": {"url": f"sqlite:///{copy}"}}), encoding="utf-8")
             log = plan.folder / f"copy-{number}.log"
-            child = await house.nursery.start(["poll", "-c", str(config)], log)
+            child = await harness.fork_server.start(["poll", "-c", str(config)], log)
             found.append((await child.wait(), log.read_text()))
     return found
 
@@ -72,8 +72,8 @@ async def at_once(folder: Path, server: Server) -> Mapping[str, object]:
     database = folder / "locked" / "notifier.db"
     replicas = replace(SHORT, dwell=60.0)
     parts: dict[str, Coroutine[Any, Any, object]] = {
-        "kills": lived(plan_of(folder, "kills", kills=30, life=0.3, in_flight=IN_FLIGHT)),
-        "replicas": lived(
+        "kills": run_plan(plan_of(folder, "kills", kills=30, life=0.3, in_flight=IN_FLIGHT)),
+        "replicas": run_plan(
             plan_of(
                 folder,
                 "replicas",
@@ -87,10 +87,10 @@ async def at_once(folder: Path, server: Server) -> Mapping[str, object]:
                 in_flight=IN_FLIGHT,
             )
         ),
-        "locked": lived(plan_of(folder, "locked", characters=KIND), hosts.locked(database)),
-        "disk": lived(plan_of(folder, "disk", characters=KIND), hosts.no_longer_files(3.0)),
+        "locked": run_plan(plan_of(folder, "locked", profiles=CALM_PROFILES), hosts.locked(database)),
+        "disk": run_plan(plan_of(folder, "disk", profiles=CALM_PROFILES), hosts.limit_file_size(3.0)),
         "damaged": damaged(folder, 8),
-    } | {name: lived(plan_of(folder, name, variant=name, **MISTAKES[name].plan)) for name in QUICK_MISTAKES}
+    } | {name: run_plan(plan_of(folder, name, variant=name, **MISTAKES[name].plan)) for name in QUICK_MISTAKES}
     results = await asyncio.gather(*parts.values(), return_exceptions=True)
     return dict(zip(parts, results, strict=True))
 
@@ -122,8 +122,8 @@ def ledger_of(outcomes: Mapping[str, object], name: str) -> Ledger:
 
 def assert_refused_or_works(found: object) -> None:
     assert isinstance(found, list), found
-    for code, said in found:
-        assert "Traceback" not in said, said
-        assert "this is a defect" not in said, said
-        assert code in (0, 1, 3), said
-    assert any("is damaged" in said for _, said in found)
+    for code, log_text in found:
+        assert "Traceback" not in log_text, log_text
+        assert "this is a defect" not in log_text, log_text
+        assert code in (0, 1, 3), log_text
+    assert any("is damaged" in log_text for _, log_text in found)

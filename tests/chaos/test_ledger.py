@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from chaos.ledger import Arrival, Disturbance, Ledger, Limits, Told, reconcile
-from chaos.truth import Expected, Key
+from chaos.ledger import Arrival, Disturbance, Ledger, LedgerLimits, ReportedEvent, reconcile
+from chaos.oracle import Expected, Key
 
 A, B = "first", "second"
-LIMITS = Limits(first=A, all=(A, B), in_flight=2, healthy=B, latency=2.0)
+LIMITS = LedgerLimits(first=A, all=(A, B), in_flight=2, healthy=B, latency=2.0)
 STARTED, ENDED = Key("job", 1), Key("job", 2)
 TYPES = {1: "task.started", 2: "task.completed"}
 
@@ -25,14 +25,14 @@ def expect(*, single: bool = False, required: bool = True) -> dict[Key, Expected
 
 def arrival(key: Key, at: float, outcome: Any = "acknowledged", **more: Any) -> Arrival:
     values: dict[str, Any] = {"channel": A, "id": f"id {key.version}", "digest": f"body {key.version}"}
-    values["told"] = (Told(key=key, type=TYPES.get(key.version, "task.failed"), single=False),)
+    values["reported"] = (ReportedEvent(key=key, type=TYPES.get(key.version, "task.failed"), single=False),)
     return Arrival(**values | {"at": at, "done": at, "outcome": outcome} | more)
 
 
 TOLD = (arrival(STARTED, 1.5), arrival(ENDED, 2.5))
 
 
-def account(
+def build_ledger(
     arrivals: Iterable[Arrival] = TOLD,
     *,
     expected: Mapping[Key, Expected] | None = None,
@@ -49,93 +49,96 @@ def kill(at: float) -> Disturbance:
 
 
 def test_correctly_notified_states_are_in_order() -> None:
-    ledger = account()
+    ledger = build_ledger()
     assert (ledger.ok, ledger.required, ledger.delivered, ledger.explained) == (True, 2, 2, 0)
     assert not any("must be 0" in line for line in ledger.lines())
 
 
 def test_an_unacknowledged_state_is_lost_on_each_of_its_channels() -> None:
-    assert len(account([arrival(STARTED, 1, "refused"), arrival(ENDED, 2, "unknown")]).violations["lost"]) == 2
-    assert len(account([TOLD[0], TOLD[1]], expected=expect(single=True)).violations["lost"]) == 2
+    assert len(build_ledger([arrival(STARTED, 1, "refused"), arrival(ENDED, 2, "unknown")]).violations["lost"]) == 2
+    assert len(build_ledger([TOLD[0], TOLD[1]], expected=expect(single=True)).violations["lost"]) == 2
 
 
 def test_what_nobody_can_demand_is_not_missed() -> None:
-    assert account([], expected=expect(required=False)).ok
-    assert account(TOLD, expected=expect(required=False)).optional == 2
+    assert build_ledger([], expected=expect(required=False)).ok
+    assert build_ledger(TOLD, expected=expect(required=False)).optional == 2
 
 
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [
         (arrival(Key("other", 1), 3, id="x"), "phantom"),
-        (arrival(ENDED, 3, told=(Told(key=ENDED, type="task.failed", single=False),), id="id 2"), "phantom"),
+        (
+            arrival(ENDED, 3, reported=(ReportedEvent(key=ENDED, type="task.failed", single=False),), id="id 2"),
+            "phantom",
+        ),
         (arrival(ENDED, 3, channel=B), "phantom"),
         (arrival(ENDED, 3, id="another"), "rekeyed"),
         (arrival(ENDED, 3, digest="another"), "rewritten"),
     ],
 )
 def test_what_was_never_shown_or_has_changed_is_found(wrong: Arrival, name: str) -> None:
-    assert name in account([*TOLD, wrong]).broken
+    assert name in build_ledger([*TOLD, wrong]).broken
 
 
 def test_the_baseline_must_not_be_notified() -> None:
-    assert account(TOLD, expected={ENDED: expect()[ENDED]}, baseline=[STARTED]).broken == {"baseline"}
+    assert build_ledger(TOLD, expected={ENDED: expect()[ENDED]}, baseline=[STARTED]).broken == {"baseline"}
 
 
 def test_a_repeat_after_a_refusal_is_none() -> None:
-    ledger = account([arrival(STARTED, 1, "refused"), *TOLD])
+    ledger = build_ledger([arrival(STARTED, 1, "refused"), *TOLD])
     assert (ledger.ok, ledger.retried, ledger.explained) == (True, 1, 0)
 
 
 def test_a_repeat_after_a_missing_answer_is_explained() -> None:
-    ledger = account([arrival(STARTED, 1, "unknown"), *TOLD])
+    ledger = build_ledger([arrival(STARTED, 1, "unknown"), *TOLD])
     assert (ledger.ok, ledger.explained) == (True, 1)
 
 
 @pytest.mark.parametrize("at", [1.2, 1.8, 2.0])
 def test_a_repeat_after_a_kill_is_explained(at: float) -> None:
-    ledger = account([arrival(STARTED, 1), arrival(STARTED, 2.1), TOLD[1]], disturbances=[kill(at)])
+    ledger = build_ledger([arrival(STARTED, 1), arrival(STARTED, 2.1), TOLD[1]], disturbances=[kill(at)])
     assert (ledger.ok, ledger.explained) == (True, 1)
 
 
 @pytest.mark.parametrize("disturbances", [[], [kill(-5)], [kill(2.2)], [kill(30)]])
 def test_a_repeat_without_a_cause_between_is_not_explained(disturbances: Sequence[Disturbance]) -> None:
     repeated = [arrival(STARTED, 1), arrival(STARTED, 2.1), TOLD[1]]
-    assert account(repeated, disturbances=disturbances).broken == {"unexplained"}
+    assert build_ledger(repeated, disturbances=disturbances).broken == {"unexplained"}
 
 
 def test_a_kill_explains_no_more_repeats_than_were_in_flight() -> None:
     keys = [Key(f"job {n}", 1) for n in range(3)]
     expected = {key: expect()[STARTED] for key in keys}
     twice = [arrival(key, at, id=key.job_id) for key in keys for at in (1.0, 2.0)]
-    assert account(twice[:4], expected={key: expected[key] for key in keys[:2]}, disturbances=[kill(1.5)]).ok
-    assert len(account(twice, expected=expected, disturbances=[kill(1.5)]).violations["unexplained"]) == 1
-    assert account(twice, expected=expected, disturbances=[kill(1.5), kill(1.6)]).ok
+    assert build_ledger(twice[:4], expected={key: expected[key] for key in keys[:2]}, disturbances=[kill(1.5)]).ok
+    assert len(build_ledger(twice, expected=expected, disturbances=[kill(1.5)]).violations["unexplained"]) == 1
+    assert build_ledger(twice, expected=expected, disturbances=[kill(1.5), kill(1.6)]).ok
 
 
 def test_a_takeover_after_a_suspension_may_repeat_sent_messages() -> None:
     went_on = Disturbance(kind="stop's end", start=40, end=42, late=True)
-    assert account([*TOLD, arrival(STARTED, 41)], disturbances=[went_on]).ok
-    assert account([*TOLD, arrival(STARTED, 39)], disturbances=[went_on]).broken == {"unexplained"}
+    assert build_ledger([*TOLD, arrival(STARTED, 41)], disturbances=[went_on]).ok
+    assert build_ledger([*TOLD, arrival(STARTED, 39)], disturbances=[went_on]).broken == {"unexplained"}
 
 
 def test_a_later_state_notified_first_is_out_of_order() -> None:
-    assert account([arrival(STARTED, 3), TOLD[1]]).broken == {"disorder"}
+    assert build_ledger([arrival(STARTED, 3), TOLD[1]]).broken == {"disorder"}
 
 
 def test_a_later_state_before_an_unacknowledged_earlier_is_disorder() -> None:
-    assert account([arrival(STARTED, 1, "refused"), arrival(ENDED, 2), arrival(STARTED, 3)]).broken == {"disorder"}
-    assert account([arrival(STARTED, 1, done=2.6), TOLD[1]]).broken == {"disorder"}
+    assert build_ledger([arrival(STARTED, 1, "refused"), arrival(ENDED, 2), arrival(STARTED, 3)]).broken == {"disorder"}
+    assert build_ledger([arrival(STARTED, 1, done=2.6), TOLD[1]]).broken == {"disorder"}
 
 
 def test_a_repeat_of_an_earlier_state_is_not_out_of_order() -> None:
-    assert account([*TOLD, arrival(STARTED, 2.6)], disturbances=[kill(2.55)]).ok
+    assert build_ledger([*TOLD, arrival(STARTED, 2.6)], disturbances=[kill(2.55)]).ok
 
 
 def test_a_healthy_waiting_channel_is_found_unless_disturbed() -> None:
     late = [*TOLD, arrival(STARTED, 9.0, channel=B), arrival(ENDED, 9.5, channel=B)]
-    assert account(late, expected=expect(single=True)).broken == {"slow"}
-    assert account(late, expected=expect(single=True), disturbances=[kill(5)]).ok
+    assert build_ledger(late, expected=expect(single=True)).broken == {"slow"}
+    assert build_ledger(late, expected=expect(single=True), disturbances=[kill(5)]).ok
 
 
 AUDIT = {"unaccounted": [], "by_state": {"delivered": 2}}
@@ -153,4 +156,4 @@ AUDIT = {"unaccounted": [], "by_state": {"delivered": 2}}
     ],
 )
 def test_the_program_must_report_of_itself_what_the_receiver_saw(audit: Mapping[str, Any], broken: set[str]) -> None:
-    assert account(audit=audit).broken == broken
+    assert build_ledger(audit=audit).broken == broken

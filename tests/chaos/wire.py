@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 
-class Bell:
+class Wakeup:
     """Tells whoever waits that something has happened."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Event] = {}
 
-    def ring(self, name: str) -> None:
+    def notify(self, name: str) -> None:
         if event := self._waiting.pop(name, None):
             event.set()
 
-    async def heard(self, name: str, patience: float) -> bool:
+    async def wait_for(self, name: str, patience: float) -> bool:
         """Wait until it rings once more, no longer than `patience`; return whether it did."""
         event = self._waiting.setdefault(name, asyncio.Event())
         with suppress(TimeoutError):

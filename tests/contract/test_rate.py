@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from factories import make_delivery, make_events
 from fakes import START
-from instant import InstantStore, VirtualClock
 from simulation.loop import VirtualLoop
 from test_channels import KINDS, make_channel, make_context
+from virtual_time import InstantStore, VirtualClock
 
 from notifier.channels.base import BaseChannel
 from notifier.channels.settings import ChannelSettings

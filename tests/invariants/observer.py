@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ExpectedEvent:
     """One thing that must be told."""
 
     type: str
@@ -53,48 +53,53 @@ class Observer:
     """Somebody who sees what the polls see and forgets nothing."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
-    told: set[tuple[str, Facts]] = field(default_factory=set)
-    looked_at: datetime | None = None
+    notified: set[tuple[str, Facts]] = field(default_factory=set)
+    scanned_at: datetime | None = None
     last_complete_at: datetime | None = None
     baseline_at: datetime | None = None
     empty_since: datetime | None = None
     unread: set[str] = field(default_factory=set)
     """Jobs that the baseline listed without a status."""
 
-    def look(
-        self, looks: Sequence[Mapping[str, Job]], shown: Mapping[str, Job], *, at: datetime, whole: bool
-    ) -> list[Told]:
+    def observe(
+        self, scans: Sequence[Mapping[str, Job]], shown: Mapping[str, Job], *, at: datetime, whole: bool
+    ) -> list[ExpectedEvent]:
         """Take note of one poll, all its looks in their order, and return what it gives to tell."""
-        found = [fresh for told in self._gap(at) for fresh in self._fresh(told)]
-        for look in looks:
-            found += [fresh for job in look.values() for told in self._look_at(job, at) for fresh in self._fresh(told)]
+        found = [fresh for notified in self._gap(at) for fresh in self._fresh(notified)]
+        for scan in scans:
+            found += [
+                fresh
+                for job in scan.values()
+                for notified in self._scan_job(job, at)
+                for fresh in self._fresh(notified)
+            ]
         if whole:
             self.empty_since = None if shown else self.empty_since or at
         lasted = self.empty_since is None or at - self.empty_since >= EMPTY
         if whole and lasted and (self.last_complete_at is None or at > self.last_complete_at):
-            found += [fresh for told in self._miss(shown, at) for fresh in self._fresh(told)]
-        self.looked_at, self.last_complete_at = at, at if whole else self.last_complete_at
+            found += [fresh for notified in self._miss(shown, at) for fresh in self._fresh(notified)]
+        self.scanned_at, self.last_complete_at = at, at if whole else self.last_complete_at
         self.baseline_at = self.baseline_at or self.last_complete_at
         return found
 
-    def _fresh(self, told: Told) -> list[Told]:
-        facts, times = told.facts, 1
-        while (told.job_id, facts) in self.told:
-            if not told.recurs:
+    def _fresh(self, notified: ExpectedEvent) -> list[ExpectedEvent]:
+        facts, times = notified.facts, 1
+        while (notified.job_id, facts) in self.notified:
+            if not notified.recurs:
                 return []
             times += 1
-            facts = (*told.facts, "again", times)
-        self.told.add((told.job_id, facts))
-        if told.recurs and told.type != "task.unlisted":
-            self.seen[told.job_id] = replace(self.seen[told.job_id], facts=facts)
-        return [replace(told, facts=facts)]
+            facts = (*notified.facts, "again", times)
+        self.notified.add((notified.job_id, facts))
+        if notified.recurs and notified.type != "task.unlisted":
+            self.seen[notified.job_id] = replace(self.seen[notified.job_id], facts=facts)
+        return [replace(notified, facts=facts)]
 
-    def _gap(self, at: datetime) -> list[Told]:
-        if self.looked_at is None or at - self.looked_at <= AWAY:
+    def _gap(self, at: datetime) -> list[ExpectedEvent]:
+        if self.scanned_at is None or at - self.scanned_at <= AWAY:
             return []
-        return [Told(type="source.gap", job_id="", facts=("gap", self.looked_at), failed=False)]
+        return [ExpectedEvent(type="source.gap", job_id="", facts=("gap", self.scanned_at), failed=False)]
 
-    def _look_at(self, job: Job, at: datetime) -> list[Told]:
+    def _scan_job(self, job: Job, at: datetime) -> list[ExpectedEvent]:
         before = self.seen.get(job.job_id)
         if not job.status:
             if before is not None:
@@ -103,7 +108,7 @@ class Observer:
                 self.unread.add(job.job_id)
             return []
         if before is not None and _same_state(before, job):
-            return self._look_at_progress(before, job)
+            return self._scan_progress(before, job)
         facts = _facts(job, before.facts if before else ())
         self.seen[job.job_id] = Seen(
             status=job.status,
@@ -116,7 +121,7 @@ class Observer:
         if before is None and (self.last_complete_at is None or self._was_so_before(job)):
             return []
         type_, recurs = _type(before, job), before is not None
-        return [Told(type=type_, job_id=job.job_id, facts=facts, failed=job.status == "Failed", recurs=recurs)]
+        return [ExpectedEvent(type=type_, job_id=job.job_id, facts=facts, failed=job.status == "Failed", recurs=recurs)]
 
     def _was_so_before(self, job: Job) -> bool:
         """Whether the baseline listed a job and could not read its state, which is read now and may be the same."""
@@ -124,7 +129,7 @@ class Observer:
             return False
         return job.ended_at <= self.baseline_at if job.ended_at else not job.ended
 
-    def _look_at_progress(self, before: Seen, job: Job) -> list[Told]:
+    def _scan_progress(self, before: Seen, job: Job) -> list[ExpectedEvent]:
         self.seen[job.job_id] = replace(
             before, ended_at=job.ended_at or before.ended_at, progress=job.progress, missing=0
         )
@@ -132,15 +137,17 @@ class Observer:
         if job.status != "Running" or not was < reached < 100:
             return []
         return [
-            Told(type="task.progressed", job_id=job.job_id, facts=("progress", reached, before.facts), failed=False)
+            ExpectedEvent(
+                type="task.progressed", job_id=job.job_id, facts=("progress", reached, before.facts), failed=False
+            )
         ]
 
-    def _miss(self, shown: Mapping[str, Job], at: datetime) -> list[Told]:
+    def _miss(self, shown: Mapping[str, Job], at: datetime) -> list[ExpectedEvent]:
         on = {id_: seen for id_, seen in self.seen.items() if seen.status not in ("Completed", "Failed")}
         gone = {id_: seen for id_, seen in on.items() if id_ not in shown}
         self.seen |= {id_: replace(seen, missing=seen.missing + 1) for id_, seen in gone.items()}
         return [
-            Told(type="task.unlisted", job_id=id_, facts=("unlisted", seen.facts), failed=False, recurs=True)
+            ExpectedEvent(type="task.unlisted", job_id=id_, facts=("unlisted", seen.facts), failed=False, recurs=True)
             for id_, seen in gone.items()
             if seen.missing == 1 and (seen.status == "Running" or at - seen.created_at < AWAY - timedelta(days=1))
         ]

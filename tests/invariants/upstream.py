@@ -104,17 +104,17 @@ def _moved(job: Job, change: Change, now: datetime) -> Job:
 # ---- what one poll sees ----
 
 Order = Literal["newest", "oldest", "shuffled", "unstable"]
-Look = Literal["plain", "chinese", "nulls", "strings"]
+RowStyle = Literal["plain", "chinese", "nulls", "strings"]
 Repeats = Literal["none", "same", "stale first", "stale last"]
 Fault = Literal["refused", "unreachable", "empty", "blank", "short", "no total"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Showing:
+class Presentation:
     """How the list is shown to one poll."""
 
     order: Order = "newest"
-    look: Look = "plain"
+    style: RowStyle = "plain"
     repeats: Repeats = "none"
     """Rows that a page shows twice, the second one being an older state of the job or not."""
     moves: tuple[tuple[int, Change], ...] = ()
@@ -125,12 +125,12 @@ class Showing:
     passes: bool = True
 
 
-WHOLE = Showing()
+WHOLE = Presentation()
 
 
-def as_looked(job: Job, look: Look) -> Job:
-    """Return the job as rows of this look tell of it: a row may leave out how far it is and when it ended."""
-    return replace(job, ended_at=None, progress=None, reason=None) if look == "nulls" else job
+def as_styled(job: Job, style: RowStyle) -> Job:
+    """Return the job as rows of this style show it: a row may leave out how far it is and when it ended."""
+    return replace(job, ended_at=None, progress=None, reason=None) if style == "nulls" else job
 
 
 def stale(job: Job) -> Job:
@@ -138,7 +138,7 @@ def stale(job: Job) -> Job:
     return replace(job, status=RUNNING, ended_at=None, progress=None, reason=None)
 
 
-def row(job: Job, look: Look) -> dict[str, Any]:
+def row(job: Job, style: RowStyle) -> dict[str, Any]:
     """Return the row as JSON values, in one of the forms that the API has been seen to use."""
     values: dict[str, Any] = {
         "job_id": job.job_id,
@@ -150,7 +150,7 @@ def row(job: Job, look: Look) -> dict[str, Any]:
         "fail_reason": job.reason,
         "instance_info": {"instance_id": "fe2b", "instance_name": "gauss-6568", "instance_status": "creating"},
     }
-    match look:
+    match style:
         case "chinese":
             return values | {"fail_reason": job.reason and f"原因 {job.reason}"}
         case "nulls":
@@ -165,18 +165,18 @@ def row(job: Job, look: Look) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Screen:
+class ListView:
     """What the list shows to one poll, request by request. It keeps what it has shown."""
 
     cloud: Cloud
-    showing: Showing
+    presentation: Presentation
     now: datetime
     by_pages: bool = False
     """Whether `offset` is the number of a page rather than of a record."""
     requests: int = 0
     shown: dict[str, Job] = field(default_factory=dict)
     """By job what its latest row said."""
-    looks: list[dict[str, Job]] = field(default_factory=list)
+    scans: list[dict[str, Job]] = field(default_factory=list)
     """The same of each look at the list in this poll: at the running jobs, at the failed ones, at all of them."""
     asked: str | None = ""
     """Which jobs the look was for."""
@@ -192,28 +192,28 @@ class Screen:
         """Answer a request. Raises SourceError where the fault says so."""
         number, self.requests = self.requests, self.requests + 1
         if query.status != self.asked:
-            self.looks.append({})
+            self.scans.append({})
             self.asked = query.status
-        for _, change in filter(lambda move: move[0] == number, self.showing.moves):
+        for _, change in filter(lambda move: move[0] == number, self.presentation.moves):
             self.cloud = changed(self.cloud, change, self.now)
         asked_for = [job for job in self._in_order(number) if _wanted(job, query)]
-        self._keep_watch({job.job_id for job in asked_for})
+        self._track_listed({job.job_id for job in asked_for})
         start = max(query.offset - 1, 0) * query.limit if self.by_pages else query.offset
         page = asked_for[start : start + query.limit]
         return decode_page(self._body(page, len(asked_for), self._fault(number)))
 
-    def _keep_watch(self, listed: set[str]) -> None:
+    def _track_listed(self, listed: set[str]) -> None:
         self.throughout = self.throughout & listed if self.began else listed
         self.began = True
 
     def _fault(self, number: int) -> Fault | None:
-        showing = self.showing
-        hit = number == showing.at or (number > showing.at and not showing.passes)
-        return showing.fault if hit else None
+        presentation = self.presentation
+        hit = number == presentation.at or (number > presentation.at and not presentation.passes)
+        return presentation.fault if hit else None
 
     def _in_order(self, number: int) -> Sequence[Job]:
         jobs = self.cloud.listed(self.now)
-        match self.showing.order:
+        match self.presentation.order:
             case "newest":
                 return jobs[::-1]
             case "oldest":
@@ -230,14 +230,14 @@ class Screen:
         if fault in ("empty", "blank"):
             return json.dumps({"tasks": [], "total_count": total if fault == "empty" else 0}).encode()
         jobs = jobs[: len(jobs) // 2] if fault == "short" else jobs
-        rows = [as_looked(version, self.showing.look) for job in jobs for version in self._versions(job)]
+        rows = [as_styled(version, self.presentation.style) for job in jobs for version in self._versions(job)]
         self.shown |= {job.job_id: job for job in rows}
-        self.looks[-1].update({job.job_id: job for job in rows})
-        body = {"tasks": [row(job, self.showing.look) for job in rows]}
+        self.scans[-1].update({job.job_id: job for job in rows})
+        body = {"tasks": [row(job, self.presentation.style) for job in rows]}
         return json.dumps(body if fault == "no total" else body | {"total_count": total}).encode()
 
     def _versions(self, job: Job) -> Sequence[Job]:
-        match self.showing.repeats:
+        match self.presentation.repeats:
             case "none":
                 return [job]
             case "same":

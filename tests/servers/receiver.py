@@ -55,7 +55,7 @@ class Receiver(HttpServer):
         """Keep answers back from now on."""
         self._open.clear()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the answers that were kept back."""
         self._open.set()
 

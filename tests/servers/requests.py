@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Caller:
 
     async def reply(self) -> Reply:
         """Return the next answer; its status is 0 where the connection is closed instead."""
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             try:
                 head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             except (asyncio.IncompleteReadError, ConnectionError):
@@ -58,7 +58,7 @@ class Caller:
 
     async def closed(self) -> bytes:
         """Wait until the server closes the connection; return what came before that."""
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             try:
                 return await self._reader.read()
             except ConnectionError:

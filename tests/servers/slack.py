@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiohttp import web
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 
 TOKEN = "xoxb-obviously-fake"
 APP_TOKEN = "xapp-obviously-fake"
@@ -341,7 +341,7 @@ class SlackServer:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds that only changes with a request or a connection."""
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             while not holds():
                 await self._news.wait()
 
@@ -360,7 +360,7 @@ class SlackServer:
         self._acknowledged[envelope] = asyncio.get_running_loop().create_future()
         known = {"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload}
         await (over or self.sockets[-1]).send_json(known)
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             return await self._acknowledged[envelope]
 
     async def type_command(self, text: str, user: str = "U0ALICE") -> Json | None:

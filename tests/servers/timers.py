@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class FakeTimers:
 
     async def armed(self, number: int, seconds: float) -> None:
         """Wait until so many deadlines of this length are running."""
-        async with asyncio.timeout(HANG):
+        async with asyncio.timeout(HANG_TIMEOUT):
             while sum(timer.seconds == seconds for timer in self.pending) < number:
                 self._changed.clear()
                 await self._changed.wait()

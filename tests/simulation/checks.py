@@ -12,18 +12,18 @@ from notifier.ports import DeliveryFilter, EventFilter, Queries
 from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
 
 
-def complaints(world: World, queries: Queries) -> Iterator[str]:
+def find_violations(world: World, queries: Queries) -> Iterator[str]:
     """Yield what is wrong, once all has been healed and the outbox had time to empty."""
-    told = list(reversed(queries.events(EventFilter(limit=100_000))))
-    yield from _events(world, told)
-    yield from _accounts(queries)
+    recorded_events = list(reversed(queries.events(EventFilter(limit=100_000))))
+    yield from _check_events(world, recorded_events)
+    yield from _check_ledger(queries)
     for receiver in world.receivers:
-        yield from _arrivals(world, receiver, told, queries)
+        yield from _check_arrivals(world, receiver, recorded_events, queries)
 
 
-def _events(world: World, told: Sequence[RoutedEvent]) -> Iterator[str]:
+def _check_events(world: World, recorded_events: Sequence[RoutedEvent]) -> Iterator[str]:
     by_job: dict[str, list[State]] = {}
-    for item in told:
+    for item in recorded_events:
         if item.event.task is not None:
             by_job.setdefault(item.event.job_id, []).append(state_of(item.event.task))
     for job_id, states in by_job.items():
@@ -42,7 +42,7 @@ def _within(some: Iterable[State], of: Iterable[State]) -> bool:
     return all(state in rest for state in some)
 
 
-def _accounts(queries: Queries) -> Iterator[str]:
+def _check_ledger(queries: Queries) -> Iterator[str]:
     ledger = queries.ledger()
     if ledger.unaccounted:
         yield f"unaccounted: {ledger.unaccounted}"
@@ -52,27 +52,29 @@ def _accounts(queries: Queries) -> Iterator[str]:
             yield f"not empty after healing: {ledger.by_state[state]} {state}: {left}"
 
 
-def _arrivals(world: World, receiver: Receiver, told: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
+def _check_arrivals(
+    world: World, receiver: Receiver, recorded_events: Sequence[RoutedEvent], queries: Queries
+) -> Iterator[str]:
     deliveries = queries.deliveries(DeliveryFilter(channel=receiver.name, limit=100_000))
     arrived = {arrival.delivery.id for arrival in receiver.arrivals}
     for delivery in deliveries:
         if delivery.state is DeliveryState.DELIVERED and delivery.id not in arrived:
             yield f"marked as delivered, never arrived: {receiver.name} {delivery.id}"
-        if delivery.state is DeliveryState.DEAD and delivery.id not in receiver.refused_for_good | receiver.unheard:
+        if delivery.state is DeliveryState.DEAD and delivery.id not in receiver.refused_for_good | receiver.unanswered:
             tries = delivery.attempt - delivery.earlier_attempts
             if tries <= len(_SCHEDULE_OF_ATTEMPTS):
                 yield f"given up too soon: {receiver.name} {delivery.id} {delivery.reason}"
-    yield from _order(receiver, told)
-    yield from _repeats(world, receiver)
-    yield from _shown(receiver, told, queries)
+    yield from _check_order(receiver, recorded_events)
+    yield from _check_repeats(world, receiver)
+    yield from _check_live_messages(receiver, recorded_events, queries)
 
 
 _SCHEDULE_OF_ATTEMPTS = range(12)
 
 
-def _order(receiver: Receiver, told: Sequence[RoutedEvent]) -> Iterator[str]:
+def _check_order(receiver: Receiver, recorded_events: Sequence[RoutedEvent]) -> Iterator[str]:
     """Nothing may be shown before what happened earlier to the same task has been taken or given up on."""
-    place = {item.event.id: number for number, item in enumerate(told)}
+    place = {item.event.id: number for number, item in enumerate(recorded_events)}
     latest: dict[str, int] = {}
     for at, event_id, subject in receiver.offered:
         if place[event_id] < latest.get(subject, -1) and not _taken_before(receiver, event_id, at):
@@ -87,16 +89,16 @@ def _taken_before(receiver: Receiver, event_id: str, at: float) -> bool:
     )
 
 
-def _shown(receiver: Receiver, told: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
+def _check_live_messages(receiver: Receiver, recorded_events: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
     """The message of a task must be there, and show the last that happened to it, also what nobody was told of."""
-    latest = {item.event.subject: item.event.id for item in told if item.event.task}
+    latest = {item.event.subject: item.event.id for item in recorded_events if item.event.task}
     for subject, ref in queries.threads(receiver.name, latest).items():
         message = receiver.posted.get(ref)
         if message is None or message.shows != latest[subject]:
             yield f"shows what is over: {receiver.name} {subject} {ref} {message} and not {latest[subject]}"
 
 
-def _repeats(world: World, receiver: Receiver) -> Iterator[str]:
+def _check_repeats(world: World, receiver: Receiver) -> Iterator[str]:
     first: dict[str, Arrival] = {}
     for arrival in receiver.arrivals:
         before = first.setdefault(arrival.delivery.id, arrival)
@@ -104,18 +106,18 @@ def _repeats(world: World, receiver: Receiver) -> Iterator[str]:
             continue
         if before.body != arrival.body:
             yield f"same id, other bytes: {receiver.name} {arrival.delivery.id}"
-        if not _explained(world, receiver, before, arrival):
+        if not _is_explained(world, receiver, before, arrival):
             yield f"repeated without a reason: {receiver.name} {arrival.delivery.id} at {before.at} and {arrival.at}"
 
 
-def _explained(world: World, receiver: Receiver, first: Arrival, again: Arrival) -> bool:
+def _is_explained(world: World, receiver: Receiver, first: Arrival, again: Arrival) -> bool:
     if _settled_too_late(world, first, again):
         return True
     disturbed = [number for begin, end, number in world.disturbances if begin <= again.at and end >= first.at]
     if receiver.resend_policy is ResendPolicy.RECONCILABLE:
         # Who can be asked hears nothing twice, unless somebody stood still between asking and sending.
         return bool({first.replica, again.replica} & set(disturbed))
-    return first.delivery.id in receiver.unheard or first.replica in disturbed or again.replica in disturbed
+    return first.delivery.id in receiver.unanswered or first.replica in disturbed or again.replica in disturbed
 
 
 def _settled_too_late(world: World, first: Arrival, again: Arrival) -> bool:

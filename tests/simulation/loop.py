@@ -22,7 +22,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self._virtual += seconds
 
 
@@ -43,7 +43,7 @@ class _Instant(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise Stuck
-        self._loop.pass_by(max(timeout, 0.0))
+        self._loop.advance(max(timeout, 0.0))
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:

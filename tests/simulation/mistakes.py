@@ -56,7 +56,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(statements.SqlTransaction, "record_deliveries", put_it_off)
 
 
-def forget_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
+def ignore_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
     due = (
         select(deliveries.c.seq)
         .where(deliveries.c.channel == bindparam("of"), deliveries.c.state == DeliveryState.PENDING)
@@ -79,13 +79,13 @@ def claim_without_a_lease(patch: pytest.MonkeyPatch) -> None:
 def lose_a_settlement_now_and_then(patch: pytest.MonkeyPatch) -> None:
     settle, calls = statements.SqlTransaction.settle, iter(range(10**9))
 
-    def forgetful(tx: Any, settlements: Sequence[outbox.Settlement], now: Any) -> int:
+    def losing(tx: Any, settlements: Sequence[outbox.Settlement], now: Any) -> int:
         return settle(tx, settlements[next(calls) % 5 == 0 :], now)
 
-    patch.setattr(statements.SqlTransaction, "settle", forgetful)
+    patch.setattr(statements.SqlTransaction, "settle", losing)
 
 
-def word_it_anew_at_each_attempt(patch: pytest.MonkeyPatch) -> None:
+def render_at_each_attempt(patch: pytest.MonkeyPatch) -> None:
     def save_bodies(tx: Any, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
         for id_, body in bodies.items():
             tx.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(content_type="text/plain"))
@@ -121,8 +121,8 @@ def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
 
 
 def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
-    def tell_once(tx: Any, channel: str, told: Sequence[Any], now: Any) -> None:
-        tell_threads(tx, channel, [one for one in told if one.thread], now)
+    def tell_once(tx: Any, channel: str, recorded_events: Sequence[Any], now: Any) -> None:
+        tell_threads(tx, channel, [one for one in recorded_events if one.thread], now)
 
     tell_threads = statements.SqlTransaction.tell_threads
     patch.setattr(statements.SqlTransaction, "tell_threads", tell_once)
@@ -131,10 +131,10 @@ def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
 MISTAKES: Sequence[tuple[Mistake, str]] = (
     (mark_before_sending, "marked as delivered, never arrived"),
     (plan_in_another_transaction, "unaccounted"),
-    (forget_the_order_of_subjects, "out of order"),
+    (ignore_the_order_of_subjects, "out of order"),
     (claim_without_a_lease, "repeated without a reason"),
     (lose_a_settlement_now_and_then, "repeated without a reason"),
-    (word_it_anew_at_each_attempt, "same id, other bytes"),
+    (render_at_each_attempt, "same id, other bytes"),
     (never_ask_what_became_of_it, "repeated without a reason: chat"),
     (keep_the_breaker_open, "not empty after healing"),
     (give_up_after_one_attempt, "given up too soon"),

@@ -21,7 +21,7 @@ from notifier.ports import CheckResult, Queries, RenderRequest, Transaction
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore
 from notifier.wiring.app import App
-from simulation.world import COMMITTED_UNHEARD, REFUSED, START, Posted, Receiver, World, state_of
+from simulation.world import COMMITTED_UNANSWERED, REFUSED, START, Posted, Receiver, World, state_of
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 
 @dataclass(slots=True, kw_only=True)
-class Life:
+class ProcessState:
     """Whether a process lives, and how slow its machine is."""
 
     number: int
@@ -53,7 +53,7 @@ class Life:
 class SimulatedClock:
     """The clock of one machine, which somebody sets now and then."""
 
-    life: Life
+    process: ProcessState
     ahead: timedelta = timedelta()
 
     def now(self) -> datetime:
@@ -64,7 +64,7 @@ class SimulatedClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        await self.life.step()
+        await self.process.step()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,14 +73,14 @@ class SimulatedStore:
 
     store: SqlStore
     world: World
-    life: Life
+    process: ProcessState
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
         await self._arrive()
         (result,) = self.store._transact([fn])
-        if self.world.happens(COMMITTED_UNHEARD):
+        if self.world.happens(COMMITTED_UNANSWERED):
             raise StoreUnreachable("the connection was lost during the commit")
-        await self.life.step()
+        await self.process.step()
         return result  # type: ignore[return-value]  # of the one function given
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
@@ -88,7 +88,7 @@ class SimulatedStore:
         return self.store._read(fn)
 
     async def _arrive(self) -> None:
-        await self.life.step()
+        await self.process.step()
         if self.world.database_down or self.world.happens(REFUSED):
             raise StoreUnreachable("no answer")
 
@@ -104,7 +104,7 @@ class SimulatedSource:
     """The cloud's list as this process sees it."""
 
     world: World
-    life: Life
+    process: ProcessState
     clock: SimulatedClock
     name: str = "prod"
     region: str = "cn-north-4"
@@ -113,7 +113,7 @@ class SimulatedSource:
     looked_at: float = 0.0
 
     async def fetch(self, scope: Scope) -> Snapshot:
-        await self.life.step()
+        await self.process.step()
         if self.world.cloud_down or self.world.happens(0.1):
             raise SourceUnreachable("HTTP 503")
         self.looked_at = asyncio.get_running_loop().time()
@@ -122,7 +122,7 @@ class SimulatedSource:
         )
         if self.world.happens(0.05):
             await asyncio.sleep(self.world.rng.uniform(0, 15))  # longer than a lease
-        await self.life.step()
+        await self.process.step()
         return self.seen
 
     async def check(self) -> Sequence[CheckResult]:
@@ -140,7 +140,7 @@ class SimulatedChannel:
     resend_policy: ResendPolicy
     receiver: Receiver
     world: World
-    life: Life
+    process: ProcessState
     concurrency: int
     pace: Pace
     kind: ClassVar[str] = "simulated"
@@ -157,21 +157,21 @@ class SimulatedChannel:
 
     def render(self, request: RenderRequest) -> Body:
         # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.
-        text = f"{self.life.number} {[event.id for event in request.events]}"
+        text = f"{self.process.number} {[event.id for event in request.events]}"
         return Body(content=text.encode(), content_type="text/plain")
 
     async def send(self, delivery: Delivery) -> Outcome:
-        await self.life.step()
+        await self.process.step()
         now = asyncio.get_running_loop().time()
         self.receiver.offered.extend((now, event.id, event.subject) for event in delivery.events)
-        outcome = self.receiver.take(delivery, self.life.number, now)
+        outcome = self.receiver.take(delivery, self.process.number, now)
         if self.threads:
             outcome = self._in_thread(delivery, outcome)
-        self.world.note(now, f"process {self.life.number}", f"{self.name} {delivery.id[:8]} {outcome}")
+        self.world.add_to_trace(now, f"process {self.process.number}", f"{self.name} {delivery.id[:8]} {outcome}")
         if outcome is None:
             await asyncio.Event().wait()  # until the deadline
             raise AssertionError("unreachable")
-        await self.life.step()
+        await self.process.step()
         return outcome
 
     def _in_thread(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
@@ -179,32 +179,32 @@ class SimulatedChannel:
         taken = any(arrival.delivery.id == delivery.id for arrival in self.receiver.arrivals)
         if not taken or delivery.digest or delivery.events[0].task is None:
             return outcome
-        if delivery.thread and self.receiver.is_there(delivery.thread):
+        if delivery.thread and self.receiver.exists(delivery.thread):
             return outcome
         ref = self.receiver.post(delivery)
         return Delivered(ref, thread=ref) if isinstance(outcome, Delivered) else outcome
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
-        await self.life.step()
+        await self.process.step()
         found = self.receiver.find_sent(delivery)
         if self.threads and isinstance(found, Delivered) and found.ref in self.receiver.posted:
             found = Delivered(found.ref, thread=found.ref)
-        await self.life.step()
+        await self.process.step()
         return found
 
     async def show(self, thread: Thread) -> Outcome:
-        await self.life.step()
-        if not self.receiver.is_there(thread.ref):
+        await self.process.step()
+        if not self.receiver.exists(thread.ref):
             ref = f"{thread.ref}+"
             self.receiver.posted.setdefault(ref, Posted(subject=thread.subject, shows=thread.event.id))
             self.receiver.posted[ref].shows = thread.event.id
-            await self.life.step()
+            await self.process.step()
             return Delivered(ref, thread=ref)
         outcome = self.receiver.change(thread.ref, thread.event.id)
         if outcome is None:
             await asyncio.Event().wait()  # until the deadline
             raise AssertionError("unreachable")
-        await self.life.step()
+        await self.process.step()
         return outcome
 
     async def check(self) -> Sequence[CheckResult]:
@@ -221,14 +221,14 @@ class Replica:
         self, number: int, config: Config, world: World, store: SqlStore, paces: Mapping[str, tuple[int, Pace]]
     ) -> None:
         rng = Random(world.rng.random())
-        self.life = Life(number=number, rng=rng)
-        self.life.running.set()
-        self.clock = SimulatedClock(life=self.life)
+        self.process = ProcessState(number=number, rng=rng)
+        self.process.running.set()
+        self.clock = SimulatedClock(process=self.process)
         self.world = world
-        self.source = SimulatedSource(world=world, life=self.life, clock=self.clock)
+        self.source = SimulatedSource(world=world, process=self.process, clock=self.clock)
         self.app = App(
             config=config,
-            store=SimulatedStore(store=store, world=world, life=self.life),
+            store=SimulatedStore(store=store, world=world, process=self.process),
             sources={self.source.name: self.source},
             channels={
                 receiver.name: SimulatedChannel(
@@ -236,7 +236,7 @@ class Replica:
                     resend_policy=receiver.resend_policy,
                     receiver=receiver,
                     world=world,
-                    life=self.life,
+                    process=self.process,
                     concurrency=paces[receiver.name][0],
                     pace=paces[receiver.name][1],
                     threads=receiver.live,
@@ -252,7 +252,7 @@ class Replica:
 
     @property
     def alive(self) -> bool:
-        return not self.life.dead
+        return not self.process.dead
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._run())]
@@ -266,7 +266,7 @@ class Replica:
                     break
                 await self.clock.sleep(1)
         loops = service.delivering.loops().values()
-        for work in (*loops, self._poll(service), self._keep_house(service)):
+        for work in (*loops, self._poll(service), self._run_housekeeping(service)):
             self._tasks.append(asyncio.create_task(_until_killed(work)))
 
     async def _poll(self, service: Service) -> None:
@@ -276,21 +276,21 @@ class Replica:
                 seen = self.source.seen
                 states = [state_of(seen.parse(job_id)) for job_id in seen.fingerprints]
                 self.world.recorded.append((self.source.looked_at, states))
-            await self.clock.sleep(self.life.rng.uniform(0.2, 1.5))
+            await self.clock.sleep(self.process.rng.uniform(0.2, 1.5))
 
-    async def _keep_house(self, service: Service) -> None:
+    async def _run_housekeeping(self, service: Service) -> None:
         while True:
             await self.clock.sleep(HOUSEKEEPING)
             await service.delivering.unpark_due()
             await service.monitoring.run()
 
     def kill(self) -> None:
-        self.life.dead = True
-        self.life.running.set()
+        self.process.dead = True
+        self.process.running.set()
         for task in self._tasks:
             task.cancel()
 
-    async def gone(self) -> None:
+    async def wait_until_gone(self) -> None:
         """Wait until nothing of a killed process is left."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

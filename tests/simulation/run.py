@@ -30,7 +30,7 @@ from notifier.core.delivery import DeliveryState, ResendPolicy
 from notifier.core.pacing import Pace
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import threads
-from simulation.checks import complaints
+from simulation.checks import find_violations
 from simulation.loop import VirtualLoop
 from simulation.replica import Replica
 from simulation.world import LEASE, START, Cloud, Receiver, World
@@ -105,10 +105,10 @@ async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
     store = open_store(f"sqlite:///{path}", now=lambda: START + timedelta(seconds=loop.time()))
     try:
         processes = Processes(world, store, rng.choice([1, 1, 2, 2, 3]))
-        await processes.live_through_disasters()
+        await processes.run_disasters()
         world.heal()
-        await processes.empty_the_outbox()
-        wrong = store._read(lambda q: list(complaints(world, q)))
+        await processes.drain_outbox()
+        wrong = store._read(lambda q: list(find_violations(world, q)))
         await processes.end()
     finally:
         store.close()
@@ -130,36 +130,36 @@ class Processes:
         self.started += 1
         replica = Replica(self.started, self.config, self.world, self.store, PACES)
         replica.start()
-        self._note(replica, "starts")
+        self._add_to_trace(replica, "starts")
         return replica
 
-    def _note(self, replica: Replica, what: str) -> None:
-        self.world.note(asyncio.get_running_loop().time(), f"process {replica.life.number}", what)
+    def _add_to_trace(self, replica: Replica, what: str) -> None:
+        self.world.add_to_trace(asyncio.get_running_loop().time(), f"process {replica.process.number}", what)
 
-    async def live_through_disasters(self) -> None:
+    async def run_disasters(self) -> None:
         """Let the world change and things go wrong, one after the other or several at once."""
         loop, rng = asyncio.get_running_loop(), self.world.rng
-        calamities: list[asyncio.Task[None]] = []
+        disasters: list[asyncio.Task[None]] = []
         while loop.time() < DISASTERS:
             await asyncio.sleep(rng.expovariate(2.0))
             self.world.cloud.change(START + timedelta(seconds=loop.time()))
             if rng.random() < 0.25:
-                calamity = rng.choice(
+                disaster = rng.choice(
                     [self._kill, self._stop, self._set_clock, self._outage, self._outage, self._delete_a_message]
                 )
-                calamities.append(asyncio.create_task(calamity()))
-        await asyncio.gather(*calamities)
+                disasters.append(asyncio.create_task(disaster()))
+        await asyncio.gather(*disasters)
 
     async def _kill(self) -> None:
         number = self.world.rng.randrange(len(self.replicas))
         replica = self.replicas[number]
         if not replica.alive:
             return
-        self._note(replica, "is killed")
+        self._add_to_trace(replica, "is killed")
         begin = asyncio.get_running_loop().time()
-        self.world.disturbances.append((begin, float("inf"), replica.life.number))
+        self.world.disturbances.append((begin, float("inf"), replica.process.number))
         replica.kill()
-        await replica.gone()
+        await replica.wait_until_gone()
         await asyncio.sleep(self.world.rng.uniform(0, 4))
         self.replicas[number] = self._start()
 
@@ -167,16 +167,16 @@ class Processes:
         """SIGSTOP, and SIGCONT after its leases may have ended."""
         replica = self.world.rng.choice(self.replicas)
         begin, seconds = asyncio.get_running_loop().time(), self.world.rng.uniform(0.5, 14)
-        self._note(replica, f"stands still for {seconds:.1f} s")
-        self.world.disturbances.append((begin, begin + seconds + 8, replica.life.number))
-        replica.life.running.clear()
+        self._add_to_trace(replica, f"stands still for {seconds:.1f} s")
+        self.world.disturbances.append((begin, begin + seconds + 8, replica.process.number))
+        replica.process.running.clear()
         await asyncio.sleep(seconds)
-        replica.life.running.set()
+        replica.process.running.set()
 
     async def _set_clock(self) -> None:
         replica = self.world.rng.choice(self.replicas)
         replica.clock.ahead = timedelta(seconds=self.world.rng.choice([-86400, -3600, -90, 0, 90, 3600, 86400]))
-        self._note(replica, f"has its clock set: {replica.clock.ahead}")
+        self._add_to_trace(replica, f"has its clock set: {replica.clock.ahead}")
 
     async def _delete_a_message(self) -> None:
         there = [posted for receiver in self.world.receivers for posted in receiver.posted.values()]
@@ -193,14 +193,14 @@ class Processes:
             ]
         )
         begin, seconds = asyncio.get_running_loop().time(), rng.uniform(0.2, 9)
-        self.world.note(begin, "the world", f"{what.replace('_', ' is ')} for {seconds:.1f} s")
+        self.world.add_to_trace(begin, "the world", f"{what.replace('_', ' is ')} for {seconds:.1f} s")
         if where is self.world and what == "database_down":
             self.world.blackouts.append((begin, begin + seconds))
         setattr(where, what, True)
         await asyncio.sleep(seconds)
         setattr(where, what, False)
 
-    async def empty_the_outbox(self) -> None:
+    async def drain_outbox(self) -> None:
         """Wait until the last state of every task has been told and nothing is left to send."""
         loop = asyncio.get_running_loop()
         end = loop.time() + HEALING
@@ -219,7 +219,7 @@ class Processes:
     async def end(self) -> None:
         for replica in self.replicas:
             replica.kill()
-            await replica.gone()
+            await replica.wait_until_gone()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one and show what happened in it")
     asked = parser.parse_args(arguments)
-    quietly()
+    silence_logs()
     with tempfile.TemporaryDirectory() as folder:
         template = make_template(Path(folder))
         if asked.seed is not None:
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run_all(range(asked.first, asked.first + asked.seeds), template)
 
 
-def quietly() -> None:
+def silence_logs() -> None:
     """Log nothing: thousands of lives would."""
     logs.configure("error", "json", Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as this runs
 
@@ -256,17 +256,17 @@ def _show(run: Run) -> int:
 
 def _run_all(seeds: Sequence[int], template: Path) -> int:
     failed = messages = 0
-    with ProcessPoolExecutor(os.cpu_count(), initializer=quietly) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=silence_logs) as pool:
         for run in pool.map(simulate, seeds, [template] * len(seeds), chunksize=10):
             messages += run.messages
             if run.wrong:
                 failed += 1
-                print(f"seed {run.seed}: {'; '.join(run.wrong)}\n  again: {how_to_repeat(run.seed)}", flush=True)
+                print(f"seed {run.seed}: {'; '.join(run.wrong)}\n  again: {repeat_command(run.seed)}", flush=True)
     print(f"{len(seeds)} seeds, {messages} messages, failed: {failed}")
     return bool(failed)
 
 
-def how_to_repeat(seed: int) -> str:
+def repeat_command(seed: int) -> str:
     return f"PYTHONHASHSEED=0 python tests/simulation/run.py --seed {seed}"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from notifier import logs
 from simulation.mistakes import MISTAKES, Mistake
-from simulation.run import Run, how_to_repeat, make_template, simulate
+from simulation.run import Run, make_template, repeat_command, simulate
 
 SEEDS = 200
 """Lives of the suite; `.ci/run` goes on from there."""
@@ -34,7 +34,7 @@ def silence(records: io.StringIO) -> None:
 @pytest.mark.parametrize("first", range(0, SEEDS, SHARE))
 def test_nothing_is_lost_repeated_or_out_of_order(template: Path, first: int) -> None:
     runs = [simulate(seed, template) for seed in range(first, first + SHARE)]
-    assert [f"{run.wrong[0]}; again: {how_to_repeat(run.seed)}" for run in runs if run.wrong] == []
+    assert [f"{run.wrong[0]}; again: {repeat_command(run.seed)}" for run in runs if run.wrong] == []
     assert sum(run.messages for run in runs) > 20 * SHARE
 
 

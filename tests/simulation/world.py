@@ -21,7 +21,7 @@ State = tuple[str, str, datetime | None]
 """A task's id, status and time of its end: what makes one state another than the one before."""
 
 # How often things go wrong while they do.
-REFUSED, COMMITTED_UNHEARD = 0.03, 0.02
+REFUSED, COMMITTED_UNANSWERED = 0.03, 0.02
 
 
 def state_of(task: Task) -> State:
@@ -75,7 +75,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class _TakenUnheard:
+class _TakenUnanswered:
     """The receiver takes the message, and its answer is lost."""
 
 
@@ -96,7 +96,7 @@ class Receiver:
     arrivals: list[Arrival] = field(default_factory=list)
     offered: list[tuple[float, str, str]] = field(default_factory=list)
     """When which event's message was first shown to it, of which subject."""
-    unheard: set[str] = field(default_factory=set)
+    unanswered: set[str] = field(default_factory=set)
     """Deliveries that had an attempt without an answer."""
     refused_for_good: set[str] = field(default_factory=set)
     posted: dict[str, Posted] = field(default_factory=dict)
@@ -105,15 +105,15 @@ class Receiver:
     def take(self, delivery: Delivery, replica: int, now: float) -> Outcome | None:
         """Decide about a message; None for no answer at all."""
         outcome = self._decide(delivery)
-        if isinstance(outcome, Delivered | _TakenUnheard):
+        if isinstance(outcome, Delivered | _TakenUnanswered):
             self.arrivals.append(
                 Arrival(at=now, replica=replica, channel=self.name, delivery=delivery, body=delivery.body)
             )
-        if outcome is None or isinstance(outcome, Unknown | _TakenUnheard):
-            self.unheard.add(delivery.id)
+        if outcome is None or isinstance(outcome, Unknown | _TakenUnanswered):
+            self.unanswered.add(delivery.id)
         if isinstance(outcome, GaveUp):
             self.refused_for_good.add(delivery.id)
-        return self.rng.choice([None, Unknown("reset")]) if isinstance(outcome, _TakenUnheard) else outcome
+        return self.rng.choice([None, Unknown("reset")]) if isinstance(outcome, _TakenUnanswered) else outcome
 
     # -- live messages --
 
@@ -124,13 +124,13 @@ class Receiver:
         self.posted.setdefault(ref, Posted(subject=event.subject, shows=event.id))
         return ref
 
-    def is_there(self, ref: str) -> bool:
+    def exists(self, ref: str) -> bool:
         """Tell whether a message has not been deleted."""
         return not self.posted[ref].deleted
 
     def change(self, ref: str, event_id: str) -> Outcome | None:
         """Change a message, or fail to; None for no answer at all, which may come after the change."""
-        answer = self.rng.choices(["good", "busy", "broken", "unheard"], weights=[80, 6, 6, 8])[0]
+        answer = self.rng.choices(["good", "busy", "broken", "unanswered"], weights=[80, 6, 6, 8])[0]
         if self.down or (answer == "broken" and not self.healed):
             return Retry("HTTP 503")
         if self.silent:
@@ -138,21 +138,21 @@ class Receiver:
         if answer == "busy" and not self.healed:
             return Retry("HTTP 429", timedelta(seconds=self.rng.randint(1, 3)))
         self.posted[ref].shows = event_id
-        return Unknown("reset") if answer == "unheard" and not self.healed else Delivered()
+        return Unknown("reset") if answer == "unanswered" and not self.healed else Delivered()
 
-    def _decide(self, delivery: Delivery) -> Outcome | _TakenUnheard | None:
+    def _decide(self, delivery: Delivery) -> Outcome | _TakenUnanswered | None:
         if self.down:
             return Retry("HTTP 503")
         if self.silent:
             return None
-        answers: list[Outcome | _TakenUnheard] = [
+        answers: list[Outcome | _TakenUnanswered] = [
             Delivered(f"ref of {delivery.id}"),
             Retry("HTTP 500"),
             Retry("HTTP 429", timedelta(seconds=self.rng.randint(1, 5))),
             Parked("wrong token", timedelta(seconds=3)),
             GaveUp("HTTP 400"),
             Unknown("reset before it was read"),
-            _TakenUnheard(),
+            _TakenUnanswered(),
         ]
         return answers[0] if self.healed else self.rng.choices(answers, weights=[72, 5, 3, 1, 1, 4, 14])[0]
 
@@ -191,5 +191,5 @@ class World:
         for receiver in self.receivers:
             receiver.healed, receiver.down, receiver.silent = True, False, False
 
-    def note(self, now: float, who: str, what: str) -> None:
+    def add_to_trace(self, now: float, who: str, what: str) -> None:
         self.trace.append(f"{now:9.3f} {who:10} {what}")

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from factories import PROJECT_ID, REGION, make_event, make_task
 from fakes import START, FakeClock
-from patience import HANG
 from servers.slack import click_payload, command_form, slack_server
+from timeouts import HANG_TIMEOUT
 
 from notifier import lookup
 from notifier.chat.phrases import PHRASES
@@ -296,7 +296,7 @@ async def test_a_locked_database_delays_nobody_and_the_mute_follows(
                     click_payload("acknowledge", FAILURE.id, "U0ALICE", server.response_url), "k2"
                 )
                 other.execute("ROLLBACK")
-            async with asyncio.timeout(HANG):
+            async with asyncio.timeout(HANG_TIMEOUT):
                 replies = {reply["text"] for reply in (await server.replies.get(), await server.replies.get())}
         assert replies == {"gauss-orders is muted until 15 Jan 18:30:00 CST", "You have acknowledged this"}
         assert [mute.instance for mute in await store.read(lambda q: q.mutes(START))] == ["in-1"]

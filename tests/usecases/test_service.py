@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from factories import make_delivery, make_event, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
-from patience import HANG
 from pydantic import SecretStr
 from servers.http import HttpServer, reply
+from timeouts import HANG_TIMEOUT
 
 from notifier import people
 from notifier.clock import SystemClock
@@ -232,7 +232,7 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
         told.set()
         return Delivered()
 
-    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG):
+    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG_TIMEOUT):
         house = House(store, SystemClock(), http, heartbeats.url())
         await poll_and_deliver(house.app)
         house.source.tasks = [make_task()]
@@ -267,7 +267,7 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
 
     transport, stop = BrokenTransport(), asyncio.Event()
     monkeypatch.setattr(service_module, "open_chat", transports)
-    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG):
+    async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG_TIMEOUT):
         house = House(store, SystemClock(), http, heartbeats.url())
         async with asyncio.TaskGroup() as group:
             group.create_task(Service(house.app).run(stop))

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock, FakeSource
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 
 from notifier import deliver as delivering
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Parked, Retry
@@ -172,7 +172,7 @@ async def test_another_processes_plan_is_sent_without_an_idle_wait(
         worker.wake()
 
     tasks = [asyncio.create_task(one.listen(wake)), asyncio.create_task(keep_delivering())]
-    async with asyncio.timeout(HANG):
+    async with asyncio.timeout(HANG_TIMEOUT):
         await ready.wait()
         await other.transact(partial(plan, deliveries=[delivery_of(make_event(), "dba", clock.now())]))
         await sent.wait()
@@ -286,7 +286,7 @@ async def test_transactions_of_many_replicas_never_deadlock(stores: list[SqlStor
     ids: list[str] = []
     sent: list[str] = []
     hands = [Hand(n, stores[n % STORES], ids, sent) for n in range(STORES * HANDS)]
-    async with asyncio.timeout(HANG):
+    async with asyncio.timeout(HANG_TIMEOUT):
         await asyncio.gather(*(hand.work() for hand in hands))
     ledger = await stores[0].read(lambda q: q.ledger())
     assert ledger.unaccounted == ()

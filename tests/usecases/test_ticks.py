@@ -13,8 +13,8 @@ import pytest
 from apscheduler.schedulers import base as scheduler_module
 from apscheduler.triggers import interval as trigger_module
 from fakes import FakeSource, snapshot_of
-from instant import InstantStore, VirtualClock
 from simulation.loop import VirtualLoop
+from virtual_time import InstantStore, VirtualClock
 
 from notifier.config import loads
 from notifier.core.health import Role

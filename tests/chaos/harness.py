@@ -13,23 +13,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patience import HANG
+from timeouts import HANG_TIMEOUT
 
 from chaos.cloud import PROJECT, Cloud
+from chaos.fork_server import ForkServer
 from chaos.killer import COMMAND, KEPT, Killer, Program
-from chaos.ledger import Ledger, Limits, reconcile
-from chaos.nursery import Nursery
-from chaos.receiver import BOOK, CHARACTERS, SECRET, STEADY, Character, Receiver
-from chaos.truth import SINGLES, Key, Pace, Truth
-from chaos.wire import Bell
+from chaos.ledger import Ledger, LedgerLimits, reconcile
+from chaos.oracle import SINGLES, Key, Oracle, WorldPace
+from chaos.receiver import BOOK, PROFILES, SECRET, STEADY, Receiver, ReceiverProfile
+from chaos.wire import Wakeup
 
 CONCURRENCY = 4
-BACKLOG = 400
+MAX_BACKLOG = 400
 """Things owed and not told yet, beside those of a few steps, above which the world waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """One run. The same plan meets the same world, faults and kinds of death again, though not the same instants."""
 
     folder: Path
@@ -45,8 +45,8 @@ class Plan:
     life: float = 0.8
     terms: float = 0.05
     faults: float = 0.02
-    pace: Pace = field(default_factory=Pace)
-    characters: Mapping[str, Character] = field(default_factory=lambda: CHARACTERS)
+    pace: WorldPace = field(default_factory=WorldPace)
+    profiles: Mapping[str, ReceiverProfile] = field(default_factory=lambda: PROFILES)
     variant: str | None = None
     """A mistake to make on purpose: see `broken`."""
     env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
@@ -54,33 +54,33 @@ class Plan:
     latency: float | None = None
     in_flight: int = CONCURRENCY
     """Repeats that a kill may cost a channel."""
-    patience: float = HANG
+    patience: float = HANG_TIMEOUT
     """Seconds without news after which what is missing counts as lost."""
     store_of: Mapping[int, str] = field(default_factory=dict)
     """Another way to the database, by the program's number."""
 
 
-class House:
+class Harness:
     """Everything of one run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
-        self.bell = Bell()
-        self.truth = Truth(plan.seed, plan.pace)
-        self.cloud = Cloud(self.truth, self.bell, plan.seed, faults=plan.faults)
-        self.receiver = Receiver(self.bell, plan.seed, plan.characters)
-        self.nursery = Nursery([plan.variant] if plan.variant else [])
+        self.wakeup = Wakeup()
+        self.oracle = Oracle(plan.seed, plan.pace)
+        self.cloud = Cloud(self.oracle, self.wakeup, plan.seed, faults=plan.faults)
+        self.receiver = Receiver(self.wakeup, plan.seed, plan.profiles)
+        self.fork_server = ForkServer([plan.variant] if plan.variant else [])
         self.programs = [
             Program(
-                who=who,
-                config=plan.folder / f"notifier-{who}.yaml",
-                log=plan.folder / f"notifier-{who}.log",
-                nursery=None if who in plan.env else self.nursery,
-                env=plan.env.get(who, {}),
+                index=index,
+                config=plan.folder / f"notifier-{index}.yaml",
+                log=plan.folder / f"notifier-{index}.log",
+                fork_server=None if index in plan.env else self.fork_server,
+                env=plan.env.get(index, {}),
             )
-            for who in range(plan.replicas)
+            for index in range(plan.replicas)
         ]
-        self.killer = Killer(self.cloud, self.receiver, self.bell, self.programs, plan.seed)
+        self.killer = Killer(self.cloud, self.receiver, self.wakeup, self.programs, plan.seed)
         self.began = time.monotonic()
         self.drained = 0.0
 
@@ -88,24 +88,24 @@ class House:
 
     def configure(self) -> None:
         for program in self.programs:
-            program.config.write_text(json.dumps(self.document(program.who)), encoding="utf-8")
+            program.config.write_text(json.dumps(self.document(program.index)), encoding="utf-8")
 
-    def document(self, who: int) -> dict[str, Any]:
+    def document(self, index: int) -> dict[str, Any]:
         """Return the configuration of one program: the shortest waits that it accepts."""
         source = {
             "name": "prod",
             "kind": "gaussdb",
             "region": "cn-north-4",
-            "endpoint": self.cloud.doors[who].url,
+            "endpoint": self.cloud.endpoints[index].url,
             "project_id": PROJECT,
             "auth": {"kind": "aksk", "access_key": "QTWAOYTTINDUT2QVKYUC", "secret_key": "fake"},
             "poll_every": "100ms",
             "calls_per_minute": 1_000_000,
         }
         return {
-            "store": {"url": self.plan.store_of.get(who, self.plan.store)},
+            "store": {"url": self.plan.store_of.get(index, self.plan.store)},
             "sources": [source],
-            "channels": [self._channel(name) for name in self.plan.characters],
+            "channels": [self._channel(name) for name in self.plan.profiles],
             "routes": [
                 {"name": "everything", "channels": [BOOK]},
                 *(
@@ -120,7 +120,7 @@ class House:
 
     @property
     def _singles(self) -> list[str]:
-        return [name for name in self.plan.characters if name != BOOK]
+        return [name for name in self.plan.profiles if name != BOOK]
 
     def _channel(self, name: str) -> dict[str, Any]:
         found = {
@@ -134,10 +134,10 @@ class House:
         return found | ({"digest_above": 5, "digest_size": 100} if name == BOOK else {})
 
     @property
-    def limits(self) -> Limits:
-        return Limits(
+    def limits(self) -> LedgerLimits:
+        return LedgerLimits(
             first=BOOK,
-            all=tuple(self.plan.characters),
+            all=tuple(self.plan.profiles),
             in_flight=self.plan.in_flight,
             healthy=STEADY,
             latency=self.plan.latency,
@@ -145,53 +145,53 @@ class House:
 
     # -- a run --
 
-    async def run(self, beside: Callable[[House], Awaitable[None]] | None = None) -> None:
+    async def run(self, beside: Callable[[Harness], Awaitable[None]] | None = None) -> None:
         """Start everything, do what is planned (and `beside`), heal, and wait until all is told."""
         for program in self.programs:
             await program.start()
-        pacing = asyncio.create_task(self._keep_pace())
+        pacing = asyncio.create_task(self._advance_world())
         try:
             for program in self.programs:
-                await self.killer.up(program)
+                await self.killer.wait_until_up(program)
             self.began = time.monotonic()
-            works = [self._strike(), self._pause(), self._last()]
+            works = [self._kill_programs(), self._pause(), self._wait_until_done()]
             await asyncio.gather(*works, *([beside(self)] if beside else []))
             pacing.cancel()
             await self._settle()
         finally:
             pacing.cancel()
 
-    async def _strike(self) -> None:
+    async def _kill_programs(self) -> None:
         while self.killer.kills < self.plan.kills:
-            await self.killer.strike(life=self.plan.life, terms=self.plan.terms)
+            await self.killer.kill_one(life=self.plan.life, terms=self.plan.terms)
 
     async def _pause(self) -> None:
         while self.killer.pauses < self.plan.pauses:
             await self.killer.pause(self.plan.pause)
 
-    async def _last(self) -> None:
-        while self.truth.transitions < self.plan.transitions or time.monotonic() - self.began < self.plan.seconds:
+    async def _wait_until_done(self) -> None:
+        while self.oracle.transitions < self.plan.transitions or time.monotonic() - self.began < self.plan.seconds:
             await asyncio.sleep(0.2)
 
-    async def _keep_pace(self) -> None:
+    async def _advance_world(self) -> None:
         while True:
             await asyncio.sleep(0.05)
-            self.truth.still = self.backlog > BACKLOG + 4 * self.plan.pace.moves
-            if any(door.asked for door in self.cloud.doors):
-                self.truth.tick(self.cloud.now())
+            self.oracle.still = self.backlog > MAX_BACKLOG + 4 * self.plan.pace.moves
+            if any(endpoint.requests_seen for endpoint in self.cloud.endpoints):
+                self.oracle.tick(self.cloud.now())
             else:
-                self.truth.excuse(self.cloud.now())
+                self.oracle.exempt(self.cloud.now())
 
     @property
     def backlog(self) -> int:
         """How much is owed and not told yet, on all channels."""
-        first, all_ = self.truth.owed
-        owed = first + all_ * (len(self.plan.characters) - 1)
+        first, all_ = self.oracle.owed
+        owed = first + all_ * (len(self.plan.profiles) - 1)
         return owed - sum(len(keys) for keys in self.receiver.acknowledged.values())
 
     def missing(self) -> int:
         """Count what must be told and is not."""
-        owed = [(key, one) for key, one in self.truth.expected().items() if one.required]
+        owed = [(key, one) for key, one in self.oracle.expected().items() if one.required]
         return sum(
             key not in self.receiver.acknowledged[channel]
             for key, one in owed
@@ -201,16 +201,16 @@ class House:
     async def _settle(self) -> None:
         """Heal everything, let the world stand still, and wait until nothing is missing or nothing happens any more."""
         start = time.monotonic()
-        self.truth.still = True
+        self.oracle.still = True
         self.cloud.faults = 0.0
         self.receiver.heal()
-        sweeps, arrivals, since = self.truth.sweeps + 6, -1, start
+        sweeps, arrivals, since = self.oracle.sweeps + 6, -1, start
         while time.monotonic() - since < self.plan.patience:
             await asyncio.sleep(0.2)
-            self.truth.tick(self.cloud.now())
+            self.oracle.tick(self.cloud.now())
             if arrivals != len(self.receiver.arrivals):
                 arrivals, since = len(self.receiver.arrivals), time.monotonic()
-            elif self.truth.sweeps >= sweeps and not self.missing() and await self._nothing_pending():
+            elif self.oracle.sweeps >= sweeps and not self.missing() and await self._nothing_pending():
                 break
         await asyncio.sleep(0.5)  # for what comes once too often
         self.drained = time.monotonic() - start
@@ -223,20 +223,20 @@ class House:
     async def close(self) -> None:
         for program in self.programs:
             await program.kill()
-        await self.nursery.close()
+        await self.fork_server.close()
         self.cloud.close()
         await self.receiver.close()
 
     # -- its account --
 
-    async def account(self) -> Ledger:
+    async def build_ledger(self) -> Ledger:
         """End the programs, ask for their own audit, and reconcile."""
         for program in self.programs:
             if program.running and (code := await program.end()) != 0:
-                self.killer.misconduct.append(f"program {program.who} ended with {code} at the end")
+                self.killer.misconduct.append(f"program {program.index} ended with {code} at the end")
         audit = await asyncio.to_thread(self.audit)
         ledger = reconcile(
-            self.truth.expected(),
+            self.oracle.expected(),
             self._baseline(),
             self.receiver.arrivals,
             self.killer.disturbances,
@@ -253,7 +253,7 @@ class House:
 
     def audit(self) -> Mapping[str, Any] | None:
         """Return what the program says of itself, or None when it says nothing that can be read."""
-        done = self.ask("audit", "--json")
+        done = self.run_command("audit", "--json")
         try:
             found: Mapping[str, Any] = json.loads(done.stdout)
         except ValueError:
@@ -261,52 +261,52 @@ class House:
             return None
         return found
 
-    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of the program beside it."""
-        command = [*COMMAND, *words, "-c", str(self.programs[0].config)]
+        command = [*COMMAND, *arguments, "-c", str(self.programs[0].config)]
         env = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG, env=env)  # noqa: S603 - ours
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_TIMEOUT, env=env)  # noqa: S603 - ours
 
     def _baseline(self) -> list[Key]:
         return [
             Key(task.job_id, version)
-            for task in self.truth.tasks.values()
+            for task in self.oracle.tasks.values()
             for version, state in enumerate(task.states, 1)
             if state.baseline
         ]
 
     def _tracebacks(self) -> list[str]:
         return [
-            f"program {program.who} wrote a traceback: {program.said.partition('Traceback')[2][-300:]!r}"
+            f"program {program.index} wrote a traceback: {program.log_text.partition('Traceback')[2][-300:]!r}"
             for program in self.programs
-            if "Traceback" in program.said
+            if "Traceback" in program.log_text
         ]
 
 
 @asynccontextmanager
-async def open_house(plan: Plan) -> AsyncIterator[House]:
+async def open_harness(plan: RunPlan) -> AsyncIterator[Harness]:
     """Open it all around a run, and leave nothing running."""
-    house = House(plan)
-    await house.cloud.open(plan.replicas)
-    await house.receiver.open()
-    house.configure()
+    harness = Harness(plan)
+    await harness.cloud.open(plan.replicas)
+    await harness.receiver.open()
+    harness.configure()
     try:
-        yield house
+        yield harness
     finally:
-        await house.close()
+        await harness.close()
 
 
-def figures(house: House) -> str:
+def summary(harness: Harness) -> str:
     """Return what a run went through, in lines."""
-    seconds = time.monotonic() - house.began
-    killer, truth = house.killer, house.truth
-    kinds = ", ".join(f"{count} {name}" for name, count in sorted(house.cloud.spoiled.items())) or "none"
-    active = max(seconds - house.drained, 0.1)
-    rates = f"{killer.kills / active * 60:.0f} kills/min, {truth.transitions / active:.0f} transitions/s"
+    seconds = time.monotonic() - harness.began
+    killer, oracle = harness.killer, harness.oracle
+    kinds = ", ".join(f"{count} {name}" for name, count in sorted(harness.cloud.spoiled.items())) or "none"
+    active = max(seconds - harness.drained, 0.1)
+    rates = f"{killer.kills / active * 60:.0f} kills/min, {oracle.transitions / active:.0f} transitions/s"
     return (
         f"  {killer.kills} kills, {killer.terms} terms, {killer.pauses} pauses in {seconds:.0f} s: {rates},"
-        f" {house.drained:.1f} s to settle\n"
-        f"  {truth.steps:,} steps, {truth.sweeps:,} confirmed sweeps, {truth.transitions:,} transitions,"
-        f" {house.cloud.requests:,} pages asked for\n"
+        f" {harness.drained:.1f} s to settle\n"
+        f"  {oracle.steps:,} steps, {oracle.sweeps:,} confirmed sweeps, {oracle.transitions:,} transitions,"
+        f" {harness.cloud.requests:,} pages asked for\n"
         f"  faults of the cloud: {kinds}"
     )

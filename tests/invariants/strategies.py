@@ -8,12 +8,12 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from life import ANSWERS as EVERY_ANSWER
-from life import Answer, Kill
-from upstream import COMPLETED, FAILED, ODD, RUNNING, Change, Look, Order, Repeats, Showing
+from scenario import ANSWERS as EVERY_ANSWER
+from scenario import Answer, CrashPoint
+from upstream import COMPLETED, FAILED, ODD, RUNNING, Change, Order, Presentation, Repeats, RowStyle
 
 STATUSES = (RUNNING, COMPLETED, FAILED, *ODD)
-LOOKS: st.SearchStrategy[Look] = st.sampled_from(("plain", "chinese", "nulls", "strings"))
+ROW_STYLES: st.SearchStrategy[RowStyle] = st.sampled_from(("plain", "chinese", "nulls", "strings"))
 REPEATS: st.SearchStrategy[Repeats] = st.sampled_from(("none", "same", "stale first", "stale last"))
 CONFLICTS: st.SearchStrategy[Repeats] = st.sampled_from(("same", "stale first", "stale last"))
 STEADY_ORDERS: st.SearchStrategy[Order] = st.sampled_from(("newest", "oldest", "shuffled"))
@@ -34,12 +34,12 @@ def changes(*kinds: str) -> st.SearchStrategy[Change]:
     )
 
 
-def showings() -> st.SearchStrategy[Showing]:
+def presentations() -> st.SearchStrategy[Presentation]:
     """One way in which a list can be shown to a poll."""
     shown = st.builds(
-        Showing,
+        Presentation,
         order=st.sampled_from(("newest", "oldest", "shuffled", "unstable")),
-        look=LOOKS,
+        style=ROW_STYLES,
         repeats=REPEATS,
         moves=st.lists(st.tuples(st.integers(0, 6), changes()), max_size=3).map(tuple),
         fault=st.sampled_from((None, None, "refused", "unreachable", "empty", "blank", "short", "no total")),
@@ -49,12 +49,12 @@ def showings() -> st.SearchStrategy[Showing]:
     return shown.map(_possible)
 
 
-def faulty_showings() -> st.SearchStrategy[Showing]:
+def faulty_presentations() -> st.SearchStrategy[Presentation]:
     """A poll that something goes wrong with, and that goes on for the rest of it."""
     return st.builds(
-        Showing,
+        Presentation,
         order=STEADY_ORDERS,
-        look=LOOKS,
+        style=ROW_STYLES,
         repeats=REPEATS,
         fault=st.sampled_from(("refused", "unreachable", "empty", "short", "no total")),
         at=st.integers(0, 2),
@@ -62,21 +62,21 @@ def faulty_showings() -> st.SearchStrategy[Showing]:
     )
 
 
-def still_showings() -> st.SearchStrategy[Showing]:
+def still_presentations() -> st.SearchStrategy[Presentation]:
     """A way in which a list can be shown that stands still meanwhile."""
-    return showings().map(lambda showing: replace(showing, moves=()))
+    return presentations().map(lambda presentation: replace(presentation, moves=()))
 
 
-def _possible(showing: Showing) -> Showing:
+def _possible(presentation: Presentation) -> Presentation:
     # A list that has no order and moves as well proves nothing, and no promise says it does. A service that says of
     # itself, again and again, that it has no task is believed.
-    moves = () if showing.order == "unstable" else showing.moves
-    return replace(showing, moves=moves, passes=showing.passes or showing.fault == "blank")
+    moves = () if presentation.order == "unstable" else presentation.moves
+    return replace(presentation, moves=moves, passes=presentation.passes or presentation.fault == "blank")
 
 
-def kills() -> st.SearchStrategy[Kill]:
+def crash_points() -> st.SearchStrategy[CrashPoint]:
     """An instant to die at. A poll has two transactions, a round of deliveries up to three."""
-    return st.builds(Kill, transaction=st.integers(1, 3), committed=st.booleans())
+    return st.builds(CrashPoint, transaction=st.integers(1, 3), committed=st.booleans())
 
 
 def waits() -> st.SearchStrategy[timedelta]:

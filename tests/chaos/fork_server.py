@@ -40,7 +40,7 @@ MODULES = (
 # ---- the harness's side ----
 
 
-class Child:
+class ForkedProcess:
     """One process that was forked."""
 
     def __init__(self, pid: int) -> None:
@@ -62,29 +62,29 @@ class Child:
         self._ended.set()
 
 
-class Nursery:
+class ForkServer:
     """Keeps the process that forks. `words` name a mistake to make in it first."""
 
-    def __init__(self, words: Sequence[str] = ()) -> None:
-        self._words = words
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self._arguments = arguments
         self._process: Process | None = None
-        self._born: asyncio.Queue[Child] = asyncio.Queue()
-        self._children: dict[int, Child] = {}
+        self._forked: asyncio.Queue[ForkedProcess] = asyncio.Queue()
+        self._children: dict[int, ForkedProcess] = {}
 
-    async def start(self, argv: Sequence[str], log: Path) -> Child:
+    async def start(self, argv: Sequence[str], log: Path) -> ForkedProcess:
         """Fork a child that runs the program with these arguments."""
         if self._process is None:
-            command = [sys.executable, "-m", "chaos.nursery", *self._words]
+            command = [sys.executable, "-m", "chaos.fork_server", *self._arguments]
             env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
             self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
             self._listening = asyncio.create_task(self._listen())
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"argv": list(argv), "log": str(log)}).encode() + b"\n")
-        birth = asyncio.create_task(self._born.get())
+        birth = asyncio.create_task(self._forked.get())
         await asyncio.wait({birth, self._listening}, return_when=asyncio.FIRST_COMPLETED)
         if not birth.done():
             birth.cancel()
-            raise RuntimeError("the nursery has ended")
+            raise RuntimeError("the fork server has ended")
         return birth.result()
 
     async def _listen(self) -> None:
@@ -93,8 +93,8 @@ class Nursery:
         async for line in self._process.stdout:
             news = json.loads(line)
             if pid := news.get("born"):
-                self._children[pid] = Child(pid)
-                self._born.put_nowait(self._children[pid])
+                self._children[pid] = ForkedProcess(pid)
+                self._forked.put_nowait(self._children[pid])
             else:
                 self._children.pop(news["dead"]).end(news["code"])
 
@@ -117,13 +117,13 @@ def serve() -> None:
         except ImportError:
             continue
     gc.freeze()
-    living: set[int] = set()
+    running_pids: set[int] = set()
     requests = open(sys.stdin.fileno(), "rb", buffering=0)  # noqa: SIM115, PTH123 - unbuffered, so that select knows all
     while True:
         ready, _, _ = select.select([sys.stdin], [], [], 0.01)
-        while living and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            living.discard(ended[0])
-            say(dead=ended[0], code=os.waitstatus_to_exitcode(ended[1]))
+        while running_pids and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            running_pids.discard(ended[0])
+            send_message(dead=ended[0], code=os.waitstatus_to_exitcode(ended[1]))
         if not ready:
             continue
         line = requests.readline()
@@ -131,19 +131,19 @@ def serve() -> None:
             break
         pid = os.fork()
         if pid == 0:
-            live(**json.loads(line))
-        living.add(pid)
-        say(born=pid)
-    for pid in living:
+            run_program(**json.loads(line))
+        running_pids.add(pid)
+        send_message(born=pid)
+    for pid in running_pids:
         os.kill(pid, signal.SIGKILL)
 
 
-def say(**news: int) -> None:
+def send_message(**news: int) -> None:
     sys.stdout.write(json.dumps(news) + "\n")
     sys.stdout.flush()
 
 
-def live(argv: Sequence[str], log: str) -> NoReturn:
+def run_program(argv: Sequence[str], log: str) -> NoReturn:
     """Become the program."""
     nothing = os.open(os.devnull, os.O_RDWR)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -167,7 +167,7 @@ def live(argv: Sequence[str], log: str) -> NoReturn:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        from chaos import broken
+        from chaos import mistakes
 
-        broken.break_it(sys.argv[1])
+        mistakes.apply_mistake(sys.argv[1])
     serve()

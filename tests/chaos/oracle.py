@@ -82,7 +82,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class WorldPace:
     """How the world moves."""
 
     tasks: int = 300
@@ -103,10 +103,10 @@ class Pace:
     """How often the list moves on after a disturbance, though nobody is known to have seen it."""
 
 
-class Truth:
+class Oracle:
     """The world. `who` is a number that stands for one running program; times are seconds that only grow."""
 
-    def __init__(self, seed: int, pace: Pace) -> None:
+    def __init__(self, seed: int, pace: WorldPace) -> None:
         self.pace = pace
         self.tasks: dict[str, Task] = {}
         self.listed: dict[str, Task] = {}
@@ -130,7 +130,7 @@ class Truth:
         """Rows that a sweep has not been given yet, by who makes it; empty when it has seen all."""
         self._calm_since = 0.0
         for _ in range(pace.tasks):
-            self._bear()
+            self._create_task()
 
     # -- the world --
 
@@ -138,7 +138,7 @@ class Truth:
         self._clock += timedelta(seconds=1)
         return self._clock.strftime("%Y-%m-%dT%H:%M:%S+0000")
 
-    def _bear(self) -> None:
+    def _create_task(self) -> None:
         name = SINGLES if self._rng.random() < self.pace.singles else OTHERS
         task = Task(job_id=f"job-{len(self.tasks):06}", name=name, created_at=self._stamp())
         self.tasks[task.job_id] = task
@@ -172,7 +172,7 @@ class Truth:
             elif task.now.status == RUNNING and chance < 0.7:
                 self._move(task, self._end())
             else:
-                self._bear()
+                self._create_task()
         self._age()
 
     def _age(self) -> None:
@@ -188,19 +188,19 @@ class Truth:
 
     # -- what is seen of it --
 
-    def begin(self, who: int, now: float) -> None:
+    def start_sweep(self, index: int, now: float) -> None:
         """Note that a program asks for the first page: what it saw whole before, it has survived."""
-        if self._left.get(who) == set() and not self.blind:
+        if self._left.get(index) == set() and not self.blind:
             self._confirm()
             if not self.still:
                 self.step()
                 self._left.clear()
                 self._calm_since = now
-        self._left[who] = set(self.listed)
+        self._left[index] = set(self.listed)
 
-    def give(self, who: int, job_ids: Iterable[str], now: float) -> bool:
+    def show_rows(self, index: int, job_ids: Iterable[str], now: float) -> bool:
         """Note that a program was given these rows; return whether it has seen all of the list with them."""
-        left = self._left.get(who)
+        left = self._left.get(index)
         for job_id in job_ids:
             if task := self.listed.get(job_id):
                 task.now.shown = True
@@ -213,16 +213,16 @@ class Truth:
             task.now.first_whole = task.now.first_whole or now
         return True
 
-    def disturb(self, who: int | None, now: float) -> None:
+    def disturb(self, index: int | None, now: float) -> None:
         """Note that a program (None: all of them) was killed, stopped or cut off: what it has seen may be forgotten."""
-        for one in [who] if who is not None else list(self._left):
+        for one in [index] if index is not None else list(self._left):
             self._left.pop(one, None)
         self._calm_since = now
         if self.baseline and not self.still and self._rng.random() < self.pace.blind_steps:
             self.step()
             self._left.clear()
 
-    def excuse(self, until: float) -> None:
+    def exempt(self, until: float) -> None:
         """Note that the service itself failed: nobody must have seen anything because of the time until then."""
         self._calm_since = max(self._calm_since, until)
 

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 import psycopg
 from fakes import FakeClock
-from observer import Facts, Observer, Told
-from upstream import WHOLE, Change, Cloud, Screen, Showing, changed
+from observer import ExpectedEvent, Facts, Observer
+from upstream import WHOLE, Change, Cloud, ListView, Presentation, changed
 
 from notifier.core.delivery import (
     Body,
@@ -58,21 +58,21 @@ POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5), *(timedelta(minutes=5),) * 9), lease=timedelta(seconds=60))
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """The process ends here, and with it everything that it did not write down."""
 
 
 # ---- the process and its surroundings ----
 
 
-class MortalStore:
+class CrashingStore:
     """The real store, in a process that is killed in one of its transactions, or held up before its second."""
 
     def __init__(
-        self, store: SqlStore, kill: Kill | None = None, delay: Callable[[], Awaitable[None]] | None = None
+        self, store: SqlStore, crash_at: CrashPoint | None = None, delay: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         self._store = store
-        self._kill = kill
+        self._crash_at = crash_at
         self._delay = delay
         self.begun = 0
         self.committed = 0
@@ -81,12 +81,12 @@ class MortalStore:
         self.begun += 1
         if self.begun == 2 and self._delay is not None:
             await self._delay()
-        if self._kill == Kill(transaction=self.begun, committed=False):
-            return await self._store.transact(partial(_do_and_die, fn))
+        if self._crash_at == CrashPoint(transaction=self.begun, committed=False):
+            return await self._store.transact(partial(_run_and_die, fn))
         result = await self._store.transact(fn)
         self.committed += 1
-        if self._kill == Kill(transaction=self.begun, committed=True):
-            raise Killed
+        if self._crash_at == CrashPoint(transaction=self.begun, committed=True):
+            raise ProcessKilled
         return result
 
     async def read(self, fn: Callable[[Queries], T]) -> T:
@@ -103,7 +103,7 @@ async def _until_killed(process: Awaitable[T]) -> T:
     """Run a process. When it is killed all that it had begun ends with it, and nothing of it reaches into the next."""
     try:
         return await process
-    except Killed:
+    except ProcessKilled:
         begun = asyncio.all_tasks() - {asyncio.current_task()}
         for task in begun:
             task.cancel()
@@ -111,35 +111,35 @@ async def _until_killed(process: Awaitable[T]) -> T:
         raise
 
 
-def _do_and_die(fn: Callable[[Transaction], T], tx: Transaction) -> T:
+def _run_and_die(fn: Callable[[Transaction], T], tx: Transaction) -> T:
     fn(tx)
-    raise Killed
+    raise ProcessKilled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
+class CrashPoint:
     """The instant at which a process dies: in its transaction of this number, before or after it commits."""
 
     transaction: int
     committed: bool
 
 
-class ShownSource(GaussDBSource):
+class ScriptedSource(GaussDBSource):
     """The real source, its requests answered by a `Screen`."""
 
     def __init__(self, clock: FakeClock, http: HttpClient, *, name: str = "prod", long: bool = False) -> None:
         super().__init__(GaussDBSettings.model_validate(SOURCE | {"name": name}), http, clock, Random(1))
-        self.screen = Screen(cloud=Cloud(), showing=WHOLE, now=clock.now())
+        self.view = ListView(cloud=Cloud(), presentation=WHOLE, now=clock.now())
         self.latest: Snapshot | None = None
         self._long = long
 
     async def list_page(self, query: TaskQuery, *, language: ApiLanguage | None = None) -> TaskPage:
-        del language  # the look of the rows is the screen's
-        return self.screen.page(query)
+        del language  # the style of the rows is the view's
+        return self.view.page(query)
 
     async def fetch(self, scope: Scope) -> Snapshot:
         self.latest = None
-        self.screen.begin()
+        self.view.begin()
         snapshot = await super().fetch(scope)
         # A long list is one whose sweep takes so many calls that cheap looks come in between.
         self.latest = replace(snapshot, calls=100) if self._long else snapshot
@@ -190,12 +190,12 @@ class Receiver:
     answers: list[Answer] = field(default_factory=list)
     """What it says to the coming attempts; then it takes everything."""
     rendered: int = 0
-    offered: Callable[[Delivery, Answer], Awaitable[None]] | None = None
-    stalled: Callable[[], Awaitable[object]] | None = None
+    on_offer: Callable[[Delivery, Answer], Awaitable[None]] | None = None
+    on_stall: Callable[[], Awaitable[object]] | None = None
     kind: ClassVar[str] = "receiver"
 
-    def wants(self, told: Told) -> bool:
-        return told.failed or not self.failures_only
+    def wants(self, notified: ExpectedEvent) -> bool:
+        return notified.failed or not self.failures_only
 
     def route(self) -> Route:
         match = (Matcher(field="status", op="=", value="failed"),) if self.failures_only else ()
@@ -211,12 +211,12 @@ class Receiver:
 
     async def send(self, delivery: Delivery) -> Outcome:
         answer = self.answers.pop(0) if self.answers else "take"
-        if answer == "stall" and self.stalled is not None:
-            await self.stalled()
-        if self.offered is not None:
-            await self.offered(delivery, answer)
+        if answer == "stall" and self.on_stall is not None:
+            await self.on_stall()
+        if self.on_offer is not None:
+            await self.on_offer(delivery, answer)
         if answer.startswith("die"):
-            raise Killed
+            raise ProcessKilled
         return _OUTCOMES[answer]
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
@@ -236,11 +236,11 @@ Pair = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Books:
+class Expectations:
     """What must be so of one database: restored with it when a backup is."""
 
     observer: Observer = field(default_factory=Observer)
-    events: dict[str, Told] = field(default_factory=dict)
+    events: dict[str, ExpectedEvent] = field(default_factory=dict)
     """By id, in the order in which they were found."""
     due: dict[Pair, None] = field(default_factory=dict)
     """Every event with every channel that wanted it when it was found, in that order."""
@@ -250,25 +250,25 @@ class Books:
     """Deliveries that are booked as delivered."""
     rejected: set[str] = field(default_factory=set)
     bodies: dict[str, bytes] = field(default_factory=dict)
-    overtaken: set[str] = field(default_factory=set)
+    sent_twice: set[str] = field(default_factory=set)
     """Deliveries that two processes sent at once, one having been stopped for longer than its lease."""
 
 
 @dataclass(slots=True)
-class Memory:
+class IdentityLog:
     """What holds for ever, whatever is restored: an id means one thing."""
 
     facts: dict[str, tuple[str, Facts]] = field(default_factory=dict)
     ids: dict[tuple[str, Facts], str] = field(default_factory=dict)
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def learn(self, id_: str, told: Told) -> None:
-        key = (told.job_id, told.facts)
+    def check(self, id_: str, notified: ExpectedEvent) -> None:
+        key = (notified.job_id, notified.facts)
         assert self.facts.setdefault(id_, key) == key, f"B3: {id_} means {self.facts[id_]} and {key}"
         assert self.ids.setdefault(key, id_) == id_, f"B3: {key} is told under two ids"
 
 
-class Life:
+class Scenario:
     """One database, one cloud, some channels, and processes that come and go."""
 
     def __init__(self, url: str, *, shared: bool = False, long: bool = False, by_pages: bool = False) -> None:
@@ -279,17 +279,17 @@ class Life:
         """True where the API takes `offset` for the number of a page."""
         self.clock = FakeClock()
         self.cloud = Cloud()
-        self.books = Books()
-        self.memory = Memory()
+        self.expectations = Expectations()
+        self.identities = IdentityLog()
         self.channels: dict[str, Receiver] = {}
         self.rules = POLLING
         self._unseen: set[str] = set()
-        self._offers: list[tuple[str, Answer]] = []
-        self._complaints: list[AssertionError] = []
+        self._offered: list[tuple[str, Answer]] = []
+        self._violations: list[AssertionError] = []
         self._runner = asyncio.Runner()
         # Nothing goes through it; loading the machine's certificates would take longer than the test.
         self.http = HttpClient()
-        self.source = ShownSource(self.clock, self.http, long=long)
+        self.source = ScriptedSource(self.clock, self.http, long=long)
         self._starts = 0
         self._start()
         self.add_channel("all")
@@ -322,7 +322,7 @@ class Life:
 
     # -- the world --
 
-    def happen(self, *changes: Change) -> None:
+    def apply_changes(self, *changes: Change) -> None:
         """Let things happen in the cloud, a second apart: it tells times to the second."""
         for change in changes:
             self.clock.advance(SECOND)
@@ -333,8 +333,8 @@ class Life:
 
     def add_channel(self, name: str, *, failures_only: bool = False, concurrency: int = 2) -> None:
         channel = Receiver(name=name, failures_only=failures_only, concurrency=concurrency)
-        channel.offered = partial(self._offered, channel)
-        channel.stalled = partial(self._overtake, channel)
+        channel.on_offer = partial(self._on_offer, channel)
+        channel.on_stall = partial(self._overtake, channel)
         self.channels[name] = channel
 
     @property
@@ -346,33 +346,33 @@ class Life:
 
     # -- polling --
 
-    def poll(self, showing: Showing = WHOLE, *, kill: Kill | None = None) -> PollReport | None:
+    def poll(self, presentation: Presentation = WHOLE, *, crash_at: CrashPoint | None = None) -> PollReport | None:
         """Poll once and check what was recorded; None when the process was killed."""
         self.clock.advance(SECOND)
-        return self.look(showing, kill=kill)
+        return self.poll_now(presentation, crash_at=crash_at)
 
-    def look(self, showing: Showing = WHOLE, *, kill: Kill | None = None) -> PollReport | None:
+    def poll_now(self, presentation: Presentation = WHOLE, *, crash_at: CrashPoint | None = None) -> PollReport | None:
         """Poll at this very instant: a second time it is the same poll once more."""
-        screen = self.source.screen = Screen(
-            cloud=self.cloud, showing=showing, now=self.clock.now(), by_pages=self.by_pages
+        view = self.source.view = ListView(
+            cloud=self.cloud, presentation=presentation, now=self.clock.now(), by_pages=self.by_pages
         )
-        store = MortalStore(self.store, kill)
+        store = CrashingStore(self.store, crash_at)
         report: PollReport | None = None
         try:
             report = self._runner.run(_until_killed(self._poll_once(self.source, store)))
-        except Killed:
+        except ProcessKilled:
             self.crash()
-        self.cloud = screen.cloud
+        self.cloud = view.cloud
         if store.committed > 1 and self.source.latest is not None:
-            self._expect_recorded(screen, self.source.latest)
+            self._expect_recorded(view, self.source.latest)
         self.check_events()
         return report
 
-    def poll_source(self, source: ShownSource) -> PollReport:
+    def poll_source(self, source: ScriptedSource) -> PollReport:
         """Poll a source without any expectation."""
-        return self._runner.run(self._poll_once(source, MortalStore(self.store)))
+        return self._runner.run(self._poll_once(source, CrashingStore(self.store)))
 
-    async def _poll_once(self, source: ShownSource, store: MortalStore) -> PollReport:
+    async def _poll_once(self, source: ScriptedSource, store: CrashingStore) -> PollReport:
         return await poll_once(
             source,
             store,
@@ -382,47 +382,53 @@ class Life:
             force=True,
         )
 
-    def _expect_recorded(self, screen: Screen, snapshot: Snapshot) -> None:
+    def _expect_recorded(self, view: ListView, snapshot: Snapshot) -> None:
         if snapshot.complete:
-            self._expect_all_seen(screen)
-        promise = "A8" if self.books.observer.last_complete_at is None else "A1"
-        told = self.books.observer.look(screen.looks, screen.shown, at=snapshot.taken_at, whole=snapshot.complete)
+            self._expect_all_seen(view)
+        promise = "A8" if self.expectations.observer.last_complete_at is None else "A1"
+        notified = self.expectations.observer.observe(
+            view.scans, view.shown, at=snapshot.taken_at, whole=snapshot.complete
+        )
         for event_id, found in self._new_events():
-            expected = next((item for item in told if item.job_id == found.event.job_id), None)
+            expected = next((item for item in notified if item.job_id == found.event.job_id), None)
             assert expected, f"{promise}: told {found.event.type} unduly"
-            told.remove(expected)
-            self._enter(event_id, found, expected)
-        assert not told, f"A1: nothing was told of {sorted((e.job_id, e.type) for e in told)}"
+            notified.remove(expected)
+            self._record_event(event_id, found, expected)
+        assert not notified, f"A1: nothing was told of {sorted((e.job_id, e.type) for e in notified)}"
 
-    def _expect_all_seen(self, screen: Screen) -> None:
+    def _expect_all_seen(self, view: ListView) -> None:
         """By records a whole list lacks nothing; by pages, which cannot overlap, no two in a row lack the same."""
-        unseen = screen.throughout - screen.shown.keys()
+        unseen = view.throughout - view.shown.keys()
         hidden = unseen & self._unseen if self.by_pages else unseen
         assert not hidden, f"A4: the list was called whole without {sorted(hidden)}"
         self._unseen = unseen
 
     def _new_events(self) -> list[tuple[str, RoutedEvent]]:
         stored = self.read(lambda q: q.events(EventFilter(limit=ALL)))
-        return [(item.event.id, item) for item in reversed(stored) if item.event.id not in self.books.events]
+        return [(item.event.id, item) for item in reversed(stored) if item.event.id not in self.expectations.events]
 
-    def _enter(self, id_: str, found: RoutedEvent, told: Told) -> None:
-        assert found.event.type == told.type, f"A1: {told.job_id} was told as {found.event.type}, it is {told.type}"
-        self.memory.learn(id_, told)
-        self.books.events[id_] = told
-        wanting = [channel.name for channel in self.channels.values() if channel.wants(told)]
+    def _record_event(self, id_: str, found: RoutedEvent, notified: ExpectedEvent) -> None:
+        assert found.event.type == notified.type, (
+            f"A1: {notified.job_id} was told as {found.event.type}, it is {notified.type}"
+        )
+        self.identities.check(id_, notified)
+        self.expectations.events[id_] = notified
+        wanting = [channel.name for channel in self.channels.values() if channel.wants(notified)]
         assert list(found.channels) == wanting, f"P3: {id_} went to {found.channels} instead of {wanting}"
-        self.books.due |= {(id_, name): None for name in wanting}
+        self.expectations.due |= {(id_, name): None for name in wanting}
 
     def check_events(self) -> None:
         """Check that exactly what had to be recorded is, each with exactly one account for each channel."""
         stored, deliveries, ledger = self.read(
             lambda q: (q.events(EventFilter(limit=ALL)), q.deliveries(DeliveryFilter(limit=ALL)), q.ledger())
         )
-        unexpected = {item.event.id: item.event.type for item in stored if item.event.id not in self.books.events}
+        unexpected = {
+            item.event.id: item.event.type for item in stored if item.event.id not in self.expectations.events
+        }
         assert not unexpected, f"A5: {unexpected} came from nothing that was shown"
-        assert len(stored) == len(self.books.events), "A1: a recorded event is gone"
+        assert len(stored) == len(self.expectations.events), "A1: a recorded event is gone"
         accounts = [(event.id, d.channel) for d in deliveries for event in d.events]
-        assert sorted(accounts) == sorted(self.books.due), "P3: not every event has one account for each channel"
+        assert sorted(accounts) == sorted(self.expectations.due), "P3: not every event has one account for each channel"
         assert ledger.unaccounted == (), "P3: the ledger does not add up"
 
     def deliveries(self) -> Sequence[Delivery]:
@@ -431,108 +437,108 @@ class Life:
 
     # -- delivering --
 
-    def deliver(self, channel: str, *answers: Answer, kill: Kill | None = None) -> bool:
+    def deliver(self, channel: str, *answers: Answer, crash_at: CrashPoint | None = None) -> bool:
         """Make one round on a channel and check it; return whether it sent anything."""
         self.channels[channel].answers = list(answers)
-        return self._deliver(channel, MortalStore(self.store, kill), disturbed="stall" in answers)
+        return self._deliver(channel, CrashingStore(self.store, crash_at), disturbed="stall" in answers)
 
-    def let_pass(self, event: asyncio.Event) -> None:
+    def run_until_idle(self, event: asyncio.Event) -> None:
         """Let whoever waits for an event go on, and do what it can without waiting for anything else."""
 
-        async def pass_by() -> None:
+        async def go_on() -> None:
             event.set()
             for _ in range(20):
                 await asyncio.sleep(0)
 
-        self._runner.run(pass_by())
+        self._runner.run(go_on())
 
     def deliver_late(self, channel: str, *answers: Answer) -> bool:
         """Make one round on a channel in a process that stands still between claiming and rendering."""
         self.channels[channel].answers = list(answers)
         delay = partial(self._overtake, self.channels[channel])
-        return self._deliver(channel, MortalStore(self.store, delay=delay), disturbed=True)
+        return self._deliver(channel, CrashingStore(self.store, delay=delay), disturbed=True)
 
-    def _deliver(self, channel: str, store: MortalStore, *, disturbed: bool) -> bool:
-        self._offers = []
+    def _deliver(self, channel: str, store: CrashingStore, *, disturbed: bool) -> bool:
+        self._offered = []
         try:
             self._runner.run(_until_killed(self._deliver_due(self.channels[channel], store, self.owner)))
-        except Killed:
+        except ProcessKilled:
             disturbed = True
             self.crash()
-        for complaint in self._complaints:
-            raise complaint
-        self._check_accounts(disturbed=disturbed)
-        return bool(self._offers)
+        for violation in self._violations:
+            raise violation
+        self._check_deliveries(disturbed=disturbed)
+        return bool(self._offered)
 
-    async def _deliver_due(self, receiver: Receiver, store: MortalStore, owner: str) -> None:
+    async def _deliver_due(self, receiver: Receiver, store: CrashingStore, owner: str) -> None:
         await deliver_due(receiver, store, self.clock, Random(1), owner=owner, rules=DELIVERING)
 
     async def _overtake(self, receiver: Receiver) -> None:
         """Let another process deliver while this one stands still for longer than its lease."""
         self.clock.advance(DELIVERING.lease)
-        before = len(self._offers)
-        await self._deliver_due(receiver, MortalStore(self.store), "another process")
-        self.books.overtaken |= {delivery_id for delivery_id, _ in self._offers[before:]}
+        before = len(self._offered)
+        await self._deliver_due(receiver, CrashingStore(self.store), "another process")
+        self.expectations.sent_twice |= {delivery_id for delivery_id, _ in self._offered[before:]}
 
-    async def _offered(self, receiver: Receiver, delivery: Delivery, answer: Answer) -> None:
+    async def _on_offer(self, receiver: Receiver, delivery: Delivery, answer: Answer) -> None:
         """Note what a channel was given. A complaint waits for the end of the round: a channel's errors are caught."""
-        self._offers.append((delivery.id, answer))
+        self._offered.append((delivery.id, answer))
         try:
             await self._check_offer(receiver, delivery)
-        except AssertionError as complaint:
-            self._complaints.append(complaint)
-        self.books.taken |= {delivery.id} if answer in _TAKEN else set()
-        self.books.rejected |= {delivery.id} if answer == "reject" else set()
+        except AssertionError as violation:
+            self._violations.append(violation)
+        self.expectations.taken |= {delivery.id} if answer in _TAKEN else set()
+        self.expectations.rejected |= {delivery.id} if answer == "reject" else set()
 
     async def _check_offer(self, receiver: Receiver, delivery: Delivery) -> None:
-        books, id_ = self.books, delivery.id
+        expectations, id_ = self.expectations, delivery.id
         assert delivery.body is not None
         content = delivery.body.content
-        assert books.bodies.setdefault(id_, content) == content, f"B2: {id_} was sent again with another body"
+        assert expectations.bodies.setdefault(id_, content) == content, f"B2: {id_} was sent again with another body"
         members = tuple(event.id for event in delivery.events)
-        assert self.memory.members.setdefault(id_, members) == members, f"B3: {id_} names other events than before"
-        phantoms = [event_id for event_id in members if (event_id, receiver.name) not in books.due]
+        assert self.identities.members.setdefault(id_, members) == members, f"B3: {id_} names other events than before"
+        phantoms = [event_id for event_id in members if (event_id, receiver.name) not in expectations.due]
         assert not phantoms, f"A8: {receiver.name} was told of {phantoms}, which it had not asked for"
         named = all(f"{event.id}={event.job_id}".encode() in content for event in delivery.events)
         assert named, "A9: a digest does not name all its jobs"
-        if id_ not in books.overtaken:
-            assert id_ not in books.delivered, f"B2: {id_} was sent again after it was delivered"
+        if id_ not in expectations.sent_twice:
+            assert id_ not in expectations.delivered, f"B2: {id_} was sent again after it was delivered"
             await self._check_order(receiver.name, members)
 
     async def _check_order(self, channel: str, members: Sequence[str]) -> None:
         """Compare with what is settled at this moment: a round settles some deliveries before it offers others."""
-        subjects = {self.books.events[event_id].job_id for event_id in members}
+        subjects = {self.expectations.events[event_id].job_id for event_id in members}
         earlier = []
-        for event_id, of in self.books.due:
+        for event_id, of in self.expectations.due:
             if event_id in members:
                 break
-            if of == channel and self.books.events[event_id].job_id in subjects:
+            if of == channel and self.expectations.events[event_id].job_id in subjects:
                 earlier.append(event_id)
         found = await self.store.read(lambda q: q.deliveries(DeliveryFilter(channel=channel, limit=ALL)))
         settled = {event.id for delivery in found if delivery.state in SETTLED for event in delivery.events}
         waiting = [event_id for event_id in earlier if event_id not in settled]
         assert not waiting, f"B4: {members} overtook {waiting} about the same job"
 
-    def _check_accounts(self, *, disturbed: bool) -> None:
+    def _check_deliveries(self, *, disturbed: bool) -> None:
         """Compare the accounts with what happened on the way."""
         for delivery in self.deliveries():
-            self._check_account(delivery)
-        acknowledged = {id_ for id_, answer in self._offers if answer == "take" and not disturbed}
-        assert acknowledged <= self.books.delivered, "B1: a receiver took a delivery and it is not booked"
+            self._check_delivery(delivery)
+        acknowledged = {id_ for id_, answer in self._offered if answer == "take" and not disturbed}
+        assert acknowledged <= self.expectations.delivered, "B1: a receiver took a delivery and it is not booked"
 
-    def _check_account(self, delivery: Delivery) -> None:
-        books, id_ = self.books, delivery.id
+    def _check_delivery(self, delivery: Delivery) -> None:
+        expectations, id_ = self.expectations, delivery.id
         if delivery.state is DeliveryState.DELIVERED:
-            assert id_ in books.taken, f"A1: {id_} is booked as delivered and nobody ever took it"
-            books.delivered.add(id_)
+            assert id_ in expectations.taken, f"A1: {id_} is booked as delivered and nobody ever took it"
+            expectations.delivered.add(id_)
         elif delivery.state is DeliveryState.DEAD:
             attempts_exhausted = delivery.attempt - delivery.earlier_attempts > len(DELIVERING.schedule)
             assert delivery.reason, "B1: given up on without a reason"
-            assert id_ in books.rejected or attempts_exhausted, f"B1: {id_} was given up on before its time"
+            assert id_ in expectations.rejected or attempts_exhausted, f"B1: {id_} was given up on before its time"
 
     # -- hands --
 
-    def mend(self, channel: str) -> None:
+    def unpark(self, channel: str) -> None:
         """Unpark a channel, as somebody does who has put it right."""
         self._transact(lambda tx: tx.unpark(channel, self.clock.now()))
 
@@ -540,7 +546,7 @@ class Life:
         """Send again what was given up on."""
         dead = [delivery for delivery in self.deliveries() if delivery.state is DeliveryState.DEAD]
         self._transact(lambda tx: tx.retry([delivery.id for delivery in dead], self.clock.now()))
-        self.books.rejected -= {delivery.id for delivery in dead}
+        self.expectations.rejected -= {delivery.id for delivery in dead}
 
     # -- the end --
 
@@ -558,7 +564,7 @@ class Life:
     def drain(self) -> None:
         """Deliver all that can be, with receivers that take everything."""
         for name in self.channels:
-            self.mend(name)
+            self.unpark(name)
             # Every delivery may have to wait once for its lease or its schedule, and is then taken.
             for _ in range(4 * len(self.deliveries()) + 4):
                 if not self.deliver(name) and not self._wait_for_due(name):
@@ -595,7 +601,7 @@ class Life:
         connection = sqlite_module().connect(str(self._path))
         connection.execute("VACUUM INTO ?", (str(folder / "copy.db"),))
         connection.close()
-        return Backup(file=folder / "copy.db", books=copy.deepcopy(self.books))
+        return Backup(file=folder / "copy.db", expectations=copy.deepcopy(self.expectations))
 
     def restore(self, backup: Backup) -> None:
         """Stop, put the copy in place of the database, and start again."""
@@ -603,7 +609,7 @@ class Life:
         for leftover in self._path.parent.glob(f"{self._path.name}*"):
             leftover.unlink()
         shutil.copy(backup.file, self._path)
-        self.books = copy.deepcopy(backup.books)
+        self.expectations = copy.deepcopy(backup.expectations)
         self._start()
 
     @property
@@ -616,12 +622,12 @@ class Backup:
     """A copy of a database, and of what must be so of it."""
 
     file: Path
-    books: Books
+    expectations: Expectations
 
 
 # ---- beginning one ----
 
-NewLife = Callable[..., AbstractContextManager[Life]]
+ScenarioFactory = Callable[..., AbstractContextManager[Scenario]]
 """Begins a life on a fresh database; takes what `Life` does."""
 
 # Every step waits for the disk several times; in memory the same tests take half the time.
@@ -629,21 +635,21 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - only ever used for a fresh folder wit
 
 
 @contextmanager
-def sqlite_life(template: Path, **how: Any) -> Iterator[Life]:
+def sqlite_scenario(template: Path, **how: Any) -> Iterator[Scenario]:
     """Begin a life on a copy of a SQLite file."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         shutil.copy(template, f"{folder}/notifier.db")
-        with closing(Life(f"sqlite:///{folder}/notifier.db", **how)) as life:
-            yield life
+        with closing(Scenario(f"sqlite:///{folder}/notifier.db", **how)) as scenario:
+            yield scenario
 
 
 @contextmanager
-def postgres_life(server: str, **how: Any) -> Iterator[Life]:
+def postgres_scenario(server: str, **how: Any) -> Iterator[Scenario]:
     """Begin a life on a fresh database of a server, one that other processes may be using."""
     name = f"life_{uuid4().hex}"
     place, _, options = server.partition("?")
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_notifier')
-        with closing(Life(f"{place.rpartition('/')[0]}/{name}?{options}", shared=True, **how)) as life:
-            yield life
+        with closing(Scenario(f"{place.rpartition('/')[0]}/{name}?{options}", shared=True, **how)) as scenario:
+            yield scenario
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -2,8 +2,8 @@
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
 that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `SqlTransaction.claim_due`, `_DUE`,
-`poll.changed_ids`, `poll.read_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
-`Listing.complete`, `WebhookChannel._headers` and `base.retry_after`.
+`poll.changed_ids`, `poll.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
+`WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and `reply_rules.retry_after`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.sql.elements import BooleanClauseList
 
+from chaos.oracle import WorldPace
 from chaos.receiver import BOOK, FLAKY, HANGING, STEADY
-from chaos.truth import Pace
 from notifier import deliver, poll
-from notifier.channels import base
+from notifier.channels import http_channel, reply_rules
 from notifier.core import diff, outbox
 from notifier.core.delivery import Delivered, Delivery, Outcome, Resolution
 from notifier.core.events import EventType
@@ -95,9 +95,10 @@ def no_order() -> None:
     _replace(delivering, "_DUE", unordered)
 
 
-def impatience() -> None:
+def ignore_retry_after() -> None:
     """Pay no heed to Retry-After."""
-    _replace(base, "retry_after", lambda *_: None)
+    for module in (http_channel, reply_rules):
+        _replace(module, "retry_after", lambda *_: None)
 
 
 # ---- detection ----
@@ -105,18 +106,18 @@ def impatience() -> None:
 
 def two_transactions() -> None:
     """Write events in one transaction and their deliveries in the next."""
-    put_off: list[tuple[Any, ...]] = []
+    postponed: list[tuple[Any, ...]] = []
     plan, poll_once = outbox.plan, poll.poll_once
 
     async def in_two_steps(source: Any, store: Any, *args: Any, **how: Any) -> poll.PollReport:
         report = await poll_once(source, store, *args, **how)
         await asyncio.sleep(0.05)
-        while put_off:
-            await store.transact(lambda tx: tx.record_deliveries(plan(*put_off.pop())))
+        while postponed:
+            await store.transact(lambda tx: tx.record_deliveries(plan(*postponed.pop())))
         return report
 
     def later(*what: Any) -> tuple[Delivery, ...]:
-        put_off.append(what)
+        postponed.append(what)
         return ()
 
     _replace(outbox, "plan", later)
@@ -154,7 +155,7 @@ def absence_is_failure() -> None:
 def baseline_told() -> None:
     """Tell what was there at first."""
     read = poll.diff_rules
-    _replace(poll, "read_rules", lambda *how: replace(read(*how), quiet_new=False))
+    _replace(poll, "diff_rules", lambda *how: replace(read(*how), quiet_new=False))
 
 
 def _replace(owner: object, name: str, other: object) -> None:
@@ -180,7 +181,7 @@ class Mistake:
     """Needs two programs on PostgreSQL."""
 
 
-QUICK = Pace(tasks=60, moves=15)
+QUICK = WorldPace(tasks=60, moves=15)
 CALM: dict[str, Any] = {"kills": 0, "faults": 0.0, "patience": 15.0}
 LOUD: dict[str, Any] = {"kills": 8, "patience": 15.0, "pace": replace(QUICK, moves=30, singles=0.5)}
 TRICKLE = replace(QUICK, moves=3, singles=1.0)
@@ -202,18 +203,18 @@ MISTAKES: Mapping[str, Mistake] = {
             ["slow"],
             CALM
             | {"seconds": 8, "latency": 2.0, "pace": TRICKLE}
-            | {"characters": {BOOK: {}, STEADY: {}, FLAKY: {}, HANGING: {"hang": 0.5}}},
+            | {"profiles": {BOOK: {}, STEADY: {}, FLAKY: {}, HANGING: {"hang": 0.5}}},
         ),
         _mistake(no_lease, ["unexplained"], CALM | {"seconds": 5, "pace": LOUD["pace"]}, replicas=True),
         _mistake(no_order, ["disorder"], CALM | {"seconds": 5, "pace": replace(QUICK, tasks=20, singles=0.5)}),
-        _mistake(impatience, ["impatient"], CALM | {"seconds": 5, "pace": LOUD["pace"]}),
-        _mistake(first_page_only, ["lost"], CALM | {"seconds": 8, "pace": Pace(tasks=250, dwell=2.0)}),
+        _mistake(ignore_retry_after, ["impatient"], CALM | {"seconds": 5, "pace": LOUD["pace"]}),
+        _mistake(first_page_only, ["lost"], CALM | {"seconds": 8, "pace": WorldPace(tasks=250, dwell=2.0)}),
         _mistake(absence_is_failure, ["phantom", "lost"], CALM | {"seconds": 4, "pace": replace(QUICK, deleted=0.3)}),
         _mistake(baseline_told, ["baseline"], CALM | {"transitions": 20, "pace": QUICK}, quick=True),
     )
 }
 
 
-def break_it(name: str) -> None:
+def apply_mistake(name: str) -> None:
     """Make a mistake in this process, for good."""
     MISTAKES[name].make()
