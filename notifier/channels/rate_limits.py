@@ -56,13 +56,13 @@ Rate = Annotated[
 """Messages in the long run, written `1/s`, `30/m`, `500/h`, or `auto`."""
 
 
-def known(service: str) -> RateLimit:
+def rate_limit(service: str) -> RateLimit:
     """Return what `limits.toml` knows of a service, such as `email` or `slack-bot`; no limit where it knows nothing."""
-    entry = table().get(service, {})
+    entry = known_limits().get(service, {})
     return RateLimit(per_second=per_second(entry["rate"]) if "rate" in entry else None, burst=entry.get("burst", 1))
 
 
 @cache
-def table() -> Mapping[str, Mapping[str, Any]]:
+def known_limits() -> Mapping[str, Mapping[str, Any]]:
     """Return the whole of `limits.toml`."""
     return tomllib.loads(files(__package__).joinpath("limits.toml").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import FixedMessageError, detail
+from notifier.settings.explain import FixedMessageError, error_detail
 
 _SUCCESS = range(200, 300)
 _DECOMPRESSED_LIMIT = 65_536
@@ -137,7 +137,7 @@ class Condition(Settings):
         """Whether the status alone does not decide."""
         return bool(self.values or self.contains)
 
-    def misfit(self, reply: ParsedReply) -> str | None:
+    def mismatch(self, reply: ParsedReply) -> str | None:
         """Return which part of it a reply does not have; None where it has all."""
         if self.status and not {str(reply.status), f"{reply.status // 100}xx"} & {*self.status}:
             return "status"
@@ -189,14 +189,14 @@ class Success(Condition):
     def _proven_by_examples(self) -> Self:
         examples = [(("accepts", index), sample) for index, sample in enumerate(self.accepts)]
         examples += [(("refuses", index), sample) for index, sample in enumerate(self.refuses)]
-        found = [detail(loc, what) for loc, sample in examples if (what := self._contradiction(loc[0], sample))]
+        found = [error_detail(loc, what) for loc, sample in examples if (what := self._contradiction(loc[0], sample))]
         if found:
             raise ValidationError.from_exception_data("success", found, hide_input=True)
         return self
 
     def _contradiction(self, list_: str, sample: Sample) -> str | None:
         status = sample.status or int(self.status[0].replace("xx", "00"))
-        misfit = self.misfit(ParsedReply(status, {}, sample.body.encode()))
+        mismatch = self.mismatch(ParsedReply(status, {}, sample.body.encode()))
         if list_ == "accepts":
-            return f"this reply does not count as success: `{misfit}` does not fit it." if misfit else None
-        return None if misfit else "this reply counts as success: `status`, `json` and `contains` all fit it."
+            return f"this reply does not count as success: `{mismatch}` does not fit it." if mismatch else None
+        return None if mismatch else "this reply counts as success: `status`, `json` and `contains` all fit it."

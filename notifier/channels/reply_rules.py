@@ -35,7 +35,7 @@ class _Known(Condition):
     def fits(self, reply: ParsedReply) -> bool:
         """Tell whether it is this reply."""
         others = ((as_text(value_at(reply.data, place)), values) for place, values in self.other_than.items())
-        return self.misfit(reply) is None and all(found not in ("null", *values) for found, values in others)
+        return self.mismatch(reply) is None and all(found not in ("null", *values) for found, values in others)
 
     def _says(self, reply: ParsedReply) -> str:
         """Return what was said, of it only words that we know and numbers."""

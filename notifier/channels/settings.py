@@ -60,7 +60,7 @@ class ChannelSettings(Settings):
     @property
     def limit(self) -> RateLimit:
         """The limit of the service: what `limits.toml` has for the kind. A kind may override it."""
-        return rate_limits.known(getattr(self, "kind", ""))
+        return rate_limits.rate_limit(getattr(self, "kind", ""))
 
     @property
     def pace(self) -> Pace:

@@ -28,7 +28,7 @@ from notifier.core.routing import (
     parse_matcher,
 )
 from notifier.ports import EventFilter, Queries
-from notifier.settings.explain import near
+from notifier.settings.explain import closest_match
 
 
 def route(
@@ -69,7 +69,7 @@ def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
     types = {kind.value: kind for kind in EventType}
     kind = types.get(given.get("type", ""))
     if kind is None:
-        if guess := near(given.get("type", ""), types):
+        if guess := closest_match(given.get("type", ""), types):
             raise ConfigurationError(f"there is no type {given['type']!r}; did you mean type={guess}?")
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
     status = STATUS_OF.get(kind)

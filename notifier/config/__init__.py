@@ -16,7 +16,7 @@ from notifier.config.document import Problem, parse
 from notifier.config.findings import collect_problems
 from notifier.config.models import Config
 from notifier.core.errors import ConfigurationError
-from notifier.settings.base import Origin, unreadable
+from notifier.settings.base import Origin, read_problem
 
 __all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "load", "loads"]
 
@@ -91,7 +91,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(SIZE_LIMIT + 1)
     except OSError as error:
-        raise ConfigurationError(unreadable(path, error)) from error
+        raise ConfigurationError(read_problem(path, error)) from error
     if len(content) > SIZE_LIMIT:
         raise ConfigurationError(
             f"{path} is larger than {SIZE_LIMIT:,} bytes; that cannot be a configuration. "

@@ -45,10 +45,10 @@ from notifier.settings.explain import (
     SLACK_WORKSPACE_PATTERN,
     FixedMessageError,
     Loc,
-    detail,
+    closest_match,
     did_you_mean,
-    near,
-    problem,
+    error_detail,
+    setting_error,
 )
 from notifier.sources import SOURCES
 
@@ -163,11 +163,11 @@ def _by_kind(find: Callable[[str], type[Settings]]) -> PlainValidator:
 def _settings_class(value: Mapping[str, object], find: Callable[[str], type[Settings]]) -> type[Settings]:
     kind = value.get("kind")
     if not isinstance(kind, str):
-        raise problem("kind", "is missing." if kind is None else "must be text.")
+        raise setting_error("kind", "is missing." if kind is None else "must be text.")
     try:
         return find(kind)
     except ConfigurationError as error:
-        raise problem("kind", str(error)) from error
+        raise setting_error("kind", str(error)) from error
 
 
 Source = Annotated[SourceSettings, _by_kind(_source_settings), WithJsonSchema({})]
@@ -182,7 +182,7 @@ def _timezone(name: str) -> str:
         ZoneInfo(name)
     except (OSError, LookupError, ValueError):
         cities = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
-        guess = near(name, sorted(cities), likeness=0.7)
+        guess = closest_match(name, sorted(cities), likeness=0.7)
         hint = f"Did you mean {guess}?" if guess else "Write it as Asia/Shanghai or UTC."
         raise ValueError(f"no time zone is called {name!r}. {hint}") from None
     return name
@@ -441,9 +441,9 @@ class SlackChatSettings(Settings):
     @model_validator(mode="after")
     def _mode_has_its_secret(self) -> Self:
         if self.mode == "socket" and self.app_token is None:
-            raise problem("app_token", "is missing or empty; socket mode needs it.")
+            raise setting_error("app_token", "is missing or empty; socket mode needs it.")
         if self.mode == "http" and self.signing_secret is None:
-            raise problem("signing_secret", "is missing or empty; http mode needs it.")
+            raise setting_error("signing_secret", "is missing or empty; http mode needs it.")
         return self
 
 
@@ -460,9 +460,9 @@ class MattermostChatSettings(Settings):
     @model_validator(mode="after")
     def _has_a_token(self) -> Self:
         if not self.accepted:
-            raise problem("token", "is missing or empty. Give token, or token_file with the path of a file.")
+            raise setting_error("token", "is missing or empty. Give token, or token_file with the path of a file.")
         if not all(self.tokens):
-            raise problem("tokens", "must not hold an empty one.")
+            raise setting_error("tokens", "must not hold an empty one.")
         return self
 
     @property
@@ -504,7 +504,7 @@ class WebSettings(Settings):
     @model_validator(mode="after")
     def _not_open_to_all(self) -> Self:
         if self.password is None and not self.loopback:
-            raise problem("password", "is missing or empty; only a page on 127.0.0.1 goes without.")
+            raise setting_error("password", "is missing or empty; only a page on 127.0.0.1 goes without.")
         return self
 
 
@@ -539,7 +539,7 @@ class LogSettings(Settings):
 
 def _needs_web(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
     why = f"{what}needs the section web, for {caller} to call. Add web: {{listen: 127.0.0.1:8080}}{otherwise}."
-    return ValidationError.from_exception_data("settings", [detail(place, why)], hide_input=True)
+    return ValidationError.from_exception_data("settings", [error_detail(place, why)], hide_input=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -596,7 +596,7 @@ class Config(Settings):
                 f"must be at least {needed}: an attempt of the channel {slowest.name} may take "
                 f"{format_duration(slowest.deadline)}. Give a longer lease, or that channel a shorter timeout."
             )
-            found = [detail(("delivery", "lease"), what)]
+            found = [error_detail(("delivery", "lease"), what)]
             raise ValidationError.from_exception_data("settings", found, hide_input=True)
         return self
 

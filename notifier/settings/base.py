@@ -41,7 +41,14 @@ from pydantic_core import CoreSchema, InitErrorDetails, to_jsonable_python
 
 from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.settings.explain import NAME_PATTERN as NAME_PATTERN  # noqa: PLC0414 - a word of this vocabulary, defined there
-from notifier.settings.explain import FixedMessageError, detail, explain, find_hidden, find_invisible, find_non_ascii
+from notifier.settings.explain import (
+    FixedMessageError,
+    error_detail,
+    explain,
+    find_hidden,
+    find_invisible,
+    find_non_ascii,
+)
 
 
 def _as_duration(value: object) -> object:
@@ -154,7 +161,7 @@ class Settings(BaseModel):
         if isinstance(data, dict):
             files = {key: _twin(key) for key in _secret_keys(cls) if not _blank(data.get(_twin(key)))}
             data, wrong = _read_twins(_secret_keys(cls), data, info.context or Origin())
-        found = [detail((_twin(key),), what) for key, what in wrong.items()]
+        found = [error_detail((_twin(key),), what) for key, what in wrong.items()]
         try:
             settings = handler(data)
         except ValidationError as error:
@@ -239,11 +246,11 @@ def read_secret(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(SECRET_FILE_LIMIT + 1)
     except OSError as error:
-        raise ValueError(unreadable(path, error)) from error
+        raise ValueError(read_problem(path, error)) from error
     return _secret_text(content, path)
 
 
-def unreadable(path: Path, error: OSError) -> str:
+def read_problem(path: Path, error: OSError) -> str:
     """Say why a file cannot be read; where another user owns it, how containers hand one over."""
     if not isinstance(error, PermissionError):
         return f"cannot read {path}: {error.strerror}."

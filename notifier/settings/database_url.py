@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from notifier.settings.explain import FixedMessageError, near
+from notifier.settings.explain import FixedMessageError, closest_match
 
 EXAMPLE = "postgresql://USER:PASSWORD@HOST/DATABASE"
 
@@ -143,5 +143,5 @@ def _unknown(name: str, *, shown: bool) -> str:
         return "has no setting for the schema: write ?options=-csearch_path%3DNAME, or set it for the role."
     if not (shown and re.fullmatch(r"[A-Za-z_]{1,40}", name)):
         return f"has a setting after the question mark that PostgreSQL does not know. {_ENCODE}"
-    guess = near(name, _KEYWORDS)
+    guess = closest_match(name, _KEYWORDS)
     return f"has the setting {name}, which PostgreSQL does not know." + (f" Did you mean {guess}?" if guess else "")

@@ -42,18 +42,18 @@ class FixedMessageError(ValueError):
     """A sentence that repeats nothing of the value, so that it can be shown where the value must not be."""
 
 
-def problem(key: str, what: str) -> ValidationError:
+def setting_error(key: str, what: str) -> ValidationError:
     """Return the error to raise from a validator of a whole model that blames one of its keys."""
-    return ValidationError.from_exception_data("settings", [detail((key,), what)], hide_input=True)
+    return ValidationError.from_exception_data("settings", [error_detail((key,), what)], hide_input=True)
 
 
-def detail(loc: Loc, what: str, *, on_key: bool = False, quotes: bool = True) -> InitErrorDetails:
+def error_detail(loc: Loc, what: str, *, on_key: bool = False, quotes: bool = True) -> InitErrorDetails:
     """Return one explained error; the input is left out, for it may hold a secret."""
     error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key, "quotes": quotes})
     return InitErrorDetails(type=error, loc=loc, input=None)
 
 
-def near(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
+def closest_match(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """Return the option that looks most like a word, if one does: 1.0 is the same but for case."""
     by_folded = {option.casefold(): option for option in options}
     found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=likeness)
@@ -62,7 +62,7 @@ def near(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | N
 
 def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
     """Return `Did you mean X?`, or all the options after `otherwise`."""
-    guess = near(word, options)
+    guess = closest_match(word, options)
     return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
 
 
@@ -146,12 +146,12 @@ def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]
     """Rewrite one error of a model that knows these keys, of which these are secrets."""
     kind, loc, ctx = error["type"], error["loc"], error.get("ctx", {})
     if kind == EXPLAINED:
-        return detail(loc, ctx["what"], on_key=ctx["on_key"], quotes=ctx["quotes"])
+        return error_detail(loc, ctx["what"], on_key=ctx["on_key"], quotes=ctx["quotes"])
     if kind in ("extra_forbidden", "missing"):
         return _about_key(kind, loc, keys, secrets)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _about_tag(kind, loc, ctx)
-    return detail(loc, _in_words(kind, ctx, error["input"], error["msg"]), quotes=_quotes(kind, ctx))
+    return error_detail(loc, _in_words(kind, ctx, error["input"], error["msg"]), quotes=_quotes(kind, ctx))
 
 
 def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
@@ -162,15 +162,17 @@ def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
 def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
     key = str(loc[-1])
     if kind == "extra_forbidden":
-        return detail(loc, f"unknown key. {did_you_mean(key, keys, otherwise='Known keys')}", on_key=True)
+        return error_detail(loc, f"unknown key. {did_you_mean(key, keys, otherwise='Known keys')}", on_key=True)
     if key in secrets:
-        return detail(loc, f"is missing or empty. Give {key}, or {key}_file with the path of a file.")
-    return detail(loc, "is missing.")
+        return error_detail(loc, f"is missing or empty. Give {key}, or {key}_file with the path of a file.")
+    return error_detail(loc, "is missing.")
 
 
 def _about_tag(kind: str, loc: Loc, ctx: Mapping[str, Any]) -> InitErrorDetails:
     loc = (*loc, *_quoted(ctx["discriminator"]))
-    return detail(loc, "is missing." if kind == "union_tag_not_found" else _one_of(ctx["tag"], ctx["expected_tags"]))
+    return error_detail(
+        loc, "is missing." if kind == "union_tag_not_found" else _one_of(ctx["tag"], ctx["expected_tags"])
+    )
 
 
 def _quoted(listing: str) -> list[str]:
@@ -180,7 +182,7 @@ def _quoted(listing: str) -> list[str]:
 
 def _one_of(word: object, listing: str) -> str:
     options = _quoted(listing)
-    guess = near(word, options) if isinstance(word, str) else None
+    guess = closest_match(word, options) if isinstance(word, str) else None
     return f"must be one of {', '.join(options)}." + (f" Did you mean {guess}?" if guess else "")
 
 

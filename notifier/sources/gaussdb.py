@@ -38,7 +38,7 @@ from notifier.settings.base import (
     Settings,
     is_loopback,
 )
-from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedMessageError, problem
+from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedMessageError, setting_error
 from notifier.sources.failures import describe_skew
 from notifier.sources.paging import Paging, WalkResult
 from notifier.sources.payloads import RowBytes, TaskPage, decode_page, parse_task
@@ -182,7 +182,7 @@ class GaussDBSettings(Settings):
         try:
             _ = self.url
         except ConfigurationError as error:
-            raise problem("region", str(error)) from None
+            raise setting_error("region", str(error)) from None
         return self
 
 

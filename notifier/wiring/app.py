@@ -369,7 +369,7 @@ _digest_once = cache(digest)
 def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:
     from notifier.channels.kinds import channel_class  # noqa: PLC0415 - with the network stack
 
-    context = _toolbox(config, http, clock)
+    context = _channel_context(config, http, clock)
     return {
         settings.name: channel_class(settings.kind)(settings, context)
         for settings in config.channels
@@ -377,7 +377,7 @@ def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | 
     }
 
 
-def _toolbox(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
+def _channel_context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
     from notifier.channels.base import ChannelContext  # noqa: PLC0415 - with the network stack
     from notifier.wording.formatter import Localizer  # noqa: PLC0415 - babel, likewise
 
@@ -404,7 +404,7 @@ def _direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -
         return None
     direct = DirectChannel.parse(name)
     person = direct.person if direct else name
-    context = _toolbox(config, http, clock)
+    context = _channel_context(config, http, clock)
     channel: Channel
     try:
         settings = SlackSettings.model_validate(

@@ -95,17 +95,17 @@ def paced(**settings: object) -> Pace:
 
 
 class TestPace:
-    @pytest.mark.parametrize("service", sorted(limits.table()))
+    @pytest.mark.parametrize("service", sorted(limits.known_limits()))
     def test_every_limit_has_a_date_a_source_and_a_note(self, service: str) -> None:
-        entry = limits.table()[service]
+        entry = limits.known_limits()[service]
         assert isinstance(entry["checked"], date)
         assert entry["source"]
         assert entry["note"]
         assert entry.keys() <= {"rate", "burst", "checked", "source", "note"}
-        assert limits.known(service).burst >= 1
+        assert limits.rate_limit(service).burst >= 1
 
     def test_every_built_in_kind_is_in_the_file_of_limits(self) -> None:
-        assert {service.partition("-")[0] for service in limits.table()} >= {
+        assert {service.partition("-")[0] for service in limits.known_limits()} >= {
             "console",
             "email",
             "mattermost",
@@ -115,7 +115,7 @@ class TestPace:
         }
 
     def test_a_mail_server_never_gets_more_than_thirty_in_any_minute(self) -> None:
-        limit = limits.known("email")
+        limit = limits.rate_limit("email")
         assert limit.burst + 60 * (limit.per_second or 0) <= 30
 
     def test_service_limits_are_defaults_and_each_part_can_be_set(self) -> None:

@@ -17,7 +17,7 @@ from notifier.config import load
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest, read_secret
-from notifier.settings.explain import problem
+from notifier.settings.explain import setting_error
 
 
 class Key(Settings):
@@ -41,7 +41,7 @@ class Sample(Settings):
     @model_validator(mode="after")
     def _no_pair(self) -> Sample:
         if self.tags and self.sender:
-            raise problem("tags", "does not go with a sender.")
+            raise setting_error("tags", "does not go with a sender.")
         return self
 
 

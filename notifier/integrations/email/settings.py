@@ -14,7 +14,7 @@ from notifier.channels.settings import ChannelSettings
 from notifier.integrations.email import mailboxes
 from notifier.integrations.email.mailboxes import Mailbox
 from notifier.settings.base import Duration, Secret, is_loopback
-from notifier.settings.explain import problem
+from notifier.settings.explain import setting_error
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _LAST_PORT = 65535
@@ -53,7 +53,7 @@ class EmailSettings(ChannelSettings):
         if port is None:
             return {**data, "host": host}
         if data.get("port") not in (None, port, str(port)):
-            raise problem("port", f"is {data['port']}, and host says {port}; give it once")
+            raise setting_error("port", f"is {data['port']}, and host says {port}; give it once")
         return {**data, "host": host, "port": port}
 
     @field_validator("helo")
@@ -79,17 +79,17 @@ class EmailSettings(ChannelSettings):
     @model_validator(mode="after")
     def _check_login(self) -> EmailSettings:
         if (self.username is None) != (self.password is None):
-            raise problem(
+            raise setting_error(
                 "password" if self.username else "username", "is missing; give both username and password, or neither"
             )
         if self.username is not None and self.security == "none" and not is_loopback(self.host):
-            raise problem("security", "must be starttls or tls: a password is not sent in the clear")
+            raise setting_error("security", "must be starttls or tls: a password is not sent in the clear")
         return self
 
     @model_validator(mode="after")
     def _check_port(self) -> EmailSettings:
         if self.port == _PORTS["tls"] and self.security != "tls":
-            raise problem("security", "must be tls with port 465, where TLS begins with the first byte")
+            raise setting_error("security", "must be tls with port 465, where TLS begins with the first byte")
         return self
 
     @property
@@ -112,11 +112,13 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     """Read `host`, `host:port`, an address or `[address]:port`. Raises an error that says what would be right."""
     written = text.strip().removesuffix(".")
     if "@" in written:  # never quoted: there may be a password in it
-        raise problem("host", "holds an @; write a name, smtp.example.com, and give `username` and `password` apart")
+        raise setting_error(
+            "host", "holds an @; write a name, smtp.example.com, and give `username` and `password` apart"
+        )
     scheme, _, rest = written.rpartition("://")
     if scheme:
         security = {"smtps": "tls", "smtp": "starttls"}.get(scheme.lower(), "starttls, tls or none")
-        raise problem(
+        raise setting_error(
             "host", f"is a URL; write `host: {rest.partition('/')[0] or 'smtp.example.com'}` and `security: {security}`"
         )
     host, port = written, None
@@ -126,11 +128,11 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
         host, port = written.split(":")
         host = host.removesuffix(".")
     if not _is_address(host) and (bracketed or not _NAME.fullmatch(host)):
-        raise problem(
+        raise setting_error(
             "host", f"{text!r} is not a host{_ascii_hint(host)}; write a name, smtp.example.com, or an address"
         )
     if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= _LAST_PORT):
-        raise problem("host", f"{port!r} is not a port; write `port: 587`, a number from 1 to {_LAST_PORT}")
+        raise setting_error("host", f"{port!r} is not a port; write `port: 587`, a number from 1 to {_LAST_PORT}")
     return host, int(port) if port else None
 
 

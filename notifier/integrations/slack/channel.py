@@ -257,7 +257,7 @@ class SlackChannel(HttpChannel[SlackSettings]):
         self.threads = self.coalesces = settings.threads
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         self.edits = f"edits:{sha256(token.encode()).hexdigest()[:16]}" if settings.live else None
-        limit = limits.known("slack-edit")
+        limit = limits.rate_limit("slack-edit")
         self.edit_pace = replace(self.pace, per_second=limit.per_second, burst=limit.burst)
         self._clickable = bool(token) and token in context.chat_tokens
 

@@ -13,7 +13,7 @@ from notifier.channels import rate_limits
 from notifier.channels.rate_limits import RateLimit
 from notifier.channels.settings import ChannelSettings
 from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
-from notifier.settings.explain import FixedMessageError, problem
+from notifier.settings.explain import FixedMessageError, setting_error
 
 CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]+")
 """What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
@@ -59,7 +59,7 @@ class SlackSettings(ChannelSettings):
     @property
     def limit(self) -> RateLimit:
         """What Slack bears in this mode."""
-        return rate_limits.known("slack-webhook" if self.webhook_url else "slack-bot")
+        return rate_limits.rate_limit("slack-webhook" if self.webhook_url else "slack-bot")
 
     @property
     def can_search(self) -> bool:
@@ -103,13 +103,17 @@ class SlackSettings(ChannelSettings):
     @model_validator(mode="after")
     def _check_mode(self) -> SlackSettings:
         if self.bot_token and self.webhook_url:
-            raise problem("webhook_url", "give either bot_token or webhook_url, not both")
+            raise setting_error("webhook_url", "give either bot_token or webhook_url, not both")
         if not self.bot_token and not self.webhook_url:
-            raise problem("bot_token", "is missing; give bot_token and channel, or webhook_url")
+            raise setting_error("bot_token", "is missing; give bot_token and channel, or webhook_url")
         if self.webhook_url and self.style not in (None, "post"):
-            raise problem("style", f"{self.style} needs a bot_token: a webhook does not say what it called a message")
+            raise setting_error(
+                "style", f"{self.style} needs a bot_token: a webhook does not say what it called a message"
+            )
         if self.bot_token and not self.channel:
-            raise problem("channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD")
+            raise setting_error(
+                "channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD"
+            )
         return self
 
 

@@ -18,7 +18,7 @@ from notifier.channels.sealing import Sealer, shown
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.settings.base import InterpolatedStr
-from notifier.settings.explain import FixedMessageError, problem
+from notifier.settings.explain import FixedMessageError, setting_error
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -116,9 +116,9 @@ class Renderer:
             _ = self._compiled
             self.fill(_SAMPLE)
         except TemplateSyntaxError as error:
-            raise problem("body_template", f"line {error.lineno}: {error.message}") from error
+            raise setting_error("body_template", f"line {error.lineno}: {error.message}") from error
         except TemplateFailed as error:
-            raise problem("body_template", f"fails for a sample event: {error}") from error
+            raise setting_error("body_template", f"fails for a sample event: {error}") from error
 
 
 def _as_json_text(value: object) -> object:

@@ -182,13 +182,13 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     def _outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         success = self.settings.success
-        misfit = success.misfit(reply) if success else None
-        if success and misfit is None:
+        mismatch = success.mismatch(reply) if success else None
+        if success and mismatch is None:
             return Delivered()
         if said := known_outcome(self.kind, reply, now):
             return said
-        if misfit and reply.succeeded:
-            return Retry(f"HTTP {reply.status}: no success, by `success.{misfit}`")
+        if mismatch and reply.succeeded:
+            return Retry(f"HTTP {reply.status}: no success, by `success.{mismatch}`")
         if reply.succeeded and reply.is_login:
             return Parked(f"HTTP {reply.status} with a page to log in: check the URL and its credentials", PROBE_AFTER)
         return outcome_of_status(reply.status, reply.headers, now)

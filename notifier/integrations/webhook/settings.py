@@ -75,8 +75,8 @@ class WebhookSettings(ChannelSettings):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: SecretStr) -> SecretStr:
-        if problem := _url_problem(url.get_secret_value()):
-            raise ValueError(problem)
+        if setting_error := _url_problem(url.get_secret_value()):
+            raise ValueError(setting_error)
         return url
 
     @field_validator("secret", "secrets")
