@@ -14,8 +14,8 @@ from rich.console import Console
 from notifier.chat import reports
 from notifier.chat.reports import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply, Language
-from notifier.cli.drawing import Json, draw_message
 from notifier.cli.samples import sample_event
+from notifier.cli.slack_preview import Json, draw_message
 from notifier.core.delivery import Thread, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge

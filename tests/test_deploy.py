@@ -14,9 +14,8 @@ import yaml
 from typer.testing import CliRunner
 
 from notifier import __version__
-from notifier.cli import app
-from notifier.cli.group import COMMANDS, load
-from notifier.cli.invocation import Invocation
+from notifier.cli.commands import COMMANDS, Invocation, load
+from notifier.cli.root import app
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

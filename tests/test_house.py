@@ -22,8 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from typer.core import TyperGroup
 
-from notifier.cli.group import COMMANDS, load
-from notifier.cli.invocation import Invocation
+from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.model import Scope, TaskStatus

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from notifier.cli import documents, loop
-from notifier.cli.common import JsonOption, load_config, now, view_for
-from notifier.cli.output import Column, Row, TextTable, cell, print_json, show, spinner
+from notifier.cli import documents, event_loop
+from notifier.cli.common import JsonOption, load_config, now
+from notifier.cli.output import Column, Row, TextTable, block, cell, indented, print_json, show, spinner
 from notifier.cli.route import parse_fields
 from notifier.cli.samples import STATUS_OF, sample_event
 from notifier.config import Config
@@ -43,14 +43,14 @@ def check(
     "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
-    findings = loop.run(_check_templates(config))
+    findings = event_loop.run(_check_templates(config))
     if online:
         with spinner("Checking credentials, channels and the store …"):
-            findings = [*findings, *loop.run(check_online(config))]
+            findings = [*findings, *event_loop.run(check_online(config))]
     if as_json:
         print_json(_document(config, findings))
     else:
-        show(_summary(config), *(view_for(config).finding(finding) for finding in findings))
+        show(_summary(config), *(check_result(finding) for finding in findings))
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
@@ -205,3 +205,11 @@ def _source_summary(source: SourceSettings) -> str:
 
 def _conditions(route: Route) -> str:
     return " and ".join(map(_matcher_text, route.match)) or "everything"
+
+
+def check_result(found: CheckResult) -> RenderableType:
+    """Return the subject of a check, its result, and the remedy."""
+    text = f"{found.what}: {found.detail}" if found.detail else found.what
+    mark, style = ("✗", "bold red") if not found.ok else ("✓", "green") if found.proven else ("!", "yellow")
+    line = cell(f"{mark} {text}", style)
+    return Group(line, indented(block(found.remedy, "yellow"))) if found.remedy else line

@@ -1,21 +1,20 @@
-"""What commands share: the configuration, the store to ask, the view to show, and options that repeat."""
+"""What several commands share: options, the configuration, access to the store, and the printing of listings."""
 
 from __future__ import annotations
 
 import getpass
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.text import Text
 
 from notifier import config as configuration
-from notifier.cli import loop
-from notifier.cli.output import cell, print_note, stdout
+from notifier.cli import documents, event_loop
+from notifier.cli.output import TextTable, cell, print_json, print_note, show, stdout
 from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.durations import parse_duration
@@ -29,24 +28,23 @@ from notifier.wording.formatter import Localizer
 T = TypeVar("T")
 
 CONFIG_READ_TIMEOUT = 30.0
-"""Seconds for the configuration and the files that it names."""
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
-SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")]
+"""Maximum time to read the configuration and the files that it names, in seconds."""
 
 
 def duration(text: str) -> timedelta:
-    """Read a length of time from the command line."""
+    """Parse a duration of the command line."""
     try:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number of rows.")]
+SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Show this source only.")]
 SinceOption = Annotated[
     timedelta | None,
-    typer.Option("--since", parser=duration, metavar="TIME", help="Only the last 30m, 24h, 7d."),
+    typer.Option("--since", parser=duration, metavar="TIME", help="Show what is newer than this age (30m, 24h, 7d)."),
 ]
 
 
@@ -57,7 +55,7 @@ def load_config(ctx: typer.Context) -> Config:
     """
     path = configuration.find(ctx.obj.config)
     try:
-        return loop.in_thread_within(CONFIG_READ_TIMEOUT, lambda: configuration.load(path))
+        return event_loop.in_thread_within(CONFIG_READ_TIMEOUT, lambda: configuration.load(path))
     except TimeoutError:
         raise ConfigurationError(
             f"cannot read {path} within {CONFIG_READ_TIMEOUT:g} s: it, or a file that it names, is a pipe without a"
@@ -66,51 +64,68 @@ def load_config(ctx: typer.Context) -> Config:
 
 
 def current_user() -> Person:
-    """Return who types: the name of the user that this process runs as."""
+    """Return the user that this process runs as."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container may run as somebody whom nobody has named
+    except (KeyError, OSError):  # the user id of a container may have no name
         name = f"uid {os.getuid()}"
     return Person(id=f"cli:{name}", name=name)
 
 
 def now() -> datetime:
-    """Return the present."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 def time_before_now(span: timedelta | None) -> datetime | None:
-    """Return the time that lies so far back."""
+    """Return the time that is this long ago."""
     return None if span is None else now() - span
 
 
 def view_for(config: Config) -> View:
-    """Return the view for this configuration's readers and this terminal."""
+    """Return the view for the configured language and time zone, and for this terminal."""
     return View(localizer=localizer(config), now=now(), width=stdout().width)
 
 
 def localizer(config: Config) -> Localizer:
-    """Return the words of the configured language and time zone."""
+    """Return the localizer of the configured language and time zone."""
     return Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
 
 
-def without_extra_row(found: StoredListing[T], limit: int) -> StoredListing[T]:
-    """Return a listing that was asked for one row too many, without that one."""
-    return replace(found, rows=found.rows[:limit])
+def print_listing(
+    config: Config,
+    found: StoredListing[T],
+    limit: int,
+    *,
+    name: str,
+    document: Callable[[T], documents.Document],
+    table: Callable[[View, Sequence[T]], TextTable],
+    as_json: bool,
+) -> NoReturn:
+    """Print the rows of a query that asked for one row more than `limit`, and exit: with 1 when there are none."""
+    rows = found.rows[:limit]
+    if as_json:
+        sources = [documents.source_state(source) for source in found.sources]
+        print_json({name: [document(row) for row in rows], "sources": sources})
+    else:
+        view = view_for(config)
+        shown = table(view, rows) if rows else f"No matching {name}. {view.freshness(found.sources)}"
+        show(shown, *truncation_note(found.rows, limit))
+    raise typer.Exit(0 if rows else 1)
 
 
-def truncation_note(found: StoredListing[Any], limit: int) -> Sequence[Text]:
-    """Return the line that says that a listing, asked for one row too many, goes on; nothing when it does not."""
-    return [cell(f"The newest {limit:,}; --limit shows more.", "dim")] if len(found.rows) > limit else []
+def truncation_note(rows: Sequence[Any], limit: int) -> Sequence[Text]:
+    """Return a line that names --limit where a query that asked for one row more than `limit` found it."""
+    return [cell(f"The newest {limit:,}; --limit shows more.", "dim")] if len(rows) > limit else []
 
 
 def require_channel(config: Config, name: str | None) -> None:
-    """Raise ConfigurationError when there is no such channel. None names no channel."""
+    """Raise ConfigurationError when no channel has this name. None is accepted."""
     _require("channel", name, [channel.name for channel in config.channels])
 
 
 def require_source(config: Config, name: str | None) -> None:
-    """Raise ConfigurationError when there is no such source. None names no source."""
+    """Raise ConfigurationError when no source has this name. None is accepted."""
     _require("source", name, [source.name for source in config.sources])
 
 
@@ -120,28 +135,28 @@ def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
 
 
 def _warn_of_left_behind(config: Config) -> None:
-    """Say on stderr when the database is not where the configuration says."""
+    """Warn on stderr when the database is not where the configuration says."""
     if config.store.removed_sources:
         print_note(f"warning: {config.store.removed_sources}")
 
 
-def read_store(config: Config, question: Callable[[Queries], T]) -> T:
-    """Return the answer of the store, which may be in use by a running service."""
+def read_store(config: Config, query: Callable[[Queries], T]) -> T:
+    """Return the result of a query, also beside a running service."""
     _warn_of_left_behind(config)
 
-    async def answer() -> T:
+    async def read() -> T:
         async with open_existing_store(config) as store:
-            return await store.read(question)
+            return await store.read(query)
 
-    return loop.run(answer())
+    return event_loop.run(read())
 
 
 def write_store(config: Config, action: Callable[[Transaction], T]) -> T:
-    """Change the store in one transaction, beside a running service."""
+    """Change the store in one transaction, also beside a running service."""
     _warn_of_left_behind(config)
 
-    async def act() -> T:
+    async def write() -> T:
         async with open_existing_store(config) as store:
             return await store.transact(action)
 
-    return loop.run(act())
+    return event_loop.run(write())

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from notifier.cli.common import JsonOption, load_config
+from notifier.cli.help_format import ReadableCommand, ReadableGroup
 from notifier.cli.output import counted, print_json, print_text, spinner
-from notifier.cli.readable import ReadableCommand, ReadableGroup
 from notifier.wiring.app import backup_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(

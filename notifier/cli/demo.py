@@ -13,8 +13,8 @@ import typer
 
 from notifier import logs
 from notifier.cli.demo_run import DemoResult, Receipt, run_demo, webhook_secret
+from notifier.cli.event_loop import run_until_signalled
 from notifier.cli.output import cell, counted, print_text, show
-from notifier.cli.signals import run_until_signalled
 from notifier.simulator.options import Options
 
 _WELCOME = """\

@@ -6,7 +6,6 @@ A listing with `--json` writes one document to stdout and nothing else; errors a
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from notifier.cli.startup import discard_stdout
 from notifier.core.errors import NotifierError
 from notifier.logs import shows_colours
 from notifier.wording.formatter import strip_controls
@@ -101,11 +101,6 @@ def _writing_stdout() -> Iterator[None]:
     except OSError as error:
         discard_stdout()
         raise NotifierError(f"cannot write to stdout: {error.strerror or error}") from error
-
-
-def discard_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not fail once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _PLURALS = {"delivery": "deliveries"}

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, load_config, read_store, view_for
@@ -36,30 +37,32 @@ def route(
     *,
     fields: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FIELD=VALUE...", help=f"The event, by any of {', '.join(FIELDS)}."),
+        typer.Argument(metavar="FIELD=VALUE...", help=f"Fields of the event: {', '.join(FIELDS)}."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", metavar="JOB_ID", help="The latest event of this task instead.")
+        str | None, typer.Option("--task", metavar="JOB_ID", help="Use the latest event of this task.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which routes and channels an event would take, and why not the others. Nothing is sent.
 
-    For example: notifier route type=task.failed instance=prod-1. What is not given is empty; the status follows from
-    the type. Exits with 1 when it would reach no channel. --json: {"event": {field: value}, "routes": [{route, matched,
+    For example: notifier route type=task.failed instance=prod-1. Fields that are not given are empty; the status
+    follows from the type. Exits with 1 when the event would reach no channel.
+    --json: {"event": {field: value}, "routes": [{route, matched,
     channels, failed_matcher, actual, skipped_by}], "channels": […]}.
     """
     if bool(fields) == bool(task):
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
     config = load_config(ctx)
-    shown = view_for(config)
-    event = read_store(config, partial(_latest, job_id=task, shown=shown)) if task else parse_fields(fields or ())
+    event = (
+        read_store(config, partial(_latest, job_id=task, view=view_for(config))) if task else parse_fields(fields or ())
+    )
     verdicts = explain_fields(event, config.routes)
     channels = _receiving_channels(event, verdicts, config.alert_channels)
     if as_json:
         print_json(_document(event, verdicts, channels))
     else:
-        show(_answer(event, verdicts, channels, shown))
+        show(_answer(event, verdicts, channels))
     raise typer.Exit(0 if channels else 1)
 
 
@@ -91,11 +94,11 @@ def _parse_field(text: str) -> tuple[str, str]:
     return matcher.field, matcher.value
 
 
-def _latest(q: Queries, job_id: str, shown: View) -> Mapping[str, str]:
-    stored = require_task(q, job_id, None, shown)
+def _latest(q: Queries, job_id: str, view: View) -> Mapping[str, str]:
+    stored = require_task(q, job_id, None, view)
     events = q.events(EventFilter(source=stored.task.source, job_id=stored.task.job_id, limit=1))
     if not events:
-        raise NotifierError(f"nothing has happened to {stored.task.job_id} since the first poll of its source")
+        raise NotifierError(f"no event of {stored.task.job_id} has been recorded since the first poll of its source")
     return fields_of(events[0].event)
 
 
@@ -109,10 +112,10 @@ def _document(
     }
 
 
-def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str], shown: View) -> Group:
+def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]) -> Group:
     given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
     conclusion = cell(f"It would be sent to {', '.join(channels)}.", "bold") if channels else NO_CHANNEL
-    return Group(cell(given, "bold"), shown.verdicts(verdicts), conclusion)
+    return Group(cell(given, "bold"), verdict_lines(verdicts), conclusion)
 
 
 def _receiving_channels(
@@ -123,3 +126,20 @@ def _receiving_channels(
 
 
 NO_CHANNEL = cell("It would be sent to no channel.", "bold yellow")
+
+
+def verdict_lines(verdicts: Sequence[RouteVerdict]) -> RenderableType:
+    """Return one line for each route: where it sends the event, or why it does not match."""
+    return Group(*map(_verdict_line, verdicts)) if verdicts else Text("There are no routes.", style="dim")
+
+
+def _verdict_line(verdict: RouteVerdict) -> Text:
+    name = verdict.route.name
+    if verdict.matched:
+        stop = " (stop)" if verdict.route.stop else ""
+        return cell(f"✓ {name} → {', '.join(verdict.route.channels) or 'no channel'}{stop}", "green")
+    if verdict.skipped_by:
+        return cell(f"– {name}: not evaluated, {verdict.skipped_by} has stop", "dim")
+    failed = verdict.failed_matcher
+    wanted = f"{failed.field}{failed.op}{failed.value}" if failed else ""
+    return cell(f"✗ {name}: requires {wanted}, was {verdict.actual!r}", "dim")

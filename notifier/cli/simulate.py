@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from notifier.cli.event_loop import run_until_signalled
 from notifier.cli.output import print_json, print_note, print_text
-from notifier.cli.signals import run_until_signalled
 from notifier.simulator.faults import FAULT_KINDS
 from notifier.simulator.options import Offset, Options, Order, ReasonLanguage
 from notifier.simulator.server import AuthKind, Simulator, source_yaml

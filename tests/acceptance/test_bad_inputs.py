@@ -19,7 +19,7 @@ from fakes import FakeClock
 from servers.http import Answer, HttpServer, cut_short, flood, gzip_bomb, raw, reply, reset
 from typer.testing import CliRunner, Result
 
-from notifier.cli import app as program
+from notifier.cli.root import app as program
 
 SECRETS = ("obviously-fake-key", "s3cret")
 """In what is configured and in what servers answer; never in what is shown."""
@@ -487,7 +487,7 @@ MISUSE: dict[str, tuple[int, str]] = {
     "retry": (2, "give delivery ids, or --all-dead, or --channel NAME"),
     "retry abc --all-dead": (2, "give delivery ids, or --all-dead, or --channel NAME"),
     "retry abc": (1, "error: no delivery has an id that begins with 'abc'; `notifier deliveries` lists them"),
-    "retry --channel nowhere": (2, "error: there is no channel 'nowhere'; channels are terminal"),
+    "retry --channel nowhere": (2, "error: there is no channel 'nowhere'; configured: terminal"),
     "route": (2, "give the event's fields, for example type=task.failed, or --task JOB_ID"),
     "route type": (2, "error: 'type' is not a matcher; write field=value, field!=value, field=~regex or field!~regex"),
     "route tpye=task.failed": (2, "error: unknown field 'tpye', did you mean 'type'?"),

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,9 @@ from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner
 
 from notifier import __version__
-from notifier.cli import app, loop
-from notifier.cli.group import COMMANDS, Command
+from notifier.cli import event_loop
+from notifier.cli.commands import COMMANDS, Command
+from notifier.cli.root import app
 
 PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "uvicorn", "babel", "alembic")
@@ -71,7 +71,7 @@ def test_help_names_every_command_and_fits_80_columns(tmp_path: Path) -> None:
 
 def test_help_imports_none_of_the_stack(tmp_path: Path) -> None:
     script = (
-        "import sys, json\nfrom notifier.cli import app\nsys.argv = ['notifier', '--help']\n"
+        "import sys, json\nfrom notifier.cli.root import app\nsys.argv = ['notifier', '--help']\n"
         "try:\n    app()\nexcept SystemExit:\n    pass\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
     shown = subprocess.run(  # noqa: S603 - our own program
@@ -107,8 +107,7 @@ def test_a_missing_command_is_reported_below_the_help(args: list[str], tmp_path:
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
 def test_each_command_documents_its_json_where_it_has_any(entry: Command) -> None:
-    module, _, attribute = entry.target.partition(":")
-    target = getattr(import_module(f"notifier.cli.{module}"), attribute)
+    target = entry.imported()
     functions = [c.callback for c in target.registered_commands] if isinstance(target, typer.Typer) else [target]
     for function in functions:
         assert ("as_json" in function.__annotations__) == ("--json" in (function.__doc__ or ""))
@@ -227,9 +226,9 @@ async def name_of_the_loop() -> str:
 
 
 def test_commands_run_on_uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loop.run(name_of_the_loop()) == "uvloop"
+    assert event_loop.run(name_of_the_loop()) == "uvloop"
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert loop.run(name_of_the_loop()) == "asyncio"
+    assert event_loop.run(name_of_the_loop()) == "asyncio"
 
 
 def test_usage_errors_have_one_format(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
-from notifier.cli import app
+from notifier.cli.root import app
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.diff import RecordedTask
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
@@ -321,10 +321,10 @@ def test_deliveries_lists_by_state_and_channel(run: Run) -> None:
 def test_explain_goes_from_routes_to_attempts(run: Run) -> None:
     shown = run("explain", "fa11").stdout
     assert "✓ failures → dba, tickets" in shown
-    assert "✗ users: wants instance=gauss-users, was '[bold]gauss-orders'" in shown
+    assert "✗ users: requires instance=gauss-users, was '[bold]gauss-orders'" in shown
     assert "dba: delivered" in shown
     assert "tickets: dead" in shown
-    assert "spare: not told, no route asked for it" in shown
+    assert "spare: not notified, no route leads here" in shown
 
 
 def test_the_receivers_words_stand_wherever_an_attempt_does(run: Run) -> None:
@@ -381,14 +381,14 @@ def test_retry_takes_all_that_is_dead(run: Run) -> None:
 
 def test_retry_does_not_send_again_what_was_delivered(run: Run) -> None:
     found = run("retry", delivery_id("dba", event_of(FAILED).id), code=1)
-    assert "is delivered; only dead and parked ones can be" in " ".join(found.stdout.split())
+    assert "is delivered; only dead and parked deliveries can be" in " ".join(found.stdout.split())
     assert states(run)["dba"] == "delivered"
 
 
 def test_retry_reports_which_process_sends_them_and_when(run: Run) -> None:
     said = " ".join(run("retry", "--all-dead").stdout.split())
     assert said.endswith("1 delivery will be sent again; `notifier run` sends them, or `notifier poll` now.")
-    assert "nothing is dead" in run("retry", "--all-dead", code=1).stdout
+    assert "no delivery is dead" in run("retry", "--all-dead", code=1).stdout
 
 
 def test_retry_of_an_unparked_channel_points_to_dead_deliveries(run: Run) -> None:
@@ -471,7 +471,7 @@ def test_health_is_red_until_what_died_is_retried_or_dismissed(run: Run, act: tu
 def test_dismiss_takes_the_beginning_of_an_id_and_retry_still_works(run: Run) -> None:
     (dead,) = document(run("deliveries", "--state", "dead", "--json"))["deliveries"]
     assert document(run("dismiss", dead["delivery_id"][:8], "--json"))["dismissed"] == 1
-    assert "only dead, parked and pending ones can be, and each once" in run(
+    assert "only dead, parked and pending deliveries can be, and each once" in run(
         "dismiss", dead["delivery_id"], code=1
     ).stdout.replace("\n", " ")
     assert "dismissed" in run("deliveries", "--state", "dead").stdout
@@ -511,7 +511,7 @@ def test_a_mute_is_shown_by_instance_name_and_with_its_tasks(run: Run) -> None:
 
 
 def test_what_people_do_is_recorded_with_their_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Nobody has done anything yet" in run("audit", "log", code=1).stdout
+    assert "No action has been recorded" in run("audit", "log", code=1).stdout
     monkeypatch.setenv("LOGNAME", "bob")
     run("mute", "gauss-users", "2h", "--reason", "resizing")
     run("unmute", "gauss-users")
@@ -726,7 +726,7 @@ def test_the_database_is_pruned_on_request(run: Run) -> None:
 
 def test_route_explains_which_routes_apply_and_why_not_others(run: Run) -> None:
     shown = run("route", "type=task.completed", "instance=gauss-users").stdout
-    assert "✗ failures: wants type=task.failed, was 'task.completed'" in shown
+    assert "✗ failures: requires type=task.failed, was 'task.completed'" in shown
     assert "✓ users → tickets (stop)" in shown
     assert "It would be sent to tickets." in shown
 
@@ -770,7 +770,7 @@ def test_an_instance_is_muted_listed_and_unmuted(run: Run) -> None:
     assert mute["reason"] == "resizing"
     assert mute["instance"] == RUNNING.instance_id
     assert "resizing" in run("mutes").stdout
-    assert "is not muted any more" in run("unmute", "gauss-users").stdout
+    assert "is no longer muted" in run("unmute", "gauss-users").stdout
     assert "was not muted" in run("unmute", "gauss-users", code=1).stdout
     assert "No instance is muted." in run("mutes", code=1).stdout
     assert document(run("mutes", "--json", code=1)) == {"mutes": []}

@@ -26,8 +26,8 @@ from standardwebhooks import Webhook
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
-from notifier.cli import app
 from notifier.cli.demo_run import Receipt, Receiver, webhook_secret
+from notifier.cli.root import app
 
 PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 JOB = "6af3a3bd-0495-4e50-a20d-c51fc11403d0"

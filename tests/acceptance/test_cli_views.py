@@ -13,7 +13,12 @@ import pytest
 from fakes import START
 from rich.console import Console, RenderableType
 
-from notifier.cli import documents, words
+from notifier.cli import documents, translations
+from notifier.cli.audit import audit_report
+from notifier.cli.check import check_result
+from notifier.cli.explain import attempt_lines, channel_account, explanation
+from notifier.cli.health import channel_findings, health_report
+from notifier.cli.mute import mutes_table
 from notifier.cli.output import UNBOUNDED_WIDTH, age, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View
@@ -106,22 +111,22 @@ def everything(task: Task) -> list[RenderableType]:
         VIEW.task(stored(task), [routed]),
         VIEW.events([routed]),
         VIEW.deliveries([delivery]),
-        VIEW.explanation(Explanation(task=stored(task), events=(event_account,))),
-        VIEW.audit(Audit(at=START, ledger=ledger)),
-        VIEW.channel_findings(parked),
-        VIEW.health(parked),
-        VIEW.finding(CheckResult(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
+        explanation(VIEW, Explanation(task=stored(task), events=(event_account,))),
+        audit_report(VIEW, Audit(at=START, ledger=ledger)),
+        channel_findings(VIEW, parked),
+        health_report(VIEW, parked),
+        check_result(CheckResult(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
     ]
 
 
 @pytest.mark.parametrize(
     ("resolution", "words"),
     [
-        (Resolution.ARRIVED, "has the message: nothing was sent again"),
-        (Resolution.ABSENT, "does not have the message: sent again"),
+        (Resolution.ARRIVED, "has the message of the earlier attempt: nothing was sent again"),
+        (Resolution.ABSENT, "does not have the message of the earlier attempt: sent again"),
         (Resolution.REPEATED, "the receiver knows a repeat by its id"),
-        (Resolution.RISKED, "it may be there twice"),
-        (Resolution.HELD, "held, as on_unknown says"),
+        (Resolution.RISKED, "sent again, perhaps twice"),
+        (Resolution.HELD, "held, as on_unknown requires"),
         (None, "retry after 0.0 s: lost"),
     ],
 )
@@ -135,9 +140,9 @@ def test_an_attempt_shows_what_was_done_about_the_one_before(resolution: Resolut
         reason="lost",
         resolution=resolution,
     )
-    shown = " ".join(printed(VIEW._attempt(attempt)).split())
+    shown = " ".join(printed(attempt_lines(VIEW, attempt)).split())
     assert words in shown
-    assert ("before" in shown) is (resolution is not None)
+    assert ("earlier attempt" in shown) is (resolution is not None)
     assert documents.attempt(attempt)["doubt"] == resolution
 
 
@@ -153,13 +158,13 @@ def test_an_attempt_shows_what_was_done_about_the_one_before(resolution: Resolut
 def test_a_delivery_that_may_have_arrived_is_marked(state: DeliveryState, outcome_unknown: bool, said: bool) -> None:  # noqa: FBT001 - a table
     delivery = replace(DELIVERY, state=state, outcome_unknown=outcome_unknown)
     account = ChannelRecord(channel="dba", planned=True, delivery=delivery)
-    for shown in (VIEW.deliveries([delivery]), VIEW._channel_account(account)):
+    for shown in (VIEW.deliveries([delivery]), channel_account(VIEW, account)):
         assert ("may have arrived" in printed(shown, width=200)) is said
     assert documents.delivery(delivery)["doubtful"] is outcome_unknown
 
 
 def test_a_finding_that_is_well_may_still_have_advice() -> None:
-    shown = printed(VIEW.finding(CheckResult(ok=True, what="x", detail="works", remedy="do y")))
+    shown = printed(check_result(CheckResult(ok=True, what="x", detail="works", remedy="do y")))
     assert [line.rstrip() for line in shown.splitlines()] == ["✓ x: works", "  do y"]
 
 
@@ -216,7 +221,7 @@ def test_every_listing_gives_a_reason_whole_on_lines_of_its_own() -> None:
         VIEW.events([replace(ROUTED, event=failed)]),
         VIEW.events([replace(ROUTED, event=about_source)]),
         VIEW.deliveries([replace(DELIVERY, reason=LONG)]),
-        VIEW.mutes([Mute(instance="i", until=START, by="cli:a", name="a", created_at=START, reason=LONG)]),
+        mutes_table(VIEW, [Mute(instance="i", until=START, by="cli:a", name="a", created_at=START, reason=LONG)]),
     ]
     for listing in listings:
         lines = printed(listing).splitlines()
@@ -246,10 +251,10 @@ def test_tables_are_in_one_language() -> None:
         chinese.task(running, []),
         replace(chinese, width=200).events([late]),
         chinese.deliveries([digest]),
-        chinese.mutes([mute]),
+        mutes_table(chinese, [mute]),
     ]
     shown = "\n".join(printed(listing, width=200) for listing in listings)
-    english = {title for title in words.ZH if re.search(rf"\b{re.escape(title.format(count=2))}\b", shown)}
+    english = {title for title in translations.ZH if re.search(rf"\b{re.escape(title.format(count=2))}\b", shown)}
     assert english == set()
     assert {"失败时间", "变更时间", "2 个事件的摘要", "已不在列表中"} <= set(re.split(r"\s{2,}|\n", shown))
 
@@ -289,36 +294,36 @@ def test_an_explanation_has_the_reason_a_channel_was_not_notified() -> None:
     verdicts = explain_routes(EVENT, [Route(name="r", match=(Matcher(field="type", op="=", value="task.started"),))])
     silent = ChannelRecord(channel="mail", planned=False, delivery=None)
     account = EventRecord(routed=replace(ROUTED, channels=(), routes=()), verdicts=tuple(verdicts), channels=(silent,))
-    shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
-    assert "✗ r: wants type=task.started, was 'task.failed'" in shown
-    assert "mail: not told, no route asked for it" in shown
+    shown = printed(explanation(VIEW, Explanation(task=stored(TASK), events=(account,))))
+    assert "✗ r: requires type=task.started, was 'task.failed'" in shown
+    assert "mail: not notified, no route leads here" in shown
 
 
 def test_an_explanation_marks_a_pair_that_is_unaccounted() -> None:
     lost = ChannelRecord(channel="dba", planned=True, delivery=None)
     account = EventRecord(routed=ROUTED, verdicts=(), channels=(lost,))
-    assert "unaccounted" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
+    assert "unaccounted" in printed(explanation(VIEW, Explanation(task=stored(TASK), events=(account,))))
 
 
 def test_an_explanation_reports_routes_that_changed_since() -> None:
     account = EventRecord(routed=ROUTED, verdicts=(), channels=())
-    shown = printed(VIEW.explanation(Explanation(task=stored(TASK), events=(account,))))
+    shown = printed(explanation(VIEW, Explanation(task=stored(TASK), events=(account,))))
     assert "Routes have changed since: at the time it went to dba." in shown
 
 
 def test_a_task_of_the_baseline_is_explained_too() -> None:
-    assert "baseline" in printed(VIEW.explanation(Explanation(task=stored(TASK), events=())))
+    assert "baseline" in printed(explanation(VIEW, Explanation(task=stored(TASK), events=())))
 
 
 def test_a_task_with_pruned_events_is_not_shown_as_having_none() -> None:
-    shown = printed(VIEW.explanation(Explanation(task=replace(stored(TASK), events_pruned=True), events=())))
+    shown = printed(explanation(VIEW, Explanation(task=replace(stored(TASK), events_pruned=True), events=())))
     assert "pruned" in shown
     assert "No channel was told" not in shown
 
 
 def test_a_failed_audit_names_each_pair() -> None:
     ledger = Ledger(events=2, unrouted=0, pairs=1, by_state={DeliveryState.DEAD: 1}, unaccounted=(("e1", "dba"),))
-    shown = printed(VIEW.audit(Audit(at=START, ledger=ledger)), width=200)
+    shown = printed(audit_report(VIEW, Audit(at=START, ledger=ledger)), width=200)
     assert "unaccounted: event e1 on dba" in shown
     assert shown.rstrip().endswith("1 unaccounted")
 
@@ -338,7 +343,7 @@ def health_of(source: SourceState = POLLED, channel: ChannelState | None = None,
 
 
 def test_health_reports_that_all_is_well_and_each_state() -> None:
-    assert unfolded(WHOLE.health(health_of())).splitlines() == [
+    assert unfolded(health_report(WHOLE, health_of())).splitlines() == [
         "✓ All is well",
         "✓ source prod: polled 12 s ago",
         "✓ channel dba: delivers",
@@ -349,7 +354,7 @@ def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
     long_ago = START - timedelta(minutes=9)
     blind = replace(POLLED, last_poll_at=long_ago, last_full_at=long_ago, last_error="HTTP 503 from example.com")
     dead: dict[str, Any] = {"dead": 3, "dead_since": long_ago, "dead_reason": "HTTP 400: no such [bold]field"}
-    assert unfolded(WHOLE.health(health_of(blind, **dead))).splitlines() == [
+    assert unfolded(health_report(WHOLE, health_of(blind, **dead))).splitlines() == [
         "✗ Not well: 1 source blind, 3 messages not delivered",
         f"✗ source prod: not polled since {VIEW.when(long_ago)} (9 min)",
         "    HTTP 503 from example.com",
@@ -364,7 +369,7 @@ def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
 
 def test_an_audit_reports_what_is_wrong_with_channels() -> None:
     facts = HealthFacts(at=START, channels=[PARKED], sources=[replace(POLLED, last_poll_at=None)])
-    assert unfolded(WHOLE.channel_findings(judge(EXPECTED, facts))).splitlines() == [
+    assert unfolded(channel_findings(WHOLE, judge(EXPECTED, facts))).splitlines() == [
         f"✗ channel dba: parked as misconfigured since {VIEW.when(START)} (under 1 s)",
         "    HTTP 410",
         "    notifier deliveries --channel dba",
@@ -375,10 +380,10 @@ def test_an_audit_reports_what_is_wrong_with_channels() -> None:
 def test_health_shows_until_when_a_channel_is_held() -> None:
     soon = START + timedelta(minutes=1)
     failing = ChannelState(name="dba", health=Pacing(failing_since=START - timedelta(minutes=9), open_until=soon))
-    shown = unfolded(WHOLE.health(health_of(channel=failing)))
+    shown = unfolded(health_report(WHOLE, health_of(channel=failing)))
     assert f"channel dba: after many failures nothing is sent until {VIEW.when(soon)}" in shown
     paused = ChannelState(name="dba", health=Pacing(paused_until=soon))
-    shown = unfolded(WHOLE.health(health_of(channel=paused)))
+    shown = unfolded(health_report(WHOLE, health_of(channel=paused)))
     assert f"✓ channel dba: delivers; the receiver asked for a pause until {VIEW.when(soon)}" in shown
 
 
@@ -387,7 +392,7 @@ def test_finding_sentences_are_folded_on_terminals_commands_never(width: int) ->
     name = "a-channel-of-the-database-administrators"
     reason = " ".join(["the receiver says a lot"] * 8)
     facts = HealthFacts(at=START, backlogs=[Backlog(channel=name, dead=1, dead_since=START, dead_reason=reason)])
-    shown = unfolded(replace(VIEW, width=width).health(judge(Expected(channels=[name]), facts))).splitlines()
+    shown = unfolded(health_report(replace(VIEW, width=width), judge(Expected(channels=[name]), facts))).splitlines()
     assert f"    notifier deliveries --state dead --channel {name}" in shown
     assert (f"    {reason}" in shown) == (width == UNBOUNDED_WIDTH)
     assert " ".join(" ".join(shown).split()).count(reason) == 1

@@ -25,7 +25,7 @@ from servers.receiver import SECRET, Received, Receiver
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
 
-from notifier.cli import app
+from notifier.cli.root import app
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.ports import DeliveryFilter, Ledger
 from notifier.store.engine import open_store

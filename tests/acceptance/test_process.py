@@ -21,12 +21,12 @@ from notifier.store.engine import open_store
 PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 SIGNALLED_WHILE_IMPORTED = """
 import os, signal
-from notifier.cli import main, process
-hear = process.handle_early_signals
+from notifier.cli import main, startup
+hear = startup.handle_early_signals
 def hear_and_be_signalled(arguments):
     hear(arguments)
     os.kill(os.getpid(), signal.{name})
-process.handle_early_signals = hear_and_be_signalled
+startup.handle_early_signals = hear_and_be_signalled
 main()
 """
 CONFIGURATION: dict[str, Any] = {
@@ -141,7 +141,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, command: str) -> None
 def test_a_hangup_during_import_reloads_later(folder: Path) -> None:
     program = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTED.format(name="SIGHUP")]
     with running("run", cwd=folder, program=program) as process:
-        read_until(process.stderr, '"event": "reloaded', '"event": "service.started"')
+        read_until(process.stderr, '"event": "reload.finished"', '"event": "service.started"')
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
 
@@ -168,12 +168,12 @@ def test_a_stop_works_while_the_first_configuration_hangs(folder: Path, stop: si
 
 WAITS_FOR_ITS_LOOP = """
 import sys
-from notifier.cli import loop, main
-aside = loop.aside
+from notifier.cli import event_loop, main
+in_thread = event_loop.in_thread
 def noted(work):
     print("the loop runs", file=sys.stderr, flush=True)
-    return aside(work)
-loop.aside = noted
+    return in_thread(work)
+event_loop.in_thread = noted
 main()
 """
 
@@ -184,9 +184,9 @@ def test_a_configuration_that_hangs_at_a_reload_holds_up_nothing(folder: Path) -
         (folder / "notifier.yaml").unlink()
         os.mkfifo(folder / "notifier.yaml")
         process.send_signal(signal.SIGHUP)
-        read_until(process.stderr, '"event": "reloading')
+        read_until(process.stderr, '"event": "reload.started"')
         process.send_signal(signal.SIGTERM)
-        read_until(process.stderr, '"event": "stopping')
+        read_until(process.stderr, '"event": "service.stopping"')
         assert process.wait() == 0
 
 
@@ -217,10 +217,10 @@ def test_a_reload_reports_changes_by_name_and_no_secret(folder: Path) -> None:
         routes = [{"name": "failures", "match": ["type=task.failed"], "channels": ["ops"]}]
         configure(folder, CONFIGURATION | {"sources": [changed], "channels": [more], "routes": routes})
         process.send_signal(signal.SIGHUP)
-        said = read_until(process.stderr, '"event": "reloaded', '"event": "service.started"')
+        said = read_until(process.stderr, '"event": "reload.finished"', '"event": "service.started"')
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
-    (line,) = [json.loads(line) for line in said.splitlines() if '"event": "reloaded' in line]
+    (line,) = [json.loads(line) for line in said.splitlines() if '"event": "reload.finished"' in line]
     named = {key: value for key, value in line.items() if key.endswith(("_added", "_removed", "_changed"))}
     assert named == {
         "sources_changed": ["prod"],
@@ -229,7 +229,7 @@ def test_a_reload_reports_changes_by_name_and_no_secret(folder: Path) -> None:
         "routes_added": ["failures"],
         "routes_removed": ["everything"],
     }
-    assert '"event": "reloading' in said
+    assert '"event": "reload.started"' in said
     assert "stopping" not in said
     assert "another-secret" not in said
 

@@ -19,7 +19,7 @@ from fakes import FakeClock
 from typer.testing import CliRunner, Result
 
 from notifier import config as configuration
-from notifier.cli import app as program
+from notifier.cli.root import app as program
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.poll import PollReport

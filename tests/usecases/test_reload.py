@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from notifier.cli import serving
-from notifier.cli.serving import ReloadingService
+from notifier.cli import run
+from notifier.cli.run import ReloadingService
 from notifier.config import Config, loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
-from notifier.service.roles import Role
+from notifier.core.health import Role
 from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app
 
@@ -37,11 +37,11 @@ class Process:
         self.served: list[tuple[Config, datetime | None]] = []
         self.failures: list[StoreError | ConfigurationError] = []
         self.ran = asyncio.Event()
-        patch.setattr(serving, "open_app", self.open_app)
-        patch.setattr(serving, "serve", self.serve)
-        patch.setattr(serving, "RESUME_DELAY", 0.0)
-        patch.setattr(serving, "_exit_after", lambda _: None)
-        patch.setattr(serving, "_rehearse", self.rehearse)
+        patch.setattr(run, "open_app", self.open_app)
+        patch.setattr(run, "serve", self.serve)
+        patch.setattr(run, "RESUME_DELAY", 0.0)
+        patch.setattr(run, "_exit_after", lambda _: None)
+        patch.setattr(run, "_rehearse", self.rehearse)
 
     async def rehearse(self, _config: Config, *, exclusive: bool) -> None:
         pass
@@ -60,8 +60,8 @@ class Process:
         return Summary(polls=1)
 
     def run(self, load: Callable[[], Config]) -> asyncio.Task[Any]:
-        stints = ReloadingService(load, frozenset(Role), self.stop, self.hangup)
-        return asyncio.create_task(stints.serve(self.config))
+        service = ReloadingService(load, frozenset(Role), self.stop, self.hangup)
+        return asyncio.create_task(service.serve(self.config))
 
     async def again(self) -> None:
         """Wait for the next service."""
@@ -112,7 +112,7 @@ async def test_a_service_that_cannot_open_the_new_configuration_continues(
     process.stop.set()
     await running
     assert [served.language for served, _ in process.served] == ["en", "en"]
-    assert capsys.readouterr().err.count("the old configuration is taken up") == count
+    assert capsys.readouterr().err.count('"event": "reload.reverted"') == count
 
 
 async def test_a_service_that_never_ran_ends_with_its_error(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +121,6 @@ async def test_a_service_that_never_ran_ends_with_its_error(config: Config, monk
     async def refuse(*_: object, **__: object) -> Summary:
         raise ConfigurationError("web.listen: cannot listen")
 
-    monkeypatch.setattr(serving, "serve", refuse)
+    monkeypatch.setattr(run, "serve", refuse)
     with pytest.raises(ConfigurationError):
         await process.run(lambda: config)

@@ -1,4 +1,4 @@
-"""What tables say in Chinese: titles of columns and what stands in their cells. Everything else there is data.
+"""Chinese titles of columns, and the words in cells that are not data.
 
 Names that people type (types of events, states of deliveries, channels, sources) are the same in every language.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Language = Literal["en", "zh"]
+TableLanguage = Literal["en", "zh"]
 
 
-def word(language: Language, english: str) -> str:
-    """Return a word of a table in a language."""
+def translated(language: TableLanguage, english: str) -> str:
+    """Return a title or a word of a table in a language."""
     return english if language == "en" else ZH[english]
 
 
@@ -48,4 +48,4 @@ ZH: Mapping[str, str] = {
     "late": "迟到",
     "no longer": "已不在列表中",
 }
-"""By the English word."""
+"""By the English title or word."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -20,7 +21,8 @@ from notifier.cli.common import (
     view_for,
     write_store,
 )
-from notifier.cli.output import cell, print_json, show
+from notifier.cli.output import Row, TextTable, cell, print_json, show
+from notifier.cli.views import View
 from notifier.core.commands import MAX_MUTE, MAX_REASON_LENGTH, MIN_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
@@ -29,18 +31,20 @@ from notifier.lookup import InstanceAnswer
 from notifier.ports import Transaction
 from notifier.wording.formatter import one_line
 
-InstanceArgument = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id or its whole name.")]
+InstanceArgument = Annotated[str, typer.Argument(metavar="INSTANCE", help="Instance id, or the whole instance name.")]
 
 
 def mute(
     ctx: typer.Context,
     *,
     instance: InstanceArgument,
-    length: Annotated[timedelta, typer.Argument(parser=duration, metavar="TIME", help="For how long: 30m, 2h, 1d.")],
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, for others to read.")] = None,
+    length: Annotated[
+        timedelta, typer.Argument(parser=duration, metavar="TIME", help="Duration of the mute: 30m, 2h, 1d.")
+    ],
+    reason: Annotated[str | None, typer.Option("--reason", help="Reason, shown to others.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell nobody of an instance's tasks for a while. Live messages still change, and `explain` says why.
+    """Suppress notifications for an instance until a given time. Live messages are still updated.
 
     Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, label, until, by, reason}}.
     """
@@ -75,7 +79,7 @@ def _unknown(wanted: str, found: InstanceAnswer) -> str:
 
 
 def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOption = False) -> None:
-    """Tell people of an instance's tasks again. Exits with 1 when it was not muted.
+    """End the mute of an instance. Exits with 1 when it was not muted.
 
     --json: {"mute": the one that was ended, or null}.
     """
@@ -84,7 +88,7 @@ def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOptio
     if as_json:
         print_json({"mute": documents.mute(ended) if ended else None})
     elif ended:
-        show(cell(f"✓ {instance} is not muted any more", "green"))
+        show(cell(f"✓ {instance} is no longer muted", "green"))
     else:
         show(cell(f"{instance} was not muted"))
     raise typer.Exit(0 if ended else 1)
@@ -97,7 +101,7 @@ def _unmute(tx: Transaction, wanted: str) -> Mute | None:
 
 
 def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """List the instances that are muted, those that end first first. Exits with 1 when none is.
+    """List muted instances, in the order in which their mutes end. Exits with 1 when there are none.
 
     --json: {"mutes": [{instance, label, until, by, reason}]}.
     """
@@ -106,5 +110,15 @@ def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"mutes": [documents.mute(mute) for mute in found]})
     else:
-        show(view_for(config).mutes(found) if found else "No instance is muted.")
+        show(mutes_table(view_for(config), found) if found else "No instance is muted.")
     raise typer.Exit(0 if found else 1)
+
+
+def mutes_table(view: View, found: Sequence[Mute]) -> TextTable:
+    """Return a table of muted instances."""
+    return view.table(("Instance", "Until", "By"), (_row(view, mute) for mute in found))
+
+
+def _row(view: View, found: Mute) -> Row:
+    cells = (cell(found.shown), cell(view.when(found.until)), cell(found.name))
+    return Row(cells, [cell(found.reason)] if found.reason else ())

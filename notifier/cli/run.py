@@ -1,4 +1,4 @@
-"""Serve under one configuration after the other, until the process is asked to stop."""
+"""`notifier run`: the service under one configuration after the other, until the process is asked to stop."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import structlog
+import typer
 
 from notifier import logs
-from notifier.cli import loop, process
+from notifier.cli import event_loop, startup
 from notifier.cli.check import suspicious_values
+from notifier.cli.common import load_config
+from notifier.cli.output import print_note
+from notifier.cli.poll import SUMMARY_FIELDS, summary_line
 from notifier.cli.systemd import Systemd
 from notifier.config import Config, environment
 from notifier.config.changes import changes
 from notifier.core.errors import NotifierError
+from notifier.core.health import Role
 from notifier.deliver import wait_until_set
-from notifier.service.roles import Role, writes_data
+from notifier.service.roles import ALL_ROLES, parse_roles, writes_data
 from notifier.service.service import serve
 from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app, rehearse_listening
@@ -29,10 +35,37 @@ from notifier.wiring.app import App, open_app, rehearse_listening
 log = structlog.get_logger("notifier")
 
 STOP_GRACE = 5.0
-"""Seconds that a stop takes at most after the time that receivers had to answer."""
+"""Time that a stop may take after `delivery.stop_within` has passed, in seconds."""
 
 RESUME_DELAY = 5.0
-"""Seconds until a service that could not go on after a reload tries again."""
+"""Time until a service that failed after a reload starts again, in seconds."""
+
+
+def _roles(text: str) -> frozenset[Role]:
+    try:
+        return parse_roles(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+RolesOption = Annotated[
+    frozenset[Role] | None,
+    typer.Option(
+        "--only", parser=_roles, metavar="ROLE,…", help="Roles of this process: poll, deliver, web (default: all)."
+    ),
+]
+
+
+def run(ctx: typer.Context, *, only: RolesOption = None) -> None:
+    """Poll and deliver until SIGTERM or Ctrl-C; deliveries in flight are settled first.
+
+    SIGHUP reloads the configuration; the old one stays in use if the new one is not valid. Any number of processes can
+    share one PostgreSQL database; --only gives each of them a part of the work.
+    """
+    serving = partial(serve_until_stopped, partial(load_config, ctx), only or ALL_ROLES)
+    done = event_loop.run_until_signalled(serving)
+    totals = {name: sum(getattr(summary, name) for summary in done) for name in SUMMARY_FIELDS}
+    print_note(summary_line(Summary(**totals)))
 
 
 async def serve_until_stopped(
@@ -40,23 +73,23 @@ async def serve_until_stopped(
 ) -> Sequence[Summary]:
     """Serve with one configuration after the other; return what was done with each.
 
-    `load` reads the configuration; it may take its time, and is called in a thread of its own.
+    `load` reads the configuration. It runs in a thread because it may block.
     """
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    if process.hangups:
+    if startup.early_hangups:
         hangup.set()
-    config = await _load_unless_stopped(stop, loop.in_thread(load))
+    config = await _load_unless_stopped(stop, event_loop.in_thread(load))
     return await ReloadingService(load, roles, stop, hangup).serve(config) if config else ()
 
 
 class ReloadingService:
-    """One process, from its first configuration to its last."""
+    """The service of one process, from its first configuration to its last."""
 
     def __init__(
         self, load: Callable[[], Config], roles: Collection[Role], stop: asyncio.Event, hangup: asyncio.Event
     ) -> None:
-        """Serve until `stop` is set, and load the configuration anew when `hangup` is."""
+        """Serve until `stop` is set; reload the configuration when `hangup` is set."""
         self._load = load
         self._roles = roles
         self._stop = stop
@@ -64,7 +97,7 @@ class ReloadingService:
         self._systemd = Systemd(environment())
         self._first_started_at: datetime | None = None
         self._last_working: Config | None = None
-        """The latest configuration that has served."""
+        """The latest configuration that served. None before the first one has ended."""
 
     async def serve(self, config: Config) -> Sequence[Summary]:
         """Serve with this configuration and those that follow it; return what was done with each."""
@@ -72,13 +105,13 @@ class ReloadingService:
         while not self._stop.is_set():
             logs.configure(config.log.level, config.log.format)
             for suspicion in suspicious_values(config):
-                log.warning("this part of the configuration may be a mistake", what=suspicion)
+                log.warning("config.suspicious", msg=suspicion)
             try:
                 summary, following = await self._serve_one(config)
             except NotifierError as error:
                 if self._last_working is None:
                     raise
-                log.error("the service cannot go on; the old configuration is taken up", error=str(error))  # noqa: TRY400 - the sentence is enough
+                log.error("reload.reverted", msg="the service goes on with the old configuration", error=str(error))  # noqa: TRY400 - the message says enough
                 config = self._last_working
                 await wait_until_set(self._stop, RESUME_DELAY)
             else:
@@ -87,7 +120,7 @@ class ReloadingService:
         return done
 
     async def _serve_one(self, config: Config) -> tuple[Summary, Config]:
-        """Serve with one configuration; return what was done and the one that follows."""
+        """Serve with one configuration; return what was done and the configuration that follows."""
         async with open_app(config, exclusive=writes_data(self._roles), expect_new=True) as app:
             if self._first_started_at is None and writes_data(self._roles):
                 self._first_started_at = await app.store.transact(lambda tx: tx.now())
@@ -110,36 +143,37 @@ class ReloadingService:
         replaced.set()
         if self._stop.is_set():
             self._systemd.stopping()
-            log.info("stopping: what is in flight is settled first")
+            log.info("service.stopping", msg="deliveries in flight are settled first")
             _exit_after(app.config.delivery.stop_within.total_seconds() + STOP_GRACE)
         return await serving
 
     async def _reload(self, running: Config) -> Config:
-        """Wait for a SIGHUP that finds a usable configuration, and return that. Until then the old one serves."""
+        """Wait for a SIGHUP after which the configuration is usable, and return it. Until then the old one serves."""
         while True:
             await self._hangup.wait()
             self._hangup.clear()
             self._systemd.reloading()
-            log.info("reloading the configuration")
+            log.info("reload.started")
             try:
-                found = await loop.in_thread(self._load)
-                # In a thread: a database that does not answer must not hold up what is being served.
+                found = await event_loop.in_thread(self._load)
                 elsewhere = found.store.url != running.store.url and writes_data(self._roles)
-                await loop.in_thread(lambda found=found, new=elsewhere: loop.run(_rehearse(found, exclusive=new)))  # type: ignore[misc]  # defaults
+                # In a thread with a loop of its own: a database that does not answer must not block the service.
+                rehearsal = partial(_rehearse, found, exclusive=elsewhere)
+                await event_loop.in_thread(lambda rehearsal=rehearsal: event_loop.run(rehearsal()))  # type: ignore[misc]  # defaults
                 if Role.WEB in self._roles:
                     await rehearse_listening(found, running)
             except NotifierError as error:
-                log.error("the old configuration stays: the new one cannot be used", error=str(error))  # noqa: TRY400 - the sentence is enough
-            except Exception:  # a channel may come from anywhere
-                log.exception("the old configuration stays: the new one cannot be used")
+                log.error("reload.failed", msg="the old configuration stays in use", error=str(error))  # noqa: TRY400 - the message says enough
+            except Exception:  # channels of other packages may raise anything
+                log.exception("reload.failed", msg="the old configuration stays in use")
             else:
-                log.info("reloaded: the new configuration is taken up", **changes(running, found))
+                log.info("reload.finished", **changes(running, found))
                 return found
             self._systemd.ready()
 
 
 async def _load_unless_stopped(stop: asyncio.Event, future: asyncio.Future[Config]) -> Config | None:
-    """Wait for a configuration; None where a stop comes first."""
+    """Wait for a configuration; return None where a stop comes first."""
     stopping = asyncio.create_task(stop.wait())
     waiting: list[asyncio.Future[Any]] = [stopping, future]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -150,18 +184,21 @@ async def _load_unless_stopped(stop: asyncio.Event, future: asyncio.Future[Confi
 
 
 async def _rehearse(config: Config, *, exclusive: bool) -> None:
-    """Open everything and close it, without a word to any service. Not exclusively where we hold the lock already."""
+    """Open everything and close it again, without a request to any service.
+
+    Not exclusively where the running service holds the lock on the same database.
+    """
     async with open_app(config, exclusive=exclusive):
         pass
 
 
 def _exit_after(seconds: float) -> None:
-    """End the process after so many seconds, whatever holds it up: a database that is silent blocks what closes it."""
+    """End the process after this time even if closing the store blocks, as it does when a database is silent."""
     timer = threading.Timer(seconds, _exit_now)
     timer.daemon = True
     timer.start()
 
 
 def _exit_now() -> None:
-    log.error("the stop takes too long: what is not settled is in doubt, and the next process finds out")
+    log.error("service.stop_timed_out", msg="the next process resolves unsettled deliveries")
     os._exit(1)

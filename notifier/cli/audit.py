@@ -1,0 +1,116 @@
+"""`notifier audit`: the ledger of every event and channel, and what people did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from notifier import lookup
+from notifier.cli import documents
+from notifier.cli.common import JsonOption, LimitOption, load_config, now, read_store, truncation_note, view_for
+from notifier.cli.health import channel_findings
+from notifier.cli.help_format import ReadableCommand, ReadableGroup
+from notifier.cli.output import Row, TextTable, cell, pairs, print_json, show
+from notifier.cli.views import View
+from notifier.core.delivery import DeliveryState
+from notifier.core.health import Expected, HealthReport
+from notifier.core.model import ChannelState
+from notifier.core.people import Action
+from notifier.lookup import Audit
+from notifier.ports import Ledger, Queries
+
+MAX_DEAD_SHOWN = 10
+"""Maximum number of dead deliveries that an audit shows."""
+
+audit = typer.Typer(
+    cls=ReadableGroup,
+    invoke_without_command=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@audit.callback()
+def ledger(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
+    """Prove that every event has exactly one delivery record on each channel that a route sent it to.
+
+    Exits with 1 when any is unaccounted. Dead and parked deliveries are accounted for; `notifier health` exits with 1
+    because of them.
+    --json: {ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending,
+    parked: [{channel, since, reason}], findings: as `notifier health` has them}.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    config = load_config(ctx)
+    found, parked, health = read_store(config, partial(_audit, expected=config.expected))
+    if as_json:
+        findings = [documents.health_finding(finding) for finding in health.findings]
+        print_json(documents.audit(found, parked) | {"findings": findings})
+    else:
+        view = view_for(config)
+        show(channel_findings(view, health), fold=False)
+        show(audit_report(view, found))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState], HealthReport]:
+    parked = [channel for channel in q.channels() if channel.parked_since]
+    return lookup.audit(q, now()), parked, lookup.health(q, expected)
+
+
+def audit_report(view: View, found: Audit) -> RenderableType:
+    """Return the ledger, and the verdict last."""
+    ledger = found.ledger
+    counts = ((state.value.capitalize(), ledger.by_state.get(state, 0)) for state in DeliveryState)
+    rows = (
+        ("Events", ledger.events),
+        ("Matched by no route", ledger.unrouted),
+        ("Event × channel", ledger.pairs),
+        *((f"  {name}", count) for name, count in counts if count),
+    )
+    oldest = ledger.oldest_pending
+    return Group(
+        pairs((name, cell(f"{count:,}")) for name, count in rows),
+        *([cell(f"The oldest pending delivery has waited since {view.when(oldest)}.")] if oldest else []),
+        *(cell(f"unaccounted: event {event_id} on {channel}", "red") for event_id, channel in ledger.unaccounted),
+        *_dead(view, ledger),
+        cell(f"{len(ledger.unaccounted)} unaccounted", "bold green" if found.ok else "bold red"),
+    )
+
+
+def _dead(view: View, ledger: Ledger) -> Iterable[RenderableType]:
+    if ledger.dead:
+        yield Text("")
+        yield view.deliveries(ledger.dead[:MAX_DEAD_SHOWN])
+    if len(ledger.dead) > MAX_DEAD_SHOWN:
+        yield cell(f"The newest {MAX_DEAD_SHOWN} dead deliveries; for all: notifier deliveries --state dead", "dim")
+
+
+@audit.command("log", cls=ReadableCommand)
+def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
+    """List what people did, newest first: mute, acknowledge, retry, dismiss, move. Exits with 1 when there is nothing.
+
+    --json: {"actions": [{at, by, name, verb, target, detail}]}.
+    """
+    config = load_config(ctx)
+    found = read_store(config, lambda q: q.actions(limit + 1))
+    listed = found[:limit]
+    if as_json:
+        print_json({"actions": [documents.action(one) for one in listed]})
+    else:
+        shown = _actions(view_for(config), listed) if listed else "No action has been recorded."
+        show(shown, *truncation_note(found, limit))
+    raise typer.Exit(0 if listed else 1)
+
+
+def _actions(view: View, found: Sequence[Action]) -> TextTable:
+    return view.table(("When", "By", "Action", "About"), (_action_row(view, row) for row in found))
+
+
+def _action_row(view: View, row: Action) -> Row:
+    cells = (cell(view.when(row.at)), cell(row.name), cell(row.verb, "bold"), cell(row.target))
+    return Row(cells, [cell(row.detail)] if row.detail else ())

@@ -1,0 +1,102 @@
+"""`notifier health`: problems, and the commands that fix them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from notifier import lookup
+from notifier.chat.findings import HealthFormatter
+from notifier.cli import documents
+from notifier.cli.common import JsonOption, load_config, now, view_for, write_store
+from notifier.cli.output import cell, paragraph, print_json, show
+from notifier.cli.views import View
+from notifier.config import Config
+from notifier.core.errors import StoreError
+from notifier.core.health import Expected, HealthFinding, HealthReport, unavailable
+from notifier.ports import Transaction
+
+
+def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
+    """Report problems, each with its cause and the commands that fix it. Exits with 0 when there are none, else with 1.
+
+    Problems: a source has had no successful poll, or no complete scan, for five polls and at least
+    `alerts.failing_after`, or the database refuses its rows; a channel is parked, has delivered nothing or keeps
+    messages waiting for that long; messages failed permanently and were neither retried nor dismissed, or wait for a
+    channel that is no longer configured; no process polls, delivers or serves the chat; the database is not writable.
+    --json: {"ok", "at", "findings": [{kind, about, red, since, count, reason, commands}],
+    "sources": [{name, ok, last_poll_at, failing_since, limit_seconds, error}],
+    "channels": [{name, ok, parked_since, waiting_since, failing_since, open_until, paused_until, waiting, dead,
+    reason}]}. A kind is stable: database.unavailable, role.not_served, source.not_polled, source.not_whole,
+    source.polled_in_future, source.rows_refused, source.removed, channel.parked, channel.failing, channel.waiting,
+    channel.dead, channel.removed, chat.disconnected.
+    """
+    config = load_config(ctx)
+    found = _judge(config)
+    if as_json:
+        print_json(documents.health(found))
+    else:
+        show(health_report(view_for(config), found), fold=False)
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _judge(config: Config) -> HealthReport:
+    try:
+        return write_store(config, partial(_judge_writable, expected=config.expected))
+    except StoreError as error:
+        return unavailable(now(), str(error))
+
+
+def _judge_writable(tx: Transaction, expected: Expected) -> HealthReport:
+    tx.prove_writable()  # reads succeed on a full disk, and on a server that has become read-only
+    return lookup.health(tx, expected)
+
+
+def health_report(view: View, found: HealthReport) -> RenderableType:
+    """Return the verdict; each problem with its cause and the commands that fix it; then what works.
+
+    Sentences are folded, commands are not: print it with `fold=False`.
+    """
+    words = _formatter(view, found)
+    failing = (channel for channel in found.channels if not channel.ok)
+    delivering = (channel for channel in found.channels if channel.ok)
+    held = (cell(f"channel {channel.name}: {line}") for channel in failing for line in words.held(channel))
+    remarks = (cell(words.finding(remark), "dim") for remark in found.findings if not remark.red)
+    return Group(
+        _marked(view, words.title(), ok=found.ok),
+        *(line for finding in found.findings if finding.red for line in _finding(view, finding, words)),
+        *(paragraph(line, view.width, indent=2) for line in held),
+        *(_marked(view, words.source(source), ok=True) for source in found.sources if source.ok),
+        *(_marked(view, "; ".join([words.channel(one), *words.held(one)]), ok=True) for one in delivering),
+        *(paragraph(remark, view.width, first="–", indent=2) for remark in remarks),
+    )
+
+
+def channel_findings(view: View, found: HealthReport) -> RenderableType:
+    """Return the problems of channels alone, in the same form."""
+    words = _formatter(view, found)
+    about_channels = (finding for finding in found.findings if finding.kind.startswith("channel."))
+    return Group(*(line for finding in about_channels for line in _finding(view, finding, words)))
+
+
+def _formatter(view: View, found: HealthReport) -> HealthFormatter:
+    return HealthFormatter(health=found, language=view.localizer.language, localizer=view.localizer)
+
+
+def _marked(view: View, text: str, *, ok: bool) -> Text:
+    style = "green" if ok else "bold red"
+    return paragraph(cell(text, style), view.width, first="✓" if ok else "✗", indent=2)
+
+
+def _finding(view: View, finding: HealthFinding, words: HealthFormatter) -> Iterable[Text]:
+    yield _marked(view, words.finding(finding), ok=False)
+    if finding.reason:
+        yield paragraph(cell(finding.reason), view.width, indent=4)
+    for command in finding.commands:
+        line = Text.assemble("    ", cell(command, "yellow"))
+        line.no_wrap, line.overflow = True, "ignore"
+        yield line

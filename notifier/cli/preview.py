@@ -1,0 +1,99 @@
+"""`notifier preview`: show a message without sending it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from email import message_from_bytes, policy
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from notifier.channels.sealing import shown
+from notifier.cli import event_loop
+from notifier.cli.check import types_reaching
+from notifier.cli.common import JsonOption, load_config, now
+from notifier.cli.output import block, cell, print_json, show
+from notifier.cli.samples import sample_event
+from notifier.cli.slack_preview import draw_message, is_block_kit
+from notifier.config import Config
+from notifier.core.delivery import Body, delivery_id
+from notifier.core.events import EventType
+from notifier.core.model import Event
+from notifier.ports import RenderRequest
+from notifier.wiring.app import check_words, open_channel
+
+ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="Channel name of the configuration.")]
+
+
+def preview(
+    ctx: typer.Context,
+    *,
+    channel: ChannelArgument,
+    event: Annotated[EventType, typer.Option("--event", help="Type of the made-up event.")] = EventType.TASK_FAILED,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the message of a made-up event, as closely as a terminal can. Nothing is sent.
+
+    Exits with 1 when the channel's template fails for it, or for another type of event that may reach the channel.
+    --json: {"channel", "kind", "content_type", "body", "flaws": {type: why}}; body is an object where it is JSON, else
+    a string. `${NAME}` stands for a secret that is inserted when the message is sent.
+    """
+    config = load_config(ctx)
+    kind, body, flaws = event_loop.run(_render(config, channel, event))
+    if as_json:
+        described = {"channel": channel, "kind": kind, "content_type": body.content_type}
+        print_json(described | {"body": _decoded(body), "flaws": flaws})
+    else:
+        show(cell(f"{kind}, {body.content_type}", "dim"))
+        show(*readable_body(body), fold=is_block_kit(_decoded(body)))
+        show(*(cell(f"✗ {type_}: {flaw}", "bold red") for type_, flaw in flaws.items()))
+    raise typer.Exit(1 if flaws else 0)
+
+
+async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body, Mapping[str, str]]:
+    """Return the kind of channel, the message, and the template errors of this type and of each routed type."""
+    types = dict.fromkeys([kind, *(known for known, routed in types_reaching(config, name).items() if routed)])
+    events = [sample_event(known, now()) for known in types]
+    async with open_channel(config, name) as channel:
+        body = channel.render(render_request(name, events[0]))
+    found = (await check_words(config, {name: events})).get(name, ())
+    return channel.kind, body, {event.type.value: flaw for event, flaw in zip(events, found, strict=False) if flaw}
+
+
+def render_request(channel: str, event: Event) -> RenderRequest:
+    """Return the request to render a made-up event for a channel."""
+    return RenderRequest(delivery_id=delivery_id(channel, event.id), events=(event,))
+
+
+def readable_body(body: Body) -> Iterator[RenderableType]:
+    """Return a body in readable form, by its content type: mail text, a drawn chat message, indented JSON."""
+    decoded = _decoded(body)
+    if body.content_type.startswith("message/"):
+        yield from _mail(body.content)
+    elif is_block_kit(decoded):
+        yield draw_message(decoded)
+    elif isinstance(decoded, str):
+        yield block(decoded)
+    else:
+        yield block(json.dumps(decoded, indent=2, ensure_ascii=False))
+
+
+def _decoded(body: Body) -> Any:  # noqa: ANN401 - JSON
+    text = shown(body.content.decode("utf-8", "replace"))
+    if "json" not in body.content_type:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _mail(content: bytes) -> Iterator[RenderableType]:
+    message = message_from_bytes(content, policy=policy.default)
+    text = message.get_body(("plain",))
+    yield from (cell(f"{name}: {value}") for name, value in message.items())
+    yield Text("")
+    yield block(text.get_content() if text else "")
