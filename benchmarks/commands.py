@@ -30,7 +30,8 @@ from notifier.core.model import Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Person
 from notifier.ports import Transaction, Update
 from notifier.store.engine import SqlStore, open_store
-from notifier.wording.formatter import TASK_LABELS, Localizer
+from notifier.wording.localizer import Localizer
+from notifier.wording.operations import OPERATIONS
 
 INSTANCES = 2_000
 LEASE = timedelta(minutes=1)
@@ -47,7 +48,7 @@ def tasks(count: int, rng: Random) -> Iterator[Task]:
         yield Task(
             source="prod",
             job_id=f"{number:08x}-c687-4d80-b7b4-42a66c9bb886",
-            name=rng.choice([*TASK_LABELS]),
+            name=rng.choice(sorted(OPERATIONS)),
             status=status,
             raw_status=status.capitalize(),
             progress=40.0 if status is TaskStatus.RUNNING else None,

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from notifier.chat import reports
 from notifier.chat.reports import Page, ReplyFormatter
-from notifier.chat.requests import ChatReply, Language
+from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import Json, draw_message
 from notifier.core.delivery import Thread, delivery_id
@@ -25,7 +25,8 @@ from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import live, payload, reply
 from notifier.lookup import InstanceAnswer
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 

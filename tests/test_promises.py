@@ -102,7 +102,7 @@ PROMISES = (
             "adapters/test_source_paging.py::test_by_records_a_complete_list_lacks_no_staying_row",
             "core/test_diff.py::test_absence_in_an_incomplete_poll_proves_nothing",
             "usecases/test_poll.py::test_a_running_task_that_is_gone_is_unlisted_once",
-            "core/test_render.py::test_an_unlisted_task_is_never_called_a_success_or_a_failure",
+            "core/test_wording.py::test_an_unlisted_task_is_never_called_a_success_or_a_failure",
         ),
     ),
     Promise(
@@ -112,7 +112,7 @@ PROMISES = (
             "usecases/test_poll.py::test_changes_during_our_absence_are_notified_as_late",
             "usecases/test_poll.py::test_an_absence_longer_than_the_api_remembers_is_notified",
             "core/test_diff.py::test_what_happened_while_we_were_away_is_late",
-            "core/test_render.py::test_a_gap_has_its_bounds",
+            "core/test_wording.py::test_a_gap_has_its_bounds",
         ),
     ),
     Promise(

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Unknown
+from notifier.wording.formatter import MessageFormatter
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
     from notifier.ports import CheckResult, Clock, RenderRequest
-    from notifier.wording.formatter import Localizer
+    from notifier.wording.localizer import Localizer
 
 PROBE_AFTER = timedelta(minutes=15)
 """Time after which a parked channel is tried again by itself."""
@@ -95,7 +96,9 @@ class BaseChannel(ABC, Generic[S]):
 def headline(request: RenderRequest, localizer: Localizer) -> str:
     """Return one line for people: what happened, or how much of what for a digest."""
     return (
-        localizer.digest_headline(request.events) if request.digest else localizer.describe(request.events[0]).headline
+        MessageFormatter(localizer).digest_headline(request.events)
+        if request.digest
+        else MessageFormatter(localizer).describe(request.events[0]).headline
     )
 
 

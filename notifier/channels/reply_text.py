@@ -14,7 +14,7 @@ from html import unescape
 from urllib.parse import quote, unquote, urlsplit
 
 from notifier.logs import MASK, redact
-from notifier.wording.formatter import cut, one_line
+from notifier.wording.sanitize import cut, one_line
 
 REPLY_LIMIT = 300
 """Characters of a reply's text that are kept."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
+from notifier.wording.phrases import Language
 
 Json = dict[str, Any]
 PermissionCheck = Callable[[], Awaitable[bool]]

@@ -6,16 +6,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from notifier.chat.findings import HealthFormatter
-from notifier.chat.phrases import text
-from notifier.chat.requests import ChatReply, Language, Row, quoted
+from notifier.chat.requests import ChatReply, Row, quoted
 from notifier.core.commands import USAGE
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
-from notifier.wording.formatter import NAME_LIMIT, REASON_LIMIT, TASK_LABELS, EventState, Localizer, one_line, plain
+from notifier.wording.findings import HealthFormatter
+from notifier.wording.formatter import MessageFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.operations import OPERATIONS
+from notifier.wording.phrases import Language
+from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
+from notifier.wording.states import state_of_status
 
 PAGE_ROWS = 10
 """Rows of a list that are shown at once."""
@@ -45,7 +49,7 @@ class ReplyFormatter:
     def text(self, key: str, **values: object) -> str:
         """Return a phrase. Values that may come from outside, or that are to be typed, are quoted in it."""
         shown = {name: quoted(one_line(str(value))) if name in _QUOTED else value for name, value in values.items()}
-        return text(self.language, key, **{"command": self.command} | shown)
+        return self.localizer.text(key, **{"command": self.command} | shown)
 
     def answer(self, key: str, note: str = "", **values: object) -> ChatReply:
         """Return an answer of one sentence."""
@@ -146,23 +150,15 @@ def task_title(task: Task, fmt: ReplyFormatter) -> str:
     """Return which operation on which instance."""
     label = fmt.localizer.task_label(task.name)
     instance = one_line(task.instance_name or task.instance_id or "")
-    return " · ".join(filter(None, (label if task.name in TASK_LABELS else quoted(label), quoted(instance))))
-
-
-_STATES: Mapping[TaskStatus, EventState] = {
-    TaskStatus.RUNNING: "running",
-    TaskStatus.COMPLETED: "completed",
-    TaskStatus.FAILED: "failed",
-    TaskStatus.UNKNOWN: "changed",
-}
+    return " · ".join(filter(None, (label if task.name in OPERATIONS else quoted(label), quoted(instance))))
 
 
 def _row(stored: StoredTask, fmt: ReplyFormatter) -> Row:
     task = stored.task
     return Row(
-        state=_STATES[task.status],
+        state=state_of_status(task.status),
         label=fmt.localizer.task_label(task.name),
-        known=task.name in TASK_LABELS,
+        known=task.name in OPERATIONS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
         said=" · ".join(filter(None, _row_details(stored, fmt))),
         subject=task.subject,
@@ -191,7 +187,9 @@ def task(
     found = stored.task
     title = fmt.text("task.title", label=task_title(found, fmt), status=_status(found, fmt))
     lines = [
-        fmt.text("task.history", at=fmt.when(event.observed_at), what=fmt.localizer.describe(event).title)
+        fmt.text(
+            "task.history", at=fmt.when(event.observed_at), what=MessageFormatter(fmt.localizer).describe(event).title
+        )
         for event in history[-MAX_EVENTS:]
     ]
     if acknowledged:
@@ -288,7 +286,7 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
     ended = one.completed + one.failed
     rate = f"{100 * one.failed / ended:.0f} %" if ended else "–"
     label = fmt.localizer.task_label(one.name)
-    label = label if one.name in TASK_LABELS else quoted(label)
+    label = label if one.name in OPERATIONS else quoted(label)
     line = fmt.text("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
     if one.running:
         line += fmt.text("stats.running", running=one.running)
@@ -300,7 +298,7 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
 
 def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
     """Say what is wrong and which command helps, then how everything else is."""
-    health_formatter = HealthFormatter(health=health, language=fmt.language, localizer=fmt.localizer)
+    health_formatter = HealthFormatter(health=health, localizer=fmt.localizer)
     good_sources = (health_formatter.source(source) for source in health.sources if source.ok)
     good_channels = (
         "; ".join([health_formatter.channel(channel), *health_formatter.held(channel)])
@@ -323,6 +321,6 @@ def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
 
 
 def _finding_line(found: HealthFinding, health_formatter: HealthFormatter, fmt: ReplyFormatter) -> str:
-    reason = fmt.text("health.reason", why=one_line(found.reason, REASON_LIMIT)) if found.reason else ""
+    reason = fmt.text("finding.reason", why=one_line(found.reason, REASON_LIMIT)) if found.reason else ""
     commands = ", ".join(quoted(command) for command in found.commands)
     return "✗ " + " → ".join(filter(None, (health_formatter.finding(found) + reason, commands)))

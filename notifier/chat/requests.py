@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from notifier.core.people import Person
-from notifier.wording.formatter import EventState
-
-Language = Literal["en", "zh"]
+from notifier.wording.states import EventState
 
 _BEGIN, _END = "\ue000", "\ue001"
 

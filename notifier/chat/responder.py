@@ -10,7 +10,7 @@ from notifier import lookup, people
 from notifier.chat import buttons, reports
 from notifier.chat.ports import PermissionCheck
 from notifier.chat.reports import PAGE_ROWS, ReplyFormatter
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
 from notifier.core.commands import Command
 from notifier.core.durations import format_duration, parse_duration
@@ -20,7 +20,9 @@ from notifier.core.identity import Subject
 from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Person
 from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
-from notifier.wording.formatter import Localizer
+from notifier.wording.formatter import MessageFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
 MAX_BUTTON_VALUE = 2_000
 """Characters of what a button carries back."""
@@ -261,7 +263,7 @@ def _replayed(tx: Transaction, request: CommandRequest | ClickRequest) -> bool:
 def _acknowledge(event: Event, click: ClickRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
     latest = tx.latest_event(event.source, event.job_id)
     if latest is not None and latest.event.id != event.id:
-        what = fmt.localizer.describe(latest.event).title
+        what = MessageFormatter(fmt.localizer).describe(latest.event).title
         return fmt.refusal("click.over", what=what, at=fmt.when(latest.event.observed_at))
     person = click.person
     before = tx.acknowledgement(event.id)

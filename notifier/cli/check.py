@@ -15,7 +15,7 @@ from notifier.cli import documents, event_loop
 from notifier.cli.common import JsonOption, load_config, now
 from notifier.cli.output import Column, Row, TextTable, block, cell, indented, print_json, show, spinner
 from notifier.cli.route import parse_fields
-from notifier.cli.samples import STATUS_OF, sample_event
+from notifier.cli.samples import sample_event
 from notifier.config import Config
 from notifier.config.models import SourceSettings
 from notifier.core.durations import format_duration
@@ -82,7 +82,7 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
         routed = channels_of(explain_fields(parse_fields([f"type={kind}"]), routes))
         if channel in routed:
             found[kind] = True
-        elif not routed and kind not in STATUS_OF and channel in config.alert_channels:
+        elif not routed and not kind.about_task and channel in config.alert_channels:
             found[kind] = False
     return found
 

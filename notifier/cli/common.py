@@ -23,7 +23,7 @@ from notifier.core.people import Person
 from notifier.lookup import StoredListing
 from notifier.ports import Queries, Transaction
 from notifier.wiring.app import open_existing_store
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")
 

@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier import lookup
-from notifier.chat.findings import HealthFormatter
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, load_config, now, view_for, write_store
 from notifier.cli.output import cell, paragraph, print_json, show
@@ -19,6 +18,7 @@ from notifier.config import Config
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected, HealthFinding, HealthReport, unavailable
 from notifier.ports import Transaction
+from notifier.wording.findings import HealthFormatter
 
 
 def health(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
@@ -84,7 +84,7 @@ def channel_findings(view: View, found: HealthReport) -> RenderableType:
 
 
 def _formatter(view: View, found: HealthReport) -> HealthFormatter:
-    return HealthFormatter(health=found, language=view.localizer.language, localizer=view.localizer)
+    return HealthFormatter(health=found, localizer=view.localizer)
 
 
 def _marked(view: View, text: str, *, ok: bool) -> Text:

@@ -29,7 +29,7 @@ from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.people import Mute
 from notifier.lookup import InstanceAnswer
 from notifier.ports import Transaction
-from notifier.wording.formatter import one_line
+from notifier.wording.sanitize import one_line
 
 InstanceArgument = Annotated[str, typer.Argument(metavar="INSTANCE", help="Instance id, or the whole instance name.")]
 

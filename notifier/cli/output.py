@@ -24,7 +24,7 @@ from rich.text import Text
 from notifier.cli.startup import discard_stdout
 from notifier.core.errors import NotifierError
 from notifier.logs import shows_colours
-from notifier.wording.formatter import strip_controls
+from notifier.wording.sanitize import strip_controls
 
 FULL_ID_WIDTH = 110
 """Columns from which on whole ids are shown; below, their first characters, which every command accepts."""

@@ -13,7 +13,6 @@ from rich.text import Text
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, load_config, read_store, view_for
 from notifier.cli.output import cell, print_json, show
-from notifier.cli.samples import STATUS_OF
 from notifier.cli.tasks import require_task
 from notifier.cli.views import View
 from notifier.core import alerts as watching
@@ -30,6 +29,7 @@ from notifier.core.routing import (
 )
 from notifier.ports import EventFilter, Queries
 from notifier.settings.explain import closest_match
+from notifier.wording.states import EVENT_ROWS
 
 
 def route(
@@ -75,7 +75,7 @@ def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
         if guess := closest_match(given.get("type", ""), types):
             raise ConfigurationError(f"there is no type {given['type']!r}; did you mean type={guess}?")
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
-    status = STATUS_OF.get(kind)
+    status = EVENT_ROWS[kind].state.status
     implied = {"status": status.value, "raw_status": _raw(status)} if status else {}
     return dict.fromkeys(FIELDS, "") | {"late": "false"} | implied | given
 

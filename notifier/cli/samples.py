@@ -1,37 +1,16 @@
-"""Made-up events, to try out routes, templates and channels with."""
+"""Sample events, to try out routes, templates and channels with. Each is made from its row in `EVENT_ROWS`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
+from notifier.wording.states import EVENT_ROWS
 
 SAMPLE = "sample"
-"""What stands for a source, a job and a project in a made-up event."""
+"""Name of the source, the job and the project of a sample event."""
 
-STATUS_OF: Mapping[EventType, TaskStatus] = MappingProxyType(
-    {
-        EventType.TASK_STARTED: TaskStatus.RUNNING,
-        EventType.TASK_PROGRESSED: TaskStatus.RUNNING,
-        EventType.TASK_COMPLETED: TaskStatus.COMPLETED,
-        EventType.TASK_FAILED: TaskStatus.FAILED,
-        EventType.TASK_RESTARTED: TaskStatus.RUNNING,
-        EventType.TASK_CHANGED: TaskStatus.UNKNOWN,
-        EventType.TASK_UNLISTED: TaskStatus.RUNNING,
-        EventType.TASK_STALLED: TaskStatus.RUNNING,
-    }
-)
-"""The status of a task after an event of this type."""
-
-_DETAILS = {
-    EventType.SOURCE_FAILING: "no answer from gaussdb.example.com within 20 s",
-    EventType.CHANNEL_FAILING: "connection refused by hooks.example.com",
-    EventType.CHANNEL_GAVE_UP: "gave up after 9 attempts, last: HTTP 503",
-    EventType.STORE_REPLACED: "the database file notifier.db was deleted; saved as notifier.db.rescued",
-}
 _PREVIOUS = {EventType.TASK_STARTED: None, EventType.TASK_RESTARTED: "failed"}
 _RAW = {TaskStatus.UNKNOWN: "Paused"}
 
@@ -41,21 +20,22 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
 
     `marked` is a sentence that says that nothing happened: it becomes the reason, and the instance is called TEST.
     """
-    task = _task(kind, now, marked) if kind in STATUS_OF else None
-    channel, own = kind.startswith("channel."), kind.startswith(("channel.", "store."))
+    status = EVENT_ROWS[kind].state.status
+    task = _task(status, now, marked) if status else None
+    about_source = kind.startswith(("task.", "source."))
     return Event(
         id=event_id(SAMPLE, SAMPLE, f"{kind}@{now.isoformat()}"),
         type=kind,
-        source="" if own else SAMPLE,
-        region="" if own else "cn-north-4",
-        project_id="" if own else SAMPLE,
+        source=SAMPLE if about_source else "",
+        region="cn-north-4" if about_source else "",
+        project_id=SAMPLE if about_source else "",
         occurrence=f"{kind}@{now.isoformat()}",
         observed_at=now,
         occurred_at=task.ended_at or task.created_at if task else None,
         task=task,
         previous_status=_PREVIOUS.get(kind, "running") if task else None,
         detail=_detail(kind, now),
-        channel=SAMPLE if channel else "",
+        channel=SAMPLE if kind.startswith("channel.") else "",
         since=_since(kind, now),
         count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
     )
@@ -64,17 +44,16 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
 def _since(kind: EventType, now: datetime) -> datetime | None:
     if kind is EventType.TASK_STALLED:
         return now - timedelta(minutes=10)
-    return None if kind in STATUS_OF or kind is EventType.SOURCE_GAP else now - timedelta(minutes=6)
+    return now - timedelta(minutes=6) if kind.traits.alert else None
 
 
 def _detail(kind: EventType, now: datetime) -> str | None:
     if kind is EventType.SOURCE_GAP:
         return f"{(now - timedelta(days=40)).isoformat()}/{now.isoformat()}"
-    return _DETAILS.get(kind)
+    return EVENT_ROWS[kind].sample_detail
 
 
-def _task(kind: EventType, now: datetime, marked: str | None) -> Task:
-    status = STATUS_OF[kind]
+def _task(status: TaskStatus, now: datetime, marked: str | None) -> Task:
     failed = status is TaskStatus.FAILED
     return Task(
         source=SAMPLE,

@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from notifier.wording.formatter import strip_controls
+from notifier.wording.sanitize import strip_controls
 
 Json = dict[str, Any]
 

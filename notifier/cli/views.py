@@ -27,7 +27,7 @@ from notifier.core.delivery import Delivery, DeliveryState, with_reply
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 _STATUS_STYLES = {
     TaskStatus.RUNNING: ("▶", "cyan"),

@@ -21,6 +21,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from notifier.core.events import EventType
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
@@ -288,18 +289,21 @@ def _step_crossed(before: Task, after: Task, step: int) -> int | None:
     return reached if was < reached < 100 else None  # noqa: PLR2004 - percent
 
 
-_TYPES = {
-    TaskStatus.RUNNING: EventType.TASK_STARTED,
-    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
-    TaskStatus.FAILED: EventType.TASK_FAILED,
-    TaskStatus.UNKNOWN: EventType.TASK_CHANGED,
-}
+TYPES_BY_STATUS: Mapping[TaskStatus, EventType] = MappingProxyType(
+    {
+        TaskStatus.RUNNING: EventType.TASK_STARTED,
+        TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
+        TaskStatus.FAILED: EventType.TASK_FAILED,
+        TaskStatus.UNKNOWN: EventType.TASK_CHANGED,
+    }
+)
+"""Type of the event when a task is first seen in a status."""
 
 
 def _type_of(before: Task | None, after: Task) -> EventType:
     if before is not None and before.status.terminal and after.status is TaskStatus.RUNNING:
         return EventType.TASK_RESTARTED
-    return _TYPES[after.status]
+    return TYPES_BY_STATUS[after.status]
 
 
 def _transition(type_: EventType, before: Task | None, after: Task, occurrence: str, rules: DiffRules) -> Transition:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from threading import Thread
-from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
 
 from notifier.channels.base import BaseChannel, ChannelContext, stored_body
@@ -17,45 +16,18 @@ from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Retry, Unknown
 from notifier.core.model import Event
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import EventState, Localizer, Message, by_severity, cut, one_line, state_of
+from notifier.wording.formatter import MessageFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.message import Message
+from notifier.wording.sanitize import cut, one_line
+from notifier.wording.states import STATES, by_severity, state_of
 
 WRITE_SECONDS = 10.0
 """How long the terminal, or the program that the output is piped to, may take."""
 REASON_LIMIT = 2_000
 """Characters of a reason that are shown."""
 
-GLYPHS: Mapping[EventState, str] = MappingProxyType(
-    {
-        "failed": "✗",
-        "failing": "‼",
-        "gave_up": "⊘",
-        "gap": "!",
-        "unlisted": "?",
-        "stalled": "…",
-        "restarted": "↻",
-        "changed": "~",
-        "completed": "✓",
-        "recovered": "✔",
-        "running": "▶",
-        "progressed": "▷",
-    }
-)
-_COLOURS: Mapping[str, str] = MappingProxyType(
-    {
-        GLYPHS["failed"]: "bold red",
-        GLYPHS["failing"]: "bold red",
-        GLYPHS["gave_up"]: "bold red",
-        GLYPHS["gap"]: "bold yellow",
-        GLYPHS["unlisted"]: "bold yellow",
-        GLYPHS["stalled"]: "bold yellow",
-        GLYPHS["restarted"]: "bold blue",
-        GLYPHS["changed"]: "bold magenta",
-        GLYPHS["completed"]: "bold green",
-        GLYPHS["recovered"]: "bold green",
-        GLYPHS["running"]: "bold blue",
-        GLYPHS["progressed"]: "blue",
-    }
-)
+_STYLES = {state.glyph: state.tone.terminal for state in STATES}
 _INDENT = "    "
 
 
@@ -123,11 +95,11 @@ def _lines(request: RenderRequest, localizer: Localizer, *, brief: bool) -> Iter
         yield from (_brief(event, localizer) for event in request.events)
     else:
         for event in request.events:
-            yield from _block(localizer.describe(event))
+            yield from _block(MessageFormatter(localizer).describe(event))
 
 
 def _block(message: Message) -> Iterator[str]:
-    yield f"{GLYPHS[message.state]} {message.headline}"
+    yield f"{message.state.glyph} {message.headline}"
     if message.facts:
         yield _INDENT + " · ".join(f"{fact.label} {fact.value}" for fact in message.facts)
     yield from (f"{_INDENT}│ {line}" for line in cut(message.reason or "", REASON_LIMIT).splitlines())
@@ -135,16 +107,18 @@ def _block(message: Message) -> Iterator[str]:
 
 
 def _brief(event: Event, localizer: Localizer) -> str:
-    message = localizer.describe(event)
+    message = MessageFormatter(localizer).describe(event)
     moment = localizer.when(event.occurred_at or event.observed_at)
     parts = (message.headline, message.footer, one_line(message.reason or "", REASON_LIMIT))
-    return f"{GLYPHS[message.state]} {moment}  " + " · ".join(part for part in parts if part)
+    return f"{message.state.glyph} {moment}  " + " · ".join(part for part in parts if part)
 
 
 def _digest(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
     ordered = by_severity(events)
-    yield f"{GLYPHS[state_of(ordered[0])]} {localizer.digest_headline(ordered)}"
-    yield from (f"{_INDENT}{GLYPHS[state_of(event)]} {localizer.digest_line(event)}" for event in ordered)
+    yield f"{state_of(ordered[0]).glyph} {MessageFormatter(localizer).digest_headline(ordered)}"
+    yield from (
+        f"{_INDENT}{state_of(event).glyph} {MessageFormatter(localizer).digest_line(event)}" for event in ordered
+    )
 
 
 def coloured(text: str, *, terminal: bool) -> str:
@@ -160,7 +134,7 @@ def coloured(text: str, *, terminal: bool) -> str:
     console = Console(file=io.StringIO(), force_terminal=True, soft_wrap=True, highlight=False)
     with console.capture() as capture:
         for line in text.splitlines():
-            console.print(Text(line, style=_COLOURS.get(line.strip()[:1], "")))
+            console.print(Text(line, style=_STYLES.get(line.strip()[:1], "")))
     return capture.get()
 
 

@@ -379,7 +379,7 @@ def _build_channels(config: Config, http: HttpClient, clock: Clock, only: str | 
 
 def _channel_context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
     from notifier.channels.base import ChannelContext  # noqa: PLC0415 - with the network stack
-    from notifier.wording.formatter import Localizer  # noqa: PLC0415 - babel, likewise
+    from notifier.wording.localizer import Localizer  # noqa: PLC0415 - babel, likewise
 
     localizer = Localizer(language=config.language, timezone=ZoneInfo(config.timezone))
     return ChannelContext(

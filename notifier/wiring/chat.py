@@ -33,7 +33,7 @@ from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, CheckResult, Clock, Store
 from notifier.settings.base import is_loopback
 from notifier.web.server import Server
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 log = structlog.get_logger("notifier")
 

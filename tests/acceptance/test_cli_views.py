@@ -31,7 +31,7 @@ from notifier.core.people import Mute
 from notifier.core.routing import Matcher, Route, RoutedEvent, explain_routes
 from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, Ledger, StoredTask
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 HOSTILE = (
     "[bold red]x[/bold red] [link=http://evil.example]y[/link] \x1b[31m\x1b]0;title\x07 \u202ereversed :boom: \r\nz"

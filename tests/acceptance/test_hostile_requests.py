@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from notifier.chat.endpoints import BODY_LIMIT, MAX_FORM_FIELDS
 from notifier.chat.ports import BadRequest, Json, PermissionCheck
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core.errors import ConfigurationError
 from notifier.integrations.mattermost.http import MattermostRoutes
 from notifier.integrations.slack.http import SlackRoutes
@@ -30,6 +30,7 @@ from notifier.integrations.slack.signature import sign
 from notifier.logs import RejectionLog
 from notifier.store.engine import SqlStore, open_store
 from notifier.web.server import Server, ServerLimits
+from notifier.wording.phrases import Language
 
 pytestmark = pytest.mark.both_loops
 

@@ -19,9 +19,11 @@ from timeouts import HANG_TIMEOUT
 from notifier.chat.requests import ChatReply, Row, quoted
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import payload
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
+from notifier.wording.states import state_of_status
 
 FOLDER = Path(__file__).parent.parent / "typescript"
 COMPILER = FOLDER / "node_modules" / ".bin" / "tsc"
@@ -44,7 +46,14 @@ def messages() -> Iterator[Json]:
 
 
 def _answer(text: str) -> ChatReply:
-    row = Row(state="failed", label=text, known=False, instance=text or None, said=quoted(text), subject=text)
+    row = Row(
+        state=state_of_status(TaskStatus.FAILED),
+        label=text,
+        known=False,
+        instance=text or None,
+        said=quoted(text),
+        subject=text,
+    )
     return ChatReply(
         title=quoted(text) or "x",
         lines=[quoted(text)] * 30,

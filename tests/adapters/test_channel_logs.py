@@ -15,7 +15,7 @@ from servers.http import Answer, HttpServer, cut_short, raw, reply, reset
 from notifier import logs
 from notifier.channels.base import ChannelContext
 from notifier.http import HttpClient
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 KINDS = {
     "webhook": {"url": "{}"},

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
-from notifier.chat.requests import ChatReply, Language, Row, quoted, split_quoted, without_marks
+from notifier.chat.requests import ChatReply, Row, quoted, split_quoted, without_marks
+from notifier.core.model import TaskStatus
 from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import APART, code, fence, plain
 from notifier.integrations.slack import replies as blocks
+from notifier.wording.phrases import Language
+from notifier.wording.states import STATES, state_of_status
 
 MARK = "ж"
 """Stands in every text from outside, and nowhere else."""
@@ -31,7 +34,7 @@ def answers(draw: st.DrawFn) -> ChatReply:
     said = st.builds(lambda begin, text: f"{begin} {quoted(text)}", st.sampled_from(["", "Done:"]), outside)
     row = st.builds(
         Row,
-        state=st.sampled_from(["failed", "running", "changed"]),
+        state=st.sampled_from(STATES),
         label=outside,
         known=st.booleans(),
         instance=st.one_of(st.none(), outside),
@@ -80,7 +83,14 @@ def test_no_reply_mentions_anybody_or_links_anywhere(answer: ChatReply) -> None:
     "text", [f"{MARK}*{MARK}", f"{MARK}`{MARK}", f"```{MARK}", f"_{MARK}_", f"~{MARK}~", f"{MARK}\n> {MARK}"]
 )
 def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
-    row = Row(state="failed", label=text, known=False, instance=text, said=quoted(text), subject="prod/x")
+    row = Row(
+        state=state_of_status(TaskStatus.FAILED),
+        label=text,
+        known=False,
+        instance=text,
+        said=quoted(text),
+        subject="prod/x",
+    )
     answer = ChatReply(
         title=f"Muted: {quoted(text)}",
         lines=[quoted(text)],
@@ -103,7 +113,9 @@ def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
 
 
 def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
-    row = Row(state="failed", label="x", known=True, instance=None, said="x", subject="j" * 3_000)
+    row = Row(
+        state=state_of_status(TaskStatus.FAILED), label="x", known=True, instance=None, said="x", subject="j" * 3_000
+    )
     assert list(buttons(blocks.reply_message(ChatReply(title="x", rows=[row]), "en"))) == []
 
 

@@ -32,7 +32,7 @@ from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations import console
 from notifier.integrations.console import ConsoleChannel, ConsoleSettings, coloured
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ from notifier.integrations.email.channel import EmailChannel
 from notifier.integrations.email.message import message, message_id, thread_id
 from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import Language, Localizer
+from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
 pytestmark = pytest.mark.both_loops
 

@@ -22,7 +22,7 @@ from notifier.core.delivery import Delivered, Outcome
 from notifier.http import HttpClient, HttpError, NoAnswer, Reply, ReplyTooLarge, tolerant
 from notifier.http.tolerant import TolerantReader, read_head
 from notifier.http.wire import HEAD_LIMIT
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 pytestmark = pytest.mark.both_loops
 

@@ -58,7 +58,7 @@ from notifier.integrations.slack.channel import MAX_PAGES, PAGE_SIZE, SlackChann
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import as_plain_text, payload, without_buttons
 from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))

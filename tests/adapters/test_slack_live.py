@@ -21,7 +21,7 @@ from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.channel import SlackChannel
 from notifier.integrations.slack.settings import SlackSettings
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 FAILED = make_event(make_task(progress=60))

@@ -31,7 +31,7 @@ from timeouts import HANG_TIMEOUT
 
 from notifier.chat import buttons
 from notifier.chat.ports import BadRequest, PermissionCheck
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core.people import Person
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
@@ -45,6 +45,7 @@ from notifier.integrations.slack.chat import (
     SlackChatRules,
 )
 from notifier.integrations.slack.users import UserDirectory
+from notifier.wording.phrases import Language
 
 HOOKS = "https://hooks.slack.com/actions/T000/1/obviously-fake"
 RESET = Fault(then="reset")

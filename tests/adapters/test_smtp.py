@@ -26,7 +26,7 @@ from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel
 from notifier.integrations.email.settings import EmailSettings
 from notifier.integrations.email.smtp import SmtpReply
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 pytestmark = pytest.mark.both_loops
 

@@ -44,7 +44,7 @@ from notifier.integrations.webhook.body_template import MAX_OUTPUT
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.settings.base import InterpolatedStr, digest
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 # Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"

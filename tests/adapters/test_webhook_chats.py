@@ -26,7 +26,7 @@ from notifier.integrations.mattermost.channel import MattermostChannel
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.integrations.mattermost.settings import MattermostSettings
 from notifier.integrations.mattermost.webhook_chat import payload
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 ATTACKS = [*HOSTILE, "@channel", "@here @all", "<!channel>", "x" * 100_000]

@@ -46,7 +46,8 @@ from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.http import HttpClient
 from notifier.ports import Channel
-from notifier.wording.formatter import Language, Localizer
+from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
 AnyChannel = BaseChannel[ChannelSettings]
 

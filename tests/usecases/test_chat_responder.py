@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import string
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, closing
@@ -20,7 +19,6 @@ from servers.slack import click_payload, command_form, slack_server
 from timeouts import HANG_TIMEOUT
 
 from notifier import lookup
-from notifier.chat.phrases import PHRASES
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, without_marks
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.core.diff import RecordedTask
@@ -37,7 +35,7 @@ from notifier.integrations.slack.users import UserDirectory
 from notifier.ports import Queries, ThreadUpdate, Transaction, Update
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_module
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
 FAILED = make_task("fa11ed-1", instance_name="gauss-orders", instance_id="in-1", ended_at=START)
@@ -414,16 +412,6 @@ async def test_an_unavailable_store_is_reported_in_words(chat: ChatHarness, stor
 
 
 # ---- words ----
-
-
-def placeholders(phrase: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
-
-
-def test_both_languages_have_the_same_content() -> None:
-    english, chinese = PHRASES["en"], PHRASES["zh"]
-    assert english.keys() == chinese.keys()
-    assert {key for key in english if placeholders(english[key]) != placeholders(chinese[key])} == set()
 
 
 async def test_every_answer_can_be_given_in_chinese(chat: ChatHarness) -> None:

@@ -23,7 +23,7 @@ from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.store.engine import SqlStore
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 

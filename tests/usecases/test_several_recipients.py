@@ -28,7 +28,7 @@ from notifier.integrations.email.channel import EmailChannel
 from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import DeliveryFilter, Queries, Transaction
 from notifier.store.engine import SqlStore
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 A, B = "a@example.com", "b@example.com"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.header import Header
@@ -19,7 +19,10 @@ from notifier.core.model import NAMESPACE, Event
 from notifier.integrations.email import mailboxes
 from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import ID_LIMIT, EventState, Localizer, by_severity, one_line
+from notifier.wording.formatter import MessageFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.sanitize import ID_LIMIT, one_line
+from notifier.wording.states import by_severity
 
 DOMAIN = "gaussdb-notifier"
 """The right-hand side of our message ids."""
@@ -86,16 +89,16 @@ def _encoded(name: str, text: str) -> str:
 
 
 def _single(events: Sequence[Event], localizer: Localizer) -> tuple[str, str]:
-    said = localizer.describe(events[0])
+    said = MessageFormatter(localizer).describe(events[0])
     facts = [f"{fact.label}: {fact.value}" for fact in said.facts]
     reason = [said.reason_label + ":", *(f"  {line}" for line in (said.reason or "").splitlines())]
     blocks = [said.headline, "\n".join(facts), "\n".join(reason) if said.reason else "", said.footer]
-    html = _pages()["single"].render(title=said.headline, said=said, colour=_COLOURS[said.state], **_page(localizer))
+    html = _pages()["single"].render(title=said.headline, said=said, colour=said.state.tone.badge, **_page(localizer))
     return "\n\n".join(filter(None, blocks)) + "\n", html
 
 
 def _digest(events: Sequence[Event], localizer: Localizer) -> tuple[str, str]:
-    title = localizer.digest_headline(events)
+    title = MessageFormatter(localizer).digest_headline(events)
     rows = [_row(event, localizer) for event in by_severity(events)]
     html = _pages()["digest"].render(title=title, rows=rows, **_page(localizer))
     return "\n".join([title, "", *(f"- {row.line}" for row in rows), ""]), html
@@ -116,37 +119,23 @@ class _Row:
 
 
 def _row(event: Event, localizer: Localizer) -> _Row:
-    said = localizer.describe(event)
+    said = MessageFormatter(localizer).describe(event)
     return _Row(
         title=said.title,
         label=said.label or "",
         subject=said.subject or "",
         job=one_line(event.job_id, ID_LIMIT),
         reason=one_line(said.reason or "", ROW_REASON_LIMIT),
-        line=f"{said.title} · {localizer.digest_line(event)}" if event.task else localizer.digest_line(event),
-        colour=_COLOURS[said.state],
+        line=f"{said.title} · {MessageFormatter(localizer).digest_line(event)}"
+        if event.task
+        else MessageFormatter(localizer).digest_line(event),
+        colour=said.state.tone.badge,
     )
 
 
 def _page(localizer: Localizer) -> dict[str, object]:
     return {"language": localizer.language, "label": lambda name: localizer.text(f"label.{name}")}
 
-
-_COLOURS: Mapping[EventState, str] = {
-    "failed": "#c62828",
-    "failing": "#c62828",
-    "gave_up": "#c62828",
-    "gap": "#b26a00",
-    "unlisted": "#b26a00",
-    "stalled": "#b26a00",
-    "restarted": "#b26a00",
-    "changed": "#5f6b7a",
-    "completed": "#2e7d32",
-    "recovered": "#2e7d32",
-    "running": "#1565c0",
-    "progressed": "#1565c0",
-}
-"""Dark enough for white letters on them."""
 
 # Text and background keep the reader's own colours, so that the page is right in a light and in a dark mail program.
 _FRAME = """\

@@ -12,9 +12,10 @@ from starlette.routing import Route
 
 from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest, Json, Responder
-from notifier.chat.requests import ChatReply, CommandRequest, Language
+from notifier.chat.requests import ChatReply, CommandRequest
 from notifier.core.people import Person
 from notifier.logs import RejectionLog
+from notifier.wording.phrases import Language
 
 _LISTS = ("channel_mentions", "channel_mentions_ids", "user_mentions", "user_mentions_ids")
 """Fields that Mattermost repeats for each mention."""

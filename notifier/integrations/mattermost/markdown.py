@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from notifier.wording.formatter import cut
+from notifier.wording.sanitize import cut
 
 APART = "\u200b"
 _BACKTICK = "\u02cb"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notifier.chat.phrases import text
 from notifier.chat.ports import Json
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import ChatReply, Language, Row, split_quoted
+from notifier.chat.requests import ChatReply, Row, split_quoted
 from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import code, fence, plain
-from notifier.wording.formatter import EMOJI
+from notifier.wording.phrases import Language, text
 
 LINE_LIMIT = 400
 """Characters of a sentence."""
@@ -74,4 +73,4 @@ def _row(row: Row) -> str:
     label = (plain if row.known else code)(row.label, LINE_LIMIT)
     instance = f" · {code(row.instance, LINE_LIMIT)}" if row.instance else ""
     job = code(Subject.parse(row.subject).job_id, LINE_LIMIT)
-    return f"{EMOJI[row.state]} **{label}**{instance} · {sentence(row.said)} · {job}"
+    return f"{row.state.tone.emoji} **{label}**{instance} · {sentence(row.said)} · {job}"

@@ -29,7 +29,10 @@ from notifier.http import HttpError, ReplyTooLarge
 from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.integrations.mattermost.settings import ChatWebhookSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import COLOURS, EMOJI, Fact, Localizer, Message, by_severity, state_of
+from notifier.wording.formatter import MessageFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.message import Fact, Message
+from notifier.wording.states import by_severity, state_of
 
 Json = dict[str, Any]
 
@@ -58,14 +61,14 @@ def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits)
     events = by_severity(request.events)
     if request.digest:
         return {"text": "\n".join(_digest(events, localizer, limits.text))}
-    message = localizer.describe(events[0])
+    message = MessageFormatter(localizer).describe(events[0])
     return {"text": _headline(message), "attachments": [_attachment(message, limits)]}
 
 
 def _headline(message: Message) -> str:
     label = (plain if message.known else code)(message.label, LINE_LIMIT) if message.label else ""
     subject = code(message.subject, LINE_LIMIT) if message.subject else ""
-    return " · ".join(filter(None, (f"{EMOJI[message.state]} **{message.title}**", label, subject)))
+    return " · ".join(filter(None, (f"{message.state.tone.emoji} **{message.title}**", label, subject)))
 
 
 def _attachment(message: Message, limits: MessageLimits) -> Json:
@@ -75,7 +78,7 @@ def _attachment(message: Message, limits: MessageLimits) -> Json:
     reason = f"{message.reason_label}\n{fence(message.reason, limits.reason)}\n" if message.reason else ""
     return {
         "fallback": plain(message.headline, LINE_LIMIT),
-        "color": COLOURS[message.state],
+        "color": message.state.tone.colour,
         "text": f"{reason}{about}",
         "fields": [{"title": fact.label, "value": _value(fact), "short": True} for fact in message.facts],
     }
@@ -87,13 +90,12 @@ def _value(fact: Fact) -> str:
 
 def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterator[str]:
     """Yield a line for each event, of which every job id is kept, under a heading for each state."""
-    worst = state_of(events[0])
-    mark = "🚨" if worst == "failed" else EMOJI[worst]
+    mark = state_of(events[0]).digest_emoji
     room = min(LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
-    yield f"{mark} **{plain(localizer.digest_headline(events), LINE_LIMIT)}**"
+    yield f"{mark} **{plain(MessageFormatter(localizer).digest_headline(events), LINE_LIMIT)}**"
     for state, group in groupby(events, key=state_of):
-        yield f"**{localizer.text(f'verb.{state}').capitalize()}**"
-        yield from (_line(localizer.describe(event), room) for event in group)
+        yield f"**{localizer.text(f'verb.{state.name}').capitalize()}**"
+        yield from (_line(MessageFormatter(localizer).describe(event), room) for event in group)
 
 
 def _line(message: Message, room: int) -> str:

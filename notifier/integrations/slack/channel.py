@@ -69,7 +69,7 @@ from notifier.integrations.slack.messages import (
 )
 from notifier.integrations.slack.settings import CHANNEL_ID, HISTORY_DELAY, SlackSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import one_line
+from notifier.wording.sanitize import one_line
 
 POST_SCOPE = "chat:write"
 POST_PUBLIC_SCOPE = "chat:write.public"

@@ -11,9 +11,8 @@ import httpx
 import structlog
 
 from notifier.chat import buttons
-from notifier.chat.phrases import text
 from notifier.chat.ports import BadRequest, PermissionDenied, Responder
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, Language
+from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
@@ -21,7 +20,8 @@ from notifier.integrations.slack.api import MAX_REPLY, encoded
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
-from notifier.wording.formatter import one_line
+from notifier.wording.phrases import Language, text
+from notifier.wording.sanitize import one_line
 
 ANSWER_TIMEOUT = 2.5
 """Maximum time for a direct answer, in seconds; Slack waits for three. A later one is posted to the response_url."""
@@ -96,7 +96,7 @@ class SlackChat:
         follows = _is_response_url(url, self._rules.response_hosts)
         if follows:
             work.add_done_callback(lambda ended: self._follow_up(ended, url, language))
-        late = ChatReply(title=text(language, "late" if follows else "late.lost"), good=False)
+        late = ChatReply(title=text(language, "late.follows" if follows else "late.lost"), good=False)
         return reply_message(late, language)
 
     async def interaction(self, payload: Json, replay_key: str | None) -> None:

@@ -35,7 +35,11 @@ from notifier.integrations.slack.blockkit import (
 )
 from notifier.integrations.slack.errors import key_of
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import COLOURS, EMOJI, Fact, Localizer, Message, by_severity, one_line, state_of
+from notifier.wording.formatter import MessageFormatter
+from notifier.wording.localizer import Localizer
+from notifier.wording.message import Fact, Message
+from notifier.wording.sanitize import one_line
+from notifier.wording.states import by_severity, state_of
 
 SETTLED_COLOUR = "#8D8D8D"
 """Of what somebody has acknowledged or muted."""
@@ -49,7 +53,6 @@ LINE_LIMIT = 300
 """Of a line of a digest."""
 PIECE_LIMIT = 8
 """Of a piece of such a line: where there is less room, it is left out."""
-_STORM = "🚨"
 
 _HEADINGS = 700
 """Characters of a digest's headline and of its headings, at most."""
@@ -116,7 +119,7 @@ def _only_links(block: Json) -> Json:
 
 
 def _single(event: Event, localizer: Localizer, annotations: Annotations, console_url: str | None) -> Json:
-    message = localizer.describe(event)
+    message = MessageFormatter(localizer).describe(event)
     settled = annotations.acknowledged or annotations.mute
     blocks = [
         *_details(message),
@@ -124,16 +127,16 @@ def _single(event: Event, localizer: Localizer, annotations: Annotations, consol
         *_actions(event, localizer, annotations, console_url),
     ]
     return {
-        "text": escape(f"{EMOJI[message.state]} {message.headline}", TEXT_LIMIT),
+        "text": escape(f"{message.state.tone.emoji} {message.headline}", TEXT_LIMIT),
         "blocks": [section(_headline(message))],
-        "attachments": [{"color": SETTLED_COLOUR if settled else COLOURS[message.state], "blocks": blocks}],
+        "attachments": [{"color": SETTLED_COLOUR if settled else message.state.tone.colour, "blocks": blocks}],
     }
 
 
 def _headline(message: Message) -> str:
     label = _label(message)(message.label, LINE_LIMIT) if message.label else ""
     subject = code(message.subject, LINE_LIMIT) if message.subject else ""
-    return "  ·  ".join(filter(None, (f"{EMOJI[message.state]} *{message.title}*", label, subject)))
+    return "  ·  ".join(filter(None, (f"{message.state.tone.emoji} *{message.title}*", label, subject)))
 
 
 def _label(message: Message) -> Style:
@@ -245,9 +248,8 @@ def console_link(event: Event, template: str) -> str:
 
 def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
     """Lay out many events in top-level blocks: the body of an attachment would be folded."""
-    worst = state_of(events[0])
-    mark = _STORM if worst == "failed" else EMOJI[worst]
-    counts = localizer.digest_headline(events)
+    mark = state_of(events[0]).digest_emoji
+    counts = MessageFormatter(localizer).digest_headline(events)
     headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
     return {
         "text": escape(f"{mark} {counts}", TEXT_LIMIT),
@@ -260,8 +262,8 @@ def _lines(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
     """Yield a line for each event under a heading for each state: a colour alone does not tell everybody."""
     room = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
     for state, group in groupby(events, key=state_of):
-        yield f"*{localizer.text(f'verb.{state}').capitalize()}*"
-        yield from (_line(localizer.describe(event), room) for event in group)
+        yield f"*{localizer.text(f'verb.{state.name}').capitalize()}*"
+        yield from (_line(MessageFormatter(localizer).describe(event), room) for event in group)
 
 
 def _line(message: Message, room: int) -> str:
@@ -269,7 +271,7 @@ def _line(message: Message, room: int) -> str:
 
     Without a job, what happened comes first and then to which source or channel.
     """
-    head = f"• {EMOJI[message.state]} "
+    head = f"• {message.state.tone.emoji} "
     left = room - len(head)
     pieces: list[str] = []
     for style, text in _pieces_by_priority(message):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from notifier.chat import buttons
-from notifier.chat.phrases import text
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import ChatReply, Language, Row, split_quoted, without_marks
+from notifier.chat.requests import ChatReply, Row, split_quoted, without_marks
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     TEXT_LIMIT,
@@ -19,7 +18,7 @@ from notifier.integrations.slack.blockkit import (
     mrkdwn,
     section,
 )
-from notifier.wording.formatter import EMOJI
+from notifier.wording.phrases import Language, text
 
 LINE_LIMIT = 280
 """Characters of a sentence."""
@@ -88,7 +87,7 @@ def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `
 def _row(row: Row, language: Language) -> Json:
     label = (escape if row.known else code)(row.label, NAME_LIMIT)
     named = f"  ·  {code(row.instance, NAME_LIMIT)}" if row.instance else ""
-    shown = section(f"{EMOJI[row.state]} *{label}*{named}\n{sentence(row.said)}")
+    shown = section(f"{row.state.tone.emoji} *{label}*{named}\n{sentence(row.said)}")
     if len(row.subject) > VALUE_LIMIT:
         return shown
     return shown | {"accessory": _button(buttons.DETAILS, text(language, "button.details"), row.subject)}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from notifier.chat.requests import Language
 from notifier.http import HttpError
 from notifier.integrations.slack.api import WebApi
 from notifier.integrations.slack.errors import nested_object
 from notifier.ports import Clock
+from notifier.wording.phrases import Language
 
 MAX_PROFILES = 1_000
 """People whose language is remembered."""

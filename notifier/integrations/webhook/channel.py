@@ -29,7 +29,7 @@ from notifier.integrations.webhook.body_template import Renderer, TemplateFailed
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.base import is_loopback
-from notifier.wording.formatter import Localizer
+from notifier.wording.localizer import Localizer
 
 MAX_REPLY = 64 * 1024
 """Bytes of a reply that are read."""

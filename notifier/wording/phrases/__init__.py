@@ -1,0 +1,32 @@
+"""What the notifier writes to people, in English and in Chinese: `en.toml` and `zh.toml`, by dotted keys."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, Literal
+
+Language = Literal["en", "zh"]
+
+
+@cache
+def phrases(language: Language) -> Mapping[str, str]:
+    """Return the phrases of a language by key, with their `str.format` placeholders."""
+    text = files(__package__).joinpath(f"{language}.toml").read_text(encoding="utf-8")
+    return MappingProxyType(dict(_flattened(tomllib.loads(text))))
+
+
+def text(language: Language, key: str, **values: object) -> str:
+    """Return a phrase with its placeholders filled. Raises KeyError for an unknown key or a missing value."""
+    return phrases(language)[key].format(**values)
+
+
+def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, str):
+            yield f"{prefix}{key}", value
+        else:
+            yield from _flattened(value, f"{prefix}{key}.")

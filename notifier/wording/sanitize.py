@@ -1,0 +1,40 @@
+"""Text from outside: control characters are removed and the length is bounded. Channels escape for their own markup."""
+
+from __future__ import annotations
+
+import re
+
+NAME_LIMIT = 120
+"""Maximum length of an instance name or of an unknown task name, in characters."""
+ID_LIMIT = 100
+"""Maximum length of an identifier, in characters; real ones have 32 to 36."""
+DETAIL_LIMIT = 300
+"""Maximum length of a reason within one line of a digest, in characters."""
+REASON_LIMIT = 20_000
+"""Maximum length of a reason, in characters; a channel may show fewer."""
+
+_ESCAPE_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+)
+_LINE_BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def strip_controls(text: str) -> str:
+    r"""Remove terminal sequences, controls, bidi overrides and lone surrogates; every line break becomes \n."""
+    return _CONTROLS.sub("", _LINE_BREAKS.sub("\n", _ESCAPE_SEQUENCES.sub("", text)))
+
+
+def plain(text: str, limit: int = REASON_LIMIT) -> str:
+    """Return text that is safe to show on several lines, at most `limit` characters long."""
+    return cut(strip_controls(text).strip(), limit)
+
+
+def one_line(text: str, limit: int = NAME_LIMIT) -> str:
+    """Return text that is safe to show within a line, at most `limit` characters long."""
+    return cut(" ".join(strip_controls(text).split()), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return the text, or its beginning and an ellipsis when it is longer than `limit` characters."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)].rstrip() + "…"

@@ -1,0 +1,133 @@
+"""How events look: one table gives each type its state, with colours, marks and the words that depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from notifier.core.diff import TYPES_BY_STATUS
+from notifier.core.events import EventType
+from notifier.core.model import Event, TaskStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tone:
+    """The colours of a state, for each place that can show one."""
+
+    colour: str
+    """Colour of the bar beside a message."""
+    badge: str
+    """Background dark enough for white letters."""
+    emoji: str
+    """Stands for the colour where none can be shown, and for readers who cannot tell colours apart."""
+    terminal: str
+    """Style on a terminal, as rich names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventState:
+    """What an event says about its task, source, channel or store."""
+
+    name: str
+    """Part of the keys of its phrases: `verb.failed`."""
+    glyph: str
+    """Mark at the beginning of a line of plain text; no two states share one."""
+    tone: Tone
+    status: TaskStatus | None = None
+    """Status of the task. None where the event carries no task."""
+    length_label: str | None = None
+    """Label of the time since the task was created; None where that says nothing."""
+    progress_label: str = "progress"
+
+    @property
+    def digest_emoji(self) -> str:
+        """Emoji of a digest whose most urgent events are in this state."""
+        return "🚨" if self.status is TaskStatus.FAILED else self.tone.emoji
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """The row of one type of event."""
+
+    state: EventState
+    sample_detail: str | None = None
+    """Reason in a sample event."""
+
+
+_RED = Tone(colour="#E01E5A", badge="#c62828", emoji="🔴", terminal="bold red")
+_AMBER = Tone(colour="#ECB22E", badge="#b26a00", emoji="🟠", terminal="bold yellow")
+_BLUE = Tone(colour="#36C5F0", badge="#1565c0", emoji="🔵", terminal="bold blue")
+_GREEN = Tone(colour="#2EB67D", badge="#2e7d32", emoji="🟢", terminal="bold green")
+_GREY = Tone(colour="#8D8D8D", badge="#5f6b7a", emoji="⚪", terminal="bold magenta")
+
+_FAILED = EventState(
+    name="failed",
+    glyph="✗",
+    tone=_RED,
+    status=TaskStatus.FAILED,
+    length_label="ran_for",
+    progress_label="stopped_at",
+)
+_FAILING = EventState(name="failing", glyph="‼", tone=_RED)
+_GAVE_UP = EventState(name="gave_up", glyph="⊘", tone=_RED)
+_GAP = EventState(name="gap", glyph="!", tone=_AMBER)
+_UNLISTED = EventState(
+    name="unlisted", glyph="?", tone=_AMBER, status=TaskStatus.RUNNING, progress_label="last_progress"
+)
+_STALLED = EventState(name="stalled", glyph="…", tone=_AMBER, status=TaskStatus.RUNNING, length_label="running_for")
+_RESTARTED = EventState(name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING)
+_CHANGED = EventState(name="changed", glyph="~", tone=_GREY, status=TaskStatus.UNKNOWN)
+_COMPLETED = EventState(name="completed", glyph="✓", tone=_GREEN, status=TaskStatus.COMPLETED, length_label="took")
+_RECOVERED = EventState(name="recovered", glyph="✔", tone=_GREEN)
+_RUNNING = EventState(name="running", glyph="▶", tone=_BLUE, status=TaskStatus.RUNNING)
+_PROGRESSED = EventState(
+    name="progressed",
+    glyph="▷",
+    tone=replace(_BLUE, terminal="blue"),
+    status=TaskStatus.RUNNING,
+    length_label="running_for",
+)
+
+EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
+    {
+        EventType.TASK_FAILED: EventRow(state=_FAILED),
+        EventType.SOURCE_FAILING: EventRow(
+            state=_FAILING, sample_detail="no answer from gaussdb.example.com within 20 s"
+        ),
+        EventType.CHANNEL_FAILING: EventRow(state=_FAILING, sample_detail="connection refused by hooks.example.com"),
+        EventType.STORE_REPLACED: EventRow(
+            state=_FAILING, sample_detail="the database file notifier.db was deleted; saved as notifier.db.rescued"
+        ),
+        EventType.CHANNEL_GAVE_UP: EventRow(state=_GAVE_UP, sample_detail="gave up after 9 attempts, last: HTTP 503"),
+        EventType.SOURCE_GAP: EventRow(state=_GAP),
+        EventType.TASK_UNLISTED: EventRow(state=_UNLISTED),
+        EventType.TASK_STALLED: EventRow(state=_STALLED),
+        EventType.TASK_RESTARTED: EventRow(state=_RESTARTED),
+        EventType.TASK_CHANGED: EventRow(state=_CHANGED),
+        EventType.TASK_COMPLETED: EventRow(state=_COMPLETED),
+        EventType.SOURCE_RECOVERED: EventRow(state=_RECOVERED),
+        EventType.CHANNEL_RECOVERED: EventRow(state=_RECOVERED),
+        EventType.TASK_STARTED: EventRow(state=_RUNNING),
+        EventType.TASK_PROGRESSED: EventRow(state=_PROGRESSED),
+    }
+)
+"""Every type of event, the most urgent state first."""
+
+STATES = tuple(dict.fromkeys(row.state for row in EVENT_ROWS.values()))
+"""Every state, the most urgent first."""
+
+
+def state_of(event: Event) -> EventState:
+    """Return the state that colours and marks an event."""
+    return EVENT_ROWS[event.type].state
+
+
+def state_of_status(status: TaskStatus) -> EventState:
+    """Return the state that marks a task in a list."""
+    return EVENT_ROWS[TYPES_BY_STATUS[status]].state
+
+
+def by_severity(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Return the events with the most urgent first, else in the order given."""
+    return tuple(sorted(events, key=lambda event: STATES.index(state_of(event))))
