@@ -22,7 +22,6 @@ from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.routing import Matcher, Route, channels_of, explain_fields, looks_like_glob
 from notifier.ports import CheckResult
-from notifier.wiring.app import check_online, check_words
 
 MAX_NAMED_SOURCES = 3
 """Sources that a warning about many of them names."""
@@ -45,6 +44,8 @@ def check(
     config = load_config(ctx)
     findings = event_loop.run(_check_templates(config))
     if online:
+        from notifier.wiring.checks import check_online  # noqa: PLC0415 - only --online pays for the network stack
+
         with spinner("Checking credentials, channels and the store …"):
             findings = [*findings, *event_loop.run(check_online(config))]
     if as_json:
@@ -88,8 +89,14 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
 
 
 async def _check_templates(config: Config) -> Sequence[CheckResult]:
-    """Say which messages a channel's template could not make, of those that may reach it."""
-    reaching = {channel.name: types_reaching(config, channel.name) for channel in config.channels}
+    """Return the messages that a channel's template could not render, of those that may reach it."""
+    reaching = {
+        channel.name: types_reaching(config, channel.name) for channel in config.channels if channel.has_template
+    }
+    if not reaching:
+        return ()
+    from notifier.wiring.checks import check_rendering  # noqa: PLC0415 - only a template pays for the channels' code
+
     samples = {name: [sample_event(kind, now()) for kind in kinds] for name, kinds in reaching.items()}
     return [
         CheckResult(
@@ -99,7 +106,7 @@ async def _check_templates(config: Config) -> Sequence[CheckResult]:
             detail=f"{event.type}: {flaw}",
             remedy=f"notifier preview {name} --event {event.type}",
         )
-        for name, flaws in (await check_words(config, samples)).items()
+        for name, flaws in (await check_rendering(config, samples)).items()
         for event, flaw in zip(samples[name], flaws, strict=True)
         if flaw
     ]
@@ -118,8 +125,8 @@ def warnings(config: Config) -> Iterable[str]:
             yield f"No route leads to the channel {channel.name}."
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
-    if config.store.removed_sources:
-        yield config.store.removed_sources
+    if config.store.left_behind_note:
+        yield config.store.left_behind_note
     for section in config.unused_sections:
         yield f"{section} is valid, and this version does nothing with it yet."
 

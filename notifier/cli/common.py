@@ -22,7 +22,7 @@ from notifier.core.errors import ConfigurationError
 from notifier.core.people import Person
 from notifier.lookup import StoredListing
 from notifier.ports import Queries, Transaction
-from notifier.wiring.app import open_existing_store
+from notifier.wiring.stores import open_existing_store
 from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")
@@ -136,8 +136,8 @@ def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
 
 def _warn_of_left_behind(config: Config) -> None:
     """Warn on stderr when the database is not where the configuration says."""
-    if config.store.removed_sources:
-        print_note(f"warning: {config.store.removed_sources}")
+    if config.store.left_behind_note:
+        print_note(f"warning: {config.store.left_behind_note}")
 
 
 def read_store(config: Config, query: Callable[[Queries], T]) -> T:

@@ -12,7 +12,7 @@ import typer
 from notifier.cli.common import JsonOption, load_config
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
 from notifier.cli.output import counted, print_json, print_text, spinner
-from notifier.wiring.app import backup_database, database_revision, prune_database, upgrade_database
+from notifier.wiring.stores import backup_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
     help="Migrate, copy and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"

@@ -23,7 +23,8 @@ from notifier.core.delivery import Body, delivery_id
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.ports import RenderRequest
-from notifier.wiring.app import check_words, open_channel
+from notifier.wiring.channels import open_channel
+from notifier.wiring.checks import check_rendering
 
 ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="Channel name of the configuration.")]
 
@@ -59,7 +60,7 @@ async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body
     events = [sample_event(known, now()) for known in types]
     async with open_channel(config, name) as channel:
         body = channel.render(render_request(name, events[0]))
-    found = (await check_words(config, {name: events})).get(name, ())
+    found = (await check_rendering(config, {name: events})).get(name, ())
     return channel.kind, body, {event.type.value: flaw for event, flaw in zip(events, found, strict=False) if flaw}
 
 

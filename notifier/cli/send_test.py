@@ -20,7 +20,7 @@ from notifier.core.delivery import Delivered, Delivery, DeliveryState, GaveUp, O
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.ports import Channel
-from notifier.wiring.app import open_channel
+from notifier.wiring.channels import open_channel
 
 _OUTCOMES = {Delivered: "delivered", Retry: "retry", GaveUp: "gaveup", Parked: "parked", Unknown: "unknown"}
 """The values of the key `outcome` in JSON."""

@@ -319,7 +319,7 @@ class StoreSettings(Settings):
         return self.database.get_secret_value()
 
     @property
-    def removed_sources(self) -> str | None:
+    def left_behind_note(self) -> str | None:
         """What to do about a database that an earlier version created in the working directory; None without one."""
         if self._left_behind is None:
             return None

@@ -38,7 +38,8 @@ from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Scheduler
 from notifier.service.stats import RunStats, Summary
-from notifier.wiring.app import App, open_chat, source_places
+from notifier.wiring.app import App, open_chat
+from notifier.wiring.stores import source_places
 
 log = structlog.get_logger("notifier")
 

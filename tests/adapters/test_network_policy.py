@@ -9,7 +9,8 @@ from servers.http import HttpServer, reply
 from servers.tls import make_certificate
 
 from notifier.config import loads
-from notifier.wiring.app import check_online, open_channel
+from notifier.wiring.channels import open_channel
+from notifier.wiring.checks import check_online
 
 CONFIGURATION = """
 store: {{url: "sqlite:///{folder}/notifier.db"}}

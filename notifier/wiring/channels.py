@@ -1,0 +1,82 @@
+"""Channels from their settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from notifier.channels.base import ChannelContext
+from notifier.channels.kinds import channel_class
+from notifier.channels.nobody import UndeliverableChannel
+from notifier.clock import SystemClock
+from notifier.config import Config
+from notifier.core.errors import ConfigurationError
+from notifier.core.identity import DirectChannel
+from notifier.http import HttpClient
+from notifier.integrations.slack.channel import SlackChannel
+from notifier.integrations.slack.settings import SlackSettings
+from notifier.ports import Channel, Clock
+from notifier.wiring.network import http_client
+from notifier.wording.localizer import Localizer
+
+
+def build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:
+    """Return the configured channels by name, or the one that is named `only`."""
+    context = _context(config, http, clock)
+    return {
+        settings.name: channel_class(settings.kind)(settings, context)
+        for settings in config.channels
+        if only in {None, settings.name}
+    }
+
+
+@asynccontextmanager
+async def open_channel(config: Config, name: str) -> AsyncIterator[Channel]:
+    """Open one channel alone. Raises ConfigurationError when there is none of that name."""
+    async with aclosing(http_client(config)) as http:
+        channels = build_channels(config, http, SystemClock(), only=name)
+        if not channels:
+            known = ", ".join(settings.name for settings in config.channels) or "none"
+            raise ConfigurationError(f"there is no channel {name!r}; configured: {known}")
+        async with aclosing(channels[name]) as channel:
+            yield channel
+
+
+def direct_channel(config: Config, http: HttpClient, clock: Clock, name: str) -> Channel | None:
+    """Return the channel to one person in Slack. None where no bot is configured that could write to them."""
+    token, chat = config.slack_token, config.chat.slack
+    if token is None or chat is None:
+        return None
+    direct, context = DirectChannel.parse(name), _context(config, http, clock)
+    person = direct.person if direct else name
+    channel: Channel
+    try:
+        settings = SlackSettings.model_validate(
+            {
+                "name": "direct",
+                "bot_token": token,
+                "channel": person,
+                "api_url": chat.api_url,
+                "ca_file": chat.ca_file,
+                "style": "post",
+            }
+        )
+    except ValidationError:
+        channel = UndeliverableChannel(f"{person!r} is not the id of a person in Slack", context)
+    else:
+        channel = SlackChannel(settings, context)
+    channel.name = name
+    return channel
+
+
+def _context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
+    return ChannelContext(
+        http=http,
+        clock=clock,
+        localizer=Localizer(language=config.language, timezone=ZoneInfo(config.timezone)),
+        console_url=config.console_url,
+        chat_tokens=frozenset({config.slack_token} if config.slack_token else ()),
+    )

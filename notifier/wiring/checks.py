@@ -1,0 +1,92 @@
+"""Checks of a configuration against the services that it names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from notifier.channels.base import BaseChannel
+from notifier.clock import SystemClock
+from notifier.config import Config
+from notifier.core.delivery import delivery_id
+from notifier.core.errors import NotifierError, StoreMissing
+from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
+from notifier.core.model import Event
+from notifier.http import HttpClient
+from notifier.ports import Channel, CheckResult, RenderRequest, TaskSource
+from notifier.wiring.channels import build_channels, open_channel
+from notifier.wiring.network import http_client
+from notifier.wiring.sources import build_sources
+from notifier.wiring.stores import open_existing_store, source_places
+
+
+async def check_online(config: Config) -> Sequence[CheckResult]:
+    """Check the store, every source and every channel, without sending a message."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        http = http_client(config)
+        stack.push_async_callback(http.aclose)
+        parts: list[TaskSource | Channel] = [
+            *build_sources(config, http, clock).values(),
+            *build_channels(config, http, clock).values(),
+        ]
+        for part in parts:
+            stack.push_async_callback(part.aclose)
+        results = await asyncio.gather(*map(_check_part, parts), _check_chat(config, http))
+    return [await _check_store(config), *(result for some in results for result in some)]
+
+
+async def check_rendering(config: Config, samples: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[str | None]]:
+    """Return why each sample event could not be rendered by its channel, or None; `samples` are by channel.
+
+    Channels whose texts cannot be configured are left out. No service is contacted.
+    """
+    problems: dict[str, Sequence[str | None]] = {}
+    for settings in config.channels:
+        if settings.name not in samples or not settings.has_template:
+            continue
+        async with open_channel(config, settings.name) as channel:
+            assert isinstance(channel, BaseChannel)  # noqa: S101 - every kind is one
+            problems[channel.name] = [
+                channel.render_problem(RenderRequest(delivery_id=delivery_id(channel.name, event.id), events=(event,)))
+                for event in samples[channel.name]
+            ]
+    return problems
+
+
+async def _check_part(part: TaskSource | Channel) -> Sequence[CheckResult]:
+    results = await part.check()
+    kind = getattr(part, "kind", None)
+    return [replace(one, what=f"channel {part.name} ({kind})") for one in results] if kind else results
+
+
+async def _check_chat(config: Config, http: HttpClient) -> Sequence[CheckResult]:
+    if config.chat.slack is None:
+        return ()
+    from notifier.wiring import chat  # noqa: PLC0415 - only a configured chat pays for the web server
+
+    return await chat.check(config, config.chat.slack, http)
+
+
+async def _check_store(config: Config) -> CheckResult:
+    try:
+        async with open_existing_store(config) as store:
+            polled, place = await store.read(lambda q: q.source_states()), store.place
+    except StoreMissing as error:
+        return CheckResult(ok=True, what="store", detail=str(error))
+    except NotifierError as error:
+        return CheckResult(ok=False, what="store", detail=str(error))
+    removed = removed_sources(polled, source_places(config))
+    detail = f"{place}: sources recorded: {len(polled)}"
+    if not removed:
+        return CheckResult(ok=True, what="store", detail=detail)
+    names = ", ".join(state.name for state in removed)
+    return CheckResult(
+        ok=True,
+        proven=False,
+        what="store",
+        detail=f"{detail}; recorded under names that are not configured: {names}",
+        remedy=REMOVED_SOURCES_NOTE,
+    )

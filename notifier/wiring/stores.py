@@ -1,0 +1,67 @@
+"""Access to the database alone, without the rest of the program."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from notifier.clock import SystemClock
+from notifier.config import Config
+from notifier.retention import PruneReport, PruneRules, prune
+from notifier.store import migrate
+from notifier.store.engine import SqlStore, admin_engine, copy_database, open_store
+from notifier.store.errors import place_of
+
+
+@asynccontextmanager
+async def open_existing_store(config: Config) -> AsyncIterator[SqlStore]:
+    """Open the store, also beside a running service. It is never created here. Raises StoreError."""
+    store = open_store(config.store.url, create=False, migrate=config.store.migrate)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def database_revision(url: str) -> tuple[str, str | None, str]:
+    """Return the database's display name, its schema revision (None where it is empty) and the required revision.
+
+    Raises StoreError.
+    """
+    with admin_engine(url) as engine:
+        return place_of(engine.url), migrate.current(engine), migrate.HEAD
+
+
+def upgrade_database(url: str) -> bool:
+    """Upgrade the schema and return whether anything changed. Raises StoreError."""
+    with admin_engine(url, create=True) as engine:
+        return migrate.upgrade(engine)
+
+
+def backup_database(url: str, target: Path) -> None:
+    """Copy a SQLite database, also beside a running service. Raises StoreError and ConfigurationError."""
+    copy_database(url, target)
+
+
+async def prune_database(config: Config) -> PruneReport:
+    """Delete what is past its retention, also beside a running service. Raises StoreError."""
+    async with open_existing_store(config) as store:
+        return await prune(store, SystemClock(), prune_rules(config))
+
+
+def prune_rules(config: Config) -> PruneRules:
+    """Return the retention of each kind of record."""
+    retention = config.retention
+    return PruneRules(
+        events=retention.events,
+        dead=retention.dead,
+        tasks=retention.tasks,
+        configured=frozenset(source_places(config)),
+        expected=config.expected,
+    )
+
+
+def source_places(config: Config) -> Mapping[str, tuple[str, str]]:
+    """Return region and project of each configured source, by name."""
+    return {settings.name: (settings.region, settings.project_id) for settings in config.sources}
