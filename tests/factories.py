@@ -192,7 +192,7 @@ HOSTILE: Sequence[str] = (
 
 def open_channel(kind: str, settings: dict[str, Any], context: ChannelContext) -> BaseChannel[Any]:
     """Return a channel of a kind, made of settings as a configuration has them."""
-    return channel_class(kind)(settings_class(kind).model_validate(settings), context)
+    return channel_class(kind).open(settings_class(kind).model_validate(settings), context)
 
 
 def hostile_event(text: str) -> Event:

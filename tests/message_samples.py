@@ -22,7 +22,7 @@ from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFact
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.integrations.slack import replies as blocks
-from notifier.integrations.slack.messages import live, payload, reply
+from notifier.integrations.slack.messages import event_message, live_message, thread_reply
 from notifier.lookup import InstanceAnswer
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
 from notifier.wording.localizer import Localizer
@@ -57,7 +57,7 @@ def _notice(*events: Event) -> RenderRequest:
 
 def _events(language: Language) -> Iterator[Sample]:
     for kind in EventType:
-        yield kind, payload(_notice(sample_event(kind, T0)), LOCALIZERS[language], CONSOLE)
+        yield kind, event_message(_notice(sample_event(kind, T0)), LOCALIZERS[language], CONSOLE)
 
 
 def _digests() -> Iterator[Sample]:
@@ -65,7 +65,7 @@ def _digests() -> Iterator[Sample]:
         many = [
             _numbered(kind, n) for n, kind in enumerate([EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2)
         ]
-        yield f"digest, {language}", payload(_notice(*many), LOCALIZERS[language], CONSOLE)
+        yield f"digest, {language}", event_message(_notice(*many), LOCALIZERS[language], CONSOLE)
 
 
 def _numbered(kind: EventType, number: int) -> Event:
@@ -83,12 +83,15 @@ def _standings() -> Iterator[Sample]:
         instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
     )
     for language, localizer in LOCALIZERS.items():
-        yield f"acknowledged, {language}", live(replace(thread, acknowledged=acknowledged), localizer, CONSOLE)
-        yield f"muted, {language}", live(replace(thread, mute=mute), localizer, CONSOLE)
-        yield f"a step in the thread, {language}", reply(payload(_notice(progressed), localizer), whole=False)
+        yield f"acknowledged, {language}", live_message(replace(thread, acknowledged=acknowledged), localizer, CONSOLE)
+        yield f"muted, {language}", live_message(replace(thread, mute=mute), localizer, CONSOLE)
+        yield (
+            f"a step in the thread, {language}",
+            thread_reply(event_message(_notice(progressed), localizer), whole=False),
+        )
         yield (
             f"a failure in the thread and the channel, {language}",
-            reply(payload(_notice(failed), localizer), whole=True),
+            thread_reply(event_message(_notice(failed), localizer), whole=True),
         )
 
 

@@ -69,6 +69,11 @@ class BaseChannel(ABC, Generic[S]):
         self.digest_above = settings.digest_above
         self.digest_size = settings.digest_size
 
+    @classmethod
+    def open(cls, settings: S, context: ChannelContext) -> BaseChannel[S]:
+        """Return a channel for these settings. A kind with several classes chooses one here."""
+        return cls(settings, context)
+
     @abstractmethod
     def render(self, request: RenderRequest) -> Body:
         """Return the bytes to send; see `ports.Channel.render`."""

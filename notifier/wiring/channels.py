@@ -27,7 +27,7 @@ def build_channels(config: Config, http: HttpClient, clock: Clock, only: str | N
     """Return the configured channels by name, or the one that is named `only`."""
     context = _context(config, http, clock)
     return {
-        settings.name: channel_class(settings.kind)(settings, context)
+        settings.name: channel_class(settings.kind).open(settings, context)
         for settings in config.channels
         if only in {None, settings.name}
     }

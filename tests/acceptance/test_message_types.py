@@ -21,7 +21,7 @@ from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.integrations.slack import replies as blocks
-from notifier.integrations.slack.messages import payload
+from notifier.integrations.slack.messages import event_message
 from notifier.wording.localizer import Localizer
 from notifier.wording.states import state_of_status
 
@@ -40,9 +40,9 @@ def messages() -> Iterator[Json]:
         yield from (message for _, message in found)
     for text in HOSTILE:
         task = make_task(instance_name=text, instance_id=text or None, fail_reason=text, name=text or "x")
-        yield payload(make_render_request(make_event(task)), ENGLISH, CONSOLE)
+        yield event_message(make_render_request(make_event(task)), ENGLISH, CONSOLE)
         yield blocks.reply_message(_answer(text), "en")
-    yield payload(make_render_request(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
+    yield event_message(make_render_request(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
 
 
 def _answer(text: str) -> ChatReply:

@@ -48,7 +48,7 @@ from servers.slack import (
     word,
 )
 
-from notifier.channels.base import PROBE_AFTER, ChannelContext
+from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelContext
 from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
@@ -56,7 +56,7 @@ from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
 from notifier.integrations.slack.channel import MAX_PAGES, PAGE_SIZE, SlackChannel
 from notifier.integrations.slack.errors import TOKEN_REMEDY
-from notifier.integrations.slack.messages import as_plain_text, payload, without_buttons
+from notifier.integrations.slack.messages import as_plain_text, event_message, without_buttons
 from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
 from notifier.wording.localizer import Localizer
 
@@ -79,14 +79,14 @@ async def context() -> AsyncIterator[ChannelContext]:
     await http.aclose()
 
 
-def bot(server: SlackServer, context: ChannelContext, **settings: object) -> SlackChannel:
+def bot(server: SlackServer, context: ChannelContext, **settings: object) -> BaseChannel[SlackSettings]:
     values = {"name": "dba", "bot_token": TOKEN, "channel": CHANNEL, "api_url": server.api_url}
-    return SlackChannel(SlackSettings.model_validate(values | settings), context)
+    return SlackChannel.open(SlackSettings.model_validate(values | settings), context)
 
 
-def hook(server: SlackServer, context: ChannelContext, **settings: object) -> SlackChannel:
+def hook(server: SlackServer, context: ChannelContext, **settings: object) -> BaseChannel[SlackSettings]:
     values = {"name": "dba", "webhook_url": server.hook_url}
-    return SlackChannel(SlackSettings.model_validate(values | settings), context)
+    return SlackChannel.open(SlackSettings.model_validate(values | settings), context)
 
 
 def posted(ref: str) -> Delivered:
@@ -94,12 +94,12 @@ def posted(ref: str) -> Delivered:
     return Delivered(ref, thread=ref)
 
 
-async def sent(channel: SlackChannel, *events: Event) -> Outcome:
+async def sent(channel: BaseChannel[SlackSettings], *events: Event) -> Outcome:
     return await channel.send(make_delivery(*events, body=channel.render(make_render_request(*events))))
 
 
 def message(*events: Event, localizer: Localizer = ENGLISH) -> Json:
-    return payload(make_render_request(*events), localizer)
+    return event_message(make_render_request(*events), localizer)
 
 
 # ---- how it looks ----
@@ -130,7 +130,7 @@ def test_the_headline_is_above_one_attachment_in_the_states_colour() -> None:
 
 def test_the_metadata_holds_the_key_to_find_a_message_by() -> None:
     request = make_render_request(make_event())
-    metadata = payload(request, ENGLISH)["metadata"]
+    metadata = event_message(request, ENGLISH)["metadata"]
     assert metadata == {
         "event_type": "gaussdb_task",
         "event_payload": {"key": request.delivery_id, "job_id": "31b8ae23-c687-4d80-b7b4-42a66c9bb886"},
@@ -477,7 +477,7 @@ def slept(context: ChannelContext) -> list[float]:
 # ---- what may have arrived ----
 
 
-def of_one(channel: SlackChannel, *events: Event) -> Delivery:
+def of_one(channel: BaseChannel[SlackSettings], *events: Event) -> Delivery:
     return make_delivery(*events, body=channel.render(make_render_request(*events)))
 
 
@@ -873,7 +873,7 @@ async def test_no_secret_is_in_a_reason_or_a_channels_description(
         server.faults.append(fault)
         channel = make(server, context)
         outcome = await sent(channel, make_event())
-        shown = f"{outcome} {channel} {channel.settings!r} {channel._transport!r}"
+        shown = f"{outcome} {channel} {channel.settings!r} {getattr(channel, '_api', None)!r}"
         assert "obviously" not in shown
 
 
@@ -905,7 +905,11 @@ REMARKS = {"messages": ["[ERROR] must be less than 3001 characters [json-pointer
     ],
 )
 async def test_slacks_reply_goes_with_the_outcome(
-    server: SlackServer, context: ChannelContext, make: Callable[..., SlackChannel], fault: Fault, reply: str
+    server: SlackServer,
+    context: ChannelContext,
+    make: Callable[..., BaseChannel[SlackSettings]],
+    fault: Fault,
+    reply: str,
 ) -> None:
     server.faults.append(fault)
     assert (await sent(make(server, context), make_event())).reply == reply

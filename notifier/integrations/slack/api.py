@@ -33,10 +33,20 @@ class SlackResponse:
     """As it came."""
 
     @property
+    def ok(self) -> bool:
+        """Whether Slack reports success."""
+        return self.data.get("ok") is True
+
+    @property
     def code(self) -> str:
-        """The error code, or the empty string. Only what looks like one: the rest of an answer is never repeated."""
+        """The error code; empty where the response has none. Any other text of a response is never repeated."""
         found = self.data.get("error")
         return found if isinstance(found, str) and re.fullmatch(r"[a-z0-9_]{1,80}", found) else ""
+
+    @property
+    def failure(self) -> str:
+        """The error code, or the HTTP status where there is none."""
+        return self.code or f"HTTP {self.status}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ class Annotations:
     mute: Mute | None = None
 
 
-def payload(request: RenderRequest, localizer: Localizer, console_url: str | None = None) -> Json:
+def event_message(request: RenderRequest, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return a message as `chat.postMessage` takes it, but for the channel."""
     events = by_severity(request.events)
     layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Annotations(), console_url)
@@ -74,7 +74,7 @@ def payload(request: RenderRequest, localizer: Localizer, console_url: str | Non
     return layout | _envelope(request.delivery_id, job)
 
 
-def live(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
+def live_message(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return what a thread's message shows now: text, blocks and attachments, all of which an edit has to name."""
     return _single(
         thread.event, localizer, Annotations(acknowledged=thread.acknowledged, mute=thread.mute), console_url
@@ -83,10 +83,10 @@ def live(thread: Thread, localizer: Localizer, console_url: str | None = None) -
 
 def replacement_message(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return the same as a message to post, for when the one that was to be changed is gone."""
-    return live(thread, localizer, console_url) | _envelope(key, thread.event.job_id)
+    return live_message(thread, localizer, console_url) | _envelope(key, thread.event.job_id)
 
 
-def reply(message: Json, *, whole: bool) -> Json:
+def thread_reply(message: Json, *, whole: bool) -> Json:
     """Return a message as it is said in a thread, whose first message has the buttons: whole, or its headline."""
     return message | {"attachments": [_without_actions(one) for one in message["attachments"]] if whole else []}
 
