@@ -1,4 +1,4 @@
-"""`notifier check`: what was understood of the configuration and, online, whether it works."""
+"""`notifier check`: the configuration as it was understood and, online, whether every service works."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from notifier.core.routing import Matcher, Route, channels_of, explain_fields, l
 from notifier.ports import CheckResult
 
 MAX_NAMED_SOURCES = 3
-"""Sources that a warning about many of them names."""
+"""Maximum number of sources that a warning names."""
 
 _FIELDS_OF_OUTCOME = frozenset({"type", "status", "raw_status", "late", "previous_status"})
-"""Fields that say what happened rather than to which task."""
+"""Fields about what happened, as opposed to which task it happened to."""
 
 
 def check(
     ctx: typer.Context,
     *,
-    online: Annotated[bool, typer.Option("--online", help="Prove every credential, channel and the store.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Test every credential, channel and the database.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate the configuration and show what was understood; --online proves that it works, sending nothing.
+    """Check the configuration and show how it was understood; --online tests every service without sending a message.
 
-    Exits with 1 when something does not work. --json: {"ok", "sources": [{name, kind}], "channels": [{name, kind}],
+    Exits with 1 when a check fails.
+    --json: {"ok", "sources": [{name, kind}], "channels": [{name, kind}],
     "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
@@ -73,9 +74,9 @@ def _without_task(route: Route) -> Route:
 
 
 def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
-    """Return the types of events that may reach a channel, and of each whether a route leads there.
+    """Return the types of events that may reach a channel, and for each whether a route leads there.
 
-    What no route takes of the events about the program itself is an alert, which goes where `alerts` says.
+    Events about the program itself that no route matches are alerts, which go to the channels of `alerts`.
     """
     routes = [_without_task(route) for route in config.routes]
     found: dict[EventType, bool] = {}
@@ -89,7 +90,7 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
 
 
 async def _check_templates(config: Config) -> Sequence[CheckResult]:
-    """Return the messages that a channel's template could not render, of those that may reach it."""
+    """Return a failed check for each sample event that the template of a channel cannot render."""
     reaching = {
         channel.name: types_reaching(config, channel.name) for channel in config.channels if channel.has_template
     }
@@ -113,7 +114,7 @@ async def _check_templates(config: Config) -> Sequence[CheckResult]:
 
 
 def warnings(config: Config) -> Iterable[str]:
-    """Return what is valid and probably not meant."""
+    """Return remarks about settings that are valid and probably not intended."""
     surely, possibly = reached_by_failure(config.routes)
     if not surely and not possibly:
         yield 'A failed task would reach no channel: add a route with match: ["type=task.failed"].'
@@ -128,14 +129,14 @@ def warnings(config: Config) -> Iterable[str]:
     if config.store.left_behind_note:
         yield config.store.left_behind_note
     for section in config.unused_sections:
-        yield f"{section} is valid, and this version does nothing with it yet."
+        yield f"{section} is valid, and this version does not use it."
 
 
 _USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")
 
 
 def suspicious_values(config: Config) -> Iterable[str]:
-    """Return which values are accepted and look like mistakes: `check` shows them, and `run` logs them at its start."""
+    """Return remarks about values that look like mistakes: `check` shows them, and `run` logs them when it starts."""
     for source in config.sources:
         if not _USUAL_PROJECT.fullmatch(source.project_id):
             yield (
@@ -149,7 +150,7 @@ def suspicious_values(config: Config) -> Iterable[str]:
 
 
 def _overbooked_credentials(config: Config) -> Iterable[str]:
-    """Warn of sources that share a credential and are polled more often than its budget of calls allows."""
+    """Return warnings about sources that share a credential and are polled more often than its budget allows."""
     sharing: dict[str, list[SourceSettings]] = {}
     for source in config.sources:
         sharing.setdefault(source.credential, []).append(source)
@@ -202,7 +203,7 @@ def _listing(config: Config) -> RenderableType:
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
     rows = (*sources, *channels, *routes)
-    columns = [Column("Kind", rigid=True), Column("Name"), Column("What was understood")]
+    columns = [Column("Kind", rigid=True), Column("Name"), Column("Settings")]
     return TextTable(columns, [Row([cell(text) for text in row]) for row in rows])
 
 

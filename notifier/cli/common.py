@@ -41,10 +41,10 @@ def duration(text: str) -> timedelta:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number of rows.")]
-SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Show this source only.")]
+SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="Restrict to this source.")]
 SinceOption = Annotated[
     timedelta | None,
-    typer.Option("--since", parser=duration, metavar="TIME", help="Show what is newer than this age (30m, 24h, 7d)."),
+    typer.Option("--since", parser=duration, metavar="TIME", help="Show rows newer than this age (30m, 24h, 7d)."),
 ]
 
 

@@ -15,8 +15,8 @@ from notifier.cli.output import counted, print_json, print_text, spinner
 from notifier.wiring.stores import backup_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
-    help="Migrate, copy and prune the database. SQLite upgrades itself on start; PostgreSQL only here, or with"
-    " store.migrate: true. A running service prunes it every hour.",
+    help="Migrate, back up and prune the database. A SQLite database is migrated when the service starts; PostgreSQL"
+    " only by `notifier db upgrade`, or with `store.migrate: true`. A running service prunes the database every hour.",
     cls=ReadableGroup,
     no_args_is_help=True,
     add_completion=False,
@@ -26,7 +26,10 @@ db = typer.Typer(
 
 @db.command(cls=ReadableCommand)
 def upgrade(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """Bring the schema up to date, in one transaction. --json: {"changed", "revision"}."""
+    """Migrate the schema to the revision of this program, in one transaction.
+
+    --json: {"changed", "revision"}.
+    """
     url = load_config(ctx).store.url
     with spinner("Migrating …"):
         changed = upgrade_database(url)
@@ -36,12 +39,12 @@ def upgrade(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     elif changed:
         print_text(f"The schema of {place} is now {revision}.")
     else:
-        print_text(f"The schema of {place} is {revision} already; nothing to do.")
+        print_text(f"The schema of {place} is already {revision}; nothing to do.")
 
 
 @db.command(cls=ReadableCommand)
 def current(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """Show the database and its schema's revision. Exits with 1 when it is not the one this program needs.
+    """Show the database and its schema revision. Exits with 1 when this program needs another revision.
 
     --json: {"database", "revision", "needed", "current"}.
     """
@@ -58,13 +61,14 @@ def current(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 @db.command(cls=ReadableCommand)
 def backup(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the copy; nothing is overwritten.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to create; an existing file is not overwritten.")],
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the SQLite database as it is at one moment, also beside a running service, and check the copy.
+    """Write a consistent copy of the SQLite database, also beside a running service, and check the copy.
 
-    Only its owner can read the copy. Of PostgreSQL it says which command to run instead. --json: {"file", "bytes"}.
+    Only its owner can read the copy. For PostgreSQL it names the command to run instead.
+    --json: {"file", "bytes"}.
     """
     url = load_config(ctx).store.url
     with spinner("Copying …"):
@@ -78,7 +82,7 @@ def backup(
 
 @db.command(cls=ReadableCommand)
 def prune(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """Delete now what the configuration's `retention` lets go, also beside a running service.
+    """Delete what is older than the configured `retention`, also beside a running service.
 
     --json: {"events", "deliveries", "tasks"}, each the number deleted.
     """

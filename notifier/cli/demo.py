@@ -1,4 +1,4 @@
-"""`notifier demo`: the whole thing on a simulated cloud, with nothing to configure."""
+"""`notifier demo`: the service on a simulated cloud, without a configuration."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from notifier.simulator.options import Options
 
 _WELCOME = """\
 A simulated Huawei Cloud lists its tasks at {cloud}.
-The real service polls it every second and tells of every change, here and to a webhook
+The service polls it every second and reports every change, here and to a webhook
 receiver at {receiver}.
 
   ▶ started   ▷ progressed   ✓ completed   ✗ failed   ⇒ a webhook that arrived and was verified
 
-What was there before the first poll is taken note of quietly. {pace}
+Tasks that were listed before the first poll are recorded quietly. {pace}
 {end}
 """
 _NEXT = """
 For real:
   notifier init             writes notifier.yaml for your project
   notifier check --online   proves the credentials and the channels
-  notifier run              polls and tells
+  notifier run              polls and notifies
 """
 
 
 def demo(
     *,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", metavar="N", min=1, help="End by itself after N seconds.")
+        float | None, typer.Option("--seconds", metavar="N", min=1, help="Stop after N seconds.")
     ] = None,
-    speed: Annotated[float, typer.Option("--speed", help="Simulated seconds in a real one.")] = 60.0,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed tells the same story.")] = 1,
+    speed: Annotated[float, typer.Option("--speed", help="Simulated seconds per real second.")] = 60.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed; the same seed gives the same tasks.")] = 1,
 ) -> None:
-    """Show tasks start, progress, fail and complete on a simulated cloud, until Ctrl-C.
+    """Run the service on a simulated cloud, where tasks start, progress, fail and complete, until Ctrl-C.
 
-    Nothing is left behind. Exits with 1 when anything is unaccounted or a signature was wrong.
+    It needs no configuration and leaves no files behind. Exits with 1 when an event is unaccounted or a webhook had a
+    wrong signature.
     """
     logs.configure("warning")
     options = Options(seed=seed, speed=speed, stamps="real")

@@ -1,4 +1,4 @@
-"""The whole notifier on a simulated cloud: a task list, the real service, and a receiver that verifies its webhooks."""
+"""The service on a simulated cloud: a task list, the real service, and a receiver that verifies its webhooks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from notifier.wiring.app import open_app
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A webhook that arrived and whose signature is right."""
+    """A webhook that arrived with a valid signature."""
 
     delivery_id: str
     type: str
@@ -35,17 +35,17 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What a demonstration came to."""
+    """The result of a demonstration."""
 
     summary: Summary
     audit: Audit
     receipts: int
     rejected: int
-    """Webhooks whose signature was wrong."""
+    """Webhooks with a wrong signature."""
 
 
 class Receiver:
-    """Takes webhooks on loopback and verifies each as any receiver would, with the `standardwebhooks` package."""
+    """Receives webhooks on loopback and verifies each with the `standardwebhooks` package, as any receiver would."""
 
     def __init__(self, secret: str, on_receipt: Callable[[Receipt], None]) -> None:
         self._webhook = Webhook(secret)
@@ -80,7 +80,7 @@ class Receiver:
 
 
 def webhook_secret(rng: random.Random) -> str:
-    """Return a signing secret as Standard Webhooks writes them: `whsec_` and 24 bytes in base64."""
+    """Return a signing secret of Standard Webhooks: `whsec_` and 24 bytes in base64."""
     return "whsec_" + base64.b64encode(rng.randbytes(24)).decode()
 
 

@@ -37,8 +37,8 @@ def dismiss(
         typer.Option(
             "--channel",
             metavar="NAME",
-            help="Select what waits on a channel that is parked or no longer configured; with --all-dead, its dead"
-            " deliveries.",
+            help="Select the waiting deliveries of a channel that is parked or no longer configured; with --all-dead,"
+            " its dead deliveries.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -46,7 +46,8 @@ def dismiss(
     """Accept that deliveries will not arrive: `notifier health` no longer counts them. Your name is recorded.
 
     They stay on record until retention deletes them, and `notifier retry` can still send them.
-    Exits with 1 when there is nothing to dismiss. --json: {"dismissed": N}.
+    Exits with 1 when there is nothing to dismiss.
+    --json: {"dismissed": N}.
     """
     require_one_selection(ids, all_dead=all_dead, channel=channel)
     config = load_config(ctx)

@@ -1,4 +1,4 @@
-"""The JSON that `--json` writes: one function a value. Keys are a contract; times are RFC 3339 in UTC."""
+"""The documents of `--json`: one function for each value. Keys are a contract; times are RFC 3339 in UTC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 
 def time(value: datetime | None) -> str | None:
-    """`2026-01-15T08:30:00Z`, with microseconds where there are any."""
+    """Return `2026-01-15T08:30:00Z`, with microseconds unless they are 0."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
 
 

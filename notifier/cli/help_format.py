@@ -1,4 +1,4 @@
-"""Help that reads well at 80 columns: no word is broken, paragraphs are folded, and no type of Python's shows."""
+"""Help for 80 columns: no word is broken, paragraphs are folded, and no Python type is shown."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PLACEHOLDERS: Mapping[str, str] = {
     "<int range>": "N",
     "<float>": "N",
 }
-"""What the value of an option is called, by typer's name of its type. A switch takes no value."""
+"""Placeholder of an option's value, by typer's name of its type. A switch takes no value."""
 
 _WRAPPED = re.compile(r"(?<!\n)\n(?!\n|--json)")
-"""The end of a line that the source folds; `--json:` begins a line of its own."""
+"""The end of a line inside a paragraph of the source; `--json:` stays at the beginning of its own line."""
 
 
 class ReadableCommand(TyperCommand):
-    """A command whose help reads well."""
+    """A command with readable help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         """Write the help."""
@@ -33,7 +33,7 @@ class ReadableCommand(TyperCommand):
 
 
 class ReadableGroup(TyperGroup):
-    """A command with commands of its own whose help reads well."""
+    """A command with subcommands and readable help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         """Write the help."""
@@ -47,7 +47,7 @@ def _adapt_help(command: TyperCommand | TyperGroup, ctx: Any) -> None:  # noqa: 
         if isinstance(parameter, TyperOption) and parameter.metavar is None:
             _name_value(parameter, ctx)
         elif isinstance(parameter, TyperArgument):
-            # Its name says what it is. Typer has no setting that leaves out the type alone.
+            # Typer has no setting that hides the type of an argument alone.
             vars(parameter)["display_type_rich"] = _no_type
 
 
@@ -56,7 +56,7 @@ def _no_type(ctx: object) -> None:
 
 
 def _name_value(option: TyperOption, ctx: Any) -> None:  # noqa: ANN401 - typer's own types are private
-    """Name the value; the values of a choice go into the text, where they are folded between words."""
+    """Set the placeholder of a value; the values of a choice go into the text, where they are folded between words."""
     shown = option.display_type(ctx)
     if option.type_descriptor.is_choice:
         option.help = f"{option.help} One of: {', '.join(shown.strip('<>').split('|'))}."

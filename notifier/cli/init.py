@@ -1,4 +1,4 @@
-"""`notifier init`: writes a commented configuration, asking for what flags do not say."""
+"""`notifier init`: write a commented configuration file, from options and answers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from notifier.core.errors import ConfigurationError
 from notifier.settings.explain import did_you_mean
 
 _MODE = 0o644
-"""The file holds no secrets, and a service that runs as another user has to read it."""
-_SOURCE, _CHANNELS = "Source", "Who is told (the console always is)"
+"""Permissions of the file: it holds no secrets, and a service that runs as another user must read it."""
+_SOURCE, _CHANNELS = "Source", "Channels (the console is always one)"
 _UNSET = InitAnswers(
     region="",
     project_id="",
@@ -35,56 +35,67 @@ _UNSET = InitAnswers(
     smtp_username="",
     webhook_url="",
 )
-"""What the options say where none is given."""
+"""The values of options that are not given."""
 
 
 def init(
     *,
     region: Annotated[
-        str, typer.Option("--region", help="For example cn-north-4.", show_default=False, rich_help_panel=_SOURCE)
+        str,
+        typer.Option("--region", help="Region, for example cn-north-4.", show_default=False, rich_help_panel=_SOURCE),
     ] = "",
     project_id: Annotated[
         str,
         typer.Option(
-            "--project-id", help="Of that region: My Credentials.", show_default=False, rich_help_panel=_SOURCE
+            "--project-id",
+            help="Project id of that region (console: My Credentials).",
+            show_default=False,
+            rich_help_panel=_SOURCE,
         ),
     ] = "",
     endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="For an unknown region.", rich_help_panel=_SOURCE)
+        str | None,
+        typer.Option(
+            "--endpoint", metavar="URL", help="API address; required for an unknown region.", rich_help_panel=_SOURCE
+        ),
     ] = None,
-    auth: Annotated[AuthMethod, typer.Option("--auth", help="How to sign in.", rich_help_panel=_SOURCE)] = _UNSET.auth,
+    auth: Annotated[
+        AuthMethod, typer.Option("--auth", help="Authentication method.", rich_help_panel=_SOURCE)
+    ] = _UNSET.auth,
     iam_domain: Annotated[
-        str, typer.Option("--iam-domain", help="Account, for token.", rich_help_panel=_SOURCE)
+        str, typer.Option("--iam-domain", help="IAM account name (auth token).", rich_help_panel=_SOURCE)
     ] = _UNSET.iam_domain,
     iam_username: Annotated[
-        str, typer.Option("--iam-username", help="User, for token.", rich_help_panel=_SOURCE)
+        str, typer.Option("--iam-username", help="IAM user name (auth token).", rich_help_panel=_SOURCE)
     ] = _UNSET.iam_username,
-    name: Annotated[
-        str, typer.Option("--name", help="What the source is called.", rich_help_panel=_SOURCE)
-    ] = _UNSET.source,
+    name: Annotated[str, typer.Option("--name", help="Name of the source.", rich_help_panel=_SOURCE)] = _UNSET.source,
     slack_channel: Annotated[
         str,
         typer.Option(
-            "--slack-channel", metavar="ID", help="Tell Slack, there.", show_default=False, rich_help_panel=_CHANNELS
+            "--slack-channel",
+            metavar="ID",
+            help="Slack channel id or #name.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
         ),
     ] = "",
     mail_to: Annotated[
         list[str] | None,
-        typer.Option("--mail-to", metavar="ADDRESS", help="Tell by mail. Repeatable.", rich_help_panel=_CHANNELS),
+        typer.Option("--mail-to", metavar="ADDRESS", help="Mail recipient; repeatable.", rich_help_panel=_CHANNELS),
     ] = None,
     mail_from: Annotated[
         str,
         typer.Option(
             "--mail-from",
-            help="Sender.",
+            help="Sender of mails.",
             rich_help_panel=_CHANNELS,
         ),
     ] = _UNSET.mail_from,
     smtp_host: Annotated[
-        str, typer.Option("--smtp-host", help="Mail server.", rich_help_panel=_CHANNELS)
+        str, typer.Option("--smtp-host", help="SMTP host.", rich_help_panel=_CHANNELS)
     ] = _UNSET.smtp_host,
     smtp_username: Annotated[
-        str, typer.Option("--smtp-username", help="Its user.", rich_help_panel=_CHANNELS)
+        str, typer.Option("--smtp-username", help="SMTP user name.", rich_help_panel=_CHANNELS)
     ] = _UNSET.smtp_username,
     webhook_url: Annotated[
         str,
@@ -92,14 +103,21 @@ def init(
             "--webhook-url", metavar="URL", help="Webhook URL.", show_default=False, rich_help_panel=_CHANNELS
         ),
     ] = "",
-    language: Annotated[Literal["en", "zh"], typer.Option("--language", help="Of messages.")] = _UNSET.language,
-    timezone: Annotated[str, typer.Option("--timezone", help="For times that people read.")] = _UNSET.timezone,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to.")] = Path("notifier.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    language: Annotated[
+        Literal["en", "zh"], typer.Option("--language", help="Language of messages.")
+    ] = _UNSET.language,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="Time zone of messages, for example Asia/Shanghai.")
+    ] = _UNSET.timezone,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file.")] = Path(
+        "notifier.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented configuration. It asks on a terminal; with --region and --project-id it needs no answers.
+    """Write a commented configuration file. On a terminal it asks for what the options leave open.
 
-    Secrets are neither asked for nor written: the file names the environment variables that they come from.
+    With --region and --project-id it asks nothing. It never asks for secrets and writes none: the file names the
+    environment variables that hold them.
     """
     _refuse_to_overwrite(output, force=force)
     given: dict[str, Any] = {
@@ -120,7 +138,7 @@ def init(
         "timezone": timezone,
     }
     if not (region and project_id) and not sys.stdin.isatty():
-        raise ConfigurationError("nobody is there to answer: give at least --region and --project-id")
+        raise ConfigurationError("there is no terminal to ask on: give at least --region and --project-id")
     answers = _validated(given) if region and project_id else _prompted(given)
     text = render_config(answers)
     _write(output, text)
@@ -129,7 +147,7 @@ def init(
 
 def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
     if output.exists() and not force:
-        raise ConfigurationError(f"{output} is there already; --force replaces it, --output writes elsewhere")
+        raise ConfigurationError(f"{output} exists; --force replaces it, --output writes to another file")
     if not output.parent.is_dir():
         raise ConfigurationError(f"cannot write {output}: there is no directory {output.parent}")
 
@@ -139,23 +157,23 @@ def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitQuestion:
-    """One thing to know, how to ask for it, and the option that says it instead."""
+    """One answer to ask for, and the option that gives it instead."""
 
     field: str
     option: str
     text: str
     read: Callable[[str], object] = str
     default: Callable[[InitAnswers], str] = lambda _: ""
-    """Returns the answer of who only presses Enter."""
+    """Returns the answer that Enter alone gives."""
     required: bool = False
     choices: tuple[str, ...] = ()
-    """All the answers there are; none for any."""
+    """The accepted answers; empty where any text is accepted."""
     applies: Callable[[InitAnswers], bool] = lambda _: True
-    """Returns whether it is worth asking after the answers before."""
+    """Returns whether the question applies after the earlier answers."""
 
 
 def split_addresses(text: str) -> tuple[str, ...]:
-    """Split mail addresses: at commas and semicolons, and at spaces where no name could have one."""
+    """Split mail addresses at commas and semicolons, and at spaces where no display name can contain one."""
     separators = r"[,;\uff0c\uff1b\u3001]" + ("" if "<" in text else r"|\s")
     return tuple(filter(None, map(str.strip, re.split(separators, text))))
 
@@ -180,21 +198,21 @@ QUESTIONS: tuple[InitQuestion, ...] = (
     InitQuestion(
         field="auth",
         option="--auth",
-        text=f"Sign in by ({', '.join(get_args(AuthMethod))})",
+        text=f"Authentication ({', '.join(get_args(AuthMethod))})",
         choices=get_args(AuthMethod),
         default=lambda _: _DEFAULTS.auth,
     ),
     InitQuestion(
         field="iam_domain",
         option="--iam-domain",
-        text="IAM account",
+        text="IAM account name",
         required=True,
         applies=lambda answers: answers.auth == "token",
     ),
     InitQuestion(
         field="iam_username",
         option="--iam-username",
-        text="IAM user",
+        text="IAM user name",
         required=True,
         applies=lambda answers: answers.auth == "token",
     ),
@@ -208,25 +226,25 @@ QUESTIONS: tuple[InitQuestion, ...] = (
     InitQuestion(
         field="smtp_host",
         option="--smtp-host",
-        text="Mail server (SMTP host)",
+        text="SMTP host",
         required=True,
         applies=lambda answers: bool(answers.mail_to),
     ),
     InitQuestion(
         field="mail_from",
         option="--mail-from",
-        text="Sender of the mails",
+        text="Sender of mails",
         default=_sender,
         applies=lambda answers: bool(answers.mail_to),
     ),
     InitQuestion(
         field="smtp_username",
         option="--smtp-username",
-        text="User name at the mail server (empty: no login)",
+        text="SMTP user name (empty: no login)",
         applies=lambda answers: bool(answers.mail_to),
     ),
-    InitQuestion(field="webhook_url", option="--webhook-url", text="Webhook address (empty: none)"),
-    InitQuestion(field="source", option="--name", text="Name of this source", default=lambda _: _DEFAULTS.source),
+    InitQuestion(field="webhook_url", option="--webhook-url", text="Webhook URL (empty: none)"),
+    InitQuestion(field="source", option="--name", text="Name of the source", default=lambda _: _DEFAULTS.source),
     InitQuestion(
         field="language",
         option="--language",
@@ -236,14 +254,14 @@ QUESTIONS: tuple[InitQuestion, ...] = (
     InitQuestion(
         field="timezone",
         option="--timezone",
-        text="Time zone of the people who read them, for example Asia/Shanghai",
+        text="Time zone of messages, for example Asia/Shanghai",
         default=lambda _: _DEFAULTS.timezone,
     ),
 )
 
 
 def _problem(answers: InitAnswers) -> str | None:
-    """Say what is wrong with the configuration that answers make, or None."""
+    """Return the first problem of the configuration that the answers make, or None."""
     text = render_config(_with_channels(answers))
     try:
         configuration.loads(text, _placeholder_environment(environment_of(text)))
@@ -253,8 +271,8 @@ def _problem(answers: InitAnswers) -> str | None:
 
 
 def _validated(given: Mapping[str, Any]) -> InitAnswers:
-    """Return the answers that options give. Raises ConfigurationError that names the option that is not right."""
-    # An unknown region is right with its endpoint, which is judged first.
+    """Return the answers that options give. Raises ConfigurationError that names the invalid option."""
+    # An unknown region is valid with an endpoint, so the endpoint is validated first.
     answers = _NO_CHANNELS
     for question in sorted(QUESTIONS, key=lambda question: question.field != "endpoint"):
         answers = _with(answers, question.field, given[question.field] or getattr(_NO_CHANNELS, question.field))
@@ -264,7 +282,7 @@ def _validated(given: Mapping[str, Any]) -> InitAnswers:
 
 
 def _prompted(given: Mapping[str, Any]) -> InitAnswers:
-    """Ask for all that the options leave open, each until the answer is right."""
+    """Ask for everything that the options leave open, each question until its answer is valid."""
     settled = {field for field, value in given.items() if value and value != getattr(_UNSET, field)}
     if settled & {"slack_channel", "mail_to", "webhook_url"}:
         settled |= {"slack_channel", "mail_to", "webhook_url"}
@@ -281,16 +299,16 @@ def _prompt_until_valid(question: InitQuestion, answers: InitAnswers) -> InitAns
     while True:
         text = unicodedata.normalize("NFKC", _prompt(question.text, default)).strip()
         if not text and question.required:
-            typer.echo("This cannot be left out.", err=True)
+            typer.echo("This is required.", err=True)
             continue
         if question.choices and text not in question.choices:
             hint = did_you_mean(text, question.choices, otherwise="It is one of")
-            typer.echo(f"Not accepted: {text!r} is none of them. {hint}", err=True)
+            typer.echo(f"Not accepted: {text!r}. {hint}", err=True)
             continue
         answered = _with(answers, question.field, question.read(text))
         if question.field == "region" and _is_unknown(answered):
             typer.echo(f"Not a known region: {_problem(answered)}", err=True)
-            endpoint = _prompt("Address of its API, https://… (empty: another region)", "").strip()
+            endpoint = _prompt("API address, https://… (empty: enter another region)", "").strip()
             if not endpoint:
                 continue
             answered = replace(answered, endpoint=endpoint)
@@ -305,7 +323,7 @@ def _with(answers: InitAnswers, field: str, value: Any) -> InitAnswers:  # noqa:
 
 
 def _is_unknown(answers: InitAnswers) -> bool:
-    """Tell whether a region would be right if only its endpoint were given."""
+    """Return whether a region would be valid with an endpoint."""
     return _problem(answers) is not None and _problem(replace(answers, endpoint="https://example.com")) is None
 
 
@@ -328,7 +346,7 @@ def _with_channels(answers: InitAnswers) -> InitAnswers:
 
 
 def _placeholder_environment(names: Sequence[str]) -> Mapping[str, str]:
-    """Return values of the right shape, to find out what else is wrong before the file is written."""
+    """Return placeholders of the right shape, so that the configuration can be validated without its secrets."""
     webhook = "whsec_" + base64.b64encode(bytes(24)).decode()
     return dict.fromkeys(names, "xoxb-stand-in") | {"WEBHOOK_SECRET": webhook}
 
@@ -339,8 +357,8 @@ def _write(output: Path, text: str) -> None:
             os.fchmod(file.fileno(), _MODE)
             file.write(text)
     except OSError as error:
-        print_text(text)  # so that no answer is lost
-        raise ConfigurationError(f"cannot write {output}: {error.strerror}; what it would hold is above") from error
+        print_text(text)  # the answers are not lost
+        raise ConfigurationError(f"cannot write {output}: {error.strerror}; its text is printed above") from error
 
 
 def _next_steps(output: Path, variables: Sequence[str], channel: ChannelKind) -> str:
@@ -350,7 +368,7 @@ def _next_steps(output: Path, variables: Sequence[str], channel: ChannelKind) ->
     return "\n".join(
         [
             f"Wrote {output}.",
-            *(["", "Set what it takes from the environment:", *secrets] if secrets else []),
+            *(["", "Set these environment variables:", *secrets] if secrets else []),
             "",
             "Then:",
         ]

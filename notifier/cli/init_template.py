@@ -1,4 +1,4 @@
-"""What `notifier init` writes: a small commented configuration to begin with."""
+"""The configuration file that `notifier init` writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ChannelKind = Literal["console", "slack", "email", "webhook"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitAnswers:
-    """What has to be known to begin. Nothing here is secret: secrets stay in the environment."""
+    """What the file depends on. No secrets: they stay in the environment."""
 
     region: str
     project_id: str
@@ -25,7 +25,7 @@ class InitAnswers:
     timezone: str = "UTC"
     channels: tuple[ChannelKind, ...] = ("console",)
     endpoint: str | None = None
-    """Needed where the region is not a known one."""
+    """Required for an unknown region."""
     iam_domain: str = "example-account"
     iam_username: str = "notifier"
     slack_channel: str = "#gaussdb"
@@ -37,7 +37,7 @@ class InitAnswers:
 
 
 def render_config(answers: InitAnswers) -> str:
-    """Return a configuration that loads once the variables that `environment_of` names are set."""
+    """Return a configuration that loads when the variables that `environment_of` names are set."""
     channels = "".join(_channel(kind, answers) for kind in answers.channels)
     routes = "".join(_route(name, match, kinds, answers) for name, match, kinds in _ROUTES)
     return _HEAD.format(language=answers.language, timezone=_text(answers.timezone)) + (
@@ -47,13 +47,13 @@ def render_config(answers: InitAnswers) -> str:
 
 
 def environment_of(text: str) -> list[str]:
-    """Return the environment variables without which a configuration does not load, in the order of their use."""
+    """Return the required environment variables of a configuration, in the order of their use."""
     return list(dict.fromkeys(re.findall(r"(?<!\$)\$\{(\w+)\}", text)))
 
 
 _HEAD = """\
-# What is in ${{...}} comes from the environment. Any secret `x` can also be given as `x_file`, the path of a file
-# that other users cannot read. `notifier check` says what is wrong with this file; --online proves it.
+# ${{...}} is replaced by an environment variable. A secret `x` can also be given as `x_file`, the path of a file that
+# other users cannot read. `notifier check` validates this file; `notifier check --online` tests every service.
 
 language: {language}
 timezone: {timezone}
@@ -73,7 +73,7 @@ _CHAT = """
 
 
 def _text(value: str) -> str:
-    """Write a value as quoted YAML, in which nothing refers to the environment."""
+    """Return a value as quoted YAML that refers to no environment variable."""
     quoted: str = yaml.safe_dump(value.replace("${", "$${"), default_style='"', allow_unicode=True, width=10_000)
     return quoted.strip()
 
@@ -99,7 +99,7 @@ def _source(answers: InitAnswers) -> str:
                 "auth:",
                 *(f"  {line}" for line in _auth(answers)),
                 "poll_every: 30s",
-                "first_poll: baseline          # notify: tell what is already there as well\n",
+                "first_poll: baseline          # notify: report tasks that are already listed, too\n",
             ],
             indent=4,
         )
@@ -110,19 +110,19 @@ def _auth(answers: InitAnswers) -> list[str]:
     match answers.auth:
         case "aksk":
             return [
-                "kind: aksk                  # an access key of a user that may list tasks, and no more",
+                "kind: aksk                  # an access key of a user that may only list tasks",
                 "access_key: ${HUAWEICLOUD_SDK_AK}",
                 "secret_key: ${HUAWEICLOUD_SDK_SK}",
             ]
         case "token":
             return [
-                "kind: token                 # a user and a password, exchanged for tokens",
+                "kind: token                 # user name and password, exchanged for tokens",
                 f"domain: {_text(answers.iam_domain)}",
                 f"username: {_text(answers.iam_username)}",
                 "password: ${HUAWEICLOUD_IAM_PASSWORD}",
             ]
         case "ecs_agency":
-            return ["kind: ecs_agency            # the agency of the ECS instance that this runs on"]
+            return ["kind: ecs_agency            # the agency of this ECS instance"]
     return ["kind: default_chain         # environment, then ~/.huaweicloud/credentials, then ECS agency"]
 
 
@@ -137,7 +137,7 @@ def _channel_settings(kind: ChannelKind, answers: InitAnswers) -> list[str]:
     match kind:
         case "slack":
             return [
-                "bot_token: ${SLACK_BOT_TOKEN}   # a member; needs chat:write, best channels:history too",
+                "bot_token: ${SLACK_BOT_TOKEN}   # needs the scope chat:write, and best channels:history",
                 f"channel: {_text(answers.slack_channel)}",
             ]
         case "email":
@@ -151,13 +151,13 @@ def _channel_settings(kind: ChannelKind, answers: InitAnswers) -> list[str]:
         case "webhook":
             return [
                 f"url: {_text(answers.webhook_url)}",
-                "secret: ${WEBHOOK_SECRET}     # whsec_ and base64; the receiver verifies signatures with it",
+                "secret: ${WEBHOOK_SECRET}     # whsec_ and base64; the receiver verifies signatures",
             ]
     return []
 
 
 def _login(answers: InitAnswers) -> list[str]:
-    """Return the lines of a login; a server that wants none is given none."""
+    """Return the lines of a login, or none without a user name."""
     if not answers.smtp_username:
         return []
     return [f"username: {_text(answers.smtp_username)}", "password: ${SMTP_PASSWORD}"]
@@ -168,7 +168,7 @@ _ROUTES: tuple[tuple[str, str, tuple[ChannelKind, ...]], ...] = (
     ("live-messages", "type=~task[.](started|progressed|completed|restarted|unlisted)", ("slack",)),
     ("everything", "", ("console", "webhook")),
 )
-"""Name, matcher and kinds of channels: failures go everywhere, all the rest only where it disturbs nobody."""
+"""Name, matcher and kinds of channels. Failures go everywhere, other events only where they interrupt nobody."""
 
 
 def _route(name: str, match: str, kinds: Iterable[ChannelKind], answers: InitAnswers) -> str:

@@ -14,13 +14,14 @@ from notifier.cli.output import cell, counted, print_json, show
 def move(
     ctx: typer.Context,
     *,
-    old: Annotated[str, typer.Argument(metavar="OLD", help="Channel on which deliveries wait.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="Configured channel that shall deliver them.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Channel that the deliveries wait on.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Configured channel to deliver them.")],
     as_json: JsonOption = False,
 ) -> None:
     """Move waiting deliveries from a channel that was renamed or removed to another one. Your name is recorded.
 
-    Events that the other channel already has are not sent twice. Exits with 1 when nothing waits. --json: {"moved": N}.
+    Events that the other channel already has are not sent twice. Exits with 1 when nothing waits.
+    --json: {"moved": N}.
     """
     config = load_config(ctx)
     require_channel(config, new)

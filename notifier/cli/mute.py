@@ -44,9 +44,11 @@ def mute(
     reason: Annotated[str | None, typer.Option("--reason", help="Reason, shown to others.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Suppress notifications for an instance until a given time. Live messages are still updated.
+    """Suppress notifications for an instance until a given time.
 
-    Exits with 1 when no task of such an instance is known. --json: {"mute": {instance, label, until, by, reason}}.
+    Live messages are still updated, and `notifier explain` names the mute.
+    Exits with 1 when no task of such an instance is known.
+    --json: {"mute": {instance, label, until, by, reason}}.
     """
     config = load_config(ctx)
     if not MIN_MUTE <= length <= MAX_MUTE:

@@ -1,6 +1,6 @@
-"""What the terminal shows: text from outside is data here, never markup, colour or cursor movement.
+"""Printing to the terminal. Text from outside is data: never markup, colour or cursor movement.
 
-A listing with `--json` writes one document to stdout and nothing else; errors and progress go to stderr.
+With `--json` a command writes one document to stdout and nothing else; errors and progress go to stderr.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from notifier.logs import shows_colours
 from notifier.wording.sanitize import strip_controls
 
 FULL_ID_WIDTH = 110
-"""Columns from which on whole ids are shown; below, their first characters, which every command accepts."""
+"""Terminal width from which whole ids are shown, in columns. Narrower ones show the beginnings."""
 
 SHORT_ID_LENGTH = 8
 
 
 class _Console(Console):
-    """Leaves a reader that went away to whoever prints; rich would end the process."""
+    """Raises BrokenPipeError when the reader went away; rich would end the process."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 UNBOUNDED_WIDTH = 100_000
-"""Columns of what is not a terminal: a pipe or a file gets whole lines, to be searched and cut by who reads them."""
+"""Width of what is not a terminal, in columns: a pipe or a file gets whole lines."""
 
 
 def stdout() -> Console:
-    """Return a console on the present stdout; colours only when it is a terminal."""
+    """Return a console on the current stdout; colours only when it is a terminal."""
     return _console(sys.stdout, width=None if sys.stdout.isatty() else UNBOUNDED_WIDTH)
 
 
 def stderr() -> Console:
-    """Return a console on the present stderr."""
+    """Return a console on the current stderr."""
     return _console(sys.stderr)
 
 
 def _console(stream: TextIO, width: int | None = None) -> Console:
-    """Return a console that writes what it is given; where no colours are wanted, nothing bold or dim either."""
+    """Return a console without markup; where colours are not wanted, without bold and dim text too."""
     system: Literal["auto"] | None = "auto" if shows_colours(stream) else None
     return _Console(file=stream, width=width, color_system=system, markup=False, highlight=False, emoji=False)
 
 
 def show(*renderables: RenderableType, fold: bool = True) -> None:
-    """Print to stdout, one after the other; lines longer than the terminal are folded between words, or left to it."""
+    """Print to stdout. Lines longer than the terminal are folded between words, or left to the terminal."""
     console = stdout()
     with _writing_stdout():
         if console.is_terminal:
@@ -73,7 +73,7 @@ def show(*renderables: RenderableType, fold: bool = True) -> None:
 
 
 def _lines(console: Console, renderables: Iterable[RenderableType]) -> Iterator[str]:
-    """Return plain lines, without the spaces that fill up columns."""
+    """Return plain lines without trailing spaces."""
     for renderable in renderables:
         with console.capture() as capture:
             console.print(renderable)
@@ -86,7 +86,7 @@ def print_json(document: dict[str, Any]) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print text of our own to stdout as it is: nothing is folded, so that it can be pasted."""
+    """Print text of the program to stdout without folding, so that it can be pasted."""
     with _writing_stdout():
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -112,12 +112,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def print_note(text: str) -> None:
-    """Print a remark for people to stderr."""
+    """Print a remark to stderr."""
     stderr().print(Text(text), soft_wrap=True)
 
 
 def print_error(message: str) -> None:
-    """Print an error to stderr, in one block; its text may come from outside."""
+    """Print an error to stderr, in one block. Its text may come from outside."""
     first, *more = strip_controls(message).splitlines() or [""]
     lines = "\n".join([first, *(f"       {line}" for line in more)])
     stderr().print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
@@ -125,12 +125,12 @@ def print_error(message: str) -> None:
 
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """Show a spinner on stderr while something takes time; nothing where that is no terminal."""
+    """Show a spinner on stderr while work is in progress; nothing where stderr is no terminal."""
     console = stderr()
     if not console.is_terminal:
         yield
         return
-    # Live would otherwise catch what is written to stdout meanwhile, and print it on stderr.
+    # By default Live captures writes to stdout and prints them on stderr.
     with Live(
         Spinner("dots", Text(text)), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
     ):
@@ -138,7 +138,7 @@ def spinner(text: str) -> Iterator[None]:
 
 
 def cell(value: object, style: str = "") -> Text:
-    """Return text from outside as one harmless line; nothing known is shown as a dash."""
+    """Return text from outside as one harmless line; a missing value is shown as a dash."""
     text = " ".join(strip_controls("" if value is None else str(value)).split())
     return Text(text, style=style) if text else Text("–", style="dim")
 
@@ -149,7 +149,7 @@ def block(value: str, style: str = "") -> Text:
 
 
 def reply_line(reply: str | None) -> Sequence[RenderableType]:
-    """Return a line below an attempt with what the receiver replied, where it did."""
+    """Return a line with the receiver's reply to an attempt, where there is one."""
     return [indented(Text.assemble(("replied: ", "dim"), cell(reply)))] if reply else []
 
 
@@ -158,30 +158,30 @@ class Column(NamedTuple):
 
     title: str
     rigid: bool = False
-    """True for short values of which a half means nothing: they stay on one line however narrow the terminal is."""
+    """True for short values that stay on one line, however narrow the terminal is."""
 
 
 class Row(NamedTuple):
-    """A row of a table: cells, and notes that have lines of their own below it."""
+    """A row of a table: cells, and notes on their own lines below."""
 
     cells: Sequence[Text]
     notes: Sequence[Text] = ()
 
 
 MIN_CELL_WIDTH = 8
-"""Columns that a folded cell keeps at least."""
+"""Minimum width of a folded cell, in columns."""
 _GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table without frames: long words are folded rather than cut, and notes are whole."""
+    """A table without frames: long words are folded, never cut, and notes are complete."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Print the rows, each stretch without notes as one grid of the same columns."""
+        """Print the rows; those between two notes form one grid of the same columns."""
         widths = self._widths(options.max_width)
         block_rows = [[Text(column.title, style="bold") for column in self.columns]]
         for row in self.rows:
@@ -217,11 +217,11 @@ class TextTable:
 
 
 MIN_PARAGRAPH_WIDTH = 16
-"""Columns that a paragraph has at least, however narrow the terminal is."""
+"""Minimum width of a paragraph, in columns, however narrow the terminal is."""
 
 
 def indented(inner: RenderableType) -> Padding:
-    """Return something two columns to the right."""
+    """Return content that is indented by two columns."""
     return Padding(inner, (0, 0, 0, 2), expand=False)
 
 
@@ -253,7 +253,7 @@ _STEPS = ((timedelta(days=2), 86400, "d"), (timedelta(hours=2), 3600, "h"), (tim
 
 
 def length(span: timedelta) -> str:
-    """Return a length of time in its largest sensible unit: `45 s`, `12 min`, `5 h`, `3 d`."""
+    """Return a duration in its largest useful unit: `45 s`, `12 min`, `5 h`, `3 d`."""
     for least, seconds, unit in _STEPS:
         if span >= least:
             return f"{int(span.total_seconds()) // seconds} {unit}"
@@ -261,7 +261,7 @@ def length(span: timedelta) -> str:
 
 
 def age(then: datetime | None, now: datetime) -> str:
-    """Return how long ago, or how far ahead, a time is."""
+    """Return how long ago, or how far in the future, a time is."""
     if then is None:
         return "never"
     return f"{length(now - then)} ago" if then <= now else f"in {length(then - now)}"

@@ -26,7 +26,7 @@ from notifier.ports import RenderRequest
 from notifier.wiring.channels import open_channel
 from notifier.wiring.checks import check_rendering
 
-ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="Channel name of the configuration.")]
+ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="Name of a configured channel.")]
 
 
 def preview(

@@ -40,7 +40,8 @@ def retry(
 ) -> None:
     """Send dead or parked deliveries again, with the same id and body. A running service sends them.
 
-    Exits with 1 when there is nothing to send. --json: {"released": N}.
+    Exits with 1 when there is nothing to send.
+    --json: {"released": N}.
     """
     require_one_selection(ids, all_dead=all_dead, channel=channel)
     config = load_config(ctx)

@@ -18,34 +18,36 @@ from notifier.simulator.server import AuthKind, Simulator, source_yaml
 def simulate(
     *,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed tells the same story.")] = 1,
-    speed: Annotated[float, typer.Option("--speed", help="Simulated seconds in a real one.")] = 1.0,
-    backlog: Annotated[int, typer.Option("--backlog", help="Tasks of the past month to begin with.")] = 60,
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 selects a free port.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed; the same seed gives the same tasks.")] = 1,
+    speed: Annotated[float, typer.Option("--speed", help="Simulated seconds per real second.")] = 1.0,
+    backlog: Annotated[int, typer.Option("--backlog", help="Number of tasks of the past month at start.")] = 60,
     static: Annotated[
-        int | None, typer.Option("--static", metavar="N", help="N tasks that never change instead.")
+        int | None, typer.Option("--static", metavar="N", help="Serve N tasks that never change instead.")
     ] = None,
-    offset: Annotated[Offset, typer.Option("--offset", help="How `offset` is read.")] = "record",
-    order: Annotated[Order, typer.Option("--order", help="Order of the rows.")] = "newest",
-    language: Annotated[ReasonLanguage, typer.Option("--language", help="Language of fail_reason.")] = "header",
-    auth: Annotated[AuthKind, typer.Option("--auth", help="The credentials in the source to paste.")] = "aksk",
+    offset: Annotated[Offset, typer.Option("--offset", help="Meaning of the API parameter `offset`.")] = "record",
+    order: Annotated[Order, typer.Option("--order", help="Order of the list.")] = "newest",
+    language: Annotated[
+        ReasonLanguage, typer.Option("--language", help="Language of `fail_reason`; header follows the request.")
+    ] = "header",
+    auth: Annotated[AuthKind, typer.Option("--auth", help="Authentication method of the printed source.")] = "aksk",
     calls_per_minute: Annotated[
-        int | None, typer.Option("--calls-per-minute", metavar="N", help="Throttle calls above this.")
+        int | None, typer.Option("--calls-per-minute", metavar="N", help="Number of calls allowed per minute.")
     ] = None,
     faults: Annotated[
         str,
         typer.Option(
             "--faults",
             metavar="SPEC",
-            help=f"What goes wrong and how often, as 429:0.1,slow=2:0.05. {', '.join(FAULT_KINDS)}.",
+            help=f"Faults and their probabilities, for example 429:0.1,slow=2:0.05. Kinds: {', '.join(FAULT_KINDS)}.",
         ),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Write the address and the source as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address and the source as JSON.")] = False,
 ) -> None:
-    """Serve a simulated task list until Ctrl-C, and print a source configuration to paste.
+    """Serve a simulated task list until Ctrl-C, and print a source to paste into a configuration.
 
-    It verifies signatures, issues IAM tokens, pages, filters, and evolves tasks by the seed.
-    --json: {"url": "…", "source": {…}}, once it listens.
+    It verifies signatures, issues IAM tokens, pages and filters the list, and changes tasks as the seed determines.
+    --json: {"url": "…", "source": {…}}, printed when it listens.
     """
     options = Options(
         host=host,

@@ -1,4 +1,4 @@
-"""A Slack message as Slack would draw it, as near as a terminal can."""
+"""A preview of a Slack message, as closely as a terminal can show it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUTTONS = {"primary": "bold green", "danger": "bold red"}
 
 
 def is_block_kit(payload: object) -> bool:
-    """Tell whether a body is a message in Block Kit."""
+    """Return whether a body is a message in Block Kit."""
     if not isinstance(payload, dict):
         return False
     attachments = payload.get("attachments") or ()
@@ -47,7 +47,7 @@ def _message(payload: Json) -> Iterator[RenderableType]:
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """What is inside, with a coloured bar before each of its lines."""
+    """Content with a coloured bar before each line."""
 
     inner: RenderableType
     colour: str
@@ -81,7 +81,7 @@ def _section(block: Json) -> Iterator[RenderableType]:
 
 
 def _fields(fields: Sequence[Json]) -> Table:
-    """Return fields two by two."""
+    """Return a grid of fields in two columns."""
     grid = Table.grid(padding=(0, 4, 0, 0))
     grid.add_column(ratio=1)
     grid.add_column(ratio=1)
@@ -109,7 +109,7 @@ def _plain(text: Json) -> str:
 
 
 def _parts(markup: str) -> Iterator[RenderableType]:
-    """Yield the text with its code blocks, which stand by themselves."""
+    """Yield the paragraphs and the code blocks of a text."""
     end = 0
     for fence in _FENCE.finditer(markup):
         if before := markup[end : fence.start()].strip("\n"):
@@ -125,7 +125,7 @@ def _text(text: Json, style: str = "") -> Text:
 
 
 def _inline(markup: str, style: str = "") -> Text:
-    """Return a text in which bold, code and what stands for links and dates is drawn."""
+    """Return text with bold, code, and the labels of links and dates."""
     text = Text(style=style)
     end = 0
     for piece in _PIECE.finditer(markup):
@@ -145,5 +145,5 @@ def _append(text: Text, piece: re.Match[str]) -> None:
 
 
 def _shown(markup: str) -> str:
-    """Return text without entities, and without anything that a terminal would obey."""
+    """Return text without entities and without control characters."""
     return "\n".join(strip_controls(line) for line in unescape(markup).split("\n"))

@@ -44,7 +44,7 @@ STATE_STYLES = {
     DeliveryState.DEAD: "bold red",
 }
 _RIGID = frozenset({"Changed", "Failed", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
-"""Columns whose values are short, and of which a half means nothing."""
+"""Columns whose values are short and stay on one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class View:
     # -- tasks --
 
     def tasks(self, rows: Sequence[StoredTask]) -> TextTable:
-        """Return a table of tasks with the reasons of failures; the source is a column only where there are several."""
+        """Return a table of tasks with the reasons of failures, and the source where there are several."""
         failed = bool(rows) and all(row.task.status is TaskStatus.FAILED for row in rows)
         several = len({row.task.source for row in rows}) > 1
         titles = ("Failed" if failed else "Status", "Task", "Instance", *(() if failed else ("Changed",)), "Job")
@@ -85,11 +85,11 @@ class View:
         return TextTable([Column(self.word(title), rigid=title in _RIGID) for title in titles], [*rows])
 
     def word(self, english: str) -> str:
-        """Return a word of a table in the reader's language."""
+        """Return a title or word of a table in the reader's language."""
         return translated(self.localizer.language, english)
 
     def status(self, task: Task) -> Text:
-        """Return a task's status, with its progress while it runs and the API's own word where we know no better."""
+        """Return a task's status, with its progress while it runs; an unknown status as the API wrote it."""
         glyph, style = _STATUS_STYLES[task.status]
         word = task.raw_status if task.status is TaskStatus.UNKNOWN else self.localizer.status_label(task.status)
         running = task.status is TaskStatus.RUNNING and task.progress is not None
@@ -97,7 +97,7 @@ class View:
         return cell(f"{glyph} {word}{progress}", style)
 
     def task(self, stored: StoredTask, history: Sequence[RoutedEvent]) -> RenderableType:
-        """Return everything about one task, and what was seen of it."""
+        """Return the details of one task, and its events."""
         return Group(
             pairs(chain(self._facts(stored.task), self._store_facts(stored))),
             *self._reason(stored.task),
@@ -130,7 +130,7 @@ class View:
         yield from self.people_facts(stored)
 
     def people_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
-        """Return who takes care of a task, and until when its instance is muted."""
+        """Return who acknowledged a task, and until when its instance is muted."""
         if who := stored.acknowledged:
             yield self.word("Acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
         if mute := stored.muted:
@@ -143,13 +143,13 @@ class View:
             yield indented(block(task.fail_reason, "red"))
 
     def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
-        """Return one line for each task that a beginning fits."""
+        """Return one line for each task that a beginning of a job id fits."""
         return (f"{row.task.job_id}  {self.localizer.task_label(row.task.name)}  {row.task.source}" for row in rows)
 
     # -- events and deliveries --
 
     def events(self, rows: Sequence[RoutedEvent]) -> TextTable:
-        """Return a table of events; the channels that were told are a column where there is room."""
+        """Return a table of events, with the notified channels where the terminal is wide."""
         wide = self.width >= FULL_ID_WIDTH
         columns = ("Seen", "Event", "Task", "Instance", "Job", *(("Channels", "Id") if wide else ()))
         return self.table(columns, (self._event_row(row, wide=wide) for row in rows))
@@ -169,7 +169,7 @@ class View:
         return Row(cells, [cell(why, event_style(event))] if why else ())
 
     def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
-        """Return a table of deliveries, each with what became of it."""
+        """Return a table of deliveries, each with its state and reason."""
         columns = ("Id", "State", "Channel", "About", "Tries", "When")
         return self.table(columns, map(self._delivery_row, rows))
 
@@ -196,15 +196,15 @@ class View:
     # -- pieces --
 
     def freshness(self, sources: Sequence[SourceState]) -> str:
-        """Return what an answer was looked up in, and when that was polled."""
+        """Return the sources that a query covered, and when each was polled."""
         if not sources:
             return "No source has been polled yet; start `notifier run`."
-        return "Looked in " + ", ".join(
+        return "Searched " + ", ".join(
             f"{source.name} ({source.tasks:,} tasks, polled {age(source.last_poll_at, self.now)})" for source in sources
         )
 
     def when(self, moment: datetime | None) -> str:
-        """Return a time in the reader's zone, or nothing."""
+        """Return a time in the reader's time zone, or an empty text."""
         return self.localizer.when(moment) if moment else ""
 
 

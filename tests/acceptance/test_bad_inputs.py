@@ -505,7 +505,7 @@ MISUSE: dict[str, tuple[int, str]] = {
     "-c": (2, "Option '-c' requires an argument."),
     "init --region cn-north-4": (
         2,
-        "error: notifier.yaml is there already; --force replaces it, --output writes elsewhere",
+        "error: notifier.yaml exists; --force replaces it, --output writes to another file",
     ),
 }
 

@@ -185,7 +185,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
 
 
 def test_an_empty_task_list_names_what_was_queried(run: Run, empty: Run) -> None:
-    assert "Looked in prod (3 tasks, polled" in run("tasks", "--instance", "nowhere", code=1).stdout
+    assert "Searched prod (3 tasks, polled" in run("tasks", "--instance", "nowhere", code=1).stdout
     assert document(empty("tasks", "--json", "--instance", "nowhere", code=1))["tasks"] == []
 
 

@@ -503,7 +503,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
         os.close(stdin)
         os.close(terminal)
     assert done.returncode == 0, done.stderr
-    assert "'magic' is none of them" in done.stderr
+    assert "Not accepted: 'magic'" in done.stderr
     written = (tmp_path / "notifier.yaml").read_text(encoding="utf-8")
     assert all(text in written for text in ("cn-north-9", "ecs_agency", "C0GAUSS"))
 
