@@ -14,7 +14,7 @@ from notifier.channels.reply_text import Secrets, http_reply
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.retry import retry_after
 from notifier.http import AddressRefused, HttpError, NotSent
-from notifier.settings.base import secrets_in
+from notifier.settings.secrets import secrets_in
 
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 

@@ -20,7 +20,7 @@ from notifier.channels.base import PROBE_AFTER
 from notifier.channels.reply_conditions import Condition, ParsedReply, Texts, as_text, value_at
 from notifier.core.delivery import GaveUp, Outcome, Parked, Retry
 from notifier.core.retry import retry_after
-from notifier.settings.base import Duration
+from notifier.settings.types import Duration
 
 
 class _Known(Condition):

@@ -10,10 +10,8 @@ from pydantic import Field
 from notifier.channels import rate_limits
 from notifier.channels.rate_limits import Rate, RateLimit
 from notifier.core.pacing import Pace
-from notifier.settings.base import CaFile, Duration, Settings
-from notifier.settings.explain import NAME_PATTERN
-
-ChannelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+from notifier.settings.base import Settings
+from notifier.settings.types import CaFile, Duration, Name
 
 _PACE = Pace()
 
@@ -36,7 +34,7 @@ class ChannelSettings(Settings):
     """Where the channel class of the kind is, as `package.module:Class`. It is imported when a channel is opened. Set
     by a kind whose entry point names its settings class."""
 
-    name: ChannelName
+    name: Name
     digest_above: Annotated[int, Field(ge=1)] | None = 20
     """More events than this in one poll become digests; null sends each event by itself."""
     digest_size: int = Field(default=100, ge=2, le=100)

@@ -16,7 +16,8 @@ from notifier.config.document import Problem, parse
 from notifier.config.findings import collect_problems
 from notifier.config.models import Config
 from notifier.core.errors import ConfigurationError
-from notifier.settings.base import Origin, read_problem
+from notifier.settings.base import Origin
+from notifier.settings.secrets import read_problem
 
 __all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "load", "loads"]
 

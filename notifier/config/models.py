@@ -9,11 +9,10 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -37,10 +36,9 @@ from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import TaskStatus
 from notifier.core.routing import Matcher, Route, fits, parse_matcher
 from notifier.deliver import SENT_WITHIN
-from notifier.settings.base import AsciiSecret, CaFile, Duration, Origin, Secret, Settings, is_loopback
+from notifier.settings.base import Origin, Settings
 from notifier.settings.database_url import SqliteAddress, parse_address
 from notifier.settings.explain import (
-    NAME_PATTERN,
     SLACK_ID_PATTERN,
     SLACK_WORKSPACE_PATTERN,
     FixedMessageError,
@@ -50,10 +48,19 @@ from notifier.settings.explain import (
     error_detail,
     setting_error,
 )
+from notifier.settings.types import (
+    AsciiSecret,
+    CaFile,
+    Duration,
+    HttpsUrl,
+    HttpUrl,
+    Name,
+    Secret,
+    SlackAppToken,
+    SlackBotToken,
+    is_loopback,
+)
 from notifier.sources import SOURCES
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
-
 
 # ---- parts that are found by kind ----
 
@@ -223,43 +230,6 @@ ProxyException = Annotated[
 ]
 
 
-def _http_url(secret: SecretStr) -> SecretStr:
-    try:
-        parts = urlsplit(secret.get_secret_value())
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise FixedMessageError("must be an address that begins with https:// or http://.")
-    return secret
-
-
-HttpUrl = Annotated[Secret, AfterValidator(_http_url)]
-"""An address that may hold a password or a token, so it is never shown."""
-
-
-def _api_url(url: str) -> str:
-    _http_url(SecretStr(url))
-    if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
-        raise FixedMessageError("must begin with https://: a token is a secret to others on the way.")
-    return url
-
-
-def _slack_token(secret: SecretStr, prefix: str, what: str) -> SecretStr:
-    if not secret.get_secret_value().startswith(prefix):
-        raise FixedMessageError(f"must be {what}.")
-    return secret
-
-
-AppToken = Annotated[
-    AsciiSecret,
-    AfterValidator(partial(_slack_token, prefix="xapp-", what="an app-level token, which begins with xapp-")),
-]
-BotToken = Annotated[
-    AsciiSecret, AfterValidator(partial(_slack_token, prefix="xox", what="a bot token, which begins with xoxb-"))
-]
-
-
 def _database_url(secret: SecretStr) -> SecretStr:
     parse_address(secret.get_secret_value())
     return secret
@@ -418,13 +388,13 @@ class SlackChatSettings(Settings):
 
     mode: Literal["socket", "http"] = "socket"
     """`socket` needs no address of our own; `http` is called at /slack/commands and /slack/interactions."""
-    app_token: AppToken | None = None
+    app_token: SlackAppToken | None = None
     """Begins with xapp-. For socket mode."""
     signing_secret: AsciiSecret | None = None
     """Proves that a request is from Slack. For http mode."""
-    bot_token: BotToken | None = None
+    bot_token: SlackBotToken | None = None
     """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
-    api_url: Annotated[str, AfterValidator(_api_url)] = "https://slack.com/api/"
+    api_url: HttpsUrl = "https://slack.com/api/"
     ca_file: CaFile = None
     """PEM file of authorities to trust for `api_url` besides the usual ones."""
     command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")

@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from notifier.core.errors import (
     ConfigurationError,
@@ -28,17 +27,19 @@ from notifier.core.errors import (
 from notifier.core.model import Scope, Snapshot
 from notifier.core.retry import CLOCK_TOLERANCE
 from notifier.ports import CheckResult, Clock
-from notifier.settings.base import (
+from notifier.settings.base import Settings
+from notifier.settings.explain import PROJECT_ID_PATTERN, REGION_PATTERN, setting_error
+from notifier.settings.types import (
     AccountPassword,
     AsciiSecret,
     CaFile,
     Duration,
+    EndpointUrl,
     KeyId,
+    Name,
+    OriginUrl,
     PlainText,
-    Settings,
-    is_loopback,
 )
-from notifier.settings.explain import NAME_PATTERN, PROJECT_ID_PATTERN, REGION_PATTERN, FixedMessageError, setting_error
 from notifier.sources.failures import describe_skew
 from notifier.sources.paging import Paging, WalkResult
 from notifier.sources.payloads import RowBytes, TaskPage, decode_page, parse_task
@@ -60,42 +61,6 @@ ApiLanguage = Literal["en-us", "zh-cn"]
 
 
 # ---- settings ----
-
-
-def _host_of(url: str) -> str:
-    """Return the host of `scheme://host[:port]`. Raises ValueError for anything else."""
-    parts = urlsplit(url)
-    usable = parts.scheme in ("https", "http") and parts.port != 0
-    if not usable or not parts.hostname or url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
-        raise ValueError
-    return parts.hostname
-
-
-def _endpoint_url(url: str) -> str:
-    """Check an address that credentials are sent to, and return it without a slash at its end."""
-    url = url.rstrip("/")
-    try:
-        host = _host_of(url)
-    except ValueError:
-        raise FixedMessageError(
-            "must be https://host or https://host:port, without a user, a path or a query."
-        ) from None
-    if url.startswith("http:") and not is_loopback(host):
-        raise FixedMessageError("http:// is accepted for loopback addresses only. Write https://")
-    return url
-
-
-def _metadata_url(url: str) -> str:
-    url = url.rstrip("/")
-    try:
-        _host_of(url)
-    except ValueError:
-        raise FixedMessageError(f"must be http://host, for example {METADATA_URL}") from None
-    return url
-
-
-EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
-MetadataUrl = Annotated[str, AfterValidator(_metadata_url)]
 
 
 class AkSk(Settings):
@@ -123,21 +88,21 @@ class EcsAgency(Settings):
     """The agency of the ECS instance that this runs on."""
 
     kind: Literal["ecs_agency"]
-    metadata_url: MetadataUrl = METADATA_URL
+    metadata_url: OriginUrl = METADATA_URL
 
 
 class DefaultChain(Settings):
     """What the official SDK would find: the environment, its credentials file, the metadata service."""
 
     kind: Literal["default_chain"]
-    metadata_url: MetadataUrl = METADATA_URL
+    metadata_url: OriginUrl = METADATA_URL
 
 
 class GaussDBSettings(Settings):
     """One project in one region."""
 
     kind: Literal["gaussdb"]
-    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+    name: Name
     region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
     endpoint: EndpointUrl | None = None
     """Default: the region's. Required where the region is not known."""

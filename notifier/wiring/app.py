@@ -24,7 +24,7 @@ from notifier.monitor import MonitorRules
 from notifier.poll import PollRules
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, Store, TaskSource
 from notifier.retention import PruneRules
-from notifier.settings.base import digest
+from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
 from notifier.wiring.channels import build_channels, direct_channel
 from notifier.wiring.network import http_client
@@ -91,7 +91,7 @@ class App:
     @property
     def channel_digests(self) -> Mapping[str, str]:
         """A digest of each channel's settings, which shows that they were changed."""
-        return {settings.name: digest(cast("BaseModel", settings)) for settings in self.config.channels}
+        return {settings.name: settings_digest(cast("BaseModel", settings)) for settings in self.config.channels}
 
     @property
     def poll_rules(self) -> Mapping[str, PollRules]:

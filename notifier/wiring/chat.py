@@ -31,7 +31,7 @@ from notifier.integrations.slack.socket_mode import SocketModeTransport
 from notifier.integrations.slack.users import UserDirectory
 from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, CheckResult, Clock, Store
-from notifier.settings.base import is_loopback
+from notifier.settings.types import is_loopback
 from notifier.web.server import Server
 from notifier.wording.localizer import Localizer
 

@@ -11,7 +11,7 @@ from notifier.config import Config, environment
 from notifier.core.credentials import Credential
 from notifier.http import HttpClient
 from notifier.ports import Clock, TaskSource
-from notifier.settings.base import digest
+from notifier.settings.base import settings_digest
 from notifier.sources import SOURCES
 from notifier.sources.account import CredentialLimiter
 
@@ -49,4 +49,4 @@ def build_credentials(config: Config) -> dict[str, Credential]:
     }
 
 
-_digest_once = cache(digest)
+_digest_once = cache(settings_digest)

@@ -21,7 +21,7 @@ from notifier.core.pacing import Pace
 from notifier.http import AddressRefused, HttpError, NoAnswer, NotSent, ReplyTooLarge
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
-from notifier.settings.base import is_loopback
+from notifier.settings.types import is_loopback
 
 
 class TestKinds:

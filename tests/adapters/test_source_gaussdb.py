@@ -499,13 +499,13 @@ def test_an_explicit_endpoint_serves_any_region(endpoint: str) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
-    ({"endpoint": "http://gaussdb.example.com"}, "endpoint", "http:// is accepted for loopback addresses only"),
-    ({"endpoint": "http://127.0.0.1.example.com"}, "endpoint", "http:// is accepted for loopback addresses only"),
-    ({"endpoint": "gaussdb.example.com"}, "endpoint", "must be https://host"),
-    ({"endpoint": "ftp://gaussdb.example.com"}, "endpoint", "must be https://host"),
+    ({"endpoint": "http://gaussdb.example.com"}, "endpoint", "must begin with https://"),
+    ({"endpoint": "http://127.0.0.1.example.com"}, "endpoint", "must begin with https://"),
+    ({"endpoint": "gaussdb.example.com"}, "endpoint", "must be a URL such as https://host"),
+    ({"endpoint": "ftp://gaussdb.example.com"}, "endpoint", "must be a URL such as https://host"),
     ({"endpoint": "https://user:pw@gaussdb.example.com"}, "endpoint", "without a user, a path"),
     ({"endpoint": "https://gaussdb.example.com/v3"}, "endpoint", "without a user, a path"),
-    ({"endpoint": "https://gaussdb.example.com:port"}, "endpoint", "must be https://host"),
+    ({"endpoint": "https://gaussdb.example.com:port"}, "endpoint", "must be a URL such as https://host"),
     ({"region": "cn-north-1"}, "region", "Did you mean cn-north-"),
     ({"region": "eu-west-101"}, "region", "give its endpoint: https://"),
     ({"region": "../x"}, "region", ""),
@@ -535,9 +535,13 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
             }
         },
         "iam_endpoint",
-        "loopback",
+        "must begin with https://",
     ),
-    ({"auth": {"kind": "ecs_agency", "metadata_url": "169.254.169.254"}}, "metadata_url", "must be http://host"),
+    (
+        {"auth": {"kind": "ecs_agency", "metadata_url": "169.254.169.254"}},
+        "metadata_url",
+        "must be a URL such as http://host",
+    ),
 ]
 
 

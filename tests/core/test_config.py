@@ -315,8 +315,8 @@ def test_references_are_filled_in_once(text: str, expected: str) -> None:
     [
         (
             "heartbeat_url: ${V}",
-            "address.that.begins.with/https",
-            "must be an address that begins with https:// or http://.",
+            "https://host/path and more",
+            "must be a URL such as https://host/path.",
         ),
         (
             "store: {url: '${V}'}",

@@ -16,8 +16,10 @@ from pydantic import Field, ValidationError, model_validator
 from notifier.config import load
 from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import ConfigurationError
-from notifier.settings.base import SECRET_FILE_LIMIT, Duration, Origin, Secret, Settings, _exposed, digest, read_secret
+from notifier.settings.base import Origin, Settings, settings_digest
 from notifier.settings.explain import setting_error
+from notifier.settings.secrets import SECRET_FILE_LIMIT, _exposed, read_secret
+from notifier.settings.types import Duration, Secret
 
 
 class Key(Settings):
@@ -249,15 +251,15 @@ def test_a_digest_changes_with_every_setting_and_nothing_else(tmp_path: Path) ->
         {"auth": KEY, "size": 2},
         {"auth": KEY, "every": "31s"},
     ]
-    digests = {digest(Sample.model_validate(data)) for data in variants}
+    digests = {settings_digest(Sample.model_validate(data)) for data in variants}
     assert len(digests) == len(variants)
     from_file = {"auth": {"kind": "key", "secret_file": str(secret_file(tmp_path, b"s3cr3t-value\n"))}, "every": "30s"}
-    assert digest(Sample.model_validate(from_file)) == digest(Sample.model_validate(base))
+    assert settings_digest(Sample.model_validate(from_file)) == settings_digest(Sample.model_validate(base))
 
 
 def test_a_digest_is_the_same_in_every_process() -> None:
     pinned = "46ccaf395620c94cf1b31b9c4edaead3e688b518e4192b6ae9100f569552ebbc"
-    assert digest(Sample.model_validate({"auth": KEY})) == pinned
+    assert settings_digest(Sample.model_validate({"auth": KEY})) == pinned
 
 
 # ---- JSON Schema ----

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from notifier.channels.settings import ChannelSettings
 from notifier.integrations.email import mailboxes
 from notifier.integrations.email.mailboxes import Mailbox
-from notifier.settings.base import Duration, Secret, is_loopback
 from notifier.settings.explain import setting_error
+from notifier.settings.types import Duration, Secret, is_loopback
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _LAST_PORT = 65535

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field
 
 from notifier.channels.settings import ChannelSettings
-from notifier.settings.base import Duration, Secret, is_loopback
-from notifier.settings.explain import FixedMessageError
+from notifier.settings.types import Duration, Secret, url_rule
 
 
 class ChatWebhookSettings(ChannelSettings):
     """What all chats of this kind need."""
 
-    webhook_url: Secret
+    webhook_url: Annotated[Secret, url_rule("https://chat.example.com/hooks/…", https_only=True)]
     """Of an incoming webhook. Whoever knows it can post."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
     """For one attempt."""
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _check_webhook_url(cls, url: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(url.get_secret_value())
-            scheme, host, usable = parts.scheme, parts.hostname or "", parts.port != 0
-        except ValueError:
-            scheme, host, usable = "", "", False
-        if not usable or scheme not in ("http", "https") or not host or not url.get_secret_value().isprintable():
-            raise FixedMessageError("this is not a URL; it looks like https://chat.example.com/hooks/…")
-        if scheme == "http" and not is_loopback(host):
-            raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
-        return url
 
 
 class MattermostSettings(ChatWebhookSettings):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from notifier.channels import rate_limits
 from notifier.channels.rate_limits import RateLimit
 from notifier.channels.settings import ChannelSettings
-from notifier.settings.base import AsciiSecret, Duration, Secret, is_loopback
-from notifier.settings.explain import FixedMessageError, setting_error
+from notifier.settings.explain import setting_error
+from notifier.settings.types import Duration, HttpsUrl, Secret, SlackBotToken, url_rule
 
 CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]+")
 """What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
@@ -30,13 +29,13 @@ class SlackSettings(ChannelSettings):
     channel_class = "notifier.integrations.slack.channel:SlackChannel"
 
     kind: Literal["slack"] = "slack"
-    bot_token: AsciiSecret | None = None
+    bot_token: SlackBotToken | None = None
     """`xoxb-…`, with the bot scope chat:write."""
     channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
     """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""
-    webhook_url: Secret | None = None
+    webhook_url: Annotated[Secret, url_rule("https://hooks.slack.com/services/…", https_only=True)] | None = None
     """Instead of a token: messages can then never be edited or looked up after a lost answer."""
-    api_url: str = "https://slack.com/api/"
+    api_url: HttpsUrl = "https://slack.com/api/"
     style: Literal["live", "post", "thread"] | None = None
     """`live`: one message a task, changed as the task moves, with every step in its thread. `thread`: the same, but
     the message stays as it was. `post`: a message for each event, the only one of a webhook. Default: `live` with a
@@ -77,29 +76,6 @@ class SlackSettings(ChannelSettings):
         look_up = timedelta(seconds=HISTORY_DELAY) + self.search_timeout if self.can_search else timedelta()
         return look_up + self.timeout
 
-    @field_validator("bot_token")
-    @classmethod
-    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
-        text = token.get_secret_value() if token else "xoxb-"
-        if text.startswith("xapp-"):
-            raise FixedMessageError("this is an app-level token (xapp-…); the bot token begins with xoxb-")
-        if not re.fullmatch(r"xox[\x21-\x7e]*", text):
-            raise FixedMessageError("this is not a Slack token; the bot token begins with xoxb-")
-        return token
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _check_webhook_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url:
-            _check_url(url.get_secret_value(), "https://hooks.slack.com/services/…")
-        return url
-
-    @field_validator("api_url")
-    @classmethod
-    def _check_api_url(cls, url: str) -> str:
-        _check_url(url, "https://slack.com/api/")
-        return url
-
     @model_validator(mode="after")
     def _check_mode(self) -> SlackSettings:
         if self.bot_token and self.webhook_url:
@@ -115,20 +91,3 @@ class SlackSettings(ChannelSettings):
                 "channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD"
             )
         return self
-
-
-def _check_url(url: str, example: str) -> None:
-    scheme, host = _split(url)
-    if re.search(r"[\x00-\x20\x7f]", url) or scheme not in ("http", "https") or not host:
-        raise FixedMessageError(f"this is not a URL; it looks like {example}")
-    if scheme == "http" and not is_loopback(host):
-        raise FixedMessageError("must be https://: what is sent is a secret to others on the way")
-
-
-def _split(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-        usable = parts.port != 0
-    except ValueError:
-        return "", ""
-    return (parts.scheme, parts.hostname or "") if usable else ("", "")

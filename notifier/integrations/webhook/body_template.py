@@ -17,8 +17,8 @@ from pydantic import PlainSerializer, PlainValidator, SecretStr, SerializationIn
 from notifier.channels.sealing import Sealer, shown
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
-from notifier.settings.base import InterpolatedStr
 from notifier.settings.explain import FixedMessageError, setting_error
+from notifier.settings.types import InterpolatedStr
 
 if TYPE_CHECKING:
     from jinja2 import Template

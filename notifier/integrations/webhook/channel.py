@@ -28,7 +28,7 @@ from notifier.http import HttpError, Reply
 from notifier.integrations.webhook.body_template import Renderer, TemplateFailed
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.settings.base import is_loopback
+from notifier.settings.types import is_loopback
 from notifier.wording.localizer import Localizer
 
 MAX_REPLY = 64 * 1024

@@ -1,0 +1,165 @@
+"""Secrets of a configuration: read from files of their own, and found in settings.
+
+Every secret `x` of a settings class has a twin `x_file`: the path of a file to read it from.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield every secret in a value of a settings class."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from secrets_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from secrets_in(inner)
+
+
+# ---- twins ----
+
+
+def twin_of(key: str) -> str:
+    """Return the key that names the file of a secret."""
+    return f"{key}_file"
+
+
+def _is_secret(annotation: object) -> bool:
+    """Tell whether a field holds one secret or none; a list or mapping of secrets has no twin."""
+    if get_origin(annotation) is Annotated:
+        return _is_secret(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return any(map(_is_secret, get_args(annotation)))
+    return annotation is SecretStr
+
+
+def secret_keys(cls: type[BaseModel]) -> list[str]:
+    """Return the keys of a settings class that hold one secret each."""
+    return [field.alias or name for name, field in cls.model_fields.items() if _is_secret(field.annotation)]
+
+
+def read_twins(keys: list[str], data: Mapping[str, Any], directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the data with secret files read and blank secrets gone, and by secret what is wrong with its file."""
+    values, wrong = dict(data), dict[str, str]()
+    for key in keys:
+        twin = values.pop(twin_of(key), None)
+        if is_blank(values.get(key)):
+            values.pop(key, None)
+        try:
+            values |= {} if is_blank(twin) else {key: _from_twin(key, values, directory / str(twin))}
+        except ValueError as error:
+            wrong[key] = str(error)
+    return values, wrong
+
+
+def _from_twin(key: str, values: Mapping[str, Any], path: Path) -> str:
+    if key in values:
+        raise ValueError(f"give either {key} or {twin_of(key)}, not both.")
+    return read_secret(path)
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a value counts as not given: none, or text of nothing but white space."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+# ---- files ----
+
+SECRET_FILE_LIMIT = 65536
+"""Bytes. A larger file is not a secret but a mistake."""
+
+_CONTAINER_SECRETS = frozenset({Path("/run/secrets"), Path("/var/run/secrets")})
+
+
+def read_secret(path: Path) -> str:
+    """Return the text of a secret file without its final line end. Raises ValueError that says how to mend it."""
+    try:
+        _check_access(path.stat(), path)
+        with path.open("rb") as file:
+            content = file.read(SECRET_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ValueError(read_problem(path, error)) from error
+    return _secret_text(content, path)
+
+
+def read_problem(path: Path, error: OSError) -> str:
+    """Say why a file cannot be read; where another user owns it, how containers hand one over."""
+    if not isinstance(error, PermissionError):
+        return f"cannot read {path}: {error.strerror}."
+    try:
+        status = path.stat()
+    except OSError:
+        return f"cannot read {path}: a directory on the way is closed to uid {os.geteuid()}, which this runs as."
+    return permission_problem(path, status, os.geteuid())
+
+
+def permission_problem(path: Path, status: os.stat_result, user: int) -> str:
+    """Say why a user may not read a file that is there, and what to do."""
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    facts = f"cannot read {path}: it belongs to uid {status.st_uid} and has mode {mode}; this runs as uid {user}."
+    if status.st_uid == user:
+        return f"{facts} Run: chmod u+r {path}"
+    return (
+        f"{facts} Start this as uid {status.st_uid}, or let uid {user} read the file: on a host with chown {user},"
+        " in Kubernetes with securityContext.fsGroup and the volume's defaultMode: 0440, in Compose with user: or with"
+        " the secret's uid and mode."
+    )
+
+
+def _check_access(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is not a file.")
+    if _exposed(status, path):
+        raise ValueError(f"{path} can be read by other users. Run: chmod 600 {path}")
+
+
+def _exposed(status: os.stat_result, path: Path) -> bool:
+    """Tell whether more users than need be can read a file, and we could change that.
+
+    Who owns a file decides who reads it: one of another user is shared with us by intent. What a container engine
+    mounts is readable by all inside the container and by nobody outside, and cannot be changed from here.
+    """
+    if os.name != "posix" or status.st_uid != os.geteuid() or not status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return False
+    return not (_handed_over(path) or _on_read_only_mount(path))
+
+
+def _handed_over(path: Path) -> bool:
+    """Tell whether a container engine put a file there: under /run/secrets, or as Kubernetes projects a volume.
+
+    Such a volume has the files in a directory `..2026_01_15…`, to which a link `..data` leads.
+    """
+    places = (Path(os.path.abspath(path)), path.resolve())  # noqa: PTH100 - the first one not through links
+    if any(_CONTAINER_SECRETS & {*place.parents} for place in places):
+        return True
+    return any(part.startswith("..") and part != ".." for part in places[1].parts)
+
+
+def _on_read_only_mount(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _secret_text(content: bytes, path: Path) -> str:
+    if len(content) > SECRET_FILE_LIMIT:
+        raise ValueError(f"{path} is larger than {SECRET_FILE_LIMIT} bytes; that cannot be a secret.")
+    try:
+        text = content.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text.") from None
+    if not text.strip():
+        raise ValueError(f"{path} is empty.")
+    return text

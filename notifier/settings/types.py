@@ -1,0 +1,199 @@
+"""The types that settings are declared with: durations, names, secrets, URLs and files."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
+from notifier.settings.base import Origin
+from notifier.settings.explain import NAME_PATTERN, FixedMessageError, find_hidden, find_invisible, find_non_ascii
+from notifier.settings.secrets import is_blank
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+"""The name of a source, a channel or a route."""
+
+
+def _as_duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, timedelta):
+        return value
+    raise FixedMessageError("a duration needs a unit, for example 30s, 5m, 2h or 7d")
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_as_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m", "2h"]}),
+]
+"""A length of time, written `30s`, `5m`, `2h`, `1h30m`, `7d`."""
+
+
+def _ca_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    if path is None:
+        return None
+    found = (info.context or Origin()).directory / path
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=found)
+    except (OSError, ssl.SSLError) as error:
+        why = "it holds no certificates in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"no certificates can be read from {found}: {why}.") from None
+    return found
+
+
+CaFile = Annotated[
+    Path | None, BeforeValidator(lambda value: None if is_blank(value) else value), AfterValidator(_ca_file)
+]
+"""A PEM file of authorities to trust besides those of the operating system. Relative paths start at the configuration
+file."""
+
+
+def strip_line_end(value: object) -> object:
+    """Return text without the line ends after it: shells and editors add one, and no key or password has one."""
+    return value.rstrip("\r\n") if isinstance(value, str) else value
+
+
+def _require(unfit: Callable[[str], str | None]) -> AfterValidator:
+    def check(value: SecretStr | str) -> SecretStr | str:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if wrong := unfit(text):
+            raise ValueError(wrong)
+        return value
+
+    return AfterValidator(check)
+
+
+Secret = Annotated[SecretStr, BeforeValidator(strip_line_end), _require(find_invisible)]
+"""Text that is never shown. In a `Settings` model every secret `x` has a twin `x_file`: a path to read it from.
+
+A blank secret counts as not given. Line ends after it are dropped; invisible characters are refused.
+"""
+
+AsciiSecret = Annotated[Secret, _require(find_non_ascii)]
+"""A key or token as services issue them: visible ASCII without quotes."""
+
+AccountPassword = Annotated[Secret, _require(partial(find_non_ascii, inner_spaces=True))]
+"""A password of a service that takes ASCII alone and locks the account after wrong ones."""
+
+PlainText = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_hidden)]
+"""A name that people gave: any script, no invisible character, no space at an end."""
+
+KeyId = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_non_ascii)]
+"""The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
+
+
+class InterpolatedStr(str):
+    """A text of the configuration with the values of environment variables in it.
+
+    Most settings take it for the text that it is. One that has to keep those values apart can.
+    """
+
+    __slots__ = ("borrowed", "written")
+    written: str
+    """As it is in the file."""
+    borrowed: Mapping[str, str]
+    """The values by the names of their variables."""
+
+    def __new__(cls, text: str, written: str, borrowed: Mapping[str, str]) -> Self:
+        """Return the text with where it is from."""
+        filled = super().__new__(cls, text)
+        filled.written, filled.borrowed = written, borrowed
+        return filled
+
+
+# ---- URLs ----
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine: what is sent to it cannot be read on the way."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def url_rule(example: str, *, https_only: bool = False, origin_only: bool = False) -> AfterValidator:
+    """Return the validator of a URL, plain or secret; the example goes into its error.
+
+    With `https_only`, http is accepted for loopback addresses alone. With `origin_only`, a user, a path and a query are
+    refused.
+    """
+
+    def check(value: SecretStr | str) -> SecretStr | str:
+        url = value.get_secret_value() if isinstance(value, SecretStr) else value
+        parts = _http_parts(url)
+        if parts is None:
+            raise FixedMessageError(f"must be a URL such as {example}.")
+        if origin_only and ("@" in parts.netloc or url != f"{parts.scheme}://{parts.netloc}"):
+            raise FixedMessageError(f"must be a URL such as {example}, without a user, a path or a query.")
+        if https_only and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise FixedMessageError("must begin with https://: others could read what is sent over http.")
+        return value
+
+    return AfterValidator(check)
+
+
+def _http_parts(url: str) -> SplitResult | None:
+    """Return the parts of a usable URL of http or https; None for anything else."""
+    if re.search(r"[\x00-\x20\x7f]", url):
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def _without_slash(value: object) -> object:
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+HttpUrl = Annotated[Secret, url_rule("https://host/path")]
+"""A URL that is never shown, for it may hold a password or a token."""
+
+HttpsUrl = Annotated[str, url_rule("https://host/path", https_only=True)]
+"""The URL of an API that is sent a secret."""
+
+OriginUrl = Annotated[str, BeforeValidator(_without_slash), url_rule("http://host", origin_only=True)]
+"""The origin of a service that is sent no secret: scheme, host and perhaps a port."""
+
+EndpointUrl = Annotated[
+    str, BeforeValidator(_without_slash), url_rule("https://host", https_only=True, origin_only=True)
+]
+"""The origin of an API that is sent a secret: scheme, host and perhaps a port."""
+
+
+# ---- tokens ----
+
+
+def _begins_with(prefix: str, message: str) -> AfterValidator:
+    def check(secret: SecretStr) -> SecretStr:
+        if not secret.get_secret_value().startswith(prefix):
+            raise FixedMessageError(message)
+        return secret
+
+    return AfterValidator(check)
+
+
+SlackBotToken = Annotated[AsciiSecret, _begins_with("xox", "must be a bot token, which begins with xoxb-.")]
+SlackAppToken = Annotated[AsciiSecret, _begins_with("xapp-", "must be an app-level token, which begins with xapp-.")]
