@@ -28,7 +28,7 @@ from notifier.core.diff import RecordedTask
 from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Person
-from notifier.ports import Transaction, Update
+from notifier.ports import TaskWrite, Transaction
 from notifier.store.engine import SqlStore, open_store
 from notifier.wording.localizer import Localizer
 from notifier.wording.operations import OPERATIONS
@@ -64,14 +64,14 @@ def tasks(count: int, rng: Random) -> Iterator[Task]:
 def record(tx: Transaction, found: Sequence[Task]) -> None:
     """Record tasks as a poll does."""
     now = datetime.now(UTC)
-    claim = tx.claim_poll("prod", "bench", now, LEASE, force=True)
+    claim = tx.polls.claim("prod", "bench", now, LEASE, force=True)
     if claim is None:
         raise RuntimeError("somebody else polls")
-    tx.fingerprints(claim)
-    updates = [Update(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in found]
-    tx.record_tasks(claim, updates, now)
+    tx.polls.fingerprints(claim)
+    updates = [TaskWrite(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in found]
+    tx.polls.record_tasks(claim, updates, now)
     seen = Snapshot(source="prod", taken_at=now, fingerprints={}, complete=True, scope=Scope.FULL)
-    tx.record_poll(claim, seen, now, now)
+    tx.polls.record(claim, seen, now, now)
 
 
 async def fill(store: SqlStore, count: int) -> None:

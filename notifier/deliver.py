@@ -143,29 +143,37 @@ class _StepRequest:
 
 def _take_step(tx: Transaction, channel: Channel, owner: str, lease: timedelta, request: _StepRequest) -> _Step:
     """Settle what has ended, give back what was not sent, begin what waits, and claim as much as there is room for."""
-    was = tx.health(channel.name)  # waits for whoever else takes a turn on it, so that the time is asked after it
+    was = tx.channels.health(
+        channel.name
+    )  # waits for whoever else takes a turn on it, so that the time is asked after it
     now = tx.now()
     if request.finished:
-        tx.settle([settlement for _, settlement in request.finished], now)
+        tx.deliveries.settle([settlement for _, settlement in request.finished], now)
         if channel.threads:
-            tx.tell_threads(channel.name, [told for one in request.finished for told in _told(*one)], now)
+            tx.threads.update(channel.name, [told for one in request.finished for told in _told(*one)], now)
     if request.released:
-        tx.give_back(request.released, now)
+        tx.deliveries.release(request.released, now)
     health = pacing.after(was, [(one.signal, one.pause) for _, one in request.finished], now, channel.pace)
     if was.open_until and not health.open_until:
-        tx.hasten(channel.name, now)
-    begun = tx.note_begun(request.ahead, begun=True) if request.ahead and not health.open_until else ()
+        tx.deliveries.retry_now(channel.name, now)
+    begun = tx.deliveries.mark_begun(request.ahead, begun=True) if request.ahead and not health.open_until else ()
     at_once = request.free_slots - len(begun)
     allowed = pacing.allowance(health, channel.pace, now, request.demand)
-    claimed = tx.claim_due(channel.name, owner, now, lease, allowed.count, at_once=at_once) if allowed.count else ()
+    claimed = (
+        tx.deliveries.claim_due(channel.name, owner, now, lease, allowed.count, at_once=at_once)
+        if allowed.count
+        else ()
+    )
     health = pacing.charge(health, channel.pace, now, len(claimed))
     if health != was:
-        tx.keep_health(channel.name, health)
+        tx.channels.save_health(channel.name, health)
     retry_in = allowed.retry_in if len(claimed) == allowed.count else None
     if channel.threads and claimed:
-        claimed = _with_threads(claimed, tx.threads(channel.name, [_subject(delivery) for delivery in claimed]))
+        claimed = _with_threads(
+            claimed, tx.queries.thread_refs(channel.name, [_subject(delivery) for delivery in claimed])
+        )
     if channel.multi_recipient and claimed:
-        withheld = tx.withheld([delivery.id for delivery in claimed])
+        withheld = tx.deliveries.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return _Step(begun=begun, claimed=claimed, at_once=at_once, retry_in=retry_in, closed=not health.open_until)
 
@@ -378,8 +386,8 @@ class DeliveryWorker:
 
         def store(tx: Transaction) -> Mapping[str, Body]:
             if unbegun:
-                tx.note_begun(unbegun, begun=False)
-            return tx.save_bodies(bodies)
+                tx.deliveries.mark_begun(unbegun, begun=False)
+            return tx.deliveries.save_bodies(bodies)
 
         return await self._store.transact(store)
 
@@ -489,8 +497,8 @@ def _claim_of(delivery: Delivery) -> Claim:
 
 
 def _begin_only(claims: Collection[Claim], begun: Collection[Claim], tx: Transaction) -> None:
-    tx.note_begun([claim for claim in claims if claim not in begun], begun=False)
-    tx.note_begun(begun, begun=True)
+    tx.deliveries.mark_begun([claim for claim in claims if claim not in begun], begun=False)
+    tx.deliveries.mark_begun(begun, begun=True)
 
 
 def _first_try(delivery: Delivery) -> bool:

@@ -84,13 +84,13 @@ class MessageEditor:
 
     def _claim(self, tx: Transaction) -> _Claim:
         budget = str(self.channel.edits)
-        was = tx.health(budget)  # waits for whoever else spends of it, so that the time is asked after it
+        was = tx.channels.health(budget)  # waits for whoever else spends of it, so that the time is asked after it
         now = tx.now()
         allowed = pacing.allowance(was, self.channel.edit_pace, now, EDIT_BATCH)
-        threads = tx.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
+        threads = tx.threads.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
         spent = pacing.charge(was, self.channel.edit_pace, now, len(threads))
         if spent != was:
-            tx.keep_health(budget, spent)
+            tx.channels.save_health(budget, spent)
         return _Claim(threads=threads, retry_in=allowed.retry_in if len(threads) == allowed.count else None)
 
     async def _show(self, thread: Thread, end: float) -> Outcome | None:
@@ -108,18 +108,20 @@ class MessageEditor:
 
     def _settle(self, tx: Transaction, thread: Thread, outcome: Outcome) -> None:
         budget = str(self.channel.edits)
-        was = tx.health(budget)
+        was = tx.channels.health(budget)
         now = tx.now()
         match outcome:
             case Delivered(thread=ref):
-                tx.shown(thread, now, ref)
+                tx.threads.mark_rendered(thread, now, ref)
             case GaveUp():
-                tx.shown(thread, now)  # what is refused now is refused again; the next change is another one
+                tx.threads.mark_rendered(
+                    thread, now
+                )  # what is refused now is refused again; the next change is another one
             case Parked(probe_after=after) | Retry(after=after):
-                tx.show_later(thread, now + min(after or EDIT_RETRY_AFTER, retry.MAX_RETRY_AFTER))
+                tx.threads.postpone_edit(thread, now + min(after or EDIT_RETRY_AFTER, retry.MAX_RETRY_AFTER))
             case Unknown():
-                tx.show_later(thread, now + EDIT_RETRY_AFTER)
+                tx.threads.postpone_edit(thread, now + EDIT_RETRY_AFTER)
         pause = outcome.after if isinstance(outcome, Retry) else None
         health = pacing.after(was, [(outbox.signal_of(outcome), pause)], now, self.channel.edit_pace)
         if health != was:
-            tx.keep_health(budget, health)
+            tx.channels.save_health(budget, health)

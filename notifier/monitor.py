@@ -60,7 +60,7 @@ def record(
     """Announce what was found: each only where nobody else has since."""
     verdict = health.judge(rules.expected, facts, polling_since)
     events = [*_about_sources(tx, rules.expected, facts, polling_since)]
-    tx.hold_channels()
+    tx.channels.lock()
     events += _about_channels(tx, rules.expected, facts)
     return _tell(tx, events, rules, routing, verdict) if events else MonitorReport(health=verdict)
 
@@ -76,7 +76,7 @@ async def save_lost_file(
 
     def tell(tx: Transaction) -> MonitorReport:
         verdict = health.unavailable(tx.now(), str(error))
-        tx.hold_channels()
+        tx.channels.lock()
         return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, routing, verdict)
 
     return copy, await store.transact(tell)
@@ -86,9 +86,9 @@ def _tell(
     tx: Transaction, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Record events about ourselves and plan their deliveries."""
-    told = tx.record_events(watching.route_alerts(events, routing.routes, rules.fallback)).new
-    deliveries = outbox.plan(told, routing.policies, tx.parked(), verdict.at)
-    tx.record_deliveries(deliveries)
+    told = tx.events.record(watching.route_alerts(events, routing.routes, rules.fallback)).new
+    deliveries = outbox.plan(told, routing.policies, tx.channels.parked(), verdict.at)
+    tx.deliveries.record(deliveries)
     return MonitorReport(
         health=verdict,
         events=tuple(item.event for item in told),
@@ -119,7 +119,7 @@ def _about_sources(
     tx: Transaction, expected: Expected, facts: HealthFacts, polling_since: datetime | None
 ) -> Iterator[Event]:
     for source, state, edge in _source_turns(expected, facts, polling_since):
-        if tx.announce_source(state.name, state.announced_since, edge.since if edge.failing else None):
+        if tx.polls.announce(state.name, state.announced_since, edge.since if edge.failing else None):
             yield watching.source_event(source, edge, facts.at)
 
 
@@ -127,15 +127,15 @@ def _about_channels(tx: Transaction, expected: Expected, facts: HealthFacts) -> 
     now = facts.at
     for state, backlog in health.channels(expected, facts):
         edge = watching.channel_edge(state, backlog, expected, now)
-        announced = edge and tx.announce_channel(
+        announced = edge and tx.channels.announce(
             state.name, state.announced_since, edge.since if edge.failing else None
         )
         # Nothing is said when the last delivery of a channel that is configured no more was moved or dismissed.
         if edge and announced and (edge.failing or health.serves(expected, state.name)):
             yield watching.channel_event(state.name, edge, now)
         if since := _gave_up(state, backlog, now):
-            found = tx.given_up(state.name, since)
-            if found and tx.announce_given_up(state.name, state.given_up_until, found.last):
+            found = tx.channels.given_up(state.name, since)
+            if found and tx.channels.announce_given_up(state.name, state.given_up_until, found.last):
                 yield watching.dead_letters_event(state.name, found, now)
 
 

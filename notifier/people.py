@@ -20,7 +20,7 @@ MOVE_BATCH = 500
 def acknowledge(tx: Transaction, event: Event, by: Person) -> Acknowledgement:
     """Record that somebody takes care of what an event says, unless somebody does already; return who does."""
     mine = Acknowledgement(event_id=event.id, by=by.id, name=by.name, at=tx.now())
-    existing = tx.acknowledge(mine)
+    existing = tx.people.acknowledge(mine)
     if existing == mine:
         _record(tx, by, Verb.ACKNOWLEDGE, event.subject, str(event.type))
     return existing
@@ -34,7 +34,7 @@ def mute(
     muted = Mute(
         instance=instance, label=label, until=now + length, by=by.id, name=by.name, created_at=now, reason=reason
     )
-    tx.mute(muted)
+    tx.people.mute(muted)
     until = f"until {muted.until.isoformat(timespec='minutes')}"
     _record(tx, by, Verb.MUTE, label, f"{until}: {reason}" if reason else until)
     return muted
@@ -42,7 +42,7 @@ def mute(
 
 def unmute(tx: Transaction, instances: Collection[str], by: Person) -> Sequence[Mute]:
     """End the mutes that are in force under any of these ids or names; return them."""
-    ended = [mute for instance in sorted(set(instances)) if (mute := tx.unmute(instance, tx.now()))]
+    ended = [mute for instance in sorted(set(instances)) if (mute := tx.people.unmute(instance, tx.now()))]
     for muted in ended:
         _record(tx, by, Verb.UNMUTE, muted.shown)
     return ended
@@ -51,7 +51,7 @@ def unmute(tx: Transaction, instances: Collection[str], by: Person) -> Sequence[
 def subscribe(tx: Transaction, task: Task, by: Person) -> bool:
     """Send somebody a direct message when a task ends; return False where that was asked for already."""
     wish = Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now())
-    new = tx.watch(wish)
+    new = tx.people.subscribe(wish)
     if new:
         _record(tx, by, Verb.SUBSCRIBE, task.subject)
     return new
@@ -59,12 +59,12 @@ def subscribe(tx: Transaction, task: Task, by: Person) -> bool:
 
 def retry(tx: Transaction, delivery_ids: Collection[str], target: str, by: Person) -> int:
     """Send dead and parked deliveries again; return how many. `target` names them in the record."""
-    return _counted(tx, by, Verb.RETRY, target, tx.retry(delivery_ids, tx.now()))
+    return _counted(tx, by, Verb.RETRY, target, tx.deliveries.retry(delivery_ids, tx.now()))
 
 
 def release(tx: Transaction, channel: str, by: Person) -> int:
     """Send what is parked on a channel; return how much."""
-    return _counted(tx, by, Verb.RETRY, channel, tx.unpark(channel, tx.now()))
+    return _counted(tx, by, Verb.RETRY, channel, tx.channels.unpark(channel, tx.now()))
 
 
 def dismiss(tx: Transaction, delivery_ids: Collection[str], target: str, by: Person) -> int:
@@ -73,7 +73,7 @@ def dismiss(tx: Transaction, delivery_ids: Collection[str], target: str, by: Per
     Those that still wait die with this reason, so that no one sends them and retention can delete them.
     """
     reason = f"dismissed by {by.name}"
-    return _counted(tx, by, Verb.DISMISS, target, tx.dismiss(delivery_ids, tx.now(), reason))
+    return _counted(tx, by, Verb.DISMISS, target, tx.deliveries.dismiss(delivery_ids, tx.now(), reason))
 
 
 def move(tx: Transaction, channel: str, to: str, by: Person) -> int:
@@ -81,7 +81,7 @@ def move(tx: Transaction, channel: str, to: str, by: Person) -> int:
 
     At most `MOVED_AT_ONCE`: call it again until it returns 0.
     """
-    return _counted(tx, by, Verb.MOVE, f"{channel} → {to}", tx.move(channel, to, tx.now(), MOVE_BATCH))
+    return _counted(tx, by, Verb.MOVE, f"{channel} → {to}", tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH))
 
 
 def _counted(tx: Transaction, by: Person, verb: Verb, target: str, count: int) -> int:
@@ -91,4 +91,4 @@ def _counted(tx: Transaction, by: Person, verb: Verb, target: str, count: int) -
 
 
 def _record(tx: Transaction, by: Person, verb: Verb, target: str, detail: str | None = None) -> None:
-    tx.record_action(Action(at=tx.now(), by=by.id, name=by.name, verb=verb, target=target, detail=detail))
+    tx.people.record_action(Action(at=tx.now(), by=by.id, name=by.name, verb=verb, target=target, detail=detail))

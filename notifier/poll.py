@@ -38,7 +38,7 @@ from notifier.core.errors import (
 from notifier.core.model import Event, Scope, Snapshot, SourceState, TaskStatus, Transition
 from notifier.core.people import Mute
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
-from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, Transaction, Update
+from notifier.ports import EventsRecorded, PollClaim, Queries, Store, TaskSource, TaskWrite, Transaction
 
 BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
@@ -157,10 +157,10 @@ class _Begun:
 
 def _begin(tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *, force: bool) -> _Begun | PollReport:
     """Claim the poll and charge its calls to the credential; return a report where it cannot go ahead."""
-    claim = tx.claim_poll(source.name, owner, tx.now(), rules.lease, poll_every=rules.poll_every, force=force)
+    claim = tx.polls.claim(source.name, owner, tx.now(), rules.lease, poll_every=rules.poll_every, force=force)
     if claim is None:
         return PollReport(source=source.name, polled=False)
-    claim = tx.point_at(
+    claim = tx.polls.bind_source(
         claim,
         source.region,
         source.project_id,
@@ -169,19 +169,19 @@ def _begin(tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *,
     )
     if rules.credential is None:
         return _Begun(claim=claim)
-    known = tx.credential(rules.credential.key)
+    known = tx.polls.credential(rules.credential.key)
     admission = credentials.admit(known, rules.credential, claim.at, _expected_calls(claim, rules), force=force)
     if admission.retry_at is None:
-        tx.save_credential(rules.credential.key, admission.state)
+        tx.polls.save_credential(rules.credential.key, admission.state)
         return _Begun(claim=claim, trial=admission.trial)
     if admission.refusal is None:
-        tx.postpone_poll(claim, admission.retry_at)
+        tx.polls.postpone(claim, admission.retry_at)
         return PollReport(source=source.name, polled=False)
     error = CredentialsRejected(
         credentials.pause_message(f"source {source.name}", admission.refusal),
         retry_after=admission.retry_at - claim.at,
     )
-    tx.record_poll_failure(claim, str(error), admission.retry_at)
+    tx.polls.record_failure(claim, str(error), admission.retry_at)
     return PollReport(source=source.name, polled=True, error=error)
 
 
@@ -201,7 +201,7 @@ async def _holding(
     try:
         while not (await asyncio.wait({looking}, timeout=lease.total_seconds() / 3))[0]:
             with suppress(StoreError):  # a renewal that fails is tried again; whether the claim held, the fence decides
-                if not await store.transact(lambda tx: tx.renew_poll(claim, tx.now() + lease)):
+                if not await store.transact(lambda tx: tx.polls.renew(claim, tx.now() + lease)):
                     return None
         return looking.result()
     finally:
@@ -233,7 +233,7 @@ def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
 
 
 def _ended_unseen(queries: Queries, snapshot: Snapshot) -> bool:
-    live = queries.live(snapshot.source)
+    live = queries.running_tasks(snapshot.source)
     return any(
         job_id not in snapshot.fingerprints
         for job_id, row in live.items()
@@ -281,15 +281,15 @@ class _Recording:
 
     def _begin(self, tx: Transaction) -> tuple[_Done | None, Sequence[_Batch]]:
         """Write everything, or nothing yet and return the batches to write it in."""
-        if not tx.still_holds(self.claim):
+        if not tx.polls.claim_is_current(self.claim):
             return None, ()
-        batches = _batches(self.snapshot, tx.fingerprints(self.claim))
+        batches = _batches(self.snapshot, tx.polls.fingerprints(self.claim))
         if len(batches) > 1:
             return _Done(), batches
         return self._record(tx, batches[0], _Done(), last=True), ()
 
     def _go_on(self, batch: _Batch, done: _Done, tx: Transaction, *, last: bool) -> _Done | None:
-        if not tx.renew_poll(self.claim, tx.now() + self.rules.lease):
+        if not tx.polls.renew(self.claim, tx.now() + self.rules.lease):
             return None
         return done + self._record(tx, batch, done, last=last)
 
@@ -297,30 +297,38 @@ class _Recording:
         """Compare, decide and write one batch; the last one counts absences too and records the poll."""
         now, (shown, changed), name = tx.now(), batch, self.source.name
         reading = replace(diff_rules(self.claim.state, self.snapshot.taken_at, self.rules), skew=self.snapshot.skew)
-        changes = diff(shown, changed, tx.recorded(name, changed), tx.live(name) if last else {}, reading)
+        changes = diff(
+            shown,
+            changed,
+            tx.polls.recorded_tasks(name, changed),
+            tx.queries.running_tasks(name) if last else {},
+            reading,
+        )
         found = [*changes.transitions, *(self._stalled(tx, frozenset(changed), reading) if last else ())]
-        transitions = new_transitions(found, tx.occurrences(name, {transition.after.job_id for transition in found}))
+        transitions = new_transitions(
+            found, tx.events.occurrences(name, {transition.after.job_id for transition in found})
+        )
         told = self._tell(tx, transitions)
         # A task whose event cannot be stored is left as it was recorded: the next poll finds the change again.
         untold = {event.job_id for event in told.refused}
         renamed = {transition.after.job_id: transition.occurrence for transition in transitions if transition.recurs}
         updates = [
-            Update(
+            TaskWrite(
                 recorded=replace(row, occurrence=renamed.get(job_id, row.occurrence)),
                 fingerprint=shown.fingerprints[job_id] if row.task.raw_status else b"",
             )
             for job_id, row in changes.updates.items()
             if job_id not in untold
         ]
-        refused = (*tx.record_tasks(self.claim, updates, self.snapshot.taken_at), *sorted(untold))
+        refused = (*tx.polls.record_tasks(self.claim, updates, self.snapshot.taken_at), *sorted(untold))
         deliveries = plan(tx, told.new, self.routing, now, done.planned)
         if last:
-            tx.record_missing(name, changes.missing, changes.unlisted)
+            tx.polls.record_missing(name, changes.missing, changes.unlisted)
             if self.rules.credential:
                 _accept(tx, self.rules.credential, now, self.snapshot.calls - _expected_calls(self.claim, self.rules))
             # Half a look early: looks do not fall on the very moment, and on average the interval is the one asked for.
             due = self.claim.at + self.rules.poll_every - self.rules.due_check_interval / 2
-            tx.record_poll(self.claim, self.snapshot, now, due, len({*done.refused, *refused}))
+            tx.polls.record(self.claim, self.snapshot, now, due, len({*done.refused, *refused}))
         return _Done(
             changed=len(changed),
             events=tuple(item.event for item in told.new),
@@ -335,9 +343,11 @@ class _Recording:
         found = [outbox.task_event(transition, source.region, source.project_id) for transition in transitions]
         routed = route_events(_gap(source, state, self.snapshot.taken_at) + found, self.routing.routes)
         wanted = [event.job_id for event in found if outbox.concerns_subscribers(event)]
-        told = tx.record_events(outbox.with_subscribers(routed, tx.watchers(source.name, wanted) if wanted else {}))
+        told = tx.events.record(
+            outbox.with_subscribers(routed, tx.people.subscribers(source.name, wanted) if wanted else {})
+        )
         if ended := [item.event.job_id for item in told.new if outbox.ends(item.event)]:
-            tx.take_watchers(source.name, ended)
+            tx.people.pop_subscribers(source.name, ended)
         return told
 
     def _stalled(self, tx: Transaction, changed: Collection[str], reading: DiffRules) -> Sequence[Transition]:
@@ -345,11 +355,11 @@ class _Recording:
         snapshot = self.snapshot
         if self.rules.stalled_after is None or self.claim.state.baseline_at is None:
             return ()
-        since = tx.unchanged(snapshot.source, snapshot.taken_at - self.rules.stalled_after)
+        since = tx.polls.unchanged_tasks(snapshot.source, snapshot.taken_at - self.rules.stalled_after)
         still = [job_id for job_id in since if job_id in snapshot.fingerprints and job_id not in changed]
         if not still:
             return ()
-        return stalled(tx.recorded(snapshot.source, still), since, reading)
+        return stalled(tx.polls.recorded_tasks(snapshot.source, still), since, reading)
 
     def _report(self, done: _Done | None) -> PollReport:
         if done is None:
@@ -388,10 +398,10 @@ def _batches(snapshot: Snapshot, known: Mapping[str, bytes]) -> Sequence[_Batch]
 
 
 def _accept(tx: Transaction, credential: Credential, now: datetime, calls: int) -> None:
-    known = tx.credential(credential.key)
+    known = tx.polls.credential(credential.key)
     state = credentials.accepted(known, credential, now, calls)
     if state != known:
-        tx.save_credential(credential.key, state)
+        tx.polls.save_credential(credential.key, state)
 
 
 def plan(
@@ -407,15 +417,15 @@ def plan(
     """
     if not routed:
         return ()
-    mutes = tx.mutes(now)
-    deliveries = outbox.plan(routed, routing.policies, tx.parked(), now, mutes, before)
-    tx.record_deliveries(deliveries)
+    mutes = tx.queries.mutes(now)
+    deliveries = outbox.plan(routed, routing.policies, tx.channels.parked(), now, mutes, before)
+    tx.deliveries.record(deliveries)
     for name, policy in routing.policies.items():
         by = {item.event.subject: item.event.id for item in routed if name in item.channels}
         if policy.coalesces and by:
-            tx.supersede_progress(name, by)
+            tx.deliveries.supersede_progress(name, by)
     if any(policy.coalesces for policy in routing.policies.values()):
-        tx.spare_threads(_spared(routed, mutes, now), now)
+        tx.threads.refresh(_spared(routed, mutes, now), now)
     return deliveries
 
 
@@ -452,11 +462,11 @@ async def _note_failure(store: Store, begun: _Begun, error: SourceError, rules: 
 
     def record_failure(tx: Transaction) -> None:
         now = tx.now()
-        tx.record_poll_failure(claim, str(error), now + pause)
+        tx.polls.record_failure(claim, str(error), now + pause)
         if rules.credential:
             key = rules.credential.key
-            known = tx.credential(key)
-            tx.save_credential(key, credentials.failed(known, rules.credential, now, error, trial=begun.trial))
+            known = tx.polls.credential(key)
+            tx.polls.save_credential(key, credentials.failed(known, rules.credential, now, error, trial=begun.trial))
 
     await store.transact(record_failure)
     return PollReport(source=claim.state.name, polled=True, error=error)

@@ -184,7 +184,7 @@ class TaskStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class TaskWrite:
     """What one row of a poll changes in the store."""
 
     recorded: RecordedTask
@@ -353,7 +353,7 @@ class Queries(Protocol):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
 
-    def live(self, source: str) -> Mapping[str, RecordedTask]:
+    def running_tasks(self, source: str) -> Mapping[str, RecordedTask]:
         """Return every recorded task of the source that has not ended."""
 
     def ledger(self) -> Ledger:
@@ -389,22 +389,20 @@ class Queries(Protocol):
     def actions(self, limit: int) -> Sequence[Action]:
         """Return what people did, the newest first."""
 
-    def is_live(self, ref: str) -> bool:
+    def is_live_message(self, ref: str) -> bool:
         """Tell whether a message is a thread's, so that it shows by itself what people do."""
 
-    def threads(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
+    def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""
 
 
-class Transaction(Queries, Protocol):
-    """One write transaction: all of it happens or none of it."""
+class Polls(Protocol):
+    """Claims of sources, and what polls record about sources, tasks and credentials."""
 
-    # -- poll --
-
-    def claim_poll(
+    def claim(
         self,
         source: str,
         owner: str,
@@ -420,7 +418,7 @@ class Transaction(Queries, Protocol):
         clock that has been set back since left that time behind.
         """
 
-    def point_at(
+    def bind_source(
         self,
         claim: PollClaim,
         region: str,
@@ -443,37 +441,28 @@ class Transaction(Queries, Protocol):
             in_use_since: None where there is no other replica.
         """
 
-    def renew_poll(self, claim: PollClaim, until: datetime) -> bool:
+    def renew(self, claim: PollClaim, until: datetime) -> bool:
         """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""
 
-    def still_holds(self, claim: PollClaim) -> bool:
+    def claim_is_current(self, claim: PollClaim) -> bool:
         """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
 
     def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
 
-    def unchanged(self, source: str, before: datetime) -> Mapping[str, datetime]:
+    def unchanged_tasks(self, source: str, before: datetime) -> Mapping[str, datetime]:
         """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
 
-    def recorded(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
+    def recorded_tasks(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
         """Return those of the tasks that are recorded."""
 
-    def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Return the occurrences of the recorded events of tasks, by job id."""
-
-    def record_tasks(self, claim: PollClaim, updates: Sequence[Update], now: datetime) -> Sequence[str]:
+    def record_tasks(self, claim: PollClaim, updates: Sequence[TaskWrite], now: datetime) -> Sequence[str]:
         """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
         """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
 
-    def record_events(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
-        """Insert events; an id that is already there is left as it is."""
-
-    def record_deliveries(self, planned: Sequence[Delivery]) -> None:
-        """Insert deliveries of events that are new, so that none can be there already."""
-
-    def record_poll(
+    def record(
         self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
     ) -> None:
         """Note a poll that worked and release the claim. The first complete full one is the baseline.
@@ -481,11 +470,17 @@ class Transaction(Queries, Protocol):
         `refused` is the number of rows that the database did not store.
         """
 
-    def record_poll_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
+    def record_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
         """Note a poll that failed and release the claim."""
 
-    def postpone_poll(self, claim: PollClaim, next_poll_at: datetime) -> None:
+    def postpone(self, claim: PollClaim, next_poll_at: datetime) -> None:
         """Release a claim under which nothing was done, until a later time."""
+
+    def retire_sources(self, names: Collection[str], now: datetime) -> None:
+        """Note that sources are not configured any more: their tasks count as running no longer.
+
+        The next poll of one takes that back.
+        """
 
     def credential(self, key: str) -> CredentialState:
         """Return what is recorded about a credential; locks its row until the transaction ends."""
@@ -493,25 +488,136 @@ class Transaction(Queries, Protocol):
     def save_credential(self, key: str, state: CredentialState) -> None:
         """Record what became of a credential."""
 
-    def release(self, owner: str | None, now: datetime) -> None:
-        """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
+    def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
+        """Note since when a source is said to be failing; return False when another replica has meanwhile.
 
-        What became of deliveries that had begun is not known, so they are doubtful.
+        `was` is what was noted when that was decided.
         """
 
-    def end_waits_of_the_future(self, now: datetime) -> bool:
-        """Where a poll is recorded after now, the clock was set back meanwhile: end every wait, and return True.
 
-        For a database that follows a host's clock, when its only service starts. What is tried too early by this is
-        refused once more; what is not would wait for as long as the clock was ahead.
+class Events(Protocol):
+    """The events of tasks, sources and channels."""
+
+    def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
+        """Insert events; an id that is already there is left as it is."""
+
+    def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Return the occurrences of the recorded events of tasks, by job id."""
+
+
+class Deliveries(Protocol):
+    """The outbox: deliveries from their plan to their settlement."""
+
+    def record(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
+
+    def claim_due(
+        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+    ) -> Sequence[Delivery]:
+        """Claim deliveries of a channel that are due, oldest first, at most one of each lane.
+
+        A claim adds one to `attempt` and pushes `available_at` forward by the lease. The first `at_once` of them (None:
+        all) are to be sent at once and have begun with the claim, and so has what has no body yet and is rendered for
+        the first time; the others begin with `note_begun`. An earlier claim whose holder died leaves the delivery
+        doubtful where it had begun; where it had not, its attempt does not count.
         """
 
-    # -- threads --
+    def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the recipients to whom older deliveries about the same subjects are still on their way, by delivery.
 
-    def tell_threads(self, channel: str, told: Sequence[ThreadUpdate], now: datetime) -> None:
+        Such an older one has reached others; it does not keep them waiting for what comes after it.
+        """
+
+    def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
+        """Note whether claims have begun to be rendered or sent; return the ids of those that are still held.
+
+        A claim is a delivery's id and the number of its attempt.
+        """
+
+    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
+
+        One that the database cannot hold is left out.
+        """
+
+    def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
+        """Apply settlements that are still current, note every attempt, and return how many applied."""
+
+    def release(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
+
+        A claim is a delivery's id and the number of its attempt; one that is no longer the latest is left alone.
+        """
+
+    def retry_now(self, channel: str, now: datetime) -> int:
+        """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
+
+    def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
+        """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
+
+    def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
+        """Note that people accept that these were not delivered; return how many changed.
+
+        Dead ones stay as they are but for that. Those that wait, and that nobody is sending, become dead with `reason`.
+        """
+
+    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
+        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved.
+
+        The old ones are superseded. An event that the other channel has a delivery for already is not planned again.
+        """
+
+    def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
+        """Give up what has waited since before a time for channels that are not configured; return how many."""
+
+    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
+        """Let progress that waits to be told give way, where no attempt has been made; return its event ids.
+
+        `by` has the id of the event that takes its place, by subject.
+        """
+
+
+class Channels(Protocol):
+    """The health of channels, parking, and what was announced of them."""
+
+    def parked(self) -> Mapping[str, ChannelState]:
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+
+    def lock(self) -> None:
+        """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
+
+    def health(self, channel: str) -> ChannelHealth:
+        """Return how a channel is; nobody else can change it until the transaction ends."""
+
+    def save_health(self, channel: str, health: ChannelHealth) -> None:
+        """Record how a channel is."""
+
+    def unpark(self, channel: str, now: datetime) -> int:
+        """Make the parked deliveries of a channel pending again, in order, and return how many."""
+
+    def unpark_due(self, now: datetime) -> Sequence[str]:
+        """Unpark every channel whose probe time has come and return their names."""
+
+    def sync(self, digests: Mapping[str, str], now: datetime) -> Sequence[str]:
+        """Note each configured channel's settings digest; unpark and return those whose settings changed."""
+
+    def announce(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
+        """Do the same for a channel."""
+
+    def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
+        """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
+
+    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
+        """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
+
+
+class Threads(Protocol):
+    """Live messages: what each shows, and which are to be edited."""
+
+    def update(self, channel: str, told: Sequence[ThreadUpdate], now: datetime) -> None:
         """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
 
-    def spare_threads(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
+    def refresh(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
         """Let the threads about the subjects of these events show them, but on the channels that are told of each.
 
         Those show it once they have been told.
@@ -524,13 +630,15 @@ class Transaction(Queries, Protocol):
         claimed for mere progress at most every twenty seconds.
         """
 
-    def shown(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
+    def mark_rendered(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
         """Note that a thread's message looks as its revision asks for; `ref` is that of a new message."""
 
-    def show_later(self, thread: Thread, at: datetime) -> None:
+    def postpone_edit(self, thread: Thread, at: datetime) -> None:
         """Let a message that could not be changed wait."""
 
-    # -- people --
+
+class People(Protocol):
+    """Acknowledgements, mutes, subscriptions, and who did what."""
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
         """Record who acknowledged an event, unless somebody has; return who did. Threads that show it change."""
@@ -541,48 +649,24 @@ class Transaction(Queries, Protocol):
     def unmute(self, instance: str, now: datetime) -> Mute | None:
         """End the mute of an instance and return it; None when there is none in force. Threads about it change."""
 
-    def watch(self, watch: Subscription) -> bool:
+    def subscribe(self, watch: Subscription) -> bool:
         """Record a wish; return False when it was there already."""
 
-    def watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+    def subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks end, by job id."""
 
-    def take_watchers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+    def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who wants to know how tasks ended, by job id, and forget that they do."""
-
-    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
-        """Let progress that waits to be told give way, where no attempt has been made; return its event ids.
-
-        `by` has the id of the event that takes its place, by subject.
-        """
 
     def record_action(self, action: Action) -> None:
         """Record what a person did."""
 
-    def once(self, key: str, now: datetime) -> bool:
+    def record_request(self, key: str, now: datetime) -> bool:
         """Note a request that changes something; return False when it was noted within the last ten minutes."""
 
-    # -- watch --
 
-    def hold_channels(self) -> None:
-        """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
-
-    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
-        """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
-
-    def announce_source(self, source: str, was: datetime | None, since: datetime | None) -> bool:
-        """Note since when a source is said to be failing; return False when another replica has meanwhile.
-
-        `was` is what was noted when that was decided.
-        """
-
-    def announce_channel(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
-        """Do the same for a channel."""
-
-    def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
-        """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
-
-    # -- prune --
+class Retention(Protocol):
+    """Deletion of what is past retention, in batches."""
 
     def pruning_time(self) -> datetime | None:
         """Return the time that age is counted back from: that of the newest good poll, while a source has any.
@@ -612,108 +696,83 @@ class Transaction(Queries, Protocol):
         The source notes how far it has forgotten, so that a task that is listed again all the same is no news.
         """
 
-    def retire_sources(self, names: Collection[str], now: datetime) -> None:
-        """Note that sources are not configured any more: their tasks count as running no longer.
-
-        The next poll of one takes that back.
-        """
-
     def prune_sources(self, configured: Collection[str], before: datetime, limit: int) -> int:
         """Delete tasks of sources that are not configured any more and were polled last before this time.
 
         Return how many were deleted. With the last of its tasks a source is deleted too.
         """
 
-    def forget_people(self, now: datetime, keep: timedelta) -> int:
+    def prune_people(self, now: datetime, keep: timedelta) -> int:
         """Delete threads, acknowledgements and watches older than this that nothing needs any more, and ended mutes.
 
         Return how many were deleted.
         """
 
-    # -- deliver --
 
-    def parked(self) -> Mapping[str, ChannelState]:
-        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+class Replicas(Protocol):
+    """What a process records about itself, and what it releases."""
 
-    def claim_due(
-        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
-    ) -> Sequence[Delivery]:
-        """Claim deliveries of a channel that are due, oldest first, at most one of each lane.
-
-        A claim adds one to `attempt` and pushes `available_at` forward by the lease. The first `at_once` of them (None:
-        all) are to be sent at once and have begun with the claim, and so has what has no body yet and is rendered for
-        the first time; the others begin with `note_begun`. An earlier claim whose holder died leaves the delivery
-        doubtful where it had begun; where it had not, its attempt does not count.
-        """
-
-    def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return the recipients to whom older deliveries about the same subjects are still on their way, by delivery.
-
-        Such an older one has reached others; it does not keep them waiting for what comes after it.
-        """
-
-    def note_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
-        """Note whether claims have begun to be rendered or sent; return the ids of those that are still held.
-
-        A claim is a delivery's id and the number of its attempt.
-        """
-
-    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
-        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
-
-        One that the database cannot hold is left out.
-        """
-
-    def health(self, channel: str) -> ChannelHealth:
-        """Return how a channel is; nobody else can change it until the transaction ends."""
-
-    def keep_health(self, channel: str, health: ChannelHealth) -> None:
-        """Record how a channel is."""
-
-    def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
-        """Apply settlements that are still current, note every attempt, and return how many applied."""
-
-    def give_back(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
-        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
-
-        A claim is a delivery's id and the number of its attempt; one that is no longer the latest is left alone.
-        """
-
-    def hasten(self, channel: str, now: datetime) -> int:
-        """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
-
-    def unpark(self, channel: str, now: datetime) -> int:
-        """Make the parked deliveries of a channel pending again, in order, and return how many."""
-
-    def unpark_due(self, now: datetime) -> Sequence[str]:
-        """Unpark every channel whose probe time has come and return their names."""
-
-    def sync_channels(self, digests: Mapping[str, str], now: datetime) -> Sequence[str]:
-        """Note each configured channel's settings digest; unpark and return those whose settings changed."""
-
-    def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
-        """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
-
-    def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
-        """Note that people accept that these were not delivered; return how many changed.
-
-        Dead ones stay as they are but for that. Those that wait, and that nobody is sending, become dead with `reason`.
-        """
-
-    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
-        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved.
-
-        The old ones are superseded. An event that the other channel has a delivery for already is not planned again.
-        """
-
-    def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
-        """Give up what has waited since before a time for channels that are not configured; return how many."""
-
-    def report_replica(self, replica: Replica) -> None:
+    def report(self, replica: Replica) -> None:
         """Record how a process is. A new one takes the place of others that ended long ago."""
+
+    def release_claims(self, owner: str | None, now: datetime) -> None:
+        """Give back at once every claim of an owner, or of anybody, of polls and of deliveries.
+
+        What became of deliveries that had begun is not known, so they are doubtful.
+        """
+
+    def reset_future_deadlines(self, now: datetime) -> bool:
+        """Where a poll is recorded after now, the clock was set back meanwhile: end every wait, and return True.
+
+        For a database that follows a host's clock, when its only service starts. What is tried too early by this is
+        refused once more; what is not would wait for as long as the clock was ahead.
+        """
 
     def prove_writable(self) -> None:
         """Write something that changes nothing. Raises StoreError where the database cannot be written."""
+
+
+class Transaction(Protocol):
+    """One write transaction: all of it happens or none of it."""
+
+    @property
+    def queries(self) -> Queries:
+        """The reads, which see what this transaction has written."""
+
+    @property
+    def polls(self) -> Polls:
+        """Claims of sources, and what polls record about sources, tasks and credentials."""
+
+    @property
+    def events(self) -> Events:
+        """The events of tasks, sources and channels."""
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The outbox: deliveries from their plan to their settlement."""
+
+    @property
+    def channels(self) -> Channels:
+        """The health of channels, parking, and what was announced of them."""
+
+    @property
+    def threads(self) -> Threads:
+        """Live messages: what each shows, and which are to be edited."""
+
+    @property
+    def people(self) -> People:
+        """Acknowledgements, mutes, subscriptions, and who did what."""
+
+    @property
+    def retention(self) -> Retention:
+        """Deletion of what is past retention, in batches."""
+
+    @property
+    def replicas(self) -> Replicas:
+        """What a process records about itself, and what it releases."""
+
+    def now(self) -> datetime:
+        """Return the time by which all that share this database agree on leases and waits."""
 
 
 class DatabaseFile(Protocol):

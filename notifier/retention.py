@@ -89,10 +89,10 @@ def first_batch(rules: PruneRules, batch: int = PRUNE_BATCH) -> PruneStep:
 
 def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
     then: PruneStep = partial(_prune_events, rules=rules, batch=batch, after=None)
-    now = tx.pruning_time()
+    now = tx.retention.pruning_time()
     if rules.events is None or rules.expected is None or now is None:
         return then(tx)
-    abandoned = tx.abandon(rules.expected, now - rules.events, now, batch)
+    abandoned = tx.deliveries.abandon(rules.expected, now - rules.events, now, batch)
     return PruneReport(), partial(_abandon, rules=rules, batch=batch) if abandoned == batch else then
 
 
@@ -100,26 +100,26 @@ def _prune_events(
     tx: Transaction, *, rules: PruneRules, batch: int, after: EventCursor | None
 ) -> tuple[PruneReport, PruneStep | None]:
     then: PruneStep = partial(_prune_tasks, rules=rules, batch=batch)
-    now = tx.pruning_time()
+    now = tx.retention.pruning_time()
     if now is None:
         return PruneReport(), None
     if rules.events is None:
         return then(tx)
     dead_before = None if rules.dead is None else now - max(rules.dead, rules.events)
-    done = tx.prune_events(now - rules.events, dead_before, after, batch)
+    done = tx.retention.prune_events(now - rules.events, dead_before, after, batch)
     if done.last is not None:
         then = partial(_prune_events, rules=rules, batch=batch, after=done.last)
     return PruneReport(events=done.events, deliveries=done.deliveries), then
 
 
 def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
-    now = tx.pruning_time()
+    now = tx.retention.pruning_time()
     if rules.tasks is None or now is None:
         return PruneReport(), None
-    count = tx.prune_tasks(rules.tasks, batch)
+    count = tx.retention.prune_tasks(rules.tasks, batch)
     if count < batch and rules.configured is not None:
-        count += tx.prune_sources(rules.configured, now - rules.tasks, batch - count)
+        count += tx.retention.prune_sources(rules.configured, now - rules.tasks, batch - count)
     if count == batch:
         return PruneReport(tasks=count), partial(_prune_tasks, rules=rules, batch=batch)
-    tx.forget_people(now, rules.tasks)
+    tx.retention.prune_people(now, rules.tasks)
     return PruneReport(tasks=count), None

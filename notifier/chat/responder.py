@@ -171,7 +171,7 @@ class ChatResponder:
         """Mute an instance; None where none is known under that name."""
         if _replayed(tx, request):
             return fmt.refusal("refused.replay")
-        found = lookup.known_instance(tx, command.instance)
+        found = lookup.known_instance(tx.queries, command.instance)
         if found.namesakes:
             return reports.no_instance("mute", command.instance, found, fmt)
         instance = found.instance
@@ -183,12 +183,12 @@ class ChatResponder:
     def _unmute_named(self, wanted: str, request: CommandRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply:
         if _replayed(tx, request):
             return fmt.refusal("refused.replay")
-        found = lookup.known_instance(tx, wanted).instance
+        found = lookup.known_instance(tx.queries, wanted).instance
         ended = people.unmute(tx, (wanted, found.key if found else wanted), request.person)
         return fmt.answer("unmute.done", instance=wanted) if ended else fmt.refusal("unmute.none", instance=wanted)
 
     def _watch(self, job_id: str, request: CommandRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply:
-        found = lookup.find_task(tx, job_id)
+        found = lookup.find_task(tx.queries, job_id)
         if found.task is None:
             return reports.no_task(found.candidates, job_id, fmt)
         if not request.direct:
@@ -242,7 +242,7 @@ class ChatResponder:
 
     def _apply_click(self, click: ClickRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
         length, _, event_id = click.value.rpartition(":")
-        routed = tx.event(event_id)
+        routed = tx.queries.event(event_id)
         if routed is None:
             return fmt.refusal("click.gone")
         if _replayed(tx, click):
@@ -257,21 +257,21 @@ class ChatResponder:
 
 
 def _replayed(tx: Transaction, request: CommandRequest | ClickRequest) -> bool:
-    return request.replay_key is not None and not tx.once(request.replay_key, tx.now())
+    return request.replay_key is not None and not tx.people.record_request(request.replay_key, tx.now())
 
 
 def _acknowledge(event: Event, click: ClickRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
-    latest = tx.latest_event(event.source, event.job_id)
+    latest = tx.queries.latest_event(event.source, event.job_id)
     if latest is not None and latest.event.id != event.id:
         what = MessageFormatter(fmt.localizer).describe(latest.event).title
         return fmt.refusal("click.over", what=what, at=fmt.when(latest.event.observed_at))
     person = click.person
-    before = tx.acknowledgement(event.id)
+    before = tx.queries.acknowledgement(event.id)
     existing = people.acknowledge(tx, event, person)
     if existing.by != person.id:
         return fmt.refusal("click.acknowledged", who=existing.name, at=fmt.when(existing.at))
     # A live message shows it by itself.
-    return None if before is None and tx.is_live(click.message) else fmt.answer("click.thanks")
+    return None if before is None and tx.queries.is_live_message(click.message) else fmt.answer("click.thanks")
 
 
 def _mute_clicked(event: Event, length: str, person: Person, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
@@ -281,7 +281,7 @@ def _mute_clicked(event: Event, length: str, person: Person, fmt: ReplyFormatter
         return fmt.refusal("click.unnamed")
     now = tx.now()
     name = task.instance_name or instance
-    if existing := next((mute for mute in tx.mutes(now) if mute.covers(task, now)), None):
+    if existing := next((mute for mute in tx.queries.mutes(now) if mute.covers(task, now)), None):
         return fmt.refusal("click.muted", instance=name, until=fmt.when(existing.until), who=existing.name)
     return reports.muted(people.mute(tx, instance, name, parse_duration(length), person), fmt)
 
@@ -289,5 +289,5 @@ def _mute_clicked(event: Event, length: str, person: Person, fmt: ReplyFormatter
 def _unmute_clicked(event: Event, person: Person, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
     task, now = event.task, tx.now()
     name = (task and (task.instance_name or task.instance_id)) or "?"
-    ended = people.unmute(tx, [mute.instance for mute in tx.mutes(now) if mute.covers(task, now)], person)
+    ended = people.unmute(tx, [mute.instance for mute in tx.queries.mutes(now) if mute.covers(task, now)], person)
     return fmt.answer("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)

@@ -38,8 +38,8 @@ def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None,
 
 
 def _acknowledge(tx: Transaction, job_id: str, source: str | None, view: View) -> Acknowledgement:
-    task = require_task(tx, job_id, source, view).task
-    latest = tx.latest_event(task.source, task.job_id)
+    task = require_task(tx.queries, job_id, source, view).task
+    latest = tx.queries.latest_event(task.source, task.job_id)
     if latest is None or latest.event.type not in NEEDS_CARE:
         why = f"its newest event is {latest.event.type}" if latest else "no event of it has been recorded"
         raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")

@@ -68,17 +68,19 @@ def _dismiss(
     """Return how many deliveries were dismissed, and the reason if none."""
     by = current_user()
     if ids:
-        found = find_deliveries(tx, ids)
+        found = find_deliveries(tx.queries, ids)
         count = people.dismiss(tx, [delivery.id for delivery in found], short_ids(found), by)
         return count, f"{short_ids_and_states(found)}; only dead, parked and pending deliveries can be, and each once"
     if all_dead:
-        dead = tx.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, dismissed=False))
+        dead = tx.queries.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, dismissed=False))
         where = f" on {channel}" if channel else ""
         return people.dismiss(tx, dead, channel or "every channel", by), f"no delivery is dead{where}"
     name = channel or ""
-    if serves(expected, name) and name not in tx.parked():
+    if serves(expected, name) and name not in tx.channels.parked():
         raise NotifierError(
             f"channel {name} is configured and not parked, so its messages are still sent; give ids, or --all-dead"
         )
-    waiting = [id_ for state in _UNSETTLED for id_ in tx.delivery_ids(DeliveryFilter(state=state, channel=name))]
+    waiting = [
+        id_ for state in _UNSETTLED for id_ in tx.queries.delivery_ids(DeliveryFilter(state=state, channel=name))
+    ]
     return people.dismiss(tx, waiting, name, by), f"nothing waits on {name}"

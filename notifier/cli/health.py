@@ -52,8 +52,8 @@ def _judge(config: Config) -> HealthReport:
 
 
 def _judge_writable(tx: Transaction, expected: Expected) -> HealthReport:
-    tx.prove_writable()  # reads succeed on a full disk, and on a server that has become read-only
-    return lookup.health(tx, expected)
+    tx.replicas.prove_writable()  # reads succeed on a full disk, and on a server that has become read-only
+    return lookup.health(tx.queries, expected)
 
 
 def health_report(view: View, found: HealthReport) -> RenderableType:

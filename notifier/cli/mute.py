@@ -67,7 +67,7 @@ def mute(
 
 def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -> Mute | None:
     """Mute an instance; None where not just one is known under that name."""
-    found = lookup.known_instance(tx, wanted)
+    found = lookup.known_instance(tx.queries, wanted)
     if found.instance is None:
         return None
     return people.mute(tx, found.instance.key, found.instance.shown, length, current_user(), reason=reason)
@@ -97,7 +97,7 @@ def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOptio
 
 
 def _unmute(tx: Transaction, wanted: str) -> Mute | None:
-    found = lookup.known_instance(tx, wanted).instance
+    found = lookup.known_instance(tx.queries, wanted).instance
     ended = people.unmute(tx, (wanted, found.key if found else wanted), current_user())
     return ended[0] if ended else None
 

@@ -60,15 +60,17 @@ def _retry(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead
     """Return how many deliveries will be sent again, and the reason if none."""
     by = current_user()
     if ids:
-        found = find_deliveries(tx, ids)
+        found = find_deliveries(tx.queries, ids)
         count = people.retry(tx, [delivery.id for delivery in found], short_ids(found), by)
         return count, f"{short_ids_and_states(found)}; only dead and parked deliveries can be"
     if not all_dead:
-        return people.release(tx, channel or "", by), f"nothing is parked on {channel}{_hint_at_dead(tx, channel)}"
-    dead = tx.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel))
+        return people.release(
+            tx, channel or "", by
+        ), f"nothing is parked on {channel}{_hint_at_dead(tx.queries, channel)}"
+    dead = tx.queries.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel))
     count = people.retry(tx, dead, channel or "every channel", by)
     where = f" on {channel}" if channel else ""
-    return count, f"no delivery is dead{where}{_hint_at_parked(tx, channel)}"
+    return count, f"no delivery is dead{where}{_hint_at_parked(tx.queries, channel)}"
 
 
 def _hint_at_dead(q: Queries, channel: str | None) -> str:

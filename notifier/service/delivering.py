@@ -127,7 +127,7 @@ class Delivering:
         """Let parked channels try again whose probe is due."""
         names: Sequence[str] = ()
         with suppress(StoreError):
-            names = await self._app.store.transact(lambda tx: tx.unpark_due(tx.now()))
+            names = await self._app.store.transact(lambda tx: tx.channels.unpark_due(tx.now()))
         for name in names:
             log.info("channel.probed", channel=name)
 

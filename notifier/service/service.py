@@ -109,14 +109,14 @@ class Service:
         await self.report()
         if writes_data(self.roles) and self.app.config.store.url.startswith("sqlite"):
             # The file is locked to this process, so the processes that held these claims are gone.
-            await self.app.store.transact(lambda tx: tx.release(None, tx.now()))
-            if await self.app.store.transact(lambda tx: tx.end_waits_of_the_future(tx.now())):
+            await self.app.store.transact(lambda tx: tx.replicas.release_claims(None, tx.now()))
+            if await self.app.store.transact(lambda tx: tx.replicas.reset_future_deadlines(tx.now())):
                 log.warning("clock.set_back", msg="deadlines of the old time were cleared")
         if Role.POLL in self.roles:
             await self._retire_sources()
         if Role.DELIVER in self.roles:
             digests = self.app.channel_digests
-            unparked = await self.app.store.transact(lambda tx: tx.sync_channels(digests, tx.now()))
+            unparked = await self.app.store.transact(lambda tx: tx.channels.sync(digests, tx.now()))
             if unparked:
                 log.info("channel.unparked", msg="the settings changed", channels=list(unparked))
 
@@ -127,7 +127,7 @@ class Service:
         if not left:
             return
         names = [state.name for state in left]
-        await self.app.store.transact(lambda tx: tx.retire_sources(names, tx.now()))
+        await self.app.store.transact(lambda tx: tx.polls.retire_sources(names, tx.now()))
         log.warning("source.not_configured", sources=names, remedy=REMOVED_SOURCES_NOTE)
 
     async def report(self) -> None:
@@ -151,7 +151,7 @@ class Service:
             chat_down_since=((was and was.chat_down_since) or now) if down else None,
             chat_error=down,
         )
-        tx.report_replica(self._replica)
+        tx.replicas.report(self._replica)
 
     async def prune(self) -> None:
         """Delete what is past its retention."""
@@ -251,7 +251,7 @@ class Service:
             await self.monitoring.rescue()
 
     def _leave(self, tx: Transaction) -> None:
-        tx.release(self.owner, tx.now())
+        tx.replicas.release_claims(self.owner, tx.now())
         self._report(tx, stopped=True)
 
 

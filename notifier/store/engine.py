@@ -22,13 +22,11 @@ from sqlalchemy.exc import OperationalError
 
 from notifier.clock import SteadyTime
 from notifier.core.errors import ConfigurationError, NotifierError, StoreError, StoreMissing, StoreUnreachable
-from notifier.ports import Queries, Transaction
 from notifier.settings.database_url import PostgresAddress, SqliteAddress, parse_address
 from notifier.store import files
 from notifier.store.errors import names_no_database, place_of, translated
 from notifier.store.migrate import HEAD, current, require_current, upgrade
-from notifier.store.outbox import SqlTransaction
-from notifier.store.polls import Memory
+from notifier.store.polls import FingerprintCache
 from notifier.store.postgres import (
     APPLICATION,
     POSTGRES_THREADS,
@@ -37,9 +35,11 @@ from notifier.store.postgres import (
     postgres_parameters,
     require_utf8,
 )
-from notifier.store.queries import SqlQueries
+from notifier.store.queries import Queries
+from notifier.store.session import Session
 from notifier.store.shared_time import SharedTime, begin
 from notifier.store.sqlite import backup, quick_check, sqlite_engine
+from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class SqlStore:
         self._file = file
         self._opened = files.identity_of(file) if file else None
         self._listening = listening
-        self._memory = Memory()
+        self._cache = FingerprintCache()
         self._waiting: deque[_Request] = deque()
         self._together = threads == 1
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
@@ -194,7 +194,7 @@ class SqlStore:
         with translated(self.writer.url), self.writer.begin() as connection:
             results = []
             for fn in fns:
-                tx = SqlTransaction(connection, self._memory, self._time)
+                tx = Transaction(connection, self._time, self._cache)
                 results.append(fn(tx))
                 after_commit += tx.after_commit
         for step in after_commit:
@@ -203,7 +203,7 @@ class SqlStore:
 
     def _read(self, fn: Callable[[Queries], T]) -> T:
         with translated(self._reader.url), self._reader.begin() as connection:
-            return fn(SqlQueries(connection, self._time_of_reads))
+            return fn(Queries(Session(connection, self._time_of_reads)))
 
 
 def open_store(

@@ -19,8 +19,8 @@ import structlog
 from psycopg import sql
 
 from notifier.core import retry
-from notifier.store.polls import CHANNEL
 from notifier.store.postgres import is_read_only
+from notifier.store.statements import LISTEN_CHANNEL
 
 log = structlog.get_logger("notifier.store")
 
@@ -59,7 +59,7 @@ async def listen(parameters: Mapping[str, Any], wake: Callable[[], None]) -> NoR
 async def _listening(parameters: Mapping[str, Any]) -> AsyncIterator[psycopg.AsyncConnection]:
     connection = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
     try:
-        await _ask(connection, sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+        await _ask(connection, sql.SQL("LISTEN {}").format(sql.Identifier(LISTEN_CHANNEL)))
         yield connection
     finally:
         await connection.close()

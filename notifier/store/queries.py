@@ -1,78 +1,51 @@
-"""The reads. One named method a statement."""
+"""The reads: of the service, and of what people ask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
 
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
 from notifier.core.events import NEEDS_CARE
 from notifier.core.health import HealthFacts
-from notifier.core.model import ChannelState, Event, SourceState, TaskStatus
-from notifier.core.people import Acknowledgement
+from notifier.core.identity import DirectChannel
+from notifier.core.model import ChannelState, SourceState, TaskStatus
+from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent
-from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
-from notifier.store import health, rows
-from notifier.store.lookups import LookupQueries
+from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
+from notifier.store import health, rows, statements
+from notifier.store.delivery_rows import load_deliveries
 from notifier.store.schema import (
     acknowledgements,
+    actions,
     attempts,
     channels,
     deliveries,
     delivery_events,
     events,
+    mutes,
     sources,
     tasks,
+    threads,
 )
-
-T = TypeVar("T")
-
-UNSETTLED = (DeliveryState.PENDING, DeliveryState.PARKED)
-
-CHUNK = 500
-"""Values in one IN list; SQLite allows 32,766 parameters, a plan for so many helps nobody."""
+from notifier.store.session import Session, chunks
 
 
-def chunks(values: Collection[T]) -> Iterator[list[T]]:
-    """Cut values into lists short enough for one statement."""
-    listed = list(values)
-    return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
+class Queries:
+    """Indexed reads, also for people's queries."""
 
-
-# Built once, for every poll asks it. In a state that we do not know a task may have ended: an end says so. Of a row
-# without a status nothing is known.
-_OPEN_TASKS = rows.select_tasks().where(
-    tasks.c.source == bindparam("of"),
-    or_(
-        tasks.c.status == TaskStatus.RUNNING,
-        and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != ""),
-    ),
-)
-
-
-class SqlQueries(LookupQueries):
-    """`ports.Queries` on one connection."""
-
-    def __init__(self, connection: Connection, time: Callable[[Connection], datetime]) -> None:
-        """Read through `connection`, whose transaction belongs to the caller."""
-        self.connection = connection
-        self._time = time
-
-    def now(self) -> datetime:
-        """Return the time by which all that share this database agree on leases and waits."""
-        return self._time(self.connection)
+    def __init__(self, session: Session) -> None:
+        """Read through a session."""
+        self._session = session
+        self.now = session.now
 
     def due_sources(self) -> Sequence[str]:
         """Return the sources whose time to be polled has come and that nobody holds, the most overdue first."""
-        now = self.now()
-        due = or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= now)
-        free = or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= now)
-        statement = select(sources.c.name).where(due, free).order_by(sources.c.next_poll_at, sources.c.name)
-        return list(self.connection.execute(statement).scalars())
+        return list(self._session.execute(statements.DUE_SOURCES, {"now": self.now()}).scalars())
 
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
@@ -88,11 +61,11 @@ class SqlQueries(LookupQueries):
             .join(counts, counts.c.source == sources.c.name, isouter=True)
             .order_by(sources.c.name)
         )
-        return [rows.source_of(row) for row in self.connection.execute(statement)]
+        return [rows.source_of(row) for row in self._session.execute(statement)]
 
     def source_states(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
-        return [rows.source_of(row) for row in self.connection.execute(select(sources).order_by(sources.c.name))]
+        return [rows.source_of(row) for row in self._session.execute(select(sources).order_by(sources.c.name))]
 
     def health_facts(self) -> HealthFacts:
         """Return everything that health is judged by, and when that was asked."""
@@ -100,23 +73,21 @@ class SqlQueries(LookupQueries):
             at=self.now(),
             sources=self.source_states(),
             channels=self.channels(),
-            backlogs=health.backlogs(self.connection),
-            replicas=health.reported(self.connection),
+            backlogs=health.backlogs(self._session.connection),
+            replicas=health.reported(self._session.connection),
         )
 
     def channels(self) -> Sequence[ChannelState]:
         """Return what is recorded about channels, by name."""
-        return [rows.channel_of(row) for row in self.connection.execute(select(channels).order_by(channels.c.name))]
+        return [rows.channel_of(row) for row in self._session.execute(select(channels).order_by(channels.c.name))]
 
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         """Return tasks, the most recently changed first."""
         latest = tasks.c.changed_at.desc()
-        statement = (
-            rows.select_tasks()
-            .where(*_task_conditions(wanted, self.connection.dialect.name))
-            .order_by(latest, tasks.c.job_id)
+        statement = statements.TASKS.where(*_task_conditions(wanted, self._session.connection.dialect.name)).order_by(
+            latest, tasks.c.job_id
         )
-        found = self.connection.execute(statement.limit(wanted.limit).offset(wanted.offset)).all()
+        found = self._session.execute(statement.limit(wanted.limit).offset(wanted.offset)).all()
         cared_for = self.acknowledgements([(row.source, row.job_id) for row in found])
         now = self.now()
         mutes = self.mutes(now)
@@ -135,29 +106,33 @@ class SqlQueries(LookupQueries):
 
     def count_tasks(self, wanted: TaskFilter) -> int:
         """Count the tasks that fit, whatever the limit and the offset."""
-        counted = select(func.count()).select_from(tasks).where(*_task_conditions(wanted, self.connection.dialect.name))
-        return self.connection.execute(counted).scalar_one()
+        counted = (
+            select(func.count())
+            .select_from(tasks)
+            .where(*_task_conditions(wanted, self._session.connection.dialect.name))
+        )
+        return int(self._session.execute(counted).scalar_one())
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
         """Return events, the newest first."""
         statement = select(events).where(*_event_conditions(wanted)).order_by(events.c.seq.desc()).limit(wanted.limit)
-        return [rows.routed_of(row) for row in self.connection.execute(statement)]
+        return [rows.routed_of(row) for row in self._session.execute(statement)]
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
         found = select(deliveries, health.LAST_REPLY).where(*_delivery_conditions(wanted))
         statement = found.order_by(deliveries.c.seq.desc())
-        return self._with_events(self.connection.execute(statement.limit(wanted.limit)).all())
+        return load_deliveries(self._session, self._session.execute(statement.limit(wanted.limit)).all())
 
     def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
         """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
         statement = select(deliveries.c.id).where(*_delivery_conditions(wanted)).order_by(deliveries.c.seq)
-        return list(self.connection.execute(statement).scalars())
+        return list(self._session.execute(statement).scalars())
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         """Return the attempts of a delivery in order."""
         statement = select(attempts).where(attempts.c.delivery_id == delivery_id).order_by(attempts.c.number)
-        return [rows.attempt_of(row) for row in self.connection.execute(statement)]
+        return [rows.attempt_of(row) for row in self._session.execute(statement)]
 
     def acknowledgements(self, subjects: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Acknowledgement]:
         """Return who acknowledged the newest event of tasks, by source and job id."""
@@ -166,17 +141,86 @@ class SqlQueries(LookupQueries):
             pair = (events.c.source, events.c.job_id)
             latest = select(func.max(events.c.seq)).where(tuple_(*pair).in_(some)).group_by(*pair)
             joined = select(*pair, acknowledgements).join(events, events.c.id == acknowledgements.c.event_id)
-            for row in self.connection.execute(joined.where(events.c.seq.in_(latest))):
+            for row in self._session.execute(joined.where(events.c.seq.in_(latest))):
                 found[row.source, row.job_id] = rows.acknowledgement_of(row)
         return found
 
-    def live(self, source: str) -> Mapping[str, RecordedTask]:
+    def running_tasks(self, source: str) -> Mapping[str, RecordedTask]:
         """Return every recorded task of the source that has not ended."""
-        return {row.job_id: rows.recorded_of(row) for row in self.connection.execute(_OPEN_TASKS, {"of": source})}
+        return {
+            row.job_id: rows.recorded_of(row)
+            for row in self._session.execute(statements.RUNNING_TASKS, {"source": source})
+        }
+
+    def event(self, event_id: str) -> RoutedEvent | None:
+        """Return one event."""
+        row = self._session.execute(select(events).where(events.c.id == event_id)).one_or_none()
+        return None if row is None else rows.routed_of(row)
+
+    def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
+        """Return the newest event of a task."""
+        of = select(events).where(events.c.source == source, events.c.job_id == job_id)
+        row = self._session.execute(of.order_by(events.c.seq.desc()).limit(1)).one_or_none()
+        return None if row is None else rows.routed_of(row)
+
+    def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
+        """Count the tasks that changed at or after this time, by name, the most frequent first."""
+        statement = (
+            select(tasks.c.name, tasks.c.status, func.count(), func.sum(tasks.c.seconds), func.max(tasks.c.seconds))
+            .where(tasks.c.changed_at >= since)
+            .group_by(tasks.c.name, tasks.c.status)
+        )
+        by_name: dict[str, dict[str, _Fared]] = {}
+        for name, status, count, total, longest in self._session.execute(statement):
+            by_name.setdefault(name, {})[status] = _Fared(count, total, longest)
+        found = (_statistics(name, fared) for name, fared in by_name.items())
+        return sorted(found, key=lambda one: (-one.count, one.name))
+
+    def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
+        """Return ids and names of instances of recorded tasks with this id or name."""
+        pair = (tasks.c.instance_id, tasks.c.instance_name)
+        exact = select(*pair).where((tasks.c.instance_id == wanted) | (tasks.c.instance_name == wanted))
+        return [(id_, name) for id_, name in self._session.execute(exact.distinct().limit(limit))]
+
+    def recent_instance_names(self, limit: int) -> Sequence[str]:
+        """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
+        recent = select(tasks.c.instance_name).order_by(tasks.c.changed_at.desc()).limit(limit)
+        return list(dict.fromkeys(name for name in self._session.execute(recent).scalars() if name))
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+        statement = select(mutes).where(mutes.c.until > now).order_by(mutes.c.until, mutes.c.instance)
+        return [rows.mute_of(row) for row in self._session.execute(statement)]
+
+    def acknowledgement(self, event_id: str) -> Acknowledgement | None:
+        """Return who acknowledged an event."""
+        statement = select(acknowledgements).where(acknowledgements.c.event_id == event_id)
+        row = self._session.execute(statement).one_or_none()
+        return None if row is None else rows.acknowledgement_of(row)
+
+    def actions(self, limit: int) -> Sequence[Action]:
+        """Return what people did, the newest first."""
+        statement = select(actions).order_by(actions.c.seq.desc()).limit(limit)
+        return [rows.action_of(row) for row in self._session.execute(statement)]
+
+    def is_live_message(self, ref: str) -> bool:
+        """Tell whether a message is a thread's, so that it shows by itself what people do."""
+        return self._session.execute(select(threads.c.ref).where(threads.c.ref == ref).limit(1)).first() is not None
+
+    def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
+        """Return the references of a channel's threads by subject."""
+        found = self._session.execute(statements.THREAD_REFS, {"channel": channel, "subjects": list(subjects)})
+        return {row.subject: row.ref for row in found}
+
+    def direct_channels(self) -> Sequence[str]:
+        """Return the names of channels to one person that have something to send."""
+        pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.channel.startswith(DirectChannel.PREFIX))
+        statement = select(deliveries.c.channel).where(*pending).distinct().order_by(deliveries.c.channel)
+        return list(self._session.execute(statement).scalars())
 
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""
-        count, pairs, unrouted = self.connection.execute(
+        count, pairs, unrouted = self._session.execute(
             select(
                 func.count(),
                 func.coalesce(func.sum(events.c.channel_count), 0),
@@ -199,19 +243,19 @@ class SqlQueries(LookupQueries):
             .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
             .group_by(deliveries.c.state)
         )
-        counted = {DeliveryState(state): count for state, count in self.connection.execute(statement)}
+        counted = {DeliveryState(state): count for state, count in self._session.execute(statement)}
         return {state: counted.get(state, 0) for state in DeliveryState}
 
     def _oldest_pending(self) -> Any:  # noqa: ANN401 - a column's value
         pending = deliveries.c.state == DeliveryState.PENDING
-        return self.connection.execute(select(func.min(deliveries.c.created_at)).where(pending)).scalar()
+        return self._session.execute(select(func.min(deliveries.c.created_at)).where(pending)).scalar()
 
     def _unaccounted(self) -> Iterator[tuple[str, str]]:
         """Find the pairs that routing asked for and that have no delivery, or that nobody asked for."""
         accounts = select(func.count()).where(delivery_events.c.event_id == events.c.id).scalar_subquery()
-        for row in self.connection.execute(select(events).where(events.c.channel_count != accounts)):
+        for row in self._session.execute(select(events).where(events.c.channel_count != accounts)):
             planned = select(delivery_events.c.channel).where(delivery_events.c.event_id == row.id)
-            accounted = set(self.connection.execute(planned).scalars())
+            accounted = set(self._session.execute(planned).scalars())
             yield from ((row.id, channel) for channel in sorted(accounted ^ set(rows.routed_of(row).channels)))
         yield from self._uncalled_for()
 
@@ -219,27 +263,7 @@ class SqlQueries(LookupQueries):
         named = events.c.channels.contains(func.concat('"', delivery_events.c.channel, '"'))
         accounts = select(events.c.id, delivery_events.c.channel)
         joined = accounts.join(delivery_events, delivery_events.c.event_id == events.c.id)
-        yield from ((event_id, channel) for event_id, channel in self.connection.execute(joined.where(~named)))
-
-    def _with_events(self, found: Sequence[Row[Any]]) -> list[Delivery]:
-        of = self._events_of([row.id for row in found])
-        return [rows.delivery_of(row, tuple(of.get(row.id, ()))) for row in found]
-
-    def _events_of(self, delivery_ids: Collection[str]) -> Mapping[str, list[Event]]:
-        of: dict[str, list[Event]] = {}
-        for some in chunks(delivery_ids):
-            for delivery_id, facts in self.connection.execute(_EVENTS_OF, {"ids": some}):
-                of.setdefault(delivery_id, []).append(rows.event_of(facts))
-        return of
-
-
-# Built once: every claim asks it.
-_EVENTS_OF = (
-    select(delivery_events.c.delivery_id, events.c.facts)
-    .join(events, events.c.id == delivery_events.c.event_id)
-    .where(delivery_events.c.delivery_id.in_(bindparam("ids", expanding=True)))
-    .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
-)
+        yield from ((event_id, channel) for event_id, channel in self._session.execute(joined.where(~named)))
 
 
 _RUNNING = (
@@ -316,33 +340,21 @@ def _delivery_conditions(wanted: DeliveryFilter) -> Iterable[ColumnElement[bool]
         yield deliveries.c.id.in_(of)
 
 
-_older = deliveries.alias("older")
+class _Fared(NamedTuple):
+    number: int = 0
+    total: float | None = None
+    longest: float | None = None
 
 
-def blocked() -> ColumnElement[bool]:
-    """Return the condition that a delivery is not due because of an older one about one of the same subjects.
-
-    An older one that only some recipients still lack blocks no first attempt, which is then for the others.
-    """
-    in_its_way = or_(_older.c.recipients.is_(None), deliveries.c.recipients.is_not(None))
-    return exists(_older_unsettled(select(1)).where(in_its_way).correlate(deliveries))
-
-
-def waited_for(delivery_ids: Collection[str]) -> Select[Any]:
-    """Select these deliveries' ids, each with the recipients of an older one about one of the same subjects."""
-    columns = select(deliveries.c.id, _older.c.recipients)
-    return _older_unsettled(columns).where(deliveries.c.id.in_(delivery_ids), _older.c.recipients.is_not(None))
-
-
-def _older_unsettled(columns: Select[Any]) -> Select[Any]:
-    mine, theirs = delivery_events.alias("mine"), delivery_events.alias("theirs")
-    return (
-        columns.select_from(mine)
-        .join(theirs, and_(theirs.c.channel == mine.c.channel, theirs.c.subject == mine.c.subject))
-        .join(_older, _older.c.id == theirs.c.delivery_id)
-        .where(
-            mine.c.delivery_id == deliveries.c.id,
-            _older.c.seq < deliveries.c.seq,
-            or_(*(_older.c.state == state for state in UNSETTLED)),
-        )
+def _statistics(name: str, fared: Mapping[str, _Fared]) -> TaskStatistics:
+    completed = fared.get(TaskStatus.COMPLETED, _Fared())
+    known = {status: fared.get(status, _Fared()).number for status in (TaskStatus.RUNNING, TaskStatus.FAILED)}
+    return TaskStatistics(
+        name=name,
+        running=known[TaskStatus.RUNNING],
+        completed=completed.number,
+        failed=known[TaskStatus.FAILED],
+        other=sum(one.number for one in fared.values()) - sum(known.values()) - completed.number,
+        mean=None if completed.total is None else timedelta(seconds=completed.total / completed.number),
+        longest=None if completed.longest is None else timedelta(seconds=completed.longest),
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row
 
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
@@ -16,7 +16,6 @@ from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStat
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, Mute, Subscription, Verb
 from notifier.core.routing import RoutedEvent
-from notifier.store import schema
 
 _encode = msgspec.json.Encoder().encode
 _decode_event = msgspec.json.Decoder(Event).decode
@@ -226,10 +225,3 @@ def action_of(row: Row[T]) -> Action:
     """Read what a person did."""
     found = row._mapping  # noqa: SLF001 - as above
     return Action(verb=Verb(found["verb"]), **{name: found[name] for name in _ACTION})
-
-
-def select_tasks() -> Select[Any]:
-    """Return the statement that every look at recorded tasks starts from."""
-    return select(schema.tasks).with_only_columns(
-        *(column for column in schema.tasks.columns if column.name != "fingerprint")
-    )

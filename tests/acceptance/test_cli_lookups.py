@@ -26,7 +26,7 @@ from notifier.core.diff import RecordedTask
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.routing import RoutedEvent
-from notifier.ports import Transaction, Update
+from notifier.ports import TaskWrite, Transaction
 from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store
 
@@ -76,20 +76,20 @@ def delivery_to(channel: str, event: Event) -> Delivery:
 
 def record(tx: Transaction) -> None:
     """A failure that reached one channel and died on the other; a task that runs; one that completed unrouted."""
-    claim = tx.claim_poll("prod", "me", NOW, LEASE)
+    claim = tx.polls.claim("prod", "me", NOW, LEASE)
     assert claim is not None
     tasks = (FAILED, RUNNING, TWIN)
-    updates = [Update(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
-    tx.record_tasks(claim, updates, NOW)
+    updates = [TaskWrite(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
+    tx.polls.record_tasks(claim, updates, NOW)
     failure, end = event_of(FAILED), event_of(TWIN)
-    tx.record_events(
+    tx.events.record(
         [
             RoutedEvent(event=failure, routes=("failures",), channels=("dba", "tickets")),
             RoutedEvent(event=end, routes=(), channels=()),
         ]
     )
-    tx.record_deliveries([delivery_to("dba", failure), delivery_to("tickets", failure)])
-    tx.record_poll(
+    tx.deliveries.record([delivery_to("dba", failure), delivery_to("tickets", failure)])
+    tx.polls.record(
         claim,
         Snapshot(
             source="prod", taken_at=NOW, fingerprints={t.job_id: b"1" for t in tasks}, complete=True, scope=Scope.FULL
@@ -101,7 +101,7 @@ def record(tx: Transaction) -> None:
         ("dba", DeliveryState.DELIVERED, None, "HTTP 200: ok"),
         ("tickets", DeliveryState.DEAD, "HTTP 400", REPLY),
     ):
-        (claimed,) = tx.claim_due(channel, "me", NOW, LEASE, 1)
+        (claimed,) = tx.deliveries.claim_due(channel, "me", NOW, LEASE, 1)
         attempt = Attempt(
             delivery_id=claimed.id,
             number=claimed.attempt,
@@ -111,7 +111,9 @@ def record(tx: Transaction) -> None:
             reason=reason,
             reply=reply,
         )
-        tx.settle([Settlement(delivery_id=claimed.id, state=state, wait=None, attempt=attempt, reason=reason)], NOW)
+        tx.deliveries.settle(
+            [Settlement(delivery_id=claimed.id, state=state, wait=None, attempt=attempt, reason=reason)], NOW
+        )
 
 
 REPLY = 'HTTP 400: {"errors": {"priority": "Field \'priority\' cannot be set"}}'
@@ -533,9 +535,9 @@ def waiting_on(channel: str, count: int = 2) -> Callable[[Transaction], None]:
 
     def recorded(tx: Transaction) -> None:
         events = [event_of(replace(FAILED, job_id=f"job-{n}")) for n in range(count)]
-        tx.record_events([RoutedEvent(event=event, routes=("failures",), channels=(channel,)) for event in events])
+        tx.events.record([RoutedEvent(event=event, routes=("failures",), channels=(channel,)) for event in events])
         ago = NOW - timedelta(minutes=10)
-        tx.record_deliveries([replace(delivery_to(channel, event), created_at=ago) for event in events])
+        tx.deliveries.record([replace(delivery_to(channel, event), created_at=ago) for event in events])
 
     return recorded
 
@@ -591,13 +593,13 @@ def with_tickets(state: DeliveryState, since: datetime) -> Callable[[Transaction
 
     def recorded(tx: Transaction) -> None:
         event = event_of(FAILED, occurrence="another")
-        tx.record_events([RoutedEvent(event=event, routes=("failures",), channels=("tickets",))])
-        tx.record_deliveries([replace(delivery_to("tickets", event), created_at=since)])
-        (claimed,) = tx.claim_due("tickets", "me", NOW, LEASE, 1)
+        tx.events.record([RoutedEvent(event=event, routes=("failures",), channels=("tickets",))])
+        tx.deliveries.record([replace(delivery_to("tickets", event), created_at=since)])
+        (claimed,) = tx.deliveries.claim_due("tickets", "me", NOW, LEASE, 1)
         attempt = Attempt(
             delivery_id=claimed.id, number=claimed.attempt, started_at=since, finished_at=since, outcome="x"
         )
-        tx.settle(
+        tx.deliveries.settle(
             [
                 Settlement(
                     delivery_id=claimed.id,

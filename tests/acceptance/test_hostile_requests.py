@@ -417,7 +417,7 @@ class Muting(Recorder):
     async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
         assert replay_key
         self.calls.append((form, replay_key))
-        if await self.store.transact(lambda tx: tx.once(replay_key, self.clock.now())):
+        if await self.store.transact(lambda tx: tx.people.record_request(replay_key, self.clock.now())):
             self.changes.append(replay_key)
         return {}
 

@@ -99,7 +99,7 @@ class House:
         if self.store_url.startswith("postgresql"):
             await asyncio.to_thread(end_sessions, self.store_url)
             store = open_store(self.store_url)
-            await store.transact(lambda tx: tx.release(None, datetime.now(UTC)))
+            await store.transact(lambda tx: tx.replicas.release_claims(None, datetime.now(UTC)))
             await store.aclose()
 
     # -- what is known of it --

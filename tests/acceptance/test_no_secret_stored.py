@@ -187,9 +187,9 @@ async def test_no_secret_is_in_the_database(
             event = make_event(make_task(fail_reason="it failed"))
 
             def record(tx: Transaction) -> None:
-                tx.record_events([RoutedEvent(event=event, routes=("all",), channels=tuple(names))])
+                tx.events.record([RoutedEvent(event=event, routes=("all",), channels=tuple(names))])
                 now = tx.now()
-                tx.record_deliveries(
+                tx.deliveries.record(
                     [make_delivery(event, channel=name, attempt=0, available_at=now, created_at=now) for name in names]
                 )
 

@@ -125,7 +125,7 @@ async def test_a_caller_cancelled_in_a_transaction_waits_for_its_end(store: SqlS
     def slowly(tx: Transaction) -> None:
         began.set()
         may_end.wait(10)
-        tx.claim_poll("prod", "me", clock.now(), timedelta(minutes=1))
+        tx.polls.claim("prod", "me", clock.now(), timedelta(minutes=1))
 
     caller = asyncio.create_task(store.transact(slowly))
     await asyncio.to_thread(began.wait, 10)

@@ -211,7 +211,7 @@ def open_umask() -> Iterator[None]:
 async def test_only_its_owner_can_read_a_new_database(tmp_path: Path) -> None:
     path = tmp_path / "notifier.db"
     async with aclosing(opened(path, exclusive=True)) as store:
-        await store.transact(lambda tx: tx.sync_channels({"dba": "1"}, tx.now()))
+        await store.transact(lambda tx: tx.channels.sync({"dba": "1"}, tx.now()))
         modes = modes_in(tmp_path)
     assert modes.keys() >= {"notifier.db", "notifier.db.lock"}
     assert set(modes.values()) == {0o600}
@@ -247,7 +247,7 @@ def move_the_folder(path: Path) -> None:
 async def test_a_file_removed_under_a_service_is_missed_and_saved(path: Path, take: Callable[[Path], None]) -> None:
     async with aclosing(opened(path, exclusive=True)) as store:
         await store.verify()
-        await store.transact(lambda tx: tx.sync_channels({"dba": "1"}, tx.now()))
+        await store.transact(lambda tx: tx.channels.sync({"dba": "1"}, tx.now()))
         take(path)
         with pytest.raises(StoreReplaced, match=r"notifier\.db was (deleted or moved|replaced by another) while"):
             await store.verify()

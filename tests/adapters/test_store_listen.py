@@ -76,8 +76,8 @@ async def plan(url: str, *deliveries: Delivery) -> None:
 
     def record(tx: Transaction) -> None:
         events = [event for delivery in planned for event in delivery.events]
-        tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",)) for event in events])
-        tx.record_deliveries(planned)
+        tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("dba",)) for event in events])
+        tx.deliveries.record(planned)
 
     await change(url, record)
 
@@ -98,11 +98,11 @@ async def test_a_listener_is_notified_of_planned_deliveries(postgres_url: str) -
 
 
 ALL_DUE: Mapping[str, Callable[[Transaction], object]] = {
-    "retry": lambda tx: tx.retry([DEAD.id], T0),
-    "unpark": lambda tx: tx.unpark("dba", T0),
-    "hasten": lambda tx: tx.hasten("dba", T0),
-    "give back": lambda tx: tx.give_back([(CLAIMED.id, 1)], T0),
-    "release": lambda tx: tx.release("me", T0),
+    "retry": lambda tx: tx.deliveries.retry([DEAD.id], T0),
+    "unpark": lambda tx: tx.channels.unpark("dba", T0),
+    "hasten": lambda tx: tx.deliveries.retry_now("dba", T0),
+    "give back": lambda tx: tx.deliveries.release([(CLAIMED.id, 1)], T0),
+    "release": lambda tx: tx.replicas.release_claims("me", T0),
 }
 
 
@@ -111,14 +111,14 @@ async def test_a_listener_is_notified_of_deliveries_due_again(
     postgres_url: str, due: Callable[[Transaction], object]
 ) -> None:
     await plan(postgres_url, DEAD, PARKED, WAITING, CLAIMED)
-    await change(postgres_url, lambda tx: tx.claim_due("dba", "me", T0, HOUR, 1))
+    await change(postgres_url, lambda tx: tx.deliveries.claim_due("dba", "me", T0, HOUR, 1))
     async with listening(postgres_url) as ear:
         await ear.hears(change(postgres_url, due))
 
 
 async def test_no_notification_comes_for_uncommitted_or_undue_changes(postgres_url: str) -> None:
     def undone(tx: Transaction) -> None:
-        tx.record_deliveries([make_delivery()])
+        tx.deliveries.record([make_delivery()])
 
     async with listening(postgres_url) as ear:
         before = ear.heard
@@ -133,7 +133,7 @@ async def test_no_notification_comes_for_uncommitted_or_undue_changes(postgres_u
 async def test_sqlite_never_calls_and_ends_when_asked(sqlite_url: str) -> None:
     store, ear = open_store(sqlite_url), Ear()
     task = asyncio.create_task(store.listen(ear.wake))
-    await store.transact(lambda tx: tx.unpark("dba", T0))
+    await store.transact(lambda tx: tx.channels.unpark("dba", T0))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (task.cancelled(), ear.heard) == (True, 0)

@@ -63,7 +63,7 @@ def through(network: Relay, url: str) -> str:
 
 
 async def write(store: SqlStore) -> None:
-    await store.transact(lambda tx: tx.sync_channels({"dba": str(next(_numbers))}, tx.now()))
+    await store.transact(lambda tx: tx.channels.sync({"dba": str(next(_numbers))}, tx.now()))
 
 
 async def write_for_ever(store: SqlStore) -> None:

@@ -87,8 +87,8 @@ def waiting(state: DeliveryState, wait: timedelta) -> Callable[[Transaction], No
 
     def record(tx: Transaction) -> None:
         event = make_event(make_task(f"job {state}"))
-        tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
-        tx.record_deliveries([make_delivery(event, state=state, available_at=tx.now() + wait, attempt=0)])
+        tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
+        tx.deliveries.record([make_delivery(event, state=state, available_at=tx.now() + wait, attempt=0)])
 
     return record
 
@@ -99,7 +99,7 @@ async def waits(store: SqlStore) -> dict[str, timedelta]:
     deliveries = await store.read(lambda q: q.deliveries(DeliveryFilter()))
     mutes = await store.read(lambda q: q.mutes(at - timedelta(days=999)))
     sources = await store.read(lambda q: q.source_states())
-    channels = await store.transact(lambda tx: {"open": tx.health("dba").open_until})
+    channels = await store.transact(lambda tx: {"open": tx.channels.health("dba").open_until})
     found: dict[str, datetime | None] = {f"delivery {d.state}": d.available_at for d in deliveries}
     found |= {f"mute {mute.instance}": mute.until for mute in mutes}
     found |= {f"poll {source.name}": source.next_poll_at for source in sources}
@@ -112,8 +112,8 @@ async def fill(store: SqlStore, clocks: Clocks) -> None:
 
     def others(tx: Transaction) -> None:
         at = tx.now()
-        tx.mute(Mute(instance="gauss", until=at + 30 * MINUTE, by="U1", name="Ada", created_at=at))
-        tx.keep_health("dba", replace(tx.health("dba"), open_until=at + MINUTE))
+        tx.people.mute(Mute(instance="gauss", until=at + 30 * MINUTE, by="U1", name="Ada", created_at=at))
+        tx.channels.save_health("dba", replace(tx.channels.health("dba"), open_until=at + MINUTE))
 
     await store.transact(others)
     source = FakeSource(FakeClock())
@@ -143,8 +143,8 @@ async def test_a_retry_and_a_mute_survive_a_clock_step_during_a_service(
     (dead,) = await service.read(lambda q: q.deliveries(DeliveryFilter()))
     for step in (HOUR, -HOUR):
         clocks.is_set(step)
-        assert await command.transact(lambda tx: tx.retry([dead.id], tx.now())) == 1
-        due = await service.transact(lambda tx: tx.claim_due("dba", "x", tx.now(), timedelta(), 10))
+        assert await command.transact(lambda tx: tx.deliveries.retry([dead.id], tx.now())) == 1
+        due = await service.transact(lambda tx: tx.deliveries.claim_due("dba", "x", tx.now(), timedelta(), 10))
         assert [claimed.id for claimed in due] == [dead.id]
         with service.writer.begin() as connection:
             connection.exec_driver_sql("UPDATE deliveries SET state = 'dead'")

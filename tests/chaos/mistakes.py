@@ -1,7 +1,7 @@
 """The mistakes that the harness is there to find: each is made on purpose and must be found, for its own reason.
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
-that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `SqlTransaction.claim_due`, `_DUE`,
+that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `Deliveries.claim_due`, `DUE_DELIVERIES`,
 `poll.changed_ids`, `poll.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
 `WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and `reply_rules.retry_after`.
 """
@@ -29,7 +29,8 @@ from notifier.core.model import Snapshot
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.service import polling
 from notifier.sources.paging import Walk, WalkResult
-from notifier.store import outbox as delivering
+from notifier.store import statements
+from notifier.store.deliveries import Deliveries
 from notifier.store.schema import deliveries
 
 # ---- delivery ----
@@ -75,24 +76,24 @@ def one_worker() -> None:
 
 def no_lease() -> None:
     """Take messages without keeping others from taking them too."""
-    whole = delivering.SqlTransaction.claim_due
+    whole = Deliveries.claim_due
 
     def claim_due(self: Any, channel: str, owner: str, now: datetime, *rest: Any, **how: Any) -> Any:
         claimed = whole(self, channel, owner, now, *rest, **how)
         mine = deliveries.c.id.in_([delivery.id for delivery in claimed])
-        self.connection.execute(update(deliveries).where(mine).values(available_at=now))
+        self._session.execute(update(deliveries).where(mine).values(available_at=now))
         return claimed
 
-    _replace(delivering.SqlTransaction, "claim_due", claim_due)
+    _replace(Deliveries, "claim_due", claim_due)
 
 
 def no_order() -> None:
     """Send what is due, whatever is not settled before it."""
-    due = delivering._DUE
+    due = statements.DUE_DELIVERIES
     assert isinstance(due.whereclause, BooleanClauseList)
     *conditions, _nothing_older = due.whereclause.clauses
-    unordered = select(deliveries.c.seq).where(*conditions).order_by(deliveries.c.seq).limit(bindparam("most"))
-    _replace(delivering, "_DUE", unordered)
+    unordered = select(deliveries.c.seq).where(*conditions).order_by(deliveries.c.seq).limit(bindparam("limit"))
+    _replace(statements, "DUE_DELIVERIES", unordered)
 
 
 def ignore_retry_after() -> None:
@@ -113,7 +114,7 @@ def two_transactions() -> None:
         report = await poll_once(source, store, *args, **how)
         await asyncio.sleep(0.05)
         while postponed:
-            await store.transact(lambda tx: tx.record_deliveries(plan(*postponed.pop())))
+            await store.transact(lambda tx: tx.deliveries.record(plan(*postponed.pop())))
         return report
 
     def later(*what: Any) -> tuple[Delivery, ...]:

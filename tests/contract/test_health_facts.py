@@ -27,10 +27,10 @@ BOB = Person(id="cli:bob", name="bob")
 
 
 def planned(tx: Transaction, channel: str, *events: Event, at: datetime = T0) -> None:
-    tx.record_events([RoutedEvent(event=event, routes=(), channels=(channel,)) for event in events])
+    tx.events.record([RoutedEvent(event=event, routes=(), channels=(channel,)) for event in events])
     for event in events:
         delivery = make_delivery(event, channel=channel, lane=event.subject, attempt=0, created_at=at, available_at=at)
-        tx.record_deliveries([delivery])
+        tx.deliveries.record([delivery])
 
 
 def events(count: int, prefix: str = "job") -> Sequence[Event]:
@@ -39,9 +39,9 @@ def events(count: int, prefix: str = "job") -> Sequence[Event]:
 
 def end(tx: Transaction, channel: str, outcome: Outcome, limit: int = 10) -> None:
     now = tx.now()
-    for delivery in tx.claim_due(channel, "me", now, MINUTE, limit):
+    for delivery in tx.deliveries.claim_due(channel, "me", now, MINUTE, limit):
         ended = settle(delivery, outcome, started_at=now, finished_at=now, schedule=(MINUTE,), chance=0.5)
-        tx.settle([ended], now)
+        tx.deliveries.settle([ended], now)
 
 
 async def backlog(store: SqlStore, channel: str = "dba") -> Backlog:
@@ -104,7 +104,7 @@ async def test_a_dismissed_delivery_no_longer_counts_and_can_be_sent(store: SqlS
 
 async def test_a_waiting_delivery_dies_when_dismissed_unless_in_flight(store: SqlStore, clock: FakeClock) -> None:
     await store.transact(lambda tx: planned(tx, "old", *events(2)))
-    (sending,) = await store.transact(lambda tx: tx.claim_due("old", "me", tx.now(), MINUTE, 1))
+    (sending,) = await store.transact(lambda tx: tx.deliveries.claim_due("old", "me", tx.now(), MINUTE, 1))
     waiting = await ids(store, channel="old")
     assert await store.transact(lambda tx: people.dismiss(tx, waiting, "old", BOB)) == 1
     assert (await backlog(store, "old")).waiting == 1
@@ -139,8 +139,8 @@ async def test_a_moved_digest_omits_what_the_other_channel_has(store: SqlStore) 
         routed = [
             RoutedEvent(event=event, routes=(), channels=("old", "new")[: 2 - n]) for n, event in enumerate(three[:2])
         ]
-        tx.record_events([*routed, RoutedEvent(event=three[2], routes=(), channels=("old",))])
-        tx.record_deliveries(
+        tx.events.record([*routed, RoutedEvent(event=three[2], routes=(), channels=("old",))])
+        tx.deliveries.record(
             [
                 make_delivery(*three, channel="old", lane="", digest=True, attempt=0),
                 make_delivery(three[0], channel="new", lane=three[0].subject, attempt=0),
@@ -172,7 +172,7 @@ async def test_waiting_too_long_for_a_removed_channel_is_given_up(
     clock.advance(timedelta(days=91))
     await store.transact(lambda tx: planned(tx, "old", *events(1, "young"), at=clock.now()))
     before = clock.now() - timedelta(days=90)
-    while await store.transact(lambda tx: tx.abandon(expected, before, tx.now(), 1)):
+    while await store.transact(lambda tx: tx.deliveries.abandon(expected, before, tx.now(), 1)):
         pass
     gone = {"old", "dm:U1"} - set(channels) - ({"dm:U1"} if direct else set())
     dead = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DEAD)))
@@ -228,7 +228,7 @@ async def test_the_person_who_acknowledged_the_newest_event_is_known(store: SqlS
 async def test_processes_report_themselves_and_old_ones_are_pruned(store: SqlStore, clock: FakeClock) -> None:
     async def report(owner: str, **more: object) -> None:
         one = Replica(owner=owner, roles=(Role.POLL, Role.WEB), started_at=clock.now(), seen_at=clock.now())
-        await store.transact(lambda tx: tx.report_replica(replace(one, **more)))  # type: ignore[arg-type]  # its fields
+        await store.transact(lambda tx: tx.replicas.report(replace(one, **more)))  # type: ignore[arg-type]  # its fields
 
     async def known() -> Sequence[Replica]:
         return (await store.read(lambda q: q.health_facts())).replicas
@@ -258,12 +258,12 @@ async def test_to_prove_that_a_file_can_be_written_something_is(sqlite_url: str,
 
     async with aclosing(open_store(sqlite_url, now=clock.now)) as store:
         before = files()
-        await store.transact(lambda tx: tx.health_facts())
+        await store.transact(lambda tx: tx.queries.health_facts())
         assert files() == before
-        await store.transact(lambda tx: tx.prove_writable())
+        await store.transact(lambda tx: tx.replicas.prove_writable())
         assert files() != before
         assert (await store.read(lambda q: q.health_facts())).backlogs == []
 
 
 async def test_a_database_that_can_be_written_proves_it(store: SqlStore) -> None:
-    await store.transact(lambda tx: tx.prove_writable())
+    await store.transact(lambda tx: tx.replicas.prove_writable())

@@ -34,18 +34,18 @@ WINDOW = Mute(instance="gauss-6568-zzh", until=T0 + timedelta(hours=2), by="U0BO
 
 async def record(store: SqlStore, *events: Event) -> None:
     routed = [RoutedEvent(event=event, routes=(), channels=()) for event in events]
-    await store.transact(lambda tx: tx.record_events(routed))
+    await store.transact(lambda tx: tx.events.record(routed))
 
 
 async def tell(store: SqlStore, event: Event, ref: str | None = None, channel: str = "dba", **more: Any) -> None:
     """Record an event, and that a channel was told of it."""
     await record(store, event)
     told = [ThreadUpdate(subject=event.subject, event_id=event.id, thread=ref)]
-    await store.transact(lambda tx: tx.tell_threads(channel, told, more.get("at", T0)))
+    await store.transact(lambda tx: tx.threads.update(channel, told, more.get("at", T0)))
 
 
 async def claim(store: SqlStore, at: timedelta = timedelta(), limit: int = 10) -> Sequence[Thread]:
-    return await store.transact(lambda tx: tx.claim_edits("dba", T0 + at, LEASE, limit))
+    return await store.transact(lambda tx: tx.threads.claim_edits("dba", T0 + at, LEASE, limit))
 
 
 # ---- threads ----
@@ -53,8 +53,8 @@ async def claim(store: SqlStore, at: timedelta = timedelta(), limit: int = 10) -
 
 async def test_a_thread_that_has_just_begun_shows_its_event_already(store: SqlStore) -> None:
     await tell(store, FAILED, "C:1")
-    assert await store.read(lambda q: q.threads("dba", [SUBJECT, "prod/other"])) == {SUBJECT: "C:1"}
-    assert await store.read(lambda q: q.threads("other", [SUBJECT])) == {}
+    assert await store.read(lambda q: q.thread_refs("dba", [SUBJECT, "prod/other"])) == {SUBJECT: "C:1"}
+    assert await store.read(lambda q: q.thread_refs("other", [SUBJECT])) == {}
     assert await claim(store) == []
 
 
@@ -65,13 +65,13 @@ async def test_a_later_event_is_to_be_shown_and_is_claimed_once(store: SqlStore)
     assert (thread.ref, thread.event, thread.acknowledged, thread.mute) == ("C:1", FAILED, None, None)
     assert await claim(store, timedelta(seconds=59)) == []
     (again,) = await claim(store, LEASE)
-    await store.transact(lambda tx: tx.shown(again, T0 + LEASE))
+    await store.transact(lambda tx: tx.threads.mark_rendered(again, T0 + LEASE))
     assert await claim(store, timedelta(days=1)) == []
 
 
 async def test_an_event_without_a_thread_message_begins_no_thread(store: SqlStore) -> None:
     await tell(store, FAILED)
-    assert await store.read(lambda q: q.threads("dba", [SUBJECT])) == {}
+    assert await store.read(lambda q: q.thread_refs("dba", [SUBJECT])) == {}
 
 
 async def test_a_thread_shows_no_older_event_than_before(store: SqlStore) -> None:
@@ -86,7 +86,7 @@ async def test_what_comes_while_a_message_changes_changes_it_again(store: SqlSto
     await tell(store, HALF, at=T0 + PROGRESS_EVERY)
     (thread,) = await claim(store, PROGRESS_EVERY)
     await tell(store, FAILED, at=T0 + PROGRESS_EVERY)
-    await store.transact(lambda tx: tx.shown(thread, T0 + PROGRESS_EVERY))
+    await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0 + PROGRESS_EVERY))
     (again,) = await claim(store, PROGRESS_EVERY)
     assert again.event == FAILED
 
@@ -95,10 +95,10 @@ async def test_an_older_edit_that_arrives_late_is_corrected(store: SqlStore) -> 
     await tell(store, STARTED, "C:1")
     await tell(store, FAILED)
     (slow,) = await claim(store)
-    await store.transact(lambda tx: tx.acknowledge(ALICE))
+    await store.transact(lambda tx: tx.people.acknowledge(ALICE))
     (quick,) = await claim(store, LEASE)
-    await store.transact(lambda tx: tx.shown(quick, T0 + LEASE))
-    await store.transact(lambda tx: tx.shown(slow, T0 + LEASE))
+    await store.transact(lambda tx: tx.threads.mark_rendered(quick, T0 + LEASE))
+    await store.transact(lambda tx: tx.threads.mark_rendered(slow, T0 + LEASE))
     (thread,) = await claim(store, LEASE)
     assert thread.acknowledged == ALICE
 
@@ -131,15 +131,15 @@ async def test_a_reposted_message_is_the_one_from_then_on(store: SqlStore) -> No
     await tell(store, STARTED, "C:1")
     await tell(store, FAILED)
     (thread,) = await claim(store)
-    await store.transact(lambda tx: tx.shown(thread, T0, "C:2"))
-    assert await store.read(lambda q: q.threads("dba", [SUBJECT])) == {SUBJECT: "C:2"}
+    await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0, "C:2"))
+    assert await store.read(lambda q: q.thread_refs("dba", [SUBJECT])) == {SUBJECT: "C:2"}
 
 
 async def test_what_failed_waits(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, FAILED)
     (thread,) = await claim(store)
-    await store.transact(lambda tx: tx.show_later(thread, T0 + timedelta(seconds=15)))
+    await store.transact(lambda tx: tx.threads.postpone_edit(thread, T0 + timedelta(seconds=15)))
     assert await claim(store, timedelta(seconds=14)) == []
     assert len(await claim(store, timedelta(seconds=15))) == 1
 
@@ -148,22 +148,22 @@ async def test_an_event_no_route_takes_is_shown_on_every_channel(store: SqlStore
     await tell(store, STARTED, "C:1")
     await tell(store, STARTED, "D:1", channel="other")
     await record(store, FAILED)
-    await store.transact(lambda tx: tx.spare_threads({FAILED: ["third"]}, T0))
+    await store.transact(lambda tx: tx.threads.refresh({FAILED: ["third"]}, T0))
     (thread,) = await claim(store)
     assert thread.event == FAILED
-    assert len(await store.transact(lambda tx: tx.claim_edits("other", T0, LEASE, 10))) == 1
+    assert len(await store.transact(lambda tx: tx.threads.claim_edits("other", T0, LEASE, 10))) == 1
 
 
 async def test_a_channel_shows_an_event_once_it_was_delivered(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await record(store, FAILED)
-    await store.transact(lambda tx: tx.spare_threads({FAILED: ["dba"]}, T0))
+    await store.transact(lambda tx: tx.threads.refresh({FAILED: ["dba"]}, T0))
     assert await claim(store) == []
 
 
 async def test_events_during_the_first_message_are_shown_in_it_too(store: SqlStore) -> None:
     await record(store, STARTED, FAILED)
-    await store.transact(lambda tx: tx.spare_threads({FAILED: []}, T0))
+    await store.transact(lambda tx: tx.threads.refresh({FAILED: []}, T0))
     await tell(store, STARTED, "C:1")
     (thread,) = await claim(store)
     assert (thread.ref, thread.event) == ("C:1", FAILED)
@@ -174,9 +174,9 @@ async def test_events_during_the_first_message_are_shown_in_it_too(store: SqlSto
 
 async def test_the_first_acknowledgement_counts_and_the_message_shows_it(store: SqlStore) -> None:
     await tell(store, FAILED, "C:1")
-    assert await store.transact(lambda tx: tx.acknowledge(ALICE)) == ALICE
+    assert await store.transact(lambda tx: tx.people.acknowledge(ALICE)) == ALICE
     bob = replace(ALICE, by="U0BOB", name="bob", at=T0 + timedelta(minutes=1))
-    assert await store.transact(lambda tx: tx.acknowledge(bob)) == ALICE
+    assert await store.transact(lambda tx: tx.people.acknowledge(bob)) == ALICE
     (thread,) = await claim(store)
     assert thread.acknowledged == ALICE
 
@@ -186,21 +186,21 @@ async def test_the_first_acknowledgement_counts_and_the_message_shows_it(store: 
 
 async def test_a_mute_is_in_force_until_it_ends_and_the_message_shows_it(store: SqlStore) -> None:
     await tell(store, FAILED, "C:1")
-    await store.transact(lambda tx: tx.mute(WINDOW))
+    await store.transact(lambda tx: tx.people.mute(WINDOW))
     assert await store.read(lambda q: q.mutes(T0)) == [WINDOW]
     (thread,) = await claim(store)
     assert thread.mute == WINDOW
     longer = replace(WINDOW, until=T0 + timedelta(days=1), by="U0ALICE", name="alice")
-    await store.transact(lambda tx: tx.mute(longer))
+    await store.transact(lambda tx: tx.people.mute(longer))
     assert await store.read(lambda q: q.mutes(T0 + timedelta(hours=3))) == [longer]
-    assert await store.transact(lambda tx: tx.unmute(WINDOW.instance, T0)) == longer
-    assert await store.transact(lambda tx: tx.unmute(WINDOW.instance, T0)) is None
+    assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, T0)) == longer
+    assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, T0)) is None
     assert await store.read(lambda q: q.mutes(T0)) == []
 
 
 async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
-    await store.transact(lambda tx: tx.mute(WINDOW))
-    assert await store.transact(lambda tx: tx.unmute(WINDOW.instance, WINDOW.until)) is None
+    await store.transact(lambda tx: tx.people.mute(WINDOW))
+    assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, WINDOW.until)) is None
 
 
 # ---- watches ----
@@ -208,19 +208,19 @@ async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
 
 async def test_a_wish_is_taken_once(store: SqlStore) -> None:
     wish = Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
-    assert await store.transact(lambda tx: tx.watch(wish)) is True
-    assert await store.transact(lambda tx: tx.watch(wish)) is False
-    assert await store.transact(lambda tx: tx.watch(replace(wish, person="U0BOB"))) is True
-    taken = await store.transact(lambda tx: tx.take_watchers("prod", ["job-1", "job-2"]))
+    assert await store.transact(lambda tx: tx.people.subscribe(wish)) is True
+    assert await store.transact(lambda tx: tx.people.subscribe(wish)) is False
+    assert await store.transact(lambda tx: tx.people.subscribe(replace(wish, person="U0BOB"))) is True
+    taken = await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["job-1", "job-2"]))
     assert taken == {"job-1": ["U0ALICE", "U0BOB"]}
-    assert await store.transact(lambda tx: tx.take_watchers("prod", ["job-1"])) == {}
+    assert await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["job-1"])) == {}
 
 
 async def test_a_person_with_a_message_to_come_is_found(store: SqlStore) -> None:
     await record(store, FAILED)
     person = replace(make_delivery(FAILED), channel="dm:U0ALICE", id="d1")
-    await store.transact(lambda tx: tx.record_deliveries([person]))
-    assert await store.transact(lambda tx: tx.direct_channels()) == ["dm:U0ALICE"]
+    await store.transact(lambda tx: tx.deliveries.record([person]))
+    assert await store.transact(lambda tx: tx.queries.direct_channels()) == ["dm:U0ALICE"]
 
 
 # ---- progress that gives way ----
@@ -230,8 +230,8 @@ async def test_progress_that_has_not_been_tried_gives_way(store: SqlStore) -> No
     await record(store, HALF, FAILED)
     half = make_delivery(HALF, attempt=0)
     failed = make_delivery(FAILED, attempt=0)
-    await store.transact(lambda tx: tx.record_deliveries([half, failed]))
-    given_way = await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: FAILED.id}))
+    await store.transact(lambda tx: tx.deliveries.record([half, failed]))
+    given_way = await store.transact(lambda tx: tx.deliveries.supersede_progress("dba", {SUBJECT: FAILED.id}))
     assert given_way == [HALF.id]
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(ids=[half.id])))
     assert [(one.state, one.reason) for one in found] == [(DeliveryState.SUPERSEDED, f"superseded by {FAILED.id}")]
@@ -239,25 +239,27 @@ async def test_progress_that_has_not_been_tried_gives_way(store: SqlStore) -> No
 
 async def test_progress_that_has_been_tried_does_not(store: SqlStore) -> None:
     await record(store, HALF)
-    await store.transact(lambda tx: tx.record_deliveries([make_delivery(HALF, attempt=0)]))
-    await store.transact(lambda tx: tx.claim_due("dba", "me", T0 + LEASE, LEASE, 1))
-    assert await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: FAILED.id})) == []
+    await store.transact(lambda tx: tx.deliveries.record([make_delivery(HALF, attempt=0)]))
+    await store.transact(lambda tx: tx.deliveries.claim_due("dba", "me", T0 + LEASE, LEASE, 1))
+    assert await store.transact(lambda tx: tx.deliveries.supersede_progress("dba", {SUBJECT: FAILED.id})) == []
 
 
 @pytest.mark.parametrize("event", [STARTED, FAILED])
 async def test_nothing_but_progress_gives_way(store: SqlStore, event: Event) -> None:
     await record(store, event)
-    await store.transact(lambda tx: tx.record_deliveries([make_delivery(event, attempt=0)]))
-    assert await store.transact(lambda tx: tx.supersede_progress("dba", {SUBJECT: "later"})) == []
+    await store.transact(lambda tx: tx.deliveries.record([make_delivery(event, attempt=0)]))
+    assert await store.transact(lambda tx: tx.deliveries.supersede_progress("dba", {SUBJECT: "later"})) == []
 
 
 # ---- requests ----
 
 
 async def test_a_request_is_taken_once_within_ten_minutes(store: SqlStore) -> None:
-    assert await store.transact(lambda tx: tx.once("k", T0)) is True
-    assert await store.transact(lambda tx: tx.once("k", T0 + REPLAYABLE)) is False
-    assert await store.transact(lambda tx: tx.once("k", T0 + REPLAYABLE + timedelta(seconds=1))) is True
+    assert await store.transact(lambda tx: tx.people.record_request("k", T0)) is True
+    assert await store.transact(lambda tx: tx.people.record_request("k", T0 + REPLAYABLE)) is False
+    assert (
+        await store.transact(lambda tx: tx.people.record_request("k", T0 + REPLAYABLE + timedelta(seconds=1))) is True
+    )
 
 
 # ---- what is forgotten ----
@@ -265,13 +267,13 @@ async def test_a_request_is_taken_once_within_ten_minutes(store: SqlStore) -> No
 
 async def test_unneeded_records_of_people_are_pruned(store: SqlStore, clock: FakeClock) -> None:
     await tell(store, FAILED, "C:1")
-    await store.transact(lambda tx: tx.mute(WINDOW))
+    await store.transact(lambda tx: tx.people.mute(WINDOW))
     await store.transact(
-        lambda tx: tx.watch(Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0))
+        lambda tx: tx.people.subscribe(Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0))
     )
     (thread,) = await claim(store)
-    await store.transact(lambda tx: tx.shown(thread, T0))
+    await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0))
     keep = timedelta(days=90)
-    assert await store.transact(lambda tx: tx.forget_people(T0 + timedelta(hours=1), keep)) == 0
-    assert await store.transact(lambda tx: tx.forget_people(T0 + keep + timedelta(hours=1), keep)) == 3
+    assert await store.transact(lambda tx: tx.retention.prune_people(T0 + timedelta(hours=1), keep)) == 0
+    assert await store.transact(lambda tx: tx.retention.prune_people(T0 + keep + timedelta(hours=1), keep)) == 3
     assert clock.now() >= T0

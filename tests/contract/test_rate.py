@@ -63,8 +63,8 @@ async def _send_all(kind: str, path: Path, changes: dict[str, Any]) -> Sequence[
 
 def plan(tx: Transaction) -> None:
     events = make_events(COUNT)
-    tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",)) for event in events])
-    tx.record_deliveries(
+    tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("dba",)) for event in events])
+    tx.deliveries.record(
         [make_delivery(event, channel="dba", attempt=0, available_at=START, created_at=START) for event in events]
     )
 

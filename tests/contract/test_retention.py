@@ -56,8 +56,8 @@ async def put(store: SqlStore, *batches: Delivery, channels: Collection[str] | N
         RoutedEvent(event=carried, routes=("all",), channels=tuple(channels or told))
         for carried, told in wanted.values()
     ]
-    await store.transact(lambda tx: tx.record_events(routed))
-    await store.transact(lambda tx: tx.record_deliveries(batches))
+    await store.transact(lambda tx: tx.events.record(routed))
+    await store.transact(lambda tx: tx.deliveries.record(batches))
 
     def tried(connection: Connection) -> None:
         for delivery in batches:
@@ -157,7 +157,7 @@ async def test_what_is_dead_has_a_time_of_its_own_that_is_no_shorter(
 
 async def test_an_event_that_nobody_wanted_goes_by_its_age(store: SqlStore, clock: FakeClock) -> None:
     routed = [RoutedEvent(event=old_event(job, days), routes=(), channels=()) for job, days in (("a", 91), ("b", 89))]
-    await store.transact(lambda tx: tx.record_events(routed))
+    await store.transact(lambda tx: tx.events.record(routed))
     assert await prune(store, clock, RULES) == PruneReport(events=1)
     assert [job for _, job in await told(store)] == ["b"]
 
@@ -257,7 +257,7 @@ async def test_pruning_touches_nothing_open_and_leaves_the_ledger_whole(
             for n, (days, on) in enumerate(cases)
             if not on
         ]
-        await store.transact(lambda tx: tx.record_events(unwanted))
+        await store.transact(lambda tx: tx.events.record(unwanted))
         await put(store, *_mixed(cases, digests=digests))
         open_before = await _open(store)
         await batches(store, batch)
@@ -375,8 +375,8 @@ async def test_tasks_go_in_batches_too(store: SqlStore, source: FakeSource, cloc
     await poll(source, store)
     clock.advance(100 * DAY)
     await poll(source, store)
-    assert await store.transact(lambda tx: tx.prune_tasks(90 * DAY, 3)) == 3
-    assert await store.transact(lambda tx: tx.prune_tasks(90 * DAY, 3)) == 2
+    assert await store.transact(lambda tx: tx.retention.prune_tasks(90 * DAY, 3)) == 3
+    assert await store.transact(lambda tx: tx.retention.prune_tasks(90 * DAY, 3)) == 2
 
 
 # ---- cost ----

@@ -302,7 +302,7 @@ class Scenario:
         self.owner = f"process {self._starts}"
         self.store = open_store(self.url, now=self.clock.now)
         if not self.shared:
-            self._transact(lambda tx: tx.release(None, self.clock.now()))
+            self._transact(lambda tx: tx.replicas.release_claims(None, self.clock.now()))
 
     def crash(self) -> None:
         """End the process without a word and start another."""
@@ -540,12 +540,12 @@ class Scenario:
 
     def unpark(self, channel: str) -> None:
         """Unpark a channel, as somebody does who has put it right."""
-        self._transact(lambda tx: tx.unpark(channel, self.clock.now()))
+        self._transact(lambda tx: tx.channels.unpark(channel, self.clock.now()))
 
     def retry_dead(self) -> None:
         """Send again what was given up on."""
         dead = [delivery for delivery in self.deliveries() if delivery.state is DeliveryState.DEAD]
-        self._transact(lambda tx: tx.retry([delivery.id for delivery in dead], self.clock.now()))
+        self._transact(lambda tx: tx.deliveries.retry([delivery.id for delivery in dead], self.clock.now()))
         self.expectations.rejected -= {delivery.id for delivery in dead}
 
     # -- the end --

@@ -35,7 +35,8 @@ from notifier.ports import Channel, Clock, RenderRequest, Store
 from notifier.sources import gaussdb, paging, payloads, walker
 from notifier.sources.gaussdb import GaussDBSource
 from notifier.sources.paging import WalkResult
-from notifier.store import outbox as delivering
+from notifier.store.deliveries import Deliveries
+from notifier.store.polls import Polls
 from notifier.store.schema import deliveries
 
 Mistake = Callable[[pytest.MonkeyPatch], None]
@@ -49,10 +50,10 @@ def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
         channel: Channel, store: Store, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
     ) -> DeliveryReport:
         now, chance = clock.now(), rng.random()
-        claimed = await store.transact(lambda tx: tx.claim_due(channel.name, owner, now, rules.lease, 1))
+        claimed = await store.transact(lambda tx: tx.deliveries.claim_due(channel.name, owner, now, rules.lease, 1))
         times: dict[str, Any] = {"started_at": now, "finished_at": now, "schedule": rules.schedule, "chance": chance}
         done = [outbox.settle(delivery, Delivered(), **times) for delivery in claimed]
-        await store.transact(lambda tx: tx.settle(done, now))
+        await store.transact(lambda tx: tx.deliveries.settle(done, now))
         for delivery in claimed:
             body = channel.render(
                 RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
@@ -71,7 +72,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
         put_off.clear()  # what a killed process put off is gone
         report = await poll_once(source, store, *args, **how)
         while put_off:
-            await store.transact(lambda tx: tx.record_deliveries(plan(*put_off.pop())))
+            await store.transact(lambda tx: tx.deliveries.record(plan(*put_off.pop())))
         return report
 
     def later(*what: Any) -> tuple[Delivery, ...]:
@@ -123,10 +124,10 @@ def count_absence_in_any_poll(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_any_poll_for_the_baseline(patch: pytest.MonkeyPatch) -> None:
-    record = delivering.SqlTransaction.record_poll
+    record = Polls.record
     patch.setattr(
-        delivering.SqlTransaction,
-        "record_poll",
+        Polls,
+        "record",
         lambda self, claim, seen, *when: record(self, claim, replace(seen, complete=True), *when),
     )
 
@@ -192,12 +193,12 @@ def name_every_state_by_its_status_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def let_a_later_body_replace_an_earlier(patch: pytest.MonkeyPatch) -> None:
-    def save_bodies(self: delivering.SqlTransaction, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+    def save_bodies(self: Deliveries, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
         for id_, body in bodies.items():
-            self.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(body=body.content))
+            self._session.execute(update(deliveries).where(deliveries.c.id == id_).values(body=body.content))
         return bodies
 
-    patch.setattr(delivering.SqlTransaction, "save_bodies", save_bodies)
+    patch.setattr(Deliveries, "save_bodies", save_bodies)
 
 
 MISTAKES: list[tuple[str, Mistake, str]] = [

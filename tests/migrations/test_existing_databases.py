@@ -132,7 +132,7 @@ async def test_an_earlier_versions_database_is_upgraded_with_all_its_data(
         assert states == {"d-1": DeliveryState.PENDING, "d-2": DeliveryState.DEAD}
         assert [found.reply for found in await store.read(lambda q: q.attempts("d-2"))] == [None]
         assert (await store.read(lambda q: q.ledger())).unaccounted == ()
-        due = await store.transact(lambda tx: tx.claim_due("dba", "me", tx.now(), HOUR, 10))
+        due = await store.transact(lambda tx: tx.deliveries.claim_due("dba", "me", tx.now(), HOUR, 10))
         assert [claimed.id for claimed in due] == ["d-1"]
     open_store(empty_url).close()
 

@@ -92,7 +92,7 @@ def _taken_before(receiver: Receiver, event_id: str, at: float) -> bool:
 def _check_live_messages(receiver: Receiver, recorded_events: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
     """The message of a task must be there, and show the last that happened to it, also what nobody was told of."""
     latest = {item.event.subject: item.event.id for item in recorded_events if item.event.task}
-    for subject, ref in queries.threads(receiver.name, latest).items():
+    for subject, ref in queries.thread_refs(receiver.name, latest).items():
         message = receiver.posted.get(ref)
         if message is None or message.shows != latest[subject]:
             yield f"shows what is over: {receiver.name} {subject} {ref} {message} and not {latest[subject]}"

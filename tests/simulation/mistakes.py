@@ -14,22 +14,24 @@ from notifier import live_messages as live
 from notifier.core import outbox, pacing
 from notifier.core.delivery import Body, Delivered, Delivery, DeliveryState, Resolution
 from notifier.ports import Store
-from notifier.store import outbox as statements
+from notifier.store import statements
+from notifier.store.deliveries import Deliveries
 from notifier.store.schema import deliveries
+from notifier.store.threads import Threads
 
 Mistake = Callable[[pytest.MonkeyPatch], None]
 
 
 def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
-    claim_due = statements.SqlTransaction.claim_due
+    claim_due = Deliveries.claim_due
 
-    def claim_and_settle(tx: Any, channel: str, owner: str, now: Any, *rest: Any, **how: Any) -> Sequence[Delivery]:
-        claimed = claim_due(tx, channel, owner, now, *rest, **how)
+    def claim_and_settle(self: Any, channel: str, owner: str, now: Any, *rest: Any, **how: Any) -> Sequence[Delivery]:
+        claimed = claim_due(self, channel, owner, now, *rest, **how)
         times: dict[str, Any] = {"started_at": now, "finished_at": now, "schedule": (), "chance": 0.5}
-        tx.settle([outbox.settle(delivery, Delivered(), **times) for delivery in claimed], now)
+        self.settle([outbox.settle(delivery, Delivered(), **times) for delivery in claimed], now)
         return claimed
 
-    patch.setattr(statements.SqlTransaction, "claim_due", claim_and_settle)
+    patch.setattr(Deliveries, "claim_due", claim_and_settle)
 
 
 def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
@@ -41,58 +43,58 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
         report = await poll_once(source, store, *args, **how)
         while put_off:
             tasks = put_off.pop()
-            await store.transact(lambda tx, tasks=tasks: tx.record_deliveries(tasks))  # type: ignore[misc]  # a default
+            await store.transact(lambda tx, tasks=tasks: tx.deliveries.record(tasks))  # type: ignore[misc]  # a default
         return report
 
-    record = statements.SqlTransaction.record_deliveries
+    record = Deliveries.record
 
-    def put_it_off(tx: Any, planned: Sequence[Delivery]) -> None:
+    def put_it_off(self: Deliveries, planned: Sequence[Delivery]) -> None:
         if put_off or not planned:
-            record(tx, planned)
+            record(self, planned)
         else:
             put_off.append(planned)
 
     patch.setattr("notifier.service.polling.poll_once", in_two_steps)
-    patch.setattr(statements.SqlTransaction, "record_deliveries", put_it_off)
+    patch.setattr(Deliveries, "record", put_it_off)
 
 
 def ignore_the_order_of_subjects(patch: pytest.MonkeyPatch) -> None:
     due = (
         select(deliveries.c.seq)
-        .where(deliveries.c.channel == bindparam("of"), deliveries.c.state == DeliveryState.PENDING)
+        .where(deliveries.c.channel == bindparam("channel"), deliveries.c.state == DeliveryState.PENDING)
         .where(deliveries.c.available_at <= bindparam("now"))
         .order_by(deliveries.c.seq)
-        .limit(bindparam("most"))
+        .limit(bindparam("limit"))
     )
-    patch.setattr(statements, "_DUE", due)
+    patch.setattr(statements, "DUE_DELIVERIES", due)
 
 
 def claim_without_a_lease(patch: pytest.MonkeyPatch) -> None:
-    claim_due = statements.SqlTransaction.claim_due
+    claim_due = Deliveries.claim_due
 
-    def claim(tx: Any, channel: str, owner: str, now: Any, _lease: Any, limit: int, **how: Any) -> Sequence[Delivery]:
-        return claim_due(tx, channel, owner, now, timedelta(), limit, **how)
+    def claim(self: Any, channel: str, owner: str, now: Any, _lease: Any, limit: int, **how: Any) -> Sequence[Delivery]:
+        return claim_due(self, channel, owner, now, timedelta(), limit, **how)
 
-    patch.setattr(statements.SqlTransaction, "claim_due", claim)
+    patch.setattr(Deliveries, "claim_due", claim)
 
 
 def lose_a_settlement_now_and_then(patch: pytest.MonkeyPatch) -> None:
-    settle, calls = statements.SqlTransaction.settle, iter(range(10**9))
+    settle, calls = Deliveries.settle, iter(range(10**9))
 
-    def losing(tx: Any, settlements: Sequence[outbox.Settlement], now: Any) -> int:
-        return settle(tx, settlements[next(calls) % 5 == 0 :], now)
+    def losing(self: Any, settlements: Sequence[outbox.Settlement], now: Any) -> int:
+        return settle(self, settlements[next(calls) % 5 == 0 :], now)
 
-    patch.setattr(statements.SqlTransaction, "settle", losing)
+    patch.setattr(Deliveries, "settle", losing)
 
 
 def render_at_each_attempt(patch: pytest.MonkeyPatch) -> None:
-    def save_bodies(tx: Any, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+    def save_bodies(self: Deliveries, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
         for id_, body in bodies.items():
-            tx.connection.execute(update(deliveries).where(deliveries.c.id == id_).values(content_type="text/plain"))
+            self._session.execute(update(deliveries).where(deliveries.c.id == id_).values(content_type="text/plain"))
             assert body.content
         return bodies
 
-    patch.setattr(statements.SqlTransaction, "save_bodies", save_bodies)
+    patch.setattr(Deliveries, "save_bodies", save_bodies)
 
 
 def never_ask_what_became_of_it(patch: pytest.MonkeyPatch) -> None:
@@ -121,11 +123,11 @@ def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
 
 
 def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
-    def tell_once(tx: Any, channel: str, recorded_events: Sequence[Any], now: Any) -> None:
-        tell_threads(tx, channel, [one for one in recorded_events if one.thread], now)
+    def tell_once(self: Any, channel: str, recorded_events: Sequence[Any], now: Any) -> None:
+        update_threads(self, channel, [one for one in recorded_events if one.thread], now)
 
-    tell_threads = statements.SqlTransaction.tell_threads
-    patch.setattr(statements.SqlTransaction, "tell_threads", tell_once)
+    update_threads = Threads.update
+    patch.setattr(Threads, "update", tell_once)
 
 
 MISTAKES: Sequence[tuple[Mistake, str]] = (

@@ -32,9 +32,11 @@ from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack.chat import SlackChat, SlackChatRules
 from notifier.integrations.slack.users import UserDirectory
-from notifier.ports import Queries, ThreadUpdate, Transaction, Update
+from notifier.ports import TaskWrite, ThreadUpdate
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_module
+from notifier.store.transaction import Transaction
 from notifier.wording.localizer import Localizer
 
 ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
@@ -65,16 +67,16 @@ async def record(store: SqlStore, *tasks: Task, events: Collection[Event] = ()) 
     """Record what a poll found."""
 
     def write(tx: Transaction) -> None:
-        claim = tx.claim_poll("prod", "me", START, LEASE, force=True)
+        claim = tx.polls.claim("prod", "me", START, LEASE, force=True)
         assert claim
-        tx.fingerprints(claim)
-        updates = [Update(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
-        tx.record_tasks(claim, updates, START)
-        tx.record_events([RoutedEvent(event=event, routes=(), channels=()) for event in events])
+        tx.polls.fingerprints(claim)
+        updates = [TaskWrite(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
+        tx.polls.record_tasks(claim, updates, START)
+        tx.events.record([RoutedEvent(event=event, routes=(), channels=()) for event in events])
         snapshot = Snapshot(
             source="prod", taken_at=START, fingerprints={}, complete=True, scope=Scope.FULL, total_count=0
         )
-        tx.record_poll(claim, snapshot, START, START)
+        tx.polls.record(claim, snapshot, START, START)
 
     await store.transact(write)
 
@@ -331,9 +333,9 @@ async def test_a_request_that_is_replayed_does_nothing(chat: ChatHarness, store:
 async def test_a_wish_is_kept_until_the_task_ends(chat: ChatHarness, store: SqlStore) -> None:
     assert (await chat.type("watch ca11")).title == "You will get a direct message when this task ends"
     assert (await chat.type("watch ca11")).title == "You are already waiting for this task"
-    taken = await store.transact(lambda tx: tx.take_watchers("prod", ["ca11ed-1", "fa11ed-1"]))
+    taken = await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["ca11ed-1", "fa11ed-1"]))
     assert taken == {"ca11ed-1": ["U0ALICE"]}
-    assert await store.transact(lambda tx: tx.take_watchers("prod", ["ca11ed-1"])) == {}
+    assert await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["ca11ed-1"])) == {}
 
 
 async def test_a_task_that_has_ended_is_not_waited_for(chat: ChatHarness) -> None:
@@ -349,7 +351,7 @@ async def test_an_impossible_direct_message_is_reported(chat: ChatHarness) -> No
 
 async def test_an_acknowledgement_is_recorded_once(chat: ChatHarness, store: SqlStore, clock: FakeClock) -> None:
     told = [ThreadUpdate(subject=FAILURE.subject, event_id=FAILURE.id, thread="C:1")]
-    await store.transact(lambda tx: tx.tell_threads("dba", told, START))
+    await store.transact(lambda tx: tx.threads.update("dba", told, START))
     assert await chat.click("acknowledge", FAILURE.id, message="C:1") is None  # the message shows it
     clock.advance(timedelta(minutes=1))
     second = await chat.click("acknowledge", FAILURE.id, BOB)
@@ -385,7 +387,7 @@ async def test_a_click_on_a_missing_task_reports_it(chat: ChatHarness, action: s
 async def test_a_page_shows_and_never_changes(chat: ChatHarness, store: SqlStore, value: str) -> None:
     await chat.click("share", value)
     assert await store.read(lambda q: q.mutes(START)) == []
-    assert await store.transact(lambda tx: tx.take_watchers("prod", ["ca11ed-1"])) == {}
+    assert await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["ca11ed-1"])) == {}
 
 
 async def test_a_link_needs_no_answer(chat: ChatHarness) -> None:

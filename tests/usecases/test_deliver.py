@@ -48,8 +48,8 @@ async def put(store: SqlStore, clock: FakeClock, *events: Event, channel: str = 
     ]
 
     def record(tx: Transaction) -> None:
-        tx.record_events([RoutedEvent(event=event, routes=("all",), channels=(channel,)) for event in events])
-        tx.record_deliveries(deliveries)
+        tx.events.record([RoutedEvent(event=event, routes=("all",), channels=(channel,)) for event in events])
+        tx.deliveries.record(deliveries)
 
     await store.transact(record)
     return deliveries
@@ -101,7 +101,7 @@ async def test_the_body_is_stored_before_it_is_sent(store: SqlStore, clock: Fake
 
 async def test_a_killed_sender_costs_one_lease_and_nothing_else(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
-    await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
+    await store.transact(lambda tx: tx.deliveries.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
     channel = FakeChannel()
     await deliver(store, channel, clock)
     assert channel.sent == []
@@ -158,7 +158,7 @@ async def test_a_broken_channel_parks_all_its_deliveries(store: SqlStore, clock:
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PARKED)))
     assert len(found) == 3
     clock.advance(timedelta(minutes=5))
-    await store.transact(lambda tx: tx.unpark_due(clock.now()))
+    await store.transact(lambda tx: tx.channels.unpark_due(clock.now()))
     channel.answer = lambda _: Delivered()
     for _ in range(3):
         await deliver(store, channel, clock)
@@ -171,7 +171,7 @@ async def test_what_is_given_up_on_can_be_sent_again_by_hand(store: SqlStore, cl
     channel.answer = lambda _: GaveUp("HTTP 400")
     await deliver(store, channel, clock)
     assert (await only(store)).state is DeliveryState.DEAD
-    await store.transact(lambda tx: tx.retry([delivery.id], clock.now()))
+    await store.transact(lambda tx: tx.deliveries.retry([delivery.id], clock.now()))
     channel.answer = lambda _: Delivered()
     await deliver(store, channel, clock)
     assert len({(sent.id, sent.body) for sent in channel.sent}) == 1
@@ -254,10 +254,19 @@ class _Failing:
         self._broken = broken
 
     def __getattr__(self, name: str) -> Any:
+        return _FailingDeliveries(self._tx, self._broken) if name == "deliveries" else getattr(self._tx, name)
+
+
+class _FailingDeliveries:
+    def __init__(self, tx: Transaction, broken: BrokenStore) -> None:
+        self._tx = tx
+        self._broken = broken
+
+    def __getattr__(self, name: str) -> Any:
         if name == "settle" and self._broken.failures:
             self._broken.failures -= 1
             raise StoreError("the disk is full")
-        return getattr(self._tx, name)
+        return getattr(self._tx.deliveries, name)
 
 
 async def test_an_acknowledged_message_survives_a_failing_database(store: SqlStore, clock: FakeClock) -> None:
@@ -377,14 +386,14 @@ async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlS
     await deliver(store, channel, clock)
     held = await only(store)
     assert (len(channel.sent), held.state, await doubts(store)) == (1, DeliveryState.DEAD, [None, Resolution.HELD])
-    await store.transact(lambda tx: tx.retry([held.id], clock.now()))
+    await store.transact(lambda tx: tx.deliveries.retry([held.id], clock.now()))
     await deliver(store, channel, clock)
     assert (len(channel.sent), (await only(store)).state) == (2, DeliveryState.DELIVERED)
 
 
 async def test_a_claim_that_never_reported_back_is_unknown(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
-    await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
+    await store.transact(lambda tx: tx.deliveries.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
     clock.advance(RULES.lease)
     channel = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE)
     await deliver(store, channel, clock)
@@ -393,8 +402,8 @@ async def test_a_claim_that_never_reported_back_is_unknown(store: SqlStore, cloc
 
 async def test_claims_released_at_a_start_are_unknown(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
-    await store.transact(lambda tx: tx.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
-    await store.transact(lambda tx: tx.release(None, clock.now()))
+    await store.transact(lambda tx: tx.deliveries.claim_due("dba", "killed", clock.now(), RULES.lease, 1))
+    await store.transact(lambda tx: tx.replicas.release_claims(None, clock.now()))
     assert (await only(store)).outcome_unknown is True
 
 
@@ -563,14 +572,14 @@ async def test_a_late_release_does_not_undo_a_newer_claim(store: SqlStore, clock
     (delivery,) = await put(store, clock, make_event())
     claim = partial(claim_one, now=clock.now())
     await store.transact(claim)
-    await store.transact(lambda tx: tx.give_back([(delivery.id, 1)], clock.now()))
+    await store.transact(lambda tx: tx.deliveries.release([(delivery.id, 1)], clock.now()))
     await store.transact(claim)
-    await store.transact(lambda tx: tx.give_back([(delivery.id, 1)], clock.now()))
+    await store.transact(lambda tx: tx.deliveries.release([(delivery.id, 1)], clock.now()))
     assert await store.transact(claim) == []
 
 
 def claim_one(tx: Transaction, now: datetime) -> Sequence[Delivery]:
-    return tx.claim_due("dba", "me", now, RULES.lease, 1)
+    return tx.deliveries.claim_due("dba", "me", now, RULES.lease, 1)
 
 
 class Fatal(BaseException):
@@ -601,7 +610,7 @@ async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Gate)
     await asyncio.sleep(0)
     worker._cancel_all()
     clock.advance(timedelta(seconds=2))
-    await store.transact(lambda tx: tx.release(None, clock.now()))
+    await store.transact(lambda tx: tx.replicas.release_claims(None, clock.now()))
 
 
 @pytest.mark.parametrize("resend_policy", ResendPolicy)

@@ -53,8 +53,8 @@ async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> Non
         for number, event in enumerate(events_of(job_id)):
             routed = [RoutedEvent(event=event, routes=(), channels=())]
             told = [ThreadUpdate(subject=event.subject, event_id=event.id, thread=None if number else f"C:{job_id}")]
-            await store.transact(lambda tx, routed=routed: tx.record_events(routed))  # type: ignore[misc]  # a default
-            await store.transact(lambda tx, told=told: tx.tell_threads(channel, told, START))  # type: ignore[misc]  # likewise
+            await store.transact(lambda tx, routed=routed: tx.events.record(routed))  # type: ignore[misc]  # a default
+            await store.transact(lambda tx, told=told: tx.threads.update(channel, told, START))  # type: ignore[misc]  # likewise
 
 
 def editor(channel: LiveFake, store: SqlStore, clock: FakeClock) -> MessageEditor:
@@ -119,12 +119,12 @@ async def test_a_new_message_is_the_one_that_is_changed_next(store: SqlStore, cl
     await to_change(store, "job-1")
     await editor(LiveFake(answers=[Delivered("C:9", thread="C:9")]), store, clock).step()
     subject = events_of("job-1")[0].subject
-    assert await store.read(lambda q: q.threads("dba", [subject])) == {subject: "C:9"}
+    assert await store.read(lambda q: q.thread_refs("dba", [subject])) == {subject: "C:9"}
 
 
 async def test_another_process_goes_on_when_a_lease_is_over(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, "job-1")
-    await store.transact(lambda tx: tx.claim_edits("dba", clock.now(), LEASE, 1))  # and then it is killed
+    await store.transact(lambda tx: tx.threads.claim_edits("dba", clock.now(), LEASE, 1))  # and then it is killed
     channel = LiveFake()
     assert outcomes(await editor(channel, store, clock).step()) == []
     clock.advance(LEASE)

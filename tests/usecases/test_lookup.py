@@ -114,10 +114,10 @@ class Nothing:
     def acknowledgement(self, _event_id: str) -> Acknowledgement | None:
         raise NotImplementedError
 
-    def is_live(self, _ref: str) -> bool:
+    def is_live_message(self, _ref: str) -> bool:
         raise NotImplementedError
 
-    def threads(self, _channel: str, _subjects: Collection[str]) -> Mapping[str, str]:
+    def thread_refs(self, _channel: str, _subjects: Collection[str]) -> Mapping[str, str]:
         raise NotImplementedError
 
     def direct_channels(self) -> Sequence[str]:
@@ -162,7 +162,7 @@ class Lists(Nothing):
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         return [a for a in self.all_attempts if a.delivery_id == delivery_id]
 
-    def live(self, _source: str) -> Mapping[str, RecordedTask]:
+    def running_tasks(self, _source: str) -> Mapping[str, RecordedTask]:
         return {}
 
     def ledger(self) -> Ledger:

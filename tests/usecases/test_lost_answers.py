@@ -51,8 +51,8 @@ async def told(
     planned = make_delivery(event, attempt=0, available_at=clock.now(), created_at=clock.now())
 
     def record(tx: Transaction) -> None:
-        tx.record_events([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
-        tx.record_deliveries([planned])
+        tx.events.record([RoutedEvent(event=event, routes=("all",), channels=("dba",))])
+        tx.deliveries.record([planned])
 
     def account(q: Queries) -> tuple[Delivery, list[Attempt]]:
         (delivery,) = q.deliveries(DeliveryFilter())

@@ -292,9 +292,11 @@ async def test_deliveries_for_a_parked_channel_wait_with_the_others(store: SqlSt
     await poll(source, store)
     source.tasks = [FAILED]
     await poll(source, store)
-    (claimed,) = await store.transact(lambda tx: tx.claim_due("dba", "me", source.clock.now(), RULES.lease, 1))
+    (claimed,) = await store.transact(
+        lambda tx: tx.deliveries.claim_due("dba", "me", source.clock.now(), RULES.lease, 1)
+    )
     parked = settle(claimed, Parked("no token"), started_at=T0, finished_at=T0, schedule=(), chance=0.5)
-    await store.transact(lambda tx: tx.settle([parked], source.clock.now()))
+    await store.transact(lambda tx: tx.deliveries.settle([parked], source.clock.now()))
     source.tasks.append(make_task("b"))
     await poll(source, store)
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PARKED)))
@@ -343,7 +345,7 @@ async def test_a_live_message_shows_the_end_that_was_shown_again(store: SqlStore
 
 async def watch(store: SqlStore, job_id: str = "a") -> None:
     await store.transact(
-        lambda tx: tx.watch(Subscription(source="prod", job_id=job_id, person="U1", created_at=tx.now()))
+        lambda tx: tx.people.subscribe(Subscription(source="prod", job_id=job_id, person="U1", created_at=tx.now()))
     )
 
 
@@ -486,7 +488,7 @@ async def test_an_end_recorded_by_an_earlier_version_is_recognised(
     )
     await poll(source, store)
     event = task_event(old, source.region, source.project_id)
-    await store.transact(lambda tx: tx.record_events(route_events([event], ())))
+    await store.transact(lambda tx: tx.events.record(route_events([event], ())))
     (report,) = await show(store, source, replace(FAILED, ended_at=end + now_told))
     assert (report.events, report.changed) == ((), 1)
 
@@ -589,7 +591,9 @@ def test_only_differing_scans_of_a_poll_are_kept() -> None:
 async def test_two_replicas_make_one_event(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     source.tasks = [FAILED]
-    first = await store.transact(lambda tx: tx.claim_poll("prod", "other", source.clock.now(), RULES.lease, force=True))
+    first = await store.transact(
+        lambda tx: tx.polls.claim("prod", "other", source.clock.now(), RULES.lease, force=True)
+    )
     assert first is not None
     assert (await poll(source, store)).polled is False
     assert await told(store) == []
@@ -639,7 +643,7 @@ async def test_a_poll_that_takes_longer_than_its_lease_keeps_it(
         watched.written.clear()
         clock.advance(lease)
         await watched.written.wait()
-        taken = await store.transact(lambda tx: tx.claim_poll("prod", "other", clock.now(), lease, force=True))
+        taken = await store.transact(lambda tx: tx.polls.claim("prod", "other", clock.now(), lease, force=True))
         assert taken is None
         return await fetch(scope)
 
@@ -688,11 +692,11 @@ class BatchStore:
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
         def counted(tx: Transaction) -> tuple[T, int]:
-            before = tx.count_tasks(TaskFilter())
+            before = tx.queries.count_tasks(TaskFilter())
             result = fn(tx)
             if self.dies_in == len(self.recorded):
                 raise Dies
-            return result, tx.count_tasks(TaskFilter()) - before
+            return result, tx.queries.count_tasks(TaskFilter()) - before
 
         result, recorded = await self.store.transact(counted)
         self.recorded.append(recorded)
@@ -771,7 +775,7 @@ async def test_a_recording_that_lost_its_claim_stops(store: SqlStore, source: Fa
     async def overtaken(fn: Callable[[Transaction], T]) -> T:
         if len(batches.recorded) == 4:
             clock.advance(2 * RULES.lease)
-            await store.transact(lambda tx: tx.claim_poll("prod", "other", clock.now(), RULES.lease, force=True))
+            await store.transact(lambda tx: tx.polls.claim("prod", "other", clock.now(), RULES.lease, force=True))
         return await transact(fn)
 
     batches.transact = overtaken  # type: ignore[method-assign]  # another replica comes in between
@@ -814,7 +818,7 @@ async def test_deliveries_of_a_renamed_source_keep_their_order(store: SqlStore, 
     await show(store, source, RUNNING)
     renamed = elsewhere(source, DONE, name="production", project_id=source.project_id)
     await poll(renamed, store)
-    claimed = await store.transact(lambda tx: tx.claim_due("dba", "me", source.clock.now(), RULES.lease, 9))
+    claimed = await store.transact(lambda tx: tx.deliveries.claim_due("dba", "me", source.clock.now(), RULES.lease, 9))
     assert [event.type for delivery in claimed for event in delivery.events] == [EventType.TASK_STARTED]
 
 
@@ -851,7 +855,7 @@ async def test_a_project_changed_in_the_configuration_is_taken_over(
     source.tasks = [RUNNING]
     await poll(source, store, owner="one")
     if how == "stopped":
-        await store.transact(lambda tx: tx.release("one", tx.now()))
+        await store.transact(lambda tx: tx.replicas.release_claims("one", tx.now()))
     if how == "gone":
         clock.advance(RULES.taken_over_after)
     report = await poll(elsewhere(source, FAILED), store, owner="one" if how == "same process" else "two")
@@ -882,7 +886,7 @@ async def test_tasks_of_a_source_that_is_configured_no_more_do_not_run(store: Sq
         return state.running, await store.read(lambda q: q.count_tasks(TaskFilter(status=TaskStatus.RUNNING)))
 
     assert await running() == (1, 1)
-    await store.transact(lambda tx: tx.retire_sources(["prod"], tx.now()))
+    await store.transact(lambda tx: tx.polls.retire_sources(["prod"], tx.now()))
     assert await running() == (0, 0)
     await poll(source, store)
     assert await running() == (1, 1)

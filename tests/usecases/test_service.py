@@ -324,8 +324,8 @@ async def test_an_impossible_recipient_costs_only_their_own_message(
 def put_direct(tx: Transaction, channels: list[str], clock: FakeClock) -> None:
     for number, channel in enumerate(channels):
         event = make_event(make_task(f"job-{number}"))
-        tx.record_events([RoutedEvent(event=event, routes=(), channels=(channel,))])
-        tx.record_deliveries([make_delivery(event, channel=channel, attempt=0, available_at=clock.now())])
+        tx.events.record([RoutedEvent(event=event, routes=(), channels=(channel,))])
+        tx.deliveries.record([make_delivery(event, channel=channel, attempt=0, available_at=clock.now())])
 
 
 # ---- which sources are polled ----

@@ -55,8 +55,8 @@ class Desk:
         ]
 
         def record(tx: Transaction) -> None:
-            tx.record_events([RoutedEvent(event=one.events[0], routes=("all",), channels=("dba",)) for one in planned])
-            tx.record_deliveries(planned)
+            tx.events.record([RoutedEvent(event=one.events[0], routes=("all",), channels=("dba",)) for one in planned])
+            tx.deliveries.record(planned)
 
         await self.store.transact(record)
 
@@ -141,7 +141,7 @@ async def test_a_refused_recipient_is_named_dead_and_resent_alone_by_hand(
         dead = await desk.deliver()
         assert (dead.state, states(dead)) == (DeliveryState.DEAD, {A: "delivered", B: "refused"})
         assert dead.reason == f"1 of 2 recipients have it; {B}: SMTP 550 5.1.1: recipient refused"
-        await store.transact(lambda tx: tx.retry([dead.id], clock.now()))
+        await store.transact(lambda tx: tx.deliveries.retry([dead.id], clock.now()))
         assert (await desk.deliver()).state is DeliveryState.DELIVERED
     assert server.recipients == [(A,), (B,)]
 
@@ -153,7 +153,7 @@ async def test_a_corrected_address_gets_what_the_wrong_one_did_not(
         desk = Desk(store, clock, http, server.port)
         await desk.plan()
         dead = await desk.deliver()
-        await store.transact(lambda tx: tx.retry([dead.id], clock.now()))
+        await store.transact(lambda tx: tx.deliveries.retry([dead.id], clock.now()))
         assert (await desk.deliver(channel=desk.channel(to=[A, "b@example.org"]))).state is DeliveryState.DELIVERED
     assert server.recipients == [(A,), ("b@example.org",)]
 

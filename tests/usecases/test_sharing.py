@@ -114,7 +114,7 @@ async def test_replicas_with_different_clocks_send_once_and_nothing_is_late(seve
 
 async def test_a_claim_holds_against_a_clock_that_is_ahead(several: Several) -> None:
     now = several.clock.now()
-    await several.store.transact(lambda tx: tx.claim_poll("prod", "slow", now, POLLING.lease))
+    await several.store.transact(lambda tx: tx.polls.claim("prod", "slow", now, POLLING.lease))
     assert await several.look() == []
     several.advance(POLLING.lease)
     assert len(await several.look()) == 1
@@ -188,14 +188,14 @@ def delivery_of(event: Event, channel: str, now: datetime) -> Delivery:
 
 
 def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
-    tx.parked()
+    tx.channels.parked()
     routed = {
         event.id: RoutedEvent(event=event, routes=("all",), channels=tuple(CHANNELS))
         for delivery in deliveries
         for event in delivery.events
     }
-    tx.record_events(list(routed.values()))
-    tx.record_deliveries(deliveries)
+    tx.events.record(list(routed.values()))
+    tx.deliveries.record(deliveries)
 
 
 # ---- transactions that cross ----
@@ -225,9 +225,9 @@ class Hand:
 
     def _poll(self, tx: Transaction) -> None:
         now = tx.now()
-        claim = tx.claim_poll(self._name, self._name, now, POLLING.lease, force=True)
+        claim = tx.polls.claim(self._name, self._name, now, POLLING.lease, force=True)
         assert claim is not None
-        assert tx.still_holds(claim)
+        assert tx.polls.claim_is_current(claim)
         events = [next(self._events) for _ in range(BATCH)]
         planned = [delivery_of(event, channel, now) for event in events for channel in self._shuffled(CHANNELS)]
         plan(tx, planned)
@@ -235,16 +235,16 @@ class Hand:
 
     def _turn(self, tx: Transaction) -> None:
         channel = self._claimed[0].channel if self._claimed else self._rng.choice(CHANNELS)
-        now, health = tx.now(), tx.health(channel)
+        now, health = tx.now(), tx.channels.health(channel)
         self._settle(tx)
-        tx.hasten(channel, now)
-        self._claimed += tx.claim_due(channel, self._name, now, DELIVERING.lease, BATCH)
-        tx.keep_health(channel, health)
+        tx.deliveries.retry_now(channel, now)
+        self._claimed += tx.deliveries.claim_due(channel, self._name, now, DELIVERING.lease, BATCH)
+        tx.channels.save_health(channel, health)
 
     def _settle(self, tx: Transaction) -> None:
         if self._claimed:
-            tx.health(self._claimed[0].channel)
-            tx.settle([self._ended(tx.now(), delivery) for delivery in self._claimed], tx.now())
+            tx.channels.health(self._claimed[0].channel)
+            tx.deliveries.settle([self._ended(tx.now(), delivery) for delivery in self._claimed], tx.now())
             self._sent += [delivery.id for delivery in self._claimed]
             self._claimed = []
 
@@ -259,12 +259,12 @@ class Hand:
         now = tx.now()
         digests = {channel: str(self._rng.random()) for channel in self._shuffled(CHANNELS)}
         acts: list[Callable[[], object]] = [
-            lambda: tx.retry(self._shuffled(self._ids)[:50], now),
-            lambda: tx.unpark(self._rng.choice(CHANNELS), now),
-            lambda: tx.unpark_due(now + timedelta(days=1)),
-            lambda: tx.sync_channels(digests, now),
-            lambda: tx.release("nobody", now),
-            lambda: record(tx, tx.health_facts(), WATCHING, RoutingConfig(), None),
+            lambda: tx.deliveries.retry(self._shuffled(self._ids)[:50], now),
+            lambda: tx.channels.unpark(self._rng.choice(CHANNELS), now),
+            lambda: tx.channels.unpark_due(now + timedelta(days=1)),
+            lambda: tx.channels.sync(digests, now),
+            lambda: tx.replicas.release_claims("nobody", now),
+            lambda: record(tx, tx.queries.health_facts(), WATCHING, RoutingConfig(), None),
         ]
         self._rng.choice(acts)()
 

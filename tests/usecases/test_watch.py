@@ -65,8 +65,8 @@ async def told(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
 
 
 def plan(event: Event, tx: Transaction, channel: str = "dba") -> None:
-    tx.record_events([RoutedEvent(event=event, routes=(), channels=(channel,))])
-    tx.record_deliveries([make_delivery(event, channel=channel, lane=event.subject, attempt=0)])
+    tx.events.record([RoutedEvent(event=event, routes=(), channels=(channel,))])
+    tx.deliveries.record([make_delivery(event, channel=channel, lane=event.subject, attempt=0)])
 
 
 def end(
@@ -78,10 +78,10 @@ def end(
 ) -> None:
     """Let an attempt at everything that is due on `dba` end like this, on a replica whose clock is this far ahead."""
     now = tx.now()
-    claimed = tx.claim_due("dba", "me", now, MINUTE, 10)
+    claimed = tx.deliveries.claim_due("dba", "me", now, MINUTE, 10)
     at = now + clock_ahead
     ended = [settle(one, outcome, started_at=at, finished_at=at, schedule=schedule, chance=0.5) for one in claimed]
-    tx.settle(ended, now)
+    tx.deliveries.settle(ended, now)
 
 
 async def test_a_source_failure_and_its_recovery_are_notified_once_each(
@@ -136,13 +136,13 @@ async def test_a_parked_channel_is_announced_at_once_on_the_others(
     assert (delivery.events, delivery.lane, delivery.state) == ((event,), "channel:dba", DeliveryState.PENDING)
     # A probe, which parks it again, is neither a recovery nor the next failure.
     clock.advance(MINUTE)
-    assert await store.transact(lambda tx: tx.unpark_due(tx.now())) == ["dba"]
+    assert await store.transact(lambda tx: tx.channels.unpark_due(tx.now())) == ["dba"]
     assert (await look(store)).events == ()
     await store.transact(lambda tx: end(tx, Parked("no token", MINUTE)))
     assert (await look(store)).events == ()
     clock.advance(MINUTE)
-    await store.transact(lambda tx: tx.unpark_due(tx.now()))
-    await store.transact(lambda tx: tx.keep_health("dba", ChannelHealth(good_at=tx.now())))
+    await store.transact(lambda tx: tx.channels.unpark_due(tx.now()))
+    await store.transact(lambda tx: tx.channels.save_health("dba", ChannelHealth(good_at=tx.now())))
     assert [event.type for event in (await look(store)).events] == [EventType.CHANNEL_RECOVERED]
     ledger = await store.read(lambda q: q.ledger())
     assert ledger.unaccounted == ()
@@ -153,8 +153,8 @@ async def test_a_failing_channel_is_notified_with_its_receivers_words(
 ) -> None:
     await store.transact(partial(plan, make_event()))
     await store.transact(lambda tx: end(tx, Retry("HTTP 503")))
-    await store.transact(lambda tx: tx.health("dba"))
-    await store.transact(lambda tx: tx.keep_health("dba", ChannelHealth(failures=1, failing_since=T0)))
+    await store.transact(lambda tx: tx.channels.health("dba"))
+    await store.transact(lambda tx: tx.channels.save_health("dba", ChannelHealth(failures=1, failing_since=T0)))
     clock.advance(4 * MINUTE)
     await poll(store, source)
     assert (await look(store)).events == ()
@@ -204,8 +204,8 @@ async def test_a_dead_alert_about_a_channel_makes_no_other(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
     await store.transact(partial(plan, make_event(), channel="mail"))
-    await store.transact(lambda tx: tx.health("mail"))
-    await store.transact(lambda tx: tx.keep_health("mail", ChannelHealth(failing_since=T0)))
+    await store.transact(lambda tx: tx.channels.health("mail"))
+    await store.transact(lambda tx: tx.channels.save_health("mail", ChannelHealth(failing_since=T0)))
     clock.advance(5 * MINUTE)
     await poll(store, source)
     assert [event.channel for event in (await look(store)).events] == ["mail"]

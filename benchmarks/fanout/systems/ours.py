@@ -82,8 +82,8 @@ async def run(place: work.Place) -> None:
             routed = route_events([event_of(number, now) for number in numbers], routing.routes)
 
             def record(tx: Transaction) -> None:
-                told = tx.record_events(routed)
-                tx.record_deliveries(outbox.plan(told.new, routing.policies, tx.parked(), now))
+                told = tx.events.record(routed)
+                tx.deliveries.record(outbox.plan(told.new, routing.policies, tx.channels.parked(), now))
 
             await app.store.transact(record)
             service.delivering.wake()

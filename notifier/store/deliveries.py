@@ -1,0 +1,331 @@
+"""The outbox: deliveries from their plan to their settlement, and what people do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, or_, select, tuple_, update
+
+from notifier.core import outbox, recipients
+from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
+from notifier.core.health import Expected
+from notifier.core.identity import DirectChannel
+from notifier.core.outbox import Settlement
+from notifier.core.pacing import AttemptSignal
+from notifier.store import rows, statements
+from notifier.store.channels import Channels
+from notifier.store.delivery_rows import change_deliveries, load_deliveries, make_due
+from notifier.store.schema import attempts, deliveries, delivery_events, events
+from notifier.store.session import Session, chunks
+from notifier.store.statements import UNSETTLED
+
+_REPEATABLE = (DeliveryState.DEAD, DeliveryState.PARKED)
+
+
+class Deliveries:
+    """Claims, settlements and changes of deliveries."""
+
+    def __init__(self, session: Session, channels: Channels) -> None:
+        """Work through a session. `channels` are those of the same transaction."""
+        self._session = session
+        self._channels = channels
+
+    def record(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
+        if not planned:
+            return
+        self._session.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
+        self._session.execute(delivery_events.insert(), list(_members(planned)))
+        self._session.notify_listeners()
+
+    def claim_due(
+        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+    ) -> Sequence[Delivery]:
+        """Claim deliveries of a channel that are due, oldest first, at most one of each subject.
+
+        A claim adds one to `attempt` and advances `available_at` by the lease. The first `at_once` of them (None: all)
+        are to be sent at once and have begun with the claim, and so has a delivery without a body that is rendered for
+        the first time; the others begin with `mark_begun`. Where the holder of an earlier claim died, the outcome is
+        unknown if the attempt had begun; if it had not, it does not count.
+        """
+        due = {"channel": channel, "now": now, "limit": limit}
+        seqs = list(self._session.execute(statements.DUE_DELIVERIES, due).scalars())
+        if not seqs:
+            return []
+        claim = {"seqs": seqs, "sent_at_once": seqs[:at_once], "until": now + lease, "owner": owner}
+        claimed = self._session.execute(statements.CLAIM_DELIVERIES, claim).all()
+        return load_deliveries(self._session, sorted(claimed, key=lambda row: row.seq))
+
+    def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the recipients to whom older deliveries about the same subjects are still on their way, by delivery.
+
+        Other recipients have got the older delivery, so it does not keep them waiting for the next one.
+        """
+        withheld: dict[str, frozenset[str]] = {}
+        for found in self._session.execute_chunks(statements.BLOCKING_RECIPIENTS, delivery_ids):
+            for id_, encoded in found:
+                pending = recipients.pending_addresses(rows.recipients_of(encoded))
+                withheld[id_] = withheld.get(id_, frozenset()) | pending
+        return withheld
+
+    def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
+        """Record whether claims have begun to be rendered or sent; return the ids of those that are still held.
+
+        A claim is a delivery's id and the number of its attempt.
+        """
+        marked = self._session.execute_chunks(statements.MARK_BEGUN, claims, "claims", has_begun=begun)
+        return {id_ for found in marked for id_ in found.scalars()}
+
+    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had.
+
+        A body that the database cannot hold is left out.
+        """
+        if not bodies:
+            return {}
+        values = [
+            {"delivery_id": id_, "new_body": body.content, "new_content_type": body.content_type}
+            for id_, body in bodies.items()
+        ]
+        stored = 0
+
+        def store(some: Sequence[Mapping[str, object]]) -> None:
+            nonlocal stored
+            stored += self._session.execute(statements.SAVE_BODY, some).rowcount
+
+        self._session.insert_isolated(values, store)
+        if stored == len(bodies):
+            return bodies
+        found = self._session.execute(statements.BODIES, {"ids": list(bodies)})
+        return {id_: Body(content=content, content_type=type_) for id_, content, type_ in found}
+
+    def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
+        """Apply settlements that are still current, record every attempt, and return how many applied."""
+        delivered = [settlement for settlement in settlements if settlement.state is DeliveryState.DELIVERED]
+        others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
+        applied = self._settle_delivered(delivered, now) if delivered else 0
+        applied += sum(self._settle(settlement, now) for settlement in others)
+        self._record_attempts([settlement.attempt for settlement in settlements])
+        partly = [settlement for settlement in others if settlement.signal is AttemptSignal.GOOD]
+        self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
+        return applied
+
+    def _settle_delivered(self, settlements: Sequence[Settlement], now: datetime) -> int:
+        values = [
+            {
+                "delivery_id": settlement.delivery_id,
+                "number": settlement.attempt.number,
+                "new_ref": settlement.ref,
+                "now": now,
+            }
+            for settlement in settlements
+        ]
+        return self._session.execute(statements.SETTLE_DELIVERED, values).rowcount
+
+    def _settle(self, settlement: Settlement, now: datetime) -> int:
+        values = {
+            "state": settlement.state,
+            "available_at": now + (settlement.wait or timedelta()),
+            "claimed_by": None,
+            "doubtful": settlement.outcome_unknown,
+            "reason": settlement.reason,
+            # Not the time of the attempt, which a replica's clock gave: this time decides what is announced.
+            "settled_at": None if settlement.state in UNSETTLED else now,
+        } | rows.recipients_values(settlement.recipients)
+        attempt = {"delivery_id": settlement.delivery_id, "number": settlement.attempt.number}
+        channel: str | None = self._session.execute(statements.SETTLE.values(values), attempt).scalar()
+        if channel is not None and settlement.parks_channel:
+            self._channels.park(channel, settlement.reason, settlement.wait, now)
+        return int(channel is not None)
+
+    def _unpark_proven(self, delivered: Sequence[str], now: datetime) -> None:
+        """Unpark channels that have just delivered something: it was sent by hand, and worked."""
+        parked = set(self._session.execute(statements.PARKED_NAMES).scalars()) if delivered else set()
+        for some in chunks(delivered) if parked else ():
+            proven = select(deliveries.c.channel).where(deliveries.c.id.in_(some), deliveries.c.channel.in_(parked))
+            for channel in sorted(set(self._session.execute(proven).scalars())):
+                self._channels.unpark(channel, now)
+
+    def _record_attempts(self, made: Sequence[Attempt]) -> None:
+        if made:
+            values = [rows.attempt_values(attempt) for attempt in made]
+            self._session.execute(self._session.insert(attempts).on_conflict_do_nothing(), values)
+
+    def release(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
+
+        A claim is a delivery's id and the number of its attempt; one that is no longer the latest is left alone.
+        """
+        for some in chunks(claims):
+            make_due(
+                self._session,
+                tuple_(deliveries.c.id, deliveries.c.attempt).in_(some),
+                deliveries.c.claimed_by.is_not(None),
+                deliveries.c.state == DeliveryState.PENDING,
+                claimed_by=None,
+                available_at=now,
+                earlier_attempts=deliveries.c.earlier_attempts + 1,
+            )
+
+    def retry_now(self, channel: str, now: datetime) -> int:
+        """Make the channel's waiting deliveries due immediately and restart their retry schedule. Return how many.
+
+        Used when its breaker closes.
+        """
+        return make_due(
+            self._session,
+            deliveries.c.channel == channel,
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.claimed_by.is_(None),
+            deliveries.c.available_at > now,
+            available_at=now,
+            earlier_attempts=deliveries.c.attempt,
+        )
+
+    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
+        """Supersede waiting deliveries of progress that were never attempted; return their event ids.
+
+        `by` has the id of the event that replaces them, by subject.
+        """
+        now = self._session.now()
+        waiting = [
+            row
+            for found in self._session.execute_chunks(statements.WAITING_PROGRESS, by, "subjects", channel=channel)
+            for row in found
+            if row.event_id != by[row.subject]
+        ]
+        values = [
+            {"delivery_id": row.id, "new_reason": f"superseded by {by[row.subject]}", "now": now} for row in waiting
+        ]
+        if values:
+            self._session.execute(statements.SUPERSEDE, values)
+        return [row.event_id for row in waiting]
+
+    def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
+        """Make dead or parked deliveries pending again with a fresh schedule and return how many.
+
+        Of several recipients all get it who do not have it, those who refused and those who may have it among them.
+        """
+        self._ask_recipients_again(delivery_ids)
+        return sum(
+            make_due(
+                self._session,
+                deliveries.c.id.in_(some),
+                deliveries.c.state.in_(_REPEATABLE),
+                state=DeliveryState.PENDING,
+                available_at=now,
+                reason=None,
+                settled_at=None,
+                dismissed_at=None,
+                retried_at=now,
+                earlier_attempts=deliveries.c.attempt,
+                doubtful=False,
+            )
+            for some in chunks(delivery_ids)
+        )
+
+    def _ask_recipients_again(self, delivery_ids: Collection[str]) -> None:
+        recorded = (
+            select(deliveries.c.id, deliveries.c.recipients)
+            .where(deliveries.c.recipients.is_not(None), deliveries.c.state.in_(_REPEATABLE))
+            .order_by(deliveries.c.seq)
+            .with_for_update(key_share=True)
+        )
+        for some in chunks(delivery_ids):
+            for id_, encoded in self._session.execute(recorded.where(deliveries.c.id.in_(some))).all():
+                kept = rows.recipients_values(recipients.after_manual_retry(rows.recipients_of(encoded)))
+                self._session.execute(update(deliveries).where(deliveries.c.id == id_).values(kept))
+
+    def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
+        """Record that people accept that these were not delivered; return how many changed.
+
+        Dead ones stay as they are but for that. Those that wait, and that nobody is sending, become dead with `reason`.
+        """
+        dead = (deliveries.c.state == DeliveryState.DEAD, deliveries.c.dismissed_at.is_(None))
+        gone: dict[str, object] = {"state": DeliveryState.DEAD, "reason": reason, "settled_at": now, "claimed_by": None}
+        return sum(
+            change_deliveries(self._session, deliveries.c.id.in_(some), *dead, dismissed_at=now)
+            + change_deliveries(self._session, deliveries.c.id.in_(some), *_idle(now), **gone, dismissed_at=now)
+            for some in chunks(delivery_ids)
+        )
+
+    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
+        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved.
+
+        The old ones are superseded. An event that the other channel has a delivery for already is not planned again.
+        """
+        self._channels.lock()
+        waiting = select(deliveries).where(deliveries.c.channel == channel, *_idle(now)).order_by(deliveries.c.seq)
+        moved = load_deliveries(self._session, self._session.execute(waiting.limit(limit).with_for_update()).all())
+        state = DeliveryState.PARKED if to in self._channels.parked() else DeliveryState.PENDING
+        known = self._events_known_on(to, [event.id for delivery in moved for event in delivery.events])
+        planned: list[Delivery] = []
+        for delivery in moved:
+            fresh = tuple(event for event in delivery.events if event.id not in known and event.channel != to)
+            known |= {event.id for event in fresh}
+            if fresh:
+                planned.append(outbox.new_delivery(to, fresh, state, now))
+        self._add_channel(to, [event.id for delivery in planned for event in delivery.events])
+        self.record(planned)
+        change_deliveries(
+            self._session,
+            deliveries.c.id.in_([delivery.id for delivery in moved]),
+            state=DeliveryState.SUPERSEDED,
+            reason=f"moved to {to}",
+            settled_at=now,
+            claimed_by=None,
+        )
+        return len(moved)
+
+    def _events_known_on(self, channel: str, event_ids: Collection[str]) -> set[str]:
+        on = select(delivery_events.c.event_id).where(delivery_events.c.channel == channel)
+        return {
+            event_id
+            for some in chunks(event_ids)
+            for event_id in self._session.execute(on.where(delivery_events.c.event_id.in_(some))).scalars()
+        }
+
+    def _add_channel(self, channel: str, event_ids: Collection[str]) -> None:
+        """Add a channel to those that events go to, so that the ledger expects a delivery there."""
+        for some in chunks(event_ids):
+            found = select(events).where(events.c.id.in_(some)).order_by(events.c.seq)
+            for row in self._session.execute(found).all():
+                routed = rows.routed_of(row)
+                wanted = rows.event_values(replace(routed, channels=(*routed.channels, channel)))
+                changed = {name: wanted[name] for name in ("channels", "channel_count")}
+                self._session.execute(update(events).where(events.c.id == row.id).values(changed))
+
+    def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
+        """Give up what has waited since before a time for channels that are not configured; return how many."""
+        unserved: list[ColumnElement[bool]] = [deliveries.c.channel.not_in(expected.channels)]
+        if expected.direct:
+            unserved.append(~deliveries.c.channel.startswith(DirectChannel.PREFIX))
+        waiting = select(deliveries.c.seq).where(deliveries.c.created_at < before, *_idle(now), *unserved).limit(limit)
+        return change_deliveries(
+            self._session,
+            deliveries.c.seq.in_(list(self._session.execute(waiting).scalars())),
+            state=DeliveryState.DEAD,
+            reason="its channel is no longer configured",
+            settled_at=now,
+            claimed_by=None,
+        )
+
+
+def _idle(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a delivery is still to be sent and that nobody is sending it now."""
+    free = or_(deliveries.c.claimed_by.is_(None), deliveries.c.available_at <= now)
+    return deliveries.c.state.in_(UNSETTLED), free
+
+
+def _members(planned: Iterable[Delivery]) -> Iterable[dict[str, object]]:
+    for delivery in planned:
+        for position, event in enumerate(delivery.events):
+            yield {
+                "delivery_id": delivery.id,
+                "event_id": event.id,
+                "channel": delivery.channel,
+                "subject": event.subject,
+                "position": position,
+            }

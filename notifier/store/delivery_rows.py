@@ -1,0 +1,37 @@
+"""Reading and changing several deliveries at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, update
+
+from notifier.core.delivery import Delivery
+from notifier.core.model import Event
+from notifier.store import rows, statements
+from notifier.store.schema import deliveries
+from notifier.store.session import Session
+
+
+def load_deliveries(session: Session, found: Sequence[Row[*tuple[Any, ...]]]) -> list[Delivery]:
+    """Return the deliveries of rows, each with its events."""
+    carried: dict[str, list[Event]] = {}
+    for result in session.execute_chunks(statements.EVENTS_OF_DELIVERIES, [row.id for row in found]):
+        for delivery_id, facts in result:
+            carried.setdefault(delivery_id, []).append(rows.event_of(facts))
+    return [rows.delivery_of(row, tuple(carried.get(row.id, ()))) for row in found]
+
+
+def change_deliveries(session: Session, *which: ColumnElement[bool], **values: object) -> int:
+    """Change deliveries, locked in order, and return how many."""
+    change = update(deliveries).where(deliveries.c.seq.in_(statements.locked(*which))).values(values)
+    return session.execute(change).rowcount
+
+
+def make_due(session: Session, *which: ColumnElement[bool], **values: object) -> int:
+    """Change deliveries so that they are due, wake the other processes, and return how many there are."""
+    count = change_deliveries(session, *which, **values)
+    if count:
+        session.notify_listeners()
+    return count

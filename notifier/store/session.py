@@ -1,0 +1,92 @@
+"""One write transaction on one connection, and what the parts of a transaction share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Executable, Table, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from notifier.store import statements
+
+T = TypeVar("T")
+
+Parameters: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+
+CHUNK = 500
+"""Values in one IN list. SQLite allows 32,766 parameters; a plan for that many takes longer than several statements."""
+
+
+def chunks(values: Collection[T]) -> Iterator[list[T]]:
+    """Cut values into lists short enough for one statement."""
+    listed = list(values)
+    return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
+
+
+class Session:
+    """Runs statements on one connection, whose transaction belongs to the caller."""
+
+    def __init__(self, connection: Connection, time: Callable[[Connection], datetime]) -> None:
+        """`time` returns the time that everybody who shares the database agrees on."""
+        self.connection = connection
+        self.now = partial(time, connection)
+        self.after_commit: list[Callable[[], None]] = []
+        """Steps that the caller takes once the transaction has committed."""
+        self._notified = False
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Return whether the database is PostgreSQL, and not SQLite."""
+        return self.connection.dialect.name == "postgresql"
+
+    def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[*tuple[Any, ...]]:
+        """Run a statement once for each mapping of parameters."""
+        return self.connection.execute(statement, parameters)
+
+    def execute_chunks(
+        self, statement: Executable, values: Collection[T], name: str = "ids", **parameters: object
+    ) -> Iterator[CursorResult[*tuple[Any, ...]]]:
+        """Run a statement for a few of the values at a time, which it takes as the list `name`."""
+        return (self.execute(statement, parameters | {name: some}) for some in chunks(values))
+
+    def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        """Return an INSERT that can handle conflicts."""
+        return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
+
+    def insert_isolated(self, values: Sequence[T], execute: Callable[[Sequence[T]], object]) -> Sequence[T]:
+        """Write rows so that one that the database refuses costs only itself; return the refused rows."""
+        if not values:
+            return []
+        try:
+            with self.connection.begin_nested():
+                execute(values)
+        except (DBAPIError, UnicodeEncodeError) as error:
+            if not _row_is_to_blame(error):
+                raise
+            if len(values) == 1:
+                return values
+            return [row for value in values for row in self.insert_isolated([value], execute)]
+        return []
+
+    def swap(self, table: Table, name: str, column: str, was: datetime | None, value: datetime | None) -> bool:
+        """Set a column that still is what it was. A second writer waits for the first, and changes nothing."""
+        self.execute(self.insert(table).values(name=name).on_conflict_do_nothing())
+        unchanged = table.c[column].is_not_distinct_from(was)
+        change = update(table).where(table.c.name == name, unchanged).values({column: value})
+        return self.execute(change).rowcount == 1
+
+    def notify_listeners(self) -> None:
+        """Wake the other processes when this transaction commits. SQLite has no other process to wake."""
+        if self.is_postgresql and not self._notified:
+            self.execute(statements.NOTIFY)
+            self._notified = True
+
+
+def _row_is_to_blame(error: DBAPIError | UnicodeEncodeError) -> bool:
+    """Return whether a row can cause the error: text that cannot be stored, or a key too long for an index."""
+    too_long = getattr(getattr(error, "orig", None), "sqlstate", None) == "54000"
+    return too_long or isinstance(error, DataError | IntegrityError | UnicodeEncodeError)

@@ -1,0 +1,395 @@
+"""The statements that run often, built once: building one costs several times what the database takes for it.
+
+Each takes named parameters. `compile()` one to read it, or to paste it into a database shell.
+
+Statements that lock several rows lock them in the order of `seq`, of `name` or of `subject`: processes that locked the
+same rows in different orders would wait for each other, and PostgreSQL would end one of them. An UPDATE cannot have a
+parameter with the name of one of its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from notifier.core.credentials import CredentialState
+from notifier.core.delivery import DeliveryState
+from notifier.core.events import EditUrgency, EventType
+from notifier.core.model import TaskStatus
+from notifier.store.schema import (
+    UtcDateTime,
+    channels,
+    credentials,
+    deliveries,
+    delivery_events,
+    events,
+    sources,
+    tasks,
+    threads,
+)
+
+UNSETTLED: Final = (DeliveryState.PENDING, DeliveryState.PARKED)
+
+FINAL: Final = (DeliveryState.DELIVERED, DeliveryState.SUPPRESSED, DeliveryState.SUPERSEDED)
+"""States that nothing leads out of. A dead delivery can be sent again by hand."""
+
+LISTEN_CHANNEL: Final = "gaussdb_notifier"
+"""PostgreSQL's name of the notification that there may be deliveries to make. It has no payload."""
+
+NOTIFY = select(func.pg_notify(LISTEN_CHANNEL, ""))
+
+
+def list_parameter(name: str, **how: Any) -> Any:  # noqa: ANN401 - as bindparam
+    """Return a parameter for a list of values, which follows IN."""
+    return bindparam(name, expanding=True, **how)
+
+
+def new_values(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values by the names of the parameters that set columns: `new_` and the column's name."""
+    return {f"new_{name}": value for name, value in values.items()}
+
+
+# ---- sources ----
+
+CLAIM_POLL = (
+    update(sources)
+    .where(
+        sources.c.name == bindparam("source"),
+        or_(
+            sources.c.claimed_until.is_(None),
+            sources.c.claimed_until <= bindparam("now"),
+            sources.c.claimed_by == bindparam("owner"),
+            # A time further ahead than any lease was left by a clock that has since been set back.
+            sources.c.claimed_until > bindparam("latest_end"),
+        ),
+        or_(
+            bindparam("force", type_=Boolean),
+            sources.c.next_poll_at.is_(None),
+            sources.c.next_poll_at <= bindparam("now"),
+            sources.c.next_poll_at > bindparam("latest_start"),
+        ),
+    )
+    .values(claimed_by=bindparam("owner"), claimed_until=bindparam("until"), epoch=sources.c.epoch + 1, retired_at=None)
+    .returning(sources)
+)
+EPOCH = select(sources.c.epoch).where(sources.c.name == bindparam("source")).with_for_update()
+DUE_SOURCES = (
+    select(sources.c.name)
+    .where(
+        or_(sources.c.next_poll_at.is_(None), sources.c.next_poll_at <= bindparam("now")),
+        or_(sources.c.claimed_until.is_(None), sources.c.claimed_until <= bindparam("now")),
+    )
+    .order_by(sources.c.next_poll_at, sources.c.name)
+)
+CREDENTIAL = select(credentials).where(credentials.c.key == bindparam("key")).with_for_update()
+SAVE_CREDENTIAL = (
+    update(credentials)
+    .where(credentials.c.key == bindparam("of_key"))
+    .values({field.name: bindparam(f"new_{field.name}") for field in fields(CredentialState)})
+)
+
+
+@cache
+def record_poll(names: tuple[str, ...]) -> Update:
+    """Return the statement that sets these columns of a source and releases its claim."""
+    changed: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
+    released = {"polled_by": sources.c.claimed_by, "claimed_by": None, "claimed_until": None}
+    return update(sources).where(sources.c.name == bindparam("source")).values(changed | released)
+
+
+# ---- tasks ----
+
+TASKS = select(*(column for column in tasks.columns if column.name != "fingerprint"))
+"""Every read of recorded tasks starts here: fingerprints are large, and only a poll compares them."""
+
+FINGERPRINTS = select(tasks.c.job_id, tasks.c.fingerprint).where(tasks.c.source == bindparam("source"))
+RECORDED_TASKS = TASKS.where(tasks.c.source == bindparam("source"), tasks.c.job_id.in_(list_parameter("ids")))
+# A task with a status that we do not know may have ended: an end time says so. Of a row without a status nothing is
+# known.
+RUNNING_TASKS = TASKS.where(
+    tasks.c.source == bindparam("source"),
+    or_(
+        tasks.c.status == TaskStatus.RUNNING,
+        and_(tasks.c.status == TaskStatus.UNKNOWN, tasks.c.ended_at.is_(None), tasks.c.raw_status != ""),
+    ),
+)
+UNCHANGED_TASKS = select(tasks.c.job_id, tasks.c.changed_at).where(
+    tasks.c.source == bindparam("source"),
+    tasks.c.status == TaskStatus.RUNNING,
+    tasks.c.changed_at <= bindparam("before"),
+)
+RECORD_MISSING = (
+    update(tasks)
+    .where(tasks.c.source == bindparam("of_source"), tasks.c.job_id == bindparam("of_job_id"))
+    .values(missing=bindparam("new_missing"), unlisted=bindparam("new_unlisted"))
+)
+
+# ---- events ----
+
+KNOWN_EVENTS = select(events.c.id).where(events.c.id.in_(list_parameter("ids")))
+OCCURRENCES = select(events.c.job_id, events.c.occurrence).where(
+    events.c.source == bindparam("source"), events.c.job_id.in_(list_parameter("ids"))
+)
+EVENTS_OF_DELIVERIES = (
+    select(delivery_events.c.delivery_id, events.c.facts)
+    .join(events, events.c.id == delivery_events.c.event_id)
+    .where(delivery_events.c.delivery_id.in_(list_parameter("ids")))
+    .order_by(delivery_events.c.delivery_id, delivery_events.c.position)
+)
+
+# ---- channels ----
+
+CHANNEL = select(channels).where(channels.c.name == bindparam("channel")).with_for_update()
+LOCK_CHANNELS = select(channels.c.name).order_by(channels.c.name).with_for_update()
+PARKED_NAMES = select(channels.c.name).where(channels.c.parked_since.is_not(None))
+PARKED_CHANNELS = (
+    select(channels).where(channels.c.parked_since.is_not(None)).order_by(channels.c.name).with_for_update(read=True)
+)
+
+# ---- deliveries ----
+
+_older = deliveries.alias("older")
+
+
+def _older_unsettled(columns: Select[Any]) -> Select[Any]:
+    """Select columns of unsettled deliveries that are older than a delivery and share a subject with it."""
+    mine, theirs = delivery_events.alias("mine"), delivery_events.alias("theirs")
+    return (
+        columns.select_from(mine)
+        .join(theirs, and_(theirs.c.channel == mine.c.channel, theirs.c.subject == mine.c.subject))
+        .join(_older, _older.c.id == theirs.c.delivery_id)
+        .where(
+            mine.c.delivery_id == deliveries.c.id,
+            _older.c.seq < deliveries.c.seq,
+            or_(*(_older.c.state == state for state in UNSETTLED)),
+        )
+    )
+
+
+# An older delivery that only some recipients still lack does not block a first attempt, which is for the others.
+_BLOCKED = exists(
+    _older_unsettled(select(1))
+    .where(or_(_older.c.recipients.is_(None), deliveries.c.recipients.is_not(None)))
+    .correlate(deliveries)
+)
+DUE_DELIVERIES = (
+    select(deliveries.c.seq)
+    .where(
+        deliveries.c.channel == bindparam("channel"),
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.available_at <= bindparam("now"),
+        ~_BLOCKED,
+    )
+    .order_by(deliveries.c.seq)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+BLOCKING_RECIPIENTS = _older_unsettled(select(deliveries.c.id, _older.c.recipients)).where(
+    deliveries.c.id.in_(list_parameter("ids")), _older.c.recipients.is_not(None)
+)
+
+# The holder of a claim died: the outcome of an attempt that had begun is unknown, any other attempt does not count.
+_LEFT_BEGUN = and_(deliveries.c.claimed_by.is_not(None), deliveries.c.begun)
+_LEFT_UNBEGUN = and_(deliveries.c.claimed_by.is_not(None), not_(deliveries.c.begun))
+ABANDONED_CLAIM: Final[Mapping[str, Any]] = {
+    "doubtful": or_(deliveries.c.doubtful, _LEFT_BEGUN),
+    "earlier_attempts": deliveries.c.earlier_attempts + cast(_LEFT_UNBEGUN, Integer),
+}
+# A first claim renders the delivery at once. A delivery that was tried and has no body may have killed its renderer: it
+# begins when it is rendered, so that it does not use up the attempts of others.
+_RENDERED_AT_ONCE = and_(deliveries.c.body.is_(None), deliveries.c.attempt == deliveries.c.earlier_attempts)
+_SENT_AT_ONCE = and_(
+    deliveries.c.body.is_not(None), deliveries.c.seq.in_(list_parameter("sent_at_once", type_=Integer))
+)
+CLAIM_DELIVERIES = (
+    update(deliveries)
+    .where(deliveries.c.seq.in_(list_parameter("seqs")))
+    .values(
+        {
+            **ABANDONED_CLAIM,
+            "available_at": bindparam("until"),
+            "attempt": deliveries.c.attempt + 1,
+            "claimed_by": bindparam("owner"),
+            "begun": or_(_RENDERED_AT_ONCE, _SENT_AT_ONCE),
+        }
+    )
+    .returning(deliveries)
+)
+
+
+def of_claims() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a delivery is still held under one of the claims in the list `claims`."""
+    return (
+        tuple_(deliveries.c.id, deliveries.c.attempt).in_(list_parameter("claims")),
+        deliveries.c.claimed_by.is_not(None),
+        deliveries.c.state == DeliveryState.PENDING,
+    )
+
+
+def locked(*which: ColumnElement[bool]) -> Select[Any]:
+    """Select and lock deliveries in order."""
+    return select(deliveries.c.seq).where(*which).order_by(deliveries.c.seq).with_for_update(key_share=True)
+
+
+MARK_BEGUN = (
+    update(deliveries)
+    .where(deliveries.c.seq.in_(locked(*of_claims())))
+    .values(begun=bindparam("has_begun", type_=Boolean))
+    .returning(deliveries.c.id)
+)
+SAVE_BODY = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"), deliveries.c.body.is_(None))
+    .values(body=bindparam("new_body"), content_type=bindparam("new_content_type"))
+)
+BODIES = select(deliveries.c.id, deliveries.c.body, deliveries.c.content_type).where(
+    deliveries.c.id.in_(list_parameter("ids")), deliveries.c.body.is_not(None)
+)
+_CURRENT_ATTEMPT = (
+    deliveries.c.id == bindparam("delivery_id"),
+    deliveries.c.attempt == bindparam("number"),
+    deliveries.c.state == DeliveryState.PENDING,
+)
+SETTLE_DELIVERED = (
+    update(deliveries)
+    .where(*_CURRENT_ATTEMPT)
+    .values(
+        state=DeliveryState.DELIVERED,
+        claimed_by=None,
+        doubtful=False,
+        reason=None,
+        recipients=None,
+        ref=bindparam("new_ref"),
+        settled_at=bindparam("now"),
+    )
+)
+SETTLE = update(deliveries).where(*_CURRENT_ATTEMPT).returning(deliveries.c.channel)
+"""Its values are given by the caller."""
+
+WAITING_PROGRESS = (
+    select(deliveries.c.id, delivery_events.c.event_id, delivery_events.c.subject)
+    .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+    .join(events, events.c.id == delivery_events.c.event_id)
+    .where(
+        delivery_events.c.channel == bindparam("channel"),
+        delivery_events.c.subject.in_(list_parameter("subjects")),
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.attempt == 0,
+        ~deliveries.c.digest,
+        events.c.type == EventType.TASK_PROGRESSED,
+    )
+    .order_by(deliveries.c.seq)
+    .with_for_update(of=deliveries, skip_locked=True)
+)
+SUPERSEDE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"))
+    .values(state=DeliveryState.SUPERSEDED, reason=bindparam("new_reason"), settled_at=bindparam("now"))
+)
+
+# ---- threads ----
+
+THREAD_REFS = select(threads.c.subject, threads.c.ref).where(
+    threads.c.channel == bindparam("channel"), threads.c.subject.in_(list_parameter("subjects"))
+)
+SUBJECTS_WITH_THREADS = select(threads.c.subject).where(threads.c.subject.in_(list_parameter("subjects"))).distinct()
+DUE_EDITS = (
+    select(threads)
+    .where(
+        threads.c.channel == bindparam("channel"),
+        threads.c.due_at <= bindparam("now"),
+        or_(threads.c.urgency > int(EditUrgency.PROGRESS), threads.c.shown_at <= bindparam("progress_before")),
+    )
+    .order_by(threads.c.urgency.desc(), threads.c.due_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+CLAIM_EDITS = (
+    update(threads)
+    .where(threads.c.channel == bindparam("of_channel"), threads.c.subject.in_(list_parameter("subjects")))
+    .values(due_at=bindparam("until"))
+)
+
+# ---- retention ----
+
+# The events of a running task stay: they record what people have been notified of.
+_TASK_RUNS = exists().where(
+    tasks.c.source == events.c.source,
+    tasks.c.job_id == events.c.job_id,
+    tasks.c.status == TaskStatus.RUNNING,
+    ~tasks.c.unlisted,
+)
+OLD_EVENTS = (
+    select(events.c.id, events.c.source, events.c.job_id, events.c.channel_count, events.c.observed_at, events.c.seq)
+    .where(events.c.observed_at < bindparam("before"), ~_TASK_RUNS)
+    .order_by(events.c.observed_at, events.c.seq)
+    .limit(bindparam("limit"))
+)
+OLD_EVENTS_AFTER = OLD_EVENTS.where(
+    tuple_(events.c.observed_at, events.c.seq) > tuple_(bindparam("after", type_=UtcDateTime), bindparam("after_seq"))
+)
+DELIVERIES_OF_EVENTS = select(delivery_events.c.event_id, delivery_events.c.delivery_id).where(
+    delivery_events.c.event_id.in_(list_parameter("ids"))
+)
+# One comparison: with one alternative for each state SQLite would read every delivery in these states. A delivery that
+# was never to be sent was settled when it was made.
+CLOSED_DELIVERIES = (
+    select(deliveries.c.id)
+    .where(
+        deliveries.c.id.in_(list_parameter("ids")),
+        func.coalesce(deliveries.c.settled_at, deliveries.c.created_at)
+        < case(
+            (deliveries.c.state.in_(FINAL), bindparam("before", type_=UtcDateTime)),
+            (deliveries.c.state == DeliveryState.DEAD, bindparam("dead_before", type_=UtcDateTime)),
+        ),
+    )
+    .with_for_update(skip_locked=True)
+)
+MARK_EVENTS_PRUNED = (
+    update(tasks)
+    .where(tasks.c.source == bindparam("of_source"), tasks.c.job_id.in_(list_parameter("ids")))
+    .values(events_pruned=True)
+)
+DELETE_DELIVERY_RECORDS = delete(delivery_events).where(delivery_events.c.event_id.in_(list_parameter("ids")))
+DELETE_EMPTY_DELIVERIES = delete(deliveries).where(
+    deliveries.c.id.in_(list_parameter("ids")), ~exists().where(delivery_events.c.delivery_id == deliveries.c.id)
+)
+DELETE_EVENTS = delete(events).where(events.c.id.in_(list_parameter("ids")))
+# A task without any time of its own is kept: if the list named it again, nothing would say that it is an old one.
+_LATEST_TIME = func.coalesce(tasks.c.ended_at, tasks.c.created_at)
+OLD_TASKS = (
+    select(tasks.c.job_id, _LATEST_TIME.label("latest_time"))
+    .where(
+        tasks.c.source == bindparam("source"),
+        tasks.c.status != TaskStatus.RUNNING,
+        *(
+            moment < bindparam("before", type_=UtcDateTime)
+            for moment in (tasks.c.changed_at, tasks.c.first_seen_at, _LATEST_TIME)
+        ),
+    )
+    .order_by(tasks.c.changed_at)
+    .limit(bindparam("limit"))
+)
+DELETE_TASKS = delete(tasks).where(tasks.c.source == bindparam("source"), tasks.c.job_id.in_(list_parameter("ids")))

@@ -1,0 +1,41 @@
+"""One write transaction: the parts of the store on one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from notifier.store.channels import Channels
+from notifier.store.deliveries import Deliveries
+from notifier.store.events import Events
+from notifier.store.people import People
+from notifier.store.polls import FingerprintCache, Polls
+from notifier.store.queries import Queries
+from notifier.store.replicas import Replicas
+from notifier.store.retention import Retention
+from notifier.store.session import Session
+from notifier.store.threads import Threads
+
+
+class Transaction:
+    """All of it happens or none of it.
+
+    `queries` see what the transaction has written.
+    """
+
+    def __init__(self, connection: Connection, time: Callable[[Connection], datetime], cache: FingerprintCache) -> None:
+        """Compose the parts. The transaction of `connection` belongs to the caller, as does `cache`."""
+        session = Session(connection, time)
+        self.now = session.now
+        self.after_commit = session.after_commit
+        self.queries = Queries(session)
+        self.polls = Polls(session, cache)
+        self.events = Events(session)
+        self.channels = Channels(session)
+        self.deliveries = Deliveries(session, self.channels)
+        self.threads = Threads(session, self.queries)
+        self.people = People(session, self.queries, self.threads)
+        self.retention = Retention(session, cache, self.queries, self.threads)
+        self.replicas = Replicas(session)
