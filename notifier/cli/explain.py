@@ -15,12 +15,13 @@ from notifier.cli.common import JsonOption, SourceOption, load_config, read_stor
 from notifier.cli.output import age, cell, indented, pairs, print_json, reply_line, show
 from notifier.cli.route import verdict_lines
 from notifier.cli.tasks import JobArgument, require_task
-from notifier.cli.views import STATE_STYLES, View, event_style, possible_arrival
+from notifier.cli.views import STATE_STYLES, View, possible_arrival
 from notifier.config import Config
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
 from notifier.lookup import ChannelRecord, EventRecord, Explanation
 from notifier.ports import Queries
+from notifier.wording.states import state_of
 
 
 def explain(
@@ -66,7 +67,7 @@ def _event_account(view: View, account: EventRecord) -> RenderableType:
     late = ", found late" if event.late else ""
     return Group(
         Text(""),
-        cell(f"{view.when(event.observed_at)}  {event.type}{late}", event_style(event)),
+        cell(f"{view.when(event.observed_at)}  {event.type}{late}", state_of(event).tone.terminal),
         indented(verdict_lines(account.verdicts)),
         *_changed_routes(account),
         *(indented(channel_account(view, c)) for c in account.channels),

@@ -24,17 +24,12 @@ from notifier.cli.output import (
 )
 from notifier.cli.translations import translated
 from notifier.core.delivery import Delivery, DeliveryState, with_reply
-from notifier.core.model import Event, SourceState, Task, TaskStatus
+from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
 from notifier.wording.localizer import Localizer
+from notifier.wording.states import state_of, state_of_status
 
-_STATUS_STYLES = {
-    TaskStatus.RUNNING: ("▶", "cyan"),
-    TaskStatus.COMPLETED: ("✓", "green"),
-    TaskStatus.FAILED: ("✗", "bold red"),
-    TaskStatus.UNKNOWN: ("?", "yellow"),
-}
 STATE_STYLES = {
     DeliveryState.PENDING: "yellow",
     DeliveryState.DELIVERED: "green",
@@ -90,11 +85,11 @@ class View:
 
     def status(self, task: Task) -> Text:
         """Return a task's status, with its progress while it runs; an unknown status as the API wrote it."""
-        glyph, style = _STATUS_STYLES[task.status]
+        state = state_of_status(task.status)
         word = task.raw_status if task.status is TaskStatus.UNKNOWN else self.localizer.status_label(task.status)
         running = task.status is TaskStatus.RUNNING and task.progress is not None
         progress = f" {self.localizer.progress(task.progress or 0)}" if running else ""
-        return cell(f"{glyph} {word}{progress}", style)
+        return cell(f"{state.glyph} {word}{progress}", state.tone.terminal)
 
     def task(self, stored: StoredTask, history: Sequence[RoutedEvent]) -> RenderableType:
         """Return the details of one task, and its events."""
@@ -159,14 +154,14 @@ class View:
         late = f" ({self.word('late')})" if event.late else ""
         cells = (
             cell(self.when(event.observed_at)),
-            cell(f"{event.type}{late}", event_style(event)),
+            cell(f"{event.type}{late}", state_of(event).tone.terminal),
             cell(self.localizer.task_label(task.name) if task else event.source or event.channel),
             cell((task.instance_name or task.instance_id) if task else None),
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
         )
         why = (task.fail_reason if task.status is TaskStatus.FAILED else None) if task else event.detail
-        return Row(cells, [cell(why, event_style(event))] if why else ())
+        return Row(cells, [cell(why, state_of(event).tone.terminal)] if why else ())
 
     def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
         """Return a table of deliveries, each with its state and reason."""
@@ -206,22 +201,6 @@ class View:
     def when(self, moment: datetime | None) -> str:
         """Return a time in the reader's time zone, or an empty text."""
         return self.localizer.when(moment) if moment else ""
-
-
-def event_style(event: Event) -> str:
-    """Return the style of an event's type."""
-    return _EVENT_STYLES.get(event.type.rpartition(".")[2], "")
-
-
-_EVENT_STYLES = {
-    "failed": "bold red",
-    "failing": "bold red",
-    "gave_up": "bold red",
-    "completed": "green",
-    "recovered": "green",
-    "started": "cyan",
-    "gap": "yellow",
-}
 
 
 def possible_arrival(delivery: Delivery) -> str:

@@ -283,7 +283,7 @@ def test_a_running_task_shows_its_progress() -> None:
 
 
 def test_an_unknown_status_is_shown_as_the_api_wrote_it() -> None:
-    assert VIEW.status(replace(TASK, status=TaskStatus.UNKNOWN, raw_status="Paused")).plain == "? Paused"
+    assert VIEW.status(replace(TASK, status=TaskStatus.UNKNOWN, raw_status="Paused")).plain == "~ Paused"
 
 
 def test_times_are_in_the_configured_zone() -> None:

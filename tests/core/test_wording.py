@@ -12,7 +12,6 @@ from factories import (
     hostile_event,
     make_alert,
     make_event,
-    make_event_of,
     make_events,
     make_gap,
     make_task,
@@ -28,7 +27,7 @@ from notifier.wording.message import Message
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import phrases
 from notifier.wording.sanitize import ID_LIMIT, NAME_LIMIT, REASON_LIMIT, cut, one_line, plain, strip_controls
-from notifier.wording.states import EVENT_ROWS, STATES, by_severity, state_of_status
+from notifier.wording.states import by_severity
 
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 CHINESE = Localizer(language="zh", timezone=ZoneInfo("Asia/Shanghai"))
@@ -60,34 +59,6 @@ def test_both_languages_have_the_same_phrases_and_placeholders() -> None:
     english, chinese = phrases("en"), phrases("zh")
     assert english.keys() == chinese.keys()
     assert {key: placeholders(english[key]) for key in english} == {key: placeholders(chinese[key]) for key in chinese}
-
-
-def test_every_kind_of_event_has_its_words() -> None:
-    for kind in EventType:
-        event = make_event_of(kind)
-        for formatter in (IN_ENGLISH, IN_CHINESE):
-            assert formatter.describe(event).title
-            assert formatter.digest_headline([event])
-            assert formatter.digest_line(event)
-
-
-def test_every_type_of_event_has_a_row() -> None:
-    assert set(EVENT_ROWS) == set(EventType)
-
-
-def test_an_event_of_a_task_has_a_status_and_no_other() -> None:
-    assert {kind for kind, row in EVENT_ROWS.items() if row.state.status} == {
-        kind for kind in EventType if kind.about_task
-    }
-
-
-def test_every_state_has_a_name_and_a_glyph_of_its_own() -> None:
-    assert len({state.name for state in STATES}) == len({state.glyph for state in STATES}) == len(STATES)
-
-
-@pytest.mark.parametrize("status", TaskStatus)
-def test_a_status_of_a_task_has_a_state(status: TaskStatus) -> None:
-    assert state_of_status(status).status is status
 
 
 def test_the_most_urgent_events_come_first_and_keep_their_order() -> None:
