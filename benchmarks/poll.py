@@ -30,7 +30,8 @@ from notifier.clock import SystemClock
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource
+from notifier.sources.gaussdb import GaussDBSource
+from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.store.engine import SqlStore, open_store
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"

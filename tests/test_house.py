@@ -106,8 +106,8 @@ def test_the_core_imports_the_standard_library_and_itself() -> None:
 
 
 RIM = ("notifier.store", "notifier.sources", "notifier.integrations")
-KINDS = re.compile(r"notifier\.(sources|channels)(\.[A-Z]\w*|\.base(\.\w+)?)?")
-"""What the configuration needs of the rim: the kinds that there are, and how to load one by its name."""
+KINDS = re.compile(r"notifier\.sources(\.(base|kinds)(\.\w+)?)?")
+"""Modules of the rim that the configuration needs: the settings of every source, and how a kind is found."""
 
 
 def within(name: str, packages: Iterable[str]) -> bool:

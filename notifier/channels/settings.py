@@ -28,12 +28,13 @@ class BreakerSettings(Settings):
 
 
 class ChannelSettings(Settings):
-    """Settings that every kind has. A kind adds `kind: Literal["…"]` and its own."""
+    """Settings that every kind has. A kind narrows `kind` to `Literal["…"]` and adds its own."""
 
     channel_class: ClassVar[str] = ""
     """Where the channel class of the kind is, as `package.module:Class`. It is imported when a channel is opened. Set
     by a kind whose entry point names its settings class."""
 
+    kind: str = ""
     name: Name
     digest_above: Annotated[int, Field(ge=1)] | None = 20
     """More events than this in one poll become digests; null sends each event by itself."""

@@ -17,11 +17,11 @@ from notifier.cli.output import Column, Row, TextTable, block, cell, indented, p
 from notifier.cli.route import parse_fields
 from notifier.cli.samples import sample_event
 from notifier.config import Config
-from notifier.config.models import SourceSettings
 from notifier.core.durations import format_duration
 from notifier.core.events import EventType
 from notifier.core.routing import Matcher, Route, channels_of, explain_fields, looks_like_glob
 from notifier.ports import CheckResult
+from notifier.sources.base import SourceSettings
 
 MAX_NAMED_SOURCES = 3
 """Maximum number of sources that a warning names."""

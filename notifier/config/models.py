@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -22,13 +21,15 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     SecretStr,
+    SerializeAsAny,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 
-from notifier.channels import kinds
+from notifier.channels import kinds as channel_kinds
+from notifier.channels.settings import ChannelSettings
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.events import EventType
@@ -60,100 +61,10 @@ from notifier.settings.types import (
     SlackBotToken,
     is_loopback,
 )
-from notifier.sources import SOURCES
+from notifier.sources import kinds as source_kinds
+from notifier.sources.base import SourceSettings
 
 # ---- parts that are found by kind ----
-
-
-class SourceSettings(Protocol):
-    """What is known of the settings of a source of any kind."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in routes, messages and the store."""
-
-    @property
-    def kind(self) -> str:
-        """Which class reads it."""
-
-    @property
-    def region(self) -> str:
-        """Where the tasks run."""
-
-    @property
-    def project_id(self) -> str:
-        """Whose tasks they are."""
-
-    @property
-    def poll_every(self) -> timedelta:
-        """The time from one poll to the next."""
-
-    @property
-    def first_poll(self) -> Literal["baseline", "notify"]:
-        """Whether what the first poll finds is noted quietly or told."""
-
-    @property
-    def progress_step(self) -> int:
-        """Percent between two progress events; 0 makes none."""
-
-    @property
-    def stalled_after(self) -> timedelta | None:
-        """For how long a task may make no progress before it counts as stuck."""
-
-    @property
-    def calls_per_minute(self) -> int:
-        """API calls in the long run."""
-
-    @property
-    def auth(self) -> Settings:
-        """How it signs in."""
-
-    @property
-    def credential(self) -> str:
-        """Who makes the calls, to the cloud: sources with an equal value share its limits. Not a secret."""
-
-    @property
-    def ca_file(self) -> Path | None:
-        """Authorities to trust besides the usual ones."""
-
-
-class ChannelSettings(Protocol):
-    """What is known of the settings of a channel of any kind."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in routes and in the store."""
-
-    @property
-    def kind(self) -> str:
-        """Which class sends."""
-
-    @property
-    def deadline(self) -> timedelta:
-        """How long one attempt takes at most."""
-
-    @property
-    def has_template(self) -> bool:
-        """Whether a template of the settings renders the messages."""
-
-    @property
-    def ca_file(self) -> Path | None:
-        """Authorities to trust besides the usual ones."""
-
-
-def source_class(kind: str) -> Any:  # noqa: ANN401 - kinds share no base class
-    """Import and return the class of a kind of source. Raises ConfigurationError for an unknown one."""
-    if kind not in SOURCES:
-        raise ConfigurationError(
-            f"unknown source kind {kind!r}. {did_you_mean(kind, SOURCES, otherwise='Known kinds')}"
-        )
-    module, _, name = SOURCES[kind].partition(":")
-    return getattr(import_module(module), name)
-
-
-def _source_settings(kind: str) -> type[Settings]:
-    settings: type[Settings] = source_class(kind).Settings
-    return settings
 
 
 def _by_kind(find: Callable[[str], type[Settings]]) -> PlainValidator:
@@ -177,8 +88,8 @@ def _settings_class(value: Mapping[str, object], find: Callable[[str], type[Sett
         raise setting_error("kind", str(error)) from error
 
 
-Source = Annotated[SourceSettings, _by_kind(_source_settings), WithJsonSchema({})]
-Channel = Annotated[ChannelSettings, _by_kind(kinds.settings_class), WithJsonSchema({})]
+Source = Annotated[SerializeAsAny[SourceSettings], _by_kind(source_kinds.settings_class), WithJsonSchema({})]
+Channel = Annotated[SerializeAsAny[ChannelSettings], _by_kind(channel_kinds.settings_class), WithJsonSchema({})]
 
 
 # ---- values ----

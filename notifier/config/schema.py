@@ -10,10 +10,10 @@ from importlib.metadata import entry_points
 from itertools import pairwise
 from typing import Any
 
-from notifier.channels.kinds import GROUP, settings_class
-from notifier.config.models import Config, RouteSettings, source_class
+from notifier.channels import kinds as channel_kinds
+from notifier.config.models import Config, RouteSettings
 from notifier.settings.base import Settings
-from notifier.sources import SOURCES
+from notifier.sources import kinds as source_kinds
 
 Schema = dict[str, Any]
 
@@ -25,10 +25,11 @@ _REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^{}]*)?
 
 def json_schema() -> Schema:
     """Return the schema of a configuration that uses the kinds this program brings along."""
-    sources = {kind: source_class(kind).Settings for kind in sorted(SOURCES)}
-    channels = {kind: settings_class(kind) for kind in _built_in_channels()}
+    sources = {kind: source_kinds.settings_class(kind) for kind in sorted(source_kinds.SOURCES)}
+    channels = {kind: channel_kinds.settings_class(kind) for kind in _built_in_channels()}
     definitions: dict[str, Schema] = {"Source": _by_kind(sources), "Channel": _by_kind(channels)}
-    for model in (Config, RouteSettings, *sources.values(), *channels.values()):
+    models: list[type[Settings]] = [Config, RouteSettings, *sources.values(), *channels.values()]
+    for model in models:
         definitions |= _definitions(model)
     top = definitions.pop(Config.__name__)
     for section, name in {"sources": "Source", "channels": "Channel", "routes": RouteSettings.__name__}.items():
@@ -38,7 +39,7 @@ def json_schema() -> Schema:
 
 def _built_in_channels() -> list[str]:
     """Return our own kinds: the schema that is shipped must not depend on what else is installed."""
-    return sorted(point.name for point in entry_points(group=GROUP) if point.value.startswith(_BUILT_IN))
+    return sorted(point.name for point in entry_points(group=channel_kinds.GROUP) if point.value.startswith(_BUILT_IN))
 
 
 def _by_kind(models: Mapping[str, type[Settings]]) -> Schema:

@@ -25,9 +25,9 @@ from notifier.core.errors import (
 )
 from notifier.http import AddressRefused, HttpClient, HttpError, Reply, ReplyTooLarge
 from notifier.ports import Clock
-from notifier.sources.account import MAX_INLINE_WAIT, CredentialLimiter
 from notifier.sources.failures import classify, clock_skew, is_error_body
 from notifier.sources.huawei_auth import ISSUER, Issuer
+from notifier.sources.limiter import MAX_INLINE_WAIT, CredentialLimiter
 
 API_TIMEOUT = 30.0
 """Seconds that one exchange may take, from looking up the name to the last byte."""
@@ -52,11 +52,11 @@ class ApiClient:
         auth: a flow that yields what it needs; each of its requests is an exchange of its own.
         clock: tells the time and waits.
         rng: places retries within their jitter.
-        account: what this source shares with all others of its credential.
+        limiter: shared with all other sources of the same credential.
     """
 
     def __init__(
-        self, *, where: str, http: HttpClient, auth: httpx.Auth, clock: Clock, rng: Random, account: CredentialLimiter
+        self, *, where: str, http: HttpClient, auth: httpx.Auth, clock: Clock, rng: Random, limiter: CredentialLimiter
     ) -> None:
         self.calls = 0
         """Calls made so far, retries included."""
@@ -67,7 +67,7 @@ class ApiClient:
         self._auth = auth
         self._clock = clock
         self._rng = rng
-        self._account = account
+        self._limiter = limiter
 
     async def get(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
         """Return what a successful reply says. Raises SourceError, after retries where they could help.
@@ -84,14 +84,14 @@ class ApiClient:
         return await self._attempt(url, headers, decode)
 
     async def _attempt(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
-        async with self._account.slot(self._where):
+        async with self._limiter.slot(self._where):
             self.calls += 1
             try:
                 reply = await self._authorised(httpx.Request("GET", url, headers=headers))
                 decoded = self._decoded(reply, decode)
             except SourceError as error:
-                raise self._account.record_error(error, self._where) from error.__cause__
-            self._account.record_accepted()
+                raise self._limiter.record_error(error, self._where) from error.__cause__
+            self._limiter.record_accepted()
             return decoded
 
     def _body(self, reply: Reply) -> bytes:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import configparser
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 
 from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
 from notifier.settings.explain import find_non_ascii
-from notifier.sources.gaussdb import AkSk, DefaultChain, EcsAgency, Token
+from notifier.sources.gaussdb_settings import AkSk, DefaultChain, EcsAgency, GaussDBSettings, Token
 from notifier.sources.huawei_auth import AkSkAuth, EcsAgencyAuth, TokenAuth
 from notifier.sources.regions import iam_endpoint
 from notifier.sources.signature import Credentials
-
-if TYPE_CHECKING:
-    from notifier.sources.gaussdb import GaussDBSettings
 
 
 def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:

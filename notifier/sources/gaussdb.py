@@ -1,22 +1,14 @@
-"""The task list of GaussDB: one project in one region.
-
-Reading the settings costs no network stack: what needs it is imported when a source is built.
-"""
+"""The task list of GaussDB: one project in one region."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
-
-from pydantic import Field, model_validator
 
 from notifier.core.errors import (
-    ConfigurationError,
     CredentialsRejected,
     CredentialsUnreachable,
     PermissionDenied,
@@ -26,130 +18,22 @@ from notifier.core.errors import (
 )
 from notifier.core.model import Scope, Snapshot
 from notifier.core.retry import CLOCK_TOLERANCE
+from notifier.http import HttpClient
 from notifier.ports import CheckResult, Clock
-from notifier.settings.base import Settings
-from notifier.settings.explain import PROJECT_ID_PATTERN, REGION_PATTERN, setting_error
-from notifier.settings.types import (
-    AccountPassword,
-    AsciiSecret,
-    CaFile,
-    Duration,
-    EndpointUrl,
-    KeyId,
-    Name,
-    OriginUrl,
-    PlainText,
-)
+from notifier.sources.api import ApiClient
+from notifier.sources.credentials import build_auth
 from notifier.sources.failures import describe_skew
-from notifier.sources.paging import Paging, WalkResult
+from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings
+from notifier.sources.limiter import CredentialLimiter
+from notifier.sources.paging import WalkResult
 from notifier.sources.payloads import RowBytes, TaskPage, decode_page, parse_task
-from notifier.sources.regions import gaussdb_endpoint
 from notifier.sources.signature import request_uri
 from notifier.sources.walker import Walker
 
-if TYPE_CHECKING:
-    from notifier.http import HttpClient
-    from notifier.sources.account import CredentialLimiter
-
-METADATA_URL = "http://169.254.169.254"
 MAX_WALKS = 4
 """Walks over the list in one poll at most, until one proves whole."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-ApiLanguage = Literal["en-us", "zh-cn"]
-
-
-# ---- settings ----
-
-
-class AkSk(Settings):
-    """An access key; with a security token a temporary one."""
-
-    kind: Literal["aksk"]
-    access_key: KeyId
-    secret_key: AsciiSecret
-    security_token: AsciiSecret | None = None
-
-
-class Token(Settings):
-    """An IAM user with a password, for whom IAM issues tokens."""
-
-    kind: Literal["token"]
-    iam_endpoint: EndpointUrl | None = None
-    """Default: the region's."""
-    domain: PlainText
-    """The account that the user belongs to."""
-    username: PlainText
-    password: AccountPassword
-
-
-class EcsAgency(Settings):
-    """The agency of the ECS instance that this runs on."""
-
-    kind: Literal["ecs_agency"]
-    metadata_url: OriginUrl = METADATA_URL
-
-
-class DefaultChain(Settings):
-    """What the official SDK would find: the environment, its credentials file, the metadata service."""
-
-    kind: Literal["default_chain"]
-    metadata_url: OriginUrl = METADATA_URL
-
-
-class GaussDBSettings(Settings):
-    """One project in one region."""
-
-    kind: Literal["gaussdb"]
-    name: Name
-    region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
-    endpoint: EndpointUrl | None = None
-    """Default: the region's. Required where the region is not known."""
-    ca_file: CaFile = None
-    """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
-    project_id: Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
-    auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
-    language: ApiLanguage | None = None
-    """X-Language: the language that the API writes fail_reason in. Default: that of the configuration."""
-    poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
-    paging: Paging = "auto"
-    """How the API reads `offset`; auto finds out."""
-    page_size: int = Field(default=100, ge=1, le=100)
-    first_poll: Literal["baseline", "notify"] = "baseline"
-    """Whether what the first poll finds is noted quietly or told."""
-    progress_step: int = Field(default=25, ge=0, le=100)
-    """Percent between two progress events; 0 makes none."""
-    stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
-    """For how long the progress that the API gives may stay the same before a task counts as stuck; null never."""
-    calls_per_minute: int = Field(default=20, ge=1)
-    """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
-    of theirs: the cloud counts calls by user."""
-
-    @property
-    def url(self) -> str:
-        """Where the API is."""
-        return self.endpoint or gaussdb_endpoint(self.region)
-
-    @property
-    def credential(self) -> str:
-        """Who makes the calls, to the cloud: sources with an equal value share its limits. Not a secret."""
-        match self.auth:
-            case AkSk(access_key=key):
-                return f"aksk {key}"
-            case Token(domain=domain, username=username):
-                return f"token {domain} {username}"
-            case _:  # keys that depend on the machine
-                return f"{self.auth.kind} {self.auth.metadata_url} {platform.node()}"
-
-    @model_validator(mode="after")
-    def _has_endpoint(self) -> Self:
-        try:
-            _ = self.url
-        except ConfigurationError as error:
-            raise setting_error("region", str(error)) from None
-        return self
-
 
 # ---- one request ----
 
@@ -198,11 +82,9 @@ class GaussDBSource:
         clock: tells the time and waits.
         rng: places retries within their jitter.
         environ: where `auth.kind: default_chain` looks for keys.
-        account: what the sources of one credential share; None where this is the only one.
+        limiter: what the sources of one credential share; None where this is the only one.
         language: of fail_reason, where the settings do not say.
     """
-
-    Settings: ClassVar[type[Settings]] = GaussDBSettings
 
     def __init__(
         self,
@@ -212,13 +94,9 @@ class GaussDBSource:
         rng: Random,
         *,
         environ: Mapping[str, str] = MappingProxyType({}),
-        account: CredentialLimiter | None = None,
+        limiter: CredentialLimiter | None = None,
         language: ApiLanguage = "en-us",
     ) -> None:
-        from notifier.sources.account import CredentialLimiter  # noqa: PLC0415 - the network stack, see above
-        from notifier.sources.api import ApiClient  # noqa: PLC0415 - likewise
-        from notifier.sources.credentials import build_auth  # noqa: PLC0415 - likewise
-
         self.name = settings.name
         self.region = settings.region
         self.project_id = settings.project_id
@@ -233,7 +111,7 @@ class GaussDBSource:
             auth=auth,
             clock=clock,
             rng=rng,
-            account=account or CredentialLimiter(settings.calls_per_minute, clock),
+            limiter=limiter or CredentialLimiter(settings.calls_per_minute, clock),
         )
         self._walker = Walker(limit=settings.page_size, paging=settings.paging)
 

@@ -28,8 +28,6 @@ from notifier.sources.payloads import TaskPage
 
 OffsetUnit = Literal["record", "page"]
 """What `offset` counts."""
-Paging = Literal["auto", "record", "page"]
-"""What is configured; auto finds the reading out."""
 
 MAX_PAGES = 2_000
 """Pages that one walk asks for at most, whatever total the API states."""

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from notifier.core.errors import SourceError
-from notifier.sources.paging import OffsetUnit, Paging, Walk, WalkResult, detect_offset_unit, stride
+from notifier.sources.gaussdb_settings import Paging
+from notifier.sources.paging import OffsetUnit, Walk, WalkResult, detect_offset_unit, stride
 from notifier.sources.payloads import TaskPage
 
 PAGES_IN_FLIGHT = 8

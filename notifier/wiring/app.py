@@ -99,12 +99,8 @@ class App:
         lease, budgets = min(self.config.delivery.lease, POLL_LEASE), self.config.call_budgets
         configured = frozenset(source_places(self.config))
         return {
-            settings.name: PollRules(
-                poll_every=settings.poll_every,
+            settings.name: settings.poll_rules(
                 lease=lease,
-                quiet_baseline=settings.first_poll == "baseline",
-                progress_step=settings.progress_step,
-                stalled_after=settings.stalled_after,
                 calls_per_minute=budgets[settings.credential].share,
                 credential=self.credentials.get(settings.name),
                 configured=configured,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 from functools import cache, partial
-from importlib import import_module
 
 from notifier.config import Config, environment
 from notifier.core.credentials import Credential
 from notifier.http import HttpClient
 from notifier.ports import Clock, TaskSource
 from notifier.settings.base import settings_digest
-from notifier.sources import SOURCES
-from notifier.sources.account import CredentialLimiter
+from notifier.sources.kinds import source_class
+from notifier.sources.limiter import CredentialLimiter
 
 
 def build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, TaskSource]:
@@ -22,19 +21,18 @@ def build_sources(config: Config, http: HttpClient, clock: Clock) -> dict[str, T
         credential: CredentialLimiter(budget.calls_per_minute, clock)
         for credential, budget in config.call_budgets.items()
     }
-    built: dict[str, TaskSource] = {}
-    for settings in config.sources:
-        module, _, name = SOURCES[settings.kind].partition(":")
-        built[settings.name] = getattr(import_module(module), name)(
+    return {
+        settings.name: source_class(settings)(
             settings,
             http.with_ca_file(settings.ca_file),
             clock,
             random.Random(),  # noqa: S311 - it spreads retries, it is no secret
             environ=environment(),
-            account=limiters[settings.credential],
+            limiter=limiters[settings.credential],
             language="zh-cn" if config.language == "zh" else "en-us",
         )
-    return built
+        for settings in config.sources
+    }
 
 
 def build_credentials(config: Config) -> dict[str, Credential]:

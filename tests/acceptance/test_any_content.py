@@ -113,7 +113,7 @@ class House:
         source = copy.copy(old)
         number = next(self.numbers)
         source.name, source.project_id = f"s{number}", f"p{number}"
-        settings = self.app.config.sources[0].model_copy(update={"name": source.name})  # type: ignore[attr-defined] # a pydantic model
+        settings = self.app.config.sources[0].model_copy(update={"name": source.name})
         config = self.app.config.model_copy(update={"sources": (settings,)})
         return Service(replace(self.app, config=config, sources={source.name: source}))
 

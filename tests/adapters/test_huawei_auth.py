@@ -29,7 +29,8 @@ from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
 from notifier.sources import huawei_auth
 from notifier.sources.credentials import default_credentials
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, TaskQuery
+from notifier.sources.gaussdb import GaussDBSource, TaskQuery
+from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.huawei_auth import AkSkAuth, login_body, read_securitykey, sign_request, token_use_period
 from notifier.sources.signature import Credentials, canonical_query, canonical_uri, create_signature, request_uri
 

@@ -26,11 +26,11 @@ from notifier.core.errors import (
 from notifier.core.model import Scope, TaskStatus
 from notifier.http import HttpClient
 from notifier.ports import TaskSource
-from notifier.settings.base import Settings
 from notifier.simulator.options import Options
 from notifier.simulator.server import Simulator
-from notifier.sources import SOURCES
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, TaskQuery
+from notifier.sources.gaussdb import GaussDBSource, TaskQuery
+from notifier.sources.gaussdb_settings import GaussDBSettings
+from notifier.sources.kinds import settings_class, source_class
 from notifier.sources.regions import ENDPOINTS, gaussdb_endpoint, iam_endpoint
 
 AUTH = {"kind": "aksk", "access_key": "ak", "secret_key": "obviously-fake-secret-key"}
@@ -471,8 +471,8 @@ async def test_a_check_names_a_clock_that_is_off(http: HttpClient, clock: FakeCl
 
 
 def test_the_source_is_found_by_its_kind() -> None:
-    assert SOURCES["gaussdb"] == f"{GaussDBSource.__module__}:{GaussDBSource.__name__}"
-    assert issubclass(GaussDBSource.Settings, Settings)
+    assert settings_class("gaussdb") is GaussDBSettings
+    assert source_class(GaussDBSettings(**CONFIG)) is GaussDBSource
 
 
 def test_it_is_a_task_source() -> None:
@@ -481,7 +481,7 @@ def test_it_is_a_task_source() -> None:
     accepts(GaussDBSource)
 
 
-def test_a_minimal_error_is_enough() -> None:
+def test_minimal_settings_are_enough() -> None:
     settings = GaussDBSettings(**CONFIG)
     assert settings.url == "https://gaussdb-opengauss.cn-north-4.myhuaweicloud.com"
     assert (settings.language, settings.paging, settings.page_size) == (None, "auto", 100)

@@ -43,7 +43,8 @@ from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
 from notifier.ports import CheckResult, DeliveryFilter, EventFilter, Queries, RenderRequest, TaskFilter, Transaction
-from notifier.sources.gaussdb import ApiLanguage, GaussDBSettings, GaussDBSource, TaskQuery
+from notifier.sources.gaussdb import GaussDBSource, TaskQuery
+from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings
 from notifier.sources.payloads import TaskPage
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.sqlite import sqlite_module

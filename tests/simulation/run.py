@@ -65,7 +65,7 @@ def configuration(replicas: int) -> Config:
     """Return the configuration of all processes: short leases, and a database that is shared where there are many."""
     config = loads(CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d"), {})
     (source,) = config.sources
-    quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})  # type: ignore[attr-defined]  # a pydantic model
+    quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})
     lease = config.delivery.model_copy(update={"lease": timedelta(seconds=LEASE)})
     return config.model_copy(update={"sources": (quick,), "delivery": lease})
 

@@ -22,8 +22,9 @@ from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottl
 from notifier.core.routing import RoutingConfig
 from notifier.http import HttpClient
 from notifier.poll import PollReport, PollRules, poll_once
-from notifier.sources.account import CredentialLimiter
-from notifier.sources.gaussdb import GaussDBSettings, GaussDBSource, TaskQuery
+from notifier.sources.gaussdb import GaussDBSource, TaskQuery
+from notifier.sources.gaussdb_settings import GaussDBSettings
+from notifier.sources.limiter import CredentialLimiter
 from notifier.store.engine import SqlStore
 from notifier.wiring.app import App, open_app
 
@@ -106,9 +107,9 @@ async def test_a_pause_requested_from_one_source_holds_for_the_others(store: Sql
 # ---- inside one process ----
 
 
-def shared(server: HttpServer, http: HttpClient, clock: FakeClock, account: CredentialLimiter) -> list[GaussDBSource]:
+def shared(server: HttpServer, http: HttpClient, clock: FakeClock, limiter: CredentialLimiter) -> list[GaussDBSource]:
     return [
-        GaussDBSource(GaussDBSettings(**entry(server, n)), http, clock, Random(n), account=account) for n in range(10)
+        GaussDBSource(GaussDBSettings(**entry(server, n)), http, clock, Random(n), limiter=limiter) for n in range(10)
     ]
 
 

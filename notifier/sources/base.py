@@ -1,0 +1,65 @@
+"""The settings that every kind of source has. Light: reading a configuration imports this, and no network library."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from notifier.core.credentials import Credential
+from notifier.poll import PollRules
+from notifier.settings.base import Settings
+from notifier.settings.types import CaFile, Duration, Name
+
+
+class SourceSettings(Settings):
+    """Settings that every kind has. A kind narrows `kind` and `auth`, and adds its own."""
+
+    source_class: ClassVar[str] = ""
+    """Where the source class of the kind is, as `package.module:Class`. It is imported when a source is opened."""
+
+    kind: str
+    name: Name
+    region: str
+    project_id: str
+    auth: Settings
+    ca_file: CaFile = None
+    """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
+    poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
+    first_poll: Literal["baseline", "notify"] = "baseline"
+    """Whether what the first poll finds is noted quietly or told."""
+    progress_step: int = Field(default=25, ge=0, le=100)
+    """Percent between two progress events; 0 makes none."""
+    stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
+    """For how long the progress that the API gives may stay the same before a task counts as stuck; null never."""
+    calls_per_minute: int = Field(default=20, ge=1)
+    """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
+    of theirs: the cloud counts calls by user."""
+
+    @property
+    def credential(self) -> str:
+        """The identity that makes the calls. Sources with an equal value share its limits. Not a secret."""
+        return f"{self.kind} {self.name}"
+
+    def poll_rules(
+        self, *, lease: timedelta, calls_per_minute: float, credential: Credential | None, configured: frozenset[str]
+    ) -> PollRules:
+        """Return how this source is polled.
+
+        Args:
+            lease: how long the right to poll holds.
+            calls_per_minute: this source's share of the budget of its credential.
+            credential: the credential that limits the calls; None where nothing does.
+            configured: names of all configured sources.
+        """
+        return PollRules(
+            poll_every=self.poll_every,
+            lease=lease,
+            quiet_baseline=self.first_poll == "baseline",
+            progress_step=self.progress_step,
+            stalled_after=self.stalled_after,
+            calls_per_minute=calls_per_minute,
+            credential=credential,
+            configured=configured,
+        )

@@ -1,0 +1,28 @@
+"""Find the kinds of sources: the settings class of each, and the class that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Any
+
+from notifier.core.errors import ConfigurationError
+from notifier.settings.explain import did_you_mean
+from notifier.sources.base import SourceSettings
+
+SOURCES: Mapping[str, str] = {"gaussdb": "notifier.sources.gaussdb_settings:GaussDBSettings"}
+"""Settings class of each kind, as `package.module:Class`. Its `source_class` implements `ports.TaskSource`."""
+
+
+def settings_class(kind: str) -> type[SourceSettings]:
+    """Import and return the settings class of a kind. Raises ConfigurationError for an unknown kind."""
+    if kind not in SOURCES:
+        remedy = did_you_mean(kind, SOURCES, otherwise="Known kinds")
+        raise ConfigurationError(f"unknown source kind {kind!r}. {remedy}")
+    settings: type[SourceSettings] = resolve_name(SOURCES[kind])
+    return settings
+
+
+def source_class(settings: SourceSettings) -> Any:  # noqa: ANN401 - the constructors of the kinds differ
+    """Import and return the class that reads such a source."""
+    return resolve_name(settings.source_class)
