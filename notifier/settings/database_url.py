@@ -6,7 +6,7 @@ No error quotes a part of an address: where a password is not percent-encoded, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
@@ -40,6 +40,30 @@ _KEYWORDS = frozenset((
 ))
 # fmt: on
 """What libpq 18 calls its parameters, less those that would make another kind of connection."""
+
+_NUMBERS = frozenset(
+    ("connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout")
+)
+_NUMBER = re.compile(r"(\s*[+-]?[0-9]{1,9}\s*)?")
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_PROTOCOL_VERSIONS = ("3.0", "3.2", "latest")
+_VALUES: Mapping[str, Collection[str]] = {
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssdelegation": ("0", "1"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
+    "max_protocol_version": _PROTOCOL_VERSIONS,
+    "min_protocol_version": _PROTOCOL_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "sslcertmode": ("disable", "allow", "require"),
+    "sslcompression": ("0", "1"),
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "sslsni": ("0", "1"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+"""Parameters with a closed set of values: libpq refuses any other, but only when it connects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +146,13 @@ def _query(text: str) -> dict[str, str]:
         raise FixedMessageError(
             f"must have settings after the question mark as NAME=VALUE&NAME=VALUE. {_ENCODE}"
         ) from None
-    for name, _ in pairs:
+    for name, value in pairs:
         if name not in _KEYWORDS:
             raise FixedMessageError(_unknown(name, shown="@" not in text))
+        if name in _NUMBERS and not _NUMBER.fullmatch(value):
+            raise FixedMessageError(f"must have a whole number as the value of {name}.")
+        if name in _VALUES and value.lower() not in map(str.lower, _VALUES[name]):
+            raise FixedMessageError(f"must have one of {', '.join(_VALUES[name])} as the value of {name}.")
     several = {name: ",".join(value for other, value in pairs if other == name) for name in ("host", "port")}
     settings = dict(pairs) | {name: values for name, values in several.items() if values}
     hosts = [*_hosts_in_query(several["host"])]

@@ -50,6 +50,10 @@ def test_a_file_is_named_by_its_path(url: str, path: str) -> None:
         ("postgresql://%2Frun%2Fsocket/db", {"host": "/run/socket", "dbname": "db"}),
         ("postgresql://?service=notifier", {"service": "notifier"}),
         (
+            "postgresql:///db?ssl_min_protocol_version=tlsv1.3&keepalives_idle=30&sslmode=verify-ca",
+            {"dbname": "db", "ssl_min_protocol_version": "tlsv1.3", "keepalives_idle": "30", "sslmode": "verify-ca"},
+        ),
+        (
             "postgresql://host/db?options=-csearch_path%3Dx&application_name=a&connect_timeout=3",
             {
                 "host": "host",
@@ -77,6 +81,9 @@ WRONG = {
     "postgresql://u:p@host/db?schema=S3cr3t": r"has no setting for the schema: write \?options=-csearch_path%3DNAME",
     "postgresql://u:p@host/db?currentSchema=S3cr3t": "has no setting for the schema",
     "postgresql://u:p@host/db?ssl_mode=S3cr3t": "has the setting ssl_mode, which .* Did you mean sslmode",
+    "postgresql://u:p@host/db?connect_timeout=S3cr3t": "must have a whole number as the value of connect_timeout",
+    "postgresql://u:p@host/db?sslmode=S3cr3t": "must have one of disable, allow, .*verify-full as the value of sslmode",
+    "postgresql://u:p@host/db?target_session_attrs=S3cr3t": "must have one of any, read-write",
     "postgresql://u:p@h?S3cr3t=1@host/db": "has a setting after the question mark that PostgreSQL does not know",
     "postgresql://u:p@host/db?S3cr3t": "must have settings after the question mark as NAME=VALUE",
     "postgresql://u:S3cr3t@host": "names no database",
