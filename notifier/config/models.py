@@ -141,8 +141,10 @@ ProxyException = Annotated[
 ]
 
 
-def _database_url(secret: SecretStr) -> SecretStr:
-    parse_address(secret.get_secret_value())
+def _database_url(secret: SecretStr, info: ValidationInfo) -> SecretStr:
+    address = parse_address(secret.get_secret_value())
+    if isinstance(address, SqliteAddress) and ((info.context or Origin()).directory / address.path).is_dir():
+        raise FixedMessageError("names a folder. Name a file in it, for example sqlite:////var/lib/notifier.db.")
     return secret
 
 
@@ -189,7 +191,7 @@ class StoreSettings(Settings):
         if not isinstance(context, Origin) or not isinstance(address, SqliteAddress):
             return
         here = context.directory / address.path
-        if here != address.path and address.path.exists() and not here.exists():
+        if here != address.path and address.path.is_file() and not here.exists():
             self._left_behind = here
         else:
             self.__dict__["database"] = SecretStr(f"sqlite:///{here}")  # the model is frozen once it is made

@@ -95,6 +95,7 @@ WRONG = {
     "sqlite:///": "must name a file",
     "sqlite:///:memory:": "must name a file",
     "sqlite:///f.db?S3cr3t=1": "must not have settings",
+    "sqlite:////tmp": "names a folder. Name a file in it",
     "postgresql://u:S3c\nr3t@host/db": "has inside it a line end",
 }
 
