@@ -1,4 +1,4 @@
-"""What channels over HTTP share: what a status or an error means for a delivery, and the reply kept with an attempt."""
+"""The base of channels over HTTP: requests, the meaning of a status or an error, and the reply kept with an attempt."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from notifier.channels.reply_conditions import decompressed
 from notifier.channels.reply_text import Secrets, http_reply
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.retry import retry_after
-from notifier.http import AddressRefused, HttpError, NotSent
+from notifier.http import AddressRefused, HttpError, NotSent, Reply
 from notifier.settings.secrets import secrets_in
 
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
+MAX_REPLY = 64 * 1024
+"""Maximum size of a reply, in bytes."""
+
 
 class PartialReply(Protocol):
-    """A reply over HTTP, or as much of one as arrived."""
+    """A reply over HTTP, or the part of one that arrived."""
 
     @property
     def status(self) -> int | None:
@@ -28,7 +31,7 @@ class PartialReply(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Looked up by lower-case names."""
+        """By lower-case names."""
 
     @property
     def body(self) -> bytes:
@@ -38,10 +41,27 @@ class PartialReply(Protocol):
 class HttpChannel(BaseChannel[S]):
     """Base of a channel that posts over HTTP."""
 
-    def with_reply(self, outcome: OutcomeT, answer: PartialReply) -> OutcomeT:
-        """Return the outcome with what the receiver replied, fit to be stored and shown; no secret of ours is in it.
+    async def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Reply:
+        """Send one request within the deadline of the channel. Raises HttpError."""
+        return await self.context.http.exchange(
+            method, url, headers=headers, content=content, deadline=self.deadline, max_bytes=MAX_REPLY
+        )
 
-        An answer is a reply over HTTP, or an error of `HttpClient.exchange`, which may have brought a part of one.
+    async def ask_status(self, method: str, url: str, *, headers: Mapping[str, str] | None = None) -> int:
+        """Return the status of the reply to a harmless request. Raises HttpError where there is none."""
+        try:
+            return (await self.exchange(method, url, headers=headers)).status
+        except HttpError as error:
+            if error.status is None:
+                raise
+            return error.status
+
+    def with_reply(self, outcome: OutcomeT, answer: PartialReply) -> OutcomeT:
+        """Return the outcome with the reply of the receiver as one line that may be stored and shown, without secrets.
+
+        `answer` is a reply, or an error of `HttpClient.exchange`, which may hold a part of one.
         """
         if answer.status is None:
             return outcome
@@ -51,7 +71,7 @@ class HttpChannel(BaseChannel[S]):
 
     @cached_property
     def secrets(self) -> Secrets:
-        """The secrets of its settings, to be masked where a reply repeats them."""
+        """The secrets of the settings, which are masked in replies."""
         return Secrets(secrets_in(self.settings.model_dump()))
 
 
@@ -59,15 +79,15 @@ _RETRYABLE = frozenset({408, 425, 429})
 _WRONG_CONTENT = frozenset({400, 413, 422})
 _GONE = 410
 MISCONFIGURED = frozenset({401, 403, 404, 405, _GONE})
-"""A receiver that answers so to one message answers so to all, until somebody mends the URL or the credentials."""
+"""Statuses that a receiver would give to every message until somebody fixes the URL or the credentials."""
 
 
 def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) -> Outcome:
     """Return what a status means for the delivery.
 
-    2xx only is success. A redirect is not followed and counts as a failure. What the receiver refuses for its
-    content is final. What it refuses whatever the content parks the channel: receivers deploy bugs and mend them, so
-    that it is probed. Other refusals are tried again.
+    Only 2xx is success. A redirect is not followed and counts as a failure. A refusal of the content is final. A
+    refusal of any message parks the channel, with probes, because receivers deploy bugs and fix them. Others are
+    retried.
     """
     reason = f"HTTP {status}"
     match status:
@@ -86,16 +106,16 @@ def outcome_of_status(status: int, headers: Mapping[str, str], now: datetime) ->
     return Retry(reason)
 
 
-def address_problem(status: int, *, asked: Collection[int] = (404, 410)) -> str:
-    """Return what an answer to a harmless question says is wrong with an address; empty where nothing is certain.
+def address_problem(status: int, *, absent: Collection[int] = (404, 410)) -> str:
+    """Return what the status of a harmless request proves to be wrong with an address; empty where it proves nothing.
 
-    `asked`: statuses by which the receiver says that nothing is there, whatever the method.
+    `absent`: statuses that mean that nothing is there, whatever the method.
     """
     if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
         return "it redirects, and no redirect is followed: set the address that it leads to"
     if status == 407:  # noqa: PLR2004 - as the standard has it
         return "the proxy wants a user and a password"
-    return "nothing is there" if status in asked else ""
+    return "nothing is there" if status in absent else ""
 
 
 def outcome_of_error(error: HttpError, now: datetime) -> Outcome:

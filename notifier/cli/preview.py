@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from notifier.channels.sealing import shown
+from notifier.channels.placeholders import readable
 from notifier.cli import event_loop
 from notifier.cli.check import types_reaching
 from notifier.cli.common import JsonOption, load_config, now
@@ -83,7 +83,7 @@ def readable_body(body: Body) -> Iterator[RenderableType]:
 
 
 def _decoded(body: Body) -> Any:  # noqa: ANN401 - JSON
-    text = shown(body.content.decode("utf-8", "replace"))
+    text = readable(body.content.decode("utf-8", "replace"))
     if "json" not in body.content_type:
         return text
     try:

@@ -15,7 +15,7 @@ from servers.slack import Json, mrkdwn_texts, problems
 from notifier.chat.requests import ChatReply, Row, quoted, split_quoted, without_marks
 from notifier.core.model import TaskStatus
 from notifier.integrations.mattermost import replies as markdown
-from notifier.integrations.mattermost.markdown import APART, code, fence, plain
+from notifier.integrations.mattermost.markdown import ZERO_WIDTH_SPACE, code, fence, plain
 from notifier.integrations.slack import replies as blocks
 from notifier.wording.phrases import Language
 from notifier.wording.states import STATES, state_of_status
@@ -133,14 +133,14 @@ def test_mattermost_takes_any_reply(answer: ChatReply, language: Language) -> No
 def test_no_reply_in_markdown_has_a_mention_outside_of_code(answer: ChatReply) -> None:
     shown = markdown.reply_message(answer, "en")["text"]
     bare = re.sub(r"```.*?```|`[^`]*`", "", shown, flags=re.DOTALL)
-    assert not re.search(rf"@(?!{APART})\w", bare)
+    assert not re.search(rf"@(?!{ZERO_WIDTH_SPACE})\w", bare)
 
 
 @given(st.text(max_size=200), st.integers(20, 200))
 def test_plain_text_keeps_within_its_limit_and_is_no_markup(text: str, limit: int) -> None:
     shown = plain(text, limit)
     assert len(shown) <= limit
-    assert not re.search(rf"@(?!{APART})|<(?!{APART})|~(?!{APART})", shown)
+    assert not re.search(rf"@(?!{ZERO_WIDTH_SPACE})|<(?!{ZERO_WIDTH_SPACE})|~(?!{ZERO_WIDTH_SPACE})", shown)
     assert not re.search(r"(?<!\\)[*_`\[\]|#]", shown.replace("\\\\", ""))
 
 

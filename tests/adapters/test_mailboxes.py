@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notifier.integrations.email.mailboxes import Mailbox, header, parse
+from notifier.integrations.email.mailboxes import Mailbox, format_header, parse_mailbox
 
 NAMES = st.one_of(
     st.just(""),
@@ -32,8 +32,8 @@ LISTS = st.lists(MAILBOXES, min_size=1, max_size=40)
 
 def mail_to(mailboxes: list[Mailbox]) -> bytes:
     mail = EmailMessage(policy=email.policy.SMTP.clone(refold_source="none"))
-    mail.set_raw("From", header("From", mailboxes[:1]))
-    mail.set_raw("To", header("To", mailboxes))
+    mail.set_raw("From", format_header("From", mailboxes[:1]))
+    mail.set_raw("To", format_header("To", mailboxes))
     mail.set_content("x")
     return mail.as_bytes()
 
@@ -99,16 +99,16 @@ def test_lines_are_ascii_and_no_longer_than_servers_take(mailboxes: list[Mailbox
 @given(LISTS)
 def test_plain_names_are_folded_at_78_characters(mailboxes: list[Mailbox]) -> None:
     short = [Mailbox(name="Ops, night (DBA) " * 5, address=one.address) for one in mailboxes]
-    assert max(map(len, header("To", short).split("\r\n"))) <= 78
+    assert max(map(len, format_header("To", short).split("\r\n"))) <= 78
 
 
 @given(MAILBOXES)
 def test_what_people_write_is_read_back(mailbox: Mailbox) -> None:
     quoted = mailbox.name.replace("\\", "\\\\").replace('"', '\\"')
-    assert parse(f'"{quoted}" <{mailbox.address}>') == mailbox
+    assert parse_mailbox(f'"{quoted}" <{mailbox.address}>') == mailbox
     if not mailbox.name.startswith('"'):
-        assert parse(f"{mailbox.name} <{mailbox.address}>") == mailbox
-    assert parse(f" {mailbox.address} ") == Mailbox(address=mailbox.address)
+        assert parse_mailbox(f"{mailbox.name} <{mailbox.address}>") == mailbox
+    assert parse_mailbox(f" {mailbox.address} ") == Mailbox(address=mailbox.address)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_what_people_write_is_read_back(mailbox: Mailbox) -> None:
 )
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a mail address; write user@example\.com or Name <user@example\.com>"):
-        parse(text)
+        parse_mailbox(text)
 
 
 def test_a_name_that_fits_in_no_line_is_refused() -> None:
     with pytest.raises(ValueError, match="longer than 480 bytes; shorten it"):
-        parse("数" * 161 + " <a@b.example>")
+        parse_mailbox("数" * 161 + " <a@b.example>")

@@ -234,7 +234,7 @@ class TestCodes:
         ],
     )
     def test_it_passes(self, code: int, text: str) -> None:
-        assert SmtpReply(code=code, text=text).passes
+        assert SmtpReply(code=code, text=text).is_temporary
 
     @pytest.mark.parametrize(
         ("code", "text"),
@@ -255,7 +255,7 @@ class TestCodes:
         ],
     )
     def test_it_is_final(self, code: int, text: str) -> None:
-        assert not SmtpReply(code=code, text=text).passes
+        assert not SmtpReply(code=code, text=text).is_temporary
 
     @pytest.mark.parametrize("step", ["GREETING", "AUTH", "MAIL", "RCPT", "DATA", "CONTENT"])
     async def test_it_passes_at_every_step(self, context: ChannelContext, step: str) -> None:

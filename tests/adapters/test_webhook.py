@@ -35,7 +35,7 @@ from servers.http import HttpServer, cut_short, drip, flood, reply, reset, silen
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import ChannelContext, stored_body
-from notifier.channels.sealing import Sealer, shown
+from notifier.channels.placeholders import Placeholders, readable
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
@@ -668,23 +668,23 @@ async def test_a_secret_in_a_template_is_put_in_when_it_is_sent(
             await channel.send(replace(delivery, attempt=attempt))
     stored = stored_body(delivery).content.decode()
     assert "obviously" not in stored
-    assert "${PD_KEY}" in shown(stored)
+    assert "${PD_KEY}" in readable(stored)
     as_written, *sent = server.requests
     assert [request.body for request in sent] == [as_written.body] * 2
     assert len({request.headers["webhook-signature"] for request in server.requests}) == 1
 
 
-def test_nobody_outside_gets_a_secret_by_writing_a_placeholder() -> None:
-    sealer = Sealer({"PD_KEY": KEY})
-    asked = sealer.seal(f"{KEY} and ${{PD_KEY}} and {sealer.seal(KEY)}")
-    assert sealer.open(asked) == f"{KEY} and ${{PD_KEY}} and \ufffd${{PD_KEY}}\ue001"
+def test_a_placeholder_from_outside_reveals_no_secret() -> None:
+    placeholders = Placeholders({"PD_KEY": KEY})
+    asked = placeholders.hide(f"{KEY} and ${{PD_KEY}} and {placeholders.hide(KEY)}")
+    assert placeholders.reveal(asked) == f"{KEY} and ${{PD_KEY}} and \ufffd${{PD_KEY}}\ue001"
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), st.text(min_size=4)), st.text())
-def test_what_is_sealed_opens_to_what_it_was(secrets: dict[str, str], text: str) -> None:
-    sealer = Sealer(secrets)
+def test_what_is_hidden_is_revealed_unchanged(secrets: dict[str, str], text: str) -> None:
+    placeholders = Placeholders(secrets)
     whole = "".join([text, *secrets.values(), text]).replace("\ue000", "")
-    assert sealer.open(sealer.seal(whole)) == whole
+    assert placeholders.reveal(placeholders.hide(whole)) == whole
 
 
 async def test_a_new_secret_value_is_used_and_a_new_name_renders_again(

@@ -1,4 +1,4 @@
-"""Sends mail to a submission server (RFC 5321, 6409), with a text and an HTML part, one thread for each task."""
+"""The mail channel: submits each mail to a server (RFC 5321, 6409) and accounts for each recipient."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ MOST_CONNECTIONS = 5
 
 
 def outcome_of_failure(error: SmtpError) -> Outcome:
-    """Return what a broken conversation means for those whom it was for.
+    """Return what a failed session means for the recipients without an outcome of their own.
 
-    What passes by itself is tried again. Other refusals need somebody to correct the settings, or the mailbox; one of
-    the message itself is final. Whoever got no answer after the message was handed over may have it.
+    A temporary refusal is retried. A permanent one of the message is final; any other parks the channel until somebody
+    corrects the settings or the mailbox. A connection lost after the message was sent leaves the outcome unknown.
     """
     match error:
-        case CommandRefused() if error.reply.passes:
+        case CommandRefused() if error.reply.is_temporary:
             return Retry(str(error))
         case CommandRefused() if error.stage >= SmtpStage.DATA:
             return GaveUp(str(error))
@@ -55,9 +55,9 @@ def outcome_of_failure(error: SmtpError) -> Outcome:
 
 
 class EmailChannel(BaseChannel[EmailSettings]):
-    """Hands mails to one submission server, with a connection for each.
+    """Submits mails to one server, with a connection for each mail.
 
-    A repeat has the same Message-ID, by which some mail stores know it; nothing promises that they all do.
+    A repeat has the same Message-ID. Some mail stores drop it for that; none promises to.
     """
 
     kind = "email"
@@ -70,34 +70,34 @@ class EmailChannel(BaseChannel[EmailSettings]):
         return Body(content=mail.as_bytes(), content_type="message/rfc822")
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """Hand the stored mail over to those recipients who do not have it yet."""
+        """Submit the stored mail for the recipients who do not have it yet."""
         addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
         wanted = outstanding(delivery, addresses)
         outcomes: dict[str, Outcome] = {}
         session = SmtpSession(self._server)
         try:
             async with self._deadline(session):
-                await self._hand_over(session, delivery, wanted, outcomes)
+                await self._submit(session, delivery, wanted, outcomes)
         except SmtpError as error:
             failure = self._outcome(error)
             if not outcomes and error.stage < SmtpStage.RECIPIENT:
-                return failure  # it is about none of them
+                return failure  # it concerns the channel, not a recipient
             outcomes |= {address: failure for address in wanted if address not in outcomes}
         return combined_outcome(delivery, addresses, outcomes)
 
-    async def _hand_over(
+    async def _submit(
         self, session: SmtpSession, delivery: Delivery, wanted: Sequence[str], outcomes: dict[str, Outcome]
     ) -> None:
-        """Hand the mail over, and add to `outcomes` what comes of it for each address as soon as that is known.
+        """Submit the mail, and add the outcome for each address to `outcomes` as soon as it is known.
 
-        A server that hangs up on one recipient is connected to once more, for the others.
+        Where the server hangs up on one recipient, connect again for the others.
         """
         for _ in range(MOST_CONNECTIONS):
             left = [address for address in wanted if address not in outcomes]
             if not left:
                 return
             async with session.connected():
-                accepted = await self._name(session, left, outcomes)
+                accepted = await self._announce(session, left, outcomes)
                 if accepted and session.open:
                     reply = await session.content(stored_body(delivery).content)
                     taken = self._with_reply(Delivered(message_id(delivery.id)), reply)
@@ -105,10 +105,10 @@ class EmailChannel(BaseChannel[EmailSettings]):
         hung_up = Retry(f"{self.settings.host} hung up on other recipients")
         outcomes |= {address: hung_up for address in wanted if address not in outcomes}
 
-    async def _name(
+    async def _announce(
         self, session: SmtpSession, addresses: Sequence[str], outcomes: dict[str, Outcome]
     ) -> Collection[str]:
-        """Name sender and recipients until the server hangs up; return those that it accepts."""
+        """Announce sender and recipients until the server hangs up; return the recipients that it accepts."""
         await session.sender(self.settings.from_mailbox.address)
         for address in addresses:
             if refusal := await session.recipient(address):
@@ -118,18 +118,16 @@ class EmailChannel(BaseChannel[EmailSettings]):
         return [address for address in addresses if address not in outcomes]
 
     async def check(self) -> Sequence[CheckResult]:
-        """Connect, log in and name sender and recipients, then leave without a message."""
+        """Connect, log in, announce sender and recipients, and quit without a message."""
         addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
         refusals: dict[str, Outcome] = {}
         session = SmtpSession(self._server)
         try:
             async with self._deadline(session), session.connected():
-                await self._name(session, addresses, refusals)
+                await self._announce(session, addresses, refusals)
         except SmtpError as error:
-            return [_finding(self._outcome(error))]
-        return [_accepted(self.settings, refusals)]
-
-    # -- what it is made of --
+            return [_failure(self._outcome(error))]
+        return [_recipient_check(self.settings, refusals)]
 
     @cached_property
     def _server(self) -> SubmissionServer:
@@ -165,15 +163,13 @@ class EmailChannel(BaseChannel[EmailSettings]):
         return self._with_reply(outcome_of_failure(error), error.reply)
 
     def _with_reply(self, outcome: Outcome, reply: SmtpReply | None) -> Outcome:
-        return (
-            replace(outcome, reply=reply_line(reply.name, reply.words, secrets=self._sent_secrets))
-            if reply
-            else outcome
-        )
+        if reply is None:
+            return outcome
+        return replace(outcome, reply=reply_line(reply.name, reply.words, secrets=self._sent_secrets))
 
     @cached_property
     def _sent_secrets(self) -> Secrets:
-        """The password in every way in which it is sent, for a server may repeat what it was told."""
+        """The password in each encoding that is sent. A server may repeat it in a reply."""
         password, user = self._server.password, self._server.username
         if password is None:
             return Secrets()
@@ -181,23 +177,23 @@ class EmailChannel(BaseChannel[EmailSettings]):
         return Secrets((password, *(b64encode(text.encode()).decode().rstrip("=") for text in sent)))
 
 
-def _accepted(settings: EmailSettings, refusals: Mapping[str, Outcome]) -> CheckResult:
+def _recipient_check(settings: EmailSettings, refusals: Mapping[str, Outcome]) -> CheckResult:
     if not refusals:
         return CheckResult(ok=True, what="email", detail=f"{settings.host} accepts the sender and every recipient")
-    only_now = all(isinstance(outcome, Retry) for outcome in refusals.values())
-    detail = "; ".join(f"{address}: {_words(outcome)}" for address, outcome in refusals.items())
+    temporary = all(isinstance(outcome, Retry) for outcome in refusals.values())
+    detail = "; ".join(f"{address}: {_described(outcome)}" for address, outcome in refusals.items())
     detail = f"{len(refusals)} of {len(settings.to)} recipients refused: {detail}"
-    if only_now:
+    if temporary:
         return CheckResult(ok=True, what="email", detail=f"{detail}; that may pass", proven=False)
     return CheckResult(ok=False, what="email", detail=detail, remedy="correct `to`")
 
 
-def _finding(outcome: Outcome) -> CheckResult:
+def _failure(outcome: Outcome) -> CheckResult:
     remedy = "check host, port, security, username and addresses"
-    return CheckResult(ok=False, what="email", detail=_words(outcome), remedy=remedy)
+    return CheckResult(ok=False, what="email", detail=_described(outcome), remedy=remedy)
 
 
-def _words(outcome: Outcome) -> str:
+def _described(outcome: Outcome) -> str:
     reason = "" if isinstance(outcome, Delivered) else outcome.reason
-    said = (outcome.reply or "").partition(": ")[2]
-    return f"{reason} ({said})" if said else reason
+    reply = (outcome.reply or "").partition(": ")[2]
+    return f"{reason} ({reply})" if reply else reason

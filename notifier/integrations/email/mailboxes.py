@@ -1,7 +1,7 @@
-"""Mail addresses with names: read from the configuration, written into a header.
+"""Mail addresses with names: parsed from the configuration, formatted for a header.
 
-Written here rather than by the standard library, whose folding differs between the versions of Python and breaks names
-that hold a comma or are long (RFC 5322, 3.4; RFC 2047, 5).
+The standard library is not used: its folding differs between the versions of Python and breaks names that are long or
+hold a comma (RFC 5322, 3.4; RFC 2047, 5).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class _Wrapping(TypedDict):
 
 
 LINE_LIMIT = 78
-"""Characters of a line of a header, where the text can be broken."""
+"""Maximum length of a header line, in characters, where the text can be folded."""
 _WORDS = 60
-"""Characters of a name that are kept together on a line."""
+"""Maximum length of the part of a name that stays on one line, in characters."""
 _AT_SPACES: _Wrapping = {"break_long_words": False, "break_on_hyphens": False}
 _NAME_BYTES = 480
-"""Bytes of a name: encoded, it fits into the 998 characters that a line may have.
+"""Maximum size of a name, in bytes: encoded, it fits into the 998 characters of a line.
 
-RFC 2047 wants an encoded word to hold no more than 45 and a longer name to be several; but between two words Python
-reads a space that is none (all versions before 3.13.2), while nobody is known to refuse a long one.
+RFC 2047 limits an encoded word to 45 bytes and splits a longer name. But Python before 3.13.2 reads a space between two
+words that is not there, and no server is known to refuse a long word.
 """
 
 _ATEXT = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -39,12 +39,12 @@ _MAILBOX = re.compile(
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/?^_`{|}~-]+)*")
 _PLAIN = re.compile(r"[\x20\x21\x23-\x3c\x3e\x40-\x5b\x5d-\x7e]+")
-"""Visible, and free of what a reader may take for the end of the quotes or for an encoded word."""
+"""Visible characters that end no quotes and begin no encoded word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
-    """An address that mail can be sent to, and the name to show with it."""
+    """A mail address and the name to show with it."""
 
     address: str
     name: str = ""
@@ -55,8 +55,8 @@ class Mailbox:
         return self.address.rpartition("@")[2]
 
 
-def parse(text: str) -> Mailbox:
-    """Read `Name <user@host>` or `user@host`. Raises ValueError that says what would be right."""
+def parse_mailbox(text: str) -> Mailbox:
+    """Parse `Name <user@host>` or `user@host`. Raises ValueError with a correct example."""
     name, bracket, rest = text.rpartition("<")
     address = rest.removesuffix(">") if bracket else text.strip()
     if _CONTROLS.search(text) or not _MAILBOX.fullmatch(address) or (bracket and not rest.endswith(">")):
@@ -68,13 +68,13 @@ def parse(text: str) -> Mailbox:
 
 
 def _unquoted(name: str) -> str:
-    """Return a name without the quotes around it; inside them a backslash stands before what would end them."""
+    """Return a name without the quotes around it and without the backslashes inside them."""
     quoted = re.fullmatch(r'"((?:[^"\\]|\\.)*)"', name)
     return " ".join(re.sub(r"\\(.)", r"\1", quoted[1]).split()) if quoted else name
 
 
-def header(name: str, mailboxes: Sequence[Mailbox]) -> str:
-    """Return the value of the header `name`, folded, for these mailboxes. Only ASCII is in it."""
+def format_header(name: str, mailboxes: Sequence[Mailbox]) -> str:
+    """Return the value of the header `name` for these mailboxes: folded, in ASCII."""
     lines, room = [""], LINE_LIMIT - len(name) - len(": ")
     for position, mailbox in enumerate(mailboxes):
         end = "," if position < len(mailboxes) - 1 else ""
@@ -89,7 +89,7 @@ def header(name: str, mailboxes: Sequence[Mailbox]) -> str:
 
 
 def _pieces(mailbox: Mailbox, end: str) -> Iterator[str]:
-    """Yield what belongs on one line each."""
+    """Yield the parts of a mailbox that must not be folded."""
     if not mailbox.name:
         yield mailbox.address + end
         return
@@ -98,7 +98,7 @@ def _pieces(mailbox: Mailbox, end: str) -> Iterator[str]:
 
 
 def _phrase(name: str) -> Iterator[str]:
-    """Yield the words of a name: as they are or quoted where it is plain, else one encoded word."""
+    """Yield the words of a plain name, quoted where needed; else one encoded word."""
     if _PLAIN.fullmatch(name):
         yield from (line if _ATOMS.fullmatch(line) else f'"{line}"' for line in wrap(name, _WORDS, **_AT_SPACES))
     else:

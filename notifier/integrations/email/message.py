@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from notifier.channels.base import headline
 from notifier.core.model import NAMESPACE, Event
-from notifier.integrations.email import mailboxes
+from notifier.integrations.email.mailboxes import format_header
 from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
 from notifier.wording.formatter import MessageFormatter
@@ -33,8 +33,8 @@ ROW_REASON_LIMIT = 300
 def message(request: RenderRequest, settings: EmailSettings, localizer: Localizer) -> EmailMessage:
     """Return the mail of a request. The same request gives the same bytes: nothing in it comes from a clock."""
     mail = EmailMessage(policy=_POLICY)
-    mail.set_raw("From", mailboxes.header("From", [settings.from_mailbox]))
-    mail.set_raw("To", mailboxes.header("To", settings.to_mailboxes))
+    mail.set_raw("From", format_header("From", [settings.from_mailbox]))
+    mail.set_raw("To", format_header("To", settings.to_mailboxes))
     for name, value in _headers(request).items():
         mail[name] = value
     mail.set_raw("Subject", _encoded("Subject", one_line(f"[GaussDB] {headline(request, localizer)}", SUBJECT_LIMIT)))

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from notifier.channels.settings import ChannelSettings
-from notifier.integrations.email import mailboxes
-from notifier.integrations.email.mailboxes import Mailbox
+from notifier.integrations.email.mailboxes import Mailbox, parse_mailbox
 from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, Secret, is_loopback
 
@@ -24,7 +23,7 @@ _HELO = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f.:]+
 
 
 class EmailSettings(ChannelSettings):
-    """A submission server, who writes and who reads."""
+    """Settings of a mail channel: a submission server, the sender and the recipients."""
 
     channel_class = "notifier.integrations.email.channel:EmailChannel"
 
@@ -66,14 +65,14 @@ class EmailSettings(ChannelSettings):
     @field_validator("sender")
     @classmethod
     def _check_sender(cls, text: str) -> str:
-        mailboxes.parse(text)
+        parse_mailbox(text)
         return text
 
     @field_validator("to")
     @classmethod
     def _check_to(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         for text in texts:
-            mailboxes.parse(text)
+            parse_mailbox(text)
         return texts
 
     @model_validator(mode="after")
@@ -94,22 +93,22 @@ class EmailSettings(ChannelSettings):
 
     @property
     def server_port(self) -> int:
-        """The port given, or the usual one."""
+        """The port to connect to."""
         return self.port or _PORTS[self.security]
 
     @property
     def from_mailbox(self) -> Mailbox:
-        """Who writes."""
-        return mailboxes.parse(self.sender)
+        """The sender."""
+        return parse_mailbox(self.sender)
 
     @property
     def to_mailboxes(self) -> Sequence[Mailbox]:
-        """Who reads."""
-        return [mailboxes.parse(text) for text in self.to]
+        """The recipients."""
+        return [parse_mailbox(text) for text in self.to]
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
-    """Read `host`, `host:port`, an address or `[address]:port`. Raises an error that says what would be right."""
+    """Parse `host`, `host:port`, an address or `[address]:port`. Raises an error with a correct example."""
     written = text.strip().removesuffix(".")
     if "@" in written:  # never quoted: there may be a password in it
         raise setting_error(
@@ -145,7 +144,7 @@ def _is_address(host: str) -> bool:
 
 
 def _ascii_hint(host: str) -> str:
-    """Return how a name in another script is written for the network."""
+    """Return a hint with the ASCII form of a name in another script."""
     if host.isascii():
         return ""
     try:

@@ -1,8 +1,8 @@
-"""One conversation with a mail submission server (RFC 5321, 6409): who may send, to whom, and the message.
+"""A session with a mail submission server (RFC 5321, 6409).
 
-aiosmtplib speaks the protocol. Added is what it leaves open: at which stage a conversation broke, so that nobody has to
-guess whether a message was handed over; the next way to log in where a server hangs up on one; and errors in words of
-ours. A conversation has no deadline of its own: whoever begins one sets it.
+aiosmtplib speaks the protocol. This adds the stage at which a session failed, which tells whether the message may have
+been accepted; the next login mechanism where the server hangs up on one; and errors in plain words. A session has no
+deadline of its own: the caller sets one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Security = Literal["starttls", "tls", "none"]
 
 
 class SmtpStage(IntEnum):
-    """How far a conversation has come."""
+    """The progress of a session."""
 
     CONNECT = 0
     GREETING = 1
@@ -38,9 +38,9 @@ class SmtpStage(IntEnum):
     SENDER = 5
     RECIPIENT = 6
     DATA = 7
-    """The message was announced, and none of it sent."""
+    """DATA was sent, and nothing of the message."""
     CONTENT = 8
-    """The message was sent, its end included: the server may have it."""
+    """The whole message was sent: the server may have accepted it."""
 
 
 # ---- replies ----
@@ -48,61 +48,61 @@ class SmtpStage(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpReply:
-    """A status of three digits with its text, one line for each of the reply's."""
+    """A status code with its text, of which each line is a line of the reply."""
 
     code: int
     text: str
 
     @property
     def enhanced(self) -> str | None:
-        """The enhanced status code (RFC 2034) that the text begins with: `5.4.5`."""
+        """The enhanced status code (RFC 2034) at the beginning of the text, such as `5.4.5`."""
         found = _ENHANCED.match(self.text)
         return found[0].removeprefix("#") if found else None
 
     @property
     def words(self) -> str:
-        """The text without the enhanced code, in every line of it."""
+        """The text without the enhanced code, which each line repeats."""
         return "\n".join(_ENHANCED.sub("", line, count=1).strip() for line in self.text.splitlines())
 
     @property
     def name(self) -> str:
-        """How people refer to it: `SMTP 550 5.4.5`."""
+        """The codes as people write them: `SMTP 550 5.4.5`."""
         return " ".join(filter(None, (f"SMTP {self.code}", self.enhanced)))
 
     @property
-    def passes(self) -> bool:
-        """True where the same thing may be accepted later."""
+    def is_temporary(self) -> bool:
+        """Whether the server may accept the same command later."""
         if 400 <= self.code < 500:  # noqa: PLR2004 - the transient class of replies
             return True
         enhanced = _ENHANCED.match(self.text)
         if enhanced is None:
-            return bool(_table().texts.search(self.text))
+            return bool(_codes().texts.search(self.text))
         class_, subject, detail = enhanced.groups()
-        if class_ == "4" or _table().says_later(subject, detail):
+        if class_ == "4" or _codes().is_temporary(subject, detail):
             return True
-        return subject == "7" and bool(_table().texts.search(self.text))
+        return subject == "7" and bool(_codes().texts.search(self.text))
 
 
 _ENHANCED = re.compile(r"#?([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """What `smtp_codes.toml` says."""
+class _Codes:
+    """The content of `smtp_codes.toml`."""
 
     later: frozenset[str]
     final: frozenset[str]
     texts: re.Pattern[str]
 
-    def says_later(self, subject: str, detail: str) -> bool:
+    def is_temporary(self, subject: str, detail: str) -> bool:
         code = f"{subject}.{detail}"
         return code in self.later or (f"{subject}.*" in self.later and code not in self.final)
 
 
 @cache
-def _table() -> _Table:
+def _codes() -> _Codes:
     tables = tomllib.loads(files(__package__).joinpath("smtp_codes.toml").read_text("utf-8"))
-    return _Table(
+    return _Codes(
         later=frozenset(code for entry in tables["later"] for code in entry["codes"]),
         final=frozenset(code for entry in tables["final"] for code in entry["codes"]),
         texts=re.compile(
@@ -115,7 +115,7 @@ def _table() -> _Table:
 
 
 class SmtpError(Exception):
-    """The conversation broke. The message is a sentence of ours, free of what the server said."""
+    """The session failed. The message is a sentence of ours without any words of the server."""
 
     def __init__(self, message: str, *, stage: SmtpStage, reply: SmtpReply | None = None) -> None:
         super().__init__(message)
@@ -124,17 +124,17 @@ class SmtpError(Exception):
 
 
 class CommandRefused(SmtpError):
-    """The server answered that it does not accept something."""
+    """The server refused a command."""
 
     reply: SmtpReply
 
 
 class ConnectionLost(SmtpError):
-    """No answer, no connection, or something that is no answer in SMTP."""
+    """No reply, no connection, or a reply that is not SMTP."""
 
 
 class ServerUnusable(SmtpError):
-    """The server cannot be used as the settings want: nothing changes that but other settings."""
+    """The server cannot be used with these settings."""
 
 
 # ---- the server ----
@@ -142,53 +142,53 @@ class ServerUnusable(SmtpError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionServer:
-    """Where a message is handed over, and how."""
+    """A submission server, and how to connect and log in to it."""
 
     host: str
     port: int
     security: Security
     helo: str
-    """The name that we greet with."""
+    """The name sent with EHLO."""
     connect: Callable[[str, int], Awaitable[socket]]
     """Opens a connection. Raises OSError."""
     tls: Callable[[], ssl.SSLContext]
-    """Asked for where the settings want TLS."""
+    """Called where `security` wants TLS."""
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
 
 class SmtpSession:
-    """A connection on which the server has greeted us and let us in; `stage` is how far it has come.
+    """Connections to one server, one after the other; `stage` is the progress of the current one.
 
-    What goes wrong is an SmtpError, whatever the library and the network call it. Not so a deadline of the caller's:
-    see `deadline_exceeded`.
+    Raises SmtpError for every error of the library and of the network. For a deadline of the caller see
+    `deadline_exceeded`.
     """
 
     def __init__(self, server: SubmissionServer) -> None:
-        """Connect with `connected`; several times, one after the other, if need be."""
+        """Connect with `connected`, as often as needed."""
         self.server = server
         self.stage = SmtpStage.CONNECT
         self._smtp = aiosmtplib.SMTP(start_tls=False)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Connect and log in; leave, and close the connection whatever happens."""
+        """Connect and log in; at the end quit and close the connection."""
         try:
             with self._translated():
-                await self._begin()
+                await self._open()
                 yield
-            self._leave()
+            self._quit()
         finally:
             self._smtp.close()
 
-    def _leave(self) -> None:
-        """Say goodbye, and do not wait for the answer: the one that counts is there, and must not be lost meanwhile."""
+    def _quit(self) -> None:
+        """Send QUIT and do not wait for the reply: waiting could lose the outcome of the message."""
         with suppress(aiosmtplib.SMTPException):
             if self._smtp.protocol:
                 self._smtp.protocol.write(b"QUIT\r\n")
 
     def deadline_exceeded(self) -> ConnectionLost:
-        """Return what it means that a deadline ended the conversation where it is."""
+        """Return the error of a session that a deadline ended at the current stage."""
         return ConnectionLost(f"no answer from {self.server.host} in time{self._tls_hint()}", stage=self.stage)
 
     @property
@@ -197,12 +197,12 @@ class SmtpSession:
         return self._smtp.is_connected
 
     async def sender(self, address: str) -> None:
-        """Name the sender."""
+        """Announce the sender."""
         self.stage = SmtpStage.SENDER
         await self._smtp.mail(address)
 
     async def recipient(self, address: str) -> SmtpError | None:
-        """Name a recipient; return why the server does not accept it. It may have hung up with that."""
+        """Announce a recipient; return the refusal, if any. The server may have hung up with it."""
         self.stage = SmtpStage.RECIPIENT
         try:
             with self._translated():
@@ -212,7 +212,7 @@ class SmtpSession:
         return None
 
     async def content(self, content: bytes) -> SmtpReply:
-        """Hand the message over and return what the server said to it."""
+        """Send the message and return the reply of the server."""
         self.stage = SmtpStage.DATA
         go_ahead = await self._smtp.execute_command(b"DATA")
         protocol = self._smtp.protocol
@@ -225,14 +225,14 @@ class SmtpSession:
             raise aiosmtplib.SMTPDataError(answer.code, answer.message)
         return SmtpReply(code=answer.code, text=answer.message)
 
-    # -- getting there --
+    # -- connecting --
 
-    async def _begin(self) -> None:
-        """Connect, greet, encrypt and log in, by one way after the other that the server has until one works."""
+    async def _open(self) -> None:
+        """Connect, greet, encrypt and log in, trying the mechanisms that the server offers until one works."""
         tried: dict[str, aiosmtplib.SMTPException] = {}
         await self._connect()
         while self.server.username is not None and not await self._log_in(tried):
-            self._smtp.close()  # the server hung up on one way to log in, and there is another
+            self._smtp.close()  # the server hung up on one mechanism, and there is another
             await self._connect()
 
     async def _connect(self) -> None:
@@ -273,50 +273,50 @@ class SmtpSession:
             await self._smtp.helo()
 
     async def _log_in(self, tried: dict[str, aiosmtplib.SMTPException]) -> bool:
-        """Log in; False where the server hung up and another way is left. Raises the error that tells most."""
+        """Log in. Return False where the server hung up and another mechanism is left."""
         self.stage = SmtpStage.LOGIN
-        offered = [way for way in _MECHANISMS if way in self._smtp.server_auth_methods]
+        offered = [mechanism for mechanism in _MECHANISMS if mechanism in self._smtp.server_auth_methods]
         if not offered and not tried:
             known = ", ".join(_MECHANISMS).upper()
             raise ServerUnusable(
                 f"{self.server.host} offers no way to log in that is known here: {known}", stage=self.stage
             )
         first = True
-        for way in [way for way in offered if way not in tried]:
+        for mechanism in [mechanism for mechanism in offered if mechanism not in tried]:
             if not self.open:
                 return False
             try:
-                await _MECHANISMS[way](self._smtp, self.server.username or "", self.server.password or "")
+                await _MECHANISMS[mechanism](self._smtp, self.server.username or "", self.server.password or "")
             except aiosmtplib.SMTPAuthenticationError as error:
-                tried[way] = error
+                tried[mechanism] = error
             except aiosmtplib.SMTPServerDisconnected as error:
                 if not first:
-                    return False  # it hung up after the way before
-                tried[way] = error
+                    return False  # it hung up after the previous mechanism
+                tried[mechanism] = error
             else:
                 return True
             first = False
-        raise min(tried.values(), key=_tells_least)
+        raise min(tried.values(), key=_error_rank)
 
     # -- errors --
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn errors of the library and of the network into ours."""
+        """Turn errors of the library and of the network into SmtpError."""
         try:
             yield
         except aiosmtplib.SMTPResponseException as error:
-            raise self._answered(SmtpReply(code=error.code, text=error.message)) from error
+            raise self._refusal(SmtpReply(code=error.code, text=error.message)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise ConnectionLost(self._what_happened(error), stage=self.stage) from error
+            raise ConnectionLost(self._loss(error), stage=self.stage) from error
 
-    def _answered(self, reply: SmtpReply) -> SmtpError:
+    def _refusal(self, reply: SmtpReply) -> SmtpError:
         if 400 <= reply.code < 600:  # noqa: PLR2004 - the classes of refusals
             what = _REFUSALS.get(self.stage, "the server refuses service")
             return CommandRefused(f"{reply.name}: {what}", stage=self.stage, reply=reply)
         return ConnectionLost(f"{self.server.host} does not answer in SMTP{self._tls_hint()}", stage=self.stage)
 
-    def _what_happened(self, error: Exception) -> str:
+    def _loss(self, error: Exception) -> str:
         host, causes = self.server.host, list(_causes(error))
         if certificate := next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None):
             from notifier.http.errors import certificate_problem  # noqa: PLC0415 - with the network stack
@@ -331,25 +331,25 @@ class SmtpSession:
         return f"connection to {host} lost {_WHEN[self.stage]}{self._tls_hint()}"
 
     def _tls_hint(self) -> str:
-        """Return what a server may be that does not greet somebody who waits for that."""
+        """Return a hint for a server that does not greet: its port may expect TLS from the first byte."""
         if self.stage is not SmtpStage.GREETING or self.server.security == "tls":
             return ""
         return f"; if port {self.server.port} speaks TLS from the first byte, as 465 does, set `security: tls`"
 
 
 def _as_data(content: bytes) -> bytes:
-    """Return content as DATA takes it: leading dots doubled, one alone at the end (RFC 5321, 4.5.2)."""
+    """Return content as DATA wants it: leading dots doubled, a line with one dot at the end (RFC 5321, 4.5.2)."""
     ended = content if content.endswith(b"\r\n") else content + b"\r\n"
     return re.sub(rb"(?m)^\.", b"..", ended) + b".\r\n"
 
 
-def _tells_least(error: aiosmtplib.SMTPException) -> int:
-    """Order what logging in failed with: one that passes by itself, one that does not, a connection that was lost."""
+def _error_rank(error: aiosmtplib.SMTPException) -> int:
+    """Rank errors of a login: temporary refusals first, then permanent ones, then lost connections."""
     code = getattr(error, "code", 0)
     return code if 400 <= code < 600 else 600  # noqa: PLR2004 - the classes of refusals
 
 
-# ---- ways to log in ----
+# ---- login mechanisms ----
 
 
 async def _plain(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
@@ -357,7 +357,7 @@ async def _plain(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
 
 
 async def _login(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
-    """Answer two questions. The user name is not sent with the command: not every server takes it there."""
+    """Answer two prompts. The user name is not sent with the command: not every server accepts it there."""
     answer = await smtp.execute_command(b"AUTH", b"LOGIN")
     for secret in (username, password):
         if answer.code != aiosmtplib.SMTPStatus.auth_continue:
@@ -375,10 +375,10 @@ async def _cram_md5(smtp: aiosmtplib.SMTP, username: str, password: str) -> None
 
 
 _MECHANISMS = {"plain": _plain, "login": _login, "cram-md5": _cram_md5}
-"""The most common first. All of them go over TLS, or to this machine."""
+"""Most common first. All go over TLS, or to this machine."""
 
 
-# ---- words ----
+# ---- words of errors ----
 
 _REFUSALS = {
     SmtpStage.LOGIN: "login refused",
@@ -401,11 +401,11 @@ _WHEN = {
 _NOT_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}
 )
-"""What different versions of OpenSSL call an answer that is no TLS."""
+"""Reasons that versions of OpenSSL give for a reply that is not TLS."""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came from."""
+    """Yield an error and its causes."""
     cause: BaseException | None = error
     while cause:
         yield cause

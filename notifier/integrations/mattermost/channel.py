@@ -17,10 +17,10 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
     limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, reason=6_000)  # a post has 16,383 characters at most
 
     def extra_fields(self) -> Json:
-        """Return what the settings add to a message."""
+        """Return the fields that the settings add to a message."""
         known = {name: getattr(self.settings, name) for name in ("channel", "username", "icon_url")}
         return {name: value for name, value in known.items() if value}
 
     def accepted(self, reply: ParsedReply) -> bool:
-        """Tell whether Mattermost posted it: its answer is `ok` and nothing else."""
+        """Return whether Mattermost posted the message: its reply is `ok` and nothing else."""
         return reply.status == 200 and reply.text == "ok"  # noqa: PLR2004 - the only status of success there

@@ -1,7 +1,7 @@
-"""Texts in Mattermost's Markdown that nothing from outside can turn into markup, a mention or a link. Pure.
+"""Mattermost's Markdown, safe against text from outside: it cannot become markup, a mention or a link. Pure.
 
-There is no escape for what a chat makes of plain text (mentions, channels, emoji, addresses): a character without
-width keeps it apart. Rocket.Chat reads much of the same Markdown.
+Mentions, channels, emoji and addresses in plain text cannot be escaped: a zero-width character breaks them. Rocket.Chat
+reads much of the same Markdown.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 
 from notifier.wording.sanitize import cut
 
-APART = "\u200b"
+ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK = "\u02cb"
-"""Stands for a backtick, which could end a code."""
+"""Replaces a backtick, which could end the code."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|>-])")
-_ALIVE = re.compile(r"[@~<&$]|:(?=[\w+-]+:)|(?<=[^\W_])[.:](?=[^\W_/]|//)")
-"""What a chat makes something of: mentions, channels, entities, emoji, and addresses."""
+_ACTIVE = re.compile(r"[@~<&$]|:(?=[\w+-]+:)|(?<=[^\W_])[.:](?=[^\W_/]|//)")
+"""Characters that begin a mention, a channel, an entity, an emoji or an address."""
 
 
 def code(text: str, limit: int) -> str:
-    """Return inline code of at most `limit` characters: nothing in it is markup."""
+    """Return inline code of at most `limit` characters, in which nothing is markup."""
     line = " ".join(text.split()).replace("`", _BACKTICK)
     return f"`{cut(line, max(limit - 2, 1)) or ' '}`"
 
@@ -31,7 +31,7 @@ def fence(text: str, limit: int) -> str:
 
 def plain(text: str, limit: int) -> str:
     """Return a line of at most `limit` characters in which nothing is markup, a mention or a link."""
-    line = _ALIVE.sub(rf"\g<0>{APART}", " ".join(text.split()).replace("`", _BACKTICK))
+    line = _ACTIVE.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", " ".join(text.split()).replace("`", _BACKTICK))
     shown: list[str] = []
     left = limit - 1
     for char in line:

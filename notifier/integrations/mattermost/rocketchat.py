@@ -19,11 +19,11 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
     )  # a message has 5,000 at most unless configured
 
     def extra_fields(self) -> Json:
-        """Return what the settings add to a message."""
+        """Return the fields that the settings add to a message."""
         known = {name: getattr(self.settings, name) for name in ("channel", "alias", "emoji")}
         return {name: value for name, value in known.items() if value}
 
     def accepted(self, reply: ParsedReply) -> bool:
-        """Tell whether Rocket.Chat posted it: its answer has a `success` that is true."""
-        said = reply.data if isinstance(reply.data, dict) else {}
-        return reply.status == 200 and said.get("success") is True  # noqa: PLR2004 - the only status of success there
+        """Return whether Rocket.Chat posted the message: its reply has a `success` that is true."""
+        data = reply.data if isinstance(reply.data, dict) else {}
+        return reply.status == 200 and data.get("success") is True  # noqa: PLR2004 - the only status of success there

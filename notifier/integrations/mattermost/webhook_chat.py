@@ -1,6 +1,6 @@
-"""Chats that take incoming webhooks of Slack's older form: a line of text and one coloured attachment.
+"""Channels to incoming webhooks in Slack's older format: a line of Markdown and one coloured attachment.
 
-Mattermost and Rocket.Chat draw nothing of Block Kit, and read Markdown. `payload` is pure.
+Mattermost and Rocket.Chat do not draw Block Kit. `payload` is pure.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from notifier.wording.states import by_severity, state_of
 Json = dict[str, Any]
 
 LINE_LIMIT = 300
+"""Maximum length of a line, in characters."""
 VALUE_LIMIT = 300
+"""Maximum length of the value of a field, in characters."""
 _HEADINGS = 700
-"""Characters of a digest's headline and of its headings, at most."""
-MAX_REPLY = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Maximum length of the headline and the headings of a digest together, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageLimits:
-    """How long a message may be, in characters."""
+    """Maximum lengths of the parts of a message, in characters."""
 
     text: int
-    """The line of text, or the whole digest."""
+    """The text: one line, or the whole digest."""
     reason: int
 
 
@@ -57,7 +57,7 @@ class MessageLimits:
 
 
 def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits) -> Json:
-    """Return the message, less what the settings add."""
+    """Return the message without the fields that the settings add."""
     events = by_severity(request.events)
     if request.digest:
         return {"text": "\n".join(_digest(events, localizer, limits.text))}
@@ -89,7 +89,7 @@ def _value(fact: Fact) -> str:
 
 
 def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterator[str]:
-    """Yield a line for each event, of which every job id is kept, under a heading for each state."""
+    """Yield a heading for each state, and a line with the job id for each event."""
     mark = state_of(events[0]).digest_emoji
     room = min(LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
     yield f"{mark} **{plain(MessageFormatter(localizer).digest_headline(events), LINE_LIMIT)}**"
@@ -99,7 +99,7 @@ def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterat
 
 
 def _line(message: Message, room: int) -> str:
-    """Return a line of at most `room` characters. The job id has the first claim on them, then the instance."""
+    """Return a line of at most `room` characters. The job id comes first, then the instance."""
     label = (plain if message.known else code)(message.label or message.title, LINE_LIMIT)
     subject = code(message.subject, LINE_LIMIT) if message.subject else ""
     job = code(message.job.value, room - 2) if message.job else ""
@@ -118,21 +118,21 @@ S = TypeVar("S", bound=ChatWebhookSettings)
 class WebhookChat(HttpChannel[S]):
     """Posts to an incoming webhook.
 
-    A kind says how long messages may be, what its settings add to each, and how its server says that it took one.
+    A kind has the limits of a message, the fields that its settings add, and the reply by which its server accepts one.
     """
 
     limits: ClassVar[MessageLimits]
 
     @abstractmethod
     def accepted(self, reply: ParsedReply) -> bool:
-        """Tell whether a reply is the one that the server gives to a message that it posted, and to no other."""
+        """Return whether a reply is the one that the server gives to a posted message, and to no other."""
 
     def extra_fields(self) -> Json:
-        """Return what the settings add to a message."""
+        """Return the fields that the settings add to a message."""
         return {}
 
     def render(self, request: RenderRequest) -> Body:
-        """Return the message as JSON; what the settings add is added when it is sent."""
+        """Return the message as JSON. The fields of the settings are added when it is sent."""
         message = payload(request, self.context.localizer, self.limits)
         return Body(content=_encoded(message), content_type="application/json")
 
@@ -141,23 +141,22 @@ class WebhookChat(HttpChannel[S]):
         now = self.context.clock.now
         message = json.loads(stored_body(delivery).content) | self.extra_fields()
         try:
-            reply = await self.context.http.exchange(
-                "POST",
-                self.settings.webhook_url.get_secret_value(),
-                headers={"content-type": "application/json"},
-                content=_encoded(message),
-                deadline=self.settings.timeout.total_seconds(),
-                max_bytes=MAX_REPLY,
+            reply = await self.exchange(
+                "POST", self._url, headers={"content-type": "application/json"}, content=_encoded(message)
             )
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now()), error)
         return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)
 
+    @property
+    def _url(self) -> str:
+        return self.settings.webhook_url.get_secret_value()
+
     def _outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
         if self.accepted(reply):
             return Delivered()
-        if said := known_outcome(self.kind, reply, now) or known_outcome("webhook", reply, now):
-            return said
+        if outcome := known_outcome(self.kind, reply, now) or known_outcome("webhook", reply, now):
+            return outcome
         if reply.status in MISCONFIGURED:
             return Parked(f"HTTP {reply.status}; {_NOT_VALID}", PROBE_AFTER)
         if reply.succeeded and reply.is_page:
@@ -167,22 +166,19 @@ class WebhookChat(HttpChannel[S]):
         return outcome_of_status(reply.status, reply.headers, now)
 
     def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
-        if isinstance(error, ReplyTooLarge):  # whoever says so much is not the chat
+        if isinstance(error, ReplyTooLarge):  # the chat never replies so much: something else does
             return self._outcome(ParsedReply(error.status, error.headers, error.body), now)
         return outcome_of_error(error, now)
 
     async def check(self) -> Sequence[CheckResult]:
-        """Ask whether something answers. Whether it is the webhook, only a message tells."""
-        url, seconds = self.settings.webhook_url.get_secret_value(), self.settings.timeout.total_seconds()
+        """Ask whether something answers. Only a message proves that it is the webhook."""
         try:
-            status = (await self.context.http.exchange("GET", url, deadline=seconds, max_bytes=MAX_REPLY)).status
+            status = await self.ask_status("GET", self._url)
         except HttpError as error:
-            if error.status is None:
-                remedy = "check the address, the network and the proxy"
-                return (CheckResult(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
-            status = error.status
-        # Both answer 404 to a GET that a webhook takes as little as any other address.
-        if refused := address_problem(status, asked=(410,)):
+            remedy = "check the address, the network and the proxy"
+            return (CheckResult(ok=False, what=self.kind, detail=str(error), remedy=remedy),)
+        # Both servers answer 404 to a GET at a webhook, as at any other address.
+        if refused := address_problem(status, absent=(410,)):
             remedy = "check webhook_url"
             return (CheckResult(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
         detail = f"answers; whether it is the webhook, only a message tells: notifier test-send {self.name}"

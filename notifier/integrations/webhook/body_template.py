@@ -1,7 +1,7 @@
-"""RenderCache that a template makes of an event, and the secrets in them, which are put in when the body is sent.
+"""Webhook bodies made by a template of the configuration.
 
-What is rendered is stored, for a repeat has to be the same bytes. A value that the template has from the environment,
-such as the routing key of an incident service, is stored as a placeholder and goes back in on the way out.
+A rendered body is stored, because a repeat must have the same bytes. A value from the environment, such as the routing
+key of an incident service, is stored as a placeholder and put in when the body is sent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator, SecretStr, SerializationInfo, WithJsonSchema
 
-from notifier.channels.sealing import Sealer, shown
+from notifier.channels.placeholders import Placeholders, readable
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.settings.explain import FixedMessageError, setting_error
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MAX_OUTPUT = 32 * 1024
-"""Characters that a template may produce."""
+"""Maximum length of a rendered body, in characters."""
 
-_SHORTEST = 4
-"""Characters of a value that is held back. A shorter one is no secret, and would be found everywhere."""
+_SHORTEST_SECRET = 4
+"""Minimum length of a value that gets a placeholder, in characters. A shorter one would match everywhere."""
 
 
 class TemplateFailed(Exception):
-    """The template cannot make a body of this event."""
+    """The template fails on this event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,76 +41,78 @@ class BodyTemplate:
     source: str = field(repr=False)
     """Jinja2, with the values of environment variables filled in."""
     written: str
-    """As it is written in the file."""
+    """The text in the file."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The values that were filled in, by the names of their variables."""
+    """The filled-in values by the names of their variables."""
 
     @property
-    def sealer(self) -> Sealer:
-        """What keeps the secrets out of a body."""
-        return Sealer(self.secrets)
+    def placeholders(self) -> Placeholders:
+        """The placeholders for the secrets."""
+        return Placeholders(self.secrets)
 
 
-def _of_setting(value: object) -> BodyTemplate:
+def _parse(value: object) -> BodyTemplate:
     if isinstance(value, BodyTemplate):
         return value
     if not isinstance(value, str):
         raise FixedMessageError("must be text.")
     if not isinstance(value, InterpolatedStr):
         return BodyTemplate(value, value)
-    secrets = {name: text for name, text in value.borrowed.items() if len(text) >= _SHORTEST and "{{" not in text}
+    secrets = {
+        name: text for name, text in value.borrowed.items() if len(text) >= _SHORTEST_SECRET and "{{" not in text
+    }
     return BodyTemplate(str(value), value.written, secrets)
 
 
-def _dumped(template: BodyTemplate, info: SerializationInfo) -> object:
-    """Return what is shown of it as JSON; else the secrets too, each as one, for who has to know them all."""
+def _serialize(template: BodyTemplate, info: SerializationInfo) -> object:
+    """Return the text in the file for JSON; in Python the secrets too, for `secrets_in`."""
     secrets = {name: SecretStr(value) for name, value in template.secrets.items()}
     return template.written if info.mode_is_json() else {"written": template.written, "secrets": secrets}
 
 
 TemplateSetting = Annotated[
     BodyTemplate,
-    PlainValidator(_of_setting),
-    PlainSerializer(_dumped),
+    PlainValidator(_parse),
+    PlainSerializer(_serialize),
     WithJsonSchema({"type": "string"}),
 ]
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """A template ready to be used."""
+    """A compiled template."""
 
     template: BodyTemplate
     content_type: str
 
     @cached_property
     def _compiled(self) -> Template:
-        from jinja2 import StrictUndefined  # noqa: PLC0415 - only a template pays for jinja
+        from jinja2 import StrictUndefined  # noqa: PLC0415 - settings without a template must not load Jinja
         from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - the same
 
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined,
             autoescape="xml" in self.content_type or "html" in self.content_type,
-            finalize=_as_json_text if "json" in self.content_type else None,
+            finalize=_escaped_for_json if "json" in self.content_type else None,
             keep_trailing_newline=True,
         )
         environment.policies["json.dumps_kwargs"] = _DUMPS
         return environment.from_string(self.template.source)
 
     def fill(self, context: Mapping[str, Any]) -> bytes:
-        """Return the body, sealed. Raises TemplateFailed."""
+        """Return the body, with placeholders for the secrets. Raises TemplateFailed."""
         try:
             text = _bounded(self._compiled.generate(context))
             if "json" in self.content_type:
                 json.loads(text)
         except Exception as error:  # a template is a program: it can raise anything
-            what = self.template.sealer.seal(f"{type(error).__name__}: {error}")
-            raise TemplateFailed(shown(what)) from error
-        return self.template.sealer.seal(text).encode("utf-8", "replace")
+            what = self.template.placeholders.hide(f"{type(error).__name__}: {error}")
+            raise TemplateFailed(readable(what)) from error
+        return self.template.placeholders.hide(text).encode("utf-8", "replace")
 
     def check(self) -> None:
-        """Prove that it works for an event as there are many. Raises a ValidationError that says why not."""
-        from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only a template pays for jinja
+        """Render a sample event. Raises a ValidationError with the reason where that fails."""
+        from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - settings without a template must not load Jinja
 
         try:
             _ = self._compiled
@@ -121,8 +123,8 @@ class Renderer:
             raise setting_error("body_template", f"fails for a sample event: {error}") from error
 
 
-def _as_json_text(value: object) -> object:
-    """Escape what a template prints, so that text from outside cannot leave the quotes it was put into."""
+def _escaped_for_json(value: object) -> object:
+    """Escape a printed value, so that text from outside cannot end the quotes around it."""
     if hasattr(value, "__html__"):  # `tojson` brings its own quotes
         return value
     written = json.dumps(value, **_DUMPS)
@@ -130,7 +132,7 @@ def _as_json_text(value: object) -> object:
 
 
 _DUMPS: dict[str, Any] = {"ensure_ascii": False, "default": str}
-"""`str` of an undefined value raises the error that names it."""
+"""`str` of an undefined value raises an error with its name."""
 
 
 def _bounded(pieces: Iterable[str]) -> str:

@@ -1,7 +1,4 @@
-"""A signed POST for machines: the Standard Webhooks envelope, or a body made by a template of your own.
-
-Specification: Standard Webhooks 1.0.0. The body's shape is a contract with receivers; `envelope` is where it is made.
-"""
+"""The webhook channel: a signed POST of the Standard Webhooks 1.0.0 envelope, or of a body made by a template."""
 
 from __future__ import annotations
 
@@ -19,22 +16,20 @@ from standardwebhooks import Webhook
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext, headline, stored_body
 from notifier.channels.http_channel import HttpChannel, address_problem, outcome_of_error, outcome_of_status
+from notifier.channels.placeholders import MissingSecret, Placeholders
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
-from notifier.channels.sealing import MissingSecret, Sealer
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.model import Event, Task
-from notifier.http import HttpError, Reply
+from notifier.http import HttpError
 from notifier.integrations.webhook.body_template import Renderer, TemplateFailed
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.types import is_loopback
 from notifier.wording.localizer import Localizer
 
-MAX_REPLY = 64 * 1024
-"""Bytes of a reply that are read."""
 _STANDARD_INSTEAD = f"{JSON}; body=standard"
-"""The type of a stored body that is the standard one because the template failed on the event; sent is JSON."""
+"""Content type of a stored standard body that replaces one on which the template failed. It is sent as JSON."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 def envelope(request: RenderRequest, localizer: Localizer) -> dict[str, Any]:
-    """Return the standard body of a notice as plain data."""
+    """Return the standard body as plain data. Its shape is a contract with receivers."""
     events = [_event(event, localizer) for event in request.events]
     if not request.digest:
         return events[0]
@@ -96,7 +91,7 @@ def _rfc3339(moment: datetime | None) -> str | None:
 def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
-    except UnicodeEncodeError:  # a lone surrogate: the edge removes them, and here nothing may depend on that
+    except UnicodeEncodeError:  # a lone surrogate; sources remove them, but a body must not depend on that
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -114,14 +109,14 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         super().__init__(settings, context)
         template = settings.body_template
         self._renderer = Renderer(template, settings.content_type) if template else None
-        self._sealer = template.sealer if template else Sealer({})
-        made_of = (template.source, *sorted(self._sealer.secrets.items())) if template else None
-        self.body_key = (self.kind, context.localizer, made_of, settings.content_type)
+        self._placeholders = template.placeholders if template else Placeholders({})
+        template_key = (template.source, *sorted(self._placeholders.secrets.items())) if template else None
+        self.body_key = (self.kind, context.localizer, template_key, settings.content_type)
 
     def render(self, request: RenderRequest) -> Body:
-        """Return the template's body; the standard one without a template, or where it fails on this event.
+        """Return the body of the template; the standard body without a template, or where it fails on this event.
 
-        Secrets in the template are placeholders in it.
+        The body has placeholders for the secrets of the template.
         """
         if self._renderer is None:
             return Body(content=_json(envelope(request, self.context.localizer)), content_type=JSON)
@@ -131,7 +126,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
             return Body(content=_json(envelope(request, self.context.localizer)), content_type=_STANDARD_INSTEAD)
 
     def render_problem(self, request: RenderRequest) -> str | None:
-        """Say why the template would not make the body of a notice; see `BaseChannel.flaw`."""
+        """Return why the template would fail; see `BaseChannel.render_problem`."""
         try:
             if self._renderer is not None:
                 self._fill(self._renderer, request)
@@ -145,37 +140,42 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
-        body, now = self._opened(delivery), self.context.clock.now()
+        body, now = self._revealed(delivery), self.context.clock.now()
         outcome = await self._attempt(delivery.id, body, now)
-        return self._noted(outcome, delivery) if stored_body(delivery).content_type == _STANDARD_INSTEAD else outcome
+        replaced = stored_body(delivery).content_type == _STANDARD_INSTEAD
+        return self._with_template_failure(outcome, delivery) if replaced else outcome
 
-    def _noted(self, outcome: Outcome, delivery: Delivery) -> Outcome:
-        """Say aloud that another body was sent than the settings want."""
+    def _with_template_failure(self, outcome: Outcome, delivery: Delivery) -> Outcome:
+        """Log that the standard body was sent, and add it to the reason of the outcome."""
         types = sorted({event.type.value for event in delivery.events})
         why = self.render_problem(_render_request(delivery)) or "body_template failed; it has changed since"
-        log.warning("the standard body was sent", channel=self.name, types=types, reason=why)
+        log.warning(
+            "webhook.template_failed", msg="the standard body was sent", channel=self.name, types=types, reason=why
+        )
         what = "body_template fails for this event, so the standard body was sent: see notifier preview"
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
 
-    def _opened(self, delivery: Delivery) -> Body:
-        """Return what is to be sent: the stored body with the secrets put in.
+    def _revealed(self, delivery: Delivery) -> Body:
+        """Return the body to send: the stored one with the secrets in it.
 
-        Where the template names one of them no more, it is another template now, which makes the body anew.
+        Where the template no longer has one of them, it was changed, and the body is rendered again.
         """
         body = stored_body(delivery)
         try:
-            return self._open(body)
+            return self._reveal(body)
         except MissingSecret:
-            return self._open(self.render(_render_request(delivery)))
+            return self._reveal(self.render(_render_request(delivery)))
 
-    def _open(self, body: Body) -> Body:
+    def _reveal(self, body: Body) -> Body:
         if body.content_type == _STANDARD_INSTEAD:
             return replace(body, content_type=JSON)
-        return replace(body, content=self._sealer.open(body.content.decode("utf-8")).encode("utf-8"))
+        return replace(body, content=self._placeholders.reveal(body.content.decode("utf-8")).encode("utf-8"))
 
     async def _attempt(self, delivery_id: str, body: Body, now: datetime) -> Outcome:
         try:
-            reply = await self._exchange("POST", self._headers(delivery_id, body, now), body.content)
+            reply = await self.exchange(
+                "POST", self._url, headers=self._headers(delivery_id, body, now), content=body.content
+            )
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now), error)
         return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now), reply)
@@ -185,8 +185,8 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         mismatch = success.mismatch(reply) if success else None
         if success and mismatch is None:
             return Delivered()
-        if said := known_outcome(self.kind, reply, now):
-            return said
+        if outcome := known_outcome(self.kind, reply, now):
+            return outcome
         if mismatch and reply.succeeded:
             return Retry(f"HTTP {reply.status}: no success, by `success.{mismatch}`")
         if reply.succeeded and reply.is_login:
@@ -194,7 +194,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         return outcome_of_status(reply.status, reply.headers, now)
 
     def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
-        """Return what a reply means that was not read whole."""
+        """Return what an incomplete reply means."""
         success = self.settings.success
         if error.status is None or success is None:
             return outcome_of_error(error, now)
@@ -202,6 +202,10 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         if reply.succeeded and success.reads_body:
             return Unknown(str(error))
         return self._outcome(reply, now)
+
+    @property
+    def _url(self) -> str:
+        return self.settings.url.get_secret_value()
 
     @cached_property
     def _own_headers(self) -> Mapping[str, str]:
@@ -218,47 +222,35 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
             signed["webhook-signature"] = " ".join(signer.sign(delivery_id, now, text) for signer in self._signers)
         return {**self._own_headers, **signed, "content-type": body.content_type}
 
-    async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
-        return await self.context.http.exchange(
-            method,
-            self.settings.url.get_secret_value(),
-            headers=headers,
-            content=content,
-            deadline=self.settings.timeout.total_seconds(),
-            max_bytes=MAX_REPLY,
-        )
-
     async def check(self) -> Sequence[CheckResult]:
-        """Ask the receiver for its headers only. That it takes messages, only a message proves."""
+        """Ask the receiver for its headers. Only a message proves that it accepts messages."""
         try:
-            status = (await self._exchange("HEAD", self._own_headers)).status
+            status = await self.ask_status("HEAD", self._url, headers=self._own_headers)
         except HttpError as error:
-            if error.status is None:
-                return [_finding(str(error), ok=False, remedy="check the host, the port and the proxy")]
-            status = error.status
-        return [self._reached(status), *self._in_the_clear()]
+            return [_check_result(str(error), ok=False, remedy="check the host, the port and the proxy")]
+        return [self._reached(status), *self._cleartext_warning()]
 
     def _reached(self, status: int) -> CheckResult:
         if refused := address_problem(status):
-            return _finding(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
+            return _check_result(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
         if status in _TAKES_POSTS or status // 100 == 2:  # noqa: PLR2004 - the class of success
-            return _finding(f"answers (HTTP {status} to HEAD)")
+            return _check_result(f"answers (HTTP {status} to HEAD)")
         only = f"only sending tells whether it takes messages: notifier test-send {self.name}"
-        return _finding(f"answers HTTP {status} to HEAD; {only}", proven=False)
+        return _check_result(f"answers HTTP {status} to HEAD; {only}", proven=False)
 
-    def _in_the_clear(self) -> Sequence[CheckResult]:
-        parts = urlsplit(self.settings.url.get_secret_value())
+    def _cleartext_warning(self) -> Sequence[CheckResult]:
+        parts = urlsplit(self._url)
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
         exposed = bool(self.settings.headers or parts.username)
-        return [_finding("what is sent can be read on the way", ok=not exposed, remedy="use https", proven=False)]
+        return [_check_result("what is sent can be read on the way", ok=not exposed, remedy="use https", proven=False)]
 
 
 _TAKES_POSTS = frozenset({405, 501})
-"""What many answer to HEAD that know their one method and that there is something at this address."""
+"""Statuses with which many receivers answer HEAD at an address that accepts POST."""
 
 
-def _finding(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> CheckResult:
+def _check_result(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> CheckResult:
     return CheckResult(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
 
 

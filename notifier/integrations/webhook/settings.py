@@ -44,7 +44,7 @@ _RESERVED = frozenset(
 
 
 class WebhookSettings(ChannelSettings):
-    """A receiver of webhooks."""
+    """Settings of a webhook channel: the receiver, how to sign, what to send and what counts as success."""
 
     channel_class = "notifier.integrations.webhook.channel:WebhookChannel"
 
