@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
-from notifier.chat.requests import ClickRequest, CommandRequest
+from notifier.chat.requests import Button, ButtonAction, ClickRequest, CommandRequest
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.core.diff import RecordedTask
@@ -170,7 +170,9 @@ async def answer_all(responder: ChatResponder, times: int, bare: float) -> None:
     print(f"{'command':<32}{'p50 ms':>9}{'p99 ms':>9}{'worst':>9}{'of bare':>9}")
     slowest = 0.0
     for words in (*COMMANDS, "(click) details"):
-        click = ClickRequest(action="details", value="prod/00001234-c687-4d80-b7b4-42a66c9bb886", person=ALICE)
+        click = ClickRequest(
+            button=Button(ButtonAction.DETAILS, "prod/00001234-c687-4d80-b7b4-42a66c9bb886"), person=ALICE
+        )
         request = click if words.startswith("(") else CommandRequest(text=words, person=ALICE)
         took = sorted(await measure(times, lambda request=request: responder.answer(request, "en", allowed)))  # type: ignore[misc]  # a default
         p99 = took[min(int(times * 0.99), times - 1)]

@@ -1,94 +1,218 @@
-"""What people do: acknowledge, mute, subscribe, and decide what becomes of messages that did not arrive.
+"""What people do: acknowledge, mute, subscribe, and decide about messages that did not arrive.
 
-Each function is one act inside the caller's transaction, and records who did it. The chat, the command line and any
-page call these and nothing else, so that an act is the same wherever it comes from.
+Each function is one act inside the caller's transaction, and records who did it. The chat and the command line call
+these, so that an act is the same wherever it comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
+from notifier import lookup
+from notifier.core.delivery import DeliveryState
+from notifier.core.errors import NotifierError
+from notifier.core.events import NEEDS_CARE
+from notifier.core.health import Expected, serves
 from notifier.core.model import Event, Task
 from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
-from notifier.ports import Transaction
+from notifier.lookup import InstanceAnswer, NamedInstance
+from notifier.ports import Channels, Deliveries, DeliveryFilter, People, Queries
 
 MOVE_BATCH = 500
-"""Deliveries that one transaction moves at most."""
+"""Maximum number of deliveries that one transaction moves."""
+_WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
 
 
-def acknowledge(tx: Transaction, event: Event, by: Person) -> Acknowledgement:
-    """Record that somebody takes care of what an event says, unless somebody does already; return who does."""
+class PeopleTx(Protocol):
+    """The parts of a transaction that these functions use."""
+
+    @property
+    def queries(self) -> Queries:
+        """See `ports.Transaction`, here and below."""
+
+    @property
+    def people(self) -> People:
+        """Acknowledgements, mutes, subscriptions and the record of actions."""
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The outbox."""
+
+    @property
+    def channels(self) -> Channels:
+        """Parked channels."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+
+# ---- tasks ----
+
+
+def acknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement:
+    """Record that somebody takes care of an event. The first one counts: return the acknowledgement in force."""
     mine = Acknowledgement(event_id=event.id, by=by.id, name=by.name, at=tx.now())
-    existing = tx.people.acknowledge(mine)
-    if existing == mine:
+    in_force = tx.people.acknowledge(mine)
+    if in_force == mine:
         _record(tx, by, Verb.ACKNOWLEDGE, event.subject, str(event.type))
-    return existing
+    return in_force
 
 
-def mute(
-    tx: Transaction, instance: str, label: str, length: timedelta, by: Person, *, reason: str | None = None
-) -> Mute:
-    """Suppress notifications about an instance for a while. `label` is its name for people to read."""
+def acknowledge_if_latest(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | Event:
+    """Acknowledge an event, unless its task has a later one: then record nothing and return that."""
+    latest = tx.queries.latest_event(event.source, event.job_id)
+    if latest is not None and latest.event.id != event.id:
+        return latest.event
+    return acknowledge(tx, event, by)
+
+
+def acknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement:
+    """Acknowledge the latest event of a task; see `acknowledge`. Raises NotifierError where it needs no care."""
+    latest = tx.queries.latest_event(task.source, task.job_id)
+    if latest is None or latest.event.type not in NEEDS_CARE:
+        why = f"its newest event is {latest.event.type}" if latest else "no event of it has been recorded"
+        raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")
+    return acknowledge(tx, latest.event, by)
+
+
+def subscribe(tx: PeopleTx, task: Task, by: Person) -> bool:
+    """Send somebody a direct message when a task ends. Return False where they had asked for that already."""
+    new = tx.people.subscribe(Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now()))
+    if new:
+        _record(tx, by, Verb.SUBSCRIBE, task.subject)
+    return new
+
+
+# ---- instances ----
+
+
+def mute_instance(
+    tx: PeopleTx, name: str, length: timedelta, by: Person, *, reason: str | None = None
+) -> Mute | InstanceAnswer:
+    """Mute the instance with this id or name.
+
+    Return what is known by that name, with nothing muted, where it is not exactly one instance.
+    """
+    found = lookup.known_instance(tx.queries, name)
+    return mute(tx, found.instance, length, by, reason=reason) if found.instance else found
+
+
+def mute_task(tx: PeopleTx, task: Task, length: timedelta, by: Person) -> tuple[Mute, bool] | None:
+    """Mute the instance of a task. Return the mute in force and whether it is a new one; None without an instance."""
+    if not task.instance_id and not task.instance_name:
+        return None
+    if existing := next(iter(_mutes_of(tx, task)), None):
+        return existing, False
+    return mute(tx, NamedInstance(id=task.instance_id, name=task.instance_name), length, by), True
+
+
+def mute(tx: PeopleTx, instance: NamedInstance, length: timedelta, by: Person, *, reason: str | None = None) -> Mute:
+    """Suppress notifications about an instance for a while. Another mute of it is replaced."""
     now = tx.now()
     muted = Mute(
-        instance=instance, label=label, until=now + length, by=by.id, name=by.name, created_at=now, reason=reason
+        instance=instance.key,
+        label=instance.shown,
+        until=now + length,
+        by=by.id,
+        name=by.name,
+        created_at=now,
+        reason=reason,
     )
     tx.people.mute(muted)
     until = f"until {muted.until.isoformat(timespec='minutes')}"
-    _record(tx, by, Verb.MUTE, label, f"{until}: {reason}" if reason else until)
+    _record(tx, by, Verb.MUTE, muted.shown, f"{until}: {reason}" if reason else until)
     return muted
 
 
-def unmute(tx: Transaction, instances: Collection[str], by: Person) -> Sequence[Mute]:
-    """End the mutes that are in force under any of these ids or names; return them."""
+def unmute_instance(tx: PeopleTx, name: str, by: Person) -> Sequence[Mute]:
+    """End the mutes in force of the instance with this id or name; return them."""
+    found = lookup.known_instance(tx.queries, name).instance
+    return unmute(tx, (name, found.key if found else name), by)
+
+
+def unmute_task(tx: PeopleTx, task: Task, by: Person) -> Sequence[Mute]:
+    """End the mutes in force of a task's instance; return them."""
+    return unmute(tx, [mute.instance for mute in _mutes_of(tx, task)], by)
+
+
+def _mutes_of(tx: PeopleTx, task: Task) -> Sequence[Mute]:
+    now = tx.now()
+    return [mute for mute in tx.queries.mutes(now) if mute.covers(task, now)]
+
+
+def unmute(tx: PeopleTx, instances: Collection[str], by: Person) -> Sequence[Mute]:
+    """End the mutes in force under any of these ids or names; return them."""
     ended = [mute for instance in sorted(set(instances)) if (mute := tx.people.unmute(instance, tx.now()))]
     for muted in ended:
         _record(tx, by, Verb.UNMUTE, muted.shown)
     return ended
 
 
-def subscribe(tx: Transaction, task: Task, by: Person) -> bool:
-    """Send somebody a direct message when a task ends; return False where that was asked for already."""
-    wish = Subscription(source=task.source, job_id=task.job_id, person=by.id, created_at=tx.now())
-    new = tx.people.subscribe(wish)
-    if new:
-        _record(tx, by, Verb.SUBSCRIBE, task.subject)
-    return new
+# ---- deliveries ----
 
 
-def retry(tx: Transaction, delivery_ids: Collection[str], target: str, by: Person) -> int:
+def retry(tx: PeopleTx, delivery_ids: Collection[str], target: str, by: Person) -> int:
     """Send dead and parked deliveries again; return how many. `target` names them in the record."""
-    return _counted(tx, by, Verb.RETRY, target, tx.deliveries.retry(delivery_ids, tx.now()))
+    return _record_count(tx, by, Verb.RETRY, target, tx.deliveries.retry(delivery_ids, tx.now()))
 
 
-def release(tx: Transaction, channel: str, by: Person) -> int:
-    """Send what is parked on a channel; return how much."""
-    return _counted(tx, by, Verb.RETRY, channel, tx.channels.unpark(channel, tx.now()))
+def retry_dead(tx: PeopleTx, channel: str | None, by: Person) -> int:
+    """Send the dead deliveries of a channel again, or of all channels; return how many."""
+    dead = tx.queries.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel))
+    return retry(tx, dead, channel or "every channel", by)
 
 
-def dismiss(tx: Transaction, delivery_ids: Collection[str], target: str, by: Person) -> int:
+def release_parked(tx: PeopleTx, channel: str, by: Person) -> int:
+    """Send the parked deliveries of a channel; return how many."""
+    return _record_count(tx, by, Verb.RETRY, channel, tx.channels.unpark(channel, tx.now()))
+
+
+def dismiss(tx: PeopleTx, delivery_ids: Collection[str], target: str, by: Person) -> int:
     """Accept that deliveries will not arrive; return how many. Dead ones no longer count against health.
 
-    Those that still wait die with this reason, so that no one sends them and retention can delete them.
+    Waiting ones become dead, so that nothing sends them and retention can delete them.
     """
     reason = f"dismissed by {by.name}"
-    return _counted(tx, by, Verb.DISMISS, target, tx.deliveries.dismiss(delivery_ids, tx.now(), reason))
+    return _record_count(tx, by, Verb.DISMISS, target, tx.deliveries.dismiss(delivery_ids, tx.now(), reason))
 
 
-def move(tx: Transaction, channel: str, to: str, by: Person) -> int:
-    """Let another channel deliver what waits on a channel, the oldest first; return how many were moved.
+def dismiss_dead(tx: PeopleTx, channel: str | None, by: Person) -> int:
+    """Dismiss the dead deliveries of a channel, or of all channels; return how many."""
+    dead = tx.queries.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, dismissed=False))
+    return dismiss(tx, dead, channel or "every channel", by)
 
-    At most `MOVED_AT_ONCE`: call it again until it returns 0.
+
+def dismiss_waiting(tx: PeopleTx, channel: str, expected: Expected, by: Person) -> int:
+    """Dismiss the waiting deliveries of a channel; return how many. Raises NotifierError while they are being sent."""
+    if serves(expected, channel) and channel not in tx.channels.parked():
+        raise NotifierError(
+            f"channel {channel} is configured and not parked, so its messages are still sent; give ids, or --all-dead"
+        )
+    waiting = [
+        id_ for state in _WAITING for id_ in tx.queries.delivery_ids(DeliveryFilter(state=state, channel=channel))
+    ]
+    return dismiss(tx, waiting, channel, by)
+
+
+def move(tx: PeopleTx, channel: str, to: str, by: Person) -> int:
+    """Move waiting deliveries of a channel to another one, the oldest first; return how many.
+
+    At most MOVE_BATCH at once: the caller repeats it until it returns 0.
     """
-    return _counted(tx, by, Verb.MOVE, f"{channel} → {to}", tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH))
+    moved = tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH)
+    return _record_count(tx, by, Verb.MOVE, f"{channel} → {to}", moved)
 
 
-def _counted(tx: Transaction, by: Person, verb: Verb, target: str, count: int) -> int:
+# ---- the record ----
+
+
+def _record_count(tx: PeopleTx, by: Person, verb: Verb, target: str, count: int) -> int:
     if count:
         _record(tx, by, verb, target, f"{count} {'delivery' if count == 1 else 'deliveries'}")
     return count
 
 
-def _record(tx: Transaction, by: Person, verb: Verb, target: str, detail: str | None = None) -> None:
+def _record(tx: PeopleTx, by: Person, verb: Verb, target: str, detail: str | None = None) -> None:
     tx.people.record_action(Action(at=tx.now(), by=by.id, name=by.name, verb=verb, target=target, detail=detail))

@@ -96,7 +96,7 @@ def _standings() -> Iterator[Sample]:
 
 
 def _replies(language: Language) -> Iterator[Sample]:
-    fmt = ReplyFormatter(language=language, localizer=LOCALIZERS[language], command="/gaussdb")
+    fmt = ReplyFormatter(localizer=LOCALIZERS[language], command="/gaussdb")
     for words, answer in _answers(fmt):
         yield f"/gaussdb {words}", blocks.reply_message(answer, language)
 

@@ -1,4 +1,4 @@
-"""From what the store knows to an answer in words. Pure."""
+"""Replies to queries, formatted from stored data. Pure."""
 
 from __future__ import annotations
 
@@ -17,68 +17,72 @@ from notifier.wording.findings import HealthFormatter
 from notifier.wording.formatter import MessageFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.operations import OPERATIONS
-from notifier.wording.phrases import Language
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
 from notifier.wording.states import state_of_status
 
 PAGE_ROWS = 10
-"""Rows of a list that are shown at once."""
+"""Maximum number of rows on one page of a list."""
 ROW_REASON_LIMIT = 160
-"""Characters of a reason in a list."""
+"""Maximum length of a reason in a list, in characters."""
 MAX_EVENTS = 10
-"""Events of a task that its answer lists, the latest ones."""
+"""Maximum number of a task's events, the latest ones."""
 MAX_TASK_TYPES = 20
-"""Kinds of tasks that statistics list, the most frequent ones."""
+"""Maximum number of operations in statistics, the most frequent ones."""
 MAX_FINDINGS = 10
-"""Findings that a status lists, the gravest ones."""
+"""Maximum number of red findings in a status, the gravest ones."""
 MAX_STATUS_LINES = 30
-"""Lines of a status."""
+"""Maximum number of lines in a status."""
 
 
 _QUOTED = frozenset({"given", "instance", "job", "meant", "names", "usage", "who", "why"})
+"""Values of phrases that come from outside or are to be typed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyFormatter:
-    """Speaks one language."""
+    """Formats replies in one language."""
 
-    language: Language
     localizer: Localizer
     command: str
+    """The slash command, as people type it."""
 
     def text(self, key: str, **values: object) -> str:
-        """Return a phrase. Values that may come from outside, or that are to be typed, are quoted in it."""
+        """Return a phrase. Values that come from outside or are to be typed are quoted."""
         shown = {name: quoted(one_line(str(value))) if name in _QUOTED else value for name, value in values.items()}
         return self.localizer.text(key, **{"command": self.command} | shown)
 
     def answer(self, key: str, note: str = "", **values: object) -> ChatReply:
-        """Return an answer of one sentence."""
+        """Return a reply of one sentence."""
         return ChatReply(title=self.text(key, **values), note=note)
 
     def mistake(self, key: str, given: str, meant: str) -> ChatReply:
-        """Return an answer that says what was wrong with a command, and what would be right."""
+        """Return a reply that explains a mistake in a command and shows a correct one."""
         return self.refusal(key, given=given, meant=f"{self.command} {meant}" if meant else f"{self.command} help")
 
     def refusal(self, key: str, **values: object) -> ChatReply:
-        """Return an answer that says why something was not done."""
-        return ChatReply(title=self.text(key, **values), good=False)
+        """Return a reply that says why something was not done."""
+        return ChatReply(title=self.text(key, **values), ok=False)
 
     def when(self, moment: datetime) -> str:
-        """Return a time of day."""
+        """Return a time of day with its date and zone."""
         return self.localizer.when(moment)
 
     def tasks(self, n: int) -> str:
-        """Return how many tasks."""
+        """Return a number of tasks: `3 tasks`."""
         return self.localizer.counted("tasks", n)
 
+    def event_title(self, event: Event) -> str:
+        """Return what happened: `Task failed`."""
+        return MessageFormatter(self.localizer).describe(event).title
+
     def typed(self, name: str) -> str:
-        """Return a name as it is typed."""
+        """Return a name as it has to be typed in a command."""
         return f'"{name}"' if " " in name else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some of the tasks that fit."""
+    """One page of the tasks that match."""
 
     rows: tuple[StoredTask, ...]
     offset: int
@@ -86,7 +90,7 @@ class Page:
 
 
 def help_text(fmt: ReplyFormatter) -> ChatReply:
-    """Say what can be asked."""
+    """List the commands."""
     lines = [
         fmt.text("help.line", usage=f"{fmt.command} {usage}", what=fmt.text(f"help.{name}"))
         for name, usage in USAGE.items()
@@ -94,31 +98,31 @@ def help_text(fmt: ReplyFormatter) -> ChatReply:
     return ChatReply(title=fmt.text("help.title"), lines=lines)
 
 
-def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **said: str) -> ChatReply:
-    """List tasks, and say how fresh the list is: an empty one means little without that."""
+def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **values: str) -> ChatReply:
+    """List tasks, with the freshness of the data: without it an empty list would mean little."""
     found = "some" if page.total else "none"
-    title = fmt.text(f"{key}.{found}", tasks=fmt.tasks(page.total), **said)
+    title = fmt.text(f"{key}.{found}", tasks=fmt.tasks(page.total), **values)
     last = page.offset + len(page.rows)
     return ChatReply(
         title=title,
         rows=[_row(stored, fmt) for stored in page.rows],
         note=" · ".join(filter(None, (_place(page, last, fmt), fresh))),
-        command=_COMMANDS.get(key, "").format(**said).strip(),
+        command=_COMMANDS.get(key, "").format(**values).strip(),
         before=max(page.offset - PAGE_ROWS, 0) if page.offset else None,
         after=last if last < page.total else None,
     )
 
 
-def about(name: str, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
-    """Say what a list was narrowed to, also in the words that give it again."""
+def narrowed(name: str, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
+    """Add the name that a list was narrowed to, to its title and to its command."""
     if not name:
         return listed
     title = fmt.text("list.about", title=listed.title, instance=name)
     return replace(listed, title=title, command=f"{listed.command} {fmt.typed(name)}")
 
 
-def without(ignored: str, answer: ChatReply, fmt: ReplyFormatter) -> ChatReply:
-    """Say which words of a command meant nothing."""
+def with_ignored(ignored: str, answer: ChatReply, fmt: ReplyFormatter) -> ChatReply:
+    """Add a note of the words that a command does not take."""
     if not ignored:
         return answer
     return replace(answer, note=" · ".join(filter(None, (answer.note, fmt.text("note.ignored", given=ignored)))))
@@ -134,10 +138,10 @@ def _place(page: Page, last: int, fmt: ReplyFormatter) -> str:
 
 
 def freshness(states: Sequence[SourceState], configured: Collection[str], now: datetime, fmt: ReplyFormatter) -> str:
-    """Say when it is and when each source was last polled."""
+    """Return the current time, and the age of the last poll of each source."""
     known = {state.name: state for state in states}
-    said = (_polled(name, known.get(name), now, fmt) for name in configured)
-    return " · ".join([fmt.text("note.as_of", at=fmt.when(now)), *said])
+    polled = (_polled(name, known.get(name), now, fmt) for name in configured)
+    return " · ".join([fmt.text("note.as_of", at=fmt.when(now)), *polled])
 
 
 def _polled(name: str, state: SourceState | None, now: datetime, fmt: ReplyFormatter) -> str:
@@ -147,7 +151,7 @@ def _polled(name: str, state: SourceState | None, now: datetime, fmt: ReplyForma
 
 
 def task_title(task: Task, fmt: ReplyFormatter) -> str:
-    """Return which operation on which instance."""
+    """Return the operation and the instance of a task."""
     label = fmt.localizer.task_label(task.name)
     instance = one_line(task.instance_name or task.instance_id or "")
     return " · ".join(filter(None, (label if task.name in OPERATIONS else quoted(label), quoted(instance))))
@@ -160,7 +164,7 @@ def _row(stored: StoredTask, fmt: ReplyFormatter) -> Row:
         label=fmt.localizer.task_label(task.name),
         known=task.name in OPERATIONS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
-        said=" · ".join(filter(None, _row_details(stored, fmt))),
+        detail=" · ".join(filter(None, _row_details(stored, fmt))),
         subject=task.subject,
     )
 
@@ -183,13 +187,11 @@ def _row_details(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[str]:
 def task(
     stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledgement | None, fmt: ReplyFormatter
 ) -> ChatReply:
-    """Say all that is known of one task."""
+    """Show one task."""
     found = stored.task
     title = fmt.text("task.title", label=task_title(found, fmt), status=_status(found, fmt))
     lines = [
-        fmt.text(
-            "task.history", at=fmt.when(event.observed_at), what=MessageFormatter(fmt.localizer).describe(event).title
-        )
+        fmt.text("task.history", at=fmt.when(event.observed_at), what=fmt.event_title(event))
         for event in history[-MAX_EVENTS:]
     ]
     if acknowledged:
@@ -233,23 +235,23 @@ def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, 
 
 
 def no_task(candidates: Sequence[StoredTask], wanted: str, fmt: ReplyFormatter) -> ChatReply:
-    """Say that no task, or more than one, begins like this."""
+    """Report that no task, or more than one, has a job id that begins like this."""
     if candidates:
         title = fmt.text("task.several", job=wanted, tasks=fmt.tasks(len(candidates)))
-        return ChatReply(title=title, rows=[_row(stored, fmt) for stored in candidates[:PAGE_ROWS]], good=False)
-    return ChatReply(title=fmt.text("task.unknown", job=wanted), lines=[fmt.text("task.hint")], good=False)
+        return ChatReply(title=title, rows=[_row(stored, fmt) for stored in candidates[:PAGE_ROWS]], ok=False)
+    return ChatReply(title=fmt.text("task.unknown", job=wanted), lines=[fmt.text("task.hint")], ok=False)
 
 
 def no_instance(about: str, wanted: str, found: InstanceAnswer, fmt: ReplyFormatter) -> ChatReply:
-    """Say that there is no such instance, or more than one, and which are meant perhaps."""
+    """Report that no instance, or more than one, has this name, and suggest others."""
     names = found.namesakes or found.similar_names
     near = [fmt.text("instance.near", names=", ".join(map(one_line, names)))] if names else []
     why = "several" if found.namesakes else "unknown"
-    return ChatReply(title=fmt.text(f"{about}.{why}", instance=wanted), lines=near, good=False)
+    return ChatReply(title=fmt.text(f"{about}.{why}", instance=wanted), lines=near, ok=False)
 
 
 def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
-    """Say that an instance is muted, and how to end that."""
+    """Confirm a mute, and explain how to end it."""
     return ChatReply(
         title=fmt.text("mute.done", instance=mute.shown, until=fmt.when(mute.until)),
         lines=[fmt.text("mute.how", instance=fmt.typed(mute.shown))],
@@ -257,7 +259,7 @@ def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
 
 
 def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
-    """List what is muted."""
+    """List the mutes."""
     if not found:
         return fmt.answer("mutes.none")
     return ChatReply(
@@ -271,7 +273,7 @@ def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:
 
 
 def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFormatter) -> ChatReply:
-    """Say how the tasks of each kind fared."""
+    """Count the tasks of each operation by how they ended."""
     length = fmt.localizer.duration(within)
     if not found:
         return fmt.answer("stats.none", length=length)
@@ -297,7 +299,7 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
 
 
 def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
-    """Say what is wrong and which command helps, then how everything else is."""
+    """List what is wrong, with the commands that help, then the healthy sources and channels, then remarks."""
     health_formatter = HealthFormatter(health=health, localizer=fmt.localizer)
     good_sources = (health_formatter.source(source) for source in health.sources if source.ok)
     good_channels = (
@@ -316,7 +318,7 @@ def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
         ][:MAX_STATUS_LINES],
         note=fmt.text("note.as_of", at=fmt.when(health.at)),
         command="status",
-        good=health.ok,
+        ok=health.ok,
     )
 
 

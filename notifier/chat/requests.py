@@ -1,10 +1,11 @@
-"""What people ask for in a chat, whichever door it came through, and what they are answered."""
+"""Requests that come from a chat, and replies to them. Neutral: no chat's markup, no chat's names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from notifier.core.people import Person
 from notifier.wording.states import EventState
@@ -13,7 +14,7 @@ _BEGIN, _END = "\ue000", "\ue001"
 
 
 def quoted(text: str) -> str:
-    """Mark words within a sentence that come from outside, or are to be typed as they are: they are shown as code."""
+    """Mark text within a sentence that comes from outside or is to be typed. It is shown as code."""
     return f"{_BEGIN}{text.replace(_BEGIN, '').replace(_END, '')}{_END}" if text else ""
 
 
@@ -25,8 +26,67 @@ def split_quoted(sentence: str) -> Iterator[tuple[str, bool]]:
 
 
 def without_marks(sentence: str) -> str:
-    """Return a sentence without the marks."""
+    """Return a sentence without the marks of `quoted`."""
     return "".join(part for part, _ in split_quoted(sentence))
+
+
+# ---- requests ----
+
+
+class ButtonAction(StrEnum):
+    """The action of a button. Posted messages carry these values: they stay."""
+
+    ACKNOWLEDGE = "acknowledge"
+    MUTE = "mute"
+    """A menu, whose options are the MUTE_LENGTHS."""
+    UNMUTE = "unmute"
+    DETAILS = "details"
+    CONSOLE = "console"
+    """A link. Slack reports clicks on it too."""
+    PAGE_BEFORE = "page_before"
+    PAGE_AFTER = "page_after"
+    SHARE = "share"
+    """Post a reply for everybody in the channel."""
+
+
+MUTE_LENGTHS = ("30m", "2h", "8h", "1d")
+"""Durations that the menu MUTE offers."""
+
+_PAGE_ACTIONS = (ButtonAction.PAGE_BEFORE, ButtonAction.PAGE_AFTER)
+_WITH_ARGUMENT = (ButtonAction.MUTE, ButtonAction.SHARE, *_PAGE_ACTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button of a message or a reply, as a click on it returns it."""
+
+    action: ButtonAction
+    target: str = ""
+    """For DETAILS, a task's subject; for pages and SHARE, the words of a command; else the id of the event shown."""
+    argument: str = ""
+    """For MUTE, the duration; for pages and SHARE, the offset of the first row."""
+
+    @property
+    def value(self) -> str:
+        """The text that the chat carries; `parse` reads it."""
+        return f"{self.argument}:{self.target}" if self.argument else self.target
+
+    @property
+    def turns_page(self) -> bool:
+        """Whether the reply takes the place of the message with the button."""
+        return self.action in _PAGE_ACTIONS
+
+    @classmethod
+    def parse(cls, action: str, value: str) -> Button | None:
+        """Return the button with this action and value; None for an action of somebody else."""
+        try:
+            known = ButtonAction(action)
+        except ValueError:
+            return None
+        if known not in _WITH_ARGUMENT:
+            return cls(known, value)
+        argument, _, target = value.partition(":")
+        return cls(known, target, argument)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +94,27 @@ class CommandRequest:
     """Somebody typed a command."""
 
     text: str
-    """What follows the command's name."""
+    """The text after the command's name."""
     person: Person
     direct: bool = True
-    """Whether a direct message can reach them."""
+    """Whether a direct message can reach the person."""
     replay_key: str | None = None
-    """What makes the request this one and no other, where it could be replayed; None where it cannot."""
+    """Unique key for replay protection. None for transports that cannot replay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClickRequest:
-    """Somebody clicked on a button or chose from a menu of `notifier.chat.buttons`."""
+    """Somebody clicked on a button, or chose an option of a menu."""
 
-    action: str
-    value: str
-    """What the button, or the chosen option, carries."""
+    button: Button
     person: Person
     message: str = ""
-    """The reference of the message that it is on, as channels give it: a Slack channel and ts."""
+    """Reference of the message with the button, as channels have it (`MessageRef`). Empty for a private reply."""
     replay_key: str | None = None
+    """See `CommandRequest.replay_key`."""
+
+
+# ---- replies ----
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,41 +122,41 @@ class Row:
     """One task of a list."""
 
     state: EventState
-    """What marks it."""
+    """The state whose emoji marks the row."""
     label: str
-    """Which operation."""
+    """Name of the operation."""
     known: bool
-    """False where `label` is the API's own name of the operation."""
+    """False where `label` is the API's own name of an undocumented operation."""
     instance: str | None
-    said: str
-    """When, how far, and why: in words, partly from outside."""
+    detail: str
+    """Sentence with the times, the progress and the reason of a failure."""
     subject: str
-    """`source/job_id`: what a button for details carries."""
+    """The task's `Subject`, for the button that shows its details."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """A reply, before any markup. Whatever of it may come from outside is neutralised by who shows it.
+    """A reply, before any markup. Each chat's renderer makes text from outside harmless.
 
-    Its sentences (title, lines, note, and what rows say) may have parts that are `quoted`.
+    The sentences (title, lines, note, details of rows) may have parts that are `quoted`.
     """
 
     title: str
     lines: Sequence[str] = ()
-    """Sentences, in their order."""
     facts: Sequence[tuple[str, str, bool]] = ()
-    """Label, value, and whether the value is from outside."""
+    """Label, value, and whether the value comes from outside."""
     rows: Sequence[Row] = ()
     quote: str | None = None
-    """Text from outside, as it came: a reason."""
+    """Reason of a failure, as the API gave it."""
     note: str = ""
-    """What was looked at and when."""
+    """Time and freshness of the data."""
     command: str = ""
-    """The words that give the same reply again: for the buttons that share or page it; empty for none."""
+    """Words of the command that gives the same reply, for the buttons that share or page it; empty for none."""
     before: int | None = None
-    """The offset of the page before, and of the page after; None where there is none."""
+    """Offset of the previous page; None where there is none."""
     after: int | None = None
-    good: bool = True
-    """False where what was asked for was not done."""
+    """Offset of the next page; None where there is none."""
+    ok: bool = True
+    """False where the request was refused or failed."""
     shared: bool = False
-    """True when all in the channel are to see it."""
+    """Whether everybody in the channel may see the reply."""

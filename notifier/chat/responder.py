@@ -1,49 +1,48 @@
-"""The room behind every door: what people type and click, answered from the store and done in it."""
+"""Answers requests from any chat: queries from the store, changes through `notifier.chat.actions`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
-from notifier import lookup, people
-from notifier.chat import buttons, reports
+from notifier import lookup
+from notifier.chat import actions, reports
 from notifier.chat.ports import PermissionCheck
 from notifier.chat.reports import PAGE_ROWS, ReplyFormatter
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
+from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
-from notifier.core.commands import Command
-from notifier.core.durations import format_duration, parse_duration
+from notifier.core.commands import Query
+from notifier.core.durations import format_duration
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected
 from notifier.core.identity import Subject
-from notifier.core.model import Event, TaskStatus
-from notifier.core.people import Person
+from notifier.core.model import TaskStatus
 from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
-from notifier.wording.formatter import MessageFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
 MAX_BUTTON_VALUE = 2_000
-"""Characters of what a button carries back."""
+"""Maximum length of the target of a button, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponderRules:
-    """What the room needs to know of the configuration."""
+    """The part of the configuration that the responder needs."""
 
     localizers: Mapping[Language, Localizer]
     expected: Expected
     """The sources and channels that are configured."""
     command: str = "/gaussdb"
-    """What people type before their words."""
+    """The slash command, as people type it."""
 
 
 class ChatResponder:
-    """Answers from the store; implements `doors.Room`."""
+    """Implements `ports.Responder`."""
 
     def __init__(self, store: Store, clock: Clock, rules: ResponderRules, wake: Callable[[], None]) -> None:
-        """`wake` is called after something has changed that messages are to show."""
+        """`wake` is called after a change that messages show."""
         self._store = store
         self._clock = clock
         self._rules = rules
@@ -52,242 +51,130 @@ class ChatResponder:
     async def answer(
         self, request: CommandRequest | ClickRequest, language: Language, may_change: PermissionCheck
     ) -> ChatReply | None:
-        """Answer, and do what was asked for; see `doors.Room`. A store that fails is told in words."""
-        fmt = ReplyFormatter(language=language, localizer=self._rules.localizers[language], command=self._rules.command)
+        """Do what was asked for and return the reply; see `ports.Responder`."""
+        fmt = ReplyFormatter(localizer=self._rules.localizers[language], command=self._rules.command)
         try:
             if isinstance(request, CommandRequest):
-                return await self._handle_command(commands.parse(request.text), request, fmt, may_change)
+                return await self._handle_command(request, fmt, may_change)
             return await self._handle_click(request, fmt, may_change)
         except StoreError:
             return fmt.refusal("refused.store")
 
-    # -- what people type --
-
     async def _handle_command(
-        self, command: Command, request: CommandRequest, fmt: ReplyFormatter, may_change: PermissionCheck
-    ) -> ChatReply:
-        match command:
-            case commands.Help():
-                return reports.help_text(fmt)
-            case commands.Mistake(key=key, given=given, meant=meant):
-                return fmt.mistake(key, given, meant)
-            case commands.MuteInstance() | commands.UnmuteInstance():
-                return await self._change(command, request, fmt, may_change)
-            case commands.SubscribeTask(job_id=job_id):
-                return await self._store.transact(partial(self._watch, job_id, request, fmt))
-        return await self._store.read(lambda q: self._query(q, command, fmt, offset=0))
+        self, request: CommandRequest, fmt: ReplyFormatter, may_change: PermissionCheck
+    ) -> ChatReply | None:
+        command = commands.parse(request.text)
+        if isinstance(command, commands.Mistake):
+            return fmt.mistake(command.key, command.given, command.meant)
+        if isinstance(command, Query):
+            return await self._store.read(lambda q: self._query(q, command, fmt))
+        if command.restricted and not await may_change():
+            return fmt.refusal("refused.right")
+        reply = await self._change(lambda tx: actions.perform_command(tx, command, request, fmt))
+        if reply is None and isinstance(command, commands.MuteInstance):
+            name = command.instance
+            found = await self._store.read(lambda q: lookup.find_instance(q, name))
+            return reports.no_instance("mute", name, found, fmt)
+        return reply
 
-    def _query(self, q: Queries, command: Command, fmt: ReplyFormatter, *, offset: int) -> ChatReply:
-        now = self._clock.now()
-        match command:
-            case commands.DescribeTask(job_id=job_id):
-                return self._task(q, lookup.find_task(q, job_id), job_id, fmt)
-            case commands.Stats(within=within, ignored=ignored):
-                return reports.without(ignored, reports.statistics(q.statistics(now - within), within, fmt), fmt)
-            case commands.Mutes(ignored=ignored):
-                return reports.without(ignored, reports.mutes(q.mutes(now), fmt), fmt)
-            case commands.Status(ignored=ignored):
-                return reports.without(ignored, reports.status(lookup.health(q, self._rules.expected), fmt), fmt)
-        return self._query_list(q, command, fmt, offset)
+    async def _handle_click(
+        self, click: ClickRequest, fmt: ReplyFormatter, may_change: PermissionCheck
+    ) -> ChatReply | None:
+        button = click.button
+        if len(button.value) > MAX_BUTTON_VALUE:
+            return fmt.refusal("click.gone")
+        match button.action:
+            case ButtonAction.DETAILS:
+                subject = Subject.parse(button.target)
+                return await self._store.read(lambda q: self._task(q, subject.job_id, fmt, source=subject.source))
+            case ButtonAction.PAGE_BEFORE | ButtonAction.PAGE_AFTER | ButtonAction.SHARE:
+                reply = await self._store.read(lambda q: self._query_again(q, button, fmt))
+                return replace(reply, shared=button.action is ButtonAction.SHARE)
+            case ButtonAction.CONSOLE:
+                return None
+        if not await may_change():
+            return fmt.refusal("refused.right")
+        return await self._change(lambda tx: actions.perform_click(tx, click, fmt))
 
-    def _query_list(self, q: Queries, command: Command, fmt: ReplyFormatter, offset: int) -> ChatReply:
-        match command:
+    async def _change(self, perform: Callable[[Transaction], ChatReply | None]) -> ChatReply | None:
+        reply = await self._store.transact(perform)
+        self._wake()
+        return reply
+
+    # -- queries --
+
+    def _query_again(self, q: Queries, button: Button, fmt: ReplyFormatter) -> ChatReply:
+        """Return the reply to the command of a button, from the row that the button names."""
+        command, offset = commands.parse(button.target), button.argument
+        if not isinstance(command, Query):
+            return fmt.refusal("click.gone")
+        place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
+        return self._query(q, command, fmt, place)
+
+    def _query(self, q: Queries, query: Query, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
+        now, task_list = self._clock.now(), partial(self._list, q, fmt=fmt, offset=offset)
+        match query:
             case commands.Failed(within=within, about=about):
-                wanted = self._filter(about, TaskFilter(status=TaskStatus.FAILED, since=self._clock.now() - within))
-                said = {"length": fmt.localizer.duration(within), "within": format_duration(within)}
-                return reports.about(about, self._list(q, wanted, "failed", fmt, offset, **said), fmt)
+                values = {"length": fmt.localizer.duration(within), "within": format_duration(within)}
+                failed = TaskFilter(status=TaskStatus.FAILED, since=now - within)
+                reply = task_list("failed", failed, about=about, values=values)
             case commands.Running(about=about):
-                wanted = self._filter(about, TaskFilter(status=TaskStatus.RUNNING))
-                return reports.about(about, self._list(q, wanted, "running", fmt, offset), fmt)
+                reply = task_list("running", TaskFilter(status=TaskStatus.RUNNING), about=about)
             case commands.Recent(about=about):
-                listed = self._list(q, self._filter(about, TaskFilter()), "recent", fmt, offset)
-                return reports.about(about, listed, fmt)
-            case commands.DescribeInstance(instance=instance):
-                return self._instance(q, instance, fmt, offset)
-        return reports.help_text(fmt)
-
-    def _filter(self, about: str, wanted: TaskFilter) -> TaskFilter:
-        """Narrow a filter to a source, where one has that name, else to instances."""
-        if about.lower() in {source.name for source in self._rules.expected.sources}:
-            return replace(wanted, source=about.lower())
-        return replace(wanted, instance=about or None)
+                reply = task_list("recent", TaskFilter(), about=about)
+            case commands.DescribeTask(job_id=job_id):
+                reply = self._task(q, job_id, fmt)
+            case commands.DescribeInstance(instance=name):
+                reply = self._instance(q, name, fmt, offset)
+            case commands.Stats(within=within, ignored=ignored):
+                reply = reports.with_ignored(ignored, reports.statistics(q.statistics(now - within), within, fmt), fmt)
+            case commands.Mutes(ignored=ignored):
+                reply = reports.with_ignored(ignored, reports.mutes(q.mutes(now), fmt), fmt)
+            case commands.Status(ignored=ignored):
+                health = lookup.health(q, self._rules.expected)
+                reply = reports.with_ignored(ignored, reports.status(health, fmt), fmt)
+            case _:
+                reply = reports.help_text(fmt)
+        return reply
 
     def _list(
-        self, q: Queries, wanted: TaskFilter, key: str, fmt: ReplyFormatter, offset: int, **said: str
+        self,
+        q: Queries,
+        key: str,
+        wanted: TaskFilter,
+        *,
+        fmt: ReplyFormatter,
+        offset: int,
+        about: str = "",
+        values: Mapping[str, str] = MappingProxyType({}),
     ) -> ChatReply:
+        """List tasks: of the source with the name `about` where there is one, else of instances with that name."""
+        sources = [source.name for source in self._rules.expected.sources]
+        if about.lower() in sources:
+            wanted = replace(wanted, source=about.lower())
+        elif about:
+            wanted = replace(wanted, instance=about)
         found = q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset))
         page = reports.Page(rows=tuple(found), offset=offset, total=q.count_tasks(wanted))
-        fresh = reports.freshness(
-            q.source_states(), [source.name for source in self._rules.expected.sources], self._clock.now(), fmt
-        )
-        return reports.tasks(page, key, fresh, fmt, **said)
+        fresh = reports.freshness(q.source_states(), sources, self._clock.now(), fmt)
+        return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
 
-    def _task(self, q: Queries, found: lookup.TaskAnswer, wanted: str, fmt: ReplyFormatter) -> ChatReply:
+    def _task(self, q: Queries, job_id: str, fmt: ReplyFormatter, *, source: str | None = None) -> ChatReply:
+        found = lookup.find_task(q, job_id, source=source)
         if found.task is None:
-            return reports.no_task(found.candidates, wanted, fmt)
+            return reports.no_task(found.candidates, job_id, fmt)
         task = found.task.task
         latest = q.latest_event(task.source, task.job_id)
         acknowledged = q.acknowledgement(latest.event.id) if latest else None
         return reports.task(found.task, lookup.task_history(q, task), acknowledged, fmt)
 
-    def _instance(self, q: Queries, wanted: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
-        found = lookup.find_instance(q, wanted)
+    def _instance(self, q: Queries, name: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
+        found = lookup.find_instance(q, name)
         instance = found.instance
         if instance is None:
-            return reports.no_instance("instance", wanted, found, fmt)
-        whole = TaskFilter(instance_id=instance.id) if instance.id else TaskFilter(instance_name=instance.name)
-        answer = self._list(q, whole, "instance", fmt, offset, instance=instance.shown)
-        muted = [mute for mute in q.mutes(self._clock.now()) if mute.instance in (instance.id, instance.name)]
-        about = [fmt.text("instance.muted", until=fmt.when(mute.until), who=mute.name) for mute in muted]
-        command = f"instance {fmt.typed(instance.key)}"
-        return replace(answer, lines=(*about, *answer.lines), command=command)
-
-    # -- what people change --
-
-    async def _change(
-        self,
-        command: commands.MuteInstance | commands.UnmuteInstance,
-        request: CommandRequest,
-        fmt: ReplyFormatter,
-        may_change: PermissionCheck,
-    ) -> ChatReply:
-        if not await may_change():
-            return fmt.refusal("refused.right")
-        if isinstance(command, commands.UnmuteInstance):
-            answer = await self._store.transact(partial(self._unmute_named, command.instance, request, fmt))
-        elif (muted := await self._store.transact(partial(self._mute_named, command, request, fmt))) is not None:
-            answer = muted
-        else:  # What might be meant is looked for where it keeps nobody from writing.
-            answer = await self._store.read(partial(self._unknown, command.instance, fmt))
-        self._wake()
-        return answer
-
-    def _unknown(self, wanted: str, fmt: ReplyFormatter, q: Queries) -> ChatReply:
-        return reports.no_instance("mute", wanted, lookup.find_instance(q, wanted), fmt)
-
-    def _mute_named(
-        self, command: commands.MuteInstance, request: CommandRequest, fmt: ReplyFormatter, tx: Transaction
-    ) -> ChatReply | None:
-        """Mute an instance; None where none is known under that name."""
-        if _replayed(tx, request):
-            return fmt.refusal("refused.replay")
-        found = lookup.known_instance(tx.queries, command.instance)
-        if found.namesakes:
-            return reports.no_instance("mute", command.instance, found, fmt)
-        instance = found.instance
-        if instance is None:
-            return None
-        mute = people.mute(tx, instance.key, instance.shown, command.length, request.person, reason=command.reason)
-        return reports.muted(mute, fmt)
-
-    def _unmute_named(self, wanted: str, request: CommandRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply:
-        if _replayed(tx, request):
-            return fmt.refusal("refused.replay")
-        found = lookup.known_instance(tx.queries, wanted).instance
-        ended = people.unmute(tx, (wanted, found.key if found else wanted), request.person)
-        return fmt.answer("unmute.done", instance=wanted) if ended else fmt.refusal("unmute.none", instance=wanted)
-
-    def _watch(self, job_id: str, request: CommandRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply:
-        found = lookup.find_task(tx.queries, job_id)
-        if found.task is None:
-            return reports.no_task(found.candidates, job_id, fmt)
-        if not request.direct:
-            return fmt.refusal("watch.elsewhere")
-        task = found.task.task
-        if task.status.terminal:
-            at = fmt.when(task.ended_at or found.task.changed_at)
-            return fmt.answer("watch.over", status=fmt.localizer.status_label(task.status), at=at)
-        new = people.subscribe(tx, task, request.person)
-        return fmt.answer("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
-
-    # -- what people click --
-
-    async def _handle_click(
-        self, click: ClickRequest, fmt: ReplyFormatter, may_change: PermissionCheck
-    ) -> ChatReply | None:
-        if len(click.value) > MAX_BUTTON_VALUE:
-            return fmt.refusal("click.gone")
-        match click.action:
-            case buttons.DETAILS:
-                return await self._store.read(partial(self._details, click.value, fmt))
-            case buttons.PAGE_BEFORE | buttons.PAGE_AFTER | buttons.SHARE:
-                answer = await self._store.read(partial(self._query_again, click.value, fmt))
-                return replace(answer, shared=click.action == buttons.SHARE)
-            case buttons.ACKNOWLEDGE | buttons.MUTE | buttons.UNMUTE:
-                return await self._change_by_click(click, fmt, may_change)
-        return None
-
-    def _details(self, value: str, fmt: ReplyFormatter, q: Queries) -> ChatReply:
-        wanted = Subject.parse(value)
-        found = lookup.find_task(q, wanted.job_id, source=wanted.source)
-        return self._task(q, found, wanted.job_id, fmt)
-
-    def _query_again(self, value: str, fmt: ReplyFormatter, q: Queries) -> ChatReply:
-        """Give a reply again, at another place of its list."""
-        offset, _, words = value.partition(":")
-        command = commands.parse(words)
-        if not isinstance(command, commands.Query):
-            return fmt.refusal("click.gone")
-        place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
-        return self._query(q, command, fmt, offset=place)
-
-    async def _change_by_click(
-        self, click: ClickRequest, fmt: ReplyFormatter, may_change: PermissionCheck
-    ) -> ChatReply | None:
-        if not await may_change():
-            return fmt.refusal("refused.right")
-        answer = await self._store.transact(partial(self._apply_click, click, fmt))
-        self._wake()
-        return answer
-
-    def _apply_click(self, click: ClickRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
-        length, _, event_id = click.value.rpartition(":")
-        routed = tx.queries.event(event_id)
-        if routed is None:
-            return fmt.refusal("click.gone")
-        if _replayed(tx, click):
-            return fmt.refusal("refused.replay")
-        event = routed.event
-        match click.action:
-            case buttons.ACKNOWLEDGE:
-                return _acknowledge(event, click, fmt, tx)
-            case buttons.MUTE:
-                return _mute_clicked(event, length, click.person, fmt, tx)
-        return _unmute_clicked(event, click.person, fmt, tx)
-
-
-def _replayed(tx: Transaction, request: CommandRequest | ClickRequest) -> bool:
-    return request.replay_key is not None and not tx.people.record_request(request.replay_key, tx.now())
-
-
-def _acknowledge(event: Event, click: ClickRequest, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
-    latest = tx.queries.latest_event(event.source, event.job_id)
-    if latest is not None and latest.event.id != event.id:
-        what = MessageFormatter(fmt.localizer).describe(latest.event).title
-        return fmt.refusal("click.over", what=what, at=fmt.when(latest.event.observed_at))
-    person = click.person
-    before = tx.queries.acknowledgement(event.id)
-    existing = people.acknowledge(tx, event, person)
-    if existing.by != person.id:
-        return fmt.refusal("click.acknowledged", who=existing.name, at=fmt.when(existing.at))
-    # A live message shows it by itself.
-    return None if before is None and tx.queries.is_live_message(click.message) else fmt.answer("click.thanks")
-
-
-def _mute_clicked(event: Event, length: str, person: Person, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
-    task = event.task
-    instance = task and (task.instance_id or task.instance_name)
-    if not task or not instance or length not in buttons.MUTE_LENGTHS:
-        return fmt.refusal("click.unnamed")
-    now = tx.now()
-    name = task.instance_name or instance
-    if existing := next((mute for mute in tx.queries.mutes(now) if mute.covers(task, now)), None):
-        return fmt.refusal("click.muted", instance=name, until=fmt.when(existing.until), who=existing.name)
-    return reports.muted(people.mute(tx, instance, name, parse_duration(length), person), fmt)
-
-
-def _unmute_clicked(event: Event, person: Person, fmt: ReplyFormatter, tx: Transaction) -> ChatReply | None:
-    task, now = event.task, tx.now()
-    name = (task and (task.instance_name or task.instance_id)) or "?"
-    ended = people.unmute(tx, [mute.instance for mute in tx.queries.mutes(now) if mute.covers(task, now)], person)
-    return fmt.answer("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)
+            return reports.no_instance("instance", name, found, fmt)
+        wanted = TaskFilter(instance_id=instance.id) if instance.id else TaskFilter(instance_name=instance.name)
+        reply = self._list(q, "instance", wanted, fmt=fmt, offset=offset, values={"instance": instance.shown})
+        mutes = [mute for mute in q.mutes(self._clock.now()) if mute.instance in (instance.id, instance.name)]
+        muted = [fmt.text("instance.muted", until=fmt.when(mute.until), who=mute.name) for mute in mutes]
+        return replace(reply, lines=(*muted, *reply.lines), command=f"instance {fmt.typed(instance.key)}")

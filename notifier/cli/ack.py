@@ -12,8 +12,6 @@ from notifier.cli.common import JsonOption, SourceOption, current_user, load_con
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.tasks import JobArgument, require_task
 from notifier.cli.views import View
-from notifier.core.errors import NotifierError
-from notifier.core.events import NEEDS_CARE
 from notifier.core.people import Acknowledgement
 from notifier.ports import Transaction
 
@@ -38,9 +36,4 @@ def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None,
 
 
 def _acknowledge(tx: Transaction, job_id: str, source: str | None, view: View) -> Acknowledgement:
-    task = require_task(tx.queries, job_id, source, view).task
-    latest = tx.queries.latest_event(task.source, task.job_id)
-    if latest is None or latest.event.type not in NEEDS_CARE:
-        why = f"its newest event is {latest.event.type}" if latest else "no event of it has been recorded"
-        raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")
-    return people.acknowledge(tx, latest.event, current_user())
+    return people.acknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, current_user())

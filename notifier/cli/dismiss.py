@@ -19,12 +19,8 @@ from notifier.cli.deliveries import (
     short_ids_and_states,
 )
 from notifier.cli.output import cell, counted, print_json, show
-from notifier.core.delivery import DeliveryState
-from notifier.core.errors import NotifierError
-from notifier.core.health import Expected, serves
-from notifier.ports import DeliveryFilter, Transaction
-
-_UNSETTLED = (DeliveryState.PENDING, DeliveryState.PARKED)
+from notifier.core.health import Expected
+from notifier.ports import Transaction
 
 
 def dismiss(
@@ -72,15 +68,6 @@ def _dismiss(
         count = people.dismiss(tx, [delivery.id for delivery in found], short_ids(found), by)
         return count, f"{short_ids_and_states(found)}; only dead, parked and pending deliveries can be, and each once"
     if all_dead:
-        dead = tx.queries.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, dismissed=False))
         where = f" on {channel}" if channel else ""
-        return people.dismiss(tx, dead, channel or "every channel", by), f"no delivery is dead{where}"
-    name = channel or ""
-    if serves(expected, name) and name not in tx.channels.parked():
-        raise NotifierError(
-            f"channel {name} is configured and not parked, so its messages are still sent; give ids, or --all-dead"
-        )
-    waiting = [
-        id_ for state in _UNSETTLED for id_ in tx.queries.delivery_ids(DeliveryFilter(state=state, channel=name))
-    ]
-    return people.dismiss(tx, waiting, name, by), f"nothing waits on {name}"
+        return people.dismiss_dead(tx, channel, by), f"no delivery is dead{where}"
+    return people.dismiss_waiting(tx, channel or "", expected, by), f"nothing waits on {channel}"

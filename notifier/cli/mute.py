@@ -28,7 +28,6 @@ from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.people import Mute
 from notifier.lookup import InstanceAnswer
-from notifier.ports import Transaction
 from notifier.wording.sanitize import one_line
 
 InstanceArgument = Annotated[str, typer.Argument(metavar="INSTANCE", help="Instance id, or the whole instance name.")]
@@ -55,22 +54,15 @@ def mute(
         shortest, longest = format_duration(MIN_MUTE), format_duration(MAX_MUTE)
         raise ConfigurationError(f"a mute lasts from {shortest} to {longest}, not {format_duration(length)}")
     why = one_line(reason or "", MAX_REASON_LENGTH) or None
-    muted = write_store(config, lambda tx: _mute(tx, instance, length, why))
-    if muted is None:
+    user = current_user()
+    muted = write_store(config, lambda tx: people.mute_instance(tx, instance, length, user, reason=why))
+    if not isinstance(muted, Mute):
         raise NotifierError(_unknown(instance, read_store(config, lambda q: lookup.find_instance(q, instance))))
     if as_json:
         print_json({"mute": documents.mute(muted)})
     else:
         until = localizer(config).when(muted.until)
         show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
-
-
-def _mute(tx: Transaction, wanted: str, length: timedelta, reason: str | None) -> Mute | None:
-    """Mute an instance; None where not just one is known under that name."""
-    found = lookup.known_instance(tx.queries, wanted)
-    if found.instance is None:
-        return None
-    return people.mute(tx, found.instance.key, found.instance.shown, length, current_user(), reason=reason)
 
 
 def _unknown(wanted: str, found: InstanceAnswer) -> str:
@@ -86,7 +78,8 @@ def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOptio
     --json: {"mute": the one that was ended, or null}.
     """
     config = load_config(ctx)
-    ended = write_store(config, lambda tx: _unmute(tx, instance))
+    user = current_user()
+    ended = next(iter(write_store(config, lambda tx: people.unmute_instance(tx, instance, user))), None)
     if as_json:
         print_json({"mute": documents.mute(ended) if ended else None})
     elif ended:
@@ -94,12 +87,6 @@ def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOptio
     else:
         show(cell(f"{instance} was not muted"))
     raise typer.Exit(0 if ended else 1)
-
-
-def _unmute(tx: Transaction, wanted: str) -> Mute | None:
-    found = lookup.known_instance(tx.queries, wanted).instance
-    ended = people.unmute(tx, (wanted, found.key if found else wanted), current_user())
-    return ended[0] if ended else None
 
 
 def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:

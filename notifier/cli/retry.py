@@ -64,13 +64,10 @@ def _retry(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead
         count = people.retry(tx, [delivery.id for delivery in found], short_ids(found), by)
         return count, f"{short_ids_and_states(found)}; only dead and parked deliveries can be"
     if not all_dead:
-        return people.release(
-            tx, channel or "", by
-        ), f"nothing is parked on {channel}{_hint_at_dead(tx.queries, channel)}"
-    dead = tx.queries.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD, channel=channel))
-    count = people.retry(tx, dead, channel or "every channel", by)
+        count = people.release_parked(tx, channel or "", by)
+        return count, f"nothing is parked on {channel}{_hint_at_dead(tx.queries, channel)}"
     where = f" on {channel}" if channel else ""
-    return count, f"no delivery is dead{where}{_hint_at_parked(tx.queries, channel)}"
+    return people.retry_dead(tx, channel, by), f"no delivery is dead{where}{_hint_at_parked(tx.queries, channel)}"
 
 
 def _hint_at_dead(q: Queries, channel: str | None) -> str:

@@ -83,7 +83,7 @@ class FakeResponder:
 
 
 def render(answer: ChatReply) -> Json:
-    return {"text": answer.title, "lines": list(answer.lines), "good": answer.good}
+    return {"text": answer.title, "lines": list(answer.lines), "good": answer.ok}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

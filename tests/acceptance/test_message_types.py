@@ -51,7 +51,7 @@ def _answer(text: str) -> ChatReply:
         label=text,
         known=False,
         instance=text or None,
-        said=quoted(text),
+        detail=quoted(text),
         subject=text,
     )
     return ChatReply(

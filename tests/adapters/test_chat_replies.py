@@ -38,7 +38,7 @@ def answers(draw: st.DrawFn) -> ChatReply:
         label=outside,
         known=st.booleans(),
         instance=st.one_of(st.none(), outside),
-        said=said,
+        detail=said,
         subject=outside,
     )
     return ChatReply(
@@ -51,7 +51,7 @@ def answers(draw: st.DrawFn) -> ChatReply:
         command=draw(SECTIONS),
         before=draw(st.one_of(st.none(), st.integers(0, 50))),
         after=draw(st.one_of(st.none(), st.integers(0, 50))),
-        good=draw(st.booleans()),
+        ok=draw(st.booleans()),
         shared=draw(st.booleans()),
     )
 
@@ -88,7 +88,7 @@ def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
         label=text,
         known=False,
         instance=text,
-        said=quoted(text),
+        detail=quoted(text),
         subject="prod/x",
     )
     answer = ChatReply(
@@ -114,7 +114,7 @@ def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
 
 def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
     row = Row(
-        state=state_of_status(TaskStatus.FAILED), label="x", known=True, instance=None, said="x", subject="j" * 3_000
+        state=state_of_status(TaskStatus.FAILED), label="x", known=True, instance=None, detail="x", subject="j" * 3_000
     )
     assert list(buttons(blocks.reply_message(ChatReply(title="x", rows=[row]), "en"))) == []
 

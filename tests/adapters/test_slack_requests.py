@@ -29,9 +29,8 @@ from servers.slack import (
 )
 from timeouts import HANG_TIMEOUT
 
-from notifier.chat import buttons
 from notifier.chat.ports import BadRequest, PermissionCheck
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
+from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core.people import Person
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
@@ -78,7 +77,7 @@ class Harness:
     people: UserDirectory
     handler: SlackChat
 
-    async def click(self, action: str = buttons.DETAILS, value: str = "prod/job-1", **other: object) -> None:
+    async def click(self, action: str = ButtonAction.DETAILS, value: str = "prod/job-1", **other: object) -> None:
         payload = click_payload(action, value, "U0ALICE", self.slack.response_url)
         await self.handler.interaction(payload | other, None)
 
@@ -244,7 +243,7 @@ async def test_what_takes_longer_goes_on_and_its_answer_follows(
     harness.responder.before = locked
     message = await harness.handler.command(form(response_url=harness.slack.response_url), None)
     assert told(message) == f"⚠️ {words}"
-    await harness.click(buttons.PAGE_AFTER, "10:failed 24h")
+    await harness.click(ButtonAction.PAGE_AFTER, "10:failed 24h")
     assert harness.posts == 0
     free.set()
     replies = [await harness.reply() for _ in "12"]
@@ -398,7 +397,7 @@ async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
 
     async def ask(may: PermissionCheck) -> None:
         if changing and not await may():
-            harness.responder.gives = ChatReply(title="no", good=False)
+            harness.responder.gives = ChatReply(title="no", ok=False)
 
     harness.responder.before = ask
     asked = form(team_id=case.team)
@@ -407,7 +406,7 @@ async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
     answers = [told(await harness.handler.command(asked, None)), told(await harness.reply())]
     assert answers == (["*All is well*"] * 2 if read else [f"⚠️ {ELSEWHERE_TOLD}"] * 2)
     changing = True
-    await harness.click(buttons.ACKNOWLEDGE, "event-1", user=user)
+    await harness.click(ButtonAction.ACKNOWLEDGE, "event-1", user=user)
     changes = [told(await harness.handler.command(asked, None)), told(await harness.reply())]
     assert changes == ([f"⚠️ {refused}"] * 2 if refused else ["*All is well*"] * 2)
 
@@ -439,7 +438,9 @@ async def test_a_click_is_handled_and_answered_at_slacks_address(harness: Harnes
         click_payload("details", "prod/job-1", "U0ALICE", harness.slack.response_url), "key"
     )
     alice = Person(id="U0ALICE", name="alice")
-    clicked = ClickRequest(action="details", value="prod/job-1", person=alice, message=f"{CHANNEL}:1768465800.000001")
+    clicked = ClickRequest(
+        button=Button(ButtonAction.DETAILS, "prod/job-1"), person=alice, message=f"{CHANNEL}:1768465800.000001"
+    )
     assert harness.responder.asked[0][0] == replace(clicked, replay_key="key")
     message = await harness.reply()
     assert told(message) == "*All is well*"
@@ -447,28 +448,28 @@ async def test_a_click_is_handled_and_answered_at_slacks_address(harness: Harnes
 
 
 async def test_what_was_chosen_from_a_menu_is_its_value(harness: Harness) -> None:
-    await harness.click(buttons.MUTE, "2h:event-1")
+    await harness.click(ButtonAction.MUTE, "2h:event-1")
     ((request, _),) = harness.responder.asked
     assert isinstance(request, ClickRequest)
-    assert (request.action, request.value) == ("mute", "2h:event-1")
+    assert request.button == Button(ButtonAction.MUTE, "event-1", "2h")
 
 
 async def test_another_page_takes_the_place_of_the_one_before(harness: Harness) -> None:
-    for action in (buttons.PAGE_BEFORE, buttons.PAGE_AFTER):
+    for action in (ButtonAction.PAGE_BEFORE, ButtonAction.PAGE_AFTER):
         await harness.click(action, "10:failed 24h")
         assert (await harness.reply())["replace_original"] is True
 
 
 async def test_sharing_shows_it_to_all_and_leaves_what_was_there(harness: Harness) -> None:
     harness.responder.gives = ChatReply(title="All is well", shared=True)
-    await harness.click(buttons.SHARE, "0:status")
+    await harness.click(ButtonAction.SHARE, "0:status")
     message = await harness.reply()
     assert (message["response_type"], message["replace_original"]) == ("in_channel", False)
 
 
 async def test_an_empty_answer_posts_nothing(harness: Harness) -> None:
     harness.responder.gives = None
-    await harness.click(buttons.CONSOLE, "")
+    await harness.click(ButtonAction.CONSOLE, "")
     await harness.settle()
     assert (len(harness.responder.asked), harness.posts) == (1, 0)
 

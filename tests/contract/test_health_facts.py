@@ -19,6 +19,7 @@ from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.people import Person, Verb
 from notifier.core.routing import RoutedEvent
+from notifier.lookup import NamedInstance
 from notifier.ports import DeliveryFilter, Ledger, Transaction
 from notifier.store.engine import SqlStore, open_store
 
@@ -189,13 +190,13 @@ async def test_what_people_do_is_recorded(store: SqlStore) -> None:
         planned(tx, "old", failure)
         people.acknowledge(tx, failure, BOB)
         people.acknowledge(tx, failure, Person(id="U2", name="eve"))  # bob does already
-        people.mute(tx, "in-1", "orders", timedelta(hours=2), BOB, reason="resizing")
+        people.mute(tx, NamedInstance(id="in-1", name="orders"), timedelta(hours=2), BOB, reason="resizing")
         people.unmute(tx, ["in-1", "orders"], BOB)
         people.unmute(tx, ["in-1"], BOB)  # it is over
         people.subscribe(tx, task, BOB)
         people.subscribe(tx, task, BOB)
         people.move(tx, "old", "new", BOB)
-        people.release(tx, "new", BOB)  # nothing is parked
+        people.release_parked(tx, "new", BOB)  # nothing is parked
 
     await store.transact(act)
     found = await store.read(lambda q: q.actions(10))

@@ -19,7 +19,7 @@ from servers.slack import click_payload, command_form, slack_server
 from timeouts import HANG_TIMEOUT
 
 from notifier import lookup
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest, without_marks
+from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest, without_marks
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.core.diff import RecordedTask
 from notifier.core.errors import StoreUnreachable
@@ -112,7 +112,9 @@ class ChatHarness:
     async def click(
         self, action: str, value: str, person: Person = ALICE, replay_key: str | None = None, message: str = ""
     ) -> ChatReply | None:
-        clicked = ClickRequest(action=action, value=value, person=person, message=message, replay_key=replay_key)
+        button = Button.parse(action, value)
+        assert button
+        clicked = ClickRequest(button=button, person=person, message=message, replay_key=replay_key)
         return await self.responder.answer(clicked, "en", self.allowed)
 
 
@@ -134,7 +136,7 @@ async def test_failures_are_listed_with_their_reasons_and_freshness(chat: ChatHa
     assert answer.title == "1 task failed in the last 1 d"
     (row,) = answer.rows
     assert (row.label, row.instance, row.subject) == ("Create instance", "gauss-orders", "prod/fa11ed-1")
-    assert without_marks(row.said).startswith("15 Jan 16:30:00 CST, took ")
+    assert without_marks(row.detail).startswith("15 Jan 16:30:00 CST, took ")
     assert answer.note == "as of 15 Jan 16:30:00 CST · prod polled under 1 s ago"
 
 
@@ -148,7 +150,7 @@ async def test_an_empty_result_names_what_was_queried_and_when(chat: ChatHarness
 async def test_what_runs_is_listed_with_its_progress(chat: ChatHarness) -> None:
     answer = await chat.type("running")
     assert answer.title == "1 task running"
-    assert without_marks(answer.rows[0].said).endswith(" · 40%")
+    assert without_marks(answer.rows[0].detail).endswith(" · 40%")
 
 
 async def test_a_long_list_is_shown_in_pages(chat: ChatHarness, store: SqlStore) -> None:
@@ -172,7 +174,7 @@ async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
 async def test_an_unknown_task_is_reported_as_unknown(chat: ChatHarness) -> None:
     answer = await chat.type("task zzz")
     assert without_marks(answer.title) == "No task is known whose job id begins with zzz"
-    assert not answer.good
+    assert not answer.ok
 
 
 async def test_an_instance_is_found_by_its_name_and_by_its_id(chat: ChatHarness) -> None:
@@ -189,10 +191,10 @@ async def test_statistics_count_and_measure(chat: ChatHarness) -> None:
 
 
 async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: FakeClock) -> None:
-    assert (await chat.type("status")).good
+    assert (await chat.type("status")).ok
     clock.advance(timedelta(hours=1))
     answer = await chat.type("status")
-    assert not answer.good
+    assert not answer.ok
     assert without_marks(answer.title) == "Not well: 1 source blind"
     assert lines(answer)[0] == "✗ source prod: not polled since 15 Jan 16:30:00 CST (1 h) → notifier check --online"
 
@@ -250,7 +252,7 @@ async def test_meaningless_words_are_reported_as_ignored(chat: ChatHarness, text
 
 async def test_what_is_not_known_is_not_muted(chat: ChatHarness, store: SqlStore) -> None:
     for wanted in ("gauss-oders", "gauss-users", "nothing"):
-        assert not (await chat.type(f"mute {wanted} 2h")).good
+        assert not (await chat.type(f"mute {wanted} 2h")).ok
     assert await store.read(lambda q: q.mutes(START)) == []
 
 
@@ -304,20 +306,20 @@ async def test_a_locked_database_delays_nobody_and_the_mute_follows(
 
 async def test_a_person_without_rights_changes_nothing(chat: ChatHarness, store: SqlStore) -> None:
     chat.allow = False
-    assert not (await chat.type("mute gauss-orders 2h")).good
-    assert not (await chat.type("unmute gauss-orders")).good
+    assert not (await chat.type("mute gauss-orders 2h")).ok
+    assert not (await chat.type("unmute gauss-orders")).ok
     answer = await chat.click("acknowledge", FAILURE.id)
     assert answer is not None
-    assert not answer.good
+    assert not answer.ok
     assert await store.read(lambda q: (q.mutes(START), q.acknowledgement(FAILURE.id))) == ([], None)
-    assert (await chat.type("failed")).good
+    assert (await chat.type("failed")).ok
 
 
 async def test_a_request_that_is_replayed_does_nothing(chat: ChatHarness, store: SqlStore) -> None:
     await chat.type("mute gauss-orders 2h", replay_key="k1")
     await chat.type("unmute gauss-orders", replay_key="k2")
     answer = await chat.type("mute gauss-orders 2h", replay_key="k1")
-    assert not answer.good
+    assert not answer.ok
     assert await store.read(lambda q: q.mutes(START)) == []
     first = await chat.click("acknowledge", FAILURE.id, replay_key="k3")
     assert first is not None
@@ -408,7 +410,7 @@ async def test_an_unavailable_store_is_reported_in_words(chat: ChatHarness, stor
     store.__class__ = Away
     for text in ("failed", "mute gauss-orders 2h", "watch ca11"):
         answer = await chat.type(text)
-        assert not answer.good
+        assert not answer.ok
         assert "database does not answer" in answer.title
     store.__class__ = SqlStore
 

@@ -48,7 +48,7 @@ def _lines(answer: ChatReply, language: Language) -> Iterator[str]:
 
 def _title(answer: ChatReply) -> str:
     whole = sentence(answer.title)
-    if not answer.good:
+    if not answer.ok:
         return f"⚠️ {whole}"
     return whole if "`" in whole else f"**{whole}**"
 
@@ -73,4 +73,4 @@ def _row(row: Row) -> str:
     label = (plain if row.known else code)(row.label, LINE_LIMIT)
     instance = f" · {code(row.instance, LINE_LIMIT)}" if row.instance else ""
     job = code(Subject.parse(row.subject).job_id, LINE_LIMIT)
-    return f"{row.state.tone.emoji} **{label}**{instance} · {sentence(row.said)} · {job}"
+    return f"{row.state.tone.emoji} **{label}**{instance} · {sentence(row.detail)} · {job}"

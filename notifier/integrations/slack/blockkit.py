@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from notifier.chat.requests import Button
+
 Json = dict[str, Any]
 Style = Callable[[str, int], str]
 """Makes of a text at most so many characters of markup."""
@@ -21,6 +23,8 @@ FIELD_LIMIT = 400
 """Of a field; Slack's is 2,000. Ten of them, a reason, a headline and a footer stay below MESSAGE_LIMIT."""
 MESSAGE_LIMIT = 9_000
 """Of all blocks together; Slack documents none and has refused 11,341."""
+BUTTON_VALUE_LIMIT = 1_800
+"""Of the value of a button; Slack's is 2,000."""
 
 _CELLS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,3 +100,14 @@ def mrkdwn(text: str) -> Json:
     """Return a text object in markup."""
     # Verbatim: an address or a #name in an instance's name stays text.
     return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def plain_text(text: str) -> Json:
+    """Return a text object without markup."""
+    return {"type": "plain_text", "text": text, "emoji": True}
+
+
+def button_element(button: Button, label: str) -> Json:
+    """Return a button that returns `button` when somebody clicks on it."""
+    value = {"value": button.value} if button.value else {}
+    return {"type": "button", "action_id": button.action.value, "text": plain_text(label)} | value

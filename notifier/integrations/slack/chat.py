@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import httpx
 import structlog
 
-from notifier.chat import buttons
 from notifier.chat.ports import BadRequest, PermissionDenied, Responder
-from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
+from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
@@ -35,8 +34,6 @@ RESPONSE_HOSTS = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
 """Hosts of response_urls. A request that names another host is refused."""
 MAX_FIELD = 4_000
 """Maximum length of a field, in characters. The text of a command has 3,000 at most."""
-
-_PAGES = (buttons.PAGE_BEFORE, buttons.PAGE_AFTER)
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +93,7 @@ class SlackChat:
         follows = _is_response_url(url, self._rules.response_hosts)
         if follows:
             work.add_done_callback(lambda ended: self._follow_up(ended, url, language))
-        late = ChatReply(title=text(language, "late.follows" if follows else "late.lost"), good=False)
+        late = ChatReply(title=text(language, "late.follows" if follows else "late.lost"), ok=False)
         return reply_message(late, language)
 
     async def interaction(self, payload: Json, replay_key: str | None) -> None:
@@ -105,9 +102,11 @@ class SlackChat:
             return
         click = _click(payload, replay_key)
         url = self._response_url(payload)
+        if click is None:
+            return
         language = self._language(click.person.id)
         work = self._start(click, language, _ids(payload["user"].get("team_id")))
-        in_place = click.action in _PAGES
+        in_place = click.button.turns_page
         if await _ended_in_time(work):
             self._follow_up(work, url, language, in_place=in_place)
         else:
@@ -149,11 +148,11 @@ class SlackChat:
 
         outsider = await self._directory.is_outsider(person, workspaces)
         if outsider and not (rules.allow and await self._directory.is_listed(person, rules.allow)):
-            return ChatReply(title=text(language, "refused.elsewhere"), good=False)
+            return ChatReply(title=text(language, "refused.elsewhere"), ok=False)
         try:
             return await self._responder.answer(request, language, may_change)
         except PermissionDenied as error:
-            return ChatReply(title=text(language, str(error)), good=False)
+            return ChatReply(title=text(language, str(error)), ok=False)
 
     # -- replies that are posted --
 
@@ -210,7 +209,7 @@ async def _ended_in_time(work: asyncio.Task[ChatReply | None]) -> bool:
 
 
 async def _busy_reply(language: Language) -> ChatReply:
-    return ChatReply(title=text(language, "busy"), good=False)
+    return ChatReply(title=text(language, "busy"), ok=False)
 
 
 def _ids(*values: object) -> frozenset[str]:
@@ -241,7 +240,8 @@ def _person(id_: str, name: object) -> Person:
     return Person(id=id_, name=one_line(name) or id_ if isinstance(name, str) else id_)
 
 
-def _click(payload: Json, replay_key: str | None) -> ClickRequest:
+def _click(payload: Json, replay_key: str | None) -> ClickRequest | None:
+    """Return the click; None for a button that is none of ours."""
     user, actions = payload.get("user"), payload.get("actions")
     if not isinstance(user, dict):
         raise BadRequest("The field user is missing.")
@@ -254,8 +254,10 @@ def _click(payload: Json, replay_key: str | None) -> ClickRequest:
     id_ = _field(user, "id")
     name = user.get("username") or user.get("name")
     person = _person(id_, name)
-    action = _field(actions[0], "action_id")
-    return ClickRequest(action=action, value=value, person=person, message=_message(payload), replay_key=replay_key)
+    button = Button.parse(_field(actions[0], "action_id"), value)
+    if button is None:
+        return None
+    return ClickRequest(button=button, person=person, message=_message(payload), replay_key=replay_key)
 
 
 def _message(payload: Json) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import quote
 
-from notifier.chat import buttons
+from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
 from notifier.core.events import NEEDS_CARE
@@ -19,18 +19,21 @@ from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
+    BUTTON_VALUE_LIMIT,
     FIELD_LIMIT,
     MESSAGE_LIMIT,
     TEXT_LIMIT,
     Json,
     Style,
     bar,
+    button_element,
     code,
     date,
     escape,
     fence,
     joined,
     mrkdwn,
+    plain_text,
     section,
 )
 from notifier.integrations.slack.errors import key_of
@@ -45,8 +48,6 @@ SETTLED_COLOUR = "#8D8D8D"
 """Of what somebody has acknowledged or muted."""
 NOTE_LIMIT = 300
 """Of what is said of an acknowledgement or a mute."""
-VALUE_LIMIT = 1_800
-"""Of what a button carries; Slack's is 2,000."""
 URL_LIMIT = 2_700
 """Of a link; Slack's is 3,000. A longer one is left out."""
 LINE_LIMIT = 300
@@ -196,34 +197,28 @@ def _buttons(event: Event, localizer: Localizer, annotations: Annotations) -> It
     task = event.task
     if event.type in NEEDS_CARE and not annotations.acknowledged:
         label = localizer.text("button.acknowledge")
-        yield _button(buttons.ACKNOWLEDGE, label, value=event.id) | {"style": "primary"}
+        yield button_element(Button(ButtonAction.ACKNOWLEDGE, event.id), label) | {"style": "primary"}
     if annotations.mute:
-        yield _button(buttons.UNMUTE, localizer.text("button.unmute"), value=event.id)
+        yield button_element(Button(ButtonAction.UNMUTE, event.id), localizer.text("button.unmute"))
     elif task and (task.instance_id or task.instance_name):
         yield _mute_menu(event, localizer)
-    if len(event.subject) <= VALUE_LIMIT:
-        yield _button(buttons.DETAILS, localizer.text("button.details"), value=event.subject)
-
-
-def _button(action: str, label: str, **more: str) -> Json:
-    return {"type": "button", "action_id": action, "text": _plain(label)} | more
-
-
-def _plain(text: str) -> Json:
-    return {"type": "plain_text", "text": text, "emoji": True}
+    if len(event.subject) <= BUTTON_VALUE_LIMIT:
+        yield button_element(Button(ButtonAction.DETAILS, event.subject), localizer.text("button.details"))
 
 
 def _mute_menu(event: Event, localizer: Localizer) -> Json:
     return {
         "type": "static_select",
-        "action_id": buttons.MUTE,
-        "placeholder": _plain(localizer.text("button.mute")),
+        "action_id": ButtonAction.MUTE.value,
+        "placeholder": plain_text(localizer.text("button.mute")),
         "options": [
             {
-                "text": _plain(localizer.text("button.mute_for", length=localizer.duration(parse_duration(length)))),
-                "value": f"{length}:{event.id}",
+                "text": plain_text(
+                    localizer.text("button.mute_for", length=localizer.duration(parse_duration(length)))
+                ),
+                "value": Button(ButtonAction.MUTE, event.id, length).value,
             }
-            for length in buttons.MUTE_LENGTHS
+            for length in MUTE_LENGTHS
         ],
     }
 
@@ -231,7 +226,7 @@ def _mute_menu(event: Event, localizer: Localizer) -> Json:
 def _console(event: Event, localizer: Localizer, console_url: str | None) -> Iterator[Json]:
     url = console_link(event, console_url) if console_url else ""
     if 0 < len(url) <= URL_LIMIT:
-        yield _button(buttons.CONSOLE, localizer.text("button.console"), url=url)
+        yield button_element(Button(ButtonAction.CONSOLE), localizer.text("button.console")) | {"url": url}
 
 
 def console_link(event: Event, template: str) -> str:

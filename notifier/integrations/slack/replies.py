@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from notifier.chat import buttons
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import ChatReply, Row, split_quoted, without_marks
+from notifier.chat.requests import Button, ButtonAction, ChatReply, Row, split_quoted, without_marks
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
+    BUTTON_VALUE_LIMIT,
     TEXT_LIMIT,
     Json,
+    button_element,
     code,
     escape,
     fence,
@@ -24,8 +25,6 @@ LINE_LIMIT = 280
 """Characters of a sentence."""
 NAME_LIMIT = 140
 """Of a label or an instance in a list."""
-VALUE_LIMIT = 1_800
-"""Of what a button carries; Slack's is 2,000."""
 LINES = 25
 """Sentences that are shown; with ten rows or a reason they stay below what Slack takes in one message."""
 FACTS = 10
@@ -58,7 +57,7 @@ def _blocks(answer: ChatReply, language: Language) -> Iterator[Json]:
 
 def _title(answer: ChatReply) -> str:
     whole = sentence(answer.title)
-    if not answer.good:
+    if not answer.ok:
         return f"{_WARNING} {whole}"
     # A bold text cannot have code in it everywhere.
     return whole if "`" in whole else f"*{whole}*"
@@ -87,10 +86,11 @@ def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `
 def _row(row: Row, language: Language) -> Json:
     label = (escape if row.known else code)(row.label, NAME_LIMIT)
     named = f"  ·  {code(row.instance, NAME_LIMIT)}" if row.instance else ""
-    shown = section(f"{row.state.tone.emoji} *{label}*{named}\n{sentence(row.said)}")
-    if len(row.subject) > VALUE_LIMIT:
+    shown = section(f"{row.state.tone.emoji} *{label}*{named}\n{sentence(row.detail)}")
+    if len(row.subject) > BUTTON_VALUE_LIMIT:
         return shown
-    return shown | {"accessory": _button(buttons.DETAILS, text(language, "button.details"), row.subject)}
+    details = Button(ButtonAction.DETAILS, row.subject)
+    return shown | {"accessory": button_element(details, text(language, "button.details"))}
 
 
 def _buttons(answer: ChatReply, language: Language) -> Iterator[Json]:
@@ -98,20 +98,11 @@ def _buttons(answer: ChatReply, language: Language) -> Iterator[Json]:
         return
     here = 0 if answer.before is None else answer.before + PAGE_ROWS
     choices = (
-        (buttons.PAGE_BEFORE, "button.before", answer.before),
-        (buttons.PAGE_AFTER, "button.after", answer.after),
-        (buttons.SHARE, "button.share", here),
+        (ButtonAction.PAGE_BEFORE, "button.before", answer.before),
+        (ButtonAction.PAGE_AFTER, "button.after", answer.after),
+        (ButtonAction.SHARE, "button.share", here),
     )
     for action, label, offset in choices:
-        value = f"{offset}:{answer.command}"
-        if offset is not None and len(value) <= VALUE_LIMIT:
-            yield _button(action, text(language, label, n=PAGE_ROWS), value)
-
-
-def _button(action: str, label: str, value: str) -> Json:
-    return {
-        "type": "button",
-        "action_id": action,
-        "text": {"type": "plain_text", "text": label, "emoji": True},
-        "value": value,
-    }
+        button = Button(action, answer.command, str(offset))
+        if offset is not None and len(button.value) <= BUTTON_VALUE_LIMIT:
+            yield button_element(button, text(language, label, n=PAGE_ROWS))

@@ -1,0 +1,103 @@
+"""Changes that are asked for in a chat: each calls one use case of `notifier.people` and formats the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from notifier import lookup, people
+from notifier.chat import reports
+from notifier.chat.reports import ReplyFormatter
+from notifier.chat.requests import MUTE_LENGTHS, ButtonAction, ChatReply, ClickRequest, CommandRequest
+from notifier.core.commands import Change, MuteInstance, SubscribeTask, UnmuteInstance
+from notifier.core.durations import parse_duration
+from notifier.core.model import Event
+from notifier.core.people import Mute, Person
+from notifier.ports import Transaction
+
+CHANGING = (ButtonAction.ACKNOWLEDGE, ButtonAction.MUTE, ButtonAction.UNMUTE)
+"""Actions of the buttons that `perform_click` handles."""
+
+
+def perform_command(tx: Transaction, command: Change, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply | None:
+    """Perform a command. Return None for an instance that is unknown: similar names are searched outside a write."""
+    if _is_replayed(tx, request):
+        return fmt.refusal("refused.replay")
+    match command:
+        case MuteInstance():
+            return _mute_instance(tx, command, request.person, fmt)
+        case UnmuteInstance(instance=name):
+            return _unmuted(people.unmute_instance(tx, name, request.person), name, fmt)
+        case SubscribeTask(job_id=job_id):
+            return _subscribe(tx, job_id, request, fmt)
+    raise NotImplementedError(command)
+
+
+def perform_click(tx: Transaction, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+    """Perform the action of a button. Return None where the message itself shows the result."""
+    routed = tx.queries.event(click.button.target)
+    if routed is None:
+        return fmt.refusal("click.gone")
+    if _is_replayed(tx, click):
+        return fmt.refusal("refused.replay")
+    match click.button.action:
+        case ButtonAction.ACKNOWLEDGE:
+            return _acknowledge(tx, routed.event, click, fmt)
+        case ButtonAction.MUTE:
+            return _mute_event(tx, routed.event, click, fmt)
+    task = routed.event.task
+    ended = people.unmute_task(tx, task, click.person) if task else ()
+    return _unmuted(ended, (task and (task.instance_name or task.instance_id)) or "?", fmt)
+
+
+def _is_replayed(tx: Transaction, request: CommandRequest | ClickRequest) -> bool:
+    return request.replay_key is not None and not tx.people.record_request(request.replay_key, tx.now())
+
+
+def _mute_instance(tx: Transaction, command: MuteInstance, person: Person, fmt: ReplyFormatter) -> ChatReply | None:
+    muted = people.mute_instance(tx, command.instance, command.length, person, reason=command.reason)
+    if isinstance(muted, Mute):
+        return reports.muted(muted, fmt)
+    return reports.no_instance("mute", command.instance, muted, fmt) if muted.namesakes else None
+
+
+def _unmuted(ended: Sequence[Mute], name: str, fmt: ReplyFormatter) -> ChatReply:
+    return fmt.answer("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)
+
+
+def _subscribe(tx: Transaction, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
+    found = lookup.find_task(tx.queries, job_id)
+    if found.task is None:
+        return reports.no_task(found.candidates, job_id, fmt)
+    if not request.direct:
+        return fmt.refusal("watch.elsewhere")
+    task = found.task.task
+    if task.status.terminal:
+        at = fmt.when(task.ended_at or found.task.changed_at)
+        return fmt.answer("watch.over", status=fmt.localizer.status_label(task.status), at=at)
+    new = people.subscribe(tx, task, request.person)
+    return fmt.answer("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
+
+
+def _acknowledge(tx: Transaction, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+    before = tx.queries.acknowledgement(event.id)
+    found = people.acknowledge_if_latest(tx, event, click.person)
+    if isinstance(found, Event):
+        return fmt.refusal("click.over", what=fmt.event_title(found), at=fmt.when(found.observed_at))
+    if found.by != click.person.id:
+        return fmt.refusal("click.acknowledged", who=found.name, at=fmt.when(found.at))
+    is_shown = before is None and tx.queries.is_live_message(click.message)
+    return None if is_shown else fmt.answer("click.thanks")
+
+
+def _mute_event(tx: Transaction, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:
+    length, found = click.button.argument, None
+    if event.task and length in MUTE_LENGTHS:
+        found = people.mute_task(tx, event.task, parse_duration(length), click.person)
+    if found is None:
+        return fmt.refusal("click.unnamed")
+    mute, is_new = found
+    if is_new:
+        return reports.muted(mute, fmt)
+    name = (event.task and event.task.instance_name) or mute.instance
+    until = fmt.when(mute.until)
+    return fmt.refusal("click.muted", instance=name, until=until, who=mute.name)
