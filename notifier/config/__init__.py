@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from notifier.config.config import Config
 from notifier.config.document import Problem, parse
-from notifier.config.findings import collect_problems
-from notifier.config.models import Config
+from notifier.config.problems import collect_problems
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Origin
 from notifier.settings.secrets import read_problem

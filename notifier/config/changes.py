@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from notifier.config.models import Config
+from notifier.config.config import Config
 
 NAMED = ("sources", "channels", "routes")
 """Sections whose entries have names."""

@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from notifier.channels import kinds as channel_kinds
-from notifier.config.models import Config, RouteSettings
+from notifier.config.config import Config
+from notifier.config.routes import RouteSettings
 from notifier.settings.base import Settings
 from notifier.sources import kinds as source_kinds
 

@@ -18,7 +18,8 @@ from starlette.routing import Route
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.config import Config
-from notifier.config.models import SlackChatSettings, WebSettings
+from notifier.config.chat import SlackChatSettings
+from notifier.config.web import WebSettings
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.http import MattermostRoutes
 from notifier.integrations.mattermost.replies import reply_message

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from notifier.config.models import SlackChatSettings
+from notifier.config.chat import SlackChatSettings
 from notifier.integrations.slack.channel import POST_SCOPE
 from notifier.integrations.slack.scopes import SCOPE_COSTS
 

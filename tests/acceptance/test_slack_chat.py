@@ -32,7 +32,8 @@ from servers.slack import (
 )
 
 from notifier.config import Config, loads
-from notifier.config.models import ChatSettings, WebSettings
+from notifier.config.chat import ChatSettings
+from notifier.config.web import WebSettings
 from notifier.core.delivery import DeliveryState
 from notifier.core.model import Task
 from notifier.core.routing import Matcher, Route

@@ -17,7 +17,7 @@ from servers.http import Answer, HttpServer, cut_short, drip, flood, gzip_bomb, 
 from servers.tls import Certificate, make_certificate
 
 from notifier import __version__
-from notifier.config.models import NetworkSettings
+from notifier.config.network import NetworkSettings
 from notifier.http import (
     AddressRefused,
     AddressRule,

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from notifier.config import Config, InvalidConfiguration, Problem, document, find, load, loads
 from notifier.config.document import substitute
-from notifier.config.models import WebSettings
 from notifier.config.schema import json_schema
+from notifier.config.web import WebSettings
 from notifier.core.errors import ConfigurationError
 from notifier.core.routing import Matcher, Route
 from notifier.integrations.email.settings import EmailSettings

@@ -1,0 +1,89 @@
+"""The section `chat`: commands from Slack and Mattermost."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from notifier.settings.base import Settings
+from notifier.settings.explain import (
+    SLACK_ID_PATTERN,
+    SLACK_WORKSPACE_PATTERN,
+    setting_error,
+)
+from notifier.settings.types import (
+    AsciiSecret,
+    CaFile,
+    HttpsUrl,
+    SlackAppToken,
+    SlackBotToken,
+)
+
+
+class SlackChatSettings(Settings):
+    """Look-ups from Slack."""
+
+    mode: Literal["socket", "http"] = "socket"
+    """`socket` needs no address of our own; `http` is called at /slack/commands and /slack/interactions."""
+    app_token: SlackAppToken | None = None
+    """Begins with xapp-. For socket mode."""
+    signing_secret: AsciiSecret | None = None
+    """Proves that a request is from Slack. For http mode."""
+    bot_token: SlackBotToken | None = None
+    """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
+    api_url: HttpsUrl = "https://slack.com/api/"
+    ca_file: CaFile = None
+    """PEM file of authorities to trust for `api_url` besides the usual ones."""
+    command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
+    """How replies name the command that people type."""
+    allow: tuple[Annotated[str, Field(pattern=SLACK_ID_PATTERN)], ...] = ()
+    """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none given: all members of
+    the workspaces below."""
+    workspaces: tuple[Annotated[str, Field(pattern=SLACK_WORKSPACE_PATTERN)], ...] = ()
+    """Ids of workspaces (`T0123ABCD`) and organizations (`E0123ABCD`) whose members are answered; none given: the bot's
+    own. Who belongs to another one, in a channel that is shared with it, is told nothing."""
+    guests: bool = False
+    """Whether guests of these workspaces may acknowledge and mute too, where `allow` names nobody."""
+
+    @model_validator(mode="after")
+    def _mode_has_its_secret(self) -> Self:
+        if self.mode == "socket" and self.app_token is None:
+            raise setting_error("app_token", "is missing or empty; socket mode needs it.")
+        if self.mode == "http" and self.signing_secret is None:
+            raise setting_error("signing_secret", "is missing or empty; http mode needs it.")
+        return self
+
+
+class MattermostChatSettings(Settings):
+    """Look-ups from Mattermost: a slash command that is called at /mattermost/commands."""
+
+    token: AsciiSecret | None = None
+    """Proves that a request is from Mattermost, which shows it once the slash command is made."""
+    tokens: tuple[AsciiSecret, ...] = ()
+    """More tokens: each slash command has one of its own, and so has each team."""
+    allow: tuple[str, ...] = ()
+    """Ids of the users who may acknowledge and mute. Whoever knows a token can claim to be any of them."""
+
+    @model_validator(mode="after")
+    def _has_a_token(self) -> Self:
+        if not self.accepted:
+            raise setting_error("token", "is missing or empty. Give token, or token_file with the path of a file.")
+        if not all(self.tokens):
+            raise setting_error("tokens", "must not hold an empty one.")
+        return self
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """All the tokens."""
+        return tuple(token.get_secret_value() for token in (self.token, *self.tokens) if token)
+
+
+class ChatSettings(Settings):
+    """Where look-ups can be asked for."""
+
+    slack: SlackChatSettings | None = None
+    mattermost: MattermostChatSettings | None = None

@@ -1,0 +1,179 @@
+"""The whole configuration: its sections, and the rules between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from notifier.config.alerts import AlertSettings
+from notifier.config.chat import ChatSettings
+from notifier.config.delivery import DeliverySettings
+from notifier.config.entries import Channel, Source
+from notifier.config.log import LogSettings
+from notifier.config.network import NetworkSettings
+from notifier.config.retention import RetentionSettings
+from notifier.config.routes import RouteEntry
+from notifier.config.store import StoreSettings
+from notifier.config.web import WebSettings
+from notifier.core.durations import format_duration
+from notifier.core.health import ConfiguredSource, Expected
+from notifier.deliver import SENT_WITHIN
+from notifier.settings.base import Settings
+from notifier.settings.explain import (
+    Loc,
+    closest_match,
+    error_detail,
+)
+from notifier.settings.types import (
+    HttpUrl,
+)
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, LookupError, ValueError):
+        cities = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
+        guess = closest_match(name, sorted(cities), likeness=0.7)
+        hint = f"Did you mean {guess}?" if guess else "Write it as Asia/Shanghai or UTC."
+        raise ValueError(f"no time zone is called {name!r}. {hint}") from None
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_timezone)]
+
+
+def _needs_web(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
+    why = f"{what}needs the section web, for {caller} to call. Add web: {{listen: 127.0.0.1:8080}}{otherwise}."
+    return ValidationError.from_exception_data("settings", [error_detail(place, why)], hide_input=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallBudget:
+    """What the sources of one credential may use together."""
+
+    calls_per_minute: int
+    sources: int
+
+    @property
+    def share(self) -> float:
+        """Calls in a minute that each of them can count on."""
+        return self.calls_per_minute / self.sources
+
+
+class Config(Settings):
+    """A whole configuration, valid in itself: names are unique and routes lead to channels that exist."""
+
+    language: Literal["en", "zh"] = "en"
+    """Of messages, mails and pages."""
+    timezone: Timezone = "UTC"
+    """For times that people read, for example Asia/Shanghai."""
+    # Validated, not made here: what a relative path starts at is known only then.
+    store: StoreSettings = Field(default_factory=dict, validate_default=True)
+    sources: tuple[Source, ...] = Field(min_length=1)
+    """The task lists to watch."""
+    channels: tuple[Channel, ...] = ()
+    """The ways to tell people."""
+    routes: tuple[RouteEntry, ...] = ()
+    """Who is told what."""
+    delivery: DeliverySettings = DeliverySettings()
+    alerts: AlertSettings = AlertSettings()
+    retention: RetentionSettings = RetentionSettings()
+    chat: ChatSettings = ChatSettings()
+    web: WebSettings | None = None
+    """Absent: no page is served."""
+    console_url: Annotated[str, Field(pattern=r"^https?://[^\s<>|]+$", max_length=1000)] | None = (
+        "https://console.huaweicloud.com/console/?region={region}#/home"
+    )
+    """What the button to the console opens; {region}, {project_id} and {instance_id} are filled in. null: no button."""
+    network: NetworkSettings = NetworkSettings()
+    log: LogSettings = LogSettings()
+    heartbeat_url: HttpUrl | None = None
+    """Fetched after every successful poll, so that silence can be noticed elsewhere."""
+    heartbeat_fail_url: HttpUrl | None = None
+    """Fetched instead while `notifier health` is red, and at once when that begins."""
+
+    @model_validator(mode="after")
+    def _lease_outlasts_every_attempt(self) -> Self:
+        slowest = max(self.channels, key=lambda channel: channel.deadline, default=None)
+        if slowest and slowest.deadline > self.delivery.lease * SENT_WITHIN:
+            needed = format_duration(timedelta(seconds=math.ceil(slowest.deadline.total_seconds() / SENT_WITHIN)))
+            what = (
+                f"must be at least {needed}: an attempt of the channel {slowest.name} may take "
+                f"{format_duration(slowest.deadline)}. Give a longer lease, or that channel a shorter timeout."
+            )
+            found = [error_detail(("delivery", "lease"), what)]
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
+    def _callback_has_web(self) -> Self:
+        if self.web is None and self.chat.slack and self.chat.slack.mode == "http":
+            raise _needs_web(("chat", "slack", "mode"), "http ", "Slack", ", or choose socket")
+        if self.web is None and self.chat.mattermost:
+            raise _needs_web(("chat", "mattermost"), "", "Mattermost", "")
+        return self
+
+    @property
+    def alert_channels(self) -> tuple[str, ...]:
+        """The channels for the alerts that no route takes."""
+        named = self.alerts.channels
+        return tuple(channel.name for channel in self.channels) if named is None else named
+
+    @cached_property
+    def call_budgets(self) -> Mapping[str, CallBudget]:
+        """The budget of calls of each credential that sources use."""
+        by_credential: dict[str, list[int]] = {}
+        for source in self.sources:
+            by_credential.setdefault(source.credential, []).append(source.calls_per_minute)
+        return {
+            credential: CallBudget(calls_per_minute=max(rates), sources=len(rates))
+            for credential, rates in by_credential.items()
+        }
+
+    @property
+    def expected(self) -> Expected:
+        """What health is judged against."""
+        return Expected(
+            sources=tuple(
+                ConfiguredSource(
+                    name=source.name,
+                    region=source.region,
+                    project_id=source.project_id,
+                    poll_every=source.poll_every,
+                    calls_per_minute=self.call_budgets[source.credential].share,
+                )
+                for source in self.sources
+            ),
+            channels=tuple(channel.name for channel in self.channels),
+            direct=self.slack_token is not None,
+            chat=bool(self.chat.slack or self.chat.mattermost),
+            failing_after=self.alerts.failing_after,
+        )
+
+    @property
+    def slack_token(self) -> str | None:
+        """The bot token of the chat: its own, or that of the first Slack channel that has one."""
+        if self.chat.slack is None:
+            return None
+        channels = (getattr(channel, "bot_token", None) for channel in self.channels if channel.kind == "slack")
+        found = next(filter(None, (self.chat.slack.bot_token, *channels)), None)
+        return found.get_secret_value() if found else None
+
+    @property
+    def unused_sections(self) -> tuple[str, ...]:
+        """Sections that are there and valid, for which this version has no function yet."""
+        called = self.chat.mattermost or (self.chat.slack and self.chat.slack.mode == "http")
+        return ("web",) if self.web and not called else ()

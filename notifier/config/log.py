@@ -1,0 +1,15 @@
+"""The section `log`: what is written to stderr."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from notifier.settings.base import Settings
+
+
+class LogSettings(Settings):
+    """What is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal, else `json`: one object a line."""

@@ -1,0 +1,76 @@
+"""The section `routes`: which events go to which channels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from notifier.core.events import EventType
+from notifier.core.model import TaskStatus
+from notifier.core.routing import Matcher, Route, fits, parse_matcher
+from notifier.settings.base import Settings
+from notifier.settings.explain import (
+    FixedMessageError,
+    did_you_mean,
+)
+from notifier.settings.types import (
+    Name,
+)
+
+_VALUES: Mapping[str, Collection[str]] = {
+    "type": [kind.value for kind in EventType],
+    "status": [status.value for status in TaskStatus],
+    "late": ["true", "false"],
+}
+"""Fields with a closed set of values: a typing mistake in one of these would silently match nothing."""
+
+
+def _matcher(text: object) -> Matcher:
+    if not isinstance(text, str):
+        raise FixedMessageError("must be text such as type=task.failed.")
+    matcher = parse_matcher(text)
+    if wrong := _impossible_reason(matcher, _VALUES.get(matcher.field, ())):
+        raise ValueError(wrong)
+    return matcher
+
+
+def _impossible_reason(matcher: Matcher, known: Collection[str]) -> str | None:
+    """Say why a matcher cannot be meant as it is written: no event has such a value."""
+    if known and matcher.op in ("=", "!=") and matcher.value not in known:
+        hint = did_you_mean(matcher.value, known, otherwise="It is one of")
+        return f"{matcher.field} is never {matcher.value!r}. {hint}"
+    if known and matcher.op == "=~" and not any(fits(matcher, {matcher.field: value}) for value in known):
+        return f"matches no {matcher.field}. The whole value must match; it is one of {', '.join(known)}."
+    return None
+
+
+class RouteSettings(Settings):
+    """Which events go to which channels. Every route that matches applies, until one says stop."""
+
+    name: Name
+    match: tuple[Annotated[Matcher, PlainValidator(_matcher), WithJsonSchema({"type": "string"})], ...] = ()
+    """All of these must fit: `field=value`, `field!=value`, `field=~regex`, `field!~regex`. None fits everything."""
+    channels: tuple[str, ...] = Field(min_length=1)
+    """Names of channels."""
+    stop: bool = False
+    """Whether the routes after this one are left out for an event that matches."""
+
+
+def _route(value: object, info: ValidationInfo) -> Route:
+    if isinstance(value, Route):
+        return value
+    found = RouteSettings.model_validate(value, context=info.context)
+    return Route(name=found.name, match=found.match, channels=found.channels, stop=found.stop)
+
+
+RouteEntry = Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})]
+"""A route of the core, read from `RouteSettings`."""

@@ -1,0 +1,64 @@
+"""The section `web`: the HTTP server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    model_validator,
+)
+
+from notifier.settings.base import Settings
+from notifier.settings.explain import (
+    FixedMessageError,
+    setting_error,
+)
+from notifier.settings.types import (
+    Secret,
+    is_loopback,
+)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split `127.0.0.1:8080` or `[::1]:8080` into host and port. Raises ValueError with an example."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
+        raise FixedMessageError("must be ADDRESS:PORT, for example 127.0.0.1:8080 or [::1]:8080.")
+    return host, int(port)
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+class WebSettings(Settings):
+    """The page, /api, /metrics, /healthz and /readyz."""
+
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8080"
+    """ADDRESS:PORT; port 0 takes a free one."""
+    password: Secret | None = None
+    """Required unless `listen` is a loopback address."""
+
+    @property
+    def host(self) -> str:
+        """The address of `listen`."""
+        return split_address(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`."""
+        return split_address(self.listen)[1]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+    @model_validator(mode="after")
+    def _not_open_to_all(self) -> Self:
+        if self.password is None and not self.loopback:
+            raise setting_error("password", "is missing or empty; only a page on 127.0.0.1 goes without.")
+        return self
