@@ -108,7 +108,7 @@ def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOptio
 
 
 def _actions(view: View, found: Sequence[Action]) -> TextTable:
-    return view.table(("When", "By", "Action", "About"), (_action_row(view, row) for row in found))
+    return view.table(("when", "by", "action", "about"), (_action_row(view, row) for row in found))
 
 
 def _action_row(view: View, row: Action) -> Row:

@@ -12,7 +12,7 @@ from rich.text import Text
 from notifier import lookup
 from notifier.cli import documents
 from notifier.cli.common import JsonOption, SourceOption, load_config, read_store, view_for
-from notifier.cli.output import age, cell, indented, pairs, print_json, reply_line, show
+from notifier.cli.output import cell, indented, pairs, print_json, reply_line, show
 from notifier.cli.route import verdict_lines
 from notifier.cli.tasks import JobArgument, require_task
 from notifier.cli.views import STATE_STYLES, View, possible_arrival
@@ -113,7 +113,7 @@ def _due(view: View, delivery: Delivery) -> str:
         return ""
     if delivery.available_at <= view.now:
         return f"due since {view.when(delivery.available_at)}"
-    return f"next try {age(delivery.available_at, view.now)}"
+    return f"next try {view.localizer.age(delivery.available_at, view.now)}"
 
 
 def attempt_lines(view: View, attempt: Attempt) -> RenderableType:

@@ -105,7 +105,7 @@ def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 
 def mutes_table(view: View, found: Sequence[Mute]) -> TextTable:
     """Return a table of muted instances."""
-    return view.table(("Instance", "Until", "By"), (_row(view, mute) for mute in found))
+    return view.table(("instance", "until", "by"), (_row(view, mute) for mute in found))
 
 
 def _row(view: View, found: Mute) -> Row:

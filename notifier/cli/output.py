@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, TextIO
 
 from rich.cells import cell_len
@@ -247,21 +246,3 @@ def paragraph(text: Text, width: int, *, first: str = "", indent: int = 0) -> Te
     folded = Text("\n").join(Text.assemble(begin if n == 0 else " " * indent, line) for n, line in enumerate(lines))
     folded.no_wrap, folded.overflow = True, "ignore"
     return folded
-
-
-_STEPS = ((timedelta(days=2), 86400, "d"), (timedelta(hours=2), 3600, "h"), (timedelta(minutes=2), 60, "min"))
-
-
-def length(span: timedelta) -> str:
-    """Return a duration in its largest useful unit: `45 s`, `12 min`, `5 h`, `3 d`."""
-    for least, seconds, unit in _STEPS:
-        if span >= least:
-            return f"{int(span.total_seconds()) // seconds} {unit}"
-    return f"{max(0, int(span.total_seconds()))} s"
-
-
-def age(then: datetime | None, now: datetime) -> str:
-    """Return how long ago, or how far in the future, a time is."""
-    if then is None:
-        return "never"
-    return f"{length(now - then)} ago" if then <= now else f"in {length(then - now)}"

@@ -15,14 +15,12 @@ from notifier.cli.output import (
     Column,
     Row,
     TextTable,
-    age,
     block,
     cell,
     indented,
     pairs,
     short,
 )
-from notifier.cli.translations import translated
 from notifier.core.delivery import Delivery, DeliveryState, with_reply
 from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
@@ -38,7 +36,7 @@ STATE_STYLES = {
     DeliveryState.SUPERSEDED: "dim",
     DeliveryState.DEAD: "bold red",
 }
-_RIGID = frozenset({"Changed", "Failed", "Id", "Job", "Seen", "State", "Status", "Tries", "When"})
+_RIGID = frozenset({"changed", "failed", "id", "job", "seen", "state", "status", "tries", "when"})
 """Columns whose values are short and stay on one line."""
 
 
@@ -56,9 +54,9 @@ class View:
         """Return a table of tasks with the reasons of failures, and the source where there are several."""
         failed = bool(rows) and all(row.task.status is TaskStatus.FAILED for row in rows)
         several = len({row.task.source for row in rows}) > 1
-        titles = ("Failed" if failed else "Status", "Task", "Instance", *(() if failed else ("Changed",)), "Job")
+        titles = ("failed" if failed else "status", "task", "instance", *(() if failed else ("changed",)), "job")
         return self.table(
-            (*titles, *(("Source",) if several else ())),
+            (*titles, *(("source",) if several else ())),
             (self._task_row(row, failed=failed, several=several) for row in rows),
         )
 
@@ -79,9 +77,9 @@ class View:
         """Return a table with these titles, translated."""
         return TextTable([Column(self.word(title), rigid=title in _RIGID) for title in titles], [*rows])
 
-    def word(self, english: str) -> str:
+    def word(self, key: str, **values: object) -> str:
         """Return a title or word of a table in the reader's language."""
-        return translated(self.localizer.language, english)
+        return self.localizer.text(f"table.{key}", **values)
 
     def status(self, task: Task) -> Text:
         """Return a task's status, with its progress while it runs; an unknown status as the API wrote it."""
@@ -104,37 +102,37 @@ class View:
 
     def _facts(self, task: Task) -> Iterable[tuple[str, Text]]:
         label = self.localizer.task_label(task.name)
-        yield self.word("Task"), cell(label if label == task.name else f"{label} ({task.name})")
-        yield self.word("Status"), self.status(task)
+        yield self.word("task"), cell(label if label == task.name else f"{label} ({task.name})")
+        yield self.word("status"), self.status(task)
         yield (
-            self.word("Instance"),
+            self.word("instance"),
             cell(" · ".join(filter(None, (task.instance_name, task.instance_id, task.instance_status)))),
         )
-        yield self.word("Job"), cell(task.job_id)
-        yield self.word("Source"), cell(task.source)
-        yield self.word("Started"), cell(self.when(task.created_at))
-        yield self.word("Ended"), cell(self.when(task.ended_at))
+        yield self.word("job"), cell(task.job_id)
+        yield self.word("source"), cell(task.source)
+        yield self.word("started"), cell(self.when(task.created_at))
+        yield self.word("ended"), cell(self.when(task.ended_at))
         if task.created_at and task.ended_at and task.ended_at >= task.created_at:
-            yield self.word("Took"), cell(self.localizer.duration(task.ended_at - task.created_at))
+            yield self.word("took"), cell(self.localizer.duration(task.ended_at - task.created_at))
 
     def _store_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
-        yield self.word("First seen"), cell(self.when(stored.first_seen_at))
-        yield self.word("Changed"), cell(self.when(stored.changed_at))
+        yield self.word("first_seen"), cell(self.when(stored.first_seen_at))
+        yield self.word("changed"), cell(self.when(stored.changed_at))
         if not stored.listed:
-            yield self.word("Listed"), cell(self.word("no longer"), "yellow")
+            yield self.word("listed"), cell(self.word("no_longer"), "yellow")
         yield from self.people_facts(stored)
 
     def people_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
         """Return who acknowledged a task, and until when its instance is muted."""
         if who := stored.acknowledged:
-            yield self.word("Acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
+            yield self.word("acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
         if mute := stored.muted:
-            until = f"{self.word('Until')} {self.when(mute.until)} · {mute.name}"
-            yield self.word("Muted"), cell(": ".join(filter(None, (until, mute.reason))), "yellow")
+            until = f"{self.word('until')} {self.when(mute.until)} · {mute.name}"
+            yield self.word("muted"), cell(": ".join(filter(None, (until, mute.reason))), "yellow")
 
     def _reason(self, task: Task) -> Iterable[RenderableType]:
         if task.fail_reason:
-            yield Text(self.word("Reason"), style="dim")
+            yield Text(self.word("reason"), style="dim")
             yield indented(block(task.fail_reason, "red"))
 
     def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
@@ -146,7 +144,7 @@ class View:
     def events(self, rows: Sequence[RoutedEvent]) -> TextTable:
         """Return a table of events, with the notified channels where the terminal is wide."""
         wide = self.width >= FULL_ID_WIDTH
-        columns = ("Seen", "Event", "Task", "Instance", "Job", *(("Channels", "Id") if wide else ()))
+        columns = ("seen", "event", "task", "instance", "job", *(("channels", "id") if wide else ()))
         return self.table(columns, (self._event_row(row, wide=wide) for row in rows))
 
     def _event_row(self, row: RoutedEvent, *, wide: bool) -> Row:
@@ -165,7 +163,7 @@ class View:
 
     def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
         """Return a table of deliveries, each with its state and reason."""
-        columns = ("Id", "State", "Channel", "About", "Tries", "When")
+        columns = ("id", "state", "channel", "about", "tries", "when")
         return self.table(columns, map(self._delivery_row, rows))
 
     def _delivery_row(self, row: Delivery) -> Row:
@@ -184,7 +182,7 @@ class View:
 
     def _about(self, row: Delivery) -> str:
         if row.digest or len(row.events) != 1:
-            return self.word("digest of {count}").format(count=len(row.events))
+            return self.word("digest", count=len(row.events))
         (event,) = row.events
         return f"{event.type} {event.job_id[:8]}".strip()
 
@@ -195,7 +193,8 @@ class View:
         if not sources:
             return "No source has been polled yet; start `notifier run`."
         return "Searched " + ", ".join(
-            f"{source.name} ({source.tasks:,} tasks, polled {age(source.last_poll_at, self.now)})" for source in sources
+            f"{source.name} ({source.tasks:,} tasks, polled {self.localizer.age(source.last_poll_at, self.now)})"
+            for source in sources
         )
 
     def when(self, moment: datetime | None) -> str:

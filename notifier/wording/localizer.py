@@ -67,6 +67,13 @@ class Localizer:
         first = next(index for index, (_, count) in enumerate(parts) if count)
         return " ".join(self.text(f"duration.{unit}", n=count) for unit, count in parts[first : first + 2] if count)
 
+    def age(self, moment: datetime | None, now: datetime) -> str:
+        """Return how long ago, or how far ahead, a time is: `12 s ago`, `in 5 min`, `never`."""
+        if moment is None:
+            return self.text("age.never")
+        length = self.duration(abs(now - moment))
+        return self.text("age.past" if moment <= now else "age.future", length=length)
+
     def progress(self, percent: float) -> str:
         """Return a percentage: `60%`."""
         return f"{percent:.1f}".removesuffix(".0") + "%"

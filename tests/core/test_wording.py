@@ -129,6 +129,21 @@ def test_a_duration_has_its_two_largest_units(seconds: float, english: str, chin
     assert CHINESE.duration(timedelta(seconds=seconds)) == chinese
 
 
+@pytest.mark.parametrize(
+    ("ago", "english", "chinese"),
+    [
+        (None, "never", "从未"),
+        (0, "under 1 s ago", "不到 1 秒前"),
+        (119, "1 min 59 s ago", "1 分 59 秒前"),
+        (-30, "in 30 s", "30 秒后"),
+    ],
+)
+def test_an_age_is_relative_to_now(ago: int | None, english: str, chinese: str) -> None:
+    moment = None if ago is None else T0 - timedelta(seconds=ago)
+    assert ENGLISH.age(moment, T0) == english
+    assert CHINESE.age(moment, T0) == chinese
+
+
 def test_an_interval_is_two_times_and_a_length_other_text_is_kept() -> None:
     text = "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05+00:00"
     assert ENGLISH.interval(text) == "14 Sep 09:22:05 CST – 14 Nov 09:22:05 CST (61 d)"
