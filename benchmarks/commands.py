@@ -24,11 +24,11 @@ from zoneinfo import ZoneInfo
 from notifier.chat.requests import Button, ButtonAction, ClickRequest, CommandRequest
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
-from notifier.core.diff import RecordedTask
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Person
-from notifier.ports import TaskWrite, Transaction
+from notifier.ports import Transaction
 from notifier.store.engine import SqlStore, open_store
 from notifier.wording.localizer import Localizer
 from notifier.wording.operations import OPERATIONS

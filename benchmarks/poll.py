@@ -27,9 +27,10 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from notifier.clock import SystemClock
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.http import HttpClient
-from notifier.poll import PollReport, PollRules, poll_once
+from notifier.poll import PollReport, poll_once
 from notifier.sources.gaussdb import GaussDBSource
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.store.engine import SqlStore, open_store

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 from notifier.core.alerts import DeadLetters
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
-from notifier.core.diff import RecordedTask
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.health import Expected, HealthFacts, Replica
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.outbox import Settlement
@@ -181,14 +181,6 @@ class TaskStatistics:
     def count(self) -> int:
         """All of them."""
         return self.running + self.completed + self.failed + self.other
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskWrite:
-    """What one row of a poll changes in the store."""
-
-    recorded: RecordedTask
-    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

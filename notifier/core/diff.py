@@ -63,6 +63,15 @@ class RecordedTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskWrite:
+    """What one row of a poll changes in the store."""
+
+    recorded: RecordedTask
+    fingerprint: bytes
+    """Empty for a row without a status, so that the next poll reads it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRules:
     """How one poll of one source is read."""
 

@@ -10,11 +10,11 @@ from functools import partial
 from sqlalchemy import delete, exists, func, literal, select, update
 
 from notifier.core.credentials import CredentialState
-from notifier.core.diff import RecordedTask
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import SourceConflict
 from notifier.core.identity import Subject
 from notifier.core.model import Scope, Snapshot, SourceState, Task
-from notifier.ports import PollClaim, TaskWrite
+from notifier.ports import PollClaim
 from notifier.store import rows, statements
 from notifier.store.schema import credentials, deliveries, delivery_events, events, sources, tasks, threads, watches
 from notifier.store.session import Session

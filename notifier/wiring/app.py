@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from notifier.clock import SystemClock
 from notifier.config import Config
 from notifier.core.credentials import Credential
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, RoutingConfig
 from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
 from notifier.monitor import MonitorRules
-from notifier.poll import PollRules
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, Store, TaskSource
 from notifier.retention import PruneRules
 from notifier.settings.base import settings_digest

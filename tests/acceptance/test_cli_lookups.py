@@ -22,11 +22,11 @@ from typer.testing import CliRunner, Result
 
 from notifier.cli.root import app
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
-from notifier.core.diff import RecordedTask
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.routing import RoutedEvent
-from notifier.ports import TaskWrite, Transaction
+from notifier.ports import Transaction
 from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store
 

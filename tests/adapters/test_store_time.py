@@ -19,8 +19,9 @@ import notifier.clock
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.people import Mute
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
-from notifier.poll import PollRules, poll_once
+from notifier.poll import poll_once
 from notifier.ports import DeliveryFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.shared_time import _moved

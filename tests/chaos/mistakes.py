@@ -2,8 +2,8 @@
 
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
 that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `Deliveries.claim_due`, `DUE_DELIVERIES`,
-`poll.changed_ids`, `poll.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`, `Walk.exhausted`,
-`WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and `reply_rules.retry_after`.
+`core_polling.changed_ids`, `core_polling.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`,
+`Walk.exhausted`, `WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and `reply_rules.retry_after`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from chaos.receiver import BOOK, FLAKY, HANGING, STEADY
 from notifier import deliver, poll
 from notifier.channels import http_channel, reply_rules
 from notifier.core import diff, outbox
+from notifier.core import polling as core_polling
 from notifier.core.delivery import Delivered, Delivery, Outcome, Resolution
 from notifier.core.events import EventType
 from notifier.core.model import Snapshot
@@ -135,7 +136,7 @@ def watermark() -> None:
         latest[0] = max([latest[0], *created.values()])
         return new
 
-    _replace(poll, "changed_ids", changed_ids)
+    _replace(core_polling, "changed_ids", changed_ids)
 
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -155,8 +156,8 @@ def absence_is_failure() -> None:
 
 def baseline_told() -> None:
     """Tell what was there at first."""
-    read = poll.diff_rules
-    _replace(poll, "diff_rules", lambda *how: replace(read(*how), quiet_new=False))
+    read = core_polling.diff_rules
+    _replace(core_polling, "diff_rules", lambda *how: replace(read(*how), quiet_new=False))
 
 
 def _replace(owner: object, name: str, other: object) -> None:

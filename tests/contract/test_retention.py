@@ -21,8 +21,9 @@ from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.errors import CredentialsRejected
 from notifier.core.events import EventType
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
+from notifier.core.polling import PollRules
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.poll import PollReport, PollRules, poll_once
+from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter
 from notifier.retention import PRUNE_PAUSE, PruneReport, PruneRules, PruneStep, first_batch, prune
 from notifier.store.engine import SqlStore, open_store

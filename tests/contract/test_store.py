@@ -14,13 +14,13 @@ from factories import HOSTILE, T0, make_delivery, make_event, make_events, make_
 from fakes import snapshot_of
 
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
-from notifier.core.diff import RecordedTask
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Subscription
 from notifier.core.routing import RoutedEvent
-from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, TaskWrite, Transaction
+from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
 

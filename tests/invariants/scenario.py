@@ -38,10 +38,11 @@ from notifier.core.delivery import (
 )
 from notifier.core.model import Scope, Snapshot
 from notifier.core.pacing import Pace
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Matcher, Route, RoutedEvent, RoutingConfig
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
-from notifier.poll import PollReport, PollRules, poll_once
+from notifier.poll import PollReport, poll_once
 from notifier.ports import CheckResult, DeliveryFilter, EventFilter, Queries, RenderRequest, TaskFilter, Transaction
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings

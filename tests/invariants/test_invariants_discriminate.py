@@ -24,8 +24,8 @@ from scenario import sqlite_scenario
 from simulation.mistakes import ignore_the_order_of_subjects
 from sqlalchemy import update
 
-from notifier import poll as polling
-from notifier.core import diff, outbox
+from notifier import poll
+from notifier.core import diff, outbox, polling
 from notifier.core.delivery import Body, Delivered, Delivery
 from notifier.core.diff import DiffRules, RecordedTask
 from notifier.core.events import EventType
@@ -66,9 +66,9 @@ def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
 
 def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
     put_off: list[tuple[Any, ...]] = []
-    plan, poll_once = outbox.plan, polling.poll_once
+    plan, poll_once = outbox.plan, poll.poll_once
 
-    async def in_two_steps(source: Any, store: Store, *args: Any, **how: Any) -> polling.PollReport:
+    async def in_two_steps(source: Any, store: Store, *args: Any, **how: Any) -> poll.PollReport:
         put_off.clear()  # what a killed process put off is gone
         report = await poll_once(source, store, *args, **how)
         while put_off:

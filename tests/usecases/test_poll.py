@@ -12,7 +12,7 @@ import pytest
 from factories import T0, make_task
 from fakes import FakeClock, FakeSource, snapshot_of
 
-from notifier import poll as polling
+from notifier.core import polling
 from notifier.core.delivery import DeliveryState, Parked
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
@@ -21,8 +21,9 @@ from notifier.core.health import removed_sources
 from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus, Transition
 from notifier.core.outbox import settle, task_event
 from notifier.core.people import Subscription
+from notifier.core.polling import PollRules, next_scope, pause_after
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
-from notifier.poll import PollReport, PollRules, next_scope, pause_after, poll_once
+from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
 

@@ -19,9 +19,10 @@ from servers.http import HttpServer, reply
 from notifier import config as configuration
 from notifier.core.credentials import BURST, Credential
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled
+from notifier.core.polling import PollRules
 from notifier.core.routing import RoutingConfig
 from notifier.http import HttpClient
-from notifier.poll import PollReport, PollRules, poll_once
+from notifier.poll import PollReport, poll_once
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import GaussDBSettings
 from notifier.sources.limiter import CredentialLimiter

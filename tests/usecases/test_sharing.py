@@ -20,10 +20,11 @@ from notifier.core.errors import SourceUnreachable
 from notifier.core.health import Expected
 from notifier.core.model import Event
 from notifier.core.outbox import Settlement, settle
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.monitor import MonitorRules, record
-from notifier.poll import PollReport, PollRules, poll_once
+from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
 

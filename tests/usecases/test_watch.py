@@ -21,9 +21,10 @@ from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Person
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor
-from notifier.poll import PollRules, poll_once
+from notifier.poll import poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
 

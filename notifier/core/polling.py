@@ -1,0 +1,302 @@
+"""What one poll decides: how much of the list to read, what has changed, which events that makes and who gets them.
+
+Pure. `notifier.poll` reads what is recorded, asks here, and writes the decision. It takes two steps, because only the
+database knows which events are new: `decide_poll` decides what to record, and `plan_deliveries` plans for the events
+that turned out to be new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from notifier.core import outbox, retry
+from notifier.core.credentials import Credential
+from notifier.core.delivery import Delivery
+from notifier.core.diff import (
+    LIST_WINDOW,
+    DiffRules,
+    RecordedTask,
+    TaskWrite,
+    changed_ids,
+    diff,
+    new_transitions,
+    stalled,
+)
+from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
+from notifier.core.model import Event, Scope, Snapshot, SourceState, Transition
+from notifier.core.people import Mute
+from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
+
+BATCH_ROWS = 200
+"""Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
+
+ACTIVE_SCAN_CALLS = 2
+"""Calls that a scan of the active tasks takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollRules:
+    """How one source is polled."""
+
+    poll_every: timedelta
+    lease: timedelta
+    quiet_baseline: bool = True
+    progress_step: int = 25
+    stalled_after: timedelta | None = None
+    """Time without progress after which a task counts as stalled; None never reports one."""
+    calls_per_minute: float = 20
+    """The source's share of what its credential may use."""
+    credential: Credential | None = None
+    """What it is polled with; None where nothing limits the calls."""
+    configured: frozenset[str] = frozenset()
+    """Names of all configured sources."""
+
+    @property
+    def due_check_interval(self) -> timedelta:
+        """Interval between checks whether the source is due: what another replica leaves undone is soon taken over."""
+        return min(timedelta(seconds=1), self.poll_every)
+
+    @property
+    def taken_over_after(self) -> timedelta:
+        """How long after its last poll another replica that reads something else under this name counts as gone."""
+        return max(2 * self.poll_every, timedelta(minutes=5))
+
+    @property
+    def away_after(self) -> timedelta:
+        """Time without a poll after which the poller counts as having been away, and what it finds as late."""
+        return max(5 * self.poll_every, timedelta(minutes=5))
+
+
+# ---- before the list is read, and after it could not be ----
+
+
+def next_scope(state: SourceState, now: datetime, rules: PollRules) -> Scope:
+    """Choose between a full and an active scan, so that the calls stay within the budget.
+
+    Active scans take few calls each; what they leave of the budget decides how often a full one fits in.
+    """
+    if state.baseline_at is None or state.last_full_at is None:
+        return Scope.FULL
+    polls_per_minute = timedelta(minutes=1) / rules.poll_every
+    if state.last_full_calls * polls_per_minute <= rules.calls_per_minute:
+        return Scope.FULL
+    left = max(rules.calls_per_minute - ACTIVE_SCAN_CALLS * polls_per_minute, rules.calls_per_minute / 4)
+    due = state.last_full_at + timedelta(minutes=state.last_full_calls / left)
+    return Scope.FULL if now >= due else Scope.ACTIVE
+
+
+def expected_calls(state: SourceState, now: datetime, rules: PollRules) -> int:
+    """Return the calls that a poll is charged with before it makes any."""
+    return max(1, state.last_full_calls) if next_scope(state, now, rules) is Scope.FULL else ACTIVE_SCAN_CALLS
+
+
+def next_poll_at(claimed_at: datetime, rules: PollRules) -> datetime:
+    """Return when a source is due after a poll that succeeded.
+
+    That is half a check early: checks do not fall on the very moment, and so the interval is right on average.
+    """
+    return claimed_at + rules.poll_every - rules.due_check_interval / 2
+
+
+def pause_after(error: SourceError, failures: int, rules: PollRules) -> timedelta:
+    """Return how long to leave a source alone after a failed poll.
+
+    What a person must fix is tried slowly; five rejections in a row lock an access key for five minutes.
+    """
+    if isinstance(error, CredentialsRejected | PermissionDenied | RequestRejected):
+        wait = retry.backoff(failures, max(rules.poll_every, timedelta(minutes=1)), timedelta(minutes=5))
+    else:
+        wait = retry.backoff(failures, rules.poll_every * 0.8, max(rules.poll_every, timedelta(minutes=2)))
+    return max(wait, error.retry_after or timedelta())
+
+
+# ---- what to record of it ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledSource:
+    """A source that has been scanned: the same for all batches of a poll."""
+
+    name: str
+    region: str
+    project_id: str
+    state: SourceState
+    """As recorded when the poll was claimed."""
+    snapshot: Snapshot
+    rules: PollRules
+
+    @property
+    def reading(self) -> DiffRules:
+        """How its rows are compared with what is recorded."""
+        return diff_rules(self.state, self.snapshot, self.rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollBatch:
+    """Rows to record in one transaction."""
+
+    snapshot: Snapshot
+    """The scan that shows them."""
+    changed: Sequence[str]
+    """Ids of the rows that are new or differ from what is recorded."""
+    last: bool
+    """True for the batch that ends the poll: with it absences are counted and stalled tasks found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownTasks:
+    """What is recorded about the tasks that a batch may change."""
+
+    changed: Mapping[str, RecordedTask] = field(default_factory=dict)
+    """The changed rows, as last recorded."""
+    running: Mapping[str, RecordedTask] = field(default_factory=dict)
+    """Every task that has not ended. Empty but for the last batch, as is the next one."""
+    unchanged_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Running tasks that have not changed for `stalled_after`, and since when."""
+    occurrences: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Occurrences of the events of the tasks, by job id."""
+    subscribers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """People who want to know how the tasks end, by job id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollDecision:
+    """What one batch of a poll records, before deliveries are planned."""
+
+    events: tuple[RoutedEvent, ...]
+    """With the channels of subscribers. Some may be recorded already."""
+    updates: Mapping[str, TaskWrite]
+    missing: Mapping[str, int]
+    unlisted: Collection[str]
+    without_status: tuple[str, ...]
+
+    def updates_without(self, refused: Collection[str]) -> Sequence[TaskWrite]:
+        """Return the updates but those of tasks whose event was refused: the next poll finds their change again."""
+        return [update for job_id, update in self.updates.items() if job_id not in refused]
+
+
+def split_batches(snapshot: Snapshot, known: Mapping[str, bytes]) -> Sequence[PollBatch]:
+    """Return what to record in the order in which it was shown; the last batch may be empty."""
+    found: list[PollBatch] = []
+    before: set[str] = set()
+    for shown in (*snapshot.earlier, snapshot):
+        changed = changed_ids(shown, known)
+        # What was shown in another state earlier in this poll has changed again.
+        changed += (before & shown.fingerprints.keys()).difference(changed)
+        before.update(changed)
+        found += [
+            PollBatch(snapshot=shown, changed=changed[start : start + BATCH_ROWS], last=False)
+            for start in range(0, len(changed), BATCH_ROWS)
+        ]
+    if not found or found[-1].snapshot is not snapshot:
+        found.append(PollBatch(snapshot=snapshot, changed=(), last=False))
+    return [*found[:-1], replace(found[-1], last=True)]
+
+
+def may_have_events(
+    batch: PollBatch, recorded: Collection[str], running: Collection[str], unchanged: Collection[str], *, quiet: bool
+) -> set[str]:
+    """Return the tasks that the batch may make events of: of no other need events and subscribers be read.
+
+    In a quiet baseline a row that has not been recorded makes none.
+    """
+    changed = [job_id for job_id in batch.changed if not quiet or job_id in recorded]
+    return {*changed, *unchanged, *(job_id for job_id in running if job_id not in batch.snapshot.fingerprints)}
+
+
+def diff_rules(state: SourceState, snapshot: Snapshot, rules: PollRules) -> DiffRules:
+    """Return how the rows of a poll are compared: as a baseline, and as late after an absence."""
+    now = snapshot.taken_at
+    away = state.last_poll_at is not None and now - state.last_poll_at > rules.away_after
+    return DiffRules(
+        observed_at=now,
+        quiet_new=rules.quiet_baseline and state.baseline_at is None,
+        progress_step=rules.progress_step,
+        late_after=rules.away_after if away else None,
+        forgotten_to=state.forgotten_to,
+        last_complete_at=state.last_full_at,
+        baseline_at=state.baseline_at,
+        empty_since=state.empty_since,
+        skew=snapshot.skew,
+    )
+
+
+def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routing: RoutingConfig) -> PollDecision:
+    """Compare a batch with what is recorded; decide its events, whom they go to, and what to record of its tasks."""
+    reading = source.reading
+    changes = diff(batch.snapshot, batch.changed, known.changed, known.running, reading)
+    transitions = new_transitions([*changes.transitions, *_stalled(batch, known, reading)], known.occurrences)
+    events = [*_gap(source), *(outbox.task_event(each, source.region, source.project_id) for each in transitions)]
+    repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}
+    return PollDecision(
+        events=outbox.with_subscribers(route_events(events, routing.routes), known.subscribers),
+        updates={
+            job_id: TaskWrite(
+                recorded=replace(row, occurrence=repeated.get(job_id, row.occurrence)),
+                fingerprint=batch.snapshot.fingerprints[job_id] if row.task.raw_status else b"",
+            )
+            for job_id, row in changes.updates.items()
+        },
+        missing=changes.missing,
+        unlisted=changes.unlisted,
+        without_status=changes.unreadable,
+    )
+
+
+def _stalled(batch: PollBatch, known: KnownTasks, reading: DiffRules) -> Sequence[Transition]:
+    """Return which of the tasks that are listed as they were have been so for too long."""
+    listed = sorted(known.unchanged_since.keys() & batch.snapshot.fingerprints.keys() & known.running.keys())
+    changed = frozenset(batch.changed)
+    rows = {job_id: known.running[job_id] for job_id in listed if job_id not in changed}
+    return stalled(rows, known.unchanged_since, reading)
+
+
+def _gap(source: PolledSource) -> Iterator[Event]:
+    last, now = source.state.last_poll_at, source.snapshot.taken_at
+    if last is not None and now - last > LIST_WINDOW:
+        yield outbox.gap_event(source.name, source.region, source.project_id, last, now)
+
+
+# ---- what to send ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPlan:
+    """What follows from the events that were new."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    superseding: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By channel and subject: the event in whose favour progress gives way that no attempt has been made to send."""
+    shown: Mapping[Event, Collection[str]] = field(default_factory=dict)
+    """Events about tasks, for the threads that exist already, each with the channels that get a delivery of it."""
+    ended: Sequence[str] = ()
+    """Ids of the tasks that have ended: their subscriptions are answered."""
+
+
+def plan_deliveries(
+    new: Sequence[RoutedEvent],
+    routing: RoutingConfig,
+    *,
+    parked: Collection[str],
+    mutes: Sequence[Mute],
+    now: datetime,
+    before: Mapping[str, int] = MappingProxyType({}),
+) -> DeliveryPlan:
+    """Plan the deliveries of events that have just been recorded, and what they make needless.
+
+    `before` counts the events that the same poll has given each channel already.
+    """
+    coalescing = [name for name, policy in routing.policies.items() if policy.coalesces]
+    superseding = {
+        name: {item.event.subject: item.event.id for item in new if name in item.channels} for name in coalescing
+    }
+    shown = (item for item in new if coalescing and item.event.task)
+    return DeliveryPlan(
+        deliveries=outbox.plan(new, routing.policies, parked, now, mutes, before),
+        superseding={name: by for name, by in superseding.items() if by},
+        shown={item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in shown},
+        ended=[item.event.job_id for item in new if outbox.ends(item.event)],
+    )
