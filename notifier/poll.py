@@ -275,14 +275,8 @@ class _Recorder:
     def _plan(self, tx: Transaction, new: Sequence[RoutedEvent], progress: _Progress, now: datetime) -> DeliveryPlan:
         if not new:
             return DeliveryPlan()
-        plan = polling.plan_deliveries(
-            new,
-            self.routing,
-            mutes=tx.queries.mutes(now),
-            parked=tx.channels.parked(),
-            now=now,
-            before=progress.planned,
-        )
+        mutes, parked = tx.queries.mutes(now), tx.channels.parked()
+        plan = polling.plan_deliveries(new, self.routing, mutes=mutes, parked=parked, now=now, before=progress.planned)
         tx.deliveries.record(plan.deliveries)
         for channel, by in plan.superseding.items():
             tx.deliveries.supersede_progress(channel, by)

@@ -3,7 +3,8 @@
 `break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
 that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `Deliveries.claim_due`, `DUE_DELIVERIES`,
 `core_polling.changed_ids`, `core_polling.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`,
-`Walk.exhausted`, `WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and `reply_rules.retry_after`.
+`Walk.exhausted`, `WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and
+`reply_rules.retry_after`.
 """
 
 from __future__ import annotations
