@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from notifier.core.credentials import Credential
-from notifier.poll import PollRules
+from notifier.core.polling import PollRules
 from notifier.settings.base import Settings
 from notifier.settings.types import CaFile, Duration, Name
 
