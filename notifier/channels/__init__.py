@@ -1,1 +1,1 @@
-"""The contract for authors of channels: `base` says what a kind provides and how it is found."""
+"""The contract for authors of channels: `settings` and `base`; `kinds` finds what is installed."""

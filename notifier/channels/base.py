@@ -1,8 +1,9 @@
 """The contract of a channel, for the built-in kinds and for those of other packages.
 
-A kind is a class that derives from `BaseChannel` and has `kind`, `render` (pure) and `send` (one attempt, returns a
-decision), and a settings class that derives from `notifier.channels.settings.ChannelSettings` and lives in a module of
-its own: commands that only read a configuration import that one. `notifier.channels.kinds` finds both.
+A kind is two classes. Its channel class derives from `BaseChannel` and has `kind`, `render` (pure) and `send` (one
+attempt, returns a decision). Its settings class derives from `notifier.channels.settings.ChannelSettings` and lives in
+a light module of its own, because commands that only read a configuration import it. `notifier.channels.kinds` finds
+both.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ S = TypeVar("S", bound=ChannelSettings)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelContext:
-    """What a channel is given to work with."""
+    """What the program provides to a channel."""
 
     http: HttpClient
-    """Shared with everything else: a channel does not close it."""
+    """Shared by the whole process: a channel does not close it."""
     clock: Clock
     localizer: Localizer
-    """Neutral words for an event, in the language and time zone of the readers."""
+    """Texts and times in the language and time zone of the readers."""
     console_url: str | None = None
-    """Where an instance is found in the console, with {region}, {project_id} and {instance_id} to be filled in."""
+    """URL of an instance in the cloud's console, with {region}, {project_id} and {instance_id} to fill in."""
     chat_tokens: frozenset[str] = field(default=frozenset(), repr=False)
-    """The bot tokens of the apps whose clicks this program hears of."""
+    """Bot tokens of the apps whose button clicks reach this program."""
 
 
 class BaseChannel(ABC, Generic[S]):
-    """Holds the settings and the tools; implements `ports.Channel` but for the three methods that make a kind."""
+    """Implements `ports.Channel` except for `kind`, `render` and `send`."""
 
     kind: ClassVar[str]
     Settings: ClassVar[type[ChannelSettings]]
@@ -80,35 +81,34 @@ class BaseChannel(ABC, Generic[S]):
 
     @abstractmethod
     async def send(self, delivery: Delivery) -> Outcome:
-        """Try once; see `ports.Channel.send`."""
+        """Try once to send; see `ports.Channel.send`."""
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - a kind that can ask needs it
-        """Say that there is no way to ask; a kind that has one, and whose `resend_policy` says so, asks."""
+        """Return Unknown. A kind whose `resend_policy` is RECONCILABLE asks its service instead."""
         return Unknown(f"the {self.kind} channel has no way to ask")
 
     def render_problem(self, request: RenderRequest) -> str | None:  # noqa: ARG002 - a kind with templates needs it
-        """Say why this notice would not be put into words as the settings want it; None where it would."""
+        """Return why the template of the settings fails on this request; None where it does not."""
         return None
 
     async def check(self) -> Sequence[CheckResult]:
-        """Find nothing to prove; a kind that can prove something says so."""
+        """Return nothing. A kind that can prove something without sending overrides this."""
         return ()
 
     async def aclose(self) -> None:
-        """Release nothing; a kind with connections of its own closes them."""
+        """Do nothing. A kind with connections of its own closes them."""
 
 
 def headline(request: RenderRequest, localizer: Localizer) -> str:
-    """Return one line for people: what happened, or how much of what for a digest."""
+    """Return one line for people: what happened, or for a digest how often what happened."""
+    formatter = MessageFormatter(localizer)
     return (
-        MessageFormatter(localizer).digest_headline(request.events)
-        if request.digest
-        else MessageFormatter(localizer).describe(request.events[0]).headline
+        formatter.digest_headline(request.events) if request.digest else formatter.describe(request.events[0]).headline
     )
 
 
 def stored_body(delivery: Delivery) -> Body:
-    """Return what is to be sent. Whoever calls `send` has rendered and stored it before."""
+    """Return the body to send. The caller of `send` has rendered and stored it."""
     if delivery.body is None:
         raise ValueError(f"delivery {delivery.id} was not rendered")
     return delivery.body

@@ -1,4 +1,4 @@
-"""How many messages a service bears: the notation of a rate, and what `limits.toml` knows of each kind."""
+"""Rate limits of services: the notation of a rate, and the known limits in `limits.toml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, WithJsonSchema
 
 AUTO = "auto"
-"""The rate that the service bears."""
+"""Stands for the limit of the service."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _RATE = re.compile(r"([1-9][0-9]{0,3})/([smh])")
@@ -21,16 +21,16 @@ _RATE = re.compile(r"([1-9][0-9]{0,3})/([smh])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """The pace that a service bears."""
+    """The rate limit of a service."""
 
     per_second: float | None = None
-    """Messages in the long run; None for as many as it takes."""
+    """Messages a second in the long run; None where there is no limit."""
     burst: int = 1
-    """Messages at once after a rest."""
+    """Messages at once after a pause."""
 
 
-def per_second(rate: str) -> float:
-    """Read `1/s`, `30/m` or `500/h` as messages a second. Raises ValueError with an example."""
+def parse_rate(rate: str) -> float:
+    """Return `1/s`, `30/m` or `500/h` in messages a second. Raises ValueError with an example."""
     found = _RATE.fullmatch(rate)
     if not found:
         raise ValueError(
@@ -42,7 +42,7 @@ def per_second(rate: str) -> float:
 
 def _check_rate(rate: str) -> str:
     if rate != AUTO:
-        per_second(rate)
+        parse_rate(rate)
     return rate
 
 
@@ -57,12 +57,12 @@ Rate = Annotated[
 
 
 def rate_limit(service: str) -> RateLimit:
-    """Return what `limits.toml` knows of a service, such as `email` or `slack-bot`; no limit where it knows nothing."""
+    """Return the limit of a service, such as `email` or `slack-bot`; no limit where none is known."""
     entry = known_limits().get(service, {})
-    return RateLimit(per_second=per_second(entry["rate"]) if "rate" in entry else None, burst=entry.get("burst", 1))
+    return RateLimit(per_second=parse_rate(entry["rate"]) if "rate" in entry else None, burst=entry.get("burst", 1))
 
 
 @cache
 def known_limits() -> Mapping[str, Mapping[str, Any]]:
-    """Return the whole of `limits.toml`."""
+    """Return the content of `limits.toml`."""
     return tomllib.loads(files(__package__).joinpath("limits.toml").read_text(encoding="utf-8"))

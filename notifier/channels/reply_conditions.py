@@ -37,7 +37,7 @@ def decompressed(body: bytes, encoding: str) -> bytes:
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """A reply, read once."""
+    """A reply over HTTP; text and JSON are decoded once."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class ParsedReply:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the status is one of success."""
+        """Whether the status is 2xx."""
         return self.status in _SUCCESS
 
     @cached_property
@@ -56,20 +56,20 @@ class ParsedReply:
 
     @cached_property
     def data(self) -> Any:  # noqa: ANN401 - JSON
-        """The body as JSON; None where it is none."""
+        """The body as JSON; None where it is not JSON."""
         try:
             return json.loads(self.text)
-        except (ValueError, RecursionError):  # the latter for brackets without end
+        except (ValueError, RecursionError):  # RecursionError: nested too deeply
             return None
 
     @cached_property
     def is_page(self) -> bool:
-        """Whether it is a page for people: the answer of something that stands before the service."""
+        """Whether it is a web page: the reply of something in front of the service."""
         return bool(_PAGE.match(self.text)) or "html" in self.headers.get("content-type", "").lower()
 
     @cached_property
     def is_login(self) -> bool:
-        """Whether it is a page that asks for a login, by itself or at another place."""
+        """Whether it is a web page that asks for a login, here or elsewhere."""
         return self.is_page and bool(_LOGIN.search(self.text))
 
 
@@ -87,7 +87,7 @@ _LOGIN = re.compile(
 
 
 def as_text(value: object) -> object:
-    """Return a value of JSON as people write it in YAML, where everything is text."""
+    """Return a JSON value as people write it in YAML; lists and mappings unchanged."""
     match value:
         case None:
             return "null"
@@ -122,7 +122,7 @@ _Statuses = Annotated[
 
 
 class Condition(Settings):
-    """What a reply must have: all that is given."""
+    """What a reply must have. Everything given must match."""
 
     status: _Statuses = ()
     """Its status is one of these: numbers, or classes such as 2xx."""
@@ -138,7 +138,7 @@ class Condition(Settings):
         return bool(self.values or self.contains)
 
     def mismatch(self, reply: ParsedReply) -> str | None:
-        """Return which part of it a reply does not have; None where it has all."""
+        """Return the part of the condition that a reply does not meet; None where it meets all."""
         if self.status and not {str(reply.status), f"{reply.status // 100}xx"} & {*self.status}:
             return "status"
         for place, wanted in self.values.items():
@@ -150,7 +150,7 @@ class Condition(Settings):
 
 
 def value_at(data: Any, place: str) -> Any:  # noqa: ANN401 - JSON
-    """Return what is at a place; None where there is nothing."""
+    """Return the value at a place of JSON; None where there is nothing."""
     for step in place.split("."):
         match data:
             case dict():
@@ -194,9 +194,9 @@ class Success(Condition):
             raise ValidationError.from_exception_data("success", found, hide_input=True)
         return self
 
-    def _contradiction(self, list_: str, sample: Sample) -> str | None:
+    def _contradiction(self, key: str, sample: Sample) -> str | None:
         status = sample.status or int(self.status[0].replace("xx", "00"))
         mismatch = self.mismatch(ParsedReply(status, {}, sample.body.encode()))
-        if list_ == "accepts":
+        if key == "accepts":
             return f"this reply does not count as success: `{mismatch}` does not fit it." if mismatch else None
         return None if mismatch else "this reply counts as success: `status`, `json` and `contains` all fit it."

@@ -1,7 +1,7 @@
-"""What services are known to say in their replies, beyond the status.
+"""Replies that services are known to give, and their outcomes. Pure.
 
-Many services answer 200 whatever happened and say in the body that they refused, and many use one status both for what
-no repeat can change and for what a person has to fix. The words of each are data, in `reply_rules.toml`. Pure.
+Many services answer 200 and refuse in the body, and many use one status both for what no repeat can change and for what
+a person has to fix. The words of each service are data, in `reply_rules.toml`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class _Known(Condition):
     source: str = ""
 
     def fits(self, reply: ParsedReply) -> bool:
-        """Tell whether it is this reply."""
+        """Return whether a reply is this one."""
         others = ((as_text(value_at(reply.data, place)), values) for place, values in self.other_than.items())
         return self.mismatch(reply) is None and all(found not in ("null", *values) for found, values in others)
 
-    def _says(self, reply: ParsedReply) -> str:
-        """Return what was said, of it only words that we know and numbers."""
+    def _quoted(self, reply: ParsedReply) -> str:
+        """Return the words of the reply: only known ones, and numbers."""
         found = ((place, value_at(reply.data, place)) for place in (*self.values, *self.other_than))
-        told = (value if isinstance(value, str) else f"{place} {as_text(value)}" for place, value in found)
+        words = (value if isinstance(value, str) else f"{place} {as_text(value)}" for place, value in found)
         known = {*(text for texts in self.values.values() for text in texts)}
-        shown = (text if text in known or re.fullmatch(r"[\w.]+ -?[\w.]{1,30}", text) else "refused" for text in told)
-        words = (text for text in self.contains or () if text in reply.text)
-        return ", ".join((*shown, *words))
+        shown = (text if text in known or re.fullmatch(r"[\w.]+ -?[\w.]{1,30}", text) else "refused" for text in words)
+        contained = (text for text in self.contains or () if text in reply.text)
+        return ", ".join((*shown, *contained))
 
     def outcome(self, reply: ParsedReply, now: datetime) -> Outcome:
-        """Return what becomes of the message."""
-        reason = f"HTTP {reply.status}: {self._says(reply)}"
+        """Return the outcome for the message."""
+        reason = f"HTTP {reply.status}: {self._quoted(reply)}"
         match self.means:
             case "misconfigured":
                 return Parked(f"{reason}; {self.remedy}", PROBE_AFTER)
@@ -60,17 +60,17 @@ class _Known(Condition):
 
 
 @cache
-def known(service: str) -> tuple[_Known, ...]:
-    """Return what `reply_rules.toml` has of a service; nothing where it has none."""
+def known_replies(service: str) -> tuple[_Known, ...]:
+    """Return the replies that `reply_rules.toml` has for a service."""
     table = tomllib.loads(files(__package__).joinpath("reply_rules.toml").read_text(encoding="utf-8"))
     return tuple(map(_Known.model_validate, table.get(service, ())))
 
 
 def known_outcome(service: str, reply: ParsedReply, now: datetime) -> Outcome | None:
-    """Return what a reply means of which the service's words are known; None where they are not."""
-    return next((row.outcome(reply, now) for row in known(service) if row.fits(reply)), None)
+    """Return the outcome of a reply that a service is known to give; None for any other."""
+    return next((row.outcome(reply, now) for row in known_replies(service) if row.fits(reply)), None)
 
 
 def says_failed(reply: ParsedReply) -> bool:
-    """Tell whether a body says that the message was not taken, whoever it may be that replies."""
-    return any(row.fits(reply) for row in known("webhook"))
+    """Return whether a body is known to mean, from any service, that the message was refused."""
+    return any(row.fits(reply) for row in known_replies("webhook"))

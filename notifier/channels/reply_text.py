@@ -1,7 +1,7 @@
-"""What a receiver replied, as one line that may be stored and shown: readable, bounded, harmless, without secrets.
+"""A reply as one line that may be stored and shown: readable, bounded, harmless, without secrets.
 
-The text is a stranger's. It may echo the request, whose URL and headers are secrets, so the secrets that were sent are
-masked as they are, besides what looks like one.
+The text comes from outside and may echo the request, whose URL and headers are secrets. The secrets that were sent are
+masked, and so is whatever looks like a secret.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from notifier.logs import MASK, redact
 from notifier.wording.sanitize import cut, one_line
 
 REPLY_LIMIT = 300
-"""Characters of a reply's text that are kept."""
+"""Maximum length of the text that is kept of a reply, in characters."""
 
 _READ_LIMIT = 16_384
-"""Bytes of a body that are looked at."""
+"""Maximum size of the part of a body that is read, in bytes."""
 _REDACT_LIMIT = 4 * REPLY_LIMIT
-"""Characters that are searched for what looks like a secret: more than are kept, so that none is recognised by half."""
+"""Maximum length of the text that is searched for secrets, in characters. Longer than what is kept: none is cut off."""
 _SHORTEST_SECRET = 4
-"""Characters. Masking anything shorter would leave no text."""
+"""Minimum length of a masked secret, in characters. Masking anything shorter would leave no text."""
 _SHORTEST_PART = 8
-"""Characters of a part of a secret that is masked by itself."""
+"""Minimum length of a part of a secret that is masked by itself, in characters."""
 _LONGEST_WORD = 16
-"""Characters. A longer path segment of nothing but lower-case letters is taken for a secret too."""
+"""Length from which a path segment of lower-case letters counts as a secret, in characters."""
 
 _CHARSET = re.compile(r"charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 _MARKUP = re.compile(r"\s*<[!?a-z]", re.IGNORECASE)
@@ -37,7 +37,7 @@ _UNSEEN = frozenset({"script", "style", "svg"})
 
 
 class Secrets:
-    """The secrets that a channel sends, to be masked wherever a reply repeats them."""
+    """The secrets that a channel sends, masked wherever a reply repeats them."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         parts = {part for secret in secrets for part in _parts(secret)}
@@ -46,7 +46,7 @@ class Secrets:
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def mask(self, text: str) -> str:
-        """Return the text with every secret and every telling part of one masked."""
+        """Return the text with every secret, and every part that gives one away, masked."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
 
@@ -54,7 +54,7 @@ NO_SECRETS = Secrets()
 
 
 def http_reply(status: int, body: bytes, content_type: str = "", *, secrets: Secrets = NO_SECRETS) -> str:
-    """Return `HTTP 400: ` and what the body says, be it JSON, a web page or text."""
+    """Return `HTTP 400: ` and the text of the body, whether JSON, a web page or plain."""
     return reply_line(f"HTTP {status}", _readable(body[:_READ_LIMIT], content_type), secrets=secrets)
 
 
@@ -64,8 +64,8 @@ def reply_line(head: str, text: str, *, secrets: Secrets = NO_SECRETS) -> str:
     For a protocol other than HTTP: `reply_line("SMTP 550 5.4.5", message)`.
     """
     safe = secrets.mask(one_line(text[:_READ_LIMIT], _READ_LIMIT))
-    said = cut(redact(safe[:_REDACT_LIMIT]), REPLY_LIMIT)
-    return f"{head}: {said}" if said else head
+    kept = cut(redact(safe[:_REDACT_LIMIT]), REPLY_LIMIT)
+    return f"{head}: {kept}" if kept else head
 
 
 def _readable(body: bytes, content_type: str) -> str:
@@ -92,7 +92,7 @@ def _decoded(body: bytes, content_type: str) -> str:
 
 
 def _visible(markup: str) -> str:
-    """Return the text of a web page, each piece once: titles are often repeated as headings."""
+    """Return the text of a web page, each piece once, because titles are often repeated as headings."""
     pieces = dict.fromkeys(" ".join(unescape(piece).split()) for piece in _texts(markup))
     return " ".join(filter(None, pieces))
 
@@ -118,7 +118,7 @@ def _spellings(part: str) -> Iterator[str]:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """Yield what gives a secret away: itself, its words, and of a URL the path, its segments and the query's values."""
+    """Yield what gives a secret away: itself, its words, and the path, path segments and query values of a URL."""
     if len(secret) >= _SHORTEST_SECRET:
         yield secret
     yield from (word for word in secret.split() if len(word) >= _SHORTEST_PART)
@@ -136,9 +136,9 @@ def _parts(secret: str) -> Iterator[str]:
     values = (pair.rpartition("=")[2] for pair in url.query.split("&"))
     whole = (url.path, url.query, *userinfo, *values)
     yield from (part for part in whole if len(part) >= _SHORTEST_SECRET and part.strip("/"))
-    yield from filter(_telling, url.path.split("/"))
+    yield from filter(_looks_secret, url.path.split("/"))
 
 
-def _telling(segment: str) -> bool:
+def _looks_secret(segment: str) -> bool:
     word = segment.isalpha() and segment.islower() and len(segment) < _LONGEST_WORD
     return len(segment) >= _SHORTEST_PART and not word

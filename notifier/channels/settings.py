@@ -66,7 +66,7 @@ class ChannelSettings(Settings):
         """The pace of sending: what is configured, else the limit of the service."""
         rate = self.limit.per_second
         if self.rate != rate_limits.AUTO:
-            rate = rate_limits.per_second(self.rate) if self.rate else None
+            rate = rate_limits.parse_rate(self.rate) if self.rate else None
         return Pace(
             per_second=rate,
             burst=self.burst or self.limit.burst,

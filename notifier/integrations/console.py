@@ -1,4 +1,4 @@
-"""Events on the terminal, or in the log of whatever runs the program."""
+"""The console channel: prints events on the terminal, or into the log of the process manager."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from notifier.wording.sanitize import cut, one_line
 from notifier.wording.states import STATES, by_severity, state_of
 
 WRITE_SECONDS = 10.0
-"""How long the terminal, or the program that the output is piped to, may take."""
+"""Maximum time that the terminal or the reader of a pipe may take, in seconds."""
 REASON_LIMIT = 2_000
-"""Characters of a reason that are shown."""
+"""Maximum length of a reason, in characters."""
 
 _STYLES = {state.glyph: state.tone.terminal for state in STATES}
 _INDENT = "    "
@@ -41,7 +41,7 @@ class ConsoleSettings(ChannelSettings):
 
 
 class ConsoleChannel(BaseChannel[ConsoleSettings]):
-    """Prints. The body is the plain text; colours are added on the way to a terminal and only there."""
+    """Prints. The body is plain text; colours are added for a terminal alone."""
 
     kind: ClassVar[str] = "console"
     Settings: ClassVar[type[ChannelSettings]] = ConsoleSettings
@@ -49,7 +49,7 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
     def __init__(self, settings: ConsoleSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
         self.body_key = (self.kind, context.localizer, settings.style)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._writing: Future[None] | None = None
 
     def render(self, request: RenderRequest) -> Body:
@@ -58,12 +58,12 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
         return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """Print in one write, in a thread: a reader that stopped reading holds up nothing else.
+        """Print in one write, in a thread, so that a blocked reader blocks nothing else.
 
-        While a write is stuck there is no other: the threads that others need are not used up, and no order is lost.
+        While one write is blocked no other begins: that keeps the order, and bounds the number of threads.
         """
         text = stored_body(delivery).content.decode()
-        async with self._turn:
+        async with self._lock:
             if self._writing and not self._writing.done():
                 return Retry(f"{self.settings.stream} is still blocked by an earlier message")
             self._writing = _in_thread(partial(_write, self._stream(), text))
@@ -80,7 +80,7 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
         return Delivered()
 
     async def check(self) -> Sequence[CheckResult]:
-        """Say where the events will appear."""
+        """Return where the events will appear."""
         where = "a terminal" if self._stream().isatty() else "not a terminal: printed without colours"
         return (CheckResult(ok=True, what=f"{self.settings.stream} is open", detail=where),)
 
@@ -115,21 +115,20 @@ def _brief(event: Event, localizer: Localizer) -> str:
 
 def _digest(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
     ordered = by_severity(events)
-    yield f"{state_of(ordered[0]).glyph} {MessageFormatter(localizer).digest_headline(ordered)}"
-    yield from (
-        f"{_INDENT}{state_of(event).glyph} {MessageFormatter(localizer).digest_line(event)}" for event in ordered
-    )
+    formatter = MessageFormatter(localizer)
+    yield f"{state_of(ordered[0]).glyph} {formatter.digest_headline(ordered)}"
+    yield from (f"{_INDENT}{state_of(event).glyph} {formatter.digest_line(event)}" for event in ordered)
 
 
 def coloured(text: str, *, terminal: bool) -> str:
-    """Return the text as a terminal shows it: each line that begins with a glyph in the colour of its state.
+    """Return the text for a terminal, where each line that begins with a glyph has the colour of its state.
 
-    NO_COLOR is honoured. What is not a terminal gets the text as it is.
+    Return it unchanged for anything else.
     """
     if not terminal:
         return text
-    from rich.console import Console  # noqa: PLC0415 - reading the settings of a channel must not load it
-    from rich.text import Text  # noqa: PLC0415 - the same
+    from rich.console import Console  # noqa: PLC0415 - reading settings must not load it
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     console = Console(file=io.StringIO(), force_terminal=True, soft_wrap=True, highlight=False)
     with console.capture() as capture:
@@ -139,9 +138,9 @@ def coloured(text: str, *, terminal: bool) -> str:
 
 
 def _in_thread(work: Callable[[], None]) -> Future[None]:
-    """Run in a thread for which nothing waits at a stop: neither the event loop, as for its own, nor the interpreter.
+    """Run work in a daemon thread: at a stop neither the event loop nor the interpreter waits for it.
 
-    What has begun cannot be cancelled: the future is done when the work is.
+    Running work cannot be cancelled: the future is done when the work is.
     """
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
@@ -149,7 +148,7 @@ def _in_thread(work: Callable[[], None]) -> Future[None]:
     def run() -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
+        except Exception as error:  # noqa: BLE001 - raised where the future is awaited
             future.set_exception(error)
         else:
             future.set_result(None)
@@ -159,7 +158,7 @@ def _in_thread(work: Callable[[], None]) -> Future[None]:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    from notifier.logs import shows_colours  # noqa: PLC0415 - likewise structlog
+    from notifier.logs import shows_colours  # noqa: PLC0415 - it loads structlog
 
     encoding = stream.encoding or "utf-8"
     shown = coloured(text, terminal=shows_colours(stream))

@@ -1,1 +1,1 @@
-"""What the settings of every part are made of, and how an error in them is explained."""
+"""The base class and the types of all settings, and their errors in plain words."""

@@ -35,14 +35,14 @@ from notifier.settings.secrets import is_blank, read_twins, secret_keys, secrets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where settings come from; given to pydantic as its validation context."""
+    """The origin of settings, given to pydantic as validation context."""
 
     directory: Path = Path()
-    """Relative paths of secret files start here."""
+    """The folder at which relative paths start."""
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys are errors, secrets have `_file` twins, errors speak plainly."""
+    """Base of all settings: frozen, without unknown keys, with `_file` twins of secrets and errors in plain words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ class Settings(BaseModel):
             settings = handler(data)
         except ValidationError as error:
             others = [other for other in _explained(cls, error) if not {*other["loc"][:1]} & wrong.keys()]
-            found += [_blaming_the_file(other, files) for other in others]
+            found += [_at_the_file(other, files) for other in others]
         else:
             if not found:
                 return settings
@@ -67,7 +67,7 @@ class Settings(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe the twins too: of a required secret either will do. Durations are written as people write them."""
+        """Add the twins, of which either meets a required secret, and format durations as people write them."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         for key in secret_keys(cls):
@@ -78,8 +78,8 @@ class Settings(BaseModel):
         return reference
 
 
-def _blaming_the_file(found: InitErrorDetails, files: Mapping[str | int, str]) -> InitErrorDetails:
-    """Place an error about a secret that was read from a file where the file is named."""
+def _at_the_file(found: InitErrorDetails, files: Mapping[str | int, str]) -> InitErrorDetails:
+    """Return an error with the key of the file, where the secret was read from one."""
     first, *rest = found["loc"] or ("",)
     return InitErrorDetails(**(found | {"loc": (files.get(first, first), *rest)})) if first in files else found
 
@@ -99,9 +99,9 @@ def _add_twin(schema: JsonSchemaValue, key: str) -> None:
 
 
 def settings_digest(settings: BaseModel) -> str:
-    """Return a value that changes whenever a setting does, secrets included; the same in every process.
+    """Return a digest that changes with every setting, secrets included, and is the same in every process.
 
-    It is stored in the database, so the secrets in it are stretched: who can read it can hardly guess a password.
+    It is stored in the database, so the secrets in it are stretched against guessing.
     """
     shown = json.dumps(to_jsonable_python(settings, fallback=str), sort_keys=True).encode()
     secrets = json.dumps(list(secrets_in(settings.model_dump()))).encode()

@@ -1,6 +1,6 @@
-"""Reading the address of a database. Without the database's library, so that checking a configuration stays quick.
+"""Parses the address of a database, without its library, so that checking a configuration stays quick.
 
-No error quotes a part of an address: where a password is not percent-encoded, any part may be a piece of it.
+No error quotes a part of an address: where a password is not percent-encoded, any part may belong to it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KEYWORDS = frozenset((
     "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout", "user",
 ))
 # fmt: on
-"""What libpq 18 calls its parameters, less those that would make another kind of connection."""
+"""The parameters of libpq 18, except those that would make another kind of connection."""
 
 _NUMBERS = frozenset(
     ("connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout")
@@ -75,7 +75,7 @@ class SqliteAddress:
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """A database on one of several PostgreSQL servers, of which the one that takes changes is used."""
+    """A database on PostgreSQL. Of several servers, the one that accepts writes is used."""
 
     parameters: Mapping[str, str]
     """By libpq's keywords."""
@@ -119,7 +119,7 @@ def _postgres(rest: str) -> PostgresAddress:
 
 
 def _hosts(text: str) -> dict[str, str]:
-    """Read `host`, `host:5432`, `[::1]:5432` or several of them with commas."""
+    """Parse `host`, `host:5432`, `[::1]:5432` or several of them with commas."""
     hosts = [_host(part) for part in text.split(",")]
     return _joined(hosts) if text else {}
 
@@ -160,7 +160,7 @@ def _query(text: str) -> dict[str, str]:
 
 
 def _hosts_in_query(text: str) -> Iterator[tuple[str, str]]:
-    """Read `host=a:5432`, which libpq does not know, beside a host or a socket's folder alone."""
+    """Parse `host=a:5432`, which libpq does not know, besides a host or the folder of a socket."""
     for part in text.split(","):
         found = _HOST_IN_QUERY.fullmatch(part)
         yield (found["name"], found["port"]) if found else (part, "")

@@ -1,7 +1,7 @@
-"""What pydantic finds wrong, in plain words.
+"""Errors of pydantic in plain words.
 
-Every `Settings` model rewrites its own errors, for only it knows its keys; an error that an inner model has already
-rewritten passes through. The result is still pydantic's ValidationError, so models nest as usual.
+Every `Settings` class rewrites its own errors, because it alone knows its keys. An error that an inner class has
+rewritten is left unchanged. The result is still pydantic's ValidationError, so classes nest as usual.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from notifier.core.durations import format_duration
 
 EXPLAINED: Final = "explained"
-"""The type of an error that is already in plain words: `ctx` has `what`, `on_key` when the key is to blame, and
-`quotes` when `what` may repeat a part of the value."""
+"""The type of an error in plain words. Its `ctx` has `what`, `on_key` (the key is wrong, not the value) and `quotes`
+(`what` may repeat a part of the value)."""
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
 SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
@@ -39,22 +39,22 @@ Loc = tuple[int | str, ...]
 
 
 class FixedMessageError(ValueError):
-    """A sentence that repeats nothing of the value, so that it can be shown where the value must not be."""
+    """An error whose message repeats nothing of the value, so that it can be shown where the value must not be."""
 
 
 def setting_error(key: str, what: str) -> ValidationError:
-    """Return the error to raise from a validator of a whole model that blames one of its keys."""
+    """Return the error of one key, to be raised by a validator of the whole class."""
     return ValidationError.from_exception_data("settings", [error_detail((key,), what)], hide_input=True)
 
 
 def error_detail(loc: Loc, what: str, *, on_key: bool = False, quotes: bool = True) -> InitErrorDetails:
-    """Return one explained error; the input is left out, for it may hold a secret."""
+    """Return one error in plain words, without the input, which may hold a secret."""
     error = PydanticCustomError(EXPLAINED, "{what}", {"what": what, "on_key": on_key, "quotes": quotes})
     return InitErrorDetails(type=error, loc=loc, input=None)
 
 
 def closest_match(word: str, options: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """Return the option that looks most like a word, if one does: 1.0 is the same but for case."""
+    """Return the option most similar to a word, if any is similar enough. 1.0 means equal except for case."""
     by_folded = {option.casefold(): option for option in options}
     found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=likeness)
     return by_folded[found[0]] if found else None
@@ -66,34 +66,34 @@ def did_you_mean(word: str, options: Collection[str], *, otherwise: str) -> str:
     return f"Did you mean {guess}?" if guess else f"{otherwise}: {', '.join(options) or 'none'}."
 
 
-# ---- characters that a person pastes without seeing them ----
+# ---- invisible and wrong characters ----
 
 _QUOTES = "\"'`"
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories whose characters show nothing: controls, formats such as U+200B and U+FEFF, separators."""
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of invisible characters: controls, formats such as U+200B and U+FEFF, separators."""
 
 
 def find_invisible(text: str) -> str | None:
-    """Say what invisible character a text has in it and where, or None. The text itself is not quoted."""
-    return _unfit(text, lambda character: unicodedata.category(character) not in _UNSEEN)
+    """Return which invisible character a text has and where; None without one. The text is not quoted."""
+    return _first_wrong(text, lambda character: unicodedata.category(character) not in _INVISIBLE)
 
 
 def find_hidden(text: str) -> str | None:
-    """Say what a reader of a text would not notice: an invisible character, or space at an end; or None."""
+    """Return which invisible character, or space at an end, a text has; None without one."""
     if text != text.strip():
-        return _unfit(text, lambda character: not character.isspace())
+        return _first_wrong(text, lambda character: not character.isspace())
     return find_invisible(text)
 
 
 def find_non_ascii(text: str, *, inner_spaces: bool = False) -> str | None:
-    """Say what in a text is not visible ASCII or is a quote, or None. The text itself is not quoted.
+    """Return which character of a text is a quote or not visible ASCII; None without one. The text is not quoted.
 
-    A key or token of a service holds nothing else; what does not belong there was pasted along with it. With
-    `inner_spaces`, as for a password, spaces between two other characters and quotes are accepted.
+    Keys and tokens of services hold visible ASCII alone. With `inner_spaces`, as for a password, quotes and spaces
+    between other characters are accepted.
     """
     if inner_spaces:
-        return _unfit(text, _is_visible) if text != text.strip(" ") else _unfit(text, _is_printable)
-    return _unfit(text, lambda character: _is_visible(character) and character not in _QUOTES)
+        return _first_wrong(text, _is_visible) if text != text.strip(" ") else _first_wrong(text, _is_printable)
+    return _first_wrong(text, lambda character: _is_visible(character) and character not in _QUOTES)
 
 
 def _is_visible(character: str) -> bool:
@@ -104,24 +104,24 @@ def _is_printable(character: str) -> bool:
     return " " <= character <= "~"
 
 
-def _unfit(text: str, accepted: Callable[[str], bool]) -> str | None:
+def _first_wrong(text: str, accepted: Callable[[str], bool]) -> str | None:
     wrong = [position for position, character in enumerate(text) if not accepted(character)]
     if not wrong:
         return None
-    # Those at the ends are named first: they are the usual ones, and a person finds them at once.
+    # Characters at the ends come first: they are the most common, and easy to find.
     position = next((at for at in wrong if at in (0, len(text) - 1)), wrong[0])
     verb = {0: "begins with", len(text) - 1: "ends with"}.get(position, "has inside it")
     return f"{verb} {_described(text[position])}"
 
 
 def _described(character: str) -> str:
-    """Name a character by its kind, with the remedy. A letter is not shown: it could be one of a secret."""
+    """Describe a character by its kind, with the remedy. A letter is not shown: it could belong to a secret."""
     code = f"U+{ord(character):04X}"
     if character in _NAMED:
         return f"{_NAMED[character]}. Remove it."
     if unicodedata.category(character) == "Cc":
         return f"a control character ({code}). Remove it."
-    if unicodedata.category(character) in _UNSEEN:
+    if unicodedata.category(character) in _INVISIBLE:
         return f"an invisible character ({code}). Remove it."
     if character.isspace():
         return f"white space ({code}). Remove it."
@@ -143,7 +143,7 @@ _NAMED: Mapping[str, str] = {
 
 
 def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
-    """Rewrite one error of a model that knows these keys, of which these are secrets."""
+    """Rewrite one error of a class with these keys, some of which are secrets."""
     kind, loc, ctx = error["type"], error["loc"], error.get("ctx", {})
     if kind == EXPLAINED:
         return error_detail(loc, ctx["what"], on_key=ctx["on_key"], quotes=ctx["quotes"])
@@ -155,8 +155,8 @@ def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]
 
 
 def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
-    """Tell whether the words for an error may repeat a part of the value."""
-    return kind not in _OURS and not isinstance(ctx.get("error"), FixedMessageError)
+    """Return whether the words for an error may repeat a part of the value."""
+    return kind not in _OWN_WORDS and not isinstance(ctx.get("error"), FixedMessageError)
 
 
 def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
@@ -176,7 +176,7 @@ def _about_tag(kind: str, loc: Loc, ctx: Mapping[str, Any]) -> InitErrorDetails:
 
 
 def _quoted(listing: str) -> list[str]:
-    """Read pydantic's `'a', 'b' or 'c'`."""
+    """Parse `'a', 'b' or 'c'`, as pydantic writes options."""
     return re.findall(r"'([^']*)'", listing)
 
 
@@ -222,7 +222,7 @@ _EXPECTED: Mapping[str, str] = {
     "model_attributes_type": _MAPPING,
     "path_type": "a path",
 }
-"""By pydantic's type of error, for a value of the wrong kind."""
+"""Expected kinds of values, by pydantic's type of error."""
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda ctx: f"must be at least {_figure(ctx['ge'])}.",
@@ -235,15 +235,15 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "string_too_long": lambda ctx: f"must have at most {_count(ctx['max_length'], 'character', 'characters')}.",
     "string_pattern_mismatch": lambda ctx: _PATTERNS.get(ctx["pattern"], f"must match {ctx['pattern']}") + ".",
 }
-"""By pydantic's type of error, for a value of the right kind that goes too far."""
+"""Words for values of the right kind beyond a limit, by pydantic's type of error."""
 
 
-_OURS = frozenset({"literal_error", "enum", *_EXPECTED, *_LIMITS})
-"""Types of errors whose words are all ours."""
+_OWN_WORDS = frozenset({"literal_error", "enum", *_EXPECTED, *_LIMITS})
+"""Types of errors whose words never quote the value."""
 
 
 def _figure(limit: object) -> str:
-    """Write a limit; of a length of time pydantic sometimes gives the repr."""
+    """Format a limit. Of a duration pydantic sometimes gives the repr."""
     text = str(limit)
     if not text.startswith("datetime.timedelta("):
         return text
@@ -256,7 +256,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _instead(given: object) -> str:
-    """Say what stands there instead, without its content."""
+    """Return what is there instead, without its content."""
     match given:
         case None:
             return "; here it is empty"

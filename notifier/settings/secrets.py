@@ -36,7 +36,7 @@ def twin_of(key: str) -> str:
 
 
 def _is_secret(annotation: object) -> bool:
-    """Tell whether a field holds one secret or none; a list or mapping of secrets has no twin."""
+    """Return whether a field holds at most one secret; a list or mapping of secrets has no twin."""
     if get_origin(annotation) is Annotated:
         return _is_secret(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -50,7 +50,7 @@ def secret_keys(cls: type[BaseModel]) -> list[str]:
 
 
 def read_twins(keys: list[str], data: Mapping[str, Any], directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the data with secret files read and blank secrets gone, and by secret what is wrong with its file."""
+    """Return the data with secret files read and blank secrets removed, and the errors of files by secret."""
     values, wrong = dict(data), dict[str, str]()
     for key in keys:
         twin = values.pop(twin_of(key), None)
@@ -77,13 +77,13 @@ def is_blank(value: object) -> bool:
 # ---- files ----
 
 SECRET_FILE_LIMIT = 65536
-"""Bytes. A larger file is not a secret but a mistake."""
+"""Maximum size of a secret file, in bytes. A larger one is a mistake."""
 
 _CONTAINER_SECRETS = frozenset({Path("/run/secrets"), Path("/var/run/secrets")})
 
 
 def read_secret(path: Path) -> str:
-    """Return the text of a secret file without its final line end. Raises ValueError that says how to mend it."""
+    """Return the text of a secret file without its final line end. Raises ValueError with a remedy."""
     try:
         _check_access(path.stat(), path)
         with path.open("rb") as file:
@@ -94,7 +94,7 @@ def read_secret(path: Path) -> str:
 
 
 def read_problem(path: Path, error: OSError) -> str:
-    """Say why a file cannot be read; where another user owns it, how containers hand one over."""
+    """Return why a file cannot be read, with a remedy."""
     if not isinstance(error, PermissionError):
         return f"cannot read {path}: {error.strerror}."
     try:
@@ -105,7 +105,7 @@ def read_problem(path: Path, error: OSError) -> str:
 
 
 def permission_problem(path: Path, status: os.stat_result, user: int) -> str:
-    """Say why a user may not read a file that is there, and what to do."""
+    """Return why a user may not read an existing file, with a remedy."""
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     facts = f"cannot read {path}: it belongs to uid {status.st_uid} and has mode {mode}; this runs as uid {user}."
     if status.st_uid == user:
@@ -120,25 +120,25 @@ def permission_problem(path: Path, status: os.stat_result, user: int) -> str:
 def _check_access(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a file.")
-    if _exposed(status, path):
+    if is_exposed(status, path):
         raise ValueError(f"{path} can be read by other users. Run: chmod 600 {path}")
 
 
-def _exposed(status: os.stat_result, path: Path) -> bool:
-    """Tell whether more users than need be can read a file, and we could change that.
+def is_exposed(status: os.stat_result, path: Path) -> bool:
+    """Return whether other users can read a file of ours whose mode we can change.
 
-    Who owns a file decides who reads it: one of another user is shared with us by intent. What a container engine
-    mounts is readable by all inside the container and by nobody outside, and cannot be changed from here.
+    A file of another user is shared with us by intent. A file that a container engine mounts is readable only inside
+    the container, and its mode cannot be changed from there.
     """
     if os.name != "posix" or status.st_uid != os.geteuid() or not status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return False
-    return not (_handed_over(path) or _on_read_only_mount(path))
+    return not (_is_mounted_secret(path) or _on_read_only_mount(path))
 
 
-def _handed_over(path: Path) -> bool:
-    """Tell whether a container engine put a file there: under /run/secrets, or as Kubernetes projects a volume.
+def _is_mounted_secret(path: Path) -> bool:
+    """Return whether a container engine mounted a file: under /run/secrets, or in a projected volume of Kubernetes.
 
-    Such a volume has the files in a directory `..2026_01_15…`, to which a link `..data` leads.
+    Such a volume has its files in a directory `..2026_01_15…`, the target of a link `..data`.
     """
     places = (Path(os.path.abspath(path)), path.resolve())  # noqa: PTH100 - the first one not through links
     if any(_CONTAINER_SECRETS & {*place.parents} for place in places):

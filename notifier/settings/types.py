@@ -45,7 +45,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m", "2h"]}),
 ]
-"""A length of time, written `30s`, `5m`, `2h`, `1h30m`, `7d`."""
+"""A duration, written `30s`, `5m`, `2h`, `1h30m` or `7d`."""
 
 
 def _ca_file(path: Path | None, info: ValidationInfo) -> Path | None:
@@ -63,12 +63,12 @@ def _ca_file(path: Path | None, info: ValidationInfo) -> Path | None:
 CaFile = Annotated[
     Path | None, BeforeValidator(lambda value: None if is_blank(value) else value), AfterValidator(_ca_file)
 ]
-"""A PEM file of authorities to trust besides those of the operating system. Relative paths start at the configuration
-file."""
+"""A PEM file of authorities to trust besides those of the operating system. A relative path starts at the folder of the
+configuration file."""
 
 
 def strip_line_end(value: object) -> object:
-    """Return text without the line ends after it: shells and editors add one, and no key or password has one."""
+    """Return text without line ends at its end: shells and editors add one, and no key or password has one."""
     return value.rstrip("\r\n") if isinstance(value, str) else value
 
 
@@ -92,29 +92,29 @@ AsciiSecret = Annotated[Secret, _require(find_non_ascii)]
 """A key or token as services issue them: visible ASCII without quotes."""
 
 AccountPassword = Annotated[Secret, _require(partial(find_non_ascii, inner_spaces=True))]
-"""A password of a service that takes ASCII alone and locks the account after wrong ones."""
+"""A password for a service that accepts only ASCII and locks the account after wrong ones."""
 
 PlainText = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_hidden)]
-"""A name that people gave: any script, no invisible character, no space at an end."""
+"""A name given by people, in any script: no invisible character, no space at either end."""
 
 KeyId = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_non_ascii)]
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
 
 
 class InterpolatedStr(str):
-    """A text of the configuration with the values of environment variables in it.
+    """A text of the configuration with the values of environment variables filled in.
 
-    Most settings take it for the text that it is. One that has to keep those values apart can.
+    Most settings use it as plain text. A setting that must not store those values can tell them apart.
     """
 
     __slots__ = ("borrowed", "written")
     written: str
-    """As it is in the file."""
+    """The text in the file."""
     borrowed: Mapping[str, str]
-    """The values by the names of their variables."""
+    """The filled-in values by the names of their variables."""
 
     def __new__(cls, text: str, written: str, borrowed: Mapping[str, str]) -> Self:
-        """Return the text with where it is from."""
+        """Return the text with its origin."""
         filled = super().__new__(cls, text)
         filled.written, filled.borrowed = written, borrowed
         return filled
@@ -124,7 +124,7 @@ class InterpolatedStr(str):
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine: what is sent to it cannot be read on the way."""
+    """Return whether a host is this machine, to which nobody can read the traffic."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

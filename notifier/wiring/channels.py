@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from notifier.channels.base import ChannelContext
 from notifier.channels.kinds import channel_class
-from notifier.channels.nobody import UndeliverableChannel
+from notifier.channels.undeliverable import UndeliverableChannel
 from notifier.clock import SystemClock
 from notifier.config import Config
 from notifier.core.errors import ConfigurationError

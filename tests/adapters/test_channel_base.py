@@ -133,14 +133,14 @@ class TestPace:
 
     @pytest.mark.parametrize(("rate", "per_second"), [("1/s", 1), ("30/m", 0.5), ("1/h", 1 / 3600), ("9999/s", 9999)])
     def test_a_rate_reads_as_it_is_written(self, rate: str, per_second: float) -> None:
-        assert limits.per_second(rate) == per_second
+        assert limits.parse_rate(rate) == per_second
 
     @pytest.mark.parametrize(
         "rate", ["", "1", "1/d", "0/s", "10000/s", "01/s", "-1/s", "1.5/s", "1 / s", "/s", "auto/s", "١/s"]
     )
     def test_what_is_no_rate_is_refused_with_an_example(self, rate: str) -> None:
         with pytest.raises(ValueError, match="for example 1/s, 30/m or 500/h"):
-            limits.per_second(rate)
+            limits.parse_rate(rate)
 
 
 MISCONFIGURED = {410: Parked("HTTP 410: the receiver is gone")} | {

@@ -18,7 +18,7 @@ from notifier.core.durations import format_duration, parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Origin, Settings, settings_digest
 from notifier.settings.explain import setting_error
-from notifier.settings.secrets import SECRET_FILE_LIMIT, _exposed, read_secret
+from notifier.settings.secrets import SECRET_FILE_LIMIT, is_exposed, read_secret
 from notifier.settings.types import Duration, Secret
 
 
@@ -190,7 +190,7 @@ def test_a_missing_secret_file_and_a_directory_are_refused(tmp_path: Path) -> No
 def test_other_readers_of_a_secret_file_are_found(path: str, mode: int, *, ours: bool, exposed: bool) -> None:
     owner = os.geteuid() if ours else os.geteuid() + 1
     status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 0, 1, 0, 0, 0))
-    assert _exposed(status, Path(path)) is exposed
+    assert is_exposed(status, Path(path)) is exposed
 
 
 def test_a_kubernetes_projected_volume_may_be_readable_by_all(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A channel to nobody: what is addressed to somebody who cannot exist is given up on, and holds up nothing else."""
+"""The channel of a recipient who cannot exist: its deliveries fail at once and block no other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from notifier.ports import RenderRequest
 class UndeliverableChannel(BaseChannel[ChannelSettings]):
     """Gives up on every message, for one reason."""
 
-    kind: ClassVar[str] = "nobody"
+    kind: ClassVar[str] = "undeliverable"
 
     def __init__(self, reason: str, context: ChannelContext) -> None:
-        """`reason` is what the dead letters say."""
-        super().__init__(ChannelSettings(name="nobody"), context)
+        """`reason` is shown with the dead letters."""
+        super().__init__(ChannelSettings(name="undeliverable"), context)
         self._reason = reason
 
-    def render(self, request: RenderRequest) -> Body:  # noqa: ARG002 - nobody reads it
-        """Return nothing."""
+    def render(self, request: RenderRequest) -> Body:  # noqa: ARG002 - the message is never sent
+        """Return an empty body."""
         return Body(content=b"", content_type="text/plain")
 
-    async def send(self, delivery: Delivery) -> Outcome:  # noqa: ARG002 - it goes nowhere
+    async def send(self, delivery: Delivery) -> Outcome:  # noqa: ARG002 - the message is never sent
         """Give up."""
         return GaveUp(self._reason)
