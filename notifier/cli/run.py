@@ -22,11 +22,11 @@ from notifier.cli.common import load_config
 from notifier.cli.output import print_note
 from notifier.cli.poll import SUMMARY_FIELDS, summary_line
 from notifier.cli.systemd import Systemd
+from notifier.clock import wait_until_set
 from notifier.config import Config, environment
 from notifier.config.changes import changes
 from notifier.core.errors import NotifierError
 from notifier.core.health import Role
-from notifier.deliver import wait_until_set
 from notifier.service.roles import ALL_ROLES, parse_roles, writes_data
 from notifier.service.service import serve
 from notifier.service.stats import Summary

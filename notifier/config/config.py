@@ -27,9 +27,9 @@ from notifier.config.retention import RetentionSettings
 from notifier.config.routes import RouteEntry
 from notifier.config.store import StoreSettings
 from notifier.config.web import WebSettings
+from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.health import ConfiguredSource, Expected
-from notifier.deliver import SENT_WITHIN
 from notifier.settings.base import Settings
 from notifier.settings.explain import (
     Loc,

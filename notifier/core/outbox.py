@@ -306,11 +306,3 @@ def _again(
     if wait is None:
         return DeliveryState.DEAD, None, f"gave up after {tries} attempts, last: {reason}"
     return DeliveryState.PENDING, wait, reason
-
-
-def attempts_exhausted(delivery: Delivery, schedule: Sequence[timedelta]) -> bool:
-    """Tell whether a claimed delivery has had more attempts than its schedule allows.
-
-    That happens only when the attempts before it never reported back: a message that kills its sender.
-    """
-    return delivery.attempt - delivery.earlier_attempts > len(schedule) + 1

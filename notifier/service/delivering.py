@@ -61,7 +61,7 @@ class Delivering:
     def _worker(self, channel: Channel) -> DeliveryWorker:
         app, cache = self._app, self._render_cache
         return DeliveryWorker(
-            channel, app.store, app.clock, app.rng, owner=self._owner, rules=app.delivery_rules, bodies=cache
+            channel, app.store, app.clock, app.rng, owner=self._owner, rules=app.delivery_rules, cache=cache
         )
 
     def wake(self) -> None:

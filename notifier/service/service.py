@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from notifier.clock import wait_until_set
 from notifier.core.errors import StoreError
 from notifier.core.health import (
     FINDING_COMMANDS,
@@ -26,7 +27,6 @@ from notifier.core.health import (
     removed_sources,
     serves,
 )
-from notifier.deliver import wait_until_set
 from notifier.ports import ChatTransport, Transaction
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from notifier.core import retry
 from notifier.core.delivery import Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
-from notifier.core.outbox import attempts_exhausted, plan, settle
+from notifier.core.outbox import plan, settle
 from notifier.core.routing import ChannelPolicy, Route, route_events
 
 SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))
@@ -88,11 +88,6 @@ def test_sending_again_by_hand_restarts_the_schedule() -> None:
     delivery = make_delivery(attempt=5, earlier_attempts=4)
     found = settle(delivery, Retry("HTTP 503"), started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
     assert (found.state, found.wait) == (DeliveryState.PENDING, SCHEDULE[0])
-
-
-@pytest.mark.parametrize(("attempt", "worn"), [(4, False), (5, True)])
-def test_a_message_that_kills_its_sender_has_bounded_attempts(attempt: int, *, worn: bool) -> None:
-    assert attempts_exhausted(make_delivery(attempt=attempt), SCHEDULE) is worn
 
 
 @given(

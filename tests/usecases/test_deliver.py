@@ -542,12 +542,12 @@ async def test_deliveries_not_begun_within_their_lease_are_released(store: SqlSt
 
 
 async def test_one_event_for_channels_that_render_alike_is_rendered_once(store: SqlStore, clock: FakeClock) -> None:
-    event, bodies = make_event(), RenderCache()
+    event, cache = make_event(), RenderCache()
     channels = [FakeChannel("one"), FakeChannel("two"), FakeChannel("other")]
     for channel, key in zip(channels, ("alike", "alike", "different"), strict=True):
         channel.body_key = key
         await put(store, clock, event, channel=channel.name)
-        worker = DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES, bodies=bodies)
+        worker = DeliveryWorker(channel, store, clock, random.Random(1), owner="me", rules=RULES, cache=cache)
         await worker.drain()
     assert [channel.rendered for channel in channels] == [1, 0, 1]
     assert channels[0].sent[0].body == channels[1].sent[0].body
@@ -608,7 +608,7 @@ async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Gate)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
-    worker._cancel_all()
+    worker._cancel_in_flight()
     clock.advance(timedelta(seconds=2))
     await store.transact(lambda tx: tx.replicas.release_claims(None, clock.now()))
 

@@ -1,0 +1,118 @@
+"""What a delivery worker decides: how much it claims, what is late, and whether an earlier attempt is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from notifier.core import pacing, recipients
+from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, ResendPolicy, Resolution, Retry
+from notifier.core.outbox import Settlement
+from notifier.core.pacing import Allowance, ChannelHealth, Pace
+
+SENT_WITHIN = 0.8
+"""Share of a lease within which a message must be answered; then its outcome is unknown."""
+
+BEGUN_WITHIN = 0.2
+"""Share of a lease within which a message may always begin; later only if the channel's deadline still fits in."""
+
+PREFETCH = 4
+"""Messages claimed ahead for each one in flight, where a repeat does no harm: a kill while they are rendered leaves
+the outcome of all of them unknown."""
+
+BATCH = 128
+"""Number of finished attempts that are settled at once; half of what may be in flight suffices too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """What one step of a worker does on its channel."""
+
+    health: ChannelHealth
+    """The channel's health after the attempts that are settled, before anything is claimed."""
+    closed: bool
+    """False while the circuit breaker is open: nothing but its probe is sent."""
+    breaker_closes: bool
+    """True when these settlements close the breaker."""
+    allowed: Allowance
+    """How many deliveries may be claimed."""
+
+
+def plan_step(
+    health: ChannelHealth, settlements: Iterable[Settlement], pace: Pace, now: datetime, wanted: int
+) -> StepPlan:
+    """Decide a step: settle these attempts and claim up to `wanted` deliveries, as far as the channel allows."""
+    after = pacing.after(health, [(one.signal, one.pause) for one in settlements], now, pace)
+    return StepPlan(
+        health=after,
+        closed=not after.open_until,
+        breaker_closes=bool(health.open_until and not after.open_until),
+        allowed=pacing.allowance(after, pace, now, wanted),
+    )
+
+
+def demand(concurrency: int, policy: ResendPolicy, busy: int) -> int:
+    """Return how many deliveries to claim, where `busy` are in flight or queued."""
+    ahead = PREFETCH if policy is ResendPolicy.IDEMPOTENT else 0
+    return max(concurrency * (1 + ahead) - busy, 0)
+
+
+def is_late(held: float, lease: timedelta, deadline: float) -> bool:
+    """Return whether too much of a lease has passed for a message to begin. `held` and `deadline` are in seconds."""
+    seconds = lease.total_seconds()
+    return held > max(seconds * SENT_WITHIN - deadline, seconds * BEGUN_WITHIN)
+
+
+def settles_at_once(finished: int, queued: int, concurrency: int) -> bool:
+    """Return whether finished attempts are settled now: they are many, or the next step has to claim more."""
+    return finished >= min(BATCH, concurrency / 2) or queued < concurrency
+
+
+def attempts_exhausted(delivery: Delivery, schedule: Sequence[timedelta]) -> bool:
+    """Return whether a claimed delivery has had more attempts than its schedule allows.
+
+    That happens only when earlier attempts never reported back: the message kills its sender.
+    """
+    return delivery.attempt - delivery.earlier_attempts > len(schedule) + 1
+
+
+def is_first_attempt(delivery: Delivery) -> bool:
+    """Return whether this is the first attempt of a schedule."""
+    return delivery.attempt == delivery.earlier_attempts + 1
+
+
+def refuse(delivery: Delivery, schedule: Sequence[timedelta], kind: str) -> GaveUp | None:
+    """Return why a claimed delivery is not sent at all; None where it is. `kind` is that of its channel."""
+    if attempts_exhausted(delivery, schedule):
+        return GaveUp("no attempt ever reported back: sending it may be what stops the program")
+    if delivery.body is None:
+        return GaveUp(f"the {kind} channel cannot put this event into words")
+    return None
+
+
+def resolve(
+    delivery: Delivery, found: Outcome | None, on_unknown: Literal["resend", "hold"]
+) -> tuple[Outcome | None, Resolution | None]:
+    """Decide about an earlier attempt that may have arrived. An outcome of None means that it is sent again.
+
+    `found` is what the service says: Delivered, None where it lacks the message, Retry where it could not be asked
+    now, and else why it cannot be asked.
+    """
+    match found:
+        case None:
+            return None, Resolution.ABSENT
+        case Delivered():
+            return found, Resolution.ARRIVED
+        case Retry():
+            return found, None
+    return (_hold(delivery, found.reason), Resolution.HELD) if on_unknown == "hold" else (None, Resolution.RISKED)
+
+
+def _hold(delivery: Delivery, why: str) -> GaveUp | None:
+    """Leave the decision to a person; None where some recipients certainly lack the message."""
+    if recipients.anyone_waits(delivery):
+        return None
+    last = f"{delivery.reason}; " if delivery.recipients and delivery.reason else ""
+    return GaveUp(f"{last}it may have arrived ({why}); `notifier retry` sends it again")

@@ -1,0 +1,155 @@
+"""What a delivery worker decides, without a store and without a channel."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from factories import make_delivery
+
+from notifier.core.delivery import (
+    Body,
+    Delivered,
+    GaveUp,
+    Outcome,
+    Recipient,
+    RecipientState,
+    ResendPolicy,
+    Resolution,
+    Retry,
+    Unknown,
+)
+from notifier.core.dispatch import (
+    BATCH,
+    PREFETCH,
+    attempts_exhausted,
+    demand,
+    is_first_attempt,
+    is_late,
+    plan_step,
+    refuse,
+    resolve,
+    settles_at_once,
+)
+from notifier.core.outbox import Settlement, settle
+from notifier.core.pacing import ChannelHealth, Pace
+
+T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+SCHEDULE = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=5))
+BODY = Body(content=b"{}", content_type="application/json")
+PACE = Pace(per_second=1, burst=3, opens_after=2)
+
+
+def settlement(outcome: Outcome) -> Settlement:
+    return settle(make_delivery(), outcome, started_at=T0, finished_at=T0, schedule=SCHEDULE, chance=0.5)
+
+
+# ---- a step ----
+
+
+def test_a_step_claims_what_the_pace_allows() -> None:
+    plan = plan_step(ChannelHealth(), [], PACE, T0, wanted=10)
+    assert (plan.closed, plan.breaker_closes, plan.allowed.count) == (True, False, 3)
+
+
+def test_failures_open_the_breaker_before_anything_is_claimed() -> None:
+    plan = plan_step(ChannelHealth(), [settlement(Retry("HTTP 503"))] * 2, PACE, T0, wanted=10)
+    assert (plan.closed, plan.allowed.count) == (False, 0)
+    assert plan.allowed.retry_in == PACE.probes[0]
+
+
+def test_a_probe_that_arrives_closes_the_breaker() -> None:
+    health = plan_step(ChannelHealth(), [settlement(Retry("HTTP 503"))] * 2, PACE, T0, wanted=0).health
+    plan = plan_step(health, [settlement(Delivered())], PACE, T0 + PACE.probes[0], wanted=10)
+    assert (plan.closed, plan.breaker_closes, plan.allowed.count) == (True, True, 3)
+
+
+def test_one_probe_is_allowed_once_an_open_breaker_is_due() -> None:
+    health = plan_step(ChannelHealth(), [settlement(Retry("HTTP 503"))] * 2, PACE, T0, wanted=0).health
+    plan = plan_step(health, [], PACE, T0 + PACE.probes[0], wanted=10)
+    assert (plan.closed, plan.breaker_closes, plan.allowed.count) == (False, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "busy", "expected"),
+    [
+        (ResendPolicy.IDEMPOTENT, 0, 2 * (1 + PREFETCH)),
+        (ResendPolicy.IDEMPOTENT, 4, 2 * (1 + PREFETCH) - 4),
+        (ResendPolicy.RECONCILABLE, 0, 2),
+        (ResendPolicy.UNSAFE, 1, 1),
+        (ResendPolicy.UNSAFE, 5, 0),
+    ],
+)
+def test_only_idempotent_messages_are_claimed_ahead(policy: ResendPolicy, busy: int, expected: int) -> None:
+    assert demand(2, policy, busy) == expected
+
+
+@pytest.mark.parametrize(
+    ("finished", "queued", "concurrency", "expected"),
+    [(1, 100, 64, False), (32, 100, 64, True), (1, 63, 64, True), (BATCH, 1000, 1000, True), (99, 1000, 1000, False)],
+)
+def test_few_finished_attempts_wait_for_others_while_there_is_enough_to_send(
+    finished: int, queued: int, concurrency: int, *, expected: bool
+) -> None:
+    assert settles_at_once(finished, queued, concurrency) is expected
+
+
+# ---- one message ----
+
+
+@pytest.mark.parametrize(
+    ("held", "deadline", "late"),
+    [(0, 10, False), (38, 10, False), (39, 10, True), (12, 60, False), (13, 60, True)],
+)
+def test_a_message_begins_only_while_its_lease_leaves_time(held: float, deadline: float, *, late: bool) -> None:
+    assert is_late(held, timedelta(seconds=60), deadline) is late
+
+
+@pytest.mark.parametrize(("attempt", "exhausted"), [(4, False), (5, True)])
+def test_a_message_that_kills_its_sender_has_bounded_attempts(attempt: int, *, exhausted: bool) -> None:
+    delivery = make_delivery(attempt=attempt, body=BODY)
+    assert attempts_exhausted(delivery, SCHEDULE) is exhausted
+    assert (refuse(delivery, SCHEDULE, "fake") is not None) is exhausted
+
+
+def test_a_manual_retry_begins_a_schedule_with_a_first_attempt() -> None:
+    assert is_first_attempt(make_delivery(attempt=5, earlier_attempts=4))
+    assert not is_first_attempt(make_delivery(attempt=5, earlier_attempts=3))
+
+
+def test_a_message_without_a_body_is_given_up_on() -> None:
+    assert refuse(make_delivery(body=None), SCHEDULE, "fake") == GaveUp(
+        "the fake channel cannot put this event into words"
+    )
+
+
+# ---- an earlier attempt that may have arrived ----
+
+RETRY = Retry("HTTP 503")
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "resolution"),
+    [
+        (None, None, Resolution.ABSENT),
+        (Delivered("ref"), Delivered("ref"), Resolution.ARRIVED),
+        (RETRY, RETRY, None),
+        (Unknown("no scope"), None, Resolution.RISKED),
+    ],
+)
+def test_what_the_service_says_decides_about_an_earlier_attempt(
+    found: Outcome | None, outcome: Outcome | None, resolution: Resolution | None
+) -> None:
+    assert resolve(make_delivery(), found, "resend") == (outcome, resolution)
+
+
+def test_what_nobody_can_tell_is_held_for_a_person_on_request() -> None:
+    outcome, resolution = resolve(make_delivery(), Unknown("no scope"), "hold")
+    assert resolution is Resolution.HELD
+    assert outcome == GaveUp("it may have arrived (no scope); `notifier retry` sends it again")
+
+
+def test_recipients_that_certainly_lack_a_held_message_still_get_it() -> None:
+    waiting = Recipient(address="a@example.org", state=RecipientState.WAITING, reason="HTTP 503")
+    delivery = make_delivery(recipients=(waiting,))
+    assert resolve(delivery, Unknown("no scope"), "hold") == (None, Resolution.HELD)
