@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.wording.phrases import Language
 
-Json = dict[str, Any]
 PermissionCheck = Callable[[], Awaitable[bool]]
 """Return whether the requester may make changes. Called lazily: it can cost a call of the chat's API.
 

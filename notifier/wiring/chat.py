@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -22,7 +21,6 @@ from notifier.config.chat import SlackChatSettings
 from notifier.config.web import WebSettings
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.http import MattermostRoutes
-from notifier.integrations.mattermost.replies import reply_message
 from notifier.integrations.slack import scopes
 from notifier.integrations.slack import socket_mode as socket
 from notifier.integrations.slack.api import WebApi
@@ -42,11 +40,11 @@ log = structlog.get_logger("notifier")
 async def open_transports(
     config: Config, store: Store, http: HttpClient, clock: Clock, *, wake: Callable[[], None], stack: AsyncExitStack
 ) -> Sequence[ChatTransport]:
-    """Open the doors that are configured, until `stack` ends; return what has to run meanwhile.
+    """Open the configured transports until `stack` ends; return those that have to be run.
 
     Raises ConfigurationError when the address of `web` cannot be taken.
     """
-    responder = ChatResponder(store, clock, _room_rules(config), wake)
+    responder = ChatResponder(store, clock, _responder_rules(config), wake)
     rejections = _rejection_log(clock)
     routes: list[Route] = []
     run: list[ChatTransport] = []
@@ -68,23 +66,22 @@ async def open_transports(
             tokens=mattermost.accepted,
             allowed=mattermost.allow,
             language=config.language,
-            render=partial(reply_message, language=config.language),
             rejections=rejections,
         ).routes()
     if routes and config.web:
         await stack.enter_async_context(server := _server(Starlette(routes=routes), config.web, rejections))
-        log.info("listening", url=server.url, paths=[route.path for route in routes])
+        log.info("chat.listening", url=server.url, paths=[route.path for route in routes])
     return run
 
 
 async def check_listen_address(web: WebSettings) -> None:
-    """Prove that an address can be taken. Raises ConfigurationError."""
+    """Raise ConfigurationError where the address cannot be listened on."""
     async with _server(Starlette(), web, _rejection_log(SystemClock())):
         pass
 
 
 async def check(config: Config, slack: SlackChatSettings, http: HttpClient) -> Sequence[CheckResult]:
-    """Prove that Slack would let requests through to us, and say what its bot may do for who asks."""
+    """Check that requests from Slack can arrive, and which scopes the bot has."""
     found: list[CheckResult] = []
     if slack.mode == "socket":
         found += await socket.check(_app_api(slack, http))
@@ -101,7 +98,7 @@ def _rejection_log(clock: Clock) -> RejectionLog:
     return RejectionLog("chat.requests_rejected", logger="notifier.chat", seconds=clock.monotonic)
 
 
-def _room_rules(config: Config) -> ResponderRules:
+def _responder_rules(config: Config) -> ResponderRules:
     zone = ZoneInfo(config.timezone)
     return ResponderRules(
         localizers={language: Localizer(language=language, timezone=zone) for language in ("en", "zh")},

@@ -21,10 +21,11 @@ from timeouts import HANG_TIMEOUT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from notifier.chat.endpoints import BODY_LIMIT, MAX_FORM_FIELDS
-from notifier.chat.ports import BadRequest, Json, PermissionCheck
+from notifier.chat.ports import BadRequest, PermissionCheck
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core.errors import ConfigurationError
 from notifier.integrations.mattermost.http import MattermostRoutes
+from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.http import SlackRoutes
 from notifier.integrations.slack.signature import sign
 from notifier.logs import RejectionLog
@@ -80,10 +81,6 @@ class FakeResponder:
         self.asked.append(request)
         assert isinstance(request, CommandRequest)
         return ChatReply(title=request.text, lines=[language, str(await allowed())]) if request.text else None
-
-
-def render(answer: ChatReply) -> Json:
-    return {"text": answer.title, "lines": list(answer.lines), "good": answer.ok}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +140,6 @@ async def opened(
         tokens=["other", TOKEN],
         allowed=["admin"],
         language="en",
-        render=render,
         rejections=rejections,
     )
     app = Starlette(routes=[*slack.routes(), *mattermost.routes()])
@@ -473,7 +469,7 @@ def typed(fields: Mapping[str, str] | None = None, token: str | None = TOKEN, bo
 async def test_mattermost_is_answered_with_json(endpoints: ChatEndpoints) -> None:
     reply = await endpoints.ask(typed())
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
-    assert json.loads(reply.body) == {"text": "failed", "lines": ["en", "False"], "good": True}
+    assert json.loads(reply.body) == {"response_type": "ephemeral", "text": "**failed**\n- en\n- False"}
     (asked,) = endpoints.responder.asked
     assert (asked.person.id, asked.person.name, asked.replay_key) == ("u1", "ann", None)
 
@@ -483,8 +479,9 @@ async def test_mattermost_gets_json_even_for_an_empty_answer(endpoints: ChatEndp
 
 
 async def test_only_users_that_are_listed_may_change_something(endpoints: ChatEndpoints) -> None:
-    assert json.loads((await endpoints.ask(typed({"user_id": "admin"}))).body)["lines"] == ["en", "True"]
-    assert json.loads((await endpoints.ask(typed({"user_id": "Admin"}))).body)["lines"] == ["en", "False"]
+    for user, may in (("admin", "True"), ("Admin", "False")):
+        reply = await endpoints.ask(typed({"user_id": user}))
+        assert json.loads(reply.body)["text"].endswith(f"- {may}")
 
 
 async def test_users_and_channels_may_be_mentioned_more_than_once(endpoints: ChatEndpoints) -> None:

@@ -154,8 +154,8 @@ def events(records: io.StringIO) -> list[str]:
     return [record["event"] for record in said(records)]
 
 
-NOT_CONNECTED = "not connected to Slack: commands and clicks do not reach us"
-AGAIN = "connected to Slack again"
+NOT_CONNECTED = "chat.disconnected"
+AGAIN = "chat.recovered"
 
 
 # ---- what comes is acknowledged ----
@@ -191,7 +191,7 @@ async def test_what_else_comes_is_acknowledged_and_left_alone(
 
 @pytest.mark.parametrize(
     ("text", "level", "event"),
-    [("bad", "warning", "a command cannot be read"), ("broken", "error", "a command was not answered")],
+    [("bad", "warning", "chat.request_invalid"), ("broken", "error", "chat.request_failed")],
 )
 async def test_a_command_that_goes_wrong_is_acknowledged_all_the_same(
     transport: SocketModeTransport, slack: SlackServer, records: io.StringIO, *, text: str, level: str, event: str
@@ -210,7 +210,7 @@ async def test_a_click_that_goes_wrong_harms_nobody_else(
         await slack.ask("interactive", {"type": kind})
         assert await slack.type_command("help") == {"text": "you said help"}
     (record,) = said(records)
-    assert record["event"] in ("a request of Slack's cannot be read", "a request of Slack's was not answered")
+    assert record["event"] in ("chat.request_invalid", "chat.request_failed")
 
 
 @pytest.mark.parametrize(

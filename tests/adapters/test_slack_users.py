@@ -233,7 +233,7 @@ async def test_a_group_that_cannot_be_queried_has_no_members_this_time(
     slack.faults.append(fault)
     assert not await people.is_listed(ALICE, [DBAS])
     (error,) = errors(records)
-    assert error["event"] == "who is in a user group is not known"
+    assert error["event"] == "chat.group_unknown"
     assert (error["group"], error["reason"]) == (DBAS, reason.replace("PORT", slack.url.rpartition(":")[2]))
     assert await people.is_listed(ALICE, [DBAS])
 

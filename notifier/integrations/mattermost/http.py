@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -11,9 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
-from notifier.chat.ports import BadRequest, Json, Responder
-from notifier.chat.requests import ChatReply, CommandRequest
+from notifier.chat.ports import BadRequest, Responder
+from notifier.chat.requests import CommandRequest
 from notifier.core.people import Person
+from notifier.integrations.mattermost.replies import reply_message
 from notifier.logs import RejectionLog
 from notifier.wording.phrases import Language
 
@@ -30,7 +31,6 @@ class MattermostRoutes:
     allowed: Collection[str]
     """Ids of the users who may make changes."""
     language: Language
-    render: Callable[[ChatReply], Json]
     rejections: RejectionLog
 
     def routes(self) -> Sequence[Route]:
@@ -54,7 +54,7 @@ class MattermostRoutes:
 
         reply = await self.responder.answer(command, self.language, may_change)
         # Mattermost takes an empty body for an error.
-        return JSONResponse({} if reply is None else self.render(reply))
+        return JSONResponse({} if reply is None else reply_message(reply, self.language))
 
     def _knows(self, header: bytes) -> bool:
         """Compare with every token, each in constant time: the form's `token` is a field that proxies log."""

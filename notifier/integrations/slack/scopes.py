@@ -1,4 +1,4 @@
-"""What the bot must be allowed to do for the chat, and what it costs where it is not."""
+"""Scopes that the bot needs for the chat, and what is lost without each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 
 from notifier.http import HttpError
 from notifier.integrations.slack.api import WebApi
+from notifier.integrations.slack.errors import scope_remedy
 from notifier.ports import CheckResult
 
 SCOPES_TIMEOUT = 10.0
-"""Seconds that the question may take."""
+"""Maximum time of the call, in seconds."""
 
 SCOPE_COSTS = {
     "commands": "nobody can type the command",
@@ -18,19 +19,19 @@ SCOPE_COSTS = {
     "usergroups:read": "of those on the list `allow` only the users are known, not the members of groups",
     "im:write": "who watches a task gets no direct message unless they have written to the bot before",
 }
-"""Every scope that the chat uses beside those of the channels, and what is lost without it."""
+"""Every scope that the chat uses in addition to those of the channels, and the loss without it."""
 _NEEDED = frozenset({"commands"})
 _CHECK_NAME = "Slack chat scopes"
 
 
 async def check(api: WebApi, allow: Collection[str]) -> Sequence[CheckResult]:
-    """Ask Slack which scopes the bot has. Nothing is posted."""
+    """Check the scopes of the bot. Nothing is posted."""
     try:
         answer = await api.call("auth.test", SCOPES_TIMEOUT, {})
     except HttpError as error:
         return (CheckResult(ok=False, what=_CHECK_NAME, detail=str(error), remedy="check the network and the proxy"),)
-    if answer.data.get("ok") is not True:
-        why = answer.code or f"HTTP {answer.status}"
+    if not answer.ok:
+        why = answer.failure
         return (
             CheckResult(
                 ok=False, what=_CHECK_NAME, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"
@@ -40,7 +41,7 @@ async def check(api: WebApi, allow: Collection[str]) -> Sequence[CheckResult]:
 
 
 def scope_results(granted: str | None, allow: Collection[str]) -> Sequence[CheckResult]:
-    """Return what is missing; Slack names the scopes that a token has in a header of its answers."""
+    """Return the missing scopes. `granted` is the header in which Slack lists the scopes of a token."""
     if granted is None:
         return ()
     has = set(re.split(r"[\s,]+", granted))
@@ -53,7 +54,7 @@ def scope_results(granted: str | None, allow: Collection[str]) -> Sequence[Check
             ok=scope not in _NEEDED,
             what=_CHECK_NAME,
             detail=f"{scope} is missing: {SCOPE_COSTS[scope]}",
-            remedy=f"add the bot scope {scope} under OAuth & Permissions and reinstall the app",
+            remedy=scope_remedy(scope),
         )
         for scope in missing
     )

@@ -1,4 +1,4 @@
-"""Slack's Socket Mode: a connection that we open, so that no address of ours has to be reachable."""
+"""Slack's Socket Mode: this program opens the connection, so that Slack need not be able to reach it."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     from notifier.integrations.slack.chat import SlackRequestHandler
 
 OPEN_TIMEOUT = 10.0
-"""Seconds to be told where to connect to."""
+"""Maximum time to ask Slack for an address, in seconds."""
 CONNECT_TIMEOUT = 15.0
-"""Seconds for a connection, after which a new address is asked for: each is good for one connection."""
+"""Maximum time to connect, in seconds. Each address is good for one connection: a new one is asked for then."""
 PING_INTERVAL = 5.0
-"""Seconds; four of them without an answer are a lost connection."""
+"""Time between pings, in seconds. A connection is lost after four of them without an answer."""
 CLOSE_TIMEOUT = 1.0
-"""Seconds that Slack has to take leave."""
+"""Maximum time to close a connection in order, in seconds."""
 REJECTED_WAIT = 300.0
-"""Seconds after which a token that Slack refuses is tried again: a person has to mend that."""
+"""Time after which a token that Slack refuses is tried again, in seconds: a person has to replace it."""
 MAX_WAIT = 30.0
+"""Maximum time between two attempts to connect, in seconds."""
 MAX_OPENED = 10
-"""Connections within a minute, should Slack end each at once."""
+"""Maximum number of connections within a minute, for a Slack that ends each at once."""
 
 _TOKEN_CODES = frozenset(
     {
@@ -63,21 +64,21 @@ _NO_REMEDY = "it is tried again by itself"
 log = structlog.get_logger(__name__)
 
 _silent = logging.Logger("slack_sdk", level=logging.CRITICAL + 1)  # noqa: LOG001 - none that others can configure
-"""What the library says: stack traces of every lost connection. What matters of it is said here."""
+"""Silences the library, which logs a stack trace for each lost connection. This module logs what matters."""
 
 
 class ConnectionNotOpened(Exception):
-    """There is no connection to Slack. The message says why."""
+    """No connection to Slack could be opened. The message says why."""
 
     def __init__(self, why: str, remedy: str, *, wait: float = 0.0) -> None:
-        """`wait`: seconds for which it makes no sense to try again."""
+        """`wait`: seconds during which another attempt is useless."""
         super().__init__(why)
         self.remedy = remedy
         self.wait = wait
 
 
 class SocketModeTransport:
-    """Connects to Slack, and again whenever that is lost, and hands on what comes."""
+    """Keeps a connection to Slack and passes requests to the handler. Implements `ports.ChatTransport`."""
 
     def __init__(
         self,
@@ -97,13 +98,13 @@ class SocketModeTransport:
 
     @property
     def connected(self) -> bool:
-        """Whether requests can reach us now."""
+        """Whether requests can arrive now."""
         session = self._client.current_session if self._client else None
         return session is not None and not session.closed
 
     @property
     def trouble(self) -> str | None:
-        """Why requests cannot reach us now; None while they can."""
+        """Reason why requests cannot arrive now; None while they can."""
         if self.connected:
             return None
         return (self._client.last_error if self._client else None) or "not connected to Slack yet"
@@ -139,12 +140,12 @@ class SocketModeTransport:
                 wait = min(wait * 2, MAX_WAIT)
 
     async def _handle_soon(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
-        task = asyncio.create_task(self._handle(client, request), name="take a request of Slack's")
+        task = asyncio.create_task(self._handle(client, request), name="handle a request from Slack")
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
     async def _handle(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
-        """Answer a request in time, whatever becomes of it: who waits for nothing is told that nothing works."""
+        """Answer a request in time, whether or not it succeeds: Slack reports a missing answer as a broken app."""
         try:
             if request.type == "slash_commands":
                 await _acknowledge(client, request, await self._command(request.payload))
@@ -153,22 +154,22 @@ class SocketModeTransport:
             if request.type == "interactive":
                 await self._handler.interaction(request.payload, None)
         except BadRequest as error:
-            log.warning("a request of Slack's cannot be read", reason=str(error))
+            log.warning("chat.request_invalid", reason=str(error))
         except Exception:
-            log.exception("a request of Slack's was not answered")
+            log.exception("chat.request_failed")
 
     async def _command(self, payload: dict[str, Any]) -> dict[str, Any] | None:
         try:
             return await self._handler.command(payload, None)
         except BadRequest as error:
-            log.warning("a command cannot be read", reason=str(error))
+            log.warning("chat.request_invalid", reason=str(error))
         except Exception:
-            log.exception("a command was not answered")
+            log.exception("chat.request_failed")
         return None
 
 
 async def check(api: WebApi) -> Sequence[CheckResult]:
-    """Prove that a connection could be opened, without opening one. `api` has the app-level token."""
+    """Return whether a connection could be opened, without opening one. `api` has the app-level token."""
     what = "Slack Socket Mode"
     try:
         await _open(api)
@@ -184,7 +185,7 @@ async def _acknowledge(
 
 
 class _Client(SocketModeClient):
-    """slack_sdk's client with our own way to ask for an address, and no proxy but the configured one."""
+    """slack_sdk's client, with our own way to ask for an address and only the configured proxy."""
 
     def __init__(self, api: WebApi, clock: Clock, ping_every: float) -> None:
         super().__init__(
@@ -196,12 +197,12 @@ class _Client(SocketModeClient):
         self._not_before = float("-inf")
         self._opened: deque[float] = deque(maxlen=MAX_OPENED)
         self.last_error: str | None = None
-        """Why it was not connected the last time that this was said; None since it is."""
+        """Reason of the last failure that was logged; None once it is connected."""
         self._failure = ""
-        """What keeps the connection from coming about."""
+        """Reason why the current attempt to connect fails, as far as it is known."""
 
     async def use_http_client(self) -> None:
-        """Connect as everything else does: the library's own session knows neither our addresses nor certificates."""
+        """Connect through our HTTP client: the library's session ignores our address rules and certificates."""
         await self.aiohttp_client_session.close()
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._on_response)
@@ -209,10 +210,10 @@ class _Client(SocketModeClient):
         self.aiohttp_client_session = self._api.http.session(trace)
 
     async def connect_to_new_endpoint(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
-        """Connect anew. Raises NotOpened.
+        """Connect to a new address. Raises ConnectionNotOpened.
 
-        One at a time: the library's own waits no longer than five seconds for the one before, and would leave a
-        connection open on which nobody listens.
+        Overrides the library's method, which waits at most five seconds for another attempt to end, and then can leave
+        a connection open that nothing reads.
         """
         async with self.connect_operation_lock:
             if force or not await self.is_connected():
@@ -220,7 +221,7 @@ class _Client(SocketModeClient):
                 await self.connect()
 
     async def issue_new_wss_url(self) -> str:
-        """Ask where to connect to. Raises NotOpened."""
+        """Ask Slack for an address. Raises ConnectionNotOpened."""
         if self._clock.monotonic() < self._not_before:
             raise ConnectionNotOpened("it is too early to try again", _NO_REMEDY)
         try:
@@ -238,7 +239,7 @@ class _Client(SocketModeClient):
         return url
 
     async def connect(self) -> None:
-        """Connect to the address asked for. Raises NotOpened."""
+        """Connect to the address of `issue_new_wss_url`. Raises ConnectionNotOpened."""
         host = _host(self.wss_uri or "")
         self._failure = f"no connection to {host} within {CONNECT_TIMEOUT:g} s"
         try:
@@ -252,7 +253,7 @@ class _Client(SocketModeClient):
         finally:
             self.auto_reconnect_enabled = True  # it is off while connecting, and would stay off
         if self.last_error is not None and not self.closed:
-            log.info("connected to Slack again")
+            log.info("chat.recovered")
         self.last_error = None
 
     async def _on_response(
@@ -265,32 +266,31 @@ class _Client(SocketModeClient):
         self, _session: aiohttp.ClientSession, _context: object, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
         cause, host = failed.exception, str(failed.url.host)
-        told = isinstance(cause, HttpError)
-        self._failure = str(cause) if told else describe_failure(cause, host, self._proxy_name)
+        is_ours = isinstance(cause, HttpError)
+        self._failure = str(cause) if is_ours else describe_failure(cause, host, self._proxy_name)
 
     @property
     def _proxy_name(self) -> str | None:
         return urlsplit(self.proxy).netloc.rpartition("@")[2] if self.proxy else None
 
     async def _on_disconnect(self, message: aiohttp.WSMessage) -> None:
-        """Hear why Slack ends a connection, before the library connects anew."""
+        """Recognise a disconnect for good, before the library connects again."""
         with suppress(ValueError, RecursionError):
-            said = json.loads(message.data)
-            if isinstance(said, dict) and (said.get("type"), said.get("reason")) == ("disconnect", "link_disabled"):
+            frame = json.loads(message.data)
+            if isinstance(frame, dict) and (frame.get("type"), frame.get("reason")) == ("disconnect", "link_disabled"):
                 self._fail(ConnectionNotOpened("Socket Mode is switched off", _SWITCH_REMEDY, wait=REJECTED_WAIT))
 
     def _fail(self, error: ConnectionNotOpened) -> None:
-        """Log a reason once, until it is another or all is well again."""
+        """Log a failure, unless it is the one that was logged last."""
         self._not_before = self._clock.monotonic() + error.wait
         if str(error) != self.last_error:
-            log.error(
-                "not connected to Slack: commands and clicks do not reach us", reason=str(error), remedy=error.remedy
-            )
+            msg = "commands and clicks do not arrive"
+            log.error("chat.disconnected", msg=msg, reason=str(error), remedy=error.remedy)
         self.last_error = str(error)
 
 
 def _host(url: str) -> str:
-    """Return the host to connect to; empty where there is none."""
+    """Return the host of a WebSocket URL; empty for another URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -304,13 +304,13 @@ async def _open(api: WebApi) -> str:
     except HttpError as error:
         raise ConnectionNotOpened(str(error), _NETWORK_REMEDY) from None
     url = answer.data.get("url")
-    if answer.data.get("ok") is True and isinstance(url, str) and _host(url):
+    if answer.ok and isinstance(url, str) and _host(url):
         return url
     raise _refusal(answer)
 
 
 def _refusal(answer: SlackResponse) -> ConnectionNotOpened:
-    why = answer.code or f"HTTP {answer.status}"
+    why = answer.failure
     if answer.code in _TOKEN_CODES:
         return ConnectionNotOpened(why, _TOKEN_REMEDY, wait=REJECTED_WAIT)
     seconds = answer.headers.get("retry-after", "")

@@ -1,4 +1,4 @@
-"""Who people in Slack are: the language they read, where they belong, and whether they may change something."""
+"""People in Slack: their language, their workspace, and whether they may make changes."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from notifier.ports import Clock
 from notifier.wording.phrases import Language
 
 MAX_PROFILES = 1_000
-"""People whose language is remembered."""
+"""Maximum number of profiles in the cache."""
 PROFILE_TTL = 3_600.0
-"""Seconds after which a language is asked for anew; also after Slack did not tell."""
+"""Time after which a profile is fetched again, in seconds; also after Slack did not answer."""
 MEMBERS_TTL = 300.0
-"""Seconds for which the members of a group are remembered."""
+"""Time after which the members of a group are fetched again, in seconds."""
 QUERY_TIMEOUT = 2.0
-"""Seconds that a question may take."""
+"""Maximum time of one call, in seconds."""
 MAX_QUERIES = 10
-"""Questions about languages at once."""
+"""Maximum number of profiles fetched in the background at once."""
 MAX_MEMBERS_REPLY = 1024 * 1024
-"""Bytes of a group's members: tens of thousands."""
+"""Maximum size of a list of members, in bytes: tens of thousands of them."""
 
 _BOT = ""
-"""Stands for the bot itself among those who are asked about."""
+"""Key of the bot itself among the calls under way."""
 _FINAL_ERRORS = frozenset({"missing_scope", "user_not_found", "user_not_visible"})
-"""Answers that stay the same however often Slack is asked."""
+"""Errors that a repeated call would bring again."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserProfile:
-    """What Slack tells of somebody."""
+    """Facts about a person, as far as Slack shows them."""
 
     language: Language | None = None
     workspaces: frozenset[str] = frozenset()
-    """The ids of their workspace and of its organization."""
+    """Ids of the workspace and of its organization."""
     guest: bool = False
-    """Whether they are invited to some channels only."""
+    """Whether the person is a guest, invited to some channels only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class _CachedGroup:
 
 
 class UserDirectory:
-    """Asks Slack about people, and remembers. Whoever makes it calls `aclose` at the end."""
+    """Fetches profiles and groups from Slack, and caches them. The owner calls `aclose` at the end."""
 
     def __init__(self, api: WebApi | None, clock: Clock, workspaces: Collection[str] = ()) -> None:
-        """Without an `api` nothing can be asked: no language is known, and nobody is a member of a group.
+        """Without an `api` no language is known, and nobody is a member of a group.
 
-        `workspaces`: ids of workspaces and organizations whose members are ours; none: the bot's own.
+        `workspaces`: ids of the workspaces and organizations whose members are ours; empty for the bot's own.
         """
         self._api = api
         self._clock = clock
@@ -76,34 +76,34 @@ class UserDirectory:
         self._queries: dict[str, asyncio.Task[None]] = {}
 
     def language_of(self, person: str) -> Language | None:
-        """Return the language that somebody reads, where that is known by now; the next time it may be."""
+        """Return a person's language if it is cached. If not, fetch it in the background for the next request."""
         known = self._people.get(person)
         if known is None or self._clock.monotonic() >= known.until:
             self._fetch_soon(person)
         return known.profile.language if known and known.profile else None
 
     async def fetch_workspace(self) -> None:
-        """Learn whose bot it is, where that is not configured."""
+        """Fetch the workspace of the bot, unless workspaces are configured."""
         if self._api is None or self._workspaces:
             return
         try:
             answer = await self._api.call("auth.test", QUERY_TIMEOUT, {})
         except HttpError as error:
-            log.error("whose bot it is is not known", reason=str(error))  # noqa: TRY400 - the sentence is enough
+            log.error("chat.workspace_unknown", reason=str(error))  # noqa: TRY400 - the sentence is enough
             return
         ids = (answer.data.get("team_id"), answer.data.get("enterprise_id"))
         self._workspaces = frozenset(id_ for id_ in ids if isinstance(id_, str) and id_)
 
     def fetch_workspace_soon(self) -> None:
-        """Do the same without waiting for it."""
+        """Start `fetch_workspace` in the background."""
         if self._api is not None and not self._workspaces and _BOT not in self._queries:
-            self._track(_BOT, asyncio.create_task(self.fetch_workspace(), name="ask whose bot it is"))
+            self._track(_BOT, asyncio.create_task(self.fetch_workspace(), name="fetch the bot's workspace"))
 
     async def is_outsider(self, person: str, stated: Collection[str]) -> bool:
-        """Tell whether somebody is known to belong to another workspace.
+        """Return whether a person belongs to another workspace. Nobody does while the bot's workspace is unknown.
 
-        `stated` is where they belong as the request has it; of an organization that may be another workspace than ours,
-        so that Slack is asked then. Where it is not known whose bot this is, nobody is a stranger.
+        `stated` are the workspaces that the request names. Within an organization that can be another one than ours, so
+        that Slack decides.
         """
         if not self._workspaces:
             self.fetch_workspace_soon()
@@ -113,7 +113,10 @@ class UserDirectory:
         return profile is None or not self._workspaces & profile.workspaces
 
     async def denial_reason(self, person: str, stated: Collection[str], *, guests: bool) -> str | None:
-        """Return the phrase that says why somebody may change nothing where no list says who may; None: they may."""
+        """Return the key of the phrase that says why a person may not make changes; None where they may.
+
+        For configurations without a list of people who may.
+        """
         await self.fetch_workspace()
         if await self.is_outsider(person, stated):
             return "refused.elsewhere"
@@ -125,9 +128,9 @@ class UserDirectory:
         return "refused.guest" if profile.guest else None
 
     async def is_listed(self, person: str, allow: Collection[str]) -> bool:
-        """Tell whether somebody is on a list of users and user groups; an empty list has everybody on it.
+        """Return whether a person is on a list of users and user groups. An empty list has everybody on it.
 
-        A group that cannot be asked about has no members. It takes no longer for many groups than for one.
+        A group that cannot be fetched has no members. Several groups are fetched at the same time.
         """
         if not allow or person in allow:
             return True
@@ -135,11 +138,11 @@ class UserDirectory:
         return any(person in members for members in await asyncio.gather(*map(self._members, groups)))
 
     async def wait_idle(self) -> None:
-        """Wait until nothing is being asked."""
+        """Wait for the calls in the background."""
         await asyncio.gather(*self._queries.values())
 
     async def aclose(self) -> None:
-        """Ask nothing more."""
+        """Cancel the calls in the background."""
         for query in self._queries.values():
             query.cancel()
         await asyncio.gather(*self._queries.values(), return_exceptions=True)
@@ -147,14 +150,14 @@ class UserDirectory:
     def _fetch_soon(self, person: str) -> None:
         if self._api is None or person in self._queries or len(self._queries) >= MAX_QUERIES:
             return
-        self._track(person, asyncio.create_task(self._fetch_profile(self._api, person), name="ask who somebody is"))
+        self._track(person, asyncio.create_task(self._fetch_profile(self._api, person), name="fetch a profile"))
 
     def _track(self, key: str, query: asyncio.Task[None]) -> None:
         self._queries[key] = query
         query.add_done_callback(lambda _: self._queries.pop(key))
 
     async def _profile(self, person: str) -> UserProfile | None:
-        """Return what Slack tells of somebody; None where it does not answer."""
+        """Return a profile; None where Slack does not answer."""
         known = self._people.get(person)
         if self._api is not None and (known is None or known.profile is None or self._clock.monotonic() >= known.until):
             await self._fetch_profile(self._api, person)
@@ -185,12 +188,12 @@ class UserDirectory:
                 "usergroups.users.list", QUERY_TIMEOUT, query={"usergroup": group}, max_bytes=MAX_MEMBERS_REPLY
             )
         except HttpError as error:
-            log.error("who is in a user group is not known", group=group, reason=str(error))  # noqa: TRY400 - the sentence is enough
+            log.error("chat.group_unknown", group=group, reason=str(error))  # noqa: TRY400 - the sentence is enough
             return frozenset()
         users = answer.data.get("users")
         if answer.data.get("ok") is True and isinstance(users, list):
             return frozenset(user for user in users if isinstance(user, str))
-        log.error("who is in a user group is not known", group=group, reason=_why(answer.code))
+        log.error("chat.group_unknown", group=group, reason=_why(answer.code))
         return frozenset()
 
 
@@ -198,7 +201,7 @@ async def _request_profile(api: WebApi, person: str) -> UserProfile | None:
     try:
         answer = await api.call("users.info", QUERY_TIMEOUT, query={"user": person, "include_locale": "true"})
     except HttpError as error:
-        log.debug("who somebody is is not known", reason=str(error))
+        log.debug("chat.profile_unknown", reason=str(error))
         return None
     if answer.code in _FINAL_ERRORS:
         return UserProfile()
