@@ -1,4 +1,4 @@
-"""Every message and reply that Slack is sent, with made-up facts: `python tests/message_samples.py` writes the page."""
+"""Samples of every message and reply in Slack. `python tests/message_samples.py` writes docs/messages.md."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
     yield "Messages, one for each kind of event", _events("en")
     yield "Messages in Chinese", _events("zh")
     yield "A storm, in one message", _digests()
-    yield "What people did, and what a thread says", _standings()
+    yield "What people did, and what a thread says", _annotated()
     yield "Replies to commands", _replies("en")
     yield "Replies to commands, in Chinese", _replies("zh")
 
@@ -75,7 +75,7 @@ def _numbered(kind: EventType, number: int) -> Event:
     return replace(event, task=task, id=f"{event.id}-{number}")
 
 
-def _standings() -> Iterator[Sample]:
+def _annotated() -> Iterator[Sample]:
     failed, progressed = sample_event(EventType.TASK_FAILED, T0), sample_event(EventType.TASK_PROGRESSED, T0)
     thread = Thread(channel="dba", subject=failed.subject, ref="C0:1", event=failed, revision=1)
     acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="alice", at=T0 + timedelta(minutes=6))

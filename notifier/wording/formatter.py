@@ -19,15 +19,15 @@ from notifier.wording.states import STATES, EventState, by_severity, state_of
 
 @dataclass(frozen=True, slots=True)
 class MessageFormatter:
-    """Puts events into words."""
+    """Formats events as messages and as lines of digests."""
 
     localizer: Localizer
 
     def describe(self, event: Event) -> Message:
         """Return the event in words."""
         if event.task is None:
-            return self._about_us(event)
-        return self._about_task(event, event.task)
+            return self._without_task(event)
+        return self._with_task(event, event.task)
 
     def digest_headline(self, events: Sequence[Event]) -> str:
         """Return one line that counts the events: `37 tasks failed, 4 completed · source prod`."""
@@ -39,16 +39,16 @@ class MessageFormatter:
     def digest_line(self, event: Event) -> str:
         """Return one line: operation, instance and job; without a task what happened, to which subject, and why."""
         if event.task is None:
-            message = self._about_us(event)
+            message = self._without_task(event)
             parts = [message.title, message.subject or "", one_line(message.reason or "", DETAIL_LIMIT)]
         else:
             label = self.localizer.task_label(event.task.name)
             parts = [label, _subject(event.task) or "", one_line(event.job_id, ID_LIMIT)]
         return " · ".join(part for part in parts if part)
 
-    def _about_us(self, event: Event) -> Message:
+    def _without_task(self, event: Event) -> Message:
         """Return an event about a source, a channel or the store in words."""
-        facts = (*self._episode(event), self._project(event), self._advice(event))
+        facts = (*self._episode(event), self._project(event), self._own_note(event))
         unobserved = event.type is EventType.SOURCE_GAP
         return Message(
             state=state_of(event),
@@ -56,7 +56,7 @@ class MessageFormatter:
             label=None,
             known=True,
             subject=one_line(event.source or event.channel),
-            facts=_known(facts),
+            facts=_present(facts),
             reason=self.localizer.interval(event.detail or "") or None,
             reason_label=self.localizer.text("label.unobserved" if unobserved else "label.reason"),
             job=None,
@@ -80,20 +80,20 @@ class MessageFormatter:
     def _project(self, event: Event) -> Fact | None:
         return self._fact("project", one_line(event.project_id, ID_LIMIT))
 
-    def _advice(self, event: Event) -> Fact | None:
+    def _own_note(self, event: Event) -> Fact | None:
         silent = event.type is EventType.SOURCE_FAILING and not event.detail
         kind = "source.silent" if silent else event.type
         return self._fact("note", self.localizer.text(f"note.{kind}", channel=one_line(event.channel)))
 
-    def _about_task(self, event: Event, task: Task) -> Message:
+    def _with_task(self, event: Event, task: Task) -> Message:
         return Message(
             state=state_of(event),
             title=self._title(event, task),
             label=self.localizer.task_label(task.name),
             known=task.name in OPERATIONS,
             subject=_subject(task),
-            facts=_known(
-                (self._status(event, task), *self._times(event, task), *self._instance(task), self._note(event))
+            facts=_present(
+                (self._status(event, task), *self._times(event, task), *self._instance(task), self._task_note(event))
             ),
             reason=plain(task.fail_reason or event.detail or "") or None,
             reason_label=self.localizer.text("label.reason"),
@@ -154,7 +154,7 @@ class MessageFormatter:
             self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), quoted=True),
         )
 
-    def _note(self, event: Event) -> Fact | None:
+    def _task_note(self, event: Event) -> Fact | None:
         if event.type is EventType.TASK_UNLISTED:
             return self._fact("note", self.localizer.text("note.unlisted"))
         if event.previous_status is None and event.type.traits.ends_task:
@@ -197,5 +197,5 @@ def _subject(task: Task) -> str | None:
     return one_line(task.instance_name or "") or one_line(task.instance_id or "") or None
 
 
-def _known(facts: Sequence[Fact | None]) -> tuple[Fact, ...]:
+def _present(facts: Sequence[Fact | None]) -> tuple[Fact, ...]:
     return tuple(fact for fact in facts if fact)

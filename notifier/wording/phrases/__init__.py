@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ Language = Literal["en", "zh"]
 @cache
 def phrases(language: Language) -> Mapping[str, str]:
     """Return the phrases of a language by key, with their `str.format` placeholders."""
-    text = files(__package__).joinpath(f"{language}.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{language}.toml").read_text(encoding="utf-8")
     return MappingProxyType(dict(_flattened(tomllib.loads(text))))
 
 
