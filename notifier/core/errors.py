@@ -1,23 +1,23 @@
 """What can go wrong, as a tree. The consequence is on the object; the docstring is the default message.
 
-NotifierError
-├── ConfigurationError            exit 2   the file, the environment or the command is wrong
-├── SourceError                            a task list could not be read
-│   ├── SourceUnreachable         exit 3   no connection, a timeout, a 5xx: try again
-│   │   └── CredentialsUnreachable  exit 3 the same, of who issues tokens or keys: IAM or the metadata service
-│   ├── SourceThrottled           exit 3   429; carries how long to wait
-│   ├── CredentialsRejected       exit 1   401: never tried in a hot loop, an AK locks after five failures
-│   ├── PermissionDenied          exit 1   403: the credential is right, its rights are not
-│   ├── RequestRejected           exit 1   400, 404 …: the request itself is refused
-│   ├── SourceConflict            exit 1   another replica reads something else under the same name
-│   └── MalformedReply            exit 3   the answer is not a task list
-└── StoreError
-├── StoreUnreachable          exit 3   no database at that address
-├── StoreMissing              exit 1   the database file has not been created yet
-├── StoreInUse                exit 1   another service already runs on this SQLite file
-├── StoreDamaged              exit 1   the database file is corrupt
-├── StoreReplaced             exit 1   the database file was deleted or replaced under a running service
-└── SchemaMismatch            exit 1   the database wants `notifier db upgrade`, or a newer program
+NotifierError                              exit 1   something went wrong
+├── ConfigurationError                     exit 2   the file, the environment or the command is wrong
+├── SourceError                            exit 1   a task list could not be read
+│   ├── SourceUnreachable                  exit 3   no connection, a timeout, a 5xx: try again
+│   │   └── CredentialsUnreachable         exit 3   the same of what issues tokens or keys: IAM, the metadata service
+│   ├── SourceThrottled                    exit 3   429; carries how long to wait
+│   ├── CredentialsRejected                exit 1   401: never tried in a hot loop, an AK locks after five failures
+│   ├── PermissionDenied                   exit 1   403: the credential is right, its rights are not
+│   ├── RequestRejected                    exit 1   400, 404 …: the request itself is refused
+│   ├── SourceConflict                     exit 1   another replica reads something else under the same name
+│   └── MalformedReply                     exit 3   the answer is not a task list
+└── StoreError                             exit 1   the database cannot be used
+    ├── StoreUnreachable                   exit 3   no database at that address
+    ├── StoreMissing                       exit 1   the database file has not been created yet
+    ├── StoreInUse                         exit 1   another service already runs on this SQLite file
+    ├── StoreDamaged                       exit 1   the database file is corrupt
+    ├── StoreReplaced                      exit 1   the database file was deleted or replaced under a running service
+    └── SchemaMismatch                     exit 1   the database wants `notifier db upgrade`, or a newer program
 """
 
 from __future__ import annotations
