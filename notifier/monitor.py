@@ -1,8 +1,8 @@
-"""Look whether the program is blind or mute, and see to it that somebody is told.
+"""Monitor the notifier itself: report sources that cannot be polled and channels that cannot deliver.
 
-Read how everything is, judge it, and decide what there is to say. Only where there is something, one transaction takes
-up again what the decision depends on, records events, plans deliveries and notes what was announced. Any number of
-replicas may look at once: of two that decide the same only one notes it, and only that one records it.
+Read how everything is, let `notifier.core.alerts` decide what to announce, and apply that in one transaction; mostly
+there is nothing to announce, and then there is none. Any number of replicas may do so at once: of two that decide the
+same only one notes it, and only that one records the event.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from notifier.core import alerts as watching
-from notifier.core import health, outbox
+from notifier.core import alerts, health, outbox
+from notifier.core.alerts import AlertDecision, Announcement
 from notifier.core.errors import StoreReplaced
-from notifier.core.health import Backlog, Expected, HealthFacts, HealthReport
-from notifier.core.model import ChannelState, Event, SourceState
+from notifier.core.health import Expected, HealthReport
+from notifier.core.model import Event
 from notifier.core.routing import RoutingConfig
 from notifier.ports import DatabaseFile, Store, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorRules:
-    """What is watched, and who is told of what no route takes."""
+    """What is monitored, and which channels get an alert that no route takes."""
 
     expected: Expected = field(default_factory=Expected)
     fallback: Sequence[str] = ()
@@ -31,14 +31,14 @@ class MonitorRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorReport:
-    """What one look found. The shell logs it."""
+    """What one check found. The shell logs it."""
 
     health: HealthReport
     """The verdict, which gives each source its time after a start."""
     events: tuple[Event, ...] = ()
     deliveries: int = 0
     undeliverable: tuple[Event, ...] = ()
-    """Those that no channel is told of: there is none, or only the one that it is about."""
+    """Those that go to no channel: there is none, or only the one that it is about."""
 
 
 async def run_monitor(
@@ -46,23 +46,35 @@ async def run_monitor(
 ) -> MonitorReport:
     """Judge health once and announce what has changed. Raises StoreError.
 
-    `polling_since` is when polling began, by the database's time: see `source_edge`.
+    `polling_since` is when polling began, by the database's time: see `alerts.source_edge`.
     """
     facts = await store.read(lambda q: q.health_facts())
-    if not _news(rules.expected, facts, polling_since):
-        return MonitorReport(health=health.judge(rules.expected, facts, polling_since))
-    return await store.transact(lambda tx: record(tx, facts, rules, routing, polling_since))
-
-
-def record(
-    tx: Transaction, facts: HealthFacts, rules: MonitorRules, routing: RoutingConfig, polling_since: datetime | None
-) -> MonitorReport:
-    """Announce what was found: each only where nobody else has since."""
     verdict = health.judge(rules.expected, facts, polling_since)
-    events = [*_about_sources(tx, rules.expected, facts, polling_since)]
+    decision = alerts.decide_alerts(rules.expected, facts, polling_since)
+    if not decision:
+        return MonitorReport(health=verdict)
+    return await store.transact(lambda tx: apply_alerts(tx, decision, rules, routing, verdict))
+
+
+def apply_alerts(
+    tx: Transaction, decision: AlertDecision, rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
+) -> MonitorReport:
+    """Announce what was decided: each only where no other replica has done so since."""
+    events = [one.event for one in decision.sources if tx.polls.announce(one.name, one.was, one.since) and one.event]
     tx.channels.lock()
-    events += _about_channels(tx, rules.expected, facts)
-    return _tell(tx, events, rules, routing, verdict) if events else MonitorReport(health=verdict)
+    events += _announce_channels(tx, decision, verdict.at)
+    return _record(tx, events, rules, routing, verdict) if events else MonitorReport(health=verdict)
+
+
+def _announce_channels(tx: Transaction, decision: AlertDecision, now: datetime) -> Iterator[Event]:
+    for one in decision.channels:
+        if isinstance(one, Announcement):
+            if tx.channels.announce(one.name, one.was, one.since) and one.event:
+                yield one.event
+        else:
+            found = tx.channels.given_up(one.channel, one.since)
+            if found and tx.channels.announce_given_up(one.channel, one.was, found.last):
+                yield alerts.dead_letters_event(one.channel, found, now)
 
 
 async def save_lost_file(
@@ -74,72 +86,24 @@ async def save_lost_file(
     """
     copy = await file.rescue()
 
-    def tell(tx: Transaction) -> MonitorReport:
+    def record(tx: Transaction) -> MonitorReport:
         verdict = health.unavailable(tx.now(), str(error))
         tx.channels.lock()
-        return _tell(tx, [watching.store_event(str(error), verdict.at)], rules, routing, verdict)
+        return _record(tx, [alerts.store_event(str(error), verdict.at)], rules, routing, verdict)
 
-    return copy, await store.transact(tell)
+    return copy, await store.transact(record)
 
 
-def _tell(
+def _record(
     tx: Transaction, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
-    """Record events about ourselves and plan their deliveries."""
-    told = tx.events.record(watching.route_alerts(events, routing.routes, rules.fallback)).new
-    deliveries = outbox.plan(told, routing.policies, tx.channels.parked(), verdict.at)
+    """Record events about the notifier itself and plan their deliveries."""
+    new = tx.events.record(alerts.route_alerts(events, routing.routes, rules.fallback)).new
+    deliveries = outbox.plan(new, routing.policies, tx.channels.parked(), verdict.at)
     tx.deliveries.record(deliveries)
     return MonitorReport(
         health=verdict,
-        events=tuple(item.event for item in told),
+        events=tuple(item.event for item in new),
         deliveries=len(deliveries),
-        undeliverable=tuple(item.event for item in told if not item.channels),
+        undeliverable=tuple(item.event for item in new if not item.channels),
     )
-
-
-def _news(expected: Expected, facts: HealthFacts, polling_since: datetime | None) -> bool:
-    """Tell whether there may be anything to announce: most looks need no transaction."""
-    return any(True for _ in _source_turns(expected, facts, polling_since)) or any(
-        watching.channel_edge(state, backlog, expected, facts.at) or _gave_up(state, backlog, facts.at)
-        for state, backlog in health.channels(expected, facts)
-    )
-
-
-def _source_turns(
-    expected: Expected, facts: HealthFacts, polling_since: datetime | None
-) -> Iterator[tuple[health.ConfiguredSource, SourceState, watching.AlertEdge]]:
-    known = {state.name: state for state in facts.sources}
-    for source in expected.sources:
-        state = known.get(source.name, SourceState(name=source.name))
-        if edge := watching.source_edge(source, state, facts.at, polling_since, expected.failing_after):
-            yield source, state, edge
-
-
-def _about_sources(
-    tx: Transaction, expected: Expected, facts: HealthFacts, polling_since: datetime | None
-) -> Iterator[Event]:
-    for source, state, edge in _source_turns(expected, facts, polling_since):
-        if tx.polls.announce(state.name, state.announced_since, edge.since if edge.failing else None):
-            yield watching.source_event(source, edge, facts.at)
-
-
-def _about_channels(tx: Transaction, expected: Expected, facts: HealthFacts) -> Iterator[Event]:
-    now = facts.at
-    for state, backlog in health.channels(expected, facts):
-        edge = watching.channel_edge(state, backlog, expected, now)
-        announced = edge and tx.channels.announce(
-            state.name, state.announced_since, edge.since if edge.failing else None
-        )
-        # Nothing is said when the last delivery of a channel that is configured no more was moved or dismissed.
-        if edge and announced and (edge.failing or health.serves(expected, state.name)):
-            yield watching.channel_event(state.name, edge, now)
-        if since := _gave_up(state, backlog, now):
-            found = tx.channels.given_up(state.name, since)
-            if found and tx.channels.announce_given_up(state.name, state.given_up_until, found.last):
-                yield watching.dead_letters_event(state.name, found, now)
-
-
-def _gave_up(state: ChannelState, backlog: Backlog, now: datetime) -> datetime | None:
-    """Return from when on dead deliveries of a channel are to be told of, where there may be any."""
-    since = watching.dead_letters_since(state, now)
-    return since if since and backlog.dead_until and backlog.dead_until > since else None

@@ -15,7 +15,7 @@ from notifier.cli.common import JsonOption, load_config, read_store, view_for
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.tasks import require_task
 from notifier.cli.views import View
-from notifier.core import alerts as watching
+from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
@@ -122,7 +122,9 @@ def _receiving_channels(
     event: Mapping[str, str], verdicts: Sequence[RouteVerdict], fallback: Sequence[str]
 ) -> Sequence[str]:
     routed = channels_of(verdicts)
-    return watching.told(routed, event["channel"], fallback) if EventType(event["type"]).traits.alert else routed
+    return (
+        alerts.alert_channels(routed, event["channel"], fallback) if EventType(event["type"]).traits.alert else routed
+    )
 
 
 NO_CHANNEL = cell("It would be sent to no channel.", "bold yellow")

@@ -8,6 +8,7 @@ from pydantic import (
     Field,
 )
 
+from notifier.core.health import FAILING_AFTER
 from notifier.settings.base import Settings
 from notifier.settings.types import (
     Duration,
@@ -19,5 +20,5 @@ class AlertSettings(Settings):
 
     channels: tuple[str, ...] | None = None
     """Names of channels for the alerts that no route takes; absent: all. None is told of its own failure."""
-    failing_after: Duration = Field(default=timedelta(minutes=5), ge=timedelta(seconds=10), le=timedelta(days=1))
+    failing_after: Duration = Field(default=FAILING_AFTER, ge=timedelta(seconds=10), le=timedelta(days=1))
     """How long a channel may fail before that is an alert. One that is misconfigured is one at once."""

@@ -1,11 +1,11 @@
-"""Alerts: the moments at which a finding of `notifier.core.health` appears or disappears, and what is said of them.
+"""Alerts: the moments at which a finding of `notifier.core.health` appears or disappears, and the events of them.
 
-Silence is loud: a source is failing when no poll of it has succeeded for too long, whether any failed or not.
+A source is failing when no poll of it has succeeded for too long, whether any failed or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,28 +16,30 @@ from notifier.core.health import (
     ConfiguredSource,
     Expected,
     FindingKind,
+    HealthFacts,
     HealthFinding,
     judge_channel,
     judge_source,
+    known_channels,
     serves,
 )
 from notifier.core.model import ChannelState, Event, SourceState, event_id
 from notifier.core.routing import Route, RoutedEvent, route_events
 
 DEAD_LETTERS_INTERVAL = timedelta(hours=1)
-"""What a channel gave up on is told no more often than this."""
+"""Minimum time between two reports of a channel's dead deliveries."""
 
 DEAD_LETTERS_MAX_AGE = timedelta(days=1)
-"""Dead deliveries that died longer ago than this before any were told of are no news."""
+"""Age above which dead deliveries are no news when a channel's are reported for the first time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetters:
-    """Dead deliveries of a channel that have not been told of."""
+    """Dead deliveries of a channel that have not been reported."""
 
     count: int
     first: datetime
-    """When the first of them died."""
+    """Time at which the first of them died."""
     last: datetime
     reason: str | None
     """Why the last one was given up."""
@@ -45,18 +47,90 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertEdge:
-    """A source or a channel is said to fail, or to have recovered: a decision, before it becomes an event."""
+    """A source or a channel starts or stops failing: a decision, before it becomes an event."""
 
     failing: bool
     since: datetime
-    """Since when it is, or had been, failing. It tells one episode from another."""
+    """Time since which it is, or had been, failing. It tells one episode from another."""
     why: str | None = None
-    """What is said of it; None where nothing is known, and of a recovery."""
+    """The reason to show; None where none is known, and for a recovery."""
 
 
 _SOURCE_KINDS = frozenset({FindingKind.SOURCE_NOT_POLLED, FindingKind.SOURCE_NOT_WHOLE})
 _CHANNEL_KINDS = frozenset({FindingKind.CHANNEL_PARKED, FindingKind.CHANNEL_FAILING, FindingKind.CHANNEL_REMOVED})
-"""Findings that are reported as an event when they appear, and when they are gone."""
+"""Findings that are reported as an event when they appear and when they disappear."""
+
+
+# ---- what to announce ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """A source or a channel starts or stops failing, to be announced by the first replica that notes it."""
+
+    name: str
+    was: datetime | None
+    """What was noted as announced when this was decided. Where that has changed, another replica was faster."""
+    since: datetime | None
+    """What to note as announced."""
+    event: Event | None
+    """None where only the note changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreportedDeadLetters:
+    """A channel of which dead deliveries may have to be reported; the database knows them."""
+
+    channel: str
+    was: datetime | None
+    """As `Announcement.was`."""
+    since: datetime
+    """Deliveries that died later than this have not been reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertDecision:
+    """Everything to announce, in the order of the configuration."""
+
+    sources: tuple[Announcement, ...] = ()
+    channels: tuple[Announcement | UnreportedDeadLetters, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sources or self.channels)
+
+
+def decide_alerts(expected: Expected, facts: HealthFacts, polling_since: datetime | None) -> AlertDecision:
+    """Decide what to announce; see `source_edge` for `polling_since`."""
+    return AlertDecision(
+        sources=tuple(_announced_sources(expected, facts, polling_since)),
+        channels=tuple(_announced_channels(expected, facts)),
+    )
+
+
+def _announced_sources(
+    expected: Expected, facts: HealthFacts, polling_since: datetime | None
+) -> Iterator[Announcement]:
+    known = {state.name: state for state in facts.sources}
+    for source in expected.sources:
+        state = known.get(source.name, SourceState(name=source.name))
+        if edge := source_edge(source, state, facts.at, polling_since, expected.failing_after):
+            yield _announcement(state, edge, source_event(source, edge, facts.at))
+
+
+def _announced_channels(expected: Expected, facts: HealthFacts) -> Iterator[Announcement | UnreportedDeadLetters]:
+    for state, backlog in known_channels(expected, facts):
+        if edge := channel_edge(state, backlog, expected, facts.at):
+            # Moving or dismissing the last delivery of a channel that was removed is no recovery to report.
+            reported = edge.failing or serves(expected, state.name)
+            yield _announcement(state, edge, channel_event(state.name, edge, facts.at) if reported else None)
+        since = dead_letters_since(state, facts.at)
+        if since and backlog.dead_until and backlog.dead_until > since:
+            yield UnreportedDeadLetters(channel=state.name, was=state.given_up_until, since=since)
+
+
+def _announcement(state: SourceState | ChannelState, edge: AlertEdge, event: Event | None) -> Announcement:
+    since = edge.since if edge.failing else None
+    return Announcement(name=state.name, was=state.announced_since, since=since, event=event)
 
 
 def source_edge(
@@ -66,7 +140,7 @@ def source_edge(
     polling_since: datetime | None,
     failing_after: timedelta = FAILING_AFTER,
 ) -> AlertEdge | None:
-    """Decide whether there is anything to say of a source.
+    """Decide whether a source starts or stops failing.
 
     `polling_since` is when this program began to poll: what was not polled before that is not its failure, so each
     source is given its time again. None gives no such time.
@@ -82,21 +156,20 @@ def source_edge(
         return AlertEdge(failing=False, since=state.announced_since) if well else None
     if found is None or found.since is None:
         return None
-    return AlertEdge(failing=True, since=found.since, why=source_detail(found))
+    return AlertEdge(failing=True, since=found.since, why=_source_detail(found))
 
 
-def source_detail(found: HealthFinding) -> str | None:
-    """Return what is said of a source that is not watched: what its last poll failed with, where it did."""
+def _source_detail(found: HealthFinding) -> str | None:
     if found.kind is FindingKind.SOURCE_NOT_WHOLE:
         return "its list is read, but never whole: ends of tasks may be missing"
     return found.reason
 
 
 def channel_edge(state: ChannelState, backlog: Backlog, expected: Expected, now: datetime) -> AlertEdge | None:
-    """Decide whether there is anything to say of a channel: at once when it is parked, else after a while.
+    """Decide whether a channel starts or stops failing: at once when it is parked, else after a while.
 
-    Only a message that the receiver took since then makes it well again: a parked channel is tried from time to time,
-    and is not parked meanwhile.
+    Only a message that the receiver has accepted since then ends the failure: a parked channel is tried from time to
+    time, and is not parked during that.
     """
     found = next((one for one in judge_channel((state, backlog), expected, now) if one.kind in _CHANNEL_KINDS), None)
     if state.announced_since is not None and not serves(expected, state.name):
@@ -107,28 +180,27 @@ def channel_edge(state: ChannelState, backlog: Backlog, expected: Expected, now:
         return AlertEdge(failing=False, since=state.announced_since) if well else None
     if found is None:
         return None
-    return AlertEdge(failing=True, since=found.since or now, why=channel_detail(found))
+    return AlertEdge(failing=True, since=found.since or now, why=_channel_detail(found))
 
 
-def channel_detail(found: HealthFinding) -> str | None:
-    """Return what is said of a channel that does not deliver."""
+def _channel_detail(found: HealthFinding) -> str | None:
     if found.kind is FindingKind.CHANNEL_REMOVED:
         return f"it is configured no more, and messages wait for it ({found.count}): {', or '.join(found.commands)}"
     return found.reason
 
 
 def dead_letters_since(state: ChannelState, now: datetime) -> datetime | None:
-    """Return from when on the dead deliveries of a channel are to be told of; None while it is too early to."""
+    """Return the time after which deaths of deliveries are to be reported; None while it is too early to report any."""
     if state.given_up_until is None:
         return now - DEAD_LETTERS_MAX_AGE
     return state.given_up_until if now - state.given_up_until >= DEAD_LETTERS_INTERVAL else None
 
 
-# ---- what is said ----
+# ---- the events ----
 
 
 def source_event(source: ConfiguredSource, edge: AlertEdge, now: datetime) -> Event:
-    """Return the event that tells of a source."""
+    """Return the event that reports a source."""
     occurrence = _occurrence(edge)
     return Event(
         id=event_id(source.name, "", occurrence),
@@ -145,36 +217,29 @@ def source_event(source: ConfiguredSource, edge: AlertEdge, now: datetime) -> Ev
 
 
 def channel_event(channel: str, edge: AlertEdge, now: datetime) -> Event:
-    """Return the event that tells of a channel."""
+    """Return the event that reports a channel."""
     kind = EventType.CHANNEL_FAILING if edge.failing else EventType.CHANNEL_RECOVERED
     event = _about_channel(channel, kind, _occurrence(edge), now)
     return replace(event, detail=edge.why, since=edge.since)
 
 
 def dead_letters_event(channel: str, found: DeadLetters, now: datetime) -> Event:
-    """Return the event that tells of messages that a channel gave up on."""
+    """Return the event that reports the deliveries that a channel gave up on."""
     event = _about_channel(channel, EventType.CHANNEL_GAVE_UP, f"gave_up@{found.last.isoformat()}", now)
     return replace(event, detail=found.reason, since=found.first, count=found.count)
 
 
 def store_event(detail: str, now: datetime) -> Event:
     """Return the event that reports that the database's file was taken from under the service."""
-    return _about_channel("", EventType.STORE_REPLACED, f"replaced@{now.isoformat()}", now, detail=detail, since=now)
+    event = _about_channel("", EventType.STORE_REPLACED, f"replaced@{now.isoformat()}", now)
+    return replace(event, detail=detail, since=now)
 
 
 def _occurrence(edge: AlertEdge) -> str:
     return f"{'failing' if edge.failing else 'recovered'}@{edge.since.isoformat()}"
 
 
-def _about_channel(
-    channel: str,
-    kind: EventType,
-    what: str,
-    now: datetime,
-    *,
-    detail: str | None = None,
-    since: datetime | None = None,
-) -> Event:
+def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> Event:
     # Events are unique by source, job and occurrence, and here the first two are empty.
     occurrence = f"{channel}:{what}"
     return Event(
@@ -187,8 +252,6 @@ def _about_channel(
         observed_at=now,
         occurred_at=None,
         channel=channel,
-        detail=detail,
-        since=since,
     )
 
 
@@ -197,16 +260,15 @@ def route_alerts(
 ) -> tuple[RoutedEvent, ...]:
     """Return each event with the channels it goes to: never to the one it is about.
 
-    What no route leads anywhere goes to the channels of `fallback`.
+    An event that no route takes goes to the channels of `fallback`.
     """
-    return tuple(_routed(item, fallback) for item in route_events(events, routes))
+    return tuple(
+        replace(item, channels=alert_channels(item.channels, item.event.channel, fallback))
+        for item in route_events(events, routes)
+    )
 
 
-def _routed(item: RoutedEvent, fallback: Collection[str]) -> RoutedEvent:
-    return replace(item, channels=told(item.channels, item.event.channel, fallback))
-
-
-def told(routed: Iterable[str], about: str, fallback: Iterable[str]) -> tuple[str, ...]:
-    """Return the channels that are told of an event about a source or a channel, given those that routes lead to."""
+def alert_channels(routed: Iterable[str], about: str, fallback: Iterable[str]) -> tuple[str, ...]:
+    """Return the channels of an event about a source or a channel, given those that routes lead to."""
     channels = tuple(name for name in routed if name != about)
     return channels or tuple(name for name in fallback if name != about)

@@ -273,7 +273,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
     about_sources = [
         found for one in configured for found in judge_source(*one, now, expected.failing_after, polling_since)
     ]
-    known = channels(expected, facts)
+    known = known_channels(expected, facts)
     about_channels = [found for channel in known for found in judge_channel(channel, expected, now)]
     findings = (
         *_judge_roles(expected, facts, about_sources),
@@ -335,7 +335,7 @@ def _overdue(at: datetime | None, polling_since: datetime | None, now: datetime,
     return quiet is None or now - quiet >= limit
 
 
-def channels(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ChannelState, Backlog]]:
+def known_channels(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ChannelState, Backlog]]:
     """Return what is recorded of each configured channel, and of any other that has not delivered everything."""
     states = {state.name: state for state in facts.channels}
     backlogs = {backlog.channel: backlog for backlog in facts.backlogs}

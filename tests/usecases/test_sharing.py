@@ -15,15 +15,16 @@ from fakes import FakeChannel, FakeClock, FakeSource
 from timeouts import HANG_TIMEOUT
 
 from notifier import deliver as delivering
+from notifier.core.alerts import decide_alerts
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Parked, Retry
 from notifier.core.errors import SourceUnreachable
-from notifier.core.health import Expected
+from notifier.core.health import Expected, judge
 from notifier.core.model import Event
 from notifier.core.outbox import Settlement, settle
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.deliver import DeliveryRules, DeliveryWorker
-from notifier.monitor import MonitorRules, record
+from notifier.monitor import MonitorRules, apply_alerts
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, Transaction
 from notifier.store.engine import SqlStore, open_store
@@ -199,6 +200,12 @@ def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
     tx.deliveries.record(deliveries)
 
 
+def monitor(tx: Transaction) -> None:
+    facts = tx.queries.health_facts()
+    verdict = judge(WATCHING.expected, facts)
+    apply_alerts(tx, decide_alerts(WATCHING.expected, facts, None), WATCHING, RoutingConfig(), verdict)
+
+
 # ---- transactions that cross ----
 
 CHANNELS = ("chat", "mail", "tickets")
@@ -265,7 +272,7 @@ class Hand:
             lambda: tx.channels.unpark_due(now + timedelta(days=1)),
             lambda: tx.channels.sync(digests, now),
             lambda: tx.replicas.release_claims("nobody", now),
-            lambda: record(tx, tx.queries.health_facts(), WATCHING, RoutingConfig(), None),
+            lambda: monitor(tx),
         ]
         self._rng.choice(acts)()
 

@@ -11,7 +11,7 @@ from factories import PROJECT_ID, REGION, T0
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core import alerts as watching
+from notifier.core import alerts
 from notifier.core.alerts import AlertEdge, DeadLetters, channel_edge, dead_letters_since, source_edge
 from notifier.core.events import EventType
 from notifier.core.health import Backlog, ConfiguredSource, Expected
@@ -183,7 +183,7 @@ FAILING, RECOVERED = AlertEdge(failing=True, since=T0, why="HTTP 503"), AlertEdg
 
 
 def test_an_event_carries_what_people_need() -> None:
-    event = watching.source_event(PROD, FAILING, T0 + AFTER)
+    event = alerts.source_event(PROD, FAILING, T0 + AFTER)
     assert (event.type, event.source, event.region, event.project_id) == (
         EventType.SOURCE_FAILING,
         "prod",
@@ -192,31 +192,31 @@ def test_an_event_carries_what_people_need() -> None:
     )
     assert (event.since, event.detail, event.observed_at) == (T0, "HTTP 503", T0 + AFTER)
     found = DeadLetters(count=2, first=T0, last=T0 + MINUTE, reason="HTTP 400")
-    gave_up = watching.dead_letters_event("dba", found, T0 + AFTER)
+    gave_up = alerts.dead_letters_event("dba", found, T0 + AFTER)
     assert (gave_up.channel, gave_up.count, gave_up.since, gave_up.detail) == ("dba", 2, T0, "HTTP 400")
 
 
 def test_the_id_of_an_event_follows_from_facts_alone() -> None:
     once, again = (
-        watching.channel_event("dba", replace(FAILING, why=why), T0 + n * MINUTE) for n, why in enumerate(("a", "b"))
+        alerts.channel_event("dba", replace(FAILING, why=why), T0 + n * MINUTE) for n, why in enumerate(("a", "b"))
     )
     assert once.id == again.id
     different = (
-        watching.channel_event("dba", FAILING, T0),
-        watching.channel_event("ops", FAILING, T0),
-        watching.channel_event("dba", RECOVERED, T0),
-        watching.channel_event("dba", AlertEdge(failing=True, since=T0 + MINUTE), T0),
-        watching.source_event(PROD, FAILING, T0),
-        watching.source_event(PROD, RECOVERED, T0),
+        alerts.channel_event("dba", FAILING, T0),
+        alerts.channel_event("ops", FAILING, T0),
+        alerts.channel_event("dba", RECOVERED, T0),
+        alerts.channel_event("dba", AlertEdge(failing=True, since=T0 + MINUTE), T0),
+        alerts.source_event(PROD, FAILING, T0),
+        alerts.source_event(PROD, RECOVERED, T0),
     )
     keys = [(event.source, event.job_id, event.occurrence) for event in different]
     assert len({event.id for event in different}) == len(set(keys)) == len(different)
 
 
 def test_failing_and_recovered_keep_their_order() -> None:
-    failing, recovered = (watching.channel_event("dba", edge, T0) for edge in (FAILING, RECOVERED))
+    failing, recovered = (alerts.channel_event("dba", edge, T0) for edge in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == str(Subject(channel="dba"))
-    failing, recovered = (watching.source_event(PROD, edge, T0) for edge in (FAILING, RECOVERED))
+    failing, recovered = (alerts.source_event(PROD, edge, T0) for edge in (FAILING, RECOVERED))
     assert failing.subject == recovered.subject == "prod/"
 
 
@@ -239,19 +239,19 @@ ALERT_TYPES = Route(
 def test_a_channel_alert_skips_itself_and_falls_back_to_all_others(
     about: str, routes: list[Route], fallback: tuple[str, ...], told: tuple[str, ...]
 ) -> None:
-    (routed,) = watching.route_alerts([watching.channel_event(about, FAILING, T0)], routes, fallback)
+    (routed,) = alerts.route_alerts([alerts.channel_event(about, FAILING, T0)], routes, fallback)
     assert routed.channels == told
 
 
 def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
     about = Route(name="r", match=(Matcher(field="channel", op="=", value="dba"),), channels=("ops",))
-    events = [watching.channel_event(name, FAILING, T0) for name in ("dba", "mail")]
-    assert [item.channels for item in watching.route_alerts(events, [about], ("sms",))] == [("ops",), ("sms",)]
+    events = [alerts.channel_event(name, FAILING, T0) for name in ("dba", "mail")]
+    assert [item.channels for item in alerts.route_alerts(events, [about], ("sms",))] == [("ops",), ("sms",)]
 
 
 def test_what_is_decided_here_is_what_falls_back() -> None:
     found = DeadLetters(count=1, first=T0, last=T0, reason=None)
-    made = {watching.dead_letters_event("dba", found, T0).type, watching.store_event("deleted", T0).type}
+    made = {alerts.dead_letters_event("dba", found, T0).type, alerts.store_event("deleted", T0).type}
     for edge in (FAILING, RECOVERED):
-        made |= {watching.source_event(PROD, edge, T0).type, watching.channel_event("dba", edge, T0).type}
+        made |= {alerts.source_event(PROD, edge, T0).type, alerts.channel_event("dba", edge, T0).type}
     assert made == {kind for kind in EventType if kind.traits.alert}
