@@ -113,7 +113,7 @@ def _due(view: View, delivery: Delivery) -> str:
         return ""
     if delivery.available_at <= view.now:
         return f"due since {view.when(delivery.available_at)}"
-    return f"next try {view.localizer.age(delivery.available_at, view.now)}"
+    return f"next try {view.age(delivery.available_at)}"
 
 
 def attempt_lines(view: View, attempt: Attempt) -> RenderableType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
@@ -193,9 +193,12 @@ class View:
         if not sources:
             return "No source has been polled yet; start `notifier run`."
         return "Searched " + ", ".join(
-            f"{source.name} ({source.tasks:,} tasks, polled {self.localizer.age(source.last_poll_at, self.now)})"
-            for source in sources
+            f"{source.name} ({source.tasks:,} tasks, polled {self.age(source.last_poll_at)})" for source in sources
         )
+
+    def age(self, moment: datetime | None) -> str:
+        """Return how long ago, or how far ahead, a time is: in English, as all sentences of the command line."""
+        return replace(self.localizer, language="en").age(moment, self.now)
 
     def when(self, moment: datetime | None) -> str:
         """Return a time in the reader's time zone, or an empty text."""

@@ -402,7 +402,9 @@ def test_finding_sentences_are_folded_on_terminals_commands_never(width: int) ->
 
 def test_an_empty_answer_names_what_was_queried_and_when() -> None:
     state = SourceState(name="prod", tasks=1234, last_poll_at=START - timedelta(seconds=12))
-    assert VIEW.freshness([state]) == "Searched prod (1,234 tasks, polled 12 s ago)"
+    chinese = replace(VIEW, localizer=Localizer(language="zh", timezone=ZoneInfo("UTC")))
+    for view in (VIEW, chinese):
+        assert view.freshness([state]) == "Searched prod (1,234 tasks, polled 12 s ago)"
     assert "No source has been polled yet" in VIEW.freshness([])
 
 
