@@ -28,8 +28,8 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.health import ConfiguredSource, Expected
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Person
-from notifier.ports import Transaction
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 from notifier.wording.localizer import Localizer
 from notifier.wording.operations import OPERATIONS
 

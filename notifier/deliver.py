@@ -21,17 +21,93 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing, recipients
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Resolution, Unknown
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
-from notifier.ports import Channel, Clock, RenderRequest, Store, ThreadUpdate, Transaction
+from notifier.core.pacing import ChannelHealth
+from notifier.ports import Channel, Clock, RenderRequest, Store, ThreadUpdate
+
+
+class Outbox(Protocol):
+    """Claims and settlements of deliveries."""
+
+    def claim_due(
+        self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
+    ) -> Sequence[Delivery]:
+        """Claim deliveries of a channel that are due, oldest first, at most one of each subject."""
+
+    def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the recipients who still lack an older delivery about the same subjects, by delivery."""
+
+    def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
+        """Note whether claims have begun to be rendered or sent; return the ids of those that are still held."""
+
+    def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
+        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
+
+    def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
+        """Apply settlements that are still current, note every attempt, and return how many applied."""
+
+    def release(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
+        """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
+
+    def retry_now(self, channel: str, now: datetime) -> int:
+        """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
+
+
+class HealthRecords(Protocol):
+    """The health of channels."""
+
+    def health(self, channel: str) -> ChannelHealth:
+        """Return how a channel is; nobody else can change it until the transaction ends."""
+
+    def save_health(self, channel: str, health: ChannelHealth) -> None:
+        """Record how a channel is."""
+
+
+class ThreadRecords(Protocol):
+    """What the messages of tasks show."""
+
+    def update(self, channel: str, told: Sequence[ThreadUpdate], now: datetime) -> None:
+        """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
+
+
+class ThreadReads(Protocol):
+    """The references of messages."""
+
+    def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
+        """Return the references of a channel's threads by subject."""
+
+
+class DeliveryTx(Protocol):
+    """What the delivery of messages needs of a transaction."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    @property
+    def deliveries(self) -> Outbox:
+        """Claims and settlements of deliveries."""
+
+    @property
+    def channels(self) -> HealthRecords:
+        """The health of channels."""
+
+    @property
+    def threads(self) -> ThreadRecords:
+        """What the messages of tasks show."""
+
+    @property
+    def queries(self) -> ThreadReads:
+        """The references of messages."""
+
 
 SETTLE_DEBOUNCE = 0.02
 """Time a finished attempt may wait so that several are settled in one transaction, in seconds."""
@@ -119,7 +195,7 @@ class _Step:
     """False while the circuit breaker is open."""
 
 
-def _take_step(tx: Transaction, channel: Channel, owner: str, lease: timedelta, request: _StepRequest) -> _Step:
+def _take_step(tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, request: _StepRequest) -> _Step:
     before = tx.channels.health(channel.name)
     now = tx.now()  # read last: the line above waits for a step of another process on this channel
     plan = dispatch.plan_step(before, [one for _, one in request.finished], channel.pace, now, request.demand)
@@ -147,7 +223,7 @@ def _take_step(tx: Transaction, channel: Channel, owner: str, lease: timedelta, 
     )
 
 
-def _with_context(tx: Transaction, channel: Channel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
+def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
     """Add the threads that messages belong to, and the recipients that must not get them now."""
     if channel.threads and claimed:
         threads = tx.queries.thread_refs(channel.name, [_subject(delivery) for delivery in claimed])
@@ -183,7 +259,7 @@ class DeliveryWorker:
     def __init__(
         self,
         channel: Channel,
-        store: Store,
+        store: Store[DeliveryTx, object],
         clock: Clock,
         rng: random.Random,
         *,
@@ -364,7 +440,7 @@ class DeliveryWorker:
         bodies = {id_: body for id_, body in rendered.items() if body is not None}
         unbegun = [claim for claim in map(_claim_of, fresh) if claim in later]
 
-        def store(tx: Transaction) -> Mapping[str, Body]:
+        def store(tx: DeliveryTx) -> Mapping[str, Body]:
             if unbegun:
                 tx.deliveries.mark_begun(unbegun, begun=False)
             return tx.deliveries.save_bodies(bodies)
@@ -447,13 +523,19 @@ def _claim_of(delivery: Delivery) -> Claim:
     return delivery.id, delivery.attempt
 
 
-def _begin_only(claims: Collection[Claim], begun: Collection[Claim], tx: Transaction) -> None:
+def _begin_only(claims: Collection[Claim], begun: Collection[Claim], tx: DeliveryTx) -> None:
     tx.deliveries.mark_begun([claim for claim in claims if claim not in begun], begun=False)
     tx.deliveries.mark_begun(begun, begun=True)
 
 
 async def deliver_due(
-    channel: Channel, store: Store, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
+    channel: Channel,
+    store: Store[DeliveryTx, object],
+    clock: Clock,
+    rng: random.Random,
+    *,
+    owner: str,
+    rules: DeliveryRules,
 ) -> DeliveryReport:
     """Deliver all that is due on a channel now. Raises StoreError."""
     return await DeliveryWorker(channel, store, clock, rng, owner=owner, rules=rules).drain()

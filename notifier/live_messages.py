@@ -10,11 +10,52 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from notifier.core import outbox, pacing, retry
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
-from notifier.ports import Clock, LiveChannel, Store, Transaction
+from notifier.core.pacing import ChannelHealth
+from notifier.ports import Clock, LiveChannel, Store
+
+
+class EditRecords(Protocol):
+    """Messages that are out of date."""
+
+    def claim_edits(self, channel: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Thread]:
+        """Claim threads whose message does not look as it should, the most urgent first, until the lease ends."""
+
+    def mark_rendered(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
+        """Note that a thread's message looks as its revision asks for; `ref` is that of a new message."""
+
+    def postpone_edit(self, thread: Thread, at: datetime) -> None:
+        """Let a message that could not be changed wait."""
+
+
+class EditBudgets(Protocol):
+    """The budgets of edits."""
+
+    def health(self, channel: str) -> ChannelHealth:
+        """Return how a channel is; nobody else can change it until the transaction ends."""
+
+    def save_health(self, channel: str, health: ChannelHealth) -> None:
+        """Record how a channel is."""
+
+
+class LiveTx(Protocol):
+    """What edits of messages need of a transaction."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    @property
+    def threads(self) -> EditRecords:
+        """Messages that are out of date."""
+
+    @property
+    def channels(self) -> EditBudgets:
+        """The budgets of edits."""
+
 
 EDIT_BATCH = 10
 """Messages that are claimed together at most."""
@@ -45,7 +86,7 @@ class _Claim:
 class MessageEditor:
     """Changes the messages of one channel. Whoever drives it calls `turn` and `rest` for ever."""
 
-    def __init__(self, channel: LiveChannel, store: Store, clock: Clock, *, lease: timedelta) -> None:
+    def __init__(self, channel: LiveChannel, store: Store[LiveTx, object], clock: Clock, *, lease: timedelta) -> None:
         """`lease` is how long a message is left to one process; longer than AT_ONCE changes take."""
         self.channel = channel
         self._store = store
@@ -82,7 +123,7 @@ class MessageEditor:
         except TimeoutError:
             pass
 
-    def _claim(self, tx: Transaction) -> _Claim:
+    def _claim(self, tx: LiveTx) -> _Claim:
         budget = str(self.channel.edits)
         was = tx.channels.health(budget)  # waits for whoever else spends of it, so that the time is asked after it
         now = tx.now()
@@ -106,7 +147,7 @@ class MessageEditor:
         except Exception as error:  # noqa: BLE001 - one message that breaks the channel's code must not stop the others
             return GaveUp(f"the {self.channel.kind} channel failed: {type(error).__name__}")
 
-    def _settle(self, tx: Transaction, thread: Thread, outcome: Outcome) -> None:
+    def _settle(self, tx: LiveTx, thread: Thread, outcome: Outcome) -> None:
         budget = str(self.channel.edits)
         was = tx.channels.health(budget)
         now = tx.now()

@@ -7,20 +7,54 @@ from dataclasses import dataclass
 from datetime import datetime
 from difflib import SequenceMatcher
 from heapq import nlargest
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from notifier.core.delivery import Attempt, Delivery
-from notifier.core.health import Expected, HealthReport, judge
+from notifier.core.health import Expected, HealthFacts, HealthReport, judge
 from notifier.core.model import Event, SourceState, Task
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.ports import (
     DeliveryFilter,
     EventFilter,
     Ledger,
-    Queries,
     StoredTask,
     TaskFilter,
 )
+
+
+class Lookup(Protocol):
+    """The reads that queries are answered from."""
+
+    def now(self) -> datetime:
+        """Return the time by which all that share this database agree on leases and waits."""
+
+    def sources(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name."""
+
+    def health_facts(self) -> HealthFacts:
+        """Return everything that health is judged by, and when that was asked."""
+
+    def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
+        """Return tasks, the most recently changed first."""
+
+    def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
+        """Return events, the newest first."""
+
+    def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
+        """Return deliveries, the newest first."""
+
+    def attempts(self, delivery_id: str) -> Sequence[Attempt]:
+        """Return the attempts of a delivery in order."""
+
+    def ledger(self) -> Ledger:
+        """Count every pair."""
+
+    def instances(self, wanted: str, limit: int) -> Sequence[tuple[str | None, str | None]]:
+        """Return ids and names of instances of recorded tasks with this id or name."""
+
+    def recent_instance_names(self, limit: int) -> Sequence[str]:
+        """Return the names of the instances of this many recorded tasks, those that changed last first, each once."""
+
 
 T = TypeVar("T")
 
@@ -125,22 +159,22 @@ class Audit:
         return not self.ledger.unaccounted
 
 
-def list_tasks(q: Queries, wanted: TaskFilter) -> StoredListing[StoredTask]:
+def list_tasks(q: Lookup, wanted: TaskFilter) -> StoredListing[StoredTask]:
     """Return the tasks that fit, the most recently changed first."""
     return StoredListing(rows=tuple(q.tasks(wanted)), sources=tuple(q.sources()))
 
 
-def list_events(q: Queries, wanted: EventFilter) -> StoredListing[RoutedEvent]:
+def list_events(q: Lookup, wanted: EventFilter) -> StoredListing[RoutedEvent]:
     """Return the events that fit, the newest first."""
     return StoredListing(rows=tuple(q.events(wanted)), sources=tuple(q.sources()))
 
 
-def list_deliveries(q: Queries, wanted: DeliveryFilter) -> StoredListing[Delivery]:
+def list_deliveries(q: Lookup, wanted: DeliveryFilter) -> StoredListing[Delivery]:
     """Return the deliveries that fit, the newest first."""
     return StoredListing(rows=tuple(q.deliveries(wanted)), sources=tuple(q.sources()))
 
 
-def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnswer:
+def find_task(q: Lookup, wanted: str, *, source: str | None = None) -> TaskAnswer:
     """Return the task with this job id, or the only one whose job id begins like it."""
     found = tuple(q.tasks(TaskFilter(job_id=wanted, source=source, limit=MAX_CANDIDATES)))
     exact = tuple(stored for stored in found if stored.task.job_id == wanted)
@@ -148,7 +182,7 @@ def find_task(q: Queries, wanted: str, *, source: str | None = None) -> TaskAnsw
     return TaskAnswer(task=fitting[0]) if len(fitting) == 1 else TaskAnswer(candidates=fitting)
 
 
-def known_instance(q: Queries, wanted: str) -> InstanceAnswer:
+def known_instance(q: Lookup, wanted: str) -> InstanceAnswer:
     """Return the instance with this id, or the only one of this name. It suggests none: that takes its time."""
     exact = [NamedInstance(id=id_, name=name) for id_, name in q.instances(wanted, MAX_SUGGESTIONS)]
     if len({instance.id for instance in exact}) > 1:
@@ -156,7 +190,7 @@ def known_instance(q: Queries, wanted: str) -> InstanceAnswer:
     return InstanceAnswer(instance=exact[0] if exact else None)
 
 
-def find_instance(q: Queries, wanted: str) -> InstanceAnswer:
+def find_instance(q: Lookup, wanted: str) -> InstanceAnswer:
     """Return the same, or the names that resemble it. Not for a transaction that writes: nobody else could then."""
     found = known_instance(q, wanted)
     if found.instance or found.namesakes:
@@ -182,13 +216,13 @@ def similar_names(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*near, *(name for name in names if word in name.casefold())]))[:MAX_SUGGESTIONS]
 
 
-def task_history(q: Queries, task: Task) -> tuple[Event, ...]:
+def task_history(q: Lookup, task: Task) -> tuple[Event, ...]:
     """Return what happened to a task, the oldest first."""
     wanted = EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)
     return tuple(routed.event for routed in q.events(wanted))[::-1]
 
 
-def explain_task(q: Queries, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
+def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
     """Return why each channel was or was not told of each change of the task.
 
     `channels` are the configured ones; those that were planned for at the time are covered too.
@@ -201,12 +235,12 @@ def explain_task(q: Queries, stored: StoredTask, routes: Sequence[Route], channe
     )
 
 
-def audit(q: Queries, now: datetime) -> Audit:
+def audit(q: Lookup, now: datetime) -> Audit:
     """Return the account of every (event, channel) pair that routing asked for."""
     return Audit(at=now, ledger=q.ledger())
 
 
-def health(q: Queries, expected: Expected) -> HealthReport:
+def health(q: Lookup, expected: Expected) -> HealthReport:
     """Judge how everything is; see `notifier.core.health`."""
     return judge(expected, q.health_facts())
 
@@ -214,7 +248,7 @@ def health(q: Queries, expected: Expected) -> HealthReport:
 _Pairs = Mapping[tuple[str, str], Delivery]
 
 
-def _deliveries_by_pair(q: Queries, event_ids: Sequence[str]) -> _Pairs:
+def _deliveries_by_pair(q: Lookup, event_ids: Sequence[str]) -> _Pairs:
     if not event_ids:
         return {}
     found = q.deliveries(DeliveryFilter(event_ids=event_ids, limit=MAX_HISTORY * MAX_CANDIDATES))
@@ -222,7 +256,7 @@ def _deliveries_by_pair(q: Queries, event_ids: Sequence[str]) -> _Pairs:
 
 
 def _event_record(
-    q: Queries, routed: RoutedEvent, routes: Sequence[Route], channels: Collection[str], deliveries: _Pairs
+    q: Lookup, routed: RoutedEvent, routes: Sequence[Route], channels: Collection[str], deliveries: _Pairs
 ) -> EventRecord:
     names = sorted({*channels, *routed.channels})
     return EventRecord(
@@ -234,6 +268,6 @@ def _event_record(
     )
 
 
-def _channel_record(q: Queries, channel: str, planned: bool, delivery: Delivery | None) -> ChannelRecord:  # noqa: FBT001 - private, always by position
+def _channel_record(q: Lookup, channel: str, planned: bool, delivery: Delivery | None) -> ChannelRecord:  # noqa: FBT001 - private, always by position
     attempts = tuple(q.attempts(delivery.id)) if delivery else ()
     return ChannelRecord(channel=channel, planned=planned, delivery=delivery, attempts=attempts)

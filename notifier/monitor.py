@@ -7,18 +7,90 @@ same only one notes it, and only that one records the event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from notifier.core import alerts, health, outbox
-from notifier.core.alerts import AlertDecision, Announcement
+from notifier.core.alerts import AlertDecision, Announcement, DeadLetters
+from notifier.core.delivery import Delivery
 from notifier.core.errors import StoreReplaced
-from notifier.core.health import Expected, HealthReport
-from notifier.core.model import Event
-from notifier.core.routing import RoutingConfig
-from notifier.ports import DatabaseFile, Store, Transaction
+from notifier.core.health import Expected, HealthFacts, HealthReport
+from notifier.core.model import ChannelState, Event
+from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.ports import DatabaseFile, EventsRecorded, Store
+
+
+class SourceAnnouncements(Protocol):
+    """What was announced of sources."""
+
+    def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
+        """Note since when a source is said to be failing; return False when another replica has meanwhile."""
+
+
+class ChannelAnnouncements(Protocol):
+    """What was announced of channels."""
+
+    def parked(self) -> Mapping[str, ChannelState]:
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+
+    def lock(self) -> None:
+        """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
+
+    def announce(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
+        """Do the same for a channel."""
+
+    def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
+        """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
+
+    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
+        """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
+
+
+class MonitorEvents(Protocol):
+    """The recorded events."""
+
+    def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
+        """Insert events; an id that is already there is left as it is."""
+
+
+class MonitorDeliveries(Protocol):
+    """The deliveries of announcements."""
+
+    def record(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
+
+
+class MonitorReads(Protocol):
+    """What monitoring reads."""
+
+    def health_facts(self) -> HealthFacts:
+        """Return everything that health is judged by, and when that was asked."""
+
+
+class MonitorTx(Protocol):
+    """What monitoring needs of a transaction."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    @property
+    def polls(self) -> SourceAnnouncements:
+        """What was announced of sources."""
+
+    @property
+    def channels(self) -> ChannelAnnouncements:
+        """What was announced of channels."""
+
+    @property
+    def events(self) -> MonitorEvents:
+        """The recorded events."""
+
+    @property
+    def deliveries(self) -> MonitorDeliveries:
+        """The deliveries of announcements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +114,11 @@ class MonitorReport:
 
 
 async def run_monitor(
-    store: Store, *, rules: MonitorRules, routing: RoutingConfig, polling_since: datetime | None
+    store: Store[MonitorTx, MonitorReads],
+    *,
+    rules: MonitorRules,
+    routing: RoutingConfig,
+    polling_since: datetime | None,
 ) -> MonitorReport:
     """Judge health once and announce what has changed. Raises StoreError.
 
@@ -57,7 +133,7 @@ async def run_monitor(
 
 
 def apply_alerts(
-    tx: Transaction, decision: AlertDecision, rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
+    tx: MonitorTx, decision: AlertDecision, rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Announce what was decided: each only where no other replica has done so since."""
     events = [one.event for one in decision.sources if tx.polls.announce(one.name, one.was, one.since) and one.event]
@@ -66,7 +142,7 @@ def apply_alerts(
     return _record(tx, events, rules, routing, verdict) if events else MonitorReport(health=verdict)
 
 
-def _announce_channels(tx: Transaction, decision: AlertDecision, now: datetime) -> Iterator[Event]:
+def _announce_channels(tx: MonitorTx, decision: AlertDecision, now: datetime) -> Iterator[Event]:
     for one in decision.channels:
         if isinstance(one, Announcement):
             if tx.channels.announce(one.name, one.was, one.since) and one.event:
@@ -78,7 +154,12 @@ def _announce_channels(tx: Transaction, decision: AlertDecision, now: datetime) 
 
 
 async def save_lost_file(
-    file: DatabaseFile, store: Store, error: StoreReplaced, *, rules: MonitorRules, routing: RoutingConfig
+    file: DatabaseFile,
+    store: Store[MonitorTx, MonitorReads],
+    error: StoreReplaced,
+    *,
+    rules: MonitorRules,
+    routing: RoutingConfig,
 ) -> tuple[Path, MonitorReport]:
     """Save what a service holds of a database whose file was taken from under it, and report that. Raises StoreError.
 
@@ -86,7 +167,7 @@ async def save_lost_file(
     """
     copy = await file.rescue()
 
-    def record(tx: Transaction) -> MonitorReport:
+    def record(tx: MonitorTx) -> MonitorReport:
         verdict = health.unavailable(tx.now(), str(error))
         tx.channels.lock()
         return _record(tx, [alerts.store_event(str(error), verdict.at)], rules, routing, verdict)
@@ -95,7 +176,7 @@ async def save_lost_file(
 
 
 def _record(
-    tx: Transaction, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
+    tx: MonitorTx, events: Sequence[Event], rules: MonitorRules, routing: RoutingConfig, verdict: HealthReport
 ) -> MonitorReport:
     """Record events about the notifier itself and plan their deliveries."""
     new = tx.events.record(alerts.route_alerts(events, routing.routes, rules.fallback)).new

@@ -6,7 +6,7 @@ these, so that an act is the same wherever it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -15,37 +15,94 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
 from notifier.core.events import NEEDS_CARE
 from notifier.core.health import Expected, serves
-from notifier.core.model import Event, Task
+from notifier.core.model import ChannelState, Event, Task
 from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
+from notifier.core.routing import RoutedEvent
 from notifier.lookup import InstanceAnswer, NamedInstance
-from notifier.ports import Channels, Deliveries, DeliveryFilter, People, Queries
+from notifier.ports import DeliveryFilter
+
+
+class PeopleReads(lookup.Lookup, Protocol):
+    """The reads that decide whether an act makes sense."""
+
+    def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
+        """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
+
+    def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
+        """Return the newest event of a task."""
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+
+
+class PeopleRecords(Protocol):
+    """Acknowledgements, mutes, subscriptions, and the record of actions."""
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
+        """Record who acknowledged an event, unless somebody has; return who did. Threads that show it change."""
+
+    def mute(self, mute: Mute) -> None:
+        """Record a mute in place of an earlier one of the same instance. Threads about it change."""
+
+    def unmute(self, instance: str, now: datetime) -> Mute | None:
+        """End the mute of an instance and return it; None when there is none in force. Threads about it change."""
+
+    def subscribe(self, watch: Subscription) -> bool:
+        """Record a wish; return False when it was there already."""
+
+    def record_action(self, action: Action) -> None:
+        """Record what a person did."""
+
+
+class PeopleDeliveries(Protocol):
+    """Deliveries that did not arrive."""
+
+    def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
+        """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
+
+    def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
+        """Note that people accept that these were not delivered; return how many changed."""
+
+    def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
+        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved."""
+
+
+class PeopleChannels(Protocol):
+    """Channels that are parked."""
+
+    def parked(self) -> Mapping[str, ChannelState]:
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+
+    def unpark(self, channel: str, now: datetime) -> int:
+        """Make the parked deliveries of a channel pending again, in order, and return how many."""
+
+
+class PeopleTx(Protocol):
+    """What these functions need of a transaction."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    @property
+    def queries(self) -> PeopleReads:
+        """The reads that decide whether an act makes sense."""
+
+    @property
+    def people(self) -> PeopleRecords:
+        """Acknowledgements, mutes, subscriptions, and the record of actions."""
+
+    @property
+    def deliveries(self) -> PeopleDeliveries:
+        """Deliveries that did not arrive."""
+
+    @property
+    def channels(self) -> PeopleChannels:
+        """Channels that are parked."""
+
 
 MOVE_BATCH = 500
 """Maximum number of deliveries that one transaction moves."""
 _WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
-
-
-class PeopleTx(Protocol):
-    """The parts of a transaction that these functions use."""
-
-    @property
-    def queries(self) -> Queries:
-        """See `ports.Transaction`, here and below."""
-
-    @property
-    def people(self) -> People:
-        """Acknowledgements, mutes, subscriptions and the record of actions."""
-
-    @property
-    def deliveries(self) -> Deliveries:
-        """The outbox."""
-
-    @property
-    def channels(self) -> Channels:
-        """Parked channels."""
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
 
 # ---- tasks ----

@@ -16,19 +16,177 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 from notifier.core import credentials, polling
-from notifier.core.credentials import Credential
+from notifier.core.credentials import Credential, CredentialState
+from notifier.core.delivery import Delivery
+from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
-from notifier.core.model import Event, Scope, Snapshot, TaskStatus
+from notifier.core.model import ChannelState, Event, Scope, Snapshot, TaskStatus
+from notifier.core.people import Mute
 from notifier.core.polling import DeliveryPlan, KnownTasks, PollBatch, PollDecision, PolledSource, PollRules
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.ports import PollClaim, Queries, Store, TaskSource, Transaction
+from notifier.ports import EventsRecorded, PollClaim, Store, TaskSource
+
+
+class PollRecords(Protocol):
+    """Claims of sources, and what polls record about sources, tasks and credentials."""
+
+    def claim(
+        self,
+        source: str,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        poll_every: timedelta = timedelta(),
+        force: bool = False,
+    ) -> PollClaim | None:
+        """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
+
+    def bind_source(
+        self,
+        claim: PollClaim,
+        region: str,
+        project_id: str,
+        *,
+        configured: Collection[str] | None = None,
+        in_use_since: datetime | None = None,
+    ) -> PollClaim:
+        """Note what the source reads, and return the claim with what is recorded of that."""
+
+    def renew(self, claim: PollClaim, until: datetime) -> bool:
+        """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""
+
+    def claim_is_current(self, claim: PollClaim) -> bool:
+        """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
+
+    def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
+        """Return job_id to fingerprint of every recorded task of the source."""
+
+    def unchanged_tasks(self, source: str, before: datetime) -> Mapping[str, datetime]:
+        """Return the running tasks of a source that were last seen to change at or before a time, and when that was."""
+
+    def recorded_tasks(self, source: str, job_ids: Collection[str]) -> Mapping[str, RecordedTask]:
+        """Return those of the tasks that are recorded."""
+
+    def record_tasks(self, claim: PollClaim, updates: Sequence[TaskWrite], now: datetime) -> Sequence[str]:
+        """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
+
+    def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
+        """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
+
+    def record(
+        self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
+    ) -> None:
+        """Note a poll that worked and release the claim. The first complete full one is the baseline."""
+
+    def record_failure(self, claim: PollClaim, error: str, next_poll_at: datetime) -> None:
+        """Note a poll that failed and release the claim."""
+
+    def postpone(self, claim: PollClaim, next_poll_at: datetime) -> None:
+        """Release a claim under which nothing was done, until a later time."""
+
+    def credential(self, key: str) -> CredentialState:
+        """Return what is recorded about a credential; locks its row until the transaction ends."""
+
+    def save_credential(self, key: str, state: CredentialState) -> None:
+        """Record what became of a credential."""
+
+
+class PollEvents(Protocol):
+    """The recorded events of tasks."""
+
+    def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
+        """Insert events; an id that is already there is left as it is."""
+
+    def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Return the occurrences of the recorded events of tasks, by job id."""
+
+
+class PollDeliveries(Protocol):
+    """The deliveries that a poll plans."""
+
+    def record(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
+
+    def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
+        """Let progress that waits to be told give way, where no attempt has been made; return its event ids."""
+
+
+class ParkedChannels(Protocol):
+    """The channels that are parked."""
+
+    def parked(self) -> Mapping[str, ChannelState]:
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
+
+
+class PollThreads(Protocol):
+    """The messages that show tasks."""
+
+    def refresh(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
+        """Let the threads about the subjects of these events show them, but on the channels that are told of each."""
+
+
+class PollSubscribers(Protocol):
+    """The people who subscribed to tasks."""
+
+    def subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Return who wants to know how tasks end, by job id."""
+
+    def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Return who wants to know how tasks ended, by job id, and forget that they do."""
+
+
+class PollReads(Protocol):
+    """What a poll reads without a claim."""
+
+    def running_tasks(self, source: str) -> Mapping[str, RecordedTask]:
+        """Return every recorded task of the source that has not ended."""
+
+    def mutes(self, now: datetime) -> Sequence[Mute]:
+        """Return the mutes that are in force, those that end first first."""
+
+
+class PollTx(Protocol):
+    """What a poll needs of a transaction."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    @property
+    def polls(self) -> PollRecords:
+        """Claims of sources, and what polls record about sources, tasks and credentials."""
+
+    @property
+    def events(self) -> PollEvents:
+        """The recorded events of tasks."""
+
+    @property
+    def deliveries(self) -> PollDeliveries:
+        """The deliveries that a poll plans."""
+
+    @property
+    def channels(self) -> ParkedChannels:
+        """The channels that are parked."""
+
+    @property
+    def threads(self) -> PollThreads:
+        """The messages that show tasks."""
+
+    @property
+    def people(self) -> PollSubscribers:
+        """The people who subscribed to tasks."""
+
+    @property
+    def queries(self) -> PollReads:
+        """What a poll reads without a claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +227,7 @@ class PollReport:
 
 async def poll_once(
     source: TaskSource,
-    store: Store,
+    store: Store[PollTx, PollReads],
     *,
     owner: str,
     rules: PollRules,
@@ -112,9 +270,7 @@ class _StartedPoll:
     """Whether it tries a credential that was refused before, on behalf of all that use it."""
 
 
-def _start(
-    tx: Transaction, source: TaskSource, owner: str, rules: PollRules, *, force: bool
-) -> _StartedPoll | PollReport:
+def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, force: bool) -> _StartedPoll | PollReport:
     """Claim the poll and charge its calls to the credential; return a report where it cannot go ahead."""
     claim = tx.polls.claim(source.name, owner, tx.now(), rules.lease, poll_every=rules.poll_every, force=force)
     if claim is None:
@@ -146,7 +302,7 @@ def _start(
 
 
 async def _holding(
-    store: Store, claim: PollClaim, lease: timedelta, scan: Coroutine[object, object, Snapshot]
+    store: Store[PollTx, PollReads], claim: PollClaim, lease: timedelta, scan: Coroutine[object, object, Snapshot]
 ) -> Snapshot | None:
     """Scan while renewing the lease: a long list is paced by its call budget and can take many leases.
 
@@ -163,7 +319,7 @@ async def _holding(
         scanning.cancel()
 
 
-async def _scan(source: TaskSource, store: Store, claim: PollClaim, rules: PollRules) -> Snapshot:
+async def _scan(source: TaskSource, store: Store[PollTx, PollReads], claim: PollClaim, rules: PollRules) -> Snapshot:
     scope = polling.next_scope(claim.state, claim.at, rules)
     snapshot = await source.fetch(scope)
     if scope is Scope.ACTIVE and await store.read(lambda q: _any_ended_unseen(q, snapshot)):
@@ -172,7 +328,7 @@ async def _scan(source: TaskSource, store: Store, claim: PollClaim, rules: PollR
     return snapshot
 
 
-def _any_ended_unseen(queries: Queries, snapshot: Snapshot) -> bool:
+def _any_ended_unseen(queries: PollReads, snapshot: Snapshot) -> bool:
     return any(
         job_id not in snapshot.fingerprints
         for job_id, row in queries.running_tasks(snapshot.source).items()
@@ -204,7 +360,7 @@ class _Recorder:
     source: PolledSource
     routing: RoutingConfig
 
-    async def run(self, store: Store) -> PollReport:
+    async def run(self, store: Store[PollTx, PollReads]) -> PollReport:
         """Record it in as few transactions as its size allows. Raises StoreError; what is written then stays."""
         progress, batches = await store.transact(self._begin)
         for batch in batches:
@@ -212,7 +368,7 @@ class _Recorder:
                 progress = await store.transact(partial(self._continue, batch, progress))
         return self._report(progress)
 
-    def _begin(self, tx: Transaction) -> tuple[_Progress | None, Sequence[PollBatch]]:
+    def _begin(self, tx: PollTx) -> tuple[_Progress | None, Sequence[PollBatch]]:
         """Record everything, or nothing yet and return the batches to record it in."""
         if not tx.polls.claim_is_current(self.claim):
             return None, ()
@@ -221,12 +377,12 @@ class _Recorder:
             return _Progress(), batches
         return self._record(tx, batches[0], _Progress()), ()
 
-    def _continue(self, batch: PollBatch, progress: _Progress, tx: Transaction) -> _Progress | None:
+    def _continue(self, batch: PollBatch, progress: _Progress, tx: PollTx) -> _Progress | None:
         if not tx.polls.renew(self.claim, tx.now() + self.source.rules.lease):
             return None
         return self._record(tx, batch, progress)
 
-    def _record(self, tx: Transaction, batch: PollBatch, progress: _Progress) -> _Progress:
+    def _record(self, tx: PollTx, batch: PollBatch, progress: _Progress) -> _Progress:
         now = tx.now()
         decision = polling.decide_poll(batch, self._read(tx, batch), self.source, self.routing)
         progress += self._apply(tx, batch, decision, progress, now)
@@ -234,7 +390,7 @@ class _Recorder:
             self._finish(tx, decision, now, refused=len(set(progress.refused)))
         return progress
 
-    def _read(self, tx: Transaction, batch: PollBatch) -> KnownTasks:
+    def _read(self, tx: PollTx, batch: PollBatch) -> KnownTasks:
         """Read what is recorded of the tasks that the batch may change."""
         name, state, rules = self.source.name, self.source.state, self.source.rules
         changed = tx.polls.recorded_tasks(name, batch.changed)
@@ -255,7 +411,7 @@ class _Recorder:
         )
 
     def _apply(
-        self, tx: Transaction, batch: PollBatch, decision: PollDecision, progress: _Progress, now: datetime
+        self, tx: PollTx, batch: PollBatch, decision: PollDecision, progress: _Progress, now: datetime
     ) -> _Progress:
         """Write a decision. Which events are new, and what it refuses to hold, is the database's answer."""
         events = tx.events.record(decision.events)
@@ -272,7 +428,7 @@ class _Recorder:
             refused=(*refused_rows, *sorted(refused_tasks)),
         )
 
-    def _plan(self, tx: Transaction, new: Sequence[RoutedEvent], progress: _Progress, now: datetime) -> DeliveryPlan:
+    def _plan(self, tx: PollTx, new: Sequence[RoutedEvent], progress: _Progress, now: datetime) -> DeliveryPlan:
         if not new:
             return DeliveryPlan()
         mutes, parked = tx.queries.mutes(now), tx.channels.parked()
@@ -286,7 +442,7 @@ class _Recorder:
             tx.people.pop_subscribers(self.source.name, plan.ended)
         return plan
 
-    def _finish(self, tx: Transaction, decision: PollDecision, now: datetime, *, refused: int) -> None:
+    def _finish(self, tx: PollTx, decision: PollDecision, now: datetime, *, refused: int) -> None:
         """Record absences, the calls, and the poll itself."""
         rules, snapshot = self.source.rules, self.source.snapshot
         tx.polls.record_missing(self.source.name, decision.missing, decision.unlisted)
@@ -318,7 +474,7 @@ class _Recorder:
         )
 
 
-def _record_success(tx: Transaction, credential: Credential, now: datetime, calls: int) -> None:
+def _record_success(tx: PollTx, credential: Credential, now: datetime, calls: int) -> None:
     """Record that a credential was accepted and made so many calls more, or fewer, than were charged."""
     known = tx.polls.credential(credential.key)
     state = credentials.accepted(known, credential, now, calls)
@@ -326,11 +482,13 @@ def _record_success(tx: Transaction, credential: Credential, now: datetime, call
         tx.polls.save_credential(credential.key, state)
 
 
-async def _record_failure(store: Store, started: _StartedPoll, error: SourceError, rules: PollRules) -> PollReport:
+async def _record_failure(
+    store: Store[PollTx, PollReads], started: _StartedPoll, error: SourceError, rules: PollRules
+) -> PollReport:
     claim = started.claim
     pause = polling.pause_after(error, claim.state.failures + 1, rules)
 
-    def record(tx: Transaction) -> None:
+    def record(tx: PollTx) -> None:
         now = tx.now()
         tx.polls.record_failure(claim, str(error), now + pause)
         if rules.credential:

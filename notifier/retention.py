@@ -15,14 +15,58 @@ between two loses nothing; the next pass begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from notifier.core.health import Expected
-from notifier.ports import Clock, EventCursor, Store, Transaction
+from notifier.ports import Clock, EventCursor, EventsPruned, Store
+
+
+class Deletions(Protocol):
+    """The deletions, each of one batch."""
+
+    def pruning_time(self) -> datetime | None:
+        """Return the time that age is counted back from: that of the newest good poll, while a source has any."""
+
+    def prune_events(
+        self, before: datetime, dead_before: datetime | None, after: EventCursor | None, limit: int
+    ) -> EventsPruned:
+        """Look at the next events that are old enough, and delete those whose accounts are all closed."""
+
+    def prune_tasks(self, keep: timedelta, limit: int) -> int:
+        """Delete tasks that are over and that the list cannot name any more; return how many."""
+
+    def prune_sources(self, configured: Collection[str], before: datetime, limit: int) -> int:
+        """Delete tasks of sources that are not configured any more and were polled last before this time."""
+
+    def prune_people(self, now: datetime, keep: timedelta) -> int:
+        """Delete threads, acknowledgements and watches older than this that nothing needs any more, and ended mutes."""
+
+
+class AbandonedDeliveries(Protocol):
+    """Deliveries that nobody will send."""
+
+    def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
+        """Give up what has waited since before a time for channels that are not configured; return how many."""
+
+
+class RetentionTx(Protocol):
+    """What retention needs of a transaction."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+    @property
+    def retention(self) -> Deletions:
+        """The deletions, each of one batch."""
+
+    @property
+    def deliveries(self) -> AbandonedDeliveries:
+        """Deliveries that nobody will send."""
+
 
 PRUNE_BATCH = 100
 """Events looked at, or tasks deleted, in one transaction."""
@@ -66,11 +110,11 @@ class PruneReport:
         )
 
 
-PruneStep: TypeAlias = "Callable[[Transaction], tuple[PruneReport, PruneStep | None]]"
+PruneStep: TypeAlias = "Callable[[RetentionTx], tuple[PruneReport, PruneStep | None]]"
 """One batch: returns what it deleted and the next one, None after the last."""
 
 
-async def prune(store: Store, clock: Clock, rules: PruneRules) -> PruneReport:
+async def prune(store: Store[RetentionTx, object], clock: Clock, rules: PruneRules) -> PruneReport:
     """Delete all that may go, batch by batch. Raises StoreError; what earlier batches deleted stays deleted."""
     step: PruneStep | None = first_batch(rules)
     report = PruneReport()
@@ -87,7 +131,7 @@ def first_batch(rules: PruneRules, batch: int = PRUNE_BATCH) -> PruneStep:
     return partial(_abandon, rules=rules, batch=batch)
 
 
-def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
+def _abandon(tx: RetentionTx, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
     then: PruneStep = partial(_prune_events, rules=rules, batch=batch, after=None)
     now = tx.retention.pruning_time()
     if rules.events is None or rules.expected is None or now is None:
@@ -97,7 +141,7 @@ def _abandon(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneRe
 
 
 def _prune_events(
-    tx: Transaction, *, rules: PruneRules, batch: int, after: EventCursor | None
+    tx: RetentionTx, *, rules: PruneRules, batch: int, after: EventCursor | None
 ) -> tuple[PruneReport, PruneStep | None]:
     then: PruneStep = partial(_prune_tasks, rules=rules, batch=batch)
     now = tx.retention.pruning_time()
@@ -112,7 +156,7 @@ def _prune_events(
     return PruneReport(events=done.events, deliveries=done.deliveries), then
 
 
-def _prune_tasks(tx: Transaction, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
+def _prune_tasks(tx: RetentionTx, *, rules: PruneRules, batch: int) -> tuple[PruneReport, PruneStep | None]:
     now = tx.retention.pruning_time()
     if rules.tasks is None or now is None:
         return PruneReport(), None

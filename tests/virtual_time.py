@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from fakes import START
 
-from notifier.ports import Queries, Transaction
 from notifier.store.engine import SqlStore
+from notifier.store.queries import Queries
+from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
 

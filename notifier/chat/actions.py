@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from notifier import lookup, people
 from notifier.chat import reports
+from notifier.chat.ports import ChatTx
 from notifier.chat.reports import ReplyFormatter
 from notifier.chat.requests import MUTE_LENGTHS, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core.commands import Change, MuteInstance, SubscribeTask, UnmuteInstance
 from notifier.core.durations import parse_duration
 from notifier.core.model import Event
 from notifier.core.people import Mute, Person
-from notifier.ports import Transaction
 
 CHANGING = (ButtonAction.ACKNOWLEDGE, ButtonAction.MUTE, ButtonAction.UNMUTE)
 """Actions of the buttons that `perform_click` handles."""
 
 
-def perform_command(tx: Transaction, command: Change, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply | None:
     """Perform a command. Return None for an instance that is unknown: similar names are searched outside a write."""
     if _is_replayed(tx, request):
         return fmt.refusal("refused.replay")
@@ -32,7 +32,7 @@ def perform_command(tx: Transaction, command: Change, request: CommandRequest, f
     raise NotImplementedError(command)
 
 
-def perform_click(tx: Transaction, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
     """Perform the action of a button. Return None where the message itself shows the result."""
     routed = tx.queries.event(click.button.target)
     if routed is None:
@@ -49,11 +49,11 @@ def perform_click(tx: Transaction, click: ClickRequest, fmt: ReplyFormatter) -> 
     return _unmuted(ended, (task and (task.instance_name or task.instance_id)) or "?", fmt)
 
 
-def _is_replayed(tx: Transaction, request: CommandRequest | ClickRequest) -> bool:
+def _is_replayed(tx: ChatTx, request: CommandRequest | ClickRequest) -> bool:
     return request.replay_key is not None and not tx.people.record_request(request.replay_key, tx.now())
 
 
-def _mute_instance(tx: Transaction, command: MuteInstance, person: Person, fmt: ReplyFormatter) -> ChatReply | None:
+def _mute_instance(tx: ChatTx, command: MuteInstance, person: Person, fmt: ReplyFormatter) -> ChatReply | None:
     muted = people.mute_instance(tx, command.instance, command.length, person, reason=command.reason)
     if isinstance(muted, Mute):
         return reports.muted(muted, fmt)
@@ -64,7 +64,7 @@ def _unmuted(ended: Sequence[Mute], name: str, fmt: ReplyFormatter) -> ChatReply
     return fmt.answer("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)
 
 
-def _subscribe(tx: Transaction, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
+def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
     found = lookup.find_task(tx.queries, job_id)
     if found.task is None:
         return reports.no_task(found.candidates, job_id, fmt)
@@ -78,7 +78,7 @@ def _subscribe(tx: Transaction, job_id: str, request: CommandRequest, fmt: Reply
     return fmt.answer("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
 
 
-def _acknowledge(tx: Transaction, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
     before = tx.queries.acknowledgement(event.id)
     found = people.acknowledge_if_latest(tx, event, click.person)
     if isinstance(found, Event):
@@ -89,7 +89,7 @@ def _acknowledge(tx: Transaction, event: Event, click: ClickRequest, fmt: ReplyF
     return None if is_shown else fmt.answer("click.thanks")
 
 
-def _mute_event(tx: Transaction, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:
+def _mute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:
     length, found = click.button.argument, None
     if event.task and length in MUTE_LENGTHS:
         found = people.mute_task(tx, event.task, parse_duration(length), click.person)

@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
+from notifier.core.model import SourceState
+from notifier.core.people import Acknowledgement
+from notifier.core.routing import RoutedEvent
+from notifier.people import PeopleReads, PeopleRecords, PeopleTx
+from notifier.ports import TaskFilter, TaskStatistics
 from notifier.wording.phrases import Language
+
+
+class ChatReads(PeopleReads, Protocol):
+    """The reads that replies are made of."""
+
+    def source_states(self) -> Sequence[SourceState]:
+        """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
+
+    def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
+        """Count the tasks that changed at or after this time, by name, the most frequent first."""
+
+    def count_tasks(self, wanted: TaskFilter) -> int:
+        """Count the tasks that fit, whatever the limit and the offset."""
+
+    def event(self, event_id: str) -> RoutedEvent | None:
+        """Return one event."""
+
+    def acknowledgement(self, event_id: str) -> Acknowledgement | None:
+        """Return who acknowledged an event."""
+
+    def is_live_message(self, ref: str) -> bool:
+        """Tell whether a message is a thread's, so that it shows by itself what people do."""
+
+
+class ChatRecords(PeopleRecords, Protocol):
+    """What people do, and the requests that did it."""
+
+    def record_request(self, key: str, now: datetime) -> bool:
+        """Note a request that changes something; return False when it was noted within the last ten minutes."""
+
+
+class ChatTx(PeopleTx, Protocol):
+    """What requests from a chat need of a transaction."""
+
+    @property
+    def queries(self) -> ChatReads:
+        """The reads that replies are made of."""
+
+    @property
+    def people(self) -> ChatRecords:
+        """What people do, and the requests that did it."""
+
 
 PermissionCheck = Callable[[], Awaitable[bool]]
 """Return whether the requester may make changes. Called lazily: it can cost a call of the chat's API.

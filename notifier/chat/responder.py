@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from notifier import lookup
 from notifier.chat import actions, reports
-from notifier.chat.ports import PermissionCheck
+from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
 from notifier.chat.reports import PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
@@ -19,7 +19,7 @@ from notifier.core.errors import StoreError
 from notifier.core.health import Expected
 from notifier.core.identity import Subject
 from notifier.core.model import TaskStatus
-from notifier.ports import Clock, Queries, Store, TaskFilter, Transaction
+from notifier.ports import Clock, Store, TaskFilter
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -41,7 +41,9 @@ class ResponderRules:
 class ChatResponder:
     """Implements `ports.Responder`."""
 
-    def __init__(self, store: Store, clock: Clock, rules: ResponderRules, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store[ChatTx, ChatReads], clock: Clock, rules: ResponderRules, wake: Callable[[], None]
+    ) -> None:
         """`wake` is called after a change that messages show."""
         self._store = store
         self._clock = clock
@@ -96,14 +98,14 @@ class ChatResponder:
             return fmt.refusal("refused.right")
         return await self._change(lambda tx: actions.perform_click(tx, click, fmt))
 
-    async def _change(self, perform: Callable[[Transaction], ChatReply | None]) -> ChatReply | None:
+    async def _change(self, perform: Callable[[ChatTx], ChatReply | None]) -> ChatReply | None:
         reply = await self._store.transact(perform)
         self._wake()
         return reply
 
     # -- queries --
 
-    def _query_again(self, q: Queries, button: Button, fmt: ReplyFormatter) -> ChatReply:
+    def _query_again(self, q: ChatReads, button: Button, fmt: ReplyFormatter) -> ChatReply:
         """Return the reply to the command of a button, from the row that the button names."""
         command, offset = commands.parse(button.target), button.argument
         if not isinstance(command, Query):
@@ -111,7 +113,7 @@ class ChatResponder:
         place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
         return self._query(q, command, fmt, place)
 
-    def _query(self, q: Queries, query: Query, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
+    def _query(self, q: ChatReads, query: Query, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
         now, task_list = self._clock.now(), partial(self._list, q, fmt=fmt, offset=offset)
         match query:
             case commands.Failed(within=within, about=about):
@@ -139,7 +141,7 @@ class ChatResponder:
 
     def _list(
         self,
-        q: Queries,
+        q: ChatReads,
         key: str,
         wanted: TaskFilter,
         *,
@@ -159,7 +161,7 @@ class ChatResponder:
         fresh = reports.freshness(q.source_states(), sources, self._clock.now(), fmt)
         return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
 
-    def _task(self, q: Queries, job_id: str, fmt: ReplyFormatter, *, source: str | None = None) -> ChatReply:
+    def _task(self, q: ChatReads, job_id: str, fmt: ReplyFormatter, *, source: str | None = None) -> ChatReply:
         found = lookup.find_task(q, job_id, source=source)
         if found.task is None:
             return reports.no_task(found.candidates, job_id, fmt)
@@ -168,7 +170,7 @@ class ChatResponder:
         acknowledged = q.acknowledgement(latest.event.id) if latest else None
         return reports.task(found.task, lookup.task_history(q, task), acknowledged, fmt)
 
-    def _instance(self, q: Queries, name: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
+    def _instance(self, q: ChatReads, name: str, fmt: ReplyFormatter, offset: int) -> ChatReply:
         found = lookup.find_instance(q, name)
         instance = found.instance
         if instance is None:

@@ -13,7 +13,7 @@ from notifier.cli.output import cell, print_json, show
 from notifier.cli.tasks import JobArgument, require_task
 from notifier.cli.views import View
 from notifier.core.people import Acknowledgement
-from notifier.ports import Transaction
+from notifier.wiring.stores import Transaction
 
 
 def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:

@@ -21,7 +21,8 @@ from notifier.core.health import Expected, HealthReport
 from notifier.core.model import ChannelState
 from notifier.core.people import Action
 from notifier.lookup import Audit
-from notifier.ports import Ledger, Queries
+from notifier.ports import Ledger
+from notifier.wiring.stores import Queries
 
 MAX_DEAD_SHOWN = 10
 """Maximum number of dead deliveries that an audit shows."""

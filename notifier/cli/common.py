@@ -21,8 +21,7 @@ from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.people import Person
 from notifier.lookup import StoredListing
-from notifier.ports import Queries, Transaction
-from notifier.wiring.stores import open_existing_store
+from notifier.wiring.stores import Queries, Transaction, open_existing_store
 from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ from notifier.cli.output import SHORT_ID_LENGTH
 from notifier.cli.views import View
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.errors import NotifierError
-from notifier.ports import DeliveryFilter, Queries
+from notifier.ports import DeliveryFilter
+from notifier.wiring.stores import Queries
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Delivery ids, or their beginnings.")]
 AllDeadOption = Annotated[bool, typer.Option("--all-dead", help="Select every dead delivery.")]

@@ -20,7 +20,7 @@ from notifier.cli.deliveries import (
 )
 from notifier.cli.output import cell, counted, print_json, show
 from notifier.core.health import Expected
-from notifier.ports import Transaction
+from notifier.wiring.stores import Transaction
 
 
 def dismiss(

@@ -20,7 +20,7 @@ from notifier.config import Config
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
 from notifier.lookup import ChannelRecord, EventRecord, Explanation
-from notifier.ports import Queries
+from notifier.wiring.stores import Queries
 from notifier.wording.states import state_of
 
 

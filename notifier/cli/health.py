@@ -17,7 +17,7 @@ from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.errors import StoreError
 from notifier.core.health import Expected, HealthFinding, HealthReport, unavailable
-from notifier.ports import Transaction
+from notifier.wiring.stores import Transaction
 from notifier.wording.findings import HealthFormatter
 
 

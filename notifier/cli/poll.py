@@ -15,10 +15,11 @@ from notifier.cli.common import JsonOption, load_config
 from notifier.cli.output import counted, print_json, print_text
 from notifier.config import Config
 from notifier.core.delivery import DeliveryState
-from notifier.ports import DeliveryFilter, Queries
+from notifier.ports import DeliveryFilter
 from notifier.service.service import poll_and_deliver
 from notifier.service.stats import Summary
 from notifier.wiring.app import open_app
+from notifier.wiring.stores import Queries
 
 SUMMARY_FIELDS = ("polls", "events", "deliveries", "failures")
 

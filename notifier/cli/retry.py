@@ -20,7 +20,8 @@ from notifier.cli.deliveries import (
 )
 from notifier.cli.output import cell, counted, print_json, show
 from notifier.core.delivery import DeliveryState
-from notifier.ports import DeliveryFilter, Queries, Transaction
+from notifier.ports import DeliveryFilter
+from notifier.wiring.stores import Queries, Transaction
 
 
 def retry(

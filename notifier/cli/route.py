@@ -27,8 +27,9 @@ from notifier.core.routing import (
     fields_of,
     parse_matcher,
 )
-from notifier.ports import EventFilter, Queries
+from notifier.ports import EventFilter
 from notifier.settings.explain import closest_match
+from notifier.wiring.stores import Queries
 from notifier.wording.states import EVENT_ROWS
 
 

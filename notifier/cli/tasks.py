@@ -26,7 +26,8 @@ from notifier.cli.views import View
 from notifier.core.errors import NotifierError
 from notifier.core.model import TaskStatus
 from notifier.core.routing import RoutedEvent
-from notifier.ports import EventFilter, Queries, StoredTask, TaskFilter
+from notifier.ports import EventFilter, StoredTask, TaskFilter
+from notifier.wiring.stores import Queries
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB_ID", help="Job id, or its beginning.")]
 

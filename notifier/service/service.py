@@ -27,7 +27,7 @@ from notifier.core.health import (
     removed_sources,
     serves,
 )
-from notifier.ports import ChatTransport, Transaction
+from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
 from notifier.service.heartbeat import Heartbeat
@@ -39,7 +39,7 @@ from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Scheduler
 from notifier.service.stats import RunStats, Summary
 from notifier.wiring.app import App, open_chat
-from notifier.wiring.stores import source_places
+from notifier.wiring.stores import Transaction, source_places
 
 log = structlog.get_logger("notifier")
 

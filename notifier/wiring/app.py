@@ -22,14 +22,14 @@ from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
 from notifier.monitor import MonitorRules
-from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, Store, TaskSource
+from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
 from notifier.retention import PruneRules
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
 from notifier.wiring.channels import build_channels, direct_channel
 from notifier.wiring.network import http_client
 from notifier.wiring.sources import build_credentials, build_sources
-from notifier.wiring.stores import prune_rules, source_places
+from notifier.wiring.stores import AppStore, prune_rules, source_places
 
 log = structlog.get_logger("notifier")
 
@@ -43,7 +43,7 @@ class App:
     """Everything that the service needs."""
 
     config: Config
-    store: Store
+    store: AppStore
     file: DatabaseFile | None = None
     """The store, where it is a file."""
     sources: Mapping[str, TaskSource]

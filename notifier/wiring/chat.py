@@ -14,6 +14,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from notifier.chat.ports import ChatReads, ChatTx
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.config import Config
@@ -38,7 +39,13 @@ log = structlog.get_logger("notifier")
 
 
 async def open_transports(
-    config: Config, store: Store, http: HttpClient, clock: Clock, *, wake: Callable[[], None], stack: AsyncExitStack
+    config: Config,
+    store: Store[ChatTx, ChatReads],
+    http: HttpClient,
+    clock: Clock,
+    *,
+    wake: Callable[[], None],
+    stack: AsyncExitStack,
 ) -> Sequence[ChatTransport]:
     """Open the configured transports until `stack` ends; return those that have to be run.
 

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from notifier.clock import SystemClock
 from notifier.config import Config
+from notifier.ports import Store
 from notifier.retention import PruneReport, PruneRules, prune
 from notifier.store import migrate
 from notifier.store.engine import SqlStore, admin_engine, copy_database, open_store
 from notifier.store.errors import place_of
+from notifier.store.queries import Queries
+from notifier.store.transaction import Transaction
+
+__all__ = [
+    "AppStore",
+    "Queries",
+    "Transaction",
+    "backup_database",
+    "database_revision",
+    "open_existing_store",
+    "prune_database",
+    "prune_rules",
+    "source_places",
+    "upgrade_database",
+]
+
+
+class AppStore(Store[Transaction, Queries], Protocol):
+    """The store of a running service."""
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever another process has planned deliveries, until cancelled.
+
+        It only saves time: idle workers find by themselves what it misses. Where no other process can write (SQLite),
+        it never calls.
+        """
+
+    async def aclose(self) -> None:
+        """Release connections and locks."""
 
 
 @asynccontextmanager

@@ -26,9 +26,9 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.outbox import Settlement
 from notifier.core.routing import RoutedEvent
-from notifier.ports import Transaction
 from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store
+from notifier.store.transaction import Transaction
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LEASE = timedelta(minutes=1)

@@ -17,11 +17,11 @@ from sqlalchemy import select
 from notifier.channels.kinds import installed_kinds, settings_class
 from notifier.config import Config, loads
 from notifier.core.routing import RoutedEvent
-from notifier.ports import Transaction
 from notifier.service.service import poll_and_deliver
 from notifier.settings.base import Settings
 from notifier.store.engine import admin_engine
 from notifier.store.schema import metadata
+from notifier.store.transaction import Transaction
 from notifier.wiring.app import open_app
 
 CANARY = "obviously-fake-canary"

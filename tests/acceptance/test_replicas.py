@@ -26,8 +26,9 @@ from sqlalchemy import make_url
 from timeouts import HANG_TIMEOUT
 
 from notifier.core.delivery import Delivery, DeliveryState
-from notifier.ports import DeliveryFilter, Ledger, Queries
+from notifier.ports import DeliveryFilter, Ledger
 from notifier.store.engine import open_store
+from notifier.store.queries import Queries
 
 T = TypeVar("T")
 

@@ -19,10 +19,11 @@ from notifier.core.errors import (
     StoreInUse,
     StoreUnreachable,
 )
-from notifier.ports import TaskFilter, Transaction
+from notifier.ports import TaskFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.errors import translated
 from notifier.store.sqlite import sqlite_module, wal_is_safe
+from notifier.store.transaction import Transaction
 
 
 def pragma(store: SqlStore, name: str) -> object:

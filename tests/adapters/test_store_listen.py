@@ -17,9 +17,9 @@ from timeouts import HANG_TIMEOUT
 
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.routing import RoutedEvent
-from notifier.ports import Transaction
 from notifier.store import listen
 from notifier.store.engine import open_store
+from notifier.store.transaction import Transaction
 
 pytestmark = pytest.mark.both_loops
 

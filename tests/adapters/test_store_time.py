@@ -22,9 +22,10 @@ from notifier.core.people import Mute
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.poll import poll_once
-from notifier.ports import DeliveryFilter, Transaction
+from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.shared_time import _moved
+from notifier.store.transaction import Transaction
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 STEPS = [HOUR, -HOUR, timedelta(seconds=3), timedelta(days=300), -timedelta(days=300), timedelta(days=365 * 56)]

@@ -20,8 +20,9 @@ from notifier.core.outbox import settle
 from notifier.core.people import Person, Verb
 from notifier.core.routing import RoutedEvent
 from notifier.lookup import NamedInstance
-from notifier.ports import DeliveryFilter, Ledger, Transaction
+from notifier.ports import DeliveryFilter, Ledger
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 
 MINUTE = timedelta(minutes=1)
 BOB = Person(id="cli:bob", name="bob")

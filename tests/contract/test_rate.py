@@ -23,8 +23,8 @@ from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy
 from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.http import HttpClient
-from notifier.ports import Transaction
 from notifier.store.engine import open_store
+from notifier.store.transaction import Transaction
 
 COUNT = 50
 TAKES = 0.03

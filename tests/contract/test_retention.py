@@ -24,7 +24,7 @@ from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.polling import PollRules
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.poll import PollReport, poll_once
-from notifier.ports import DeliveryFilter, EventFilter, Store, TaskFilter
+from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.retention import PRUNE_PAUSE, PruneReport, PruneRules, PruneStep, first_batch, prune
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.schema import attempts, deliveries, delivery_events, events, metadata, tasks
@@ -105,7 +105,7 @@ async def told(store: SqlStore) -> Sequence[tuple[EventType, str]]:
     return [(item.event.type, item.event.job_id) for item in reversed(found)]
 
 
-async def batches(store: Store, size: int) -> Sequence[PruneReport]:
+async def batches(store: SqlStore, size: int) -> Sequence[PruneReport]:
     """Prune in batches of a size, without the pauses, and return what each did."""
     step: PruneStep | None = first_batch(RULES, size)
     reports = []

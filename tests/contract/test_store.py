@@ -20,9 +20,10 @@ from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Subscription
 from notifier.core.routing import RoutedEvent
-from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter, Transaction
+from notifier.ports import DeliveryFilter, EventFilter, PollClaim, TaskFilter
 from notifier.store import rows
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 
 LEASE = timedelta(seconds=60)
 

@@ -43,12 +43,14 @@ from notifier.core.routing import ChannelPolicy, Matcher, Route, RoutedEvent, Ro
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
-from notifier.ports import CheckResult, DeliveryFilter, EventFilter, Queries, RenderRequest, TaskFilter, Transaction
+from notifier.ports import CheckResult, DeliveryFilter, EventFilter, RenderRequest, TaskFilter
 from notifier.sources.gaussdb import GaussDBSource, TaskQuery
 from notifier.sources.gaussdb_settings import ApiLanguage, GaussDBSettings
 from notifier.sources.payloads import TaskPage
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_module
+from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
 

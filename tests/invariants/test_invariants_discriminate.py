@@ -31,11 +31,12 @@ from notifier.core.diff import DiffRules, RecordedTask
 from notifier.core.events import EventType
 from notifier.core.model import Task, TaskStatus, Transition
 from notifier.deliver import DeliveryReport, DeliveryRules
-from notifier.ports import Channel, Clock, RenderRequest, Store
+from notifier.ports import Channel, Clock, RenderRequest
 from notifier.sources import gaussdb, paging, payloads, walker
 from notifier.sources.gaussdb import GaussDBSource
 from notifier.sources.paging import WalkResult
 from notifier.store.deliveries import Deliveries
+from notifier.store.engine import SqlStore
 from notifier.store.polls import Polls
 from notifier.store.schema import deliveries
 
@@ -47,7 +48,7 @@ Mistake = Callable[[pytest.MonkeyPatch], None]
 
 def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
     async def deliver_due(
-        channel: Channel, store: Store, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
+        channel: Channel, store: SqlStore, clock: Clock, rng: random.Random, *, owner: str, rules: DeliveryRules
     ) -> DeliveryReport:
         now, chance = clock.now(), rng.random()
         claimed = await store.transact(lambda tx: tx.deliveries.claim_due(channel.name, owner, now, rules.lease, 1))
@@ -68,7 +69,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
     put_off: list[tuple[Any, ...]] = []
     plan, poll_once = outbox.plan, poll.poll_once
 
-    async def in_two_steps(source: Any, store: Store, *args: Any, **how: Any) -> poll.PollReport:
+    async def in_two_steps(source: Any, store: SqlStore, *args: Any, **how: Any) -> poll.PollReport:
         put_off.clear()  # what a killed process put off is gone
         report = await poll_once(source, store, *args, **how)
         while put_off:

@@ -8,7 +8,8 @@ from operator import itemgetter
 
 from notifier.core.delivery import DeliveryState, ResendPolicy
 from notifier.core.routing import RoutedEvent
-from notifier.ports import DeliveryFilter, EventFilter, Queries
+from notifier.ports import DeliveryFilter, EventFilter
+from notifier.store.queries import Queries
 from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
 
 

@@ -13,9 +13,9 @@ from notifier import deliver, poll
 from notifier import live_messages as live
 from notifier.core import outbox, pacing
 from notifier.core.delivery import Body, Delivered, Delivery, DeliveryState, Resolution
-from notifier.ports import Store
 from notifier.store import statements
 from notifier.store.deliveries import Deliveries
+from notifier.store.engine import SqlStore
 from notifier.store.schema import deliveries
 from notifier.store.threads import Threads
 
@@ -38,7 +38,7 @@ def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
     put_off: list[Any] = []
     poll_once = poll.poll_once
 
-    async def in_two_steps(source: Any, store: Store, *args: Any, **how: Any) -> poll.PollReport:
+    async def in_two_steps(source: Any, store: SqlStore, *args: Any, **how: Any) -> poll.PollReport:
         put_off.clear()  # what a killed process put off is gone
         report = await poll_once(source, store, *args, **how)
         while put_off:

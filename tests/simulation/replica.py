@@ -17,9 +17,11 @@ from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPol
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Scope, Snapshot
 from notifier.core.pacing import Pace
-from notifier.ports import CheckResult, Queries, RenderRequest, Transaction
+from notifier.ports import CheckResult, RenderRequest
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore
+from notifier.store.queries import Queries
+from notifier.store.transaction import Transaction
 from notifier.wiring.app import App
 from simulation.world import COMMITTED_UNANSWERED, REFUSED, START, Posted, Receiver, World, state_of
 

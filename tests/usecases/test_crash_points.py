@@ -21,9 +21,10 @@ from fakes import FakeChannel, FakeClock, FakeSource
 from notifier.config import loads
 from notifier.core.delivery import Delivery, DeliveryState, Outcome
 from notifier.core.model import Scope, Snapshot, Task
-from notifier.ports import Queries, Transaction
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
+from notifier.store.transaction import Transaction
 from notifier.wiring.app import App
 
 T = TypeVar("T")

@@ -33,8 +33,9 @@ from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
-from notifier.ports import DeliveryFilter, RenderRequest, Transaction
+from notifier.ports import DeliveryFilter, RenderRequest
 from notifier.store.engine import SqlStore
+from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
 

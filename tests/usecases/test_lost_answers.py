@@ -21,8 +21,10 @@ from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.routing import RoutedEvent
 from notifier.deliver import DeliveryRules, deliver_due
 from notifier.http import HttpClient
-from notifier.ports import DeliveryFilter, Queries, Transaction
+from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore
+from notifier.store.queries import Queries
+from notifier.store.transaction import Transaction
 from notifier.wording.localizer import Localizer
 
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))

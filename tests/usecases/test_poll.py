@@ -24,8 +24,9 @@ from notifier.core.people import Subscription
 from notifier.core.polling import PollRules, next_scope, pause_after
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
 from notifier.poll import PollReport, poll_once
-from notifier.ports import DeliveryFilter, EventFilter, TaskFilter, Transaction
+from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
 

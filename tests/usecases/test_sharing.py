@@ -26,8 +26,9 @@ from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConf
 from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.monitor import MonitorRules, apply_alerts
 from notifier.poll import PollReport, poll_once
-from notifier.ports import DeliveryFilter, EventFilter, Transaction
+from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=15))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5),) * 50, lease=timedelta(seconds=60))

@@ -25,8 +25,9 @@ from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor
 from notifier.poll import poll_once
-from notifier.ports import DeliveryFilter, EventFilter, Transaction
+from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.transaction import Transaction
 
 MINUTE = timedelta(minutes=1)
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))

@@ -19,8 +19,9 @@ from notifier.core import outbox
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
 from notifier.core.routing import route_events
-from notifier.ports import Store, Transaction
+from notifier.ports import Store
 from notifier.service.service import Service
+from notifier.store.transaction import Transaction
 from notifier.wiring.app import open_app
 
 PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
@@ -96,7 +97,7 @@ async def run(place: work.Place) -> None:
 
 
 @asynccontextmanager
-async def profiled(store: Store, folder: str) -> AsyncIterator[None]:
+async def profiled(store: Store[object, object], folder: str) -> AsyncIterator[None]:
     """Profile the event loop's thread, and the thread in which SQLite is written; without a folder, neither."""
     if not folder:
         yield
