@@ -12,24 +12,24 @@ from notifier.integrations.mattermost.webhook_chat import Json
 from notifier.wording.phrases import Language, text
 
 LINE_LIMIT = 400
-"""Characters of a sentence."""
+"""Maximum length of a sentence, in characters."""
 QUOTE_LIMIT = 6_000
-"""Of a reason."""
+"""Maximum length of a reason, in characters."""
 MESSAGE_LIMIT = 14_500
-"""Of all; Mattermost's is 16,383."""
+"""Maximum length of a reply, in characters; Mattermost's is 16,383."""
 
 
 def reply_message(answer: ChatReply, language: Language) -> Json:
     """Return a reply as the answer to a slash command."""
-    kept: list[str] = []
+    lines: list[str] = []
     left = MESSAGE_LIMIT
     for line in _lines(answer, language):
         left -= len(line) + 1
         if left < 0:
-            kept.append("…")
+            lines.append("…")
             break
-        kept.append(line)
-    return {"response_type": "in_channel" if answer.shared else "ephemeral", "text": "\n".join(kept)}
+        lines.append(line)
+    return {"response_type": "in_channel" if answer.shared else "ephemeral", "text": "\n".join(lines)}
 
 
 def _lines(answer: ChatReply, language: Language) -> Iterator[str]:
@@ -53,16 +53,16 @@ def _title(answer: ChatReply) -> str:
     return whole if "`" in whole else f"**{whole}**"
 
 
-def sentence(said: str) -> str:
+def sentence(text: str) -> str:
     """Return a sentence whose quoted parts are code."""
     return "".join(
-        (code if quoted else plain)(part, LINE_LIMIT) if part.strip() else part for part, quoted in _kept(said)
+        (code if quoted else plain)(part, LINE_LIMIT) if part.strip() else part for part, quoted in _split_spaces(text)
     )
 
 
-def _kept(said: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts with the spaces between them by themselves: they are lost where a part is made safe."""
-    for part, quoted in split_quoted(said):
+def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a sentence, and the spaces between them separately: `code` and `plain` would drop these."""
+    for part, quoted in split_quoted(text):
         bare = part.strip()
         begin = part[: len(part) - len(part.lstrip())]
         end = part[len(part.rstrip()) :]

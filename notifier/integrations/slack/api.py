@@ -1,4 +1,4 @@
-"""One call of Slack's Web API, through slack_sdk and our own HTTP client."""
+"""Slack's Web API, through slack_sdk and our own HTTP client."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from notifier.http import HttpClient, Reply
 
 MAX_REPLY = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Maximum size of a response body, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlackResponse:
-    """What Slack said: the Web API in JSON, a webhook in a word."""
+    """A response of the Web API, or of a webhook in the form of one."""
 
     status: int
     headers: Mapping[str, str]
     data: Json
     """Empty where the body is not a JSON object."""
     body: bytes = b""
-    """As it came."""
+    """The bytes as they came."""
 
     @property
     def ok(self) -> bool:
@@ -55,7 +55,7 @@ class WebApi:
 
     http: HttpClient
     url: str
-    """Of the API, for example `https://slack.com/api/`."""
+    """Base URL, for example `https://slack.com/api/`."""
     token: str = field(repr=False)
 
     async def call(
@@ -88,7 +88,7 @@ class WebApi:
 
 
 class _Response:
-    """As much of an aiohttp response as slack_sdk looks at."""
+    """The part of an aiohttp response that slack_sdk reads."""
 
     content_type = "application/json"
 
@@ -111,7 +111,7 @@ def _object(body: bytes) -> Json:
 
 @dataclass(slots=True)
 class _Session:
-    """What slack_sdk takes for an aiohttp session: one exchange through our own client.
+    """Stands in for an aiohttp session: one exchange through our own client.
 
     slack_sdk reads proxies from the environment, follows redirects and reads answers of any length. Here it gets the
     configured proxy, the address rule, one deadline and a cap like everything else does, and errors that say whether
@@ -122,7 +122,7 @@ class _Session:
     deadline: float
     max_bytes: int
     body: bytes = b""
-    """Of the answer."""
+    """Body of the response."""
     closed: ClassVar[bool] = False
 
     @asynccontextmanager
@@ -133,7 +133,7 @@ class _Session:
             method,
             f"{url}?{urlencode(params)}" if params else url,
             headers=headers,
-            content=None if json is None else encoded(json),
+            content=None if json is None else encode_json(json),
             deadline=self.deadline,
             max_bytes=self.max_bytes,
         )
@@ -141,7 +141,7 @@ class _Session:
         yield _Response(reply)
 
 
-def encoded(value: Json) -> bytes:
-    """Return JSON as it is sent."""
+def encode_json(value: Json) -> bytes:
+    """Return an object as JSON, encoded for sending."""
     # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The pieces that Slack messages are made of: texts that nothing from outside can turn into markup, and blocks.
+"""The parts of Slack messages: text that is safe whatever it contains, and blocks.
 
 Escaping, markup and limits: docs.slack.dev. Sizes count characters after escaping, and stay 10 % below a limit.
 """
@@ -13,18 +13,18 @@ from notifier.chat.requests import Button
 
 Json = dict[str, Any]
 Style = Callable[[str, int], str]
-"""Makes of a text at most so many characters of markup."""
+"""Formats a text as markup of a maximum length, in characters."""
 
 TEXT_LIMIT = 180
-"""Of the fallback text that notifications and screen readers use; beyond 4,000 Slack splits a message."""
+"""Maximum length of the text for notifications and screen readers. Slack splits a message beyond 4,000 characters."""
 BLOCK_LIMIT = 2_700
-"""Of a text object; Slack's is 3,000."""
+"""Maximum length of a text object; Slack's is 3,000."""
 FIELD_LIMIT = 400
-"""Of a field; Slack's is 2,000. Ten of them, a reason, a headline and a footer stay below MESSAGE_LIMIT."""
+"""Maximum length of a field; Slack's is 2,000. Ten of them with a reason and headings fit into MESSAGE_LIMIT."""
 MESSAGE_LIMIT = 9_000
-"""Of all blocks together; Slack documents none and has refused 11,341."""
+"""Maximum length of all blocks together. Slack documents none, but has refused 11,341 characters."""
 BUTTON_VALUE_LIMIT = 1_800
-"""Of the value of a button; Slack's is 2,000."""
+"""Maximum length of the value of a button; Slack's is 2,000."""
 
 _CELLS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,11 +33,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ENTITIES: Mapping[int, str] = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _BACKTICK = "\u02cb"
-"""Stands for a backtick, which has no escape."""
+"""Replaces a backtick, which has no escape."""
 
 
 def escape(text: str, limit: int) -> str:
-    """Neutralise mentions, links and entities, cutting the text so that the result has at most `limit` characters."""
+    """Escape mentions, links and entities. The result has at most `limit` characters."""
     escaped = text.translate(_ENTITIES)
     if len(escaped) <= limit:
         return escaped
@@ -45,7 +45,7 @@ def escape(text: str, limit: int) -> str:
 
 
 def _fitting(text: str, limit: int) -> int:
-    """Return how many characters fit once escaped, so that no entity is ever cut."""
+    """Return the number of characters that fit once escaped, so that no entity is cut."""
     used = 0
     for index, char in enumerate(text):
         used += len(char.translate(_ENTITIES))
@@ -55,7 +55,7 @@ def _fitting(text: str, limit: int) -> int:
 
 
 def code(text: str, limit: int) -> str:
-    """Return inline code of at most `limit` characters: nothing in it is markup. A line break would end it."""
+    """Return inline code of at most `limit` characters on one line: a line break would end it."""
     return f"`{escape(' '.join(text.split()).replace('`', _BACKTICK), limit - 2)}`"
 
 
@@ -65,20 +65,20 @@ def fence(text: str, limit: int) -> str:
 
 
 def date(moment: datetime, words: str, limit: int) -> str:
-    """Return a time that Slack shows to each reader in their own zone; `words` stand for it where that is not done."""
+    """Return a time that Slack shows in each reader's time zone, and as `words` where it cannot."""
     if moment <= _EPOCH:
         return escape(words, limit)
     return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} {{time_secs}}|{escape(words, limit)}>"
 
 
 def bar(percent: float) -> str:
-    """Draw a percentage."""
+    """Return a percentage as a bar."""
     full = int(percent / 100 * _CELLS)
     return "█" * full + "░" * (_CELLS - full)
 
 
 def joined(lines: Iterable[str], limit: int) -> Iterator[str]:
-    """Yield the lines, as many together as have at most `limit` characters."""
+    """Yield the lines, joined to texts of at most `limit` characters."""
     text = ""
     for line in lines:
         if text and len(text) + 1 + len(line) > limit:
@@ -108,6 +108,6 @@ def plain_text(text: str) -> Json:
 
 
 def button_element(button: Button, label: str) -> Json:
-    """Return a button that returns `button` when somebody clicks on it."""
+    """Return the element of a button."""
     value = {"value": button.value} if button.value else {}
     return {"type": "button", "action_id": button.action.value, "text": plain_text(label)} | value

@@ -15,7 +15,7 @@ from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandReque
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
-from notifier.integrations.slack.api import MAX_REPLY, encoded
+from notifier.integrations.slack.api import MAX_REPLY, encode_json
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
@@ -190,7 +190,7 @@ class SlackChat:
                     "POST",
                     url,
                     headers={"content-type": "application/json"},
-                    content=encoded(message),
+                    content=encode_json(message),
                     deadline=REPLY_TIMEOUT,
                     max_bytes=MAX_REPLY,
                 )

@@ -1,7 +1,7 @@
-"""What Slack is told of events: pure functions from events to messages in Block Kit.
+"""Events as messages in Block Kit: pure functions.
 
-A message says nothing of the channel, the token or the mode, so that what waited for a mended configuration goes out
-under the new one.
+A message contains nothing of the channel, the token or the mode, so that messages that wait for a changed configuration
+are sent under the new one.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ from notifier.wording.sanitize import one_line
 from notifier.wording.states import by_severity, state_of
 
 SETTLED_COLOUR = "#8D8D8D"
-"""Of what somebody has acknowledged or muted."""
+"""Colour of a message that somebody has acknowledged or muted."""
 NOTE_LIMIT = 300
-"""Of what is said of an acknowledgement or a mute."""
+"""Maximum length of a name or a reason in a note about an acknowledgement or a mute, in characters."""
 URL_LIMIT = 2_700
-"""Of a link; Slack's is 3,000. A longer one is left out."""
+"""Maximum length of a link, in characters; Slack's is 3,000. A longer one is left out."""
 LINE_LIMIT = 300
-"""Of a line of a digest."""
+"""Maximum length of a line of a digest, in characters."""
 PIECE_LIMIT = 8
-"""Of a piece of such a line: where there is less room, it is left out."""
+"""Minimum length of a part of such a line, in characters. With less space left, the part is left out."""
 
 _HEADINGS = 700
-"""Characters of a digest's headline and of its headings, at most."""
+"""Maximum length of a digest's headline and headings together, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """What people have done about what a message says."""
+    """The acknowledgement and the mute that a message shows."""
 
     acknowledged: Acknowledgement | None = None
     mute: Mute | None = None
 
 
 def event_message(request: RenderRequest, localizer: Localizer, console_url: str | None = None) -> Json:
-    """Return a message as `chat.postMessage` takes it, but for the channel."""
+    """Return a message for `chat.postMessage`, without the channel."""
     events = by_severity(request.events)
     layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Annotations(), console_url)
     job = None if request.digest else events[0].job_id
@@ -76,24 +76,24 @@ def event_message(request: RenderRequest, localizer: Localizer, console_url: str
 
 
 def live_message(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
-    """Return what a thread's message shows now: text, blocks and attachments, all of which an edit has to name."""
+    """Return the current content of a thread's message: text, blocks and attachments, which an edit must all name."""
     return _single(
         thread.event, localizer, Annotations(acknowledged=thread.acknowledged, mute=thread.mute), console_url
     )
 
 
 def replacement_message(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
-    """Return the same as a message to post, for when the one that was to be changed is gone."""
+    """Return a thread's message for `chat.postMessage`, to replace one that is gone."""
     return live_message(thread, localizer, console_url) | _envelope(key, thread.event.job_id)
 
 
 def thread_reply(message: Json, *, whole: bool) -> Json:
-    """Return a message as it is said in a thread, whose first message has the buttons: whole, or its headline."""
+    """Return a message for a thread: whole but without buttons, which the first message has; or its headline."""
     return message | {"attachments": [_without_actions(one) for one in message["attachments"]] if whole else []}
 
 
 def without_buttons(message: Json) -> Json:
-    """Return a message without the buttons that nobody would hear of; links stay."""
+    """Return a message without buttons, for a channel whose clicks do not arrive. Links stay."""
     return message | {"attachments": [_links_only(one) for one in message["attachments"]]}
 
 
@@ -230,7 +230,7 @@ def _console(event: Event, localizer: Localizer, console_url: str | None) -> Ite
 
 
 def console_link(event: Event, template: str) -> str:
-    """Fill in where in the console an event is: {region}, {project_id} and {instance_id}, each made safe in a URL."""
+    """Fill {region}, {project_id} and {instance_id} of a template with an event's, each escaped for URLs."""
     known = {
         "region": event.region,
         "project_id": event.project_id,
@@ -242,7 +242,7 @@ def console_link(event: Event, template: str) -> str:
 
 
 def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
-    """Lay out many events in top-level blocks: the body of an attachment would be folded."""
+    """Return a digest in top-level blocks: Slack would fold the body of an attachment."""
     mark = state_of(events[0]).digest_emoji
     counts = MessageFormatter(localizer).digest_headline(events)
     headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
@@ -254,20 +254,20 @@ def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
 
 
 def _lines(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
-    """Yield a line for each event under a heading for each state: a colour alone does not tell everybody."""
-    room = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
+    """Yield a heading for each state and a line for each event: not everybody can tell colours apart."""
+    limit = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
     for state, group in groupby(events, key=state_of):
         yield f"*{localizer.text(f'verb.{state.name}').capitalize()}*"
-        yield from (_line(MessageFormatter(localizer).describe(event), room) for event in group)
+        yield from (_line(MessageFormatter(localizer).describe(event), limit) for event in group)
 
 
-def _line(message: Message, room: int) -> str:
-    """Return a line of at most `room` characters. The job id has the first claim on them, then the instance.
+def _line(message: Message, limit: int) -> str:
+    """Return a line of at most `limit` characters. The job id is cut last, before it the instance.
 
-    Without a job, what happened comes first and then to which source or channel.
+    Without a job, the line begins with what happened, then names the source or the channel.
     """
     head = f"• {message.state.tone.emoji} "
-    left = room - len(head)
+    left = limit - len(head)
     pieces: list[str] = []
     for style, text in _pieces_by_priority(message):
         if text and left >= PIECE_LIMIT:
@@ -288,9 +288,9 @@ def _pieces_by_priority(message: Message) -> Iterator[tuple[Style, str | None]]:
 
 
 def as_plain_text(message: Json) -> Json:
-    """Return the same message without layout, for when Slack refuses the layout: nothing that it says is lost.
+    """Return a message without layout but with all its text, for a layout that Slack refuses.
 
-    Of the metadata the key stays, by which it can be looked up and which cannot be refused.
+    Of the metadata it keeps the key, with which the message can be found again and which Slack cannot refuse.
     """
     attached = (block for attachment in message["attachments"] for block in attachment["blocks"])
     texts = [text for block in (*message["blocks"], *attached) for text in _texts(block)]

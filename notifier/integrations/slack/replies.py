@@ -22,11 +22,11 @@ from notifier.integrations.slack.blockkit import (
 from notifier.wording.phrases import Language, text
 
 LINE_LIMIT = 280
-"""Characters of a sentence."""
+"""Maximum length of a sentence, in characters."""
 NAME_LIMIT = 140
-"""Of a label or an instance in a list."""
+"""Maximum length of a label or an instance in a list, in characters."""
 LINES = 25
-"""Sentences that are shown; with ten rows or a reason they stay below what Slack takes in one message."""
+"""Maximum number of sentences. With ten rows or a reason they fit into one message of Slack's."""
 FACTS = 10
 _WARNING = "⚠️"
 

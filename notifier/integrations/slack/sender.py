@@ -16,7 +16,7 @@ from notifier.channels.reply_conditions import decompressed
 from notifier.channels.reply_text import http_reply
 from notifier.core.delivery import Body, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import AddressRefused, HttpError, NotSent
-from notifier.integrations.slack.api import SlackResponse, encoded
+from notifier.integrations.slack.api import SlackResponse, encode_json
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import PROBE_AFTER, ContentRefused, MessageGone, outcome_of
 from notifier.integrations.slack.messages import as_plain_text, event_message, without_buttons
@@ -40,7 +40,7 @@ class SlackSender(HttpChannel[SlackSettings]):
     def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON, without its address, which is added when it is sent."""
         message = event_message(request, self.context.localizer, self.context.console_url)
-        return Body(content=encoded(message), content_type="application/json")
+        return Body(content=encode_json(message), content_type="application/json")
 
     def stored_message(self, delivery: Delivery) -> Json:
         """Return the message that was rendered for a delivery."""

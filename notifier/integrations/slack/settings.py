@@ -15,12 +15,12 @@ from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, HttpsUrl, Secret, SlackBotToken, url_rule
 
 CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]+")
-"""What the id of a channel looks like; a person's begins otherwise, and in it nothing can be looked up."""
+"""Pattern of a channel's id. A person's id begins with another letter: no history can be read there."""
 
 HISTORY_DELAY = 2.5
-"""Seconds that a message may take to appear in the channel's history."""
+"""Time that a message may take to appear in the history of its channel, in seconds."""
 SEARCH_TIMEOUT = 10.0
-"""Of a look-up, all its pages together; less where the channel's `timeout` is less."""
+"""Maximum time of a search with all its pages, in seconds. A smaller `timeout` of the channel limits it too."""
 
 
 class SlackSettings(ChannelSettings):
@@ -32,49 +32,49 @@ class SlackSettings(ChannelSettings):
     bot_token: SlackBotToken | None = None
     """`xoxb-…`, with the bot scope chat:write."""
     channel: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
-    """The channel's ID (`C0123ABCD`), or `#name`, in which nothing can be looked up. The bot must be a member."""
+    """The channel's ID (`C0123ABCD`), or `#name`, whose history cannot be searched. The bot must be a member."""
     webhook_url: Annotated[Secret, url_rule("https://hooks.slack.com/services/…", https_only=True)] | None = None
-    """Instead of a token: messages can then never be edited or looked up after a lost answer."""
+    """Instead of a token. Messages can then be neither edited nor found again after a lost answer."""
     api_url: HttpsUrl = "https://slack.com/api/"
     style: Literal["live", "post", "thread"] | None = None
-    """`live`: one message a task, changed as the task moves, with every step in its thread. `thread`: the same, but
-    the message stays as it was. `post`: a message for each event, the only one of a webhook. Default: `live` with a
-    token."""
+    """`live`: one message for each task, which changes as the task moves, with every step in its thread. `thread`: the
+    same, but the message does not change. `post`: a message for each event, the only style of a webhook. Default:
+    `live` with a token."""
     broadcast: bool = True
-    """Whether a failure that is said in a thread is shown in the channel too."""
+    """Whether a failure in a thread is shown in the channel too."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
-    """For one attempt, also when a refused layout is sent again as plain text."""
+    """Maximum time of one attempt, also when a refused layout is sent again as plain text."""
 
     @property
     def threads(self) -> bool:
-        """Whether more about a task is said under the message that spoke of it first."""
+        """Whether later events of a task are posted in the thread of its first message."""
         return not self.webhook_url and self.style != "post"
 
     @property
     def live(self) -> bool:
-        """Whether that message is changed as the task moves."""
+        """Whether the first message of a task changes as the task moves."""
         return self.threads and self.style != "thread"
 
     @property
     def limit(self) -> RateLimit:
-        """What Slack bears in this mode."""
+        """Slack's limit for this way to post."""
         return rate_limits.rate_limit("slack-webhook" if self.webhook_url else "slack-bot")
 
     @property
     def can_search(self) -> bool:
-        """Whether a message can be found again: with a token, and in a channel that is given by its ID."""
+        """Whether a message can be found again. That takes a token, and a channel given by its ID."""
         return not self.webhook_url and bool(CHANNEL_ID.fullmatch(self.channel or ""))
 
     @property
     def search_timeout(self) -> timedelta:
-        """How long the requests of a look-up take at most."""
+        """Maximum time of the requests of a search."""
         return min(self.timeout, timedelta(seconds=SEARCH_TIMEOUT))
 
     @property
     def deadline(self) -> timedelta:
-        """How long an attempt takes at most: the wait for a message to appear, the look-up, the post."""
-        look_up = timedelta(seconds=HISTORY_DELAY) + self.search_timeout if self.can_search else timedelta()
-        return look_up + self.timeout
+        """Maximum time of one attempt: the wait for an earlier message to appear, the search for it, and the post."""
+        search = timedelta(seconds=HISTORY_DELAY) + self.search_timeout if self.can_search else timedelta()
+        return search + self.timeout
 
     @model_validator(mode="after")
     def _check_mode(self) -> SlackSettings:

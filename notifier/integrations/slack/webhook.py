@@ -11,7 +11,7 @@ from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import says_failed
 from notifier.core.delivery import Delivery, Outcome, Unknown
 from notifier.http import HttpError, partial_reply
-from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, encoded
+from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, encode_json
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import is_failure, remedy_of
 from notifier.integrations.slack.sender import SlackSender, final_outcome
@@ -48,7 +48,7 @@ class SlackWebhookChannel(SlackSender):
                 "POST",
                 url.get_secret_value() if url else "",
                 headers={"content-type": "application/json"},
-                content=encoded(message),
+                content=encode_json(message),
                 deadline=deadline,
                 max_bytes=MAX_REPLY,
             )
