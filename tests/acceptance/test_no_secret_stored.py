@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -44,13 +45,7 @@ CONFIGURATION = """
 store: {url: "STORE"}
 sources: SOURCES
 channels:
-  - {name: terminal, kind: console}
-  - {name: bot, kind: slack, bot_token: xoxb-CANARY, channel: C0GAUSS, api_url: "BASE/api/"}
-  - {name: hook, kind: slack, webhook_url: "BASE/services/CANARY-hook"}
-  - {name: mattermost, kind: mattermost, webhook_url: "BASE/hooks/CANARY-mattermost"}
-  - {name: rocketchat, kind: rocketchat, webhook_url: "BASE/hooks/CANARY-rocketchat"}
-  - {name: mail, kind: email, host: 127.0.0.1, port: PORT, security: none, username: u, password: CANARY-smtp,
-     from: a@example.com, to: [b@example.com], timeout: 1s}
+SAMPLES
   - {name: plain, kind: webhook, url: "BASE/CANARY-path?key=CANARY-query", secret: SIGNING, secrets: [OLD_SIGNING],
      headers: {Authorization: Bearer CANARY-bearer, X-Key: CANARY-header}}
   - {name: pager, kind: webhook, url: "BASE/v2/enqueue", content_type: CONTENT_TYPE,
@@ -68,6 +63,17 @@ log: {level: debug}
 """
 
 
+SAMPLES = {kind: import_module(f"channels_{kind}").SAMPLE for kind in installed_kinds()}
+"""What each kind of channel brings along for the contract suite."""
+
+
+def sampled_channels(base: str, port: int) -> Iterator[dict[str, Any]]:
+    """Yield settings of every kind, in every mode that its sample has."""
+    for kind, sample in SAMPLES.items():
+        for number, settings in enumerate((sample.settings, *sample.more_modes)):
+            yield {"name": f"{kind}-{number}", "kind": kind} | settings(base, port)
+
+
 def configuration(base: str, store: str, auth: str, chat: str, *, proxy: str = "") -> Config:
     host, _, port = base.removeprefix("http://").partition(":")
     values = {
@@ -77,7 +83,9 @@ def configuration(base: str, store: str, auth: str, chat: str, *, proxy: str = "
         "OLD_SIGNING": OLD_SIGNING,
         "SIGNING": SIGNING,
         "STORE": store,
-        "PORT": port,
+        "SAMPLES": "\n".join(
+            f"  - {json.dumps(settings)}" for settings in sampled_channels(f"http://{host}:{port}", int(port))
+        ),
         "PROXY": f'"http://u:CANARY-proxy@{proxy}"' if proxy else "null",
         "BASE": f"http://{host}:{port}",
         "CANARY": CANARY,
@@ -201,6 +209,7 @@ async def test_no_secret_is_in_the_database(
     kept = dump(store_url, tmp_path)
     assert "31b8ae23-c687-4d80-b7b4-42a66c9bb886" in kept, "the dump has something in it"
     assert "${PD_KEY}" in kept
-    for secret in (CANARY, SIGNING, OLD_SIGNING):
+    of_samples = [secret for sample in SAMPLES.values() for secret in sample.secrets]
+    for secret in (CANARY, SIGNING, OLD_SIGNING, *of_samples):
         assert secret not in kept
     assert CANARY not in capsys.readouterr().err
