@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
+from notifier import __version__
 from notifier.cli import EXIT_BROKEN_PIPE
 from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.cli.help_format import ReadableGroup
@@ -74,8 +75,6 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
     if wanted:
-        from notifier import __version__  # noqa: PLC0415 - only this option needs it
-
         typer.echo(f"gaussdb-notifier {__version__}")
         raise typer.Exit
 

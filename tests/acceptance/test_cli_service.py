@@ -227,7 +227,7 @@ def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[s
         assert "notifier.yaml:1:" in read_until(process.stderr, "the old configuration stays")
         configured(house, source, channels=[{"name": "terminal", "kind": "console", "style": "line"}])
         process.send_signal(signal.SIGHUP)
-        read_until(process.stderr, '"event": "reloaded', '"channels": ["terminal"]')
+        read_until(process.stderr, '"event": "reload.finished"', '"channels": ["terminal"]')
         put(source, "Failed")
         assert "Task failed" in read_until(process.stdout, "gauss-orders")
         process.send_signal(signal.SIGINT)
