@@ -78,7 +78,7 @@ def test_a_wrong_answer_is_asked_for_again_with_the_reason(tmp_path: Path) -> No
         "'nope' is not a mail address",
         "'587x' is not a port",
         "'nobody' is not a mail address",
-        "must be http:// or https://",
+        "must be a URL such as https://host/path.",
         "Not accepted: must be one of en, zh.",
         "Did you mean Asia/Shanghai?",
     ):
