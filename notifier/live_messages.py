@@ -1,8 +1,8 @@
-"""Make the messages of a channel that can be changed look as they should now.
+"""Edit the messages of a channel so that each shows the present state of its task.
 
-An event is told by a delivery, once. What its message shows besides (the latest state, who acknowledged, that the
-instance is muted) is a state: the database says what it should be, and this makes it so. Changes of one message that
-come close together become one; what fails is tried again until it is so, by whichever replica comes first.
+A delivery notifies people of an event, once. What its message shows besides (the latest state, who acknowledged it, a
+mute of the instance) is a state in the database, and an editor renders it. Edits of one message that come close
+together become one. A failed edit is repeated until the message is right, by whichever replica comes first.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
-from notifier.core import outbox, pacing, retry
-from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.clock import wait_until_set
+from notifier.core import dispatch, outbox, pacing
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Retry, Thread, Unknown
 from notifier.core.pacing import ChannelHealth
 from notifier.ports import Clock, LiveChannel, Store
 
@@ -23,23 +25,23 @@ class EditRecords(Protocol):
     """Messages that are out of date."""
 
     def claim_edits(self, channel: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Thread]:
-        """Claim threads whose message does not look as it should, the most urgent first, until the lease ends."""
+        """Claim threads whose message is out of date until the lease ends, the most urgent first."""
 
     def mark_rendered(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
-        """Note that a thread's message looks as its revision asks for; `ref` is that of a new message."""
+        """Record that a thread's message shows its revision. `ref` is the reference of a new message."""
 
     def postpone_edit(self, thread: Thread, at: datetime) -> None:
-        """Let a message that could not be changed wait."""
+        """Let a message that could not be edited wait."""
 
 
 class EditBudgets(Protocol):
     """The budgets of edits."""
 
     def health(self, channel: str) -> ChannelHealth:
-        """Return how a channel is; nobody else can change it until the transaction ends."""
+        """Return the health of a budget. Nobody else can change it until the transaction ends."""
 
     def save_health(self, channel: str, health: ChannelHealth) -> None:
-        """Record how a channel is."""
+        """Record the health of a budget."""
 
 
 class LiveTx(Protocol):
@@ -58,18 +60,15 @@ class LiveTx(Protocol):
 
 
 EDIT_BATCH = 10
-"""Messages that are claimed together at most."""
+"""Maximum number of messages that are claimed together."""
 
 IDLE_INTERVAL = 2.0
-"""Seconds between two looks for messages that are to change, when nothing wakes the editor."""
-
-EDIT_RETRY_AFTER = timedelta(seconds=15)
-"""The wait after a change that failed, where the service asked for no other."""
+"""Time between two queries for messages to edit when nothing wakes the editor, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditReport:
-    """What one turn did. The shell logs it."""
+    """What one step did."""
 
     channel: str
     changed: tuple[tuple[Thread, Outcome], ...] = ()
@@ -84,10 +83,10 @@ class _Claim:
 
 
 class MessageEditor:
-    """Changes the messages of one channel. Whoever drives it calls `turn` and `rest` for ever."""
+    """Edits the messages of one channel. Its driver calls `step` and `wait` in a loop."""
 
     def __init__(self, channel: LiveChannel, store: Store[LiveTx, object], clock: Clock, *, lease: timedelta) -> None:
-        """`lease` is how long a message is left to one process; longer than AT_ONCE changes take."""
+        """`lease` is how long a claim of messages holds. It is longer than `EDIT_BATCH` edits take."""
         self.channel = channel
         self._store = store
         self._clock = clock
@@ -95,47 +94,42 @@ class MessageEditor:
         self._wakeup = asyncio.Event()
 
     def wake(self) -> None:
-        """End the rest: something may have to change."""
+        """End the wait: a message may have changed."""
         self._wakeup.set()
 
     async def step(self) -> EditReport:
-        """Change what is to be changed, as far as the pace allows. Raises StoreError."""
+        """Edit the messages that are out of date, as far as the pace allows. Raises StoreError."""
         self._wakeup.clear()
         claim = await self._store.transact(self._claim)
-        end = self._clock.monotonic() + self._lease.total_seconds() * 0.8
+        end = self._clock.monotonic() + self._lease.total_seconds() * dispatch.SENT_WITHIN
         changed: list[tuple[Thread, Outcome]] = []
         for thread in claim.threads:
-            outcome = await self._show(thread, end)
+            outcome = await self._edit(thread, end)
             if outcome is None:
                 break
             changed.append((thread, outcome))
-            await self._store.transact(lambda tx, one=thread, said=outcome: self._settle(tx, one, said))  # type: ignore[misc]  # a default
+            await self._store.transact(partial(self._settle, thread, outcome))
         return EditReport(channel=self.channel.name, changed=tuple(changed), retry_in=claim.retry_in)
 
     async def wait(self, report: EditReport) -> None:
-        """Wait until there may be something to do."""
-        if len(report.changed) == EDIT_BATCH:
-            return  # there may be more
-        wait = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
-        try:
-            async with asyncio.timeout(wait):
-                await self._wakeup.wait()
-        except TimeoutError:
-            pass
+        """Wait until there may be something to do. After a full batch there may be more at once."""
+        if len(report.changed) < EDIT_BATCH:
+            idle = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
+            await wait_until_set(self._wakeup, idle)
 
     def _claim(self, tx: LiveTx) -> _Claim:
         budget = str(self.channel.edits)
-        was = tx.channels.health(budget)  # waits for whoever else spends of it, so that the time is asked after it
-        now = tx.now()
-        allowed = pacing.allowance(was, self.channel.edit_pace, now, EDIT_BATCH)
+        before = tx.channels.health(budget)
+        now = tx.now()  # read last: the line above waits for others that spend the same budget
+        allowed = pacing.allowance(before, self.channel.edit_pace, now, EDIT_BATCH)
         threads = tx.threads.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
-        spent = pacing.charge(was, self.channel.edit_pace, now, len(threads))
-        if spent != was:
-            tx.channels.save_health(budget, spent)
+        health = pacing.charge(before, self.channel.edit_pace, now, len(threads))
+        if health != before:
+            tx.channels.save_health(budget, health)
         return _Claim(threads=threads, retry_in=allowed.retry_in if len(threads) == allowed.count else None)
 
-    async def _show(self, thread: Thread, end: float) -> Outcome | None:
-        """Change one message; None when there is no time left for it."""
+    async def _edit(self, thread: Thread, end: float) -> Outcome | None:
+        """Edit one message. Return None when no time is left for it."""
         left = end - self._clock.monotonic()
         if left < self.channel.deadline:
             return None
@@ -147,22 +141,16 @@ class MessageEditor:
         except Exception as error:  # noqa: BLE001 - one message that breaks the channel's code must not stop the others
             return GaveUp(f"the {self.channel.kind} channel failed: {type(error).__name__}")
 
-    def _settle(self, tx: LiveTx, thread: Thread, outcome: Outcome) -> None:
+    def _settle(self, thread: Thread, outcome: Outcome, tx: LiveTx) -> None:
         budget = str(self.channel.edits)
-        was = tx.channels.health(budget)
+        before = tx.channels.health(budget)
         now = tx.now()
-        match outcome:
-            case Delivered(thread=ref):
-                tx.threads.mark_rendered(thread, now, ref)
-            case GaveUp():
-                tx.threads.mark_rendered(
-                    thread, now
-                )  # what is refused now is refused again; the next change is another one
-            case Parked(probe_after=after) | Retry(after=after):
-                tx.threads.postpone_edit(thread, now + min(after or EDIT_RETRY_AFTER, retry.MAX_RETRY_AFTER))
-            case Unknown():
-                tx.threads.postpone_edit(thread, now + EDIT_RETRY_AFTER)
+        wait = dispatch.edit_wait(outcome)
+        if wait is None:
+            tx.threads.mark_rendered(thread, now, outcome.thread if isinstance(outcome, Delivered) else None)
+        else:
+            tx.threads.postpone_edit(thread, now + wait)
         pause = outcome.after if isinstance(outcome, Retry) else None
-        health = pacing.after(was, [(outbox.signal_of(outcome), pause)], now, self.channel.edit_pace)
-        if health != was:
+        health = pacing.after(before, [(outbox.signal_of(outcome), pause)], now, self.channel.edit_pace)
+        if health != before:
             tx.channels.save_health(budget, health)

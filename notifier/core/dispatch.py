@@ -1,4 +1,4 @@
-"""What a delivery worker decides: how much it claims, what is late, and whether an earlier attempt is repeated."""
+"""What delivery workers and message editors decide: how much to claim, what is late, and what is repeated."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from notifier.core import pacing, recipients
-from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, ResendPolicy, Resolution, Retry
+from notifier.core.delivery import (
+    Delivered,
+    Delivery,
+    GaveUp,
+    Outcome,
+    Parked,
+    ResendPolicy,
+    Resolution,
+    Retry,
+    Unknown,
+)
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Allowance, ChannelHealth, Pace
+from notifier.core.retry import MAX_RETRY_AFTER
 
 SENT_WITHIN = 0.8
 """Share of a lease within which a message must be answered; then its outcome is unknown."""
@@ -24,6 +35,9 @@ the outcome of all of them unknown."""
 
 BATCH = 128
 """Number of finished attempts that are settled at once; half of what may be in flight suffices too."""
+
+EDIT_RETRY_AFTER = timedelta(seconds=15)
+"""Wait after a failed edit, where the service asked for no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,3 +130,13 @@ def _hold(delivery: Delivery, why: str) -> GaveUp | None:
         return None
     last = f"{delivery.reason}; " if delivery.recipients and delivery.reason else ""
     return GaveUp(f"{last}it may have arrived ({why}); `notifier retry` sends it again")
+
+
+def edit_wait(outcome: Outcome) -> timedelta | None:
+    """Return the wait before an edit is repeated; None where it is done, or refused and would be refused again."""
+    match outcome:
+        case Parked(probe_after=after) | Retry(after=after):
+            return min(after or EDIT_RETRY_AFTER, MAX_RETRY_AFTER)
+        case Unknown():
+            return EDIT_RETRY_AFTER
+    return None

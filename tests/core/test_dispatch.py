@@ -12,6 +12,7 @@ from notifier.core.delivery import (
     Delivered,
     GaveUp,
     Outcome,
+    Parked,
     Recipient,
     RecipientState,
     ResendPolicy,
@@ -21,9 +22,11 @@ from notifier.core.delivery import (
 )
 from notifier.core.dispatch import (
     BATCH,
+    EDIT_RETRY_AFTER,
     PREFETCH,
     attempts_exhausted,
     demand,
+    edit_wait,
     is_first_attempt,
     is_late,
     plan_step,
@@ -33,6 +36,7 @@ from notifier.core.dispatch import (
 )
 from notifier.core.outbox import Settlement, settle
 from notifier.core.pacing import ChannelHealth, Pace
+from notifier.core.retry import MAX_RETRY_AFTER
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 SCHEDULE = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=5))
@@ -153,3 +157,22 @@ def test_recipients_that_certainly_lack_a_held_message_still_get_it() -> None:
     waiting = Recipient(address="a@example.org", state=RecipientState.WAITING, reason="HTTP 503")
     delivery = make_delivery(recipients=(waiting,))
     assert resolve(delivery, Unknown("no scope"), "hold") == (None, Resolution.HELD)
+
+
+# ---- edits ----
+
+
+@pytest.mark.parametrize(
+    ("outcome", "wait"),
+    [
+        (Delivered(), None),
+        (GaveUp("HTTP 400"), None),
+        (Unknown("no answer"), EDIT_RETRY_AFTER),
+        (Retry("HTTP 503"), EDIT_RETRY_AFTER),
+        (Retry("HTTP 429", timedelta(seconds=40)), timedelta(seconds=40)),
+        (Retry("HTTP 429", timedelta(days=1)), MAX_RETRY_AFTER),
+        (Parked("wrong token", timedelta(seconds=30)), timedelta(seconds=30)),
+    ],
+)
+def test_an_edit_is_repeated_unless_it_is_done_or_refused(outcome: Outcome, wait: timedelta | None) -> None:
+    assert edit_wait(outcome) == wait

@@ -119,7 +119,7 @@ def give_up_after_one_attempt(patch: pytest.MonkeyPatch) -> None:
 
 def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
     settle = live.MessageEditor._settle
-    patch.setattr(live.MessageEditor, "_settle", lambda editor, tx, thread, _: settle(editor, tx, thread, Delivered()))
+    patch.setattr(live.MessageEditor, "_settle", lambda editor, thread, _, tx: settle(editor, thread, Delivered(), tx))
 
 
 def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:

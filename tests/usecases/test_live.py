@@ -10,11 +10,12 @@ from factories import make_event, make_task
 from fakes import START, FakeChannel, FakeClock
 
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.core.dispatch import EDIT_RETRY_AFTER
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.core.routing import RoutedEvent
-from notifier.live_messages import EDIT_BATCH, EDIT_RETRY_AFTER, EditReport, MessageEditor
+from notifier.live_messages import EDIT_BATCH, EditReport, MessageEditor
 from notifier.ports import ThreadUpdate
 from notifier.store.engine import SqlStore
 
