@@ -162,8 +162,8 @@ async def harness(slack: SlackServer, store_url: str, clock: FakeClock) -> Async
 @asynccontextmanager
 async def connected(harness: Harness) -> AsyncIterator[SlackServer]:
     """Open the doors, and wait until Slack can reach us."""
-    async with open_chat(harness.app, harness.changed.set) as doors:
-        tasks = [asyncio.ensure_future(door.run()) for door in doors]
+    async with open_chat(harness.app, harness.changed.set) as transports:
+        tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
         try:
             await harness.slack.connected.wait()
             yield harness.slack

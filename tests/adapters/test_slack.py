@@ -53,10 +53,10 @@ from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, P
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.http import HttpClient
-from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code, escape, fence
+from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code_block, escape, inline_code
 from notifier.integrations.slack.channel import MAX_PAGES, PAGE_SIZE, SlackChannel
 from notifier.integrations.slack.errors import TOKEN_REMEDY
-from notifier.integrations.slack.messages import as_plain_text, event_message, without_buttons
+from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
 from notifier.wording.localizer import Localizer
 
@@ -218,7 +218,7 @@ def test_outside_text_is_only_ever_code_in_a_valid_message(events: list[Event], 
 def test_known_attacks_become_no_mention_link_or_markup(text: str) -> None:
     shown = message(hostile_event(text))
     assert not list(problems(shown))
-    for part in (*mrkdwn_texts(shown), shown["text"], as_plain_text(shown)["text"]):
+    for part in (*mrkdwn_texts(shown), shown["text"], plain_text_message(shown)["text"]):
         assert_inert(part)
 
 
@@ -237,19 +237,19 @@ def assert_inert(text: str) -> None:
 
 @given(st.text(st.sampled_from("&<>a`")), st.integers(min_value=8, max_value=60))
 def test_text_is_cut_to_its_escaped_length_and_never_in_an_entity(text: str, limit: int) -> None:
-    for shown in (escape(text, limit), code(text, limit), fence(text, limit)):
+    for shown in (escape(text, limit), inline_code(text, limit), code_block(text, limit)):
         assert len(shown) <= limit
         assert_inert(shown)
 
 
 @given(st.text(st.sampled_from("&<>a`")), st.integers(min_value=8, max_value=60))
 def test_nothing_closes_the_code_that_it_stands_in(text: str, limit: int) -> None:
-    assert "`" not in code(text, limit)[1:-1]
-    assert "`" not in fence(text, limit)[3:-3]
+    assert "`" not in inline_code(text, limit)[1:-1]
+    assert "`" not in code_block(text, limit)[3:-3]
 
 
 def test_inline_code_has_no_line_break_which_would_end_it() -> None:
-    assert code("a\n*b*", 20) == "`a *b*`"
+    assert inline_code("a\n*b*", 20) == "`a *b*`"
 
 
 def test_text_that_fits_is_not_cut() -> None:

@@ -70,10 +70,10 @@ async def begin(channel: SlackChannel, event: Event = STARTED) -> str:
     return outcome.thread
 
 
-def thread_of(ref: str, event: Event = FAILED, **standing: object) -> Thread:
+def thread_of(ref: str, event: Event = FAILED, **annotations: object) -> Thread:
     return replace(
         Thread(channel="dba", subject=event.subject, ref=ref, event=event, revision=1),
-        **standing,  # type: ignore[arg-type]  # what people did
+        **annotations,  # type: ignore[arg-type]  # what people did
     )
 
 

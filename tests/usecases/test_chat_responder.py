@@ -359,9 +359,9 @@ async def test_an_acknowledgement_is_recorded_once(chat: ChatHarness, store: Sql
     second = await chat.click("acknowledge", FAILURE.id, BOB)
     assert second is not None
     assert without_marks(second.title) == "alice has acknowledged this at 15 Jan 16:30:00 CST"
-    standing = await store.read(lambda q: q.acknowledgement(FAILURE.id))
-    assert standing is not None
-    assert (standing.by, standing.at) == ("U0ALICE", START)
+    acknowledgement = await store.read(lambda q: q.acknowledgement(FAILURE.id))
+    assert acknowledgement is not None
+    assert (acknowledgement.by, acknowledgement.at) == ("U0ALICE", START)
 
 
 async def test_what_a_task_has_left_behind_is_not_acknowledged(chat: ChatHarness, store: SqlStore) -> None:

@@ -54,24 +54,24 @@ def _fitting(text: str, limit: int) -> int:
     return len(text)
 
 
-def code(text: str, limit: int) -> str:
+def inline_code(text: str, limit: int) -> str:
     """Return inline code of at most `limit` characters on one line: a line break would end it."""
     return f"`{escape(' '.join(text.split()).replace('`', _BACKTICK), limit - 2)}`"
 
 
-def fence(text: str, limit: int) -> str:
+def code_block(text: str, limit: int) -> str:
     """Return a code block of at most `limit` characters that nothing in the text can close."""
     return f"```{escape(text.replace('`', _BACKTICK), limit - 6)}```"
 
 
-def date(moment: datetime, words: str, limit: int) -> str:
+def date_markup(moment: datetime, words: str, limit: int) -> str:
     """Return a time that Slack shows in each reader's time zone, and as `words` where it cannot."""
     if moment <= _EPOCH:
         return escape(words, limit)
     return f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} {{time_secs}}|{escape(words, limit)}>"
 
 
-def bar(percent: float) -> str:
+def progress_bar(percent: float) -> str:
     """Return a percentage as a bar."""
     full = int(percent / 100 * _CELLS)
     return "█" * full + "░" * (_CELLS - full)

@@ -25,15 +25,15 @@ from notifier.integrations.slack.blockkit import (
     TEXT_LIMIT,
     Json,
     Style,
-    bar,
     button_element,
-    code,
-    date,
+    code_block,
+    date_markup,
     escape,
-    fence,
+    inline_code,
     joined,
     mrkdwn,
     plain_text,
+    progress_bar,
     section,
 )
 from notifier.integrations.slack.errors import key_of
@@ -136,12 +136,12 @@ def _single(event: Event, localizer: Localizer, annotations: Annotations, consol
 
 def _headline(message: Message) -> str:
     label = _label(message)(message.label, LINE_LIMIT) if message.label else ""
-    subject = code(message.subject, LINE_LIMIT) if message.subject else ""
+    subject = inline_code(message.subject, LINE_LIMIT) if message.subject else ""
     return "  ·  ".join(filter(None, (f"{message.state.tone.emoji} *{message.title}*", label, subject)))
 
 
 def _label(message: Message) -> Style:
-    return escape if message.known else code
+    return escape if message.known else inline_code
 
 
 def _details(message: Message) -> Iterator[Json]:
@@ -149,7 +149,7 @@ def _details(message: Message) -> Iterator[Json]:
         yield {"type": "section", "fields": [mrkdwn(_field(fact)) for fact in message.facts[:10]]}
     if message.reason:
         label = f"*{message.reason_label}*\n"
-        yield section(label + fence(message.reason, BLOCK_LIMIT - len(label)))
+        yield section(label + code_block(message.reason, BLOCK_LIMIT - len(label)))
     yield _context(_footer(message))
 
 
@@ -159,24 +159,24 @@ def _field(fact: Fact) -> str:
 
 def _value(fact: Fact) -> str:
     if fact.at is not None:
-        return date(fact.at, fact.value, FIELD_LIMIT)
+        return date_markup(fact.at, fact.value, FIELD_LIMIT)
     if fact.percent is not None:
-        return f"`{bar(fact.percent)}` *{fact.value}*"
-    return (code if fact.quoted else escape)(fact.value, FIELD_LIMIT)
+        return f"`{progress_bar(fact.percent)}` *{fact.value}*"
+    return (inline_code if fact.quoted else escape)(fact.value, FIELD_LIMIT)
 
 
 def _footer(message: Message) -> str:
-    job = f"{message.job.label} {code(message.job.value, FIELD_LIMIT)}" if message.job else ""
+    job = f"{message.job.label} {inline_code(message.job.value, FIELD_LIMIT)}" if message.job else ""
     return "  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT))))
 
 
 def _notes(annotations: Annotations, localizer: Localizer) -> Iterator[Json]:
     if ack := annotations.acknowledged:
-        at = date(ack.at, localizer.when(ack.at), FIELD_LIMIT)
+        at = date_markup(ack.at, localizer.when(ack.at), FIELD_LIMIT)
         who = escape(one_line(ack.name), NOTE_LIMIT)
         yield _context(f"✅ {localizer.text('note.acknowledged', who=who, at=at)}")
     if mute := annotations.mute:
-        until = date(mute.until, localizer.when(mute.until), FIELD_LIMIT)
+        until = date_markup(mute.until, localizer.when(mute.until), FIELD_LIMIT)
         who = escape(one_line(mute.name), NOTE_LIMIT)
         why = f": {escape(one_line(mute.reason), NOTE_LIMIT)}" if mute.reason else ""
         yield _context(f"🔕 {localizer.text('note.muted', who=who, until=until)}{why}")
@@ -278,16 +278,16 @@ def _line(message: Message, limit: int) -> str:
 
 def _pieces_by_priority(message: Message) -> Iterator[tuple[Style, str | None]]:
     if message.job:
-        yield code, message.job.value
-        yield code, message.subject
+        yield inline_code, message.job.value
+        yield inline_code, message.subject
         yield _label(message), message.label
     else:
         yield escape, message.title
-        yield code, message.subject
-        yield code, message.reason
+        yield inline_code, message.subject
+        yield inline_code, message.reason
 
 
-def as_plain_text(message: Json) -> Json:
+def plain_text_message(message: Json) -> Json:
     """Return a message without layout but with all its text, for a layout that Slack refuses.
 
     Of the metadata it keeps the key, with which the message can be found again and which Slack cannot refuse.

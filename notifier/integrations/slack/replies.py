@@ -12,9 +12,9 @@ from notifier.integrations.slack.blockkit import (
     TEXT_LIMIT,
     Json,
     button_element,
-    code,
+    code_block,
     escape,
-    fence,
+    inline_code,
     joined,
     mrkdwn,
     section,
@@ -47,7 +47,7 @@ def _blocks(answer: ChatReply, language: Language) -> Iterator[Json]:
     if answer.facts:
         yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in answer.facts[:FACTS]]}
     if answer.quote:
-        yield section(fence(answer.quote, BLOCK_LIMIT))
+        yield section(code_block(answer.quote, BLOCK_LIMIT))
     yield from (_row(row, language) for row in answer.rows[:PAGE_ROWS])
     if answer.note:
         yield {"type": "context", "elements": [mrkdwn(sentence(answer.note))]}
@@ -70,7 +70,7 @@ def sentence(said: str, limit: int = LINE_LIMIT) -> str:
     for part, is_quoted in split_quoted(said):
         if left < 4:  # noqa: PLR2004 - two backticks, a character and an ellipsis
             break
-        shown.append(code(part, left) if is_quoted else escape(part, left))
+        shown.append(inline_code(part, left) if is_quoted else escape(part, left))
         left -= len(shown[-1])
     return "".join(shown) or "…"
 
@@ -80,12 +80,12 @@ def _first(lines: Sequence[str]) -> Sequence[str]:
 
 
 def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `Answer.facts` has it
-    return f"*{label}*\n{(code if outside else escape)(value, NAME_LIMIT)}"
+    return f"*{label}*\n{(inline_code if outside else escape)(value, NAME_LIMIT)}"
 
 
 def _row(row: Row, language: Language) -> Json:
-    label = (escape if row.known else code)(row.label, NAME_LIMIT)
-    named = f"  ·  {code(row.instance, NAME_LIMIT)}" if row.instance else ""
+    label = (escape if row.known else inline_code)(row.label, NAME_LIMIT)
+    named = f"  ·  {inline_code(row.instance, NAME_LIMIT)}" if row.instance else ""
     shown = section(f"{row.state.tone.emoji} *{label}*{named}\n{sentence(row.detail)}")
     if len(row.subject) > BUTTON_VALUE_LIMIT:
         return shown

@@ -19,7 +19,7 @@ from notifier.http import AddressRefused, HttpError, NotSent
 from notifier.integrations.slack.api import SlackResponse, encode_json
 from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import PROBE_AFTER, ContentRefused, MessageGone, outcome_of
-from notifier.integrations.slack.messages import as_plain_text, event_message, without_buttons
+from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.ports import CheckResult, RenderRequest
 
@@ -57,7 +57,7 @@ class SlackSender(HttpChannel[SlackSettings]):
         outcome = await self._exchange(call, message, end)
         if isinstance(outcome, ContentRefused):
             log.warning("slack.layout_refused", msg="sending plain text", channel=self.name, reason=outcome.reason)
-            outcome = await self._exchange(call, as_plain_text(message), end)
+            outcome = await self._exchange(call, plain_text_message(message), end)
         if isinstance(outcome, ContentRefused):
             return GaveUp(f"{outcome.reason}, also as plain text", reply=outcome.reply)
         return outcome
