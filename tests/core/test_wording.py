@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
+import re
 import string
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -364,3 +368,51 @@ def test_hostile_text_stays_bounded_and_free_of_controls(text: str) -> None:
         assert not any(set(line) & {*FORBIDDEN, "\n"} for line in lines)
         assert max(map(len, lines)) <= 2 * NAME_LIMIT + ID_LIMIT + 20
         assert len(message.reason or "") <= REASON_LIMIT
+
+
+# ---- the code ----
+
+PACKAGE = Path(__file__).parent.parent.parent / "notifier"
+PREFIXES = {
+    "text": "",
+    "answer": "",
+    "refusal": "",
+    "counted": "",
+    "word": "table.",
+    "_fact": "label.",
+    "_time": "label.",
+}
+"""What the methods that take the key of a phrase put before it."""
+
+
+def named_phrases() -> Iterator[tuple[str, str]]:
+    """Yield a place in the package and a pattern of the keys that it names."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case (
+                    ast.Call(func=ast.Attribute(attr=name), args=[key, *_])
+                    | ast.Call(func=ast.Name(id="text" as name), args=[_, key, *_])
+                ) if name in PREFIXES and (pattern := key_pattern(key)):
+                    plural = r"\.one" if name == "counted" else ""
+                    yield f"{path.relative_to(PACKAGE)}:{node.lineno}", re.escape(PREFIXES[name]) + pattern + plural
+
+
+def key_pattern(key: ast.expr) -> str | None:
+    match key:
+        case ast.Constant(value=str(text)):
+            return re.escape(text)
+        case ast.JoinedStr(values=parts):
+            return "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in parts)
+        case ast.IfExp(body=body, orelse=other):
+            return f"(?:{key_pattern(body)}|{key_pattern(other)})"
+    return None
+
+
+def test_every_phrase_that_the_code_names_exists() -> None:
+    named = list(named_phrases())
+    missing = [
+        (place, pattern) for place, pattern in named if not any(re.fullmatch(pattern, key) for key in phrases("en"))
+    ]
+    assert missing == []
+    assert len(named) > 100
