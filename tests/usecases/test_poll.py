@@ -10,18 +10,17 @@ from typing import TypeVar
 
 import pytest
 from factories import T0, make_task
-from fakes import FakeClock, FakeSource, snapshot_of
+from fakes import FakeClock, FakeSource
 
 from notifier.core import polling
 from notifier.core.delivery import DeliveryState, Parked
-from notifier.core.diff import EMPTY_BEFORE_UNLISTED
-from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, SourceThrottled, SourceUnreachable
+from notifier.core.errors import SourceConflict, SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import removed_sources
-from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus, Transition
+from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
 from notifier.core.outbox import settle, task_event
 from notifier.core.people import Subscription
-from notifier.core.polling import PollRules, next_scope, pause_after
+from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
@@ -85,34 +84,6 @@ async def test_refused_rows_stay_recorded_until_a_full_scan_has_none(
     assert (await recorded(), source.scopes[-1]) == ((0, None), Scope.FULL)
 
 
-async def test_a_first_poll_can_notify_instead(store: SqlStore, source: FakeSource) -> None:
-    source.tasks = [FAILED]
-    await poll(source, store, replace(RULES, quiet_baseline=False))
-    assert await told(store) == [(EventType.TASK_FAILED, "a")]
-
-
-async def test_every_step_of_a_task_is_notified(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
-    await poll(source, store)
-    life = [
-        replace(RUNNING, progress=10.0),
-        replace(RUNNING, progress=60.0),
-        FAILED,
-        replace(RUNNING, progress=None),
-        replace(FAILED, ended_at=clock.now() + timedelta(hours=1)),
-    ]
-    for task in life:
-        source.tasks = [task]
-        clock.advance(RULES.poll_every)
-        await poll(source, store)
-    assert [type_ for type_, _ in await told(store)] == [
-        EventType.TASK_STARTED,
-        EventType.TASK_PROGRESSED,
-        EventType.TASK_FAILED,
-        EventType.TASK_RESTARTED,
-        EventType.TASK_FAILED,
-    ]
-
-
 async def test_a_start_and_end_between_two_polls_is_notified(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     source.tasks = [FAILED]
@@ -174,60 +145,6 @@ async def test_a_running_task_that_is_gone_is_unlisted_once(
     assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
 
 
-@pytest.mark.parametrize("every", [timedelta(seconds=1), RULES.poll_every, timedelta(minutes=5)])
-async def test_an_empty_list_is_no_proof_before_it_has_lasted(
-    store: SqlStore, source: FakeSource, clock: FakeClock, every: timedelta
-) -> None:
-    """A service that has lost its way says at every poll that there are no tasks at all."""
-    source.tasks = [RUNNING, replace(RUNNING, job_id="b")]
-    await poll(source, store)
-    for _ in range(2):
-        source.tasks, began = [], clock.now()
-        while clock.advance(every) - began < EMPTY_BEFORE_UNLISTED:
-            await poll(source, store)
-        source.tasks = [RUNNING, replace(RUNNING, job_id="b")]
-        await poll(source, store)
-    assert await told(store) == []
-    source.tasks = [OTHER]
-    clock.advance(every)
-    await poll(source, store)
-    assert await told(store) == [(EventType.TASK_COMPLETED, "other")]
-
-
-async def test_tasks_of_a_persistently_empty_list_are_unlisted_once(
-    store: SqlStore, source: FakeSource, clock: FakeClock
-) -> None:
-    source.tasks = [RUNNING]
-    await poll(source, store)
-    source.tasks = []
-    for _ in range(60):
-        clock.advance(RULES.poll_every)
-        await poll(source, store)
-    assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
-
-
-async def test_a_task_with_constant_progress_is_notified_once_as_stuck(
-    store: SqlStore, source: FakeSource, clock: FakeClock
-) -> None:
-    rules = replace(RULES, stalled_after=timedelta(hours=1), progress_step=0)
-    half = replace(RUNNING, progress=50.0)
-    source.tasks = [half, replace(RUNNING, job_id="without", progress=None)]
-    await poll(source, store, rules=rules)
-    for _ in range(5):
-        clock.advance(timedelta(minutes=20))
-        await poll(source, store, rules=rules)
-    assert await told(store) == [(EventType.TASK_STALLED, "a")]
-    (stuck,) = await store.read(lambda q: q.events(EventFilter(type="task.stalled")))
-    assert stuck.event.since is not None
-    assert stuck.event.observed_at - stuck.event.since == timedelta(hours=1)
-    source.tasks = [replace(half, progress=60.0)]
-    for _ in range(5):
-        clock.advance(timedelta(minutes=20))
-        await poll(source, store, rules=rules)
-    stuck_at = [found.event.task for found in await store.read(lambda q: q.events(EventFilter(type="task.stalled")))]
-    assert [task.progress for task in stuck_at if task] == [60.0, 50.0]
-
-
 async def test_stalled_tasks_are_queried_only_where_that_is_wanted(
     store: SqlStore, source: FakeSource, clock: FakeClock
 ) -> None:
@@ -236,26 +153,6 @@ async def test_stalled_tasks_are_queried_only_where_that_is_wanted(
         await poll(source, store)
         clock.advance(timedelta(days=1))
     assert await told(store) == []
-
-
-async def test_one_snapshot_twice_is_not_two_without_a_task(store: SqlStore, source: FakeSource) -> None:
-    source.tasks = [RUNNING]
-    await poll(source, store)
-    source.tasks = []
-    for _ in range(4):
-        await poll(source, store)
-    assert await told(store) == []
-
-
-async def test_a_cut_list_makes_no_event_and_loses_nothing(store: SqlStore, source: FakeSource) -> None:
-    source.tasks = [RUNNING, make_task("b", status="running")]
-    await poll(source, store)
-    source.tasks, source.complete = [], False
-    for _ in range(3):
-        await poll(source, store)
-    source.tasks, source.complete = [FAILED, make_task("b", status="running")], True
-    await poll(source, store)
-    assert await told(store) == [(EventType.TASK_FAILED, "a")]
 
 
 async def test_changes_during_our_absence_are_notified_as_late(
@@ -322,21 +219,6 @@ async def show(store: SqlStore, source: FakeSource, *shown: Task, rules: PollRul
     return reports
 
 
-@pytest.mark.parametrize(
-    "end", [DONE, FAILED, CANCELED, replace(DONE, ended_at=None)], ids=lambda task: task.raw_status
-)
-@pytest.mark.parametrize("times", [1, 3])
-async def test_an_end_shown_again_after_a_stale_row_is_the_last_word(
-    store: SqlStore, source: FakeSource, end: Task, times: int
-) -> None:
-    await poll(source, store)
-    reports = await show(store, source, RUNNING, *[end, RUNNING] * times, end)
-    ends, ids = {event.type for event in reports[1].events}, [event.id for report in reports for event in report.events]
-    assert len(ids) == len(set(ids)) == len(reports)
-    assert all({event.type for event in report.events} == ends for report in reports[1::2])
-    assert (await told(store))[-1][0] in ends
-
-
 async def test_a_live_message_shows_the_end_that_was_shown_again(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, DONE, RUNNING, DONE)
@@ -397,81 +279,9 @@ async def test_a_subscriber_is_notified_of_unlisted_and_of_the_end(store: SqlSto
     assert await answers(store) == [EventType.TASK_UNLISTED, EventType.TASK_COMPLETED]
 
 
-@pytest.mark.parametrize(
-    "open_", [RUNNING, make_task("a", status="unknown", raw_status="Pending")], ids=["run", "wait"]
-)
-async def test_a_task_that_returns_and_vanishes_is_notified_again(
-    store: SqlStore, source: FakeSource, open_: Task
-) -> None:
-    await poll(source, store)
-    await show(store, source, open_, OTHER, OTHER, OTHER, open_, OTHER, OTHER, OTHER)
-    assert [type_ for type_, job_id in await told(store) if job_id == "a"][1:] == [EventType.TASK_UNLISTED] * 2
-
-
-async def test_a_canceled_task_that_ages_out_of_the_list_is_no_news(
-    store: SqlStore, source: FakeSource, clock: FakeClock
-) -> None:
-    await poll(source, store)
-    await show(store, source, replace(CANCELED, ended_at=None))
-    clock.advance(timedelta(days=29, hours=12))
-    await show(store, source, OTHER, OTHER, OTHER)
-    assert [type_ for type_, job_id in await told(store) if job_id == "a"] == [EventType.TASK_CHANGED]
-
-
 # ---- rows that tell less, or otherwise, than before ----
 
 FRACTION = timedelta(milliseconds=783)
-
-
-async def test_an_end_with_another_precision_is_the_same_end(store: SqlStore, source: FakeSource) -> None:
-    await poll(source, store)
-    end = T0.replace(microsecond=0)
-    precise = [end, end + FRACTION, end, end + FRACTION + timedelta(microseconds=7), end + timedelta(seconds=1), end]
-    await show(store, source, *(replace(FAILED, ended_at=at) for at in precise))
-    assert await told(store) == [(EventType.TASK_FAILED, "a")]
-
-
-@pytest.mark.parametrize(
-    ("skew", "later", "again"),
-    [
-        (timedelta(), timedelta(seconds=3), True),
-        (timedelta(), timedelta(seconds=1), False),
-        (timedelta(hours=1), timedelta(minutes=-59), True),
-        (timedelta(hours=-1), timedelta(minutes=59), False),
-        (None, timedelta(minutes=11), True),
-        (None, timedelta(minutes=9), False),
-    ],
-)
-async def test_an_end_later_than_the_first_sight_of_one_is_another(  # noqa: PLR0917 - fixtures
-    store: SqlStore,
-    source: FakeSource,
-    monkeypatch: pytest.MonkeyPatch,
-    skew: timedelta | None,
-    later: timedelta,
-    again: bool,  # noqa: FBT001 - a column of a table
-) -> None:
-    """A failure is shown without its time; when a time is told, it may be that of the next failure."""
-    fetch = source.fetch
-
-    async def skewed(scope: Scope) -> Snapshot:
-        return replace(await fetch(scope), skew=skew)
-
-    monkeypatch.setattr(source, "fetch", skewed)
-    await poll(source, store)
-    untold = replace(FAILED, ended_at=None)
-    await show(store, source, untold)
-    seen = source.clock.now()
-    await show(store, source, replace(untold, fail_reason="reworded"))
-    (report,) = await show(store, source, replace(FAILED, ended_at=seen + later))
-    assert [event.type for event in report.events] == [EventType.TASK_FAILED] * again
-
-
-@pytest.mark.parametrize("apart", [timedelta(milliseconds=1), timedelta(milliseconds=900), timedelta(seconds=1)])
-async def test_two_ends_within_a_second_are_two(store: SqlStore, source: FakeSource, apart: timedelta) -> None:
-    await poll(source, store)
-    end = T0.replace(microsecond=0) + FRACTION
-    reports = await show(store, source, *(replace(FAILED, ended_at=at) for at in (end, end + apart)))
-    assert [len(report.events) for report in reports] == [1, 1]
 
 
 @pytest.mark.parametrize("now_told", [FRACTION, timedelta()])
@@ -508,51 +318,6 @@ async def test_a_row_without_a_status_leaves_the_known_state(store: SqlStore, so
     assert stored.task == state
 
 
-@pytest.mark.parametrize("state", [RUNNING, DONE, FAILED, CANCELED], ids=lambda task: task.raw_status)
-async def test_a_new_row_without_a_status_is_news_once_it_has_one(
-    store: SqlStore, source: FakeSource, state: Task
-) -> None:
-    await poll(source, store)
-    reports = await show(store, source, BLANK, BLANK, state, BLANK, state)
-    assert [len(report.events) for report in reports] == [0, 0, 1, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("state", "news"),
-    [
-        (RUNNING, 0),
-        (FAILED, 0),
-        (CANCELED, 0),
-        (replace(FAILED, ended_at=T0 + timedelta(seconds=1)), 1),
-        (replace(FAILED, ended_at=None), 1),
-    ],
-)
-async def test_a_row_without_a_status_in_a_baseline_makes_no_flood(
-    store: SqlStore, source: FakeSource, state: Task, news: int
-) -> None:
-    reports = await show(store, source, BLANK)
-    assert reports[0].baseline
-    later = source.clock.now()
-    state = state if state.ended_at is None or state.ended_at <= T0 else replace(state, ended_at=later + FRACTION)
-    reports = await show(store, source, state, BLANK, DONE if state is RUNNING else state)
-    assert sum(len(report.events) for report in reports) == news + (state is RUNNING)
-
-
-async def test_a_row_without_an_id_may_be_the_missing_task(
-    store: SqlStore, source: FakeSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await poll(source, store)
-    await show(store, source, RUNNING)
-    fetch = source.fetch
-
-    async def nameless(scope: Scope) -> Snapshot:
-        return replace(await fetch(scope), unreadable=1)
-
-    monkeypatch.setattr(source, "fetch", nameless)
-    await show(store, source, OTHER, OTHER, OTHER)
-    assert EventType.TASK_UNLISTED not in [type_ for type_, _ in await told(store)]
-
-
 # ---- several looks in one poll ----
 
 
@@ -577,14 +342,6 @@ async def test_a_state_only_in_the_first_scan_of_a_poll_is_notified(
         (EventType.TASK_COMPLETED, "a"),
         (EventType.TASK_COMPLETED, "b"),
     ]
-
-
-def test_only_differing_scans_of_a_poll_are_kept() -> None:
-    first, second = snapshot_of([RUNNING, OTHER], T0), snapshot_of([DONE, OTHER], T0)
-    (shown,) = second.after(first).earlier
-    assert (list(shown.fingerprints), shown.parse("a"), shown.complete) == (["a"], RUNNING, False)
-    assert second.after(second).earlier == ()
-    assert second.after(first.after(second)).earlier[-1].fingerprints.keys() == {"a"}
 
 
 # ---- several at once, and failures ----
@@ -663,21 +420,6 @@ async def test_a_failing_source_is_recorded_and_paused(store: SqlStore, source: 
     assert (report.error, state.last_error) == (source.error, "no answer from the cloud")
     assert state.next_poll_at is not None
     assert state.next_poll_at > source.clock.now()
-
-
-@pytest.mark.parametrize(
-    ("error", "failures", "wait"),
-    [
-        (SourceUnreachable(), 1, timedelta(seconds=24)),
-        (SourceUnreachable(), 9, timedelta(minutes=2)),
-        (SourceThrottled(retry_after=timedelta(minutes=10)), 1, timedelta(minutes=10)),
-        (CredentialsRejected(), 1, timedelta(minutes=1)),
-        (CredentialsRejected(), 3, timedelta(minutes=4)),
-        (CredentialsRejected(), 99, timedelta(minutes=5)),
-    ],
-)
-def test_faults_that_a_person_must_fix_are_retried_slowly(error: SourceError, failures: int, wait: timedelta) -> None:
-    assert pause_after(error, failures, RULES) == wait
 
 
 # ---- big recordings ----
@@ -924,37 +666,6 @@ async def test_a_time_left_over_from_a_wrong_clock_is_not_waited_for(
 
 
 # ---- the call budget ----
-
-
-@pytest.mark.parametrize(
-    ("calls", "since_full", "scope"),
-    [
-        (1, timedelta(seconds=30), Scope.FULL),
-        (10, timedelta(seconds=30), Scope.FULL),
-        (11, timedelta(seconds=30), Scope.ACTIVE),
-        (100, timedelta(minutes=6), Scope.ACTIVE),
-        (100, timedelta(minutes=6, seconds=15), Scope.FULL),
-    ],
-)
-def test_a_long_list_is_swept_as_often_as_the_budget_allows(calls: int, since_full: timedelta, scope: Scope) -> None:
-    now = FakeClock().now()
-    state = SourceState(name="prod", baseline_at=now, last_full_at=now - since_full, last_full_calls=calls)
-    assert next_scope(state, now, RULES) is scope
-
-
-@pytest.mark.parametrize("poll_every", [15, 30, 60, 300])
-@pytest.mark.parametrize("calls", [1, 5, 20, 100, 1000])
-def test_steady_state_stays_within_twenty_calls_a_minute(poll_every: int, calls: int) -> None:
-    rules = replace(RULES, poll_every=timedelta(seconds=poll_every))
-    now = start = FakeClock().now()
-    state = SourceState(name="prod", baseline_at=now, last_full_at=now, last_full_calls=calls)
-    made = 0
-    while now < start + timedelta(hours=24):
-        now += rules.poll_every
-        full = next_scope(state, now, rules) is Scope.FULL
-        made += calls if full else 2
-        state = replace(state, last_full_at=now) if full else state
-    assert made / (24 * 60) <= 20
 
 
 async def test_between_full_scans_running_and_failed_tasks_are_scanned(
