@@ -6,6 +6,7 @@ Kinds are found by their entry points; see `channels_sample` for what one brings
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -111,6 +113,25 @@ def rendered(channel: AnyChannel, *events: Event) -> Delivery:
 
 def place_of(server: HttpServer) -> tuple[str, int]:
     return server.url("").rstrip("/"), server.port
+
+
+def test_checking_a_configuration_imports_no_network_library(tmp_path: Path) -> None:
+    channels = [{"name": kind, "kind": kind} | sample_of(kind).settings(*NOWHERE) for kind in KINDS]
+    auth = {"kind": "aksk", "access_key": "a", "secret_key": "s"}
+    source = {"name": "prod", "kind": "gaussdb", "region": "cn-north-4", "project_id": "p", "auth": auth}
+    path = tmp_path / "notifier.yaml"
+    path.write_text(
+        json.dumps({"sources": [source], "channels": channels, "routes": [{"name": "all", "channels": KINDS}]})
+    )
+    program = (
+        "import sys; from notifier.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, *{'aiohttp', 'aiosmtplib', 'httpx', 'slack_sdk'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", program, "check", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    assert done.stdout.splitlines()[-1] == "0", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)

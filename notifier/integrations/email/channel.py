@@ -61,7 +61,6 @@ class EmailChannel(BaseChannel[EmailSettings]):
     """
 
     kind = "email"
-    Settings = EmailSettings
     multi_recipient = True
 
     def render(self, request: RenderRequest) -> Body:

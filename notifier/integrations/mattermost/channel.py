@@ -13,7 +13,6 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
     """Posts to one Mattermost channel."""
 
     kind: ClassVar[str] = "mattermost"
-    Settings = MattermostSettings
     limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, reason=6_000)  # a post has 16,383 characters at most
 
     def extra_fields(self) -> Json:

@@ -13,7 +13,6 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
     """Posts to one Rocket.Chat channel."""
 
     kind: ClassVar[str] = "rocketchat"
-    Settings = RocketChatSettings
     limits: ClassVar[MessageLimits] = MessageLimits(
         text=4_800, reason=3_000
     )  # a message has 5,000 at most unless configured

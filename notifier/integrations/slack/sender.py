@@ -33,7 +33,6 @@ class SlackSender(HttpChannel[SlackSettings]):
     """Base of the channels that post to Slack."""
 
     kind: ClassVar[str] = "slack"
-    Settings = SlackSettings
     clickable = False
     """Whether clicks on the buttons of a message reach this program."""
 

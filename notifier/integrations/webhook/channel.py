@@ -102,7 +102,6 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     """Posts to one URL."""
 
     kind = "webhook"
-    Settings = WebhookSettings
     resend_policy = ResendPolicy.IDEMPOTENT
 
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
