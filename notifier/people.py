@@ -13,7 +13,6 @@ from typing import Protocol
 from notifier import lookup
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
-from notifier.core.events import NEEDS_CARE
 from notifier.core.health import Expected, serves
 from notifier.core.model import ChannelState, Event, Task
 from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
@@ -128,7 +127,7 @@ def acknowledge_if_latest(tx: PeopleTx, event: Event, by: Person) -> Acknowledge
 def acknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement:
     """Acknowledge the latest event of a task; see `acknowledge`. Raises NotifierError where it needs no care."""
     latest = tx.queries.latest_event(task.source, task.job_id)
-    if latest is None or latest.event.type not in NEEDS_CARE:
+    if latest is None or not latest.event.type.traits.needs_care:
         why = f"its newest event is {latest.event.type}" if latest else "no event of it has been recorded"
         raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")
     return acknowledge(tx, latest.event, by)

@@ -235,7 +235,7 @@ class TaskFilter:
     job_id: str | None = None
     """A job id or its beginning."""
     unacknowledged: bool = False
-    """True for those alone whose newest event is one of `NEEDS_CARE` that nobody has acknowledged."""
+    """True for tasks whose newest event needs care and is not acknowledged."""
     limit: int = 50
     offset: int = 0
     """How many of those that fit are left out first."""

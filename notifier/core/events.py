@@ -83,6 +83,3 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.STORE_REPLACED: EventTraits(alert=True, bad_news=True),
     }
 )
-
-NEEDS_CARE = frozenset(kind for kind in EventType if kind.traits.needs_care)
-"""Types of events that can be acknowledged."""

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
 
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
-from notifier.core.events import NEEDS_CARE
+from notifier.core.events import EventType
 from notifier.core.health import HealthFacts
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
@@ -312,7 +312,8 @@ def _nobody_takes_care() -> ColumnElement[bool]:
     mine = (of.c.source == tasks.c.source, of.c.job_id == tasks.c.job_id)
     newest = select(func.max(of.c.seq)).where(*mine).correlate(tasks).scalar_subquery()
     cared_for = exists().where(acknowledgements.c.event_id == events.c.id)
-    return exists().where(events.c.seq == newest, events.c.type.in_(NEEDS_CARE), ~cared_for)
+    needs_care = events.c.type.in_([kind for kind in EventType if kind.traits.needs_care])
+    return exists().where(events.c.seq == newest, needs_care, ~cared_for)
 
 
 def _event_conditions(wanted: EventFilter) -> Iterable[ColumnElement[bool]]:

@@ -21,7 +21,6 @@ from notifier.channels import rate_limits
 from notifier.channels.base import ChannelContext
 from notifier.channels.reply_text import reply_line
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy, Retry, Thread, Unknown, delivery_id
-from notifier.core.events import NEEDS_CARE
 from notifier.core.identity import MessageRef
 from notifier.http import AddressRefused, HttpError, ReplyTooLarge
 from notifier.integrations.slack.api import SlackResponse, WebApi
@@ -121,7 +120,7 @@ class SlackChannel(SlackSender):
         return await self._api.call("chat.postMessage", deadline, message | {"channel": self._channel})
 
     async def _reply(self, delivery: Delivery, thread: MessageRef, message: Json, deadline: float) -> SlackResponse:
-        alert = delivery.events[0].type in NEEDS_CARE
+        alert = delivery.events[0].type.traits.needs_care
         body = thread_reply(message, whole=alert) | {"channel": thread.channel, "thread_ts": thread.ts}
         if alert and self.settings.broadcast:
             body["reply_broadcast"] = True

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
-from notifier.core.events import NEEDS_CARE
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.integrations.slack.blockkit import (
@@ -195,7 +194,7 @@ def _actions(event: Event, localizer: Localizer, annotations: Annotations, conso
 
 def _buttons(event: Event, localizer: Localizer, annotations: Annotations) -> Iterator[Json]:
     task = event.task
-    if event.type in NEEDS_CARE and not annotations.acknowledged:
+    if event.type.traits.needs_care and not annotations.acknowledged:
         label = localizer.text("button.acknowledge")
         yield button_element(Button(ButtonAction.ACKNOWLEDGE, event.id), label) | {"style": "primary"}
     if annotations.mute:
