@@ -25,7 +25,7 @@ from notifier.chat.requests import Button, ButtonAction, ClickRequest, CommandRe
 from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.clock import SystemClock
 from notifier.core.diff import RecordedTask, TaskWrite
-from notifier.core.health import ConfiguredSource, Expected
+from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.model import Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Person
 from notifier.store.engine import SqlStore, open_store

@@ -10,7 +10,8 @@ from heapq import nlargest
 from typing import Generic, Protocol, TypeVar
 
 from notifier.core.delivery import Attempt, Delivery
-from notifier.core.health import Expected, HealthFacts, HealthReport, judge
+from notifier.core.health import HealthReport, judge
+from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import Event, SourceState, Task
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
 from notifier.ports import (

@@ -17,7 +17,8 @@ from notifier.core import alerts, health, outbox
 from notifier.core.alerts import AlertDecision, Announcement, DeadLetters
 from notifier.core.delivery import Delivery
 from notifier.core.errors import StoreReplaced
-from notifier.core.health import Expected, HealthFacts, HealthReport
+from notifier.core.health import HealthReport
+from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import ChannelState, Event
 from notifier.core.routing import RoutedEvent, RoutingConfig
 from notifier.ports import DatabaseFile, EventsRecorded, Store

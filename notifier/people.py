@@ -13,7 +13,7 @@ from typing import Protocol
 from notifier import lookup
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
-from notifier.core.health import Expected, serves
+from notifier.core.health_facts import Expected, serves
 from notifier.core.model import ChannelState, Event, Task
 from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
 from notifier.core.routing import RoutedEvent

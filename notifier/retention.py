@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from notifier.core.health import Expected
+from notifier.core.health_facts import Expected
 from notifier.ports import Clock, EventCursor, EventsPruned, Store
 
 

@@ -18,7 +18,8 @@ from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import Json, draw_message
 from notifier.core.delivery import Thread, delivery_id
 from notifier.core.events import EventType
-from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge
+from notifier.core.health import HealthReport, judge
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.integrations.slack import replies as blocks

@@ -16,7 +16,7 @@ from notifier.core import commands
 from notifier.core.commands import Query
 from notifier.core.durations import format_duration
 from notifier.core.errors import StoreError
-from notifier.core.health import Expected
+from notifier.core.health_facts import Expected
 from notifier.core.identity import Subject
 from notifier.core.model import TaskStatus
 from notifier.ports import Clock, Store, TaskFilter

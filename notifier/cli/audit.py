@@ -17,7 +17,8 @@ from notifier.cli.help_format import ReadableCommand, ReadableGroup
 from notifier.cli.output import Row, TextTable, cell, pairs, print_json, show
 from notifier.cli.views import View
 from notifier.core.delivery import DeliveryState
-from notifier.core.health import Expected, HealthReport
+from notifier.core.health import HealthReport
+from notifier.core.health_facts import Expected
 from notifier.core.model import ChannelState
 from notifier.core.people import Action
 from notifier.lookup import Audit

@@ -19,7 +19,7 @@ from notifier.cli.deliveries import (
     short_ids_and_states,
 )
 from notifier.cli.output import cell, counted, print_json, show
-from notifier.core.health import Expected
+from notifier.core.health_facts import Expected
 from notifier.wiring.stores import Transaction
 
 

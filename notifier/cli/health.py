@@ -16,7 +16,8 @@ from notifier.cli.output import cell, paragraph, print_json, show
 from notifier.cli.views import View
 from notifier.config import Config
 from notifier.core.errors import StoreError
-from notifier.core.health import Expected, HealthFinding, HealthReport, unavailable
+from notifier.core.health import HealthFinding, HealthReport, unavailable
+from notifier.core.health_facts import Expected
 from notifier.wiring.stores import Transaction
 from notifier.wording.findings import HealthFormatter
 

@@ -26,7 +26,7 @@ from notifier.clock import wait_until_set
 from notifier.config import Config, environment
 from notifier.config.changes import changes
 from notifier.core.errors import NotifierError
-from notifier.core.health import Role
+from notifier.core.health_facts import Role
 from notifier.service.roles import ALL_ROLES, parse_roles, writes_data
 from notifier.service.service import serve
 from notifier.service.stats import Summary

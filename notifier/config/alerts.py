@@ -8,7 +8,7 @@ from pydantic import (
     Field,
 )
 
-from notifier.core.health import FAILING_AFTER
+from notifier.core.health_facts import FAILING_AFTER
 from notifier.settings.base import Settings
 from notifier.settings.types import (
     Duration,

@@ -29,7 +29,7 @@ from notifier.config.store import StoreSettings
 from notifier.config.web import WebSettings
 from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
-from notifier.core.health import ConfiguredSource, Expected
+from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.settings.base import Settings
 from notifier.settings.explain import (
     Loc,

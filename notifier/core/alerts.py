@@ -10,16 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.core.events import EventType
-from notifier.core.health import (
+from notifier.core.health import FindingKind, HealthFinding, judge_channel, judge_source
+from notifier.core.health_facts import (
     FAILING_AFTER,
     Backlog,
     ConfiguredSource,
     Expected,
-    FindingKind,
     HealthFacts,
-    HealthFinding,
-    judge_channel,
-    judge_source,
     known_channels,
     serves,
 )

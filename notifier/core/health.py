@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from notifier.core.identity import DirectChannel
+from notifier.core.health_facts import (
+    Backlog,
+    ConfiguredSource,
+    Expected,
+    HealthFacts,
+    Role,
+    known_channels,
+    serves,
+)
 from notifier.core.model import ChannelState, SourceState
 
 MISSED_POLLS = 5
 """Polls that may be missed before a source counts as not polled."""
 
-FAILING_AFTER = timedelta(minutes=5)
-"""Time after which a failure becomes a finding, unless `alerts.failing_after` says otherwise."""
 
 SCANS_UNTIL_UNPOLLED = 2
 """Age that the last good poll may have, in multiples of what the last full scan takes of its call budget."""
@@ -29,105 +35,6 @@ begins up to four scan times after the one before and is recorded one scan time 
 
 FUTURE_TOLERANCE = timedelta(minutes=1)
 """Time by which a poll may lie in the future: the clocks of two machines that share a database differ."""
-
-SILENT_AFTER = timedelta(minutes=1)
-"""Time after which a process that has not reported, and has not said that it stops, counts as gone. It reports every
-few seconds, so silence means that it was killed, hangs, or cannot write to the database."""
-
-
-class Role(StrEnum):
-    """A part of the work that a process can be given."""
-
-    POLL = "poll"
-    """Read the task lists."""
-    DELIVER = "deliver"
-    """Send what is due."""
-    WEB = "web"
-    """Answer in the browser and in the chat."""
-
-
-# ---- what is expected, and what is recorded ----
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfiguredSource:
-    """A source as it is configured."""
-
-    name: str
-    region: str
-    project_id: str
-    poll_every: timedelta
-    calls_per_minute: float = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What the configuration promises."""
-
-    sources: Sequence[ConfiguredSource] = ()
-    channels: Sequence[str] = ()
-    direct: bool = False
-    """True where a bot can send direct messages, so that channels to one person are served."""
-    chat: bool = False
-    """True where a chat is configured, so that some process must have the role web."""
-    failing_after: timedelta = FAILING_AFTER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """Deliveries of one channel that have not arrived."""
-
-    channel: str
-    pending: int = 0
-    pending_since: datetime | None = None
-    """Time since which the oldest pending delivery has waited; a retry by hand starts it again."""
-    parked: int = 0
-    dead: int = 0
-    """Dead deliveries that nobody has dismissed."""
-    dead_since: datetime | None = None
-    """Time at which the first of them was given up."""
-    dead_until: datetime | None = None
-    """Time at which the last of them was given up."""
-    reason: str | None = None
-    """Latest failure of a pending delivery."""
-    dead_reason: str | None = None
-    """Reason why the last of the dead ones was given up."""
-
-    @property
-    def waiting(self) -> int:
-        """Deliveries that are still to be sent."""
-        return self.pending + self.parked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
-    """A process as it last reported itself."""
-
-    owner: str
-    """`host:pid:random`, the name under which it claims."""
-    roles: tuple[Role, ...]
-    started_at: datetime
-    seen_at: datetime
-    stopped_at: datetime | None = None
-    """Time of an orderly stop; None while it runs, and after a kill."""
-    chat_down_since: datetime | None = None
-    """Time since which its connection to the chat is down; None while it is up, and without one."""
-    chat_error: str | None = None
-
-    def runs(self, now: datetime) -> bool:
-        """Tell whether it has reported lately and has not stopped."""
-        return self.stopped_at is None and now - self.seen_at <= SILENT_AFTER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthFacts:
-    """Everything in the database that health depends on."""
-
-    at: datetime
-    sources: Sequence[SourceState] = ()
-    channels: Sequence[ChannelState] = ()
-    backlogs: Sequence[Backlog] = ()
-    replicas: Sequence[Replica] = ()
 
 
 # ---- the judgement ----
@@ -333,23 +240,6 @@ def judge_source(
 def _overdue(at: datetime | None, polling_since: datetime | None, now: datetime, limit: timedelta) -> bool:
     quiet = max((moment for moment in (at, polling_since) if moment), default=None)
     return quiet is None or now - quiet >= limit
-
-
-def known_channels(expected: Expected, facts: HealthFacts) -> Sequence[tuple[ChannelState, Backlog]]:
-    """Return what is recorded of each configured channel, and of any other that has not delivered everything."""
-    states = {state.name: state for state in facts.channels}
-    backlogs = {backlog.channel: backlog for backlog in facts.backlogs}
-    others = {name for name, backlog in backlogs.items() if backlog.waiting or backlog.dead}
-    others |= {name for name, state in states.items() if state.announced_since}
-    return [
-        (states.get(name, ChannelState(name=name)), backlogs.get(name, Backlog(channel=name)))
-        for name in dict.fromkeys((*expected.channels, *sorted(others)))
-    ]
-
-
-def serves(expected: Expected, channel: str) -> bool:
-    """Tell whether the configuration has a way to deliver on a channel."""
-    return channel in expected.channels or (expected.direct and DirectChannel.parse(channel) is not None)
 
 
 def judge_channel(channel: tuple[ChannelState, Backlog], expected: Expected, now: datetime) -> Iterator[HealthFinding]:

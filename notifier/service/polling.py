@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from notifier.core.errors import StoreError
-from notifier.core.health import Role
+from notifier.core.health_facts import Role
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
 from notifier.service.heartbeat import Heartbeat

@@ -18,15 +18,8 @@ import structlog
 
 from notifier.clock import wait_until_set
 from notifier.core.errors import StoreError
-from notifier.core.health import (
-    FINDING_COMMANDS,
-    REMOVED_SOURCES_NOTE,
-    FindingKind,
-    Replica,
-    judge,
-    removed_sources,
-    serves,
-)
+from notifier.core.health import FINDING_COMMANDS, REMOVED_SOURCES_NOTE, FindingKind, judge, removed_sources
+from notifier.core.health_facts import Replica, serves
 from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, or_, select, tuple_, update
 
 from notifier.core import outbox, recipients
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
-from notifier.core.health import Expected
+from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import AttemptSignal

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from notifier.core.delivery import DeliveryState, with_reply
-from notifier.core.health import Backlog, Replica
+from notifier.core.health_facts import Backlog, Replica
 from notifier.store import rows
 from notifier.store.schema import attempts, deliveries, replicas
 

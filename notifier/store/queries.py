@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
-from notifier.core.health import HealthFacts
+from notifier.core.health_facts import HealthFacts
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement, Action, Mute

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, delete, false, func, or_, select, update
 
 from notifier.core.delivery import DeliveryState
-from notifier.core.health import Replica
+from notifier.core.health_facts import Replica
 from notifier.store import rows, statements
 from notifier.store.delivery_rows import make_due
 from notifier.store.schema import channels, credentials, deliveries, replicas, sources

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask
-from notifier.core.health import Replica, Role
+from notifier.core.health_facts import Replica, Role
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, Mute, Subscription, Verb

@@ -24,7 +24,8 @@ from notifier.cli.samples import sample_event
 from notifier.cli.views import View
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.events import EventType
-from notifier.core.health import Backlog, ConfiguredSource, Expected, HealthFacts, HealthReport, judge
+from notifier.core.health import HealthReport, judge
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
 from notifier.core.model import ChannelState, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth as Pacing
 from notifier.core.people import Mute

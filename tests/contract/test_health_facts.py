@@ -14,7 +14,7 @@ from fakes import FakeClock
 
 from notifier import people
 from notifier.core.delivery import DeliveryState, GaveUp, Outcome, Parked, Retry
-from notifier.core.health import Backlog, Expected, Replica, Role
+from notifier.core.health_facts import Backlog, Expected, Replica, Role
 from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.people import Person, Verb

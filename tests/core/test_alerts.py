@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from notifier.core import alerts
 from notifier.core.alerts import AlertEdge, DeadLetters, channel_edge, dead_letters_since, source_edge
 from notifier.core.events import EventType
-from notifier.core.health import Backlog, ConfiguredSource, Expected
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected
 from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth

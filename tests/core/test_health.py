@@ -11,20 +11,8 @@ from factories import PROJECT_ID, REGION, T0
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.health import (
-    FINDING_COMMANDS,
-    Backlog,
-    ConfiguredSource,
-    Expected,
-    FindingKind,
-    HealthFacts,
-    HealthFinding,
-    HealthReport,
-    Replica,
-    Role,
-    judge,
-    unavailable,
-)
+from notifier.core.health import FINDING_COMMANDS, FindingKind, HealthFinding, HealthReport, judge, unavailable
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Replica, Role
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth as Pacing
 

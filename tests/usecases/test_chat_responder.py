@@ -24,7 +24,7 @@ from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
-from notifier.core.health import ConfiguredSource, Expected
+from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.model import Event, Scope, Snapshot, Task, TaskStatus
 from notifier.core.people import Mute, Person
 from notifier.core.routing import RoutedEvent

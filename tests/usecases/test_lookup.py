@@ -14,7 +14,7 @@ from notifier import lookup
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
 from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
-from notifier.core.health import HealthFacts
+from notifier.core.health_facts import HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import Matcher, Route, RoutedEvent

@@ -14,7 +14,7 @@ from notifier.cli import run
 from notifier.cli.run import ReloadingService
 from notifier.config import Config, loads
 from notifier.core.errors import ConfigurationError, StoreError, StoreUnreachable
-from notifier.core.health import Role
+from notifier.core.health_facts import Role
 from notifier.service.stats import Summary
 from notifier.wiring.app import App, open_app
 

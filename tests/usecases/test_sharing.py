@@ -18,7 +18,8 @@ from notifier import deliver as delivering
 from notifier.core.alerts import decide_alerts
 from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, Parked, Retry
 from notifier.core.errors import SourceUnreachable
-from notifier.core.health import Expected, judge
+from notifier.core.health import judge
+from notifier.core.health_facts import Expected
 from notifier.core.model import Event
 from notifier.core.outbox import Settlement, settle
 from notifier.core.polling import PollRules

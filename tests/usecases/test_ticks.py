@@ -17,7 +17,7 @@ from simulation.loop import VirtualLoop
 from virtual_time import InstantStore, VirtualClock
 
 from notifier.config import loads
-from notifier.core.health import Role
+from notifier.core.health_facts import Role
 from notifier.core.model import Scope, Snapshot
 from notifier.service.service import HOUSEKEEPING_INTERVAL, Service
 from notifier.store.engine import open_store

@@ -16,7 +16,8 @@ from notifier import people
 from notifier.core.delivery import DeliveryState, Parked, Retry
 from notifier.core.errors import SourceUnreachable
 from notifier.core.events import EventType
-from notifier.core.health import ConfiguredSource, Expected, FindingKind
+from notifier.core.health import FindingKind
+from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.core.model import Event
 from notifier.core.outbox import settle
 from notifier.core.pacing import ChannelHealth
