@@ -13,16 +13,16 @@ from typing import Self
 
 
 class SystemClock:
-    """`ports.Clock`, for real."""
+    """`ports.Clock` of this machine."""
 
     def now(self) -> datetime:
         """Return the current time in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that never go back; those of a suspended machine count, where the platform can tell.
+        """Return monotonic seconds, including those of a suspended machine where the platform counts them.
 
-        What is ours until a lease ends is not ours any more after a long sleep.
+        A lease must not outlive a long suspension.
         """
         return _seconds()
 
@@ -33,19 +33,19 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SteadyTime:
-    """A time that the system's clock told once and that goes on with the boot clock, which nobody sets.
+    """A time read once from the system's clock that then follows the boot clock, which nobody can set.
 
-    The seconds of a suspended machine count, as they do in `SystemClock.monotonic`.
+    The seconds of a suspended machine count, as in `SystemClock.monotonic`.
     """
 
     boot: str
-    """Which start of the machine the seconds count from. The empty string where the platform does not say."""
+    """The start of the machine from which the seconds count; empty where the platform does not provide it."""
     at: datetime
     seconds: float
 
     @classmethod
     def start(cls) -> Self:
-        """Begin with what the system's clock says now."""
+        """Start at the present time of the system's clock."""
         return cls(boot=_boot(), at=datetime.now(UTC), seconds=_seconds())
 
     def now(self) -> datetime:
@@ -62,7 +62,7 @@ def _boot() -> str:
 
 
 def _seconds() -> float:
-    # Only Linux has a clock that goes on while the machine is suspended.
+    # Only Linux has a clock that counts while the machine is suspended.
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

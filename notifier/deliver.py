@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,11 +28,19 @@ from typing import Protocol, TypeAlias, cast
 
 from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing, recipients
-from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Resolution, Unknown
+from notifier.core.delivery import (
+    Body,
+    Delivery,
+    Outcome,
+    ResendPolicy,
+    Resolution,
+    ThreadUpdate,
+    Unknown,
+)
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
-from notifier.ports import Channel, Clock, RenderRequest, Store, ThreadUpdate
+from notifier.ports import Channel, Clock, RenderRequest, Store
 
 
 class Outbox(Protocol):
@@ -47,36 +55,39 @@ class Outbox(Protocol):
         """Return the recipients who still lack an older delivery about the same subjects, by delivery."""
 
     def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
-        """Note whether claims have begun to be rendered or sent; return the ids of those that are still held."""
+        """Record whether claims have begun to be rendered or sent; return the ids of those that are still held."""
 
     def save_bodies(self, bodies: Mapping[str, Body]) -> Mapping[str, Body]:
-        """Store rendered bodies by delivery id; return what is to be sent: the first body that a delivery ever had."""
+        """Store bodies by delivery id; return the bodies to send: the first that each delivery ever had."""
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> int:
-        """Apply settlements that are still current, note every attempt, and return how many applied."""
+        """Apply settlements that are still current, record every attempt, and return how many applied."""
 
     def release(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
         """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
 
     def retry_now(self, channel: str, now: datetime) -> int:
-        """Make waiting deliveries of a channel due now, with a fresh schedule: it works again. Return how many."""
+        """Make the channel's waiting deliveries due now and restart their schedules. Return how many there were.
+
+        Used when the channel's breaker closes.
+        """
 
 
 class HealthRecords(Protocol):
     """The health of channels."""
 
     def health(self, channel: str) -> ChannelHealth:
-        """Return how a channel is; nobody else can change it until the transaction ends."""
+        """Return the health of a channel. Nobody else can change it until the transaction ends."""
 
     def save_health(self, channel: str, health: ChannelHealth) -> None:
-        """Record how a channel is."""
+        """Record the health of a channel."""
 
 
 class ThreadRecords(Protocol):
     """What the messages of tasks show."""
 
-    def update(self, channel: str, told: Sequence[ThreadUpdate], now: datetime) -> None:
-        """Note new threads, and that threads are to show these events; a thread shows no older one than before."""
+    def update(self, channel: str, updates: Sequence[ThreadUpdate], now: datetime) -> None:
+        """Record new threads and the events that threads show. A thread never goes back to an older event."""
 
 
 class ThreadReads(Protocol):
@@ -202,7 +213,7 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, r
     if request.finished:
         tx.deliveries.settle([settlement for _, settlement in request.finished], now)
         if channel.threads:
-            updates = [update for one in request.finished for update in _thread_updates(*one)]
+            updates = [update for one in request.finished for update in dispatch.thread_updates(*one)]
             tx.threads.update(channel.name, updates, now)
     if request.released:
         tx.deliveries.release(request.released, now)
@@ -226,28 +237,12 @@ def _take_step(tx: DeliveryTx, channel: Channel, owner: str, lease: timedelta, r
 def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery]) -> Sequence[Delivery]:
     """Add the threads that messages belong to, and the recipients that must not get them now."""
     if channel.threads and claimed:
-        threads = tx.queries.thread_refs(channel.name, [_subject(delivery) for delivery in claimed])
-        claimed = [replace(delivery, thread=threads.get(_subject(delivery))) for delivery in claimed]
+        threads = tx.queries.thread_refs(channel.name, [dispatch.thread_subject(delivery) for delivery in claimed])
+        claimed = [replace(delivery, thread=threads.get(dispatch.thread_subject(delivery))) for delivery in claimed]
     if channel.multi_recipient and claimed:
         withheld = tx.deliveries.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return claimed
-
-
-def _subject(delivery: Delivery) -> str:
-    """Return the task whose thread a message belongs to; the empty string for digests and for events of our own."""
-    return delivery.events[0].subject if not delivery.digest and delivery.events[0].task else ""
-
-
-def _thread_updates(delivery: Delivery, settlement: Settlement) -> Iterator[ThreadUpdate]:
-    # A dead delivery is shown too, where the channel has a message to show it in.
-    if settlement.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
-        thread = settlement.thread if _subject(delivery) else None
-        yield from (
-            ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread)
-            for event in delivery.events
-            if event.task
-        )
 
 
 class DeliveryWorker:

@@ -1,7 +1,7 @@
 """Log records: one line each, on stderr, without secrets.
 
-What a record says is chosen where it is written. Here is the second line of defence: whatever a library or an
-exception's text brings along is masked, cut and escaped.
+Callers choose what a record contains. This is the second line of defence: the texts of libraries and exceptions are
+masked, cut and escaped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 Format = Literal["auto", "json", "console"]
 
 FIELD_LIMIT = 2048
-"""Bytes of UTF-8 that one field may have."""
+"""Maximum size of one field, in bytes of UTF-8."""
 
 MASK = "***"
 
@@ -38,7 +38,7 @@ _URL_LOGGERS = (
     "sqlalchemy",
     "uvicorn.access",
 )
-"""They log every tick, statement or URL below WARNING, and a URL can be a secret: they stay at WARNING at any level."""
+"""Loggers that stay at WARNING: below it they log every tick, statement or URL, and a URL can be a secret."""
 
 _SECRET_KEY = re.compile(
     r"secret|token|passw|passphrase|authorization|credential|cookie|signature|(api|access|private|signing)_?key|webhook_url",
@@ -53,7 +53,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(SDK-HMAC-SHA256|Bearer|Basic) +[^\"'\n]+", re.IGNORECASE), rf"\1 {MASK}"),
     (
         re.compile(
-            # It begins where a word does, not at each hyphen: a long chain of hyphens would take quadratic time.
+            # Matches begin at a word, not at each hyphen: a long chain of hyphens would take quadratic time.
             r"((?<![\w-])[\w-]*(?:secret|token|passw(?:or)?d|passphrase|authorization|signature|cookie"
             r"|(?:api|access|private|signing)[_-]?key)[\w-]*[\"']?\s*[:=]\s*[\"']?)"
             r"[^\s\"',;&|}]+",
@@ -69,9 +69,9 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 
 
 class RejectionLog:
-    """Says in one record what strangers can make happen any number of times: the first at once, then every `pause`.
+    """Counts rejections that strangers cause, in one record at once and then at most one every `pause` seconds.
 
-    `seconds` is a time that never goes back. What was counted since the last record waits for the next one.
+    `seconds` is a monotonic clock. Rejections since the last record are counted in the next one.
     """
 
     def __init__(self, event: str, *, logger: str, seconds: Callable[[], float], pause: float = 60.0) -> None:
@@ -82,11 +82,11 @@ class RejectionLog:
         self._counts = Counter[str]()
         self._next = float("-inf")
 
-    def count(self, what: str) -> None:
-        """Count one more. `what` is one of a few words of ours, never text from outside."""
-        self._counts[what] += 1
+    def count(self, reason: str) -> None:
+        """Count one rejection. `reason` is a word of ours, never text from outside."""
+        self._counts[reason] += 1
         if (now := self._seconds()) >= self._next:
-            reasons = ", ".join(f"{what} ({number})" for what, number in self._counts.most_common())
+            reasons = ", ".join(f"{reason} ({number})" for reason, number in self._counts.most_common())
             self._log.warning(self._event, reasons=reasons)
             self._counts.clear()
             self._next = now + self._pause
@@ -97,10 +97,10 @@ def configure(
     format: Format = "auto",  # noqa: A002 - named as in the configuration
     stream: TextIO | None = None,
 ) -> None:
-    """Send every record of this process, of libraries too, to `stream` (stderr) at `level` and above.
+    """Write every record of this process and of its libraries to `stream` (stderr) at `level` and above.
 
     `format` is `json` (an object a line), `console` (for people) or `auto`: console on a terminal, else json.
-    Calling it again replaces what the last call set up.
+    A second call replaces the first.
     """
     stream = stream or sys.stderr
     as_console = format == "console" or (format == "auto" and stream.isatty())
@@ -146,12 +146,12 @@ def _formatter(render: Sequence[Processor]) -> logging.Formatter:
 
 
 def guard(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """Mask secrets in a record and cut its long fields. Pure."""
+    """Return a record with its secrets masked and its long fields cut."""
     return {key: _cut(_masked(key, value)) for key, value in record.items()}
 
 
 def redact(text: str) -> str:
-    """Return `text` with everything that looks like a secret masked."""
+    """Return `text` with its secrets masked, as far as their form shows them."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
@@ -172,7 +172,7 @@ def _masked(key: str, value: object) -> object:
 
 
 def _cut(value: object) -> object:
-    """Shorten from the middle: a traceback begins and ends with what matters."""
+    """Shorten from the middle: the beginning and the end of a traceback matter most."""
     if value is None or isinstance(value, bool | int | float):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -191,8 +191,8 @@ def _json(_logger: WrappedLogger, _method: str, record: EventDict) -> str:
 
 
 def shows_colours(stream: TextIO) -> bool:
-    """Tell whether a stream is a terminal whose owner wants colours: NO_COLOR and TERM=dumb say no."""
-    from rich.console import Console  # noqa: PLC0415 - only a terminal pays for it
+    """Return whether a stream is a terminal with colours: not with NO_COLOR or TERM=dumb."""
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
 
     if not stream.isatty():
         return False
@@ -205,7 +205,7 @@ def _console(*, colours: bool) -> tuple[Processor, ...]:
 
 
 def _escape(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """Make control characters visible. A traceback gets another name: under its own it is spread over many lines."""
+    """Make control characters visible. The renderer would spread a field named `exception` over many lines."""
     return {"traceback" if key == "exception" else key: _visible(value) for key, value in record.items()}
 
 

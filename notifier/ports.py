@@ -151,16 +151,6 @@ class LiveChannel(Channel, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadUpdate:
-    """A channel was told of an event: what its thread about the subject shows from now on."""
-
-    subject: str
-    event_id: str
-    thread: str | None = None
-    """The reference of a new thread; None leaves the one that is there, if any."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStatistics:
     """How the tasks of one name fared. Durations are of those that completed and tell both times."""
 

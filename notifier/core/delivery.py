@@ -243,3 +243,13 @@ class Thread:
     """Of this event."""
     mute: Mute | None = None
     """That of the instance, where one is in force."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadUpdate:
+    """An event that a channel's message about a task shows from now on."""
+
+    subject: str
+    event_id: str
+    thread: str | None = None
+    """The reference of a new message; None leaves the one that is there, if any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -11,12 +11,14 @@ from notifier.core import pacing, recipients
 from notifier.core.delivery import (
     Delivered,
     Delivery,
+    DeliveryState,
     GaveUp,
     Outcome,
     Parked,
     ResendPolicy,
     Resolution,
     Retry,
+    ThreadUpdate,
     Unknown,
 )
 from notifier.core.outbox import Settlement
@@ -130,6 +132,22 @@ def _hold(delivery: Delivery, why: str) -> GaveUp | None:
         return None
     last = f"{delivery.reason}; " if delivery.recipients and delivery.reason else ""
     return GaveUp(f"{last}it may have arrived ({why}); `notifier retry` sends it again")
+
+
+def thread_subject(delivery: Delivery) -> str:
+    """Return the task whose thread a message belongs to; the empty string for digests and for events of our own."""
+    return delivery.events[0].subject if not delivery.digest and delivery.events[0].task else ""
+
+
+def thread_updates(delivery: Delivery, settlement: Settlement) -> Iterator[ThreadUpdate]:
+    """Return what the live messages of tasks show after a settlement: dead deliveries too, where there is a message."""
+    if settlement.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
+        thread = settlement.thread if thread_subject(delivery) else None
+        yield from (
+            ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread)
+            for event in delivery.events
+            if event.task
+        )
 
 
 def edit_wait(outcome: Outcome) -> timedelta | None:

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
 
-from notifier.core.delivery import Thread
+from notifier.core.delivery import Thread, ThreadUpdate
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.model import Event
 from notifier.core.people import Mute
-from notifier.ports import ThreadUpdate
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
 from notifier.store.schema import events, threads

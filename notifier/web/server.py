@@ -1,8 +1,8 @@
-"""A listener that no stranger can tie up: `async with Server(app, host, port) as server: server.url`.
+"""An HTTP server that strangers cannot exhaust: `async with Server(app, host, port) as server: server.url`.
 
-uvicorn reads HTTP. Added is what it leaves open: absolute deadlines for every stage of a request (its only timeout is
-the one between two requests), room for newcomers when all places are taken, a limit to the head of a request however
-it arrives, and silence in the log whatever is sent.
+uvicorn parses HTTP. This adds absolute deadlines for every stage of a request (uvicorn has a timeout between two
+requests only), a limit on connections that closes the longest waiting one for a new one, a limit on the size of a
+request's head however it arrives, and one log record a minute whatever is sent.
 """
 
 from __future__ import annotations
@@ -28,44 +28,44 @@ from notifier.logs import RejectionLog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """What a peer may take. Times are in seconds and absolute: a byte now and then does not prolong them."""
+    """What a peer may use. Times are in seconds and absolute: single bytes do not prolong them."""
 
     head: float = 5.0
     """From the connection, or from the first byte of a later request, to the end of the headers."""
     body: float = 10.0
-    """From there to the end of the body."""
+    """From the end of the headers to the end of the body."""
     answer: float = 30.0
-    """From there until the whole answer was taken."""
+    """From the end of the body until the peer has read the whole response."""
     idle: float = 15.0
-    """From an answer to the next request."""
+    """From a response to the next request."""
     stop: float = 3.0
-    """For answers under way when the server stops."""
+    """For responses in progress when the server stops."""
     connections: int = 512
-    """At a time. When there are more, the one that has waited longest with no whole request is closed."""
+    """Maximum number at a time. Beyond it, the connection that has waited longest without a whole request is closed."""
     per_peer: int = 128
-    """The same, of one address. A proxy in front is one address."""
+    """Maximum number from one address. A proxy in front counts as one address."""
     head_bytes: int = 16_384
-    """More than this is too much for a head; found out with the next 4 KiB at the latest."""
+    """Maximum size of the request line and headers, in bytes, checked every 4 KiB."""
     unread: int = 4 * 2**20
-    """Bytes of a request that are taken and thrown away after it has been answered, so that its sender hears that."""
+    """Bytes of a request that are discarded after its response, so that the sender can read that."""
 
 
 Stage = Literal["head", "body", "answer", "idle"]
 
 
 class Timer(Protocol):
-    """A call that is due."""
+    """A scheduled call."""
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel the call."""
 
 
 CallLater = Callable[[float, Callable[[], None]], Timer]
-"""Calls a function in so many seconds."""
+"""Calls a function after this many seconds."""
 
 
 class Server:
-    """An application on a socket, for as long as the context lasts.
+    """Serves an application on a socket while the context lasts.
 
     Entering raises ConfigurationError when the address cannot be taken.
     """
@@ -86,14 +86,14 @@ class Server:
         self.limits = limits or ServerLimits()
         self.rejections = rejections
         self.url = ""
-        """Where it listens, without a trailing slash; empty until then."""
+        """The address to connect to, without a trailing slash; empty until the server listens."""
         self._later = later
         self._state = ServerState()
-        self._waiting: dict[_Connection, None] = {}  # with no whole request, the longest first
+        self._waiting: dict[_Connection, None] = {}  # without a whole request, the longest waiting first
         self._peers = Counter[str]()
 
     async def __aenter__(self) -> Self:
-        """Start to listen."""
+        """Listen."""
         config = uvicorn.Config(
             _ending(self._app),
             http="h11",
@@ -112,7 +112,7 @@ class Server:
                 lambda: _Connection(config, self._state, self), host, port, backlog=self.limits.connections
             )
         except (OSError, UnicodeError) as error:
-            # A name that cannot be one is an error of its encoding, and a port that is taken comes with a long preface.
+            # An impossible host name raises UnicodeError; the message about a port in use begins with a long preface.
             why = str(error.strerror).rpartition(": ")[2] if isinstance(error, OSError) else "no such address"
             raise ConfigurationError(
                 f"web.listen: cannot listen on {host}:{port}: {why}; choose an address of this machine and a free port"
@@ -123,7 +123,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop: what waits is cut at once, an answer under way gets its time."""
+        """Stop: close waiting connections at once, and give responses in progress `stop` seconds."""
         self._server.close()
         for connection in tuple(self._waiting):
             connection.transport.abort()
@@ -137,14 +137,14 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._state.tasks, return_exceptions=True)
 
-    # -- for its connections --
+    # -- called by its connections --
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Call a function then."""
+        """Call a function after this many seconds."""
         return (self._later or asyncio.get_running_loop().call_later)(seconds, call)
 
     def admit(self, newcomer: _Connection) -> bool:
-        """Take a connection in, if need be in the place of another; return False where none can give way."""
+        """Admit a connection, closing a waiting one where there are too many. Return False where none can be closed."""
         peer = newcomer.peer
         self._peers[peer] += 1
         if self._peers[peer] > self.limits.per_peer:
@@ -161,13 +161,13 @@ class Server:
         return other is not None
 
     def moved(self, connection: _Connection, stage: Stage) -> None:
-        """Note where a connection is."""
+        """Record the stage of a connection."""
         self._waiting.pop(connection, None)
         if stage != "answer":
             self._waiting[connection] = None
 
     def left(self, connection: _Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._waiting.pop(connection, None)
         self._peers[connection.peer] -= 1
         if not self._peers[connection.peer]:
@@ -176,18 +176,18 @@ class Server:
 
 _SLICE = 4096
 
-# uvicorn remarks on requests in warnings, one each. An error is a mistake of ours.
+# uvicorn logs a warning for each bad request. An error is a mistake of ours.
 _mistakes = logging.getLogger("notifier.web.mistakes")
 _mistakes.setLevel(logging.ERROR)
 
 
 class _Connection(H11Protocol):
-    """One connection. It is cut when its stage takes too long."""
+    """One connection. It is closed when its stage takes too long."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, server: Server) -> None:
         super().__init__(config, state, app_state={})
         self.logger = _mistakes
-        self.access_log = False  # uvicorn turns it on wherever the root logger has a handler
+        self.access_log = False  # uvicorn turns it on where the root logger has a handler
         self.peer = ""
         self._server = server
         self._stage: tuple[Stage, RequestResponseCycle | None] | None = None
@@ -209,7 +209,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # h11 measures a head only while it is incomplete; in slices no long one is complete before it was measured.
+        # h11 measures a head only while it is incomplete; slices make it measure a long one before it is complete.
         for start in range(0, len(data), _SLICE):
             if self.transport.is_closing():
                 return
@@ -227,12 +227,12 @@ class _Connection(H11Protocol):
 
     @property
     def _request(self) -> RequestResponseCycle | None:
-        """The last request; uvicorn's own annotation leaves out that there may be none yet."""
+        """The last request. uvicorn's annotation omits that there may be none yet."""
         return self.cycle
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._unset_keepalive_if_required()  # ours is absolute, and cuts a peer that does not take what it asked for
+        self._unset_keepalive_if_required()  # ours is absolute, and closes a peer that does not read its response
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
@@ -249,7 +249,7 @@ class _Connection(H11Protocol):
     # -- deadlines --
 
     def _watch(self) -> None:
-        """Begin a new deadline when the connection came to another stage, and only then."""
+        """Start a new deadline when the connection enters another stage, and only then."""
         stage = self._now_at(), self._request
         if stage == self._stage:
             return
@@ -272,7 +272,7 @@ class _Connection(H11Protocol):
 
 
 def _ending(app: ASGIApp) -> ASGIApp:
-    """Let an application end when it is cancelled; uvicorn takes that for a mistake and logs it."""
+    """Let an application end quietly when it is cancelled; uvicorn would log that as an error."""
 
     async def ending(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(asyncio.CancelledError):

@@ -11,12 +11,12 @@ import pytest
 from factories import T0, make_delivery, make_event, make_task
 from fakes import FakeClock
 
-from notifier.core.delivery import DeliveryState, Thread
+from notifier.core.delivery import DeliveryState, Thread, ThreadUpdate
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute, Subscription
 from notifier.core.routing import RoutedEvent
-from notifier.ports import DeliveryFilter, ThreadUpdate
+from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore
 from notifier.store.people import REPLAYABLE
 from notifier.store.threads import PROGRESS_EVERY

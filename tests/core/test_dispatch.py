@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from factories import make_delivery
+from factories import make_delivery, make_event, make_events
 
 from notifier.core.delivery import (
     Body,
@@ -18,6 +18,7 @@ from notifier.core.delivery import (
     ResendPolicy,
     Resolution,
     Retry,
+    ThreadUpdate,
     Unknown,
 )
 from notifier.core.dispatch import (
@@ -33,6 +34,7 @@ from notifier.core.dispatch import (
     refuse,
     resolve,
     settles_at_once,
+    thread_updates,
 )
 from notifier.core.outbox import Settlement, settle
 from notifier.core.pacing import ChannelHealth, Pace
@@ -159,7 +161,26 @@ def test_recipients_that_certainly_lack_a_held_message_still_get_it() -> None:
     assert resolve(delivery, Unknown("no scope"), "hold") == (None, Resolution.HELD)
 
 
-# ---- edits ----
+# ---- live messages ----
+
+
+@pytest.mark.parametrize(
+    ("outcome", "thread"), [(Delivered("ref", thread="C:1"), "C:1"), (GaveUp("HTTP 400"), None)], ids=["sent", "dead"]
+)
+def test_a_settled_delivery_updates_the_thread_of_its_task(outcome: Outcome, thread: str | None) -> None:
+    event = make_event()
+    (update,) = thread_updates(make_delivery(event), settlement(outcome))
+    assert update == ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread)
+
+
+def test_a_delivery_that_waits_updates_no_thread() -> None:
+    assert list(thread_updates(make_delivery(), settlement(Retry("HTTP 503")))) == []
+
+
+def test_a_digest_updates_every_thread_and_begins_none() -> None:
+    digest = make_delivery(*make_events(3), digest=True)
+    updates = list(thread_updates(digest, settlement(Delivered("ref", thread="C:1"))))
+    assert [update.thread for update in updates] == [None] * 3
 
 
 @pytest.mark.parametrize(

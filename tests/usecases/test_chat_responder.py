@@ -21,6 +21,7 @@ from timeouts import HANG_TIMEOUT
 from notifier import lookup
 from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest, without_marks
 from notifier.chat.responder import ChatResponder, ResponderRules
+from notifier.core.delivery import ThreadUpdate
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import StoreUnreachable
 from notifier.core.events import EventType
@@ -32,7 +33,6 @@ from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
 from notifier.integrations.slack.chat import SlackChat, SlackChatRules
 from notifier.integrations.slack.users import UserDirectory
-from notifier.ports import ThreadUpdate
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_module

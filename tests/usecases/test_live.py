@@ -9,14 +9,13 @@ import pytest
 from factories import make_event, make_task
 from fakes import START, FakeChannel, FakeClock
 
-from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Thread, Unknown
+from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Thread, ThreadUpdate, Unknown
 from notifier.core.dispatch import EDIT_RETRY_AFTER
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.core.routing import RoutedEvent
 from notifier.live_messages import EDIT_BATCH, EditReport, MessageEditor
-from notifier.ports import ThreadUpdate
 from notifier.store.engine import SqlStore
 
 LEASE = timedelta(seconds=60)
