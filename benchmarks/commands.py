@@ -1,6 +1,6 @@
 """What a person waits for after a slash command: answers out of 100,000 tasks, while polls are being recorded.
 
-Each command is answered by the room behind the chat, in this process, over SQLite as the service uses it. Beside it,
+Each command is answered by the responder of the chat, in this process, over SQLite as the service uses it. Beside it,
 for a measure, the same rows counted by SQL alone on a connection of its own. Goal: p99 below 50 ms.
 
     python benchmarks/commands.py [--tasks 100000] [--times 300]
@@ -101,7 +101,7 @@ async def measure(times: int, ask: Callable[[], Awaitable[object]]) -> Sequence[
 
 
 def responder_of(store: SqlStore) -> ChatResponder:
-    """Return the room with one source and one channel."""
+    """Return a responder with one source and one channel."""
     localizers = {"en": Localizer(language="en", timezone=ZoneInfo("UTC"))}
     source = ConfiguredSource(name="prod", region="r", project_id="p", poll_every=timedelta(seconds=30))
     rules = ResponderRules(

@@ -1,4 +1,4 @@
-"""What strangers send to the door that chats call, over real sockets: it is refused, and it costs nothing."""
+"""Requests of strangers to the endpoints for chats, over real sockets: rejected, at no cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(slots=True)
 class Recorder:
-    """Handles what Slack sends, and keeps it."""
+    """Records requests from Slack."""
 
     calls: list[tuple[Mapping[str, object], str | None]] = field(default_factory=list)
 
@@ -71,7 +71,7 @@ class Recorder:
 
 @dataclass(slots=True)
 class FakeResponder:
-    """Answers what Mattermost asks, with who asked and whether they may change anything."""
+    """Returns the text of a command, its language, and whether the requester may make changes."""
 
     asked: list[CommandRequest | ClickRequest] = field(default_factory=list)
 
@@ -85,7 +85,7 @@ class FakeResponder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatEndpoints:
-    """Both chats' routes on a server, and what came through."""
+    """The endpoints of both chats on a server, and the requests that passed."""
 
     server: Server
     clock: FakeClock
@@ -150,7 +150,7 @@ async def opened(
 
 @pytest.fixture
 async def endpoints(clock: FakeClock, records: io.StringIO) -> AsyncIterator[ChatEndpoints]:
-    """A door with its usual limits; whatever a test does, the log gets one line about it and no traceback."""
+    """Endpoints with their usual limits. Whatever a test does, the log gets one line about it and no traceback."""
     async with opened(clock) as endpoints:
         yield endpoints
     lines = [json.loads(line) for line in records.getvalue().splitlines()]

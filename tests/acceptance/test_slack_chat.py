@@ -87,7 +87,7 @@ def free_port() -> int:
 
 
 class Harness:
-    """A program that watches one source, and the Slack that it tells."""
+    """A program with one source, and the Slack that it posts to."""
 
     def __init__(self, app: App, clock: FakeClock, slack: SlackServer) -> None:
         self.source = FakeSource(clock)
@@ -161,7 +161,7 @@ async def harness(slack: SlackServer, store_url: str, clock: FakeClock) -> Async
 
 @asynccontextmanager
 async def connected(harness: Harness) -> AsyncIterator[SlackServer]:
-    """Open the doors, and wait until Slack can reach us."""
+    """Open the transports, and wait until Slack can reach them."""
     async with open_chat(harness.app, harness.changed.set) as transports:
         tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
         try:

@@ -1,4 +1,4 @@
-"""What Slack sends is read, put to the room and answered; replies to clicks go to Slack over a real socket."""
+"""Requests from Slack are parsed and answered; replies to clicks are posted over a real socket."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RESET = Fault(then="reset")
 
 @dataclass(slots=True)
 class FakeResponder:
-    """A room that remembers what it was asked and gives the answer it is told to give."""
+    """Records requests and returns the reply that a test sets."""
 
     gives: ChatReply | None = field(default_factory=lambda: ChatReply(title="All is well"))
     before: Callable[[PermissionCheck], Awaitable[None]] | None = None
@@ -70,7 +70,7 @@ class FakeResponder:
 
 @dataclass(slots=True, kw_only=True)
 class Harness:
-    """A handler, the room behind it and the Slack in front of it."""
+    """A handler between a Slack and a responder."""
 
     slack: SlackServer
     responder: FakeResponder

@@ -42,7 +42,7 @@ PING_INTERVAL = 0.5
 
 @dataclass(slots=True)
 class Recorder:
-    """Handles what comes, and keeps it. What is `slow` waits until it is let go."""
+    """Records requests. One whose text is `slow` waits for `go`."""
 
     commands: list[Mapping[str, object]] = field(default_factory=list)
     clicks: list[Json] = field(default_factory=list)
@@ -115,7 +115,7 @@ def transport(handler: Recorder, api: WebApi, clock: FakeClock) -> SocketModeTra
 
 @asynccontextmanager
 async def opened(transport: SocketModeTransport, slack: SlackServer, connections: int = 1) -> AsyncIterator[None]:
-    """Run a door, and wait until there are so many connections."""
+    """Run a transport, and wait for a number of connections."""
     running = asyncio.create_task(transport.run())
     try:
         await slack.until(lambda: len(slack.sockets) == connections)

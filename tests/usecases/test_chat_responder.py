@@ -1,4 +1,4 @@
-"""The room behind the doors of the chat, over a real store."""
+"""Answers to commands and clicks, from a real store."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_
 
 
 class ChatHarness:
-    """A room, and what is said in it."""
+    """A responder, and a person who types and clicks."""
 
     def __init__(self, store: SqlStore, clock: FakeClock) -> None:
         self.woken = 0
