@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from notifier.channels.base import PROBE_AFTER, BaseChannel, S
 from notifier.channels.reply_conditions import decompressed
@@ -20,22 +20,6 @@ OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 MAX_REPLY = 64 * 1024
 """Maximum size of a reply, in bytes."""
-
-
-class PartialReply(Protocol):
-    """A reply over HTTP, or the part of one that arrived."""
-
-    @property
-    def status(self) -> int | None:
-        """None where not even a status line arrived."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """By lower-case names."""
-
-    @property
-    def body(self) -> bytes:
-        """The bytes as they came."""
 
 
 class HttpChannel(BaseChannel[S]):
@@ -58,7 +42,7 @@ class HttpChannel(BaseChannel[S]):
                 raise
             return error.status
 
-    def with_reply(self, outcome: OutcomeT, answer: PartialReply) -> OutcomeT:
+    def with_reply(self, outcome: OutcomeT, answer: Reply | HttpError) -> OutcomeT:
         """Return the outcome with the reply of the receiver as one line that may be stored and shown, without secrets.
 
         `answer` is a reply, or an error of `HttpClient.exchange`, which may hold a part of one.

@@ -125,16 +125,16 @@ class Condition(Settings):
     """What a reply must have. Everything given must match."""
 
     status: _Statuses = ()
-    """Its status is one of these: numbers, or classes such as 2xx."""
+    """Accepted statuses: numbers, or classes such as 2xx."""
     values: Mapping[str, Texts] = Field(default_factory=dict, alias="json")
-    """The value at each of these places of its JSON (`errcode`, `result.ok`, `items.0.id`) is one of these. What is
-    not there counts as null."""
+    """Accepted values by their place in the JSON of the reply (`errcode`, `result.ok`, `items.0.id`). A missing value
+    counts as null."""
     contains: Texts | None = None
-    """Its text has one of these in it."""
+    """Texts of which the reply must contain one."""
 
     @property
     def reads_body(self) -> bool:
-        """Whether the status alone does not decide."""
+        """Whether the condition needs the body."""
         return bool(self.values or self.contains)
 
     def mismatch(self, reply: ParsedReply) -> str | None:
@@ -163,10 +163,10 @@ def value_at(data: Any, place: str) -> Any:  # noqa: ANN401 - JSON
 
 
 class Sample(Settings):
-    """A reply as an example, or its body alone."""
+    """An example of a reply, or of its body alone."""
 
     status: int | None = Field(default=None, ge=200, le=599)
-    """Default: the first one that `success` takes."""
+    """Default: the first status that `success` accepts."""
     body: Annotated[str, Field(max_length=65_536)] = ""
 
 
@@ -177,13 +177,13 @@ _Samples = Annotated[
 
 
 class Success(Condition):
-    """What a reply must have to count as success. Examples of replies prove that it says what is meant."""
+    """What a reply must have to count as success, with examples of replies that prove it."""
 
     status: _Statuses = Field(default=("2xx",), min_length=1)
     accepts: _Samples = ()
-    """Replies that are a success."""
+    """Examples of replies that are a success."""
     refuses: _Samples = ()
-    """Replies that are none."""
+    """Examples of replies that are not."""
 
     @model_validator(mode="after")
     def _proven_by_examples(self) -> Self:

@@ -20,11 +20,11 @@ class BreakerSettings(Settings):
     """When sending to a failing channel is suspended, and for how long."""
 
     opens_after: int = Field(default=_PACE.opens_after, ge=1, le=1000)
-    """Failures in a row after which nothing is sent but one message now and then, to probe."""
+    """Consecutive failures after which only probes are sent: one message now and then."""
     probes: tuple[Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))], ...] = Field(
         default=_PACE.probes, min_length=1, max_length=20
     )
-    """Waits before the first, second … probe; the last one repeats."""
+    """Waits before the first, second … probe. The last one repeats."""
 
 
 class ChannelSettings(Settings):
@@ -37,21 +37,21 @@ class ChannelSettings(Settings):
     kind: str = ""
     name: Name
     digest_above: Annotated[int, Field(ge=1)] | None = 20
-    """More events than this in one poll become digests; null sends each event by itself."""
+    """Events of one poll above which digests are sent. null sends each event by itself."""
     digest_size: int = Field(default=100, ge=2, le=100)
-    """Events that one digest names at most."""
+    """Maximum number of events in one digest."""
     concurrency: int = Field(default=1, ge=1, le=256)
-    """Messages about different tasks in flight at once."""
+    """Maximum number of messages in flight, each about another task."""
     on_unknown: Literal["resend", "hold"] = "resend"
-    """What to do with a message that may have arrived, where there is no way to ask: send it again, or hold it
+    """What to do with a message that may have arrived, where the service cannot be asked: send it again, or hold it
     until somebody decides with `notifier retry`."""
     rate: Rate | None = rate_limits.AUTO
-    """Messages in the long run, of all replicas together: `1/s`, `30/m`, `500/h`. `auto` is what the service bears,
+    """Messages in the long run, of all replicas together: `1/s`, `30/m`, `500/h`. `auto` is the limit of the service,
     null is no limit."""
     burst: int | None = Field(default=None, ge=1, le=1000)
-    """Messages at once after a rest; null is what the service bears."""
+    """Messages at once after a pause. null is the limit of the service."""
     breaker: BreakerSettings = BreakerSettings()
-    """When the channel is left alone because it fails."""
+    """When sending is suspended because it fails."""
 
     ca_file: CaFile = None
     """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""
@@ -59,7 +59,7 @@ class ChannelSettings(Settings):
     @property
     def limit(self) -> RateLimit:
         """The limit of the service: what `limits.toml` has for the kind. A kind may override it."""
-        return rate_limits.rate_limit(getattr(self, "kind", ""))
+        return rate_limits.rate_limit(self.kind)
 
     @property
     def pace(self) -> Pace:

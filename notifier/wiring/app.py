@@ -8,10 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import cast
 
 import structlog
-from pydantic import BaseModel
 
 from notifier.clock import SystemClock
 from notifier.config import Config
@@ -91,7 +89,7 @@ class App:
     @property
     def channel_digests(self) -> Mapping[str, str]:
         """A digest of each channel's settings, which shows that they were changed."""
-        return {settings.name: settings_digest(cast("BaseModel", settings)) for settings in self.config.channels}
+        return {settings.name: settings_digest(settings) for settings in self.config.channels}
 
     @property
     def poll_rules(self) -> Mapping[str, PollRules]:

@@ -29,19 +29,19 @@ class EmailSettings(ChannelSettings):
 
     kind: Literal["email"]
     host: str
-    """A name or an address; `host:port` is taken apart."""
+    """Host name or address of the server, also as `host:port`."""
     port: int | None = Field(default=None, ge=1, le=_LAST_PORT)
-    """587 with starttls, 465 with tls, 25 with none, unless given."""
+    """Default: 587 with starttls, 465 with tls, 25 with none."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str | None = None
     password: Secret | None = None
     helo: str | None = None
-    """The name that we greet the server with (EHLO); the sender's domain unless given."""
+    """Host name sent with EHLO. Default: the domain of the sender."""
     sender: str = Field(alias="from")
-    """`Name <address>` or an address."""
+    """Sender, as `Name <address>` or an address."""
     to: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
     timeout: Duration = Field(default=timedelta(seconds=30), gt=timedelta(0), le=timedelta(seconds=45))
-    """For the whole exchange with the server."""
+    """Maximum time of one attempt."""
 
     @model_validator(mode="before")
     @classmethod

@@ -50,25 +50,24 @@ class WebhookSettings(ChannelSettings):
 
     kind: Literal["webhook"]
     url: HttpUrl
-    """http or https. Treated as a secret: many receivers put a token into it."""
+    """http or https. Treated as a secret, because many receivers put a token into it."""
     secret: Secret | None = None
-    """`whsec_` and 24 to 64 bytes in base64; signs every request."""
+    """Signing secret of every request: `whsec_` and 24 to 64 bytes in base64."""
     secrets: tuple[Secret, ...] = ()
-    """More signing secrets, for a rotation: every request is signed with each."""
+    """More signing secrets, for a rotation. Every request is signed with each."""
     headers: Mapping[str, Secret] = Field(default_factory=dict)
-    """Sent with every request; values are treated as secrets."""
+    """Headers of every request. Their values are treated as secrets."""
     body_template: TemplateSetting | None = None
-    """Jinja2. Sees `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people. What it
-    has from the environment, such as a key, is put in when a message is sent and is not stored."""
+    """Jinja2 template with `type`, `timestamp` and `data` of the standard body, and `headline`, one line for people.
+    Values from the environment, such as a key, are put in when a message is sent and are not stored."""
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*$")] = JSON
-    """Of what the template makes. A JSON type is checked to be JSON, and text printed into it is escaped for it."""
+    """Content type of the body that the template makes. For JSON, printed text is escaped and the body is checked."""
     success: Success | None = None
-    """What a reply must have to count as success. Default: a status of 2xx, unless the body says that it failed in
-    words that are known."""
+    """What a reply must have to count as success. Default: 2xx, unless the body is known to mean failure."""
     timeout: Duration = Field(default=timedelta(seconds=20), gt=timedelta(0), le=timedelta(seconds=30))
-    """For the whole exchange."""
+    """Maximum time of one attempt."""
     digest_above: Annotated[int, Field(ge=1)] | None = None
-    """Machines want each event by itself, so by default none are put together."""
+    """Events of one poll above which digests are sent. Default: none, because machines want each event by itself."""
     concurrency: int = Field(default=4, ge=1, le=256)
 
     @field_validator("secret", "secrets")
