@@ -10,12 +10,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import typer
+from servers.program import completed, running
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner
 
@@ -24,42 +24,11 @@ from notifier.cli import event_loop
 from notifier.cli.commands import COMMANDS, Command
 from notifier.cli.root import app
 
-PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "uvicorn", "babel", "alembic")
 
 
 def notifier(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own program
-        [*PROGRAM, *args],
-        cwd=cwd,
-        env=_environment(env),
-        capture_output=True,
-        text=True,
-        timeout=HANG_TIMEOUT,
-        check=False,
-    )
-
-
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    return kept | {"COLUMNS": "80"} | dict(env or {})
-
-
-@contextmanager
-def running(*args: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        [*PROGRAM, *args],
-        cwd=cwd,
-        env=_environment(None),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return completed(*args, cwd=cwd, env={"COLUMNS": "80"} | dict(env or {}))
 
 
 def test_help_names_every_command_and_fits_80_columns(tmp_path: Path) -> None:

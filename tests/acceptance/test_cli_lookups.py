@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from factories import make_event, make_task
+from servers.program import COMMAND
 from sqlalchemy import Engine, event
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
@@ -409,7 +409,7 @@ def test_retry_of_the_dead_points_to_what_is_parked(run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize("args", [["tasks"], ["tasks", "--json"]])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device to write to")
 def test_output_that_cannot_be_written_is_one_error(run: Run, tmp_path: Path, args: list[str]) -> None:
-    program = [sys.executable, "-c", "from notifier.cli import main; main()", *args]
+    program = [*COMMAND, *args]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(  # noqa: S603 - our own program
             program, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANG_TIMEOUT, check=False

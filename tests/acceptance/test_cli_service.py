@@ -11,17 +11,17 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import IO, Any
+from typing import Any
 
 import pytest
+from servers.program import COMMAND, completed, environment, read_until, running
 from standardwebhooks import Webhook
 from timeouts import HANG_TIMEOUT
 from typer.testing import CliRunner, Result
@@ -29,7 +29,6 @@ from typer.testing import CliRunner, Result
 from notifier.cli.demo_run import Receipt, Receiver, webhook_secret
 from notifier.cli.root import app
 
-PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 JOB = "6af3a3bd-0495-4e50-a20d-c51fc11403d0"
 NOWHERE = "http://127.0.0.1:1"
 NO_SERVER = {"host": "127.0.0.1", "port": 1, "security": "none"}
@@ -43,24 +42,10 @@ NO_CLOUD = {
 }
 
 
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    return kept | {"COLUMNS": "100"}
-
-
 def notifier(
     *args: str, cwd: Path, code: int = 0, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(  # noqa: S603 - our own program
-        [*PROGRAM, *args],
-        cwd=cwd,
-        env=environment() | dict(env or {}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HANG_TIMEOUT,
-        check=False,
-    )
+    done = completed(*args, cwd=cwd, env=env)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -72,29 +57,6 @@ def invoke(*args: str, cwd: Path, code: int = 0, env: Mapping[str, str] | None =
         done = CliRunner().invoke(app, args, env={"COLUMNS": "100"} | dict(env or {}))
     assert done.exit_code == code, done.output
     return done
-
-
-@contextmanager
-def running(*args: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        [*PROGRAM, *args], cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_until(stream: IO[str] | None, *wanted: str) -> str:
-    """Read lines until every one of the texts was seen. A stream that ends before is an error."""
-    assert stream is not None
-    seen = ""
-    while not all(text in seen for text in wanted):
-        line = stream.readline()
-        assert line, seen
-        seen += line
-    return seen
 
 
 @pytest.fixture
@@ -490,7 +452,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     os.write(terminal, "".join(f"{answer}\n" for answer in answers).encode())
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            [*PROGRAM, "init"],
+            [*COMMAND, "init"],
             cwd=tmp_path,
             env=environment(),
             stdin=stdin,

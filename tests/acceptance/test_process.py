@@ -11,14 +11,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
+from servers.program import COMMAND, environment, read_until, running
 
 from notifier.cli.systemd import Systemd
 from notifier.store.engine import open_store
 
-PROGRAM = [sys.executable, "-c", "from notifier.cli import main; main()"]
 SIGNALLED_WHILE_IMPORTED = """
 import os, signal
 from notifier.cli import main, startup
@@ -59,38 +59,9 @@ def configure(folder: Path, document: Mapping[str, object]) -> None:
     (folder / "notifier.yaml").write_text(json.dumps(document), encoding="utf-8")
 
 
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | dict(more or {})
-
-
-@contextmanager
-def running(
-    *args: str, cwd: Path, env: Mapping[str, str] | None = None, program: list[str] = PROGRAM
-) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        [*program, *args], cwd=cwd, env=environment(env), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_until(stream: IO[str] | None, *wanted: str) -> str:
-    """Read lines until every one of the texts was seen. A stream that ends before is an error."""
-    assert stream is not None
-    seen = ""
-    while not all(text in seen for text in wanted):
-        line = stream.readline()
-        assert line, seen
-        seen += line
-    return seen
-
-
 def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run `notifier …` with redirections; `$N` stands for the program."""
-    script = line.replace("$N", f"{sys.executable} -c 'from notifier.cli import main; main()'")
+    script = line.replace("$N", f"{COMMAND[0]} -c '{COMMAND[2]}'")
     return subprocess.run(  # noqa: S603 - our own line
         ["/bin/bash", "-c", script], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
     )
@@ -110,8 +81,8 @@ def test_closed_descriptors_harm_nothing(folder: Path, closed: str, command: str
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_the_service_runs_with_closed_descriptors_and_a_clean_database(folder: Path, closed: str) -> None:
     with listening(folder / "notify") as told:
-        script = f"exec {PROGRAM[0]} -c '{PROGRAM[2]}' run {closed}"
-        with running(cwd=folder, program=["/bin/bash", "-c", script], env={"NOTIFY_SOCKET": told.name}) as process:
+        script = f"exec {COMMAND[0]} -c '{COMMAND[2]}' run {closed}"
+        with running(cwd=folder, command=["/bin/bash", "-c", script], env={"NOTIFY_SOCKET": told.name}) as process:
             assert told.next("READY=1")
             process.send_signal(signal.SIGTERM)
             assert process.wait() == 0
@@ -140,7 +111,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, command: str) -> None
 
 def test_a_hangup_during_import_reloads_later(folder: Path) -> None:
     program = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTED.format(name="SIGHUP")]
-    with running("run", cwd=folder, program=program) as process:
+    with running("run", cwd=folder, command=program) as process:
         read_until(process.stderr, '"event": "reload.finished"', '"event": "service.started"')
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
@@ -149,7 +120,7 @@ def test_a_hangup_during_import_reloads_later(folder: Path) -> None:
 @pytest.mark.parametrize(("command", "code"), [("run", 0), ("check", 128 + signal.SIGTERM)])
 def test_a_stop_while_the_program_is_still_imported_ends_it(folder: Path, command: str, code: int) -> None:
     program = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTED.format(name="SIGTERM")]
-    with running(command, cwd=folder, program=program) as process:
+    with running(command, cwd=folder, command=program) as process:
         _, errors = process.communicate()
     assert (process.returncode, errors) == (code, "")
 
@@ -160,7 +131,7 @@ def test_a_stop_while_the_program_is_still_imported_ends_it(folder: Path, comman
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_works_while_the_first_configuration_hangs(folder: Path, stop: signal.Signals) -> None:
     os.mkfifo(folder / "pipe")
-    with running("run", "-c", "pipe", cwd=folder, program=[sys.executable, "-c", WAITS_FOR_ITS_LOOP]) as process:
+    with running("run", "-c", "pipe", cwd=folder, command=[sys.executable, "-c", WAITS_FOR_ITS_LOOP]) as process:
         read_until(process.stderr, "the loop runs")
         process.send_signal(stop)
         assert process.wait() == 0

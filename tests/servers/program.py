@@ -1,22 +1,78 @@
-"""`notifier run` as a process of its own: started, told, killed and listened to."""
+"""The program as a process of its own: run to its end, run beside a test, or run as a service that is watched."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
+
+from timeouts import HANG_TIMEOUT
 
 from servers.moments import Moments
 
 COMMAND = [sys.executable, "-c", "from notifier.cli import main; main()"]
 
 
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what the program needs of this environment, a width of 100 columns, and `more`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, "COLUMNS": "100", **(more or {})}
+
+
+def completed(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with nothing on its stdin."""
+    return subprocess.run(  # noqa: S603 - our own program
+        [*COMMAND, *args],
+        cwd=cwd,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=HANG_TIMEOUT,
+        check=False,
+    )
+
+
+@contextmanager
+def running(
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command beside a test, and kill it at the end."""
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [*command, *args],
+        cwd=cwd,
+        env=environment(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(stream: IO[str] | None, *wanted: str) -> str:
+    """Read lines until every one of the texts was seen. A stream that ends before is an error."""
+    assert stream is not None
+    seen = ""
+    while not all(text in seen for text in wanted):
+        line = stream.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
 class Program:
-    """One process. `log` happens at every line of its stderr."""
+    """`notifier run`. The moment `log` happens at every line of its stderr."""
 
     def __init__(self, config: Path, moments: Moments, *options: str) -> None:
         self.log = ""
@@ -25,14 +81,13 @@ class Program:
         self._moments = moments
 
     async def __aenter__(self) -> Self:
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
         self._process = await asyncio.create_subprocess_exec(
             *COMMAND,
             "run",
             "-c",
             str(self._config),
             *self._options,
-            env=kept,
+            env=environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
