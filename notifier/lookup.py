@@ -1,4 +1,4 @@
-"""Answers from the store: pure functions over its reads, for the command line, the chat and the page alike."""
+"""Queries of the store: functions over its reads, for the command line, the chat and the page alike."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ MAX_CANDIDATES = 10
 """Tasks shown at most when the beginning of a job id fits several."""
 
 MAX_SUGGESTIONS = 5
-"""Instances of one name, or that resemble it, that are looked for."""
+"""Maximum number of instances of one name, or with a similar name, that are returned."""
 COMPARED_NAMES, CLOSELY_COMPARED_NAMES = 800, 20
 """Recent tasks whose instances are compared with a name that nobody has, roughly and then closely."""
 COMPARED_NAME_LENGTH = 64
@@ -140,7 +140,7 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why each channel was or was not told about a task. No events: nothing has changed since the baseline."""
+    """Why each channel was or was not notified of a task. Without events nothing has changed since the baseline."""
 
     task: StoredTask
     events: tuple[EventRecord, ...]
@@ -156,7 +156,7 @@ class Audit:
 
     @property
     def ok(self) -> bool:
-        """True when every pair has exactly one account."""
+        """True when every pair has exactly one delivery."""
         return not self.ledger.unaccounted
 
 
@@ -200,7 +200,7 @@ def find_instance(q: Lookup, wanted: str) -> InstanceAnswer:
 
 
 def similar_names(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that look most like what was wanted, then those that have it in them.
+    """Return the names most similar to what was wanted, then those that contain it.
 
     The time it takes is bounded: all names are compared roughly, and few of them closely.
     """
@@ -224,7 +224,7 @@ def task_history(q: Lookup, task: Task) -> tuple[Event, ...]:
 
 
 def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
-    """Return why each channel was or was not told of each change of the task.
+    """Return why each channel was or was not notified of each change of the task.
 
     `channels` are the configured ones; those that were planned for at the time are covered too.
     """
@@ -237,7 +237,7 @@ def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channel
 
 
 def audit(q: Lookup, now: datetime) -> Audit:
-    """Return the account of every (event, channel) pair that routing asked for."""
+    """Return the ledger of every (event, channel) pair that routing asked for."""
     return Audit(at=now, ledger=q.ledger())
 
 

@@ -28,7 +28,7 @@ class SourceAnnouncements(Protocol):
     """What was announced of sources."""
 
     def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
-        """Note since when a source is said to be failing; return False when another replica has meanwhile."""
+        """Note since when a source is announced as failing; return False when another replica was faster."""
 
 
 class ChannelAnnouncements(Protocol):
@@ -41,10 +41,10 @@ class ChannelAnnouncements(Protocol):
         """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
 
     def announce(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
-        """Do the same for a channel."""
+        """Note since when a channel is announced as failing; return False when another replica was faster."""
 
     def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
-        """Note up to when the dead deliveries of a channel are told; return False as the other two do."""
+        """Note up to when the dead deliveries of a channel are reported; return False as `announce` does."""
 
     def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""

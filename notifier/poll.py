@@ -65,7 +65,7 @@ class PollRecords(Protocol):
         """Prolong a claim; one that has passed on is left as it is. Return whether it is still ours."""
 
     def claim_is_current(self, claim: PollClaim) -> bool:
-        """Tell whether the claim is still the latest; locks the source's row until the transaction ends."""
+        """Return whether the claim is still the latest; locks the source's row until the transaction ends."""
 
     def fingerprints(self, claim: PollClaim) -> Mapping[str, bytes]:
         """Return job_id to fingerprint of every recorded task of the source."""
@@ -80,7 +80,7 @@ class PollRecords(Protocol):
         """Insert or update tasks; return the ids of those that the database refused: one cannot block the rest."""
 
     def record_missing(self, source: str, missing: Mapping[str, int], unlisted: Collection[str]) -> None:
-        """Set for how many complete polls tasks have been missing, and whether they are said to be unlisted."""
+        """Set for how many complete polls tasks have been missing, and whether they are reported as unlisted."""
 
     def record(
         self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
@@ -117,7 +117,7 @@ class PollDeliveries(Protocol):
         """Insert deliveries of events that are new, so that none can be there already."""
 
     def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
-        """Let progress that waits to be told give way, where no attempt has been made; return its event ids."""
+        """Supersede waiting progress of which no attempt has been made; return its event ids."""
 
 
 class ParkedChannels(Protocol):
@@ -130,8 +130,8 @@ class ParkedChannels(Protocol):
 class PollThreads(Protocol):
     """The messages that show tasks."""
 
-    def refresh(self, spared: Mapping[Event, Collection[str]], now: datetime) -> None:
-        """Let the threads about the subjects of these events show them, but on the channels that are told of each."""
+    def refresh(self, shown: Mapping[Event, Collection[str]], now: datetime) -> None:
+        """Let threads show events about their subjects, except on the channels that get a delivery of each."""
 
 
 class PollSubscribers(Protocol):
@@ -141,7 +141,7 @@ class PollSubscribers(Protocol):
         """Return who wants to know how tasks end, by job id."""
 
     def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """Return who wants to know how tasks ended, by job id, and forget that they do."""
+        """Return who wants to know how tasks ended, by job id, and delete these subscriptions."""
 
 
 class PollReads(Protocol):
@@ -199,7 +199,7 @@ class PollReport:
     scope: Scope = Scope.FULL
     listed: int = 0
     total: int | None = None
-    """How many tasks the API said there are."""
+    """Number of tasks that the API stated."""
     changed: int = 0
     calls: int = 0
     complete: bool = False
@@ -216,7 +216,7 @@ class PollReport:
     formerly: str | None = None
     """The name under which the source was recorded before this poll, where that is another one."""
     fenced: bool = False
-    """True when the claim had passed to another replica meanwhile; nothing was recorded."""
+    """True when the claim had passed to another replica; nothing was recorded."""
     error: SourceError | None = None
 
     @property
@@ -475,7 +475,7 @@ class _Recorder:
 
 
 def _record_success(tx: PollTx, credential: Credential, now: datetime, calls: int) -> None:
-    """Record that a credential was accepted and made so many calls more, or fewer, than were charged."""
+    """Record that a credential was accepted and made `calls` more calls, or fewer, than were charged."""
     known = tx.polls.credential(credential.key)
     state = credentials.accepted(known, credential, now, calls)
     if state != known:

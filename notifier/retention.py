@@ -1,6 +1,6 @@
-"""Forget what is over, a little at a time, so that the database stays small for years.
+"""Prune what is past retention, a little at a time, so that the database stays small for years.
 
-0. What has waited that long for a channel that is no longer configured is given up.
+0. Deliveries that have waited that long for a channel that is no longer configured are marked as dead.
 1. Events that are old and settled everywhere, with their deliveries and attempts. What is pending or parked anywhere
    keeps its event whole, so that the ledger accounts for every event there is.
 2. Tasks that ended so long ago that the API cannot list them any more, and with the last of them what people did about
@@ -10,7 +10,7 @@ Age is counted back from the newest good poll, and nothing is deleted while no p
 the cloud's: a clock that is wrong by months makes nothing old.
 
 Each batch is a short transaction of its own with a pause after it: deliveries and polls hardly wait for it. A kill
-between two loses nothing; the next pass begins anew.
+between two loses nothing; the next pass starts over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Deletions(Protocol):
     def prune_events(
         self, before: datetime, dead_before: datetime | None, after: EventCursor | None, limit: int
     ) -> EventsPruned:
-        """Look at the next events that are old enough, and delete those whose accounts are all closed."""
+        """Examine the next events that are old enough; delete those whose deliveries are all settled."""
 
     def prune_tasks(self, keep: timedelta, limit: int) -> int:
         """Delete tasks that are over and that the list cannot name any more; return how many."""
@@ -43,7 +43,7 @@ class Deletions(Protocol):
         """Delete tasks of sources that are not configured any more and were polled last before this time."""
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete threads, acknowledgements and watches older than this that nothing needs any more, and ended mutes."""
+        """Delete old threads, acknowledgements and subscriptions that nothing needs any more, and ended mutes."""
 
 
 class AbandonedDeliveries(Protocol):
@@ -69,15 +69,15 @@ class RetentionTx(Protocol):
 
 
 PRUNE_BATCH = 100
-"""Events looked at, or tasks deleted, in one transaction."""
+"""Maximum number of events examined, or tasks deleted, in one transaction."""
 
 PRUNE_PAUSE = 0.1
-"""Seconds between two batches."""
+"""Pause between two batches, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRules:
-    """For how long is kept what is over; None for ever."""
+    """How long records are kept after they are over; None keeps them."""
 
     events: timedelta | None = None
     """Events, counted from when they were seen, and their deliveries, from when these were settled."""

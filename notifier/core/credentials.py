@@ -14,10 +14,10 @@ from notifier.core import pacing, retry
 from notifier.core.errors import CredentialsRejected, SourceError
 
 BURST = 40
-"""Calls at once after a rest. With the 20 that follow within the minute they make 60: what a sister service documents
+"""Calls at once after a pause. With the 20 that follow within the minute they make 60: what a sister service documents
 for one user."""
 TRIAL_DURATION = timedelta(minutes=1)
-"""For how long one poll may try a credential that was refused before another poll may."""
+"""Time for which one poll alone may try a credential that was refused."""
 REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 """The pause after the first refusal, and the longest: an access key stays locked for five minutes."""
 MAX_WAIT = timedelta(hours=2)
@@ -71,7 +71,7 @@ class Admission:
 
 
 def admit(state: CredentialState, credential: Credential, now: datetime, calls: int, *, force: bool) -> Admission:
-    """Decide whether a poll that will make so many calls may begin, and charge them to the budget.
+    """Decide whether a poll that will make `calls` calls may begin, and charge them to the budget.
 
     A forced poll goes ahead whatever the budget says, but does not use a credential that was just refused. A budget
     with room for one call admits a poll with many: the others then wait for longer.
@@ -91,7 +91,7 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
 
 
 def accepted(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
-    """Return the state after a poll that worked and made so many calls more, or fewer, than were charged."""
+    """Return the state after a poll that succeeded and made `calls` more calls, or fewer, than were charged."""
     health = pacing.ChannelHealth(rate_at=state.rate_at)
     rate_at = pacing.charge(health, credential.pace, now, calls).rate_at if calls else state.rate_at
     return CredentialState(rate_at=rate_at, paused_until=None if state.refusal else state.paused_until)
@@ -122,7 +122,7 @@ def failed(
 
 
 def pause_message(where: str, why: str) -> str:
-    """Return the error of a source that is not polled because of what another one with its credential was told."""
+    """Return the error of a source that is not polled because another source's poll with its credential was refused."""
     return f"{where}: {_PAUSED}{why.rpartition(_PAUSED)[2]}"
 
 

@@ -17,20 +17,20 @@ def delivery_id(channel: str, *event_ids: str) -> str:
 
 
 class DeliveryState(StrEnum):
-    """The account of a delivery (promise P3: each has exactly one)."""
+    """The state of a delivery (promise P3: each is in exactly one)."""
 
     PENDING = "pending"
     """Due now or later; also while one is being sent. Set when planned, retried or released."""
     DELIVERED = "delivered"
-    """The receiver said so."""
+    """The receiver confirmed it."""
     PARKED = "parked"
-    """Its channel is misconfigured; goes out, in order, once that is mended."""
+    """Its channel is misconfigured; goes out, in order, once that is fixed."""
     SUPPRESSED = "suppressed"
-    """A rule said not to; `reason` names the rule."""
+    """A rule prevents it from being sent; `reason` names the rule."""
     SUPERSEDED = "superseded"
     """A later event took its place; `reason` names it."""
     DEAD = "dead"
-    """Given up on; `reason` says why. `notifier retry` sends it again."""
+    """Failed permanently; `reason` has the cause. `notifier retry` sends it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Delivery:
     """The subject; among the unsettled deliveries of one channel that share a subject only the oldest is due."""
     state: DeliveryState
     available_at: datetime
-    """Not before. A claim pushes it forward by the lease."""
+    """Earliest time the delivery may be claimed. Each claim advances it by the lease."""
     created_at: datetime
     events: tuple[Event, ...]
     """One, or all those that a digest names, in the order they happened."""
@@ -94,12 +94,12 @@ class Delivery:
     dismissed_at: datetime | None = None
     """Time a person accepted that it was not delivered. Set by `notifier dismiss`; `notifier retry` clears it."""
     outcome_unknown: bool = False
-    """True when an earlier attempt may have arrived: its answer was lost, or whoever made it never reported back."""
+    """True when an earlier attempt may have arrived: its answer was lost, or its process never settled it."""
     thread: str | None = None
-    """The reference of the message under which the channel has spoken of the same subject before, as known when it
+    """Reference of the message in whose thread the channel has sent others about the same subject, as known when it
     was claimed; None where there is none, and on a channel that keeps none."""
     reply: str | None = None
-    """What the receiver replied to the last attempt. Set where deliveries are looked up, not where they are claimed."""
+    """What the receiver replied to the last attempt. Set by queries of deliveries, not by claims."""
     recipients: tuple[Recipient, ...] = ()
     """Those who are in different states after the latest attempt. Empty before it, and while all share one fate."""
     withheld: frozenset[str] = frozenset()
@@ -168,7 +168,7 @@ class Delivered:
     ref: str | None = None
     """What it called the message."""
     thread: str | None = None
-    """The reference under which more of the same subject is to be said from now on; None changes nothing."""
+    """Reference of the message under which later ones about the same subject are posted; None changes nothing."""
     reason: str | None = field(default=None, kw_only=True)
     """What was not as it should be, though the receiver took it."""
     reply: str | None = field(default=None, kw_only=True)
@@ -200,9 +200,9 @@ class GaveUp:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The channel itself is broken (wrong token, gone): nothing of it is sent until that is mended.
+    """The channel itself is broken (wrong token, gone): nothing is sent on it until that is fixed.
 
-    `probe_after` says when to try again unasked; None waits for a changed configuration or an operator.
+    `probe_after` is the time until a retry without being asked; None waits for a changed configuration or an operator.
     """
 
     reason: str
@@ -229,16 +229,16 @@ Outcome = Delivered | Retry | GaveUp | Parked | Unknown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
-    """The message of a channel that speaks of one task for as long as it lives, and what it is to show."""
+    """The message of a channel that shows one task from its first event to its last, and what it should show."""
 
     channel: str
     subject: str
     ref: str
     """What the service calls the message: a Slack channel and ts."""
     event: Event
-    """The latest event about the subject that the channel was told of, or that it was to be spared."""
+    """Latest event about the subject to display, whether or not it was delivered to the channel."""
     revision: int
-    """Grows whenever the message is to look different: with each event, acknowledgement and mute."""
+    """Increases whenever the message should change: with each event, acknowledgement and mute."""
     acknowledged: Acknowledgement | None = None
     """Of this event."""
     mute: Mute | None = None

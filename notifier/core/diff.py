@@ -4,14 +4,14 @@ Rules, in the order they are applied to a row:
 
 1. The status decides, never the localised reason. A row whose status is the one recorded makes no transition,
    unless it ended again at another time, or its progress crossed a step that is wanted.
-2. A row without a status says nothing about the task: what is recorded stays.
+2. A row without a status proves nothing about the task: what is recorded stays.
 3. A row never seen before makes a transition too, also when it has already ended: it started and ended between
    two polls. Only the baseline, the first complete poll of a source, takes new rows quietly, and rows that were
    over so long ago that they may have been pruned.
-4. Absence says nothing unless the snapshot is full and complete, and each of its rows has an id; and absence of
-   everything says nothing until it has lasted. A task that has not
-   ended and is missing from two of those in a row is said to be no longer listed; never that it succeeded or failed.
-5. A state that is reached a second time is told a second time: the last word on a task is its state.
+4. Absence proves nothing unless the snapshot is full and complete, and each of its rows has an id; an empty list
+   proves nothing until it has lasted. A task that has not ended and is missing from two such snapshots in a row is
+   reported as no longer listed; never as completed or failed.
+5. A state that is reached a second time is notified a second time: the last event of a task shows its state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
 from notifier.core.retry import CLOCK_TOLERANCE
 
 MISSING_BEFORE_UNLISTED = 2
-"""Complete polls in a row that must lack a running task before it is said to be no longer listed."""
+"""Complete polls in a row that must lack a running task before it is reported as no longer listed."""
 
 LIST_WINDOW = timedelta(days=30)
 """How far back the API lists tasks ("at most the last month")."""
@@ -40,11 +40,11 @@ A service that has lost its way answers so too, and longer than one poll. No sin
 
 _LONGEST_KEY = 64
 _UNREAD = "unread"
-"""The occurrence of a task that no row has told the status of since it was first listed, after the baseline."""
+"""Occurrence of a task that was first listed after the baseline, and of which no row has had a status yet."""
 _SKEW_ERROR = timedelta(seconds=2)
 """How wrong a measured skew may be: the cloud tells its time in whole seconds, and an answer takes a while."""
 _PRECISIONS = (timedelta(seconds=1), timedelta(milliseconds=1), timedelta(microseconds=1))
-"""The units that an end may be told in."""
+"""Units in which the API may give the time of an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class RecordedTask:
     missing: int = 0
     """Complete polls in a row that no longer listed it."""
     unlisted: bool = False
-    """True once it was said to be no longer listed."""
+    """True once it was reported as no longer listed."""
     changed_at: datetime | None = field(default=None, compare=False)
     """When it was last seen to change, or its end where that is known. None for the time of the poll that records it.
     For a task that is over without a known end it stays at when that was first seen."""
@@ -83,7 +83,7 @@ class DiffRules:
     late_after: timedelta | None = None
     """Set when the poller had been away: what happened longer ago than this is late."""
     forgotten_to: datetime | None = None
-    """A task never seen before that was over by then makes no transition: it may have been told and pruned."""
+    """A task never seen before that was over by then makes no transition: it may have been notified and pruned."""
     last_complete_at: datetime | None = None
     """When the last full and complete snapshot was taken: the same one again counts no absence twice."""
     baseline_at: datetime | None = None
@@ -96,7 +96,7 @@ class DiffRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What a poll changes: rows to write, transitions to tell, absences to count."""
+    """What a poll changes: rows to write, transitions, absences to count."""
 
     updates: Mapping[str, RecordedTask]
     unreadable: tuple[str, ...] = ()
@@ -168,7 +168,7 @@ def compare(
 
 
 def _is_quiet(before: RecordedTask | None, task: Task, rules: DiffRules) -> bool:
-    """Tell whether a state that is the first one read of a task is to be noted quietly."""
+    """Return whether the first state that is read of a task is recorded without a transition."""
     if before is None:
         return rules.quiet_new or _maybe_pruned(task, rules)
     # The baseline listed it, and could not read it: only an end that came later is news.
@@ -187,7 +187,7 @@ def _maybe_pruned(task: Task, rules: DiffRules) -> bool:
 def occurrence_of(task: Task, previous: str) -> str:
     """Return the canonical upstream facts of a task's state.
 
-    An end is named by its time, in whole seconds: the API does not always tell more. Anything else is named by what
+    An end is named by its time, in whole seconds: the API does not always give more. Anything else is named by what
     came before it, so that a task that fails, runs and fails again makes three occurrences; a digest keeps the chain
     from growing.
     """
@@ -203,7 +203,7 @@ def new_transitions(transitions: Iterable[Transition], taken: Mapping[str, Colle
     """Return the transitions that are news, each with an occurrence that no event of its task has yet.
 
     A state reached a second time, with the same facts, is news: a list that lags shows an ended task as running, then
-    as ended again. Everything else whose occurrence is taken has been told.
+    as ended again. Everything else whose occurrence is taken has been notified.
 
     Args:
         transitions: what the diff found.
@@ -233,7 +233,7 @@ def _digest(text: str) -> str:
 def _status_key(task: Task) -> str:
     if task.status is not TaskStatus.UNKNOWN:
         return task.status
-    # An occurrence is a key: nothing that upstream writes may make it too long for an index, or look like another.
+    # An occurrence is a key: nothing that upstream writes may make it too long for an index, or equal to another.
     status = task.raw_status.lower()
     return f"unknown:{status if len(status) <= _LONGEST_KEY else _digest(status)}"
 
@@ -244,15 +244,15 @@ def _state_changed(before: Task, after: Task) -> bool:
     if after.status is TaskStatus.RUNNING or after.ended_at is None:
         return False
     if before.ended_at is None:
-        # An end time that arrives late fills in the same end. Where only it says that there is an end, it is news.
+        # An end time that arrives late belongs to the same end. Where it alone shows that there is an end, it is news.
         return after.status is TaskStatus.UNKNOWN
     return not _same_end(before.ended_at, after.ended_at)
 
 
 def _ended_again(before: RecordedTask, task: Task, rules: DiffRules) -> bool:
-    """Tell whether a task whose end was not told ended again: an end that is later than when it was seen to be over."""
-    told, seen = before.task.ended_at, before.changed_at
-    if not task.status.terminal or task.ended_at is None or told is not None or seen is None:
+    """Return whether a task whose end had no time has ended again: later than it was first seen to be over."""
+    seen = before.changed_at
+    if not task.status.terminal or task.ended_at is None or before.task.ended_at is not None or seen is None:
         return False
     if rules.skew is None:
         return task.ended_at > seen + CLOCK_TOLERANCE
@@ -260,7 +260,7 @@ def _ended_again(before: RecordedTask, task: Task, rules: DiffRules) -> bool:
 
 
 def _same_end(one: datetime, other: datetime) -> bool:
-    """Tell whether two times may be one, told with different precision: cut off or rounded."""
+    """Return whether two times may be one, given with different precision: cut off or rounded."""
     return abs(one - other) < max(_precision(one), _precision(other))
 
 
@@ -283,7 +283,7 @@ def _same_state(before: RecordedTask, task: Task, rules: DiffRules) -> tuple[Rec
 
 
 def _with_known_end(task: Task, before: Task) -> Task:
-    """Return the task with the end that an earlier row told: without it another end would pass for the same one."""
+    """Return the task with the end that an earlier row had: without it another end would pass for the same one."""
     known = None if task.status is TaskStatus.RUNNING else before.ended_at
     if known is None or (task.ended_at is not None and _precision(task.ended_at) < _precision(known)):
         return task
@@ -291,7 +291,7 @@ def _with_known_end(task: Task, before: Task) -> Task:
 
 
 def _step_crossed(before: Task, after: Task, step: int) -> int | None:
-    """Return the highest step crossed, in percent; None at 0 and at 100, which start and end say better."""
+    """Return the highest step crossed, in percent; None at 0 and at 100, which are the start and the end."""
     if not step or after.status is not TaskStatus.RUNNING or after.progress is None:
         return None
     reached, was = (int((progress or 0) // step) * step for progress in (after.progress, before.progress))
@@ -327,7 +327,7 @@ def _transition(type_: EventType, before: Task | None, after: Task, occurrence: 
 
 
 def happened_at(type_: EventType, task: Task) -> datetime | None:
-    """Return when upstream says that the transition happened, or None where it does not say."""
+    """Return when the transition happened, as the API gives it, or None where it does not."""
     if type_ is EventType.TASK_STARTED:
         return task.created_at
     return task.ended_at if type_.traits.ends_task else None
@@ -365,14 +365,14 @@ def _becomes_unlisted(row: RecordedTask, count: int) -> bool:
 
 
 def _aged_out(task: Task, rules: DiffRules) -> bool:
-    """Tell whether a task in a state that we do not know may have left the list because of its age alone."""
+    """Return whether a task in a state that we do not know may have left the list because of its age alone."""
     age = None if task.created_at is None else rules.observed_at - task.created_at
     return task.status is TaskStatus.UNKNOWN and age is not None and age >= LIST_WINDOW - timedelta(days=1)
 
 
 def _unlisted(row: RecordedTask, rules: DiffRules) -> Transition:
     occurrence = f"unlisted|after:{_digest(row.occurrence)}"
-    # One that was said to be unlisted is not counted again until it has been listed again.
+    # One that was reported as unlisted is not counted again until it has been listed again.
     return replace(_transition(EventType.TASK_UNLISTED, row.task, row.task, occurrence, rules), recurs=True)
 
 

@@ -1,6 +1,6 @@
 """The values that everything else passes around.
 
-Frozen and keyword-only. Times are timezone-aware; whoever builds a value passes the time in.
+Frozen and keyword-only. Times are timezone-aware and are passed in.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Scope(StrEnum):
     FULL = "full"
     """Everything the API lists: the last month."""
     ACTIVE = "active"
-    """Only the running and the failed tasks: a cheap look between two full ones."""
+    """Only the running and the failed tasks: a cheap scan between two full ones."""
 
 
 def _unparsed(job_id: str) -> Task:
@@ -78,7 +78,7 @@ def _unparsed(job_id: str) -> Task:
 class Snapshot:
     """What a task list showed at one poll.
 
-    The rows are kept unparsed: `fingerprints` says whether a row differs from what is recorded,
+    The rows are kept unparsed: `fingerprints` show whether a row differs from what is recorded,
     `task` parses the one that does. That is what makes a poll of 100,000 unchanged rows cheap.
     """
 
@@ -144,7 +144,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A stored fact. The task is frozen as it was: delivery never looks at the present state."""
+    """A stored fact. The task is frozen as it was: delivery never uses its present state."""
 
     id: str
     """uuid5 of (source, job_id, occurrence): the same facts give the same id on any machine, at any time."""
@@ -156,14 +156,14 @@ class Event:
     occurrence: str
     observed_at: datetime
     occurred_at: datetime | None
-    """When upstream says it happened; None where it does not say."""
+    """When it happened, as the API gives it; None where it does not."""
     late: bool = False
     """True when it was found after the poller had been away."""
     task: Task | None = None
     """None for an event about a source or a channel."""
     previous_status: str | None = None
     detail: str | None = None
-    """What to say of an event that no task explains: the bounds of a gap, the error of what is failing."""
+    """What to show of an event that no task explains: the bounds of a gap, the error of what is failing."""
     channel: str = ""
     """The channel that it is about, which it is never sent to; the empty string for all other events."""
     since: datetime | None = None
@@ -216,7 +216,7 @@ class SourceState:
     """Polls in a row that failed."""
     next_poll_at: datetime | None = None
     announced_since: datetime | None = None
-    """Since when it has been failing, as was told; None when nothing was, or that it has recovered."""
+    """Start of the failure that was announced. None before one is, and once its recovery was announced."""
     refused_since: datetime | None = None
     """Time of the first of the latest polls in a row of which the database refused rows; None after a poll without."""
     refused_rows: int = 0
@@ -226,7 +226,7 @@ class SourceState:
     retired_at: datetime | None = None
     """Time a service started whose configuration did not name it any more. None again from its next poll on."""
     clock_skew: float | None = None
-    """Seconds that the time of the last good poll was ahead of the cloud's. None where the cloud did not tell its."""
+    """Seconds that the time of the last good poll was ahead of the cloud's. None where the cloud sent no time."""
     tasks: int = 0
     running: int = 0
 
@@ -241,7 +241,7 @@ class ChannelState:
     probe_at: datetime | None = None
     settings_digest: str | None = None
     announced_since: datetime | None = None
-    """Since when it has been failing, as was told; None when nothing was, or that it has recovered."""
+    """Start of the failure that was announced. None before one is, and once its recovery was announced."""
     given_up_until: datetime | None = None
-    """When the latest of the dead deliveries that were told of had died."""
+    """Time at which the latest of the dead deliveries that were reported had died."""
     health: ChannelHealth = field(default_factory=ChannelHealth)

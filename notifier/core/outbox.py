@@ -52,7 +52,7 @@ def task_event(transition: Transition, region: str, project_id: str) -> Event:
 
 
 def gap_event(source: str, region: str, project_id: str, since: datetime, until: datetime) -> Event:
-    """Return the event that says: between these two times nobody looked, longer than the API remembers.
+    """Return the event of a gap: between these two times nobody polled, for longer than the API lists tasks.
 
     Its detail is the ISO 8601 interval of the gap.
     """
@@ -70,30 +70,30 @@ def gap_event(source: str, region: str, project_id: str, since: datetime, until:
     )
 
 
-def with_subscribers(routed: Sequence[RoutedEvent], watchers: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
-    """Add those who want to know, by job id, to the channels of the events that they wait for."""
+def with_subscribers(routed: Sequence[RoutedEvent], people: Mapping[str, Sequence[str]]) -> tuple[RoutedEvent, ...]:
+    """Add the people who subscribed to tasks, by job id, to the channels of the events that they wait for."""
     return tuple(
-        replace(item, channels=(*item.channels, *(str(DirectChannel(who)) for who in watchers[item.event.job_id])))
-        if concerns_subscribers(item.event) and item.event.job_id in watchers
+        replace(item, channels=(*item.channels, *(str(DirectChannel(who)) for who in people[item.event.job_id])))
+        if concerns_subscribers(item.event) and item.event.job_id in people
         else item
         for item in routed
     )
 
 
 def ends(event: Event) -> bool:
-    """Tell whether an event says that a task has ended, in whatever state: a canceled one has an end too."""
+    """Return whether a task has ended with an event, in whatever state: a canceled one has an end too."""
     if event.type is EventType.TASK_CHANGED:
         return event.task is not None and event.task.ended_at is not None
     return event.type.traits.ends_task
 
 
 def concerns_subscribers(event: Event) -> bool:
-    """Tell whether those who watch a task hear of an event: its end, or that nobody may ever see it."""
+    """Return whether subscribers of a task get an event: its end, or that nobody may ever see it."""
     return ends(event) or event.type is EventType.TASK_UNLISTED
 
 
 def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
-    """Return the mute that keeps an event from being told."""
+    """Return the mute that suppresses an event."""
     return next((mute for mute in mutes if mute.covers(event.task, now)), None)
 
 
@@ -149,7 +149,7 @@ def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delive
 
 
 def _after(events: int, policy: ChannelPolicy | None, channel: str) -> ChannelPolicy:
-    """Return the policy for what comes after so many events of the same poll."""
+    """Return the policy for what follows this number of events of the same poll."""
     policy = policy or ChannelPolicy(name=channel)
     return policy if policy.digest_above is None else replace(policy, digest_above=max(policy.digest_above - events, 0))
 
@@ -179,7 +179,7 @@ class Settlement:
     outcome_unknown: bool = False
     """True when the attempt may have arrived."""
     signal: AttemptSignal = AttemptSignal.NONE
-    """What the attempt says about the channel."""
+    """What the attempt proves about the channel."""
     pause: timedelta | None = None
     """What the receiver asked for."""
     recipients: tuple[Recipient, ...] | None = None
@@ -192,7 +192,7 @@ class Settlement:
 
 
 MAX_STORED_TEXT = 1000
-"""Characters kept of what a receiver said."""
+"""Maximum length of a stored reason or reply, in characters."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -242,7 +242,7 @@ def _storable_recipients(outcome: Outcome) -> tuple[Recipient, ...] | None:
 
 
 def _signal(delivery: Delivery, outcome: Outcome) -> AttemptSignal:
-    """Return what an attempt says about the channel. That one addressee refuses what others take says nothing of it."""
+    """Return what an attempt proves about the channel: nothing where one addressee refuses what others accept."""
     if recipients.newly_delivered(delivery, outcome):
         return AttemptSignal.GOOD
     if not isinstance(outcome, Delivered) and outcome.recipients:
@@ -251,12 +251,12 @@ def _signal(delivery: Delivery, outcome: Outcome) -> AttemptSignal:
 
 
 def _may_have_arrived(delivery: Delivery, outcome: Outcome, resolution: Resolution | None) -> bool:
-    """Tell whether the message may have arrived: this attempt lost its answer, or an earlier one did and still has."""
+    """Return whether the message may have arrived: the answer of this attempt or of an earlier one is still unknown."""
     return isinstance(outcome, Unknown) or (delivery.outcome_unknown and resolution is not Resolution.ABSENT)
 
 
 def signal_of(outcome: Outcome) -> AttemptSignal:
-    """Return what an outcome says about the channel."""
+    """Return what an outcome proves about the channel."""
     match outcome:
         case Delivered():
             return AttemptSignal.GOOD
@@ -268,7 +268,7 @@ def signal_of(outcome: Outcome) -> AttemptSignal:
 
 
 def _storable(text: str | None) -> str | None:
-    """Return what any database holds: a receiver's words must not undo the accounts of the others."""
+    """Return text that any database holds: a receiver's words must not undo the settlements of others."""
     return text and _UNSTORABLE.sub("\ufffd", text)[:MAX_STORED_TEXT]
 
 

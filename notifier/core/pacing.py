@@ -1,4 +1,4 @@
-"""When a channel may be spoken to: its rate budget, the pauses it asked for, and its circuit breaker.
+"""When messages may be sent on a channel: its rate budget, the pauses it asked for, and its circuit breaker.
 
 All of it is a value that the database keeps, so that it survives a restart and is shared by all replicas.
 """
@@ -15,21 +15,21 @@ GOOD_AT_PRECISION = timedelta(seconds=1)
 
 
 class AttemptSignal(StrEnum):
-    """What an attempt says about its channel, whatever it means for the message."""
+    """What an attempt proves about its channel, whatever it means for the message."""
 
     GOOD = "good"
     """The receiver took a message."""
     BUSY = "busy"
     """The receiver asked for a pause."""
     BAD = "bad"
-    """No answer, or one that says that the receiver is in trouble."""
+    """No answer, or one that reports a fault of the receiver."""
     NONE = "none"
     """Nothing: the receiver refused this one message, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What a channel bears."""
+    """Limits of a channel: its rate, and when its circuit breaker opens and probes."""
 
     per_second: float | None = None
     """Messages in the long run; None for as many as it takes."""
@@ -90,9 +90,9 @@ def allowance(health: ChannelHealth, pace: Pace, now: datetime, wanted: int) -> 
 
 
 def charge(health: ChannelHealth, pace: Pace, now: datetime, count: int) -> ChannelHealth:
-    """Return the health after so many messages were let out.
+    """Return the health after `count` messages were let out.
 
-    A probe closes the door behind it: no other replica sends a second one while it is out.
+    A probe postpones the next one: no other replica sends a second one while it is in flight.
     """
     if count and pace.per_second:
         health = replace(health, rate_at=max(health.rate_at or now, now) + pace.interval * count)

@@ -1,6 +1,6 @@
 """Regular expressions that match in linear time, whatever the pattern and the text.
 
-What patterns are matched with is written by others, and one that backtracks can take for ever over forty characters.
+Texts come from outside, and a pattern that backtracks may never finish on forty characters.
 RE2 does not backtrack. The few constructs that it would read differently from Python are translated; what it lacks is
 refused with a remedy. Where there is no build of it, Python's own engine serves with patterns that are simple enough.
 """
@@ -18,7 +18,7 @@ except ImportError:  # there is none for this platform
     re2 = None
 
 MAX_TEXT_LENGTH = 65_536
-"""Characters of a text that are looked at; more than any reason that a person reads."""
+"""Maximum length of a text that is matched, in characters; more than any reason that a person reads."""
 
 MAX_BACKTRACKING_LENGTH = 256
 """The same for the engine that backtracks."""
@@ -47,7 +47,7 @@ def check(pattern: str) -> None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Tell whether a pattern that was checked matches a whole text; a dot matches a line's end too."""
+    """Return whether a pattern that was checked matches a whole text; a dot matches a line's end too."""
     return _compiled(pattern).fullmatch(_searchable(text)) is not None
 
 
@@ -65,8 +65,8 @@ def _compiled(pattern: str) -> Pattern:
     try:
         compiled: Pattern = re2.compile("".join(_translated(pattern)), options)
     except re2.error as error:
-        said = error.args[0]
-        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        text = error.args[0]
+        why = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
         raise _refused(pattern, f"{why}. Write it more simply") from error
     return compiled
 

@@ -48,7 +48,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """Somebody has seen what an event says and takes care of it."""
+    """A person has seen an event and takes care of it."""
 
     event_id: str
     by: str
@@ -60,7 +60,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mute:
-    """A maintenance window: nobody is told of the tasks of an instance until it ends."""
+    """A maintenance window: events of an instance's tasks are suppressed until it ends."""
 
     instance: str
     """The id or the whole name of the instance. There is one mute of each: a new one takes the place of the old."""
@@ -79,7 +79,7 @@ class Mute:
         return self.label or self.instance
 
     def covers(self, task: Task | None, now: datetime) -> bool:
-        """Tell whether it is in force and about the instance of this task."""
+        """Return whether it is in force and about the instance of this task."""
         return task is not None and self.instance in (task.instance_id, task.instance_name) and now < self.until
 
 

@@ -1,7 +1,7 @@
 """One message for several addressees: who is still to get it, and what their different outcomes come to.
 
 A channel that addresses several in one attempt asks `outstanding` for whom the attempt is, and returns `combined`.
-That is stored with the delivery, so that whoever makes the next attempt, after a kill or on another replica, sends
+That is stored with the delivery, so that the next attempt, after a kill or on another replica too, sends
 nothing to those who have it.
 """
 
@@ -45,7 +45,7 @@ def combined_outcome(delivery: Delivery, addresses: Sequence[str], outcomes: Map
 
     Args:
         delivery: as it was handed to the channel.
-        addresses: all that the channel has. What is recorded of others is forgotten, unless they have it.
+        addresses: all that the channel has. Records of others are dropped, unless they have it.
         outcomes: by address, of those whom the attempt was for.
     """
     after = _after(delivery, addresses, outcomes)
@@ -97,20 +97,22 @@ def _reason(recipients: Sequence[Recipient]) -> str:
     who = {reason: ", ".join(addresses) for reason, addresses in by_reason.items()}
     if len(by_reason) == 1 and missing == len(recipients) > 1:
         who = dict.fromkeys(who, "all recipients")
-    told = f"{len(recipients) - missing} of {len(recipients)} recipients have it; " if missing < len(recipients) else ""
-    return told + "; ".join(f"{names}: {reason}" for reason, names in who.items())
+    having = (
+        f"{len(recipients) - missing} of {len(recipients)} recipients have it; " if missing < len(recipients) else ""
+    )
+    return having + "; ".join(f"{names}: {reason}" for reason, names in who.items())
 
 
 # ---- those who may have it ----
 
 
 def may_have_arrived(delivery: Delivery) -> bool:
-    """Tell whether anybody may have it from an earlier attempt."""
+    """Return whether anybody may have it from an earlier attempt."""
     return delivery.outcome_unknown or any(one.state is RecipientState.UNKNOWN for one in delivery.recipients)
 
 
 def anyone_waits(delivery: Delivery) -> bool:
-    """Tell whether somebody certainly does not have it, although others may."""
+    """Return whether somebody certainly does not have it, although others may."""
     return not delivery.outcome_unknown and any(one.state is RecipientState.WAITING for one in delivery.recipients)
 
 
@@ -132,7 +134,7 @@ def pending_addresses(recipients: Sequence[Recipient]) -> frozenset[str]:
 
 
 def newly_delivered(delivery: Delivery, outcome: Outcome) -> bool:
-    """Tell whether an attempt that is not over for all has reached somebody."""
+    """Return whether an attempt that is not over for all has reached somebody new."""
     had = {one.address for one in delivery.recipients if one.state is RecipientState.DELIVERED}
     return any(
         one.state is RecipientState.DELIVERED and one.address not in had

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER = timedelta(hours=1)
-"""The longest wait that a receiver can ask for; a longer one is an error of theirs, not a wish to honour."""
+"""Maximum wait that a receiver can ask for; a longer one is taken for its error."""
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """How far a clock may disagree with the cloud's: signatures fail at 15 minutes, and it is named before they do."""
@@ -33,7 +33,7 @@ def delay(schedule: Sequence[timedelta], attempt: int, after: timedelta | None, 
 
 
 def backoff(failures: int, shortest: timedelta, longest: timedelta) -> timedelta:
-    """Return the wait after so many failures in a row: doubling from `shortest` up to `longest`."""
+    """Return the wait after this number of failures in a row: doubling from `shortest` up to `longest`."""
     doubled: timedelta = shortest * 2 ** min(max(failures - 1, 0), 16)
     return min(doubled, longest)
 

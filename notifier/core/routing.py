@@ -22,7 +22,7 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Events that fit all its matchers go to all its channels. Every matching route applies, until one says stop."""
+    """Events that fit all its matchers go to all its channels. Every matching route applies, until one with `stop`."""
 
     name: str
     match: tuple[Matcher, ...] = ()
@@ -40,12 +40,12 @@ class ChannelPolicy:
     digest_size: int = 100
     """Events a digest names at most."""
     coalesces: bool = False
-    """True where a progress that has not been told yet gives way to what happened after it."""
+    """True where progress that has not been delivered gives way to what happened after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingConfig:
-    """Who is told: the routes and the channels they lead to."""
+    """Who is notified: the routes and the channels they lead to."""
 
     routes: Sequence[Route] = ()
     policies: Mapping[str, ChannelPolicy] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class RoutingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedEvent:
-    """An event and what the routes said of it when it was detected."""
+    """An event with the routes that took it when it was detected, and the channels it goes to."""
 
     event: Event
     routes: tuple[str, ...]
@@ -78,7 +78,7 @@ _MATCHER = re.compile(r"\s*(?P<field>\w+)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>.*?)\
 
 
 def parse_matcher(text: str) -> Matcher:
-    """Read `field op value`, op being one of = != =~ !~. Raises ValueError that says what would be right."""
+    """Read `field op value`, op being one of = != =~ !~. Raises ValueError with what would be right."""
     found = _MATCHER.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a matcher; write field=value, field!=value, field=~regex or field!~regex")
@@ -124,7 +124,7 @@ _OPS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 def fits(matcher: Matcher, fields: Mapping[str, str]) -> bool:
-    """Tell whether the fields of an event satisfy a matcher."""
+    """Return whether the fields of an event satisfy a matcher."""
     return _OPS[matcher.op](fields[matcher.field], matcher.value)
 
 
@@ -139,7 +139,7 @@ class RouteVerdict:
     actual: str | None = None
     """What the event has in the field of that matcher."""
     skipped_by: str | None = None
-    """The earlier route that said stop."""
+    """The earlier route with `stop`."""
 
 
 def explain_routes(event: Event, routes: Iterable[Route]) -> list[RouteVerdict]:
