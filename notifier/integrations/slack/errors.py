@@ -1,20 +1,21 @@
 """The meaning of Slack's responses for a message: pure functions from a response to a decision.
 
-The error codes are those of docs.slack.dev.
+`errors.toml` has the error codes.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
+from importlib.resources import files
 from types import MappingProxyType
-from typing import NamedTuple
 
 from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry, Unknown
+from notifier.core.durations import parse_duration
 from notifier.core.identity import MessageRef
 from notifier.core.retry import retry_after
 from notifier.integrations.slack.api import SlackResponse
@@ -54,91 +55,13 @@ class NextPage:
 # ---- error codes ----
 
 
-class _Meaning(StrEnum):
-    RETRY = "retry"
-    UNKNOWN = "unknown"
-    """Slack may have taken the message."""
-    CONTENT = "content"
-    CHANNEL = "channel"
-    """Slack would refuse any message to this channel."""
-    GONE = "gone"
-    TOKEN = "token"  # noqa: S105 - a word
-
-
-class _Error(NamedTuple):
-    meaning: _Meaning
-    codes: str
-    remedy: str = ""
-    wait: timedelta | None = None
-    """Time to wait before the next attempt, where it is not the usual one."""
-
-
-_INVITE = "invite the bot: type /invite @ and its name in the channel"
 _POLICY_REMEDY = "ask an administrator of the workspace to let the app post there"
 TOKEN_REMEDY = "set a valid bot token (xoxb-…) of an app that is installed in the workspace"  # noqa: S105 - advice
 
-_ERRORS = (
-    _Error(
-        _Meaning.RETRY,
-        "ratelimited rate_limited request_timeout service_unavailable update_failed external_channel_migrating",
-    ),
-    _Error(_Meaning.RETRY, "team_added_to_org org_login_required", wait=timedelta(minutes=10)),
-    _Error(_Meaning.RETRY, "message_limit_exceeded", wait=timedelta(hours=1)),
-    _Error(_Meaning.UNKNOWN, "internal_error fatal_error rollup_error"),
-    _Error(
-        _Meaning.CONTENT,
-        "invalid_blocks invalid_blocks_format invalid_attachments msg_blocks_too_long msg_too_long"
-        " attachment_payload_limit_exceeded too_many_attachments no_text missing_text_or_fallback_or_attachments"
-        " invalid_metadata_format invalid_metadata_schema metadata_too_large markdown_text_conflict"
-        " invalid_arguments invalid_payload",
-    ),
-    _Error(
-        _Meaning.GONE,
-        "message_not_found cant_update_message edit_window_closed is_inactive block_mismatch thread_not_found"
-        " cannot_reply_to_message",
-    ),
-    _Error(
-        _Meaning.TOKEN,
-        "invalid_auth not_authed account_inactive token_revoked token_expired missing_scope not_allowed_token_type"
-        " no_permission access_denied accesslimited app_access_restricted two_factor_setup_required"
-        " enterprise_is_restricted",
-    ),
-    _Error(
-        _Meaning.CHANNEL,
-        "restricted_action ekm_access_denied messages_tab_disabled team_not_found action_prohibited user_not_found"
-        " slack_connect_file_link_sharing_blocked",
-    ),
-    _Error(
-        _Meaning.CHANNEL,
-        "channel_not_found",
-        f"check the channel's ID; a private channel is found only by its members, so {_INVITE}",
-    ),
-    _Error(_Meaning.CHANNEL, "not_in_channel", _INVITE),
-    _Error(_Meaning.CHANNEL, "is_archived", "unarchive the channel or set another one"),
-    _Error(_Meaning.CHANNEL, "channel_is_archived", "unarchive the channel or make a webhook for another one"),
-    _Error(_Meaning.CHANNEL, "no_service", "the webhook was removed: make a new one"),
-    _Error(_Meaning.CHANNEL, "no_service_id", "the webhook's URL is not whole: copy it again"),
-    _Error(
-        _Meaning.CHANNEL,
-        "no_active_hooks",
-        "the webhook is switched off: switch Incoming Webhooks on for the app, or make a new one",
-    ),
-    _Error(_Meaning.CHANNEL, "no_team", "the webhook's workspace is not known: copy its URL again or make a new one"),
-    _Error(_Meaning.CHANNEL, "team_disabled", "the workspace is switched off: set another channel"),
-    _Error(
-        _Meaning.CHANNEL,
-        "team_access_not_granted",
-        "install the app in that workspace; an organization's administrator approves it",
-    ),
-    _Error(
-        _Meaning.CHANNEL,
-        "posting_to_general_channel_denied",
-        "make a webhook for another channel than the workspace's general one",
-    ),
-    _Error(_Meaning.CHANNEL, "invalid_token", "the webhook is not valid: copy its URL again or make a new one"),
-)
-_BY_CODE: Mapping[str, _Error] = MappingProxyType({code: error for error in _ERRORS for code in error.codes.split()})
-
+_TABLE = tomllib.loads(files(__package__).joinpath("errors.toml").read_text(encoding="utf-8"))
+_WAITS: Mapping[str, timedelta] = {code: parse_duration(wait) for code, wait in _TABLE.pop("wait").items()}
+_MEANINGS: Mapping[str, str] = {code: meaning for meaning, codes in _TABLE.items() for code in codes}
+_REMEDIES: Mapping[str, str] = {code: remedy for codes in _TABLE.values() for code, remedy in codes.items() if remedy}
 _STATUS_REMEDIES: Mapping[int, str] = MappingProxyType(
     dict.fromkeys((401, 404, 410), "check the URL: a webhook may have been removed")
 )
@@ -147,8 +70,7 @@ _STATUS_REMEDIES: Mapping[int, str] = MappingProxyType(
 
 def remedy_of(code: str, default: str = _POLICY_REMEDY) -> str:
     """Return the remedy for an error code; `default` for a code that has none of its own."""
-    known = _BY_CODE.get(code)
-    return (known and known.remedy) or default
+    return _REMEDIES.get(code, default)
 
 
 def token_remedy(data: Json) -> str:
@@ -171,20 +93,19 @@ def outcome_of(response: SlackResponse, now: datetime) -> Outcome | ContentRefus
     """Return what a response means for the message."""
     code = re.sub(r"^restricted_action_.*", "restricted_action", response.code)
     reason = f"Slack: {response.failure}"
-    known = _BY_CODE.get(code)
-    match known and known.meaning:
-        case _Meaning.GONE:
+    match _MEANINGS.get(code):
+        case "gone":
             return MessageGone(reason)
-        case _Meaning.CONTENT:
+        case "content":
             return ContentRefused(f"{reason}{_pointers(response.data)}")
-        case _Meaning.CHANNEL | _Meaning.TOKEN as meaning:
-            is_token = meaning is _Meaning.TOKEN
+        case "channel" | "token" as meaning:
+            is_token = meaning == "token"
             remedy = token_remedy(response.data) if is_token else remedy_of(code)
             return Parked(f"{reason}; {remedy}", _TOKEN_PROBE if is_token else PROBE_AFTER)
-        case _Meaning.UNKNOWN:
+        case "unknown":
             return Unknown(reason)
-        case _Meaning.RETRY:
-            return Retry(reason, (known and known.wait) or retry_after(response.headers, now))
+        case "retry":
+            return Retry(reason, _WAITS.get(code) or retry_after(response.headers, now))
     return _outcome_of_status(response, reason, now)
 
 
@@ -215,7 +136,7 @@ def is_failure(text: str) -> bool:
 
     Slack reports success as `ok`; services that stand in for Slack have other words for it.
     """
-    return text in _BY_CODE or bool(re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)+", text) or _FAILURE.search(text))
+    return text in _MEANINGS or bool(re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)+", text) or _FAILURE.search(text))
 
 
 def _reference(data: Json) -> str | None:
@@ -254,29 +175,25 @@ def find_in_history(
 
 
 def _history_refused(response: SlackResponse, channel: str, now: datetime) -> Outcome | MessageGone:
-    known = _BY_CODE.get(response.code)
-    if known and known.meaning is _Meaning.GONE:
+    meaning = _MEANINGS.get(response.code)
+    if meaning == "gone":
         return MessageGone(f"Slack: {response.code}")
-    if response.code and (known is None or known.meaning not in (_Meaning.RETRY, _Meaning.UNKNOWN)):
+    if response.code and meaning not in ("retry", "unknown"):
         return Unknown(f"Slack: {response.code}; {history_remedy(response, channel)}")
-    wait = (known and known.wait) or retry_after(response.headers, now)
+    wait = _WAITS.get(response.code) or retry_after(response.headers, now)
     return Retry(f"looking for an earlier message, Slack: {response.failure}", wait)
 
 
 _HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
 _PUBLIC_OR_PRIVATE = ("channels:history", "groups:history")
-_DEFAULT_REMEDIES: Mapping[_Meaning, str] = MappingProxyType(
-    {_Meaning.TOKEN: TOKEN_REMEDY, _Meaning.CHANNEL: _POLICY_REMEDY}
-)
+_USUAL_REMEDIES: Mapping[str, str] = MappingProxyType({"token": TOKEN_REMEDY, "channel": _POLICY_REMEDY})
 
 
 def history_remedy(response: SlackResponse, channel: str) -> str:
     """Return the remedy for a history that Slack refuses to show."""
     if response.code != "missing_scope":
-        known = _BY_CODE.get(response.code)
-        return (
-            remedy_of(response.code, _DEFAULT_REMEDIES.get(known.meaning, "") if known else "") or "check again later"
-        )
+        usual = _USUAL_REMEDIES.get(_MEANINGS.get(response.code, ""), "check again later")
+        return remedy_of(response.code, usual)
     needed = response.data.get("needed")
     scope = needed if needed in _PUBLIC_OR_PRIVATE else _HISTORY_SCOPES.get(channel[:1])
     return scope_remedy(scope or f"{_PUBLIC_OR_PRIVATE[0]} ({_PUBLIC_OR_PRIVATE[1]} for a private channel)")
@@ -308,8 +225,7 @@ def channel_verdict(info: SlackResponse, history: SlackResponse, *, posts_anywhe
     if posts_anywhere and about.get("is_private") is not True:
         codes.discard("not_in_channel")
     for code in sorted(codes):  # is_archived comes before not_in_channel, whose remedy would not help there
-        known = _BY_CODE.get(code)
-        if known and known.meaning is _Meaning.CHANNEL:
+        if _MEANINGS.get(code) == "channel":
             return ChannelVerdict(error=code, detail=code)
     if info.ok:
         return ChannelVerdict(detail="the bot may post without being in it" if outside else "the bot is in it")
