@@ -74,7 +74,7 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
             async with asyncio.timeout(WRITE_SECONDS):
                 await asyncio.wrap_future(writing)
         except TimeoutError:
-            return Unknown(f"{self.settings.stream} takes no more output")
+            return Unknown(f"{self.settings.stream} accepts no more output")
         except (OSError, ValueError) as error:
             return Retry(f"cannot write to {self.settings.stream}: {getattr(error, 'strerror', None) or error}")
         return Delivered()

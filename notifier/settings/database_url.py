@@ -103,7 +103,7 @@ def _sqlite(rest: str) -> SqliteAddress:
             "must name a file, for example sqlite:///notifier.db or sqlite:////var/lib/notifier.db."
         )
     if "?" in path:
-        raise FixedMessageError("must not have settings after a question mark: SQLite takes none here.")
+        raise FixedMessageError("must not have settings after a question mark: SQLite has none here.")
     return SqliteAddress(Path(path))
 
 

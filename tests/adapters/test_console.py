@@ -199,7 +199,7 @@ async def test_a_stuck_write_blocks_other_writes_and_nothing_else(
     here, big = channel(context, concurrency=4), make_events(2000)
     with unread() as (stream, reader), redirect_stdout(stream):
         first, *others = await asyncio.gather(*(sent(here, *big) for _ in range(4)))
-        assert first == Unknown("stdout takes no more output")
+        assert first == Unknown("stdout accepts no more output")
         assert [*others, await sent(here, make_event())] == [Retry("stdout is still blocked by an earlier message")] * 4
         (stuck,) = writers()
         assert len(await asyncio.gather(*(asyncio.to_thread(int) for _ in range(40)))) == 40

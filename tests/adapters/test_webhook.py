@@ -469,7 +469,7 @@ class TestCheck:
             context = ChannelContext(http=http, clock=FakeClock(), localizer=ENGLISH)
             findings = await make_channel(context, url="http://tickets.invalid/", headers=headers).check()
         assert [finding.ok for finding in findings] == [True, ok]
-        assert findings[1].detail == "what is sent can be read on the way"
+        assert findings[1].detail == "others can read what is sent"
 
 
 # ---- what counts as success ----

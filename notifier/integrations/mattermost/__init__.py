@@ -1,1 +1,1 @@
-"""Mattermost, and Rocket.Chat, which takes the same kind of webhook."""
+"""Mattermost, and Rocket.Chat, which accepts the same webhooks."""

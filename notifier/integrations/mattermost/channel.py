@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.integrations.mattermost.settings import MattermostSettings
-from notifier.integrations.mattermost.webhook_chat import Json, MessageLimits, WebhookChat
+from notifier.integrations.mattermost.webhook_chat import MessageLimits, WebhookChat
 
 
 class MattermostChannel(WebhookChat[MattermostSettings]):
@@ -14,11 +14,6 @@ class MattermostChannel(WebhookChat[MattermostSettings]):
 
     kind: ClassVar[str] = "mattermost"
     limits: ClassVar[MessageLimits] = MessageLimits(text=14_000, reason=6_000)  # a post has 16,383 characters at most
-
-    def extra_fields(self) -> Json:
-        """Return the fields that the settings add to a message."""
-        known = {name: getattr(self.settings, name) for name in ("channel", "username", "icon_url")}
-        return {name: value for name, value in known.items() if value}
 
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether Mattermost posted the message: its reply is `ok` and nothing else."""

@@ -6,21 +6,15 @@ from typing import ClassVar
 
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.integrations.mattermost.settings import RocketChatSettings
-from notifier.integrations.mattermost.webhook_chat import Json, MessageLimits, WebhookChat
+from notifier.integrations.mattermost.webhook_chat import MessageLimits, WebhookChat
 
 
 class RocketChatChannel(WebhookChat[RocketChatSettings]):
     """Posts to one Rocket.Chat channel."""
 
     kind: ClassVar[str] = "rocketchat"
-    limits: ClassVar[MessageLimits] = MessageLimits(
-        text=4_800, reason=3_000
-    )  # a message has 5,000 at most unless configured
-
-    def extra_fields(self) -> Json:
-        """Return the fields that the settings add to a message."""
-        known = {name: getattr(self.settings, name) for name in ("channel", "alias", "emoji")}
-        return {name: value for name, value in known.items() if value}
+    # A message has 5,000 characters at most, unless the server is configured otherwise.
+    limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, reason=3_000)
 
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether Rocket.Chat posted the message: its reply has a `success` that is true."""

@@ -19,6 +19,12 @@ class ChatWebhookSettings(ChannelSettings):
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
     """Maximum time of one attempt."""
 
+    @property
+    def extra_fields(self) -> dict[str, str]:
+        """The fields that the kind adds to each message: those of its own settings that are given."""
+        own = [name for name in type(self).model_fields if name not in ChatWebhookSettings.model_fields]
+        return {name: value for name in own if (value := getattr(self, name))}
+
 
 class MattermostSettings(ChatWebhookSettings):
     """Settings of an incoming webhook: where messages appear, and as whom."""

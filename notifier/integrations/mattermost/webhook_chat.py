@@ -92,10 +92,11 @@ def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterat
     """Yield a heading for each state, and a line with the job id for each event."""
     mark = state_of(events[0]).digest_emoji
     room = min(LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
-    yield f"{mark} **{plain(MessageFormatter(localizer).digest_headline(events), LINE_LIMIT)}**"
+    formatter = MessageFormatter(localizer)
+    yield f"{mark} **{plain(formatter.digest_headline(events), LINE_LIMIT)}**"
     for state, group in groupby(events, key=state_of):
         yield f"**{localizer.text(f'verb.{state.name}').capitalize()}**"
-        yield from (_line(MessageFormatter(localizer).describe(event), room) for event in group)
+        yield from (_line(formatter.describe(event), room) for event in group)
 
 
 def _line(message: Message, room: int) -> str:
@@ -118,7 +119,7 @@ S = TypeVar("S", bound=ChatWebhookSettings)
 class WebhookChat(HttpChannel[S]):
     """Posts to an incoming webhook.
 
-    A kind has the limits of a message, the fields that its settings add, and the reply by which its server accepts one.
+    A kind has the limits of a message, and the reply by which its server accepts one.
     """
 
     limits: ClassVar[MessageLimits]
@@ -126,10 +127,6 @@ class WebhookChat(HttpChannel[S]):
     @abstractmethod
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether a reply is the one that the server gives to a posted message, and to no other."""
-
-    def extra_fields(self) -> Json:
-        """Return the fields that the settings add to a message."""
-        return {}
 
     def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON. The fields of the settings are added when it is sent."""
@@ -139,7 +136,7 @@ class WebhookChat(HttpChannel[S]):
     async def send(self, delivery: Delivery) -> Outcome:
         """Post once."""
         now = self.context.clock.now
-        message = json.loads(stored_body(delivery).content) | self.extra_fields()
+        message = json.loads(stored_body(delivery).content) | self.settings.extra_fields
         try:
             reply = await self.exchange(
                 "POST", self._url, headers={"content-type": "application/json"}, content=_encoded(message)
@@ -162,7 +159,7 @@ class WebhookChat(HttpChannel[S]):
         if reply.succeeded and reply.is_page:
             return Parked(f"HTTP {reply.status} with a web page; {_ELSEWHERE}", PROBE_AFTER)
         if reply.succeeded:
-            return Unknown(f"HTTP {reply.status}, but not the answer of a webhook of {self.kind}")
+            return Unknown(f"HTTP {reply.status}, but not the reply of a webhook of {self.kind}")
         return outcome_of_status(reply.status, reply.headers, now)
 
     def _outcome_of_error(self, error: HttpError, now: datetime) -> Outcome:
@@ -181,12 +178,12 @@ class WebhookChat(HttpChannel[S]):
         if refused := address_problem(status, absent=(410,)):
             remedy = "check webhook_url"
             return (CheckResult(ok=False, what=self.kind, detail=f"HTTP {status} to GET: {refused}", remedy=remedy),)
-        detail = f"answers; whether it is the webhook, only a message tells: notifier test-send {self.name}"
+        detail = f"answers; only a message proves that it is the webhook: notifier test-send {self.name}"
         return (CheckResult(ok=True, what=self.kind, detail=detail, proven=False),)
 
 
 _NOT_VALID = "the webhook is not valid: copy its URL again or make a new one"
-_ELSEWHERE = "webhook_url leads elsewhere, or a login stands before the server: check it from this host"
+_ELSEWHERE = "webhook_url is the address of something else, or a login protects the server: check it from this host"
 
 
 def _encoded(value: Json) -> bytes:

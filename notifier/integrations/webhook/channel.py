@@ -234,7 +234,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
             return _check_result(f"HTTP {status} to HEAD: {refused}", ok=False, remedy="check the URL")
         if status in _TAKES_POSTS or status // 100 == 2:  # noqa: PLR2004 - the class of success
             return _check_result(f"answers (HTTP {status} to HEAD)")
-        only = f"only sending tells whether it takes messages: notifier test-send {self.name}"
+        only = f"only a message proves that it accepts messages: notifier test-send {self.name}"
         return _check_result(f"answers HTTP {status} to HEAD; {only}", proven=False)
 
     def _cleartext_warning(self) -> Sequence[CheckResult]:
@@ -242,7 +242,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return ()
         exposed = bool(self.settings.headers or parts.username)
-        return [_check_result("what is sent can be read on the way", ok=not exposed, remedy="use https", proven=False)]
+        return [_check_result("others can read what is sent", ok=not exposed, remedy="use https", proven=False)]
 
 
 _TAKES_POSTS = frozenset({405, 501})
