@@ -26,6 +26,7 @@ from notifier.cli.commands import COMMANDS, Invocation, load
 from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.model import Scope, TaskStatus
+from notifier.service.reporting import SETTLED_EVENTS
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("build", "run", "dev", "audit")
@@ -232,6 +233,64 @@ def test_the_installed_program_writes_nothing_but_its_data(installed: Path) -> N
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in (installed / "data").iterdir()) == ["notifier.db", "notifier.db.lock"]
+
+
+# ---- log events ----
+
+LEVELS = frozenset({"debug", "info", "warning", "error", "exception"})
+THROTTLES = {"ErrorThrottle": ("error", "info"), "RejectionLog": ("warning",)}
+"""Classes that log events which their callers name, and at which levels."""
+
+COMPUTED = {"self._failed_event", "self._recovered_event", "str(event.type)", "SETTLED_EVENTS[settlement.state]"}
+"""Events that are no literals: those of a throttle, of an alert and of a settlement."""
+
+
+def levels_of(function: ast.expr) -> set[str]:
+    """Return the levels at which a called expression logs: `log.info`, or `(log.info if … else log.debug)`."""
+    found = {
+        part.attr
+        for part in ast.walk(function)
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "log"
+    }
+    return {"error" if level == "exception" else level for level in found & LEVELS}
+
+
+def logged_events() -> dict[str, set[str]]:
+    """Return the levels of every event that the package logs."""
+    alerts = [kind for kind in EventType if not kind.startswith("task.") and kind is not EventType.SOURCE_GAP]
+    logged = {str(kind): {"error" if kind.traits.bad_news else "info"} for kind in alerts}
+    for state, name in SETTLED_EVENTS.items():
+        logged[name] = {"debug" if state is DeliveryState.DELIVERED else "warning"}
+    for path, tree in trees("notifier"):
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args):
+            if levels := levels_of(call.func):
+                event = call.args[0]
+                if not isinstance(event, ast.Constant):
+                    assert ast.unparse(event) in COMPUTED, f"{path}: a log event is a literal, or named here"
+                    continue
+                logged.setdefault(str(event.value), set()).update(levels)
+            elif isinstance(call.func, ast.Name) and call.func.id in THROTTLES:
+                for event, level in zip(call.args, THROTTLES[call.func.id], strict=False):
+                    assert isinstance(event, ast.Constant), f"{path}: a log event is a literal"
+                    logged.setdefault(str(event.value), set()).add(level)
+    return logged
+
+
+def documented_events() -> dict[str, set[str]]:
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    table = text.partition("| `event` | level |")[2].partition("\n\n")[0]
+    return {
+        name: set(levels.split(", "))
+        for name, levels in re.findall(r"^\| `([^`]+)` \| ([a-z, ]+) \|", table, re.MULTILINE)
+    }
+
+
+def test_log_events_are_identifiers() -> None:
+    assert [event for event in logged_events() if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", event)] == []
+
+
+def test_operations_lists_every_log_event_with_its_levels() -> None:
+    assert documented_events() == logged_events()
 
 
 # ---- make and the documents ----

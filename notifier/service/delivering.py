@@ -77,26 +77,26 @@ class Delivering:
         return deliver | edit
 
     async def _deliver(self, worker: DeliveryWorker) -> None:
-        await self._drive(worker, self._delivered, worker.channel.name, "delivery.paused", "delivery.resumed")
+        name = worker.channel.name
+        await self._drive(name, worker, self._delivered, ErrorThrottle("delivery.paused", "delivery.recovered"))
         with suppress(StoreError):
             self._delivered(await worker.stop(self._stop_within, SETTLE_TIMEOUT))
 
     async def _edit(self, editor: MessageEditor) -> None:
-        await self._drive(editor, log_edits, editor.channel.name, "edit.paused", "edit.resumed")
+        await self._drive(editor.channel.name, editor, log_edits, ErrorThrottle("edit.paused", "edit.recovered"))
 
     async def _drive(
-        self, worker: Worker[R], handle: Callable[[R], None], channel: str, paused: str, resumed: str
+        self, channel: str, worker: Worker[R], handle: Callable[[R], None], throttle: ErrorThrottle
     ) -> None:
         """Take steps until the service stops. No failure of one worker ends another."""
-        throttle = ErrorThrottle(paused, resumed, self._app.clock.monotonic, channel=channel)
         while not self._stopping:
             try:
                 report = await worker.step()
-                throttle.recovered()
+                throttle.recovered(channel=channel)
                 handle(report)
                 await worker.wait(report)
             except StoreError as error:
-                throttle.failed(error)
+                throttle.failed(error, self._app.clock.monotonic(), channel=channel)
                 await self._app.clock.sleep(RESTART_DELAY)
             except Exception:
                 log.exception("worker.crashed", channel=channel)

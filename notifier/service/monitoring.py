@@ -36,7 +36,7 @@ class Monitoring:
         self._rules = app.monitor_rules
         self._routing = app.routing
         self._finished_at = float("inf")
-        self._replaced = ErrorThrottle("store.replaced", "store.restored", app.clock.monotonic)
+        self._replaced = ErrorThrottle("store.replaced", "store.recovered")
         self._copy: Path | None = None
 
     def start(self) -> None:
@@ -77,7 +77,7 @@ class Monitoring:
         try:
             await file.verify()
         except StoreReplaced as error:
-            self._replaced.failed(error)
+            self._replaced.failed(error, self._app.clock.monotonic())
             if self._copy is None:
                 self._copy, report = await save_lost_file(
                     file, self._app.store, error, rules=self._rules, routing=self._routing

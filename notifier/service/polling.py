@@ -48,7 +48,7 @@ class Polling:
             {name: rules.poll_every for name, rules in self._rules.items()} if Role.POLL in roles else {}
         )
         self._log = PollLog()
-        self._query = ErrorThrottle("poll.paused", "poll.resumed", app.clock.monotonic)
+        self._query = ErrorThrottle("poll.paused", "poll.recovered")
 
     @property
     def interval(self) -> float:
@@ -69,7 +69,7 @@ class Polling:
             due = await self._app.store.read(lambda q: q.due_sources())
             self._query.recovered()
         except StoreError as error:
-            self._query.failed(error)
+            self._query.failed(error, self._app.clock.monotonic())
         for name in self._due.next(due, self._app.clock.monotonic()):
             self._jobs.start(f"poll {name}", partial(self.poll, self._app.sources[name]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
@@ -28,25 +28,22 @@ MAX_LISTED_ROWS = 20
 class ErrorThrottle:
     """Logs a lasting failure when it begins, then at most once a minute, and logs when it is over."""
 
-    def __init__(self, failed: str, recovered: str, seconds: Callable[[], float], **fields: str) -> None:
-        """Take the two log events and a monotonic clock. `fields` go into every record."""
+    def __init__(self, failed: str, recovered: str) -> None:
+        """Take the two log events."""
         self._failed_event = failed
         self._recovered_event = recovered
-        self._seconds = seconds
-        self._fields = fields
         self._next: float | None = None
 
-    def failed(self, error: Exception) -> None:
-        """Record one more failure."""
-        now = self._seconds()
+    def failed(self, error: Exception, now: float, **fields: str) -> None:
+        """Record one more failure. `now` is a monotonic time, in seconds."""
         if self._next is None or now >= self._next:
-            log.error(self._failed_event, error=str(error), **self._fields)
+            log.error(self._failed_event, error=str(error), **fields)
             self._next = now + ERROR_INTERVAL
 
-    def recovered(self) -> None:
+    def recovered(self, **fields: str) -> None:
         """Record a success."""
         if self._next is not None:
-            log.info(self._recovered_event, **self._fields)
+            log.info(self._recovered_event, **fields)
         self._next = None
 
 
@@ -120,8 +117,8 @@ def log_monitor(report: MonitorReport) -> None:
         undeliverable = {"msg": "no other channel can notify people"} if event in report.undeliverable else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
         known = {name: value for name, value in about.items() if value} | undeliverable
-        level = log.error if event.type.traits.bad_news else log.info
-        level(str(event.type), since=event.since and event.since.isoformat(), **known)
+        bad = event.type.traits.bad_news
+        (log.error if bad else log.info)(str(event.type), since=event.since and event.since.isoformat(), **known)
 
 
 def log_edits(report: EditReport) -> None:
@@ -135,7 +132,7 @@ def log_edits(report: EditReport) -> None:
             log.warning("edit.failed", channel=report.channel, job=job, reason=outcome.reason, **reply)
 
 
-_SETTLED: Mapping[DeliveryState, str] = {
+SETTLED_EVENTS: Mapping[DeliveryState, str] = {
     DeliveryState.DELIVERED: "delivery.delivered",
     DeliveryState.PENDING: "delivery.retry_scheduled",
     DeliveryState.PARKED: "delivery.parked",
@@ -154,7 +151,7 @@ def log_deliveries(report: DeliveryReport) -> None:
         reply = settlement.attempt.reply
         known = {"reason": settlement.reason, "reply": reply, "ref": settlement.ref, "next_try_in": wait}
         (log.debug if delivered else log.warning)(
-            _SETTLED[settlement.state],
+            SETTLED_EVENTS[settlement.state],
             channel=report.channel,
             delivery=delivery.id,
             attempt=delivery.attempt,

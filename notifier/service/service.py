@@ -95,7 +95,7 @@ class Service:
         )
         self._transports: Sequence[ChatTransport] = ()
         self._replica: Replica | None = None
-        self._reports = ErrorThrottle("replica.report_failed", "replica.report_resumed", app.clock.monotonic)
+        self._reports = ErrorThrottle("replica.report_failed", "replica.report_recovered")
 
     async def start(self) -> None:
         """Report this process, release what a killed one had claimed, and record the channels' settings."""
@@ -128,7 +128,7 @@ class Service:
         try:
             await self.app.store.transact(self._report)
         except StoreError as error:
-            self._reports.failed(error)
+            self._reports.failed(error, self.app.clock.monotonic())
         else:
             self._reports.recovered()
 
@@ -153,8 +153,10 @@ class Service:
         except StoreError as error:
             log.error("prune.failed", error=str(error))  # noqa: TRY400 - the sentence is enough
             return
-        level = log.info if report != PruneReport() else log.debug
-        level("prune.finished", events=report.events, deliveries=report.deliveries, tasks=report.tasks)
+        news = report != PruneReport()
+        (log.info if news else log.debug)(
+            "prune.finished", events=report.events, deliveries=report.deliveries, tasks=report.tasks
+        )
 
     async def run(self, stop: asyncio.Event, supervisor: Supervisor | None = None) -> None:
         """Poll and deliver until `stop` is set; then settle what is in flight and release all claims.

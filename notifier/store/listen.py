@@ -44,14 +44,14 @@ async def listen(parameters: Mapping[str, Any], wake: Callable[[], None]) -> NoR
         try:
             async with _listening(parameters) as connection:
                 if failures:
-                    log.info("PostgreSQL tells of new deliveries again")
+                    log.info("listen.recovered")
                 failures = 0
                 wake()  # whatever was planned before this moment was not heard
                 await _pass_on(connection, wake)
         except (psycopg.Error, OSError) as error:
             failures += 1
             if failures == 1:
-                log.warning("deliveries are found by looking: PostgreSQL does not tell of new ones", error=_said(error))
+                log.warning("listen.failed", msg="due deliveries are found by a query every second", error=_said(error))
             await asyncio.sleep(retry.backoff(failures, SHORTEST_PAUSE, LONGEST_PAUSE).total_seconds())
 
 

@@ -129,8 +129,8 @@ async def open_app(
         if config.store.left_behind_note:
             log.warning("store.left_behind", hint=config.store.left_behind_note)
         if store.created:
-            level = log.info if expect_new else log.warning
-            level("store.created", database=store.place, hint="a new database: first polls are quiet baselines")
+            hint = "a new database: first polls are quiet baselines"
+            (log.info if expect_new else log.warning)("store.created", database=store.place, hint=hint)
         http = http_client(config)
         stack.push_async_callback(http.aclose)
         sources = build_sources(config, http, clock)
