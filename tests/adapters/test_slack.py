@@ -575,10 +575,10 @@ BOTH_SCOPES = "add the bot scope channels:history (groups:history for a private 
         (refused("invalid_auth"), Unknown(f"Slack: invalid_auth; {TOKEN_REMEDY}")),
         (Fault(body={"ok": True}), Unknown("Slack: an answer without a history")),
         (Fault(body={"ok": True, "messages": [], "has_more": True}), Unknown("Slack: a history that is not whole")),
-        (RATE_LIMITED, Retry("looking for an earlier message, Slack: ratelimited", timedelta(seconds=7))),
-        (HTML_500, Retry("looking for an earlier message, Slack: HTTP 500")),
-        (NOT_JSON, Retry("looking for an earlier message, Slack: HTTP 200")),
-        (refused("internal_error"), Retry("looking for an earlier message, Slack: internal_error")),
+        (RATE_LIMITED, Retry("searching for an earlier message: Slack: ratelimited", timedelta(seconds=7))),
+        (HTML_500, Retry("searching for an earlier message: Slack: HTTP 500")),
+        (NOT_JSON, Retry("searching for an earlier message: Slack: HTTP 200")),
+        (refused("internal_error"), Retry("searching for an earlier message: Slack: internal_error")),
     ],
     ids=str,
 )
@@ -595,7 +595,7 @@ async def test_no_answer_to_a_search_is_tried_again(server: SlackServer, context
     server.faults.append(Fault(then="hang"))
     outcome = await channel.find_sent(of_one(channel))
     assert isinstance(outcome, Retry)
-    assert outcome.reason.startswith("looking for an earlier message, no answer from 127.0.0.1")
+    assert outcome.reason.startswith("searching for an earlier message: no answer from 127.0.0.1")
 
 
 async def test_a_history_larger_than_it_can_be_is_unknown(server: SlackServer, context: ChannelContext) -> None:
@@ -725,7 +725,7 @@ async def test_a_check_names_the_bot_and_posts_nothing(server: SlackServer, cont
     assert [finding.detail for finding in findings] == [
         "@gaussdb in Acme",
         "C0GAUSS: the bot is in it",
-        "what was posted can be looked up",
+        "posted messages can be found again",
     ]
     assert server.messages == []
 
@@ -788,7 +788,9 @@ async def test_a_check_names_a_missing_scope(server: SlackServer, context: Chann
 
 async def test_a_check_proves_that_messages_can_be_found(server: SlackServer, context: ChannelContext) -> None:
     findings = await bot(server, context).check()
-    assert [(finding.detail, finding.remedy) for finding in findings[2:]] == [("what was posted can be looked up", "")]
+    assert [(finding.detail, finding.remedy) for finding in findings[2:]] == [
+        ("posted messages can be found again", "")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def lines(answer: ChatReply) -> list[str]:
     return [without_marks(line) for line in answer.lines]
 
 
-# ---- look-ups ----
+# ---- queries ----
 
 
 async def test_failures_are_listed_with_their_reasons_and_freshness(chat: ChatHarness) -> None:

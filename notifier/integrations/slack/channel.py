@@ -159,7 +159,7 @@ class SlackChannel(SlackSender):
         The history is that of the task's thread, where there is one, else the channel's.
         """
         if not self.settings.can_search:
-            return Unknown("only a bot can look a message up, and only in a channel that is given by its ID")
+            return Unknown("the history of a channel can be searched only when the channel is given by its ID")
         await self.context.clock.sleep(HISTORY_DELAY)
         end = self.deadline_at(self.settings.search_timeout.total_seconds())
         found: Outcome | MessageGone | None = MessageGone("no thread")
@@ -189,7 +189,7 @@ class SlackChannel(SlackSender):
         except (AddressRefused, ReplyTooLarge) as error:
             return Unknown(str(error))
         except HttpError as error:
-            return Retry(f"looking for an earlier message, {error}")
+            return Retry(f"searching for an earlier message: {error}")
         found = find_in_history(response, delivery, self._channel, self.context.clock.now())
         return replace(found, reply=self.reply_text(response)) if isinstance(found, Retry | Unknown) else found
 
@@ -225,9 +225,9 @@ class SlackChannel(SlackSender):
 
     def _check_history(self, history: SlackResponse) -> CheckResult:
         """Return whether messages can be found again. Posting works without it, but may repeat a message."""
-        what = "Slack look-up"
+        what = "Slack history"
         if history.ok:
-            return CheckResult(ok=True, what=what, detail="what was posted can be looked up")
+            return CheckResult(ok=True, what=what, detail="posted messages can be found again")
         detail, remedy = f"{history.failure}: {_COSTS[self.on_unknown]}", history_remedy(history, self._channel)
         return CheckResult(ok=True, what=what, detail=detail, remedy=remedy, proven=False)
 

@@ -181,7 +181,7 @@ def _history_refused(response: SlackResponse, channel: str, now: datetime) -> Ou
     if response.code and meaning not in ("retry", "unknown"):
         return Unknown(f"Slack: {response.code}; {history_remedy(response, channel)}")
     wait = _WAITS.get(response.code) or retry_after(response.headers, now)
-    return Retry(f"looking for an earlier message, Slack: {response.failure}", wait)
+    return Retry(f"searching for an earlier message: Slack: {response.failure}", wait)
 
 
 _HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
@@ -245,8 +245,8 @@ def error_text(response: SlackResponse) -> str:
     remarks, errors = nested_object(data, "response_metadata").get("messages"), data.get("errors")
     listed = [one for some in (remarks, errors) if isinstance(some, list) for one in some]
     needed = data.get("needed")
-    said = [data.get("error"), needed and f"needed: {needed}", *listed]
-    return "; ".join(dict.fromkeys(one for one in said if isinstance(one, str) and one))
+    texts = [data.get("error"), needed and f"needed: {needed}", *listed]
+    return "; ".join(dict.fromkeys(one for one in texts if isinstance(one, str) and one))
 
 
 def key_of(message: Json) -> str | None:

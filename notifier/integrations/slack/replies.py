@@ -63,11 +63,11 @@ def _title(answer: ChatReply) -> str:
     return whole if "`" in whole else f"*{whole}*"
 
 
-def sentence(said: str, limit: int = LINE_LIMIT) -> str:
+def sentence(text: str, limit: int = LINE_LIMIT) -> str:
     """Return a sentence in markup, its quoted parts as code, at most `limit` characters long."""
     shown: list[str] = []
     left = limit
-    for part, is_quoted in split_quoted(said):
+    for part, is_quoted in split_quoted(text):
         if left < 4:  # noqa: PLR2004 - two backticks, a character and an ellipsis
             break
         shown.append(inline_code(part, left) if is_quoted else escape(part, left))

@@ -84,7 +84,7 @@ class SlackSettings(ChannelSettings):
             raise setting_error("bot_token", "is missing; give bot_token and channel, or webhook_url")
         if self.webhook_url and self.style not in (None, "post"):
             raise setting_error(
-                "style", f"{self.style} needs a bot_token: a webhook does not say what it called a message"
+                "style", f"{self.style} needs a bot_token: a webhook does not return the id of a message"
             )
         if self.bot_token and not self.channel:
             raise setting_error(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import says_failed
-from notifier.core.delivery import Delivery, Outcome, Unknown
+from notifier.core.delivery import Delivery, Outcome
 from notifier.http import HttpError, partial_reply
 from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, encode_json
 from notifier.integrations.slack.blockkit import Json
@@ -25,10 +25,6 @@ class SlackWebhookChannel(SlackSender):
         """Post once."""
         end = self.deadline_at(self.settings.timeout.total_seconds())
         return final_outcome(await self.post_with_fallback(self._post, self.stored_message(delivery), end))
-
-    async def find_sent(self, delivery: Delivery) -> Outcome | None:  # noqa: ARG002 - as the contract has it
-        """Return Unknown: a webhook cannot be asked."""
-        return Unknown("only a bot can look a message up, and only in a channel that is given by its ID")
 
     async def check_slack(self, deadline: float) -> Sequence[CheckResult]:
         """Post an empty text, which a working webhook refuses."""
