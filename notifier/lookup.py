@@ -236,12 +236,12 @@ def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channel
     )
 
 
-def audit(q: Lookup, now: datetime) -> Audit:
+def audit_ledger(q: Lookup, now: datetime) -> Audit:
     """Return the ledger of every (event, channel) pair that routing asked for."""
     return Audit(at=now, ledger=q.ledger())
 
 
-def health(q: Lookup, expected: Expected) -> HealthReport:
+def health_report(q: Lookup, expected: Expected) -> HealthReport:
     """Judge how everything is; see `notifier.core.health`."""
     return judge(expected, q.health_facts())
 

@@ -213,14 +213,14 @@ class PollReport:
     """Ids of those without a status: what is recorded of these tasks stays as it is."""
     refused: tuple[str, ...] = ()
     """Ids of rows that the database refused to hold."""
-    formerly: str | None = None
+    renamed_from: str | None = None
     """The name under which the source was recorded before this poll, where that is another one."""
     fenced: bool = False
     """True when the claim had passed to another replica; nothing was recorded."""
     error: SourceError | None = None
 
     @property
-    def good(self) -> bool:
+    def succeeded(self) -> bool:
         """True when the list was read and recorded."""
         return self.polled and not self.fenced and self.error is None
 
@@ -470,14 +470,14 @@ class _Recorder:
             unreadable=snapshot.unreadable + len(progress.without_status),
             without_status=progress.without_status,
             refused=progress.refused,
-            formerly=self.claim.formerly,
+            renamed_from=self.claim.renamed_from,
         )
 
 
 def _record_success(tx: PollTx, credential: Credential, now: datetime, calls: int) -> None:
     """Record that a credential was accepted and made `calls` more calls, or fewer, than were charged."""
     known = tx.polls.credential(credential.key)
-    state = credentials.accepted(known, credential, now, calls)
+    state = credentials.after_success(known, credential, now, calls)
     if state != known:
         tx.polls.save_credential(credential.key, state)
 
@@ -494,7 +494,9 @@ async def _record_failure(
         if rules.credential:
             key = rules.credential.key
             known = tx.polls.credential(key)
-            tx.polls.save_credential(key, credentials.failed(known, rules.credential, now, error, trial=started.trial))
+            tx.polls.save_credential(
+                key, credentials.after_failure(known, rules.credential, now, error, trial=started.trial)
+            )
 
     await store.transact(record)
     return PollReport(source=claim.state.name, polled=True, error=error)

@@ -177,7 +177,7 @@ class PollClaim:
     at: datetime
     """When it was claimed, by the time of `Transaction.now`."""
     state: SourceState
-    formerly: str | None = None
+    renamed_from: str | None = None
     """The name under which its history was recorded until now; None where that has not changed."""
 
 

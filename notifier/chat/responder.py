@@ -65,7 +65,7 @@ class ChatResponder:
     async def _handle_command(
         self, request: CommandRequest, fmt: ReplyFormatter, may_change: PermissionCheck
     ) -> ChatReply | None:
-        command = commands.parse(request.text)
+        command = commands.parse_command(request.text)
         if isinstance(command, commands.Mistake):
             return fmt.mistake(command.key, command.given, command.meant)
         if isinstance(command, Query):
@@ -107,7 +107,7 @@ class ChatResponder:
 
     def _query_again(self, q: ChatReads, button: Button, fmt: ReplyFormatter) -> ChatReply:
         """Return the reply to the command of a button, from the row that the button names."""
-        command, offset = commands.parse(button.target), button.argument
+        command, offset = commands.parse_command(button.target), button.argument
         if not isinstance(command, Query):
             return fmt.refusal("click.gone")
         place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
@@ -133,7 +133,7 @@ class ChatResponder:
             case commands.Mutes(ignored=ignored):
                 reply = reports.with_ignored(ignored, reports.mutes(q.mutes(now), fmt), fmt)
             case commands.Status(ignored=ignored):
-                health = lookup.health(q, self._rules.expected)
+                health = lookup.health_report(q, self._rules.expected)
                 reply = reports.with_ignored(ignored, reports.status(health, fmt), fmt)
             case _:
                 reply = reports.help_text(fmt)

@@ -61,7 +61,7 @@ def ledger(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 
 def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState], HealthReport]:
     parked = [channel for channel in q.channels() if channel.parked_since]
-    return lookup.audit(q, now()), parked, lookup.health(q, expected)
+    return lookup.audit_ledger(q, now()), parked, lookup.health_report(q, expected)
 
 
 def audit_report(view: View, found: Audit) -> RenderableType:

@@ -16,7 +16,7 @@ from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier import config as configuration
-from notifier.lookup import Audit, audit
+from notifier.lookup import Audit, audit_ledger
 from notifier.service.service import serve
 from notifier.service.stats import Summary
 from notifier.simulator.options import Options
@@ -117,5 +117,5 @@ async def run_demo(
         config = configuration.loads(json.dumps(document), {}, origin="demo")
         async with open_app(config, exclusive=True, expect_new=True) as app:
             summary = await serve(app, stop=stop)
-            found = await app.store.read(lambda q: audit(q, app.clock.now()))
+            found = await app.store.read(lambda q: audit_ledger(q, app.clock.now()))
         return DemoResult(summary=summary, audit=found, receipts=receiver.receipts, rejected=receiver.rejected)

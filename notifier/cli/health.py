@@ -54,7 +54,7 @@ def _judge(config: Config) -> HealthReport:
 
 def _judge_writable(tx: Transaction, expected: Expected) -> HealthReport:
     tx.replicas.prove_writable()  # reads succeed on a full disk, and on a server that has become read-only
-    return lookup.health(tx.queries, expected)
+    return lookup.health_report(tx.queries, expected)
 
 
 def health_report(view: View, found: HealthReport) -> RenderableType:

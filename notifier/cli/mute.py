@@ -23,7 +23,7 @@ from notifier.cli.common import (
 )
 from notifier.cli.output import Row, TextTable, cell, print_json, show
 from notifier.cli.views import View
-from notifier.core.commands import MAX_MUTE, MAX_REASON_LENGTH, MIN_MUTE
+from notifier.core.commands import MAX_MUTE, MAX_MUTE_REASON, MIN_MUTE
 from notifier.core.durations import format_duration
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.people import Mute
@@ -53,7 +53,7 @@ def mute(
     if not MIN_MUTE <= length <= MAX_MUTE:
         shortest, longest = format_duration(MIN_MUTE), format_duration(MAX_MUTE)
         raise ConfigurationError(f"a mute lasts from {shortest} to {longest}, not {format_duration(length)}")
-    why = one_line(reason or "", MAX_REASON_LENGTH) or None
+    why = one_line(reason or "", MAX_MUTE_REASON) or None
     user = current_user()
     muted = write_store(config, lambda tx: people.mute_instance(tx, instance, length, user, reason=why))
     if not isinstance(muted, Mute):

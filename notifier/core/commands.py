@@ -19,10 +19,10 @@ from notifier.core.durations import format_duration, parse_duration
 
 MAX_COMMAND_LENGTH = 2_000
 """Maximum length of a command that is read, in characters."""
-MAX_NAME_LENGTH = 200
+MAX_QUERY_LENGTH = 200
 """Maximum length of a job id or of an instance's name, in characters."""
 MIN_MUTE, MAX_MUTE = timedelta(minutes=1), timedelta(days=30)
-MAX_REASON_LENGTH = 300
+MAX_MUTE_REASON = 300
 """Maximum length of the reason of a mute, in characters. The rest is cut off."""
 MAX_PERIOD = timedelta(days=365)
 DEFAULT_FAILED_PERIOD, DEFAULT_STATS_PERIOD = timedelta(days=1), timedelta(days=7)
@@ -151,7 +151,7 @@ class Mistake:
 Command = Query | Change | Mistake
 
 
-def parse(text: str) -> Command:
+def parse_command(text: str) -> Command:
     """Parse the words after the command's name. Never raises."""
     words = _words(text)
     if not words:
@@ -233,7 +233,7 @@ class _Arguments:
     def rest(self) -> str:
         """Take all words that are left."""
         rest = _folded(" ".join(self._words))
-        if len(rest) > MAX_NAME_LENGTH:
+        if len(rest) > MAX_QUERY_LENGTH:
             raise self._mistake("mistake.long")
         return rest
 
@@ -248,7 +248,7 @@ class _Arguments:
         if not self._words:
             raise self._mistake("mistake.missing.mute")
         instance, *rest = _folded(self._words[0]), *self._words[1:]
-        if len(instance) > MAX_NAME_LENGTH:
+        if len(instance) > MAX_QUERY_LENGTH:
             raise self._mistake("mistake.long")
         meant = f"mute {_quoted(instance)} 2h"
         if not rest:
@@ -258,7 +258,7 @@ class _Arguments:
             raise self._mistake("mistake.duration", rest[0], meant)
         if not MIN_MUTE <= length <= MAX_MUTE:
             raise self._mistake("mistake.mute", format_duration(length), meant)
-        return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:MAX_REASON_LENGTH] or None)
+        return MuteInstance(instance=instance, length=length, reason=" ".join(rest[1:])[:MAX_MUTE_REASON] or None)
 
     def _mistake(self, key: str, given: str = "", meant: str = "") -> _MistakeFound:
         return _MistakeFound(Mistake(key=key, given=given, meant=meant or USAGE[self._command]))
@@ -298,6 +298,6 @@ USAGE: Mapping[str, str] = MappingProxyType({name: syntax.usage for name, syntax
 def _unknown(word: str, rest: Sequence[str]) -> Mistake:
     near = difflib.get_close_matches(_folded(word).casefold(), [*USAGE], n=1, cutoff=0.6)
     if not near:
-        return Mistake(key="mistake.unknown", given=word[:MAX_NAME_LENGTH])
+        return Mistake(key="mistake.unknown", given=word[:MAX_QUERY_LENGTH])
     meant = " ".join([near[0], *map(_quoted, rest)]) if rest else USAGE[near[0]]
-    return Mistake(key="mistake.meant", given=word[:MAX_NAME_LENGTH], meant=meant[:MAX_NAME_LENGTH])
+    return Mistake(key="mistake.meant", given=word[:MAX_QUERY_LENGTH], meant=meant[:MAX_QUERY_LENGTH])

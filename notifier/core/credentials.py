@@ -20,7 +20,7 @@ TRIAL_DURATION = timedelta(minutes=1)
 """Time for which one poll alone may try a credential that was refused."""
 REFUSAL_PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 """The pause after the first refusal, and the longest: an access key stays locked for five minutes."""
-MAX_WAIT = timedelta(hours=2)
+MAX_CREDENTIAL_WAIT = timedelta(hours=2)
 """A wait longer than this is left over from a clock that has since been set back."""
 
 
@@ -90,14 +90,14 @@ def admit(state: CredentialState, credential: Credential, now: datetime, calls: 
     return Admission(state=replace(charged, paused_until=now + TRIAL_DURATION), trial=True)
 
 
-def accepted(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
+def after_success(state: CredentialState, credential: Credential, now: datetime, calls: int) -> CredentialState:
     """Return the state after a poll that succeeded and made `calls` more calls, or fewer, than were charged."""
     health = pacing.ChannelHealth(rate_at=state.rate_at)
     rate_at = pacing.charge(health, credential.pace, now, calls).rate_at if calls else state.rate_at
     return CredentialState(rate_at=rate_at, paused_until=None if state.refusal else state.paused_until)
 
 
-def failed(
+def after_failure(
     state: CredentialState, credential: Credential, now: datetime, error: SourceError, *, trial: bool
 ) -> CredentialState:
     """Return the state after a poll that failed: refusals pause it ever longer, others for what the service asked.
@@ -130,7 +130,7 @@ _PAUSED = "not polled, for its credential is paused: "
 
 
 def _drop_impossible_waits(state: CredentialState, now: datetime) -> CredentialState:
-    far = now + MAX_WAIT
+    far = now + MAX_CREDENTIAL_WAIT
     return replace(
         state,
         rate_at=None if state.rate_at and state.rate_at > far else state.rate_at,

@@ -37,7 +37,7 @@ class Pattern(Protocol):
         """Return something where the whole text matches."""
 
 
-def check(pattern: str) -> None:
+def check_pattern(pattern: str) -> None:
     """Raise ValueError, with a remedy, for what is no regular expression or cannot be matched in linear time."""
     try:
         re.compile(pattern, re.DOTALL)
@@ -46,7 +46,7 @@ def check(pattern: str) -> None:
     _compiled(pattern)
 
 
-def matches(pattern: str, text: str) -> bool:
+def matches_pattern(pattern: str, text: str) -> bool:
     """Return whether a pattern that was checked matches a whole text; a dot matches a line's end too."""
     return _compiled(pattern).fullmatch(_searchable(text)) is not None
 

@@ -88,7 +88,7 @@ def parse_matcher(text: str) -> Matcher:
             f"unknown field {matcher.field!r}{_did_you_mean(matcher.field)}; fields are {', '.join(FIELDS)}"
         )
     if matcher.op in ("=~", "!~"):
-        patterns.check(matcher.value)
+        patterns.check_pattern(matcher.value)
     return matcher
 
 
@@ -118,8 +118,8 @@ def fields_of(event: Event) -> dict[str, str]:
 _OPS: Mapping[str, Callable[[str, str], bool]] = {
     "=": lambda actual, value: actual == value,
     "!=": lambda actual, value: actual != value,
-    "=~": lambda actual, value: patterns.matches(value, actual),
-    "!~": lambda actual, value: not patterns.matches(value, actual),
+    "=~": lambda actual, value: patterns.matches_pattern(value, actual),
+    "!~": lambda actual, value: not patterns.matches_pattern(value, actual),
 }
 
 

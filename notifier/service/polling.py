@@ -95,6 +95,6 @@ class Polling:
         self._log.polled(report)
         if report.deliveries:
             self._wake()
-        if report.good and send_heartbeat:
+        if report.succeeded and send_heartbeat:
             self._jobs.start("heartbeat", self._heartbeat.beat)
         return report

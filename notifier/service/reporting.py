@@ -62,7 +62,7 @@ class PollLog:
 
     def _log_unreadable(self, report: PollReport) -> None:
         unreadable = (report.unreadable, report.without_status)
-        whole = report.good and report.scope is Scope.FULL
+        whole = report.succeeded and report.scope is Scope.FULL
         if whole and self._unreadable.get(report.source, (0, ())) != unreadable:
             self._unreadable[report.source] = unreadable
             without_id = report.unreadable - len(report.without_status)
@@ -79,8 +79,8 @@ class PollLog:
 
 
 def _log_poll(report: PollReport) -> None:
-    if report.formerly:
-        log.warning("source.renamed", source=report.source, formerly=report.formerly)
+    if report.renamed_from:
+        log.warning("source.renamed", source=report.source, formerly=report.renamed_from)
     if report.error is not None:
         log.error("poll.failed", source=report.source, error=str(report.error))
     elif report.fenced:

@@ -277,7 +277,7 @@ async def poll_and_deliver(app: App, *, deliver: bool = True) -> Summary:
             await service.delivering.drain()
         await service.prune()
         await service.jobs.join()
-        await service.heartbeat.finish(polled=any(report is not None and report.good for report in reports))
+        await service.heartbeat.finish(polled=any(report is not None and report.succeeded for report in reports))
     finally:
         await service.release()
     return service.stats.summary

@@ -131,23 +131,25 @@ class Polls:
         state = claim.state
         if (state.region, state.project_id) == (region, project_id):
             return claim
-        formerly: str | None = None
+        renamed_from: str | None = None
         if state.region is None and state.project_id is None:
             new = state.last_poll_at is None and state.failures == 0
             former = self._former(state.name, region, project_id, configured or ()) if new else None
             if former is not None:
                 self._rename(former.name, state.name)
-                state, formerly = replace(former, name=state.name), former.name
+                state, renamed_from = replace(former, name=state.name), former.name
         else:
             self._refuse_conflict(state, in_use_since)
             self._cache.drop(state.name)
             self._session.execute(delete(tasks).where(tasks.c.source == state.name))
             state = SourceState(name=state.name)
         state = replace(state, region=region, project_id=project_id)
-        kept = {name: getattr(state, name) for name in (*_RESET_BY_NEW_LIST, *(_KEPT_BY_RENAMED if formerly else ()))}
+        kept = {
+            name: getattr(state, name) for name in (*_RESET_BY_NEW_LIST, *(_KEPT_BY_RENAMED if renamed_from else ()))
+        }
         fresh = kept | {"region": region, "project_id": project_id}
         self._session.execute(update(sources).where(sources.c.name == state.name).values(fresh))
-        return replace(claim, state=state, formerly=formerly)
+        return replace(claim, state=state, renamed_from=renamed_from)
 
     def retire_sources(self, names: Collection[str], now: datetime) -> None:
         """Record that sources are no longer configured, so that their tasks no longer count as running.

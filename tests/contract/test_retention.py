@@ -97,7 +97,7 @@ def rows(store: SqlStore) -> Mapping[str, int]:
 
 
 async def audit(store: SqlStore) -> lookup.Audit:
-    return await store.read(lambda q: lookup.audit(q, T0))
+    return await store.read(lambda q: lookup.audit_ledger(q, T0))
 
 
 async def told(store: SqlStore) -> Sequence[tuple[EventType, str]]:

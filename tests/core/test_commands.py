@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from notifier.core import commands
 from notifier.core.commands import (
     MAX_MUTE,
-    MAX_NAME_LENGTH,
+    MAX_QUERY_LENGTH,
     USAGE,
     Change,
     Command,
@@ -29,7 +29,7 @@ from notifier.core.commands import (
     Status,
     SubscribeTask,
     UnmuteInstance,
-    parse,
+    parse_command,
 )
 
 A_DAY = timedelta(days=1)
@@ -84,7 +84,7 @@ TWO_HOURS = timedelta(hours=2)
     ],
 )
 def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> None:
-    assert parse(text) == command
+    assert parse_command(text) == command
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> N
         ("statu", Mistake(key="mistake.meant", given="statu", meant="status")),
         ("mut gauss 2h", Mistake(key="mistake.meant", given="mut", meant="mute gauss 2h")),
         ("ｆａｉｌｄ", Mistake(key="mistake.meant", given="ｆａｉｌｄ", meant="failed 24h")),
-        ("failed 2d " + "x" * (MAX_NAME_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["failed"])),
+        ("failed 2d " + "x" * (MAX_QUERY_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["failed"])),
         ("frobnicate", Mistake(key="mistake.unknown", given="frobnicate")),
         ("failed yesterday", Mistake(key="mistake.duration", given="yesterday", meant="failed 24h")),
         ("failed 0h", Mistake(key="mistake.look", given="0h", meant="failed 24h")),
@@ -108,39 +108,39 @@ def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> N
         ("mute gauss-1 soon", Mistake(key="mistake.duration", given="soon", meant="mute gauss-1 2h")),
         ("mute gauss-1 1s", Mistake(key="mistake.mute", given="1s", meant="mute gauss-1 2h")),
         ("mute gauss-1 31d", Mistake(key="mistake.mute", given="31d", meant="mute gauss-1 2h")),
-        ("task " + "j" * (MAX_NAME_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["task"])),
+        ("task " + "j" * (MAX_QUERY_LENGTH + 1), Mistake(key="mistake.long", meant=USAGE["task"])),
     ],
 )
 def test_a_mistake_is_answered_with_what_would_be_right(text: str, mistake: Mistake) -> None:
-    assert parse(text) == mistake
+    assert parse_command(text) == mistake
 
 
 @pytest.mark.parametrize("name", USAGE)
 def test_every_example_is_a_command(name: str) -> None:
-    assert not isinstance(parse(USAGE[name]), Mistake)
+    assert not isinstance(parse_command(USAGE[name]), Mistake)
 
 
 def test_only_mutes_change_what_others_see() -> None:
-    changes = {name: command for name, usage in USAGE.items() if isinstance(command := parse(usage), Change)}
+    changes = {name: command for name, usage in USAGE.items() if isinstance(command := parse_command(usage), Change)}
     assert {name for name, command in changes.items() if command.restricted} == {"mute", "unmute"}
     assert changes.keys() - {"mute", "unmute"} == {"watch"}
 
 
 @given(st.text(max_size=300))
 def test_any_text_means_something(text: str) -> None:
-    command = parse(text)
+    command = parse_command(text)
     if isinstance(command, MuteInstance):
         assert timedelta() < command.length <= MAX_MUTE
 
 
 @given(st.sampled_from([*USAGE]), st.text(max_size=300))
 def test_whatever_follows_a_command_means_something(name: str, text: str) -> None:
-    command = parse(f"{name} {text}")
+    command = parse_command(f"{name} {text}")
     assert isinstance(command, commands.Command)
 
 
 @given(st.sampled_from([*USAGE]), st.text(max_size=60))
 def test_nothing_that_is_not_shown_reaches_a_name(name: str, text: str) -> None:
-    command = parse(f"{name} {text}")
+    command = parse_command(f"{name} {text}")
     wanted = getattr(command, "instance", "") or getattr(command, "job_id", "")
     assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in wanted)

@@ -13,9 +13,9 @@ from notifier.core.credentials import (
     TRIAL_DURATION,
     Credential,
     CredentialState,
-    accepted,
     admit,
-    failed,
+    after_failure,
+    after_success,
 )
 from notifier.core.errors import CredentialsRejected, SourceThrottled, SourceUnreachable
 
@@ -25,7 +25,7 @@ REFUSED = CredentialsRejected("source a: credentials rejected")
 
 
 def refuse(state: CredentialState, *, trial: bool = False) -> CredentialState:
-    return failed(state, KEY, START, REFUSED, trial=trial)
+    return after_failure(state, KEY, START, REFUSED, trial=trial)
 
 
 def test_polls_are_admitted_within_the_budget_and_then_at_its_rate() -> None:
@@ -47,7 +47,7 @@ def test_a_long_list_is_admitted_and_later_polls_pay_for_it() -> None:
 
 def test_calls_that_were_not_made_are_returned() -> None:
     charged = admit(CredentialState(), KEY, START, 10, force=False).state
-    assert accepted(charged, KEY, START, -8) == admit(CredentialState(), KEY, START, 2, force=False).state
+    assert after_success(charged, KEY, START, -8) == admit(CredentialState(), KEY, START, 2, force=False).state
 
 
 def test_one_refusal_pauses_a_credential_and_later_ones_count_alone() -> None:
@@ -63,9 +63,9 @@ def test_after_the_pause_one_poll_at_a_time_tries_again() -> None:
     admission = admit(refuse(CredentialState()), KEY, later, 1, force=False)
     assert (admission.retry_at, admission.trial) == (None, True)
     assert admit(admission.state, KEY, later, 1, force=True).retry_at == later + TRIAL_DURATION
-    again = failed(admission.state, KEY, later, REFUSED, trial=True)
+    again = after_failure(admission.state, KEY, later, REFUSED, trial=True)
     assert (again.refusals, again.paused_until) == (2, later + 2 * MINUTE)
-    assert accepted(admission.state, KEY, later, 0) == CredentialState(rate_at=admission.state.rate_at)
+    assert after_success(admission.state, KEY, later, 0) == CredentialState(rate_at=admission.state.rate_at)
 
 
 def test_a_corrected_secret_is_tried_at_once() -> None:
@@ -74,10 +74,10 @@ def test_a_corrected_secret_is_tried_at_once() -> None:
 
 
 def test_a_requested_pause_holds_for_all_and_refuses_nobody() -> None:
-    paused = failed(CredentialState(), KEY, START, SourceThrottled("slow", retry_after=5 * MINUTE), trial=False)
+    paused = after_failure(CredentialState(), KEY, START, SourceThrottled("slow", retry_after=5 * MINUTE), trial=False)
     admission = admit(paused, KEY, START, 1, force=False)
     assert (admission.retry_at, admission.refusal) == (START + 5 * MINUTE, None)
-    assert failed(CredentialState(), KEY, START, SourceUnreachable("down"), trial=False) == CredentialState()
+    assert after_failure(CredentialState(), KEY, START, SourceUnreachable("down"), trial=False) == CredentialState()
 
 
 def test_waits_left_over_from_a_wrong_clock_hold_nothing_up() -> None:

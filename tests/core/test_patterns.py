@@ -44,14 +44,14 @@ PATTERNS = st.recursive(st.sampled_from(ATOMS), groups, max_leaves=6)
 
 @given(pattern=PATTERNS, text=st.text(LETTERS, max_size=6))
 def test_a_pattern_means_what_it_means_in_python(pattern: str, text: str) -> None:
-    patterns.check(pattern)
-    assert patterns.matches(pattern, text) is (re.fullmatch(pattern, text, re.DOTALL) is not None)
+    patterns.check_pattern(pattern)
+    assert patterns.matches_pattern(pattern, text) is (re.fullmatch(pattern, text, re.DOTALL) is not None)
 
 
 @pytest.mark.parametrize("pattern", ["(?i)PROD-.*", r"prod\Z", r"\Aprod", r"(?P<stage>prod|test)-\d+", r"\bprod\b.*"])
 @pytest.mark.parametrize("text", ["prod", "PROD-1", "test-42", "prod-1", "production", "prod\n", ""])
 def test_groups_flags_and_anchors_mean_the_same_too(pattern: str, text: str) -> None:
-    assert patterns.matches(pattern, text) is (re.fullmatch(pattern, text, re.DOTALL) is not None)
+    assert patterns.matches_pattern(pattern, text) is (re.fullmatch(pattern, text, re.DOTALL) is not None)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_groups_flags_and_anchors_mean_the_same_too(pattern: str, text: str) -> 
 @pytest.mark.parametrize("letter", ["a", "x", "中"])
 def test_no_pattern_takes_more_than_linear_time(pattern: str, letter: str) -> None:
     """An engine that backtracks would not be done in the lifetime of this machine."""
-    patterns.check(pattern)
-    assert not patterns.matches(pattern, letter * patterns.MAX_TEXT_LENGTH)
+    patterns.check_pattern(pattern)
+    assert not patterns.matches_pattern(pattern, letter * patterns.MAX_TEXT_LENGTH)
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_no_pattern_takes_more_than_linear_time(pattern: str, letter: str) -> No
 )
 def test_what_has_no_linear_time_is_refused_with_a_remedy(pattern: str, remedy: str) -> None:
     with pytest.raises(ValueError, match=re.escape(remedy)) as caught:
-        patterns.check(pattern)
+        patterns.check_pattern(pattern)
     assert str(caught.value).startswith(f"{pattern!r} cannot be matched in linear time: ")
 
 
 def test_of_a_text_without_end_the_beginning_counts() -> None:
     text = "quota " + "x" * patterns.MAX_TEXT_LENGTH + " end"
-    assert patterns.matches("quota.*", text)
-    assert not patterns.matches(".*end", text)
+    assert patterns.matches_pattern("quota.*", text)
+    assert not patterns.matches_pattern(".*end", text)
 
 
 def test_a_text_that_is_none_is_matched_all_the_same() -> None:
-    assert patterns.matches("quota.", "quota\ud83d")
+    assert patterns.matches_pattern("quota.", "quota\ud83d")
 
 
 # ---- where there is no RE2 ----
@@ -123,9 +123,9 @@ def without_re2(monkeypatch: pytest.MonkeyPatch) -> None:
     "pattern", ["prod-.*", "task[.](failed|stalled)", ".*quota.*exceeded.*", r"(a|b)?c{1,3}", "[(+*]+"]
 )
 def test_simple_patterns_serve_everywhere(pattern: str) -> None:
-    patterns.check(pattern)
+    patterns.check_pattern(pattern)
     text = "prod-" + "ab" * patterns.MAX_BACKTRACKING_LENGTH
-    assert patterns.matches(pattern, text) is (
+    assert patterns.matches_pattern(pattern, text) is (
         re.fullmatch(pattern, text[: patterns.MAX_BACKTRACKING_LENGTH], re.DOTALL) is not None
     )
 
@@ -136,4 +136,4 @@ def test_simple_patterns_serve_everywhere(pattern: str) -> None:
 )
 def test_what_could_backtrack_is_refused_there(pattern: str) -> None:
     with pytest.raises(ValueError, match="cannot be matched in linear time"):
-        patterns.check(pattern)
+        patterns.check_pattern(pattern)

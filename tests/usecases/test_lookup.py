@@ -259,7 +259,7 @@ def test_a_task_of_the_baseline_has_no_events_to_explain() -> None:
 @pytest.mark.parametrize(("pairs", "ok"), [((), True), ((("event", "dba"),), False)])
 def test_an_audit_holds_when_every_pair_is_accounted_for(pairs: tuple[tuple[str, str], ...], *, ok: bool) -> None:
     drawn = Ledger(events=1, unrouted=0, pairs=1, by_state={}, unaccounted=pairs)
-    assert lookup.audit(Lists(drawn=drawn), START).ok is ok
+    assert lookup.audit_ledger(Lists(drawn=drawn), START).ok is ok
 
 
 def test_a_listing_shows_how_fresh_it_is() -> None:

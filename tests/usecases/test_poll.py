@@ -545,14 +545,14 @@ async def test_a_renamed_source_goes_on_where_it_was(store: SqlStore, source: Fa
     clock.advance(RULES.poll_every)
     renamed = elsewhere(source, DONE, OTHER, name="production", project_id=source.project_id)
     report = await poll(renamed, store)
-    assert (report.formerly, report.baseline) == ("prod", False)
+    assert (report.renamed_from, report.baseline) == ("prod", False)
     assert await told(store) == [(EventType.TASK_PROGRESSED, "a"), (EventType.TASK_COMPLETED, "a")]
     assert await answers(store) == [EventType.TASK_COMPLETED]
     (state,) = await store.read(lambda q: q.sources())
     assert (state.name, state.tasks, state.running) == ("production", 2, 0)
     first, second = await store.read(lambda q: q.events(EventFilter(source="production")))
     assert second.event.id == started.events[0].id
-    assert (await poll(renamed, store)).formerly is None
+    assert (await poll(renamed, store)).renamed_from is None
     ledger = await store.read(lambda q: q.ledger())
     assert (ledger.unaccounted, first.event.source) == ((), "production")
 

@@ -92,8 +92,8 @@ async def test_a_refused_credential_is_tried_by_one_source_then_serves_all(store
     for source in sources:
         source.error = None
     clock.advance(timedelta(minutes=1))
-    assert (await poll(sources[1], store)).good
-    assert [(await poll(source, store)).good for source in sources[2:]] == [True] * 8
+    assert (await poll(sources[1], store)).succeeded
+    assert [(await poll(source, store)).succeeded for source in sources[2:]] == [True] * 8
 
 
 async def test_a_pause_requested_from_one_source_holds_for_the_others(store: SqlStore, clock: FakeClock) -> None:
@@ -102,7 +102,7 @@ async def test_a_pause_requested_from_one_source_holds_for_the_others(store: Sql
     await poll(sources[0], store)
     assert not (await poll(sources[1], store)).polled
     clock.advance(timedelta(minutes=5))
-    assert (await poll(sources[1], store)).good
+    assert (await poll(sources[1], store)).succeeded
 
 
 # ---- inside one process ----
@@ -174,7 +174,7 @@ async def test_a_wrong_key_of_ten_sources_is_tried_once_over_several_runs(
         assert len(server.requests) == 1
         server.answers = [reply(200, PAGE)]
         async with open_app(written(server, tmp_path, "right")) as app:
-            assert all(report.good for report in await poll_all(app))
+            assert all(report.succeeded for report in await poll_all(app))
 
 
 async def test_each_source_counts_on_its_share_of_the_largest_budget(tmp_path: Path) -> None:
