@@ -14,8 +14,8 @@ from notifier.core.errors import StoreError
 from notifier.deliver import DeliveryReport, DeliveryWorker, RenderCache
 from notifier.live_messages import MessageEditor
 from notifier.ports import Channel, LiveChannel
-from notifier.service.jobs import RESTART_DELAY, Jobs
 from notifier.service.reporting import ErrorThrottle, log_deliveries, log_edits
+from notifier.service.scheduler import RESTART_DELAY, Jobs
 from notifier.service.stats import RunStats
 from notifier.wiring.app import App
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
 
 from notifier.core.errors import StoreError
-from notifier.core.health_facts import Role
 from notifier.poll import PollReport, poll_once
 from notifier.ports import TaskSource
-from notifier.service.heartbeat import Heartbeat
-from notifier.service.jobs import Jobs
+from notifier.service.monitoring import Heartbeat
 from notifier.service.reporting import ErrorThrottle, PollLog
-from notifier.service.scheduler import DueSources
+from notifier.service.scheduler import DueSources, Jobs
 from notifier.service.stats import RunStats
 from notifier.wiring.app import App
 
@@ -27,7 +25,6 @@ class Polling:
     def __init__(
         self,
         app: App,
-        roles: Collection[Role],
         *,
         owner: str,
         stats: RunStats,
@@ -44,9 +41,7 @@ class Polling:
         self._wake = wake
         self._rules = app.poll_rules
         self._routing = app.routing
-        self._due = DueSources(
-            {name: rules.poll_every for name, rules in self._rules.items()} if Role.POLL in roles else {}
-        )
+        self._due = DueSources({name: rules.poll_every for name, rules in self._rules.items()})
         self._log = PollLog()
         self._query = ErrorThrottle("poll.paused", "poll.recovered")
 

@@ -23,13 +23,11 @@ from notifier.core.health_facts import Replica, serves
 from notifier.ports import ChatTransport
 from notifier.retention import PruneReport, prune
 from notifier.service.delivering import Delivering
-from notifier.service.heartbeat import Heartbeat
-from notifier.service.jobs import Jobs
-from notifier.service.monitoring import Monitoring
+from notifier.service.monitoring import Heartbeat, Monitoring
 from notifier.service.polling import Polling
 from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import ALL_ROLES, Role, writes_data
-from notifier.service.scheduler import Scheduler
+from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.stats import RunStats, Summary
 from notifier.wiring.app import App, open_chat
 from notifier.wiring.stores import Transaction, source_places
@@ -88,7 +86,7 @@ class Service:
         self.delivering = Delivering(app, channels, owner=self.owner, stats=self.stats, jobs=self.jobs)
         wake = self.delivering.wake
         self.polling = Polling(
-            app, roles, owner=self.owner, stats=self.stats, jobs=self.jobs, heartbeat=self.heartbeat, wake=wake
+            app, owner=self.owner, stats=self.stats, jobs=self.jobs, heartbeat=self.heartbeat, wake=wake
         )
         self.monitoring = Monitoring(
             app, jobs=self.jobs, heartbeat=self.heartbeat, wake=wake, polling_since=polling_since

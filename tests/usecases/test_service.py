@@ -30,10 +30,9 @@ from notifier.core.routing import RoutedEvent
 from notifier.http import HttpClient
 from notifier.ports import ChatTransport, Clock, DeliveryFilter
 from notifier.service import service as service_module
-from notifier.service.jobs import RESTART_DELAY
 from notifier.service.reporting import ErrorThrottle
 from notifier.service.roles import Role
-from notifier.service.scheduler import MAX_POLLS_STARTED, START_SPREAD, DueSources
+from notifier.service.scheduler import MAX_POLLS_STARTED, RESTART_DELAY, START_SPREAD, DueSources
 from notifier.service.service import Service, poll_and_deliver
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
