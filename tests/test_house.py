@@ -27,6 +27,7 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.events import EventType
 from notifier.core.model import Scope, TaskStatus
 from notifier.service.reporting import SETTLED_EVENTS
+from notifier.store.schema import metadata
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("build", "run", "dev", "audit")
@@ -331,6 +332,26 @@ def test_a_decision_has_its_four_parts(decision: Path) -> None:
         "## Consequences",
     ]
     assert text.startswith(f"# {int(decision.stem.partition('-')[0])}. ")
+
+
+def defined_names() -> set[str]:
+    """Every module, class, function, method, constant and table of the program."""
+    names = set(metadata.tables)
+    for path, tree in trees("notifier"):
+        names.add(path.stem)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names | {path.name for path in (ROOT / "notifier").iterdir()}
+
+
+def test_the_architecture_names_only_what_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    quoted = {name for span in re.findall(r"`([A-Za-z_.]+)`", text) for name in span.removesuffix(".py").split(".")}
+    assert quoted - defined_names() - {"job_id", "importlinter", ""} == set()
 
 
 def documented_commands() -> Iterator[tuple[str, str]]:
