@@ -1,6 +1,6 @@
-"""The one way out: every request to a cloud, a chat or a webhook goes through `HttpClient.exchange`.
+"""All outgoing network traffic: every request to a cloud, a chat or a webhook goes through `HttpClient.exchange`.
 
-A connection that stays, as Slack's Socket Mode has it, goes by `HttpClient.session`, under the same rules.
+Long-lived connections, such as Slack's Socket Mode, use `HttpClient.session` under the same rules.
 """
 
 from notifier.http.addresses import AddressRule, IPNetwork

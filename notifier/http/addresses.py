@@ -1,4 +1,4 @@
-"""Which addresses may be connected to."""
+"""The rule about which addresses may be connected to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOW_32_BITS = 0xFFFF_FFFF
 
 
 def equivalent_addresses(address: IPAddress) -> Iterator[IPAddress]:
-    """Yield an address and every other one that connecting to it can reach: mapped, translated or tunnelled."""
+    """Yield an address and every other one that a connection to it can reach: mapped, translated or tunnelled."""
     yield address
     if address.is_unspecified:
         yield IPv4Address("127.0.0.1")
@@ -49,20 +49,20 @@ def equivalent_addresses(address: IPAddress) -> Iterator[IPAddress]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressRule:
-    """Which addresses may be connected to. Metadata and link-local ones never; `deny` adds to that.
+    """Which addresses may be connected to: never metadata and link-local addresses, nor those in `deny`.
 
-    A non-empty `allow` means only these.
+    If `allow` is not empty, only addresses in it.
     """
 
     allow: tuple[IPNetwork, ...] = ()
     deny: tuple[IPNetwork, ...] = ()
 
     def refusal_reason(self, address: IPAddress) -> str | None:
-        """Return why not, or None where it is allowed."""
+        """Return why an address is refused, or None when it is allowed."""
         return _refusal_reason(self, address)
 
     def check(self, host: str, address: IPAddress) -> None:
-        """Raise AddressRefused where the rule says no."""
+        """Raise AddressRefused when the rule refuses an address."""
         if reason := self.refusal_reason(address):
             raise AddressRefused(f"{host} refused: {address} is {reason}")
 
@@ -84,11 +84,11 @@ def _within(addresses: Sequence[IPAddress], networks: Sequence[IPNetwork]) -> bo
 
 
 _NUMERIC_HOST = re.compile(r"(?:0x[0-9a-f]+|\d+)(?:\.(?:0x[0-9a-f]+|\d+)){0,3}\.?", re.IGNORECASE)
-"""`127.1`, `0x7f000001`, `2130706433`: what the system's resolver takes for an address."""
+"""Spellings such as `127.1`, `0x7f000001` and `2130706433`, which the system's resolver accepts as addresses."""
 
 
 def parse_literal(host: str) -> IPAddress | None:
-    """Return the address that a host is written as, in any way that systems understand, or None for a name."""
+    """Return the address that a host spells, in any way that resolvers accept; None for a name."""
     try:
         return ip_address(host.replace("%25", "%"))
     except ValueError:
@@ -102,9 +102,9 @@ def parse_literal(host: str) -> IPAddress | None:
 
 
 class CheckedResolver(AbstractResolver):
-    """Looks a name up once and refuses it when any of its addresses is refused.
+    """Resolves a name once and refuses it when any of its addresses is refused.
 
-    What is connected to is what was checked: there is no second lookup for a name server to answer differently.
+    The checked addresses are the ones connected to: a name server cannot answer a second query differently.
     """
 
     def __init__(self, rule: AddressRule) -> None:
@@ -119,5 +119,5 @@ class CheckedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Close what looks names up."""
+        """Close the resolver."""
         await self._names.close()

@@ -1,9 +1,9 @@
-"""One exchange over HTTP, on aiohttp; what needs a flow of `httpx.Auth` goes through httpx, on the same connections.
+"""The HTTP client, on aiohttp. Requests with a flow of `httpx.Auth` go through httpx, over the same connections.
 
-Added is what the libraries leave open: one deadline for the whole exchange (httpx's timeouts are per read), a cap on
-the bytes as they came (its decoder is unbounded), a rule about addresses, no redirects, no cookies, no repeats, nothing
-from the environment, and errors that say whether the request was sent and name the host, never the path or the query:
-the URL of an incoming webhook is a secret.
+It adds what the libraries lack: one deadline for the whole exchange (httpx's timeouts are per read), a limit of bytes
+before decoding (httpx's decoder is unbounded), and a rule about addresses. It follows no redirects, keeps no cookies,
+repeats nothing and reads nothing from the environment. Its errors state whether the request was sent and name the host,
+never the path or the query: the URL of an incoming webhook is a secret.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A whole reply. `body` holds the bytes as they came, never decompressed."""
+    """A complete reply. `body` holds the bytes as received, never decompressed."""
 
     status: int
     headers: httpx.Headers
@@ -67,30 +67,30 @@ class Reply:
 
 
 def partial_reply(error: HttpError) -> Reply:
-    """Return as much of a reply as arrived before the rest was lost. Raises the error where not even a status did."""
+    """Return the part of a reply that arrived before the connection was lost. Raises the error if no status arrived."""
     if error.status is None:
         raise error
     return Reply(status=error.status, headers=httpx.Headers(error.headers), body=error.body)
 
 
-# ---- where to ----
+# ---- the target ----
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """A URL, read once."""
+    """A parsed URL."""
 
     url: URL
-    """Without user and password; to be sent as it is."""
+    """The URL without user and password, sent exactly as it is."""
     host: str
-    """As messages name it."""
+    """The host as messages name it."""
     headers: Mapping[str, str]
-    """What user and password ask for."""
+    """Header fields that carry the user and password of the URL."""
 
 
 @lru_cache(maxsize=256)
 def _target(url: str) -> _Target:
-    """Read a URL as httpx does, the stricter of the two. Raises AddressRefused where nothing can be sent to it."""
+    """Parse a URL as httpx does, the stricter library. Raises AddressRefused for a URL that cannot be requested."""
     host = "the address given"
     try:
         parsed = httpx.URL(url)
@@ -107,12 +107,12 @@ def _target(url: str) -> _Target:
     )
 
 
-# ---- the wire ----
+# ---- connections ----
 
 
 @dataclass(slots=True)
 class _Wire:
-    """One aiohttp session, opened when first used because that needs a running loop."""
+    """One aiohttp session, opened on first use because that needs a running loop."""
 
     rule: AddressRule
     proxies: ProxyRule
@@ -124,14 +124,14 @@ class _Wire:
             connector = ExchangeConnector(
                 resolver=CheckedResolver(self.rule),
                 use_dns_cache=False,
-                limit=0,  # callers bound what they have in flight; one cap would let a dead host delay the others
+                limit=0,  # callers set limits: one for all would let a dead host delay the others
             )
-            # No timeouts: `exchange` puts one deadline around everything.
+            # No timeouts: `exchange` sets one deadline for everything.
             self._session = open_session(connector, self.headers, request_class=WireRequest)
         return self._session
 
     def proxy_for(self, host: str, *, guard: bool) -> httpx.Proxy | None:
-        """Return the proxy to go by, if any. A literal address is checked here, a name when it is resolved."""
+        """Return the proxy for a host, if any. A literal address is checked here, a name when it is resolved."""
         literal = parse_literal(host)
         if literal is not None and self.rule.refusal_reason(literal):
             if guard:
@@ -146,14 +146,16 @@ class _Wire:
 
 @dataclass(slots=True)
 class _Transport(httpx.AsyncBaseTransport):
-    """What httpx sends by: the same wire."""
+    """httpx's transport over the same connections."""
 
     wire: _Wire
     _direct: AiohttpTransport = field(init=False)
     _proxied: AiohttpTransport = field(init=False)
 
     def __post_init__(self) -> None:
-        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a request brings its own; without one, it would load another
+        unused = ssl.SSLContext(
+            ssl.PROTOCOL_TLS_CLIENT
+        )  # each request brings its own; without one, httpx would load another
         self._direct = AiohttpTransport(verify=unused, client=self.wire.session)
         self._proxied = AiohttpTransport(verify=unused, client=self.wire.session, proxy=self.wire.proxies.proxy)
 
@@ -168,11 +170,16 @@ class _Transport(httpx.AsyncBaseTransport):
 
 
 class HttpClient:
-    """Build one, share it, close it: connections are kept and reused.
+    """An HTTP client to be shared: it keeps connections and reuses them until it is closed.
 
-    `allow` and `deny` make the address rule stricter. Behind a `proxy` (a URL, credentials allowed in it) the rule
-    applies to the proxy's address and to literal ones; judging names is then the proxy's duty. What `no_proxy` lists,
-    and this machine itself, is reached without it. `ca_file` adds to whom the operating system trusts.
+    Args:
+        proxy: URL of an HTTP proxy, credentials included. Behind it the address rule applies to the proxy's address
+            and to literal addresses only: the proxy resolves the names.
+        allow: if any are given, only these networks may be reached.
+        deny: networks that may not be reached.
+        no_proxy: hosts and networks reached without the proxy. This machine always is.
+        ca_file: PEM file of authorities to trust besides those of the operating system.
+        user_agent: value of the header `User-Agent`.
     """
 
     def __init__(
@@ -185,7 +192,7 @@ class HttpClient:
         ca_file: Path | None = None,
         user_agent: str | None = None,
     ) -> None:
-        for name in ("httpx", "httpcore", "httpx2", "httpcore2"):  # they log URLs, and that of a webhook is a secret
+        for name in ("httpx", "httpcore", "httpx2", "httpcore2"):  # they log URLs, and the URL of a webhook is a secret
             logging.getLogger(name).setLevel(logging.WARNING)
         self._proxy_url = proxy
         self._ca_files: tuple[Path, ...] = (ca_file,) if ca_file else ()
@@ -194,22 +201,22 @@ class HttpClient:
             proxies=proxy_rule(proxy, no_proxy),
             headers={
                 "User-Agent": user_agent or f"gaussdb-notifier/{__version__}",
-                "Accept-Encoding": "identity",  # nothing to decode, so no small reply that becomes a large one
+                "Accept-Encoding": "identity",  # nothing to decode, so that no small reply becomes a large one
             },
         )
         self._httpx = httpx.AsyncClient(
             transport=_Transport(self._wire),
             headers=self._wire.headers,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            timeout=None,  # noqa: S113 - `exchange` puts one deadline around everything
+            timeout=None,  # noqa: S113 - `exchange` sets one deadline for everything
             follow_redirects=False,
             trust_env=False,
         )
 
     def with_ca_file(self, ca_file: Path | None) -> HttpClient:
-        """Return this client as it is for somebody who trusts the authorities in a file besides.
+        """Return a client that also trusts the authorities in a file, or this client without a file.
 
-        Both share everything else, and closing either closes both.
+        Both share all connections, and closing either closes both.
         """
         if ca_file is None:
             return self
@@ -220,7 +227,7 @@ class HttpClient:
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
-        """Whom we believe, for any protocol."""
+        """The TLS context of this client, for any protocol."""
         return create_tls_context(*self._ca_files)
 
     async def exchange(
@@ -235,12 +242,17 @@ class HttpClient:
         max_bytes: int,
         guard: bool = True,
     ) -> Reply:
-        """Send one request and return the whole reply, whatever its status.
+        """Send one request and return the complete reply, whatever its status. Raises HttpError.
 
-        `auth` may make several of it, and costs three times as much as none.
-        `deadline` is in seconds and covers everything: names, connecting, what `auth` sends, the last byte.
-        `guard=False` lets a literal address pass that the rule refuses, straight and past any proxy: it is for the
-        metadata service. Raises HttpError.
+        Args:
+            method: in upper case.
+            url: with a user and password, if any.
+            headers: of the request.
+            content: body of the request.
+            auth: flow that may send several requests. It takes three times the time of a request without.
+            deadline: in seconds, for everything: resolving, connecting, the requests of `auth`, the last byte.
+            max_bytes: maximum size of the reply's body.
+            guard: False permits a literal address that the rule refuses, without a proxy: for the metadata service.
         """
         target = _target(str(url))
         exchange = Exchange(url=target.url, limit=max_bytes, guard=guard, tls=self.tls)
@@ -259,7 +271,7 @@ class HttpClient:
                 exchange, f"no answer from {_unresponsive_peer(exchange, target.host)} within {deadline:g} s"
             ) from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError) as error:
-            # `from None`: the library's own messages can carry the whole URL.
+            # `from None`: the library's own message can contain the whole URL.
             raise _translate_error(exchange, error, target.host) from None
         finally:
             current_exchange.reset(token)
@@ -295,28 +307,28 @@ class HttpClient:
             await response.aclose()
 
     def session(self, trace: aiohttp.TraceConfig) -> aiohttp.ClientSession:
-        """Return a session of its own for a connection that stays, which is no exchange. Whoever asks closes it.
+        """Return a new session for a long-lived connection. The caller closes it.
 
-        It verifies the same certificates and judges names by the same rule; a literal address is for the caller to
-        `check`, and the proxy for the caller to name: `proxy_url_for`.
+        It verifies the same certificates and applies the same rule to names. The caller checks a literal address with
+        `check`, and passes the proxy from `proxy_url_for`.
         """
         connector = WireConnector(ssl=self.tls, resolver=CheckedResolver(self._wire.rule), use_dns_cache=False)
         return open_session(connector, self._wire.headers, traces=[trace])
 
     async def connect(self, host: str, port: int) -> socket:
-        """Return a connected socket for a protocol other than HTTP. Whoever asks closes it, and sets a deadline.
+        """Return a connected socket for a protocol other than HTTP. The caller sets a deadline and closes it.
 
-        The rule about addresses holds; a proxy does not, for it speaks HTTP. Of several addresses the next one is tried
-        when one does not answer at once (RFC 8305). Raises HttpError.
+        The address rule applies; the proxy does not, because it speaks HTTP. If an address does not answer at once, the
+        next one is tried too (RFC 8305). Raises HttpError.
         """
         return await connect(self._wire.rule, host, port)
 
     def proxy_url_for(self, host: str) -> str | None:
-        """Return the URL of the proxy to go by to a host, its credentials included; None to go straight."""
+        """Return the URL of the proxy for a host, credentials included; None to connect directly."""
         return self._proxy_url if self._wire.proxy_for(host, guard=True) else None
 
     def check(self, host: str) -> None:
-        """Raise AddressRefused where a host is a literal address that the rule refuses."""
+        """Raise AddressRefused for a host that is a literal address and refused by the rule."""
         if literal := parse_literal(host):
             self._wire.rule.check(host, literal)
 
@@ -338,7 +350,7 @@ async def _read_body(chunks: AsyncIterable[bytes], exchange: Exchange) -> bytes:
 
 
 def _translate_error(exchange: Exchange, error: Exception, host: str) -> HttpError:
-    # What httpx makes of an error of aiohttp is too coarse: it calls a lost answer ConnectTimeout.
+    # httpx's translation of aiohttp's errors is too coarse: it calls a lost answer ConnectTimeout.
     cause = error.__cause__ or error if isinstance(error, httpx.HTTPError) else error
     if isinstance(cause, aiohttp.InvalidURL):
         return _unusable_url(host)
@@ -346,7 +358,7 @@ def _translate_error(exchange: Exchange, error: Exception, host: str) -> HttpErr
         return NotSent(speaks_tls(host))
     what = describe_failure(cause, host, _proxy_name(exchange), passed=exchange.sent)
     silent = exchange.connection is not None and not exchange.connection.has_received
-    # OpenSSL hangs up without an alert on whoever does not speak TLS.
+    # OpenSSL closes the connection without an alert when a client does not speak TLS.
     hint = f"; if that port speaks TLS, {USE_HTTPS}" if silent and exchange.url.scheme == "http" else ""
     return _failure(exchange, what + hint)
 
@@ -356,7 +368,7 @@ def _proxy_name(exchange: Exchange) -> str | None:
 
 
 def _unresponsive_peer(exchange: Exchange, host: str) -> str:
-    """Name who did not answer: before a request is on its way by a proxy, that is the proxy."""
+    """Return the name of the peer that did not answer: the proxy, until it was sent the request."""
     proxy = _proxy_name(exchange)
     if proxy is None:
         return host
@@ -364,7 +376,7 @@ def _unresponsive_peer(exchange: Exchange, host: str) -> str:
 
 
 def _intermediary_reply(reply: Reply, exchange: Exchange, host: str) -> str | None:
-    """Say so where a reply in the clear is not the receiver's: a proxy's, or of a port that speaks TLS."""
+    """Return why a plain-text reply is not the receiver's: a proxy or a TLS port made it. None if it is."""
     if exchange.url.scheme != "http":
         return None
     if reply.status == HTTPStatus.BAD_REQUEST and _TLS_REQUIRED.search(reply.body[:4096]):
@@ -378,14 +390,14 @@ def _is_proxy_reply(reply: Reply) -> bool:
         return True
     if reply.status >= 500 and not _PROXY_FIELDS.isdisjoint(reply.headers):  # noqa: PLR2004 - the class of server errors
         return True
-    # Squid and RFC 9209 mark the errors that they make themselves.
+    # Squid, and proxies after RFC 9209, mark the errors that they make themselves.
     return reply.status >= 400 and (  # noqa: PLR2004 - the classes of errors
         "x-squid-error" in reply.headers or "error=" in reply.headers.get("proxy-status", "")
     )
 
 
 _TLS_REQUIRED = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL-enabled", re.IGNORECASE)
-"""In the answers of nginx, of programs in Go, and of Apache."""
+"""Texts of nginx, of programs in Go and of Apache."""
 _PROXY_FIELDS = frozenset({"proxy-status", "x-squid-error", "proxy-authenticate", "proxy-connection"})
 
 

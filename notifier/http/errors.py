@@ -1,4 +1,4 @@
-"""What can go wrong on the way: our errors, and how foreign ones become them.
+"""The errors of an exchange, and the sentences for errors of the libraries.
 
 Messages name the host, never the path or the query: the URL of an incoming webhook is a secret.
 """
@@ -15,33 +15,33 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class HttpError(Exception):
-    """No usable reply. The message names the host and is free of paths, queries and credentials."""
+    """There is no usable reply. The message names the host and contains no path, query or credential."""
 
     def __init__(
         self, message: str, *, status: int | None = None, headers: Mapping[str, str] = _NONE, body: bytes = b""
     ) -> None:
         super().__init__(message)
         self.status = status
-        """The status, where its line arrived: then the request was answered."""
+        """HTTP status. Set when the status line arrived: the request was then answered."""
         self.headers = headers
         self.body = body
-        """What arrived of the body."""
+        """The part of the body that arrived."""
 
 
 class NotSent(HttpError):
-    """The request never left: repeating it is safe."""
+    """The request was not sent: repeating it is safe."""
 
 
 class AddressRefused(NotSent):
-    """The address rule forbids it."""
+    """The address rule refuses the address."""
 
 
 class NoAnswer(HttpError):
-    """The request went out and its outcome is not known, unless the status line arrived before the rest was lost."""
+    """The request was sent and its outcome is unknown, unless `status` arrived before the connection was lost."""
 
 
 class ReplyTooLarge(HttpError):
-    """The reply was longer than asked for. The request itself was answered with `status`."""
+    """The reply is larger than its limit. The request was answered with `status`."""
 
     status: int
 
@@ -50,15 +50,19 @@ class ReplyTooLarge(HttpError):
 
 
 def describe_failure(cause: BaseException, host: str, proxy: str | None = None, *, passed: bool = True) -> str:
-    """Return the sentence for an error of the wire; `proxy` is the one that the request went by, or was to.
+    """Return the sentence for a connection error.
 
-    `passed`: whether the proxy may have let it through; until then nobody else can have answered.
+    Args:
+        cause: the library's error.
+        host: the host that the request was for.
+        proxy: the proxy of the request, if any.
+        passed: whether the proxy may have forwarded the request. Until then only the proxy can have answered.
     """
     if proxy is None:
         return _describe_error(cause, host)
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return describe_proxy_reply(proxy, cause.status, host)
-    # What goes wrong with TLS behind the proxy is a connector's error too, and the receiver's.
+    # A TLS error behind the proxy is a connector error too; the receiver is to blame for it.
     broke_off = isinstance(cause, aiohttp.ClientError) and not isinstance(cause, aiohttp.ClientConnectorError)
     its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or _failed_address(cause) == proxy
     if its_own or (broke_off and not passed):
@@ -67,11 +71,11 @@ def describe_failure(cause: BaseException, host: str, proxy: str | None = None, 
 
 
 PROXY_STATUSES = frozenset({407, 502, 504, 511})
-"""Statuses that a proxy answers with; a receiver would not, unless it is a proxy itself."""
+"""Statuses that proxies answer with; a receiver does not, unless it is a proxy itself."""
 
 
 def describe_proxy_reply(proxy: str, status: int, host: str) -> str:
-    """Return the sentence for a proxy that does not let a request through."""
+    """Return the sentence for a proxy that does not forward a request."""
     return (
         f"the proxy {proxy} answered HTTP {status} when asked for {host}: {_PROXY_REMEDIES.get(status, _PROXY_REFUSES)}"
     )
@@ -88,7 +92,7 @@ _PROXY_REMEDIES: Mapping[int, str] = MappingProxyType(
 
 
 def describe_handshake_reply(status: int, host: str, proxy: str | None = None) -> str:
-    """Return the sentence for an answer to a request for a WebSocket that is none."""
+    """Return the sentence for an HTTP reply to a WebSocket handshake."""
     if proxy and status in PROXY_STATUSES:
         return describe_proxy_reply(proxy, status, host)
     return f"{host} answered HTTP {status} and not as a WebSocket"
@@ -98,12 +102,12 @@ USE_HTTPS = "write https:// instead of http://"
 
 
 def speaks_tls(host: str) -> str:
-    """Return the sentence for http:// to a port that speaks TLS."""
+    """Return the sentence for a plain-text request to a port that speaks TLS."""
     return f"{host} speaks TLS: {USE_HTTPS}"
 
 
 def _failed_address(cause: BaseException) -> str:
-    """Return the host and port that could not be connected to, where the error knows them."""
+    """Return the host and port that could not be connected to, as far as the error names them."""
     port = getattr(cause, "port", None)
     return f"{getattr(cause, 'host', '')}:{port}"
 
@@ -126,7 +130,7 @@ _PROBLEMS: Sequence[tuple[type[BaseException], str]] = (
     (aiohttp.ClientConnectorError, "no connection to {host}"),
     (aiohttp.ClientResponseError, "{host} does not answer in HTTP"),
 )
-"""The first that fits."""
+"""Sentence by class of error; the first that matches."""
 
 _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 _REMEDIES: Mapping[int, str] = MappingProxyType(
@@ -141,7 +145,7 @@ _REMEDIES: Mapping[int, str] = MappingProxyType(
         ),
     }
 )
-"""By OpenSSL's code of the verdict: the issuer is unknown, the certificate signed by itself, and so on."""
+"""Remedy by OpenSSL's verification code: unknown issuer, self-signed certificate, and so on."""
 
 
 def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
@@ -152,12 +156,12 @@ def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 
 def certificate_problem(verdict: ssl.SSLCertVerificationError) -> str:
-    """Return why a certificate is not accepted, and the remedy where there is one."""
+    """Return why a certificate is not accepted, with the remedy if there is one."""
     return f"{verdict.verify_message}{_REMEDIES.get(verdict.verify_code, '')}"
 
 
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
-"""What OpenSSL calls an answer in the clear."""
+"""OpenSSL's reasons for an answer in plain text."""
 
 
 def _tls_problem(error: aiohttp.ClientConnectorSSLError) -> str:

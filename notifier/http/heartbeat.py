@@ -1,17 +1,17 @@
-"""A sign of life for whoever watches over the program: when the signs stop, that service raises the alarm."""
+"""The heartbeat: a request to a monitoring service, which alerts when the requests stop."""
 
 from __future__ import annotations
 
 from notifier.http import HttpClient, HttpError, partial_reply
 
 HEARTBEAT_TIMEOUT = 10.0
-"""Seconds for one sign."""
+"""Time limit of one heartbeat, in seconds."""
 HEARTBEAT_MAX_BYTES = 65_536
-"""Bytes that are read of an answer; what it says does not matter."""
+"""Maximum size of the reply, in bytes. Its content is ignored."""
 
 
 async def send_heartbeat(http: HttpClient, url: str) -> str | None:
-    """Fetch the address once. Return why that was no success, or None; the address is a secret and not in it."""
+    """Fetch the URL once. Return why that failed, or None. The URL is a secret and is not part of the reason."""
     try:
         reply = await http.exchange("GET", url, deadline=HEARTBEAT_TIMEOUT, max_bytes=HEARTBEAT_MAX_BYTES)
     except HttpError as error:

@@ -1,4 +1,4 @@
-"""Which way a request goes: by the configured proxy, or straight."""
+"""The rule about which hosts are reached through the configured proxy."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import httpx
 from notifier.http.addresses import IPAddress, IPNetwork, equivalent_addresses
 
 ProxyException = str | IPNetwork
-"""A host with all below it (`example.com`, `.example.com`), `*` for all, or a network of literal addresses."""
+"""A host with its subdomains (`example.com`, `.example.com`), `*` for every host, or a network of addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRule:
-    """The proxy, if any, and what is reached without it. This machine always is."""
+    """The proxy, if any, and the hosts reached without it. This machine is always reached without it."""
 
     proxy: httpx.Proxy | None = None
     exceptions: tuple[ProxyException, ...] = ()
 
     def proxy_for(self, host: str, literal: IPAddress | None) -> httpx.Proxy | None:
-        """Return the proxy to go by to a host, which may be written as an address; None to go straight."""
+        """Return the proxy for a host, whose literal address is given if it is one; None to connect directly."""
         if self.proxy is None or _is_this_machine(host, literal):
             return None
         return None if any(_matches(exception, host, literal) for exception in self.exceptions) else self.proxy
 
 
 def proxy_rule(url: str | None, exceptions: Sequence[ProxyException]) -> ProxyRule:
-    """Return the rule for a proxy's URL, which may hold its credentials."""
+    """Return the rule for a proxy's URL, which may contain credentials."""
     if not url:
         return ProxyRule()
     proxy = httpx.Proxy(url)
     if proxy.auth:
-        # aiohttp makes Proxy-Authorization of it; handing it user and password apart is deprecated there.
+        # aiohttp turns it into Proxy-Authorization; passing user and password separately is deprecated there.
         proxy = httpx.Proxy(proxy.url, headers={"Authorization": aiohttp.encode_basic_auth(*proxy.auth)})
     return ProxyRule(proxy=proxy, exceptions=tuple(exceptions))
 
@@ -54,7 +54,7 @@ def _matches(exception: ProxyException, host: str, literal: IPAddress | None) ->
 
 
 def _normalized(host: str) -> str:
-    """Return a host as names are compared: without the dots at its ends, in lower case, in ASCII."""
+    """Return a host in the form that is compared: lower case, ASCII, without dots at its ends."""
     name = host.strip(".").lower()
     try:
         return name.encode("idna").decode("ascii")

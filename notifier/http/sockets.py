@@ -1,4 +1,4 @@
-"""Connections for protocols other than HTTP, by the same rule about addresses."""
+"""Connections for protocols other than HTTP, under the same rule about addresses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from notifier.http.addresses import AddressRule, CheckedResolver
 from notifier.http.errors import NotSent
 
 HAPPY_EYEBALLS_DELAY = 0.25
-"""Seconds without an answer after which the next address of a host is tried as well (RFC 8305, 5)."""
+"""Time without an answer after which the next address of a host is tried too (RFC 8305, 5), in seconds."""
 
 
 async def connect(rule: AddressRule, host: str, port: int) -> socket:
-    """Return a socket that is connected to one of the addresses of a host, the first that answers.
+    """Return a socket connected to the address of a host that answers first.
 
-    Raises AddressRefused where the rule refuses any of them, NotSent where none answers.
+    Raises AddressRefused when the rule refuses any of its addresses, NotSent when none answers.
     """
     found = await _addresses(rule, host, port)
     try:

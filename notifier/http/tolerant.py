@@ -1,7 +1,7 @@
-"""Reading a reply over HTTP/1 that a strict parser refuses: whatever can be understood counts, the status first of all.
+"""Read an HTTP/1 reply that a strict parser refuses: every part that can be understood counts, above all the status.
 
-A receiver that has answered `200` has taken the message, however odd the rest of its reply is; to repeat the request
-would send the message twice. Pure: bytes in, a reply out.
+A receiver that answered `200` has accepted the message, however malformed the rest of its reply is. Sending the request
+again would deliver the message twice. Pure: bytes in, a reply out.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _BODYLESS = frozenset({101, 204, 205, 304})
 
 
 def is_interim(status: int) -> bool:
-    """Tell whether another reply follows one of this status."""
+    """Return whether a status is informational, so that the final reply is still to come."""
     return 100 <= status < 200 and status != 101  # noqa: PLR2004 - the class, but for the one that ends HTTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The status line of a reply and its header fields, as far as they arrived."""
+    """Status and header fields of a reply, as far as they have arrived."""
 
     status: int
     fields: Fields = ()
     end: int | None = None
-    """Where the body begins; None where the head is not whole."""
+    """Offset of the body; None while the head is incomplete."""
 
 
 def read_head(raw: bytes) -> Head | None:
-    """Return the head of the final reply, after any interim ones; None before its status line is whole.
+    """Return the head of the final reply, after any interim ones; None until its status line is complete.
 
-    Raises ValueError where what arrived cannot be the beginning of a reply over HTTP.
+    Raises ValueError for bytes that cannot begin an HTTP reply.
     """
     at = 0
     while line := _STATUS_LINE.match(raw, at):
@@ -55,6 +55,14 @@ def read_head(raw: bytes) -> Head | None:
     return None
 
 
+def known_head(raw: bytes) -> Head | None:
+    """Return the head of the final reply as far as it has arrived; None before its status line, or without HTTP."""
+    try:
+        return read_head(raw)
+    except ValueError:
+        return None
+
+
 def _fields(head: bytes) -> Fields:
     found: list[tuple[bytes, bytes]] = []
     for line in head.split(b"\n"):
@@ -67,45 +75,40 @@ def _fields(head: bytes) -> Fields:
 
 
 class TolerantReader:
-    """Reads one reply piece by piece. It is `done` when nothing more is expected, or when the connection ended."""
+    """Reads one reply piece by piece. It is `done` when no more bytes are expected, or when the connection ended."""
 
     def __init__(self, *, bodyless: bool) -> None:
-        """`bodyless`: whether the request was one that is answered by a head alone."""
+        """`bodyless`: whether the reply to this request has no body."""
         self.done = False
         self.cut_short = False
-        """Whether more was announced than arrived before the connection ended."""
+        """Whether the connection ended before the announced body was complete."""
         self._bodyless = bodyless
         self._head: Head | None = None
-        """Once it is whole."""
+        """Set once the head is complete."""
         self._raw = bytearray()
         self._parsed = 0
-        """Where the part of the body begins that was not understood yet."""
+        """Offset of the first byte of the body that is not decoded yet."""
         self._body = bytearray()
         self._chunked = False
         self._length: int | None = None
 
     @property
     def awaits_head(self) -> bool:
-        """Whether the head is not whole yet."""
+        """Whether the head is incomplete."""
         return self._head is None
 
     @property
     def head(self) -> Head | None:
-        """The head, or as much of it as arrived; None before its status line."""
-        if self._head:
-            return self._head
-        try:
-            return read_head(bytes(self._raw))
-        except ValueError:
-            return None
+        """The head as far as it has arrived; None before its status line."""
+        return self._head or known_head(bytes(self._raw))
 
     @property
     def body(self) -> bytes:
-        """What arrived of the body, its framing taken off."""
+        """The part of the body that has arrived, without its framing."""
         return bytes(self._body)
 
     def feed(self, data: bytes) -> None:
-        """Take more bytes. Raises ValueError where they cannot be a reply over HTTP."""
+        """Accept more bytes. Raises ValueError when they cannot be an HTTP reply."""
         before = len(self._raw)
         self._raw += data
         if self._head is None:
@@ -114,7 +117,7 @@ class TolerantReader:
             self._read_body()
 
     def _find_head(self, before: int) -> None:
-        # Read only where a head may have become whole: who sends it byte by byte must not make it read as often.
+        # Parse only when a head may have become complete: a peer that sends byte by byte must not cause as many parses.
         blanks = [found.end() for found in _BLANK_LINE.finditer(self._raw, max(before - 2, 0))]
         if before and not blanks:
             return
@@ -126,7 +129,7 @@ class TolerantReader:
             del self._raw[: blanks[-1]]
 
     def finish(self) -> None:
-        """Take it that the connection ended: what arrived is all there will be."""
+        """Accept the end of the connection: no more bytes will arrive."""
         self.cut_short = not self.done and (self.awaits_head or self._chunked or self._length is not None)
         self.done = True
 
@@ -150,7 +153,7 @@ class TolerantReader:
         self.done = len(self._body) == self._length
 
     def _read_chunk(self) -> bool:
-        """Read one chunk; return whether there was a whole one."""
+        """Read one chunk; return whether a complete one was there."""
         line_end = self._raw.find(b"\n", self._parsed)
         if line_end < 0:
             self.done = not _CHUNK_BEGINS.match(self._raw, self._parsed)
@@ -162,7 +165,7 @@ class TolerantReader:
             return True
         found = _CHUNK_SIZE.match(line)
         size = int(found[1], 16) if found else 0
-        if size == 0:  # the last one, or no chunk at all: nothing after it can be understood
+        if size == 0:  # the last chunk, or no chunk at all: nothing after it can be decoded
             self.done = True
         elif len(self._raw) < begin + size:
             return False

@@ -16,15 +16,15 @@ _BUNDLES = (
     "/etc/ssl/cert.pem",
     "/etc/ssl/ca-bundle.pem",
 )
-"""Where truststore looks besides the places that OpenSSL names."""
+"""Files that truststore reads besides those that OpenSSL names."""
 
 
 def create_tls_context(*ca_files: Path | None) -> ssl.SSLContext:
-    """Return a context that verifies names and certificates, from TLS 1.2 on.
+    """Return a context that verifies names and certificates and requires TLS 1.2 or later.
 
-    Trusted are the authorities of the operating system, whose place `SSL_CERT_FILE` and `SSL_CERT_DIR` may name as for
-    any program on OpenSSL; those of certifi where a system has none; and those in `ca_files` (PEM) besides.
-    Raises OSError or ssl.SSLError where a file cannot be read.
+    It trusts the authorities of the operating system (`SSL_CERT_FILE` and `SSL_CERT_DIR` name them as for any program
+    on OpenSSL), those of certifi when the system has none, and those in `ca_files` (PEM).
+    Raises OSError or ssl.SSLError for a file that cannot be read.
     """
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

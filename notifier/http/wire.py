@@ -1,7 +1,7 @@
-"""What is beneath an exchange: connections that count every byte, carry one reply at a time and forgive a strange one.
+"""The connections beneath an exchange: they count every byte, carry one reply at a time and tolerate malformed ones.
 
-aiohttp does the work. Of its private parts `BaseConnector._factory`, `BaseProtocol._parser`, `_tail` and `_payload` of
-`ResponseHandler` are used; `tests/adapters/test_library_parts.py` says when one of them is gone.
+aiohttp does the work. This module uses private attributes of it: `BaseConnector._factory`, `BaseProtocol._parser`, and
+`_tail` and `_payload` of `ResponseHandler`. `tests/adapters/test_library_parts.py` fails when one of them disappears.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp.http import HttpVersion11, RawResponseMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from notifier.http.tolerant import Head, TolerantReader, is_interim, read_head
+from notifier.http.tolerant import Head, TolerantReader, is_interim, known_head
 
 if TYPE_CHECKING:
     import httpx
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from yarl import URL
 
 HEAD_LIMIT = 65_536
-"""Bytes of a reply's head, interim replies included; what frames a body may have as many."""
+"""Maximum size of a reply's head, interim replies included, in bytes. The framing of a body may be as large."""
 FIELDS_LIMIT = HEAD_LIMIT // 4
-"""Header fields of a reply: as many as fit into its head."""
+"""Maximum number of header fields of a reply: as many as fit into its head."""
 
 _TLS_ALERT = b"\x15\x03"
 
@@ -40,36 +40,36 @@ _Message = tuple[RawResponseMessage, StreamReader]
 
 
 class SizeLimitExceeded(aiohttp.ClientError):
-    """More bytes arrived than a reply may have."""
+    """A reply is larger than its limit."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What one exchange knows of itself. A flow makes several requests, one after the other."""
+    """State of one exchange. An authentication flow makes several requests in it, one after the other."""
 
     url: URL
-    """Of the request at hand, to be sent as it is written."""
+    """URL of the current request, sent exactly as it is written."""
     limit: int
-    """Bytes that the body of a reply may have."""
+    """Maximum size of a reply's body, in bytes."""
     guard: bool
     tls: ssl.SSLContext
     proxy: httpx.Proxy | None = None
-    """By which the request at hand goes."""
+    """The proxy of the current request."""
     in_flight: bool = False
-    """The request at hand has been given a connection."""
+    """Whether the current request has been given a connection."""
     sent: bool = False
     connection: WireProtocol | None = None
     body: bytearray = field(default_factory=bytearray)
-    """What was read of the reply's body."""
+    """The part of the reply's body that was read."""
 
     def start_request(self, url: URL, proxy: httpx.Proxy | None) -> None:
-        """Note that a request is about to be made."""
+        """Reset the state for the next request of the exchange."""
         self.url, self.proxy, self.in_flight, self.connection = url, proxy, False, None
         self.body.clear()
 
     @property
     def head(self) -> Head | None:
-        """The head of the reply, or as much of it as arrived; None before its status line."""
+        """The head of the reply as far as it has arrived; None before its status line."""
         return None if self.connection is None else self.connection.head  # an idle connection counts as empty: false
 
 
@@ -86,7 +86,7 @@ def open_session(
     request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
     traces: Sequence[aiohttp.TraceConfig] = (),
 ) -> aiohttp.ClientSession:
-    """Return a session that adds nothing of its own: no cookies, no timeouts, no decoding, no small limits."""
+    """Return a session without aiohttp's additions: no cookies, no timeouts, no decoding, no small limits."""
     return aiohttp.ClientSession(
         connector=connector,
         headers=headers,
@@ -102,9 +102,9 @@ def open_session(
 
 
 class WireRequest(aiohttp.ClientRequest):
-    """Goes to the URL as it is written: aiohttp decodes what need not be encoded, and `%2F` becomes another path.
+    """Requests the URL exactly as it is written, with the TLS context of its exchange.
 
-    And trusts whom its exchange trusts.
+    aiohttp would decode characters that need no encoding, and `%2F` would become another path.
     """
 
     def __init__(self, method: str, _url: URL, **options: Any) -> None:  # noqa: ANN401 - the library's
@@ -113,7 +113,7 @@ class WireRequest(aiohttp.ClientRequest):
 
 
 class WireConnector(aiohttp.TCPConnector):
-    """Makes connections of our own kind."""
+    """Makes connections that are `WireProtocol`s."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the library's
         super().__init__(**options)
@@ -121,9 +121,9 @@ class WireConnector(aiohttp.TCPConnector):
 
 
 class ExchangeConnector(WireConnector):
-    """Tells the exchange that its request goes out, and lets no request go out twice.
+    """Records in the exchange that its request is sent, and sends no request twice.
 
-    aiohttp repeats what is idempotent when the connection breaks. Whether to repeat is for our callers to say.
+    aiohttp repeats idempotent requests when the connection breaks. Only our callers may decide to repeat one.
     """
 
     async def connect(
@@ -135,39 +135,39 @@ class ExchangeConnector(WireConnector):
         """Return a connection for the request."""
         exchange = current_exchange.get()
         if exchange.in_flight:
-            raise aiohttp.ClientConnectionError("it went out once already")
+            raise aiohttp.ClientConnectionError("the request was sent once already")
         connection = await super().connect(req, traces, timeout)
-        exchange.in_flight = exchange.sent = True  # nothing is waited for before it is written
+        exchange.in_flight = exchange.sent = True  # the request is written without another await
         exchange.connection = cast("WireProtocol", connection.protocol)
         exchange.connection.expect(exchange.limit)
         return connection
 
 
 class WireProtocol(ResponseHandler):
-    """One connection. It is cut when a reply has more bytes than it may: heads, interim replies and framing count."""
+    """One connection. It is aborted when a reply exceeds its limit: heads, interim replies and framing count too."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._limit: int | None = None
-        """Of a reply's body. None where only a head is expected: of a proxy's reply to CONNECT, or of a WebSocket."""
+        """Limit of the reply's body, in bytes. None when only a head is expected: for CONNECT, or a WebSocket."""
         self._received = 0
         self._reply: _Parser | None = None
         self.has_received = False
-        """Whether the other side has ever said anything."""
+        """Whether any byte has arrived."""
 
     @property
     def head(self) -> Head | None:
-        """The head of the reply, or as much of it as arrived; None before its status line."""
+        """The head of the reply as far as it has arrived; None before its status line."""
         return self._reply.head if self._reply else None
 
     @property
     def irregularity(self) -> str | None:
-        """What the library's parser has against the reply; None where nothing."""
+        """Why the library's parser refused the reply; None when it did not."""
         return self._reply.irregularity if self._reply else None
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether the other side answered with an alert of TLS to what was no TLS."""
+        """Whether the peer answered a plain-text request with a TLS alert."""
         return self._reply is not None and self._reply.speaks_tls
 
     def expect(self, limit: int) -> None:
@@ -175,7 +175,7 @@ class WireProtocol(ResponseHandler):
         self._limit, self._reply = limit, None
 
     def set_response_params(self, **options: Any) -> None:  # noqa: ANN401 - the library's
-        """Begin to read a reply; it may have come before the request went out."""
+        """Begin to read a reply. It may have arrived before the request was sent."""
         early, self._tail = self._tail, b""
         super().set_response_params(**options)
         bodyless = self._limit is None or bool(options.get("skip_payload"))
@@ -186,7 +186,7 @@ class WireProtocol(ResponseHandler):
             self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes, and hand on what may still be a reply."""
+        """Count the bytes, and pass them on while the reply is within its limit."""
         self.has_received = True
         if self._reply is None or self._upgraded:
             super().data_received(data)
@@ -214,9 +214,9 @@ class WireProtocol(ResponseHandler):
 
 
 class _Parser:
-    """aiohttp's parser of one reply; where it refuses the head, a tolerant reader instead.
+    """aiohttp's parser of one reply; a tolerant reader takes over when it refuses the head.
 
-    Whatever follows the reply ends the connection: it could pass for the answer to the next request.
+    Bytes after the reply close the connection: they could be taken for the answer to the next request.
     """
 
     def __init__(self, strict: Any, protocol: WireProtocol, *, bodyless: bool) -> None:  # noqa: ANN401 - in C, untyped
@@ -226,38 +226,31 @@ class _Parser:
         self._protocol = protocol
         self._bodyless = bodyless
         self._raw = bytearray()
-        """What arrived before the head was whole."""
+        """Bytes that arrived before the head was complete."""
         self._head: Head | None = None
         self._payload: StreamReader | None = None
-        """The body, once the head was handed over."""
+        """The body. Set once the head was handed to aiohttp."""
         self._tolerant: TolerantReader | None = None
 
     @property
     def head(self) -> Head | None:
         """See `WireProtocol.head`."""
-        if self._tolerant:
-            return self._tolerant.head
-        if self._head:
-            return self._head
-        try:
-            return read_head(bytes(self._raw))
-        except ValueError:
-            return None
+        return self._tolerant.head if self._tolerant else self._head or known_head(bytes(self._raw))
 
     @property
     def awaits_head(self) -> bool:
-        """Whether the head is not whole yet."""
+        """Whether the head is incomplete."""
         return self._payload is None and (self._tolerant is None or self._tolerant.awaits_head)
 
     def buffer_head(self, data: bytes) -> None:
-        """Remember what belongs to a head."""
+        """Keep bytes that belong to the head."""
         if self._payload is None and self._tolerant is None:
             self._raw += data
 
-    # -- what aiohttp asks of a parser --
+    # -- the interface of aiohttp's parsers --
 
     def feed_data(self, data: bytes) -> tuple[Sequence[_Message], bool, bytes]:
-        """Return the messages that have begun, whether the protocol changes, and what follows in the new one."""
+        """Return the messages that have begun, whether the protocol changes, and the bytes of the new protocol."""
         if data and self._payload is not None and self._payload.is_eof():
             self._close_connection()
             return (), False, b""
@@ -279,7 +272,7 @@ class _Parser:
         return self._until_final(messages), upgraded, tail
 
     def feed_eof(self) -> None:
-        """Take it that the connection ended: a status line that arrived still counts. Raises where a body is cut."""
+        """Accept the end of the connection: a status line that arrived still counts. Raises for an incomplete body."""
         if self._payload is not None:
             if not self._payload.is_eof():
                 self._strict.feed_eof()
@@ -294,14 +287,14 @@ class _Parser:
             self._protocol.feed_data(self._message(tolerant, tolerant.head))
 
     def pause_reading(self) -> None:
-        """Hand over no more for now. A tolerant reader has nothing more to hand over."""
+        """Pause. A tolerant reader hands its reply over at once, so there is nothing to pause."""
         if not self._tolerant:
             self._strict.pause_reading()
 
     # -- the reply --
 
     def _until_final(self, messages: Sequence[_Message]) -> Sequence[_Message]:
-        """Return the messages up to the final reply: one more would answer a request that is still to come."""
+        """Return the messages up to the final reply: a further one would answer a request that was not sent yet."""
         for number, (message, payload) in enumerate(messages, start=1):
             if not is_interim(message.code):
                 self._head = Head(status=message.code, fields=message.raw_headers)
@@ -341,5 +334,5 @@ def _text(field_: bytes) -> str:
 
 
 def _parser_message(error: Exception) -> str:
-    """Return the parser's verdict without the bytes that it quotes: they may repeat what we sent."""
+    """Return the parser's message without the bytes that it quotes: they may repeat parts of our request."""
     return str(getattr(error, "message", type(error).__name__)).partition(":")[0]
