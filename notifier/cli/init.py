@@ -9,7 +9,7 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -23,7 +23,8 @@ from notifier.settings.explain import did_you_mean
 
 _MODE = 0o644
 """Permissions of the file: it holds no secrets, and a service that runs as another user must read it."""
-_SOURCE, _CHANNELS = "Source", "Channels (the console is always one)"
+_SOURCE, _CHANNELS, _MESSAGES = "Source", "Channels (the console is always one)", "Messages"
+_DEFAULT_FILE = Path("notifier.yaml")
 _UNSET = InitAnswers(
     region="",
     project_id="",
@@ -38,80 +39,42 @@ _UNSET = InitAnswers(
 """The values of options that are not given."""
 
 
+def _option(panel: str, name: str, text: str, metavar: str | None = None) -> Any:  # noqa: ANN401 - as typer types it
+    return typer.Option(name, help=text, metavar=metavar, rich_help_panel=panel)
+
+
 def init(
     *,
-    region: Annotated[
-        str,
-        typer.Option("--region", help="Region, for example cn-north-4.", show_default=False, rich_help_panel=_SOURCE),
-    ] = "",
+    region: Annotated[str, _option(_SOURCE, "--region", "Region, for example cn-north-4.")] = _UNSET.region,
     project_id: Annotated[
-        str,
-        typer.Option(
-            "--project-id",
-            help="Project id of that region (console: My Credentials).",
-            show_default=False,
-            rich_help_panel=_SOURCE,
-        ),
-    ] = "",
+        str, _option(_SOURCE, "--project-id", "Project id of that region (console: My Credentials).")
+    ] = _UNSET.project_id,
     endpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--endpoint", metavar="URL", help="API address; required for an unknown region.", rich_help_panel=_SOURCE
-        ),
-    ] = None,
-    auth: Annotated[
-        AuthMethod, typer.Option("--auth", help="Authentication method.", rich_help_panel=_SOURCE)
-    ] = _UNSET.auth,
-    iam_domain: Annotated[
-        str, typer.Option("--iam-domain", help="IAM account name (auth token).", rich_help_panel=_SOURCE)
-    ] = _UNSET.iam_domain,
+        str, _option(_SOURCE, "--endpoint", "API address; required for an unknown region.", "URL")
+    ] = _UNSET.endpoint,
+    auth: Annotated[AuthMethod, _option(_SOURCE, "--auth", "Authentication method.")] = _UNSET.auth,
+    iam_domain: Annotated[str, _option(_SOURCE, "--iam-domain", "IAM account name (auth token).")] = _UNSET.iam_domain,
     iam_username: Annotated[
-        str, typer.Option("--iam-username", help="IAM user name (auth token).", rich_help_panel=_SOURCE)
+        str, _option(_SOURCE, "--iam-username", "IAM user name (auth token).")
     ] = _UNSET.iam_username,
-    name: Annotated[str, typer.Option("--name", help="Name of the source.", rich_help_panel=_SOURCE)] = _UNSET.source,
+    name: Annotated[str, _option(_SOURCE, "--name", "Name of the source.")] = _UNSET.name,
     slack_channel: Annotated[
-        str,
-        typer.Option(
-            "--slack-channel",
-            metavar="ID",
-            help="Slack channel id or #name.",
-            show_default=False,
-            rich_help_panel=_CHANNELS,
-        ),
-    ] = "",
+        str, _option(_CHANNELS, "--slack-channel", "Slack channel id or #name.", "ID")
+    ] = _UNSET.slack_channel,
     mail_to: Annotated[
-        list[str] | None,
-        typer.Option("--mail-to", metavar="ADDRESS", help="Mail recipient; repeatable.", rich_help_panel=_CHANNELS),
+        list[str] | None, _option(_CHANNELS, "--mail-to", "Mail recipient; repeatable.", "ADDRESS")
     ] = None,
-    mail_from: Annotated[
-        str,
-        typer.Option(
-            "--mail-from",
-            help="Sender of mails.",
-            rich_help_panel=_CHANNELS,
-        ),
-    ] = _UNSET.mail_from,
-    smtp_host: Annotated[
-        str, typer.Option("--smtp-host", help="SMTP host.", rich_help_panel=_CHANNELS)
-    ] = _UNSET.smtp_host,
-    smtp_username: Annotated[
-        str, typer.Option("--smtp-username", help="SMTP user name.", rich_help_panel=_CHANNELS)
-    ] = _UNSET.smtp_username,
-    webhook_url: Annotated[
-        str,
-        typer.Option(
-            "--webhook-url", metavar="URL", help="Webhook URL.", show_default=False, rich_help_panel=_CHANNELS
-        ),
-    ] = "",
+    mail_from: Annotated[str, _option(_CHANNELS, "--mail-from", "Sender of mails.")] = _UNSET.mail_from,
+    smtp_host: Annotated[str, _option(_CHANNELS, "--smtp-host", "SMTP host.")] = _UNSET.smtp_host,
+    smtp_username: Annotated[str, _option(_CHANNELS, "--smtp-username", "SMTP user name.")] = _UNSET.smtp_username,
+    webhook_url: Annotated[str, _option(_CHANNELS, "--webhook-url", "Webhook URL.", "URL")] = _UNSET.webhook_url,
     language: Annotated[
-        Literal["en", "zh"], typer.Option("--language", help="Language of messages.")
+        Literal["en", "zh"], _option(_MESSAGES, "--language", "Language of messages.")
     ] = _UNSET.language,
     timezone: Annotated[
-        str, typer.Option("--timezone", help="Time zone of messages, for example Asia/Shanghai.")
+        str, _option(_MESSAGES, "--timezone", "Time zone of messages, for example Asia/Shanghai.")
     ] = _UNSET.timezone,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file.")] = Path(
-        "notifier.yaml"
-    ),
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Output file.")] = _DEFAULT_FILE,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented configuration file. On a terminal it asks for what the options leave open.
@@ -123,11 +86,11 @@ def init(
     given: dict[str, Any] = {
         "region": region,
         "project_id": project_id,
-        "endpoint": endpoint or "",
+        "endpoint": endpoint,
         "auth": auth,
         "iam_domain": iam_domain,
         "iam_username": iam_username,
-        "source": name,
+        "name": name,
         "slack_channel": slack_channel,
         "mail_to": tuple(address for text in mail_to or () for address in split_addresses(text)),
         "mail_from": mail_from,
@@ -155,21 +118,26 @@ def _refuse_to_overwrite(output: Path, *, force: bool) -> None:
 # ---- answers ----
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class InitQuestion:
     """One answer to ask for, and the option that gives it instead."""
 
-    field: str
     option: str
     text: str
-    read: Callable[[str], object] = str
     default: Callable[[InitAnswers], str] = lambda _: ""
     """Returns the answer that Enter alone gives."""
+    _: KW_ONLY
+    read: Callable[[str], object] = str
     required: bool = False
     choices: tuple[str, ...] = ()
     """The accepted answers; empty where any text is accepted."""
     applies: Callable[[InitAnswers], bool] = lambda _: True
     """Returns whether the question applies after the earlier answers."""
+
+    @property
+    def field(self) -> str:
+        """The field of `InitAnswers` that holds the answer."""
+        return self.option.strip("-").replace("-", "_")
 
 
 def split_addresses(text: str) -> tuple[str, ...]:
@@ -186,77 +154,35 @@ def _sender(answers: InitAnswers) -> str:
 _DEFAULTS: InitAnswers = InitAnswers(region="cn-north-4", project_id="0" * 32, channels=())
 _NO_CHANNELS = replace(_DEFAULTS, slack_channel="", mail_to=(), webhook_url="")
 
+
+def _by_token(answers: InitAnswers) -> bool:
+    return answers.auth == "token"
+
+
+def _by_mail(answers: InitAnswers) -> bool:
+    return bool(answers.mail_to)
+
+
+_AUTH_METHODS = get_args(AuthMethod)
+
 QUESTIONS: tuple[InitQuestion, ...] = (
-    InitQuestion(field="region", option="--region", text="Region", default=lambda _: "cn-north-4"),
-    InitQuestion(field="endpoint", option="--endpoint", text="", applies=lambda _: False),  # asked with the region
+    InitQuestion("--region", "Region", lambda _: "cn-north-4"),
+    InitQuestion("--endpoint", "", applies=lambda _: False),  # asked with the region
+    InitQuestion("--project-id", "Project id of that region (console: My Credentials)", required=True),
     InitQuestion(
-        field="project_id",
-        option="--project-id",
-        text="Project id of that region (console: My Credentials)",
-        required=True,
+        "--auth", f"Authentication ({', '.join(_AUTH_METHODS)})", lambda _: _UNSET.auth, choices=_AUTH_METHODS
     ),
-    InitQuestion(
-        field="auth",
-        option="--auth",
-        text=f"Authentication ({', '.join(get_args(AuthMethod))})",
-        choices=get_args(AuthMethod),
-        default=lambda _: _DEFAULTS.auth,
-    ),
-    InitQuestion(
-        field="iam_domain",
-        option="--iam-domain",
-        text="IAM account name",
-        required=True,
-        applies=lambda answers: answers.auth == "token",
-    ),
-    InitQuestion(
-        field="iam_username",
-        option="--iam-username",
-        text="IAM user name",
-        required=True,
-        applies=lambda answers: answers.auth == "token",
-    ),
-    InitQuestion(field="slack_channel", option="--slack-channel", text="Slack channel id (empty: none)"),
-    InitQuestion(
-        field="mail_to",
-        option="--mail-to",
-        text="Mail addresses, with commas between (empty: none)",
-        read=split_addresses,
-    ),
-    InitQuestion(
-        field="smtp_host",
-        option="--smtp-host",
-        text="SMTP host",
-        required=True,
-        applies=lambda answers: bool(answers.mail_to),
-    ),
-    InitQuestion(
-        field="mail_from",
-        option="--mail-from",
-        text="Sender of mails",
-        default=_sender,
-        applies=lambda answers: bool(answers.mail_to),
-    ),
-    InitQuestion(
-        field="smtp_username",
-        option="--smtp-username",
-        text="SMTP user name (empty: no login)",
-        applies=lambda answers: bool(answers.mail_to),
-    ),
-    InitQuestion(field="webhook_url", option="--webhook-url", text="Webhook URL (empty: none)"),
-    InitQuestion(field="source", option="--name", text="Name of the source", default=lambda _: _DEFAULTS.source),
-    InitQuestion(
-        field="language",
-        option="--language",
-        text="Language of messages (en, zh)",
-        default=lambda _: _DEFAULTS.language,
-    ),
-    InitQuestion(
-        field="timezone",
-        option="--timezone",
-        text="Time zone of messages, for example Asia/Shanghai",
-        default=lambda _: _DEFAULTS.timezone,
-    ),
+    InitQuestion("--iam-domain", "IAM account name", required=True, applies=_by_token),
+    InitQuestion("--iam-username", "IAM user name", required=True, applies=_by_token),
+    InitQuestion("--slack-channel", "Slack channel id (empty: none)"),
+    InitQuestion("--mail-to", "Mail addresses, separated by commas (empty: none)", read=split_addresses),
+    InitQuestion("--smtp-host", "SMTP host", required=True, applies=_by_mail),
+    InitQuestion("--mail-from", "Sender of mails", _sender, applies=_by_mail),
+    InitQuestion("--smtp-username", "SMTP user name (empty: no login)", applies=_by_mail),
+    InitQuestion("--webhook-url", "Webhook URL (empty: none)"),
+    InitQuestion("--name", "Name of the source", lambda _: _UNSET.name),
+    InitQuestion("--language", "Language of messages (en, zh)", lambda _: _UNSET.language),
+    InitQuestion("--timezone", "Time zone of messages, for example Asia/Shanghai", lambda _: _UNSET.timezone),
 )
 
 
@@ -362,7 +288,7 @@ def _write(output: Path, text: str) -> None:
 
 
 def _next_steps(output: Path, variables: Sequence[str], channel: ChannelKind) -> str:
-    option = "" if output == Path("notifier.yaml") else f" -c {shlex.quote(str(output))}"
+    option = "" if output == _DEFAULT_FILE else f" -c {shlex.quote(str(output))}"
     commands = [f"notifier{option} {command}" for command in ("check --online", f"test-send {channel}", "run")]
     secrets = [f"  export {name}=…" for name in variables]
     return "\n".join(

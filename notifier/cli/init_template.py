@@ -20,11 +20,11 @@ class InitAnswers:
     region: str
     project_id: str
     auth: AuthMethod = "aksk"
-    source: str = "prod"
+    name: str = "prod"
     language: Literal["en", "zh"] = "en"
     timezone: str = "UTC"
     channels: tuple[ChannelKind, ...] = ("console",)
-    endpoint: str | None = None
+    endpoint: str = ""
     """Required for an unknown region."""
     iam_domain: str = "example-account"
     iam_username: str = "notifier"
@@ -89,7 +89,7 @@ def _source(answers: InitAnswers) -> str:
     endpoint = [f"endpoint: {_text(answers.endpoint)}"] if answers.endpoint else []
     return (
         "sources:\n  - name: "
-        + _text(answers.source)
+        + _text(answers.name)
         + _lines(
             [
                 "kind: gaussdb",

@@ -193,11 +193,14 @@ class View:
         if not sources:
             return "No source has been polled yet; start `notifier run`."
         return "Searched " + ", ".join(
-            f"{source.name} ({source.tasks:,} tasks, polled {self.age(source.last_poll_at)})" for source in sources
+            f"{source.name} ({source.tasks:,} tasks, {self._polled(source.last_poll_at)})" for source in sources
         )
 
+    def _polled(self, moment: datetime | None) -> str:
+        return f"polled {self.age(moment)}" if moment else "not polled yet"
+
     def age(self, moment: datetime | None) -> str:
-        """Return how long ago, or how far ahead, a time is: in English, as all sentences of the command line."""
+        """Return how long ago, or how far in the future, a time is, in English like all sentences here."""
         return replace(self.localizer, language="en").age(moment, self.now)
 
     def when(self, moment: datetime | None) -> str:
