@@ -176,52 +176,41 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class _Undelivered:
+    """What all outcomes but `Delivered` have."""
+
+    reason: str
+    reply: str | None = field(default=None, kw_only=True)
+    """See `Attempt.reply`."""
+    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
+    """What `Delivery.recipients` is from now on; None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(_Undelivered):
     """The receiver did not take it and may later. `after` is what it asked for, if it did."""
 
-    reason: str
     after: timedelta | None = None
-    reply: str | None = field(default=None, kw_only=True)
-    """See `Attempt.reply`."""
-    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
-    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class GaveUp:
+class GaveUp(_Undelivered):
     """The receiver will never take this one: another try would end the same."""
 
-    reason: str
-    reply: str | None = field(default=None, kw_only=True)
-    """See `Attempt.reply`."""
-    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
-    """What `Delivery.recipients` is from now on; None leaves it as it is."""
-
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(_Undelivered):
     """The channel itself is broken (wrong token, gone): nothing is sent on it until that is fixed.
 
     `probe_after` is the time until a retry without being asked; None waits for a changed configuration or an operator.
     """
 
-    reason: str
     probe_after: timedelta | None = None
-    reply: str | None = field(default=None, kw_only=True)
-    """See `Attempt.reply`."""
-    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
-    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(_Undelivered):
     """The request went out and no answer came back: it may have been taken."""
-
-    reason: str
-    reply: str | None = field(default=None, kw_only=True)
-    """See `Attempt.reply`."""
-    recipients: tuple[Recipient, ...] | None = field(default=None, kw_only=True)
-    """What `Delivery.recipients` is from now on; None leaves it as it is."""
 
 
 Outcome = Delivered | Retry | GaveUp | Parked | Unknown
