@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import alerts
-from notifier.core.alerts import AlertEdge, DeadLetters, channel_edge, dead_letters_since, source_edge
+from notifier.core.alerts import (
+    AlertDecision,
+    AlertEdge,
+    Announcement,
+    DeadLetters,
+    UnreportedDeadLetters,
+    channel_edge,
+    dead_letters_since,
+    decide_alerts,
+    source_edge,
+)
 from notifier.core.events import EventType
-from notifier.core.health_facts import Backlog, ConfiguredSource, Expected
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
 from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth
@@ -35,7 +46,7 @@ def channel(failing_since: datetime | None = None, good_at: datetime | None = No
     return ChannelState(name="dba", health=ChannelHealth(failing_since=failing_since, good_at=good_at), **state)
 
 
-def turn_of(state: ChannelState, now: datetime, **backlog: Any) -> AlertEdge | None:
+def edge_of(state: ChannelState, now: datetime, **backlog: Any) -> AlertEdge | None:
     expected = Expected(channels=["dba"], failing_after=AFTER)
     return channel_edge(state, Backlog(channel=state.name, **backlog), expected, now)
 
@@ -43,7 +54,7 @@ def turn_of(state: ChannelState, now: datetime, **backlog: Any) -> AlertEdge | N
 # ---- sources ----
 
 
-def test_a_source_that_is_polled_is_not_spoken_of() -> None:
+def test_a_source_that_is_polled_has_no_alert() -> None:
     assert source_edge(PROD, source(last_poll_at=T0 - MINUTE), T0, T0 - 60 * MINUTE) is None
 
 
@@ -105,39 +116,39 @@ def test_a_source_recovers_with_a_good_poll_and_not_with_time() -> None:
 
 
 def test_a_parked_channel_is_failing_at_once() -> None:
-    assert turn_of(channel(parked_since=T0), T0) == AlertEdge(failing=True, since=T0)
+    assert edge_of(channel(parked_since=T0), T0) == AlertEdge(failing=True, since=T0)
 
 
 def test_a_channel_that_takes_nothing_is_failing_after_a_while() -> None:
-    assert turn_of(channel(failing_since=T0), T0 + AFTER - MINUTE) is None
-    assert turn_of(channel(failing_since=T0), T0 + AFTER) == AlertEdge(failing=True, since=T0)
+    assert edge_of(channel(failing_since=T0), T0 + AFTER - MINUTE) is None
+    assert edge_of(channel(failing_since=T0), T0 + AFTER) == AlertEdge(failing=True, since=T0)
 
 
 def test_a_probe_of_a_parked_channel_is_no_recovery_and_no_failure() -> None:
     probed = channel(announced_since=T0)
     parked_again = channel(announced_since=T0, parked_since=T0 + AFTER)
-    assert turn_of(probed, T0 + AFTER) is None
-    assert turn_of(parked_again, T0 + AFTER) is None
+    assert edge_of(probed, T0 + AFTER) is None
+    assert edge_of(parked_again, T0 + AFTER) is None
 
 
 def test_a_channel_recovers_when_it_has_delivered() -> None:
-    assert turn_of(channel(announced_since=T0, good_at=T0 - MINUTE), T0 + AFTER) is None
+    assert edge_of(channel(announced_since=T0, good_at=T0 - MINUTE), T0 + AFTER) is None
     well = channel(announced_since=T0, good_at=T0 + MINUTE)
-    assert turn_of(well, T0 + AFTER) == AlertEdge(failing=False, since=T0)
+    assert edge_of(well, T0 + AFTER) == AlertEdge(failing=False, since=T0)
     again = channel(announced_since=T0, good_at=T0 + MINUTE, failing_since=T0 + 2 * MINUTE)
-    assert turn_of(again, T0 + AFTER) is None
+    assert edge_of(again, T0 + AFTER) is None
 
 
 def test_an_unconfigured_channel_is_failing_while_messages_wait() -> None:
     gone = ChannelState(name="old")
-    assert turn_of(gone, T0 + AFTER - MINUTE, pending=3, pending_since=T0) is None
-    edge = turn_of(gone, T0 + AFTER, pending=3, pending_since=T0)
+    assert edge_of(gone, T0 + AFTER - MINUTE, pending=3, pending_since=T0) is None
+    edge = edge_of(gone, T0 + AFTER, pending=3, pending_since=T0)
     assert edge
     assert (edge.failing, edge.since) == (True, T0)
     assert "(3): notifier move old OTHER-CHANNEL, or notifier dismiss --channel old" in (edge.why or "")
     told = replace(gone, announced_since=T0)
-    assert turn_of(told, T0 + AFTER, pending=3, pending_since=T0) is None
-    assert turn_of(told, T0 + AFTER) == AlertEdge(failing=False, since=T0)
+    assert edge_of(told, T0 + AFTER, pending=3, pending_since=T0) is None
+    assert edge_of(told, T0 + AFTER) == AlertEdge(failing=False, since=T0)
 
 
 def test_dead_letters_are_announced_once_an_hour() -> None:
@@ -171,7 +182,7 @@ def test_a_channel_alternates_between_failing_and_recovered(story: list[tuple[da
     said: list[bool] = []
     for minute, (parked, failing, good) in enumerate(story):
         state = channel(parked_since=parked, failing_since=failing, good_at=good, announced_since=announced)
-        if edge := turn_of(state, T0 + (minute + 60) * MINUTE):
+        if edge := edge_of(state, T0 + (minute + 60) * MINUTE):
             announced = edge.since if edge.failing else None
             said.append(edge.failing)
     assert said == [number % 2 == 0 for number in range(len(said))]
@@ -255,3 +266,27 @@ def test_what_is_decided_here_is_what_falls_back() -> None:
     for edge in (FAILING, RECOVERED):
         made |= {alerts.source_event(PROD, edge, T0).type, alerts.channel_event("dba", edge, T0).type}
     assert made == {kind for kind in EventType if kind.traits.alert}
+
+
+# ---- what to announce ----
+
+
+def decide(expected: Expected, *states: ChannelState, backlogs: Sequence[Backlog] = ()) -> AlertDecision:
+    facts = HealthFacts(at=T0, sources=[source(last_poll_at=T0)], channels=states, backlogs=backlogs)
+    return decide_alerts(replace(expected, sources=[PROD], failing_after=AFTER), facts, None)
+
+
+def test_there_is_nothing_to_announce_while_all_is_well() -> None:
+    assert not decide(Expected(channels=["dba"]), channel(good_at=T0))
+
+
+def test_the_recovery_of_a_removed_channel_is_noted_without_an_event() -> None:
+    decision = decide(Expected(), channel(announced_since=T0 - AFTER))
+    assert decision.channels == (Announcement(name="dba", was=T0 - AFTER, since=None, event=None),)
+
+
+def test_dead_letters_are_counted_from_where_the_last_report_ended() -> None:
+    reported = T0 - timedelta(hours=2)
+    dead = Backlog(channel="dba", dead=1, dead_since=T0 - MINUTE, dead_until=T0 - MINUTE)
+    decision = decide(Expected(channels=["dba"]), channel(given_up_until=reported), backlogs=[dead])
+    assert decision.channels == (UnreportedDeadLetters(channel="dba", was=reported, since=reported),)

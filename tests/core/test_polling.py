@@ -7,24 +7,28 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from factories import T0, make_task
+from factories import T0, make_event, make_task
 from fakes import snapshot_of
 
+from notifier.core.delivery import DeliveryState
 from notifier.core.diff import EMPTY_BEFORE_UNLISTED, RecordedTask
 from notifier.core.errors import CredentialsRejected, SourceError, SourceThrottled, SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.model import Event, Scope, SourceState, Task
+from notifier.core.people import Mute
 from notifier.core.polling import (
     KnownTasks,
     PollBatch,
     PolledSource,
     PollRules,
     decide_poll,
+    may_have_events,
     next_scope,
     pause_after,
+    plan_deliveries,
     split_batches,
 )
-from notifier.core.routing import RoutingConfig
+from notifier.core.routing import ChannelPolicy, RoutedEvent, RoutingConfig
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
 RUNNING = make_task("a", status="running")
@@ -86,18 +90,18 @@ class PolledList:
         return [(event.type, event.job_id) for event in self.events]
 
     def _apply(self, batch: PollBatch, source: PolledSource) -> None:
+        changed = {id_: self.tasks[id_] for id_ in batch.changed if id_ in self.tasks}
         running = {id_: row for id_, row in self.tasks.items() if not row.task.status.terminal}
-        decision = decide_poll(
-            batch,
-            KnownTasks(
-                changed={id_: self.tasks[id_] for id_ in batch.changed if id_ in self.tasks},
-                running=running,
-                unchanged_since=self._unchanged(running.values()),
-                occurrences={id_: {e.occurrence for e in self.events if e.job_id == id_} for id_ in self.tasks},
-            ),
-            source,
-            RoutingConfig(),
+        unchanged = self._unchanged(running.values())
+        concerned = may_have_events(batch, changed, running, unchanged, quiet=source.reading.quiet_new)
+        known = KnownTasks(
+            changed=changed,
+            running=running,
+            unchanged_since=unchanged,
+            occurrences={id_: {e.occurrence for e in self.events if e.job_id == id_} for id_ in concerned},
         )
+        decision = decide_poll(batch, known, source, RoutingConfig())
+        assert {item.event.job_id for item in decision.events} <= concerned
         self.events += [item.event for item in decision.events if item.event.id not in {e.id for e in self.events}]
         for update in decision.updates_without(()):
             row = update.recorded
@@ -360,3 +364,35 @@ def test_steady_state_stays_within_twenty_calls_a_minute(poll_every: int, calls:
         made += calls if full else 2
         state = replace(state, last_full_at=now) if full else state
     assert made / (24 * 60) <= 20
+
+
+# ---- what to send ----
+
+EVENT = make_event(FAILED)
+ROUTED = RoutedEvent(event=EVENT, routes=("all",), channels=("live", "mail"))
+ROUTING = RoutingConfig(
+    policies={"live": ChannelPolicy(name="live", coalesces=True), "mail": ChannelPolicy(name="mail")}
+)
+MUTE = Mute(instance=FAILED.instance_id or "", until=T0 + timedelta(days=1), by="cli:ops", name="ops", created_at=T0)
+
+
+def test_an_end_supersedes_progress_on_channels_that_coalesce() -> None:
+    plan = plan_deliveries([ROUTED], ROUTING, parked=(), mutes=(), now=T0)
+    assert plan.superseding == {"live": {EVENT.subject: EVENT.id}}
+    assert (plan.shown, plan.ended) == ({EVENT: ("live", "mail")}, ["a"])
+
+
+def test_a_muted_event_is_shown_by_threads_and_delivered_nowhere() -> None:
+    plan = plan_deliveries([ROUTED], ROUTING, parked=(), mutes=[MUTE], now=T0)
+    assert {delivery.state for delivery in plan.deliveries} == {DeliveryState.SUPPRESSED}
+    assert plan.shown == {EVENT: ()}
+
+
+def test_threads_are_left_alone_where_no_channel_has_any() -> None:
+    routing = RoutingConfig(policies={"mail": ChannelPolicy(name="mail")})
+    plan = plan_deliveries([ROUTED], routing, parked=["mail"], mutes=(), now=T0)
+    assert (plan.shown, plan.superseding) == ({}, {})
+    assert {delivery.channel: delivery.state for delivery in plan.deliveries} == {
+        "live": DeliveryState.PENDING,
+        "mail": DeliveryState.PARKED,
+    }
