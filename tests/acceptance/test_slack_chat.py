@@ -19,9 +19,9 @@ from factories import make_task
 from fakes import START, FakeClock, FakeSource
 from pydantic import SecretStr
 from servers.slack import (
+    ACCEPTED_THEN_SILENT,
     APP_TOKEN,
     CHANNEL,
-    TAKEN_THEN_SILENT,
     TOKEN,
     Json,
     SlackServer,
@@ -182,7 +182,7 @@ def actions(message: Json) -> list[str]:
     return [element["action_id"] for block in blocks if block["type"] == "actions" for element in block["elements"]]
 
 
-def told(message: Json | None) -> str:
+def shown_text(message: Json | None) -> str:
     assert message is not None
     return "\n".join(mrkdwn_texts(message))
 
@@ -249,7 +249,7 @@ async def test_a_change_whose_answer_was_lost_is_made_again(harness: Harness) ->
     harness.source.tasks = [completed()]
     await harness.service.polling.poll(harness.source, force=True)
     await asyncio.gather(*(worker.drain() for worker in harness.service.delivering._workers))
-    harness.slack.faults.append(TAKEN_THEN_SILENT)  # the change
+    harness.slack.faults.append(ACCEPTED_THEN_SILENT)  # the change
     await harness.tell()
     await harness.tell()
     message = harness.channel[0]
@@ -293,9 +293,9 @@ async def test_the_first_acknowledgement_is_shown_to_a_second_person(harness: Ha
         assert "acknowledge" not in actions(message)
         assert any(text.startswith("✅ Acknowledged by alice") for text in mrkdwn_texts(message))
         await slack.click("acknowledge", event, user="U0BOB")
-        assert "`alice` has acknowledged this" in told(await slack.replies.get())
+        assert "`alice` has acknowledged this" in shown_text(await slack.replies.get())
         await slack.click("acknowledge", event)
-        assert told(await slack.replies.get()) == "*You have acknowledged this*"
+        assert shown_text(await slack.replies.get()) == "*You have acknowledged this*"
 
 
 async def test_two_simultaneous_clicks_are_one_acknowledgement(harness: Harness) -> None:
@@ -303,7 +303,7 @@ async def test_two_simultaneous_clicks_are_one_acknowledgement(harness: Harness)
     event = await harness.latest()
     async with connected(harness) as slack:
         await asyncio.gather(slack.click("acknowledge", event), slack.click("acknowledge", event, user="U0BOB"))
-        assert "has acknowledged this" in told(await slack.replies.get())
+        assert "has acknowledged this" in shown_text(await slack.replies.get())
         assert slack.replies.empty()
 
 
@@ -314,9 +314,9 @@ async def test_a_click_on_an_old_message_gets_its_present_state(harness: Harness
     await harness.see(completed())
     async with connected(harness) as slack:
         await slack.click("acknowledge", event)
-        assert "This is over: Task completed" in told(await slack.replies.get())
+        assert "This is over: Task completed" in shown_text(await slack.replies.get())
         await slack.click("acknowledge", "no such event")
-        assert "is not recorded any more" in told(await slack.replies.get())
+        assert "is not recorded any more" in shown_text(await slack.replies.get())
 
 
 async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(harness: Harness) -> None:
@@ -324,7 +324,7 @@ async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(ha
     event = await harness.latest()
     async with connected(harness) as slack:
         await slack.click("mute", f"2h:{event}")
-        assert f"`{INSTANCE}` is muted until" in told(await slack.replies.get())
+        assert f"`{INSTANCE}` is muted until" in shown_text(await slack.replies.get())
         await harness.tell()
         assert "unmute" in actions(harness.channel[0])
         await harness.see(failed())
@@ -332,7 +332,7 @@ async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(ha
         assert harness.thread == []
         assert (await harness.states())[-1] is DeliveryState.SUPPRESSED
         await slack.click("unmute", await harness.latest())
-        assert "is not muted any more" in told(await slack.replies.get())
+        assert "is not muted any more" in shown_text(await slack.replies.get())
         await harness.tell()
         assert "mute" in actions(harness.channel[0])
 
@@ -343,8 +343,8 @@ async def test_details_are_shown_to_their_requester_and_can_be_shared(harness: H
         await slack.click("details", "prod/job-1")
         reply = await slack.replies.get()
         assert reply["response_type"] == "ephemeral"
-        assert "Create instance · `gauss-6568-zzh`: Failed" in told(reply)
-        assert "```The quota of vCPUs is exceeded: 64 &lt; 72 &lt;!channel&gt;```" in told(reply)
+        assert "Create instance · `gauss-6568-zzh`: Failed" in shown_text(reply)
+        assert "```The quota of vCPUs is exceeded: 64 &lt; 72 &lt;!channel&gt;```" in shown_text(reply)
         await slack.click("share", "0:task job-1")
         assert (await slack.replies.get())["response_type"] == "in_channel"
 
@@ -358,9 +358,9 @@ async def test_only_listed_people_may_make_changes(slack: SlackServer, sqlite_ur
         event = await harness.latest()
         async with connected(harness):
             await slack.click("acknowledge", event, user="U0MALLORY")
-            assert "not on the list of people" in told(await slack.replies.get())
-            assert "not on the list" in told(await slack.type_command(f"mute {INSTANCE} 2h", user="U0MALLORY"))
-            assert "is muted until" in told(await slack.type_command(f"mute {INSTANCE} 2h", user="U0CAROL"))
+            assert "not on the list of people" in shown_text(await slack.replies.get())
+            assert "not on the list" in shown_text(await slack.type_command(f"mute {INSTANCE} 2h", user="U0MALLORY"))
+            assert "is muted until" in shown_text(await slack.type_command(f"mute {INSTANCE} 2h", user="U0CAROL"))
 
 
 # ---- commands ----
@@ -372,18 +372,18 @@ async def test_commands_are_answered_over_socket_mode(harness: Harness) -> None:
         failures = await slack.type_command("failed 24h")
         assert failures is not None
         assert failures["response_type"] == "ephemeral"
-        assert told(failures).startswith("*1 task failed in the last 1 d*")
+        assert shown_text(failures).startswith("*1 task failed in the last 1 d*")
         running_ones = await slack.type_command("running")
-        assert told(running_ones).startswith("*12 tasks running*")
-        assert "1–10 of 12" in told(running_ones)
+        assert shown_text(running_ones).startswith("*12 tasks running*")
+        assert "1–10 of 12" in shown_text(running_ones)
         await slack.click("page_after", "10:running")
         page = await slack.replies.get()
         assert page["replace_original"] is True
-        assert "11–12 of 12" in told(page)
-        assert "Did you mean: `/gaussdb failed 24h`" in told(await slack.type_command("faild 24h"))
-        assert told(await slack.type_command("status")).startswith("*All is well*")
-        assert told(await slack.type_command("help")).startswith("*What you can ask*")
-        assert "1 completed" not in told(await slack.type_command("stats"))
+        assert "11–12 of 12" in shown_text(page)
+        assert "Did you mean: `/gaussdb failed 24h`" in shown_text(await slack.type_command("faild 24h"))
+        assert shown_text(await slack.type_command("status")).startswith("*All is well*")
+        assert shown_text(await slack.type_command("help")).startswith("*What you can ask*")
+        assert "1 completed" not in shown_text(await slack.type_command("stats"))
 
 
 async def test_both_transports_lead_to_the_same_responder(
@@ -401,12 +401,12 @@ async def test_both_transports_lead_to_the_same_responder(
         url = f"http://127.0.0.1:{port}"
         form = urlencode(command_form("failed 24h", "U0ALICE", slack.response_url)).encode()
         answer = await client.post(f"{url}/slack/commands", content=form, headers=signed(form, clock))
-        assert told(answer.json()).startswith("*1 task failed in the last 1 d*")
+        assert shown_text(answer.json()).startswith("*1 task failed in the last 1 d*")
         payload = click_payload("details", "prod/job-1", "U0ALICE", slack.response_url)
         form = urlencode({"payload": json.dumps(payload)}).encode()
         answer = await client.post(f"{url}/slack/interactions", content=form, headers=signed(form, clock))
         assert (answer.status_code, answer.content) == (200, b"")
-        assert "gauss-6568-zzh" in told(await slack.replies.get())
+        assert "gauss-6568-zzh" in shown_text(await slack.replies.get())
         forged = signed(form, clock) | {"X-Slack-Signature": f"v0={'0' * 64}"}
         assert (await client.post(f"{url}/slack/interactions", content=form, headers=forged)).status_code == 401
 
@@ -416,15 +416,15 @@ async def test_a_chinese_reader_is_answered_in_chinese(harness: Harness) -> None
     async with connected(harness) as slack:
         await slack.type_command("running")
         await slack.asked("users.info")
-        replies = [told(await slack.type_command("running")) for _ in range(20)]  # while the answer is read
+        replies = [shown_text(await slack.type_command("running")) for _ in range(20)]  # while the answer is read
         assert replies[-1].startswith("*没有正在运行的任务*")
 
 
 async def test_a_subscriber_gets_a_message_when_a_task_ends(harness: Harness) -> None:
     await harness.see(running())
     async with connected(harness) as slack:
-        assert "direct message when this task ends" in told(await slack.type_command("watch job-1"))
-        assert "already waiting" in told(await slack.type_command("watch job-1"))
+        assert "direct message when this task ends" in shown_text(await slack.type_command("watch job-1"))
+        assert "already waiting" in shown_text(await slack.type_command("watch job-1"))
     await harness.see(completed())
     direct = [message for message in harness.slack.messages if message["channel"] == "U0ALICE"]
     assert [headline(message).partition("  ·")[0] for message in direct] == ["🟢 *Task completed*"]
@@ -436,4 +436,4 @@ async def test_a_lost_connection_is_opened_again(harness: Harness) -> None:
         old = slack.sockets[-1]
         await old.send_json({"type": "disconnect", "reason": "refresh_requested"})
         await slack.another_connection(old)
-        assert told(await slack.type_command("help")).startswith("*What you can ask*")
+        assert shown_text(await slack.type_command("help")).startswith("*What you can ask*")

@@ -30,14 +30,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from servers.slack import (
+    ACCEPTED_THEN_500,
+    ACCEPTED_THEN_RESET,
+    ACCEPTED_THEN_SILENT,
     CHANNEL,
     HOOK,
     HTML_500,
     NOT_JSON,
     RATE_LIMITED,
-    TAKEN_THEN_500,
-    TAKEN_THEN_RESET,
-    TAKEN_THEN_SILENT,
     TOKEN,
     Fault,
     SlackServer,
@@ -161,8 +161,8 @@ def test_a_digest_names_every_job_with_the_failures_first() -> None:
 
 def test_a_digest_with_a_gap_names_the_source_and_the_time() -> None:
     shown = list(mrkdwn_texts(message(make_event(), make_gap(detail="2025-12-01T00:00Z/2026-01-15T00:00Z"))))
-    said = "• 🟠 Gap in observation · `prod` · `1 Dec 08:00:00 CST – 15 Jan 08:00:00 CST (45 d)`"
-    assert f"*Gap in observation*\n{said}" in shown[1]
+    line = "• 🟠 Gap in observation · `prod` · `1 Dec 08:00:00 CST – 15 Jan 08:00:00 CST (45 d)`"
+    assert f"*Gap in observation*\n{line}" in shown[1]
 
 
 @pytest.mark.parametrize("localizer", [ENGLISH, CHINESE], ids=["en", "zh"])
@@ -307,7 +307,7 @@ async def test_answers_that_both_modes_know(
         fault = Fault(status=fault.status, body=fault.body["error"], headers=fault.headers)
     server.faults.append(fault)
     assert decision(await sent({"bot": bot, "hook": hook}[mode](server, context), make_event())) == outcome
-    assert (server.messages, server.elsewhere) == ([], 0)
+    assert (server.messages, server.followed_redirects) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ async def test_content_refused_twice_is_dead_and_names_the_place(server: SlackSe
     )
 
 
-@pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET], ids=["silence", "reset"])
+@pytest.mark.parametrize("fault", [ACCEPTED_THEN_SILENT, ACCEPTED_THEN_RESET], ids=["silence", "reset"])
 async def test_a_message_that_may_have_arrived_is_unknown_not_repeated(
     server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
@@ -485,7 +485,9 @@ def asked(server: SlackServer) -> list[Json]:
     return [query for path, query in server.requests if path == "/api/conversations.history"]
 
 
-@pytest.mark.parametrize("fault", [TAKEN_THEN_SILENT, TAKEN_THEN_RESET, TAKEN_THEN_500], ids=["hang", "reset", "500"])
+@pytest.mark.parametrize(
+    "fault", [ACCEPTED_THEN_SILENT, ACCEPTED_THEN_RESET, ACCEPTED_THEN_500], ids=["hang", "reset", "500"]
+)
 async def test_a_message_whose_answer_was_lost_is_found_by_its_key(
     server: SlackServer, context: ChannelContext, fault: Fault
 ) -> None:
@@ -526,7 +528,7 @@ async def test_a_message_that_never_arrived_is_not_found_among_others(
 async def test_a_refused_layout_is_found_as_its_plain_text(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     delivery = of_one(channel)
-    server.faults.extend([refused("invalid_metadata_schema"), TAKEN_THEN_RESET])
+    server.faults.extend([refused("invalid_metadata_schema"), ACCEPTED_THEN_RESET])
     assert isinstance(await channel.send(delivery), Unknown)
     assert "blocks" not in server.messages[0]
     assert isinstance(await channel.find_sent(delivery), Delivered)
@@ -759,7 +761,7 @@ async def test_a_check_knows_a_channel_that_cannot_be_posted_to(
 
 
 @pytest.mark.parametrize(
-    ("scopes", "member", "said"),
+    ("scopes", "member", "line"),
     [
         (f"{READS},{ANYWHERE}", False, "✓ the bot may post without being in it"),
         (f"{HISTORY},{ANYWHERE}", False, "! only posting tells whether the bot may post there"),
@@ -772,12 +774,12 @@ async def test_a_check_marks_what_only_posting_would_prove(
     context: ChannelContext,
     scopes: str,
     member: bool,  # noqa: FBT001 - a table
-    said: str,
+    line: str,
 ) -> None:
     server.scopes, server.member = scopes, member
     found = (await bot(server, context).check())[1]
     assert found.ok
-    assert f"{'✓' if found.proven else '!'} {found.detail.removeprefix('C0GAUSS: ')}" == said
+    assert f"{'✓' if found.proven else '!'} {found.detail.removeprefix('C0GAUSS: ')}" == line
 
 
 async def test_a_check_names_a_missing_scope(server: SlackServer, context: ChannelContext) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from factories import T0, decision, make_delivery, make_event, make_render_request, make_task
 from fakes import FakeClock
-from servers.slack import CHANNEL, TAKEN_THEN_SILENT, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
+from servers.slack import ACCEPTED_THEN_SILENT, CHANNEL, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
 from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Retry, Thread, Unknown
@@ -150,7 +150,7 @@ async def test_a_step_whose_answer_was_lost_is_found_in_its_thread(
 ) -> None:
     channel = bot(server, context)
     ref = await begin(channel)
-    server.faults.append(TAKEN_THEN_SILENT)
+    server.faults.append(ACCEPTED_THEN_SILENT)
     delivery = delivery_of(channel, HALF, ref)
     assert isinstance(await channel.send(delivery), Unknown)
     assert decision(await channel.find_sent(delivery)) == Delivered("C0GAUSS:1768465800.000002")
@@ -215,8 +215,8 @@ async def test_the_acknowledging_person_replaces_the_button(server: SlackServer,
     shown = server.messages[0]
     assert actions(shown) == ["mute", "details", "console"]
     assert shown["attachments"][0]["color"] == "#8D8D8D"
-    said = next(text for text in mrkdwn_texts(shown) if "Acknowledged" in text)
-    assert said.startswith("✅ Acknowledged by alice &lt;!channel&gt; · <!date^")
+    note = next(text for text in mrkdwn_texts(shown) if "Acknowledged" in text)
+    assert note.startswith("✅ Acknowledged by alice &lt;!channel&gt; · <!date^")
 
 
 async def test_a_mute_is_shown_and_can_be_ended(server: SlackServer, context: ChannelContext) -> None:

@@ -149,7 +149,7 @@ def form(**fields: str | None) -> dict[str, str]:
     return {name: value for name, value in whole.items() if value is not None}
 
 
-def told(message: Json) -> str:
+def shown_text(message: Json) -> str:
     return "\n".join(mrkdwn_texts(message))
 
 
@@ -167,7 +167,7 @@ async def test_a_command_is_answered_to_its_sender_alone(harness: Harness) -> No
     alice = Person(id="U0ALICE", name="alice")
     assert harness.responder.asked == [(CommandRequest(text="failed 24h", person=alice, replay_key="key"), "en")]
     assert message["response_type"] == "ephemeral"
-    assert (message["text"], told(message)) == ("All is well", "*All is well*")
+    assert (message["text"], shown_text(message)) == ("All is well", "*All is well*")
     assert list(problems(message)) == []
 
 
@@ -242,12 +242,12 @@ async def test_what_takes_longer_goes_on_and_its_answer_follows(
 
     harness.responder.before = locked
     message = await harness.handler.command(form(response_url=harness.slack.response_url), None)
-    assert told(message) == f"⚠️ {words}"
+    assert shown_text(message) == f"⚠️ {words}"
     await harness.click(ButtonAction.PAGE_AFTER, "10:failed 24h")
     assert harness.posts == 0
     free.set()
     replies = [await harness.reply() for _ in "12"]
-    assert [told(reply) for reply in replies] == ["*All is well*"] * 2
+    assert [shown_text(reply) for reply in replies] == ["*All is well*"] * 2
     assert {reply["replace_original"] for reply in replies} == {False, True}
     assert {reply["response_type"] for reply in replies} == {"ephemeral"}
 
@@ -260,7 +260,7 @@ async def test_an_answer_that_comes_too_late_goes_nowhere_but_to_slack(
     free = asyncio.Event()
     harness.responder.before = lambda _: wait_for(free)
     message = await harness.handler.command(form(response_url=url), None)
-    assert told(message) == "⚠️ Still working on it. Ask again in a moment"
+    assert shown_text(message) == "⚠️ Still working on it. Ask again in a moment"
     free.set()
     await asyncio.gather(*harness.handler._working)
     await harness.settle()
@@ -296,7 +296,7 @@ async def test_requests_that_pile_up_are_turned_away(harness: Harness, monkeypat
         await harness.handler.command(form(), None)
     monkeypatch.setattr(slack, "ANSWER_TIMEOUT", HANG_TIMEOUT)
     message = await harness.handler.command(form(), None)
-    assert told(message) == "⚠️ Too many requests are waiting, so nothing was done. Try again in a moment"
+    assert shown_text(message) == "⚠️ Too many requests are waiting, so nothing was done. Try again in a moment"
     assert len(harness.responder.asked) == 2
 
 
@@ -356,9 +356,9 @@ class Case:
 FOREIGN = {"team_id": "T0OTHER", "is_stranger": True}
 GUEST = {"team_id": "T000", "is_restricted": True}
 GRID = {"team_id": "T0SISTER", "enterprise_user": {"enterprise_id": "E000"}}
-ELSEWHERE_TOLD = "You belong to another workspace than this notifier. Ask who runs it"
-GUEST_TOLD = "Guests of this workspace may not do this. Ask who runs this notifier"
-UNSURE_TOLD = "Slack does not say who you are just now, so nothing was changed. Try again soon"
+OTHER_WORKSPACE = "You belong to another workspace than this notifier. Ask who runs it"
+GUEST_REFUSED = "Guests of this workspace may not do this. Ask who runs this notifier"
+UNSURE_REFUSED = "Slack does not say who you are just now, so nothing was changed. Try again soon"
 WAITS = Fault(status=500)
 
 
@@ -367,22 +367,22 @@ WAITS = Fault(status=500)
     [
         (Case(), None, True),
         (Case(team=None), None, True),
-        (Case(team="T0OTHER", user=FOREIGN), ELSEWHERE_TOLD, False),
-        (Case(team="T0OTHER", user=FOREIGN, scopes=""), ELSEWHERE_TOLD, False),
-        (Case(team="T0OTHER", user=FOREIGN, fault=WAITS), ELSEWHERE_TOLD, False),
-        (Case(team="T0OTHER", user=FOREIGN, guests=True), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN), OTHER_WORKSPACE, False),
+        (Case(team="T0OTHER", user=FOREIGN, scopes=""), OTHER_WORKSPACE, False),
+        (Case(team="T0OTHER", user=FOREIGN, fault=WAITS), OTHER_WORKSPACE, False),
+        (Case(team="T0OTHER", user=FOREIGN, guests=True), OTHER_WORKSPACE, False),
         (Case(team="T0OTHER", user=FOREIGN, workspaces=("T000", "T0OTHER"), guests=True), None, True),
-        (Case(team="T000", workspaces=("T0OTHER",)), ELSEWHERE_TOLD, False),
+        (Case(team="T000", workspaces=("T0OTHER",)), OTHER_WORKSPACE, False),
         (Case(team="T0OTHER", user=FOREIGN, allow=("U0ALICE",)), None, True),
-        (Case(team="T0OTHER", user=FOREIGN, allow=("U0BOB",)), ELSEWHERE_TOLD, False),
+        (Case(team="T0OTHER", user=FOREIGN, allow=("U0BOB",)), OTHER_WORKSPACE, False),
         (Case(team="T0SISTER", user=GRID, workspaces=("E000",)), None, True),
-        (Case(team="T0SISTER", user=GRID), ELSEWHERE_TOLD, False),
-        (Case(user=GUEST), GUEST_TOLD, True),
-        (Case(user={"team_id": "T000", "is_ultra_restricted": True}), GUEST_TOLD, True),
+        (Case(team="T0SISTER", user=GRID), OTHER_WORKSPACE, False),
+        (Case(user=GUEST), GUEST_REFUSED, True),
+        (Case(user={"team_id": "T000", "is_ultra_restricted": True}), GUEST_REFUSED, True),
         (Case(user=GUEST, guests=True), None, True),
         (Case(user=GUEST, allow=("U0ALICE",)), None, True),
         (Case(user=GUEST, scopes="commands"), None, True),
-        (Case(fault=WAITS), UNSURE_TOLD, True),
+        (Case(fault=WAITS), UNSURE_REFUSED, True),
     ],
 )
 async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
@@ -392,7 +392,7 @@ async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
     harness.slack.scopes = case.scopes
     harness.slack.users, harness.slack.locales = {"U0ALICE": case.user}, {}
     await harness.people.fetch_workspace()
-    harness.slack.spoiled = {"users.info": case.fault} if case.fault else {}
+    harness.slack.broken_methods = {"users.info": case.fault} if case.fault else {}
     changing = False
 
     async def ask(may: PermissionCheck) -> None:
@@ -403,31 +403,31 @@ async def test_strangers_get_nothing_and_guests_change_nothing_by_default(
     asked = form(team_id=case.team)
     user = {"id": "U0ALICE", "username": "alice"} | ({"team_id": case.team} if case.team else {})
     await harness.click(user=user)
-    answers = [told(await harness.handler.command(asked, None)), told(await harness.reply())]
-    assert answers == (["*All is well*"] * 2 if read else [f"⚠️ {ELSEWHERE_TOLD}"] * 2)
+    answers = [shown_text(await harness.handler.command(asked, None)), shown_text(await harness.reply())]
+    assert answers == (["*All is well*"] * 2 if read else [f"⚠️ {OTHER_WORKSPACE}"] * 2)
     changing = True
     await harness.click(ButtonAction.ACKNOWLEDGE, "event-1", user=user)
-    changes = [told(await harness.handler.command(asked, None)), told(await harness.reply())]
+    changes = [shown_text(await harness.handler.command(asked, None)), shown_text(await harness.reply())]
     assert changes == ([f"⚠️ {refused}"] * 2 if refused else ["*All is well*"] * 2)
 
 
 async def test_a_command_from_another_workspace_of_the_organization_is_ours(build: Build) -> None:
     harness = build("en", workspaces=("E000",))
     message = await harness.handler.command(form(team_id="T0SISTER", enterprise_id="E000"), None)
-    assert told(message) == "*All is well*"
+    assert shown_text(message) == "*All is well*"
 
 
 async def test_the_bots_workspace_is_learned_and_people_can_read_before(build: Build) -> None:
     harness = build("en")
     harness.slack.users, harness.slack.locales = {"U0ALICE": FOREIGN}, {}
     foreign = form(team_id="T0OTHER")
-    harness.slack.spoiled = {"auth.test": WAITS}
-    assert told(await harness.handler.command(foreign, None)) == "*All is well*"
+    harness.slack.broken_methods = {"auth.test": WAITS}
+    assert shown_text(await harness.handler.command(foreign, None)) == "*All is well*"
     await harness.people.wait_idle()
-    harness.slack.spoiled = {}
+    harness.slack.broken_methods = {}
     await harness.handler.command(foreign, None)
     await harness.people.wait_idle()
-    assert told(await harness.handler.command(foreign, None)) == f"⚠️ {ELSEWHERE_TOLD}"
+    assert shown_text(await harness.handler.command(foreign, None)) == f"⚠️ {OTHER_WORKSPACE}"
 
 
 # ---- clicks ----
@@ -443,7 +443,7 @@ async def test_a_click_is_handled_and_answered_at_slacks_address(harness: Harnes
     )
     assert harness.responder.asked[0][0] == replace(clicked, replay_key="key")
     message = await harness.reply()
-    assert told(message) == "*All is well*"
+    assert shown_text(message) == "*All is well*"
     assert (message["response_type"], message["replace_original"]) == ("ephemeral", False)
 
 
@@ -575,7 +575,7 @@ def test_an_accepted_url_is_slacks_for_other_url_readers_too(rest: str) -> None:
 async def test_a_reply_that_was_lost_is_posted_once_more(harness: Harness, records: io.StringIO) -> None:
     harness.slack.faults.append(RESET)
     await harness.click()
-    assert told(await harness.reply()) == "*All is well*"
+    assert shown_text(await harness.reply()) == "*All is well*"
     await harness.settle()
     assert (harness.posts, warnings(records)) == (2, [])
 
@@ -617,7 +617,7 @@ async def test_a_redirect_is_not_followed(harness: Harness, records: io.StringIO
     async with HttpServer(reply(302, b"", {"Location": f"{harness.slack.url}/elsewhere"})) as server:
         await harness.click(response_url=server.url("/x"))
         await harness.settle()
-    assert harness.slack.elsewhere == 0
+    assert harness.slack.followed_redirects == 0
     assert records.getvalue() == ""
 
 

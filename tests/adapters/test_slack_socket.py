@@ -146,12 +146,12 @@ def is_up(transport: SocketModeTransport) -> bool:
     return transport.connected
 
 
-def said(records: io.StringIO) -> list[Json]:
+def log_records(records: io.StringIO) -> list[Json]:
     return [json.loads(line) for line in records.getvalue().splitlines()]
 
 
 def events(records: io.StringIO) -> list[str]:
-    return [record["event"] for record in said(records)]
+    return [record["event"] for record in log_records(records)]
 
 
 NOT_CONNECTED = "chat.disconnected"
@@ -199,7 +199,7 @@ async def test_a_command_that_goes_wrong_is_acknowledged_all_the_same(
     async with opened(transport, slack):
         assert await slack.type_command(text) is None
         assert await slack.type_command("help") == {"text": "you said help"}
-    assert [(record["level"], record["event"]) for record in said(records)] == [(level, event)]
+    assert [(record["level"], record["event"]) for record in log_records(records)] == [(level, event)]
 
 
 @pytest.mark.parametrize("kind", ["bad", "broken"])
@@ -209,7 +209,7 @@ async def test_a_click_that_goes_wrong_harms_nobody_else(
     async with opened(transport, slack):
         await slack.ask("interactive", {"type": kind})
         assert await slack.type_command("help") == {"text": "you said help"}
-    (record,) = said(records)
+    (record,) = log_records(records)
     assert record["event"] in ("chat.request_invalid", "chat.request_failed")
 
 
@@ -316,10 +316,10 @@ async def test_a_cut_connection_is_not_reported_as_open(transport: SocketModeTra
 
 
 async def test_a_connection_that_falls_silent_is_replaced(transport: SocketModeTransport, slack: SlackServer) -> None:
-    slack.deaf = True  # it answers no ping
+    slack.reads_nothing = True  # it answers no ping
     async with opened(transport, slack):
         first = slack.sockets[0]
-        slack.deaf = False
+        slack.reads_nothing = False
         await slack.another_connection(first)
         assert await slack.type_command("help") == {"text": "you said help"}
 
@@ -360,7 +360,7 @@ async def test_a_refused_token_is_reported_once_and_retried_every_5_minutes(
     clock.sleep = sleep  # type: ignore[method-assign]  # to look at it while it waits
     async with opened(transport, slack):
         assert await slack.type_command("help") == {"text": "you said help"}
-    first, last = said(records)
+    first, last = log_records(records)
     assert (first["event"], first["level"], first["reason"]) == (NOT_CONNECTED, "error", code)
     assert first["remedy"].startswith("set chat.slack.app_token to an app-level token (xapp-…) with the scope")
     assert last["event"] == AGAIN
@@ -401,7 +401,7 @@ async def test_a_silent_slack_is_retried_ever_more_slowly(
     async with opened(transport, slack):
         assert clock.slept == [1, 2, 4, 8, 16, 30, 30, 30]
         await slack.type_command("help")
-    first, last = said(records)
+    first, last = log_records(records)
     assert first["reason"] == reason.replace("PORT", slack.url.rpartition(":")[2])
     assert (first["event"], last["event"]) == (NOT_CONNECTED, AGAIN)
 
@@ -452,7 +452,7 @@ async def test_an_unreachable_address_is_reported_and_replaced(
 ) -> None:
     async with sent_to(url, transport, slack, monkeypatch):
         await slack.connected.wait()
-    record = said(records)[0]
+    record = log_records(records)[0]
     assert record["event"] == NOT_CONNECTED
     assert record["reason"].startswith(reason)
     assert record["remedy"] == "check the network and the proxy"
@@ -482,7 +482,7 @@ async def test_certificates_are_verified_as_everywhere(
         sent_to(server.url("/x").replace("http", "ws"), transport, slack, monkeypatch),
     ):
         pass
-    assert said(records)[0]["reason"].startswith(reason)
+    assert log_records(records)[0]["reason"].startswith(reason)
     await http.aclose()
 
 
@@ -495,7 +495,7 @@ async def test_the_rule_about_addresses_holds_here_too(
     )
     async with sent_to("ws://127.0.0.2/x", transport, slack, monkeypatch):
         pass
-    assert said(records)[0]["reason"] == "127.0.0.2 refused: 127.0.0.2 is an address that network.deny lists"
+    assert log_records(records)[0]["reason"] == "127.0.0.2 refused: 127.0.0.2 is an address that network.deny lists"
     await http.aclose()
 
 
@@ -513,7 +513,7 @@ async def test_socket_mode_switched_off_is_reported_and_retried_later(
         clock.ticks += REJECTED_WAIT
         await slack.another_connection(first)
         assert await slack.type_command("help") == {"text": "you said help"}
-    first_record, last_record = said(records)
+    first_record, last_record = log_records(records)
     assert (first_record["event"], first_record["reason"]) == (NOT_CONNECTED, "Socket Mode is switched off")
     assert first_record["remedy"] == "switch Socket Mode on, on the app's page Socket Mode"
     assert last_record["event"] == AGAIN
@@ -533,7 +533,7 @@ async def test_mass_disconnects_reopen_few_connections_a_minute(
         await last.send_json(leave("warning"))
         await slack.another_connection(last)
         await slack.type_command("help")
-    assert [(record["event"], record.get("reason")) for record in said(records)] == [
+    assert [(record["event"], record.get("reason")) for record in log_records(records)] == [
         (NOT_CONNECTED, "Slack ends every connection at once"),
         (AGAIN, None),
     ]
@@ -615,7 +615,7 @@ async def test_nobody_waits_long_for_slack_to_take_leave(
     monkeypatch.setattr(
         socket, "CLOSE_TIMEOUT", 1.2 * PING_INTERVAL
     )  # long enough for the library to look around; by itself it waits for ten seconds
-    slack.deaf = True
+    slack.reads_nothing = True
     async with asyncio.timeout(5), opened(transport, slack):
         pass
     assert slack.opened == 1

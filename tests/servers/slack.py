@@ -23,7 +23,7 @@ APP_TOKEN = "xapp-obviously-fake"
 CHANNEL = "C0GAUSS"
 HOOK = "/services/T000/B000/obviously-fake"
 HELLO = {"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A000"}}
-RESPONSES = 5
+MAX_RESPONSES = 5
 """How often a response_url may be used."""
 POSTED_AT = 1768465800.0
 """15 January 2026, 08:30 UTC."""
@@ -33,22 +33,22 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What to do instead of a proper answer."""
+    """A fault that replaces a proper response."""
 
     status: int = 200
     body: str | Json = ""
     headers: dict[str, str] = field(default_factory=dict)
     accepts: bool = False
-    """Whether the message is stored all the same."""
+    """Whether the message is accepted nevertheless."""
     then: Literal["answer", "hang", "reset"] = "answer"
 
 
 RATE_LIMITED = Fault(status=429, body={"ok": False, "error": "ratelimited"}, headers={"Retry-After": "7"})
 HTML_500 = Fault(status=500, body="<html><h1>Oops</h1></html>", headers={"Content-Type": "text/html"})
 NOT_JSON = Fault(body="well, yes", headers={"Content-Type": "application/json"})
-TAKEN_THEN_500 = Fault(status=500, accepts=True)
-TAKEN_THEN_SILENT = Fault(accepts=True, then="hang")
-TAKEN_THEN_RESET = Fault(accepts=True, then="reset")
+ACCEPTED_THEN_500 = Fault(status=500, accepts=True)
+ACCEPTED_THEN_SILENT = Fault(accepts=True, then="hang")
+ACCEPTED_THEN_RESET = Fault(accepts=True, then="reset")
 
 
 def refused(code: str, status: int = 200, **more: Any) -> Fault:
@@ -204,49 +204,49 @@ class SlackServer:
     member: bool = True
     """Whether the bot is in the channels: it must be to read their history, and here not to post."""
     archived: bool = False
-    """Whether the channels are."""
+    """Whether the channels are archived."""
     page_size: int = 999
-    """Messages on one page of history at most, whatever was asked for."""
+    """Maximum number of messages on a page of history, whatever limit was asked for."""
     now: float = POSTED_AT
-    """When a message is posted, as Slack's clock has it."""
+    """Time of the next message, by Slack's clock."""
     faults: deque[Fault] = field(default_factory=deque)
     messages: list[Json] = field(default_factory=list)
-    """What was accepted, in order."""
+    """Accepted messages, in order."""
     requests: list[tuple[str, Json]] = field(default_factory=list)
     """Path and body of every request, refused ones too."""
-    elsewhere: int = 0
+    followed_redirects: int = 0
     """Requests that followed a redirect."""
     edits: list[Json] = field(default_factory=list)
-    """What `chat.update` was told and did, in order."""
+    """Accepted calls of `chat.update`, in order."""
     _times: list[str] = field(default_factory=list)
     """The `ts` of each message."""
     locales: dict[str, str] = field(default_factory=dict)
     """The language of each user."""
     users: dict[str, Json] = field(default_factory=dict)
-    """What else is known of each user."""
-    spoiled: dict[str, Fault] = field(default_factory=dict)
-    """Methods that go wrong every time."""
+    """Further fields of each user."""
+    broken_methods: dict[str, Fault] = field(default_factory=dict)
+    """Methods that fail every time, with their fault."""
     groups: dict[str, list[str]] = field(default_factory=dict)
     """The users in each group."""
     app_token: str = APP_TOKEN
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     """The connections in Socket Mode that are open."""
     opened: int = 0
-    """How many there have been."""
+    """Number of connections so far."""
     greeting: tuple[Json, ...] = (HELLO,)
-    """What is said on each when it opens."""
+    """Frames sent on each connection when it opens."""
     closed: bool = False
-    """Whether every one is turned away."""
-    deaf: bool = False
-    """Whether nothing is read from them, so that no leave is taken either."""
+    """Whether every connection is refused."""
+    reads_nothing: bool = False
+    """Whether the server reads nothing from connections, so that they are not closed in order either."""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is one."""
+    """Set while a connection is open."""
     replies: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
-    """What was posted to a response_url."""
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Messages posted to a response_url."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _acknowledged: dict[str, asyncio.Future[Json | None]] = field(default_factory=dict)
     _tickets: set[str] = field(default_factory=set)
-    """Of the addresses for a connection that were not used yet."""
+    """Tickets of addresses for Socket Mode that were not used yet."""
     _responses: int = 0
     _count: int = 0
     url: str = ""
@@ -262,11 +262,11 @@ class SlackServer:
     async def _api(self, request: web.Request) -> web.StreamResponse:
         body = dict(request.query) if request.method == "GET" else await self._read(request)
         self.requests.append((request.path, body))
-        self._tell()
-        if spoiled := self.spoiled.get(request.match_info["method"]):
-            return await self._spoil(request, spoiled, body)
+        self._notify()
+        if fault := self.broken_methods.get(request.match_info["method"]):
+            return await self._misbehave(request, fault, body)
         if self.faults:
-            return await self._spoil(request, self.faults.popleft(), body)
+            return await self._misbehave(request, self.faults.popleft(), body)
         answer = self._answer(request, body)
         return web.json_response({"ok": "error" not in answer} | answer, headers={"x-oauth-scopes": self.scopes})
 
@@ -321,29 +321,29 @@ class SlackServer:
         self.sockets.append(socket)
         self.opened += 1
         self.connected.set()
-        self._tell()
+        self._notify()
         try:
-            if self.deaf:
+            if self.reads_nothing:
                 await asyncio.Event().wait()
             async for message in socket:
-                said = json.loads(message.data)
-                self._acknowledged[said["envelope_id"]].set_result(said.get("payload"))
+                frame = json.loads(message.data)
+                self._acknowledged[frame["envelope_id"]].set_result(frame.get("payload"))
         finally:
             self.sockets.remove(socket)
             if not self.sockets:
                 self.connected.clear()
-            self._tell()
+            self._notify()
         return socket
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds that only changes with a request or a connection."""
+        """Wait until a condition holds that only a request or a connection changes."""
         async with asyncio.timeout(HANG_TIMEOUT):
             while not holds():
-                await self._news.wait()
+                await self._changed.wait()
 
     async def asked(self, method: str) -> None:
         """Wait until a method was called, and until whoever called it had its answer."""
@@ -379,11 +379,11 @@ class SlackServer:
     async def _response(self, request: web.Request) -> web.StreamResponse:
         body = await self._read(request)
         self.requests.append((request.path, body))
-        self._tell()
+        self._notify()
         if self.faults:
-            return await self._spoil(request, self.faults.popleft(), body)
+            return await self._misbehave(request, self.faults.popleft(), body)
         self._responses += 1
-        if self._responses > RESPONSES:
+        if self._responses > MAX_RESPONSES:
             return web.Response(status=404, text="used_url")
         if found := next(problems(body), None):
             return web.Response(status=400, text=found[0])
@@ -467,7 +467,7 @@ class SlackServer:
         body = await self._read(request)
         self.requests.append((request.path, body))
         if self.faults:
-            return await self._spoil(request, self.faults.popleft(), body)
+            return await self._misbehave(request, self.faults.popleft(), body)
         found = next(problems(body), None)
         if found:
             return web.Response(status=400, text=found[0])
@@ -478,7 +478,7 @@ class SlackServer:
         body: Json = json.loads(await request.read() or b"{}")
         return body
 
-    async def _spoil(self, request: web.Request, fault: Fault, body: Json) -> web.StreamResponse:
+    async def _misbehave(self, request: web.Request, fault: Fault, body: Json) -> web.StreamResponse:
         if fault.accepts:
             self.take(body)
         if fault.then == "reset" and request.transport:
@@ -489,7 +489,7 @@ class SlackServer:
         return web.Response(status=fault.status, body=text.encode(), headers=fault.headers)
 
     async def _elsewhere(self, _request: web.Request) -> web.StreamResponse:
-        self.elsewhere += 1
+        self.followed_redirects += 1
         return web.json_response({"ok": True})
 
 

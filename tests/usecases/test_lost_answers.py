@@ -13,7 +13,7 @@ import pytest
 from factories import make_delivery, make_event, open_channel
 from fakes import FakeClock
 from servers.http import HttpServer, reply, reset
-from servers.slack import CHANNEL, TAKEN_THEN_RESET, TOKEN, Fault, SlackServer, slack_server
+from servers.slack import ACCEPTED_THEN_RESET, CHANNEL, TOKEN, Fault, SlackServer, slack_server
 from servers.smtp import TAKEN_AND_LOST, SmtpServer
 
 from notifier.channels.base import ChannelContext
@@ -74,7 +74,7 @@ def bot(server: SlackServer, **changes: Any) -> dict[str, Any]:
 async def test_slack_has_it_so_nothing_is_posted_again(
     store: SqlStore, clock: FakeClock, context: ChannelContext, slack: SlackServer
 ) -> None:
-    slack.faults.append(TAKEN_THEN_RESET)
+    slack.faults.append(ACCEPTED_THEN_RESET)
     delivery, (first, second) = await told(store, clock, context, **bot(slack))
     assert (first.outcome, second.outcome, second.resolution) == ("unknown", "delivered", Resolution.ARRIVED)
     assert (delivery.state, delivery.ref) == (DeliveryState.DELIVERED, "C0GAUSS:1768465800.000001")
@@ -112,7 +112,7 @@ async def test_slack_cannot_be_asked_so_the_settings_decide(
     messages: int,
 ) -> None:
     slack.scopes = "chat:write"
-    slack.faults.append(TAKEN_THEN_RESET)
+    slack.faults.append(ACCEPTED_THEN_RESET)
     settings = bot(slack) if mode.startswith("bot") else {"kind": "slack", "webhook_url": slack.hook_url}
     delivery, (_, second) = await told(store, clock, context, on_unknown=on_unknown, **settings)
     assert (delivery.state, second.resolution, len(slack.messages)) == (state, resolution, messages)
