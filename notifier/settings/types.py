@@ -72,11 +72,12 @@ def strip_line_end(value: object) -> object:
     return value.rstrip("\r\n") if isinstance(value, str) else value
 
 
-def _require(unfit: Callable[[str], str | None]) -> AfterValidator:
+def _require(problem: Callable[[str], str | None]) -> AfterValidator:
+    """Return the validator of a text, plain or secret. `problem` returns a sentence that does not quote the text."""
+
     def check(value: SecretStr | str) -> SecretStr | str:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if wrong := unfit(text):
-            raise ValueError(wrong)
+        if found := problem(value.get_secret_value() if isinstance(value, SecretStr) else value):
+            raise FixedMessageError(found)
         return value
 
     return AfterValidator(check)
@@ -132,24 +133,23 @@ def is_loopback(host: str) -> bool:
 
 
 def url_rule(example: str, *, https_only: bool = False, origin_only: bool = False) -> AfterValidator:
-    """Return the validator of a URL, plain or secret; the example goes into its error.
+    """Return the validator of a URL, plain or secret. Its error shows the example.
 
     With `https_only`, http is accepted for loopback addresses alone. With `origin_only`, a user, a path and a query are
     refused.
     """
 
-    def check(value: SecretStr | str) -> SecretStr | str:
-        url = value.get_secret_value() if isinstance(value, SecretStr) else value
+    def problem(url: str) -> str | None:
         parts = _http_parts(url)
         if parts is None:
-            raise FixedMessageError(f"must be a URL such as {example}.")
+            return f"must be a URL such as {example}."
         if origin_only and ("@" in parts.netloc or url != f"{parts.scheme}://{parts.netloc}"):
-            raise FixedMessageError(f"must be a URL such as {example}, without a user, a path or a query.")
+            return f"must be a URL such as {example}, without a user, a path or a query."
         if https_only and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            raise FixedMessageError("must begin with https://: others could read what is sent over http.")
-        return value
+            return "must begin with https://: others could read what is sent over http."
+        return None
 
-    return AfterValidator(check)
+    return _require(problem)
 
 
 def _http_parts(url: str) -> SplitResult | None:
@@ -187,12 +187,7 @@ EndpointUrl = Annotated[
 
 
 def _begins_with(prefix: str, message: str) -> AfterValidator:
-    def check(secret: SecretStr) -> SecretStr:
-        if not secret.get_secret_value().startswith(prefix):
-            raise FixedMessageError(message)
-        return secret
-
-    return AfterValidator(check)
+    return _require(lambda text: None if text.startswith(prefix) else message)
 
 
 SlackBotToken = Annotated[AsciiSecret, _begins_with("xox", "must be a bot token, which begins with xoxb-.")]

@@ -107,7 +107,7 @@ class TestRecipients:
         assert isinstance(got, Retry)
         assert [(one.address, str(one.state)) for one in got.recipients or ()] == [(A, "unknown"), (B, "waiting")]
 
-    async def test_a_permanent_refusal_affects_only_recipients_of_that_message(self, context: ChannelContext) -> None:
+    async def test_a_permanent_refusal_affects_only_its_own_recipients(self, context: ChannelContext) -> None:
         async with RawSmtpServer({f"RCPT TO:<{B}>": "451 later", "CONTENT": "554 5.6.0 no"}) as server:
             got = await outcome(context, server)
         assert isinstance(got, Retry)
@@ -119,7 +119,7 @@ class TestRecipients:
         assert isinstance(got, Retry)
         assert len(server.transcript) == 5
 
-    async def test_nothing_is_connected_to_where_nobody_is_left(self, context: ChannelContext) -> None:
+    async def test_without_outstanding_recipients_it_does_not_connect(self, context: ChannelContext) -> None:
         async with RawSmtpServer({f"RCPT TO:<{B}>": "550 no"}) as server:
             channel = make_channel(context, server.port)
             delivery = rendered(channel)
@@ -181,7 +181,7 @@ class TestStages:
         assert isinstance(got, kind), got
 
     @pytest.mark.parametrize("how", [LOST, SILENT, "421 bye"])
-    async def test_a_bad_end_takes_nothing_back(self, context: ChannelContext, how: str) -> None:
+    async def test_an_error_after_success_changes_no_outcome(self, context: ChannelContext, how: str) -> None:
         async with RawSmtpServer({"QUIT": how}) as server:
             got = await outcome(context, server)
         assert isinstance(got, Delivered)

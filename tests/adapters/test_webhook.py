@@ -454,7 +454,7 @@ class TestCheck:
             await make_channel(context, url=server.url(), headers={"Authorization": "Bearer fake"}).check()
         assert server.requests[0].headers["authorization"] == "Bearer fake"
 
-    async def test_a_check_reports_that_nobody_listens(self, context: ChannelContext) -> None:
+    async def test_a_check_reports_a_server_that_is_not_there(self, context: ChannelContext) -> None:
         async with HttpServer() as server:
             pass
         (finding,) = await make_channel(context, url=server.url(SECRET_PATH)).check()

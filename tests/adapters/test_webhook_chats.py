@@ -105,7 +105,7 @@ async def test_what_the_settings_add_is_sent_along(
     ("status", "kind_of_outcome"),
     [(400, GaveUp), (413, GaveUp), (429, Retry), (503, Retry), (302, Retry), (410, Parked)],
 )
-async def test_a_status_without_known_words_keeps_its_usual_meaning(
+async def test_a_status_without_known_words_has_its_usual_meaning(
     context: ChannelContext, kind: str, status: int, kind_of_outcome: type[Outcome]
 ) -> None:
     async with HttpServer(reply(status, b"no")) as server:

@@ -191,7 +191,7 @@ class TestEveryKind:
         assert server.connections == 0
 
     @pytest.mark.parametrize("answer", [reply(200), reply(403), reply(429), reply(503), reset(), gzip_bomb()])
-    async def test_what_can_be_asked_keeps_to_what_an_answer_may_be(
+    async def test_find_sent_returns_only_outcomes_of_the_contract(
         self, kind: str, http: HttpClient, answer: Answer
     ) -> None:
         async with HttpServer(answer) as server:
