@@ -33,15 +33,11 @@ class EditRecords(Protocol):
     def postpone_edit(self, thread: Thread, at: datetime) -> None:
         """Let a message that could not be edited wait."""
 
+    def edit_budget(self, name: str) -> ChannelHealth:
+        """Return a budget of edits. Nobody else can change it until the transaction ends."""
 
-class EditBudgets(Protocol):
-    """The budgets of edits."""
-
-    def health(self, channel: str) -> ChannelHealth:
-        """Return the health of a budget. Nobody else can change it until the transaction ends."""
-
-    def save_health(self, channel: str, health: ChannelHealth) -> None:
-        """Record the health of a budget."""
+    def save_edit_budget(self, name: str, health: ChannelHealth) -> None:
+        """Record a budget of edits."""
 
 
 class LiveTx(Protocol):
@@ -53,10 +49,6 @@ class LiveTx(Protocol):
     @property
     def threads(self) -> EditRecords:
         """Messages that are out of date."""
-
-    @property
-    def channels(self) -> EditBudgets:
-        """The budgets of edits."""
 
 
 EDIT_BATCH = 10
@@ -118,14 +110,14 @@ class MessageEditor:
             await wait_until_set(self._wakeup, idle)
 
     def _claim(self, tx: LiveTx) -> _Claim:
-        budget = str(self.channel.edits)
-        before = tx.channels.health(budget)
+        budget = str(self.channel.edit_budget)
+        before = tx.threads.edit_budget(budget)
         now = tx.now()  # read last: the line above waits for others that spend the same budget
         allowed = pacing.allowance(before, self.channel.edit_pace, now, EDIT_BATCH)
         threads = tx.threads.claim_edits(self.channel.name, now, self._lease, allowed.count) if allowed.count else ()
         health = pacing.charge(before, self.channel.edit_pace, now, len(threads))
         if health != before:
-            tx.channels.save_health(budget, health)
+            tx.threads.save_edit_budget(budget, health)
         return _Claim(threads=threads, retry_in=allowed.retry_in if len(threads) == allowed.count else None)
 
     async def _edit(self, thread: Thread, end: float) -> Outcome | None:
@@ -142,8 +134,8 @@ class MessageEditor:
             return GaveUp(f"the {self.channel.kind} channel failed: {type(error).__name__}")
 
     def _settle(self, thread: Thread, outcome: Outcome, tx: LiveTx) -> None:
-        budget = str(self.channel.edits)
-        before = tx.channels.health(budget)
+        budget = str(self.channel.edit_budget)
+        before = tx.threads.edit_budget(budget)
         now = tx.now()
         wait = dispatch.edit_wait(outcome)
         if wait is None:
@@ -153,4 +145,4 @@ class MessageEditor:
         pause = outcome.after if isinstance(outcome, Retry) else None
         health = pacing.after(before, [(outbox.signal_of(outcome), pause)], now, self.channel.edit_pace)
         if health != before:
-            tx.channels.save_health(budget, health)
+            tx.threads.save_edit_budget(budget, health)

@@ -94,7 +94,7 @@ class Channel(Protocol):
     digest_size: int
     threads: bool
     """True where it says more about a task under the message that spoke of it first."""
-    edits: str | None
+    edit_budget: str | None
     """None where a message stays as it was sent. Else the name under which the budget of changes is kept, which
     channels with the same name share: see `LiveChannel`."""
     coalesces: bool

@@ -147,7 +147,7 @@ def make_delivery(*events: Event, channel: str = "dba", body: Body | None = None
     values: dict[str, Any] = {
         "id": request.delivery_id,
         "channel": channel,
-        "lane": request.events[0].subject if not request.digest else "digest",
+        "subject": request.events[0].subject if not request.digest else "digest",
         "state": DeliveryState.PENDING,
         "available_at": T0,
         "created_at": T0,

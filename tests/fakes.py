@@ -120,7 +120,7 @@ class FakeChannel:
         self.threads = False
         self.coalesces = False
         self.multi_recipient = False
-        self.edits: str | None = None
+        self.edit_budget: str | None = None
         self.deadline = 10.0
         self.pace = Pace()
         self.resend_policy = resend_policy

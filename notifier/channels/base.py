@@ -54,7 +54,7 @@ class BaseChannel(ABC, Generic[S]):
     threads: bool = False
     coalesces: bool = False
     multi_recipient: bool = False
-    edits: str | None = None
+    edit_budget: str | None = None
     body_key: Hashable | None = None
 
     def __init__(self, settings: S, context: ChannelContext) -> None:

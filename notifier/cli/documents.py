@@ -99,7 +99,7 @@ def delivery(value: Delivery) -> Document:
     return {
         "delivery_id": value.id,
         "channel": value.channel,
-        "subject": value.lane,
+        "subject": value.subject,
         "state": value.state.value,
         "attempt": value.attempt,
         "reason": value.reason,

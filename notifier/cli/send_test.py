@@ -65,7 +65,7 @@ def _delivery(channel: Channel, event: Event, at: datetime) -> Delivery:
     return Delivery(
         id=request.delivery_id,
         channel=channel.name,
-        lane=event.subject,
+        subject=event.subject,
         state=DeliveryState.PENDING,
         available_at=at,
         created_at=at,

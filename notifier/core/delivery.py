@@ -71,7 +71,7 @@ class Delivery:
 
     id: str
     channel: str
-    lane: str
+    subject: str
     """The subject; among the unsettled deliveries of one channel that share a subject only the oldest is due."""
     state: DeliveryState
     available_at: datetime

@@ -82,7 +82,7 @@ class DiffRules:
     """Percent between two progress transitions; 0 makes none."""
     late_after: timedelta | None = None
     """Set when the poller had been away: what happened longer ago than this is late."""
-    forgotten_to: datetime | None = None
+    pruned_to: datetime | None = None
     """A task never seen before that was over by then makes no transition: it may have been notified and pruned."""
     last_complete_at: datetime | None = None
     """When the last full and complete snapshot was taken: the same one again counts no absence twice."""
@@ -179,9 +179,9 @@ def _is_quiet(before: RecordedTask | None, task: Task, rules: DiffRules) -> bool
 
 def _maybe_pruned(task: Task, rules: DiffRules) -> bool:
     last_word = task.ended_at or task.created_at
-    if task.status is TaskStatus.RUNNING or last_word is None or rules.forgotten_to is None:
+    if task.status is TaskStatus.RUNNING or last_word is None or rules.pruned_to is None:
         return False
-    return last_word <= rules.forgotten_to
+    return last_word <= rules.pruned_to
 
 
 def occurrence_of(task: Task, previous: str) -> str:

@@ -206,7 +206,7 @@ class SourceState:
     """Its last recorded poll, of any scope."""
     last_full_at: datetime | None = None
     """Its last complete full poll."""
-    forgotten_to: datetime | None = None
+    pruned_to: datetime | None = None
     """Tasks that were over by then may have been recorded once and pruned since."""
     last_full_calls: int = 1
     last_error: str | None = None

@@ -133,7 +133,7 @@ def new_delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now
     return Delivery(
         id=delivery_id(channel, *(event.id for event in batch)),
         channel=channel,
-        lane="" if len(batch) > 1 else batch[0].subject,
+        subject="" if len(batch) > 1 else batch[0].subject,
         state=state,
         available_at=now,
         created_at=now,

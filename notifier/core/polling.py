@@ -216,7 +216,7 @@ def diff_rules(state: SourceState, snapshot: Snapshot, rules: PollRules) -> Diff
         quiet_new=rules.quiet_baseline and state.baseline_at is None,
         progress_step=rules.progress_step,
         late_after=rules.away_after if away else None,
-        forgotten_to=state.forgotten_to,
+        pruned_to=state.pruned_to,
         last_complete_at=state.last_full_at,
         baseline_at=state.baseline_at,
         empty_since=state.empty_since,

@@ -54,7 +54,7 @@ class Delivering:
         self._editors = [
             MessageEditor(cast("LiveChannel", channel), app.store, app.clock, lease=app.delivery_rules.lease)
             for channel in channels.values()
-            if channel.edits
+            if channel.edit_budget
         ]
         self._stopping = False
 

@@ -39,11 +39,7 @@ class Channels:
 
     def health(self, channel: str) -> ChannelHealth:
         """Return the health of a channel; nobody else can change it until the transaction ends."""
-        row = self._session.execute(statements.CHANNEL, {"channel": channel}).one_or_none()
-        if row is None:
-            self._session.execute(self._session.insert(channels).values(name=channel).on_conflict_do_nothing())
-            row = self._session.execute(statements.CHANNEL, {"channel": channel}).one()
-        return rows.health_of(row)
+        return rows.health_of(self._session.lock_named(channels, statements.CHANNEL, channel))
 
     def save_health(self, channel: str, health: ChannelHealth) -> None:
         """Record the health of a channel."""
@@ -109,7 +105,7 @@ class Channels:
             deliveries.c.state == DeliveryState.DEAD,
             deliveries.c.dismissed_at.is_(None),
             deliveries.c.settled_at > since,
-            ~deliveries.c.lane.startswith(Subject.CHANNEL_PREFIX),
+            ~deliveries.c.subject.startswith(Subject.CHANNEL_PREFIX),
         )
         latest = select(deliveries.c.settled_at, deliveries.c.reason).where(*dead)
         last = self._session.execute(latest.order_by(deliveries.c.settled_at.desc()).limit(1)).one_or_none()

@@ -129,7 +129,7 @@ class Deliveries:
             "state": settlement.state,
             "available_at": now + (settlement.wait or timedelta()),
             "claimed_by": None,
-            "doubtful": settlement.outcome_unknown,
+            "outcome_unknown": settlement.outcome_unknown,
             "reason": settlement.reason,
             # Not the time of the attempt, which a replica's clock gave: this time decides what is announced.
             "settled_at": None if settlement.state in UNSETTLED else now,
@@ -221,7 +221,7 @@ class Deliveries:
                 dismissed_at=None,
                 retried_at=now,
                 earlier_attempts=deliveries.c.attempt,
-                doubtful=False,
+                outcome_unknown=False,
             )
             for some in chunks(delivery_ids)
         )

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from notifier.core.people import Acknowledgement, Action, Mute, Subscription
 from notifier.store import rows
 from notifier.store.queries import Queries
-from notifier.store.schema import acknowledgements, actions, mutes, requests, watches
+from notifier.store.schema import acknowledgements, actions, mutes, requests, subscriptions
 from notifier.store.session import Session, chunks
 from notifier.store.threads import Threads
 
@@ -54,25 +54,31 @@ class People:
 
     def subscribe(self, subscription: Subscription) -> bool:
         """Record a subscription; return False when it was there already."""
-        insert = self._session.insert(watches).values(rows.subscription_values(subscription)).on_conflict_do_nothing()
-        return self._session.execute(insert.returning(watches.c.job_id)).first() is not None
+        insert = (
+            self._session.insert(subscriptions).values(rows.subscription_values(subscription)).on_conflict_do_nothing()
+        )
+        return self._session.execute(insert.returning(subscriptions.c.job_id)).first() is not None
 
     def subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who subscribed to the end of tasks, by job id."""
-        wanted = select(watches.c.job_id, watches.c.person).where(watches.c.source == source)
+        wanted = select(subscriptions.c.job_id, subscriptions.c.person).where(subscriptions.c.source == source)
         return _by_job_id(
             (job_id, person)
             for some in chunks(job_ids)
-            for job_id, person in self._session.execute(wanted.where(watches.c.job_id.in_(some)))
+            for job_id, person in self._session.execute(wanted.where(subscriptions.c.job_id.in_(some)))
         )
 
     def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Delete the subscriptions to tasks, and return who subscribed, by job id."""
-        popped = delete(watches).where(watches.c.source == source).returning(watches.c.job_id, watches.c.person)
+        popped = (
+            delete(subscriptions)
+            .where(subscriptions.c.source == source)
+            .returning(subscriptions.c.job_id, subscriptions.c.person)
+        )
         return _by_job_id(
             (job_id, person)
             for some in chunks(job_ids)
-            for job_id, person in self._session.execute(popped.where(watches.c.job_id.in_(some)))
+            for job_id, person in self._session.execute(popped.where(subscriptions.c.job_id.in_(some)))
         )
 
     def record_action(self, action: Action) -> None:

@@ -16,7 +16,16 @@ from notifier.core.identity import Subject
 from notifier.core.model import Scope, Snapshot, SourceState, Task
 from notifier.ports import PollClaim
 from notifier.store import rows, statements
-from notifier.store.schema import credentials, deliveries, delivery_events, events, sources, tasks, threads, watches
+from notifier.store.schema import (
+    credentials,
+    deliveries,
+    delivery_events,
+    events,
+    sources,
+    subscriptions,
+    tasks,
+    threads,
+)
 from notifier.store.session import Session
 from notifier.store.statements import new_values
 
@@ -29,7 +38,7 @@ UNUSED_CREDENTIAL = timedelta(days=30)
 _KEPT_BY_RENAMED = ("last_error", "failing_since", "failures", "announced_since", "clock_skew")
 """What else is known of a source under any name."""
 
-_RESET_BY_NEW_LIST = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "forgotten_to", "empty_since")
+_RESET_BY_NEW_LIST = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "pruned_to", "empty_since")
 """What is known of a source only for as long as it reads the same list."""
 
 
@@ -190,7 +199,7 @@ class Polls:
         for source in (former, name):
             self._cache.drop(source)
         self._session.execute(delete(sources).where(sources.c.name == former))
-        for table in (tasks, watches):
+        for table in (tasks, subscriptions):
             self._session.execute(update(table).where(table.c.source == former).values(source=name))
         known = events.alias()
         again = exists().where(
@@ -198,7 +207,7 @@ class Polls:
         )
         self._session.execute(update(events).where(events.c.source == former, ~again).values(source=name))
         # Deliveries and messages about a task continue in its order and under its message.
-        for column in (deliveries.c.lane, delivery_events.c.subject, threads.c.subject):
+        for column in (deliveries.c.subject, delivery_events.c.subject, threads.c.subject):
             about = column.startswith(str(Subject(source=former)), autoescape=True)
             moved = literal(name) + func.substr(column, len(former) + 1)
             self._session.execute(update(column.table).where(about).values({column.name: moved}))

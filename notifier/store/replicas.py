@@ -10,7 +10,7 @@ from notifier.core.delivery import DeliveryState
 from notifier.core.health_facts import Replica
 from notifier.store import rows, statements
 from notifier.store.delivery_rows import make_due
-from notifier.store.schema import channels, credentials, deliveries, replicas, sources
+from notifier.store.schema import channels, credentials, deliveries, edit_budgets, replicas, sources
 from notifier.store.session import Session
 
 STOPPED_KEPT = timedelta(hours=1)
@@ -68,7 +68,8 @@ class Replicas:
         if latest is None or latest <= now:
             return False
         self._session.execute(update(sources).values(next_poll_at=None))
-        self._session.execute(update(channels).values(open_until=None, paused_until=None, rate_at=None))
+        for paced in (channels, edit_budgets):
+            self._session.execute(update(paced).values(open_until=None, paused_until=None, rate_at=None))
         self._session.execute(update(credentials).values(paused_until=None, rate_at=None))
         self._session.execute(update(channels).where(channels.c.probe_at > now).values(probe_at=now))
         pending = (deliveries.c.state == DeliveryState.PENDING, deliveries.c.available_at > now)

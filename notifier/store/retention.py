@@ -15,7 +15,7 @@ from notifier.ports import EventCursor, EventsPruned
 from notifier.store import statements
 from notifier.store.polls import FingerprintCache
 from notifier.store.queries import Queries
-from notifier.store.schema import acknowledgements, actions, events, mutes, sources, tasks, watches
+from notifier.store.schema import acknowledgements, actions, events, mutes, sources, subscriptions, tasks
 from notifier.store.session import Session, chunks
 from notifier.store.threads import Threads
 
@@ -140,7 +140,7 @@ class Retention:
 
     def _lock_scanned(self) -> Sequence[Row[*tuple[Any, ...]]]:
         """Return the sources with a complete scan that no poll is being recorded of; none begins until the end."""
-        columns = (sources.c.name, sources.c.last_full_at, sources.c.forgotten_to)
+        columns = (sources.c.name, sources.c.last_full_at, sources.c.pruned_to)
         whole = select(*columns).where(sources.c.last_full_at.is_not(None)).order_by(sources.c.name)
         return self._session.execute(whole.with_for_update(skip_locked=True)).all()
 
@@ -150,8 +150,8 @@ class Retention:
         if not old:
             return 0
         latest = max(row.latest_time for row in old)
-        forgotten_to = latest if source.forgotten_to is None else max(latest, source.forgotten_to)
-        self._session.execute(update(sources).where(sources.c.name == source.name).values(forgotten_to=forgotten_to))
+        pruned_to = latest if source.pruned_to is None else max(latest, source.pruned_to)
+        self._session.execute(update(sources).where(sources.c.name == source.name).values(pruned_to=pruned_to))
         return self._delete_tasks(source.name, [row.job_id for row in old])
 
     def _delete_tasks(self, source: str, job_ids: Collection[str]) -> int:
@@ -171,6 +171,6 @@ class Retention:
             delete(acknowledgements).where(acknowledgements.c.at < before, unknown),
             delete(mutes).where(mutes.c.until < now),
             delete(actions).where(actions.c.at < before),
-            delete(watches).where(watches.c.created_at < before),
+            delete(subscriptions).where(subscriptions.c.created_at < before),
         )
         return sum(self._session.execute(statement).rowcount for statement in old) + self._threads.prune(before)

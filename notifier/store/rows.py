@@ -36,7 +36,7 @@ _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "
 _DELIVERY = tuple(
     field.name
     for field in fields(Delivery)
-    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply", "outcome_unknown"}
+    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply"}
 )
 
 
@@ -118,10 +118,7 @@ def routed_of(row: Row[T]) -> RoutedEvent:
 
 def delivery_values(delivery: Delivery) -> dict[str, object]:
     """Return the columns of a delivery that has not been claimed yet."""
-    return {name: getattr(delivery, name) for name in _DELIVERY} | {
-        "state": str(delivery.state),
-        "doubtful": delivery.outcome_unknown,
-    }
+    return {name: getattr(delivery, name) for name in _DELIVERY} | {"state": str(delivery.state)}
 
 
 def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
@@ -134,7 +131,6 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
         body=body,
         reply=found.get("reply"),
         recipients=recipients_of(found["recipients"]),
-        outcome_unknown=found["doubtful"],
         **{name: found[name] for name in _DELIVERY},
     )
 
@@ -151,13 +147,13 @@ def recipients_values(recipients: tuple[Recipient, ...] | None) -> dict[str, obj
 
 def attempt_values(attempt: Attempt) -> dict[str, object]:
     """Return the columns of an attempt."""
-    return {name: getattr(attempt, name) for name in _ATTEMPT} | {"doubt": attempt.resolution}
+    return {name: getattr(attempt, name) for name in _ATTEMPT} | {"resolution": attempt.resolution}
 
 
 def attempt_of(row: Row[T]) -> Attempt:
     """Read an attempt."""
     found = row._mapping  # noqa: SLF001 - as above
-    resolution = Resolution(found["doubt"]) if found["doubt"] else None
+    resolution = Resolution(found["resolution"]) if found["resolution"] else None
     return Attempt(resolution=resolution, **{name: found[name] for name in _ATTEMPT})
 
 
@@ -168,13 +164,13 @@ def channel_of(row: Row[T]) -> ChannelState:
 
 
 def health_of(row: Row[T]) -> ChannelHealth:
-    """Read how a channel is."""
+    """Read the health of a channel, or of a budget of edits."""
     found = row._mapping  # noqa: SLF001 - as above
     return ChannelHealth(**{name: found[name] for name in _HEALTH})
 
 
 def health_values(health: ChannelHealth) -> dict[str, object]:
-    """Return the columns of a channel's health."""
+    """Return the columns of the health of a channel, or of a budget of edits."""
     return {name: getattr(health, name) for name in _HEALTH}
 
 

@@ -76,7 +76,7 @@ sources = Table(
     Column("last_poll_at", UtcDateTime),
     Column("last_full_at", UtcDateTime),
     Column("last_full_calls", Integer, nullable=False, server_default=text("1")),
-    Column("forgotten_to", UtcDateTime),
+    Column("pruned_to", UtcDateTime),
     Column("last_error", Text),
     Column("failing_since", UtcDateTime),
     Column("failures", Integer, nullable=False, server_default=text("0")),
@@ -152,7 +152,7 @@ deliveries = Table(
     Column("seq", Sequence, Identity(always=True), primary_key=True, autoincrement=True),
     Column("id", String, nullable=False, unique=True),
     Column("channel", String, nullable=False),
-    Column("lane", Text, nullable=False),
+    Column("subject", Text, nullable=False),
     Column("state", String, nullable=False),
     Column("digest", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
@@ -160,7 +160,7 @@ deliveries = Table(
     Column("available_at", UtcDateTime, nullable=False),
     Column("claimed_by", String),
     Column("begun", Boolean, nullable=False, server_default=text("true")),
-    Column("doubtful", Boolean, nullable=False, server_default=text("false")),
+    Column("outcome_unknown", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text),
     Column("ref", Text),
     Column("body", LargeBinary),
@@ -196,7 +196,7 @@ attempts = Table(
     Column("finished_at", UtcDateTime, nullable=False),
     Column("outcome", String, nullable=False),
     Column("reason", Text),
-    Column("doubt", String),
+    Column("resolution", String),
     Column("reply", Text),
 )
 
@@ -212,6 +212,18 @@ channels = Table(
     Column("failing_since", UtcDateTime),
     Column("announced_since", UtcDateTime),
     Column("given_up_until", UtcDateTime),
+    Column("good_at", UtcDateTime),
+    Column("open_until", UtcDateTime),
+    Column("paused_until", UtcDateTime),
+    Column("rate_at", UtcDateTime),
+)
+
+edit_budgets = Table(
+    "edit_budgets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("failing_since", UtcDateTime),
     Column("good_at", UtcDateTime),
     Column("open_until", UtcDateTime),
     Column("paused_until", UtcDateTime),
@@ -261,8 +273,8 @@ mutes = Table(
     Column("label", Text),
 )
 
-watches = Table(
-    "watches",
+subscriptions = Table(
+    "subscriptions",
     metadata,
     Column("source", String, primary_key=True),
     Column("job_id", String, primary_key=True),

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, Table, update
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -71,6 +71,14 @@ class Session:
                 return values
             return [row for value in values for row in self.insert_isolated([value], execute)]
         return []
+
+    def lock_named(self, table: Table, statement: Executable, name: str) -> Row[*tuple[Any, ...]]:
+        """Return the row of a name, which a statement selects and locks. It is inserted where there is none."""
+        row = self.execute(statement, {"of_name": name}).one_or_none()
+        if row is None:
+            self.execute(self.insert(table).values(name=name).on_conflict_do_nothing())
+            row = self.execute(statement, {"of_name": name}).one()
+        return row
 
     def swap(self, table: Table, name: str, column: str, was: datetime | None, value: datetime | None) -> bool:
         """Set a column that still is what it was. A second writer waits for the first, and changes nothing."""

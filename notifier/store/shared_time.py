@@ -21,6 +21,7 @@ from notifier.store.schema import (
     clock,
     credentials,
     deliveries,
+    edit_budgets,
     mutes,
     replicas,
     requests,
@@ -34,7 +35,7 @@ STEP = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(days=366)
 """What lies further ahead was written by a clock that was wrong before, and is no wait."""
 
-_MOVED = (sources, channels, threads, mutes, requests, replicas, credentials)
+_MOVED = (sources, channels, edit_budgets, threads, mutes, requests, replicas, credentials)
 """Tables of what lasts or waits. Events, attempts and what people did keep the time at which they were written down."""
 
 _READ = select(clock)

@@ -44,6 +44,7 @@ from notifier.store.schema import (
     credentials,
     deliveries,
     delivery_events,
+    edit_budgets,
     events,
     sources,
     tasks,
@@ -161,7 +162,8 @@ EVENTS_OF_DELIVERIES = (
 
 # ---- channels ----
 
-CHANNEL = select(channels).where(channels.c.name == bindparam("channel")).with_for_update()
+CHANNEL = select(channels).where(channels.c.name == bindparam("of_name")).with_for_update()
+EDIT_BUDGET = select(edit_budgets).where(edit_budgets.c.name == bindparam("of_name")).with_for_update()
 LOCK_CHANNELS = select(channels.c.name).order_by(channels.c.name).with_for_update()
 PARKED_NAMES = select(channels.c.name).where(channels.c.parked_since.is_not(None))
 PARKED_CHANNELS = (
@@ -214,7 +216,7 @@ BLOCKING_RECIPIENTS = _older_unsettled(select(deliveries.c.id, _older.c.recipien
 _LEFT_BEGUN = and_(deliveries.c.claimed_by.is_not(None), deliveries.c.begun)
 _LEFT_UNBEGUN = and_(deliveries.c.claimed_by.is_not(None), not_(deliveries.c.begun))
 ABANDONED_CLAIM: Final[Mapping[str, Any]] = {
-    "doubtful": or_(deliveries.c.doubtful, _LEFT_BEGUN),
+    "outcome_unknown": or_(deliveries.c.outcome_unknown, _LEFT_BEGUN),
     "earlier_attempts": deliveries.c.earlier_attempts + cast(_LEFT_UNBEGUN, Integer),
 }
 # A first claim renders the delivery at once. A delivery that was tried and has no body may have killed its renderer: it
@@ -278,7 +280,7 @@ SETTLE_DELIVERED = (
     .values(
         state=DeliveryState.DELIVERED,
         claimed_by=None,
-        doubtful=False,
+        outcome_unknown=False,
         reason=None,
         recipients=None,
         ref=bindparam("new_ref"),

@@ -12,10 +12,11 @@ from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, upda
 from notifier.core.delivery import Thread, ThreadUpdate
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.model import Event
+from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Mute
 from notifier.store import rows, statements
 from notifier.store.queries import Queries
-from notifier.store.schema import events, threads
+from notifier.store.schema import edit_budgets, events, threads
 from notifier.store.session import Session
 
 PROGRESS_EVERY = timedelta(seconds=20)
@@ -176,6 +177,16 @@ class Threads:
     def postpone_edit(self, thread: Thread, at: datetime) -> None:
         """Postpone the edit of a message that could not be changed."""
         self._session.execute(update(threads).where(_is(thread)).values(due_at=at))
+
+    def edit_budget(self, name: str) -> ChannelHealth:
+        """Return the budget of edits that all channels of a token share; nobody else can change it until the end."""
+        return rows.health_of(self._session.lock_named(edit_budgets, statements.EDIT_BUDGET, name))
+
+    def save_edit_budget(self, name: str, health: ChannelHealth) -> None:
+        """Record a budget of edits."""
+        self._session.execute(
+            update(edit_budgets).where(edit_budgets.c.name == name).values(rows.health_values(health))
+        )
 
     def prune(self, before: datetime) -> int:
         """Delete threads that were last shown before a time and are up to date; return how many."""

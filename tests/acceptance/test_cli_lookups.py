@@ -66,7 +66,7 @@ def delivery_to(channel: str, event: Event) -> Delivery:
     return Delivery(
         id=delivery_id(channel, event.id),
         channel=channel,
-        lane=event.subject,
+        subject=event.subject,
         state=DeliveryState.PENDING,
         available_at=NOW,
         created_at=NOW,

@@ -57,7 +57,7 @@ ROUTED = RoutedEvent(event=EVENT, routes=("failures",), channels=("dba",))
 DELIVERY = Delivery(
     id="0c5c5f80-2f6b-5c53-8d5f-9f2a41a7b0b1",
     channel="dba",
-    lane=EVENT.subject,
+    subject=EVENT.subject,
     state=DeliveryState.DEAD,
     available_at=START,
     created_at=START,

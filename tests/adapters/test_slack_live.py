@@ -167,20 +167,20 @@ async def test_of_a_thread_that_is_gone_the_channel_is_searched(server: SlackSer
 
 async def test_a_style_without_threads_posts_each_event(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context, style="post")
-    assert (channel.threads, channel.coalesces, channel.edits) == (False, False, None)
+    assert (channel.threads, channel.coalesces, channel.edit_budget) == (False, False, None)
     assert decision(await channel.send(delivery_of(channel, STARTED))) == Delivered("C0GAUSS:1768465800.000001")
 
 
 def test_a_thread_whose_message_stays_is_a_style_too(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context, style="thread")
-    assert (channel.threads, channel.edits) == (True, None)
+    assert (channel.threads, channel.edit_budget) == (True, None)
 
 
 def test_channels_of_one_token_share_a_budget_of_changes(server: SlackServer, context: ChannelContext) -> None:
     first, second = bot(server, context), bot(server, context, name="other", channel="C0OTHER")
-    assert first.edits == second.edits
-    assert TOKEN not in str(first.edits)
-    assert bot(server, context, bot_token="xoxb-another").edits != first.edits
+    assert first.edit_budget == second.edit_budget
+    assert TOKEN not in str(first.edit_budget)
+    assert bot(server, context, bot_token="xoxb-another").edit_budget != first.edit_budget
 
 
 # ---- the live message ----

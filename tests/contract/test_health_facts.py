@@ -31,7 +31,9 @@ BOB = Person(id="cli:bob", name="bob")
 def planned(tx: Transaction, channel: str, *events: Event, at: datetime = T0) -> None:
     tx.events.record([RoutedEvent(event=event, routes=(), channels=(channel,)) for event in events])
     for event in events:
-        delivery = make_delivery(event, channel=channel, lane=event.subject, attempt=0, created_at=at, available_at=at)
+        delivery = make_delivery(
+            event, channel=channel, subject=event.subject, attempt=0, created_at=at, available_at=at
+        )
         tx.deliveries.record([delivery])
 
 
@@ -128,7 +130,11 @@ async def test_what_waits_is_moved_in_order_and_stays_accounted_for(store: SqlSt
     assert await store.transact(lambda tx: people.move(tx, "old", "new", BOB)) == 0
     state = DeliveryState.PARKED if parked else DeliveryState.PENDING
     found = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="new", state=state)))
-    assert [one.events[0].job_id for one in reversed(found) if "other" not in one.lane] == ["job-0", "job-1", "job-2"]
+    assert [one.events[0].job_id for one in reversed(found) if "other" not in one.subject] == [
+        "job-0",
+        "job-1",
+        "job-2",
+    ]
     old = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="old")))
     assert {(one.state, one.reason) for one in old} == {(DeliveryState.SUPERSEDED, "moved to new")}
     assert (await ledger(store)).unaccounted == ()
@@ -144,8 +150,8 @@ async def test_a_moved_digest_omits_what_the_other_channel_has(store: SqlStore) 
         tx.events.record([*routed, RoutedEvent(event=three[2], routes=(), channels=("old",))])
         tx.deliveries.record(
             [
-                make_delivery(*three, channel="old", lane="", digest=True, attempt=0),
-                make_delivery(three[0], channel="new", lane=three[0].subject, attempt=0),
+                make_delivery(*three, channel="old", subject="", digest=True, attempt=0),
+                make_delivery(three[0], channel="new", subject=three[0].subject, attempt=0),
             ]
         )
 

@@ -189,7 +189,7 @@ class Receiver:
     threads: bool = False
     coalesces: bool = False
     multi_recipient: bool = False
-    edits: str | None = None
+    edit_budget: str | None = None
     failures_only: bool = False
     answers: list[Answer] = field(default_factory=list)
     """What it says to the coming attempts; then it takes everything."""

@@ -155,7 +155,7 @@ class SimulatedChannel:
     threads: bool = False
     coalesces: bool = False
     multi_recipient: bool = False
-    edits: str | None = None
+    edit_budget: str | None = None
 
     def render(self, request: RenderRequest) -> Body:
         # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.
@@ -243,7 +243,7 @@ class Replica:
                     pace=paces[receiver.name][1],
                     threads=receiver.live,
                     coalesces=receiver.live,
-                    edits=f"edits:{receiver.name}" if receiver.live else None,
+                    edit_budget=receiver.name if receiver.live else None,
                 )
                 for receiver in world.receivers
             },

@@ -26,7 +26,7 @@ class LiveFake(FakeChannel):
 
     def __init__(self, name: str = "dba", answers: Sequence[Outcome | Exception] = (), burst: int = 5) -> None:
         super().__init__(name)
-        self.threads, self.edits = True, "edits:token"
+        self.threads, self.edit_budget = True, "token"
         self.edit_pace = Pace(per_second=1, burst=burst)
         self.answers = list(answers)
         self.shown: list[Thread] = []

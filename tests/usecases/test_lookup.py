@@ -57,7 +57,7 @@ def delivery_of(event: Event, channel: str, *more: Event) -> Delivery:
     return Delivery(
         id=delivery_id(channel, event.id),
         channel=channel,
-        lane=event.subject,
+        subject=event.subject,
         state=DeliveryState.DEAD,
         available_at=START,
         created_at=START,

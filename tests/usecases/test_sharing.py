@@ -188,7 +188,7 @@ async def test_another_processes_plan_is_sent_without_an_idle_wait(
 
 
 def delivery_of(event: Event, channel: str, now: datetime) -> Delivery:
-    return make_delivery(event, channel=channel, available_at=now, created_at=now, attempt=0, lane=event.subject)
+    return make_delivery(event, channel=channel, available_at=now, created_at=now, attempt=0, subject=event.subject)
 
 
 def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:

@@ -69,7 +69,7 @@ async def told(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
 
 def plan(event: Event, tx: Transaction, channel: str = "dba") -> None:
     tx.events.record([RoutedEvent(event=event, routes=(), channels=(channel,))])
-    tx.deliveries.record([make_delivery(event, channel=channel, lane=event.subject, attempt=0)])
+    tx.deliveries.record([make_delivery(event, channel=channel, subject=event.subject, attempt=0)])
 
 
 def end(
@@ -136,7 +136,7 @@ async def test_a_parked_channel_is_announced_at_once_on_the_others(
     assert (event.type, event.channel, event.detail) == (EventType.CHANNEL_FAILING, "dba", "no token")
     assert (report.deliveries, report.undeliverable) == (1, ())
     (delivery,) = await store.read(lambda q: q.deliveries(DeliveryFilter(channel="mail")))
-    assert (delivery.events, delivery.lane, delivery.state) == ((event,), "channel:dba", DeliveryState.PENDING)
+    assert (delivery.events, delivery.subject, delivery.state) == ((event,), "channel:dba", DeliveryState.PENDING)
     # A probe, which parks it again, is neither a recovery nor the next failure.
     clock.advance(MINUTE)
     assert await store.transact(lambda tx: tx.channels.unpark_due(tx.now())) == ["dba"]
@@ -214,7 +214,7 @@ async def test_a_dead_alert_about_a_channel_makes_no_other(
     assert [event.channel for event in (await look(store)).events] == ["mail"]
     await store.transact(lambda tx: end(tx, Retry("HTTP 503"), schedule=()))
     dead = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DEAD)))
-    assert [delivery.lane for delivery in dead] == ["channel:mail"]
+    assert [delivery.subject for delivery in dead] == ["channel:mail"]
     assert (await look(store)).events == ()
 
 

@@ -65,7 +65,7 @@ class SlackChannel(SlackSender):
         self.resend_policy = ResendPolicy.RECONCILABLE if settings.can_search else ResendPolicy.UNSAFE
         self.threads = self.coalesces = settings.threads
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
-        self.edits = f"edits:{sha256(token.encode()).hexdigest()[:16]}" if settings.live else None
+        self.edit_budget = sha256(token.encode()).hexdigest()[:16] if settings.live else None
         limit = rate_limits.rate_limit("slack-edit")
         self.edit_pace = replace(self.pace, per_second=limit.per_second, burst=limit.burst)
         self.clickable = bool(token) and token in context.chat_tokens

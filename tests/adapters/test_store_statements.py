@@ -1,0 +1,106 @@
+"""The statements that run often: one text for each database, and parameters by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from factories import T0
+from sqlalchemy import Delete, Dialect, Select, Update
+from sqlalchemy.dialects import registry
+
+from notifier.core.credentials import CredentialState
+from notifier.store import statements
+from notifier.store.engine import SqlStore
+
+PARAMETERS: Mapping[str, str] = {
+    "NOTIFY": "",
+    "CLAIM_POLL": "source owner now until latest_start latest_end force",
+    "EPOCH": "source",
+    "DUE_SOURCES": "now",
+    "CREDENTIAL": "key",
+    "SAVE_CREDENTIAL": " ".join(["of_key", *(f"new_{name}" for name in CredentialState.__dataclass_fields__)]),
+    "TASKS": "",
+    "FINGERPRINTS": "source",
+    "RECORDED_TASKS": "source ids",
+    "RUNNING_TASKS": "source",
+    "UNCHANGED_TASKS": "source before",
+    "RECORD_MISSING": "of_source of_job_id new_missing new_unlisted",
+    "KNOWN_EVENTS": "ids",
+    "OCCURRENCES": "source ids",
+    "EVENTS_OF_DELIVERIES": "ids",
+    "CHANNEL": "of_name",
+    "EDIT_BUDGET": "of_name",
+    "LOCK_CHANNELS": "",
+    "PARKED_NAMES": "",
+    "PARKED_CHANNELS": "",
+    "DUE_DELIVERIES": "channel now limit",
+    "BLOCKING_RECIPIENTS": "ids",
+    "CLAIM_DELIVERIES": "seqs sent_at_once until owner",
+    "MARK_BEGUN": "claims has_begun",
+    "SAVE_BODY": "delivery_id new_body new_content_type",
+    "BODIES": "ids",
+    "SETTLE_DELIVERED": "delivery_id number new_ref now",
+    "SETTLE": "delivery_id number",
+    "WAITING_PROGRESS": "channel subjects",
+    "SUPERSEDE": "delivery_id new_reason now",
+    "THREAD_REFS": "channel subjects",
+    "SUBJECTS_WITH_THREADS": "subjects",
+    "DUE_EDITS": "channel now progress_before limit",
+    "CLAIM_EDITS": "of_channel subjects until",
+    "OLD_EVENTS": "before limit",
+    "OLD_EVENTS_AFTER": "before after after_seq limit",
+    "DELIVERIES_OF_EVENTS": "ids",
+    "CLOSED_DELIVERIES": "ids before dead_before",
+    "MARK_EVENTS_PRUNED": "of_source ids",
+    "DELETE_DELIVERY_RECORDS": "ids",
+    "DELETE_EMPTY_DELIVERIES": "ids",
+    "DELETE_EVENTS": "ids",
+    "OLD_TASKS": "source before limit",
+    "DELETE_TASKS": "source ids",
+}
+
+
+DIALECTS: Sequence[Dialect] = [registry.load(name)() for name in ("sqlite", "postgresql")]
+
+
+def built() -> Mapping[str, Any]:
+    kinds = (Select, Update, Delete)
+    return {name: one for name, one in vars(statements).items() if isinstance(one, kinds) and not name.startswith("_")}
+
+
+def test_every_statement_is_listed_here() -> None:
+    assert set(built()) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=["sqlite", "postgresql"])
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_statement_takes_these_parameters(name: str, dialect: Dialect) -> None:
+    # An UPDATE whose values are given with the call has no text without one.
+    statement = built()[name].values(reason="x") if name == "SETTLE" else built()[name]
+    compiled = statement.compile(dialect=dialect)
+    assert str(compiled)
+    named = {key for key, parameter in compiled.binds.items() if not parameter.unique and key != "reason"}
+    assert named == set(PARAMETERS[name].split())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=["sqlite", "postgresql"])
+def test_a_poll_is_recorded_by_columns(dialect: Dialect) -> None:
+    compiled = statements.record_poll(("last_error", "failures")).compile(dialect=dialect)
+    named = {key for key, parameter in compiled.binds.items() if not parameter.unique}
+    assert named == {"source", "new_last_error", "new_failures"}
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
+    with store.writer.connect() as connection:
+        compiled = statements.DUE_DELIVERIES.compile(connection)
+        values = compiled.construct_params({"channel": "dba", "now": T0.isoformat(), "limit": 10})
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {compiled}", tuple(values[name] for name in compiled.positiontup or ())
+        )
+        steps = [row.detail for row in plan]
+    assert any("SEARCH deliveries USING INDEX ix_deliveries_channel_state_seq" in step for step in steps), steps
+    assert any("ix_delivery_events_channel_subject" in step for step in steps), steps
+    assert not any("SCAN" in step or "TEMP B-TREE" in step for step in steps), steps
