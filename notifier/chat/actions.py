@@ -14,9 +14,6 @@ from notifier.core.durations import parse_duration
 from notifier.core.model import Event
 from notifier.core.people import Mute, Person
 
-CHANGING = (ButtonAction.ACKNOWLEDGE, ButtonAction.MUTE, ButtonAction.UNMUTE)
-"""Actions of the buttons that `perform_click` handles."""
-
 
 def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply | None:
     """Perform a command. Return None for an instance that is unknown: similar names are searched outside a write."""
@@ -29,7 +26,6 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
             return _unmuted(people.unmute_instance(tx, name, request.person), name, fmt)
         case SubscribeTask(job_id=job_id):
             return _subscribe(tx, job_id, request, fmt)
-    raise NotImplementedError(command)
 
 
 def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:

@@ -34,15 +34,6 @@ class Query:
     __slots__ = ()
 
 
-class Change:
-    """A command that changes something."""
-
-    __slots__ = ()
-
-    restricted: ClassVar[bool] = True
-    """Whether it affects what others see, so that not everybody may do it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Help(Query):
     """List the commands."""
@@ -115,26 +106,29 @@ class Status(Query):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubscribeTask(Change):
+class SubscribeTask:
     """Send the requester a direct message when a task ends."""
 
     restricted: ClassVar[bool] = False
+    """Whether the command affects what others see, so that not everybody may use it."""
     job_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MuteInstance(Change):
+class MuteInstance:
     """Suppress notifications about an instance for a while."""
 
+    restricted: ClassVar[bool] = True
     instance: str
     length: timedelta
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnmuteInstance(Change):
+class UnmuteInstance:
     """End the mute of an instance."""
 
+    restricted: ClassVar[bool] = True
     instance: str
 
 
@@ -148,6 +142,8 @@ class Mistake:
     """A command that would be right, as it is typed."""
 
 
+Change = SubscribeTask | MuteInstance | UnmuteInstance
+"""A command that changes something."""
 Command = Query | Change | Mistake
 
 
