@@ -179,7 +179,7 @@ async def test_what_is_given_up_on_can_be_sent_again_by_hand(store: SqlStore, cl
     assert (await only(store)).state is DeliveryState.DELIVERED
 
 
-class Clumsy(FakeChannel):
+class FailingChannel(FakeChannel):
     """A channel from elsewhere, with faults."""
 
     def render(self, request: RenderRequest) -> object:  # type: ignore[override]  # it fails before it returns
@@ -188,7 +188,7 @@ class Clumsy(FakeChannel):
 
 async def test_a_channel_that_cannot_render_an_event_loses_that_one_only(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
-    await deliver(store, Clumsy(), clock)
+    await deliver(store, FailingChannel(), clock)
     found = await only(store)
     assert (found.state, found.reason) == (
         DeliveryState.DEAD,
@@ -330,7 +330,7 @@ async def lose_the_answer(store: SqlStore, channel: FakeChannel, clock: FakeCloc
     clock.advance(timedelta(minutes=1))
 
 
-async def doubts(store: SqlStore) -> list[Resolution | None]:
+async def resolutions(store: SqlStore) -> list[Resolution | None]:
     found = await only(store)
     return [attempt.resolution for attempt in await store.read(lambda q: q.attempts(found.id))]
 
@@ -339,7 +339,7 @@ async def test_where_the_receiver_knows_a_repeat_it_is_repeated(store: SqlStore,
     channel = FakeChannel(resend_policy=ResendPolicy.IDEMPOTENT)
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), channel.asked, await doubts(store)) == (2, [], [None, Resolution.REPEATED])
+    assert (len(channel.sent), channel.asked, await resolutions(store)) == (2, [], [None, Resolution.REPEATED])
     assert (await only(store)).outcome_unknown is False
 
 
@@ -348,7 +348,7 @@ async def test_what_the_service_has_is_not_sent_again(store: SqlStore, clock: Fa
     channel.found = Delivered("found")
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), len(channel.asked), await doubts(store)) == (1, 1, [None, Resolution.ARRIVED])
+    assert (len(channel.sent), len(channel.asked), await resolutions(store)) == (1, 1, [None, Resolution.ARRIVED])
     assert ((await only(store)).state, (await only(store)).ref) == (DeliveryState.DELIVERED, "found")
 
 
@@ -357,7 +357,7 @@ async def test_a_message_the_service_lacks_is_sent_again_and_known(store: SqlSto
     await lose_the_answer(store, channel, clock)
     channel.answer = lambda _: Retry("HTTP 503")
     await deliver(store, channel, clock)
-    assert (len(channel.sent), await doubts(store)) == (2, [None, Resolution.ABSENT])
+    assert (len(channel.sent), await resolutions(store)) == (2, [None, Resolution.ABSENT])
     assert (await only(store)).outcome_unknown is False
 
 
@@ -377,7 +377,7 @@ async def test_an_unknowable_outcome_is_repeated_at_a_risk(
     channel.found = Unknown("no scope to ask")
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
-    assert (len(channel.sent), await doubts(store)) == (2, [None, Resolution.RISKED])
+    assert (len(channel.sent), await resolutions(store)) == (2, [None, Resolution.RISKED])
 
 
 async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlStore, clock: FakeClock) -> None:
@@ -386,7 +386,7 @@ async def test_an_unknowable_outcome_is_held_on_request_for_a_person(store: SqlS
     await lose_the_answer(store, channel, clock)
     await deliver(store, channel, clock)
     held = await only(store)
-    assert (len(channel.sent), held.state, await doubts(store)) == (1, DeliveryState.DEAD, [None, Resolution.HELD])
+    assert (len(channel.sent), held.state, await resolutions(store)) == (1, DeliveryState.DEAD, [None, Resolution.HELD])
     await store.transact(lambda tx: tx.deliveries.retry([held.id], clock.now()))
     await deliver(store, channel, clock)
     assert (len(channel.sent), (await only(store)).state) == (2, DeliveryState.DELIVERED)
@@ -398,7 +398,7 @@ async def test_a_claim_that_never_reported_back_is_unknown(store: SqlStore, cloc
     clock.advance(RULES.lease)
     channel = FakeChannel(resend_policy=ResendPolicy.RECONCILABLE)
     await deliver(store, channel, clock)
-    assert (len(channel.asked), await doubts(store)) == (1, [Resolution.ABSENT])
+    assert (len(channel.asked), await resolutions(store)) == (1, [Resolution.ABSENT])
 
 
 async def test_claims_released_at_a_start_are_unknown(store: SqlStore, clock: FakeClock) -> None:
@@ -481,7 +481,7 @@ async def pending(store: SqlStore) -> int:
     return len(await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING))))
 
 
-class Gate(FakeChannel):
+class BlockingChannel(FakeChannel):
     """A channel that answers when it is let."""
 
     def __init__(self, concurrency: int, resend_policy: ResendPolicy = ResendPolicy.UNSAFE) -> None:
@@ -502,7 +502,7 @@ def worker_of(channel: FakeChannel, store: SqlStore, clock: FakeClock) -> Delive
 
 async def test_a_hanging_message_holds_up_only_its_subject(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(30))
-    channel = Gate(concurrency=2)
+    channel = BlockingChannel(concurrency=2)
     channel.hanging = "job-00000"
     worker = worker_of(channel, store, clock)
     while await pending(store) > 1:
@@ -515,7 +515,7 @@ async def test_a_hanging_message_holds_up_only_its_subject(store: SqlStore, cloc
 
 async def test_a_stop_settles_in_flight_work_and_releases_the_rest(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(10))
-    channel = Gate(concurrency=2, resend_policy=ResendPolicy.IDEMPOTENT)
+    channel = BlockingChannel(concurrency=2, resend_policy=ResendPolicy.IDEMPOTENT)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -530,7 +530,7 @@ async def test_a_stop_settles_in_flight_work_and_releases_the_rest(store: SqlSto
 
 async def test_deliveries_not_begun_within_their_lease_are_released(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
-    channel = Gate(concurrency=1, resend_policy=ResendPolicy.IDEMPOTENT)
+    channel = BlockingChannel(concurrency=1, resend_policy=ResendPolicy.IDEMPOTENT)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -589,7 +589,7 @@ class Fatal(BaseException):
 
 async def test_a_message_that_kills_its_renderer_is_given_up(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
-    channel, deaths = FakeChannel(), 0
+    channel, kills = FakeChannel(), 0
 
     def die(_: RenderRequest) -> Body:
         raise Fatal
@@ -599,12 +599,12 @@ async def test_a_message_that_kills_its_renderer_is_given_up(store: SqlStore, cl
         try:
             await deliver(store, channel, clock)
         except Fatal:
-            deaths += 1
+            kills += 1
         clock.advance(RULES.lease)
-    assert (deaths, (await only(store)).state, channel.sent) == (3, DeliveryState.DEAD, [])
+    assert (kills, (await only(store)).state, channel.sent) == (3, DeliveryState.DEAD, [])
 
 
-async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Gate) -> None:
+async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: BlockingChannel) -> None:
     """Be a process that is killed while its receivers hang, and the start of the next one."""
     worker = worker_of(channel, store, clock)
     await worker.step()
@@ -620,7 +620,7 @@ async def test_kills_cost_only_what_was_being_sent(
 ) -> None:
     """Twenty messages wait for a receiver that hangs, with four in flight: what never went out has no attempt."""
     await put(store, clock, *make_events(20))
-    channel = Gate(concurrency=4, resend_policy=resend_policy)
+    channel = BlockingChannel(concurrency=4, resend_policy=resend_policy)
     for _ in range(2):
         await killed_while_sending(store, clock, channel)
     left = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.PENDING)))
@@ -645,7 +645,7 @@ async def test_a_deadly_message_takes_no_other_with_it(
     store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy, position: int
 ) -> None:
     await put(store, clock, *make_events(20))
-    deadly, channel, deaths = f"job-{position:05}", FakeChannel(concurrency=4, resend_policy=resend_policy), 0
+    deadly, channel, kills = f"job-{position:05}", FakeChannel(concurrency=4, resend_policy=resend_policy), 0
     render = channel.render
 
     def die(request: RenderRequest) -> Body:
@@ -658,17 +658,17 @@ async def test_a_deadly_message_takes_no_other_with_it(
         try:
             await deliver(store, channel, clock)
         except Fatal:
-            deaths += 1
+            kills += 1
         clock.advance(RULES.lease)
     states = {d.events[0].job_id: d.state for d in await store.read(lambda q: q.deliveries(DeliveryFilter(limit=99)))}
-    assert deaths == len(RULES.schedule) + 1
+    assert kills == len(RULES.schedule) + 1
     assert states.pop(deadly) is DeliveryState.DEAD
     assert set(states.values()) == {DeliveryState.DELIVERED}
 
 
 async def test_a_delivery_claimed_ahead_is_rendered_first_and_begins_later(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, *make_events(3))
-    channel = Gate(concurrency=1, resend_policy=ResendPolicy.IDEMPOTENT)
+    channel = BlockingChannel(concurrency=1, resend_policy=ResendPolicy.IDEMPOTENT)
     worker = worker_of(channel, store, clock)
     await worker.step()
     assert channel.rendered == 3
@@ -685,7 +685,7 @@ async def test_a_stop_cuts_silent_receivers_and_leaves_them_unknown(
     store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy
 ) -> None:
     await put(store, clock, *make_events(10))
-    channel = Gate(concurrency=2, resend_policy=resend_policy)
+    channel = BlockingChannel(concurrency=2, resend_policy=resend_policy)
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -700,7 +700,7 @@ async def test_a_stop_cuts_silent_receivers_and_leaves_them_unknown(
 
 async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlStore, clock: FakeClock) -> None:
     await put(store, clock, make_event())
-    channel = Gate(concurrency=1)
+    channel = BlockingChannel(concurrency=1)
     release = asyncio.Event()
 
     async def stubborn(_: Delivery) -> Outcome:

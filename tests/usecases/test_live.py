@@ -52,9 +52,9 @@ async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> Non
     for job_id in job_ids:
         for number, event in enumerate(events_of(job_id)):
             routed = [RoutedEvent(event=event, routes=(), channels=())]
-            told = [ThreadUpdate(subject=event.subject, event_id=event.id, thread=None if number else f"C:{job_id}")]
+            updates = [ThreadUpdate(subject=event.subject, event_id=event.id, thread=None if number else f"C:{job_id}")]
             await store.transact(lambda tx, routed=routed: tx.events.record(routed))  # type: ignore[misc]  # a default
-            await store.transact(lambda tx, told=told: tx.threads.update(channel, told, START))  # type: ignore[misc]  # likewise
+            await store.transact(lambda tx, updates=updates: tx.threads.update(channel, updates, START))  # type: ignore[misc]  # likewise
 
 
 def editor(channel: LiveFake, store: SqlStore, clock: FakeClock) -> MessageEditor:

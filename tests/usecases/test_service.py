@@ -51,7 +51,7 @@ heartbeat_url: ${HEARTBEAT}
 """
 
 
-class House:
+class Harness:
     """A service with one source, a channel that all events go to, and one for alerts."""
 
     def __init__(self, store: SqlStore, clock: Clock, http: HttpClient, heartbeat: str) -> None:
@@ -68,7 +68,7 @@ class House:
             http=http,
         )
 
-    def told(self, channel: FakeChannel) -> list[EventType]:
+    def notified(self, channel: FakeChannel) -> list[EventType]:
         return [event.type for delivery in channel.sent for event in delivery.events]
 
 
@@ -84,28 +84,28 @@ async def heartbeats() -> AsyncIterator[HttpServer]:
 
 
 @pytest.fixture
-async def house(sqlite_url: str, clock: FakeClock, heartbeats: HttpServer) -> AsyncIterator[House]:
+async def harness(sqlite_url: str, clock: FakeClock, heartbeats: HttpServer) -> AsyncIterator[Harness]:
     async with (
         aclosing(open_store(sqlite_url, now=clock.now)) as store,
         aclosing(HttpClient()) as http,
     ):
-        yield House(store, clock, http, heartbeats.url("/ping"))
+        yield Harness(store, clock, http, heartbeats.url("/ping"))
 
 
-async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(house: House, heartbeats: HttpServer) -> None:
-    await poll_and_deliver(house.app)
-    await poll_and_deliver(house.app)
-    house.source.error = SourceUnreachable("no answer")
-    await poll_and_deliver(house.app)
+async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(harness: Harness, heartbeats: HttpServer) -> None:
+    await poll_and_deliver(harness.app)
+    await poll_and_deliver(harness.app)
+    harness.source.error = SourceUnreachable("no answer")
+    await poll_and_deliver(harness.app)
     assert [request.target for request in heartbeats.requests] == ["/ping"] * 2
 
 
-async def test_a_fault_is_signalled_at_once_instead_of_a_heartbeat(house: House, heartbeats: HttpServer) -> None:
+async def test_a_fault_is_signalled_at_once_instead_of_a_heartbeat(harness: Harness, heartbeats: HttpServer) -> None:
     """With one channel nobody else can be told."""
-    app = with_fail_url(house.app, heartbeats)
+    app = with_fail_url(harness.app, heartbeats)
     await poll_and_deliver(app)
-    house.dba.answer = lambda _: GaveUp("HTTP 400")
-    house.source.tasks = [make_task()]
+    harness.dba.answer = lambda _: GaveUp("HTTP 400")
+    harness.source.tasks = [make_task()]
     for _ in range(2):
         await poll_and_deliver(app)
     dead = await app.store.read(lambda q: q.delivery_ids(DeliveryFilter(state=DeliveryState.DEAD)))
@@ -115,24 +115,24 @@ async def test_a_fault_is_signalled_at_once_instead_of_a_heartbeat(house: House,
 
 
 async def test_a_lasting_fault_is_signalled_and_a_heartbeat_when_it_ends(
-    house: House, heartbeats: HttpServer, clock: FakeClock
+    harness: Harness, heartbeats: HttpServer, clock: FakeClock
 ) -> None:
-    app = with_fail_url(house.app, heartbeats)
+    app = with_fail_url(harness.app, heartbeats)
     service = Service(app)
     await service.start()
-    await service.polling.poll(house.source, force=True)
+    await service.polling.poll(harness.source, force=True)
     await service.jobs.join()
-    house.source.error = SourceUnreachable("no answer")
+    harness.source.error = SourceUnreachable("no answer")
     clock.advance(timedelta(hours=1))
     for _ in range(8):  # forty seconds
-        await service.polling.poll(house.source, force=True)
+        await service.polling.poll(harness.source, force=True)
         await service.monitoring.run()
         await service.jobs.join()
         clock.advance(timedelta(seconds=5))
     assert [request.target for request in heartbeats.requests] == ["/ping", "/ping/fail"]
-    house.source.error = None
+    harness.source.error = None
     for _ in range(2):
-        await service.polling.poll(house.source, force=True)
+        await service.polling.poll(harness.source, force=True)
         await service.delivering.drain()
         await service.report()
         await service.monitoring.run()
@@ -142,42 +142,42 @@ async def test_a_lasting_fault_is_signalled_and_a_heartbeat_when_it_ends(
 
 
 async def test_a_heartbeat_that_is_not_taken_is_a_warning(
-    house: House, heartbeats: HttpServer, records: io.StringIO
+    harness: Harness, heartbeats: HttpServer, records: io.StringIO
 ) -> None:
     heartbeats.answers = [reply(500)]
-    summary = await poll_and_deliver(house.app)
+    summary = await poll_and_deliver(harness.app)
     (line,) = map(json.loads, records.getvalue().splitlines()[-1:])
     assert (summary.failures, line["level"], line["reason"]) == (0, "warning", "HTTP 500")
 
 
-async def test_the_log_of_a_failed_attempt_has_the_receivers_words(house: House, records: io.StringIO) -> None:
-    await poll_and_deliver(house.app)
-    house.dba.answer = lambda _: GaveUp("HTTP 400", reply="HTTP 400: no such priority")
-    house.source.tasks = [make_task()]
-    await poll_and_deliver(house.app)
+async def test_the_log_of_a_failed_attempt_has_the_receivers_words(harness: Harness, records: io.StringIO) -> None:
+    await poll_and_deliver(harness.app)
+    harness.dba.answer = lambda _: GaveUp("HTTP 400", reply="HTTP 400: no such priority")
+    harness.source.tasks = [make_task()]
+    await poll_and_deliver(harness.app)
     assert '"reply": "HTTP 400: no such priority"' in records.getvalue()
 
 
-async def test_a_misconfigured_channel_is_announced_on_another(house: House, records: io.StringIO) -> None:
-    await poll_and_deliver(house.app)
-    house.dba.answer = lambda _: Parked("Slack: invalid_auth")
-    house.source.tasks = [make_task()]
-    await poll_and_deliver(house.app)
-    await poll_and_deliver(house.app)
-    await poll_and_deliver(house.app)
-    assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
-    assert house.told(house.dba) == [EventType.TASK_FAILED]
+async def test_a_misconfigured_channel_is_announced_on_another(harness: Harness, records: io.StringIO) -> None:
+    await poll_and_deliver(harness.app)
+    harness.dba.answer = lambda _: Parked("Slack: invalid_auth")
+    harness.source.tasks = [make_task()]
+    await poll_and_deliver(harness.app)
+    await poll_and_deliver(harness.app)
+    await poll_and_deliver(harness.app)
+    assert harness.notified(harness.mail) == [EventType.CHANNEL_FAILING]
+    assert harness.notified(harness.dba) == [EventType.TASK_FAILED]
     assert '"event": "channel.failing"' in records.getvalue()
 
 
-async def test_a_source_that_cannot_be_polled_is_notified_along_routes(house: House, clock: FakeClock) -> None:
-    house.source.error = SourceUnreachable("no answer")
-    await poll_and_deliver(house.app)
+async def test_a_source_that_cannot_be_polled_is_notified_along_routes(harness: Harness, clock: FakeClock) -> None:
+    harness.source.error = SourceUnreachable("no answer")
+    await poll_and_deliver(harness.app)
     clock.advance(timedelta(minutes=5))
-    await poll_and_deliver(house.app)
-    house.source.error = None
-    await poll_and_deliver(house.app)
-    assert house.told(house.dba) == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED]
+    await poll_and_deliver(harness.app)
+    harness.source.error = None
+    await poll_and_deliver(harness.app)
+    assert harness.notified(harness.dba) == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED]
 
 
 def delete(path: Path) -> None:
@@ -201,18 +201,18 @@ async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
         aclosing(open_store(f"sqlite:///{tmp_path}/notifier.db", exclusive=True, now=clock.now)) as store,
         aclosing(HttpClient()) as http,
     ):
-        house = House(store, clock, http, "")
-        await poll_and_deliver(house.app)
-        service = Service(house.app)
+        harness = Harness(store, clock, http, "")
+        await poll_and_deliver(harness.app)
+        service = Service(harness.app)
         await service.start()
-        house.dba.answer = lambda _: Retry("HTTP 503")
-        house.source.tasks = [make_task()]
-        await service.polling.poll(house.source, force=True)
+        harness.dba.answer = lambda _: Retry("HTTP 503")
+        harness.source.tasks = [make_task()]
+        await service.polling.poll(harness.source, force=True)
         take(tmp_path / "notifier.db")
         for _ in range(3):
             await service.monitoring.run()
         await service.delivering.drain()
-        assert [*house.told(house.dba), *house.told(house.mail)].count(EventType.STORE_REPLACED) == 1
+        assert [*harness.notified(harness.dba), *harness.notified(harness.mail)].count(EventType.STORE_REPLACED) == 1
         assert records.getvalue().count('"event": "store.replaced"') == 2  # that it is so, and that people are told
         await service.release()
     saved = rescued(tmp_path)
@@ -226,22 +226,22 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
     sqlite_url: str, heartbeats: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "HOUSEKEEPING_INTERVAL", 0.05)
-    told, stop = asyncio.Event(), asyncio.Event()
+    notified, stop = asyncio.Event(), asyncio.Event()
 
     def take(_: Delivery) -> Outcome:
-        told.set()
+        notified.set()
         return Delivered()
 
     async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG_TIMEOUT):
-        house = House(store, SystemClock(), http, heartbeats.url())
-        await poll_and_deliver(house.app)
-        house.source.tasks = [make_task()]
-        house.dba.answer, house.mail.answer = (lambda _: Parked("Slack: invalid_auth")), take
+        harness = Harness(store, SystemClock(), http, heartbeats.url())
+        await poll_and_deliver(harness.app)
+        harness.source.tasks = [make_task()]
+        harness.dba.answer, harness.mail.answer = (lambda _: Parked("Slack: invalid_auth")), take
         async with asyncio.TaskGroup() as group:
-            group.create_task(Service(house.app).run(stop))
-            await told.wait()
+            group.create_task(Service(harness.app).run(stop))
+            await notified.wait()
             stop.set()
-    assert house.told(house.mail) == [EventType.CHANNEL_FAILING]
+    assert harness.notified(harness.mail) == [EventType.CHANNEL_FAILING]
     assert len(heartbeats.requests) >= 2
 
 
@@ -268,9 +268,9 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
     transport, stop = BrokenTransport(), asyncio.Event()
     monkeypatch.setattr(service_module, "open_chat", transports)
     async with aclosing(open_store(sqlite_url)) as store, aclosing(HttpClient()) as http, asyncio.timeout(HANG_TIMEOUT):
-        house = House(store, SystemClock(), http, heartbeats.url())
+        harness = Harness(store, SystemClock(), http, heartbeats.url())
         async with asyncio.TaskGroup() as group:
-            group.create_task(Service(house.app).run(stop))
+            group.create_task(Service(harness.app).run(stop))
             await transport.runs.wait()
             stop.set()
         (reported,) = (await store.read(lambda q: q.health_facts())).replicas
@@ -298,7 +298,7 @@ def test_a_lasting_error_is_logged_once_a_minute_and_at_its_end(records: io.Stri
 CHAT = """
 chat: {slack: {bot_token: xoxb-fake, app_token: xapp-fake, api_url: "http://127.0.0.1:9/api/"}}
 """
-STRANGE = ("U 1", "", "x" * 300)
+IMPOSSIBLE_PEOPLE = ("U 1", "", "x" * 300)
 
 
 async def test_an_impossible_recipient_costs_only_their_own_message(
@@ -310,7 +310,9 @@ async def test_an_impossible_recipient_costs_only_their_own_message(
     ) as opened:
         reached = FakeChannel("dm:U1")
         app = replace(opened, direct=lambda name: reached if name == "dm:U1" else opened.direct(name))
-        await app.store.transact(lambda tx: put_direct(tx, ["dm:U1", *(f"dm:{person}" for person in STRANGE)], clock))
+        await app.store.transact(
+            lambda tx: put_direct(tx, ["dm:U1", *(f"dm:{person}" for person in IMPOSSIBLE_PEOPLE)], clock)
+        )
         service = Service(app)
         await service.delivering.drain()
         found = await app.store.read(lambda q: q.deliveries(DeliveryFilter()))
@@ -330,26 +332,26 @@ def put_direct(tx: Transaction, channels: list[str], clock: FakeClock) -> None:
 # ---- which sources are polled ----
 
 
-def queue(count: int, every: timedelta = timedelta(seconds=60)) -> DueSources:
+def due_sources(count: int, every: timedelta = timedelta(seconds=60)) -> DueSources:
     return DueSources({f"s{number}": every for number in range(count)})
 
 
 def test_sources_that_are_due_come_first_in_database_order() -> None:
-    sources = queue(4)
+    sources = due_sources(4)
     assert sources.next(["s3", "removed", "s1"], 0.0) == ["s3", "s1", "s0", "s2"]
     assert sources.next([], 119.9) == []
     assert sources.next(["s2"], 119.9) == ["s2"]
 
 
 def test_a_source_never_called_due_is_polled_after_two_intervals() -> None:
-    sources = queue(2)
+    sources = due_sources(2)
     sources.next([], 0.0)
     assert sources.next([], 120.0) == ["s0", "s1"]
 
 
 @pytest.mark.parametrize(("every", "within"), [(10, 10), (60, 60), (86_400, START_SPREAD)])
 def test_the_first_polls_of_a_process_are_spread(every: int, within: float) -> None:
-    sources = queue(100, timedelta(seconds=every))
+    sources = due_sources(100, timedelta(seconds=every))
     sources.spread(1000.0)
     due = [f"s{number}" for number in range(100)]
     begun = [len(sources.next(due, 1000.0 + within * n / 10)) for n in range(10)]
@@ -358,7 +360,7 @@ def test_the_first_polls_of_a_process_are_spread(every: int, within: float) -> N
 
 
 def test_one_tick_begins_a_bounded_number_of_polls() -> None:
-    sources = queue(MAX_POLLS_STARTED * 2 + 1)
+    sources = due_sources(MAX_POLLS_STARTED * 2 + 1)
     due = [f"s{number}" for number in range(MAX_POLLS_STARTED * 2 + 1)]
     first = sources.next(due, 0.0)
     second = sources.next(due[MAX_POLLS_STARTED:], 1.0)
@@ -367,9 +369,9 @@ def test_one_tick_begins_a_bounded_number_of_polls() -> None:
 
 
 async def test_one_good_poll_of_many_gives_the_intervals_heartbeat(
-    house: House, heartbeats: HttpServer, clock: FakeClock
+    harness: Harness, heartbeats: HttpServer, clock: FakeClock
 ) -> None:
-    service = Service(house.app)
+    service = Service(harness.app)
     for _ in range(5):
         await service.heartbeat.beat()
     clock.advance(timedelta(seconds=0.1))
@@ -377,8 +379,8 @@ async def test_one_good_poll_of_many_gives_the_intervals_heartbeat(
     assert len(heartbeats.requests) == 2
 
 
-async def test_a_lasting_job_that_ends_or_crashes_is_started_again(house: House, clock: FakeClock) -> None:
-    service, runs, enough = Service(house.app), 0, asyncio.Event()
+async def test_a_lasting_job_that_ends_or_crashes_is_started_again(harness: Harness, clock: FakeClock) -> None:
+    service, runs, enough = Service(harness.app), 0, asyncio.Event()
 
     async def listen() -> None:
         nonlocal runs

@@ -46,7 +46,7 @@ class CountingSource(FakeSource):
         return snapshot_of([], self.clock.now(), scope=scope)
 
 
-class Watched:
+class CountingSupervisor:
     """Counts the signs of life."""
 
     interval = 1.0
@@ -77,9 +77,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     return clock
 
 
-async def live(path: Path, clock: VirtualClock, steps: list[tuple[float, timedelta]]) -> tuple[CountingSource, Watched]:
+async def run_service(
+    path: Path, clock: VirtualClock, steps: list[tuple[float, timedelta]]
+) -> tuple[CountingSource, CountingSupervisor]:
     """Run for SECONDS, the system's clock being set to so much ahead at each of these moments."""
-    store, source, supervisor = open_store(f"sqlite:///{path}", now=clock.steady), CountingSource(clock), Watched()
+    store, source, supervisor = (
+        open_store(f"sqlite:///{path}", now=clock.steady),
+        CountingSource(clock),
+        CountingSupervisor(),
+    )
     app = App(
         config=loads(CONFIGURATION, {}),
         store=InstantStore(store),
@@ -118,7 +124,7 @@ def test_polls_go_on_whatever_the_systems_clock_does(
     path = tmp_path / "notifier.db"
     path.write_bytes(sqlite_template.read_bytes())
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        source, supervisor = runner.run(live(path, clock, steps))
+        source, supervisor = runner.run(run_service(path, clock, steps))
     times = [0.0, *source.read_at, float(SECONDS)]
     longest = max(later - earlier for earlier, later in pairwise(times))
     assert longest <= 2 + 1 + HOUSEKEEPING_INTERVAL
