@@ -23,8 +23,7 @@ from notifier.core.health_facts import (
 from notifier.core.model import ChannelState, SourceState
 
 MISSED_POLLS = 5
-"""Polls that may be missed before a source counts as not polled."""
-
+"""Number of polls that may be missed before a source counts as not polled."""
 
 SCANS_UNTIL_UNPOLLED = 2
 """Age that the last good poll may have, in multiples of what the last full scan takes of its call budget."""
@@ -37,11 +36,8 @@ FUTURE_TOLERANCE = timedelta(minutes=1)
 """Time by which a poll may lie in the future: the clocks of two machines that share a database differ."""
 
 
-# ---- the judgement ----
-
-
 class FindingKind(StrEnum):
-    """What can be wrong. The values are stable: `notifier health --json` writes them."""
+    """Everything that can be wrong. The values are stable: `notifier health --json` writes them."""
 
     DATABASE = "database.unavailable"
     ROLE_NOT_SERVED = "role.not_served"
@@ -92,11 +88,11 @@ class HealthFinding:
     count: int | None = None
     """Deliveries or rows concerned."""
     reason: str | None = None
-    """What the other side said, or the program's own sentence where `kind` does not say it all."""
+    """The error from outside, or the program's own sentence where `kind` is not enough."""
 
     @property
     def red(self) -> bool:
-        """True for a failure; False for a remark."""
+        """True for a failure, False for a remark."""
         return self.kind is not FindingKind.SOURCE_REMOVED
 
     @property
@@ -107,7 +103,7 @@ class HealthFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
-    """How one configured source is."""
+    """State of one configured source."""
 
     name: str
     ok: bool
@@ -117,12 +113,12 @@ class SourceStatus:
     failing_since: datetime | None = None
     """Time since which all its polls have failed; None while they succeed."""
     error: str | None = None
-    """What the last poll failed with."""
+    """Error of the last poll; None where it succeeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelStatus:
-    """How one channel is: each configured one, and any other with deliveries that have not arrived."""
+    """State of one channel: of each configured one, and of any other with deliveries that have not arrived."""
 
     name: str
     ok: bool
@@ -137,7 +133,7 @@ class ChannelStatus:
     """Time until which the receiver asked for a pause."""
     backlog: Backlog
     reason: str | None = None
-    """What the receiver, or the way to it, said last."""
+    """Latest error of the receiver or of the connection to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +166,7 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
 
     Args:
         expected: what the configuration promises.
-        facts: what the database says, and when it was asked.
+        facts: what is recorded, and when it was read.
         polling_since: when this process began to poll. What was not polled before is no failure yet, so that alerts
             give each source its time after a start. None gives no such time.
     """
@@ -323,7 +319,7 @@ REMOVED_SOURCES_NOTE = (
     "Nobody polls them: their tasks count as running no more, and what is recorded is deleted after retention.tasks. "
     "A new name for the same region and project takes over the history of the old one."
 )
-"""What becomes of sources that are recorded and not configured."""
+"""What happens to sources that are recorded and not configured."""
 
 
 def removed_sources(states: Sequence[SourceState], configured: Mapping[str, tuple[str, str]]) -> Sequence[SourceState]:

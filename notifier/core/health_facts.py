@@ -1,4 +1,4 @@
-"""What health is judged by: what the configuration promises, and what the database says."""
+"""The facts that health is judged by: what the configuration promises, and what the database records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState
 
 FAILING_AFTER = timedelta(minutes=5)
-"""Time after which a failure becomes a finding, unless `alerts.failing_after` says otherwise."""
+"""Time after which a failure becomes a finding, unless `alerts.failing_after` sets another."""
 
 SILENT_AFTER = timedelta(minutes=1)
-"""Time after which a process that has not reported, and has not said that it stops, counts as gone. It reports every
+"""Time after which a process that has not reported, and has recorded no stop, counts as gone. It reports every
 few seconds, so silence means that it was killed, hangs, or cannot write to the database."""
 
 
@@ -95,7 +95,7 @@ class Replica:
     chat_error: str | None = None
 
     def runs(self, now: datetime) -> bool:
-        """Tell whether it has reported lately and has not stopped."""
+        """Return whether it has reported lately and has not stopped."""
         return self.stopped_at is None and now - self.seen_at <= SILENT_AFTER
 
 
@@ -111,7 +111,7 @@ class HealthFacts:
 
 
 def serves(expected: Expected, channel: str) -> bool:
-    """Tell whether the configuration has a way to deliver on a channel."""
+    """Return whether the configuration has a way to deliver on a channel."""
     return channel in expected.channels or (expected.direct and DirectChannel.parse(channel) is not None)
 
 
