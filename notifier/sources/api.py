@@ -1,7 +1,7 @@
-"""One call of the GaussDB API: paced, authorised, within a deadline, tried again where that can help.
+"""Calls of the GaussDB API: paced, authenticated, with a deadline, and retried when that can help.
 
-Every request of a source goes through here, those of its authentication too. What the service asks for (wait, stop
-trying these credentials) holds for all sources of the credential, also for pages that are already on their way.
+Every request of a source is made here, those of its authentication included. A pause that the service demands applies
+to all sources of the credential, also to pages that are already being requested.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from notifier.sources.huawei_auth import ISSUER, Issuer
 from notifier.sources.limiter import MAX_INLINE_WAIT, CredentialLimiter
 
 API_TIMEOUT = 30.0
-"""Seconds that one exchange may take, from looking up the name to the last byte."""
+"""Time limit of one exchange, from resolving the name to the last byte, in seconds."""
 MAX_REPLY_BYTES = 20_000_000
 MAX_ATTEMPTS = 4
-"""Attempts at one call."""
+"""Maximum number of attempts at one call."""
 
 T = TypeVar("T")
 
 _NO_AUTH = httpx.Auth()
-"""A flow is driven here, each of its requests an exchange of its own: httpx sends what it is given."""
+"""Passed to httpx, because this module drives the flow: each of its requests is an exchange of its own."""
 _RETRY_BASE = 1.0
 _THROTTLED_BASE = 8.0
 
@@ -47,11 +47,11 @@ class ApiClient:
     """Makes the calls of one source.
 
     Args:
-        where: what messages begin with: `source prod`.
-        http: shared with everything else.
-        auth: a flow that yields what it needs; each of its requests is an exchange of its own.
-        clock: tells the time and waits.
-        rng: places retries within their jitter.
+        where: beginning of messages: `source prod`.
+        http: client shared with everything else.
+        auth: authentication flow; each of its requests is an exchange of its own.
+        clock: gives the time and waits.
+        rng: chooses the jitter of retries.
         limiter: shared with all other sources of the same credential.
     """
 
@@ -61,7 +61,7 @@ class ApiClient:
         self.calls = 0
         """Calls made so far, retries included."""
         self.skew: timedelta | None = None
-        """How far this machine's clock was ahead of the service's at the last reply."""
+        """How far this machine's clock was ahead of the service's. Set by each reply; None before the first."""
         self._where = where
         self._http = http
         self._auth = auth
@@ -70,9 +70,9 @@ class ApiClient:
         self._limiter = limiter
 
     async def get(self, url: str, headers: Mapping[str, str], decode: Callable[[bytes], T]) -> T:
-        """Return what a successful reply says. Raises SourceError, after retries where they could help.
+        """Return the decoded body of a successful reply. Raises SourceError, after retries if they could help.
 
-        `decode` raises ValueError for a body that is not what was asked for.
+        `decode` raises ValueError for an unexpected body.
         """
         for attempt in range(1, MAX_ATTEMPTS):
             try:
@@ -111,14 +111,14 @@ class ApiClient:
             raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
 
     async def _authorised(self, request: httpx.Request) -> Reply:
-        """Drive the authentication flow; its last reply is the answer."""
+        """Drive the authentication flow and return its last reply."""
         async with aclosing(self._auth.async_auth_flow(request)) as flow:
             wanted = await anext(flow)
             while True:
                 try:
                     reply = await self._exchange(wanted)
                 except SourceError as error:
-                    wanted = await flow.athrow(error)  # raised again by a flow that cannot do without a reply
+                    wanted = await flow.athrow(error)  # a flow that needs a reply raises it again
                     continue
                 try:
                     wanted = await flow.asend(_httpx_response(reply, wanted))
@@ -142,7 +142,7 @@ class ApiClient:
             raise _issuer_error(error, issuer) if issuer else _api_error(error, self._where) from error
 
     def _backoff(self, error: SourceError, attempt: int) -> float:
-        """Return the seconds before the next attempt: full jitter, none where the service itself named a wait."""
+        """Return the wait before the next attempt, in seconds: full jitter, or none if the service demands a wait."""
         if error.retry_after:
             return 0.0
         base = _THROTTLED_BASE if isinstance(error, SourceThrottled) else _RETRY_BASE
@@ -150,7 +150,7 @@ class ApiClient:
 
 
 def _httpx_response(reply: Reply, request: httpx.Request) -> httpx.Response:
-    """Return the reply as an authentication flow wants it, its bytes as they came: no header asks httpx to decode."""
+    """Return the reply for an authentication flow, without the header that would make httpx decode the body."""
     headers = [item for item in reply.headers.multi_items() if item[0] != "content-encoding"]
     return httpx.Response(reply.status, headers=headers, content=reply.body, request=request)
 

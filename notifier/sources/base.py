@@ -28,11 +28,11 @@ class SourceSettings(Settings):
     """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
     poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
     first_poll: Literal["baseline", "notify"] = "baseline"
-    """Whether what the first poll finds is noted quietly or told."""
+    """Whether tasks found by the first poll are recorded quietly or notified."""
     progress_step: int = Field(default=25, ge=0, le=100)
     """Percent between two progress events; 0 makes none."""
     stalled_after: Annotated[Duration, Field(ge=timedelta(minutes=1))] | None = timedelta(hours=1)
-    """For how long the progress that the API gives may stay the same before a task counts as stuck; null never."""
+    """Time without progress after which a running task counts as stalled; null never."""
     calls_per_minute: int = Field(default=20, ge=1)
     """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
     of theirs: the cloud counts calls by user."""

@@ -1,4 +1,4 @@
-"""Which authentication a source uses, and where its keys come from."""
+"""Build the authentication of a source, and find the keys of the default chain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notifier.sources.signature import Credentials
 
 
 def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:
-    """Return the authentication that the settings ask for. `environ` serves the default chain alone.
+    """Return the configured authentication. `environ` is read by the default chain alone.
 
     Raises ConfigurationError for a credentials file that cannot be read.
     """
@@ -56,10 +56,10 @@ def _access_key(auth: AkSk) -> Credentials:
 
 
 def default_credentials(environ: Mapping[str, str]) -> Credentials | None:
-    """Return the keys of the environment, else of the SDK's credentials file, else None: ask the metadata service.
+    """Return the keys of the environment, else of the SDK's credentials file, else None.
 
-    Raises ConfigurationError for a credentials file that cannot be read, and for keys that no service issued as they
-    are: each request with one counts towards the lock of the access key.
+    Raises ConfigurationError for a credentials file that cannot be read, and for keys with characters that no service
+    issues: each request with such a key counts towards the lock of the access key.
     """
     names = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN")
     found = _credentials(environ, names, where="environment variable ")

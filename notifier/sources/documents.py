@@ -1,6 +1,6 @@
-"""Errors in JSON documents, in all the spellings that GaussDB, its gateway, IAM and proxies have for them.
+"""Find errors in JSON documents, in all the spellings of GaussDB, its gateway, IAM and proxies.
 
-Names are compared without case, `_` and `-`: `error_code`, `errorCode` and `ErrorCode` are one.
+Names are compared without case, `_` and `-`: `error_code`, `errorCode` and `ErrorCode` are equal.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ _CODES = ("errorcode", "errcode", "code")
 _MESSAGES = ("errormsg", "errmsg", "errormessage", "errmessage", "message", "msg", "errordescription", "detail")
 _ERRORS = ("error", "errors")
 _SUCCESSES = ("0", "200", "ok", "success")
-"""Codes and messages of a success."""
+"""Codes and messages that mean success."""
 
 
 def find_error(document: object) -> tuple[str, str] | None:
-    """Return the code and the message that a document tells, either of which may be empty; None for neither."""
+    """Return the error code and message of a document, either of which may be empty; None if it has neither."""
     return _paired_error(document, 0) or _unpaired_error(document, 0)
 
 
 def is_error(page: Mapping[str, object]) -> bool:
-    """Tell whether a document that could be an empty page is an error instead."""
+    """Return whether a document that looks like an empty page is an error."""
     values = _normalized(page)
     if values.get("success") is False or any(values.get(name) not in (None, "", 0, "0", {}, []) for name in _ERRORS):
         return True
@@ -44,7 +44,7 @@ def _paired_error(document: object, depth: int) -> tuple[str, str] | None:
 
 
 def _unpaired_error(document: object, depth: int) -> tuple[str, str] | None:
-    """Return what there is of a code and a message where they do not come in one of the known pairs."""
+    """Return a code and a message that do not form one of the known pairs."""
     if isinstance(document, dict):
         values = _normalized(document)
         code, message = (next(iter(_values_of(values, names)), "") for names in (_CODES, (*_MESSAGES, *_ERRORS)))

@@ -1,7 +1,7 @@
-"""What a refusal means: from status, headers and body to one error that says what to do.
+"""Turn a refusal of the cloud (status, headers and body) into one error that states the remedy.
 
-The one place where the cloud's error bodies are read. Their texts are upstream's and untrusted, and the gateway echoes
-the headers it was sent, credentials included: nothing of a body goes on before `redact` has seen it.
+Error bodies of the cloud are read only here. Their texts are untrusted, and the gateway echoes request headers,
+credentials included: no part of a body is used before `redact_reply_text` has cleaned it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CODE_STATUSES = {
     "APIGW.0306": HTTPStatus.FORBIDDEN,
     "APIGW.0308": HTTPStatus.TOO_MANY_REQUESTS,
 }
-"""Statuses that the gateway's codes come with."""
+"""HTTP status by code of the gateway."""
 
 _WINDOW = re.compile(r"limit\s*:\s*\d+\s*,\s*time\s*:\s*(\d{1,6})\s*(second|minute|hour)", re.IGNORECASE)
 _UNITS = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
@@ -58,7 +58,7 @@ _SECRET_SHAPED = re.compile(r"[A-Za-z0-9_/+=-]{40,}|\b[A-Z0-9]{16,}\b")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiRefusal:
-    """What an error body says. The texts are redacted and safe to show."""
+    """The content of an error body, redacted and safe to show."""
 
     code: str = ""
     message: str = ""
@@ -66,15 +66,13 @@ class ApiRefusal:
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str, now: datetime) -> SourceError:
-    """Return the error that a reply stands for which is not what was asked for.
-
-    Of a reply with the status of a success the body says what is wrong.
+    """Return the error for a reply that is not the expected one. With a success status, the body states the error.
 
     Args:
         status: the HTTP status.
-        headers: looked up by lower-case names.
+        headers: by lower-case names.
         body: in any of the shapes that GaussDB, its gateway, IAM and proxies use.
-        where: what the message begins with: `source prod`.
+        where: beginning of the message: `source prod`.
         now: the time of this machine, to compare with the `Date` of the reply.
     """
     refusal = read_refusal(headers, body)
@@ -93,20 +91,22 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
 
 
 def is_error_body(body: bytes) -> bool:
-    """Tell whether a body that is not what was asked for is an error document."""
+    """Return whether an unexpected body is an error document."""
     return find_error(_json(body.decode("utf-8", errors="replace"))) is not None
 
 
 def _status_of_code(code: str) -> int:
-    """Return the status that belongs to a code: a code may be one, else the service has failed."""
+    """Return the HTTP status of an error code; 500 for an unknown code."""
     if code.isdecimal() and HTTPStatus.BAD_REQUEST <= int(code) < _STATUS_LIMIT:
         return int(code)
     return _CODE_STATUSES.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def with_wait(error: SourceError, wait: timedelta) -> SourceError:
-    """Return the same error anew, for a call that was not made because of it and may be made after `wait`."""
-    return type(error)(str(error), status=error.status, code=error.code, request_id=error.request_id, retry_after=wait)
+def with_wait(error: SourceError, wait: timedelta, message: str | None = None) -> SourceError:
+    """Return a copy of an error whose next call may be made after `wait`, with another message if one is given."""
+    return type(error)(
+        message or str(error), status=error.status, code=error.code, request_id=error.request_id, retry_after=wait
+    )
 
 
 def _request_fact(refusal: ApiRefusal) -> Iterator[str]:
@@ -114,11 +114,11 @@ def _request_fact(refusal: ApiRefusal) -> Iterator[str]:
         yield f"request {refusal.request_id}"
 
 
-# ---- what the body says ----
+# ---- the body ----
 
 
 def read_refusal(headers: Mapping[str, str], body: bytes) -> ApiRefusal:
-    """Read an error body of any known shape; for an unknown one the text itself is the message."""
+    """Read an error body of any known shape; the text of an unknown one is the message."""
     text = body.decode("utf-8", errors="replace")
     document = _json(text)
     code, message = find_error(document) or ("", _plain_text(text, document))
@@ -139,7 +139,7 @@ def _json(text: str) -> object:
 
 
 def _plain_text(text: str, document: object) -> str:
-    """Return what is worth showing of a body that is no error document: not JSON of another kind, not markup."""
+    """Return the text of a body that is no error document; empty for other JSON, a note for a web page."""
     if document is not None or not text.strip():
         return ""
     return "a web page instead of an answer" if text.lstrip().startswith("<") else text
@@ -150,13 +150,13 @@ def _identifier(text: str) -> str:
 
 
 def redact_reply_text(text: str) -> str:
-    """Return a text of the service without credentials: no echo of the signed request, nothing shaped like a secret."""
+    """Return a text of the service without the echo of the signed request and without anything shaped like a secret."""
     text = _ECHO.sub("…", text[: 10 * _LONGEST_MESSAGE])
     text = _SECRET_SHAPED.sub(_MASK, _NAMED_SECRET.sub(rf"\1{_MASK}", text))
     return sanitize_text(" ".join(text.split()), _LONGEST_MESSAGE)
 
 
-# ---- what it means ----
+# ---- the diagnosis ----
 
 
 def _diagnose(status: int, refusal: ApiRefusal) -> tuple[type[SourceError], str, str]:
@@ -181,7 +181,7 @@ _CREDENTIALS_REMEDIES = {
     "token": "The token is expired or of another region: check auth, region and auth.iam_endpoint.",
     "username or password": "Check auth.domain, auth.username and auth.password; the user needs programmatic access.",
 }
-"""By what the service's text contains; the first that fits."""
+"""Remedy by a part of the service's text; the first that matches."""
 
 
 def _credentials_remedy(text: str) -> str:
@@ -216,13 +216,13 @@ def _wait_in_message(kind: type[SourceError], refusal: ApiRefusal) -> timedelta 
 
 
 def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead of the service's, or None where the reply carries no date."""
+    """Return how far this machine's clock is ahead of the service's; None for a reply without a date."""
     date = http_date(headers.get("date", ""))
     return None if date is None else now - date
 
 
 def describe_skew(skew: timedelta) -> str:
-    """Say how far off the clock is: `17 minutes ahead of`."""
+    """Return how far off the clock is, such as `17 minutes ahead of`."""
     return f"{abs(skew) // timedelta(minutes=1)} minutes {'ahead of' if skew > timedelta(0) else 'behind'}"
 
 

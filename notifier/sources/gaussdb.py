@@ -31,7 +31,7 @@ from notifier.sources.signature import request_uri
 from notifier.sources.walker import Walker
 
 MAX_WALKS = 4
-"""Walks over the list in one poll at most, until one proves whole."""
+"""Maximum number of walks over the list in one poll."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
-    """Every parameter that the API has. None leaves one out."""
+    """The parameters of the API. None omits one."""
 
     status: str | None = None
     """`Running`, `Completed` or `Failed`."""
@@ -52,7 +52,7 @@ class TaskQuery:
     """1 to 100."""
 
     def url(self, endpoint: str, project_id: str) -> str:
-        """Return the URL, its query spelled as it is signed: httpx would write a space as `+`."""
+        """Return the URL, with the query as it is signed: httpx would write a space as `+`."""
         wanted: dict[str, str | int | None] = {
             "status": self.status,
             "name": self.name,
@@ -66,7 +66,7 @@ class TaskQuery:
 
 
 def _milliseconds(time: datetime | None) -> str | None:
-    """Return what the API filters by: epoch milliseconds, in a string."""
+    """Return a time as the API's filters take it: milliseconds since 1970, as a string."""
     return None if time is None else str((time - _EPOCH) // timedelta(milliseconds=1))
 
 
@@ -77,13 +77,13 @@ class GaussDBSource:
     """Reads the task list of one project; implements `ports.TaskSource`.
 
     Args:
-        settings: what the configuration says.
-        http: shared with everything else, and not closed here.
-        clock: tells the time and waits.
-        rng: places retries within their jitter.
-        environ: where `auth.kind: default_chain` looks for keys.
-        limiter: what the sources of one credential share; None where this is the only one.
-        language: of fail_reason, where the settings do not say.
+        settings: of this source.
+        http: client shared with everything else, and not closed here.
+        clock: gives the time and waits.
+        rng: chooses the jitter of retries.
+        environ: environment in which `auth.kind: default_chain` finds keys.
+        limiter: shared by the sources of one credential; None for the only one.
+        language: of fail_reason, if the settings have none.
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class GaussDBSource:
         query = TaskQuery(limit=self._settings.page_size)
         if scope is Scope.FULL:
             return await self._read(query, scope)
-        # The running tasks before the failed ones: what fails in between is then seen in both states, not missed.
+        # Running tasks first: a task that fails in between is then seen in both states, not missed.
         running = await self._read(replace(query, status="Running"), scope)
         failed = await self._read(replace(query, status="Failed"), scope)
         return failed.joined_to(running)
 
     async def list_page(self, query: TaskQuery, *, language: ApiLanguage | None = None) -> TaskPage:
-        """Return one page of the list. Raises SourceError, after retries where they could help."""
+        """Return one page of the list. Raises SourceError, after retries if they could help."""
         return await self._api.get(
             query.url(self._settings.url, self.project_id),
             {"X-Language": language or self._language},
@@ -134,7 +134,7 @@ class GaussDBSource:
         )
 
     async def check(self) -> Sequence[CheckResult]:
-        """Prove endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
+        """Check endpoint, credentials, rights and clock with one call; see `ports.TaskSource.check`."""
         try:
             page = await self.list_page(TaskQuery(limit=1))
         except SourceError as error:
@@ -180,7 +180,7 @@ def build_snapshot(
     calls: int,
     skew: timedelta | None = None,
 ) -> Snapshot:
-    """Put pages together; of two rows with one id that of the later page counts."""
+    """Build a snapshot from pages. Of two rows with one id, the one of the later page counts."""
     rows: dict[str, RowBytes] = {}
     fingerprints: dict[str, bytes] = {}
     unreadable: set[bytes] = set()
@@ -214,7 +214,7 @@ _FAILED_STEP: Mapping[type[SourceError], int] = {
 
 
 def check_results(where: str, error: SourceError) -> list[CheckResult]:
-    """Return what a failed call proves: the steps before the one that failed worked."""
+    """Return the check results of a failed call: the steps before the one that failed worked."""
     if isinstance(error, CredentialsUnreachable):  # the API itself has not been asked
         return [CheckResult(ok=False, what=f"{where}: {_STEPS[1][0]}", detail=str(error))]
     failed = _FAILED_STEP.get(type(error), 0)
@@ -223,7 +223,7 @@ def check_results(where: str, error: SourceError) -> list[CheckResult]:
 
 
 def clock_check_results(where: str, skew: timedelta | None) -> list[CheckResult]:
-    """Return whether the clock is right; nothing where the service did not say what time it is."""
+    """Return whether the clock is right; empty if the service gave no time."""
     if skew is None:
         return []
     if abs(skew) <= CLOCK_TOLERANCE:

@@ -36,7 +36,7 @@ class Token(Settings):
 
     kind: Literal["token"]
     iam_endpoint: EndpointUrl | None = None
-    """Default: the region's."""
+    """Default: that of the region."""
     domain: PlainText
     """The account that the user belongs to."""
     username: PlainText
@@ -44,14 +44,14 @@ class Token(Settings):
 
 
 class EcsAgency(Settings):
-    """The agency of the ECS instance that this runs on."""
+    """The agency of the ECS instance that the notifier runs on."""
 
     kind: Literal["ecs_agency"]
     metadata_url: OriginUrl = METADATA_URL
 
 
 class DefaultChain(Settings):
-    """What the official SDK would find: the environment, its credentials file, the metadata service."""
+    """The keys that the official SDK finds: in the environment, its credentials file or the metadata service."""
 
     kind: Literal["default_chain"]
     metadata_url: OriginUrl = METADATA_URL
@@ -65,18 +65,18 @@ class GaussDBSettings(SourceSettings):
     kind: Literal["gaussdb"]
     region: Annotated[str, Field(pattern=REGION_PATTERN, max_length=64)]
     endpoint: EndpointUrl | None = None
-    """Default: the region's. Required where the region is not known."""
+    """Default: that of the region. Required for an unknown region."""
     project_id: Annotated[str, Field(pattern=PROJECT_ID_PATTERN)]
     auth: Annotated[AkSk | Token | EcsAgency | DefaultChain, Field(discriminator="kind")]
     language: ApiLanguage | None = None
     """X-Language: the language that the API writes fail_reason in. Default: that of the configuration."""
     paging: Paging = "auto"
-    """How the API reads `offset`; auto finds out."""
+    """How the API interprets `offset`; auto detects it."""
     page_size: int = Field(default=100, ge=1, le=100)
 
     @property
     def url(self) -> str:
-        """Where the API is."""
+        """URL of the API."""
         return self.endpoint or gaussdb_endpoint(self.region)
 
     @property

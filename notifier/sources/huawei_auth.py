@@ -1,8 +1,8 @@
-"""Who we are, to Huawei Cloud: signed requests, IAM tokens and the keys that an ECS instance is given.
+"""Authentication at Huawei Cloud: signed requests, IAM tokens, and the temporary keys of an ECS instance.
 
-The flows are `httpx.Auth`: they yield the requests they need and are handed the replies, so they do no I/O of their
-own; whoever drives them sends, and throws in the error of a request that gets no reply. What they fetch they keep and
-share between concurrent requests: one login serves all.
+The flows are `httpx.Auth`: they yield requests and receive replies, and do no I/O themselves. Their driver sends the
+requests, and throws in the error of a request without a reply. Tokens and keys are kept and shared between concurrent
+requests: one login serves all.
 """
 
 from __future__ import annotations
@@ -26,28 +26,27 @@ from notifier.sources.payloads import parse_time
 from notifier.sources.signature import Credentials, canonical_query, create_signature
 
 ISSUER = "issuer"
-"""Request extension: the `Issuer` that a request goes to, on requests to others than the API itself."""
+"""Request extension that holds the `Issuer` of a request which does not go to the API itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """Who issues tokens or keys, and how it is asked."""
+    """A service that issues tokens or keys, and how to call it."""
 
     where: str
-    """What errors about it begin with."""
+    """Beginning of its errors."""
     remedy: str
-    """What they end with."""
+    """End of its errors."""
     seconds: float = 30.0
-    """Deadline of one exchange."""
+    """Time limit of one exchange, in seconds."""
     guarded: bool = True
-    """False for the metadata service, whose link-local address is otherwise refused."""
+    """False for the metadata service: its link-local address would be refused."""
 
 
 TICKET_TIMEOUT = 2.0
-"""For the ticket of the metadata service: what forwards requests to it, as a container's network does, may swallow a
-PUT."""
+"""Time limit for the ticket of the metadata service, in seconds. A container's network may swallow the PUT."""
 KEYS_TIMEOUT = 5.0
-"""For its keys: it is on the same host."""
+"""Time limit for its keys, in seconds: it is on the same host."""
 
 _SIGNED = frozenset({"host", "x-sdk-date", "x-project-id", "x-security-token", "x-language"})
 _EXPIRES_SOON = timedelta(minutes=40)
@@ -58,7 +57,7 @@ _METADATA_TOKEN_SECONDS = "21600"  # noqa: S105 - a length of time, not a token
 
 
 def sign_request(request: httpx.Request, credentials: Credentials, project_id: str, now: datetime) -> None:
-    """Put date, project, security token and signature into the headers of a request; a second time replaces them."""
+    """Set or replace date, project, security token and signature in the headers of a request."""
     request.headers["X-Sdk-Date"] = now.strftime("%Y%m%dT%H%M%SZ")
     request.headers["X-Project-Id"] = project_id
     request.headers.pop("X-Security-Token", None)
@@ -85,7 +84,7 @@ def _pairs(query: str) -> Iterable[tuple[str, str]]:
 
 
 class AkSkAuth(httpx.Auth):
-    """Signs with an access key. Every attempt is signed anew, for a signature ages within 15 minutes."""
+    """Signs with an access key. Each attempt has its own signature, because one expires after 15 minutes."""
 
     requires_request_body = True
 
@@ -108,10 +107,10 @@ class _Token:
 
 
 class TokenAuth(httpx.Auth):
-    """Logs in to IAM with a password and sends the token it gets.
+    """Logs in to IAM with a password and sends the issued token.
 
-    The token is renewed well before it expires, and once when the service refuses it. A login that IAM refuses is not
-    tried again within a minute: wrong passwords lock the account. Raises SourceError for what IAM answers.
+    The token is renewed well before it expires, and once when the service refuses it. A login that IAM refused is not
+    repeated within a minute: wrong passwords lock the account. Raises SourceError for an error of IAM.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class TokenAuth(httpx.Auth):
         self._next_login = float("-inf")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Log in where needed, send, and where the token is refused log in once more and send again."""
+        """Log in if needed and send; if the token is refused, log in once more and send again."""
         refused: _Token | None = None
         while True:
             async with self._lock:
@@ -155,7 +154,7 @@ class TokenAuth(httpx.Auth):
         return expired and now >= self._next_login
 
     def _record_login(self) -> None:
-        """Note the attempt: the renewal of a token is tried once a minute, and the old one used meanwhile."""
+        """Record a login: a token is renewed at most once a minute, and the old one is used until then."""
         if self._token:
             self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
 
@@ -194,7 +193,7 @@ def login_body(domain: str, username: str, password: str, project_id: str) -> by
 
 
 def token_use_period(life: timedelta) -> timedelta:
-    """Return how long to use a token of this life: three quarters of it, half an hour off its end, at least half."""
+    """Return how long to use a token: three quarters of its lifetime or half an hour less, at least half."""
     return max(life * 0.5, min(life * 0.75, life - _BEFORE_EXPIRY))
 
 
@@ -211,9 +210,9 @@ async def _token_refused(response: httpx.Response) -> bool:
 
 
 class EcsAgencyAuth(httpx.Auth):
-    """Signs with the temporary keys that the metadata service gives an ECS instance with an agency.
+    """Signs with the temporary keys that the metadata service issues to an ECS instance with an agency.
 
-    Renewed when less than 40 minutes remain; while that fails the old ones are used as long as they last.
+    They are renewed when less than 40 minutes remain. While renewal fails, the old ones are used until they expire.
     """
 
     requires_request_body = True
@@ -229,7 +228,7 @@ class EcsAgencyAuth(httpx.Auth):
         self._next_renewal = float("-inf")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Fetch keys where needed, sign and send; keys that the service refuses are forgotten."""
+        """Fetch keys if needed, sign and send; keys that the service refuses are dropped."""
         await request.aread()
         async with self._lock:
             if self._needs_fetch():
@@ -238,7 +237,7 @@ class EcsAgencyAuth(httpx.Auth):
                     ticket = yield self._request("PUT", "/meta-data/latest/api/token", TICKET_TIMEOUT, _TICKET_LIFE)
                     await ticket.aread()
                     with_ticket = _ticket_header(ticket)
-                except SourceError:  # a service without tickets may also say nothing at all
+                except SourceError:  # a service without tickets may also not answer at all
                     with_ticket = {}
                 try:
                     reply = yield self._request("GET", "/openstack/latest/securitykey", KEYS_TIMEOUT, with_ticket)
@@ -280,13 +279,13 @@ _TICKET_LIFE = {"X-Metadata-Token-Ttl-Seconds": _METADATA_TOKEN_SECONDS}
 
 
 def _ticket_header(reply: httpx.Response) -> Mapping[str, str]:
-    """Return the header that newer metadata services want; older ones know no tickets and need none."""
+    """Return the header with the ticket that newer metadata services require; empty for older ones."""
     ticket = reply.text.strip() if reply.is_success else ""
     return {} if not ticket or find_non_ascii(ticket) else {"X-Metadata-Token": ticket}
 
 
 def read_securitykey(body: bytes) -> Credentials:
-    """Read the keys that the metadata service gives. Raises ValueError."""
+    """Read the keys from a reply of the metadata service. Raises ValueError."""
     found = _json_object(body).get("credential")
     if not isinstance(found, dict):
         raise ValueError("no credential")  # noqa: TRY004 - the caller translates one kind of error

@@ -1,7 +1,7 @@
-"""What all calls with one credential share inside this process: a budget, pauses, and caution with an unproven key.
+"""The limits that all calls with one credential share in this process: a budget, pauses, and a trial of unproven keys.
 
-The cloud counts calls by user and locks an access key after a few refusals in a row, whatever the number of projects
-it reads. What several processes share is in the database: see `notifier.core.credentials`.
+The cloud counts calls by user and locks an access key after a few refusals in a row, however many projects it reads.
+The limits that several processes share are in the database: see `notifier.core.credentials`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from notifier.ports import Clock
 from notifier.sources.failures import with_wait
 
 MAX_INLINE_WAIT = timedelta(seconds=30)
-"""A longer wait is not sat out inside a poll: the error says when to come back."""
+"""Longest wait inside a poll. After a longer one the poll fails, and its error states when to retry."""
 TRIAL_TIMEOUT = 5.0
-"""Seconds of real time that calls wait for the first one with an unproven credential: a silent endpoint of one region
-must not hold up the others for longer."""
+"""Time that calls wait for the first one with an unproven credential, in seconds of real time: a silent endpoint of one
+region must not delay the others for longer."""
 
 _REFUSAL_WAITS = (timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=5))
 
 
 class TokenBucket:
-    """Lets `per_minute` calls through in the long run, and a burst after a rest."""
+    """Permits `per_minute` calls in the long run, and a burst after a pause."""
 
     def __init__(self, per_minute: float, clock: Clock) -> None:
         self._rate = per_minute / 60
@@ -36,7 +36,7 @@ class TokenBucket:
         self._updated_at = clock.monotonic()
 
     async def take(self) -> None:
-        """Wait for this call's turn."""
+        """Wait until this call fits into the budget."""
         now = self._clock.monotonic()
         self._pause_left = min(self._pause_left + (now - self._updated_at) * self._rate, BURST) - 1
         self._updated_at = now
@@ -46,7 +46,7 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pause:
-    """Why no call may be made, who was told so, and until when on the monotonic clock."""
+    """Why no call may be made, which source met the error, and until when on the monotonic clock."""
 
     error: SourceError
     where: str
@@ -54,11 +54,11 @@ class _Pause:
 
 
 class CredentialLimiter:
-    """One credential.
+    """Limits the calls of one credential.
 
     Args:
-        calls_per_minute: what all its calls together may use in the long run.
-        clock: tells the time and waits.
+        calls_per_minute: budget of all its calls together, in the long run.
+        clock: gives the time and waits.
     """
 
     def __init__(self, calls_per_minute: float, clock: Clock) -> None:
@@ -68,11 +68,11 @@ class CredentialLimiter:
         self._refusals = 0
         self._proven = False
         self._trial: asyncio.Event | None = None
-        """Set when the first call with an unproven credential has ended."""
+        """Set when the first call with an unproven credential has finished."""
 
     @asynccontextmanager
     async def slot(self, where: str) -> AsyncIterator[None]:
-        """Wait until a call may be made, and make it inside. Raises the error of a pause that takes too long.
+        """Wait until a call may be made, and make it inside the context. Raises the error of a pause that is too long.
 
         Until the service has accepted the credential, one call is made at a time: ten at once with a wrong key would
         lock it.
@@ -80,22 +80,22 @@ class CredentialLimiter:
         await self._bucket.take()
         trial = await self._begin_trial()
         try:
-            await self._wait_for_pause(where)  # last of all: what was asked for while this call waited counts too
+            await self._wait_for_pause(where)  # last: a pause that began while this call waited counts too
             yield
         finally:
             if trial:
                 trial.set()
 
     def record_accepted(self) -> None:
-        """Note that the service took a call with the credential."""
+        """Record that the service accepted the credential."""
         self._refusals = 0
         self._proven = True
 
     def record_error(self, error: SourceError, where: str) -> SourceError:
-        """Note what an error asks of the calls to come, and return it with the wait that this means."""
+        """Record the pause that an error demands of later calls, and return the error with the resulting wait."""
         wait = error.retry_after or timedelta()
         if isinstance(error, PermissionDenied):
-            self._proven = True  # the service knows who asks
+            self._proven = True  # the service recognised the credential
         if isinstance(error, CredentialsRejected):
             wait = max(wait, self._refusal_wait())
         if wait <= timedelta():
@@ -108,7 +108,7 @@ class CredentialLimiter:
         self._proven = False
         left = self._pause_left()
         if self._pause and isinstance(self._pause.error, CredentialsRejected) and left > timedelta():
-            return left  # this call was on its way when another was refused
+            return left  # this call was in flight when another was refused
         wait = _REFUSAL_WAITS[min(self._refusals, len(_REFUSAL_WAITS) - 1)]
         self._refusals += 1
         return wait
@@ -130,16 +130,11 @@ class CredentialLimiter:
         return timedelta(seconds=self._pause.until - self._clock.monotonic()) if self._pause else timedelta()
 
     async def _wait_for_pause(self, where: str) -> None:
-        """Wait while a pause lasts, or raise its error where that would take long or could lock the account."""
+        """Wait for the end of a pause, or raise its error if that takes long or could lock the account."""
         left = self._pause_left()
         if not self._pause or left <= timedelta():
             return
         if left > MAX_INLINE_WAIT or not self._pause.error.retryable:
-            raise _pause_error(self._pause, where, left)
+            error = self._pause.error
+            raise with_wait(error, left, None if self._pause.where == where else pause_message(where, str(error)))
         await self._clock.sleep(left.total_seconds())
-
-
-def _pause_error(pause: _Pause, where: str, left: timedelta) -> SourceError:
-    error = pause.error
-    text = str(error) if pause.where == where else pause_message(where, str(error))
-    return type(error)(text, status=error.status, code=error.code, request_id=error.request_id, retry_after=left)

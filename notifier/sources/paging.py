@@ -1,19 +1,19 @@
-"""Reading a whole list through pages that shift: which pages to ask for, and what they prove.
+"""Read a complete list through pages that shift: which pages to request, and what they prove.
 
-The documentation of the API reads `offset` as a number of records, samples and clients of the vendor as a page
-number. `offset=0` is the first page under both readings; the second request tells them apart.
+The documentation of the API defines `offset` as a number of records; samples and clients of the vendor use it as a page
+number. `offset=0` is the first page in both cases; the second request tells them apart.
 
-What makes a walk whole. One page that shows as many rows as it says there are is proof by itself. Of several pages,
-read one after the other while rows come and go, the count alone is not: a row deleted from an early page and one added
-at the end keep it, while a third slips through between two pages. So under the record reading each page begins with
-the last rows of the one before. Two pages that share rows, in one order, leave no gap, whatever was added or deleted
-meanwhile, as long as the list keeps its order. Pages by number cannot overlap; there the total must stand still and
-the walk reach it alone. A list that answers in another order each time proves nothing but its count.
+When a walk is gapless. One page with as many rows as its stated total is proof by itself. For several pages, read one
+after the other while rows are added and deleted, the count is no proof: a row deleted from an early page and one added
+at the end keep the count, while a third row is missed between two pages. If `offset` counts records, each page
+therefore begins with the last rows of the one before. Two pages that share rows in the same order leave no gap,
+whatever was added or deleted in between, as long as the list keeps its order. Numbered pages cannot overlap: there the
+total must not change, and the walk alone must reach it. A list in another order each time proves nothing but its count.
 
-A list that moves faster than it is read never stands still at the total of its own walk. After a walk without a gap
-its head is therefore read again, until a page shares a row with the walk: what was added meanwhile comes first. Where
-the head goes over into the walk, in the order of the walk, the total that its first page states is the one to reach:
-larger ones from before counted rows that are gone, larger ones from after rows that the next look is for.
+A list that changes faster than it is read never reaches the total of its own walk. After a gapless walk its head is
+therefore read again until a page shares a row with the walk, because new rows come first. If the head leads into the
+walk, in the order of the walk, the total that its first page states is the one to reach: larger totals from before
+count deleted rows, larger totals from after count rows for the next scan.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from typing import Literal
 from notifier.sources.payloads import TaskPage
 
 OffsetUnit = Literal["record", "page"]
-"""What `offset` counts."""
+"""The unit that `offset` counts."""
 
 MAX_PAGES = 2_000
-"""Pages that one walk asks for at most, whatever total the API states."""
+"""Maximum number of pages that one walk requests, whatever total the API states."""
 _TENTH = 10
-"""Pages of records share a tenth of their rows, and go on by at least a tenth of what was asked for."""
+"""Pages of records share one tenth of their rows, and advance by at least one tenth of the requested rows."""
 _FEW_PAGES = 10
-"""Lists of so many pages are read often and cheap to read again: they share fewer rows rather than take a page more."""
+"""Up to this number of pages, a list shares fewer rows rather than needing one page more: it is cheap to read again."""
 
 
 def stride(first: TaskPage, limit: int) -> int:
-    """Return how many records to go on by, after a first page that may be shorter than was asked for.
+    """Return by how many records to advance after a first page, which may be shorter than requested.
 
-    The rows that two pages share may be deleted between them, all but one, without a gap.
+    All shared rows of two pages but one may be deleted between the requests without a gap.
     """
     shown, least = len(first.keys), max(limit // _TENTH, 1)
     longest = max(shown - 1, least)
@@ -51,10 +51,10 @@ def stride(first: TaskPage, limit: int) -> int:
 
 
 def detect_offset_unit(first: TaskPage, probe: TaskPage, offset: int) -> OffsetUnit:
-    """Tell how `offset` is read from the page that `offset`, the stride, brought.
+    """Detect the unit of `offset` from the page at `offset`, the stride.
 
-    Read as a page number it lies beyond the end and brings nothing, unless the list is so long that there is such a
-    page; then that page shares no row with the first, which a page of records does.
+    Used as a page number it is beyond the end and gives no rows, unless the list is long enough to have such a page.
+    Then that page shares no row with the first, whereas a page of records does.
     """
     fresh = probe.keys - first.keys
     could_be_page = first.total is None or first.total > (offset - 1) * len(first.keys)
@@ -71,18 +71,18 @@ class Walk:
     offset_unit: OffsetUnit | None = None
     pages: dict[int, TaskPage] = field(default_factory=dict)
     cut_short: bool = False
-    """True when pages could not be read."""
+    """Whether a page could not be read."""
     last_offset: int = 0
     """The largest offset that `next_offset` returned."""
     head: Walk | None = None
-    """The pages that were read again after a walk without a gap, from the first on."""
+    """The pages that were read again after a gapless walk, from the first on."""
 
     def next_offset(self) -> int | None:
-        """Return the offset of the next page to ask for; None beyond the end, as far as any page has told by now.
+        """Return the offset of the next page to request; None beyond the end that the pages read so far state.
 
-        That a page moved the end is known when it is read: whoever reads pages asks again after each.
+        A later page may state another end, so this is called again after each page.
         """
-        # By number pages begin at 1, not 2: they are counted from 0 or from 1, and one that repeats does no harm.
+        # Numbered pages start at 1 here: the API may count from 0 or 1, and a repeated page does no harm.
         step = 1 if self.offset_unit == "page" else stride(self.pages[0], self.limit)
         offset = self.last_offset + step
         while offset in self.pages:
@@ -93,7 +93,7 @@ class Walk:
         return offset
 
     def _continues_after(self, offset: int) -> bool:
-        """Tell whether the list goes on after the page at an offset, if that is as long as the first."""
+        """Return whether the list continues after the page at an offset, if that is as long as the first."""
         shown = max(len(self.pages[0].keys), 1)
         end = offset * shown if self.offset_unit == "page" else offset + shown
         return any(page.total is None or page.total > end for page in self.pages.values())
@@ -104,29 +104,29 @@ class Walk:
 
     @property
     def total(self) -> int | None:
-        """The largest total that a page stated; None when one stated none."""
+        """The largest total that a page stated; None if one stated none."""
         return _largest_total(self.pages.values())
 
     @property
     def steady(self) -> bool:
-        """True when every page stated the same total."""
+        """Whether every page stated the same total."""
         again = self.head.pages.values() if self.head else ()
         return len({page.total for page in (*self.pages.values(), *again)}) == 1
 
     @property
     def keys(self) -> set[str | bytes]:
-        """Everything seen on the way."""
+        """Keys of all rows of the walk."""
         return set[str | bytes]().union(*(page.keys for page in self.pages.values()))
 
     @property
     def exhausted(self) -> bool:
-        """True when there is no reason to ask for another page after those read."""
+        """Whether no further page needs to be requested."""
         last = self.pages[max(self.pages)]
         return self.gapless or not last.keys or (last.total is None and len(last.keys) < self.limit)
 
     @property
     def gapless(self) -> bool:
-        """True when the pages leave no gap between them, by the rule at the head of this module."""
+        """Whether there is no gap between the pages, by the rule at the head of this module."""
         if self.total is None or self.cut_short:
             return False
         if self.offset_unit == "record" and self.limit > 1 and len(self.pages) > 1:
@@ -134,9 +134,9 @@ class Walk:
         return self.steady and len(self.keys) >= self.total
 
     def _reaches_end_without_gap(self) -> bool:
-        """Tell whether the pages hang together, up to one that reaches the end it states.
+        """Return whether the pages overlap, up to one that reaches the end that it states.
 
-        Pages without rows were asked for before the list became so short; in the middle they would leave a gap.
+        Pages without rows were requested before the list became shorter; in the middle they would leave a gap.
         """
         shown = {offset: page for offset, page in sorted(self.pages.items()) if page.keys}
         last = max(shown, default=0)
@@ -145,14 +145,14 @@ class Walk:
 
     @property
     def target_total(self) -> int | None:
-        """The total to reach: what the list held when its head was read again, if that leads to the walk."""
+        """The total to reach: that of the head read again if it leads into the walk, else the largest stated one."""
         again = self.head.ordered_pages() if self.head else ()
         if self._leads_into_walk(again):
             return again[0].total
         return _largest_total([*self.pages.values(), *again])
 
     def _leads_into_walk(self, again: Sequence[TaskPage]) -> bool:
-        """Tell whether pages lead without a gap to a row of the walk, and show what they share with it in its order."""
+        """Return whether pages lead into the walk without a gap, with the shared rows in the order of the walk."""
         order = dict.fromkeys(key for page in self.ordered_pages() for key in page.rows)
         return (
             bool(again)
@@ -162,13 +162,13 @@ class Walk:
         )
 
     def contradicts(self, earlier: Walk) -> bool:
-        """Tell whether the list answers in another order than before: two rows of one page have changed places."""
+        """Return whether two rows of one page have changed places since an earlier walk."""
         shared = self.pages.keys() & earlier.pages.keys()
         return any(_reordered(earlier.pages[offset].rows, self.pages[offset].rows) for offset in shared)
 
 
 def _overlap_in_order(pages: Iterable[TaskPage]) -> bool:
-    """Tell whether each page shares rows with the one before, and in the same order: by chance is not enough."""
+    """Return whether each page shares rows with the one before, in the same order."""
     return not any(
         before.keys.isdisjoint(after.keys) or _reordered(before.rows, after.rows) for before, after in pairwise(pages)
     )
@@ -185,17 +185,17 @@ def _reordered(before: Mapping[str, object], after: Mapping[str, object]) -> boo
 
 @dataclass(slots=True)
 class WalkResult:
-    """What one or more walks over the same list found."""
+    """The result of one or more walks over the same list."""
 
     walks: list[Walk] = field(default_factory=list)
 
     @property
     def total(self) -> int | None:
-        """How many rows the API says there are; None when it does not say."""
+        """Number of rows that the API states; None if it states none."""
         return self.walks[-1].target_total
 
     def pages(self) -> Iterator[TaskPage]:
-        """Yield every page in the order it was asked for: of two rows with one id the later counts."""
+        """Yield every page in the order of the requests: of two rows with one id, the later one counts."""
         for walk in self.walks:
             yield from walk.ordered_pages()
             if walk.head:
@@ -203,15 +203,15 @@ class WalkResult:
 
     @property
     def complete(self) -> bool:
-        """True when all that the API listed is here.
+        """Whether everything that the API listed was read.
 
-        The distinct rows reach the total, and the last walk left no gap; or the list has no order to leave gaps in,
-        and nothing moved.
+        The distinct rows reach the total, and the last walk is gapless; or the list has no order and its total did not
+        change.
         """
         if self.total is None or len(self._keys()) < self.total:
             return False
         if self.total == 0:
-            # An empty list is also what a service shows that has lost its way: it has to say so twice.
+            # A failing service may also show an empty list: it has to do so twice.
             return len(self.walks) > 1 and self.walks[-2].total == 0
         return self.walks[-1].gapless or self._is_orderless()
 

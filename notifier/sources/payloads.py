@@ -1,7 +1,7 @@
-"""The pages of the task list: from bytes to values, whatever the bytes are.
+"""Decode pages of the task list: from bytes to values, whatever the bytes are.
 
-What a page costs matters: a list of 100,000 tasks is read again at every poll and hardly any row has changed. So a row
-is only identified and hashed here; `parse_task` reads it whole when somebody asks for it.
+The cost of a page matters: a list of 100,000 tasks is read at every poll and hardly any row has changed. So a row is
+only identified and hashed at first; `parse_task` decodes it when its task is needed.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from notifier.core.model import Task, TaskStatus
 from notifier.sources.documents import is_error
 
 MAX_REASON_LENGTH = 20_000
-"""Characters kept of a reason."""
+"""Maximum length of a failure reason, in characters; longer ones are cut."""
 MAX_NAME_LENGTH = 255
-"""Characters kept of any other text, and the longest job_id that is usable: databases index these."""
+"""Maximum length of any other text, in characters, and of a usable job_id: databases index these."""
 _MAX_TOTAL = 2**31 - 1
 """The largest offset that the API documents; a larger total is an error."""
 _MAX_INTEGER_DIGITS = 400
 _DIGEST_SIZE = 16
 
 _MAX_DEPTH = 50
-"""Levels of nesting that are read; a page of the API has four."""
+"""Maximum depth of nesting that is decoded; a page of the API has four levels."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND, _LAST_SECOND = 10**8, 7 * 10**9
-"""Times are from 1973 to 2191, numbers in between times in seconds: a thousand, a million, a billion times as much is
-in a finer unit."""
+"""Range of plausible times, 1973 to 2191, in seconds since 1970. Larger numbers are in a finer unit."""
 _UNITS = (1, 10**3, 10**6, 10**9)
-"""Units of a numeric time in one second: the four ranges do not overlap."""
+"""Units per second of a numeric time. The four ranges of plausible numbers do not overlap."""
 
 _STATUSES = {status.value: status for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED)}
 
@@ -46,25 +45,25 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 RowBytes = bytes | msgspec.Raw
-"""A row as it came."""
+"""A row as received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
-    """One page of the list, its rows not parsed yet."""
+    """One page of the list, with undecoded rows."""
 
     rows: Mapping[str, RowBytes]
-    """job_id to the row as it came, in the order of the page; of two rows with one id the later."""
+    """Rows as received by job_id, in the order of the page; of two rows with one id, the later."""
     fingerprints: Mapping[str, bytes]
-    """job_id to a digest of its row."""
+    """Digest of each row, by job_id."""
     unreadable: frozenset[bytes]
-    """Digests of the rows without a usable job_id."""
+    """Digests of rows without a usable job_id."""
     total: int | None
-    """What the page says the whole list holds; None when it does not say, or says less than it shows itself."""
+    """Size of the list as stated by the page; None if absent, or smaller than the page itself."""
 
     @property
     def keys(self) -> AbstractSet[str | bytes]:
-        """Everything the page shows, told apart by id, or by digest where a row has none."""
+        """Keys of all rows: the id, or the digest of a row without one."""
         return self.rows.keys() | self.unreadable if self.unreadable else self.rows.keys()
 
 
@@ -90,9 +89,9 @@ _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def decode_page(body: bytes) -> TaskPage:
-    """Read one page. Raises ValueError, saying why, for what is not a page of a task list.
+    """Decode one page. Raises ValueError with the reason for anything but a page of a task list.
 
-    One bad row never costs the others: where the fast decoder refuses the page, a tolerant one takes over.
+    One bad row does not affect the others: when the fast decoder refuses the page, a tolerant one takes over.
     """
     try:
         return _build_page(*_decode_fast(body))
@@ -101,7 +100,7 @@ def decode_page(body: bytes) -> TaskPage:
 
 
 _Parts = tuple[Sequence[RowBytes], Iterable[object], object]
-"""The rows, the job_id of each as it stands, and total_count as it stands."""
+"""The rows, the job_id of each, and total_count, all unchecked."""
 
 
 def _decode_fast(body: bytes) -> _Parts:
@@ -131,7 +130,7 @@ def _decode_tolerantly(body: bytes) -> _Parts:
 
 
 def _raise_if_error(page: object) -> None:
-    """Raise ValueError where a page without rows tells an error: it would pass for a list on which nothing is left."""
+    """Raise ValueError for a page without rows that contains an error: it could be taken for an empty list."""
     if isinstance(page, dict) and is_error(page):
         raise ValueError("the answer is an error, not a list")
 
@@ -157,9 +156,9 @@ _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]+', re.DOTALL)
 
 
 def _flattened(text: str) -> str:
-    """Return a JSON text with `null` in place of everything that lies deeper than anybody reads it.
+    """Return a JSON text with `null` in place of everything nested deeper than `_MAX_DEPTH`.
 
-    The parsers recurse: one value that is nested without end would cost the page.
+    The parsers recurse: one deeply nested value would make the whole page unreadable.
     """
     kept: list[str] = []
     depth = shown_to = 0
@@ -202,7 +201,7 @@ def _usable_id(value: object) -> str | None:
 
 
 def _count(value: object, *, at_least: int) -> int | None:
-    """Read total_count: a number, or a string that holds one; None for anything else and for what cannot be."""
+    """Read total_count: a number, or a string with one. None for anything else and for impossible values."""
     number = _number(value)
     if number is None or not number.is_integer() or not at_least <= number <= _MAX_TOTAL:
         return None
@@ -213,7 +212,7 @@ def _count(value: object, *, at_least: int) -> int | None:
 
 
 def parse_task(source: str, job_id: str, row: RowBytes) -> Task:
-    """Read a whole row. Never fails: what cannot be read becomes None, an unknown status is UNKNOWN."""
+    """Decode a row. Never fails: unreadable values become None, an unknown status UNKNOWN."""
     values = _mapping(_row(row))
     instance = _mapping(values.get("instance_info"))
     raw_status = _line(values.get("status")) or ""
@@ -255,11 +254,11 @@ def parse_progress(value: object) -> float | None:
 
 
 def parse_time(value: object) -> datetime | None:
-    """Read a time, as UTC; None for what is none, and for a local time, whose zone nobody knows.
+    """Read a time, as UTC; None for anything else, and for a local time without a zone.
 
-    Documented is ISO 8601 with an offset, `2022-08-05T08:15:07+0800`. A number, or a text that holds one, counts
-    seconds, milliseconds, microseconds or nanoseconds since 1970: its magnitude says which. Times that stand for none,
-    such as the first second of 1970 or of the year 1, are none.
+    Documented is ISO 8601 with an offset, `2022-08-05T08:15:07+0800`. A number, or a text with one, counts seconds,
+    milliseconds, microseconds or nanoseconds since 1970, depending on its magnitude. Placeholders such as the first
+    second of 1970 or of the year 1 give None.
     """
     number = _number(value)
     if number is not None:
@@ -287,14 +286,14 @@ def _time_of_text(text: str) -> datetime | None:
     if zone is None:
         return None
     local, extra = text[: zone.start()].upper(), timedelta()
-    # ISO 8601 knows two more spellings of a moment than Python does: the end of a day, and a leap second.
+    # ISO 8601 permits two spellings that Python refuses: the end of a day, and a leap second.
     if _MIDNIGHT.search(local):
         local, extra = _MIDNIGHT.sub("00", local), timedelta(days=1)
     elif _LEAP_SECOND.search(local):
         local, extra = _LEAP_SECOND.sub("59", local), timedelta(seconds=1)
     offset = "Z" if zone[1].isalpha() else zone[1]
     time = datetime.fromisoformat(local + offset)
-    # What looks like an offset is the day where there is no time of day.
+    # Without a time of day, the day was taken for an offset.
     return None if time.tzinfo is None else time.astimezone(UTC) + extra
 
 
@@ -309,7 +308,7 @@ def _number(value: object) -> float | None:
 
 
 def sanitize_text(text: str, longest: int) -> str:
-    """Return a text that databases, terminals and mails can hold: unsafe characters shown as U+FFFD, cut with `…`."""
+    """Return a text that is safe for databases, terminals and mails: unsafe characters as U+FFFD, cut with `…`."""
     text = _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

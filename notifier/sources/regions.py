@@ -1,4 +1,4 @@
-"""Where GaussDB and IAM are, by region: the regions that the official SDK knows."""
+"""The endpoints of GaussDB and IAM by region, for the regions that the official SDK knows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gaussdb_endpoint(region: str) -> str:
 
 
 def iam_endpoint(region: str) -> str:
-    """Return where a region's tokens are issued; the European site has a domain of its own."""
+    """Return the endpoint of IAM in a region. The European site has its own domain."""
     domain = "myhuaweicloud.eu" if region.startswith("eu-west-1") else "myhuaweicloud.com"
     return f"https://iam.{region}.{domain}"
 

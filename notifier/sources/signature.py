@@ -17,7 +17,7 @@ _UNRESERVED = "-._~"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """An access key; a temporary one comes with a security token and usually a time when it expires."""
+    """An access key. A temporary one has a security token and usually an expiry time."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -25,13 +25,13 @@ class Credentials:
     expires_at: datetime | None = None
 
     def remaining(self, now: datetime) -> timedelta:
-        """Return how long they still last; negative when they have expired."""
+        """Return the time until they expire; negative after that."""
         return self.expires_at - now if self.expires_at else timedelta.max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """A signature and the two texts it was made from."""
+    """A signature and the two texts that it was computed from."""
 
     canonical_request: str
     string_to_sign: str
@@ -45,12 +45,12 @@ def create_signature(
     """Sign a request.
 
     Args:
-        credentials: whose key signs.
+        credentials: the signing key.
         method: in upper case.
         path: percent-encoded or not.
-        query: as `canonical_query` makes it.
-        headers: all that are to be signed, with `X-Sdk-Date` and `Host` among them; a name with `_` is left out.
-        body: the bytes that are sent.
+        query: as returned by `canonical_query`.
+        headers: the header fields to sign, including `X-Sdk-Date` and `Host`. Names with `_` are left out.
+        body: the bytes of the request.
     """
     signed = {name.lower(): value.strip() for name, value in sorted(headers.items(), key=_lower) if "_" not in name}
     names = ";".join(signed)
@@ -71,13 +71,13 @@ def _lower(item: tuple[str, str]) -> str:
 
 
 def canonical_uri(path: str) -> str:
-    """Return the path as it is signed: each segment encoded once, and a slash at the end that is not sent."""
+    """Return the path as it is signed: each segment encoded once, with a final slash that is not sent."""
     encoded = "/".join(quote(unquote(segment), safe=_UNRESERVED) for segment in path.split("/"))
     return encoded if encoded.endswith("/") else f"{encoded}/"
 
 
 def canonical_query(pairs: Iterable[tuple[str, QueryValue]]) -> str:
-    """Return the query as it is signed and must be sent: sorted, a space as `%20`, a list as a repeated key."""
+    """Return the query as it is signed and sent: sorted, a space as `%20`, a list as a repeated key."""
     flat = sorted((name, text) for name, value in pairs for text in _texts(value))
     return "&".join(f"{quote(name, safe=_UNRESERVED)}={quote(text, safe=_UNRESERVED)}" for name, text in flat)
 

@@ -1,4 +1,4 @@
-"""Walks over a list, page by page, until one of them proves whole. `notifier.sources.paging` says what that takes."""
+"""Read a list page by page, in walks, until one of them is gapless. `notifier.sources.paging` defines gapless."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from notifier.sources.payloads import TaskPage
 
 PAGES_IN_FLIGHT = 8
 MAX_BARREN_PAGES = PAGES_IN_FLIGHT
-"""Pages in a row that bring nothing new before a walk gives up on the rest."""
+"""Consecutive pages without a new row after which a walk stops."""
 
 ReadPage = Callable[[int], Awaitable[TaskPage]]
 """Returns the page at an offset. Raises SourceError."""
 
 
 class Walker:
-    """Reads lists of one API, and remembers how it takes `offset` once a list has proved whole that way."""
+    """Reads the lists of one API, and remembers how it interprets `offset` once that gave a complete list."""
 
     def __init__(self, *, limit: int, paging: Paging) -> None:
         self._limit = limit
@@ -27,9 +27,9 @@ class Walker:
         self._detected: OffsetUnit | None = None
 
     async def read(self, read_page: ReadPage, walks: int) -> WalkResult:
-        """Walk over the list until all of it is proven to be there, at most so many times.
+        """Walk over the list until the result is complete, at most `walks` times.
 
-        Raises SourceError when the first page of a walk cannot be read, or any page for a reason that will not pass.
+        Raises SourceError when the first page of a walk cannot be read, or any page for a permanent reason.
         """
         listing = WalkResult()
         while len(listing.walks) < walks:
@@ -62,9 +62,9 @@ class Walker:
 
 
 async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
-    """Read pages, several at a time, until all are read or they bring nothing new.
+    """Read pages, several at a time, until all are read or they bring no new rows.
 
-    What was read counts also when another page cannot be: the walk is then cut short, not lost.
+    When a page cannot be read, the walk is cut short and keeps the pages that were.
     """
     seen, barren = walk.keys, 0
 
@@ -84,7 +84,7 @@ async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
 
 
 async def _read_head(walk: Walk, read_page: ReadPage) -> None:
-    """Read the beginning of the list again, until a page shares a row with the walk, and no longer than the walk."""
+    """Read the beginning of the list again until a page shares a row with the walk, at most as many pages as it."""
     head = walk.head = Walk(limit=walk.limit, offset_unit=walk.offset_unit)
     seen = walk.keys
     for offset in sorted(walk.pages):
