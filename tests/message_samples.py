@@ -98,8 +98,8 @@ def _annotated() -> Iterator[Sample]:
 
 def _replies(language: Language) -> Iterator[Sample]:
     fmt = ReplyFormatter(localizer=LOCALIZERS[language], command="/gaussdb")
-    for words, answer in _answers(fmt):
-        yield f"/gaussdb {words}", blocks.reply_message(answer, language)
+    for words, reply in _answers(fmt):
+        yield f"/gaussdb {words}", blocks.reply_message(reply, language)
 
 
 def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
@@ -134,7 +134,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     yield "status (bad)", reports.status(_health(ok=False), fmt)
     yield "help", reports.help_text(fmt)
     yield "faild 24h", fmt.mistake("mistake.meant", "faild", "failed 24h")
-    yield "watch sample", fmt.answer("watch.done", note="")
+    yield "watch sample", fmt.reply("watch.done", note="")
 
 
 def _stored(kind: EventType) -> StoredTask:

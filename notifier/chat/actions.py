@@ -57,7 +57,7 @@ def _mute_instance(tx: ChatTx, command: MuteInstance, person: Person, fmt: Reply
 
 
 def _unmuted(ended: Sequence[Mute], name: str, fmt: ReplyFormatter) -> ChatReply:
-    return fmt.answer("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)
+    return fmt.reply("unmute.done", instance=name) if ended else fmt.refusal("unmute.none", instance=name)
 
 
 def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
@@ -69,9 +69,9 @@ def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyForma
     task = found.task.task
     if task.status.terminal:
         at = fmt.when(task.ended_at or found.task.changed_at)
-        return fmt.answer("watch.over", status=fmt.localizer.status_label(task.status), at=at)
+        return fmt.reply("watch.over", status=fmt.localizer.status_label(task.status), at=at)
     new = people.subscribe(tx, task, request.person)
-    return fmt.answer("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
+    return fmt.reply("watch.done" if new else "watch.again", note=reports.task_title(task, fmt))
 
 
 def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
@@ -82,7 +82,7 @@ def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormat
     if found.by != click.person.id:
         return fmt.refusal("click.acknowledged", who=found.name, at=fmt.when(found.at))
     is_shown = before is None and tx.queries.is_live_message(click.message)
-    return None if is_shown else fmt.answer("click.thanks")
+    return None if is_shown else fmt.reply("click.thanks")
 
 
 def _mute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:

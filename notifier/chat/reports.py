@@ -51,7 +51,7 @@ class ReplyFormatter:
         shown = {name: quoted(one_line(str(value))) if name in _QUOTED else value for name, value in values.items()}
         return self.localizer.text(key, **{"command": self.command} | shown)
 
-    def answer(self, key: str, note: str = "", **values: object) -> ChatReply:
+    def reply(self, key: str, note: str = "", **values: object) -> ChatReply:
         """Return a reply of one sentence."""
         return ChatReply(title=self.text(key, **values), note=note)
 
@@ -121,11 +121,11 @@ def narrowed(name: str, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
     return replace(listed, title=title, command=f"{listed.command} {fmt.typed(name)}")
 
 
-def with_ignored(ignored: str, answer: ChatReply, fmt: ReplyFormatter) -> ChatReply:
+def with_ignored(ignored: str, reply: ChatReply, fmt: ReplyFormatter) -> ChatReply:
     """Add a note of the words that a command does not take."""
     if not ignored:
-        return answer
-    return replace(answer, note=" · ".join(filter(None, (answer.note, fmt.text("note.ignored", given=ignored)))))
+        return reply
+    return replace(reply, note=" · ".join(filter(None, (reply.note, fmt.text("note.ignored", given=ignored)))))
 
 
 _COMMANDS: Mapping[str, str] = {"failed": "failed {within}", "running": "running", "recent": "recent"}
@@ -261,7 +261,7 @@ def muted(mute: Mute, fmt: ReplyFormatter) -> ChatReply:
 def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
     """List the mutes."""
     if not found:
-        return fmt.answer("mutes.none")
+        return fmt.reply("mutes.none")
     return ChatReply(
         title=fmt.text("mutes.some", n=len(found)), lines=[_mute_line(mute, fmt) for mute in found[:PAGE_ROWS]]
     )
@@ -276,7 +276,7 @@ def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFor
     """Count the tasks of each operation by how they ended."""
     length = fmt.localizer.duration(within)
     if not found:
-        return fmt.answer("stats.none", length=length)
+        return fmt.reply("stats.none", length=length)
     total = sum(one.count for one in found)
     return ChatReply(
         title=fmt.text("stats.title", tasks=fmt.tasks(total), length=length),

@@ -19,36 +19,36 @@ MESSAGE_LIMIT = 14_500
 """Maximum length of a reply, in characters; Mattermost's is 16,383."""
 
 
-def reply_message(answer: ChatReply, language: Language) -> Json:
+def reply_message(reply: ChatReply, language: Language) -> Json:
     """Return a reply as the answer to a slash command."""
     lines: list[str] = []
     left = MESSAGE_LIMIT
-    for line in _lines(answer, language):
+    for line in _lines(reply, language):
         left -= len(line) + 1
         if left < 0:
             lines.append("…")
             break
         lines.append(line)
-    return {"response_type": "in_channel" if answer.shared else "ephemeral", "text": "\n".join(lines)}
+    return {"response_type": "in_channel" if reply.shared else "ephemeral", "text": "\n".join(lines)}
 
 
-def _lines(answer: ChatReply, language: Language) -> Iterator[str]:
-    yield _title(answer)
-    yield from (f"- {sentence(line)}" for line in answer.lines)
-    for label, value, outside in answer.facts:
+def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
+    yield _title(reply)
+    yield from (f"- {sentence(line)}" for line in reply.lines)
+    for label, value, outside in reply.facts:
         yield f"- **{label}** {(code if outside else plain)(value, LINE_LIMIT)}"
-    if answer.quote:
-        yield fence(answer.quote, QUOTE_LIMIT)
-    yield from (f"- {_row(row)}" for row in answer.rows[:PAGE_ROWS])
-    if answer.note:
-        yield f"_{sentence(answer.note)}_" if "`" not in answer.note else sentence(answer.note)
-    if answer.after is not None:
+    if reply.quote:
+        yield fence(reply.quote, QUOTE_LIMIT)
+    yield from (f"- {_row(row)}" for row in reply.rows[:PAGE_ROWS])
+    if reply.note:
+        yield f"_{sentence(reply.note)}_" if "`" not in reply.note else sentence(reply.note)
+    if reply.after is not None:
         yield text(language, "note.more", n=PAGE_ROWS)
 
 
-def _title(answer: ChatReply) -> str:
-    whole = sentence(answer.title)
-    if not answer.ok:
+def _title(reply: ChatReply) -> str:
+    whole = sentence(reply.title)
+    if not reply.ok:
         return f"⚠️ {whole}"
     return whole if "`" in whole else f"**{whole}**"
 

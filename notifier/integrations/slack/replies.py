@@ -31,33 +31,33 @@ FACTS = 10
 _WARNING = "⚠️"
 
 
-def reply_message(answer: ChatReply, language: Language) -> Json:
+def reply_message(reply: ChatReply, language: Language) -> Json:
     """Return a reply as the answer to a slash command, or as a message to a response_url."""
     return {
-        "response_type": "in_channel" if answer.shared else "ephemeral",
-        "text": escape(without_marks(answer.title), TEXT_LIMIT),
-        "blocks": list(_blocks(answer, language)),
+        "response_type": "in_channel" if reply.shared else "ephemeral",
+        "text": escape(without_marks(reply.title), TEXT_LIMIT),
+        "blocks": list(_blocks(reply, language)),
     }
 
 
-def _blocks(answer: ChatReply, language: Language) -> Iterator[Json]:
-    yield section(_title(answer))
-    if answer.lines:
-        yield from map(section, joined((sentence(line) for line in _first(answer.lines)), BLOCK_LIMIT))
-    if answer.facts:
-        yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in answer.facts[:FACTS]]}
-    if answer.quote:
-        yield section(code_block(answer.quote, BLOCK_LIMIT))
-    yield from (_row(row, language) for row in answer.rows[:PAGE_ROWS])
-    if answer.note:
-        yield {"type": "context", "elements": [mrkdwn(sentence(answer.note))]}
-    if elements := list(_buttons(answer, language)):
+def _blocks(reply: ChatReply, language: Language) -> Iterator[Json]:
+    yield section(_title(reply))
+    if reply.lines:
+        yield from map(section, joined((sentence(line) for line in _first(reply.lines)), BLOCK_LIMIT))
+    if reply.facts:
+        yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in reply.facts[:FACTS]]}
+    if reply.quote:
+        yield section(code_block(reply.quote, BLOCK_LIMIT))
+    yield from (_row(row, language) for row in reply.rows[:PAGE_ROWS])
+    if reply.note:
+        yield {"type": "context", "elements": [mrkdwn(sentence(reply.note))]}
+    if elements := list(_buttons(reply, language)):
         yield {"type": "actions", "elements": elements}
 
 
-def _title(answer: ChatReply) -> str:
-    whole = sentence(answer.title)
-    if not answer.ok:
+def _title(reply: ChatReply) -> str:
+    whole = sentence(reply.title)
+    if not reply.ok:
         return f"{_WARNING} {whole}"
     # A bold text cannot have code in it everywhere.
     return whole if "`" in whole else f"*{whole}*"
@@ -93,16 +93,16 @@ def _row(row: Row, language: Language) -> Json:
     return shown | {"accessory": button_element(details, text(language, "button.details"))}
 
 
-def _buttons(answer: ChatReply, language: Language) -> Iterator[Json]:
-    if not answer.command or answer.shared:
+def _buttons(reply: ChatReply, language: Language) -> Iterator[Json]:
+    if not reply.command or reply.shared:
         return
-    here = 0 if answer.before is None else answer.before + PAGE_ROWS
+    here = 0 if reply.before is None else reply.before + PAGE_ROWS
     choices = (
-        (ButtonAction.PAGE_BEFORE, "button.before", answer.before),
-        (ButtonAction.PAGE_AFTER, "button.after", answer.after),
+        (ButtonAction.PAGE_BEFORE, "button.before", reply.before),
+        (ButtonAction.PAGE_AFTER, "button.after", reply.after),
         (ButtonAction.SHARE, "button.share", here),
     )
     for action, label, offset in choices:
-        button = Button(action, answer.command, str(offset))
+        button = Button(action, reply.command, str(offset))
         if offset is not None and len(button.value) <= BUTTON_VALUE_LIMIT:
             yield button_element(button, text(language, label, n=PAGE_ROWS))

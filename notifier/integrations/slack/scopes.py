@@ -27,17 +27,17 @@ _CHECK_NAME = "Slack chat scopes"
 async def check(api: WebApi, allow: Collection[str]) -> Sequence[CheckResult]:
     """Check the scopes of the bot. Nothing is posted."""
     try:
-        answer = await api.call("auth.test", SCOPES_TIMEOUT, {})
+        response = await api.call("auth.test", SCOPES_TIMEOUT, {})
     except HttpError as error:
         return (CheckResult(ok=False, what=_CHECK_NAME, detail=str(error), remedy="check the network and the proxy"),)
-    if not answer.ok:
-        why = answer.failure
+    if not response.ok:
+        why = response.failure
         return (
             CheckResult(
                 ok=False, what=_CHECK_NAME, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"
             ),
         )
-    return scope_results(answer.headers.get("x-oauth-scopes"), allow)
+    return scope_results(response.headers.get("x-oauth-scopes"), allow)
 
 
 def scope_results(granted: str | None, allow: Collection[str]) -> Sequence[CheckResult]:

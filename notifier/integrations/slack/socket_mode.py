@@ -300,18 +300,18 @@ def _host(url: str) -> str:
 
 async def _open(api: WebApi) -> str:
     try:
-        answer = await api.call("apps.connections.open", OPEN_TIMEOUT, {})
+        response = await api.call("apps.connections.open", OPEN_TIMEOUT, {})
     except HttpError as error:
         raise ConnectionNotOpened(str(error), _NETWORK_REMEDY) from None
-    url = answer.data.get("url")
-    if answer.ok and isinstance(url, str) and _host(url):
+    url = response.data.get("url")
+    if response.ok and isinstance(url, str) and _host(url):
         return url
-    raise _refusal(answer)
+    raise _refusal(response)
 
 
-def _refusal(answer: SlackResponse) -> ConnectionNotOpened:
-    why = answer.failure
-    if answer.code in _TOKEN_CODES:
+def _refusal(response: SlackResponse) -> ConnectionNotOpened:
+    why = response.failure
+    if response.code in _TOKEN_CODES:
         return ConnectionNotOpened(why, _TOKEN_REMEDY, wait=REJECTED_WAIT)
-    seconds = answer.headers.get("retry-after", "")
+    seconds = response.headers.get("retry-after", "")
     return ConnectionNotOpened(why, _NO_REMEDY, wait=min(float(seconds), REJECTED_WAIT) if seconds.isdecimal() else 0.0)

@@ -87,11 +87,11 @@ class UserDirectory:
         if self._api is None or self._workspaces:
             return
         try:
-            answer = await self._api.call("auth.test", QUERY_TIMEOUT, {})
+            response = await self._api.call("auth.test", QUERY_TIMEOUT, {})
         except HttpError as error:
             log.error("chat.workspace_unknown", reason=str(error))  # noqa: TRY400 - the sentence is enough
             return
-        ids = (answer.data.get("team_id"), answer.data.get("enterprise_id"))
+        ids = (response.data.get("team_id"), response.data.get("enterprise_id"))
         self._workspaces = frozenset(id_ for id_ in ids if isinstance(id_, str) and id_)
 
     def fetch_workspace_soon(self) -> None:
@@ -184,29 +184,29 @@ class UserDirectory:
         if self._api is None:
             return frozenset()
         try:
-            answer = await self._api.call(
+            response = await self._api.call(
                 "usergroups.users.list", QUERY_TIMEOUT, query={"usergroup": group}, max_bytes=MAX_MEMBERS_REPLY
             )
         except HttpError as error:
             log.error("chat.group_unknown", group=group, reason=str(error))  # noqa: TRY400 - the sentence is enough
             return frozenset()
-        users = answer.data.get("users")
-        if answer.data.get("ok") is True and isinstance(users, list):
+        users = response.data.get("users")
+        if response.data.get("ok") is True and isinstance(users, list):
             return frozenset(user for user in users if isinstance(user, str))
-        log.error("chat.group_unknown", group=group, reason=_why(answer.code))
+        log.error("chat.group_unknown", group=group, reason=_why(response.code))
         return frozenset()
 
 
 async def _request_profile(api: WebApi, person: str) -> UserProfile | None:
     try:
-        answer = await api.call("users.info", QUERY_TIMEOUT, query={"user": person, "include_locale": "true"})
+        response = await api.call("users.info", QUERY_TIMEOUT, query={"user": person, "include_locale": "true"})
     except HttpError as error:
         log.debug("chat.profile_unknown", reason=str(error))
         return None
-    if answer.code in _FINAL_ERRORS:
+    if response.code in _FINAL_ERRORS:
         return UserProfile()
-    user = answer.data.get("user")
-    if answer.data.get("ok") is not True or not isinstance(user, dict):
+    user = response.data.get("user")
+    if response.data.get("ok") is not True or not isinstance(user, dict):
         return None
     ids = (user.get("team_id"), nested_object(user, "enterprise_user").get("enterprise_id"))
     restricted = (user.get(key) is True for key in ("is_restricted", "is_ultra_restricted", "is_stranger"))
