@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
 from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock
+from simulation.loop import VirtualLoop
+from virtual_time import InstantStore, VirtualClock
 
 from notifier.core.delivery import (
     Body,
@@ -32,9 +35,10 @@ from notifier.core.errors import StoreError
 from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.core.routing import RoutedEvent
-from notifier.deliver import DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
-from notifier.ports import DeliveryFilter, RenderRequest
-from notifier.store.engine import SqlStore
+from notifier.deliver import SETTLE_DEBOUNCE, DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
+from notifier.ports import Clock, DeliveryFilter, RenderRequest, Store
+from notifier.store.engine import SqlStore, open_store
+from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -42,7 +46,7 @@ T = TypeVar("T")
 RULES = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
 
 
-async def put(store: SqlStore, clock: FakeClock, *events: Event, channel: str = "dba") -> list[Delivery]:
+async def put(store: Store[Transaction, Queries], clock: Clock, *events: Event, channel: str = "dba") -> list[Delivery]:
     deliveries = [
         make_delivery(event, channel=channel, attempt=0, available_at=clock.now(), created_at=clock.now())
         for event in events
@@ -718,3 +722,39 @@ async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlS
     assert await pending(store) == 1
     release.set()
     await task
+
+
+# ---- the debounce of settlements, in virtual time ----
+
+
+@pytest.mark.parametrize(("answering", "expected"), [(1, SETTLE_DEBOUNCE), (3, SETTLE_DEBOUNCE), (4, 0.0), (8, 0.0)])
+def test_few_finished_attempts_wait_for_others_and_half_of_all_do_not(
+    tmp_path: Path, sqlite_template: Path, answering: int, expected: float
+) -> None:
+    path = tmp_path / "notifier.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(waited(path, answering)) == pytest.approx(expected)
+
+
+async def waited(path: Path, answering: int) -> float:
+    """Return how long a worker with a full queue waits while this many of its eight messages are answered."""
+    clock = VirtualClock()
+    store = open_store(f"sqlite:///{path}", now=clock.steady)
+    channel = FakeChannel(concurrency=8, resend_policy=ResendPolicy.IDEMPOTENT)
+    send, answered = channel.send, {f"job-{n:05}" for n in range(answering)}
+
+    async def answer(delivery: Delivery) -> Outcome:
+        if delivery.events[0].job_id not in answered:
+            await asyncio.Event().wait()
+        return await send(delivery)
+
+    channel.send = answer  # type: ignore[method-assign]  # the others are silent
+    worker = DeliveryWorker(channel, InstantStore(store), clock, random.Random(1), owner="me", rules=RULES)
+    async with aclosing(store):
+        await put(InstantStore(store), clock, *make_events(20))
+        report = await worker.step()
+        begun = clock.monotonic()
+        await worker.wait(report)
+        worker._cancel_in_flight()
+        return clock.monotonic() - begun
