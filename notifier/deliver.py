@@ -40,7 +40,7 @@ from notifier.core.delivery import (
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth
-from notifier.ports import Channel, Clock, RenderRequest, Store
+from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
 
 
 class Outbox(Protocol):
@@ -97,11 +97,8 @@ class ThreadReads(Protocol):
         """Return the references of a channel's threads by subject."""
 
 
-class DeliveryTx(Protocol):
+class DeliveryTx(DatabaseTime, Protocol):
     """What the delivery of messages needs of a transaction."""
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
     @property
     def deliveries(self) -> Outbox:

@@ -18,7 +18,7 @@ from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Retry, Thread, Unknown
 from notifier.core.pacing import ChannelHealth
-from notifier.ports import Clock, LiveChannel, Store
+from notifier.ports import Clock, DatabaseTime, LiveChannel, Store
 
 
 class EditRecords(Protocol):
@@ -40,11 +40,8 @@ class EditRecords(Protocol):
         """Record a budget of edits."""
 
 
-class LiveTx(Protocol):
+class LiveTx(DatabaseTime, Protocol):
     """What edits of messages need of a transaction."""
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
     @property
     def threads(self) -> EditRecords:

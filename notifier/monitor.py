@@ -7,7 +7,7 @@ same only one notes it, and only that one records the event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +15,12 @@ from typing import Protocol
 
 from notifier.core import alerts, health, outbox
 from notifier.core.alerts import AlertDecision, Announcement, DeadLetters
-from notifier.core.delivery import Delivery
 from notifier.core.errors import StoreReplaced
 from notifier.core.health import HealthReport
 from notifier.core.health_facts import Expected, HealthFacts
-from notifier.core.model import ChannelState, Event
-from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.ports import DatabaseFile, EventsRecorded, Store
+from notifier.core.model import Event
+from notifier.core.routing import RoutingConfig
+from notifier.ports import DatabaseFile, DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, Store
 
 
 class SourceAnnouncements(Protocol):
@@ -31,11 +30,8 @@ class SourceAnnouncements(Protocol):
         """Note since when a source is announced as failing; return False when another replica was faster."""
 
 
-class ChannelAnnouncements(Protocol):
+class ChannelAnnouncements(ParkedChannels, Protocol):
     """What was announced of channels."""
-
-    def parked(self) -> Mapping[str, ChannelState]:
-        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
 
     def lock(self) -> None:
         """Let nobody else change any channel until the transaction ends: to be asked for before changing several."""
@@ -50,20 +46,6 @@ class ChannelAnnouncements(Protocol):
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
 
 
-class MonitorEvents(Protocol):
-    """The recorded events."""
-
-    def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
-        """Insert events; an id that is already there is left as it is."""
-
-
-class MonitorDeliveries(Protocol):
-    """The deliveries of announcements."""
-
-    def record(self, planned: Sequence[Delivery]) -> None:
-        """Insert deliveries of events that are new, so that none can be there already."""
-
-
 class MonitorReads(Protocol):
     """What monitoring reads."""
 
@@ -71,11 +53,8 @@ class MonitorReads(Protocol):
         """Return everything that health is judged by, and when that was asked."""
 
 
-class MonitorTx(Protocol):
+class MonitorTx(DatabaseTime, Protocol):
     """What monitoring needs of a transaction."""
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
     @property
     def polls(self) -> SourceAnnouncements:
@@ -86,11 +65,11 @@ class MonitorTx(Protocol):
         """What was announced of channels."""
 
     @property
-    def events(self) -> MonitorEvents:
+    def events(self) -> EventRecords:
         """The recorded events."""
 
     @property
-    def deliveries(self) -> MonitorDeliveries:
+    def deliveries(self) -> DeliveryRecords:
         """The deliveries of announcements."""
 
 

@@ -6,7 +6,7 @@ these, so that an act is the same wherever it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -14,11 +14,11 @@ from notifier import lookup
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
 from notifier.core.health_facts import Expected, serves
-from notifier.core.model import ChannelState, Event, Task
+from notifier.core.model import Event, Task
 from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
 from notifier.core.routing import RoutedEvent
 from notifier.lookup import InstanceAnswer, NamedInstance
-from notifier.ports import DeliveryFilter
+from notifier.ports import DatabaseTime, DeliveryFilter, ParkedChannels
 
 
 class PeopleReads(lookup.Lookup, Protocol):
@@ -66,21 +66,15 @@ class PeopleDeliveries(Protocol):
         """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved."""
 
 
-class PeopleChannels(Protocol):
+class PeopleChannels(ParkedChannels, Protocol):
     """Channels that are parked."""
-
-    def parked(self) -> Mapping[str, ChannelState]:
-        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
 
     def unpark(self, channel: str, now: datetime) -> int:
         """Make the parked deliveries of a channel pending again, in order, and return how many."""
 
 
-class PeopleTx(Protocol):
+class PeopleTx(DatabaseTime, Protocol):
     """What these functions need of a transaction."""
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
     @property
     def queries(self) -> PeopleReads:

@@ -25,14 +25,13 @@ from typing import Protocol
 
 from notifier.core import credentials, polling
 from notifier.core.credentials import Credential, CredentialState
-from notifier.core.delivery import Delivery
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
-from notifier.core.model import ChannelState, Event, Scope, Snapshot, TaskStatus
+from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.people import Mute
 from notifier.core.polling import DeliveryPlan, KnownTasks, PollBatch, PollDecision, PolledSource, PollRules
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.ports import EventsRecorded, PollClaim, Store, TaskSource
+from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, PollClaim, Store, TaskSource
 
 
 class PollRecords(Protocol):
@@ -100,31 +99,18 @@ class PollRecords(Protocol):
         """Record what became of a credential."""
 
 
-class PollEvents(Protocol):
+class PollEvents(EventRecords, Protocol):
     """The recorded events of tasks."""
-
-    def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
-        """Insert events; an id that is already there is left as it is."""
 
     def occurrences(self, source: str, job_ids: Collection[str]) -> Mapping[str, Collection[str]]:
         """Return the occurrences of the recorded events of tasks, by job id."""
 
 
-class PollDeliveries(Protocol):
+class PollDeliveries(DeliveryRecords, Protocol):
     """The deliveries that a poll plans."""
-
-    def record(self, planned: Sequence[Delivery]) -> None:
-        """Insert deliveries of events that are new, so that none can be there already."""
 
     def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
         """Supersede waiting progress of which no attempt has been made; return its event ids."""
-
-
-class ParkedChannels(Protocol):
-    """The channels that are parked."""
-
-    def parked(self) -> Mapping[str, ChannelState]:
-        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
 
 
 class PollThreads(Protocol):
@@ -154,11 +140,8 @@ class PollReads(Protocol):
         """Return the mutes that are in force, those that end first first."""
 
 
-class PollTx(Protocol):
+class PollTx(DatabaseTime, Protocol):
     """What a poll needs of a transaction."""
-
-    def now(self) -> datetime:
-        """Return the time of the database."""
 
     @property
     def polls(self) -> PollRecords:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
-from notifier.core.model import Event, Scope, Snapshot, SourceState, Task, TaskStatus
+from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import RoutedEvent
@@ -289,6 +289,34 @@ class Ledger:
     """(event id, channel) pairs that have no delivery, or more than one. Must be empty."""
     dead: tuple[Delivery, ...] = ()
     oldest_pending: datetime | None = None
+
+
+class DatabaseTime(Protocol):
+    """The clock that all who share a database agree on."""
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+
+
+class EventRecords(Protocol):
+    """The recorded events."""
+
+    def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:
+        """Insert events; an id that is already there is left as it is."""
+
+
+class DeliveryRecords(Protocol):
+    """The planned deliveries."""
+
+    def record(self, planned: Sequence[Delivery]) -> None:
+        """Insert deliveries of events that are new, so that none can be there already."""
+
+
+class ParkedChannels(Protocol):
+    """The channels that are parked."""
+
+    def parked(self) -> Mapping[str, ChannelState]:
+        """Return the channels that are parked, by name; none of them can be unparked until the transaction ends."""
 
 
 class DatabaseFile(Protocol):

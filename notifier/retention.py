@@ -56,9 +56,6 @@ class AbandonedDeliveries(Protocol):
 class RetentionTx(Protocol):
     """What retention needs of a transaction."""
 
-    def now(self) -> datetime:
-        """Return the time of the database."""
-
     @property
     def retention(self) -> Deletions:
         """The deletions, each of one batch."""
