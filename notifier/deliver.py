@@ -166,7 +166,7 @@ class RenderCache:
         return None
 
     def _render(self, channel: Channel, delivery: Delivery) -> Body:
-        request = RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+        request = RenderRequest.of(delivery)
         if channel.body_key is None:
             return channel.render(request)
         key = (channel.body_key, request.digest, tuple(event.id for event in request.events))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
@@ -43,7 +43,7 @@ class CheckResult:
     detail: str = ""
     remedy: str = ""
     proven: bool = True
-    """False where nothing is known to be wrong and only sending would tell; shown as `!`."""
+    """False where nothing is known to be wrong and only a message would prove it. Shown as `!`."""
 
 
 class TaskSource(Protocol):
@@ -65,58 +65,63 @@ class TaskSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRequest:
-    """What a channel is asked to put into words: one event, or a digest of several."""
+    """The content of one message: an event, or a digest of several."""
 
     delivery_id: str
     events: tuple[Event, ...]
     digest: bool = False
 
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """Return the request for the message of a delivery."""
+        return cls(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+
 
 class Channel(Protocol):
-    """A way to tell people. `render` is pure; `send` is one attempt with a total deadline and returns a decision."""
+    """A destination of messages. `render` is pure; `send` is one attempt within a deadline and returns a decision."""
 
     name: str
     kind: ClassVar[str]
     concurrency: int
-    """Deliveries of different subjects in flight at once."""
+    """Maximum number of deliveries in flight, each of another subject."""
     deadline: float
-    """Seconds that one `send` takes at most."""
+    """Maximum time of one `send`, in seconds."""
     pace: Pace
-    """What the service bears, kept to by all replicas together."""
+    """Rate limit of the service, for all replicas together."""
     resend_policy: ResendPolicy
-    """What it can do about an attempt whose outcome is unknown."""
+    """How an attempt with an unknown outcome may be repeated."""
     on_unknown: Literal["resend", "hold"]
-    """What to do where `repeat` is risky, or the service could not say."""
+    """What to do where `resend_policy` is UNSAFE, or the service does not know the outcome."""
     body_key: Hashable | None
-    """Channels with equal keys make the same bytes of the same events, so that these are rendered once; None for
-    bytes that are this delivery's own."""
+    """Channels with equal keys render the same bytes for the same events, which are then rendered once. None where the
+    bytes belong to one delivery."""
     digest_above: int | None
     digest_size: int
     threads: bool
-    """True where it says more about a task under the message that spoke of it first."""
+    """Whether later messages about a task are sent to the thread of its first one."""
     edit_budget: str | None
     """None where a message stays as it was sent. Else the name under which the budget of changes is kept, which
     channels with the same name share: see `LiveChannel`."""
     coalesces: bool
     """See `ChannelPolicy.coalesces`."""
     multi_recipient: bool
-    """True where one attempt may be for several recipients: see `Delivery.recipients`."""
+    """Whether one attempt may have several recipients: see `Delivery.recipients`."""
 
     def render(self, request: RenderRequest) -> Body:
-        """Return the bytes to send. The same notice gives the same bytes. No I/O."""
+        """Return the bytes to send. The same request gives the same bytes. No I/O."""
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Try once to send `delivery.body` (never None here). Raises nothing but CancelledError."""
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
-        """Ask the service whether an earlier attempt of a delivery arrived; only asked where `repeat` is look-up.
+        """Ask the service whether an earlier attempt arrived. Called only where `resend_policy` is RECONCILABLE.
 
         Returns Delivered for one that did, None for one that did not, Retry to ask again later, and Unknown where the
         service does not say. Raises nothing but CancelledError.
         """
 
     async def check(self) -> Sequence[CheckResult]:
-        """Prove that it could send, without sending a message where the service allows that."""
+        """Prove that the channel could send, without a message where the service allows that."""
 
     async def aclose(self) -> None:
         """Release connections."""

@@ -56,9 +56,7 @@ def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
         done = [outbox.settle(delivery, Delivered(), **times) for delivery in claimed]
         await store.transact(lambda tx: tx.deliveries.settle(done, now))
         for delivery in claimed:
-            body = channel.render(
-                RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
-            )
+            body = channel.render(RenderRequest.of(delivery))
             await channel.send(replace(delivery, body=body))
         return DeliveryReport(channel=channel.name)
 

@@ -147,7 +147,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     def _with_template_failure(self, outcome: Outcome, delivery: Delivery) -> Outcome:
         """Log that the standard body was sent, and add it to the reason of the outcome."""
         types = sorted({event.type.value for event in delivery.events})
-        why = self.render_problem(_render_request(delivery)) or "body_template failed; it has changed since"
+        why = self.render_problem(RenderRequest.of(delivery)) or "body_template failed; it has changed since"
         log.warning(
             "webhook.template_failed", msg="the standard body was sent", channel=self.name, types=types, reason=why
         )
@@ -163,7 +163,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         try:
             return self._reveal(body)
         except MissingSecret:
-            return self._reveal(self.render(_render_request(delivery)))
+            return self._reveal(self.render(RenderRequest.of(delivery)))
 
     def _reveal(self, body: Body) -> Body:
         if body.content_type == _STANDARD_INSTEAD:
@@ -251,7 +251,3 @@ _TAKES_POSTS = frozenset({405, 501})
 
 def _check_result(detail: str, *, ok: bool = True, remedy: str = "", proven: bool = True) -> CheckResult:
     return CheckResult(ok=ok, what="webhook", detail=detail, remedy=remedy, proven=proven)
-
-
-def _render_request(delivery: Delivery) -> RenderRequest:
-    return RenderRequest(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
