@@ -26,9 +26,6 @@ from notifier.ports import (
 class Lookup(Protocol):
     """The reads that queries are answered from."""
 
-    def now(self) -> datetime:
-        """Return the time by which all that share this database agree on leases and waits."""
-
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
 

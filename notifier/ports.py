@@ -1,4 +1,4 @@
-"""What the use cases need from the outside world, and nothing more.
+"""What several use cases need of the outside. What one of them needs of the store stands at the head of its module.
 
 Two colours, one border: the network is async; the store is plain synchronous code that runs in a store thread,
 inside one transaction, through `Store.transact` and `Store.read`.
@@ -157,7 +157,7 @@ class LiveChannel(Channel, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStatistics:
-    """How the tasks of one name fared. Durations are of those that completed and tell both times."""
+    """The results of the tasks of one name. Durations are of completed tasks with both times."""
 
     name: str
     running: int
@@ -169,7 +169,7 @@ class TaskStatistics:
 
     @property
     def count(self) -> int:
-        """All of them."""
+        """The number of all tasks of the name."""
         return self.running + self.completed + self.failed + self.other
 
 
@@ -178,9 +178,9 @@ class PollClaim:
     """The right to poll one source until its lease ends, and what was recorded about it."""
 
     epoch: int
-    """The fence: a poll is recorded only while the source still carries this number."""
+    """The fence: a poll is recorded only while the source still has this number."""
     at: datetime
-    """When it was claimed, by the time of `Transaction.now`."""
+    """Time of the claim, by the database's clock."""
     state: SourceState
     renamed_from: str | None = None
     """The name under which its history was recorded until now; None where that has not changed."""
@@ -188,15 +188,15 @@ class PollClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsRecorded:
-    """What became of events that were to be recorded; the rest were there already."""
+    """The result of recording events. Those in neither tuple were recorded before."""
 
     new: tuple[RoutedEvent, ...]
     refused: tuple[Event, ...]
-    """Those that the database cannot hold."""
+    """Events that the database cannot hold."""
 
 
 class EventCursor(NamedTuple):
-    """A place in the row of events, the oldest first."""
+    """A position in the sequence of events, the oldest first."""
 
     observed_at: datetime
     seq: int
@@ -204,19 +204,19 @@ class EventCursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsPruned:
-    """What became of the oldest events."""
+    """The result of one batch of pruning."""
 
     events: int
-    """Deleted."""
+    """Number of deleted events."""
     deliveries: int
-    """Deleted with them."""
+    """Number of deliveries deleted with them."""
     last: EventCursor | None
-    """The last event that was looked at; None when there are no more that are old enough."""
+    """The last event that was examined; None when no more are old enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks a look-up wants; None means any."""
+    """The tasks that a query asks for; None means any."""
 
     status: TaskStatus | None = None
     since: datetime | None = None
@@ -233,12 +233,12 @@ class TaskFilter:
     """True for tasks whose newest event needs care and is not acknowledged."""
     limit: int = 50
     offset: int = 0
-    """How many of those that fit are left out first."""
+    """Number of matching tasks to skip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which events a look-up wants; None means any."""
+    """The events that a query asks for; None means any."""
 
     type: str | None = None
     since: datetime | None = None
@@ -252,7 +252,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries a look-up wants; None means any."""
+    """The deliveries that a query asks for; None means any."""
 
     state: DeliveryState | None = None
     channel: str | None = None
@@ -271,23 +271,23 @@ class StoredTask:
     task: Task
     first_seen_at: datetime
     changed_at: datetime
-    """When it ended, where upstream says; else when it was last seen to change."""
+    """Its end time where the API gives one; else the time when a change was last seen."""
     listed: bool
     events_pruned: bool = False
     """True when there were events about it that retention has deleted."""
     acknowledged: Acknowledgement | None = None
-    """Who takes care of its newest event; None where nobody does."""
+    """The acknowledgement of its newest event; None where there is none."""
     muted: Mute | None = None
     """The mute of its instance that is in force."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The account of promise P3: every (event, channel) pair that routing asked for, by where it stands."""
+    """The ledger of promise P3: every (event, channel) pair that routing asked for, by state."""
 
     events: int
     unrouted: int
-    """Events that no route wanted."""
+    """Number of events that no route matched."""
     pairs: int
     by_state: Mapping[DeliveryState, int]
     unaccounted: tuple[tuple[str, str], ...]
@@ -325,13 +325,13 @@ class ParkedChannels(Protocol):
 
 
 class DatabaseFile(Protocol):
-    """The file of a database that is one, which somebody may take from under the service."""
+    """The file of a SQLite database, which may be deleted or replaced while the service runs."""
 
     async def verify(self) -> None:
-        """Raise StoreReplaced when its name leads to another file now, or to none. Cheap."""
+        """Raise StoreReplaced if its path leads to another file now, or to none. Cheap."""
 
     async def rescue(self) -> Path:
-        """Copy what the open file holds to a new one beside it, and return that. Raises StoreError."""
+        """Copy the open file to a new one beside it, and return its path. Raises StoreError."""
 
 
 Tx_co = TypeVar("Tx_co", covariant=True)

@@ -47,7 +47,7 @@ class Deletions(Protocol):
 
 
 class AbandonedDeliveries(Protocol):
-    """Deliveries that nobody will send."""
+    """Deliveries of channels that are no longer configured."""
 
     def abandon(self, expected: Expected, before: datetime, now: datetime, limit: int) -> int:
         """Give up what has waited since before a time for channels that are not configured; return how many."""
@@ -62,7 +62,7 @@ class RetentionTx(Protocol):
 
     @property
     def deliveries(self) -> AbandonedDeliveries:
-        """Deliveries that nobody will send."""
+        """Deliveries of channels that are no longer configured."""
 
 
 PRUNE_BATCH = 100

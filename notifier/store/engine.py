@@ -44,11 +44,11 @@ from notifier.store.transaction import Transaction
 T = TypeVar("T")
 
 Time = Callable[[Connection], datetime]
-"""Tells the time that all who share the database agree on."""
+"""Returns the time that all processes on the database agree on."""
 
 READERS = 4
-MOST_TOGETHER = 64
-"""Requests of this process that share a transaction, at most."""
+BATCH_LIMIT = 64
+"""Maximum number of requests of this process that share a transaction."""
 
 
 def _uncancellable() -> Future[Any]:
@@ -60,7 +60,7 @@ def _uncancellable() -> Future[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A transaction that somebody waits for."""
+    """A transaction that a caller waits for."""
 
     fn: Callable[[Transaction], Any]
     result: Future[Any] = field(default_factory=_uncancellable)
@@ -92,22 +92,22 @@ class SqlStore:
         self._listening = listening
         self._cache = FingerprintCache()
         self._waiting: deque[_Request] = deque()
-        self._together = threads == 1
+        self._batches = threads == 1
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     @property
     def place(self) -> str:
-        """The file of the database, or its host and name: what it is called where people read of it."""
+        """The file of the database, or its host and name, as messages name it."""
         return place_of(self.writer.url)
 
     async def transact(self, fn: Callable[[Transaction], T]) -> T:
         """Run `fn` in one write transaction in a store thread. Raises StoreError.
 
-        A caller waits for its end however often it is cancelled: nothing stops the transaction, and it must not take
-        afterwards what a stop has released.
-        With one writer, what is asked for while it commits goes together into the next transaction: one commit for all.
-        `fn` may then run twice, so that it must do nothing but read and write through its transaction.
+        A caller waits for its end even when it is cancelled. Nothing can stop the transaction in its thread, and it
+        must not claim afterwards what a stop has released.
+        With one writer, the requests that arrive during a commit share the next transaction, and so one commit. Then
+        `fn` may run twice, so it must do nothing but read and write through its transaction.
         """
         request = _Request(fn)
         self._waiting.append(request)
@@ -138,20 +138,20 @@ class SqlStore:
         await listen(self._listening, wake)
 
     async def verify(self) -> None:
-        """Raise StoreReplaced where the name of a SQLite database leads to another file now, or to none."""
+        """Raise StoreReplaced if the path of a SQLite database leads to another file now, or to none."""
         if self._file and self._opened:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._readers, files.require_same, self._file, self._opened)
 
     async def rescue(self) -> Path:
-        """Copy a SQLite database that is no longer found by its name to a new file beside it, and return that.
+        """Copy a SQLite database whose file was deleted or replaced to a new file beside it, and return its path.
 
         Raises StoreError.
         """
         if self._file is None:
             raise StoreError("only a database in a file can be copied")
         copy = Path(f"{self._file}.rescued-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
-        # Through the writer's connection, which is open: a new one would find the other file.
+        # Through the writer's open connection: a new one would open the other file.
         await asyncio.get_running_loop().run_in_executor(self._writers, backup, self.writer, copy)
         return copy
 
@@ -160,7 +160,7 @@ class SqlStore:
         self.close()
 
     def close(self) -> None:
-        """Do the same outside an event loop."""
+        """Do the same as `aclose`, outside an event loop."""
         for executor in (self._writers, self._readers):
             executor.shutdown(wait=True)
         for engine in {self.writer, self._reader}:
@@ -170,7 +170,7 @@ class SqlStore:
             self._lock = None
 
     def _serve(self) -> None:
-        most = MOST_TOGETHER if self._together else 1
+        most = BATCH_LIMIT if self._batches else 1
         if requests := [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]:
             self._answer(requests)
 
@@ -178,10 +178,10 @@ class SqlStore:
         try:
             results = self._transact([request.fn for request in requests])
         except BaseException as error:  # noqa: BLE001 - it is the caller's
-            if len(requests) == 1 or isinstance(error.__cause__, OperationalError):  # which would befall each of them
+            if len(requests) == 1 or isinstance(error.__cause__, OperationalError):  # each of them would fail alike
                 for request in requests:
                     request.result.set_exception(error)
-            else:  # One is to blame, and none has done anything: each again, by itself.
+            else:  # One of them failed, and none has changed anything: run each by itself.
                 for request in requests:
                     self._answer([request])
         else:
@@ -221,7 +221,7 @@ def open_store(
         exclusive: take the lock that keeps a second service off a SQLite file.
         create: create a SQLite file where there is none.
         migrate: bring a PostgreSQL schema up to date; SQLite always does so by itself.
-        now: tells the time instead of the PostgreSQL server, or of this host with SQLite.
+        now: returns the time, instead of the PostgreSQL server or, with SQLite, of this host.
 
     Raises:
         StoreError: it cannot be used; the message says why and what to do.
@@ -258,9 +258,9 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
         with translated(reader.url):
             if exclusive:
                 quick_check(reader)
-            if current(reader) != HEAD:  # asked without the write lock, which a running service may hold
+            if current(reader) != HEAD:  # read without the write lock, which a running service may hold
                 upgrade(writer)
-            if exclusive and time is None:  # nobody else waits for anything: whatever clock was there is gone
+            if exclusive and time is None:  # no other process waits for a deadline of the former clock
                 with writer.begin() as connection:
                     begin(connection, SteadyTime.start())
         undo.pop_all()
@@ -271,7 +271,7 @@ def _open_sqlite(named: Path, *, exclusive: bool, create: bool, time: Time | Non
 def _find_file(named: Path, *, create: bool) -> tuple[Path, bool]:
     """Return the file that a path leads to, and whether it is new.
 
-    Symbolic links are followed once, here: what lies beside a database belongs to the file, not to a name of it.
+    Symbolic links are followed once, here: the files beside a database belong to the file, not to one of its names.
     """
     path = Path(os.path.realpath(named))
     if not path.parent.is_dir():
@@ -352,7 +352,7 @@ def copy_database(url: str, target: Path) -> None:
 
 @contextmanager
 def admin_engine(url: str, *, create: bool = False) -> Iterator[Engine]:
-    """Yield an engine for looking after the schema, without asking what version it has."""
+    """Yield an engine for work on the schema, whatever version that has."""
     address = _address(url)
     if isinstance(address, PostgresAddress):
         engine = _connected(address)

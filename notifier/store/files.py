@@ -126,7 +126,7 @@ class ServiceLock:
         self.identity = Identity(status.st_dev, status.st_ino)
         try:
             _lock_byte(self._inside, _SERVICE_BYTE)
-            _lock_byte(self._beside, 0)  # which look-ups can see without taking a lock of their own
+            _lock_byte(self._beside, 0)  # other processes can test it without a lock of their own
         except (BlockingIOError, PermissionError):
             raise self._has_another_name() from None
         except OSError as error:
@@ -207,7 +207,7 @@ def _not_ours(name: Path) -> StoreError:
 
 
 def _read_note(descriptor: int) -> Identity | None:
-    """Return which file the service that holds a lock file says that it opened."""
+    """Return which file the service that holds a lock file names as the one it opened."""
     found = _NOTE.fullmatch(os.pread(descriptor, _NOTE_LIMIT, 0))
     return Identity(int(found["device"]), int(found["inode"])) if found and found["inode"] else None
 
@@ -224,7 +224,7 @@ def require_same(path: Path, opened: Identity) -> None:
 
 
 def _used_elsewhere(path: Path, found: Identity) -> bool:
-    """Tell whether a service that runs opened another file by this name."""
+    """Return whether a running service opened another file by this name."""
     try:
         descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

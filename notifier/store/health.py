@@ -1,4 +1,4 @@
-"""The reads that health is judged by: what every channel has not delivered, and which processes have reported."""
+"""The facts of health: the backlog of every channel, and the processes that have reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifier.store import rows
 from notifier.store.schema import attempts, deliveries, replicas
 
 TRIED = 100
-"""Pending deliveries of a channel, the oldest first, that are searched for the latest failure."""
+"""Number of pending deliveries of a channel, the oldest first, that are searched for the latest failure."""
 
 LAST_REPLY = (
     select(attempts.c.reply)
@@ -25,7 +25,7 @@ LAST_REPLY = (
 )
 """What the receiver replied to the last attempt at a delivery."""
 
-# What was sent again has waited since then, everything else since it was planned.
+# A retried delivery has waited since then, any other since it was planned.
 _WAITS_SINCE = func.coalesce(deliveries.c.retried_at, deliveries.c.created_at)
 _DEAD = (deliveries.c.state == DeliveryState.DEAD, deliveries.c.dismissed_at.is_(None))
 

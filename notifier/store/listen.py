@@ -1,7 +1,7 @@
-"""Hearing at once, on PostgreSQL, that another process has planned deliveries: LISTEN on a connection of its own.
+"""LISTEN on a connection of its own: PostgreSQL announces the deliveries that other processes plan.
 
-It only saves time. Whoever delivers looks by itself as well, so a notification that is lost costs no more than the
-time until the next look; a connection that is lost is opened again, and what was missed meanwhile is looked for.
+It only saves time. Idle workers query by themselves as well, so a lost notification costs no more than the time until
+the next query. A lost connection is opened again, and then a query finds what was missed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from notifier.store.statements import LISTEN_CHANNEL
 
 log = structlog.get_logger("notifier.store")
 
-ASK_EVERY = 10.0
-"""Seconds without a notification after which the server is asked whether it is still there."""
+PROBE_INTERVAL = 10.0
+"""Time without a notification after which the server is probed, in seconds."""
 
-ANSWER_WITHIN = 5.0
-"""Seconds that it gets for the answer. A frozen server or a network that swallows packets sends no error."""
+PROBE_TIMEOUT = 5.0
+"""Maximum time for its answer, in seconds. A frozen server, or a network that drops packets, causes no error."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=200), timedelta(seconds=10)
-"""Before connecting anew; doubled at every failure in a row."""
+"""Pause before another connection. It doubles at every failure in a row."""
 
 
 async def listen(parameters: Mapping[str, Any], wake: Callable[[], None]) -> NoReturn:
@@ -46,7 +46,7 @@ async def listen(parameters: Mapping[str, Any], wake: Callable[[], None]) -> NoR
                 if failures:
                     log.info("listen.recovered")
                 failures = 0
-                wake()  # whatever was planned before this moment was not heard
+                wake()  # deliveries planned before this moment were not announced to this connection
                 await _pass_on(connection, wake)
         except (psycopg.Error, OSError) as error:
             failures += 1
@@ -67,21 +67,21 @@ async def _listening(parameters: Mapping[str, Any]) -> AsyncIterator[psycopg.Asy
 
 async def _pass_on(connection: psycopg.AsyncConnection, wake: Callable[[], None]) -> NoReturn:
     while True:
-        async for _ in connection.notifies(timeout=ASK_EVERY):
+        async for _ in connection.notifies(timeout=PROBE_INTERVAL):
             wake()
         await _ask(connection, sql.SQL("SELECT 1"))
-        if is_read_only(connection.info):  # those who plan deliveries are on another server now
+        if is_read_only(connection.info):  # the processes that plan deliveries use another server now
             raise psycopg.OperationalError("the server takes no changes any more")
 
 
 async def _ask(connection: psycopg.AsyncConnection, statement: sql.SQL | sql.Composed) -> None:
-    """Run a statement; hang up when there is no answer in time, or nobody waits for it any more.
+    """Run a statement. Close the socket when there is no answer in time, or when this is cancelled.
 
-    The driver alone would go on to wait until the server, which does not answer, confirms that it is cancelled.
+    The driver alone would wait until the server, which does not answer, confirms the cancellation.
     """
     asking = asyncio.ensure_future(connection.execute(statement))
     try:
-        await asyncio.wait({asking}, timeout=ANSWER_WITHIN)
+        await asyncio.wait({asking}, timeout=PROBE_TIMEOUT)
     finally:
         if not asking.done():
             with socket(fileno=os.dup(connection.fileno())) as line:

@@ -48,11 +48,11 @@ def current(engine: Engine) -> str | None:
 
 
 class _Found(NamedTuple):
-    """What a database says of its schema."""
+    """The revision that a database records."""
 
     revision: str | None
     ours: bool
-    """True when it says so in our own table; False in the one that earlier versions shared with others, or nowhere."""
+    """True when our own table records it; False for the table that other programs have too, or for none."""
 
 
 def _found(connection: Connection) -> _Found:
@@ -139,12 +139,12 @@ def _migrate(connection: Connection) -> None:
 
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    found = _found(connection)  # again: whoever had the lock before may have done it
+    found = _found(connection)  # again: the former holder of the lock may have migrated it
     config = alembic_config()
     config.attributes["connection"] = connection
     if found.revision is not None and not found.ours:
         command.stamp(config, found.revision)
-        # An earlier version, started by mistake, reads its own table and says that it is too old.
+        # An earlier version, started by mistake, reads its own table and refuses the newer schema.
         connection.execute(update(_version_in(_SHARED_TABLE)).values(version_num=HEAD))
     command.upgrade(config, "head")
 

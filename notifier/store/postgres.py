@@ -36,16 +36,16 @@ _OPTIONS = "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c idle
 """Settings of a session. The user's follow, and of two the later counts."""
 
 POSTGRES_THREADS = 8
-"""Transactions of this process at once."""
+"""Maximum number of concurrent transactions of this process."""
 
 _DRIVER_MISSING = "PostgreSQL needs the psycopg driver: pip install 'gaussdb-notifier[postgres]'"
 
 
 class ServerInfo(Protocol):
-    """What the driver knows of the server of a connection (psycopg.ConnectionInfo)."""
+    """What the driver knows about the server of a connection (psycopg.ConnectionInfo)."""
 
     def parameter_status(self, param_name: str) -> str | None:
-        """Return a setting that the server reports by itself, as of its latest answer."""
+        """Return a setting that the server reported with its latest answer."""
 
 
 def postgres_parameters(address: PostgresAddress) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def postgres_parameters(address: PostgresAddress) -> dict[str, Any]:
 
 
 def _environment(known: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
-    """Return what libpq took from its environment variables: it would not look at them beside our parameters."""
+    """Return what libpq took from its environment variables: it would ignore them beside our parameters."""
     for option in known:
         name = option.keyword.decode()
         if (name in _DEFAULTS or name == "options") and option.val not in (None, b"", option.compiled):
@@ -95,24 +95,24 @@ def postgres_engine(address: PostgresAddress, readers: int) -> Engine:
 
 
 def _discard_lost(context: ExceptionContext) -> None:
-    """Let the pool connect anew after errors that say so, and not only after those that end a connection."""
+    """Let the pool replace a connection after any error that makes it useless, not only after those that end it."""
     if is_lost(getattr(context.original_exception, "sqlstate", None)):
         context.is_disconnect = True
 
 
 def _refuse_read_only(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 - the driver's connection
-    # The pool has just asked the server whether it is there, so that what it reported is of this moment.
+    # The pool has just pinged the server, so that what it reported is current.
     if is_read_only(connection.info):
         raise DisconnectionError("the server takes no changes any more")
 
 
 def is_read_only(server: ServerInfo) -> bool:
-    """Tell whether a server said that it takes no changes; those before PostgreSQL 14 and some poolers say nothing."""
+    """Return whether a server reports that it is read-only. PostgreSQL before 14 and some poolers report nothing."""
     return "on" in {server.parameter_status(name) for name in ("default_transaction_read_only", "in_hot_standby")}
 
 
 def require_utf8(connection: Connection) -> None:
-    """Raise ConfigurationError for a database that cannot hold every text, or would not know what it holds."""
+    """Raise ConfigurationError for a database whose encoding cannot hold every text."""
     encoding = connection.execute(text("SHOW server_encoding")).scalar()
     if encoding != "UTF8":
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The reads: of the service, and of what people ask."""
+"""The reads of the service and of the queries that people make."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from notifier.store.session import Session, chunks
 
 
 class Queries:
-    """Indexed reads, also for people's queries."""
+    """Indexed reads. Each method runs one statement, or a few."""
 
     def __init__(self, session: Session) -> None:
         """Read through a session."""
@@ -44,7 +44,7 @@ class Queries:
         self.now = session.now
 
     def due_sources(self) -> Sequence[str]:
-        """Return the sources whose time to be polled has come and that nobody holds, the most overdue first."""
+        """Return the sources whose time to be polled has come and that no process holds, the most overdue first."""
         return list(self._session.execute(statements.DUE_SOURCES, {"now": self.now()}).scalars())
 
     def sources(self) -> Sequence[SourceState]:
@@ -204,7 +204,7 @@ class Queries:
         return [rows.action_of(row) for row in self._session.execute(statement)]
 
     def is_live_message(self, ref: str) -> bool:
-        """Tell whether a message is a thread's, so that it shows by itself what people do."""
+        """Return whether a message is a thread's, which is edited when people act on its task."""
         return self._session.execute(select(threads.c.ref).where(threads.c.ref == ref).limit(1)).first() is not None
 
     def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
@@ -251,7 +251,7 @@ class Queries:
         return self._session.execute(select(func.min(deliveries.c.created_at)).where(pending)).scalar()
 
     def _unaccounted(self) -> Iterator[tuple[str, str]]:
-        """Find the pairs that routing asked for and that have no delivery, or that nobody asked for."""
+        """Find the pairs that routing asked for and that have no delivery, or that routing did not ask for."""
         accounts = select(func.count()).where(delivery_events.c.event_id == events.c.id).scalar_subquery()
         for row in self._session.execute(select(events).where(events.c.channel_count != accounts)):
             planned = select(delivery_events.c.channel).where(delivery_events.c.event_id == row.id)
@@ -270,7 +270,7 @@ _RUNNING = (
     tasks.c.status == TaskStatus.RUNNING,
     ~exists().where(sources.c.name == tasks.c.source, sources.c.retired_at.is_not(None)),
 )
-"""Of a task of a source that nobody polls any more it is not known whether it runs."""
+"""A task of a source that is no longer polled does not count: it may have ended."""
 
 
 def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
@@ -307,7 +307,7 @@ def _instance_conditions(wanted: TaskFilter) -> Iterable[ColumnElement[bool]]:
 
 
 def _nobody_takes_care() -> ColumnElement[bool]:
-    """Return the condition that the newest event of a task asks for care and that nobody has acknowledged it."""
+    """Return the condition that the newest event of a task needs care and is not acknowledged."""
     of = events.alias("of")
     mine = (of.c.source == tasks.c.source, of.c.job_id == tasks.c.job_id)
     newest = select(func.max(of.c.seq)).where(*mine).correlate(tasks).scalar_subquery()

@@ -37,7 +37,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC; refuse a naive time, whose meaning nobody knows."""
+        """Store UTC; refuse a naive time, which names no moment."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -326,7 +326,7 @@ credentials = Table(
     Column("refusals", Integer, nullable=False, server_default=text("0")),
 )
 
-# One row, of SQLite alone: the time that all who use the file agree on. PostgreSQL's server tells its own.
+# One row, with SQLite only: the time that all processes on the file agree on. A PostgreSQL server has its own clock.
 clock = Table(
     "clock",
     metadata,

@@ -1,8 +1,8 @@
-"""The time of all who use one SQLite database: kept in it, so that a service and the commands beside it agree.
+"""The time of one SQLite database, stored in it, so that a service and the commands beside it agree.
 
-It runs with the boot clock of the machine, which nobody sets. When the system's clock is set, whoever writes next moves
-the database's time, and with it everything that waits or lasts: waits are as long as before, and people read right
-times.
+It runs with the boot clock of the machine, which cannot be set. When the system's clock is set, the next writer moves
+the database's time, and with it all deadlines and states that last: waits stay as long as they were, and people read
+the right times.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ LONGEST_WAIT = timedelta(days=366)
 """What lies further ahead was written by a clock that was wrong before, and is no wait."""
 
 _MOVED = (sources, channels, edit_budgets, threads, mutes, requests, replicas, credentials)
-"""Tables of what lasts or waits. Events, attempts and what people did keep the time at which they were written down."""
+"""Tables of deadlines and lasting states. Events, attempts and actions keep the time at which they were recorded."""
 
 _READ = select(clock)
 
 
 @dataclass(frozen=True, slots=True)
 class SharedTime:
-    """Tells the time on a connection."""
+    """Returns the time, on a connection."""
 
     writing: bool
     """Whether the transactions write, so that the database's time can follow a system's clock that was set."""
 
     def __call__(self, connection: Connection) -> datetime:
-        """Return the time of all who use the database."""
+        """Return the time of all processes on the database."""
         row = connection.execute(_READ).one_or_none()
         present = SteadyTime.start()
         if row is None or row.boot != present.boot:  # the first ever, or since the machine started

@@ -26,7 +26,7 @@ def sqlite_module() -> ModuleType:
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:
-    """Tell whether a SQLite version is free of the WAL-reset bug, which can corrupt a database with two connections.
+    """Return whether a SQLite version is free of the WAL-reset bug, which can corrupt a database with two connections.
 
     Present from 3.7.0 to 3.51.2; fixed in 3.51.3 and in the back-ports 3.50.7 and 3.44.6 (sqlite.org, "WAL-reset bug").
     Why nothing else is put in where it is not: docs/decisions/0017-the-rollback-journal.md.

@@ -100,9 +100,9 @@ async def test_a_listener_is_notified_of_planned_deliveries(postgres_url: str) -
 ALL_DUE: Mapping[str, Callable[[Transaction], object]] = {
     "retry": lambda tx: tx.deliveries.retry([DEAD.id], T0),
     "unpark": lambda tx: tx.channels.unpark("dba", T0),
-    "hasten": lambda tx: tx.deliveries.retry_now("dba", T0),
-    "give back": lambda tx: tx.deliveries.release([(CLAIMED.id, 1)], T0),
-    "release": lambda tx: tx.replicas.release_claims("me", T0),
+    "retry now": lambda tx: tx.deliveries.retry_now("dba", T0),
+    "release": lambda tx: tx.deliveries.release([(CLAIMED.id, 1)], T0),
+    "release claims": lambda tx: tx.replicas.release_claims("me", T0),
 }
 
 
@@ -176,8 +176,8 @@ async def test_it_connects_again_when_the_network_is_cut(postgres_url: str) -> N
 async def test_it_connects_again_when_the_network_swallows_everything(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(listen, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(listen, "PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(listen, "PROBE_TIMEOUT", 0.2)
     async with remote(postgres_url) as (network, url), listening(url) as ear:
         network.freeze()
         await ear.hears()
@@ -189,8 +189,8 @@ async def _never(*_: object, **__: object) -> None:
 
 
 async def test_it_ends_at_once_while_an_answer_is_owed(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listen, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(listen, "ANSWER_WITHIN", 10 * HANG_TIMEOUT)
+    monkeypatch.setattr(listen, "PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(listen, "PROBE_TIMEOUT", 10 * HANG_TIMEOUT)
     monkeypatch.setattr(psycopg.AsyncConnection, "_try_cancel", _never)  # the driver alone would wait for the server
     async with remote(postgres_url) as (network, url), listening(url):
         network.freeze()

@@ -156,7 +156,7 @@ async def test_a_connection_on_which_a_change_is_refused_is_discarded(postgres_u
 async def test_a_listener_leaves_a_server_that_becomes_read_only(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "ASK_EVERY", 0.05)
+    monkeypatch.setattr(listen, "PROBE_INTERVAL", 0.05)
     woken = asyncio.Event()
     async with aclosing(open_store(postgres_url)) as store:
         listening = asyncio.create_task(store.listen(woken.set))

@@ -203,7 +203,7 @@ async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
     assert await store.transact(lambda tx: tx.people.unmute(WINDOW.instance, WINDOW.until)) is None
 
 
-# ---- watches ----
+# ---- subscriptions ----
 
 
 async def test_a_wish_is_taken_once(store: SqlStore) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from difflib import SequenceMatcher
 
 import pytest
@@ -12,11 +12,9 @@ from fakes import START
 
 from notifier import lookup
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, delivery_id
-from notifier.core.diff import RecordedTask
 from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus, event_id
-from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import Matcher, Route, RoutedEvent
 from notifier.ports import (
     DeliveryFilter,
@@ -24,7 +22,6 @@ from notifier.ports import (
     Ledger,
     StoredTask,
     TaskFilter,
-    TaskStatistics,
 )
 
 FAILURES = Route(name="failures", match=(Matcher(field="type", op="=", value="task.failed"),), channels=("dba",))
@@ -69,58 +66,13 @@ def delivery_of(event: Event, channel: str, *more: Event) -> Delivery:
 class Nothing:
     """The reads that these answers do not need."""
 
-    def now(self) -> datetime:
-        raise NotImplementedError
-
     def health_facts(self) -> HealthFacts:
-        raise NotImplementedError
-
-    def delivery_ids(self, _wanted: DeliveryFilter) -> Sequence[str]:
-        raise NotImplementedError
-
-    def acknowledgements(self, _subjects: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Acknowledgement]:
-        raise NotImplementedError
-
-    def actions(self, _limit: int) -> Sequence[Action]:
-        raise NotImplementedError
-
-    def source_states(self) -> Sequence[SourceState]:
-        raise NotImplementedError
-
-    def due_sources(self) -> Sequence[str]:
-        raise NotImplementedError
-
-    def count_tasks(self, _wanted: TaskFilter) -> int:
-        raise NotImplementedError
-
-    def event(self, _event_id: str) -> RoutedEvent | None:
-        raise NotImplementedError
-
-    def latest_event(self, _source: str, _job_id: str) -> RoutedEvent | None:
-        raise NotImplementedError
-
-    def statistics(self, _since: datetime) -> Sequence[TaskStatistics]:
         raise NotImplementedError
 
     def instances(self, _wanted: str, _limit: int) -> Sequence[tuple[str | None, str | None]]:
         raise NotImplementedError
 
     def recent_instance_names(self, _limit: int) -> Sequence[str]:
-        raise NotImplementedError
-
-    def mutes(self, _now: datetime) -> Sequence[Mute]:
-        raise NotImplementedError
-
-    def acknowledgement(self, _event_id: str) -> Acknowledgement | None:
-        raise NotImplementedError
-
-    def is_live_message(self, _ref: str) -> bool:
-        raise NotImplementedError
-
-    def thread_refs(self, _channel: str, _subjects: Collection[str]) -> Mapping[str, str]:
-        raise NotImplementedError
-
-    def direct_channels(self) -> Sequence[str]:
         raise NotImplementedError
 
 
@@ -161,9 +113,6 @@ class Lists(Nothing):
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
         return [a for a in self.all_attempts if a.delivery_id == delivery_id]
-
-    def running_tasks(self, _source: str) -> Mapping[str, RecordedTask]:
-        return {}
 
     def ledger(self) -> Ledger:
         assert self.drawn is not None
