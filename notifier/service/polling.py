@@ -84,7 +84,7 @@ class Polling:
             )
         except StoreError as error:
             log.error("poll.not_recorded", source=source.name, error=str(error))  # noqa: TRY400 - the sentence is enough
-            self._stats.poll_not_recorded(source.name, error)
+            self._stats.poll_failed(source.name, error)
             return None
         self._stats.polled(report)
         self._log.polled(report)

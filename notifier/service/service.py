@@ -54,18 +54,6 @@ class Supervisor(Protocol):
         """Learn that it is alive."""
 
 
-class Unsupervised:
-    """Used where nothing monitors the process."""
-
-    interval = float("inf")
-
-    def ready(self) -> None:
-        """Do nothing."""
-
-    def alive(self) -> None:
-        """Do nothing."""
-
-
 def new_owner() -> str:
     """Return a name for this process that no other has. It marks claims."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
@@ -166,9 +154,11 @@ class Service:
             transports: Sequence[ChatTransport] = ()
             if Role.WEB in self.roles:
                 transports = await stack.enter_async_context(open_chat(self.app, self.delivering.wake))
-            await self._run(stop, transports, supervisor or Unsupervised())
+            await self._run(stop, transports, supervisor)
 
-    async def _run(self, stop: asyncio.Event, transports: Sequence[ChatTransport], supervisor: Supervisor) -> None:
+    async def _run(
+        self, stop: asyncio.Event, transports: Sequence[ChatTransport], supervisor: Supervisor | None
+    ) -> None:
         await self.start()
         if writes_data(self.roles) and self.monitoring.polling_since is None:
             self.polling.spread()
@@ -179,11 +169,13 @@ class Service:
         try:
             await self._announce()
             self._start_lasting_jobs(transports)
-            supervisor.ready()
+            if supervisor:
+                supervisor.ready()
             self.monitoring.start()
-            while not await wait_until_set(stop, min(HOUSEKEEPING_INTERVAL, supervisor.interval)):
+            interval = min(HOUSEKEEPING_INTERVAL, supervisor.interval) if supervisor else HOUSEKEEPING_INTERVAL
+            while not await wait_until_set(stop, interval):
                 scheduler.correct()
-                if self.monitoring.alive or not writes_data(self.roles):
+                if supervisor and (self.monitoring.alive or not writes_data(self.roles)):
                     supervisor.alive()
         finally:
             scheduler.stop()

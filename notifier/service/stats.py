@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass
 
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
@@ -24,37 +25,33 @@ class Summary:
     """The latest error of every source whose last poll failed."""
 
 
-@dataclass(slots=True)
 class RunStats:
-    """Collects the figures while a service runs."""
+    """Counts while a service runs."""
 
-    summary: Summary = field(default_factory=Summary)
-    failing: dict[str, NotifierError] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._errors: dict[str, NotifierError] = {}
+
+    @property
+    def summary(self) -> Summary:
+        """The figures until now."""
+        return Summary(**self._counts, errors=tuple(self._errors.values()))
 
     def polled(self, report: PollReport) -> None:
         """Count a poll."""
-        self.failing.pop(report.source, None)
+        self._errors.pop(report.source, None)
         if report.error is not None:
-            self.failing[report.source] = report.error
-        self._add(
-            polls=int(report.polled and not report.fenced),
-            events=len(report.events),
-            failures=int(report.error is not None),
-        )
+            self.poll_failed(report.source, report.error)
+        self._counts["polls"] += report.polled and not report.fenced
+        self._counts["events"] += len(report.events)
 
-    def poll_not_recorded(self, source: str, error: NotifierError) -> None:
-        """Count a poll that the database failed to record."""
-        self.failing[source] = error
-        self._add(failures=1)
+    def poll_failed(self, source: str, error: NotifierError) -> None:
+        """Count a poll that failed, or that the database failed to record."""
+        self._errors[source] = error
+        self._counts["failures"] += 1
 
     def delivered(self, report: DeliveryReport) -> None:
         """Count the settlements of a step."""
-        states = [settlement.state for _, settlement in report.settled]
-        self._add(
-            deliveries=states.count(DeliveryState.DELIVERED),
-            failures=states.count(DeliveryState.DEAD) + states.count(DeliveryState.PARKED),
-        )
-
-    def _add(self, **more: int) -> None:
-        totals = {name: getattr(self.summary, name) + n for name, n in more.items()}
-        self.summary = replace(self.summary, errors=tuple(self.failing.values()), **totals)
+        states = Counter(settlement.state for _, settlement in report.settled)
+        self._counts["deliveries"] += states[DeliveryState.DELIVERED]
+        self._counts["failures"] += states[DeliveryState.DEAD] + states[DeliveryState.PARKED]
