@@ -1,7 +1,7 @@
 """The configuration: one YAML file and the environment, read once, strictly.
 
-`load` either returns a whole valid `Config` or raises one `InvalidConfiguration` that lists everything that is wrong.
-Nothing else in the program reads the environment.
+`load` returns a valid `Config`, or raises one `InvalidConfiguration` with all problems. No other part of the program
+reads the environment.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "
 
 DEFAULT_PATH = Path("notifier.yaml")
 SIZE_LIMIT = 16_777_216
-"""Bytes. A larger file is not a configuration."""
+"""Maximum size of a configuration file, in bytes."""
 
 
 class InvalidConfiguration(ConfigurationError):
     """The configuration is not valid."""
 
     def __init__(self, origin: str, problems: Sequence[Problem]) -> None:
-        """`problems` in the order of the file. The message has a line for each: `FILE:LINE:COLUMN: PATH: WHAT`."""
+        """`problems` in the order of the file. The message has one line for each, `FILE:LINE:COLUMN: PATH: WHAT`."""
         super().__init__("\n".join(f"{origin}:{problem}" for problem in problems))
         self.origin = origin
         self.problems = tuple(problems)
@@ -42,9 +42,9 @@ def environment() -> Mapping[str, str]:
 
 
 def find(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """Return the configuration file to use: the one given, else $NOTIFIER_CONFIG, else ./notifier.yaml.
+    """Return the configuration file to use: `path`, else $NOTIFIER_CONFIG, else ./notifier.yaml.
 
-    Raises ConfigurationError when none is given and none is there. What is given is not looked for.
+    Raises ConfigurationError when none is named and ./notifier.yaml does not exist. A named file need not exist.
     """
     named = (environment() if environ is None else environ).get("NOTIFIER_CONFIG", "")
     if path is not None or named:
@@ -58,16 +58,16 @@ def find(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """Read a file. Raises ConfigurationError when it cannot be read and InvalidConfiguration when it is not right.
+    """Read a file. Raises ConfigurationError when it cannot be read and InvalidConfiguration when it is not valid.
 
-    `environ` fills in `${NAME}`; None is the environment of this process. Paths of secret files start at the file.
+    `environ` replaces `${NAME}`; None is the environment of this process. Relative paths start at the file's folder.
     """
     known = environment() if environ is None else environ
     return loads(_read(path), known, origin=str(path), directory=path.parent)
 
 
 def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration", directory: Path = Path()) -> Config:
-    """Read a text, as `load` does. `origin` is what errors call it."""
+    """Read a text, as `load` does. `origin` is its name in errors."""
     document = parse(text, environ)
     if not document.values:
         raise InvalidConfiguration(origin, document.problems)

@@ -1,4 +1,4 @@
-"""`python -m notifier.config [FILE]` writes the JSON Schema, to config/notifier.schema.json unless told otherwise."""
+"""`python -m notifier.config [FILE]` writes the JSON Schema, by default to config/notifier.schema.json."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from notifier.settings.types import (
 
 
 class AlertSettings(Settings):
-    """What the program says of itself: that it cannot see a source, or cannot speak on a channel."""
+    """Notifications about the notifier itself: it cannot poll a source, or cannot deliver to a channel."""
 
     channels: tuple[str, ...] | None = None
-    """Names of channels for the alerts that no route takes; absent: all. None is told of its own failure."""
+    """Channels for alerts that no route matches; absent: all channels. No channel is notified of its own failure."""
     failing_after: Duration = Field(default=FAILING_AFTER, ge=timedelta(seconds=10), le=timedelta(days=1))
-    """How long a channel may fail before that is an alert. One that is misconfigured is one at once."""
+    """How long a channel may fail before an alert. A misconfigured channel causes one at once."""

@@ -1,4 +1,4 @@
-"""What is another in a new configuration: names only, so that no secret is in it."""
+"""The differences between two configurations: names only, so that they contain no secret."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NAMED = ("sources", "channels", "routes")
 
 
 def changes(old: Config, new: Config) -> dict[str, list[str]]:
-    """Return the names of entries that were added, removed and changed, and of other sections that are not the same.
+    """Return the names of added, removed and changed entries, and of other sections that changed.
 
-    Keys are `sources_added`, `channels_changed` and so on, and `sections_changed`; there is none where nothing is.
+    Keys are `sources_added`, `channels_changed` and so on, and `sections_changed`. Empty ones are left out.
     """
     found: dict[str, list[str]] = {}
     for section in NAMED:

@@ -25,29 +25,29 @@ from notifier.settings.types import (
 
 
 class SlackChatSettings(Settings):
-    """Look-ups from Slack."""
+    """Commands from Slack."""
 
     mode: Literal["socket", "http"] = "socket"
-    """`socket` needs no address of our own; `http` is called at /slack/commands and /slack/interactions."""
+    """`socket` needs no public address; `http` receives requests at /slack/commands and /slack/interactions."""
     app_token: SlackAppToken | None = None
-    """Begins with xapp-. For socket mode."""
+    """Token that begins with xapp-, for socket mode."""
     signing_secret: AsciiSecret | None = None
-    """Proves that a request is from Slack. For http mode."""
+    """Secret with which Slack signs its requests, for http mode."""
     bot_token: SlackBotToken | None = None
-    """To learn people's languages and to send direct messages; absent: that of the first Slack channel with one."""
+    """Token to read people's languages and send direct messages; absent: that of the first Slack channel with one."""
     api_url: HttpsUrl = "https://slack.com/api/"
     ca_file: CaFile = None
     """PEM file of authorities to trust for `api_url` besides the usual ones."""
     command: str = Field(default="/gaussdb", pattern=r"^/[a-z0-9_-]{1,31}$")
-    """How replies name the command that people type."""
+    """The slash command, as replies name it."""
     allow: tuple[Annotated[str, Field(pattern=SLACK_ID_PATTERN)], ...] = ()
-    """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none given: all members of
-    the workspaces below."""
+    """Ids of users (`U0123ABCD`) and user groups (`S0123ABCD`) who may acknowledge and mute; none: all members of the
+    workspaces below."""
     workspaces: tuple[Annotated[str, Field(pattern=SLACK_WORKSPACE_PATTERN)], ...] = ()
-    """Ids of workspaces (`T0123ABCD`) and organizations (`E0123ABCD`) whose members are answered; none given: the bot's
-    own. Who belongs to another one, in a channel that is shared with it, is told nothing."""
+    """Ids of workspaces (`T0123ABCD`) and organizations (`E0123ABCD`) whose members get answers; none: the bot's own.
+    Members of other workspaces, in a shared channel, get none."""
     guests: bool = False
-    """Whether guests of these workspaces may acknowledge and mute too, where `allow` names nobody."""
+    """Whether guests of these workspaces may acknowledge and mute too, when `allow` is empty."""
 
     @model_validator(mode="after")
     def _mode_has_its_secret(self) -> Self:
@@ -59,14 +59,14 @@ class SlackChatSettings(Settings):
 
 
 class MattermostChatSettings(Settings):
-    """Look-ups from Mattermost: a slash command that is called at /mattermost/commands."""
+    """Commands from Mattermost: its slash command calls /mattermost/commands."""
 
     token: AsciiSecret | None = None
-    """Proves that a request is from Mattermost, which shows it once the slash command is made."""
+    """Token that Mattermost sends with each request. It shows the token when the slash command is created."""
     tokens: tuple[AsciiSecret, ...] = ()
-    """More tokens: each slash command has one of its own, and so has each team."""
+    """Further tokens: each slash command has its own, and so has each team."""
     allow: tuple[str, ...] = ()
-    """Ids of the users who may acknowledge and mute. Whoever knows a token can claim to be any of them."""
+    """Ids of the users who may acknowledge and mute. Anybody who knows a token can impersonate them."""
 
     @model_validator(mode="after")
     def _has_a_token(self) -> Self:
@@ -83,7 +83,7 @@ class MattermostChatSettings(Settings):
 
 
 class ChatSettings(Settings):
-    """Where look-ups can be asked for."""
+    """The chats that accept commands."""
 
     slack: SlackChatSettings | None = None
     mattermost: MattermostChatSettings | None = None

@@ -1,6 +1,6 @@
-"""What no single part of a configuration can know: whether names are unique and whether they lead somewhere.
+"""The checks between sections of a configuration: names are unique, and referenced names exist.
 
-These look at plain data of any shape, so that they speak up beside whatever else is wrong.
+They read plain data of any shape, so that they also work on a configuration that is invalid elsewhere.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from notifier.core.routing import parse_matcher
 from notifier.settings.explain import did_you_mean
 
 CheckResult = tuple[Path, str]
-"""Where, and what is wrong there."""
+"""Place in the configuration, and the problem there."""
 
 
 def find_cross_problems(data: object) -> Iterator[CheckResult]:
-    """Find what is wrong between the parts."""
+    """Yield the problems between sections."""
     for section in ("sources", "channels", "routes"):
         yield from _repeated_names(data, section)
     yield from _unknown_channels(data)
@@ -48,11 +48,11 @@ def _unknown_names_in_matchers(data: object) -> Iterator[CheckResult]:
 
 
 def _named_part(text: str) -> tuple[str, str]:
-    """Return whether a matcher names a source or a channel, and which."""
+    """Return the kind and the name that a matcher refers to; empty for one that names no source or channel."""
     try:
         matcher = parse_matcher(text)
     except ValueError:
-        return "", ""  # said by the route itself
+        return "", ""  # reported for the route itself
     named = matcher.field in ("source", "channel") and matcher.op in ("=", "!=")
     return (matcher.field, matcher.value) if named else ("", "")
 
@@ -70,13 +70,13 @@ def _names(data: object, section: str) -> list[str]:
 
 
 def _texts(data: object, key: str) -> Iterator[tuple[Path, str]]:
-    """Go through the texts in one list of every route."""
+    """Yield the texts in one list of every route."""
     for path, route in _entries(data, "routes"):
         yield from _listed(route, path, key)
 
 
 def _listed(section: object, path: Path, key: str) -> Iterator[tuple[Path, str]]:
-    """Go through the texts in one list of a section."""
+    """Yield the texts in one list of a section."""
     listed = section.get(key) if isinstance(section, Mapping) else None
     for index, text in enumerate(listed if isinstance(listed, list) else ()):
         if isinstance(text, str):

@@ -62,48 +62,48 @@ def _needs_web(place: Loc, what: str, caller: str, otherwise: str) -> Validation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallBudget:
-    """What the sources of one credential may use together."""
+    """The calls that the sources of one credential may make together."""
 
     calls_per_minute: int
     sources: int
 
     @property
     def share(self) -> float:
-        """Calls in a minute that each of them can count on."""
+        """Calls per minute for each of the sources."""
         return self.calls_per_minute / self.sources
 
 
 class Config(Settings):
-    """A whole configuration, valid in itself: names are unique and routes lead to channels that exist."""
+    """A complete, consistent configuration: names are unique and routes lead to existing channels."""
 
     language: Literal["en", "zh"] = "en"
-    """Of messages, mails and pages."""
+    """Language of messages, mails and pages."""
     timezone: Timezone = "UTC"
-    """For times that people read, for example Asia/Shanghai."""
-    # Validated, not made here: what a relative path starts at is known only then.
+    """Time zone of displayed times, for example Asia/Shanghai."""
+    # The default is validated like input, because only then the start of relative paths is known.
     store: StoreSettings = Field(default_factory=dict, validate_default=True)
     sources: tuple[Source, ...] = Field(min_length=1)
-    """The task lists to watch."""
+    """The task lists to poll."""
     channels: tuple[Channel, ...] = ()
-    """The ways to tell people."""
+    """The channels that notify people."""
     routes: tuple[RouteEntry, ...] = ()
-    """Who is told what."""
+    """Which events go to which channels."""
     delivery: DeliverySettings = DeliverySettings()
     alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
-    """Absent: no page is served."""
+    """The HTTP server; absent: none."""
     console_url: Annotated[str, Field(pattern=r"^https?://[^\s<>|]+$", max_length=1000)] | None = (
         "https://console.huaweicloud.com/console/?region={region}#/home"
     )
-    """What the button to the console opens; {region}, {project_id} and {instance_id} are filled in. null: no button."""
+    """URL of the console button; {region}, {project_id} and {instance_id} are replaced. null: no button."""
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
     heartbeat_url: HttpUrl | None = None
-    """Fetched after every successful poll, so that silence can be noticed elsewhere."""
+    """URL fetched after every successful poll, so that a monitoring service can alert when that stops."""
     heartbeat_fail_url: HttpUrl | None = None
-    """Fetched instead while `notifier health` is red, and at once when that begins."""
+    """URL fetched instead while `notifier health` is red, and at once when it turns red."""
 
     @model_validator(mode="after")
     def _lease_outlasts_every_attempt(self) -> Self:
@@ -128,13 +128,13 @@ class Config(Settings):
 
     @property
     def alert_channels(self) -> tuple[str, ...]:
-        """The channels for the alerts that no route takes."""
+        """Channels for alerts that no route matches."""
         named = self.alerts.channels
         return tuple(channel.name for channel in self.channels) if named is None else named
 
     @cached_property
     def call_budgets(self) -> Mapping[str, CallBudget]:
-        """The budget of calls of each credential that sources use."""
+        """Budget of calls by credential."""
         by_credential: dict[str, list[int]] = {}
         for source in self.sources:
             by_credential.setdefault(source.credential, []).append(source.calls_per_minute)
@@ -145,7 +145,7 @@ class Config(Settings):
 
     @property
     def expected(self) -> Expected:
-        """What health is judged against."""
+        """The configured parts that health is judged against."""
         return Expected(
             sources=tuple(
                 ConfiguredSource(
@@ -174,6 +174,6 @@ class Config(Settings):
 
     @property
     def unused_sections(self) -> tuple[str, ...]:
-        """Sections that are there and valid, for which this version has no function yet."""
+        """Valid sections that have no effect in this configuration."""
         called = self.chat.mattermost or (self.chat.slack and self.chat.slack.mode == "http")
         return ("web",) if self.web and not called else ()

@@ -1,7 +1,7 @@
-"""YAML with its places: text in, plain data out, and for every value the line and column it came from.
+"""YAML with positions: text in, plain data out, with the line and column of every value.
 
-Scalars stay text: the settings decide what a value means, so `no` can be a name, an all-digit project id keeps its
-zeros, and what an environment variable holds is never read as YAML. Only a plain `null`, `~` or nothing is null.
+Scalars stay text: the settings decide their types, so `no` can be a name, an all-digit project id keeps its zeros, and
+the value of an environment variable is never parsed as YAML. Only a plain `null`, `~` or an empty value is null.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document: ("channels", 1, "port")."""
 
 _LIMIT = 200_000
-"""Values in a document, each repetition of an alias counted: nested aliases grow without bound. Ten thousand sources
-have about a hundred thousand."""
+"""Maximum number of values in a document, each use of an alias counted: nested aliases grow exponentially. Ten thousand
+sources have about a hundred thousand values."""
 _LARGE = 65_536
-"""Characters from which the fast parser reads first. The other, whose errors can be put into words, takes seconds."""
+"""Size in characters from which the fast parser is tried first. The other one has precise errors and takes seconds."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq"))
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in a file, both counted from 1."""
+    """A position in a file, counted from 1."""
 
     line: int = 1
     column: int = 1
@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, and what would be right."""
+    """One problem of a configuration, with its remedy."""
 
     what: str
     place: Place
@@ -50,23 +50,23 @@ class Problem:
 
 
 def dotted(path: Path) -> str:
-    """Write a path as `channels[1].port`."""
+    """Return a path as `channels[1].port`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a text says, where it says so, and what could not be read."""
+    """The data of a text, the positions of its values and keys, and the problems of reading it."""
 
     data: object = None
     problems: tuple[Problem, ...] = ()
     values: Mapping[Path, Place] = field(default_factory=dict)
     keys: Mapping[Path, Place] = field(default_factory=dict)
     borrowed: Mapping[Path, tuple[EnvironmentValue, ...]] = field(default_factory=dict)
-    """The values that came from the environment, which must not be shown."""
+    """The environment values in each text; they must not be shown."""
 
     def place(self, path: Path, *, on_key: bool = False) -> Place:
-        """Return where a path is written; for one that is not there, where the nearest thing around it begins."""
+        """Return the position of a path; for a missing one, that of the nearest enclosing value."""
         first, second = (self.keys, self.values) if on_key or path not in self.values else (self.values, self.keys)
         while path and path not in first and path not in second:
             path = path[:-1]
@@ -78,7 +78,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentValue:
-    """The value of an environment variable as it went into a text."""
+    """The value of an environment variable that was inserted into a text."""
 
     name: str
     value: str
@@ -86,7 +86,7 @@ class EnvironmentValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Substituted:
-    """A text with its references filled in."""
+    """A text with its references replaced."""
 
     text: str
     borrowed: tuple[EnvironmentValue, ...] = ()
@@ -97,9 +97,9 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
-    """Fill in `${NAME}` and `${NAME:-default}`; `$${` stands for `${` itself.
+    """Replace `${NAME}` and `${NAME:-default}`; `$${` stands for `${`.
 
-    The default applies when the variable is not set or empty. What a variable holds is not looked into again.
+    The default applies when the variable is unset or empty. References in the value of a variable are not replaced.
     """
     borrowed: list[EnvironmentValue] = []
     problems: list[str] = []
@@ -115,7 +115,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
         elif default is None and name not in environ:
             problems.append(f"environment variable {name} is not set. Set it, or give a default: ${{{name}:-default}}.")
         else:
-            # Shells and secret stores end a value with a line end, which is no part of it.
+            # Shells and secret stores append a line end to a value.
             value = environ.get(name, "").rstrip("\r\n") or default or ""
             borrowed.extend([EnvironmentValue(name=name, value=value)] if name in environ else [])
             return value
@@ -128,13 +128,13 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
 
 
 def parse(text: str, environ: Mapping[str, str]) -> Document:
-    """Read a text. Never fails: what is wrong is in the document's problems."""
+    """Read a text. Never fails: errors become the document's problems."""
     try:
         node = _compose(text)
         if node is not None:
             return _Reader(environ).document(node)
         what = "the file is empty. Write one with: notifier init"
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two of impossible escapes
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for impossible escapes
         return Document(problems=(_syntax_problem(error, text),))
     except RecursionError:
         what = "is nested too deeply."
@@ -147,18 +147,18 @@ def parse(text: str, environ: Mapping[str, str]) -> Document:
 
 
 class _TooLargeError(Exception):
-    """Aliases of aliases multiply."""
+    """The document has more values than `_LIMIT`."""
 
 
 class _AnchorError(yaml.MarkedYAMLError):
-    """Text with an anchor."""
+    """A text value has an anchor."""
 
 
 class _Loader(yaml.BaseLoader):
-    """Composes nodes; nothing is resolved and nothing is constructed."""
+    """Composes nodes without resolving or constructing values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse an anchor on text: a value that begins with & would lose its first word without a trace."""
+        """Refuse an anchor on text: a value that begins with & would silently lose its first word."""
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
         if isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
             raise _AnchorError(problem="found an anchor", problem_mark=event.start_mark)  # type: ignore[arg-type]  # never the C parser's
@@ -187,7 +187,7 @@ def _place_of(mark: yaml.Mark) -> Place:
 
 
 class _Reader:
-    """Turns nodes into data, one document long."""
+    """Turns the nodes of one document into data."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -247,7 +247,7 @@ class _Reader:
         return found
 
     def _pairs(self, node: yaml.MappingNode, path: Path) -> list[tuple[yaml.Node, yaml.Node]]:
-        """Return keys and values, those that `<<` takes over last: what is written beside it goes before."""
+        """Return keys and values, merged ones last: keys beside `<<` take precedence."""
         own = [pair for pair in node.value if not _is_merge(pair[0])]
         taken = _names(own)
         for key, value in node.value:
@@ -280,7 +280,7 @@ class _Reader:
         return filled.text
 
 
-# ---- what YAML's own errors mean ----
+# ---- YAML's own errors ----
 
 _SYNTAX: tuple[tuple[str, str], ...] = (
     (r"found character '\\t'", "a tab. Indent with spaces."),
@@ -294,7 +294,10 @@ _SYNTAX: tuple[tuple[str, str], ...] = (
     ),
     (r"sequence entries are not allowed", "a dash that does not fit here. Begin a list on a line of its own."),
     (r"could not find expected ':'", "a key without a colon."),
-    (r"expected (<block end>|'<document start>')", "does not fit the lines above. Mend the indentation or the quotes."),
+    (
+        r"expected (<block end>|'<document start>')",
+        "does not fit the lines above. Correct the indentation or the quotes.",
+    ),
     (r"found unexpected end of stream", "a quote that is not closed."),
     (r"expected ',' or '(\]|\})'", r"a list or mapping whose \1 is missing."),
     (r"expected the node content, but found '(.)'", r"a \1 that does not fit here. Put text with it in quotes."),
@@ -304,10 +307,10 @@ _SYNTAX: tuple[tuple[str, str], ...] = (
     (r"special characters are not allowed", "a control character. Remove it."),
     (r"", "is not YAML."),
 )
-"""A part of the parser's message, and what it means to who wrote the file. Here the file is not quoted."""
+"""Pattern of the parser's message, and our sentence. The sentences do not quote the file."""
 
 _BEGINS_EARLIER = ("found unexpected end of stream", "expected ',' or")
-"""Complaints that are best placed where the thing that is not closed begins."""
+"""Errors that are reported at the beginning of the unclosed element."""
 
 
 def _syntax_problem(error: Exception, text: str) -> Problem:
@@ -326,5 +329,5 @@ def _in_words(message: str) -> str:
 
 
 def _place_after(before: str) -> Place:
-    """Return the place that follows a text."""
+    """Return the position after a text."""
     return Place(line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))

@@ -8,8 +8,8 @@ from notifier.settings.base import Settings
 
 
 class LogSettings(Settings):
-    """What is written to stderr."""
+    """The log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
-    """`auto` is `console` on a terminal, else `json`: one object a line."""
+    """`auto` is `console` on a terminal, else `json`: one object per line."""

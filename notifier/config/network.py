@@ -55,21 +55,21 @@ ProxyException = Annotated[
 
 
 class NetworkSettings(Settings):
-    """Where connections may go. Link-local and metadata addresses are always out of reach."""
+    """Outgoing connections. Link-local and metadata addresses are always refused."""
 
     allow: tuple[Network, ...] = ()
     """If any are given, only these networks may be reached."""
     deny: tuple[Network, ...] = ()
     """Networks that may not be reached."""
     proxy: HttpUrl | None = None
-    """An HTTP proxy for all that speaks HTTP. Proxies in the environment are not looked at."""
+    """An HTTP proxy for all HTTP connections. Proxies in the environment are ignored."""
     no_proxy: tuple[ProxyException, ...] = ()
-    """What is reached without the proxy: hosts with all below them (`corp.example`), networks (`10.0.0.0/8`, for
-    addresses that are written out), `*` for all. This machine always is."""
+    """Hosts reached without the proxy: hosts with their subdomains (`corp.example`), networks (`10.0.0.0/8`, for
+    literal addresses), `*` for all. This machine always is."""
     ca_file: CaFile = None
-    """PEM file of authorities to trust besides those of the operating system, everywhere."""
+    """PEM file of authorities to trust besides those of the operating system, for all connections."""
 
     @property
     def proxy_url(self) -> str | None:
-        """The proxy's address, password included."""
+        """URL of the proxy, password included."""
         return self.proxy.get_secret_value() if self.proxy else None

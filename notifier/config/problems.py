@@ -1,4 +1,4 @@
-"""From what is wrong with the data to what is wrong with the file: places added, the environment taken out."""
+"""Turn errors of the data into problems of the file: positions are added, environment values are masked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from notifier.config.document import Document, EnvironmentValue, Path, Problem
 from notifier.settings.explain import Loc
 
 _SHORTEST_WORD = 6
-"""Characters. Words this long that a message shares with a value from the environment are taken to come from it."""
+"""Length in characters from which a word that a message shares with an environment value counts as a quote of it."""
 
 
 def collect_problems(document: Document, error: ValidationError | None) -> list[Problem]:
-    """Return everything that is wrong with a document, in the order of the file."""
+    """Return all problems of a document, in the order of the file."""
     found = {
         Problem(what=what, place=document.place(path, on_key=on_key), path=path)
         for path, what, on_key in _located_problems(document, error)
@@ -38,12 +38,12 @@ def _located_problems(document: Document, error: ValidationError | None) -> Iter
 
 
 def _has_inner(path: Path, paths: list[Path]) -> bool:
-    """Tell whether something inside is wrong: a list is then only too short because its entries were dropped."""
+    """Return whether something inside is wrong: a list is then too short only because entries were dropped."""
     return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
 
 
 def _path(data: object, loc: Loc) -> Path:
-    """Return where in the data an error is: pydantic's location without the names of the models it went through."""
+    """Return the place of an error in the data: pydantic's location without the names of models."""
     path: Path = ()
     for position, step in enumerate(loc, start=1):
         if isinstance(data, dict) and step not in data:
@@ -55,11 +55,11 @@ def _path(data: object, loc: Loc) -> Path:
 
 
 def _follows_from(path: Path, problems: tuple[Problem, ...]) -> bool:
-    """Tell whether a value that could not be read is to blame."""
+    """Return whether an unreadable value causes the problem at a path."""
     return any(problem.path and path[: len(problem.path)] == problem.path for problem in problems)
 
 
-# ---- the environment is not shown ----
+# ---- environment values are masked ----
 
 
 def _mask_environment(what: str, path: Path, document: Document) -> str:
@@ -71,7 +71,7 @@ def _mask_environment(what: str, path: Path, document: Document) -> str:
 
 
 def _mask_value(what: str, borrowed: EnvironmentValue) -> str:
-    """Name the variable where a message quotes its value; a message that shows parts of it is not shown at all."""
+    """Replace the value of a variable by its reference; replace a message that shows parts of the value entirely."""
     reference, value = f"${{{borrowed.name}}}", borrowed.value.strip()
     if len(value) >= _SHORTEST_WORD:
         what = what.replace(value, reference)

@@ -15,15 +15,15 @@ from notifier.settings.types import (
 )
 
 RetentionPeriod = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
-"""For how long something is kept: longer than the month that the API lists, so that nothing of it is told twice."""
+"""A retention period: longer than the month that the API lists, so that no listed task is notified twice."""
 
 
 class RetentionSettings(Settings):
-    """How long is kept what is over; null keeps it for ever. What is pending or parked is always kept."""
+    """How long records are kept; null keeps them without limit. Pending and parked deliveries are always kept."""
 
     events: RetentionPeriod = timedelta(days=90)
-    """Events, with their deliveries and attempts, once all of them are settled."""
+    """Events with their deliveries and attempts, once all deliveries are settled."""
     dead: RetentionPeriod = timedelta(days=180)
-    """Deliveries that were given up on, with their events: at least as long as events."""
+    """Dead deliveries, with their events: at least as long as events."""
     tasks: RetentionPeriod = timedelta(days=90)
     """Tasks that have ended."""

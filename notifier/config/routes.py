@@ -31,7 +31,7 @@ _VALUES: Mapping[str, Collection[str]] = {
     "status": [status.value for status in TaskStatus],
     "late": ["true", "false"],
 }
-"""Fields with a closed set of values: a typing mistake in one of these would silently match nothing."""
+"""Allowed values of fields with a closed set: a typing mistake in one would silently match nothing."""
 
 
 def _matcher(text: object) -> Matcher:
@@ -44,7 +44,7 @@ def _matcher(text: object) -> Matcher:
 
 
 def _impossible_reason(matcher: Matcher, known: Collection[str]) -> str | None:
-    """Say why a matcher cannot be meant as it is written: no event has such a value."""
+    """Return why a matcher can match no event; None if it can."""
     if known and matcher.op in ("=", "!=") and matcher.value not in known:
         hint = did_you_mean(matcher.value, known, otherwise="It is one of")
         return f"{matcher.field} is never {matcher.value!r}. {hint}"
@@ -54,15 +54,15 @@ def _impossible_reason(matcher: Matcher, known: Collection[str]) -> str | None:
 
 
 class RouteSettings(Settings):
-    """Which events go to which channels. Every route that matches applies, until one says stop."""
+    """Which events go to which channels. All matching routes apply, up to one with `stop`."""
 
     name: Name
     match: tuple[Annotated[Matcher, PlainValidator(_matcher), WithJsonSchema({"type": "string"})], ...] = ()
-    """All of these must fit: `field=value`, `field!=value`, `field=~regex`, `field!~regex`. None fits everything."""
+    """All must match: `field=value`, `field!=value`, `field=~regex`, `field!~regex`. None matches every event."""
     channels: tuple[str, ...] = Field(min_length=1)
     """Names of channels."""
     stop: bool = False
-    """Whether the routes after this one are left out for an event that matches."""
+    """Whether later routes are skipped for an event that matches."""
 
 
 def _route(value: object, info: ValidationInfo) -> Route:

@@ -1,4 +1,4 @@
-"""The JSON Schema of a configuration file, for editors: generated from the settings, so that it never lags behind."""
+"""The JSON Schema of a configuration file, for editors. It is generated from the settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Schema = dict[str, Any]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _BUILT_IN = "notifier."
 _REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^{}]*)?\}"}
-"""A text with a reference to the environment; it may stand where a number, a switch or a fixed form is expected."""
+"""A text with a reference to the environment, accepted in place of a number, a switch or a fixed form."""
 
 
 def json_schema() -> Schema:
-    """Return the schema of a configuration that uses the kinds this program brings along."""
+    """Return the schema of a configuration with the built-in kinds."""
     sources = {kind: source_kinds.settings_class(kind) for kind in sorted(source_kinds.SOURCES)}
     channels = {kind: channel_kinds.settings_class(kind) for kind in _built_in_channels()}
     definitions: dict[str, Schema] = {"Source": _by_kind(sources), "Channel": _by_kind(channels)}
@@ -39,12 +39,12 @@ def json_schema() -> Schema:
 
 
 def _built_in_channels() -> list[str]:
-    """Return our own kinds: the schema that is shipped must not depend on what else is installed."""
+    """Return the built-in kinds: the shipped schema must not depend on other installed packages."""
     return sorted(point.name for point in entry_points(group=channel_kinds.GROUP) if point.value.startswith(_BUILT_IN))
 
 
 def _by_kind(models: Mapping[str, type[Settings]]) -> Schema:
-    """Choose by kind, so that an editor points at what is wrong within that kind only."""
+    """Return a schema that selects by kind, so that an editor reports errors of that kind only."""
     return {
         "type": "object",
         "required": ["name", "kind"],
@@ -106,7 +106,7 @@ _PLACES_OF_ONE = frozenset({"items", "additionalProperties", "then"})
 
 
 def _lenient(schema: Schema) -> Schema:
-    """Let a reference stand for any single value, and leave out the titles, which only repeat the names."""
+    """Accept a reference for any scalar, and drop titles, which only repeat the names."""
     found = {key: _inside(key, value) for key, value in schema.items() if not _is_noise(key, value)}
     if schema.get("type") in ("integer", "number", "boolean") or _FIXED_FORMS & schema.keys():
         notes: Schema = {key: found.pop(key) for key in ("description", "default") if key in found}

@@ -34,19 +34,19 @@ DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 
 
 class StoreSettings(Settings):
-    """Where everything is remembered."""
+    """The database."""
 
     database: DatabaseUrl = Field(default=SecretStr("sqlite:///notifier.db"), alias="url")
-    """`sqlite:///notifier.db`, beside this file, or `postgresql://user:password@host/database`, one host or several."""
+    """`sqlite:///notifier.db`, relative to this file, or `postgresql://user:password@host/database`."""
     migrate: bool = False
     """Whether `run` may upgrade a PostgreSQL database. SQLite always upgrades itself."""
 
     _left_behind: Path | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: object) -> None:
-        """Let a relative path start at the configuration file, as all paths in it do.
+        """Resolve a relative path against the folder of the configuration file, like all paths in it.
 
-        Earlier versions let it start at the working directory: a database that is there, and not here, stays in use.
+        Earlier versions resolved it against the working directory. A database that exists only there stays in use.
         """
         address = parse_address(self.url)
         if not isinstance(context, Origin) or not isinstance(address, SqliteAddress):
@@ -59,12 +59,12 @@ class StoreSettings(Settings):
 
     @property
     def url(self) -> str:
-        """The database's address, password included; a relative path starts at the working directory."""
+        """URL of the database, password included; a relative path starts at the working directory."""
         return self.database.get_secret_value()
 
     @property
     def left_behind_note(self) -> str | None:
-        """What to do about a database that an earlier version created in the working directory; None without one."""
+        """How to move a database that an earlier version created in the working directory; None without one."""
         if self._left_behind is None:
             return None
         place = Path(self.url.removeprefix("sqlite:///")).absolute()

@@ -38,7 +38,7 @@ class WebSettings(Settings):
     """The page, /api, /metrics, /healthz and /readyz."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8080"
-    """ADDRESS:PORT; port 0 takes a free one."""
+    """ADDRESS:PORT; port 0 selects a free one."""
     password: Secret | None = None
     """Required unless `listen` is a loopback address."""
 
@@ -54,7 +54,7 @@ class WebSettings(Settings):
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect to it."""
         return is_loopback(self.host)
 
     @model_validator(mode="after")
