@@ -22,59 +22,59 @@ from notifier.ports import DatabaseTime, DeliveryFilter, ParkedChannels
 
 
 class PeopleReads(lookup.Lookup, Protocol):
-    """The reads that decide whether an act makes sense."""
+    """Reads that these functions use."""
 
     def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
-        """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
+        """Return the ids of all matching deliveries, whatever the limit, the oldest first."""
 
     def latest_event(self, source: str, job_id: str) -> RoutedEvent | None:
         """Return the newest event of a task."""
 
     def mutes(self, now: datetime) -> Sequence[Mute]:
-        """Return the mutes that are in force, those that end first first."""
+        """Return the mutes in force, in the order in which they end."""
 
 
 class PeopleRecords(Protocol):
     """Acknowledgements, mutes, subscriptions, and the record of actions."""
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
-        """Record who acknowledged an event, unless somebody has; return who did. Threads that show it change."""
+        """Record an acknowledgement unless the event has one; return the one in force. Its threads are edited."""
 
     def mute(self, mute: Mute) -> None:
-        """Record a mute in place of an earlier one of the same instance. Threads about it change."""
+        """Record a mute, in place of an earlier one of the instance. The instance's threads are edited."""
 
     def unmute(self, instance: str, now: datetime) -> Mute | None:
-        """End the mute of an instance and return it; None when there is none in force. Threads about it change."""
+        """End the mute of an instance and return it; None without one. The instance's threads are edited."""
 
     def subscribe(self, watch: Subscription) -> bool:
-        """Record a wish; return False when it was there already."""
+        """Record a subscription; return False where it exists already."""
 
     def record_action(self, action: Action) -> None:
-        """Record what a person did."""
+        """Record an action of a person."""
 
 
 class PeopleDeliveries(Protocol):
-    """Deliveries that did not arrive."""
+    """Writes about deliveries that did not arrive."""
 
     def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
-        """Make dead or parked deliveries pending again with a fresh schedule and return how many."""
+        """Make dead or parked deliveries pending again with a new retry schedule; return how many."""
 
     def dismiss(self, delivery_ids: Collection[str], now: datetime, reason: str) -> int:
-        """Note that people accept that these were not delivered; return how many changed."""
+        """Record that deliveries were dismissed; return how many changed."""
 
     def move(self, channel: str, to: str, now: datetime, limit: int) -> int:
-        """Plan on another channel what waits on a channel, the oldest first; return how many deliveries were moved."""
+        """Plan waiting deliveries of a channel on another one, the oldest first; return how many were moved."""
 
 
 class PeopleChannels(ParkedChannels, Protocol):
     """Channels that are parked."""
 
     def unpark(self, channel: str, now: datetime) -> int:
-        """Make the parked deliveries of a channel pending again, in order, and return how many."""
+        """Make the parked deliveries of a channel pending again, in order; return how many."""
 
 
 class PeopleTx(DatabaseTime, Protocol):
-    """What these functions need of a transaction."""
+    """The parts of a transaction that these functions use."""
 
     @property
     def queries(self) -> PeopleReads:

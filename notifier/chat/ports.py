@@ -16,16 +16,16 @@ from notifier.wording.phrases import Language
 
 
 class ChatReads(PeopleReads, Protocol):
-    """The reads that replies are made of."""
+    """Reads for replies."""
 
     def source_states(self) -> Sequence[SourceState]:
-        """Return every source ever polled, by name, without the counts of its tasks: they take a while."""
+        """Return every source ever polled, by name, without the counts of its tasks, which take longer."""
 
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
 
     def count_tasks(self, wanted: TaskFilter) -> int:
-        """Count the tasks that fit, whatever the limit and the offset."""
+        """Count the matching tasks, whatever the limit and the offset."""
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""
@@ -34,18 +34,18 @@ class ChatReads(PeopleReads, Protocol):
         """Return who acknowledged an event."""
 
     def is_live_message(self, ref: str) -> bool:
-        """Tell whether a message is a thread's, so that it shows by itself what people do."""
+        """Return whether a message is live, so that it shows acknowledgements and mutes by itself."""
 
 
 class ChatRecords(PeopleRecords, Protocol):
-    """What people do, and the requests that did it."""
+    """Records of what people do, and of the requests for it."""
 
     def record_request(self, key: str, now: datetime) -> bool:
-        """Note a request that changes something; return False when it was noted within the last ten minutes."""
+        """Record a request that changes something; return False where it was recorded in the last ten minutes."""
 
 
 class ChatTx(PeopleTx, Protocol):
-    """What requests from a chat need of a transaction."""
+    """The parts of a transaction that requests from a chat use."""
 
     @property
     def queries(self) -> ChatReads:

@@ -87,8 +87,8 @@ class SlackChat:
         language = self._language(person.id)
         work = self._start(command, language, _ids(form.get("team_id"), form.get("enterprise_id")))
         if await _ended_in_time(work):
-            answer = work.result()
-            return reply_message(answer, language) if answer else {}
+            reply = work.result()
+            return reply_message(reply, language) if reply else {}
         url = form.get("response_url", "")
         follows = _is_response_url(url, self._rules.response_hosts)
         if follows:
@@ -164,8 +164,8 @@ class SlackChat:
             return
         if error := ended.exception():
             log.error("chat.request_failed", exc_info=error)
-        elif answer := ended.result():
-            self._post_soon(url, reply_message(answer, language) | {"replace_original": in_place})
+        elif reply := ended.result():
+            self._post_soon(url, reply_message(reply, language) | {"replace_original": in_place})
 
     def _response_url(self, payload: Json) -> str:
         url = payload.get("response_url")
@@ -179,14 +179,14 @@ class SlackChat:
         if len(self._replies) >= MAX_REPLIES:
             log.warning("chat.reply_dropped", msg="too many replies are being posted", limit=MAX_REPLIES)
             return
-        reply = asyncio.create_task(self._post(url, message), name="post a reply")
-        self._replies.add(reply)
-        reply.add_done_callback(self._replies.discard)
+        task = asyncio.create_task(self._post(url, message), name="post a reply")
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
 
     async def _post(self, url: str, message: Json) -> None:
         for last in (False, True):
             try:
-                reply = await self._http.exchange(
+                response = await self._http.exchange(
                     "POST",
                     url,
                     headers={"content-type": "application/json"},
@@ -198,8 +198,8 @@ class SlackChat:
                 if last:
                     log.warning("chat.reply_failed", reason=str(error))
                 continue
-            if reply.status >= 400:  # noqa: PLR2004 - the classes of refusals
-                log.warning("chat.reply_refused", status=reply.status)
+            if response.status >= 400:  # noqa: PLR2004 - the classes of refusals
+                log.warning("chat.reply_refused", status=response.status)
             return
 
 
