@@ -23,7 +23,7 @@ def time(value: datetime | None) -> str | None:
 
 
 def task(value: Task) -> Document:
-    """source, job_id, name, status, raw_status, progress, instance by id, name and status, times, fail_reason."""
+    """Return a task as the API listed it."""
     return {
         "source": value.source,
         "job_id": value.job_id,
@@ -39,7 +39,7 @@ def task(value: Task) -> Document:
 
 
 def stored_task(value: StoredTask) -> Document:
-    """A task, with first_seen_at, changed_at, listed, who acknowledged it, and the mute of its instance."""
+    """Return a task with what the store recorded about it, its acknowledgement, and the mute of its instance."""
     return task(value.task) | {
         "first_seen_at": time(value.first_seen_at),
         "changed_at": time(value.changed_at),
@@ -50,12 +50,12 @@ def stored_task(value: StoredTask) -> Document:
 
 
 def acknowledgement(value: Acknowledgement) -> Document:
-    """by, name, at."""
+    """Return who acknowledged an event, and when."""
     return {"by": value.by, "name": value.name, "at": time(value.at)}
 
 
 def mute(value: Mute) -> Document:
-    """instance, label, until, by, reason."""
+    """Return a mute."""
     return {
         "instance": value.instance,
         "label": value.shown,
@@ -66,7 +66,7 @@ def mute(value: Mute) -> Document:
 
 
 def event(value: Event) -> Document:
-    """event_id, type, source, region, project_id, channel, times, late, previous_status, detail, count, task."""
+    """Return an event, with the task as it was then."""
     return {
         "event_id": value.id,
         "type": value.type.value,
@@ -86,16 +86,12 @@ def event(value: Event) -> Document:
 
 
 def routed_event(value: RoutedEvent) -> Document:
-    """An event, with the routes and channels it was planned for."""
+    """Return an event with the routes that matched it and the channels that it was planned for."""
     return event(value.event) | {"routes": list(value.routes), "channels": list(value.channels)}
 
 
 def delivery(value: Delivery) -> Document:
-    """delivery_id, channel, subject, state, attempt, reason, reply, doubtful, ref, digest, times, events, recipients.
-
-    Events are given by id, type and job_id. Recipients ({address, state, reason}) are listed where they differ: one
-    waits, refused or may have it while another has it.
-    """
+    """Return a delivery, with its recipients where their states differ."""
     return {
         "delivery_id": value.id,
         "channel": value.channel,
@@ -119,7 +115,7 @@ def delivery(value: Delivery) -> Document:
 
 
 def attempt(value: Attempt) -> Document:
-    """number, times, outcome, reason, reply, and doubt: what was done about a lost answer before it."""
+    """Return an attempt; `doubt` is how the unknown outcome of an earlier attempt was resolved."""
     return {
         "number": value.number,
         "started_at": time(value.started_at),
@@ -132,7 +128,7 @@ def attempt(value: Attempt) -> Document:
 
 
 def source_state(value: SourceState) -> Document:
-    """name, last_poll_at, last_full_at, baseline_at, failing_since, last_error, tasks, running."""
+    """Return a source with its last polls and its number of tasks."""
     return {
         "name": value.name,
         "last_poll_at": time(value.last_poll_at),
@@ -146,7 +142,7 @@ def source_state(value: SourceState) -> Document:
 
 
 def verdict(value: RouteVerdict) -> Document:
-    """route, matched, channels, and why not: failed_matcher with actual, or skipped_by."""
+    """Return the verdict of a route; where it did not match, the failed matcher or the route with `stop`."""
     failed = value.failed_matcher
     return {
         "route": value.route.name,
@@ -159,7 +155,7 @@ def verdict(value: RouteVerdict) -> Document:
 
 
 def explanation(value: Explanation) -> Document:
-    """task, whether events of it were pruned, and events with their routes' verdicts and each channel's account."""
+    """Return a task and its events, each with the routes' verdicts and the delivery record of every channel."""
     return {
         "task": stored_task(value.task),
         "events_pruned": value.task.events_pruned,
@@ -185,7 +181,7 @@ def _channel_account(value: ChannelRecord) -> Document:
 
 
 def audit(value: Audit, parked: Iterable[ChannelState]) -> Document:
-    """ok, at, events, unrouted, pairs, by_state, unaccounted, dead, oldest_pending, parked channels."""
+    """Return the ledger and the parked channels."""
     ledger = value.ledger
     return {
         "ok": value.ok,
@@ -206,7 +202,7 @@ def _parked(value: ChannelState) -> Document:
 
 
 def health(value: HealthReport) -> Document:
-    """ok, at, findings, sources with ok, times and error, and channels with ok, times, counts and reason."""
+    """Return the verdict on health, its findings, and the state of every source and channel."""
     return {
         "ok": value.ok,
         "at": time(value.at),
@@ -217,7 +213,7 @@ def health(value: HealthReport) -> Document:
 
 
 def health_finding(value: HealthFinding) -> Document:
-    """kind, about, red, since, count, reason, commands."""
+    """Return one finding."""
     return {
         "kind": value.kind.value,
         "about": value.about,
@@ -256,7 +252,7 @@ def _source_health(value: SourceStatus) -> Document:
 
 
 def action(value: Action) -> Document:
-    """at, by, name, verb, target, detail."""
+    """Return one recorded action of a person."""
     return {
         "at": time(value.at),
         "by": value.by,
@@ -268,7 +264,7 @@ def action(value: Action) -> Document:
 
 
 def finding(value: CheckResult) -> Document:
-    """ok, proven, what, detail, remedy."""
+    """Return the result of one check."""
     return {
         "ok": value.ok,
         "proven": value.proven,
