@@ -29,8 +29,9 @@ def installed_kinds() -> Sequence[str]:
 
 def settings_class(kind: str) -> type[ChannelSettings]:
     """Import and return the settings class of a kind. Raises ConfigurationError for a kind that cannot be used."""
-    named = _load(kind, _location(kind))
-    settings: type[ChannelSettings] = named if _is_settings(named) else named.Settings
+    location = _location(kind)
+    named = _load(kind, location)
+    settings: type[ChannelSettings] = named if _is_settings(named) else _load(kind, f"{location}.Settings")
     return settings
 
 
@@ -60,4 +61,5 @@ def _load(kind: str, location: str) -> Any:  # noqa: ANN401 - a class of anybody
     try:
         return resolve_name(location)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"channel kind {kind!r} cannot be loaded from {location}: {error}") from error
+        place = location or "channel_class"
+        raise ConfigurationError(f"channel kind {kind!r} cannot be loaded from {place}: {error}") from error

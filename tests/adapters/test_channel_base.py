@@ -61,6 +61,21 @@ class TestKinds:
             settings_class("pigeon")
         assert str(caught.value).startswith(f"channel kind 'pigeon' {problem}")
 
+    def test_a_channel_class_without_settings_is_named(self, site: Path) -> None:
+        (site / "doves.py").write_text("class Pigeon:\n    kind = 'pigeon'\n")
+        install(site, "doves", "pigeon = doves:Pigeon")
+        with pytest.raises(ConfigurationError, match=r"'pigeon' cannot be loaded from doves:Pigeon\.Settings: "):
+            settings_class("pigeon")
+
+    @pytest.mark.parametrize(("module", "location"), [("rooks", ""), ("crows", "crows:Pigeon")])
+    def test_settings_with_a_wrong_channel_class_are_named(self, site: Path, module: str, location: str) -> None:
+        program = "from notifier.channels.settings import ChannelSettings\n\nclass PigeonSettings(ChannelSettings):\n"
+        (site / f"{module}.py").write_text(f"{program}    channel_class = {location!r}\n")
+        install(site, module, f"pigeon = {module}:PigeonSettings")
+        assert settings_class("pigeon").__name__ == "PigeonSettings"
+        with pytest.raises(ConfigurationError, match=f"'pigeon' cannot be loaded from {location or 'channel_class'}: "):
+            channel_class("pigeon")
+
     def test_two_packages_cannot_claim_the_same_one(self, site: Path) -> None:
         install(site, "birds", "pigeon = birds:Pigeon")
         install(site, "posts", "pigeon = posts:Pigeon")
