@@ -95,7 +95,7 @@ class Server:
     async def __aenter__(self) -> Self:
         """Listen."""
         config = uvicorn.Config(
-            _ending(self._app),
+            _ends_when_cancelled(self._app),
             http="h11",
             ws="none",
             lifespan="off",
@@ -143,30 +143,30 @@ class Server:
         """Call a function after this many seconds."""
         return (self._later or asyncio.get_running_loop().call_later)(seconds, call)
 
-    def admit(self, newcomer: _Connection) -> bool:
+    def admit(self, connection: _Connection) -> bool:
         """Admit a connection, closing a waiting one where there are too many. Return False where none can be closed."""
-        peer = newcomer.peer
+        peer = connection.peer
         self._peers[peer] += 1
         if self._peers[peer] > self.limits.per_peer:
-            return self._give_way(next((other for other in self._waiting if other.peer == peer), None))
+            return self._close_waiting(next((other for other in self._waiting if other.peer == peer), None))
         if len(self._state.connections) > self.limits.connections:
-            return self._give_way(next(iter(self._waiting), None))
+            return self._close_waiting(next(iter(self._waiting), None))
         return True
 
-    def _give_way(self, other: _Connection | None) -> bool:
+    def _close_waiting(self, other: _Connection | None) -> bool:
         self.rejections.count("too many connections")
         if other:
             self._waiting.pop(other)
             other.transport.abort()
         return other is not None
 
-    def moved(self, connection: _Connection, stage: Stage) -> None:
+    def set_stage(self, connection: _Connection, stage: Stage) -> None:
         """Record the stage of a connection."""
         self._waiting.pop(connection, None)
         if stage != "answer":
             self._waiting[connection] = None
 
-    def left(self, connection: _Connection) -> None:
+    def remove(self, connection: _Connection) -> None:
         """Remove a connection."""
         self._waiting.pop(connection, None)
         self._peers[connection.peer] -= 1
@@ -177,8 +177,8 @@ class Server:
 _SLICE = 4096
 
 # uvicorn logs a warning for each bad request. An error is a mistake of ours.
-_mistakes = logging.getLogger("notifier.web.mistakes")
-_mistakes.setLevel(logging.ERROR)
+_error_log = logging.getLogger("notifier.web.mistakes")
+_error_log.setLevel(logging.ERROR)
 
 
 class _Connection(H11Protocol):
@@ -186,7 +186,7 @@ class _Connection(H11Protocol):
 
     def __init__(self, config: uvicorn.Config, state: ServerState, server: Server) -> None:
         super().__init__(config, state, app_state={})
-        self.logger = _mistakes
+        self.logger = _error_log
         self.access_log = False  # uvicorn turns it on where the root logger has a handler
         self.peer = ""
         self._server = server
@@ -198,14 +198,14 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
         if self._server.admit(self):
-            self._watch()
+            self._update_deadline()
         else:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer:
             self._timer.cancel()
-        self._server.left(self)
+        self._server.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -213,9 +213,9 @@ class _Connection(H11Protocol):
         for start in range(0, len(data), _SLICE):
             if self.transport.is_closing():
                 return
-            self._take(data[start : start + _SLICE])
+            self._feed(data[start : start + _SLICE])
 
-    def _take(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> None:
         request = self._request
         if request and request.response_complete and self.conn.their_state is h11.SEND_BODY:
             self._unread += len(data)
@@ -223,7 +223,7 @@ class _Connection(H11Protocol):
                 self.transport.abort()
                 return
         super().data_received(data)
-        self._watch()
+        self._update_deadline()
 
     @property
     def _request(self) -> RequestResponseCycle | None:
@@ -233,7 +233,7 @@ class _Connection(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._unset_keepalive_if_required()  # ours is absolute, and closes a peer that does not read its response
-        self._watch()
+        self._update_deadline()
 
     def send_400_response(self, msg: str) -> None:
         self._server.rejections.count("not HTTP")
@@ -248,18 +248,18 @@ class _Connection(H11Protocol):
 
     # -- deadlines --
 
-    def _watch(self) -> None:
+    def _update_deadline(self) -> None:
         """Start a new deadline when the connection enters another stage, and only then."""
-        stage = self._now_at(), self._request
+        stage = self._current_stage(), self._request
         if stage == self._stage:
             return
         self._stage = stage
         if self._timer:
             self._timer.cancel()
         self._timer = self._server.later(getattr(self._server.limits, stage[0]), self._expire)
-        self._server.moved(self, stage[0])
+        self._server.set_stage(self, stage[0])
 
-    def _now_at(self) -> Stage:
+    def _current_stage(self) -> Stage:
         theirs = self.conn.their_state
         if theirs is h11.IDLE:
             return "head" if self._request is None or self.conn.trailing_data[0] else "idle"
@@ -271,14 +271,14 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
 
-def _ending(app: ASGIApp) -> ASGIApp:
+def _ends_when_cancelled(app: ASGIApp) -> ASGIApp:
     """Let an application end quietly when it is cancelled; uvicorn would log that as an error."""
 
-    async def ending(scope: Scope, receive: Receive, send: Send) -> None:
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(asyncio.CancelledError):
             await app(scope, receive, send)
 
-    return ending
+    return run
 
 
 def _url(host: str, port: int) -> str:
