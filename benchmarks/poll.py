@@ -40,7 +40,7 @@ AK, SK = "QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"  # t
 PAGE = 100
 UNLIMITED = 1_000_000_000
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(hours=1), calls_per_minute=UNLIMITED)
-OUTLOOK = RoutingConfig(
+ROUTING = RoutingConfig(
     routes=(Route(name="failures", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba")}
 )
 
@@ -203,7 +203,7 @@ def source_of(url: str, http: HttpClient) -> GaussDBSource:
 
 
 async def poll(source: GaussDBSource, store: SqlStore) -> PollReport:
-    report = await poll_once(source, store, owner="bench", rules=RULES, routing=OUTLOOK, force=True)
+    report = await poll_once(source, store, owner="bench", rules=RULES, routing=ROUTING, force=True)
     assert report.complete, report
     return report
 

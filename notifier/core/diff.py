@@ -117,7 +117,7 @@ def diff(
     snapshot: Snapshot,
     changed: Iterable[str],
     recorded: Mapping[str, RecordedTask],
-    live: Mapping[str, RecordedTask],
+    running: Mapping[str, RecordedTask],
     rules: DiffRules,
 ) -> Changes:
     """Compare a snapshot with what is recorded.
@@ -126,7 +126,7 @@ def diff(
         snapshot: what the API showed.
         changed: the ids that `changed_ids` found.
         recorded: those of them that are recorded.
-        live: every recorded task that has not ended.
+        running: every recorded task that has not ended.
         rules: how to read this poll.
     """
     updates: dict[str, RecordedTask] = {}
@@ -136,8 +136,8 @@ def diff(
         after, found = compare(recorded.get(job_id), task, rules)
         updates |= {job_id: after} if after else {}
         transitions += found
-    missing = _count_missing(snapshot, live, rules)
-    unlisted = [live[job_id] for job_id, count in missing.items() if _becomes_unlisted(live[job_id], count)]
+    missing = _count_missing(snapshot, running, rules)
+    unlisted = [running[job_id] for job_id, count in missing.items() if _becomes_unlisted(running[job_id], count)]
     transitions += [_unlisted(gone, rules) for gone in unlisted if not _aged_out(gone.task, rules)]
     return Changes(
         updates=updates,
@@ -340,13 +340,13 @@ def _late(type_: EventType, task: Task, rules: DiffRules) -> bool:
     return when is None or rules.observed_at - when > rules.late_after
 
 
-def _count_missing(snapshot: Snapshot, live: Mapping[str, RecordedTask], rules: DiffRules) -> dict[str, int]:
+def _count_missing(snapshot: Snapshot, running: Mapping[str, RecordedTask], rules: DiffRules) -> dict[str, int]:
     """Return the new counts of those whose count changes: one more when absent, zero when back."""
-    back = {job_id: 0 for job_id, row in live.items() if row.missing and job_id in snapshot.fingerprints}
+    back = {job_id: 0 for job_id, row in running.items() if row.missing and job_id in snapshot.fingerprints}
     if not _proves_absence(snapshot, rules):
         return back
-    gone = {job_id: row.missing + 1 for job_id, row in live.items() if job_id not in snapshot.fingerprints}
-    return back | {job_id: count for job_id, count in gone.items() if not live[job_id].unlisted}
+    gone = {job_id: row.missing + 1 for job_id, row in running.items() if job_id not in snapshot.fingerprints}
+    return back | {job_id: count for job_id, count in gone.items() if not running[job_id].unlisted}
 
 
 def _proves_absence(snapshot: Snapshot, rules: DiffRules) -> bool:

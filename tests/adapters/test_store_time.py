@@ -30,7 +30,7 @@ from notifier.store.transaction import Transaction
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 STEPS = [HOUR, -HOUR, timedelta(seconds=3), timedelta(days=300), -timedelta(days=300), timedelta(days=365 * 56)]
 
-OUTLOOK = RoutingConfig(
+ROUTING = RoutingConfig(
     routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=20)}
 )
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=MINUTE)
@@ -119,7 +119,7 @@ async def fill(store: SqlStore, clocks: Clocks) -> None:
 
     await store.transact(others)
     source = FakeSource(FakeClock())
-    await poll_once(source, store, owner="me", rules=RULES, routing=OUTLOOK, force=True)
+    await poll_once(source, store, owner="me", rules=RULES, routing=ROUTING, force=True)
     clocks.go_on(timedelta(seconds=10))
 
 
@@ -154,10 +154,10 @@ async def test_a_retry_and_a_mute_survive_a_clock_step_during_a_service(
 
 async def test_what_is_written_down_for_people_has_the_corrected_time(service: SqlStore, clocks: Clocks) -> None:
     source = FakeSource(FakeClock())
-    await poll_once(source, service, owner="me", rules=RULES, routing=OUTLOOK, force=True)
+    await poll_once(source, service, owner="me", rules=RULES, routing=ROUTING, force=True)
     clocks.is_set(timedelta(days=300))
     source.tasks = [make_task("a", status="running")]
-    report = await poll_once(source, service, owner="me", rules=RULES, routing=OUTLOOK, force=True)
+    report = await poll_once(source, service, owner="me", rules=RULES, routing=ROUTING, force=True)
     assert [event.type for event in report.events] == [EventType.TASK_STARTED], "and there was no gap"
     assert report.events[0].observed_at == clocks.system
 

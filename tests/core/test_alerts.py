@@ -91,8 +91,8 @@ def test_a_source_whose_list_is_never_seen_whole_is_failing() -> None:
         assert source_edge(PROD, state, T0 + 4 * MINUTE, T0) is None
         why = "its list is read, but never whole: ends of tasks may be missing"
         assert source_edge(PROD, state, T0 + 10 * MINUTE, T0) == AlertEdge(failing=True, since=whole or T0, why=why)
-        told = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole, announced_since=T0)
-        assert source_edge(PROD, told, T0 + 10 * MINUTE, T0) is None
+        announced = source(last_poll_at=T0 + 10 * MINUTE, last_full_at=whole, announced_since=T0)
+        assert source_edge(PROD, announced, T0 + 10 * MINUTE, T0) is None
     well = source(last_poll_at=T0 + 10 * MINUTE, announced_since=T0)
     assert source_edge(PROD, well, T0 + 10 * MINUTE, T0) == AlertEdge(failing=False, since=T0)
 
@@ -146,9 +146,9 @@ def test_an_unconfigured_channel_is_failing_while_messages_wait() -> None:
     assert edge
     assert (edge.failing, edge.since) == (True, T0)
     assert "(3): notifier move old OTHER-CHANNEL, or notifier dismiss --channel old" in (edge.why or "")
-    told = replace(gone, announced_since=T0)
-    assert edge_of(told, T0 + AFTER, pending=3, pending_since=T0) is None
-    assert edge_of(told, T0 + AFTER) == AlertEdge(failing=False, since=T0)
+    announced = replace(gone, announced_since=T0)
+    assert edge_of(announced, T0 + AFTER, pending=3, pending_since=T0) is None
+    assert edge_of(announced, T0 + AFTER) == AlertEdge(failing=False, since=T0)
 
 
 def test_dead_letters_are_announced_once_an_hour() -> None:
@@ -237,7 +237,7 @@ ALERT_TYPES = Route(
 
 
 @pytest.mark.parametrize(
-    ("about", "routes", "fallback", "told"),
+    ("about", "routes", "fallback", "notified"),
     [
         ("dba", [], ("dba", "mail", "ops"), ("mail", "ops")),
         ("dba", [ALERT_TYPES], ("mail",), ("ops",)),
@@ -248,10 +248,10 @@ ALERT_TYPES = Route(
     ],
 )
 def test_a_channel_alert_skips_itself_and_falls_back_to_all_others(
-    about: str, routes: list[Route], fallback: tuple[str, ...], told: tuple[str, ...]
+    about: str, routes: list[Route], fallback: tuple[str, ...], notified: tuple[str, ...]
 ) -> None:
     (routed,) = alerts.route_alerts([alerts.channel_event(about, FAILING, T0)], routes, fallback)
-    assert routed.channels == told
+    assert routed.channels == notified
 
 
 def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:

@@ -85,7 +85,7 @@ class PolledList:
         return self.poll(*tasks, complete=complete, skew=skew, unreadable=unreadable)
 
     @property
-    def told(self) -> list[tuple[EventType, str]]:
+    def notified(self) -> list[tuple[EventType, str]]:
         """Type and job of every event."""
         return [(event.type, event.job_id) for event in self.events]
 
@@ -128,8 +128,8 @@ def types(polls: Iterable[Iterable[Event]]) -> list[list[EventType]]:
 
 
 def test_a_first_poll_can_notify_instead() -> None:
-    assert PolledList(FAILED).told == []
-    assert PolledList(FAILED, rules=replace(RULES, quiet_baseline=False)).told == [(EventType.TASK_FAILED, "a")]
+    assert PolledList(FAILED).notified == []
+    assert PolledList(FAILED, rules=replace(RULES, quiet_baseline=False)).notified == [(EventType.TASK_FAILED, "a")]
 
 
 def test_every_step_of_a_task_is_notified() -> None:
@@ -160,23 +160,23 @@ def test_an_empty_list_is_no_proof_before_it_has_lasted(every: timedelta) -> Non
         while polled.now + every - began < EMPTY_BEFORE_UNLISTED:
             polled.after(every)
         polled.after(every, *both)
-    assert polled.told == []
+    assert polled.notified == []
     polled.after(every, OTHER)
-    assert polled.told == [(EventType.TASK_COMPLETED, "other")]
+    assert polled.notified == [(EventType.TASK_COMPLETED, "other")]
 
 
 def test_tasks_of_a_persistently_empty_list_are_unlisted_once() -> None:
     polled = PolledList(RUNNING)
     for _ in range(60):
         polled.after(RULES.poll_every)
-    assert polled.told == [(EventType.TASK_UNLISTED, "a")]
+    assert polled.notified == [(EventType.TASK_UNLISTED, "a")]
 
 
 def test_one_snapshot_twice_is_not_two_without_a_task() -> None:
     polled = PolledList(RUNNING, OTHER)
     for _ in range(4):
         polled.poll(OTHER)
-    assert polled.told == []
+    assert polled.notified == []
 
 
 def test_a_cut_list_makes_no_event_and_loses_nothing() -> None:
@@ -185,7 +185,7 @@ def test_a_cut_list_makes_no_event_and_loses_nothing() -> None:
     for _ in range(3):
         polled.after(RULES.poll_every, complete=False)
     polled.after(RULES.poll_every, FAILED, running)
-    assert polled.told == [(EventType.TASK_FAILED, "a")]
+    assert polled.notified == [(EventType.TASK_FAILED, "a")]
 
 
 def test_a_task_with_constant_progress_is_notified_once_as_stuck() -> None:
@@ -226,7 +226,7 @@ def test_an_end_shown_again_after_a_stale_row_is_the_last_word(end: Task, times:
 def test_a_task_that_returns_and_vanishes_is_notified_again(open_: Task) -> None:
     polled = PolledList()
     polled.poll_each(open_, OTHER, OTHER, OTHER, open_, OTHER, OTHER, OTHER)
-    assert [type_ for type_, job_id in polled.told if job_id == "a"][1:] == [EventType.TASK_UNLISTED] * 2
+    assert [type_ for type_, job_id in polled.notified if job_id == "a"][1:] == [EventType.TASK_UNLISTED] * 2
 
 
 def test_a_canceled_task_that_ages_out_of_the_list_is_no_news() -> None:
@@ -234,7 +234,7 @@ def test_a_canceled_task_that_ages_out_of_the_list_is_no_news() -> None:
     polled.poll_each(replace(CANCELED, ended_at=None))
     polled.now += timedelta(days=29, hours=12)
     polled.poll_each(OTHER, OTHER, OTHER)
-    assert [type_ for type_, job_id in polled.told if job_id == "a"] == [EventType.TASK_CHANGED]
+    assert [type_ for type_, job_id in polled.notified if job_id == "a"] == [EventType.TASK_CHANGED]
 
 
 # ---- rows that tell less, or otherwise, than before ----
@@ -247,7 +247,7 @@ def test_an_end_with_another_precision_is_the_same_end() -> None:
     precise = [end, end + FRACTION, end, end + FRACTION + timedelta(microseconds=7), end + timedelta(seconds=1), end]
     polled = PolledList()
     polled.poll_each(*(replace(FAILED, ended_at=at) for at in precise))
-    assert polled.told == [(EventType.TASK_FAILED, "a")]
+    assert polled.notified == [(EventType.TASK_FAILED, "a")]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_row_without_an_id_may_be_the_missing_task() -> None:
     polled = PolledList()
     polled.poll_each(RUNNING)
     polled.poll_each(OTHER, OTHER, OTHER, unreadable=1)
-    assert EventType.TASK_UNLISTED not in [type_ for type_, _ in polled.told]
+    assert EventType.TASK_UNLISTED not in [type_ for type_, _ in polled.notified]
 
 
 def test_only_differing_scans_of_a_poll_are_kept() -> None:

@@ -57,11 +57,11 @@ async def poll(store: SqlStore, source: FakeSource) -> None:
     await poll_once(source, store, owner="me", rules=POLLING, routing=NOBODY, force=True)
 
 
-async def look(store: SqlStore, routing: RoutingConfig = NOBODY, rules: MonitorRules = RULES) -> MonitorReport:
+async def run_once(store: SqlStore, routing: RoutingConfig = NOBODY, rules: MonitorRules = RULES) -> MonitorReport:
     return await run_monitor(store, rules=rules, routing=routing, polling_since=T0)
 
 
-async def told(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
+async def announced(store: SqlStore) -> list[tuple[EventType, Sequence[str]]]:
     """Return every event and the channels it went to, the oldest first."""
     found = await store.read(lambda q: q.events(EventFilter(limit=100)))
     return [(item.event.type, item.channels) for item in reversed(found)]
@@ -92,37 +92,37 @@ async def test_a_source_failure_and_its_recovery_are_notified_once_each(
 ) -> None:
     source.error = SourceUnreachable("no answer from example.com within 20 s")
     await poll(store, source)
-    assert (await look(store)).events == ()
+    assert (await run_once(store)).events == ()
     clock.advance(5 * MINUTE)
-    (event,) = (await look(store)).events
+    (event,) = (await run_once(store)).events
     assert (event.type, event.detail, event.since) == (EventType.SOURCE_FAILING, str(source.error), T0)
     for _ in range(3):
         clock.advance(5 * MINUTE)
         await poll(store, source)
-        assert (await look(store)).events == ()
+        assert (await run_once(store)).events == ()
     source.error = None
     await poll(store, source)
-    (event,) = (await look(store)).events
+    (event,) = (await run_once(store)).events
     assert (event.type, event.since, event.observed_at) == (EventType.SOURCE_RECOVERED, T0, clock.now())
-    assert (await look(store)).events == ()
-    assert await told(store) == [(EventType.SOURCE_FAILING, CHANNELS), (EventType.SOURCE_RECOVERED, CHANNELS)]
+    assert (await run_once(store)).events == ()
+    assert await announced(store) == [(EventType.SOURCE_FAILING, CHANNELS), (EventType.SOURCE_RECOVERED, CHANNELS)]
 
 
 async def test_the_next_episode_is_announced_again(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     for _ in range(2):
         clock.advance(5 * MINUTE)
-        await look(store)
+        await run_once(store)
         await poll(store, source)
-        await look(store)
-    kinds = [kind for kind, _ in await told(store)]
+        await run_once(store)
+    kinds = [kind for kind, _ in await announced(store)]
     assert kinds == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED] * 2
 
 
 async def test_a_source_nobody_polls_is_notified_without_a_row_of_its_own(store: SqlStore, clock: FakeClock) -> None:
     clock.advance(5 * MINUTE)
-    (event,) = (await look(store)).events
+    (event,) = (await run_once(store)).events
     assert (event.type, event.detail, event.since) == (EventType.SOURCE_FAILING, None, T0)
-    assert (await look(store)).events == ()
+    assert (await run_once(store)).events == ()
 
 
 async def test_a_parked_channel_is_announced_at_once_on_the_others(
@@ -131,7 +131,7 @@ async def test_a_parked_channel_is_announced_at_once_on_the_others(
     await poll(store, source)
     await store.transact(partial(plan, make_event()))
     await store.transact(lambda tx: end(tx, Parked("no token", MINUTE)))
-    report = await look(store)
+    report = await run_once(store)
     (event,) = report.events
     assert (event.type, event.channel, event.detail) == (EventType.CHANNEL_FAILING, "dba", "no token")
     assert (report.deliveries, report.undeliverable) == (1, ())
@@ -140,13 +140,13 @@ async def test_a_parked_channel_is_announced_at_once_on_the_others(
     # A probe, which parks it again, is neither a recovery nor the next failure.
     clock.advance(MINUTE)
     assert await store.transact(lambda tx: tx.channels.unpark_due(tx.now())) == ["dba"]
-    assert (await look(store)).events == ()
+    assert (await run_once(store)).events == ()
     await store.transact(lambda tx: end(tx, Parked("no token", MINUTE)))
-    assert (await look(store)).events == ()
+    assert (await run_once(store)).events == ()
     clock.advance(MINUTE)
     await store.transact(lambda tx: tx.channels.unpark_due(tx.now()))
     await store.transact(lambda tx: tx.channels.save_health("dba", ChannelHealth(good_at=tx.now())))
-    assert [event.type for event in (await look(store)).events] == [EventType.CHANNEL_RECOVERED]
+    assert [event.type for event in (await run_once(store)).events] == [EventType.CHANNEL_RECOVERED]
     ledger = await store.read(lambda q: q.ledger())
     assert ledger.unaccounted == ()
 
@@ -160,9 +160,9 @@ async def test_a_failing_channel_is_notified_with_its_receivers_words(
     await store.transact(lambda tx: tx.channels.save_health("dba", ChannelHealth(failures=1, failing_since=T0)))
     clock.advance(4 * MINUTE)
     await poll(store, source)
-    assert (await look(store)).events == ()
+    assert (await run_once(store)).events == ()
     clock.advance(MINUTE)
-    (event,) = (await look(store)).events
+    (event,) = (await run_once(store)).events
     assert (event.type, event.detail, event.since) == (EventType.CHANNEL_FAILING, "HTTP 503", T0)
 
 
@@ -176,13 +176,13 @@ async def test_dead_letters_are_notified_together_at_most_once_an_hour(
             await store.transact(lambda tx: end(tx, Retry("HTTP 503"), schedule=()))
             clock.advance(MINUTE)
         await poll(store, source)
-        (event,) = (await look(store)).events
+        (event,) = (await run_once(store)).events
         assert (event.type, event.channel, event.count) == (EventType.CHANNEL_GAVE_UP, "dba", 3)
         assert event.detail == "gave up after 1 attempts, last: HTTP 503"
-        assert (await look(store)).events == ()
+        assert (await run_once(store)).events == ()
         clock.advance(60 * MINUTE)
         await poll(store, source)
-    assert [channels for _, channels in await told(store) if channels == ("mail",)] == [("mail",)] * 2
+    assert [channels for _, channels in await announced(store) if channels == ("mail",)] == [("mail",)] * 2
 
 
 @pytest.mark.parametrize("ahead", [-5 * MINUTE, timedelta(), 5 * MINUTE])
@@ -195,11 +195,11 @@ async def test_dead_letters_are_notified_whatever_the_replicas_clocks(
         await store.transact(partial(plan, make_event(make_task(job_id))))
         await store.transact(partial(end, outcome=Retry("HTTP 503"), schedule=(), clock_ahead=off))
         await poll(store, source)
-        counts += [event.count for event in (await look(store)).events]
+        counts += [event.count for event in (await run_once(store)).events]
         clock.advance(61 * MINUTE if ahead < timedelta() else 2 * MINUTE)
     clock.advance(60 * MINUTE)
     await poll(store, source)
-    counts += [event.count for event in (await look(store)).events]
+    counts += [event.count for event in (await run_once(store)).events]
     assert counts == [1, 1]
 
 
@@ -211,24 +211,24 @@ async def test_a_dead_alert_about_a_channel_makes_no_other(
     await store.transact(lambda tx: tx.channels.save_health("mail", ChannelHealth(failing_since=T0)))
     clock.advance(5 * MINUTE)
     await poll(store, source)
-    assert [event.channel for event in (await look(store)).events] == ["mail"]
+    assert [event.channel for event in (await run_once(store)).events] == ["mail"]
     await store.transact(lambda tx: end(tx, Retry("HTTP 503"), schedule=()))
     dead = await store.read(lambda q: q.deliveries(DeliveryFilter(state=DeliveryState.DEAD)))
     assert [delivery.subject for delivery in dead] == ["channel:mail"]
-    assert (await look(store)).events == ()
+    assert (await run_once(store)).events == ()
 
 
 async def test_an_alert_nobody_can_receive_is_recorded_and_reported(store: SqlStore, clock: FakeClock) -> None:
     clock.advance(5 * MINUTE)
-    report = await look(store, rules=replace(RULES, fallback=()))
+    report = await run_once(store, rules=replace(RULES, fallback=()))
     assert (report.undeliverable, report.deliveries) == (report.events, 0)
-    assert await told(store) == [(EventType.SOURCE_FAILING, ())]
+    assert await announced(store) == [(EventType.SOURCE_FAILING, ())]
 
 
 async def test_a_route_takes_an_alert_like_any_event(store: SqlStore, clock: FakeClock) -> None:
     clock.advance(5 * MINUTE)
-    await look(store, replace(NOBODY, routes=[Route(name="all", channels=("mail",))]))
-    assert await told(store) == [(EventType.SOURCE_FAILING, ("mail",))]
+    await run_once(store, replace(NOBODY, routes=[Route(name="all", channels=("mail",))]))
+    assert await announced(store) == [(EventType.SOURCE_FAILING, ("mail",))]
 
 
 async def test_a_removed_channel_is_notified_once_while_messages_wait(
@@ -239,20 +239,20 @@ async def test_a_removed_channel_is_notified_once_while_messages_wait(
     for _ in range(24):
         clock.advance(60 * MINUTE)
         await poll(store, source)
-        report = await look(store)
+        report = await run_once(store)
         said += [(event.type, event.channel) for event in report.events]
         assert report.health.of("old", FindingKind.CHANNEL_REMOVED)
     assert said == [(EventType.CHANNEL_FAILING, "old")]
     waiting = await store.read(lambda q: q.delivery_ids(DeliveryFilter(channel="old")))
     await store.transact(lambda tx: people.dismiss(tx, waiting, "old", Person(id="U1", name="bob")))
-    report = await look(store)
+    report = await run_once(store)
     assert (report.events, report.health.of("old", *FindingKind)) == ((), None)
 
 
 async def test_of_simultaneous_replicas_one_announces(postgres_url: str, clock: FakeClock) -> None:
     replicas = [open_store(postgres_url, now=clock.now) for _ in range(4)]
     clock.advance(5 * MINUTE)
-    reports = await asyncio.gather(*(look(store) for store in replicas for _ in range(4)))
+    reports = await asyncio.gather(*(run_once(store) for store in replicas for _ in range(4)))
     assert sum(len(report.events) for report in reports) == 1
     ledger = await replicas[0].read(lambda q: q.ledger())
     assert (ledger.events, ledger.pairs, ledger.unaccounted) == (1, 2, ())

@@ -30,7 +30,7 @@ from notifier.store.transaction import Transaction
 T = TypeVar("T")
 
 RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
-OUTLOOK = RoutingConfig(
+ROUTING = RoutingConfig(
     routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=20)}
 )
 RUNNING = make_task("a", status="running")
@@ -44,10 +44,10 @@ def source(clock: FakeClock) -> FakeSource:
 
 
 async def poll(source: FakeSource, store: SqlStore, rules: PollRules = RULES, owner: str = "me") -> PollReport:
-    return await poll_once(source, store, owner=owner, rules=rules, routing=OUTLOOK, force=True)
+    return await poll_once(source, store, owner=owner, rules=rules, routing=ROUTING, force=True)
 
 
-async def told(store: SqlStore) -> list[tuple[EventType, str]]:
+async def notified(store: SqlStore) -> list[tuple[EventType, str]]:
     """Return type and job of every event, the oldest first."""
     found = await store.read(lambda q: q.events(EventFilter(limit=1000)))
     return [(item.event.type, item.event.job_id) for item in reversed(found)]
@@ -115,7 +115,7 @@ async def test_polling_the_same_list_again_writes_no_event(store: SqlStore, sour
     source.tasks = [FAILED, replace(RUNNING, job_id="b")]
     for _ in range(3):
         await poll(source, store)
-    assert len(await told(store)) == 2
+    assert len(await notified(store)) == 2
 
 
 async def test_an_event_found_again_after_a_restore_has_the_same_id(
@@ -142,7 +142,7 @@ async def test_a_running_task_that_is_gone_is_unlisted_once(
     for _ in range(4):
         clock.advance(RULES.poll_every)
         await poll(source, store)
-    assert await told(store) == [(EventType.TASK_UNLISTED, "a")]
+    assert await notified(store) == [(EventType.TASK_UNLISTED, "a")]
 
 
 async def test_stalled_tasks_are_queried_only_where_that_is_wanted(
@@ -152,7 +152,7 @@ async def test_stalled_tasks_are_queried_only_where_that_is_wanted(
     for _ in range(3):
         await poll(source, store)
         clock.advance(timedelta(days=1))
-    assert await told(store) == []
+    assert await notified(store) == []
 
 
 async def test_changes_during_our_absence_are_notified_as_late(
@@ -227,7 +227,7 @@ async def test_a_live_message_shows_the_end_that_was_shown_again(store: SqlStore
     assert latest.event.type is EventType.TASK_COMPLETED
 
 
-async def watch(store: SqlStore, job_id: str = "a") -> None:
+async def subscribe_to(store: SqlStore, job_id: str = "a") -> None:
     await store.transact(
         lambda tx: tx.people.subscribe(Subscription(source="prod", job_id=job_id, person="U1", created_at=tx.now()))
     )
@@ -247,7 +247,7 @@ async def test_a_subscription_is_answered_once_however_the_task_ends(
 ) -> None:
     await poll(source, store)
     await show(store, source, RUNNING)
-    await watch(store)
+    await subscribe_to(store)
     await show(store, source, replace(RUNNING, progress=90.0), end, RUNNING, end)
     assert len(await answers(store)) == 1
 
@@ -255,7 +255,7 @@ async def test_a_subscription_is_answered_once_however_the_task_ends(
 async def test_a_subscription_to_a_restarted_task_is_answered(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, RUNNING, DONE, RUNNING)
-    await watch(store)
+    await subscribe_to(store)
     await show(store, source, DONE)
     assert await answers(store) == [EventType.TASK_COMPLETED]
 
@@ -263,7 +263,7 @@ async def test_a_subscription_to_a_restarted_task_is_answered(store: SqlStore, s
 async def test_a_subscription_to_a_canceled_task_waits_for_its_end(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, RUNNING)
-    await watch(store)
+    await subscribe_to(store)
     await show(store, source, replace(CANCELED, ended_at=None))
     assert await answers(store) == []
     await show(store, source, CANCELED, replace(CANCELED, ended_at=None), CANCELED)
@@ -273,7 +273,7 @@ async def test_a_subscription_to_a_canceled_task_waits_for_its_end(store: SqlSto
 async def test_a_subscriber_is_notified_of_unlisted_and_of_the_end(store: SqlStore, source: FakeSource) -> None:
     await poll(source, store)
     await show(store, source, RUNNING)
-    await watch(store)
+    await subscribe_to(store)
     await show(store, source, OTHER, OTHER)
     await show(store, source, DONE)
     assert await answers(store) == [EventType.TASK_UNLISTED, EventType.TASK_COMPLETED]
@@ -337,7 +337,7 @@ async def test_a_state_only_in_the_first_scan_of_a_poll_is_notified(
     monkeypatch.setattr(source, "fetch", moving)
     await poll(source, store)
     assert source.scopes == [Scope.FULL, Scope.ACTIVE, Scope.FULL]
-    assert await told(store) == [
+    assert await notified(store) == [
         (EventType.TASK_STARTED, "a"),
         (EventType.TASK_COMPLETED, "a"),
         (EventType.TASK_COMPLETED, "b"),
@@ -355,7 +355,7 @@ async def test_two_replicas_make_one_event(store: SqlStore, source: FakeSource) 
     )
     assert first is not None
     assert (await poll(source, store)).polled is False
-    assert await told(store) == []
+    assert await notified(store) == []
 
 
 async def test_a_poll_that_lost_its_claim_records_nothing(
@@ -374,7 +374,7 @@ async def test_a_poll_that_lost_its_claim_records_nothing(
 
     source.fetch = slow  # type: ignore[method-assign, assignment]  # as above
     assert (await poll(source, store)).fenced is True
-    assert await told(store) == [(EventType.TASK_FAILED, "a")]
+    assert await notified(store) == [(EventType.TASK_FAILED, "a")]
 
 
 class WatchedStore:
@@ -409,7 +409,7 @@ async def test_a_poll_that_takes_longer_than_its_lease_keeps_it(
     source.fetch = slow  # type: ignore[method-assign]  # this poll is slow
     source.tasks = [FAILED]
     rules = replace(RULES, lease=lease)
-    report = await poll_once(source, watched, owner="me", rules=rules, routing=OUTLOOK, force=True)
+    report = await poll_once(source, watched, owner="me", rules=rules, routing=ROUTING, force=True)
     assert (report.fenced, len(report.events)) == (False, 1)
 
 
@@ -458,7 +458,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 async def poll_in(store: BatchStore, source: FakeSource, rules: PollRules = RULES) -> PollReport:
-    return await poll_once(source, store, owner="me", rules=rules, routing=OUTLOOK, force=True)
+    return await poll_once(source, store, owner="me", rules=rules, routing=ROUTING, force=True)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 10, 11, 95])
@@ -491,7 +491,7 @@ async def test_a_kill_during_a_baseline_neither_floods_nor_loses(
     clock.advance(RULES.poll_every)
     assert (await poll(source, store, rules)).baseline
     await poll(source, store, rules)
-    events = await told(store)
+    events = await notified(store)
     started = [job_id for type_, job_id in events if type_ is EventType.TASK_STARTED]
     assert (sorted(started) == sorted(task.job_id for task in tasks)) is not quiet
     assert (EventType.TASK_FAILED, "job-0") in events
@@ -540,13 +540,13 @@ def elsewhere(source: FakeSource, *tasks: Task, name: str = "prod", project_id: 
 async def test_a_renamed_source_goes_on_where_it_was(store: SqlStore, source: FakeSource, clock: FakeClock) -> None:
     source.tasks = [RUNNING, OTHER]
     await poll(source, store)
-    await watch(store)
+    await subscribe_to(store)
     (started,) = await show(store, source, replace(RUNNING, progress=90.0))
     clock.advance(RULES.poll_every)
     renamed = elsewhere(source, DONE, OTHER, name="production", project_id=source.project_id)
     report = await poll(renamed, store)
     assert (report.renamed_from, report.baseline) == ("prod", False)
-    assert await told(store) == [(EventType.TASK_PROGRESSED, "a"), (EventType.TASK_COMPLETED, "a")]
+    assert await notified(store) == [(EventType.TASK_PROGRESSED, "a"), (EventType.TASK_COMPLETED, "a")]
     assert await answers(store) == [EventType.TASK_COMPLETED]
     (state,) = await store.read(lambda q: q.sources())
     assert (state.name, state.tasks, state.running) == ("production", 2, 0)
@@ -587,7 +587,7 @@ async def test_a_name_another_replica_uses_for_another_project_is_refused(
         assert isinstance(refused.error, SourceConflict)
         assert "one" in str(refused.error)
         assert (await poll(source, store, owner="one")).error is None
-    assert await told(store) == []
+    assert await notified(store) == []
     (state,) = await store.read(lambda q: q.sources())
     assert (state.tasks, state.last_error) == (1, None)
 
@@ -648,7 +648,7 @@ async def test_a_source_is_polled_at_its_interval_however_long_that_is(
     at = []
     for _ in range(20):
         clock.advance(rules.poll_every / 10)
-        if (await poll_once(source, store, owner="me", rules=rules, routing=OUTLOOK)).polled:
+        if (await poll_once(source, store, owner="me", rules=rules, routing=ROUTING)).polled:
             at.append(clock.now())
     assert len(at) == 2
     assert at[1] - at[0] == rules.poll_every
@@ -662,7 +662,7 @@ async def test_a_time_left_over_from_a_wrong_clock_is_not_waited_for(
     clock.advance(timedelta(days=100))
     await poll(source, store, rules)
     clock.advance(-timedelta(days=100))
-    assert (await poll_once(source, store, owner="other", rules=rules, routing=OUTLOOK)).polled
+    assert (await poll_once(source, store, owner="other", rules=rules, routing=ROUTING)).polled
 
 
 # ---- the call budget ----

@@ -33,7 +33,7 @@ from notifier.store.transaction import Transaction
 
 POLLING = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=15))
 DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5),) * 50, lease=timedelta(seconds=60))
-OUTLOOK = RoutingConfig(
+ROUTING = RoutingConfig(
     routes=(Route(name="all", channels=("dba",)),), policies={"dba": ChannelPolicy(name="dba", digest_above=None)}
 )
 SKEW = timedelta(minutes=10)
@@ -49,7 +49,7 @@ class Replica:
         self._delivery_worker = DeliveryWorker(channel, store, clock, random.Random(1), owner=name, rules=DELIVERING)
 
     async def poll(self) -> PollReport:
-        return await poll_once(self.source, self._store, owner=self._name, rules=POLLING, routing=OUTLOOK)
+        return await poll_once(self.source, self._store, owner=self._name, rules=POLLING, routing=ROUTING)
 
     async def deliver(self) -> None:
         await self._delivery_worker.drain()
@@ -204,14 +204,14 @@ def plan(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
 
 def monitor(tx: Transaction) -> None:
     facts = tx.queries.health_facts()
-    verdict = judge(WATCHING.expected, facts)
-    apply_alerts(tx, decide_alerts(WATCHING.expected, facts, None), WATCHING, RoutingConfig(), verdict)
+    verdict = judge(MONITORING.expected, facts)
+    apply_alerts(tx, decide_alerts(MONITORING.expected, facts, None), MONITORING, RoutingConfig(), verdict)
 
 
 # ---- transactions that cross ----
 
 CHANNELS = ("chat", "mail", "tickets")
-WATCHING = MonitorRules(expected=Expected(channels=CHANNELS[::-1], failing_after=timedelta()))
+MONITORING = MonitorRules(expected=Expected(channels=CHANNELS[::-1], failing_after=timedelta()))
 STORES, HANDS, TURNS, BATCH = 3, 3, 30, 5
 
 
