@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
+from sqlalchemy import func, select, tuple_
 
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
-from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
@@ -19,13 +18,14 @@ from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 from notifier.store import health, rows, statements
 from notifier.store.delivery_rows import load_deliveries
+from notifier.store.filters import RUNNING, delivery_conditions, event_conditions, task_conditions
+from notifier.store.ledger import read_ledger
 from notifier.store.schema import (
     acknowledgements,
     actions,
     attempts,
     channels,
     deliveries,
-    delivery_events,
     events,
     mutes,
     sources,
@@ -49,7 +49,7 @@ class Queries:
 
     def sources(self) -> Sequence[SourceState]:
         """Return every source ever polled, by name."""
-        running = func.count(tasks.c.job_id).filter(*_RUNNING)
+        running = func.count(tasks.c.job_id).filter(*RUNNING)
         counted = select(tasks.c.source, func.count().label("tasks"), running.label("running")).group_by(tasks.c.source)
         counts = counted.subquery()
         statement = (
@@ -84,11 +84,9 @@ class Queries:
     def tasks(self, wanted: TaskFilter) -> Sequence[StoredTask]:
         """Return tasks, the most recently changed first."""
         latest = tasks.c.changed_at.desc()
-        statement = statements.TASKS.where(*_task_conditions(wanted, self._session.connection.dialect.name)).order_by(
-            latest, tasks.c.job_id
-        )
+        statement = statements.TASKS.where(*task_conditions(self._session, wanted)).order_by(latest, tasks.c.job_id)
         found = self._session.execute(statement.limit(wanted.limit).offset(wanted.offset)).all()
-        cared_for = self.acknowledgements([(row.source, row.job_id) for row in found])
+        acknowledged = self.acknowledgements([(row.source, row.job_id) for row in found])
         now = self.now()
         mutes = self.mutes(now)
         return [
@@ -98,7 +96,7 @@ class Queries:
                 changed_at=row.changed_at,
                 listed=not row.unlisted,
                 events_pruned=row.events_pruned,
-                acknowledged=cared_for.get((row.source, row.job_id)),
+                acknowledged=acknowledged.get((row.source, row.job_id)),
                 muted=next((mute for mute in mutes if mute.covers(task, now)), None),
             )
             for row in found
@@ -106,27 +104,23 @@ class Queries:
 
     def count_tasks(self, wanted: TaskFilter) -> int:
         """Count the tasks that fit, whatever the limit and the offset."""
-        counted = (
-            select(func.count())
-            .select_from(tasks)
-            .where(*_task_conditions(wanted, self._session.connection.dialect.name))
-        )
+        counted = select(func.count()).select_from(tasks).where(*task_conditions(self._session, wanted))
         return int(self._session.execute(counted).scalar_one())
 
     def events(self, wanted: EventFilter) -> Sequence[RoutedEvent]:
         """Return events, the newest first."""
-        statement = select(events).where(*_event_conditions(wanted)).order_by(events.c.seq.desc()).limit(wanted.limit)
+        statement = select(events).where(*event_conditions(wanted)).order_by(events.c.seq.desc()).limit(wanted.limit)
         return [rows.routed_of(row) for row in self._session.execute(statement)]
 
     def deliveries(self, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """Return deliveries, the newest first."""
-        found = select(deliveries, health.LAST_REPLY).where(*_delivery_conditions(wanted))
+        found = select(deliveries, health.LAST_REPLY).where(*delivery_conditions(wanted))
         statement = found.order_by(deliveries.c.seq.desc())
         return load_deliveries(self._session, self._session.execute(statement.limit(wanted.limit)).all())
 
     def delivery_ids(self, wanted: DeliveryFilter) -> Sequence[str]:
         """Return the ids of all deliveries that fit, whatever the limit, the oldest first."""
-        statement = select(deliveries.c.id).where(*_delivery_conditions(wanted)).order_by(deliveries.c.seq)
+        statement = select(deliveries.c.id).where(*delivery_conditions(wanted)).order_by(deliveries.c.seq)
         return list(self._session.execute(statement).scalars())
 
     def attempts(self, delivery_id: str) -> Sequence[Attempt]:
@@ -220,125 +214,7 @@ class Queries:
 
     def ledger(self) -> Ledger:
         """Count every pair of event and channel."""
-        count, pairs, unrouted = self._session.execute(
-            select(
-                func.count(),
-                func.coalesce(func.sum(events.c.channel_count), 0),
-                func.count().filter(events.c.channel_count == 0),
-            ).select_from(events)
-        ).one()
-        return Ledger(
-            events=count,
-            unrouted=unrouted,
-            pairs=int(pairs),
-            by_state=self._pairs_by_state(),
-            unaccounted=tuple(self._unaccounted()),
-            dead=tuple(self.deliveries(DeliveryFilter(state=DeliveryState.DEAD))),
-            oldest_pending=self._oldest_pending(),
-        )
-
-    def _pairs_by_state(self) -> dict[DeliveryState, int]:
-        statement = (
-            select(deliveries.c.state, func.count())
-            .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
-            .group_by(deliveries.c.state)
-        )
-        counted = {DeliveryState(state): count for state, count in self._session.execute(statement)}
-        return {state: counted.get(state, 0) for state in DeliveryState}
-
-    def _oldest_pending(self) -> Any:  # noqa: ANN401 - a column's value
-        pending = deliveries.c.state == DeliveryState.PENDING
-        return self._session.execute(select(func.min(deliveries.c.created_at)).where(pending)).scalar()
-
-    def _unaccounted(self) -> Iterator[tuple[str, str]]:
-        """Find the pairs that routing asked for and that have no delivery, or that routing did not ask for."""
-        accounts = select(func.count()).where(delivery_events.c.event_id == events.c.id).scalar_subquery()
-        for row in self._session.execute(select(events).where(events.c.channel_count != accounts)):
-            planned = select(delivery_events.c.channel).where(delivery_events.c.event_id == row.id)
-            accounted = set(self._session.execute(planned).scalars())
-            yield from ((row.id, channel) for channel in sorted(accounted ^ set(rows.routed_of(row).channels)))
-        yield from self._uncalled_for()
-
-    def _uncalled_for(self) -> Iterator[tuple[str, str]]:
-        named = events.c.channels.contains(func.concat('"', delivery_events.c.channel, '"'))
-        accounts = select(events.c.id, delivery_events.c.channel)
-        joined = accounts.join(delivery_events, delivery_events.c.event_id == events.c.id)
-        yield from ((event_id, channel) for event_id, channel in self._session.execute(joined.where(~named)))
-
-
-_RUNNING = (
-    tasks.c.status == TaskStatus.RUNNING,
-    ~exists().where(sources.c.name == tasks.c.source, sources.c.retired_at.is_not(None)),
-)
-"""A task of a source that is no longer polled does not count: it may have ended."""
-
-
-def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
-    return column.startswith(beginning, autoescape=True)
-
-
-def _task_conditions(wanted: TaskFilter, dialect: str) -> Iterable[ColumnElement[bool]]:
-    if wanted.status is TaskStatus.RUNNING:
-        yield from _RUNNING
-    elif wanted.status is not None:
-        yield tasks.c.status == wanted.status
-    if wanted.since is not None:
-        moments = (tasks.c.created_at, tasks.c.ended_at, tasks.c.changed_at)
-        yield or_(*(moment >= wanted.since for moment in moments))
-    yield from _instance_conditions(wanted)
-    if wanted.source is not None:
-        yield tasks.c.source == wanted.source
-    if wanted.unacknowledged:
-        yield _nobody_takes_care()
-    if wanted.job_id is not None:
-        yield _begins(tasks.c.job_id, wanted.job_id)
-        if dialect == "sqlite":  # whose LIKE reads every row, but whose order is that of the characters
-            yield tasks.c.job_id.between(wanted.job_id, f"{wanted.job_id}\U0010ffff")
-
-
-def _instance_conditions(wanted: TaskFilter) -> Iterable[ColumnElement[bool]]:
-    if wanted.instance is not None:
-        named = func.lower(tasks.c.instance_name).contains(wanted.instance.lower(), autoescape=True)
-        yield or_(tasks.c.instance_id == wanted.instance, named)
-    if wanted.instance_id is not None:
-        yield tasks.c.instance_id == wanted.instance_id
-    if wanted.instance_name is not None:
-        yield tasks.c.instance_name == wanted.instance_name
-
-
-def _nobody_takes_care() -> ColumnElement[bool]:
-    """Return the condition that the newest event of a task needs care and is not acknowledged."""
-    of = events.alias("of")
-    mine = (of.c.source == tasks.c.source, of.c.job_id == tasks.c.job_id)
-    newest = select(func.max(of.c.seq)).where(*mine).correlate(tasks).scalar_subquery()
-    cared_for = exists().where(acknowledgements.c.event_id == events.c.id)
-    needs_care = events.c.type.in_([kind for kind in EventType if kind.traits.needs_care])
-    return exists().where(events.c.seq == newest, needs_care, ~cared_for)
-
-
-def _event_conditions(wanted: EventFilter) -> Iterable[ColumnElement[bool]]:
-    if wanted.type is not None:
-        yield events.c.type == wanted.type
-    if wanted.since is not None:
-        yield events.c.observed_at >= wanted.since
-    if wanted.source is not None:
-        yield events.c.source == wanted.source
-    if wanted.job_id is not None:
-        yield events.c.job_id == wanted.job_id if wanted.exact else _begins(events.c.job_id, wanted.job_id)
-
-
-def _delivery_conditions(wanted: DeliveryFilter) -> Iterable[ColumnElement[bool]]:
-    if wanted.state is not None:
-        yield deliveries.c.state == wanted.state
-    if wanted.channel is not None:
-        yield deliveries.c.channel == wanted.channel
-    if wanted.dismissed is not None:
-        yield deliveries.c.dismissed_at.is_not(None) if wanted.dismissed else deliveries.c.dismissed_at.is_(None)
-    if wanted.ids is not None:
-        yield or_(*(_begins(deliveries.c.id, beginning) for beginning in wanted.ids))
-    if wanted.event_ids is not None:
-        of = select(delivery_events.c.delivery_id).where(delivery_events.c.event_id.in_(list(wanted.event_ids)))
-        yield deliveries.c.id.in_(of)
+        return read_ledger(self._session, self.deliveries(DeliveryFilter(state=DeliveryState.DEAD)))
 
 
 class _Fared(NamedTuple):
