@@ -1,4 +1,4 @@
-"""A faithful task list of a simulated cloud, to develop, demonstrate and test against."""
+"""A simulated cloud with a faithful task list, for development, demonstrations and tests."""
 
 from notifier.simulator.options import Options
 from notifier.simulator.server import AuthKind, Simulator, source_yaml

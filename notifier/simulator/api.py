@@ -1,4 +1,4 @@
-"""The endpoints: the task list and job detail, IAM, the metadata service, and `/_sim` to steer it all."""
+"""The endpoints: task list and job detail, IAM, the metadata service, and `/_sim` for control."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ METADATA_TOKEN = "simulated-metadata-token"  # noqa: S105 - guards nothing
 MAX_LOGGED_CALLS = 10_000
 WINDOW = timedelta(minutes=1)
 DRIP_PIECES = 10
-"""Into how many pieces a dripping body is cut."""
+"""Number of pieces of a body that drips."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request that was answered, for `request_log`. It holds no credentials."""
+    """One answered request, for `request_log`. It contains no credentials."""
 
     at: datetime
     method: str
@@ -56,13 +56,13 @@ class Call:
     by: str
     """`key`, `token` or the empty string for a request without valid credentials."""
     status: int
-    """0 when the connection was reset."""
+    """0 after a reset of the connection."""
     fault: str
 
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedExchange:
-    """A request on its way through: what arrived and what was found out about it."""
+    """A request being answered, with its credentials and fault."""
 
     request: Request
     arrived: SignedRequest
@@ -72,12 +72,12 @@ class SimulatedExchange:
 
     @property
     def language(self) -> str:
-        """What the X-Language header asks for."""
+        """Value of the header X-Language."""
         return self.arrived.headers.get("x-language", "en-us").lower()
 
 
 async def receive_exchange(request: Request, request_id: str) -> SimulatedExchange:
-    """Read a request whole."""
+    """Read a complete request."""
     raw = request.scope["headers"]
     headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace") for name, value in raw}
     arrived = SignedRequest(
@@ -91,7 +91,7 @@ async def receive_exchange(request: Request, request_id: str) -> SimulatedExchan
 
 
 class SimulatedCloud:
-    """Everything that a simulator remembers, and the answers it gives from that."""
+    """The state of a simulator, and the answers that follow from it."""
 
     def __init__(self, options: Options, clock: Clock) -> None:
         self.options = options
@@ -125,7 +125,7 @@ class SimulatedCloud:
     # -- the gateway --
 
     def admit(self, exchange: SimulatedExchange) -> None:
-        """Let a request pass to the backend, or raise Refusal: credentials, throttling, and what a fault answers."""
+        """Check credentials, throttling and the fault of a request. Raises SimulatedError for a refused one."""
         exchange.by = self.authenticate(exchange.arrived)
         self._throttle(self.clock.now())
         exchange.fault = self.faults.next()
@@ -134,7 +134,7 @@ class SimulatedCloud:
             raise refusal
 
     def authenticate(self, arrived: SignedRequest) -> str:
-        """Return `key` or `token`. Raises Refusal 401."""
+        """Return `key` or `token`. Raises SimulatedError 401."""
         now = self.clock.now()
         if "authorization" in arrived.headers:
             keys = {self._key.access: self._key, **self.agency.keys}
@@ -184,7 +184,7 @@ class SimulatedCloud:
             self.world.drop(self.shifts)
 
     async def show_job(self, exchange: SimulatedExchange) -> SimulatedReply:
-        """GET /v3/{project_id}/jobs?id=: no detail for manual backups, as documented, nor for rows put in by hand."""
+        """GET /v3/{project_id}/jobs?id=: no detail for manual backups, as documented, nor for rows put by hand."""
         self.admit(exchange)
         self._check_project(exchange)
         self.world.advance(self.now())
@@ -245,7 +245,7 @@ class SimulatedCloud:
     # -- steering --
 
     async def steer_faults(self, exchange: SimulatedExchange) -> SimulatedReply:
-        """POST /_sim/faults with any of `clear` (true), `script` (a list for the next calls) and `spec` (by chance)."""
+        """POST /_sim/faults with any of `clear` (true), `script` (a list for the next calls) and `spec` (random)."""
         command = steering(exchange.arrived.body, {"clear": bool, "script": list, "spec": str})
         try:
             chances = parse_faults(command["spec"]) if "spec" in command else None
@@ -276,7 +276,7 @@ class SimulatedCloud:
         return json_reply(self.state())
 
     def state(self) -> dict[str, Any]:
-        """Return what a demonstration wants to show; no credentials."""
+        """Return the state for demonstrations, without credentials."""
         self.world.advance(self.now())
         return {
             "now": self.now().isoformat(),
@@ -288,18 +288,18 @@ class SimulatedCloud:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return every present row as the API would show it: the truth to compare a listing with."""
+        """Return every present row as the API shows it, to compare a listing with."""
         self.world.advance(self.now())
         rows = (write_row(row, "en-us", self.options) for row in self.world.rows.values())
         return [json.loads(row) for row in rows]
 
     async def not_found(self, exchange: SimulatedExchange) -> SimulatedReply:  # noqa: ARG002 - every endpoint has this signature
-        """Answer for a path or method that nobody knows."""
+        """Answer for an unknown path or method."""
         raise unpublished()
 
 
 def shrink(fault: Fault, page: ListPage) -> ListPage:
-    """Return a page with the rows that a fault leaves of it."""
+    """Return a page with the rows that a fault leaves in it."""
     if fault.kind == "empty":
         return ListPage(rows=(), total=page.total)
     if fault.kind == "blank":
@@ -324,7 +324,7 @@ def job_detail(row: TaskRow, language: str) -> dict[str, Any]:
 
 
 def steering(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
-    """Read the body of a steering request. Raises Refusal 400 that names what may be in it."""
+    """Read the body of a control request. Raises SimulatedError 400 that names the allowed fields."""
     try:
         command = json.loads(body)
     except ValueError:
@@ -338,12 +338,12 @@ def steering(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
 # ---- on the wire ----
 
 Abort = Callable[[Scope], None]
-"""Resets the connection that a request came by."""
+"""Resets the connection of a request."""
 EndpointHandler = Callable[[SimulatedExchange], Awaitable[SimulatedReply]]
 
 
 class FaultyResponse(Response):
-    """A response that is sent as its fault says: late, in pieces, or not at all."""
+    """A response sent as its fault demands: late, in pieces, or not at all."""
 
     def __init__(self, reply: SimulatedReply, headers: Mapping[str, str], fault: Fault, abort: Abort) -> None:
         super().__init__(reply.body, reply.status, headers, media_type=reply.content_type)
@@ -372,13 +372,13 @@ class FaultyResponse(Response):
 
 
 async def disconnected(receive: Receive) -> None:
-    """Wait until the connection is gone. The request must have been read whole."""
+    """Wait until the connection is closed. The request must have been read completely."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def pause(seconds: float, receive: Receive) -> None:
-    """Wait in real time, as clients do whose patience this tests, but not beyond the end of the connection."""
+    """Wait in real time, because clients' timeouts run in it, but not beyond the end of the connection."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await disconnected(receive)

@@ -26,11 +26,11 @@ _AUTHORIZATION = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedRequest:
-    """What arrived, before anything decoded it."""
+    """A request before any decoding."""
 
     method: str
     path: str
-    """As on the request line, still percent-encoded, without the query."""
+    """The path of the request line, percent-encoded, without the query."""
     query: str
     headers: Mapping[str, str]
     """By lower-case name."""
@@ -39,7 +39,7 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """An access key and its secret; a temporary one is bound to a token and ends."""
+    """An access key and its secret. A temporary one has a token and an expiry time."""
 
     access: str
     secret: str = field(repr=False)
@@ -55,7 +55,7 @@ class _SignatureHeader:
 
 
 def canonical_request(request: SignedRequest, signed: tuple[str, ...]) -> str:
-    """Return the text that both sides hash, over exactly the headers that the client says it signed."""
+    """Return the text that both sides hash, with exactly the headers that the client signed."""
     headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in signed)
     return "\n".join(
         (
@@ -90,7 +90,7 @@ def _payload_hash(request: SignedRequest) -> str:
 
 
 def signature_of(canonical: str, date: str, secret: str) -> str:
-    """Return the signature that the right secret gives."""
+    """Return the signature made with a secret."""
     to_sign = "\n".join((ALGORITHM, date, hashlib.sha256(canonical.encode()).hexdigest()))
     return hmac.new(secret.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
 
@@ -137,13 +137,13 @@ class _Record:
 
 
 class SignatureVerifier:
-    """Lets signed requests in, and locks an access key that fails too often in a row."""
+    """Verifies signed requests, and locks an access key after too many consecutive failures."""
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
 
     def admit(self, request: SignedRequest, keys: Mapping[str, Key], now: datetime) -> Key:
-        """Return the key that signed the request. Raises Refusal, all of them 401."""
+        """Return the key that signed the request. Raises SimulatedError, all of them 401."""
         header = _parse(request)
         key = keys.get(header.access)
         if key is None:

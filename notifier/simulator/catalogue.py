@@ -1,6 +1,6 @@
-"""What the simulated tasks are called, how long they take and why they fail.
+"""Names, durations and failure reasons of the simulated tasks.
 
-The ten names, the shape of the ids and the first reason are documented. The other reasons are invented in its manner.
+The ten names, the form of the ids and the first reason are documented. The other reasons are invented in its style.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ CLUSTER = (
     ),
 )
 REASONS = COMPUTE + STORAGE + BACKUP + RESTORE + CLUSTER
-"""Every reason there is."""
+"""All reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +104,16 @@ class TaskKind:
     """One kind of task."""
 
     name: str
-    """What the API calls it."""
+    """Its name in the API."""
     weight: int
-    """How often it happens, relative to the others."""
+    """Its frequency, relative to other kinds."""
     minutes: tuple[int, int]
-    """The shortest and the longest it takes."""
+    """Shortest and longest duration."""
     reasons: tuple[Reason, ...]
     during: str = "normal"
-    """The status of its instance while it runs, and after it failed."""
+    """Status of its instance while it runs and after it failed."""
     after: str = "normal"
-    """The status of its instance once it is done."""
+    """Status of its instance after it completed."""
 
 
 CREATE = TaskKind("CreateGaussDBV5Instance", 12, (8, 16), COMPUTE, "creating")
@@ -145,9 +145,9 @@ UNDOCUMENTED_KINDS = (
     TaskKind("UpgradeGaussDBV5InPlace", 1, (5, 12), CLUSTER),
     TaskKind("HotPatchGaussDBV5Instance", 1, (2, 6), CLUSTER),
 )
-"""Kinds that the task centre has and the API does not document. The names are invented."""
+"""Kinds of the task centre that the API does not document. The names are invented."""
 UNDOCUMENTED_STATUSES = ("Pending", "Canceled")
-"""Statuses that sibling services have and this API does not document."""
+"""Statuses of sibling services that this API does not document."""
 
 SERVICES = ("orders", "billing", "ledger", "catalog", "users", "search", "stock", "reports", "audit", "payments")
 STAGES = ("prod", "prod", "staging", "dev")

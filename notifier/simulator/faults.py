@@ -1,4 +1,4 @@
-"""What goes wrong, on request: by script, or by chance from a seed."""
+"""Faults on request: scripted, or random with a seed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ITEM = re.compile(r"(?P<kind>[a-z0-9-]+)(?:=(?P<amount>\d+(?:\.\d+)?))?(?::(?P<
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong. `amount` is in seconds, for those that take time."""
+    """A fault. `amount` is its duration in seconds, for those that take time."""
 
     kind: str
     amount: float = 0.0
@@ -48,7 +48,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """A fault and how often it happens, from 0 to 1."""
+    """A fault and its share of the calls, from 0 to 1."""
 
     fault: Fault
     share: float
@@ -89,7 +89,7 @@ def _parse_item(item: str) -> Chance:
 
 
 class Faults:
-    """Says what goes wrong with each call: first what a script says, then chance."""
+    """Decides the fault of each call: the scripted ones first, then random ones."""
 
     def __init__(self, chances: Iterable[Chance], rng: Random) -> None:
         self.chances = tuple(chances)
@@ -97,21 +97,21 @@ class Faults:
         self._rng = rng
 
     def script(self, *faults: str) -> None:
-        """Let these happen to the next calls, one each. Raises ConfigurationError and then changes nothing."""
+        """Apply these faults to the next calls, one each. On ConfigurationError nothing changes."""
         self._script.extend([parse_fault(fault) for fault in faults])
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._script.clear()
         self.chances = ()
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """What the script still holds."""
+        """Kinds of the scripted faults that are left."""
         return tuple(fault.kind for fault in self._script)
 
     def next(self) -> Fault:
-        """Decide about one call."""
+        """Return the fault of one call."""
         if self._script:
             return self._script.popleft()
         drawn = self._rng.random()
@@ -123,7 +123,7 @@ class Faults:
 
 
 def error_for(fault: Fault, *, by_token: bool) -> SimulatedError | None:
-    """Return the error that a fault answers with, or None for one of another nature."""
+    """Return the error reply of a fault; None for a fault of another kind."""
     if fault.kind == "401":
         return stale_token() if by_token else unauthenticated("verify aksk signature fail, canonicalRequest:GET|/|||")
     if fault.kind.startswith("429"):
@@ -142,7 +142,7 @@ _ANSWERS = {
 
 
 def apply_fault(fault: Fault, reply: SimulatedReply) -> SimulatedReply:
-    """Return what a fault makes of a good answer; most leave it as it is."""
+    """Return a good reply as changed by a fault; most leave it unchanged."""
     if fault.kind == "truncate":
         return SimulatedReply(body=reply.body[: len(reply.body) * 2 // 3])
     if fault.kind == "html":

@@ -1,4 +1,4 @@
-"""What happens in a simulated project: made up from a seed, task by task. Pure."""
+"""The events of a simulated project, generated from a seed, task by task. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from notifier.simulator.options import Options
 from notifier.simulator.world import LISTED_FOR, RowInstance, TaskRow, TaskTimeline, World
 
 FLEET = 12
-"""Instances that are there from the beginning."""
+"""Number of instances at the beginning."""
 SMALLEST_FLEET = 6
 LARGEST_FLEET = 40
-"""Beyond this the oldest instances see no more tasks, so that a long run does not grow without end."""
+"""Maximum number of instances with tasks. Beyond it the oldest get no more tasks, so that long runs stay bounded."""
 CREATING_KINDS = (catalogue.CREATE, catalogue.CLONE)
-"""The kinds that bring a new instance."""
+"""The kinds that create an instance."""
 PROGRESS_MARKS = tuple(range(5, 100, 5))
-"""The percentages at which a running task reports progress."""
+"""Percentages at which a running task reports progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will become of one task."""
+    """The planned course of one task."""
 
     job_id: str
     kind: TaskKind
@@ -37,16 +37,16 @@ class Plan:
     takes: timedelta
     fails_with: Reason | None = None
     fails_at: int = 0
-    """Percent it reaches before it fails."""
+    """Progress in percent at which it fails."""
     runs_again_after: timedelta | None = None
     deleted_after: timedelta | None = None
-    """How long after its end a user deletes its row."""
+    """Time after its end at which a user deletes its row."""
     ends_as: str | None = None
-    """An undocumented status it ends in."""
+    """Undocumented final status."""
 
 
 class TaskGenerator:
-    """Invents plans. The same seed and the same times give the same plans."""
+    """Generates plans. The same seed and times give the same plans."""
 
     def __init__(self, options: Options, purpose: str) -> None:
         self._rng = seeded(options.seed, purpose)
@@ -54,7 +54,7 @@ class TaskGenerator:
         self._fleet = [_new_instance(self._rng) for _ in range(FLEET)]
 
     def plan(self, created_at: datetime, kind: TaskKind | None = None) -> Plan:
-        """Make up a task that begins at this time, of any kind unless one is asked for."""
+        """Plan a task that begins at this time, of the given or a random kind."""
         kind = kind or self._kind()
         plan = Plan(
             job_id=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
@@ -68,7 +68,7 @@ class TaskGenerator:
         return self.failing(plan) if self._chance(self._options.failing) else plan
 
     def failing(self, plan: Plan) -> Plan:
-        """Make a plan fail, and perhaps run again."""
+        """Return the plan with a failure, and perhaps a second run."""
         if plan.kind in CREATING_KINDS:
             self._fleet = [instance for instance in self._fleet if instance.id != plan.instance.id]
         again = timedelta(minutes=self._rng.uniform(3, 8)) if self._chance(self._options.regress) else None
@@ -81,7 +81,7 @@ class TaskGenerator:
         )
 
     def gap(self) -> timedelta:
-        """Make up the time until the next task begins: half to one and a half times the usual."""
+        """Return the time until the next task: half to one and a half times the average."""
         return self._options.every * self._rng.uniform(0.5, 1.5)
 
     def _chance(self, share: float) -> bool:
@@ -93,7 +93,7 @@ class TaskGenerator:
         return self._rng.choices(catalogue.TASK_KINDS, [kind.weight for kind in catalogue.TASK_KINDS])[0]
 
     def _instance(self, kind: TaskKind) -> RowInstance:
-        """Choose among the half of the fleet that has been left alone the longest: two tasks at once are rare."""
+        """Choose from the half of the fleet that has been idle longest: two tasks at once are rare."""
         if kind in CREATING_KINDS:
             self._fleet = [*self._fleet[1 - LARGEST_FLEET :], _new_instance(self._rng)]
             return self._fleet[-1]
@@ -160,7 +160,7 @@ def _attempts(plan: Plan) -> Iterator[tuple[datetime, TaskRow]]:
 
 
 def build_timeline(plan: Plan) -> TaskTimeline:
-    """Work out every row that a plan leads to, up to the moment when it is no longer listed."""
+    """Return every row of a plan, up to the moment when it is no longer listed."""
     steps = tuple(_attempts(plan))
     gone_at = plan.created_at + LISTED_FOR
     if plan.deleted_after is not None:
@@ -178,7 +178,7 @@ def _past(generator: TaskGenerator, options: Options, start: datetime) -> Iterat
 
 
 def _opening(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
-    """Begin in the middle of things, so that whoever watches soon sees each kind of change."""
+    """Plan running tasks at the start, so that an observer soon sees each kind of change."""
     minute = timedelta(minutes=1)
     create = generator.failing(generator.plan(start - 6 * minute, catalogue.CREATE))
     yield replace(create, takes=12 * minute, fails_at=80, runs_again_after=None, deleted_after=None)
@@ -200,7 +200,7 @@ def _future(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
 
 
 def evolving_world(options: Options, start: datetime) -> World:
-    """Return a world with a past of thirty days that goes on for ever."""
+    """Return a world with thirty days of history that continues without end."""
     generator, extra = TaskGenerator(options, "history"), TaskGenerator(options, "spare")
     plans = chain(_past(generator, options, start), _opening(generator, start), _future(generator, start))
 
@@ -214,7 +214,7 @@ def evolving_world(options: Options, start: datetime) -> World:
 
 
 def _in_real_time(timeline: TaskTimeline, start: datetime, speed: float) -> TaskTimeline:
-    """Return the same life with rows that carry the real times at which they are shown."""
+    """Return the timeline with the real times at which its rows are shown."""
 
     def real(time: datetime) -> datetime:
         return start + (time - start) / speed
@@ -226,7 +226,7 @@ def _in_real_time(timeline: TaskTimeline, start: datetime, speed: float) -> Task
 
 
 def static_world(options: Options, start: datetime, size: int) -> World:
-    """Return a world of exactly this many rows, two in a hundred of them running, that changes only by hand."""
+    """Return a world with `size` rows, one in fifty of them running, that changes only by control requests."""
     generator, extra = TaskGenerator(options, "history"), TaskGenerator(options, "spare")
     apart = (LISTED_FOR - timedelta(days=1)) / max(size, 1)
     plans = (generator.plan(start - timedelta(hours=1) - apart * (size - number)) for number in range(size))

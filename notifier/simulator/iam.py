@@ -14,12 +14,12 @@ from notifier.simulator.options import Options
 from notifier.simulator.replies import SimulatedError, stale_token
 
 TOKEN_BYTES = 1536
-"""Tokens of the real service are several kilobytes long; this makes one of 2,048 characters."""
+"""Size of a token before encoding, in bytes: 2,048 characters. Real tokens have several kilobytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Who asks for a token, and for which project: by id, by name, or for none."""
+    """A request for a token of a project, by id or name, or of none."""
 
     domain: str
     username: str
@@ -29,7 +29,7 @@ class Login:
 
 
 def parse_login(body: bytes) -> Login:
-    """Read a password login. Raises Refusal 400 for anything else."""
+    """Read a password login. Raises SimulatedError 400 for anything else."""
     try:
         auth = json.loads(body)["auth"]
         identity = auth["identity"]
@@ -51,7 +51,7 @@ def parse_login(body: bytes) -> Login:
 
 
 def check_login(login: Login, options: Options) -> None:
-    """Raise Refusal 401 unless the account, the password and the project are those of this simulator."""
+    """Raise SimulatedError 401 unless account, password and project are those of this simulator."""
     given = (login.domain, login.username, login.password)
     if given != (options.domain, options.username, options.password):
         raise SimulatedError(401, "", "The username or password is wrong.")
@@ -60,7 +60,7 @@ def check_login(login: Login, options: Options) -> None:
 
 
 def token_body(login: Login, options: Options, now: datetime, expires_at: datetime) -> dict[str, Any]:
-    """Return the body that comes with a token; the token itself is a header."""
+    """Return the body of a token reply; the token itself is a header."""
     domain = {"id": "d78cbac186b744899480f25bd022f468", "name": options.domain}
     token: dict[str, Any] = {
         "methods": ["password"],
@@ -75,7 +75,7 @@ def token_body(login: Login, options: Options, now: datetime, expires_at: dateti
 
 
 def timestamp(time: datetime) -> str:
-    """Write a time as IAM does: UTC with microseconds."""
+    """Return a time as IAM writes it: UTC with microseconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -84,31 +84,31 @@ def _opaque(rng: Random, size: int) -> str:
 
 
 class Tokens:
-    """The tokens given out, each with its end and whether it is for the project."""
+    """The issued tokens, each with its expiry and whether it is for the project."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._issued: dict[str, tuple[datetime, bool]] = {}
 
     def issue(self, expires_at: datetime, *, scoped: bool = True) -> str:
-        """Give out a token. Earlier ones stay valid."""
+        """Issue a token. Earlier ones stay valid."""
         token = _opaque(self._rng, TOKEN_BYTES)
         self._issued[token] = (expires_at, scoped)
         return token
 
     def check(self, token: str, now: datetime) -> None:
-        """Raise Refusal 401 unless the token is valid for the project at this time."""
+        """Raise SimulatedError 401 unless the token is valid for the project at this time."""
         expires_at, scoped = self._issued.get(token, (now, False))
         if now >= expires_at or not scoped:
             raise stale_token()
 
     def revoke(self) -> None:
-        """Make every token invalid at once, as a changed password does."""
+        """Invalidate every token, as a password change does."""
         self._issued.clear()
 
 
 class Agency:
-    """The temporary keys that the metadata service of a cloud server gives out."""
+    """The temporary keys that the metadata service of a cloud server issues."""
 
     def __init__(self, rng: Random, timeline: timedelta) -> None:
         self._rng = rng
@@ -118,7 +118,7 @@ class Agency:
         self._current: Key | None = None
 
     def key(self, now: datetime) -> tuple[Key, datetime]:
-        """Return the present key and its end; in the second half of its life there is a new one."""
+        """Return the current key and its expiry. A key is replaced in the second half of its lifetime."""
         if self._current is None or self._expires_at is None or self._expires_at - now < self._life / 2:
             self._expires_at = now + self._life
             self._current = self._new(self._expires_at)

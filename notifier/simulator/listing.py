@@ -1,4 +1,4 @@
-"""The task list as the API gives it out: parameters checked, rows chosen, put in order, cut into pages and written."""
+"""The task list as the API returns it: check parameters, select and sort rows, cut and encode pages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from notifier.simulator.world import AnyRow, RawRow, TaskRow, World
 
 STATUSES = frozenset({"Running", "Completed", "Failed"})
 MAX_PAGE_ROWS = 100
-"""Rows on one page at most."""
+"""Maximum number of rows on a page."""
 MAX_CACHED_QUERIES = 64
 MAX_OFFSET = 2_147_483_647
 """The largest offset."""
 BEIJING = timezone(timedelta(hours=8))
-"""The zone that the API writes its times in."""
+"""The time zone of the API's times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPage:
-    """Rows as they go out, and how many there are in all."""
+    """Encoded rows, and the number of rows in the whole list."""
 
     rows: tuple[bytes, ...]
     total: int
@@ -51,7 +51,7 @@ class ListPage:
 
 
 def parse_query(params: Mapping[str, str], language: str) -> ListQuery:
-    """Check the parameters of a request. Raises Refusal 400 where the documentation does not allow a value."""
+    """Check the parameters of a request. Raises SimulatedError 400 for a value that the documentation excludes."""
     return ListQuery(
         status=_one_of(params, "status", STATUSES),
         name=_one_of(params, "name", catalogue.NAMES),
@@ -99,7 +99,7 @@ def _milliseconds(text: str) -> int:
 
 
 def write_time(time: datetime) -> str:
-    """Write a time as the API does: `2022-08-05T08:15:07+0800`."""
+    """Return a time as the API writes it: `2022-08-05T08:15:07+0800`."""
     return time.astimezone(BEIJING).strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
@@ -132,7 +132,7 @@ def wire_row(row: TaskRow, language: str, options: Options) -> dict[str, Any]:
 
 
 def localised(row: TaskRow, language: str) -> str | None:
-    """Return why a task failed in the language that was asked for."""
+    """Return the failure reason in the requested language."""
     if row.reason is None:
         return None
     return row.reason.zh if language == "zh-cn" else row.reason.en
@@ -145,17 +145,17 @@ def _ended_at(row: TaskRow, options: Options) -> object:
 
 
 def write_row(row: AnyRow, language: str, options: Options) -> bytes:
-    """Return a row as it goes out."""
+    """Return an encoded row."""
     if isinstance(row, RawRow):
         return row.json
     return json.dumps(wire_row(row, language, options), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# ---- choosing rows ----
+# ---- selecting rows ----
 
 
 def matches_query(row: AnyRow, query: ListQuery, time_filter: str) -> bool:
-    """Tell whether a row passes the filters of a query."""
+    """Return whether a row passes the filters of a query."""
     if query.status not in (None, row.status) or query.name not in (None, row.name):
         return False
     first, last = _task_period(row, time_filter)
@@ -173,7 +173,7 @@ def _task_period(row: AnyRow, time_filter: str) -> tuple[datetime | None, dateti
 
 
 def first_row(query: ListQuery, offset_means: str) -> int:
-    """Return the position of the first row of a page, under one reading of `offset`."""
+    """Return the position of the first row of a page, for one unit of `offset`."""
     if offset_means == "record":
         return query.offset
     page = query.offset if offset_means == "page0" else max(query.offset - 1, 0)
@@ -181,7 +181,7 @@ def first_row(query: ListQuery, offset_means: str) -> int:
 
 
 class TaskListing:
-    """Pages of a world. What was worked out is kept until the world changes."""
+    """Pages of a world. Selections are cached until the world changes."""
 
     def __init__(self, options: Options, world: World) -> None:
         self._options = options

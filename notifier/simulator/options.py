@@ -1,4 +1,4 @@
-"""How a simulator is set up."""
+"""The options of a simulator."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ MAX_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Everything that can be chosen. What the documentation of the API leaves open is a switch here.
+    """All options. Behaviour that the documentation of the API leaves open is an option here.
 
-    Raises ConfigurationError for values that cannot work.
+    Raises ConfigurationError for impossible values.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0 takes a free one."""
+    """0 selects a free one."""
     seed: int = 1
     speed: float = 1.0
-    """Virtual seconds in a real one."""
+    """Virtual seconds per real second."""
     start: datetime | None = None
-    """Virtual time at the beginning; None is the present."""
+    """Virtual time at the start; None is the current time."""
     stamps: Stamps = "virtual"
-    """Whether rows carry the times of the virtual clock, or those of the real one: their tasks then look shorter."""
+    """Whether rows have virtual or real times. With real times their tasks appear shorter."""
 
     backlog: int = 60
-    """Tasks of the past thirty days that an evolving world begins with."""
+    """Number of tasks of the past thirty days at the start of an evolving world."""
     static: int | None = None
-    """A number of tasks that never change by themselves, instead of an evolving world."""
+    """Number of tasks that never change by themselves, instead of an evolving world."""
     every: timedelta = timedelta(minutes=2)
     """Virtual time between two new tasks, on average."""
     failing: float = 0.15
@@ -54,40 +54,40 @@ class Options:
     """Share of tasks with an undocumented name or status."""
 
     offset: Offset = "record"
-    """How `offset` is read: rows to skip, page number from 1, page number from 0."""
+    """Unit of `offset`: rows to skip, page number from 1, page number from 0."""
     order: Order = "newest"
     time_filter: TimeFilter = "created"
     """Which time of a task `start_time` and `end_time` select by. Both ends are inclusive."""
     language: ReasonLanguage = "header"
-    """The language of fail_reason: as X-Language asks, or always the same."""
+    """Language of fail_reason: that of X-Language, or always the same."""
     running_ended: Ended = "null"
     """`ended_at` of a task that has not ended."""
     running_process: Process = "plain"
     """`process` of a running task: "60", "60%", 60, null, "" or no such field."""
     timestamps: bool = True
-    """Whether rows carry `created_at` and `ended_at`; deployments before 2024 do not."""
+    """Whether rows have `created_at` and `ended_at`; deployments before 2024 do not."""
 
     region: str = "cn-north-4"
     project_id: str = "0611f1bd8b00d5d32f17c017f15b599f"
     access_key: str = "SIMULATORACCESSKEY"
     secret_key: str = field(default="simulated-secret-key", repr=False)
     security_token: str | None = field(default=None, repr=False)
-    """Makes the access key a temporary one, of no use without this token."""
+    """Token that requests with the access key must carry, as for a temporary key."""
     domain: str = "simulated-account"
     username: str = "notifier"
     password: str = field(default="simulated-password", repr=False)
     token_life: timedelta = timedelta(hours=24)
     credential_life: timedelta = timedelta(hours=24)
-    """How long the keys last that the metadata service gives."""
+    """Lifetime of the keys that the metadata service issues."""
     metadata: Metadata = "v2"
-    """v2 asks for a metadata token, v1 knows none, no_agency has no keys to give."""
+    """v2 requires a metadata token, v1 has none, no_agency has no keys."""
 
     faults: str = ""
-    """What goes wrong by chance: see `notifier.simulator.faults.parse_faults`."""
+    """Random faults: see `notifier.simulator.faults.parse_faults`."""
     calls_per_minute: int | None = None
-    """Calls above this are throttled; None never does."""
+    """Calls per minute above which calls are throttled; None: no limit."""
     retry_after: bool = True
-    """Whether throttling says how long to wait in a header."""
+    """Whether a throttled reply has the header Retry-After."""
 
     def __post_init__(self) -> None:
         _require(self.speed > 0, f"speed is {self.speed:g}; it must be more than 0, for example 60")

@@ -1,4 +1,4 @@
-"""The answers of the gateway, of GaussDB and of IAM, as values."""
+"""The replies of the gateway, GaussDB and IAM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedReply:
-    """One HTTP answer."""
+    """One HTTP reply."""
 
     status: int = 200
     body: bytes = b""
@@ -19,10 +19,10 @@ class SimulatedReply:
 
 
 class SimulatedError(Exception):
-    """The request is answered with an error. Its code decides the shape of the body: see `body`."""
+    """An error reply. Its code decides the form of the body: see `body`."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        """An empty code makes it an answer of IAM's token API."""
+        """An empty code makes it a reply of IAM's token API."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -30,7 +30,7 @@ class SimulatedError(Exception):
         self.headers = headers or {}
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """Return the error as whoever raised it writes it: the gateway, GaussDB or IAM."""
+        """Return the error in the form of the gateway, GaussDB or IAM."""
         if self.code.startswith("APIGW."):
             return {"error_msg": self.message, "error_code": self.code, "request_id": request_id}
         if self.code:
@@ -39,7 +39,7 @@ class SimulatedError(Exception):
         return {"error": {"code": self.status, "message": self.message, "title": title}}
 
     def reply(self, request_id: str) -> SimulatedReply:
-        """Return the whole answer."""
+        """Return the complete reply."""
         return json_reply(self.body(request_id), status=self.status, headers=self.headers)
 
 
@@ -67,5 +67,5 @@ def throttled(limit: int, *, retry_after: int | None) -> SimulatedError:
 
 
 def unpublished() -> SimulatedError:
-    """Return the gateway's 404 for a path or a method it does not know."""
+    """Return the gateway's 404 for an unknown path or method."""
     return SimulatedError(404, "APIGW.0101", "The API does not exist or has not been published in the environment")

@@ -25,17 +25,17 @@ AuthKind = Literal["aksk", "token", "ecs_agency"]
 
 
 class Simulator:
-    """The simulated cloud on a socket, for as long as the context lasts.
+    """The simulated cloud on a socket, inside a context.
 
     Entering raises ConfigurationError when the address cannot be taken.
     """
 
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
-        """The clock is real time unless a test brings its own; keys and tokens are checked against it."""
+        """Keys and tokens are checked against the clock; by default the system's."""
         self.options = options or Options()
         self.cloud = SimulatedCloud(self.options, clock or SystemClock())
         self.url = ""
-        """Where it listens, without a trailing slash; empty until then."""
+        """Its URL without a trailing slash; empty until it listens."""
         self._state = ServerState()
         self._server: asyncio.Server | None = None
 
@@ -62,7 +62,7 @@ class Simulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop at once: open connections are cut, and answers under way end."""
+        """Stop at once: open connections are cut, and unfinished answers end."""
         if self._server:
             self._server.close()
         for connection in tuple(self._state.connections):
@@ -78,11 +78,11 @@ class Simulator:
 
     @property
     def request_log(self) -> list[Call]:
-        """What was asked and answered so far, the oldest first; the last ten thousand calls."""
+        """The last ten thousand answered calls, oldest first."""
         return list(self.cloud.log)
 
     def script(self, *faults: str) -> None:
-        """Let these faults happen to the next calls, one each: `simulator.script("429=2", "pass", "truncate")`."""
+        """Apply these faults to the next calls, one each: `simulator.script("429=2", "pass", "truncate")`."""
         self.cloud.faults.script(*faults)
 
     def source_config(self, auth: AuthKind = "aksk", name: str = "simulator") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The simulated task list: rows that come, change and go as virtual time passes. Pure: no clock, no I/O."""
+"""The simulated task list: rows appear, change and disappear in virtual time. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from notifier.simulator.catalogue import Reason
 
 LISTED_FOR = timedelta(days=30)
-"""How long the API lists a task."""
+"""Time that the API lists a task."""
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -30,7 +30,7 @@ class RowInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRow:
-    """One task as the list shows it at one moment."""
+    """One task in the list at one moment."""
 
     job_id: str
     name: str
@@ -45,7 +45,7 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRow:
-    """A row put in by hand, given out exactly as it was written."""
+    """A row put by hand, returned exactly as written."""
 
     job_id: str
     name: str
@@ -59,9 +59,9 @@ AnyRow = TaskRow | RawRow
 
 
 def raw_row(wire: Mapping[str, Any] | bytes) -> RawRow:
-    """Take a row as the API would write it: a mapping, or JSON text for what no mapping can say.
+    """Build a row in the form of the API: from a mapping, or from JSON text that a mapping cannot express.
 
-    The fields that filters and order look at are read where they can be; a row without a usable id gets a hidden one.
+    Fields for filters and order are read if possible; a row without a usable id gets a hidden one.
     """
     text = wire if isinstance(wire, bytes) else json.dumps(wire).encode()
     fields = json.loads(text)
@@ -84,7 +84,7 @@ def _time(text: object) -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTimeline:
-    """All that will ever happen to one task: its row from each moment on, None once it is no longer listed."""
+    """The rows of one task over time: each from a moment on, None when it is no longer listed."""
 
     job_id: str
     begins_at: datetime
@@ -92,9 +92,9 @@ class TaskTimeline:
 
 
 class World:
-    """The rows at one virtual moment. `advance` moves that moment on; it never goes back.
+    """The rows at one virtual moment. `advance` moves that moment forward.
 
-    `lives` are in the order they begin. Equal lives give equal rows at equal moments, however often they are looked at.
+    `timelines` are sorted by their beginning. Equal timelines give equal rows at equal moments.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class World:
         rows: Iterable[AnyRow] = (),
         invent: Callable[[datetime], TaskTimeline],
     ) -> None:
-        """`invent` makes up one more life on demand, for rows that appear between two pages."""
+        """`invent` returns one more timeline, for rows that appear between two pages."""
         self.rows: dict[str, AnyRow] = {row.job_id: row for row in rows}
         self.version = 0
-        """Grows with every change of a row: what was made of older rows is stale."""
+        """Increases with every change of a row."""
         self._timelines = timelines
         self._next_timeline = next(timelines, None)
         self._invent = invent
@@ -116,7 +116,7 @@ class World:
         self._by_hand: set[str] = set()
 
     def advance(self, now: datetime) -> None:
-        """Let everything happen that happens up to `now`."""
+        """Apply all changes up to `now`."""
         while self._next_timeline and self._next_timeline.begins_at <= now:
             self._schedule(self._next_timeline)
             self._next_timeline = next(self._timelines, None)
@@ -137,26 +137,26 @@ class World:
             self.rows[job_id] = row
 
     def put(self, row: AnyRow | Mapping[str, Any] | bytes) -> str:
-        """Add or replace a row by hand and return its id; it no longer evolves by itself."""
+        """Add or replace a row by hand and return its id. It no longer changes by itself."""
         row = row if isinstance(row, TaskRow | RawRow) else raw_row(row)
         self._by_hand.add(row.job_id)
         self._set(row.job_id, row)
         return row.job_id
 
     def remove(self, job_id: str) -> None:
-        """Take a row out for good, as a user does who deletes the record. An unknown id is nothing."""
+        """Remove a row permanently, like a user who deletes the record. An unknown id is ignored."""
         self._by_hand.add(job_id)
         self._set(job_id, None)
 
     def insert(self, now: datetime) -> str:
-        """Let one more task begin at this moment and return its id."""
+        """Add a task that begins at this moment and return its id."""
         timeline = self._invent(now)
         self._schedule(timeline)
         self.advance(now)
         return timeline.job_id
 
     def drop(self, rng: Random) -> None:
-        """Remove any one row that has ended, if there is one."""
+        """Remove one finished row, if there is one."""
         ended = [job_id for job_id, row in self.rows.items() if row.status in ("Completed", "Failed")]
         if ended:
             self.remove(rng.choice(ended))
