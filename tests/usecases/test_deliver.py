@@ -1,4 +1,4 @@
-"""What becomes of deliveries, on either database."""
+"""Deliveries from claim to settlement, on either database."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ async def test_what_is_given_up_on_can_be_sent_again_by_hand(store: SqlStore, cl
 
 
 class FailingChannel(FakeChannel):
-    """A channel from elsewhere, with faults."""
+    """A channel of another package, with a defect."""
 
     def render(self, request: RenderRequest) -> object:  # type: ignore[override]  # it fails before it returns
         raise ZeroDivisionError(request.delivery_id)
@@ -238,7 +238,7 @@ async def test_every_delivery_ends_in_exactly_one_account(store: SqlStore, clock
 
 
 class BrokenStore:
-    """A store whose database fails for a while at settling."""
+    """A store whose database fails to settle for a while."""
 
     def __init__(self, store: SqlStore, failures: int) -> None:
         self.store = store
@@ -322,7 +322,7 @@ async def test_a_receivers_words_never_undo_anothers_delivery_record(
     assert "job-00001" in {delivery.events[0].job_id for delivery in found}
 
 
-# ---- what may have arrived ----
+# ---- unknown outcomes ----
 
 
 async def lose_the_answer(store: SqlStore, channel: FakeChannel, clock: FakeClock) -> None:
@@ -478,7 +478,7 @@ async def test_waiting_messages_go_out_at_once_when_a_probe_arrives(store: SqlSt
     assert await pending(store) == 0
 
 
-# ---- turns ----
+# ---- steps ----
 
 
 async def pending(store: SqlStore) -> int:
@@ -486,7 +486,7 @@ async def pending(store: SqlStore) -> int:
 
 
 class BlockingChannel(FakeChannel):
-    """A channel that answers when it is let."""
+    """A channel that answers once it is opened."""
 
     def __init__(self, concurrency: int, resend_policy: ResendPolicy = ResendPolicy.UNSAFE) -> None:
         super().__init__(concurrency=concurrency, resend_policy=resend_policy)
@@ -573,7 +573,7 @@ async def test_a_body_the_database_cannot_hold_costs_only_its_message(
 
 
 async def test_a_late_release_does_not_undo_a_newer_claim(store: SqlStore, clock: FakeClock) -> None:
-    """The answer to a turn may be lost after it was committed: what it gave back is then given back once more."""
+    """The answer to a step may be lost after its commit: the worker then releases the same claims once more."""
     (delivery,) = await put(store, clock, make_event())
     claim = partial(claim_one, now=clock.now())
     await store.transact(claim)
@@ -609,7 +609,7 @@ async def test_a_message_that_kills_its_renderer_is_given_up(store: SqlStore, cl
 
 
 async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: BlockingChannel) -> None:
-    """Be a process that is killed while its receivers hang, and the start of the next one."""
+    """Kill a process while its receivers hang, and start the next one."""
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)
@@ -622,7 +622,7 @@ async def killed_while_sending(store: SqlStore, clock: FakeClock, channel: Block
 async def test_kills_cost_only_what_was_being_sent(
     store: SqlStore, clock: FakeClock, resend_policy: ResendPolicy
 ) -> None:
-    """Twenty messages wait for a receiver that hangs, with four in flight: what never went out has no attempt."""
+    """Of twenty messages for a receiver that hangs, four are in flight. The others have no attempt."""
     await put(store, clock, *make_events(20))
     channel = BlockingChannel(concurrency=4, resend_policy=resend_policy)
     for _ in range(2):
@@ -713,7 +713,7 @@ async def test_a_stop_does_not_wait_for_a_channel_that_cannot_be_cut(store: SqlS
                 await release.wait()
         return Delivered()
 
-    channel.send = stubborn  # type: ignore[method-assign, assignment]  # it swallows what is to end it
+    channel.send = stubborn  # type: ignore[method-assign, assignment]  # it swallows cancellation
     worker = worker_of(channel, store, clock)
     await worker.step()
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""An editor: makes messages look as they should, within its budget, and goes on after whatever fails."""
+"""A message editor: it edits out-of-date messages within its budget and repeats failed edits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEASE = timedelta(seconds=60)
 
 
 class LiveFake(FakeChannel):
-    """A channel whose messages can be changed; `answers` are given in their order, then all is well."""
+    """A channel whose messages can be edited. It returns `answers` in order, then Delivered."""
 
     def __init__(self, name: str = "dba", answers: Sequence[Outcome | Exception] = (), burst: int = 5) -> None:
         super().__init__(name)
@@ -48,7 +48,7 @@ def events_of(job_id: str) -> tuple[Event, Event]:
 
 
 async def to_change(store: SqlStore, *job_ids: str, channel: str = "dba") -> None:
-    """Let messages of these tasks be there, and out of date."""
+    """Record messages of these tasks that are out of date."""
     for job_id in job_ids:
         for number, event in enumerate(events_of(job_id)):
             routed = [RoutedEvent(event=event, routes=(), channels=())]
@@ -124,7 +124,9 @@ async def test_a_new_message_is_the_one_that_is_changed_next(store: SqlStore, cl
 
 async def test_another_process_goes_on_when_a_lease_is_over(store: SqlStore, clock: FakeClock) -> None:
     await to_change(store, "job-1")
-    await store.transact(lambda tx: tx.threads.claim_edits("dba", clock.now(), LEASE, 1))  # and then it is killed
+    await store.transact(
+        lambda tx: tx.threads.claim_edits("dba", clock.now(), LEASE, 1)
+    )  # a process that is killed then
     channel = LiveFake()
     assert outcomes(await editor(channel, store, clock).step()) == []
     clock.advance(LEASE)

@@ -1,4 +1,4 @@
-"""One process through several configurations: what a reload must not undo."""
+"""One process with several configurations: what a reload must keep."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ routes: [{name: everything, channels: [dba]}]
 
 
 class Process:
-    """A process whose services only note that they ran; `serve` decides how each ends."""
+    """A process whose services only record that they ran."""
 
     def __init__(self, config: Config, patch: pytest.MonkeyPatch) -> None:
         self.config = config

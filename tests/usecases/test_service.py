@@ -1,4 +1,4 @@
-"""The service's own decisions; its life as a process is in the acceptance tests."""
+"""The service's own decisions. Its run as a process is in the acceptance tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from notifier.store.engine import SqlStore, open_store
 from notifier.store.transaction import Transaction
 from notifier.wiring.app import App, open_app
 
-# ---- blind, mute, alive ----
+# ---- health and heartbeats ----
 
 CONFIGURATION = """
 sources:
@@ -101,7 +101,7 @@ async def test_every_good_poll_gives_a_sign_of_life_and_no_other_does(harness: H
 
 
 async def test_a_fault_is_signalled_at_once_instead_of_a_heartbeat(harness: Harness, heartbeats: HttpServer) -> None:
-    """With one channel nobody else can be told."""
+    """With one channel nobody else can be notified."""
     app = with_fail_url(harness.app, heartbeats)
     await poll_and_deliver(app)
     harness.dba.answer = lambda _: GaveUp("HTTP 400")
@@ -213,7 +213,7 @@ async def test_a_database_file_that_is_lost_is_reported_once_and_saved(
             await service.monitoring.run()
         await service.delivering.drain()
         assert [*harness.notified(harness.dba), *harness.notified(harness.mail)].count(EventType.STORE_REPLACED) == 1
-        assert records.getvalue().count('"event": "store.replaced"') == 2  # that it is so, and that people are told
+        assert records.getvalue().count('"event": "store.replaced"') == 2  # the finding, and the event for people
         await service.release()
     saved = rescued(tmp_path)
     assert len(saved) == 2, "when it was noticed, and at the end"
@@ -246,7 +246,7 @@ async def test_a_service_that_runs_watches_and_gives_signs_of_life(
 
 
 class BrokenTransport:
-    """A connection to a chat that does not come about."""
+    """A transport that cannot connect to its chat."""
 
     trouble = "invalid_auth"
 
@@ -279,7 +279,7 @@ async def test_a_disconnected_chat_is_reported_with_its_reason(
     assert reported.stopped_at is not None
 
 
-# ---- troubles ----
+# ---- lasting errors ----
 
 
 def test_a_lasting_error_is_logged_once_a_minute_and_at_its_end(records: io.StringIO) -> None:
@@ -293,7 +293,7 @@ def test_a_lasting_error_is_logged_once_a_minute_and_at_its_end(records: io.Stri
     assert [line["channel"] for line in lines] == ["dba"] * 3
 
 
-# ---- people who cannot be reached ----
+# ---- impossible recipients ----
 
 CHAT = """
 chat: {slack: {bot_token: xoxb-fake, app_token: xapp-fake, api_url: "http://127.0.0.1:9/api/"}}
@@ -304,7 +304,7 @@ IMPOSSIBLE_PEOPLE = ("U 1", "", "x" * 300)
 async def test_an_impossible_recipient_costs_only_their_own_message(
     sqlite_url: str, clock: FakeClock, heartbeats: HttpServer
 ) -> None:
-    """Whoever wrote the row: the message is a dead letter with its reason, and the run is no failure of the program."""
+    """The message is a dead letter with its reason, whatever wrote the row, and the run succeeds."""
     async with open_app(
         loads(f"store: {{url: {sqlite_url}}}" + CONFIGURATION + CHAT, {"HEARTBEAT": heartbeats.url()}), clock=clock
     ) as opened:

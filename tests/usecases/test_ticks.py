@@ -35,7 +35,7 @@ HOUR = timedelta(hours=1)
 
 
 class CountingSource(FakeSource):
-    """Notes when it is read, in virtual seconds."""
+    """Records when it is read, in virtual seconds."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
@@ -80,7 +80,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
 async def run_service(
     path: Path, clock: VirtualClock, steps: list[tuple[float, timedelta]]
 ) -> tuple[CountingSource, CountingSupervisor]:
-    """Run for SECONDS, the system's clock being set to so much ahead at each of these moments."""
+    """Run for `SECONDS`. Each step is a moment and the offset to which the system's clock is set then."""
     store, source, supervisor = (
         open_store(f"sqlite:///{path}", now=clock.steady),
         CountingSource(clock),
