@@ -148,7 +148,7 @@ def verdict(value: RouteVerdict) -> Document:
         "route": value.route.name,
         "matched": value.matched,
         "channels": list(value.route.channels),
-        "failed_matcher": f"{failed.field}{failed.op}{failed.value}" if failed else None,
+        "failed_matcher": str(failed) if failed else None,
         "actual": value.actual,
         "skipped_by": value.skipped_by,
     }

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from notifier.channels.placeholders import readable
 from notifier.cli import event_loop
-from notifier.cli.check import types_reaching
 from notifier.cli.common import JsonOption, load_config, now
 from notifier.cli.output import block, cell, print_json, show
 from notifier.cli.samples import sample_event
 from notifier.cli.slack_preview import draw_message, is_block_kit
 from notifier.config import Config
+from notifier.config.advice import types_reaching
 from notifier.core.delivery import Body, delivery_id
 from notifier.core.events import EventType
 from notifier.core.model import Event

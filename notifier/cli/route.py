@@ -15,10 +15,10 @@ from notifier.cli.common import JsonOption, load_config, read_store, view_for
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.tasks import require_task
 from notifier.cli.views import View
+from notifier.config.advice import typical_fields
 from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.model import TaskStatus
 from notifier.core.routing import (
     FIELDS,
     RouteVerdict,
@@ -30,7 +30,6 @@ from notifier.core.routing import (
 from notifier.ports import EventFilter
 from notifier.settings.explain import closest_match
 from notifier.wiring.stores import Queries
-from notifier.wording.states import EVENT_ROWS
 
 
 def route(
@@ -76,13 +75,7 @@ def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
         if guess := closest_match(given.get("type", ""), types):
             raise ConfigurationError(f"there is no type {given['type']!r}; did you mean type={guess}?")
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
-    status = EVENT_ROWS[kind].state.status
-    implied = {"status": status.value, "raw_status": _raw(status)} if status else {}
-    return dict.fromkeys(FIELDS, "") | {"late": "false"} | implied | given
-
-
-def _raw(status: TaskStatus) -> str:
-    return "" if status is TaskStatus.UNKNOWN else status.value.capitalize()
+    return dict(typical_fields(kind)) | given
 
 
 def _parse_field(text: str) -> tuple[str, str]:
@@ -143,6 +136,4 @@ def _verdict_line(verdict: RouteVerdict) -> Text:
         return cell(f"✓ {name} → {', '.join(verdict.route.channels) or 'no channel'}{stop}", "green")
     if verdict.skipped_by:
         return cell(f"– {name}: not evaluated, {verdict.skipped_by} has stop", "dim")
-    failed = verdict.failed_matcher
-    wanted = f"{failed.field}{failed.op}{failed.value}" if failed else ""
-    return cell(f"✗ {name}: requires {wanted}, was {verdict.actual!r}", "dim")
+    return cell(f"✗ {name}: requires {verdict.failed_matcher}, was {verdict.actual!r}", "dim")

@@ -19,6 +19,10 @@ class Matcher:
     op: str
     value: str
 
+    def __str__(self) -> str:
+        """Return the matcher as the configuration writes it."""
+        return f"{self.field}{self.op}{self.value}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
