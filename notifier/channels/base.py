@@ -8,11 +8,12 @@ both.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Unknown
@@ -27,6 +28,7 @@ PROBE_AFTER = timedelta(minutes=15)
 """Time after which a parked channel is tried again by itself."""
 
 S = TypeVar("S", bound=ChannelSettings)
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,3 +114,9 @@ def stored_body(delivery: Delivery) -> Body:
     if delivery.body is None:
         raise ValueError(f"delivery {delivery.id} was not rendered")
     return delivery.body
+
+
+def encode_json(value: object) -> bytes:
+    """Return a value as JSON, encoded for sending."""
+    # A lone surrogate cannot be encoded. Sources remove them, but a channel must not depend on that.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -20,12 +20,12 @@ from starlette.applications import Starlette
 from timeouts import HANG_TIMEOUT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from notifier.channels.base import Json
 from notifier.chat.endpoints import BODY_LIMIT, MAX_FORM_FIELDS
 from notifier.chat.ports import BadRequest, PermissionCheck
 from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core.errors import ConfigurationError
 from notifier.integrations.mattermost.http import MattermostRoutes
-from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.http import SlackRoutes
 from notifier.integrations.slack.signature import sign
 from notifier.logs import RejectionLog

@@ -48,12 +48,12 @@ from servers.slack import (
     word,
 )
 
-from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelContext
+from notifier.channels.base import PROBE_AFTER, BaseChannel, ChannelContext, Json
 from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, ResendPolicy, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.http import HttpClient
-from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, Json, code_block, escape, inline_code
+from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, code_block, escape, inline_code
 from notifier.integrations.slack.channel import MAX_PAGES, PAGE_SIZE, SlackChannel
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons

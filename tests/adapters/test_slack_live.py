@@ -12,13 +12,12 @@ from factories import T0, decision, make_delivery, make_event, make_render_reque
 from fakes import FakeClock
 from servers.slack import ACCEPTED_THEN_SILENT, CHANNEL, TOKEN, SlackServer, mrkdwn_texts, refused, slack_server
 
-from notifier.channels.base import ChannelContext
+from notifier.channels.base import ChannelContext, Json
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Retry, Thread, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.http import HttpClient
-from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.channel import SlackChannel
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.wording.localizer import Localizer

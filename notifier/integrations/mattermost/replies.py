@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
 from notifier.chat.requests import ChatReply, Row, split_quoted
 from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import code, fence, plain
-from notifier.integrations.mattermost.webhook_chat import Json
 from notifier.wording.phrases import Language, text
 
 LINE_LIMIT = 400

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
-from notifier.channels.base import PROBE_AFTER, stored_body
+from notifier.channels.base import PROBE_AFTER, Json, encode_json, stored_body
 from notifier.channels.http_channel import (
     MISCONFIGURED,
     HttpChannel,
@@ -33,8 +33,6 @@ from notifier.wording.formatter import MessageFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.message import Fact, Message
 from notifier.wording.states import by_severity, state_of
-
-Json = dict[str, Any]
 
 LINE_LIMIT = 300
 """Maximum length of a line, in characters."""
@@ -131,7 +129,7 @@ class WebhookChat(HttpChannel[S]):
     def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON. The fields of the settings are added when it is sent."""
         message = payload(request, self.context.localizer, self.limits)
-        return Body(content=_encoded(message), content_type="application/json")
+        return Body(content=encode_json(message), content_type="application/json")
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post once."""
@@ -139,7 +137,7 @@ class WebhookChat(HttpChannel[S]):
         message = json.loads(stored_body(delivery).content) | self.settings.extra_fields
         try:
             reply = await self.exchange(
-                "POST", self._url, headers={"content-type": "application/json"}, content=_encoded(message)
+                "POST", self._url, headers={"content-type": "application/json"}, content=encode_json(message)
             )
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now()), error)
@@ -184,7 +182,3 @@ class WebhookChat(HttpChannel[S]):
 
 _NOT_VALID = "the webhook is not valid: copy its URL again or make a new one"
 _ELSEWHERE = "webhook_url is the address of something else, or a login protects the server: check it from this host"
-
-
-def _encoded(value: Json) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

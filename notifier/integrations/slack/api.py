@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, cast
 from urllib.parse import urlencode
 
-from notifier.integrations.slack.blockkit import Json
+from notifier.channels.base import Json, encode_json
 
 if TYPE_CHECKING:
     import aiohttp
@@ -42,6 +42,12 @@ class SlackResponse:
         """The error code; empty where the response has none. Any other text of a response is never repeated."""
         found = self.data.get("error")
         return found if isinstance(found, str) and re.fullmatch(r"[a-z0-9_]{1,80}", found) else ""
+
+    @property
+    def scopes(self) -> frozenset[str] | None:
+        """The scopes of the token, which Slack lists in a header; None where it does not."""
+        granted = self.headers.get("x-oauth-scopes")
+        return None if granted is None else frozenset(re.split(r"[\s,]+", granted))
 
     @property
     def failure(self) -> str:
@@ -139,9 +145,3 @@ class _Session:
         )
         self.body = reply.body
         yield _Response(reply)
-
-
-def encode_json(value: Json) -> bytes:
-    """Return an object as JSON, encoded for sending."""
-    # A lone surrogate would not encode; the edge removes them, and here nothing may depend on that.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

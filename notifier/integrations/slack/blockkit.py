@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+from notifier.channels.base import Json
 from notifier.chat.requests import Button
 
-Json = dict[str, Any]
 Style = Callable[[str, int], str]
 """Formats a text as markup of a maximum length, in characters."""
 

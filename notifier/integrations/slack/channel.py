@@ -6,7 +6,6 @@ needs care is shown in the channel too, because a change notifies nobody.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,13 +17,12 @@ from typing import Self
 import structlog
 
 from notifier.channels import rate_limits
-from notifier.channels.base import ChannelContext
+from notifier.channels.base import ChannelContext, Json
 from notifier.channels.reply_text import reply_line
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy, Retry, Thread, Unknown, delivery_id
 from notifier.core.identity import MessageRef
 from notifier.http import AddressRefused, HttpError, ReplyTooLarge
 from notifier.integrations.slack.api import SlackResponse, WebApi
-from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.errors import (
     MessageGone,
     NextPage,
@@ -202,8 +200,7 @@ class SlackChannel(SlackSender):
             return (CheckResult(ok=False, what=what, detail=response.failure, remedy=token_remedy(response.data)),)
         bot, team = (one_line(str(response.data.get(key, "?"))) for key in ("user", "team"))
         token = CheckResult(ok=True, what=what, detail=f"@{bot} in {team}")
-        granted = response.headers.get("x-oauth-scopes")
-        scopes = None if granted is None else frozenset(re.split(r"[\s,]+", granted))
+        scopes = response.scopes
         if scopes is not None and POST_SCOPE not in scopes:
             detail, remedy = f"{POST_SCOPE} is missing", scope_remedy(POST_SCOPE)
             return token, CheckResult(ok=False, what="Slack scopes", detail=detail, remedy=remedy)

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import httpx
 import structlog
 
+from notifier.channels.base import Json, encode_json
 from notifier.chat.ports import BadRequest, PermissionDenied, Responder
 from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
-from notifier.integrations.slack.api import MAX_REPLY, encode_json
-from notifier.integrations.slack.blockkit import Json
+from notifier.integrations.slack.api import MAX_REPLY
 from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
 from notifier.wording.phrases import Language, text

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from importlib.resources import files
 from types import MappingProxyType
 
+from notifier.channels.base import Json
 from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry, Unknown
 from notifier.core.durations import parse_duration
 from notifier.core.identity import MessageRef
 from notifier.core.retry import retry_after
 from notifier.integrations.slack.api import SlackResponse
-from notifier.integrations.slack.blockkit import Json
 
 PROBE_AFTER = timedelta(minutes=15)
 """Time after which a channel that Slack refuses to post to is tried again."""

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from notifier.channels.base import Json
 from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest
 from notifier.integrations.slack import signature
-from notifier.integrations.slack.blockkit import Json
 from notifier.integrations.slack.chat import SlackRequestHandler
 from notifier.logs import RejectionLog
 from notifier.ports import Clock

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import quote
 
+from notifier.channels.base import Json
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
@@ -22,7 +23,6 @@ from notifier.integrations.slack.blockkit import (
     FIELD_LIMIT,
     MESSAGE_LIMIT,
     TEXT_LIMIT,
-    Json,
     Style,
     button_element,
     code_block,

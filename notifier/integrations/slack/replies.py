@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
 from notifier.chat.requests import Button, ButtonAction, ChatReply, Row, split_quoted, without_marks
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
     TEXT_LIMIT,
-    Json,
     button_element,
     code_block,
     escape,

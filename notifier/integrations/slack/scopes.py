@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from notifier.http import HttpError
@@ -31,22 +30,17 @@ async def check(api: WebApi, allow: Collection[str]) -> Sequence[CheckResult]:
     except HttpError as error:
         return (CheckResult(ok=False, what=_CHECK_NAME, detail=str(error), remedy="check the network and the proxy"),)
     if not response.ok:
-        why = response.failure
-        return (
-            CheckResult(
-                ok=False, what=_CHECK_NAME, detail=why, remedy="set chat.slack.bot_token to a valid token (xoxb-…)"
-            ),
-        )
-    return scope_results(response.headers.get("x-oauth-scopes"), allow)
+        remedy = "set chat.slack.bot_token to a valid token (xoxb-…)"
+        return (CheckResult(ok=False, what=_CHECK_NAME, detail=response.failure, remedy=remedy),)
+    return scope_results(response.scopes, allow)
 
 
-def scope_results(granted: str | None, allow: Collection[str]) -> Sequence[CheckResult]:
-    """Return the missing scopes. `granted` is the header in which Slack lists the scopes of a token."""
+def scope_results(granted: Collection[str] | None, allow: Collection[str]) -> Sequence[CheckResult]:
+    """Return the missing scopes; nothing where Slack does not list the granted ones."""
     if granted is None:
         return ()
-    has = set(re.split(r"[\s,]+", granted))
     wanted = [scope for scope in SCOPE_COSTS if scope != "usergroups:read" or any(id_.startswith("S") for id_ in allow)]
-    missing = [scope for scope in wanted if scope not in has]
+    missing = [scope for scope in wanted if scope not in granted]
     if not missing:
         return (CheckResult(ok=True, what=_CHECK_NAME, detail=", ".join(wanted)),)
     return tuple(

@@ -10,14 +10,13 @@ from typing import ClassVar
 
 import structlog
 
-from notifier.channels.base import stored_body
+from notifier.channels.base import Json, encode_json, stored_body
 from notifier.channels.http_channel import HttpChannel
 from notifier.channels.reply_conditions import decompressed
 from notifier.channels.reply_text import http_reply
 from notifier.core.delivery import Body, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import AddressRefused, HttpError, NotSent
-from notifier.integrations.slack.api import SlackResponse, encode_json
-from notifier.integrations.slack.blockkit import Json
+from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.errors import PROBE_AFTER, ContentRefused, MessageGone, outcome_of
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import SlackSettings

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from notifier.channels.base import Json, encode_json
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import says_failed
 from notifier.core.delivery import Delivery, Outcome
 from notifier.http import HttpError, partial_reply
-from notifier.integrations.slack.api import MAX_REPLY, SlackResponse, encode_json
-from notifier.integrations.slack.blockkit import Json
+from notifier.integrations.slack.api import MAX_REPLY, SlackResponse
 from notifier.integrations.slack.errors import is_failure, remedy_of
 from notifier.integrations.slack.sender import SlackSender, final_outcome
 from notifier.ports import CheckResult

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import msgspec
 import structlog
 from standardwebhooks import Webhook
 
-from notifier.channels.base import PROBE_AFTER, ChannelContext, headline, stored_body
+from notifier.channels.base import PROBE_AFTER, ChannelContext, encode_json, headline, stored_body
 from notifier.channels.http_channel import HttpChannel, address_problem, outcome_of_error, outcome_of_status
 from notifier.channels.placeholders import MissingSecret, Placeholders
 from notifier.channels.reply_conditions import ParsedReply
@@ -92,7 +91,7 @@ def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:  # a lone surrogate; sources remove them, but a body must not depend on that
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return encode_json(value)
 
 
 # ---- the channel ----
