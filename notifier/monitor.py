@@ -39,10 +39,10 @@ class ChannelAnnouncements(ParkedChannels, Protocol):
     def announce(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
         """Note since when a channel is announced as failing; return False when another replica was faster."""
 
-    def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
+    def announce_dead_letters(self, channel: str, was: datetime | None, until: datetime) -> bool:
         """Note up to when the dead deliveries of a channel are reported; return False as `announce` does."""
 
-    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
+    def dead_letters(self, channel: str, since: datetime) -> DeadLetters | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
 
 
@@ -128,8 +128,8 @@ def _announce_channels(tx: MonitorTx, decision: AlertDecision, now: datetime) ->
             if tx.channels.announce(one.name, one.was, one.since) and one.event:
                 yield one.event
         else:
-            found = tx.channels.given_up(one.channel, one.since)
-            if found and tx.channels.announce_given_up(one.channel, one.was, found.last):
+            found = tx.channels.dead_letters(one.channel, one.since)
+            if found and tx.channels.announce_dead_letters(one.channel, one.was, found.last):
                 yield alerts.dead_letters_event(one.channel, found, now)
 
 

@@ -98,7 +98,7 @@ class Channels:
             )
         return [name for name in changed if known.get(name) is not None and self.unpark(name, now)]
 
-    def given_up(self, channel: str, since: datetime) -> DeadLetters | None:
+    def dead_letters(self, channel: str, since: datetime) -> DeadLetters | None:
         """Count the dead deliveries of a channel that died later than this and are not about a channel themselves."""
         dead = (
             deliveries.c.channel == channel,
@@ -122,6 +122,6 @@ class Channels:
         """
         return self._session.swap(channels, channel, "announced_since", was, since)
 
-    def announce_given_up(self, channel: str, was: datetime | None, until: datetime) -> bool:
+    def announce_dead_letters(self, channel: str, was: datetime | None, until: datetime) -> bool:
         """Record up to when dead deliveries of a channel were announced; return False as `announce` does."""
         return self._session.swap(channels, channel, "given_up_until", was, until)

@@ -207,10 +207,10 @@ async def test_a_mute_that_has_ended_cannot_be_ended(store: SqlStore) -> None:
 
 
 async def test_a_wish_is_taken_once(store: SqlStore) -> None:
-    wish = Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
-    assert await store.transact(lambda tx: tx.people.subscribe(wish)) is True
-    assert await store.transact(lambda tx: tx.people.subscribe(wish)) is False
-    assert await store.transact(lambda tx: tx.people.subscribe(replace(wish, person="U0BOB"))) is True
+    subscription = Subscription(source="prod", job_id="job-1", person="U0ALICE", created_at=T0)
+    assert await store.transact(lambda tx: tx.people.subscribe(subscription)) is True
+    assert await store.transact(lambda tx: tx.people.subscribe(subscription)) is False
+    assert await store.transact(lambda tx: tx.people.subscribe(replace(subscription, person="U0BOB"))) is True
     taken = await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["job-1", "job-2"]))
     assert taken == {"job-1": ["U0ALICE", "U0BOB"]}
     assert await store.transact(lambda tx: tx.people.pop_subscribers("prod", ["job-1"])) == {}

@@ -444,8 +444,8 @@ async def test_releasing_an_owner_makes_its_claims_due_at_once(store: SqlStore) 
 
 
 async def test_a_request_and_a_wish_are_new_once(store: SqlStore) -> None:
-    wish = Subscription(source="prod", job_id="a", person="U1", created_at=T0)
-    assert [await store.transact(lambda tx: tx.people.subscribe(wish)) for _ in range(2)] == [True, False]
+    subscription = Subscription(source="prod", job_id="a", person="U1", created_at=T0)
+    assert [await store.transact(lambda tx: tx.people.subscribe(subscription)) for _ in range(2)] == [True, False]
     ages = (timedelta(0), timedelta(minutes=10), timedelta(minutes=10, seconds=1))
     moments = [T0 + age for age in ages]
     seen = [await store.transact(lambda tx, at=at: tx.people.record_request("request", at)) for at in moments]  # type: ignore[misc]  # a default
