@@ -57,24 +57,24 @@ class Lookup(Protocol):
 T = TypeVar("T")
 
 MAX_CANDIDATES = 10
-"""Tasks shown at most when the beginning of a job id fits several."""
+"""Maximum number of tasks returned where the beginning of a job id fits several."""
 
 MAX_SUGGESTIONS = 5
 """Maximum number of instances of one name, or with a similar name, that are returned."""
 COMPARED_NAMES, CLOSELY_COMPARED_NAMES = 800, 20
-"""Recent tasks whose instances are compared with a name that nobody has, roughly and then closely."""
+"""Number of recent tasks whose instance names are compared with an unknown name, roughly and then closely."""
 COMPARED_NAME_LENGTH = 64
-"""Characters of a name that are compared."""
+"""Maximum length of a compared name, in characters."""
 MIN_SIMILARITY = 0.6
-"""From 0 to 1: what a name must have in common with another to be meant perhaps."""
+"""Minimum similarity of a suggested name, from 0 to 1."""
 
 MAX_HISTORY = 500
-"""Events of one task that an explanation covers, newest first."""
+"""Maximum number of events that an explanation of a task covers; the newest count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredListing(Generic[T]):
-    """Rows, and how fresh what they come from is: an empty answer means little without that."""
+    """Rows with the sources, which show how fresh the rows are: an empty answer means little without that."""
 
     rows: tuple[T, ...]
     sources: tuple[SourceState, ...]
@@ -102,7 +102,7 @@ class NamedInstance:
 
     @property
     def shown(self) -> str:
-        """What people call it."""
+        """Its name, or its id where no name is known."""
         return self.name or self.id or ""
 
 
@@ -117,7 +117,7 @@ class InstanceAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRecord:
-    """What became of one event on one channel."""
+    """One event on one channel, with its delivery and attempts."""
 
     channel: str
     planned: bool
@@ -181,7 +181,7 @@ def find_task(q: Lookup, wanted: str, *, source: str | None = None) -> TaskAnswe
 
 
 def known_instance(q: Lookup, wanted: str) -> InstanceAnswer:
-    """Return the instance with this id, or the only one of this name. It suggests none: that takes its time."""
+    """Return the same, or similar names. Not for a write transaction: it takes a while, and others wait."""
     exact = [NamedInstance(id=id_, name=name) for id_, name in q.instances(wanted, MAX_SUGGESTIONS)]
     if len({instance.id for instance in exact}) > 1:
         return InstanceAnswer(namesakes=tuple(instance.id or "" for instance in exact))
@@ -189,7 +189,7 @@ def known_instance(q: Lookup, wanted: str) -> InstanceAnswer:
 
 
 def find_instance(q: Lookup, wanted: str) -> InstanceAnswer:
-    """Return the same, or the names that resemble it. Not for a transaction that writes: nobody else could then."""
+    """Return the same, or similar names. Not for a write transaction: comparing names would block other writers."""
     found = known_instance(q, wanted)
     if found.instance or found.namesakes:
         return found

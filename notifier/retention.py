@@ -81,13 +81,13 @@ class PruneRules:
     dead: timedelta | None = None
     """Dead deliveries, which can still be sent again by hand: at least as long as events."""
     tasks: timedelta | None = None
-    """Tasks, from their end. Longer than the API lists them."""
+    """Tasks, counted from their end. Longer than the API lists them."""
     configured: frozenset[str] | None = None
-    """Names of the configured sources; what is recorded of others goes that long after their last poll. None keeps
-    them all."""
+    """Names of the configured sources; what is recorded of others is deleted that long after their last poll. None
+    keeps it."""
     expected: Expected | None = None
-    """What is configured: what has waited as long as events are kept for any other channel is given up first, so that
-    it can go like any dead delivery. None gives up nothing."""
+    """What is configured. Deliveries to other channels that have waited as long as events are kept are marked as dead
+    first, so that they can be pruned. None marks nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ PruneStep: TypeAlias = "Callable[[RetentionTx], tuple[PruneReport, PruneStep | N
 
 
 async def prune(store: Store[RetentionTx, object], clock: Clock, rules: PruneRules) -> PruneReport:
-    """Delete all that may go, batch by batch. Raises StoreError; what earlier batches deleted stays deleted."""
+    """Delete what is past retention, batch by batch. Raises StoreError; what earlier batches deleted stays deleted."""
     step: PruneStep | None = first_batch(rules)
     report = PruneReport()
     while step is not None:

@@ -1,4 +1,4 @@
-"""The values that everything else passes around.
+"""Tasks, snapshots, transitions and events, and what is recorded about sources and channels.
 
 Frozen and keyword-only. Times are timezone-aware and are passed in.
 """
@@ -20,7 +20,7 @@ NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 
 
 class TaskStatus(StrEnum):
-    """What the status of a task means to us; what the API wrote is kept beside it as `raw_status`."""
+    """Status of a task as we understand it; the API's own word is kept beside it as `raw_status`."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -57,7 +57,7 @@ class Task:
 
     @property
     def subject(self) -> str:
-        """What events about the task have as their subject."""
+        """Subject of all events about the task."""
         return str(Subject(source=self.source, job_id=self.job_id))
 
 
@@ -92,14 +92,14 @@ class Snapshot:
     """True only when the distinct ids reached the total that the API stated for the whole list."""
     scope: Scope = Scope.FULL
     calls: int = 1
-    """API calls it took, retries included."""
+    """Number of API calls that it took, retries included."""
     total_count: int | None = None
     unreadable: int = 0
-    """Rows left out because they carry no usable job_id."""
+    """Number of rows that were left out because they have no usable job_id."""
     skew: timedelta | None = None
     """How far `taken_at` is ahead of the service's time; None where that is not known."""
     earlier: tuple[Snapshot, ...] = ()
-    """What the same poll showed before, in that order: only the rows that are another here, or are not here."""
+    """Earlier scans of the same poll, in order, with only the rows that differ here or are missing here."""
 
     def after(self, before: Snapshot) -> Snapshot:
         """Return this snapshot as the later one of two that were taken in one poll."""
@@ -133,13 +133,13 @@ class Transition:
     """None when the task is seen for the first time."""
     after: Task
     occurrence: str
-    """Canonical upstream facts: what makes this change this one and no other."""
+    """Canonical upstream facts that identify the change."""
     observed_at: datetime
     late: bool
     since: datetime | None = None
-    """Since when a task has made no progress."""
+    """Time since which a stalled task has made no progress."""
     recurs: bool = False
-    """True where the task was in another state before: the same facts are then news again."""
+    """True where the task was in another state before, so that the same facts are news again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ class Event:
     since: datetime | None = None
     """Since when a source or a channel has been failing, or had been until it recovered; or a task made no progress."""
     count: int | None = None
-    """How many deliveries a channel gave up on."""
+    """Number of deliveries that a channel gave up on."""
 
     @property
     def job_id(self) -> str:
@@ -198,29 +198,29 @@ class SourceState:
 
     name: str
     region: str | None = None
-    """What it reads, with the next one. None before its first poll."""
+    """Region of the list that it reads, followed by its project. None before its first poll."""
     project_id: str | None = None
     baseline_at: datetime | None = None
-    """When its first complete poll was recorded; until then new tasks are noted quietly."""
+    """Time of its first complete poll; until then new tasks are recorded without events."""
     last_poll_at: datetime | None = None
-    """Its last recorded poll, of any scope."""
+    """Time of its last recorded poll, of any scope."""
     last_full_at: datetime | None = None
-    """Its last complete full poll."""
+    """Time of its last complete full poll."""
     pruned_to: datetime | None = None
     """Tasks that were over by then may have been recorded once and pruned since."""
     last_full_calls: int = 1
     last_error: str | None = None
-    """None while the last poll succeeded."""
+    """Error of the last poll; None where it succeeded."""
     failing_since: datetime | None = None
     failures: int = 0
-    """Polls in a row that failed."""
+    """Number of failed polls in a row."""
     next_poll_at: datetime | None = None
     announced_since: datetime | None = None
     """Start of the failure that was announced. None before one is, and once its recovery was announced."""
     refused_since: datetime | None = None
     """Time of the first of the latest polls in a row of which the database refused rows; None after a poll without."""
     refused_rows: int = 0
-    """Rows of the last poll that the database refused to store."""
+    """Number of rows of the last poll that the database refused to store."""
     empty_since: datetime | None = None
     """Time of the first of the latest complete full polls in a row that found no task at all; None after any other."""
     retired_at: datetime | None = None

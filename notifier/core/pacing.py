@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 GOOD_AT_PRECISION = timedelta(seconds=1)
-"""How exactly the last good attempt of a healthy channel is recorded: each record costs a write."""
+"""Precision of the recorded time of a healthy channel's last good attempt: each record costs a write."""
 
 
 class AttemptSignal(StrEnum):
@@ -32,11 +32,11 @@ class Pace:
     """Limits of a channel: its rate, and when its circuit breaker opens and probes."""
 
     per_second: float | None = None
-    """Messages in the long run; None for as many as it takes."""
+    """Messages per second in the long run; None for no limit."""
     burst: int = 1
-    """Messages at once after a rest."""
+    """Messages at once after a pause."""
     opens_after: int = 5
-    """Failures in a row that open the circuit breaker."""
+    """Number of failures in a row that open the circuit breaker."""
     probes: tuple[timedelta, ...] = (timedelta(seconds=10), timedelta(seconds=30), timedelta(seconds=60))
     """Waits before the first, second … probe of an open breaker; the last one repeats."""
 
@@ -48,14 +48,14 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelHealth:
-    """How a channel is. The times are those of the database's clock."""
+    """Recorded health of a channel. The times are those of the database's clock."""
 
     failures: int = 0
-    """Attempts in a row that were a bad sign."""
+    """Number of bad attempts in a row."""
     good_at: datetime | None = None
-    """The last attempt that the receiver took."""
+    """Time of the last attempt that the receiver accepted."""
     failing_since: datetime | None = None
-    """The first attempt after the last good one that was not good; None while all is well."""
+    """Time of the first attempt after the last good one that was not good; None while all is well."""
     open_until: datetime | None = None
     """The circuit breaker is open: nothing is sent before this time, and then one message as a probe."""
     paused_until: datetime | None = None
@@ -66,7 +66,7 @@ class ChannelHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """How many messages may go out now, and when to ask again where that is fewer than wanted."""
+    """Number of messages that may be sent now, and when to ask again where that is fewer than wanted."""
 
     count: int
     retry_in: timedelta | None = None
