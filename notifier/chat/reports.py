@@ -35,7 +35,7 @@ MAX_STATUS_LINES = 30
 
 
 _QUOTED = frozenset({"given", "instance", "job", "meant", "names", "usage", "who", "why"})
-"""Values of phrases that come from outside or are to be typed."""
+"""Values of phrases that come from outside or that people type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class ReplyFormatter:
     """The slash command, as people type it."""
 
     def text(self, key: str, **values: object) -> str:
-        """Return a phrase. Values that come from outside or are to be typed are quoted."""
+        """Return a phrase. Values that come from outside or that people type are quoted."""
         shown = {name: quoted(one_line(str(value))) if name in _QUOTED else value for name, value in values.items()}
         return self.localizer.text(key, **{"command": self.command} | shown)
 

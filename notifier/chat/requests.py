@@ -14,7 +14,7 @@ _BEGIN, _END = "\ue000", "\ue001"
 
 
 def quoted(text: str) -> str:
-    """Mark text within a sentence that comes from outside or is to be typed. It is shown as code."""
+    """Mark text within a sentence that comes from outside or that people type. It is shown as code."""
     return f"{_BEGIN}{text.replace(_BEGIN, '').replace(_END, '')}{_END}" if text else ""
 
 

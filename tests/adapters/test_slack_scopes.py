@@ -1,4 +1,4 @@
-"""What Slack says the bot may do, and what is said of what it may not."""
+"""The check of the scopes that Slack has granted to the bot."""
 
 from __future__ import annotations
 

@@ -346,7 +346,7 @@ class SlackServer:
                 await self._changed.wait()
 
     async def asked(self, method: str) -> None:
-        """Wait until a method was called, and until whoever called it had its answer."""
+        """Wait until a method was called and its caller has the answer."""
         await self.until(lambda: any(path.endswith(f"/{method}") for path, _ in self.requests))
         await self.ask("interactive", {"type": "shortcut"})
 

@@ -6,12 +6,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import structlog
 
 from notifier.http import HttpError
 from notifier.integrations.slack.api import WebApi
-from notifier.integrations.slack.errors import nested_object
+from notifier.integrations.slack.errors import nested_object, scope_remedy
 from notifier.ports import Clock
 from notifier.wording.phrases import Language
 
@@ -33,6 +34,8 @@ _BOT = ""
 _FINAL_ERRORS = frozenset({"missing_scope", "user_not_found", "user_not_visible"})
 """Errors that a repeated call would bring again."""
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
@@ -48,16 +51,10 @@ class UserProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class _CachedProfile:
-    profile: UserProfile | None
-    """None where Slack did not answer."""
+class _Cached(Generic[T]):
+    value: T
     until: float
-
-
-@dataclass(frozen=True, slots=True)
-class _CachedGroup:
-    ids: frozenset[str]
-    until: float
+    """Time at which it is fetched again, by the monotonic clock."""
 
 
 class UserDirectory:
@@ -71,8 +68,9 @@ class UserDirectory:
         self._api = api
         self._clock = clock
         self._workspaces = frozenset(workspaces)
-        self._people: OrderedDict[str, _CachedProfile] = OrderedDict()
-        self._groups: dict[str, _CachedGroup] = {}
+        self._people: OrderedDict[str, _Cached[UserProfile | None]] = OrderedDict()
+        """Profiles; None where Slack did not answer."""
+        self._groups: dict[str, _Cached[frozenset[str]]] = {}
         self._queries: dict[str, asyncio.Task[None]] = {}
 
     def language_of(self, person: str) -> Language | None:
@@ -80,7 +78,7 @@ class UserDirectory:
         known = self._people.get(person)
         if known is None or self._clock.monotonic() >= known.until:
             self._fetch_soon(person)
-        return known.profile.language if known and known.profile else None
+        return known.value.language if known and known.value else None
 
     async def fetch_workspace(self) -> None:
         """Fetch the workspace of the bot, unless workspaces are configured."""
@@ -159,15 +157,13 @@ class UserDirectory:
     async def _profile(self, person: str) -> UserProfile | None:
         """Return a profile; None where Slack does not answer."""
         known = self._people.get(person)
-        if self._api is not None and (known is None or known.profile is None or self._clock.monotonic() >= known.until):
+        if self._api is not None and (known is None or known.value is None or self._clock.monotonic() >= known.until):
             await self._fetch_profile(self._api, person)
         found = self._people.get(person)
-        return found.profile if found else None
+        return found.value if found else None
 
     async def _fetch_profile(self, api: WebApi, person: str) -> None:
-        self._people[person] = _CachedProfile(
-            await _request_profile(api, person), self._clock.monotonic() + PROFILE_TTL
-        )
+        self._people[person] = _Cached(await _request_profile(api, person), self._clock.monotonic() + PROFILE_TTL)
         self._people.move_to_end(person)
         if len(self._people) > MAX_PROFILES:
             self._people.popitem(last=False)
@@ -175,10 +171,10 @@ class UserDirectory:
     async def _members(self, group: str) -> frozenset[str]:
         known = self._groups.get(group)
         if known is None or self._clock.monotonic() >= known.until:
-            known = _CachedGroup(await self._request_members(group), self._clock.monotonic() + MEMBERS_TTL)
-            if known.ids:
+            known = _Cached(await self._request_members(group), self._clock.monotonic() + MEMBERS_TTL)
+            if known.value:
                 self._groups[group] = known
-        return known.ids
+        return known.value
 
     async def _request_members(self, group: str) -> frozenset[str]:
         if self._api is None:
@@ -191,9 +187,10 @@ class UserDirectory:
             log.error("chat.group_unknown", group=group, reason=str(error))  # noqa: TRY400 - the sentence is enough
             return frozenset()
         users = response.data.get("users")
-        if response.data.get("ok") is True and isinstance(users, list):
+        if response.ok and isinstance(users, list):
             return frozenset(user for user in users if isinstance(user, str))
-        log.error("chat.group_unknown", group=group, reason=_why(response.code))
+        remedy = f": {scope_remedy('usergroups:read')}" if response.code == "missing_scope" else ""
+        log.error("chat.group_unknown", group=group, reason=f"{response.code or 'no answer that can be read'}{remedy}")
         return frozenset()
 
 
@@ -206,7 +203,7 @@ async def _request_profile(api: WebApi, person: str) -> UserProfile | None:
     if response.code in _FINAL_ERRORS:
         return UserProfile()
     user = response.data.get("user")
-    if response.data.get("ok") is not True or not isinstance(user, dict):
+    if not response.ok or not isinstance(user, dict):
         return None
     ids = (user.get("team_id"), nested_object(user, "enterprise_user").get("enterprise_id"))
     restricted = (user.get(key) is True for key in ("is_restricted", "is_ultra_restricted", "is_stranger"))
@@ -221,8 +218,3 @@ def _language(locale: object) -> Language | None:
     if not isinstance(locale, str) or not locale:
         return None
     return "zh" if locale.lower().startswith("zh") else "en"
-
-
-def _why(code: str) -> str:
-    scope = "add the bot scope usergroups:read under OAuth & Permissions and reinstall the app"
-    return f"{code}: {scope}" if code == "missing_scope" else code or "no answer that can be read"
