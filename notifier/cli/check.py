@@ -61,12 +61,12 @@ async def _check_templates(config: Config) -> Sequence[CheckResult]:
             ok=not reaching[name][event.type],
             proven=False,
             what=f"channel {name}",
-            detail=f"{event.type}: {flaw}",
+            detail=f"{event.type}: {problem}",
             remedy=f"notifier preview {name} --event {event.type}",
         )
-        for name, flaws in (await check_rendering(config, samples)).items()
-        for event, flaw in zip(samples[name], flaws, strict=True)
-        if flaw
+        for name, problems in (await check_rendering(config, samples)).items()
+        for event, problem in zip(samples[name], problems, strict=True)
+        if problem
     ]
 
 

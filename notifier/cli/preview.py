@@ -43,15 +43,15 @@ def preview(
     a string. `${NAME}` stands for a secret that is inserted when the message is sent.
     """
     config = load_config(ctx)
-    kind, body, flaws = event_loop.run(_render(config, channel, event))
+    kind, body, problems = event_loop.run(_render(config, channel, event))
     if as_json:
         described = {"channel": channel, "kind": kind, "content_type": body.content_type}
-        print_json(described | {"body": _decoded(body), "flaws": flaws})
+        print_json(described | {"body": _decoded(body), "flaws": problems})
     else:
         show(cell(f"{kind}, {body.content_type}", "dim"))
         show(*readable_body(body), fold=is_block_kit(_decoded(body)))
-        show(*(cell(f"✗ {type_}: {flaw}", "bold red") for type_, flaw in flaws.items()))
-    raise typer.Exit(1 if flaws else 0)
+        show(*(cell(f"✗ {type_}: {problem}", "bold red") for type_, problem in problems.items()))
+    raise typer.Exit(1 if problems else 0)
 
 
 async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body, Mapping[str, str]]:
@@ -61,7 +61,11 @@ async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body
     async with open_channel(config, name) as channel:
         body = channel.render(render_request(name, events[0]))
     found = (await check_rendering(config, {name: events})).get(name, ())
-    return channel.kind, body, {event.type.value: flaw for event, flaw in zip(events, found, strict=False) if flaw}
+    return (
+        channel.kind,
+        body,
+        {event.type.value: problem for event, problem in zip(events, found, strict=False) if problem},
+    )
 
 
 def render_request(channel: str, event: Event) -> RenderRequest:
