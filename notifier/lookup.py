@@ -181,7 +181,7 @@ def find_task(q: Lookup, wanted: str, *, source: str | None = None) -> TaskAnswe
 
 
 def known_instance(q: Lookup, wanted: str) -> InstanceAnswer:
-    """Return the same, or similar names. Not for a write transaction: it takes a while, and others wait."""
+    """Return the instance with this id, or the only one of this name. Never returns similar names."""
     exact = [NamedInstance(id=id_, name=name) for id_, name in q.instances(wanted, MAX_SUGGESTIONS)]
     if len({instance.id for instance in exact}) > 1:
         return InstanceAnswer(namesakes=tuple(instance.id or "" for instance in exact))
