@@ -28,15 +28,7 @@ from typing import Protocol, TypeAlias, cast
 
 from notifier.clock import wait_until_set
 from notifier.core import dispatch, outbox, pacing, recipients
-from notifier.core.delivery import (
-    Body,
-    Delivery,
-    Outcome,
-    ResendPolicy,
-    Resolution,
-    ThreadUpdate,
-    Unknown,
-)
+from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Resolution, ThreadUpdate, Unknown
 from notifier.core.errors import StoreError
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import ChannelHealth

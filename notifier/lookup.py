@@ -14,13 +14,7 @@ from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Expected, HealthFacts
 from notifier.core.model import Event, SourceState, Task
 from notifier.core.routing import Route, RoutedEvent, RouteVerdict, explain_routes
-from notifier.ports import (
-    DeliveryFilter,
-    EventFilter,
-    Ledger,
-    StoredTask,
-    TaskFilter,
-)
+from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter
 
 
 class Lookup(Protocol):

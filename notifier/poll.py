@@ -277,8 +277,7 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
         tx.polls.postpone(claim, admission.retry_at)
         return PollReport(source=source.name, polled=False)
     error = CredentialsRejected(
-        credentials.pause_message(f"source {source.name}", admission.refusal),
-        retry_after=admission.retry_at - claim.at,
+        credentials.pause_message(f"source {source.name}", admission.refusal), retry_after=admission.retry_at - claim.at
     )
     tx.polls.record_failure(claim, str(error), admission.retry_at)
     return PollReport(source=source.name, polled=True, error=error)

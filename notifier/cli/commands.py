@@ -116,8 +116,7 @@ def _set_debug(ctx: typer.Context, value: bool) -> None:  # noqa: FBT001 - the s
 
 
 _Config = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", expose_value=False, callback=_set_config, help="Configuration file."),
+    Path | None, typer.Option("-c", "--config", expose_value=False, callback=_set_config, help="Configuration file.")
 ]
 _Debug = Annotated[bool, typer.Option("--debug", expose_value=False, callback=_set_debug, hidden=True)]
 

@@ -265,10 +265,4 @@ def action(value: Action) -> Document:
 
 def finding(value: CheckResult) -> Document:
     """Return the result of one check."""
-    return {
-        "ok": value.ok,
-        "proven": value.proven,
-        "what": value.what,
-        "detail": value.detail,
-        "remedy": value.remedy,
-    }
+    return {"ok": value.ok, "proven": value.proven, "what": value.what, "detail": value.detail, "remedy": value.remedy}

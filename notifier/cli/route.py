@@ -19,14 +19,7 @@ from notifier.config.advice import typical_fields
 from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.routing import (
-    FIELDS,
-    RouteVerdict,
-    channels_of,
-    explain_fields,
-    fields_of,
-    parse_matcher,
-)
+from notifier.core.routing import FIELDS, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
 from notifier.ports import EventFilter
 from notifier.settings.explain import closest_match
 from notifier.wiring.stores import Queries
@@ -36,8 +29,7 @@ def route(
     ctx: typer.Context,
     *,
     fields: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="FIELD=VALUE...", help=f"Fields of the event: {', '.join(FIELDS)}."),
+        list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help=f"Fields of the event: {', '.join(FIELDS)}.")
     ] = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="JOB_ID", help="Use the latest event of this task.")
@@ -99,11 +91,7 @@ def _latest(q: Queries, job_id: str, view: View) -> Mapping[str, str]:
 def _document(
     event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]
 ) -> documents.Document:
-    return {
-        "event": dict(event),
-        "routes": [documents.verdict(v) for v in verdicts],
-        "channels": list(channels),
-    }
+    return {"event": dict(event), "routes": [documents.verdict(v) for v in verdicts], "channels": list(channels)}
 
 
 def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]) -> Group:

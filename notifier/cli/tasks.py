@@ -42,8 +42,7 @@ def tasks(
     ] = None,
     source: SourceOption = None,
     unacked: Annotated[
-        bool,
-        typer.Option("--unacked", help="Show tasks that failed, stalled or vanished and are not acknowledged."),
+        bool, typer.Option("--unacked", help="Show tasks that failed, stalled or vanished and are not acknowledged.")
     ] = False,
     limit: LimitOption = 50,
     as_json: JsonOption = False,

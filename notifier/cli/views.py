@@ -10,17 +10,7 @@ from itertools import chain
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from notifier.cli.output import (
-    FULL_ID_WIDTH,
-    Column,
-    Row,
-    TextTable,
-    block,
-    cell,
-    indented,
-    pairs,
-    short,
-)
+from notifier.cli.output import FULL_ID_WIDTH, Column, Row, TextTable, block, cell, indented, pairs, short
 from notifier.core.delivery import Delivery, DeliveryState, with_reply
 from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent

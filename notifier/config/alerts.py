@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from notifier.core.health_facts import FAILING_AFTER
 from notifier.settings.base import Settings
-from notifier.settings.types import (
-    Duration,
-)
+from notifier.settings.types import Duration
 
 
 class AlertSettings(Settings):

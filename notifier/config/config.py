@@ -10,12 +10,7 @@ from functools import cached_property
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from notifier.config.alerts import AlertSettings
 from notifier.config.chat import ChatSettings
@@ -31,14 +26,8 @@ from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.settings.base import Settings
-from notifier.settings.explain import (
-    Loc,
-    closest_match,
-    error_detail,
-)
-from notifier.settings.types import (
-    HttpUrl,
-)
+from notifier.settings.explain import Loc, closest_match, error_detail
+from notifier.settings.types import HttpUrl
 
 
 def _timezone(name: str) -> str:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from notifier.settings.base import Settings
-from notifier.settings.types import (
-    Duration,
-)
+from notifier.settings.types import Duration
 
 
 class DeliverySettings(Settings):

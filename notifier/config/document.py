@@ -200,11 +200,7 @@ class _Reader:
     def document(self, node: yaml.Node) -> Document:
         data = self._read(node, ())
         return Document(
-            data=data,
-            problems=tuple(self._problems),
-            values=self._values,
-            keys=self._keys,
-            borrowed=self._borrowed,
+            data=data, problems=tuple(self._problems), values=self._values, keys=self._keys, borrowed=self._borrowed
         )
 
     def _add_problem(self, node: yaml.Node, path: Path, what: str) -> None:

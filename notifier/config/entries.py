@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
-from pydantic import (
-    PlainValidator,
-    SerializeAsAny,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import PlainValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
 from notifier.channels import kinds as channel_kinds
 from notifier.channels.settings import ChannelSettings
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Settings
-from notifier.settings.explain import (
-    FixedMessageError,
-    setting_error,
-)
+from notifier.settings.explain import FixedMessageError, setting_error
 from notifier.sources import kinds as source_kinds
 from notifier.sources.base import SourceSettings
 

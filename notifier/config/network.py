@@ -7,19 +7,11 @@ import re
 from contextlib import suppress
 from typing import Annotated
 
-from pydantic import (
-    PlainValidator,
-    WithJsonSchema,
-)
+from pydantic import PlainValidator, WithJsonSchema
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import (
-    FixedMessageError,
-)
-from notifier.settings.types import (
-    CaFile,
-    HttpUrl,
-)
+from notifier.settings.explain import FixedMessageError
+from notifier.settings.types import CaFile, HttpUrl
 
 
 def _network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from notifier.settings.base import Settings
-from notifier.settings.types import (
-    Duration,
-)
+from notifier.settings.types import Duration
 
 RetentionPeriod = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
 """A retention period: longer than the month that the API lists, so that no listed task is notified twice."""

@@ -6,25 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Annotated
 
-from pydantic import (
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.core.routing import Matcher, Route, fits, parse_matcher
 from notifier.settings.base import Settings
-from notifier.settings.explain import (
-    FixedMessageError,
-    did_you_mean,
-)
-from notifier.settings.types import (
-    Name,
-)
+from notifier.settings.explain import FixedMessageError, did_you_mean
+from notifier.settings.types import Name
 
 _VALUES: Mapping[str, Collection[str]] = {
     "type": [kind.value for kind in EventType],

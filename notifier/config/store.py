@@ -5,22 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationInfo
 
 from notifier.settings.base import Origin, Settings
 from notifier.settings.database_url import SqliteAddress, parse_address
-from notifier.settings.explain import (
-    FixedMessageError,
-)
-from notifier.settings.types import (
-    Secret,
-)
+from notifier.settings.explain import FixedMessageError
+from notifier.settings.types import Secret
 
 
 def _database_url(secret: SecretStr, info: ValidationInfo) -> SecretStr:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, model_validator
 
 from notifier.settings.base import Settings
-from notifier.settings.explain import (
-    FixedMessageError,
-    setting_error,
-)
-from notifier.settings.types import (
-    Secret,
-    is_loopback,
-)
+from notifier.settings.explain import FixedMessageError, setting_error
+from notifier.settings.types import Secret, is_loopback
 
 
 def split_address(text: str) -> tuple[str, int]:

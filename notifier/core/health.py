@@ -11,15 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from notifier.core.health_facts import (
-    Backlog,
-    ConfiguredSource,
-    Expected,
-    HealthFacts,
-    Role,
-    known_channels,
-    serves,
-)
+from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Role, known_channels, serves
 from notifier.core.model import ChannelState, SourceState
 
 MISSED_POLLS = 5
@@ -358,11 +350,7 @@ def _source_health(
 
 
 def _channel_health(
-    channel: tuple[ChannelState, Backlog],
-    now: datetime,
-    failing_after: timedelta,
-    *,
-    bad: Collection[tuple[str, str]],
+    channel: tuple[ChannelState, Backlog], now: datetime, failing_after: timedelta, *, bad: Collection[tuple[str, str]]
 ) -> ChannelStatus:
     state, backlog = channel
     waits = backlog.pending_since

@@ -23,14 +23,7 @@ class Polling:
     """Polls the sources that are due."""
 
     def __init__(
-        self,
-        app: App,
-        *,
-        owner: str,
-        stats: RunStats,
-        jobs: Jobs,
-        heartbeat: Heartbeat,
-        wake: Callable[[], None],
+        self, app: App, *, owner: str, stats: RunStats, jobs: Jobs, heartbeat: Heartbeat, wake: Callable[[], None]
     ) -> None:
         """Call `wake` when a poll has planned deliveries."""
         self._app = app

@@ -103,11 +103,7 @@ def _figures(report: PollReport) -> Mapping[str, object]:
     }
     if report.scope is Scope.FULL:  # an active scan is never complete, and nothing is amiss
         figures |= {"total": report.total, "complete": report.complete}
-    seldom = {
-        "baseline": report.baseline,
-        "unreadable": report.unreadable,
-        "refused": list(report.refused),
-    }
+    seldom = {"baseline": report.baseline, "unreadable": report.unreadable, "refused": list(report.refused)}
     return figures | {name: value for name, value in seldom.items() if value}
 
 

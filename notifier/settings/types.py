@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationInfo, WithJsonSchema
 
 from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.settings.base import Origin

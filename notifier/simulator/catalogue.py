@@ -26,10 +26,7 @@ COMPUTE = (
         "Insufficient quota. Error code: Ecs.0219. Required vCPUs: 32, available: 16.",
         "配额不足。错误码：Ecs.0219，需要32个vCPU，可用16个。",
     ),
-    Reason(
-        "The subnet has no free IP address. Error code: VPC.0204.",
-        "子网可用IP地址不足。错误码：VPC.0204。",
-    ),
+    Reason("The subnet has no free IP address. Error code: VPC.0204.", "子网可用IP地址不足。错误码：VPC.0204。"),
     Reason(
         "Timed out while waiting for the VM to become active. Error code: DBS.280277.",
         "等待虚拟机就绪超时。错误码：DBS.280277。",
@@ -126,18 +123,7 @@ ENLARGE = TaskKind("EnlargeGaussDBV5Volume", 14, (3, 8), STORAGE)
 RESIZE = TaskKind("ResizeGaussDBV5Flavor", 11, (6, 15), COMPUTE + CLUSTER)
 ADD_NODES = TaskKind("GaussDBV5ExpandClusterCN", 5, (5, 12), COMPUTE + CLUSTER)
 ADD_SHARDS = TaskKind("GaussDBV5ExpandClusterDN", 4, (12, 40), COMPUTE + CLUSTER)
-TASK_KINDS = (
-    CREATE,
-    BACKUP_NOW,
-    CLONE,
-    RESTORE_HERE,
-    RESTORE_THERE,
-    DELETE,
-    ENLARGE,
-    RESIZE,
-    ADD_NODES,
-    ADD_SHARDS,
-)
+TASK_KINDS = (CREATE, BACKUP_NOW, CLONE, RESTORE_HERE, RESTORE_THERE, DELETE, ENLARGE, RESIZE, ADD_NODES, ADD_SHARDS)
 NAMES = frozenset(kind.name for kind in TASK_KINDS)
 """The names that the API documents, and that its `name` filter takes."""
 

@@ -106,10 +106,7 @@ class TaskGenerator:
 def _new_instance(rng: Random) -> RowInstance:
     number = rng.randrange(1000, 10000)
     name = rng.choice(
-        (
-            f"{rng.choice(catalogue.STAGES)}-{rng.choice(catalogue.SERVICES)}-{number % 90 + 10}",
-            f"gauss-{number}",
-        )
+        (f"{rng.choice(catalogue.STAGES)}-{rng.choice(catalogue.SERVICES)}-{number % 90 + 10}", f"gauss-{number}")
     )
     return RowInstance(id=f"{rng.getrandbits(128):032x}in14", name=name, status="normal")
 

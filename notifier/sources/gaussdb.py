@@ -128,9 +128,7 @@ class GaussDBSource:
     async def list_page(self, query: TaskQuery, *, language: ApiLanguage | None = None) -> TaskPage:
         """Return one page of the list. Raises SourceError, after retries if they could help."""
         return await self._api.get(
-            query.url(self._settings.url, self.project_id),
-            {"X-Language": language or self._language},
-            decode_page,
+            query.url(self._settings.url, self.project_id), {"X-Language": language or self._language}, decode_page
         )
 
     async def check(self) -> Sequence[CheckResult]:

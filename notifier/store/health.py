@@ -49,15 +49,10 @@ def backlogs(connection: Connection) -> Sequence[Backlog]:
 
 
 def _by_channel(
-    connection: Connection,
-    moment: ColumnElement[Any],
-    *which: ColumnElement[bool],
+    connection: Connection, moment: ColumnElement[Any], *which: ColumnElement[bool]
 ) -> Mapping[str, Row[Any]]:
     counted = select(
-        deliveries.c.channel,
-        func.count().label("n"),
-        func.min(moment).label("first"),
-        func.max(moment).label("last"),
+        deliveries.c.channel, func.count().label("n"), func.min(moment).label("first"), func.max(moment).label("last")
     )
     return {row.channel: row for row in connection.execute(counted.where(*which).group_by(deliveries.c.channel))}
 

@@ -110,9 +110,7 @@ def routed_of(row: Row[T]) -> RoutedEvent:
     """Read an event with its routes."""
     found = row._mapping  # noqa: SLF001 - as above
     return RoutedEvent(
-        event=event_of(found["facts"]),
-        routes=_decode_names(found["routes"]),
-        channels=_decode_names(found["channels"]),
+        event=event_of(found["facts"]), routes=_decode_names(found["routes"]), channels=_decode_names(found["channels"])
     )
 
 

@@ -53,11 +53,7 @@ def sqlite_engine(path: Path, *, begin: str, pool_size: int) -> Engine:
         )
 
     engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        module=module,
-        creator=connect,
-        pool_size=pool_size,
-        max_overflow=0,
+        URL.create("sqlite", database=str(path)), module=module, creator=connect, pool_size=pool_size, max_overflow=0
     )
     journal = "WAL" if wal_is_safe(module.sqlite_version_info) else "DELETE"
 

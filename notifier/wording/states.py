@@ -62,12 +62,7 @@ _GREEN = Tone(colour="#2EB67D", badge="#2e7d32", emoji="🟢", terminal="bold gr
 _GREY = Tone(colour="#8D8D8D", badge="#5f6b7a", emoji="⚪", terminal="bold magenta")
 
 _FAILED = EventState(
-    name="failed",
-    glyph="✗",
-    tone=_RED,
-    status=TaskStatus.FAILED,
-    length_label="ran_for",
-    progress_label="stopped_at",
+    name="failed", glyph="✗", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for", progress_label="stopped_at"
 )
 _FAILING = EventState(name="failing", glyph="‼", tone=_RED)
 _GAVE_UP = EventState(name="gave_up", glyph="⊘", tone=_RED)

@@ -79,10 +79,7 @@ class WebApi:
 
         session = _Session(self.http, deadline, max_bytes)
         client = AsyncWebClient(
-            token=self.token,
-            base_url=self.url,
-            session=cast("aiohttp.ClientSession", session),
-            retry_handlers=[],
+            token=self.token, base_url=self.url, session=cast("aiohttp.ClientSession", session), retry_handlers=[]
         )
         try:
             verb = "POST" if query is None else "GET"

@@ -81,12 +81,7 @@ class SocketModeTransport:
     """Keeps a connection to Slack and passes requests to the handler. Implements `ports.ChatTransport`."""
 
     def __init__(
-        self,
-        handler: SlackRequestHandler,
-        api: WebApi,
-        clock: Clock,
-        *,
-        ping_every: float = PING_INTERVAL,
+        self, handler: SlackRequestHandler, api: WebApi, clock: Clock, *, ping_every: float = PING_INTERVAL
     ) -> None:
         """`api` has the app-level token."""
         self._handler = handler

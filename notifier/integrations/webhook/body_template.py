@@ -71,10 +71,7 @@ def _serialize(template: BodyTemplate, info: SerializationInfo) -> object:
 
 
 TemplateSetting = Annotated[
-    BodyTemplate,
-    PlainValidator(_parse),
-    PlainSerializer(_serialize),
-    WithJsonSchema({"type": "string"}),
+    BodyTemplate, PlainValidator(_parse), PlainSerializer(_serialize), WithJsonSchema({"type": "string"})
 ]
 
 
