@@ -321,4 +321,4 @@ async def test_a_database_that_drops_connections_loses_and_repeats_nothing(
 async def test_a_new_delivery_wakes_listeners_after_every_restart(tmp_path: Path, own_server: str) -> None:
     async with open_fleet(tmp_path, own_server, 1) as fleet:
         await restart(own_server)
-        await fleet.programs[0].said("does not tell of new ones", "tells of new deliveries again")
+        await fleet.programs[0].said("listen.failed", "listen.recovered")
