@@ -1,4 +1,4 @@
-"""Print what a lock has to satisfy: `python requirements/inputs.py run|dev|build|audit` reads pyproject.toml."""
+"""Print the requirements of one lock from pyproject.toml: `python requirements/inputs.py run|dev|build|audit`."""
 
 import sys
 import tomllib
@@ -9,7 +9,7 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def requirements(project: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the requirements of every lock by its name, for a parsed pyproject.toml."""
+    """Return the requirements of each lock, by its name, from a parsed pyproject.toml."""
     return {
         "run": [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["postgres"]],
         "dev": project["dependency-groups"]["dev"],

@@ -44,10 +44,10 @@ Sample = tuple[str, Json]
 
 def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
     """Yield chapters with their messages."""
-    yield "Messages, one for each kind of event", _events("en")
-    yield "Messages in Chinese", _events("zh")
-    yield "A storm, in one message", _digests()
-    yield "What people did, and what a thread says", _annotated()
+    yield "One message for each event type", _events("en")
+    yield "The same in Chinese", _events("zh")
+    yield "Digests", _digests()
+    yield "Acknowledged and muted messages, and threads", _annotated()
     yield "Replies to commands", _replies("en")
     yield "Replies to commands, in Chinese", _replies("zh")
 
@@ -168,8 +168,9 @@ def drawn(message: Json) -> str:
 
 
 INTRODUCTION = """\
-What Slack is sent, drawn as `notifier preview CHANNEL` draws it: `▌` is the bar in the colour of the state, and what
-is in brackets is a button. `python tests/message_samples.py` writes this page, and a test holds it in step."""
+Every message in Slack, as `notifier preview CHANNEL` shows it: `▌` is the bar in the colour of the
+state, and brackets mark a button. `python tests/message_samples.py` writes this page, and a test
+keeps it up to date."""
 
 
 def page() -> str:

@@ -10,7 +10,7 @@ ALL = [(f"{title}: {name}", message) for title, found in samples() for name, mes
 
 
 def test_the_page_of_samples_shows_what_is_sent() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/message_samples.py writes it anew"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python tests/message_samples.py`"
 
 
 @pytest.mark.parametrize(("name", "message"), ALL, ids=[name for name, _ in ALL])
