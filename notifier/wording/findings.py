@@ -37,9 +37,9 @@ class HealthFormatter:
 
     def _summary(self) -> Iterator[str]:
         red = [finding for finding in self.health.findings if finding.red]
-        blind = len({finding.about for finding in red if finding.kind in _NOT_OBSERVED})
+        unmonitored = len({finding.about for finding in red if finding.kind in _NOT_OBSERVED})
         undelivered = sum(finding.count or 0 for finding in red if finding.kind in _NOT_DELIVERED)
-        counts = {"blind": blind, "undelivered": undelivered}
+        counts = {"unmonitored": unmonitored, "undelivered": undelivered}
         if not any(counts.values()) or any(finding.kind not in _NOT_OBSERVED | _NOT_DELIVERED for finding in red):
             counts = {"faults": len(red)} | counts
         return (self.localizer.counted(f"health.{key}", n) for key, n in counts.items() if n)

@@ -357,7 +357,7 @@ def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
     blind = replace(POLLED, last_poll_at=long_ago, last_full_at=long_ago, last_error="HTTP 503 from example.com")
     dead: dict[str, Any] = {"dead": 3, "dead_since": long_ago, "dead_reason": "HTTP 400: no such [bold]field"}
     assert unfolded(health_report(WHOLE, health_of(blind, **dead))).splitlines() == [
-        "✗ Not well: 1 source blind, 3 messages not delivered",
+        "✗ Not well: 1 source not monitored, 3 messages not delivered",
         f"✗ source prod: not polled since {VIEW.when(long_ago)} (9 min)",
         "    HTTP 503 from example.com",
         "    notifier check --online",

@@ -28,7 +28,7 @@ web: {listen: "127.0.0.1:PORT"}
         (
             "status",
             "anybody",
-            "⚠️ Not well: 1 source blind\n- ✗ source prod: not polled yet → `notifier check --online`",
+            "⚠️ Not well: 1 source not monitored\n- ✗ source prod: not polled yet → `notifier check --online`",
         ),
         ("running", "anybody", "**No task is running**"),
         ("faild", "anybody", "⚠️ There is no command `faild`. Did you mean: `/gaussdb failed 24h`"),

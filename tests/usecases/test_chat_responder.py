@@ -195,7 +195,7 @@ async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: F
     clock.advance(timedelta(hours=1))
     answer = await chat.type("status")
     assert not answer.ok
-    assert without_marks(answer.title) == "Not well: 1 source blind"
+    assert without_marks(answer.title) == "Not well: 1 source not monitored"
     assert lines(answer)[0] == "✗ source prod: not polled since 15 Jan 16:30:00 CST (1 h) → notifier check --online"
 
 
