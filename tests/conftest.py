@@ -1,4 +1,4 @@
-"""What tests share: a real PostgreSQL, a store on either database, time that stands still."""
+"""Shared fixtures: a real PostgreSQL, a store on either database, a clock that stands still."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values to test with: every field has a sensible default, a test names only what it is about."""
+"""Values for tests. Every field has a sensible default; a test names only the fields that it is about."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TYPES = {
 
 
 def make_task(job_id: str = "31b8ae23-c687-4d80-b7b4-42a66c9bb886", **changes: Any) -> Task:
-    """Return a failed creation, or whatever `changes` say."""
+    """Return a failed creation of an instance, with `changes`."""
     status = TaskStatus(changes.pop("status", TaskStatus.FAILED))
     values: dict[str, Any] = {
         "source": "prod",
@@ -187,7 +187,7 @@ HOSTILE: Sequence[str] = (
     "   ",
     "",
 )
-"""Texts that somebody who can name an instance, or make a task fail, could plant."""
+"""Texts that anybody who can name an instance, or make a task fail, could inject."""
 
 
 def open_channel(kind: str, settings: dict[str, Any], context: ChannelContext) -> BaseChannel[Any]:
@@ -196,7 +196,7 @@ def open_channel(kind: str, settings: dict[str, Any], context: ChannelContext) -
 
 
 def hostile_event(text: str) -> Event:
-    """Return an event with `text` in every field that somebody outside can fill."""
+    """Return an event with `text` in every field that comes from outside."""
     task = make_task(
         f"job-{text}",
         name=text,
@@ -210,5 +210,5 @@ def hostile_event(text: str) -> Event:
 
 
 def decision(outcome: Outcome | None) -> Outcome | None:
-    """Return an outcome without the receiver's words, which do not decide anything."""
+    """Return an outcome without the receiver's reply, which decides nothing."""
     return outcome and replace(outcome, reply=None)

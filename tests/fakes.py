@@ -1,4 +1,4 @@
-"""Doubles at our own ports. Everything else in the tests is the real thing."""
+"""Fakes of our own ports. The tests use the real implementation of everything else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
 
 class FakeClock:
-    """Time that moves only when told; `sleep` moves it."""
+    """A clock that advances only by `advance` and `sleep`."""
 
     def __init__(self, start: datetime = START) -> None:
         self.time = start
@@ -49,7 +49,7 @@ def snapshot_of(
     scope: Scope = Scope.FULL,
     calls: int = 1,
 ) -> Snapshot:
-    """Return what a source would have made of these tasks; of two with one id the later counts."""
+    """Return the snapshot of these tasks; of two with one id, the later counts."""
     rows = {task.job_id: task for task in tasks}
     return Snapshot(
         source=source,
@@ -64,7 +64,7 @@ def snapshot_of(
 
 
 class FakeSource:
-    """A task list held in memory: `tasks` is what the next poll sees, `error` what it runs into."""
+    """A task list in memory: the next poll reads `tasks`, or raises `error`."""
 
     region = "cn-north-4"
     project_id = "0611f1bd8b00d5d32f17c017f15b599f"
@@ -101,7 +101,7 @@ class FakeSource:
 
 
 class FakeChannel:
-    """A channel that keeps what it was given; `answer` decides each outcome."""
+    """A channel that records deliveries; `answer` decides each outcome."""
 
     kind: ClassVar[str] = "fake"
 

@@ -1,4 +1,4 @@
-"""A clock and a store for a loop in virtual time: nothing that the database does takes any."""
+"""A clock and a store for a loop in virtual time, in which database statements take no time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class VirtualClock:
-    """The time of the loop; the system's clock goes `ahead` of it."""
+    """The time of the loop; the system's clock is `ahead` of it."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -37,7 +37,7 @@ class VirtualClock:
 
 
 class InstantStore:
-    """A real store whose statements take no virtual time, in the thread that asks."""
+    """A real store whose statements run in the caller's thread and take no virtual time."""
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store

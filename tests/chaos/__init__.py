@@ -1,6 +1,6 @@
-"""The program as a black box between a simulated cloud and a recording receiver, killed and starved on purpose.
+"""The program as a black box between a simulated cloud and a recording receiver, while processes and hosts fail.
 
-`truth` decides what the cloud shows and so what must be told, `cloud` shows it, `receiver` notes what arrives, `killer`
-starts and ends the processes, `hosts` breaks what they stand on, `ledger` compares, `house` puts all of it together,
-`run` is the command, `broken` the proof that the comparison finds what it is there to find.
+`oracle` decides what the cloud shows, and from that which events must be notified; `cloud` shows it; `receiver` records
+the arrivals; `killer` starts and kills the processes; `hosts` breaks disk, database and clock; `ledger` compares;
+`harness` combines them; `run` is the command. `mistakes` proves that the comparison detects mistakes.
 """

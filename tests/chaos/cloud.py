@@ -1,4 +1,4 @@
-"""The task list of GaussDB over HTTP, `GET /v3/{project_id}/tasks`, with faults; each program has a port of its own."""
+"""The task list of GaussDB over HTTP, `GET /v3/{project_id}/tasks`, with faults; each program has its own port."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PROJECT = "0611f1bd8b00d5d32f17c017f15b599f"
 RETRY_AFTER = 1
 """Seconds that a throttled client is asked to wait."""
 EARLY = 0.05
-"""Seconds by which it may come back too soon: clocks are read on both sides."""
+"""Tolerance for a retry that is too early, in seconds: both sides read clocks."""
 ON_THE_WAY = 0.2
-"""Seconds after a 429 in which requests may arrive that were sent before it was read."""
+"""Time after a 429 in which requests sent before it may still arrive, in seconds."""
 
 FAULTS: Mapping[str, float] = {
     "throttle": 0.3,
@@ -32,25 +32,25 @@ FAULTS: Mapping[str, float] = {
     "short": 0.1,
     "empty": 0.1,
 }
-"""Their shares among the answers that are spoiled."""
+"""Share of each fault among the spoiled answers."""
 
 
 @dataclass(slots=True)
 class ClientEndpoint:
-    """Where one program asks."""
+    """The endpoint of one program."""
 
     index: int
     life: int = 0
-    """How often it was killed: what an earlier life still asks for counts no more."""
+    """Number of kills of the program: requests of an earlier process are ignored."""
     requests_seen: int = 0
-    """Requests in this life."""
+    """Requests since the last start."""
     quiet: tuple[float, float] = (0.0, 0.0)
-    """From when to when it was asked to wait."""
+    """Start and end of the wait that a 429 demanded."""
     url: str = ""
 
 
 class Cloud:
-    """Shows the truth. `faults` is the share of answers that are spoiled."""
+    """Serves the list of the oracle. `faults` is the share of spoiled answers."""
 
     def __init__(self, oracle: Oracle, wakeup: Wakeup, seed: int, *, faults: float, stall: float = 2.0) -> None:
         self.oracle = oracle
@@ -59,7 +59,7 @@ class Cloud:
         self.endpoints: list[ClientEndpoint] = []
         self.requests = 0
         self.impatient = 0
-        """Requests before the end of the wait that a 429 asked for."""
+        """Requests before the end of the wait that a 429 demanded."""
         self.spoiled: dict[str, int] = {}
         self._stall = stall
         self._rng = random.Random(f"cloud {seed}")
@@ -82,7 +82,7 @@ class Cloud:
             server.close_clients() if hasattr(server, "close_clients") else None
 
     def disturb(self, index: int | None, *, life_ends: bool = False) -> None:
-        """Note that a program (None: all of them) was killed, stopped or cut off."""
+        """Record that a program (None: all) was killed, stopped or cut off."""
         for endpoint in self.endpoints if index is None else [self.endpoints[index]]:
             if life_ends:
                 endpoint.life, endpoint.requests_seen, endpoint.quiet = endpoint.life + 1, 0, (0.0, 0.0)

@@ -1,6 +1,6 @@
-"""Starts the program in milliseconds: a process that has imported it already forks, and each child runs it from `main`.
+"""Start the program in milliseconds: a process that has imported it forks, and each child runs it from `main`.
 
-A thousand deaths need a thousand starts, and what most of a start's time goes into is imports. Reads a request a line,
+A thousand kills need a thousand starts, and imports are most of a start. The server reads one request a line,
 `{"argv": […], "log": "…"}`, writes `{"born": pid}` and, when a child has ended, `{"dead": pid, "code": n}`.
 """
 
@@ -35,13 +35,13 @@ MODULES = (
     "sqlalchemy.dialects.sqlite.pysqlite",
     "uvloop",
 )
-"""Imported before the first birth, where they are there."""
+"""Modules to import before the first fork, if they exist."""
 
 # ---- the harness's side ----
 
 
 class ForkedProcess:
-    """One process that was forked."""
+    """A forked process."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -63,7 +63,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """Keeps the process that forks. `words` name a mistake to make in it first."""
+    """Holds the forking process. `arguments` name a mistake to make in it first."""
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self._arguments = arguments
@@ -110,7 +110,7 @@ class ForkServer:
 
 
 def serve() -> None:
-    """Fork on request until the input ends; then end what is left."""
+    """Fork on request until the input ends; then kill the remaining children."""
     for name in MODULES:
         try:
             importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""A cloud, a receiver, a database and the programs between them: one run of chaos and its account."""
+"""One run of chaos: a cloud, a receiver, a database, the programs between them, and the resulting ledger."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from chaos.wire import Wakeup
 
 CONCURRENCY = 4
 MAX_BACKLOG = 400
-"""Things owed and not told yet, beside those of a few steps, above which the world waits."""
+"""Number of events that are due and not delivered yet, beside those of a few steps, above which the world waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """One run. The same plan meets the same world, faults and kinds of death again, though not the same instants."""
+    """The plan of one run. The same plan has the same world, faults and kinds of kills, but not the same instants."""
 
     folder: Path
     store: str
@@ -41,27 +41,27 @@ class RunPlan:
     pauses: int = 0
     pause: float = 35.0
     seconds: float = 0.0
-    """Go on for at least so long after the start."""
+    """Minimum duration after the start, in seconds."""
     life: float = 0.8
     terms: float = 0.05
     faults: float = 0.02
     pace: WorldPace = field(default_factory=WorldPace)
     profiles: Mapping[str, ReceiverProfile] = field(default_factory=lambda: PROFILES)
     variant: str | None = None
-    """A mistake to make on purpose: see `broken`."""
+    """A mistake to make on purpose: see `mistakes`."""
     env: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
-    """More environment for a program, by its number: such a one is started in full."""
+    """Additional environment by program number. Such a program is started without the fork server."""
     latency: float | None = None
     in_flight: int = CONCURRENCY
-    """Repeats that a kill may cost a channel."""
+    """Maximum number of repeats on a channel after a kill."""
     patience: float = HANG_TIMEOUT
-    """Seconds without news after which what is missing counts as lost."""
+    """Time without an arrival after which missing events count as lost, in seconds."""
     store_of: Mapping[int, str] = field(default_factory=dict)
-    """Another way to the database, by the program's number."""
+    """Another URL of the database, by program number."""
 
 
 class Harness:
-    """Everything of one run."""
+    """The parts of one run."""
 
     def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
@@ -84,14 +84,14 @@ class Harness:
         self.began = time.monotonic()
         self.drained = 0.0
 
-    # -- what is configured --
+    # -- configuration --
 
     def configure(self) -> None:
         for program in self.programs:
             program.config.write_text(json.dumps(self.document(program.index)), encoding="utf-8")
 
     def document(self, index: int) -> dict[str, Any]:
-        """Return the configuration of one program: the shortest waits that it accepts."""
+        """Return the configuration of one program, with the shortest waits that are accepted."""
         source = {
             "name": "prod",
             "kind": "gaussdb",
@@ -146,7 +146,7 @@ class Harness:
     # -- a run --
 
     async def run(self, beside: Callable[[Harness], Awaitable[None]] | None = None) -> None:
-        """Start everything, do what is planned (and `beside`), heal, and wait until all is told."""
+        """Start everything, run the plan (and `beside`), heal, and wait until all is delivered."""
         for program in self.programs:
             await program.start()
         pacing = asyncio.create_task(self._advance_world())
@@ -184,13 +184,13 @@ class Harness:
 
     @property
     def backlog(self) -> int:
-        """How much is owed and not told yet, on all channels."""
+        """Number of due events that are not delivered yet, on all channels."""
         first, all_ = self.oracle.owed
         owed = first + all_ * (len(self.plan.profiles) - 1)
         return owed - sum(len(keys) for keys in self.receiver.acknowledged.values())
 
     def missing(self) -> int:
-        """Count what must be told and is not."""
+        """Count due events that are not delivered."""
         owed = [(key, one) for key, one in self.oracle.expected().items() if one.required]
         return sum(
             key not in self.receiver.acknowledged[channel]
@@ -199,7 +199,7 @@ class Harness:
         )
 
     async def _settle(self) -> None:
-        """Heal everything, let the world stand still, and wait until nothing is missing or nothing happens any more."""
+        """Heal everything, stop the world, and wait until nothing is missing or nothing arrives any more."""
         start = time.monotonic()
         self.oracle.still = True
         self.cloud.faults = 0.0
@@ -212,11 +212,11 @@ class Harness:
                 arrivals, since = len(self.receiver.arrivals), time.monotonic()
             elif self.oracle.sweeps >= sweeps and not self.missing() and await self._nothing_pending():
                 break
-        await asyncio.sleep(0.5)  # for what comes once too often
+        await asyncio.sleep(0.5)  # for superfluous repeats
         self.drained = time.monotonic() - start
 
     async def _nothing_pending(self) -> bool:
-        """Ask the program itself: what arrived may be waiting to be sent again."""
+        """Ask the program itself: a delivery that arrived may wait to be sent again."""
         audit = await asyncio.to_thread(self.audit)
         return audit is not None and not audit["by_state"].get("pending")
 
@@ -227,10 +227,10 @@ class Harness:
         self.cloud.close()
         await self.receiver.close()
 
-    # -- its account --
+    # -- the ledger --
 
     async def build_ledger(self) -> Ledger:
-        """End the programs, ask for their own audit, and reconcile."""
+        """Stop the programs, run their audit, and reconcile."""
         for program in self.programs:
             if program.running and (code := await program.end()) != 0:
                 self.killer.misconduct.append(f"program {program.index} ended with {code} at the end")
@@ -252,7 +252,7 @@ class Harness:
         return ledger
 
     def audit(self) -> Mapping[str, Any] | None:
-        """Return what the program says of itself, or None when it says nothing that can be read."""
+        """Return the program's own audit; None if its output cannot be read."""
         done = self.run_command("audit", "--json")
         try:
             found: Mapping[str, Any] = json.loads(done.stdout)
@@ -262,7 +262,7 @@ class Harness:
         return found
 
     def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run another command of the program beside it."""
+        """Run another command of the program."""
         command = [*COMMAND, *arguments, "-c", str(self.programs[0].config)]
         env = {name: os.environ[name] for name in KEPT if name in os.environ}
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_TIMEOUT, env=env)  # noqa: S603 - ours
@@ -285,7 +285,7 @@ class Harness:
 
 @asynccontextmanager
 async def open_harness(plan: RunPlan) -> AsyncIterator[Harness]:
-    """Open it all around a run, and leave nothing running."""
+    """Open everything for a run, and leave nothing running."""
     harness = Harness(plan)
     await harness.cloud.open(plan.replicas)
     await harness.receiver.open()
@@ -297,7 +297,7 @@ async def open_harness(plan: RunPlan) -> AsyncIterator[Harness]:
 
 
 def summary(harness: Harness) -> str:
-    """Return what a run went through, in lines."""
+    """Return the figures of a run, in lines."""
     seconds = time.monotonic() - harness.began
     killer, oracle = harness.killer, harness.oracle
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(harness.cloud.spoiled.items())) or "none"

@@ -1,4 +1,4 @@
-"""What goes wrong under the program: the disk, the database, the clock. Each trouble lasts a while beside a run."""
+"""Faults of the host: disk, database and clock. Each lasts a while beside a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ HostFault = Callable[[Harness], Awaitable[None]]
 
 
 async def warmed_up(harness: Harness) -> None:
-    """Wait until the program is at work: something has been told."""
+    """Wait until the program works: a message has arrived."""
     while not harness.oracle.transitions or not harness.receiver.arrivals:
         await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
 async def host_fault(harness: Harness, kind: str) -> AsyncIterator[None]:
-    """Note that what happens meanwhile takes every program's knowledge of what it has just done."""
+    """Record that, in this context, every program may lose the outcome of its latest work."""
     await warmed_up(harness)
     start = harness.killer.now()
     harness.oracle.blind = True
@@ -45,7 +45,7 @@ async def host_fault(harness: Harness, kind: str) -> AsyncIterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a disk of so many megabytes. Raises PermissionError where that is not allowed."""
+    """Mount a disk of this size. Raises PermissionError without root."""
     disk = folder / "disk"
     disk.mkdir()
     if os.geteuid() or not _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)):
@@ -82,7 +82,7 @@ def full_disk(disk: Path, seconds: float) -> HostFault:
 
 
 def limit_file_size(seconds: float) -> HostFault:
-    """Let no file of the program grow any more (RLIMIT_FSIZE), as a full disk would where none can be mounted."""
+    """Limit the size of the program's files (RLIMIT_FSIZE): like a full disk, without mounting one."""
 
     async def happen(harness: Harness) -> None:
         (program,) = harness.programs
@@ -101,7 +101,7 @@ def limit_file_size(seconds: float) -> HostFault:
 
 
 def locked(database: Path, seconds: float = BUSY_SECONDS + 2) -> HostFault:
-    """Hold the lock of a SQLite file for longer than anybody waits for it."""
+    """Hold the lock of a SQLite file for longer than the program waits for it."""
 
     async def happen(harness: Harness) -> None:
         async with host_fault(harness, "locked database"):
@@ -128,7 +128,7 @@ def damage(source: Path, target: Path, seed: int, flips: int = 100) -> None:
 
 
 def faked(file: Path) -> dict[str, str]:
-    """Return the environment in which a program's clock is as far off as `file` says."""
+    """Return the environment in which `file` sets the offset of a program's clock."""
     return {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(file),
@@ -138,7 +138,7 @@ def faked(file: Path) -> dict[str, str]:
 
 
 def clock_jumps(file: Path, jumps: tuple[str, ...], seconds: float) -> HostFault:
-    """Set the clock forward and back (`+3600`, `-3600`), each for so long, and right at last."""
+    """Set the clock forward and back (`+3600`, `-3600`), each for `seconds`, and right at the end."""
 
     async def happen(harness: Harness) -> None:
         await warmed_up(harness)
@@ -181,7 +181,7 @@ async def _apply(harness: Harness, kind: str, how: Callable[[], Any]) -> None:
 
 
 def partition(proxy: Proxy, seconds: float) -> HostFault:
-    """Freeze one program's way to the database for longer than its leases last, then cut it."""
+    """Freeze one program's connection to the database for longer than its leases, then cut it."""
 
     async def happen(harness: Harness) -> None:
         await warmed_up(harness)

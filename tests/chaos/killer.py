@@ -1,4 +1,4 @@
-"""The processes: started, killed at random and at chosen instants, stopped for a while, asked to end."""
+"""Start the processes; kill them at random and at chosen instants, pause them, and ask them to stop."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from chaos.receiver import Receiver
 from chaos.wire import Wakeup
 
 COMMAND = (sys.executable, "-c", "from notifier.cli import main; main()")
-"""The program started in full; `Nursery` starts it faster."""
+"""Command of the program; `ForkServer` starts it faster."""
 KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 TERM_WITHIN = HANG_TIMEOUT
-"""Seconds that a graceful end may take."""
+"""Time limit of a graceful stop, in seconds."""
 UP_WITHIN = HANG_TIMEOUT
-"""Seconds within which a program that was started must ask for a page."""
+"""Time within which a started program must request a page, in seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Program:
-    """One `notifier run`, through all its lives. Its log of all lives is one file."""
+    """One `notifier run` through all its restarts, with one log file."""
 
     index: int
     config: Path
     log: Path
     fork_server: ForkServer | None = None
-    """Where it is born; without one it is started in full."""
+    """Server that forks it; None starts a new interpreter."""
     env: Mapping[str, str] = field(default_factory=dict)
     process: Process | ForkedProcess | None = None
 
@@ -73,7 +73,7 @@ class Program:
             await self.process.wait()
 
     async def end(self) -> int | None:
-        """Ask it to end; return its exit code, or None when it took too long and was killed."""
+        """Ask it to stop; return its exit code, or None when it took too long and was killed."""
         assert self.process
         self.send(signal.SIGTERM)
         try:
@@ -89,7 +89,7 @@ class Program:
 
 
 class Killer:
-    """Ends programs and starts them again; keeps what that excuses."""
+    """Kills and restarts programs, and records the disturbances that explain repeats."""
 
     def __init__(
         self, cloud: Cloud, receiver: Receiver, wakeup: Wakeup, programs: Sequence[Program], seed: int
@@ -109,15 +109,15 @@ class Killer:
     def record_disturbance(
         self, kind: str, start: float, index: int | None, *, life_ends: bool = False, late: bool = False
     ) -> None:
-        """Note something that takes a program's knowledge of what it has just done; None means every program's."""
+        """Record an incident after which a program (None: all) may not know the outcome of its latest work."""
         self.cloud.disturb(index, life_ends=life_ends)
         self.receiver.forget_waits()
         self.disturbances.append(Disturbance(kind=kind, start=start, end=self.now(), late=late))
 
     async def wait_until_up(self, program: Program) -> None:
-        """Wait until a program has asked for a page, and start it again if it ended by itself.
+        """Wait until a program has requested a page, and restart it if it ended by itself.
 
-        One of several may have to wait for a lease that a dead one holds: it is given a moment only.
+        One of several may have to wait for the lease of a killed one: the wait for it is short.
         """
         alone = len(self.programs) == 1
         deadline = self.now() + (UP_WITHIN if alone else 1.5)
@@ -137,7 +137,7 @@ class Killer:
                 return
 
     async def kill_one(self, *, life: float, terms: float) -> None:
-        """Let one program live for a while, then end it at some instant, and start it again."""
+        """Let one program run for a while, then end it at some instant, and restart it."""
         program = self._rng.choice(self.programs)
         await self.wait_until_up(program)
         await asyncio.sleep(self._rng.uniform(0, life))
@@ -149,7 +149,7 @@ class Killer:
         await program.start()
 
     async def _wait_for_moment(self, life: float) -> None:
-        """Wait for an instant: any, just after a message arrived, just after a list was seen whole."""
+        """Wait for an instant: a random one, just after a message arrived, or just after a list was read completely."""
         match self._rng.choice(("uniform", "uniform", "request", "whole")):
             case "request":
                 await self.wakeup.wait_for("request", 1.0)
@@ -175,7 +175,7 @@ class Killer:
             self.misconduct.append(f"program {program.index} ended with {code} after SIGTERM")
 
     async def pause(self, seconds: float) -> None:
-        """Stop a program in the middle of its work for longer than its leases last, then let it go on."""
+        """Suspend a program in the middle of its work for longer than its leases, then resume it."""
         program = self._rng.choice(self.programs)
         await self.wait_until_up(program)
         await self.wakeup.wait_for("request", 1.0)
@@ -185,5 +185,5 @@ class Killer:
         await asyncio.sleep(seconds)
         start = self.now()
         program.send(signal.SIGCONT)
-        await asyncio.sleep(2)  # what it still does of what it took for its own happens now
+        await asyncio.sleep(2)  # it now finishes the deliveries that it had claimed
         self.record_disturbance("stop's end", start, program.index, late=True)

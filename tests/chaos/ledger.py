@@ -1,7 +1,7 @@
-"""The reconciler: what was shown, against what arrived, against what the program says of itself. Pure.
+"""Compare what was shown, what arrived, and the program's own audit. Pure.
 
-A repeat is explained by what made the outcome of the attempt before it unknown: an answer that was never given, or a
-process that was killed, stopped or cut off from its database before it can have noted the answer.
+A repeat is explained if the outcome of the attempt before it was unknown: no answer was given, or the process was
+killed, stopped or cut off from its database before it could record the answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from chaos.oracle import Expected, Key
 
 SHOWN = 8
-"""Findings of one kind that are printed."""
+"""Maximum number of violations of one kind that are printed."""
 
 
 VIOLATIONS = (
@@ -37,7 +37,7 @@ VIOLATIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedEvent:
-    """One event that a message told."""
+    """One event of a message."""
 
     key: Key | None
     """None for an event that is not about a task."""
@@ -47,31 +47,31 @@ class ReportedEvent:
 
 @dataclass(slots=True, kw_only=True)
 class Arrival:
-    """One request that arrived whole, with a right signature."""
+    """One complete request with a valid signature."""
 
     channel: str
     id: str
     digest: str
-    """Of the body."""
+    """Digest of the body."""
     reported: tuple[ReportedEvent, ...]
     at: float
     done: float | None = None
     outcome: Literal["acknowledged", "refused", "unknown"] = "unknown"
-    """What the sender was answered; unknown when it cannot know."""
+    """The answer to the sender; unknown if it got none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disturbance:
-    """Something that takes the knowledge of an outcome from a sender: a kill, a stop, a database that fails."""
+    """An incident after which a sender may not know an outcome: a kill, a stop, a database failure."""
 
     kind: str
     start: float
     end: float
     late: bool = False
-    """Excuses what is sent meanwhile: a process goes on with what it took for its own before it was stopped."""
+    """Explains repeats sent during it: a resumed process finishes the deliveries that it had claimed."""
 
     def excuses(self, before: Arrival, after: Arrival, settle: float) -> bool:
-        """Tell whether it can be why `before`, acknowledged, was sent again as `after`."""
+        """Return whether it explains that `before`, acknowledged, was sent again as `after`."""
         if self.late:
             return self.start <= after.at <= self.end
         done = before.done or before.at
@@ -79,15 +79,15 @@ class Disturbance:
 
 
 _UNREAD = 1.0
-"""Seconds that a request may wait to be read here after its sender is dead."""
+"""Time that a request may wait to be read after its sender was killed, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLimits:
-    """What is allowed."""
+    """The limits of a run."""
 
     first: str
-    """The channel that is told everything."""
+    """The channel that gets every event."""
     all: tuple[str, ...]
     in_flight: int
     """Messages of one channel that one process has in flight: as many repeats may a disturbance cost."""
@@ -100,17 +100,17 @@ class LedgerLimits:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """The account. Everything under `violations` must be empty."""
+    """The result of a comparison. Every list in `violations` must be empty."""
 
     required: int = 0
     delivered: int = 0
     optional: int = 0
-    """Delivered though nobody could demand it: it was shown, but perhaps not survived."""
+    """Delivered but not required: shown, and perhaps not recorded before a kill."""
     messages: int = 0
     retried: int = 0
     explained: int = 0
     worst: int = 0
-    """The most repeats that one disturbance cost on one channel."""
+    """Maximum number of repeats that one disturbance caused on one channel."""
     latencies: tuple[float, ...] = ()
     violations: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in VIOLATIONS})
 
@@ -120,14 +120,14 @@ class Ledger:
 
     @property
     def broken(self) -> set[str]:
-        """Names of what was violated."""
+        """Names of the violations."""
         return {name for name, found in self.violations.items() if found}
 
     def add(self, name: str, what: object) -> None:
         self.violations[name].append(str(what))
 
     def lines(self) -> Iterator[str]:
-        """Write it for people."""
+        """Yield the ledger as lines of text."""
         counts = ("required", "delivered", "optional", "messages", "retried", "explained", "worst")
         for name in counts:
             yield f"  {_LABELS.get(name, name):36}{getattr(self, name):>9,}"
@@ -207,7 +207,7 @@ def _acknowledged(arrivals: Iterable[Arrival]) -> dict[Pair, float]:
 
 
 def channels_of(single: bool, limits: LedgerLimits) -> tuple[str, ...]:  # noqa: FBT001 - it reads as what it is
-    """Return the channels that hear of a task."""
+    """Return the channels that get a task's events."""
     return limits.all if single else (limits.first,)
 
 
@@ -291,7 +291,7 @@ def _check_repeats(
 
 
 def _last_disturbance(arrival: Arrival, disturbances: Sequence[Disturbance]) -> str:
-    """Say what happened last before an arrival: where to begin to look."""
+    """Return the last disturbance before an arrival, as a hint."""
     last = max((one for one in disturbances if one.start <= arrival.at), key=lambda one: one.start, default=None)
     return f"; {arrival.at - last.start:.2f} s after a {last.kind}" if last else ""
 

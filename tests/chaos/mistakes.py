@@ -1,7 +1,7 @@
-"""The mistakes that the harness is there to find: each is made on purpose and must be found, for its own reason.
+"""Mistakes that the harness must detect: each is made on purpose and must be found for its own reason.
 
-`break_it` replaces functions of the program before it starts; the nursery calls it. This is the one part of the harness
-that reaches inside, so it names what it relies on: `DeliveryWorker._outcome`, `Deliveries.claim_due`, `DUE_DELIVERIES`,
+`apply_mistake` replaces functions of the program before it starts; the fork server calls it. This is the only part of
+the harness that depends on internals: `DeliveryWorker._outcome`, `Deliveries.claim_due`, `DUE_DELIVERIES`,
 `core_polling.changed_ids`, `core_polling.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`,
 `Walk.exhausted`, `WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and
 `reply_rules.retry_after`.
@@ -39,7 +39,7 @@ from notifier.store.schema import deliveries
 
 
 def mark_before_send() -> None:
-    """Call a message delivered, and then send it."""
+    """Record a message as delivered before sending it."""
     going: set[asyncio.Task[Outcome]] = set()
 
     async def outcome(
@@ -58,7 +58,7 @@ def mark_before_send() -> None:
 
 
 def new_id_each_time() -> None:
-    """Give every attempt an id of its own."""
+    """Give every attempt another id."""
     headers: Any = WebhookChannel._headers
     _replace(WebhookChannel, "_headers", lambda self, _id, *rest: headers(self, str(uuid.uuid4()), *rest))
 
@@ -77,7 +77,7 @@ def one_worker() -> None:
 
 
 def no_lease() -> None:
-    """Take messages without keeping others from taking them too."""
+    """Claim messages without keeping others from claiming them."""
     whole = Deliveries.claim_due
 
     def claim_due(self: Any, channel: str, owner: str, now: datetime, *rest: Any, **how: Any) -> Any:
@@ -90,7 +90,7 @@ def no_lease() -> None:
 
 
 def no_order() -> None:
-    """Send what is due, whatever is not settled before it."""
+    """Send due messages, although earlier ones are not settled."""
     due = statements.DUE_DELIVERIES
     assert isinstance(due.whereclause, BooleanClauseList)
     *conditions, _nothing_older = due.whereclause.clauses
@@ -99,7 +99,7 @@ def no_order() -> None:
 
 
 def ignore_retry_after() -> None:
-    """Pay no heed to Retry-After."""
+    """Ignore Retry-After."""
     for module in (http_channel, reply_rules):
         _replace(module, "retry_after", lambda *_: None)
 
@@ -108,7 +108,7 @@ def ignore_retry_after() -> None:
 
 
 def two_transactions() -> None:
-    """Write events in one transaction and their deliveries in the next."""
+    """Record events in one transaction and their deliveries in the next."""
     postponed: list[tuple[Any, ...]] = []
     plan, poll_once = outbox.plan, poll.poll_once
 
@@ -128,7 +128,7 @@ def two_transactions() -> None:
 
 
 def watermark() -> None:
-    """Look at those tasks only that were created since the last look."""
+    """Read only the tasks that were created since the last scan."""
     whole, latest = diff.changed_ids, [_LONG_AGO]
 
     def changed_ids(snapshot: Snapshot, known: Mapping[str, bytes]) -> list[str]:
@@ -150,13 +150,13 @@ def first_page_only() -> None:
 
 
 def absence_is_failure() -> None:
-    """Say of a task that is gone that it failed."""
+    """Report an unlisted task as failed."""
     unlisted = diff._unlisted
     _replace(diff, "_unlisted", lambda row, rules: replace(unlisted(row, rules), type=EventType.TASK_FAILED))
 
 
 def baseline_told() -> None:
-    """Tell what was there at first."""
+    """Notify the baseline."""
     read = core_polling.diff_rules
     _replace(core_polling, "diff_rules", lambda *how: replace(read(*how), quiet_new=False))
 
@@ -172,7 +172,7 @@ def _replace(owner: object, name: str, other: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A mistake, the run that brings it to light, and what the ledger must say."""
+    """A mistake, the run that reveals it, and the violations that the ledger must have."""
 
     make: Callable[[], None]
     found: frozenset[str]
@@ -219,5 +219,5 @@ MISTAKES: Mapping[str, Mistake] = {
 
 
 def apply_mistake(name: str) -> None:
-    """Make a mistake in this process, for good."""
+    """Make a mistake in this process, permanently."""
     MISTAKES[name].make()

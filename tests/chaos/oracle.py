@@ -1,11 +1,11 @@
-"""What the simulated cloud shows, step by step, and what follows from that for whoever watches it. Pure and seeded.
+"""The task list of the simulated cloud, step by step, and the events that must follow from it. Pure and seeded.
 
-The list moves in steps. Between two steps it stands still, so that a sweep, however it walks, sees one state of it.
-A sweep has seen it *whole* when every row has been given; it is *confirmed* when the same process, not disturbed
-since, asks for the first page again: only then has it certainly survived what it saw. Then the list moves on.
+The list changes in steps. Between two steps it does not change, so that every sweep reads one state of it. A sweep is
+*whole* when every row was returned. It is *confirmed* when the same process, undisturbed since, requests the first page
+again: only then has it certainly recorded what it read. Then the list changes.
 
-A client that asks for too little never sees it whole and would set its own exam: so a list that has stood still for
-`dwell` undisturbed seconds must have been seen all the same.
+A client that requests too little would never have a whole sweep and nothing would be required of it. Therefore a list
+that has not changed for `dwell` undisturbed seconds counts as read.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ABSENCES = 4
-"""Confirmed sweeps without a running task after which it must have been said to be no longer listed."""
+"""Number of confirmed sweeps without a running task after which it must be reported as unlisted."""
 SINGLES = "CreateGaussDBV5Instance"
-"""The name of tasks that every channel hears of; the others go to the first channel alone."""
+"""Name of the tasks that are sent to every channel; others go to the first channel alone."""
 OTHERS = "BackupSnapshotGaussDBV5InInstance"
 
 RUNNING, COMPLETED, FAILED = "Running", "Completed", "Failed"
@@ -28,7 +28,7 @@ RUNNING, COMPLETED, FAILED = "Running", "Completed", "Failed"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """One thing to tell: a task took its nth state, or is no longer listed since its nth state."""
+    """One event: a task entered its nth state, or is no longer listed after its nth state."""
 
     job_id: str
     version: int
@@ -37,21 +37,21 @@ class Key:
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """One state of one task, and what became of it."""
+    """One state of one task, and whether it was read."""
 
     status: str
     ended_at: str | None
     shown: bool = False
     confirmed: bool = False
     baseline: bool = False
-    """Part of the list that the first sweeps saw: it must not be told."""
+    """Part of the first list: it must not be notified."""
     first_whole: float | None = None
-    """When a sweep first saw all of the list while the task was in this state."""
+    """Time of the first whole sweep while the task was in this state."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Task:
-    """One task with all its states; the last is the present one."""
+    """One task with all its states; the last is the current one."""
 
     job_id: str
     name: str
@@ -72,25 +72,25 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What may or must be told under a key, on which channels."""
+    """An event that may or must be notified, and on which channels."""
 
     types: frozenset[str]
     single: bool
     required: bool
     since: float | None
-    """When it could first be told; None when that is not known."""
+    """Earliest time at which it could be notified; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldPace:
-    """How the world moves."""
+    """How fast the world changes."""
 
     tasks: int = 300
     """The list stays about as long as this."""
     moves: int = 20
     """Transitions in one step."""
     singles: float = 0.2
-    """Share of the tasks that every channel hears of."""
+    """Share of the tasks that are sent to every channel."""
     ended_at_birth: float = 0.3
     """Share of the new tasks that are first seen when they have ended."""
     regress: float = 0.2
@@ -98,13 +98,13 @@ class WorldPace:
     deleted: float = 0.005
     """Share of the moves that delete a running task."""
     dwell: float = 12.0
-    """Undisturbed seconds after which a list must have been seen."""
+    """Undisturbed time after which a list must have been read, in seconds."""
     blind_steps: float = 0.3
-    """How often the list moves on after a disturbance, though nobody is known to have seen it."""
+    """Probability that the list changes after a disturbance without a confirmed sweep."""
 
 
 class Oracle:
-    """The world. `who` is a number that stands for one running program; times are seconds that only grow."""
+    """The world. `index` is the number of a program; times are in monotonic seconds."""
 
     def __init__(self, seed: int, pace: WorldPace) -> None:
         self.pace = pace
@@ -113,21 +113,21 @@ class Oracle:
         self.gone: list[Task] = []
         """Tasks that were deleted while they ran."""
         self.baseline = False
-        """Whether the first list has been confirmed: only then does the world begin to move."""
+        """Whether the first list has been confirmed. The world changes only after that."""
         self.still = False
-        """Set to let the world stand still."""
+        """Set to stop all changes."""
         self.blind = False
-        """Set while nobody can record what it sees: then nobody survives it either."""
+        """Set while no program can record what it reads: then no sweep is confirmed."""
         self.steps = 0
         self.sweeps = 0
         self.transitions = 0
-        """Confirmed states that had to be told."""
+        """Confirmed states that had to be notified."""
         self.owed = [0, 0]
-        """Things that must be told on the first channel, and on all."""
+        """Events that must be notified on the first channel, and on all channels."""
         self._rng = random.Random(f"truth {seed}")
         self._clock = datetime(2026, 1, 15, 8, tzinfo=UTC)
         self._left: dict[int, set[str]] = {}
-        """Rows that a sweep has not been given yet, by who makes it; empty when it has seen all."""
+        """Rows not yet returned in the current sweep, by program; empty after a whole sweep."""
         self._calm_since = 0.0
         for _ in range(pace.tasks):
             self._create_task()
@@ -155,7 +155,7 @@ class Oracle:
         task.row = _row(task)
 
     def step(self) -> None:
-        """Let tasks begin, end, begin again and go."""
+        """Start, finish, restart and delete tasks."""
         self.steps += 1
         rows = list(self.listed.values())
         touched: set[str] = set()
@@ -176,7 +176,7 @@ class Oracle:
         self._age()
 
     def _age(self) -> None:
-        """Drop the oldest tasks that have ended and been seen so, until the list is as long as it should be."""
+        """Remove the oldest finished and confirmed tasks until the list has its length."""
         surplus = len(self.listed) - self.pace.tasks
         ended = (task for task in reversed(self.listed.values()) if task.now.status != RUNNING and task.now.confirmed)
         for _, task in zip(range(surplus), list(ended), strict=False):
@@ -186,10 +186,10 @@ class Oracle:
         task.listed = False
         del self.listed[task.job_id]
 
-    # -- what is seen of it --
+    # -- sweeps --
 
     def start_sweep(self, index: int, now: float) -> None:
-        """Note that a program asks for the first page: what it saw whole before, it has survived."""
+        """Record a request for the first page: it confirms the whole sweep before."""
         if self._left.get(index) == set() and not self.blind:
             self._confirm()
             if not self.still:
@@ -199,7 +199,7 @@ class Oracle:
         self._left[index] = set(self.listed)
 
     def show_rows(self, index: int, job_ids: Iterable[str], now: float) -> bool:
-        """Note that a program was given these rows; return whether it has seen all of the list with them."""
+        """Record the rows returned to a program; return whether its sweep is now whole."""
         left = self._left.get(index)
         for job_id in job_ids:
             if task := self.listed.get(job_id):
@@ -214,7 +214,7 @@ class Oracle:
         return True
 
     def disturb(self, index: int | None, now: float) -> None:
-        """Note that a program (None: all of them) was killed, stopped or cut off: what it has seen may be forgotten."""
+        """Record that a program (None: all) was killed, stopped or cut off: its sweep may be lost."""
         for one in [index] if index is not None else list(self._left):
             self._left.pop(one, None)
         self._calm_since = now
@@ -223,11 +223,11 @@ class Oracle:
             self._left.clear()
 
     def exempt(self, until: float) -> None:
-        """Note that the service itself failed: nobody must have seen anything because of the time until then."""
+        """Record a failure of the service: the time until then does not count as time to read the list."""
         self._calm_since = max(self._calm_since, until)
 
     def tick(self, now: float) -> None:
-        """Let time pass: what has stood still for long enough must have been seen."""
+        """Let time pass: a list that has not changed for long enough counts as read."""
         if self.blind:
             self._calm_since = now
         if now - self._calm_since > self.pace.dwell:
@@ -260,7 +260,7 @@ class Oracle:
         self.owed[1] += task.name == SINGLES
 
     def expected(self) -> Mapping[Key, Expected]:
-        """Return all that may be told, and what of it must."""
+        """Return every event that may be notified, and whether it must."""
         return dict(self._expected())
 
     def _expected(self) -> Iterator[tuple[Key, Expected]]:
@@ -290,9 +290,9 @@ class Oracle:
 
 
 def state_required(task: Task, version: int) -> bool:
-    """Tell whether a state must have been told: it was survived, and differs from whatever may be recorded before it.
+    """Return whether a state must be notified: it is confirmed, and differs from every state that may be recorded.
 
-    Every end is another end. A task that runs may be recorded as running already when what came between was not seen.
+    Each end is a different one. A running task may already be recorded as running if the state in between was not read.
     """
     state = task.states[version - 1]
     if not state.confirmed or state.baseline:
@@ -308,7 +308,7 @@ def state_required(task: Task, version: int) -> bool:
 
 
 def unlisted_required(task: Task) -> bool:
-    """Tell whether it must be said that a deleted task is gone: it was seen running, for certain."""
+    """Return whether a deleted task must be reported as unlisted: it was confirmed as running."""
     return task.now.confirmed and task.now.status == RUNNING
 
 
@@ -320,7 +320,7 @@ def _types(task: Task, version: int) -> frozenset[str]:
 
 
 def _row(task: Task) -> bytes:
-    """Write a task as the API does; the status of its instance says which of its states this is."""
+    """Return a task as the API writes it; the status of its instance is the number of its state."""
     state = task.now
     row: dict[str, Any] = {
         "instance_info": {

@@ -1,4 +1,4 @@
-"""A PostgreSQL to be hard on: restarted without warning, its connections cut or frozen on the way."""
+"""A PostgreSQL server for faults: restarted without warning, its connections cut or frozen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Server:
             connection.execute("CREATE DATABASE chaos")
 
     def restart(self) -> None:
-        """Restart it as after a power cut: nobody is asked to finish."""
+        """Restart it immediately, as after a power cut."""
         data = self._server.pgdata
         subprocess.run(  # noqa: S603 - the server's own tool
             [self._server.bin_path / "pg_ctl", "-w", "-D", data, "-l", self._server.log, "-m", "immediate", "restart"],
@@ -68,7 +68,7 @@ def postgres() -> Iterator[Server]:
 
 
 class Proxy:
-    """A way to a server, through a socket of its own, that can be cut and frozen."""
+    """A proxy of a server, with its own socket, that can be cut and frozen."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._behind = str(Path(parse_qs(urlsplit(url).query)["host"][0]) / SOCKET)
@@ -86,14 +86,14 @@ class Proxy:
         self.cut()
 
     def freeze(self) -> None:
-        """Let nothing through, in either direction, without a word."""
+        """Silently stop all traffic in both directions."""
         self._flowing.clear()
 
     def thaw(self) -> None:
         self._flowing.set()
 
     def cut(self) -> None:
-        """End every connection in the middle of what it does."""
+        """Cut every connection."""
         for task in self._tasks:
             task.cancel()
 

@@ -1,4 +1,4 @@
-"""A receiver of signed webhooks with several channels, good and bad ones, that notes everything that arrives."""
+"""A receiver of signed webhooks with several channels, healthy and faulty, that records every arrival."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROFILES: Mapping[str, ReceiverProfile] = {
     FLAKY: {"throttle": 0.1, "error": 0.1, "reset": 0.05, "cut": 0.05, "slow": 0.1},
     HANGING: {"hang": 0.1, "slow": 0.1},
 }
-"""The channels: the first is told everything, in digests; the others of the single tasks, one by one."""
+"""The channels: the first gets every event, in digests; the others the single tasks, one by one."""
 
 
 class Receiver:
@@ -43,7 +43,7 @@ class Receiver:
         self.arrivals: list[Arrival] = []
         self.forged: list[str] = []
         self.impatient: list[str] = []
-        """Deliveries that came again before the end of the wait that a 429 asked for."""
+        """Deliveries that were sent again before the end of the wait that a 429 demanded."""
         self.profiles = dict(profiles)
         self.acknowledged: dict[str, set[Key]] = {name: set() for name in profiles}
         self.wakeup = wakeup
@@ -66,11 +66,11 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/{channel}"
 
     def heal(self) -> None:
-        """Answer everything well from now on."""
+        """Accept everything from now on."""
         self.profiles = {name: {} for name in self.profiles}
 
     def forget_waits(self) -> None:
-        """Hold nobody to a wait that was asked for before now: whoever was asked may be dead."""
+        """Drop the demanded waits: the process that got them may be dead."""
         self._quiet.clear()
 
     def now(self) -> float:
@@ -93,7 +93,7 @@ class Receiver:
             self._answer(request, arrival, fault)
 
     def _genuine(self, request: Request) -> bool:
-        """Verify the signature, but not that the sender's clock is right: some runs set it wrong."""
+        """Verify the signature, but not the sender's clock: some runs change it."""
         at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
         signature = self._hook.sign(request.headers["webhook-id"], at, request.body.decode())
         return hmac.compare_digest(signature, request.headers["webhook-signature"])
@@ -146,7 +146,7 @@ class Receiver:
 
 
 def read_events(body: bytes) -> tuple[ReportedEvent, ...]:
-    """Read what a message says, a digest like a message of its own for each event."""
+    """Return the events of a message or digest."""
     message = json.loads(body)
     events = message["data"]["events"] if message["type"] == "digest" else [message]
     return tuple(map(_reported, events))

@@ -44,7 +44,7 @@ async def run_mistakes(folder: Path, server: Server, only: str) -> bool:
 
 
 async def run_and_reconcile(plan: RunPlan, host_fault: HostFault | None = None, *, show: bool = False) -> Ledger:
-    """Make one run and return its account."""
+    """Make one run and return its ledger."""
     async with open_harness(plan) as harness:
         if plan.store.startswith("postgresql"):
             upgraded = await asyncio.to_thread(harness.run_command, "db", "upgrade")
@@ -56,7 +56,7 @@ async def run_and_reconcile(plan: RunPlan, host_fault: HostFault | None = None, 
 
 
 async def chaos(plan: RunPlan, name: str | None, server: Server | None) -> bool:
-    """Make one run, with a trouble beside it, and print its account; return whether every promise was kept."""
+    """Make one run beside a fault of the host and print its ledger; return whether every promise was kept."""
     async with AsyncExitStack() as stack:
         host_fault: HostFault | None = None
         match name:
@@ -97,18 +97,20 @@ async def chaos(plan: RunPlan, name: str | None, server: Server | None) -> bool:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--transitions", type=int, default=0, help="go on until so many had to be told")
+    parser.add_argument("--transitions", type=int, default=0, help="minimum number of required notifications")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--replicas", type=int, default=1, help="more than one needs --store postgresql")
     parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--pauses", type=int, default=0, help="times that a program is stopped beyond its leases")
-    parser.add_argument("--seconds", type=float, default=0.0, help="go on for at least so long")
+    parser.add_argument("--pauses", type=int, default=0, help="number of stops longer than the leases")
+    parser.add_argument("--seconds", type=float, default=0.0, help="minimum duration")
     parser.add_argument("--tasks", type=int, default=WorldPace().tasks, help="length of the list")
-    parser.add_argument("--moves", type=int, default=WorldPace().moves, help="transitions from one look to the next")
-    parser.add_argument("--singles", type=float, default=WorldPace().singles, help="share that every channel hears of")
-    parser.add_argument("--in-flight", type=int, default=CONCURRENCY, help="repeats that a kill may cost a channel")
-    parser.add_argument("--faults", type=float, default=0.02, help="share of the cloud's answers that are spoiled")
-    parser.add_argument("--trouble", choices=TROUBLES, help="what else goes wrong meanwhile")
+    parser.add_argument("--moves", type=int, default=WorldPace().moves, help="transitions per step")
+    parser.add_argument(
+        "--singles", type=float, default=WorldPace().singles, help="share of tasks that go to every channel"
+    )
+    parser.add_argument("--in-flight", type=int, default=CONCURRENCY, help="maximum repeats on a channel after a kill")
+    parser.add_argument("--faults", type=float, default=0.02, help="share of spoiled answers of the cloud")
+    parser.add_argument("--trouble", choices=TROUBLES, help="fault of the host beside the run")
     parser.add_argument(
         "--mistakes", choices=("all", *MISTAKES), help="make known mistakes instead: each must be found"
     )

@@ -1,4 +1,4 @@
-"""A bare HTTP/1.1 server for thousands of requests a second, and the bell that tells what has just happened."""
+"""A minimal HTTP/1.1 server for thousands of requests a second, and the notification of what has just happened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 
 class Wakeup:
-    """Tells whoever waits that something has happened."""
+    """Notifies waiting tasks of named events."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Event] = {}
@@ -20,7 +20,7 @@ class Wakeup:
             event.set()
 
     async def wait_for(self, name: str, patience: float) -> bool:
-        """Wait until it rings once more, no longer than `patience`; return whether it did."""
+        """Wait for the next event of this name, at most `patience` seconds; return whether it happened."""
         event = self._waiting.setdefault(name, asyncio.Event())
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -30,7 +30,7 @@ class Wakeup:
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """One request that has arrived whole, and the way to answer it."""
+    """One complete request, and the ways to answer it."""
 
     target: str
     headers: Mapping[str, str]
@@ -39,7 +39,7 @@ class Request:
 
     @property
     def gone(self) -> bool:
-        """Whether whoever asked has hung up."""
+        """Whether the client has closed the connection."""
         return self.connection.transport.is_closing()
 
     def reply(self, status: int, body: bytes = b"{}", **headers: str) -> None:
@@ -49,13 +49,13 @@ class Request:
         self.connection.transport.write("\r\n".join(head).encode() + body)
 
     def cut(self, body: bytes) -> None:
-        """Promise a body and hang up in the middle of it."""
+        """Announce a body and close the connection in the middle of it."""
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         self.connection.transport.write(head + body[: len(body) // 2])
         self.connection.transport.close()
 
     def reset(self) -> None:
-        """Hang up without a word."""
+        """Reset the connection."""
         self.connection.transport.abort()
 
 
@@ -64,7 +64,7 @@ Handler = Callable[[Request], None]
 
 @dataclass(slots=True)
 class Connection(asyncio.Protocol):
-    """One connection, whose requests come one at a time. `mark` is what the server knew when it was opened."""
+    """One connection with one request at a time. `mark` is a number taken when it was opened."""
 
     handler: Handler
     mark: int

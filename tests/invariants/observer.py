@@ -1,6 +1,6 @@
-"""What the promises say must be told, worked out from what polls were shown and from nothing else.
+"""The events that the promises require, derived from the lists that polls were shown.
 
-Written from the promises, not from the program: facts are nested tuples here, not digests of text.
+Written from the promises, independently of the program: facts are nested tuples, not digests of text.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 from upstream import Job
 
 Facts = tuple[object, ...]
-"""What makes a state of a job this one and no other."""
+"""The facts that identify a state of a job."""
 
 STEP = 25
 AWAY = timedelta(days=30)
 CLOCKS = timedelta(minutes=10)
-"""How far clocks may be apart."""
+"""Maximum difference between clocks."""
 EMPTY = timedelta(minutes=15)
-"""For how long a list must be empty before anything is missing from it."""
+"""Time that a list must be empty before its tasks count as missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is known of a job."""
+    """The known state of a job."""
 
     status: str
     ended_at: datetime | None
@@ -38,19 +38,19 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedEvent:
-    """One thing that must be told."""
+    """One event that must be notified."""
 
     type: str
     job_id: str
     facts: Facts
     failed: bool
     recurs: bool = False
-    """Whether the same facts are news again: the job was in another state meanwhile."""
+    """Whether the same facts are a new event, because the job was in another state in between."""
 
 
 @dataclass(slots=True)
 class Observer:
-    """Somebody who sees what the polls see and forgets nothing."""
+    """Sees the same lists as the polls and remembers everything."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
     notified: set[tuple[str, Facts]] = field(default_factory=set)
@@ -64,7 +64,7 @@ class Observer:
     def observe(
         self, scans: Sequence[Mapping[str, Job]], shown: Mapping[str, Job], *, at: datetime, whole: bool
     ) -> list[ExpectedEvent]:
-        """Take note of one poll, all its looks in their order, and return what it gives to tell."""
+        """Record one poll with its scans in order, and return the expected events."""
         found = [fresh for notified in self._gap(at) for fresh in self._fresh(notified)]
         for scan in scans:
             found += [
@@ -124,7 +124,7 @@ class Observer:
         return [ExpectedEvent(type=type_, job_id=job.job_id, facts=facts, failed=job.status == "Failed", recurs=recurs)]
 
     def _was_so_before(self, job: Job) -> bool:
-        """Whether the baseline listed a job and could not read its state, which is read now and may be the same."""
+        """Return whether the baseline listed a job without a readable state, which may be the state read now."""
         if job.job_id not in self.unread or self.baseline_at is None:
             return False
         return job.ended_at <= self.baseline_at if job.ended_at else not job.ended

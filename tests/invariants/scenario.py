@@ -1,6 +1,6 @@
-"""The program's life under test: the real use cases on a real store, beside what an observer expects of them.
+"""A scenario: the real use cases on a real store, compared with the expectations of an observer.
 
-Every step checks itself. A message begins with the invariant that was broken.
+Every step checks itself. An error message begins with the violated invariant.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5), *(timedelta(minutes=5
 
 
 class ProcessKilled(BaseException):
-    """The process ends here, and with it everything that it did not write down."""
+    """The process ends here and loses everything that it did not store."""
 
 
 # ---- the process and its surroundings ----
 
 
 class CrashingStore:
-    """The real store, in a process that is killed in one of its transactions, or held up before its second."""
+    """The real store, in a process that is killed in one of its transactions, or delayed before its second."""
 
     def __init__(
         self, store: SqlStore, crash_at: CrashPoint | None = None, delay: Callable[[], Awaitable[None]] | None = None
@@ -104,7 +104,7 @@ class CrashingStore:
 
 
 async def _until_killed(process: Awaitable[T]) -> T:
-    """Run a process. When it is killed all that it had begun ends with it, and nothing of it reaches into the next."""
+    """Run a process. When it is killed, all its tasks end before the next process starts."""
     try:
         return await process
     except ProcessKilled:
@@ -122,14 +122,14 @@ def _run_and_die(fn: Callable[[Transaction], T], tx: Transaction) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashPoint:
-    """The instant at which a process dies: in its transaction of this number, before or after it commits."""
+    """The instant at which a process dies: in the transaction of this number, before or after its commit."""
 
     transaction: int
     committed: bool
 
 
 class ScriptedSource(GaussDBSource):
-    """The real source, its requests answered by a `Screen`."""
+    """The real source, with requests answered by a `ListView`."""
 
     def __init__(self, clock: FakeClock, http: HttpClient, *, name: str = "prod", long: bool = False) -> None:
         super().__init__(GaussDBSettings.model_validate(SOURCE | {"name": name}), http, clock, Random(1))
@@ -175,7 +175,7 @@ _TAKEN: frozenset[Answer] = frozenset({"take", "swallow", "die after", "stall"})
 
 @dataclass(slots=True)
 class Receiver:
-    """A channel and whoever is at its other end."""
+    """A channel and its service."""
 
     name: str
     concurrency: int = 2
@@ -192,7 +192,7 @@ class Receiver:
     edit_budget: str | None = None
     failures_only: bool = False
     answers: list[Answer] = field(default_factory=list)
-    """What it says to the coming attempts; then it takes everything."""
+    """Answers to the next attempts; after them it accepts everything."""
     rendered: int = 0
     on_offer: Callable[[Delivery, Answer], Awaitable[None]] | None = None
     on_stall: Callable[[], Awaitable[object]] | None = None
@@ -233,7 +233,7 @@ class Receiver:
         pass
 
 
-# ---- what is expected ----
+# ---- expectations ----
 
 Pair = tuple[str, str]
 """An event's id and a channel."""
@@ -241,26 +241,26 @@ Pair = tuple[str, str]
 
 @dataclass(slots=True)
 class Expectations:
-    """What must be so of one database: restored with it when a backup is."""
+    """The expected content of one database. It is restored together with a backup."""
 
     observer: Observer = field(default_factory=Observer)
     events: dict[str, ExpectedEvent] = field(default_factory=dict)
-    """By id, in the order in which they were found."""
+    """Events by id, in the order in which they were found."""
     due: dict[Pair, None] = field(default_factory=dict)
-    """Every event with every channel that wanted it when it was found, in that order."""
+    """Every event with every channel that routing chose when it was found, in that order."""
     taken: set[str] = field(default_factory=set)
-    """Deliveries that the other end took at least once."""
+    """Deliveries that the service accepted at least once."""
     delivered: set[str] = field(default_factory=set)
-    """Deliveries that are booked as delivered."""
+    """Deliveries that are recorded as delivered."""
     rejected: set[str] = field(default_factory=set)
     bodies: dict[str, bytes] = field(default_factory=dict)
     sent_twice: set[str] = field(default_factory=set)
-    """Deliveries that two processes sent at once, one having been stopped for longer than its lease."""
+    """Deliveries that two processes sent, one of which was stopped for longer than its lease."""
 
 
 @dataclass(slots=True)
 class IdentityLog:
-    """What holds for ever, whatever is restored: an id means one thing."""
+    """What holds across all restores: an id has one meaning."""
 
     facts: dict[str, tuple[str, Facts]] = field(default_factory=dict)
     ids: dict[tuple[str, Facts], str] = field(default_factory=dict)
@@ -273,14 +273,14 @@ class IdentityLog:
 
 
 class Scenario:
-    """One database, one cloud, some channels, and processes that come and go."""
+    """One database, one cloud, some channels, and a sequence of processes."""
 
     def __init__(self, url: str, *, shared: bool = False, long: bool = False, by_pages: bool = False) -> None:
         self.url = url
         self.shared = shared
-        """True where other processes may be using the database: nobody's claim is taken back before its time."""
+        """True if other processes may use the database: claims are not released early."""
         self.by_pages = by_pages
-        """True where the API takes `offset` for the number of a page."""
+        """True if the API uses `offset` as the number of a page."""
         self.clock = FakeClock()
         self.cloud = Cloud()
         self.expectations = Expectations()
@@ -291,7 +291,7 @@ class Scenario:
         self._offered: list[tuple[str, Answer]] = []
         self._violations: list[AssertionError] = []
         self._runner = asyncio.Runner()
-        # Nothing goes through it; loading the machine's certificates would take longer than the test.
+        # No request uses it; loading the machine's certificates would take longer than the test.
         self.http = HttpClient()
         self.source = ScriptedSource(self.clock, self.http, long=long)
         self._starts = 0
@@ -309,7 +309,7 @@ class Scenario:
             self._transact(lambda tx: tx.replicas.release_claims(None, self.clock.now()))
 
     def crash(self) -> None:
-        """End the process without a word and start another."""
+        """Kill the process and start another."""
         self.store.close()
         self._start()
 
@@ -327,7 +327,7 @@ class Scenario:
     # -- the world --
 
     def apply_changes(self, *changes: Change) -> None:
-        """Let things happen in the cloud, a second apart: it tells times to the second."""
+        """Apply changes in the cloud, a second apart: its times are in seconds."""
         for change in changes:
             self.clock.advance(SECOND)
             self.cloud = changed(self.cloud, change, self.clock.now())
@@ -351,12 +351,12 @@ class Scenario:
     # -- polling --
 
     def poll(self, presentation: Presentation = WHOLE, *, crash_at: CrashPoint | None = None) -> PollReport | None:
-        """Poll once and check what was recorded; None when the process was killed."""
+        """Poll once and check what was recorded; None if the process was killed."""
         self.clock.advance(SECOND)
         return self.poll_now(presentation, crash_at=crash_at)
 
     def poll_now(self, presentation: Presentation = WHOLE, *, crash_at: CrashPoint | None = None) -> PollReport | None:
-        """Poll at this very instant: a second time it is the same poll once more."""
+        """Poll at this instant: a second call repeats the same poll."""
         view = self.source.view = ListView(
             cloud=self.cloud, presentation=presentation, now=self.clock.now(), by_pages=self.by_pages
         )
@@ -401,7 +401,7 @@ class Scenario:
         assert not notified, f"A1: nothing was told of {sorted((e.job_id, e.type) for e in notified)}"
 
     def _expect_all_seen(self, view: ListView) -> None:
-        """By records a whole list lacks nothing; by pages, which cannot overlap, no two in a row lack the same."""
+        """By records a complete list lacks nothing; by pages, which cannot overlap, no two in a row lack the same."""
         unseen = view.throughout - view.shown.keys()
         hidden = unseen & self._unseen if self.by_pages else unseen
         assert not hidden, f"A4: the list was called whole without {sorted(hidden)}"
@@ -422,7 +422,7 @@ class Scenario:
         self.expectations.due |= {(id_, name): None for name in wanting}
 
     def check_events(self) -> None:
-        """Check that exactly what had to be recorded is, each with exactly one account for each channel."""
+        """Check that exactly the expected events are recorded, each with one delivery record per channel."""
         stored, deliveries, ledger = self.read(
             lambda q: (q.events(EventFilter(limit=ALL)), q.deliveries(DeliveryFilter(limit=ALL)), q.ledger())
         )
@@ -447,7 +447,7 @@ class Scenario:
         return self._deliver(channel, CrashingStore(self.store, crash_at), disturbed="stall" in answers)
 
     def run_until_idle(self, event: asyncio.Event) -> None:
-        """Let whoever waits for an event go on, and do what it can without waiting for anything else."""
+        """Set an event and run the tasks that wait for it until they wait again."""
 
         async def go_on() -> None:
             event.set()
@@ -457,7 +457,7 @@ class Scenario:
         self._runner.run(go_on())
 
     def deliver_late(self, channel: str, *answers: Answer) -> bool:
-        """Make one round on a channel in a process that stands still between claiming and rendering."""
+        """Make one round on a channel in a process that stops between claiming and rendering."""
         self.channels[channel].answers = list(answers)
         delay = partial(self._overtake, self.channels[channel])
         return self._deliver(channel, CrashingStore(self.store, delay=delay), disturbed=True)
@@ -478,14 +478,14 @@ class Scenario:
         await deliver_due(receiver, store, self.clock, Random(1), owner=owner, rules=DELIVERING)
 
     async def _overtake(self, receiver: Receiver) -> None:
-        """Let another process deliver while this one stands still for longer than its lease."""
+        """Let another process deliver while this one is stopped for longer than its lease."""
         self.clock.advance(DELIVERING.lease)
         before = len(self._offered)
         await self._deliver_due(receiver, CrashingStore(self.store), "another process")
         self.expectations.sent_twice |= {delivery_id for delivery_id, _ in self._offered[before:]}
 
     async def _on_offer(self, receiver: Receiver, delivery: Delivery, answer: Answer) -> None:
-        """Note what a channel was given. A complaint waits for the end of the round: a channel's errors are caught."""
+        """Record an attempt. A violation is raised after the round, because errors of a channel are caught."""
         self._offered.append((delivery.id, answer))
         try:
             await self._check_offer(receiver, delivery)
@@ -510,7 +510,7 @@ class Scenario:
             await self._check_order(receiver.name, members)
 
     async def _check_order(self, channel: str, members: Sequence[str]) -> None:
-        """Compare with what is settled at this moment: a round settles some deliveries before it offers others."""
+        """Compare with the current state: a round settles some deliveries before it sends others."""
         subjects = {self.expectations.events[event_id].job_id for event_id in members}
         earlier = []
         for event_id, of in self.expectations.due:
@@ -524,7 +524,7 @@ class Scenario:
         assert not waiting, f"B4: {members} overtook {waiting} about the same job"
 
     def _check_deliveries(self, *, disturbed: bool) -> None:
-        """Compare the accounts with what happened on the way."""
+        """Compare the delivery records with the attempts."""
         for delivery in self.deliveries():
             self._check_delivery(delivery)
         acknowledged = {id_ for id_, answer in self._offered if answer == "take" and not disturbed}
@@ -540,14 +540,14 @@ class Scenario:
             assert delivery.reason, "B1: given up on without a reason"
             assert id_ in expectations.rejected or attempts_exhausted, f"B1: {id_} was given up on before its time"
 
-    # -- hands --
+    # -- operators --
 
     def unpark(self, channel: str) -> None:
-        """Unpark a channel, as somebody does who has put it right."""
+        """Unpark a channel, as after a correction of its settings."""
         self._transact(lambda tx: tx.channels.unpark(channel, self.clock.now()))
 
     def retry_dead(self) -> None:
-        """Send again what was given up on."""
+        """Retry dead deliveries."""
         dead = [delivery for delivery in self.deliveries() if delivery.state is DeliveryState.DEAD]
         self._transact(lambda tx: tx.deliveries.retry([delivery.id for delivery in dead], self.clock.now()))
         self.expectations.rejected -= {delivery.id for delivery in dead}
@@ -555,7 +555,7 @@ class Scenario:
     # -- the end --
 
     def heal(self) -> None:
-        """Let everything work again, then require that all of it comes to its end."""
+        """End all faults, then require that every delivery is settled."""
         self.crash()
         self.wait(max(POLLING.lease, DELIVERING.lease) * 20)
         for _ in range(3):
@@ -566,7 +566,7 @@ class Scenario:
         assert not waiting, f"B1: {waiting} never came to an end"
 
     def drain(self) -> None:
-        """Deliver all that can be, with receivers that take everything."""
+        """Deliver everything, with receivers that accept everything."""
         for name in self.channels:
             self.unpark(name)
             # Every delivery may have to wait once for its lease or its schedule, and is then taken.
@@ -585,11 +585,11 @@ class Scenario:
         return bool(later)
 
     def check_convergence(self) -> None:
-        """Check that what is recorded is what is the case, whatever the program chose to ask for."""
+        """Check that the recorded tasks match the cloud, whatever the program requested."""
         stored = {item.task.job_id: item.task for item in self.read(lambda q: q.tasks(TaskFilter(limit=ALL)))}
         listed = self.cloud.listed(self.clock.now())
         behind = [job.job_id for job in listed if job.job_id not in stored]
-        # A row without a status tells nothing: what was known before stays.
+        # A row without a status changes nothing: the recorded status stays.
         behind += [
             job.job_id
             for job in listed
@@ -600,7 +600,7 @@ class Scenario:
     # -- backups --
 
     def backup(self) -> Backup:
-        """Copy the database, and with it what is expected of it."""
+        """Copy the database and its expectations."""
         folder = Path(tempfile.mkdtemp(dir=self._path.parent))
         connection = sqlite_module().connect(str(self._path))
         connection.execute("VACUUM INTO ?", (str(folder / "copy.db"),))
@@ -608,7 +608,7 @@ class Scenario:
         return Backup(file=folder / "copy.db", expectations=copy.deepcopy(self.expectations))
 
     def restore(self, backup: Backup) -> None:
-        """Stop, put the copy in place of the database, and start again."""
+        """Stop, replace the database by the copy, and start again."""
         self.store.close()
         for leftover in self._path.parent.glob(f"{self._path.name}*"):
             leftover.unlink()
@@ -623,24 +623,24 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """A copy of a database, and of what must be so of it."""
+    """A copy of a database and of its expectations."""
 
     file: Path
     expectations: Expectations
 
 
-# ---- beginning one ----
+# ---- creation ----
 
 ScenarioFactory = Callable[..., AbstractContextManager[Scenario]]
-"""Begins a life on a fresh database; takes what `Life` does."""
+"""Creates a scenario on a new database; takes the options of `Scenario`."""
 
-# Every step waits for the disk several times; in memory the same tests take half the time.
+# Every step waits for the disk several times; in memory the tests take half the time.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only ever used for a fresh folder with a name of its own
 
 
 @contextmanager
 def sqlite_scenario(template: Path, **how: Any) -> Iterator[Scenario]:
-    """Begin a life on a copy of a SQLite file."""
+    """Create a scenario on a copy of a SQLite file."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         shutil.copy(template, f"{folder}/notifier.db")
         with closing(Scenario(f"sqlite:///{folder}/notifier.db", **how)) as scenario:
@@ -649,7 +649,7 @@ def sqlite_scenario(template: Path, **how: Any) -> Iterator[Scenario]:
 
 @contextmanager
 def postgres_scenario(server: str, **how: Any) -> Iterator[Scenario]:
-    """Begin a life on a fresh database of a server, one that other processes may be using."""
+    """Create a scenario on a new database of a server."""
     name = f"life_{uuid4().hex}"
     place, _, options = server.partition("?")
     with psycopg.connect(server, autocommit=True) as connection:

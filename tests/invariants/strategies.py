@@ -1,4 +1,4 @@
-"""What can happen, for hypothesis to choose from."""
+"""Hypothesis strategies for changes, lists, crashes and waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRESS = (None, 0, 10, 30, 60, 80, 100)
 
 
 def changes(*kinds: str) -> st.SearchStrategy[Change]:
-    """Something that happens in the cloud, of these kinds or of any."""
+    """A change in the cloud, of these kinds or of any."""
     usual = ("create", "create", "become", "become", "become", "progress", "reword", "tell end", "delete", "relist")
     return st.builds(
         Change,
@@ -35,7 +35,7 @@ def changes(*kinds: str) -> st.SearchStrategy[Change]:
 
 
 def presentations() -> st.SearchStrategy[Presentation]:
-    """One way in which a list can be shown to a poll."""
+    """A presentation of the list to one poll."""
     shown = st.builds(
         Presentation,
         order=st.sampled_from(("newest", "oldest", "shuffled", "unstable")),
@@ -50,7 +50,7 @@ def presentations() -> st.SearchStrategy[Presentation]:
 
 
 def faulty_presentations() -> st.SearchStrategy[Presentation]:
-    """A poll that something goes wrong with, and that goes on for the rest of it."""
+    """A presentation with a fault that lasts until the end of the poll."""
     return st.builds(
         Presentation,
         order=STEADY_ORDERS,
@@ -63,28 +63,28 @@ def faulty_presentations() -> st.SearchStrategy[Presentation]:
 
 
 def still_presentations() -> st.SearchStrategy[Presentation]:
-    """A way in which a list can be shown that stands still meanwhile."""
+    """A presentation of a list that does not change during the poll."""
     return presentations().map(lambda presentation: replace(presentation, moves=()))
 
 
 def _possible(presentation: Presentation) -> Presentation:
-    # A list that has no order and moves as well proves nothing, and no promise says it does. A service that says of
-    # itself, again and again, that it has no task is believed.
+    # A list that has no order and changes proves nothing, and no promise covers it. A service that repeatedly states
+    # that it has no task is believed.
     moves = () if presentation.order == "unstable" else presentation.moves
     return replace(presentation, moves=moves, passes=presentation.passes or presentation.fault == "blank")
 
 
 def crash_points() -> st.SearchStrategy[CrashPoint]:
-    """An instant to die at. A poll has two transactions, a round of deliveries up to three."""
+    """An instant of a crash. A poll has two transactions, a round of deliveries up to three."""
     return st.builds(CrashPoint, transaction=st.integers(1, 3), committed=st.booleans())
 
 
 def waits() -> st.SearchStrategy[timedelta]:
-    """A time in which nobody looks."""
+    """A period without polls."""
     minutes, days = (1, 10, 120), (3, 31, 40)
     return st.sampled_from([*(timedelta(minutes=n) for n in minutes), *(timedelta(days=n) for n in days)])
 
 
 def examples(count: int, **how: Any) -> settings:
-    """Return settings for so many examples in the suite, and ten times as many when the profile is `explore`."""
+    """Return settings for `count` examples, and ten times as many in the profile `explore`."""
     return settings(max_examples=count * settings().max_examples // 100, **how)

@@ -1,7 +1,7 @@
-"""The mistakes that the invariants are there for: with each of them made, the test that guards against it fails.
+"""Mistakes that the invariants must detect: with each one made, the test that guards against it fails.
 
-These tests break the program on purpose. Each mistake replaces one function and comes with the words in which the
-guarding test must complain.
+These tests break the program on purpose. Each mistake replaces one function and has the message with which the guarding
+test must fail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything that can happen, in any order: the stateful test of all invariants at once."""
+"""Random sequences of all events: the stateful test of all invariants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HAPPENING = st.lists(changes(), min_size=1, max_size=6)
 
 
 class ScenarioMachine(RuleBasedStateMachine):
-    """A life of the program on one database, and the good end that it must be able to come to."""
+    """Random steps on one database, after which everything must be deliverable."""
 
     backups: Bundle[Backup] = Bundle("backups")
 

@@ -1,4 +1,4 @@
-"""A model of the cloud: what is the case there, and what one poll of it gets to see. Pure, but for `Screen`."""
+"""A model of the cloud: its jobs, and what one poll sees of them. Pure except for `ListView`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from notifier.sources.payloads import TaskPage, decode_page
 
 RUNNING, COMPLETED, FAILED = "Running", "Completed", "Failed"
 ODD = ("Pending", "Canceled", "unlisted", "progress:25|running", "执行中", "")
-"""Statuses that the documentation does not know; two of them look like our own words."""
+"""Undocumented statuses; two of them resemble words of this program."""
 LISTED = timedelta(days=30)
 
 
@@ -28,7 +28,7 @@ class Job:
     created_at: datetime
     ended_at: datetime | None = None
     over_at: datetime | None = None
-    """When it ended, also where the list does not tell that yet."""
+    """End time, even if the list does not show it yet."""
     progress: int | None = None
     reason: str | None = None
 
@@ -39,19 +39,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that happens in the cloud. `place` chooses the job, counted round."""
+    """A change in the cloud. `place` selects the job, modulo their number."""
 
     kind: Literal["create", "become", "progress", "reword", "tell end", "delete", "relist"]
     place: int = 0
     status: str = RUNNING
     progress: int | None = None
     says_when: bool = True
-    """Whether a status that ends the job comes with the time of the end."""
+    """Whether a final status has an end time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """Everything that is the case, the newest job last."""
+    """The state of the cloud, the newest job last."""
 
     jobs: Mapping[str, Job] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
@@ -66,7 +66,7 @@ class Cloud:
 
 
 def changed(cloud: Cloud, change: Change, now: datetime) -> Cloud:
-    """Return the cloud after a change; one that has nothing to act on changes nothing."""
+    """Return the cloud after a change. Without a job to act on it is unchanged."""
     if change.kind == "create":
         return cloud.with_job(_created(len(cloud.jobs), change, now))
     if change.kind == "relist":
@@ -101,7 +101,7 @@ def _moved(job: Job, change: Change, now: datetime) -> Job:
             return replace(job, progress=change.progress)
 
 
-# ---- what one poll sees ----
+# ---- one poll ----
 
 Order = Literal["newest", "oldest", "shuffled", "unstable"]
 RowStyle = Literal["plain", "chinese", "nulls", "strings"]
@@ -116,12 +116,12 @@ class Presentation:
     order: Order = "newest"
     style: RowStyle = "plain"
     repeats: Repeats = "none"
-    """Rows that a page shows twice, the second one being an older state of the job or not."""
+    """Duplicate rows of a page, possibly with an older state of the job."""
     moves: tuple[tuple[int, Change], ...] = ()
-    """What happens before which request of the poll."""
+    """Changes before requests of the poll, by request number."""
     fault: Fault | None = None
     at: int = 0
-    """The request that the fault befalls; unless it passes it befalls those after it too."""
+    """First request with the fault; unless `passes`, later ones have it too."""
     passes: bool = True
 
 
@@ -139,7 +139,7 @@ def stale(job: Job) -> Job:
 
 
 def row(job: Job, style: RowStyle) -> dict[str, Any]:
-    """Return the row as JSON values, in one of the forms that the API has been seen to use."""
+    """Return the row as JSON values, in one of the observed forms of the API."""
     values: dict[str, Any] = {
         "job_id": job.job_id,
         "name": "CreateGaussDBV5Instance",
@@ -166,7 +166,7 @@ def row(job: Job, style: RowStyle) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class ListView:
-    """What the list shows to one poll, request by request. It keeps what it has shown."""
+    """The list as shown to one poll, request by request. It records what it showed."""
 
     cloud: Cloud
     presentation: Presentation
@@ -175,21 +175,21 @@ class ListView:
     """Whether `offset` is the number of a page rather than of a record."""
     requests: int = 0
     shown: dict[str, Job] = field(default_factory=dict)
-    """By job what its latest row said."""
+    """Latest row by job."""
     scans: list[dict[str, Job]] = field(default_factory=list)
-    """The same of each look at the list in this poll: at the running jobs, at the failed ones, at all of them."""
+    """Rows by job for each scan of this poll: of the running jobs, the failed ones, or all."""
     asked: str | None = ""
-    """Which jobs the look was for."""
+    """Status filter of the current scan."""
     throughout: set[str] = field(default_factory=set)
-    """The jobs that were listed during the whole of the poll."""
+    """Jobs that were listed during the whole poll."""
     began: bool = False
 
     def begin(self) -> None:
-        """Start anew: a poll may look twice and keep only the second look."""
+        """Reset: a poll may scan twice and keep only the second scan."""
         self.shown, self.began, self.asked = {}, False, ""
 
     def page(self, query: TaskQuery) -> TaskPage:
-        """Answer a request. Raises SourceError where the fault says so."""
+        """Answer a request. Raises SourceError if the fault demands it."""
         number, self.requests = self.requests, self.requests + 1
         if query.status != self.asked:
             self.scans.append({})

@@ -1,4 +1,4 @@
-"""What happens on the wire, counted: a test waits for it, or acts in the middle of it, instead of sleeping."""
+"""Named moments on the wire, counted: a test waits for them or acts in the middle of one, instead of sleeping."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Action = Callable[[], Awaitable[None]]
 
 
 class Moments:
-    """A tally of named moments, shared by the servers of one test."""
+    """Counts named moments. The servers of one test share it."""
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
@@ -18,15 +18,15 @@ class Moments:
         self._news = asyncio.Event()
 
     def at(self, name: str, number: int, action: Action) -> None:
-        """Let `action` run, and what happens wait for it, when `name` happens for the `number`th time (from 1)."""
+        """Run `action` when `name` happens for the `number`th time (from 1). The moment waits for its end."""
         self._actions[name, number] = action
 
     def next(self, name: str, action: Action) -> None:
-        """Let `action` run when `name` happens once more."""
+        """Run `action` when `name` happens next."""
         self.at(name, self.count[name] + 1, action)
 
     async def happen(self, name: str) -> None:
-        """Count a moment, tell who waits, and run the action that is meant for it."""
+        """Count a moment, notify waiting tasks, and run its action."""
         self.count[name] += 1
         self._news.set()
         self._news = asyncio.Event()
@@ -35,7 +35,7 @@ class Moments:
             await action()
 
     async def news(self) -> None:
-        """Wait until anything happens."""
+        """Wait for the next moment of any name."""
         await self._news.wait()
 
     async def until(self, holds: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One request whose signature was right."""
+    """One request with a valid signature."""
 
     id: str
     body: bytes
@@ -44,7 +44,7 @@ class Receiver(HttpServer):
         super().__init__(self._take)
         self.received: list[Received] = []
         self.answered: list[Received] = []
-        """What was accepted while whoever sent it was still there to hear so: no `kill` has come between."""
+        """Accepted requests whose sender was alive to get the answer: no `kill` happened in between."""
         self.forged: list[str] = []
         self.status = 200
         self.moments = moments
@@ -52,11 +52,11 @@ class Receiver(HttpServer):
         self._open.set()
 
     def hold(self) -> None:
-        """Keep answers back from now on."""
+        """Hold back answers from now on."""
         self._open.clear()
 
     def release(self) -> None:
-        """Give the answers that were kept back."""
+        """Send the answers that were held back."""
         self._open.set()
 
     async def _take(self, writer: asyncio.StreamWriter) -> None:

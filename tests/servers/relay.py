@@ -14,14 +14,14 @@ class Relay:
     def __init__(self, path: Path) -> None:
         self.port = 0
         self.swallowed = asyncio.Event()
-        """Set once something was sent that did not get through."""
+        """Set when frozen traffic was dropped."""
         self.path = path
         """Where a new connection leads."""
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
 
     def freeze(self) -> None:
-        """Let nothing more through what is connected now, in either direction, without a word to either end."""
+        """Silently drop all traffic of the current connections, in both directions."""
         self._frozen |= self._open
 
     def cut(self) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines that pass when a test says so."""
+"""Timers that a test advances."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timeouts import HANG_TIMEOUT
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class FakeTimer:
-    """A call that is due."""
+    """A scheduled call."""
 
     due: float
     seconds: float
@@ -24,7 +24,7 @@ class FakeTimer:
 
 
 class FakeTimers:
-    """In place of a loop's `call_later`: time moves only when told."""
+    """Replaces a loop's `call_later`: time advances only by `advance`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,14 +38,14 @@ class FakeTimers:
         return timer
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and what is due with it happen."""
+        """Advance the time and run the calls that become due."""
         self.now += seconds
         for timer in [timer for timer in self.pending if timer.due <= self.now]:
             timer.cancel()
             timer.call()
 
     async def armed(self, number: int, seconds: float) -> None:
-        """Wait until so many deadlines of this length are running."""
+        """Wait until `number` timers of this length are running."""
         async with asyncio.timeout(HANG_TIMEOUT):
             while sum(timer.seconds == seconds for timer in self.pending) < number:
                 self._changed.clear()

@@ -1,4 +1,4 @@
-"""What must hold after a run, whatever went wrong in it."""
+"""Conditions that hold after every run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
 
 
 def find_violations(world: World, queries: Queries) -> Iterator[str]:
-    """Yield what is wrong, once all has been healed and the outbox had time to empty."""
+    """Yield the violations, after everything has been healed and the outbox had time to drain."""
     recorded_events = list(reversed(queries.events(EventFilter(limit=100_000))))
     yield from _check_events(world, recorded_events)
     yield from _check_ledger(queries)
@@ -38,7 +38,7 @@ def _check_events(world: World, recorded_events: Sequence[RoutedEvent]) -> Itera
 
 
 def _within(some: Iterable[State], of: Iterable[State]) -> bool:
-    """Tell whether `some` is what is left of `of` when things are left out."""
+    """Return whether `some` is a subsequence of `of`."""
     rest = iter(of)
     return all(state in rest for state in some)
 
@@ -74,7 +74,7 @@ _SCHEDULE_OF_ATTEMPTS = range(12)
 
 
 def _check_order(receiver: Receiver, recorded_events: Sequence[RoutedEvent]) -> Iterator[str]:
-    """Nothing may be shown before what happened earlier to the same task has been taken or given up on."""
+    """An event must not be sent before earlier events of its task are delivered or dead."""
     place = {item.event.id: number for number, item in enumerate(recorded_events)}
     latest: dict[str, int] = {}
     for at, event_id, subject in receiver.offered:
@@ -84,14 +84,14 @@ def _check_order(receiver: Receiver, recorded_events: Sequence[RoutedEvent]) -> 
 
 
 def _taken_before(receiver: Receiver, event_id: str, at: float) -> bool:
-    """Tell whether a message is but the repeat of one that came in its turn: who was stopped may send it late."""
+    """Return whether a message only repeats one that arrived in order: a stopped process may send it late."""
     return any(
         arrival.at < at and event_id == event.id for arrival in receiver.arrivals for event in arrival.delivery.events
     )
 
 
 def _check_live_messages(receiver: Receiver, recorded_events: Sequence[RoutedEvent], queries: Queries) -> Iterator[str]:
-    """The message of a task must be there, and show the last that happened to it, also what nobody was told of."""
+    """The message of a task must exist and show its latest event, delivered or not."""
     latest = {item.event.subject: item.event.id for item in recorded_events if item.event.task}
     for subject, ref in queries.thread_refs(receiver.name, latest).items():
         message = receiver.posted.get(ref)
@@ -122,7 +122,7 @@ def _is_explained(world: World, receiver: Receiver, first: Arrival, again: Arriv
 
 
 def _settled_too_late(world: World, first: Arrival, again: Arrival) -> bool:
-    """Tell whether the database was silent until the claim's lease was over: whoever then comes first repeats it."""
+    """Return whether the database was down until the lease of the claim ended: another process then repeats it."""
     moment = 2.0  # for a settlement that failed once before, and for what the claim is older than the arrival
     return any(
         begin <= first.at + moment and first.at + LEASE - moment <= end <= again.at for begin, end in world.blackouts

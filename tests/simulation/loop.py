@@ -1,4 +1,4 @@
-"""An event loop in which time passes only when nobody can do anything, and then at once."""
+"""An event loop in virtual time: when no task can run, time jumps to the next timer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 class Stuck(Exception):
-    """Everybody waits for something that will never happen."""
+    """All tasks wait, and no timer is scheduled."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs coroutines in virtual time. The order of everything follows from the order in which things are asked for."""
+    """Runs coroutines in virtual time, in a deterministic order."""
 
     def __init__(self) -> None:
         self._virtual = 0.0
@@ -27,7 +27,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Instant(selectors.BaseSelector):
-    """Waits for no file, and for no time."""
+    """A selector that waits for no file and takes no time."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""The program with a mistake in it. Each must be noticed, and for the reason named, or the checks check nothing."""
+"""Mistakes in the program. The checks must detect each one, for the named reason."""
 
 from __future__ import annotations
 

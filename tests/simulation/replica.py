@@ -1,4 +1,4 @@
-"""One process of the program, its ports led to the simulated world: it can stand still or die at any await."""
+"""One process of the program, with ports to the simulated world. It can stop or die at any await."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ HOUSEKEEPING = 2.0
 
 
 class Killed(BaseException):
-    """The process is gone. Nothing in the program catches it."""
+    """The process was killed. Nothing in the program catches this."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ProcessState:
-    """Whether a process lives, and how slow its machine is."""
+    """Whether a process is alive and running, and how slow it is."""
 
     number: int
     rng: Random
@@ -44,7 +44,7 @@ class ProcessState:
     running: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def step(self) -> None:
-        """Take a moment. Raises Killed when that was the last one."""
+        """Take a moment. Raises Killed if the process was killed."""
         await asyncio.sleep(self.rng.choice([0.0, 0.0, 0.001, 0.02]))
         await self.running.wait()
         if self.dead:
@@ -53,7 +53,7 @@ class ProcessState:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedClock:
-    """The clock of one machine, which somebody sets now and then."""
+    """The clock of one machine, which is set now and then."""
 
     process: ProcessState
     ahead: timedelta = timedelta()
@@ -158,7 +158,7 @@ class SimulatedChannel:
     edit_budget: str | None = None
 
     def render(self, request: RenderRequest) -> Body:
-        # Each process words it in its own way, as after an upgrade: only a stored body repeats byte for byte.
+        # Each process renders in its own way, as after an upgrade: only a stored body repeats byte for byte.
         text = f"{self.process.number} {[event.id for event in request.events]}"
         return Body(content=text.encode(), content_type="text/plain")
 
@@ -177,7 +177,7 @@ class SimulatedChannel:
         return outcome
 
     def _in_thread(self, delivery: Delivery, outcome: Outcome | None) -> Outcome | None:
-        """Begin a thread with a message that was taken, unless it was said in one."""
+        """Start a thread with an accepted message, unless it was posted in one."""
         taken = any(arrival.delivery.id == delivery.id for arrival in self.receiver.arrivals)
         if not taken or delivery.digest or delivery.events[0].task is None:
             return outcome
@@ -293,7 +293,7 @@ class Replica:
             task.cancel()
 
     async def wait_until_gone(self) -> None:
-        """Wait until nothing of a killed process is left."""
+        """Wait until all tasks of a killed process have ended."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

@@ -1,7 +1,7 @@
 """Run the program through seeded disasters in virtual time: `python tests/simulation/run.py --seeds 50000`.
 
-One seed decides everything: how many processes run, what the cloud shows, what gets lost, who dies and when, whose
-clock is set, and in which order things happen. The same seed is the same run, to the last byte.
+One seed decides everything: the number of processes, the list of the cloud, lost messages, kills, clock changes, and
+the order of events. The same seed gives the same run, byte for byte.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from simulation.world import LEASE, START, Cloud, Receiver, World
 UNSHOWN = select(func.count()).select_from(threads).where(threads.c.due_at.is_not(None))
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 DISASTERS = 12.0
-"""Seconds of virtual time in which things go wrong."""
+"""Duration of the faults, in seconds of virtual time."""
 HEALING = 240.0
-"""Seconds after which the outbox must be empty."""
+"""Time after which the outbox must be empty, in seconds of virtual time."""
 
 CONFIGURATION = """
 store: {url: STORE}
@@ -62,7 +62,7 @@ RESEND_POLICIES = {"hook": ResendPolicy.IDEMPOTENT, "chat": ResendPolicy.RECONCI
 
 
 def configuration(replicas: int) -> Config:
-    """Return the configuration of all processes: short leases, and a database that is shared where there are many."""
+    """Return the configuration of all processes: short leases, and a shared database for several processes."""
     config = loads(CONFIGURATION.replace("STORE", "sqlite:///x.db" if replicas == 1 else "postgresql://u:p@h/d"), {})
     (source,) = config.sources
     quick = source.model_copy(update={"poll_every": timedelta(seconds=1)})
@@ -79,7 +79,7 @@ def database(template: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What became of one seed."""
+    """The result of one seed."""
 
     seed: int
     wrong: tuple[str, ...]
@@ -116,7 +116,7 @@ async def _simulate(seed: int, path: Path) -> tuple[World, Sequence[str]]:
 
 
 class Processes:
-    """All that run, and those that come after them."""
+    """The running processes and their successors."""
 
     def __init__(self, world: World, store: SqlStore, replicas: int) -> None:
         self.world = world
@@ -137,7 +137,7 @@ class Processes:
         self.world.add_to_trace(asyncio.get_running_loop().time(), f"process {replica.process.number}", what)
 
     async def run_disasters(self) -> None:
-        """Let the world change and things go wrong, one after the other or several at once."""
+        """Let the world change and faults happen, one after the other or several at once."""
         loop, rng = asyncio.get_running_loop(), self.world.rng
         disasters: list[asyncio.Task[None]] = []
         while loop.time() < DISASTERS:
@@ -201,7 +201,7 @@ class Processes:
         setattr(where, what, False)
 
     async def drain_outbox(self) -> None:
-        """Wait until the last state of every task has been told and nothing is left to send."""
+        """Wait until the latest state of every task is delivered and nothing is left to send."""
         loop = asyncio.get_running_loop()
         end = loop.time() + HEALING
         pause = 4.0  # in which every process polls
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def silence_logs() -> None:
-    """Log nothing: thousands of lives would."""
+    """Disable the log: thousands of runs would fill it."""
     logs.configure("error", "json", Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as this runs
 
 

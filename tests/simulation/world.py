@@ -1,4 +1,4 @@
-"""What is outside of the program: a cloud that knows the truth, receivers that remember, and what goes wrong."""
+"""The world around the program: the cloud with its history, receivers that record, and faults."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from notifier.core.model import Task, TaskStatus
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
 LEASE = 6.0
-"""Seconds that a claim holds."""
+"""Duration of a claim, in seconds."""
 
 State = tuple[str, str, datetime | None]
-"""A task's id, status and time of its end: what makes one state another than the one before."""
+"""A task's id, status and end time, which distinguish its states."""
 
-# How often things go wrong while they do.
+# Probabilities of faults.
 REFUSED, COMMITTED_UNANSWERED = 0.03, 0.02
 
 
@@ -29,7 +29,7 @@ def state_of(task: Task) -> State:
 
 
 class Cloud:
-    """A task list that changes, and every state that it was ever in."""
+    """A task list that changes, with its history of states."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -37,7 +37,7 @@ class Cloud:
         self.history: list[State] = []
 
     def change(self, now: datetime) -> None:
-        """Let something happen: a task starts, or one that there is goes on."""
+        """Start a task, or change an existing one."""
         known = list(self.tasks.values())
         fresh = not known or (len(known) < 8 and self._rng.random() < 0.4)
         task = make_task(f"job-{len(known)}", status="running") if fresh else self._rng.choice(known)
@@ -54,11 +54,11 @@ class Cloud:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A message that a receiver took."""
+    """A message that a receiver accepted."""
 
     at: float
     replica: int
-    """The number of the process that sent it."""
+    """Number of the sending process."""
     channel: str
     delivery: Delivery
     body: Body | None
@@ -66,7 +66,7 @@ class Arrival:
 
 @dataclass(slots=True, kw_only=True)
 class Posted:
-    """A message that can be changed, in a receiver that has such."""
+    """An editable message."""
 
     subject: str
     shows: str
@@ -76,12 +76,12 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class _TakenUnanswered:
-    """The receiver takes the message, and its answer is lost."""
+    """The receiver accepts the message, and its answer is lost."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Receiver:
-    """The other end of a channel, which outlives every process."""
+    """The service at the other end of a channel. It outlives every process."""
 
     name: str
     resend_policy: ResendPolicy
@@ -92,10 +92,10 @@ class Receiver:
     down: bool = False
     """Refuses everything."""
     silent: bool = False
-    """Takes connections and never answers."""
+    """Accepts connections and never answers."""
     arrivals: list[Arrival] = field(default_factory=list)
     offered: list[tuple[float, str, str]] = field(default_factory=list)
-    """When which event's message was first shown to it, of which subject."""
+    """Time, event and subject of each message that was sent to it."""
     unanswered: set[str] = field(default_factory=set)
     """Deliveries that had an attempt without an answer."""
     refused_for_good: set[str] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Receiver:
     """Messages by their reference, where the receiver's can be changed."""
 
     def take(self, delivery: Delivery, replica: int, now: float) -> Outcome | None:
-        """Decide about a message; None for no answer at all."""
+        """Decide the outcome of a message; None for no answer."""
         outcome = self._decide(delivery)
         if isinstance(outcome, Delivered | _TakenUnanswered):
             self.arrivals.append(
@@ -118,7 +118,7 @@ class Receiver:
     # -- live messages --
 
     def post(self, delivery: Delivery) -> str:
-        """Show the message of a delivery, the same one when it comes again, and return its reference."""
+        """Post the message of a delivery once, and return its reference."""
         event = delivery.events[0]
         ref = f"ref of {delivery.id}"
         self.posted.setdefault(ref, Posted(subject=event.subject, shows=event.id))
@@ -129,7 +129,7 @@ class Receiver:
         return not self.posted[ref].deleted
 
     def change(self, ref: str, event_id: str) -> Outcome | None:
-        """Change a message, or fail to; None for no answer at all, which may come after the change."""
+        """Edit a message, or fail; None for no answer, possibly after the edit."""
         answer = self.rng.choices(["good", "busy", "broken", "unanswered"], weights=[80, 6, 6, 8])[0]
         if self.down or (answer == "broken" and not self.healed):
             return Retry("HTTP 503")
@@ -157,7 +157,7 @@ class Receiver:
         return answers[0] if self.healed else self.rng.choices(answers, weights=[72, 5, 3, 1, 1, 4, 14])[0]
 
     def find_sent(self, delivery: Delivery) -> Outcome | None:
-        """Say whether it has a message."""
+        """Return whether it has a message."""
         if self.down or self.silent:
             return Retry("HTTP 503")
         has = any(arrival.delivery.id == delivery.id for arrival in self.arrivals)
@@ -166,7 +166,7 @@ class Receiver:
 
 @dataclass(slots=True, kw_only=True)
 class World:
-    """Everything that outlives a process, and the faults that all processes share."""
+    """State that outlives every process, and the faults of all processes."""
 
     rng: Random
     cloud: Cloud
@@ -175,18 +175,18 @@ class World:
     database_down: bool = False
     cloud_down: bool = False
     recorded: list[tuple[float, Sequence[State]]] = field(default_factory=list)
-    """When each poll looked that the program says it recorded, and what it saw. Who stands still says so late."""
+    """Time and states of each poll that the program recorded. A stopped process reports late."""
     disturbances: list[tuple[float, float, int]] = field(default_factory=list)
-    """From when to when which process was dead or stood still."""
+    """Start, end and process number of each kill or stop."""
     blackouts: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when the database did not answer."""
+    """Start and end of each outage of the database."""
     trace: list[str] = field(default_factory=list)
 
     def happens(self, chance: float) -> bool:
         return not self.healed and self.rng.random() < chance
 
     def heal(self) -> None:
-        """From now on nothing goes wrong."""
+        """End all faults."""
         self.healed, self.database_down, self.cloud_down = True, False, False
         for receiver in self.receivers:
             receiver.healed, receiver.down, receiver.silent = True, False, False
