@@ -317,7 +317,7 @@ async def test_a_new_configuration_takes_over_without_loss_or_repeats(tmp_path: 
         await hold_first_of(house, {"a": "Failed", "b": "Failed"})
         house.configure(channels=[house.channel("/new")])
         house.program.send(signal.SIGHUP)
-        await house.program.said("reloaded")
+        await house.program.said("reload.finished")
         house.receiver.release()
         house.cloud.show({"c": "Failed"})
         await house.settled(3)
