@@ -61,9 +61,7 @@ class BaseChannel(ABC, Generic[S]):
 
     def __init__(self, settings: S, context: ChannelContext) -> None:
         self.settings = settings
-        self.context = (
-            replace(context, http=context.http.with_ca_file(settings.ca_file)) if settings.ca_file else context
-        )
+        self.context = replace(context, http=context.http.with_ca_file(settings.ca_file))
         self.name = settings.name
         self.concurrency = settings.concurrency
         self.deadline = settings.deadline.total_seconds()
@@ -104,9 +102,9 @@ class BaseChannel(ABC, Generic[S]):
 def headline(request: RenderRequest, localizer: Localizer) -> str:
     """Return one line for people: what happened, or for a digest how often what happened."""
     formatter = MessageFormatter(localizer)
-    return (
-        formatter.digest_headline(request.events) if request.digest else formatter.describe(request.events[0]).headline
-    )
+    if request.digest:
+        return formatter.digest_headline(request.events)
+    return formatter.describe(request.events[0]).headline
 
 
 def stored_body(delivery: Delivery) -> Body:

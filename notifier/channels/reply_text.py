@@ -113,8 +113,8 @@ def _texts(markup: str) -> Iterator[str]:
             yield text
 
 
-def _spellings(part: str) -> Iterator[str]:
-    yield from (part, unquote(part), quote(part, safe="", errors="replace"), json.dumps(part)[1:-1])
+def _spellings(part: str) -> tuple[str, ...]:
+    return part, unquote(part), quote(part, safe="", errors="replace"), json.dumps(part)[1:-1]
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -32,13 +32,10 @@ def typical_fields(kind: EventType) -> Mapping[str, str]:
 def reached_by_failure(routes: Sequence[Route]) -> tuple[Sequence[str], Sequence[str]]:
     """Return the channels that every failed task reaches, and those that some may, depending on which task it is."""
     failure = typical_fields(EventType.TASK_FAILED)
-    surely = channels_of(explain_fields(failure, [route for route in routes if _ignores_the_task(route)]))
+    whatever_the_task = [route for route in routes if all(one.field in _OUTCOME_FIELDS for one in route.match)]
+    surely = channels_of(explain_fields(failure, whatever_the_task))
     possibly = channels_of(explain_fields(failure, [_without_task(route) for route in routes]))
     return surely, [channel for channel in possibly if channel not in surely]
-
-
-def _ignores_the_task(route: Route) -> bool:
-    return all(matcher.field in _OUTCOME_FIELDS for matcher in route.match)
 
 
 def _without_task(route: Route) -> Route:

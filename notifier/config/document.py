@@ -311,7 +311,9 @@ _BEGINS_EARLIER = ("found unexpected end of stream", "expected ',' or")
 
 def _syntax_problem(error: Exception, text: str) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
-        return Problem(what=_in_words(error.reason), place=_place_after(text[: error.position]))
+        before = text[: error.position]
+        place = Place(line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))
+        return Problem(what=_in_words(error.reason), place=place)
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(what=_in_words(""), place=Place())
     message = error.problem or ""
@@ -322,8 +324,3 @@ def _syntax_problem(error: Exception, text: str) -> Problem:
 def _in_words(message: str) -> str:
     found, words = next((found, words) for pattern, words in _SYNTAX if (found := re.search(pattern, message)))
     return found.expand(words)
-
-
-def _place_after(before: str) -> Place:
-    """Return the position after a text."""
-    return Place(line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))

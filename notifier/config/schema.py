@@ -26,8 +26,11 @@ _REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^{}]*)?
 
 def json_schema() -> Schema:
     """Return the schema of a configuration with the built-in kinds."""
+    # The shipped schema must not depend on other installed packages.
+    points = entry_points(group=channel_kinds.GROUP)
+    built_in = sorted(point.name for point in points if point.value.startswith(_BUILT_IN))
     sources = {kind: source_kinds.settings_class(kind) for kind in sorted(source_kinds.SOURCES)}
-    channels = {kind: channel_kinds.settings_class(kind) for kind in _built_in_channels()}
+    channels = {kind: channel_kinds.settings_class(kind) for kind in built_in}
     definitions: dict[str, Schema] = {"Source": _by_kind(sources), "Channel": _by_kind(channels)}
     models: list[type[Settings]] = [Config, RouteSettings, *sources.values(), *channels.values()]
     for model in models:
@@ -36,11 +39,6 @@ def json_schema() -> Schema:
     for section, name in {"sources": "Source", "channels": "Channel", "routes": RouteSettings.__name__}.items():
         top["properties"][section]["items"] = {"$ref": f"#/$defs/{name}"}
     return _lenient({"$schema": _DIALECT, **top, "$defs": dict(sorted(definitions.items()))})
-
-
-def _built_in_channels() -> list[str]:
-    """Return the built-in kinds: the shipped schema must not depend on other installed packages."""
-    return sorted(point.name for point in entry_points(group=channel_kinds.GROUP) if point.value.startswith(_BUILT_IN))
 
 
 def _by_kind(models: Mapping[str, type[Settings]]) -> Schema:

@@ -153,9 +153,8 @@ class _Transport(httpx.AsyncBaseTransport):
     _proxied: AiohttpTransport = field(init=False)
 
     def __post_init__(self) -> None:
-        unused = ssl.SSLContext(
-            ssl.PROTOCOL_TLS_CLIENT
-        )  # each request brings its own; without one, httpx would load another
+        # Each request brings its own context; without one here, httpx would load another.
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._direct = AiohttpTransport(verify=unused, client=self.wire.session)
         self._proxied = AiohttpTransport(verify=unused, client=self.wire.session, proxy=self.wire.proxies.proxy)
 
@@ -265,11 +264,12 @@ class HttpClient:
                     request = self._httpx.build_request(method, url, headers=headers, content=content)
                     reply = await self._send_with_httpx(request, auth)
         except SizeLimitExceeded:
-            raise _size_error(exchange, target.host) from None
+            kind = ReplyTooLarge if exchange.head else NoAnswer
+            what = f"reply of {target.host} is longer than {max_bytes} bytes"
+            raise _error_with_reply(kind, what, exchange) from None
         except TimeoutError:
-            raise _failure(
-                exchange, f"no answer from {_unresponsive_peer(exchange, target.host)} within {deadline:g} s"
-            ) from None
+            peer = _unresponsive_peer(exchange, target.host)
+            raise _failure(exchange, f"no answer from {peer} within {deadline:g} s") from None
         except (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError) as error:
             # `from None`: the library's own message can contain the whole URL.
             raise _translate_error(exchange, error, target.host) from None
@@ -399,11 +399,6 @@ def _is_proxy_reply(reply: Reply) -> bool:
 _TLS_REQUIRED = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL-enabled", re.IGNORECASE)
 """Texts of nginx, of programs in Go and of Apache."""
 _PROXY_FIELDS = frozenset({"proxy-status", "x-squid-error", "proxy-authenticate", "proxy-connection"})
-
-
-def _size_error(exchange: Exchange, host: str) -> HttpError:
-    kind = ReplyTooLarge if exchange.head else NoAnswer
-    return _error_with_reply(kind, f"reply of {host} is longer than {exchange.limit} bytes", exchange)
 
 
 def _failure(exchange: Exchange, message: str) -> HttpError:

@@ -64,7 +64,8 @@ def describe_failure(cause: BaseException, host: str, proxy: str | None = None, 
         return describe_proxy_reply(proxy, cause.status, host)
     # A TLS error behind the proxy is a connector error too; the receiver is to blame for it.
     broke_off = isinstance(cause, aiohttp.ClientError) and not isinstance(cause, aiohttp.ClientConnectorError)
-    its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or _failed_address(cause) == proxy
+    failed_address = f"{getattr(cause, 'host', '')}:{getattr(cause, 'port', None)}"
+    its_own = isinstance(cause, aiohttp.ClientProxyConnectionError) or failed_address == proxy
     if its_own or (broke_off and not passed):
         return f"{_describe_error(cause, f'the proxy {proxy}')} on the way to {host}: check network.proxy"
     return f"{_describe_error(cause, host)} (by the proxy {proxy})"
@@ -106,15 +107,12 @@ def speaks_tls(host: str) -> str:
     return f"{host} speaks TLS: {USE_HTTPS}"
 
 
-def _failed_address(cause: BaseException) -> str:
-    """Return the host and port that could not be connected to, as far as the error names them."""
-    port = getattr(cause, "port", None)
-    return f"{getattr(cause, 'host', '')}:{port}"
-
-
 def _describe_error(cause: BaseException, host: str) -> str:
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return f"certificate of {host} not accepted ({_certificate_problem(cause)})"
+        verdict, why = cause.certificate_error, "it does not verify"
+        if isinstance(verdict, ssl.SSLCertVerificationError):
+            why = certificate_problem(verdict)
+        return f"certificate of {host} not accepted ({why})"
     if isinstance(cause, aiohttp.ClientConnectorSSLError):
         return f"no TLS with {host} ({_tls_problem(cause)})"
     if isinstance(cause, aiohttp.ClientConnectorError) and isinstance(cause.os_error, ConnectionRefusedError):
@@ -146,13 +144,6 @@ _REMEDIES: Mapping[int, str] = MappingProxyType(
     }
 )
 """Remedy by OpenSSL's verification code: unknown issuer, self-signed certificate, and so on."""
-
-
-def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
-    cause = error.certificate_error
-    if not isinstance(cause, ssl.SSLCertVerificationError):
-        return "it does not verify"
-    return certificate_problem(cause)
 
 
 def certificate_problem(verdict: ssl.SSLCertVerificationError) -> str:

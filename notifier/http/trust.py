@@ -39,8 +39,8 @@ def _system_has_authorities() -> bool:
         return True
     places = ssl.get_default_verify_paths()
     folder = Path(places.capath) if places.capath else None
-    return bool(places.cafile) or bool(folder and any(folder.iterdir())) or any(map(_is_file, _BUNDLES))
-
-
-def _is_file(path: str) -> bool:
-    return Path(path).is_file()
+    return (
+        bool(places.cafile)
+        or bool(folder and any(folder.iterdir()))
+        or any(Path(bundle).is_file() for bundle in _BUNDLES)
+    )

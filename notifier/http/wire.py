@@ -260,7 +260,8 @@ class _Parser:
         try:
             messages, upgraded, tail = self._strict.feed_data(data)
         except Exception as error:
-            self.irregularity = _parser_message(error)
+            # Without the bytes that the parser quotes: they may repeat parts of our request.
+            self.irregularity = str(getattr(error, "message", type(error).__name__)).partition(":")[0]
             if self._payload is not None:
                 self._payload.set_exception(aiohttp.ClientPayloadError())
                 raise
@@ -331,8 +332,3 @@ class _Parser:
 
 def _text(field_: bytes) -> str:
     return field_.decode("utf-8", "surrogateescape")
-
-
-def _parser_message(error: Exception) -> str:
-    """Return the parser's message without the bytes that it quotes: they may repeat parts of our request."""
-    return str(getattr(error, "message", type(error).__name__)).partition(":")[0]

@@ -112,19 +112,15 @@ def _postgres(rest: str) -> PostgresAddress:
     if found is None or "@" in (found["hosts"] + (found["dbname"] or "")):
         raise FixedMessageError(f"has an @ too many. {_ENCODE}")
     named = {key: unquote(found[key]) for key in ("user", "password", "dbname") if found[key]}
-    parameters = named | _hosts(found["hosts"]) | _query(found["query"] or "")
+    hosts = _joined([_host(part) for part in found["hosts"].split(",")]) if found["hosts"] else {}
+    parameters = named | hosts | _query(found["query"] or "")
     if not parameters.keys() & {"dbname", "service"}:
         raise FixedMessageError(f"names no database: write {EXAMPLE}.")
     return PostgresAddress(parameters)
 
 
-def _hosts(text: str) -> dict[str, str]:
-    """Parse `host`, `host:5432`, `[::1]:5432` or several of them with commas."""
-    hosts = [_host(part) for part in text.split(",")]
-    return _joined(hosts) if text else {}
-
-
 def _host(text: str) -> tuple[str, str]:
+    """Parse `host`, `host:5432` or `[::1]:5432`."""
     found = _HOST.fullmatch(text)
     port = (found and found["port"]) or ""
     if found is None or (port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= _LAST_PORT)):

@@ -92,16 +92,9 @@ def find_non_ascii(text: str, *, inner_spaces: bool = False) -> str | None:
     between other characters are accepted.
     """
     if inner_spaces:
-        return _first_wrong(text, _is_visible) if text != text.strip(" ") else _first_wrong(text, _is_printable)
-    return _first_wrong(text, lambda character: _is_visible(character) and character not in _QUOTES)
-
-
-def _is_visible(character: str) -> bool:
-    return "!" <= character <= "~"
-
-
-def _is_printable(character: str) -> bool:
-    return " " <= character <= "~"
+        lowest = "!" if text != text.strip(" ") else " "
+        return _first_wrong(text, lambda character: lowest <= character <= "~")
+    return _first_wrong(text, lambda character: "!" <= character <= "~" and character not in _QUOTES)
 
 
 def _first_wrong(text: str, accepted: Callable[[str], bool]) -> str | None:
@@ -151,12 +144,8 @@ def explain(error: ErrorDetails, keys: Collection[str], secrets: Collection[str]
         return _about_key(kind, loc, keys, secrets)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _about_tag(kind, loc, ctx)
-    return error_detail(loc, _in_words(kind, ctx, error["input"], error["msg"]), quotes=_quotes(kind, ctx))
-
-
-def _quotes(kind: str, ctx: Mapping[str, Any]) -> bool:
-    """Return whether the words for an error may repeat a part of the value."""
-    return kind not in _OWN_WORDS and not isinstance(ctx.get("error"), FixedMessageError)
+    quotes = kind not in _OWN_WORDS and not isinstance(ctx.get("error"), FixedMessageError)
+    return error_detail(loc, _in_words(kind, ctx, error["input"], error["msg"]), quotes=quotes)
 
 
 def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[str]) -> InitErrorDetails:
@@ -170,9 +159,8 @@ def _about_key(kind: str, loc: Loc, keys: Collection[str], secrets: Collection[s
 
 def _about_tag(kind: str, loc: Loc, ctx: Mapping[str, Any]) -> InitErrorDetails:
     loc = (*loc, *_quoted(ctx["discriminator"]))
-    return error_detail(
-        loc, "is missing." if kind == "union_tag_not_found" else _one_of(ctx["tag"], ctx["expected_tags"])
-    )
+    missing = kind == "union_tag_not_found"
+    return error_detail(loc, "is missing." if missing else _one_of(ctx["tag"], ctx["expected_tags"]))
 
 
 def _quoted(listing: str) -> list[str]:

@@ -231,16 +231,9 @@ class SimulatedCloud:
             )
         if self.options.metadata == "v2" and token != METADATA_TOKEN:
             return SimulatedReply(status=401, body=b"401 Unauthorized", content_type="text/plain")
-        return json_reply({"credential": self._credential()})
-
-    def _credential(self) -> dict[str, str | None]:
         key, expires_at = self.agency.key(self.clock.now())
-        return {
-            "access": key.access,
-            "secret": key.secret,
-            "securitytoken": key.token,
-            "expires_at": iam.timestamp(expires_at),
-        }
+        issued = {"access": key.access, "secret": key.secret, "securitytoken": key.token}
+        return json_reply({"credential": issued | {"expires_at": iam.timestamp(expires_at)}})
 
     # -- steering --
 
@@ -395,7 +388,9 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
             except SimulatedError as refusal:
                 reply = refusal.reply(exchange.request_id)
             cloud.log.append(_logged(cloud, exchange, reply))
-            return FaultyResponse(reply, _headers(cloud, exchange, reply), exchange.fault, abort)
+            date = format_datetime(cloud.clock.now(), usegmt=True)
+            headers = {"X-Request-Id": exchange.request_id, "Date": date, **reply.headers}
+            return FaultyResponse(reply, headers, exchange.fault, abort)
 
         return answer
 
@@ -417,11 +412,6 @@ def build_app(cloud: SimulatedCloud, abort: Abort) -> Router:
         ],
         redirect_slashes=False,
     )
-
-
-def _headers(cloud: SimulatedCloud, exchange: SimulatedExchange, reply: SimulatedReply) -> dict[str, str]:
-    date = format_datetime(cloud.clock.now(), usegmt=True)
-    return {"X-Request-Id": exchange.request_id, "Date": date, **reply.headers}
 
 
 def _logged(cloud: SimulatedCloud, exchange: SimulatedExchange, reply: SimulatedReply) -> Call:

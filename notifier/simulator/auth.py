@@ -57,16 +57,8 @@ class _SignatureHeader:
 def canonical_request(request: SignedRequest, signed: tuple[str, ...]) -> str:
     """Return the text that both sides hash, with exactly the headers that the client signed."""
     headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in signed)
-    return "\n".join(
-        (
-            request.method.upper(),
-            _canonical_path(request.path),
-            _canonical_query(request.query),
-            headers,
-            ";".join(signed),
-            _payload_hash(request),
-        )
-    )
+    path, query = _canonical_path(request.path), _canonical_query(request.query)
+    return "\n".join((request.method.upper(), path, query, headers, ";".join(signed), _payload_hash(request)))
 
 
 def _canonical_path(path: str) -> str:
@@ -155,7 +147,9 @@ class SignatureVerifier:
             _check_signature(request, header, key)
             _check_token(request, key, now)
         except SimulatedError:
-            _record_failure(record, now)
+            record.failures += 1
+            if record.failures > MAX_FAILURES:
+                record.locked_until = now + LOCK_DURATION
             raise
         record.failures = 0
         return key
@@ -167,9 +161,3 @@ def _check_lock(record: _Record, now: datetime) -> None:
     if now < record.locked_until:
         raise unauthenticated("AK access failed to reach the limit,forbidden")
     record.failures, record.locked_until = 0, None
-
-
-def _record_failure(record: _Record, now: datetime) -> None:
-    record.failures += 1
-    if record.failures > MAX_FAILURES:
-        record.locked_until = now + LOCK_DURATION

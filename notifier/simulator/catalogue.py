@@ -132,8 +132,6 @@ UNDOCUMENTED_KINDS = (
     TaskKind("HotPatchGaussDBV5Instance", 1, (2, 6), CLUSTER),
 )
 """Kinds of the task centre that the API does not document. The names are invented."""
-UNDOCUMENTED_STATUSES = ("Pending", "Canceled")
-"""Statuses of sibling services that this API does not document."""
 
 SERVICES = ("orders", "billing", "ledger", "catalog", "users", "search", "stock", "reports", "audit", "payments")
 STAGES = ("prod", "prod", "staging", "dev")

@@ -168,12 +168,6 @@ def build_timeline(plan: Plan) -> TaskTimeline:
 # ---- worlds ----
 
 
-def _past(generator: TaskGenerator, options: Options, start: datetime) -> Iterator[Plan]:
-    apart = LISTED_FOR / (options.backlog + 1)
-    for number in range(options.backlog):
-        yield generator.plan(start - LISTED_FOR + apart * (number + 1))
-
-
 def _opening(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
     """Plan running tasks at the start, so that an observer soon sees each kind of change."""
     minute = timedelta(minutes=1)
@@ -199,7 +193,9 @@ def _future(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:
 def evolving_world(options: Options, start: datetime) -> World:
     """Return a world with thirty days of history that continues without end."""
     generator, extra = TaskGenerator(options, "history"), TaskGenerator(options, "spare")
-    plans = chain(_past(generator, options, start), _opening(generator, start), _future(generator, start))
+    apart = LISTED_FOR / (options.backlog + 1)
+    past = (generator.plan(start - LISTED_FOR + apart * number) for number in range(1, options.backlog + 1))
+    plans = chain(past, _opening(generator, start), _future(generator, start))
 
     def timeline_of(plan: Plan) -> TaskTimeline:
         timeline = build_timeline(plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import blake2b
@@ -83,16 +84,10 @@ def _epoch(params: Mapping[str, str], name: str) -> datetime | None:
     text = params.get(name)
     if text is None:
         return None
-    try:
-        return datetime.fromtimestamp(_milliseconds(text) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.") from None
-
-
-def _milliseconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(text)
-    return int(text)
+    if text.isascii() and text.isdigit():
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(int(text) / 1000, UTC)
+    raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.")
 
 
 # ---- writing a row ----
@@ -104,6 +99,7 @@ def write_time(time: datetime) -> str:
 
 
 _ABSENT: object = object()
+_NOT_ENDED = {"null": None, "empty": "", "absent": _ABSENT}
 _PROCESS: dict[str, Callable[[int], object]] = {
     "plain": str,
     "percent": lambda progress: f"{progress}%",
@@ -127,7 +123,8 @@ def wire_row(row: TaskRow, language: str, options: Options) -> dict[str, Any]:
         "fail_reason": localised(row, language),
     }
     if options.timestamps:
-        fields |= {"created_at": write_time(row.created_at), "ended_at": _ended_at(row, options)}
+        ended_at = write_time(row.ended_at) if row.ended_at else _NOT_ENDED[options.running_ended]
+        fields |= {"created_at": write_time(row.created_at), "ended_at": ended_at}
     return {name: value for name, value in fields.items() if value is not _ABSENT}
 
 
@@ -136,12 +133,6 @@ def localised(row: TaskRow, language: str) -> str | None:
     if row.reason is None:
         return None
     return row.reason.zh if language == "zh-cn" else row.reason.en
-
-
-def _ended_at(row: TaskRow, options: Options) -> object:
-    if row.ended_at:
-        return write_time(row.ended_at)
-    return {"null": None, "empty": "", "absent": _ABSENT}[options.running_ended]
 
 
 def write_row(row: AnyRow, language: str, options: Options) -> bytes:
@@ -203,7 +194,8 @@ class TaskListing:
         self._evict()
         key = ListQuery(status=query.status, name=query.name, since=query.since, until=query.until)
         if key not in self._chosen:
-            self._chosen[key] = self._ordered([row for row in self._world.rows.values() if self._fits(row, key)])
+            by = self._options.time_filter
+            self._chosen[key] = self._ordered([row for row in self._world.rows.values() if matches_query(row, key, by)])
         rows = self._chosen[key]
         return self._shuffle.sample(rows, len(rows)) if self._options.order == "unstable" else rows
 
@@ -213,9 +205,6 @@ class TaskListing:
             self._seen = self._world.version
         if len(self._written) > 4 * len(self._world.rows) + MAX_PAGE_ROWS:
             self._written.clear()
-
-    def _fits(self, row: AnyRow, query: ListQuery) -> bool:
-        return matches_query(row, query, self._options.time_filter)
 
     def _ordered(self, rows: list[AnyRow]) -> list[AnyRow]:
         if self._options.order == "shuffled":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -80,7 +80,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, where: str
     kind, what, remedy = _diagnose(status if status != HTTPStatus.OK else _status_of_code(code), refusal)
     if kind is CredentialsRejected:
         remedy = _clock_remedy(headers, now) or remedy
-    facts = [f"HTTP {status}", *filter(None, (code, refusal.message)), *_request_fact(refusal)]
+    request = f"request {refusal.request_id}" if refusal.request_id else ""
+    facts = filter(None, (f"HTTP {status}", code, refusal.message, request))
     return kind(
         f"{where}: {what} ({'; '.join(facts)}). {remedy}",
         status=status,
@@ -107,11 +108,6 @@ def with_wait(error: SourceError, wait: timedelta, message: str | None = None) -
     return type(error)(
         message or str(error), status=error.status, code=error.code, request_id=error.request_id, retry_after=wait
     )
-
-
-def _request_fact(refusal: ApiRefusal) -> Iterator[str]:
-    if refusal.request_id:
-        yield f"request {refusal.request_id}"
 
 
 # ---- the body ----
@@ -164,7 +160,9 @@ def _diagnose(status: int, refusal: ApiRefusal) -> tuple[type[SourceError], str,
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return SourceThrottled, "throttled", "Poll less often, or share the quota with fewer programs."
     if status == HTTPStatus.UNAUTHORIZED or code == INVALID_TOKEN:
-        return CredentialsRejected, "credentials rejected", _credentials_remedy(refusal.message.lower())
+        text = refusal.message.lower()
+        remedies = (remedy for part, remedy in _CREDENTIALS_REMEDIES.items() if part in text)
+        return CredentialsRejected, "credentials rejected", next(remedies, "Check the credentials under auth.")
     if status == HTTPStatus.FORBIDDEN:
         return PermissionDenied, "not allowed to list tasks", _permission_remedy(code)
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -182,11 +180,6 @@ _CREDENTIALS_REMEDIES = {
     "username or password": "Check auth.domain, auth.username and auth.password; the user needs programmatic access.",
 }
 """Remedy by a part of the service's text; the first that matches."""
-
-
-def _credentials_remedy(text: str) -> str:
-    found = (remedy for part, remedy in _CREDENTIALS_REMEDIES.items() if part in text)
-    return next(found, "Check the credentials under auth.")
 
 
 def _permission_remedy(code: str) -> str:

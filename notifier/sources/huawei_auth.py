@@ -132,7 +132,8 @@ class TokenAuth(httpx.Auth):
         while True:
             async with self._lock:
                 if self._needs_login(refused):
-                    self._record_login()
+                    if self._token:  # renewed at most once a minute, and the old one is used until then
+                        self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
                     reply = yield self._login()
                     await reply.aread()
                     self._token = self._read_token(reply)
@@ -152,11 +153,6 @@ class TokenAuth(httpx.Auth):
         now = self._clock.monotonic()
         expired = self._token is None or self._token is refused or now >= self._token.renew_at
         return expired and now >= self._next_login
-
-    def _record_login(self) -> None:
-        """Record a login: a token is renewed at most once a minute, and the old one is used until then."""
-        if self._token:
-            self._next_login = self._clock.monotonic() + _LOGIN_INTERVAL
 
     def _current_token(self) -> _Token:
         if self._token:

@@ -208,15 +208,12 @@ class WalkResult:
         The distinct rows reach the total, and the last walk is gapless; or the list has no order and its total did not
         change.
         """
-        if self.total is None or len(self._keys()) < self.total:
+        if self.total is None or len(set[str | bytes]().union(*(page.keys for page in self.pages()))) < self.total:
             return False
         if self.total == 0:
             # A failing service may also show an empty list: it has to do so twice.
             return len(self.walks) > 1 and self.walks[-2].total == 0
         return self.walks[-1].gapless or self._is_orderless()
-
-    def _keys(self) -> set[str | bytes]:
-        return set[str | bytes]().union(*(page.keys for page in self.pages()))
 
     def _is_orderless(self) -> bool:
         last, *earlier = reversed(self.walks)

@@ -52,7 +52,11 @@ def create_signature(
         headers: the header fields to sign, including `X-Sdk-Date` and `Host`. Names with `_` are left out.
         body: the bytes of the request.
     """
-    signed = {name.lower(): value.strip() for name, value in sorted(headers.items(), key=_lower) if "_" not in name}
+    signed = {
+        name.lower(): value.strip()
+        for name, value in sorted(headers.items(), key=lambda item: item[0].lower())
+        if "_" not in name
+    }
     names = ";".join(signed)
     lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
     canonical = "\n".join((method, canonical_uri(path), query, lines, names, sha256(body).hexdigest()))
@@ -64,10 +68,6 @@ def create_signature(
         signature=signature,
         authorization=f"{_ALGORITHM} Access={credentials.access_key}, SignedHeaders={names}, Signature={signature}",
     )
-
-
-def _lower(item: tuple[str, str]) -> str:
-    return item[0].lower()
 
 
 def canonical_uri(path: str) -> str:

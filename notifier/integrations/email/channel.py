@@ -51,9 +51,6 @@ def outcome_of_failure(error: SmtpError) -> Outcome:
     return Parked(str(error), PROBE_AFTER)
 
 
-# ---- the channel ----
-
-
 class EmailChannel(BaseChannel[EmailSettings]):
     """Submits mails to one server, with a connection for each mail.
 
@@ -125,7 +122,8 @@ class EmailChannel(BaseChannel[EmailSettings]):
             async with self._deadline(session), session.connected():
                 await self._announce(session, addresses, refusals)
         except SmtpError as error:
-            return [_failure(self._outcome(error))]
+            detail, remedy = _described(self._outcome(error)), "check host, port, security, username and addresses"
+            return [CheckResult(ok=False, what="email", detail=detail, remedy=remedy)]
         return [_recipient_check(self.settings, refusals)]
 
     @cached_property
@@ -185,11 +183,6 @@ def _recipient_check(settings: EmailSettings, refusals: Mapping[str, Outcome]) -
     if temporary:
         return CheckResult(ok=True, what="email", detail=f"{detail}; that may pass", proven=False)
     return CheckResult(ok=False, what="email", detail=detail, remedy="correct `to`")
-
-
-def _failure(outcome: Outcome) -> CheckResult:
-    remedy = "check host, port, security, username and addresses"
-    return CheckResult(ok=False, what="email", detail=_described(outcome), remedy=remedy)
 
 
 def _described(outcome: Outcome) -> str:

@@ -11,19 +11,11 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import TypedDict
-
-
-class _Wrapping(TypedDict):
-    break_long_words: bool
-    break_on_hyphens: bool
-
 
 LINE_LIMIT = 78
 """Maximum length of a header line, in characters, where the text can be folded."""
 _WORDS = 60
 """Maximum length of the part of a name that stays on one line, in characters."""
-_AT_SPACES: _Wrapping = {"break_long_words": False, "break_on_hyphens": False}
 _NAME_BYTES = 480
 """Maximum size of a name, in bytes: encoded, it fits into the 998 characters of a line.
 
@@ -100,6 +92,7 @@ def _pieces(mailbox: Mailbox, end: str) -> Iterator[str]:
 def _phrase(name: str) -> Iterator[str]:
     """Yield the words of a plain name, quoted where needed; else one encoded word."""
     if _PLAIN.fullmatch(name):
-        yield from (line if _ATOMS.fullmatch(line) else f'"{line}"' for line in wrap(name, _WORDS, **_AT_SPACES))
+        lines = wrap(name, _WORDS, break_long_words=False, break_on_hyphens=False)
+        yield from (line if _ATOMS.fullmatch(line) else f'"{line}"' for line in lines)
     else:
         yield f"=?utf-8?b?{b64encode(name.encode()).decode()}?="

@@ -37,7 +37,10 @@ def message(request: RenderRequest, settings: EmailSettings, localizer: Localize
     mail.set_raw("To", format_header("To", settings.to_mailboxes))
     for name, value in _headers(request).items():
         mail[name] = value
-    mail.set_raw("Subject", _encoded("Subject", one_line(f"[GaussDB] {headline(request, localizer)}", SUBJECT_LIMIT)))
+    # Encoded words throughout: the library's own folding drops spaces between them, and reads some texts as encoded.
+    title = one_line(f"[GaussDB] {headline(request, localizer)}", SUBJECT_LIMIT)
+    subject = Header(title, "utf-8", header_name="Subject")
+    mail.set_raw("Subject", subject.encode(linesep="\r\n"))
     text, html = (_digest_parts if request.digest else _event_parts)(request, localizer)
     mail.set_content(text, cte="quoted-printable")
     mail.add_alternative(html, subtype="html", cte="quoted-printable")
@@ -73,14 +76,6 @@ def message_id(delivery_id: str) -> str:
 def thread_id(event: Event) -> str:
     """Return the id that every mail about the event's task refers to."""
     return f"<{uuid.uuid5(NAMESPACE, event.subject)}@{DOMAIN}>"
-
-
-def _encoded(name: str, text: str) -> str:
-    """Return a header's text as encoded words throughout.
-
-    The library's own folding drops spaces between encoded words, and would decode text that looks like one.
-    """
-    return Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
 
 
 # ---- the two parts: text and HTML ----

@@ -102,13 +102,9 @@ class _Codes:
 @cache
 def _codes() -> _Codes:
     tables = tomllib.loads(files(__package__).joinpath("smtp_codes.toml").read_text("utf-8"))
-    return _Codes(
-        later=frozenset(code for entry in tables["later"] for code in entry["codes"]),
-        final=frozenset(code for entry in tables["final"] for code in entry["codes"]),
-        texts=re.compile(
-            "|".join(pattern for entry in tables["texts"] for pattern in entry["patterns"]), re.IGNORECASE
-        ),
-    )
+    later, final = (frozenset(code for entry in tables[key] for code in entry["codes"]) for key in ("later", "final"))
+    texts = "|".join(pattern for entry in tables["texts"] for pattern in entry["patterns"])
+    return _Codes(later=later, final=final, texts=re.compile(texts, re.IGNORECASE))
 
 
 # ---- errors ----
@@ -177,15 +173,11 @@ class SmtpSession:
             with self._translated():
                 await self._open()
                 yield
-            self._quit()
+            with suppress(aiosmtplib.SMTPException):
+                if self._smtp.protocol:  # no reply is awaited: waiting could lose the outcome of the message
+                    self._smtp.protocol.write(b"QUIT\r\n")
         finally:
             self._smtp.close()
-
-    def _quit(self) -> None:
-        """Send QUIT and do not wait for the reply: waiting could lose the outcome of the message."""
-        with suppress(aiosmtplib.SMTPException):
-            if self._smtp.protocol:
-                self._smtp.protocol.write(b"QUIT\r\n")
 
     def deadline_exceeded(self) -> ConnectionLost:
         """Return the error of a session that a deadline ended at the current stage."""
@@ -278,9 +270,8 @@ class SmtpSession:
         offered = [mechanism for mechanism in _MECHANISMS if mechanism in self._smtp.server_auth_methods]
         if not offered and not tried:
             known = ", ".join(_MECHANISMS).upper()
-            raise ServerUnusable(
-                f"{self.server.host} offers no way to log in that is known here: {known}", stage=self.stage
-            )
+            what = f"{self.server.host} offers no way to log in that is known here: {known}"
+            raise ServerUnusable(what, stage=self.stage)
         first = True
         for mechanism in [mechanism for mechanism in offered if mechanism not in tried]:
             if not self.open:
@@ -324,10 +315,8 @@ class SmtpSession:
             return f"certificate of {host} not accepted ({certificate_problem(certificate)})"
         if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
             plain = self.server.security == "tls" and tls.reason in _NOT_TLS
-            hint = (
-                f": port {self.server.port} does not answer in TLS; set `security: starttls`, or none" if plain else ""
-            )
-            return f"no TLS with {host}{hint}"
+            hint = f": port {self.server.port} does not answer in TLS; set `security: starttls`, or none"
+            return f"no TLS with {host}{hint if plain else ''}"
         return f"connection to {host} lost {_WHEN[self.stage]}{self._tls_hint()}"
 
     def _tls_hint(self) -> str:
@@ -352,10 +341,6 @@ def _error_rank(error: aiosmtplib.SMTPException) -> int:
 # ---- login mechanisms ----
 
 
-async def _plain(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
-    await smtp.auth_plain(username, password)
-
-
 async def _login(smtp: aiosmtplib.SMTP, username: str, password: str) -> None:
     """Answer two prompts. The user name is not sent with the command: not every server accepts it there."""
     answer = await smtp.execute_command(b"AUTH", b"LOGIN")
@@ -374,7 +359,8 @@ async def _cram_md5(smtp: aiosmtplib.SMTP, username: str, password: str) -> None
         raise aiosmtplib.SMTPAuthenticationError(504, "no MD5 here") from error
 
 
-_MECHANISMS = {"plain": _plain, "login": _login, "cram-md5": _cram_md5}
+_LogIn = Callable[[aiosmtplib.SMTP, str, str], Awaitable[object]]
+_MECHANISMS: dict[str, _LogIn] = {"plain": aiosmtplib.SMTP.auth_plain, "login": _login, "cram-md5": _cram_md5}
 """Most common first. All go over TLS, or to this machine."""
 
 

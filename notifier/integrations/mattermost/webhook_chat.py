@@ -31,7 +31,7 @@ from notifier.integrations.mattermost.settings import ChatWebhookSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.formatter import MessageFormatter
 from notifier.wording.localizer import Localizer
-from notifier.wording.message import Fact, Message
+from notifier.wording.message import Message
 from notifier.wording.states import by_severity, state_of
 
 LINE_LIMIT = 300
@@ -78,12 +78,11 @@ def _attachment(message: Message, limits: MessageLimits) -> Json:
         "fallback": plain(message.headline, LINE_LIMIT),
         "color": message.state.tone.colour,
         "text": f"{reason}{about}",
-        "fields": [{"title": fact.label, "value": _value(fact), "short": True} for fact in message.facts],
+        "fields": [
+            {"title": fact.label, "value": (code if fact.quoted else plain)(fact.value, VALUE_LIMIT), "short": True}
+            for fact in message.facts
+        ],
     }
-
-
-def _value(fact: Fact) -> str:
-    return (code if fact.quoted else plain)(fact.value, VALUE_LIMIT)
 
 
 def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterator[str]:

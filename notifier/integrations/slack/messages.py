@@ -76,9 +76,8 @@ def event_message(request: RenderRequest, localizer: Localizer, console_url: str
 
 def live_message(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return the current content of a thread's message: text, blocks and attachments, which an edit must all name."""
-    return _single(
-        thread.event, localizer, Annotations(acknowledged=thread.acknowledged, mute=thread.mute), console_url
-    )
+    annotations = Annotations(acknowledged=thread.acknowledged, mute=thread.mute)
+    return _single(thread.event, localizer, annotations, console_url)
 
 
 def replacement_message(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
@@ -121,11 +120,8 @@ def _only_links(block: Json) -> Json:
 def _single(event: Event, localizer: Localizer, annotations: Annotations, console_url: str | None) -> Json:
     message = MessageFormatter(localizer).describe(event)
     settled = annotations.acknowledged or annotations.mute
-    blocks = [
-        *_details(message),
-        *_notes(annotations, localizer),
-        *_actions(event, localizer, annotations, console_url),
-    ]
+    actions = _actions(event, localizer, annotations, console_url)
+    blocks = [*_details(message), *_notes(annotations, localizer), *actions]
     return {
         "text": escape(f"{message.state.tone.emoji} {message.headline}", TEXT_LIMIT),
         "blocks": [section(_headline(message))],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
@@ -43,7 +43,8 @@ def reply_message(reply: ChatReply, language: Language) -> Json:
 def _blocks(reply: ChatReply, language: Language) -> Iterator[Json]:
     yield section(_title(reply))
     if reply.lines:
-        yield from map(section, joined((sentence(line) for line in _first(reply.lines)), BLOCK_LIMIT))
+        lines = reply.lines if len(reply.lines) <= LINES else [*reply.lines[: LINES - 1], "…"]
+        yield from map(section, joined(map(sentence, lines), BLOCK_LIMIT))
     if reply.facts:
         yield {"type": "section", "fields": [mrkdwn(_field(*fact)) for fact in reply.facts[:FACTS]]}
     if reply.quote:
@@ -73,10 +74,6 @@ def sentence(text: str, limit: int = LINE_LIMIT) -> str:
         shown.append(inline_code(part, left) if is_quoted else escape(part, left))
         left -= len(shown[-1])
     return "".join(shown) or "…"
-
-
-def _first(lines: Sequence[str]) -> Sequence[str]:
-    return lines if len(lines) <= LINES else [*lines[: LINES - 1], "…"]
 
 
 def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `Answer.facts` has it

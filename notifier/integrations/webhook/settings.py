@@ -21,26 +21,13 @@ JSON = "application/json"
 _KEY_SIZES = range(24, 65)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-_RESERVED = frozenset(
-    {
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-    }
-)
+# fmt: off
+_RESERVED = frozenset((
+    "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive",
+    "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "webhook-id", "webhook-signature", "webhook-timestamp",
+))
+# fmt: on
 
 
 class WebhookSettings(ChannelSettings):
