@@ -30,9 +30,9 @@ from notifier.store import engine, sqlite
 from notifier.store.engine import admin_engine, open_store
 from notifier.store.transaction import Transaction
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = ENDED = datetime.now(UTC).replace(microsecond=0)
 LEASE = timedelta(minutes=1)
-FAILED = make_task("fa11ed00-0000-4000-8000-000000000001", instance_name="[bold]gauss-orders", ended_at=NOW)
+FAILED = make_task("fa11ed00-0000-4000-8000-000000000001", instance_name="[bold]gauss-orders", ended_at=ENDED)
 RUNNING = make_task("0000aaaa-1", status=TaskStatus.RUNNING, instance_name="gauss-users")
 TWIN = make_task("0000aaaa-2", status=TaskStatus.COMPLETED, instance_name="gauss-users")
 
@@ -127,6 +127,12 @@ async def fill(url: str, action: Callable[[Transaction], None] = record) -> None
         await store.aclose()
 
 
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the present for each test: the commands follow the real clock, and a run of the suite takes minutes."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Run:
     """A configuration whose database nobody has used yet."""
@@ -182,7 +188,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
         *("source", "job_id", "name", "status", "raw_status", "progress", "instance", "created_at", "ended_at"),
         *("fail_reason", "first_seen_at", "changed_at", "listed", "acknowledged", "muted"),
     ]
-    assert task["ended_at"] == NOW.isoformat().replace("+00:00", "Z")
+    assert task["ended_at"] == ENDED.isoformat().replace("+00:00", "Z")
     assert task["instance"]["name"] == "[bold]gauss-orders"
 
 
