@@ -147,7 +147,6 @@ class RenderCache:
     """The latest bodies that channels with an equal `body_key` share: one event for ten receivers is rendered once."""
 
     def __init__(self, size: int = 1000) -> None:
-        """Hold up to `size` bodies."""
         self._bodies: OrderedDict[Hashable, Body] = OrderedDict()
         self._size = size
 

@@ -99,7 +99,6 @@ class PruneReport:
     tasks: int = 0
 
     def __add__(self, other: PruneReport) -> PruneReport:
-        """Return what both deleted."""
         return PruneReport(
             events=self.events + other.events,
             deliveries=self.deliveries + other.deliveries,

@@ -20,7 +20,6 @@ class Matcher:
     value: str
 
     def __str__(self) -> str:
-        """Return the matcher as the configuration writes it."""
         return f"{self.field}{self.op}{self.value}"
 
 

@@ -44,7 +44,6 @@ class Delivering:
     """Runs the delivery workers and message editors of a process."""
 
     def __init__(self, app: App, channels: Mapping[str, Channel], *, owner: str, stats: RunStats, jobs: Jobs) -> None:
-        """Deliver on `channels` as `owner`."""
         self._app = app
         self._owner = owner
         self._stats = stats

@@ -29,7 +29,6 @@ class ErrorThrottle:
     """Logs a lasting failure when it begins, then at most once a minute, and logs when it is over."""
 
     def __init__(self, failed: str, recovered: str) -> None:
-        """Take the two log events."""
         self._failed_event = failed
         self._recovered_event = recovered
         self._next: float | None = None

@@ -129,7 +129,6 @@ class DueSources:
     """
 
     def __init__(self, intervals: Mapping[str, timedelta]) -> None:
-        """Take the polling interval of each source."""
         self._intervals = {name: interval.total_seconds() for name, interval in intervals.items()}
         self._not_before = dict.fromkeys(self._intervals, float("-inf"))
         self._ask_at = dict(self._not_before)

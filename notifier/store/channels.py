@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
@@ -22,7 +23,6 @@ class Channels:
     """Reads with a lock, and writes, of the state of channels."""
 
     def __init__(self, session: Session) -> None:
-        """Work through a session."""
         self._session = session
 
     def lock(self) -> None:
@@ -43,7 +43,7 @@ class Channels:
 
     def save_health(self, channel: str, health: ChannelHealth) -> None:
         """Record the health of a channel."""
-        self._session.execute(update(channels).where(channels.c.name == channel).values(rows.health_values(health)))
+        self._session.execute(update(channels).where(channels.c.name == channel).values(asdict(health)))
 
     def park(self, channel: str, reason: str | None, wait: timedelta | None, now: datetime) -> None:
         """Park a channel with its waiting deliveries; it is probed after `wait`, or never."""

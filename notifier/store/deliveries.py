@@ -28,7 +28,6 @@ class Deliveries:
     """Claims, settlements and changes of deliveries."""
 
     def __init__(self, session: Session, channels: Channels) -> None:
-        """Work through a session. `channels` are those of the same transaction."""
         self._session = session
         self._channels = channels
 

@@ -15,7 +15,6 @@ class Events:
     """Writes of events."""
 
     def __init__(self, session: Session) -> None:
-        """Write through a session."""
         self._session = session
 
     def record(self, routed: Sequence[RoutedEvent]) -> EventsRecorded:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, select
 
@@ -22,15 +24,14 @@ class People:
     """Writes of what people do. Threads that show it change with it."""
 
     def __init__(self, session: Session, queries: Queries, threads: Threads) -> None:
-        """Work through a session. `queries` and `threads` are those of the same transaction."""
         self._session = session
         self._queries = queries
         self._threads = threads
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
         """Record who acknowledged an event, unless somebody has; return the recorded acknowledgement."""
-        values = rows.acknowledgement_values(acknowledgement)
-        self._session.execute(self._session.insert(acknowledgements).values(values).on_conflict_do_nothing())
+        insert = self._session.insert(acknowledgements).values(asdict(acknowledgement))
+        self._session.execute(insert.on_conflict_do_nothing())
         recorded = self._queries.acknowledgement(acknowledgement.event_id)
         if recorded == acknowledgement:
             self._threads.touch_event(acknowledgement.event_id, acknowledgement.at)
@@ -38,7 +39,7 @@ class People:
 
     def mute(self, mute: Mute) -> None:
         """Record a mute in place of an earlier one of the same instance."""
-        insert = self._session.insert(mutes).values(rows.mute_values(mute))
+        insert = self._session.insert(mutes).values(asdict(mute))
         changed = {column.name: insert.excluded[column.name] for column in mutes.columns if column.name != "instance"}
         self._session.execute(insert.on_conflict_do_update(index_elements=["instance"], set_=changed))
         self._threads.touch_instance(mute.instance, mute.created_at)
@@ -54,19 +55,13 @@ class People:
 
     def subscribe(self, subscription: Subscription) -> bool:
         """Record a subscription; return False when it was there already."""
-        insert = (
-            self._session.insert(subscriptions).values(rows.subscription_values(subscription)).on_conflict_do_nothing()
-        )
+        insert = self._session.insert(subscriptions).values(asdict(subscription)).on_conflict_do_nothing()
         return self._session.execute(insert.returning(subscriptions.c.job_id)).first() is not None
 
     def subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return who subscribed to the end of tasks, by job id."""
         wanted = select(subscriptions.c.job_id, subscriptions.c.person).where(subscriptions.c.source == source)
-        return _by_job_id(
-            (job_id, person)
-            for some in chunks(job_ids)
-            for job_id, person in self._session.execute(wanted.where(subscriptions.c.job_id.in_(some)))
-        )
+        return self._by_job_id(wanted, job_ids)
 
     def pop_subscribers(self, source: str, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Delete the subscriptions to tasks, and return who subscribed, by job id."""
@@ -75,11 +70,14 @@ class People:
             .where(subscriptions.c.source == source)
             .returning(subscriptions.c.job_id, subscriptions.c.person)
         )
-        return _by_job_id(
-            (job_id, person)
-            for some in chunks(job_ids)
-            for job_id, person in self._session.execute(popped.where(subscriptions.c.job_id.in_(some)))
-        )
+        return self._by_job_id(popped, job_ids)
+
+    def _by_job_id(self, statement: Any, job_ids: Collection[str]) -> Mapping[str, Sequence[str]]:  # noqa: ANN401 - SELECT or DELETE
+        people: dict[str, list[str]] = {}
+        for some in chunks(job_ids):
+            for job_id, person in self._session.execute(statement.where(subscriptions.c.job_id.in_(some))):
+                people.setdefault(job_id, []).append(person)
+        return {job_id: sorted(people[job_id]) for job_id in sorted(people)}
 
     def record_action(self, action: Action) -> None:
         """Record what a person did."""
@@ -91,10 +89,3 @@ class People:
         insert = self._session.insert(requests).values(key=key, seen_at=now).on_conflict_do_nothing()
         # Not by rowcount: psycopg's rowcount of an INSERT is lost when SQLAlchemy closes the cursor.
         return self._session.execute(insert.returning(requests.c.key)).first() is not None
-
-
-def _by_job_id(pairs: Iterable[tuple[str, str]]) -> Mapping[str, Sequence[str]]:
-    people: dict[str, list[str]] = {}
-    for job_id, person in sorted(pairs):
-        people.setdefault(job_id, []).append(person)
-    return people

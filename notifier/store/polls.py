@@ -50,7 +50,6 @@ class FingerprintCache:
     """
 
     def __init__(self) -> None:
-        """Start empty."""
         self._kept: dict[str, tuple[int, dict[str, bytes]]] = {}
 
     def get(self, claim: PollClaim) -> dict[str, bytes] | None:

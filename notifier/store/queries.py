@@ -39,7 +39,6 @@ class Queries:
     """Indexed reads. Each method runs one statement, or a few."""
 
     def __init__(self, session: Session) -> None:
-        """Read through a session."""
         self._session = session
         self.now = session.now
 

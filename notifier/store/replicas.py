@@ -24,7 +24,6 @@ class Replicas:
     """The processes that share the database, and their claims."""
 
     def __init__(self, session: Session) -> None:
-        """Write through a session."""
         self._session = session
 
     def report(self, replica: Replica) -> None:

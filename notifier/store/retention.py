@@ -24,7 +24,6 @@ class Retention:
     """Deletes what is past retention, one batch at a time."""
 
     def __init__(self, session: Session, cache: FingerprintCache, queries: Queries, threads: Threads) -> None:
-        """Work through a session. `queries` and `threads` are those of the same transaction."""
         self._session = session
         self._cache = cache
         self._queries = queries

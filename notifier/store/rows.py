@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -14,11 +15,12 @@ from notifier.core.diff import RecordedTask
 from notifier.core.health_facts import Replica, Role
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth
-from notifier.core.people import Acknowledgement, Action, Mute, Subscription, Verb
+from notifier.core.people import Acknowledgement, Action, Mute, Verb
 from notifier.core.routing import RoutedEvent
 
 _encode = msgspec.json.Encoder().encode
-_decode_event = msgspec.json.Decoder(Event).decode
+event_of = msgspec.json.Decoder(Event).decode
+"""Reads the facts of an event."""
 _decode_recipients = msgspec.json.Decoder(tuple[Recipient, ...]).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -40,6 +42,11 @@ _DELIVERY = tuple(
 )
 
 
+def _fields_of(row: Row[T], names: Iterable[str]) -> dict[str, Any]:
+    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public way to columns by name
+    return {name: found[name] for name in names}
+
+
 def task_values(task: Task) -> dict[str, object]:
     """Return the columns of a task."""
     return {name: getattr(task, name) for name in _TASK} | {"status": str(task.status), "seconds": _seconds(task)}
@@ -54,34 +61,29 @@ def _seconds(task: Task) -> float | None:
 
 def task_of(row: Row[T]) -> Task:
     """Read a task."""
-    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public way to columns by name
-    return Task(status=TaskStatus(found["status"]), **{name: found[name] for name in _TASK})
+    return Task(status=TaskStatus(row.status), **_fields_of(row, _TASK))
 
 
 def recorded_of(row: Row[T]) -> RecordedTask:
     """Read a task with what the diff needs."""
-    found = row._mapping  # noqa: SLF001 - as above
     return RecordedTask(
         task=task_of(row),
-        occurrence=found["occurrence"],
-        missing=found["missing"],
-        unlisted=found["unlisted"],
-        changed_at=found["changed_at"],
+        occurrence=row.occurrence,
+        missing=row.missing,
+        unlisted=row.unlisted,
+        changed_at=row.changed_at,
     )
 
 
 def source_of(row: Row[T]) -> SourceState:
     """Read a source; the counts of its tasks are optional columns."""
-    found = row._mapping  # noqa: SLF001 - as above
-    return SourceState(
-        **{name: found[name] for name in _SOURCE}, tasks=found.get("tasks", 0), running=found.get("running", 0)
-    )
+    tasks, running = getattr(row, "tasks", 0), getattr(row, "running", 0)
+    return SourceState(tasks=tasks, running=running, **_fields_of(row, _SOURCE))
 
 
 def credential_of(row: Row[T]) -> CredentialState:
     """Read what is recorded about a credential."""
-    found = row._mapping  # noqa: SLF001 - as above
-    return CredentialState(**{name: found[name] for name in _CREDENTIAL})
+    return CredentialState(**_fields_of(row, _CREDENTIAL))
 
 
 def event_values(routed: RoutedEvent) -> dict[str, object]:
@@ -101,16 +103,10 @@ def event_values(routed: RoutedEvent) -> dict[str, object]:
     }
 
 
-def event_of(facts: bytes) -> Event:
-    """Read an event as it was frozen."""
-    return _decode_event(facts)
-
-
 def routed_of(row: Row[T]) -> RoutedEvent:
     """Read an event with its routes."""
-    found = row._mapping  # noqa: SLF001 - as above
     return RoutedEvent(
-        event=event_of(found["facts"]), routes=_decode_names(found["routes"]), channels=_decode_names(found["channels"])
+        event=event_of(row.facts), routes=_decode_names(row.routes), channels=_decode_names(row.channels)
     )
 
 
@@ -121,15 +117,14 @@ def delivery_values(delivery: Delivery) -> dict[str, object]:
 
 def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
     """Read a delivery."""
-    found = row._mapping  # noqa: SLF001 - as above
-    body = None if found["body"] is None else Body(content=found["body"], content_type=found["content_type"])
+    body = None if row.body is None else Body(content=row.body, content_type=row.content_type)
     return Delivery(
-        state=DeliveryState(found["state"]),
+        state=DeliveryState(row.state),
         events=events,
         body=body,
-        reply=found.get("reply"),
-        recipients=recipients_of(found["recipients"]),
-        **{name: found[name] for name in _DELIVERY},
+        reply=getattr(row, "reply", None),
+        recipients=recipients_of(row.recipients),
+        **_fields_of(row, _DELIVERY),
     )
 
 
@@ -150,52 +145,27 @@ def attempt_values(attempt: Attempt) -> dict[str, object]:
 
 def attempt_of(row: Row[T]) -> Attempt:
     """Read an attempt."""
-    found = row._mapping  # noqa: SLF001 - as above
-    resolution = Resolution(found["resolution"]) if found["resolution"] else None
-    return Attempt(resolution=resolution, **{name: found[name] for name in _ATTEMPT})
+    return Attempt(resolution=Resolution(row.resolution) if row.resolution else None, **_fields_of(row, _ATTEMPT))
 
 
 def channel_of(row: Row[T]) -> ChannelState:
     """Read what is recorded about a channel."""
-    found = row._mapping  # noqa: SLF001 - as above
-    return ChannelState(health=health_of(row), **{name: found[name] for name in _CHANNEL})
+    return ChannelState(health=health_of(row), **_fields_of(row, _CHANNEL))
 
 
 def health_of(row: Row[T]) -> ChannelHealth:
     """Read the health of a channel, or of a budget of edits."""
-    found = row._mapping  # noqa: SLF001 - as above
-    return ChannelHealth(**{name: found[name] for name in _HEALTH})
-
-
-def health_values(health: ChannelHealth) -> dict[str, object]:
-    """Return the columns of the health of a channel, or of a budget of edits."""
-    return {name: getattr(health, name) for name in _HEALTH}
+    return ChannelHealth(**_fields_of(row, _HEALTH))
 
 
 def acknowledgement_of(row: Row[T]) -> Acknowledgement:
     """Read an acknowledgement."""
-    found = row._mapping  # noqa: SLF001 - as above
-    return Acknowledgement(**{name: found[name] for name in _ACKNOWLEDGEMENT})
-
-
-def acknowledgement_values(acknowledgement: Acknowledgement) -> dict[str, object]:
-    """Return the columns of an acknowledgement."""
-    return asdict(acknowledgement)
+    return Acknowledgement(**_fields_of(row, _ACKNOWLEDGEMENT))
 
 
 def mute_of(row: Row[T]) -> Mute:
     """Read a mute."""
     return Mute(**row._mapping)  # noqa: SLF001 - as above
-
-
-def mute_values(mute: Mute) -> dict[str, object]:
-    """Return the columns of a mute."""
-    return asdict(mute)
-
-
-def subscription_values(watch: Subscription) -> dict[str, object]:
-    """Return the columns of a watch."""
-    return asdict(watch)
 
 
 def replica_values(replica: Replica) -> dict[str, object]:
@@ -217,5 +187,4 @@ def action_values(action: Action) -> dict[str, object]:
 
 def action_of(row: Row[T]) -> Action:
     """Read what a person did."""
-    found = row._mapping  # noqa: SLF001 - as above
-    return Action(verb=Verb(found["verb"]), **{name: found[name] for name in _ACTION})
+    return Action(verb=Verb(row.verb), **_fields_of(row, _ACTION))

@@ -5,38 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    DateTime,
-    Dialect,
-    Float,
-    ForeignKey,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-    text,
-)
+import sqlalchemy as sa
 
 from notifier.core.delivery import DeliveryState
 
 
-class UtcDateTime(TypeDecorator[datetime]):
+class UtcDateTime(sa.TypeDecorator[datetime]):
     """An aware UTC time on both databases; SQLite would drop the zone and hand back a naive one."""
 
-    impl = DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Store UTC; refuse a naive time, which names no moment."""
         if value is None:
             return None
@@ -45,7 +25,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ANN401 - the driver's type
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ANN401 - the driver's type
         """Give back UTC, whatever zone the database session has."""
         if value is None:
             return None
@@ -54,9 +34,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 # SQLite numbers rows by itself only for INTEGER; PostgreSQL needs BIGINT to count for years.
-Sequence = BigInteger().with_variant(Integer, "sqlite")
+Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
-metadata = MetaData(
+metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -66,273 +46,273 @@ metadata = MetaData(
     }
 )
 
-sources = Table(
+sources = sa.Table(
     "sources",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("region", String),
-    Column("project_id", String),
-    Column("baseline_at", UtcDateTime),
-    Column("last_poll_at", UtcDateTime),
-    Column("last_full_at", UtcDateTime),
-    Column("last_full_calls", Integer, nullable=False, server_default=text("1")),
-    Column("pruned_to", UtcDateTime),
-    Column("last_error", Text),
-    Column("failing_since", UtcDateTime),
-    Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("announced_since", UtcDateTime),
-    Column("next_poll_at", UtcDateTime),
-    Column("claimed_by", String),
-    Column("claimed_until", UtcDateTime),
-    Column("epoch", Sequence, nullable=False, server_default=text("0")),
-    Column("refused_since", UtcDateTime),
-    Column("refused_rows", Integer, nullable=False, server_default=text("0")),
-    Column("empty_since", UtcDateTime),
-    Column("clock_skew", Float),
-    Column("polled_by", String),
-    Column("retired_at", UtcDateTime),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("region", sa.String),
+    sa.Column("project_id", sa.String),
+    sa.Column("baseline_at", UtcDateTime),
+    sa.Column("last_poll_at", UtcDateTime),
+    sa.Column("last_full_at", UtcDateTime),
+    sa.Column("last_full_calls", sa.Integer, nullable=False, server_default=sa.text("1")),
+    sa.Column("pruned_to", UtcDateTime),
+    sa.Column("last_error", sa.Text),
+    sa.Column("failing_since", UtcDateTime),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("announced_since", UtcDateTime),
+    sa.Column("next_poll_at", UtcDateTime),
+    sa.Column("claimed_by", sa.String),
+    sa.Column("claimed_until", UtcDateTime),
+    sa.Column("epoch", Sequence, nullable=False, server_default=sa.text("0")),
+    sa.Column("refused_since", UtcDateTime),
+    sa.Column("refused_rows", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("empty_since", UtcDateTime),
+    sa.Column("clock_skew", sa.Float),
+    sa.Column("polled_by", sa.String),
+    sa.Column("retired_at", UtcDateTime),
 )
 
-tasks = Table(
+tasks = sa.Table(
     "tasks",
     metadata,
-    Column("source", String, primary_key=True),
-    Column("job_id", String, primary_key=True),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("status", String, nullable=False),
-    Column("raw_status", Text, nullable=False),
-    Column("progress", Float),
-    Column("instance_id", Text),
-    Column("instance_name", Text),
-    Column("instance_status", Text),
-    Column("created_at", UtcDateTime),
-    Column("ended_at", UtcDateTime),
-    Column("fail_reason", Text),
-    Column("seconds", Float),
-    Column("occurrence", Text, nullable=False),
-    Column("missing", Integer, nullable=False, server_default=text("0")),
-    Column("unlisted", Boolean, nullable=False, server_default=text("false")),
-    Column("first_seen_at", UtcDateTime, nullable=False),
-    Column("changed_at", UtcDateTime, nullable=False),
-    Column("events_pruned", Boolean, nullable=False, server_default=text("false")),
-    Index("ix_tasks_changed_at", "changed_at"),
-    Index("ix_tasks_status_changed_at", "status", "changed_at"),
-    Index("ix_tasks_source_status", "source", "status"),
-    Index("ix_tasks_source_changed_at", "source", "changed_at"),
-    Index("ix_tasks_instance_id", "instance_id"),
-    Index("ix_tasks_instance_name", "instance_name"),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("job_id", sa.String, primary_key=True),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("raw_status", sa.Text, nullable=False),
+    sa.Column("progress", sa.Float),
+    sa.Column("instance_id", sa.Text),
+    sa.Column("instance_name", sa.Text),
+    sa.Column("instance_status", sa.Text),
+    sa.Column("created_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("fail_reason", sa.Text),
+    sa.Column("seconds", sa.Float),
+    sa.Column("occurrence", sa.Text, nullable=False),
+    sa.Column("missing", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("unlisted", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("first_seen_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("events_pruned", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Index("ix_tasks_changed_at", "changed_at"),
+    sa.Index("ix_tasks_status_changed_at", "status", "changed_at"),
+    sa.Index("ix_tasks_source_status", "source", "status"),
+    sa.Index("ix_tasks_source_changed_at", "source", "changed_at"),
+    sa.Index("ix_tasks_instance_id", "instance_id"),
+    sa.Index("ix_tasks_instance_name", "instance_name"),
     # Holds all that statistics read, in the order in which they are grouped.
-    Index("ix_tasks_name_status_changed_at_seconds", "name", "status", "changed_at", "seconds"),
-    Index("ix_tasks_job_id", "job_id"),
+    sa.Index("ix_tasks_name_status_changed_at_seconds", "name", "status", "changed_at", "seconds"),
+    sa.Index("ix_tasks_job_id", "job_id"),
 )
 
-events = Table(
+events = sa.Table(
     "events",
     metadata,
-    Column("seq", Sequence, Identity(always=True), primary_key=True, autoincrement=True),
-    Column("id", String, nullable=False, unique=True),
-    Column("type", String, nullable=False),
-    Column("source", String, nullable=False),
-    Column("job_id", String, nullable=False),
-    Column("occurrence", Text, nullable=False),
-    Column("observed_at", UtcDateTime, nullable=False),
-    Column("facts", LargeBinary, nullable=False),
-    Column("routes", Text, nullable=False),
-    Column("channels", Text, nullable=False),
-    Column("channel_count", Integer, nullable=False),
-    UniqueConstraint("source", "job_id", "occurrence"),
-    Index("ix_events_observed_at_seq", "observed_at", "seq"),
-    Index("ix_events_job_id", "job_id"),
+    sa.Column("seq", Sequence, sa.Identity(always=True), primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String, nullable=False, unique=True),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("job_id", sa.String, nullable=False),
+    sa.Column("occurrence", sa.Text, nullable=False),
+    sa.Column("observed_at", UtcDateTime, nullable=False),
+    sa.Column("facts", sa.LargeBinary, nullable=False),
+    sa.Column("routes", sa.Text, nullable=False),
+    sa.Column("channels", sa.Text, nullable=False),
+    sa.Column("channel_count", sa.Integer, nullable=False),
+    sa.UniqueConstraint("source", "job_id", "occurrence"),
+    sa.Index("ix_events_observed_at_seq", "observed_at", "seq"),
+    sa.Index("ix_events_job_id", "job_id"),
 )
 
-deliveries = Table(
+deliveries = sa.Table(
     "deliveries",
     metadata,
-    Column("seq", Sequence, Identity(always=True), primary_key=True, autoincrement=True),
-    Column("id", String, nullable=False, unique=True),
-    Column("channel", String, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("state", String, nullable=False),
-    Column("digest", Boolean, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default=text("0")),
-    Column("earlier_attempts", Integer, nullable=False, server_default=text("0")),
-    Column("available_at", UtcDateTime, nullable=False),
-    Column("claimed_by", String),
-    Column("begun", Boolean, nullable=False, server_default=text("true")),
-    Column("outcome_unknown", Boolean, nullable=False, server_default=text("false")),
-    Column("reason", Text),
-    Column("ref", Text),
-    Column("body", LargeBinary),
-    Column("content_type", String),
-    Column("recipients", Text),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("settled_at", UtcDateTime),
-    Column("dismissed_at", UtcDateTime),
-    Column("retried_at", UtcDateTime),
-    CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
-    Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
-    Index("ix_deliveries_state_seq", "state", "seq"),
+    sa.Column("seq", Sequence, sa.Identity(always=True), primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String, nullable=False, unique=True),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("digest", sa.Boolean, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("earlier_attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("available_at", UtcDateTime, nullable=False),
+    sa.Column("claimed_by", sa.String),
+    sa.Column("begun", sa.Boolean, nullable=False, server_default=sa.text("true")),
+    sa.Column("outcome_unknown", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("reason", sa.Text),
+    sa.Column("ref", sa.Text),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("content_type", sa.String),
+    sa.Column("recipients", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("settled_at", UtcDateTime),
+    sa.Column("dismissed_at", UtcDateTime),
+    sa.Column("retried_at", UtcDateTime),
+    sa.CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
+    sa.Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
+    sa.Index("ix_deliveries_state_seq", "state", "seq"),
 )
 
-delivery_events = Table(
+delivery_events = sa.Table(
     "delivery_events",
     metadata,
-    Column("delivery_id", String, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
-    Column("event_id", String, ForeignKey("events.id"), primary_key=True),
-    Column("channel", String, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("position", Integer, nullable=False),
-    UniqueConstraint("event_id", "channel"),
-    Index("ix_delivery_events_channel_subject", "channel", "subject"),
+    sa.Column("delivery_id", sa.String, sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("event_id", sa.String, sa.ForeignKey("events.id"), primary_key=True),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.UniqueConstraint("event_id", "channel"),
+    sa.Index("ix_delivery_events_channel_subject", "channel", "subject"),
 )
 
-attempts = Table(
+attempts = sa.Table(
     "attempts",
     metadata,
-    Column("delivery_id", String, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("finished_at", UtcDateTime, nullable=False),
-    Column("outcome", String, nullable=False),
-    Column("reason", Text),
-    Column("resolution", String),
-    Column("reply", Text),
+    sa.Column("delivery_id", sa.String, sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("resolution", sa.String),
+    sa.Column("reply", sa.Text),
 )
 
-channels = Table(
+channels = sa.Table(
     "channels",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("parked_since", UtcDateTime),
-    Column("reason", Text),
-    Column("probe_at", UtcDateTime),
-    Column("settings_digest", String),
-    Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("failing_since", UtcDateTime),
-    Column("announced_since", UtcDateTime),
-    Column("given_up_until", UtcDateTime),
-    Column("good_at", UtcDateTime),
-    Column("open_until", UtcDateTime),
-    Column("paused_until", UtcDateTime),
-    Column("rate_at", UtcDateTime),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("parked_since", UtcDateTime),
+    sa.Column("reason", sa.Text),
+    sa.Column("probe_at", UtcDateTime),
+    sa.Column("settings_digest", sa.String),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("failing_since", UtcDateTime),
+    sa.Column("announced_since", UtcDateTime),
+    sa.Column("given_up_until", UtcDateTime),
+    sa.Column("good_at", UtcDateTime),
+    sa.Column("open_until", UtcDateTime),
+    sa.Column("paused_until", UtcDateTime),
+    sa.Column("rate_at", UtcDateTime),
 )
 
-edit_budgets = Table(
+edit_budgets = sa.Table(
     "edit_budgets",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("failing_since", UtcDateTime),
-    Column("good_at", UtcDateTime),
-    Column("open_until", UtcDateTime),
-    Column("paused_until", UtcDateTime),
-    Column("rate_at", UtcDateTime),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("failing_since", UtcDateTime),
+    sa.Column("good_at", UtcDateTime),
+    sa.Column("open_until", UtcDateTime),
+    sa.Column("paused_until", UtcDateTime),
+    sa.Column("rate_at", UtcDateTime),
 )
 
-threads = Table(
+threads = sa.Table(
     "threads",
     metadata,
-    Column("channel", String, primary_key=True),
-    Column("subject", Text, primary_key=True),
-    Column("ref", Text, nullable=False),
-    Column("event_id", String, nullable=False),
-    Column("event_seq", Sequence, nullable=False),
-    Column("instance_id", Text),
-    Column("instance_name", Text),
-    Column("facts", LargeBinary, nullable=False),
-    Column("revision", Integer, nullable=False, server_default=text("0")),
-    Column("shown", Integer, nullable=False, server_default=text("0")),
-    Column("shown_at", UtcDateTime, nullable=False),
-    Column("due_at", UtcDateTime),
-    Column("urgency", Integer, nullable=False, server_default=text("0")),
-    Index("ix_threads_channel_due_at", "channel", "due_at"),
-    Index("ix_threads_event_id", "event_id"),
-    Index("ix_threads_subject", "subject"),
-    Index("ix_threads_ref", "ref"),
+    sa.Column("channel", sa.String, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("event_id", sa.String, nullable=False),
+    sa.Column("event_seq", Sequence, nullable=False),
+    sa.Column("instance_id", sa.Text),
+    sa.Column("instance_name", sa.Text),
+    sa.Column("facts", sa.LargeBinary, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("shown", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("shown_at", UtcDateTime, nullable=False),
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("urgency", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Index("ix_threads_channel_due_at", "channel", "due_at"),
+    sa.Index("ix_threads_event_id", "event_id"),
+    sa.Index("ix_threads_subject", "subject"),
+    sa.Index("ix_threads_ref", "ref"),
 )
 
-acknowledgements = Table(
+acknowledgements = sa.Table(
     "acknowledgements",
     metadata,
-    Column("event_id", String, primary_key=True),
-    Column("by", String, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
+    sa.Column("event_id", sa.String, primary_key=True),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )
 
-mutes = Table(
+mutes = sa.Table(
     "mutes",
     metadata,
-    Column("instance", Text, primary_key=True),
-    Column("until", UtcDateTime, nullable=False),
-    Column("by", String, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("reason", Text),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("label", Text),
+    sa.Column("instance", sa.Text, primary_key=True),
+    sa.Column("until", UtcDateTime, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("label", sa.Text),
 )
 
-subscriptions = Table(
+subscriptions = sa.Table(
     "subscriptions",
     metadata,
-    Column("source", String, primary_key=True),
-    Column("job_id", String, primary_key=True),
-    Column("person", String, primary_key=True),
-    Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("job_id", sa.String, primary_key=True),
+    sa.Column("person", sa.String, primary_key=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
-requests = Table(
+requests = sa.Table(
     "requests",
     metadata,
-    Column("key", String, primary_key=True),
-    Column("seen_at", UtcDateTime, nullable=False),
-    Index("ix_requests_seen_at", "seen_at"),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Index("ix_requests_seen_at", "seen_at"),
 )
 
-replicas = Table(
+replicas = sa.Table(
     "replicas",
     metadata,
-    Column("owner", String, primary_key=True),
-    Column("roles", String, nullable=False),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("seen_at", UtcDateTime, nullable=False),
-    Column("stopped_at", UtcDateTime),
-    Column("chat_down_since", UtcDateTime),
-    Column("chat_error", Text),
+    sa.Column("owner", sa.String, primary_key=True),
+    sa.Column("roles", sa.String, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("stopped_at", UtcDateTime),
+    sa.Column("chat_down_since", UtcDateTime),
+    sa.Column("chat_error", sa.Text),
 )
 
-actions = Table(
+actions = sa.Table(
     "actions",
     metadata,
-    Column("seq", Sequence, Identity(always=True), primary_key=True, autoincrement=True),
-    Column("at", UtcDateTime, nullable=False),
-    Column("by", String, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("verb", String, nullable=False),
-    Column("target", Text, nullable=False),
-    Column("detail", Text),
-    Index("ix_actions_at", "at"),
+    sa.Column("seq", Sequence, sa.Identity(always=True), primary_key=True, autoincrement=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("verb", sa.String, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.Index("ix_actions_at", "at"),
 )
 
-credentials = Table(
+credentials = sa.Table(
     "credentials",
     metadata,
-    Column("key", String, primary_key=True),
-    Column("rate_at", UtcDateTime),
-    Column("paused_until", UtcDateTime),
-    Column("refusal", Text),
-    Column("refused_version", String),
-    Column("refusals", Integer, nullable=False, server_default=text("0")),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("rate_at", UtcDateTime),
+    sa.Column("paused_until", UtcDateTime),
+    sa.Column("refusal", sa.Text),
+    sa.Column("refused_version", sa.String),
+    sa.Column("refusals", sa.Integer, nullable=False, server_default=sa.text("0")),
 )
 
 # One row, with SQLite only: the time that all processes on the file agree on. A PostgreSQL server has its own clock.
-clock = Table(
+clock = sa.Table(
     "clock",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("boot", String, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("since", UtcDateTime, nullable=False),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("boot", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -43,7 +44,6 @@ class Threads:
     """Writes of what live messages show."""
 
     def __init__(self, session: Session, queries: Queries) -> None:
-        """Work through a session. `queries` are those of the same transaction."""
         self._session = session
         self._queries = queries
 
@@ -184,9 +184,7 @@ class Threads:
 
     def save_edit_budget(self, name: str, health: ChannelHealth) -> None:
         """Record a budget of edits."""
-        self._session.execute(
-            update(edit_budgets).where(edit_budgets.c.name == name).values(rows.health_values(health))
-        )
+        self._session.execute(update(edit_budgets).where(edit_budgets.c.name == name).values(asdict(health)))
 
     def prune(self, before: datetime) -> int:
         """Delete threads that were last shown before a time and are up to date; return how many."""
