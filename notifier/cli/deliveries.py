@@ -1,4 +1,4 @@
-"""`notifier deliveries`, and how other commands select deliveries."""
+"""`notifier deliveries`, `retry`, `dismiss` and `move`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from typing import Annotated
 
 import typer
 
-from notifier import lookup
+from notifier import lookup, people
 from notifier.cli import documents
-from notifier.cli.common import JsonOption, LimitOption, load_config, print_listing, read_store, require_channel
-from notifier.cli.output import SHORT_ID_LENGTH
+from notifier.cli.common import (
+    JsonOption,
+    LimitOption,
+    current_user,
+    load_config,
+    print_listing,
+    read_store,
+    require_channel,
+    write_store,
+)
+from notifier.cli.output import SHORT_ID_LENGTH, cell, counted, print_json, show
 from notifier.cli.views import View
 from notifier.core.delivery import Delivery, DeliveryState
 from notifier.core.errors import NotifierError
+from notifier.core.health_facts import Expected
 from notifier.ports import DeliveryFilter
-from notifier.wiring.stores import Queries
+from notifier.wiring.stores import Queries, Transaction
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Delivery ids, or their beginnings.")]
 AllDeadOption = Annotated[bool, typer.Option("--all-dead", help="Select every dead delivery.")]
@@ -45,18 +55,149 @@ def deliveries(
     )
 
 
-def require_one_selection(ids: Sequence[str] | None, *, all_dead: bool, channel: str | None) -> None:
+def retry(
+    ctx: typer.Context,
+    *,
+    ids: IdsArgument = None,
+    all_dead: AllDeadOption = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            "--channel",
+            metavar="NAME",
+            help="Select the parked deliveries of a channel; with --all-dead, its dead deliveries.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send dead or parked deliveries again, with the same id and body. A running service sends them.
+
+    Exits with 1 when there is nothing to send.
+    --json: {"released": N}.
+    """
+    _require_one_selection(ids, all_dead=all_dead, channel=channel)
+    config = load_config(ctx)
+    require_channel(config, channel)
+    released, why = write_store(config, partial(_retry, ids=tuple(ids or ()), all_dead=all_dead, channel=channel))
+    if as_json:
+        print_json({"released": released})
+    elif released:
+        show(f"{counted(released, 'delivery')} will be sent again; `notifier run` sends them, or `notifier poll` now.")
+    else:
+        show(cell(f"Nothing to send again: {why}."))
+    raise typer.Exit(0 if released else 1)
+
+
+def _retry(tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool) -> tuple[int, str]:
+    """Return how many deliveries will be sent again, and the reason if none."""
+    by = current_user()
+    if ids:
+        found = [_find_delivery(tx.queries, beginning) for beginning in ids]
+        count = people.retry(tx, [delivery.id for delivery in found], _short_ids(found), by)
+        return count, f"{_short_ids_and_states(found)}; only dead and parked deliveries can be"
+    if not all_dead:
+        count = people.release_parked(tx, channel or "", by)
+        return count, f"nothing is parked on {channel}{_hint_at_dead(tx.queries, channel)}"
+    where = f" on {channel}" if channel else ""
+    return people.retry_dead(tx, channel, by), f"no delivery is dead{where}{_hint_at_parked(tx.queries, channel)}"
+
+
+def _hint_at_dead(q: Queries, channel: str | None) -> str:
+    dead = q.deliveries(DeliveryFilter(state=DeliveryState.DEAD, channel=channel, limit=1))
+    return f"; for its dead deliveries: `notifier retry --all-dead --channel {channel}`" if dead else ""
+
+
+def _hint_at_parked(q: Queries, channel: str | None) -> str:
+    parked = q.deliveries(DeliveryFilter(state=DeliveryState.PARKED, channel=channel, limit=1))
+    return "".join(f"; for parked deliveries: `notifier retry --channel {delivery.channel}`" for delivery in parked)
+
+
+def dismiss(
+    ctx: typer.Context,
+    *,
+    ids: IdsArgument = None,
+    all_dead: AllDeadOption = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            "--channel",
+            metavar="NAME",
+            help="Select the waiting deliveries of a channel that is parked or no longer configured; with --all-dead,"
+            " its dead deliveries.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Accept that deliveries will not arrive: `notifier health` no longer counts them. Your name is recorded.
+
+    They stay on record until retention deletes them, and `notifier retry` can still send them.
+    Exits with 1 when there is nothing to dismiss.
+    --json: {"dismissed": N}.
+    """
+    _require_one_selection(ids, all_dead=all_dead, channel=channel)
+    config = load_config(ctx)
+    act = partial(_dismiss, ids=tuple(ids or ()), all_dead=all_dead, channel=channel, expected=config.expected)
+    dismissed, why = write_store(config, act)
+    if as_json:
+        print_json({"dismissed": dismissed})
+    elif dismissed:
+        show(cell(f"✓ {counted(dismissed, 'delivery')} dismissed; `notifier audit log` shows by whom", "green"))
+    else:
+        show(cell(f"Nothing to dismiss: {why}."))
+    raise typer.Exit(0 if dismissed else 1)
+
+
+def _dismiss(
+    tx: Transaction, ids: Sequence[str], channel: str | None, *, all_dead: bool, expected: Expected
+) -> tuple[int, str]:
+    """Return how many deliveries were dismissed, and the reason if none."""
+    by = current_user()
+    if ids:
+        found = [_find_delivery(tx.queries, beginning) for beginning in ids]
+        count = people.dismiss(tx, [delivery.id for delivery in found], _short_ids(found), by)
+        return count, f"{_short_ids_and_states(found)}; only dead, parked and pending deliveries can be, and each once"
+    if all_dead:
+        where = f" on {channel}" if channel else ""
+        return people.dismiss_dead(tx, channel, by), f"no delivery is dead{where}"
+    return people.dismiss_waiting(tx, channel or "", expected, by), f"nothing waits on {channel}"
+
+
+def move(
+    ctx: typer.Context,
+    *,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Channel that the deliveries wait on.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Configured channel to deliver them.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Move waiting deliveries from a channel that was renamed or removed to another one. Your name is recorded.
+
+    Events that the other channel already has are not sent twice. Exits with 1 when nothing waits.
+    --json: {"moved": N}.
+    """
+    config = load_config(ctx)
+    require_channel(config, new)
+    if old == new:
+        raise typer.BadParameter("OLD and NEW are the same channel")
+    by, moved = current_user(), 0
+    while count := write_store(config, lambda tx: people.move(tx, old, new, by)):
+        moved += count
+    if as_json:
+        print_json({"moved": moved})
+    elif moved:
+        show(cell(f"✓ {counted(moved, 'delivery')} moved from {old} to {new}", "green"))
+    else:
+        show(cell(f"Nothing waits on {old}; `notifier deliveries --channel {old}` lists its deliveries."))
+    raise typer.Exit(0 if moved else 1)
+
+
+def _require_one_selection(ids: Sequence[str] | None, *, all_dead: bool, channel: str | None) -> None:
     """Raise BadParameter unless deliveries are selected by id, or else by --all-dead or --channel."""
     if bool(ids) == bool(all_dead or channel):
         raise typer.BadParameter("give delivery ids, or --all-dead, or --channel NAME")
 
 
-def find_deliveries(q: Queries, beginnings: Sequence[str]) -> Sequence[Delivery]:
-    """Return the delivery that each id, or beginning of one, stands for. Raises NotifierError."""
-    return [_find_delivery(q, beginning) for beginning in beginnings]
-
-
 def _find_delivery(q: Queries, beginning: str) -> Delivery:
+    """Return the delivery that an id, or the beginning of one, stands for. Raises NotifierError."""
     found = q.deliveries(DeliveryFilter(ids=[beginning], limit=lookup.MAX_CANDIDATES))
     if not found:
         raise NotifierError(f"no delivery has an id that begins with {beginning!r}; `notifier deliveries` lists them")
@@ -65,11 +206,9 @@ def _find_delivery(q: Queries, beginning: str) -> Delivery:
     return found[0]
 
 
-def short_ids(found: Sequence[Delivery]) -> str:
-    """Return the beginnings of the deliveries' ids."""
+def _short_ids(found: Sequence[Delivery]) -> str:
     return ", ".join(delivery.id[:SHORT_ID_LENGTH] for delivery in found)
 
 
-def short_ids_and_states(found: Sequence[Delivery]) -> str:
-    """Return the beginnings of the deliveries' ids, each with the delivery's state."""
+def _short_ids_and_states(found: Sequence[Delivery]) -> str:
     return ", ".join(f"{delivery.id[:SHORT_ID_LENGTH]} is {delivery.state.value}" for delivery in found)

@@ -1,4 +1,4 @@
-"""`notifier tasks` and `notifier task`."""
+"""`notifier tasks`, `task` and `ack`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from typing import Annotated
 
 import typer
 
-from notifier import lookup
+from notifier import lookup, people
 from notifier.cli import documents
 from notifier.cli.common import (
     JsonOption,
     LimitOption,
     SinceOption,
     SourceOption,
+    current_user,
     load_config,
     print_listing,
     read_store,
     require_source,
     time_before_now,
     view_for,
+    write_store,
 )
-from notifier.cli.output import print_json, show
+from notifier.cli.output import cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
 from notifier.core.model import TaskStatus
+from notifier.core.people import Acknowledgement
 from notifier.core.routing import RoutedEvent
 from notifier.ports import EventFilter, StoredTask, TaskFilter
-from notifier.wiring.stores import Queries
+from notifier.wiring.stores import Queries, Transaction
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB_ID", help="Job id, or its beginning.")]
 
@@ -88,6 +91,30 @@ def _task_and_events(
     stored = require_task(q, job_id, source, view)
     wanted = EventFilter(source=stored.task.source, job_id=stored.task.job_id)
     return stored, lookup.list_events(q, wanted).rows
+
+
+def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:
+    """Acknowledge the newest event of a task: you take care of it, and live messages show your name.
+
+    Exits with 1 where another person acknowledged it earlier.
+    --json: {"acknowledged": {by, name, at}, "yours": true | false}.
+    """
+    config = load_config(ctx)
+    view = view_for(config)
+    user = current_user()
+
+    def acknowledge(tx: Transaction) -> Acknowledgement:
+        return people.acknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, user)
+
+    acknowledged = write_store(config, acknowledge)
+    yours = acknowledged.by == user.id
+    if as_json:
+        print_json({"acknowledged": documents.acknowledgement(acknowledged), "yours": yours})
+    elif yours:
+        show(cell(f"✓ {job_id} is acknowledged by you", "green"))
+    else:
+        show(cell(f"{acknowledged.name} acknowledged {job_id} at {view.when(acknowledged.at)}"))
+    raise typer.Exit(0 if yours else 1)
 
 
 def require_task(q: Queries, job_id: str, source: str | None, view: View) -> StoredTask:
