@@ -19,8 +19,7 @@ _SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "url": lambda value: quote(value, safe=""),
     "path": quote,
 }
-"""The ways in which a template may write a value, by their names in a placeholder. Where two write the same, the first
-is used."""
+"""Ways to write a value in a template, by their names in a placeholder. Of two that write the same: the first."""
 
 
 def _html_safe(text: str) -> str:

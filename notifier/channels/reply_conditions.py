@@ -23,10 +23,7 @@ _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 def decompressed(body: bytes, encoding: str) -> bytes:
-    """Return a body without its Content-Encoding; unchanged where the encoding is unknown or wrong.
-
-    No request asks for an encoding, but some servers compress regardless.
-    """
+    """Return a body without the Content-Encoding that some servers add unasked; unchanged if it is unknown or wrong."""
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body
     try:
@@ -81,9 +78,6 @@ _LOGIN = re.compile(
     r"|<title[^>]{0,200}>[^<]{0,200}(\b(sign|log)[ -]?in\b|登录|登錄)",
     re.IGNORECASE,
 )
-
-
-# ---- conditions ----
 
 
 def as_text(value: object) -> object:

@@ -57,10 +57,7 @@ class ChatTx(PeopleTx, Protocol):
 
 
 PermissionCheck = Callable[[], Awaitable[bool]]
-"""Return whether the requester may make changes. Called lazily: it can cost a call of the chat's API.
-
-Raises PermissionDenied where more than a plain no can be said.
-"""
+"""Return whether the requester may make changes, or raise PermissionDenied. Called lazily: it can cost an API call."""
 
 
 class PermissionDenied(Exception):

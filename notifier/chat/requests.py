@@ -30,9 +30,6 @@ def without_marks(sentence: str) -> str:
     return "".join(part for part, _ in split_quoted(sentence))
 
 
-# ---- requests ----
-
-
 class ButtonAction(StrEnum):
     """The action of a button. Posted messages carry these values: they stay."""
 
@@ -114,9 +111,6 @@ class ClickRequest:
     """See `CommandRequest.replay_key`."""
 
 
-# ---- replies ----
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One task of a list."""
@@ -136,10 +130,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """A reply, before any markup. Each chat's renderer makes text from outside harmless.
-
-    The sentences (title, lines, note, details of rows) may have parts that are `quoted`.
-    """
+    """A reply before any markup, which each chat's renderer makes harmless. Its sentences may have `quoted` parts."""
 
     title: str
     lines: Sequence[str] = ()

@@ -12,14 +12,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from notifier.config.alerts import AlertSettings
 from notifier.config.chat import ChatSettings
-from notifier.config.delivery import DeliverySettings
 from notifier.config.entries import Channel, Source
-from notifier.config.log import LogSettings
 from notifier.config.network import NetworkSettings
-from notifier.config.retention import RetentionSettings
 from notifier.config.routes import RouteEntry
+from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
 from notifier.config.store import StoreSettings
 from notifier.config.web import WebSettings
 from notifier.core.dispatch import SENT_WITHIN

@@ -49,10 +49,7 @@ def equivalent_addresses(address: IPAddress) -> Iterator[IPAddress]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressRule:
-    """Which addresses may be connected to: never metadata and link-local addresses, nor those in `deny`.
-
-    If `allow` is not empty, only addresses in it.
-    """
+    """Which addresses may be connected to: only `allow`, if given, and never `deny`, metadata and link-local ones."""
 
     allow: tuple[IPNetwork, ...] = ()
     deny: tuple[IPNetwork, ...] = ()

@@ -73,9 +73,6 @@ def partial_reply(error: HttpError) -> Reply:
     return Reply(status=error.status, headers=httpx.Headers(error.headers), body=error.body)
 
 
-# ---- the target ----
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
     """A parsed URL."""
@@ -105,9 +102,6 @@ def _target(url: str) -> _Target:
         host=host,
         headers={"Authorization": credentials} if credentials else {},
     )
-
-
-# ---- connections ----
 
 
 @dataclass(slots=True)
@@ -163,9 +157,6 @@ class _Transport(httpx.AsyncBaseTransport):
         proxy = self.wire.proxy_for(request.url.host, guard=exchange.guard)
         exchange.start_request(URL(str(request.url), encoded=True), proxy)
         return await (self._proxied if proxy else self._direct).handle_async_request(request)
-
-
-# ---- the exchange ----
 
 
 class HttpClient:

@@ -1,7 +1,4 @@
-"""The errors of an exchange, and the sentences for errors of the libraries.
-
-Messages name the host, never the path or the query: the URL of an incoming webhook is a secret.
-"""
+"""The errors of an exchange. Messages name the host, never path or query: the URL of a webhook is a secret."""
 
 from __future__ import annotations
 
@@ -44,9 +41,6 @@ class ReplyTooLarge(HttpError):
     """The reply is larger than its limit. The request was answered with `status`."""
 
     status: int
-
-
-# ---- translation ----
 
 
 def describe_failure(cause: BaseException, host: str, proxy: str | None = None, *, passed: bool = True) -> str:

@@ -15,10 +15,7 @@ HAPPY_EYEBALLS_DELAY = 0.25
 
 
 async def connect(rule: AddressRule, host: str, port: int) -> socket:
-    """Return a socket connected to the address of a host that answers first.
-
-    Raises AddressRefused when the rule refuses any of its addresses, NotSent when none answers.
-    """
+    """Return a socket to the address that answers first. Raises NotSent, or AddressRefused if the rule refuses any."""
     found = await _addresses(rule, host, port)
     try:
         return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1)

@@ -36,10 +36,7 @@ class Head:
 
 
 def read_head(raw: bytes) -> Head | None:
-    """Return the head of the final reply, after any interim ones; None until its status line is complete.
-
-    Raises ValueError for bytes that cannot begin an HTTP reply.
-    """
+    """Return the final reply's head; None until its status line is complete. Raises ValueError for other bytes."""
     at = 0
     while line := _STATUS_LINE.match(raw, at):
         status = int(line[1])

@@ -76,9 +76,6 @@ class Exchange:
 current_exchange: ContextVar[Exchange] = ContextVar("current")
 
 
-# ---- requests and connections ----
-
-
 def open_session(
     connector: WireConnector,
     headers: Mapping[str, str],
@@ -102,10 +99,7 @@ def open_session(
 
 
 class WireRequest(aiohttp.ClientRequest):
-    """Requests the URL exactly as it is written, with the TLS context of its exchange.
-
-    aiohttp would decode characters that need no encoding, and `%2F` would become another path.
-    """
+    """Requests the URL as written, with the TLS context of its exchange. aiohttp would decode `%2F` to another path."""
 
     def __init__(self, method: str, _url: URL, **options: Any) -> None:  # noqa: ANN401 - the library's
         exchange = current_exchange.get()
@@ -121,10 +115,7 @@ class WireConnector(aiohttp.TCPConnector):
 
 
 class ExchangeConnector(WireConnector):
-    """Records in the exchange that its request is sent, and sends no request twice.
-
-    aiohttp repeats idempotent requests when the connection breaks. Only our callers may decide to repeat one.
-    """
+    """Records that a request is sent, and sends none twice: aiohttp would repeat idempotent ones by itself."""
 
     async def connect(
         self,
@@ -208,9 +199,6 @@ class WireProtocol(ResponseHandler):
             payload.set_exception(error)
         if self.transport is not None:
             self.transport.abort()
-
-
-# ---- one reply ----
 
 
 class _Parser:

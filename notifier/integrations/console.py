@@ -121,10 +121,7 @@ def _digest(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
 
 
 def coloured(text: str, *, terminal: bool) -> str:
-    """Return the text for a terminal, where each line that begins with a glyph has the colour of its state.
-
-    Return it unchanged for anything else.
-    """
+    """Return the text for a terminal, each line in the colour of its leading glyph; unchanged for anything else."""
     if not terminal:
         return text
     from rich.console import Console  # noqa: PLC0415 - reading settings must not load it
@@ -138,12 +135,9 @@ def coloured(text: str, *, terminal: bool) -> str:
 
 
 def _in_thread(work: Callable[[], None]) -> Future[None]:
-    """Run work in a daemon thread: at a stop neither the event loop nor the interpreter waits for it.
-
-    Running work cannot be cancelled: the future is done when the work is.
-    """
+    """Run work in a daemon thread, for which neither the event loop nor the interpreter waits at a stop."""
     future: Future[None] = Future()
-    future.set_running_or_notify_cancel()
+    future.set_running_or_notify_cancel()  # running work cannot be cancelled
 
     def run() -> None:
         try:

@@ -1,7 +1,4 @@
-"""Secrets of a configuration: read from files of their own, and found in settings.
-
-Every secret `x` of a settings class has a twin `x_file`: the path of a file to read it from.
-"""
+"""Secrets of a configuration. Every secret `x` has a twin `x_file`: the path of a file to read it from."""
 
 from __future__ import annotations
 
@@ -25,9 +22,6 @@ def secrets_in(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from secrets_in(inner)
-
-
-# ---- twins ----
 
 
 def twin_of(key: str) -> str:

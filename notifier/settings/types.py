@@ -95,10 +95,7 @@ KeyId = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _re
 
 
 class InterpolatedStr(str):
-    """A text of the configuration with the values of environment variables filled in.
-
-    Most settings use it as plain text. A setting that must not store those values can tell them apart.
-    """
+    """A text with environment variables filled in. A setting that must not store their values can tell them apart."""
 
     __slots__ = ("borrowed", "written")
     written: str

@@ -21,7 +21,6 @@ from notifier.core.errors import ConfigurationError
 from notifier.ports import Clock
 from notifier.simulator import catalogue, iam
 from notifier.simulator.auth import Key, SignatureVerifier, SignedRequest
-from notifier.simulator.chance import seeded
 from notifier.simulator.faults import NO_FAULT, Fault, Faults, apply_fault, error_for, parse_faults
 from notifier.simulator.history import evolving_world, static_world
 from notifier.simulator.listing import ListPage, TaskListing, localised, parse_query, write_row, write_time
@@ -104,13 +103,13 @@ class SimulatedCloud:
             else static_world(options, self.start, options.static)
         )
         self.listing = TaskListing(options, self.world)
-        self.faults = Faults(parse_faults(options.faults), seeded(options.seed, "faults"))
-        self.tokens = iam.Tokens(seeded(options.seed, "tokens"))
-        self.agency = iam.Agency(seeded(options.seed, "agency"), options.credential_life)
+        self.faults = Faults(parse_faults(options.faults), options.random("faults"))
+        self.tokens = iam.Tokens(options.random("tokens"))
+        self.agency = iam.Agency(options.random("agency"), options.credential_life)
         self.log: deque[Call] = deque(maxlen=MAX_LOGGED_CALLS)
-        self.shifts = seeded(options.seed, "shifts")
+        self.shifts = options.random("shifts")
         self._verifier = SignatureVerifier()
-        self._request_ids = seeded(options.seed, "request ids")
+        self._request_ids = options.random("request ids")
         self._recent: deque[datetime] = deque()
         self._key = Key(access=options.access_key, secret=options.secret_key, token=options.security_token)
 
@@ -327,8 +326,6 @@ def steering(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
         raise SimulatedError(400, "SIM.0001", f"the body must be a JSON object with any of {known}")
     return command
 
-
-# ---- on the wire ----
 
 Abort = Callable[[Scope], None]
 """Resets the connection of a request."""

@@ -11,7 +11,6 @@ from random import Random
 
 from notifier.simulator import catalogue
 from notifier.simulator.catalogue import Reason, TaskKind
-from notifier.simulator.chance import seeded
 from notifier.simulator.options import Options
 from notifier.simulator.world import LISTED_FOR, RowInstance, TaskRow, TaskTimeline, World
 
@@ -49,7 +48,7 @@ class TaskGenerator:
     """Generates plans. The same seed and times give the same plans."""
 
     def __init__(self, options: Options, purpose: str) -> None:
-        self._rng = seeded(options.seed, purpose)
+        self._rng = options.random(purpose)
         self._options = options
         self._fleet = [_new_instance(self._rng) for _ in range(FLEET)]
 
@@ -163,9 +162,6 @@ def build_timeline(plan: Plan) -> TaskTimeline:
     if plan.deleted_after is not None:
         gone_at = min(gone_at, steps[-1][0] + plan.deleted_after)
     return TaskTimeline(job_id=plan.job_id, begins_at=plan.created_at, steps=(*steps, (gone_at, None)))
-
-
-# ---- worlds ----
 
 
 def _opening(generator: TaskGenerator, start: datetime) -> Iterator[Plan]:

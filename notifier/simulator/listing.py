@@ -11,7 +11,6 @@ from hashlib import blake2b
 from typing import Any
 
 from notifier.simulator import catalogue
-from notifier.simulator.chance import seeded
 from notifier.simulator.options import Options
 from notifier.simulator.replies import SimulatedError
 from notifier.simulator.world import AnyRow, RawRow, TaskRow, World
@@ -90,9 +89,6 @@ def _epoch(params: Mapping[str, str], name: str) -> datetime | None:
     raise SimulatedError(400, "DBS.280001", f"Parameter error. Invalid {name}.")
 
 
-# ---- writing a row ----
-
-
 def write_time(time: datetime) -> str:
     """Return a time as the API writes it: `2022-08-05T08:15:07+0800`."""
     return time.astimezone(BEIJING).strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -142,9 +138,6 @@ def write_row(row: AnyRow, language: str, options: Options) -> bytes:
     return json.dumps(wire_row(row, language, options), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# ---- selecting rows ----
-
-
 def matches_query(row: AnyRow, query: ListQuery, time_filter: str) -> bool:
     """Return whether a row passes the filters of a query."""
     if query.status not in (None, row.status) or query.name not in (None, row.name):
@@ -180,7 +173,7 @@ class TaskListing:
         self._seen = -1
         self._chosen: dict[ListQuery, list[AnyRow]] = {}
         self._written: dict[tuple[str, str], tuple[AnyRow, bytes]] = {}
-        self._shuffle = seeded(options.seed, "unstable order")
+        self._shuffle = options.random("unstable order")
 
     def page(self, query: ListQuery) -> ListPage:
         """Return one page of the present rows."""

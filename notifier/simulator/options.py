@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from random import Random
 from typing import Literal, get_args
 
 from notifier.core.errors import ConfigurationError
@@ -22,10 +23,7 @@ MAX_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """All options. Behaviour that the documentation of the API leaves open is an option here.
-
-    Raises ConfigurationError for impossible values.
-    """
+    """All options, also for what the documentation of the API leaves open. Raises ConfigurationError."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -88,6 +86,10 @@ class Options:
     """Calls per minute above which calls are throttled; None: no limit."""
     retry_after: bool = True
     """Whether a throttled reply has the header Retry-After."""
+
+    def random(self, purpose: str) -> Random:
+        """Return a generator that gives the same numbers for the same seed and purpose, on any machine."""
+        return Random(f"{self.seed}/{purpose}")  # noqa: S311 - a world that can be repeated is the point
 
     def __post_init__(self) -> None:
         _require(self.speed > 0, f"speed is {self.speed:g}; it must be more than 0, for example 60")

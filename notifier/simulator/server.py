@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -25,10 +24,7 @@ AuthKind = Literal["aksk", "token", "ecs_agency"]
 
 
 class Simulator:
-    """The simulated cloud on a socket, inside a context.
-
-    Entering raises ConfigurationError when the address cannot be taken.
-    """
+    """The simulated cloud on a socket, inside a context. Raises ConfigurationError for an address it cannot take."""
 
     def __init__(self, options: Options | None = None, clock: Clock | None = None) -> None:
         """Keys and tokens are checked against the clock; by default the system's."""
@@ -53,9 +49,15 @@ class Simulator:
             timeout_keep_alive=75,
         )
         config.load()
-        self._server = await _listen(
-            lambda: H11Protocol(config, self._state, app_state={}), self.options.host, self.options.port
-        )
+        host, port, loop = self.options.host, self.options.port, asyncio.get_running_loop()
+        try:
+            # asyncio opens the socket: only its own get TCP_NODELAY, without which each answer takes 40 ms.
+            self._server = await loop.create_server(lambda: H11Protocol(config, self._state, app_state={}), host, port)
+        except OSError as error:
+            problem = str(error.strerror).rpartition(": ")[2]
+            raise ConfigurationError(
+                f"simulator: cannot listen on {host}:{port}: {problem}; choose another port, or 0 for a free one"
+            ) from error
         self.url = _url(*self._server.sockets[0].getsockname()[:2])
         return self
 
@@ -111,17 +113,6 @@ class Simulator:
             return {"kind": "ecs_agency", "metadata_url": self.url}
         keys = {"kind": "aksk", "access_key": chosen.access_key, "secret_key": chosen.secret_key}
         return keys if chosen.security_token is None else {**keys, "security_token": chosen.security_token}
-
-
-async def _listen(protocol: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.Server:
-    """Listen. asyncio opens the socket, because only its own get TCP_NODELAY: without it each answer takes 40 ms."""
-    try:
-        return await asyncio.get_running_loop().create_server(protocol, host, port)
-    except OSError as error:
-        problem = str(error.strerror).rpartition(": ")[2]
-        raise ConfigurationError(
-            f"simulator: cannot listen on {host}:{port}: {problem}; choose another port, or 0 for a free one"
-        ) from error
 
 
 def _url(host: str, port: int) -> str:

@@ -18,10 +18,7 @@ from notifier.sources.signature import Credentials
 
 
 def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: Mapping[str, str]) -> httpx.Auth:
-    """Return the configured authentication. `environ` is read by the default chain alone.
-
-    Raises ConfigurationError for a credentials file that cannot be read.
-    """
+    """Return the configured authentication. Raises ConfigurationError for a credentials file that cannot be read."""
     project_id = settings.project_id
     match settings.auth:
         case AkSk() as auth:

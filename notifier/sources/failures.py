@@ -152,9 +152,6 @@ def redact_reply_text(text: str) -> str:
     return sanitize_text(" ".join(text.split()), _LONGEST_MESSAGE)
 
 
-# ---- the diagnosis ----
-
-
 def _diagnose(status: int, refusal: ApiRefusal) -> tuple[type[SourceError], str, str]:
     code = refusal.code
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -203,9 +200,6 @@ def _wait_in_message(kind: type[SourceError], refusal: ApiRefusal) -> timedelta 
         return _AK_LOCK
     window = _WINDOW.search(refusal.message) if kind is SourceThrottled else None
     return min(int(window[1]) * _UNITS[window[2].lower()], MAX_RETRY_AFTER) if window else None
-
-
-# ---- headers ----
 
 
 def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -35,8 +35,6 @@ MAX_WALKS = 4
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# ---- one request ----
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
@@ -68,9 +66,6 @@ class TaskQuery:
 def _milliseconds(time: datetime | None) -> str | None:
     """Return a time as the API's filters take it: milliseconds since 1970, as a string."""
     return None if time is None else str((time - _EPOCH) // timedelta(milliseconds=1))
-
-
-# ---- the source ----
 
 
 class GaussDBSource:

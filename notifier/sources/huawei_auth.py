@@ -80,9 +80,6 @@ def _pairs(query: str) -> Iterable[tuple[str, str]]:
         yield unquote(name), unquote(value)
 
 
-# ---- flows ----
-
-
 class AkSkAuth(httpx.Auth):
     """Signs with an access key. Each attempt has its own signature, because one expires after 15 minutes."""
 

@@ -62,10 +62,7 @@ class Walker:
 
 
 async def _read_ahead(walk: Walk, read_page: ReadPage) -> None:
-    """Read pages, several at a time, until all are read or they bring no new rows.
-
-    When a page cannot be read, the walk is cut short and keeps the pages that were.
-    """
+    """Read pages, several at a time, until all are read, none brings new rows, or one fails: that ends the walk."""
     seen, barren = walk.keys, 0
 
     async def read_some() -> None:

@@ -65,10 +65,7 @@ CallLater = Callable[[float, Callable[[], None]], Timer]
 
 
 class Server:
-    """Serves an application on a socket while the context lasts.
-
-    Entering raises ConfigurationError when the address cannot be taken.
-    """
+    """Serves an application while the context lasts. Raises ConfigurationError for an address it cannot take."""
 
     def __init__(
         self,

@@ -52,10 +52,7 @@ def outcome_of_failure(error: SmtpError) -> Outcome:
 
 
 class EmailChannel(BaseChannel[EmailSettings]):
-    """Submits mails to one server, with a connection for each mail.
-
-    A repeat has the same Message-ID. Some mail stores drop it for that; none promises to.
-    """
+    """Submits mails, one on each connection. A repeat has the same Message-ID, for which some mail stores drop it."""
 
     kind = "email"
     multi_recipient = True
@@ -84,10 +81,7 @@ class EmailChannel(BaseChannel[EmailSettings]):
     async def _submit(
         self, session: SmtpSession, delivery: Delivery, wanted: Sequence[str], outcomes: dict[str, Outcome]
     ) -> None:
-        """Submit the mail, and add the outcome for each address to `outcomes` as soon as it is known.
-
-        Where the server hangs up on one recipient, connect again for the others.
-        """
+        """Submit the mail and collect the outcomes by address. Reconnect where the server hangs up on a recipient."""
         for _ in range(MOST_CONNECTIONS):
             left = [address for address in wanted if address not in outcomes]
             if not left:

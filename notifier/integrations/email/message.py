@@ -78,9 +78,6 @@ def thread_id(event: Event) -> str:
     return f"<{uuid.uuid5(NAMESPACE, event.subject)}@{DOMAIN}>"
 
 
-# ---- the two parts: text and HTML ----
-
-
 def _event_parts(request: RenderRequest, localizer: Localizer) -> tuple[str, str]:
     message = MessageFormatter(localizer).describe(request.events[0])
     facts = "\n".join(f"{fact.label}: {fact.value}" for fact in message.facts)

@@ -43,9 +43,6 @@ class SmtpStage(IntEnum):
     """The whole message was sent: the server may have accepted it."""
 
 
-# ---- replies ----
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpReply:
     """A status code with its text, of which each line is a line of the reply."""
@@ -107,9 +104,6 @@ def _codes() -> _Codes:
     return _Codes(later=later, final=final, texts=re.compile(texts, re.IGNORECASE))
 
 
-# ---- errors ----
-
-
 class SmtpError(Exception):
     """The session failed. The message is a sentence of ours without any words of the server."""
 
@@ -131,9 +125,6 @@ class ConnectionLost(SmtpError):
 
 class ServerUnusable(SmtpError):
     """The server cannot be used with these settings."""
-
-
-# ---- the server ----
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

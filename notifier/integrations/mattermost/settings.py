@@ -43,7 +43,7 @@ class MattermostSettings(ChatWebhookSettings):
 class RocketChatSettings(ChatWebhookSettings):
     """Settings of an incoming webhook: where messages appear, and as whom."""
 
-    channel_class = "notifier.integrations.mattermost.rocketchat:RocketChatChannel"
+    channel_class = "notifier.integrations.mattermost.channel:RocketChatChannel"
 
     kind: Literal["rocketchat"] = "rocketchat"
     channel: str | None = Field(default=None, max_length=64)

@@ -51,9 +51,6 @@ class MessageLimits:
     reason: int
 
 
-# ---- the message ----
-
-
 def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits) -> Json:
     """Return the message without the fields that the settings add."""
     events = by_severity(request.events)
@@ -108,16 +105,11 @@ def _line(message: Message, room: int) -> str:
     return f"- {job}" if job else f"- {plain(message.title, room - 2)}"
 
 
-# ---- the channel ----
-
 S = TypeVar("S", bound=ChatWebhookSettings)
 
 
 class WebhookChat(HttpChannel[S]):
-    """Posts to an incoming webhook.
-
-    A kind has the limits of a message, and the reply by which its server accepts one.
-    """
+    """Posts to an incoming webhook. A kind has the limits of a message, and the reply that accepts one."""
 
     limits: ClassVar[MessageLimits]
 

@@ -28,7 +28,6 @@ BUTTON_VALUE_LIMIT = 1_800
 _CELLS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# ---- text ----
 
 _ENTITIES: Mapping[int, str] = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _BACKTICK = "\u02cb"
@@ -85,9 +84,6 @@ def joined(lines: Iterable[str], limit: int) -> Iterator[str]:
             text = ""
         text = f"{text}\n{line}" if text else line
     yield text
-
-
-# ---- blocks ----
 
 
 def section(text: str) -> Json:

@@ -152,10 +152,7 @@ class SlackChannel(SlackSender):
     # -- reconciliation --
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
-        """Search the history since the delivery's creation for the message that carries its id.
-
-        The history is that of the task's thread, where there is one, else the channel's.
-        """
+        """Search the history of the task's thread, else of the channel, for the message with the delivery's id."""
         if not self.settings.can_search:
             return Unknown("the history of a channel can be searched only when the channel is given by its ID")
         await self.context.clock.sleep(HISTORY_DELAY)

@@ -55,10 +55,7 @@ class SlackChatRules:
 
 
 class SlackRequestHandler(Protocol):
-    """Handles authenticated requests of Slack, for both transports, within the time that Slack waits.
-
-    `replay_key` is a unique key for replay protection; None for a transport that cannot replay.
-    """
+    """Handles authenticated requests of Slack in the time it waits. `replay_key` is None where none can be replayed."""
 
     async def command(self, form: Mapping[str, str], replay_key: str | None) -> Json:
         """Answer a slash command with a message. Raises BadRequest."""

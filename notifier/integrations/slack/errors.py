@@ -1,7 +1,4 @@
-"""The meaning of Slack's responses for a message: pure functions from a response to a decision.
-
-`errors.toml` has the error codes.
-"""
+"""The meaning of Slack's responses for a message. Pure. `errors.toml` has the error codes."""
 
 from __future__ import annotations
 
@@ -52,9 +49,6 @@ class NextPage:
     cursor: str
 
 
-# ---- error codes ----
-
-
 _POLICY_REMEDY = "ask an administrator of the workspace to let the app post there"
 TOKEN_REMEDY = "set a valid bot token (xoxb-…) of an app that is installed in the workspace"  # noqa: S105 - advice
 
@@ -84,9 +78,6 @@ def token_remedy(data: Json) -> str:
 def scope_remedy(scope: str) -> str:
     """Return the remedy for a missing scope of the bot."""
     return f"add the bot scope {scope} under OAuth & Permissions and reinstall the app"
-
-
-# ---- posts and edits ----
 
 
 def outcome_of(response: SlackResponse, now: datetime) -> Outcome | ContentRefused | MessageGone:
@@ -199,9 +190,6 @@ def history_remedy(response: SlackResponse, channel: str) -> str:
     return scope_remedy(scope or f"{_PUBLIC_OR_PRIVATE[0]} ({_PUBLIC_OR_PRIVATE[1]} for a private channel)")
 
 
-# ---- checks of a channel ----
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelVerdict:
     """What is known about a channel without a post to it."""
@@ -232,9 +220,6 @@ def channel_verdict(info: SlackResponse, history: SlackResponse, *, posts_anywhe
     if history.ok:
         return ChannelVerdict(detail="the bot is in it; only posting tells whether it is archived", proven=False)
     return ChannelVerdict(detail="only posting tells whether the bot may post there", proven=False)
-
-
-# ---- parts of responses ----
 
 
 def error_text(response: SlackResponse) -> str:

@@ -47,10 +47,7 @@ class SlackRoutes:
         return Response()
 
     async def _authenticated(self, request: Request) -> tuple[Mapping[str, str], str | None]:
-        """Return the form and its replay key; None for Slack's check of our certificate.
-
-        That check has no effect and needs no proof: Slack does not sign it.
-        """
+        """Return the form and its replay key; None for Slack's unsigned and harmless check of our certificate."""
         body = await read_body(request)
         signed = raw_header(request, "X-Slack-Signature")
         why = signature.rejection_reason(

@@ -1,7 +1,4 @@
-"""Slack's signature of a request: pure, over the bytes as they came.
-
-https://docs.slack.dev/authentication/verifying-requests-from-slack
-"""
+"""Slack's signature of a request: https://docs.slack.dev/authentication/verifying-requests-from-slack. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A Slack channel posted to through an incoming webhook.
-
-A webhook does not name the message that it posted, so a message is never changed, replied to or looked for.
-"""
+"""A Slack channel posted to through an incoming webhook, which returns no message id to edit or reply to."""
 
 from __future__ import annotations
 

@@ -32,8 +32,6 @@ _STANDARD_INSTEAD = f"{JSON}; body=standard"
 
 log = structlog.get_logger(__name__)
 
-# ---- the standard body ----
-
 
 def envelope(request: RenderRequest, localizer: Localizer) -> dict[str, Any]:
     """Return the standard body as plain data. Its shape is a contract with receivers."""
@@ -94,9 +92,6 @@ def _json(value: object) -> bytes:
         return encode_json(value)
 
 
-# ---- the channel ----
-
-
 class WebhookChannel(HttpChannel[WebhookSettings]):
     """Posts to one URL."""
 
@@ -112,10 +107,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         self.body_key = (self.kind, context.localizer, template_key, settings.content_type)
 
     def render(self, request: RenderRequest) -> Body:
-        """Return the body of the template; the standard body without a template, or where it fails on this event.
-
-        The body has placeholders for the secrets of the template.
-        """
+        """Return the body, with placeholders for secrets: the template's, or the standard one where that fails."""
         if self._renderer is None:
             return Body(content=_json(envelope(request, self.context.localizer)), content_type=JSON)
         try:
@@ -154,10 +146,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
 
     def _revealed(self, delivery: Delivery) -> Body:
-        """Return the body to send: the stored one with the secrets in it.
-
-        Where the template no longer has one of them, it was changed, and the body is rendered again.
-        """
+        """Return the stored body with its secrets; rendered again where a changed template no longer has one."""
         body = stored_body(delivery)
         try:
             return self._reveal(body)

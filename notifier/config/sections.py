@@ -1,0 +1,60 @@
+"""The short sections of a configuration: `delivery`, `alerts`, `retention` and `log`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from notifier.core.health_facts import FAILING_AFTER
+from notifier.settings.base import Settings
+from notifier.settings.types import Duration
+
+
+class DeliverySettings(Settings):
+    """Retries and leases of deliveries."""
+
+    retry: tuple[Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=30))], ...] = Field(
+        default=tuple(timedelta(seconds=seconds) for seconds in (5, 30, 300, 1800, 7200, 18000, 36000, 36000)),
+        max_length=100,
+    )
+    """Waits between attempts. After the last one a delivery is dead, until `notifier retry`."""
+    lease: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=5), le=timedelta(hours=1))
+    """How long a claimed delivery belongs to one process; after that process is killed, another waits as long. At least
+    a quarter longer than one attempt may take."""
+    stop_within: Duration = Field(default=timedelta(seconds=10), ge=timedelta(0), le=timedelta(minutes=10))
+    """How long a stop waits for unanswered requests. Then they are cut, their outcome is unknown, and the next process
+    resolves it. The program ends at most five seconds later."""
+
+
+class AlertSettings(Settings):
+    """Notifications about the notifier itself: it cannot poll a source, or cannot deliver to a channel."""
+
+    channels: tuple[str, ...] | None = None
+    """Channels for alerts that no route matches; absent: all channels. No channel is notified of its own failure."""
+    failing_after: Duration = Field(default=FAILING_AFTER, ge=timedelta(seconds=10), le=timedelta(days=1))
+    """How long a channel may fail before an alert. A misconfigured channel causes one at once."""
+
+
+RetentionPeriod = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None
+"""A retention period: longer than the month that the API lists, so that no listed task is notified twice."""
+
+
+class RetentionSettings(Settings):
+    """How long records are kept; null keeps them without limit. Pending and parked deliveries are always kept."""
+
+    events: RetentionPeriod = timedelta(days=90)
+    """Events with their deliveries and attempts, once all deliveries are settled."""
+    dead: RetentionPeriod = timedelta(days=180)
+    """Dead deliveries, with their events: at least as long as events."""
+    tasks: RetentionPeriod = timedelta(days=90)
+    """Tasks that have ended."""
+
+
+class LogSettings(Settings):
+    """The log on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal, else `json`: one object per line."""
