@@ -59,10 +59,7 @@ class Outbox(Protocol):
         """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted."""
 
     def retry_now(self, channel: str, now: datetime) -> int:
-        """Make the channel's waiting deliveries due now and restart their schedules. Return how many there were.
-
-        Used when the channel's breaker closes.
-        """
+        """Make the channel's waiting deliveries due now, with new schedules, as its breaker closes; return how many."""
 
 
 class HealthRecords(Protocol):
@@ -509,16 +506,3 @@ def _claim_of(delivery: Delivery) -> Claim:
 def _begin_only(claims: Collection[Claim], begun: Collection[Claim], tx: DeliveryTx) -> None:
     tx.deliveries.mark_begun([claim for claim in claims if claim not in begun], begun=False)
     tx.deliveries.mark_begun(begun, begun=True)
-
-
-async def deliver_due(
-    channel: Channel,
-    store: Store[DeliveryTx, object],
-    clock: Clock,
-    rng: random.Random,
-    *,
-    owner: str,
-    rules: DeliveryRules,
-) -> DeliveryReport:
-    """Deliver all that is due on a channel now. Raises StoreError."""
-    return await DeliveryWorker(channel, store, clock, rng, owner=owner, rules=rules).drain()

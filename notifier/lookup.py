@@ -255,11 +255,12 @@ def _event_record(
         routed=routed,
         verdicts=tuple(explain_routes(routed.event, routes)),
         channels=tuple(
-            _channel_record(q, name, name in routed.channels, deliveries.get((routed.event.id, name))) for name in names
+            ChannelRecord(
+                channel=name,
+                planned=name in routed.channels,
+                delivery=(delivery := deliveries.get((routed.event.id, name))),
+                attempts=tuple(q.attempts(delivery.id)) if delivery else (),
+            )
+            for name in names
         ),
     )
-
-
-def _channel_record(q: Lookup, channel: str, planned: bool, delivery: Delivery | None) -> ChannelRecord:  # noqa: FBT001 - private, always by position
-    attempts = tuple(q.attempts(delivery.id)) if delivery else ()
-    return ChannelRecord(channel=channel, planned=planned, delivery=delivery, attempts=attempts)

@@ -17,7 +17,6 @@ from notifier.config.advice import reached_by_failure, types_reaching, warnings
 from notifier.core.durations import format_duration
 from notifier.core.routing import Route
 from notifier.ports import CheckResult
-from notifier.sources.base import SourceSettings
 
 
 def check(
@@ -99,16 +98,15 @@ def _summary(config: Config) -> RenderableType:
 
 
 def _listing(config: Config) -> RenderableType:
-    sources = (("source", source.name, _source_summary(source)) for source in config.sources)
+    sources = (
+        ("source", source.name, f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}")
+        for source in config.sources
+    )
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
     rows = (*sources, *channels, *routes)
     columns = [Column("Kind", rigid=True), Column("Name"), Column("Settings")]
     return TextTable(columns, [Row([cell(text) for text in row]) for row in rows])
-
-
-def _source_summary(source: SourceSettings) -> str:
-    return f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}"
 
 
 def _conditions(route: Route) -> str:

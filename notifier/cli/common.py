@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.people import Person
 from notifier.lookup import StoredListing
-from notifier.wiring.stores import Queries, Transaction, open_existing_store
+from notifier.wiring.stores import AppStore, Queries, Transaction, open_existing_store
 from notifier.wording.localizer import Localizer
 
 T = TypeVar("T")
@@ -133,29 +133,23 @@ def _require(kind: str, name: str | None, names: Sequence[str]) -> None:
         raise ConfigurationError(f"there is no {kind} {name!r}; configured: {', '.join(names)}")
 
 
-def _warn_of_left_behind(config: Config) -> None:
-    """Warn on stderr when the database is not where the configuration says."""
-    if config.store.left_behind_note:
-        print_note(f"warning: {config.store.left_behind_note}")
-
-
 def read_store(config: Config, query: Callable[[Queries], T]) -> T:
     """Return the result of a query, also beside a running service."""
-    _warn_of_left_behind(config)
-
-    async def read() -> T:
-        async with open_existing_store(config) as store:
-            return await store.read(query)
-
-    return event_loop.run(read())
+    return _on_store(config, lambda store: store.read(query))
 
 
 def write_store(config: Config, action: Callable[[Transaction], T]) -> T:
     """Change the store in one transaction, also beside a running service."""
-    _warn_of_left_behind(config)
+    return _on_store(config, lambda store: store.transact(action))
 
-    async def write() -> T:
+
+def _on_store(config: Config, work: Callable[[AppStore], Awaitable[T]]) -> T:
+    """Run work on the store. Warn on stderr when the database is not where the configuration says."""
+    if config.store.left_behind_note:
+        print_note(f"warning: {config.store.left_behind_note}")
+
+    async def run() -> T:
         async with open_existing_store(config) as store:
-            return await store.transact(action)
+            return await work(store)
 
-    return event_loop.run(write())
+    return event_loop.run(run())

@@ -12,7 +12,7 @@ import typer
 from notifier.cli.common import JsonOption, load_config
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
 from notifier.cli.output import counted, print_json, print_text, spinner
-from notifier.wiring.stores import backup_database, database_revision, prune_database, upgrade_database
+from notifier.wiring.stores import copy_database, database_revision, prune_database, upgrade_database
 
 db = typer.Typer(
     help="Migrate, back up and prune the database. A SQLite database is migrated when the service starts; PostgreSQL"
@@ -72,7 +72,7 @@ def backup(
     """
     url = load_config(ctx).store.url
     with spinner("Copying …"):
-        backup_database(url, file)
+        copy_database(url, file)
     size = file.stat().st_size
     if as_json:
         print_json({"file": str(file), "bytes": size})

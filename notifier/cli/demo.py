@@ -71,11 +71,8 @@ async def _demonstrate(folder: Path, options: Options, seconds: float | None, st
 
 def _welcome(cloud: str, receiver: str, speed: float, seconds: float | None) -> None:
     end = "Ctrl-C ends it." if seconds is None else f"It ends after {seconds:g} seconds; Ctrl-C ends it at once."
-    print_text(_WELCOME.format(cloud=cloud, receiver=receiver, pace=_pace(speed), end=end))
-
-
-def _pace(speed: float) -> str:
-    return "" if speed == 1 else f"A minute of a real cloud takes {60 / speed:.3g} s here."
+    pace = "" if speed == 1 else f"A minute of a real cloud takes {60 / speed:.3g} s here."
+    print_text(_WELCOME.format(cloud=cloud, receiver=receiver, pace=pace, end=end))
 
 
 def _show_receipt(stop: asyncio.Event, receipt: Receipt) -> None:

@@ -193,12 +193,11 @@ def audit(value: Audit, parked: Iterable[ChannelState]) -> Document:
         "unaccounted": [{"event_id": event_id, "channel": channel} for event_id, channel in ledger.unaccounted],
         "dead": [delivery(d) for d in ledger.dead],
         "oldest_pending": time(ledger.oldest_pending),
-        "parked": [_parked(channel) for channel in parked],
+        "parked": [
+            {"channel": channel.name, "since": time(channel.parked_since), "reason": channel.reason}
+            for channel in parked
+        ],
     }
-
-
-def _parked(value: ChannelState) -> Document:
-    return {"channel": value.name, "since": time(value.parked_since), "reason": value.reason}
 
 
 def health(value: HealthReport) -> Document:

@@ -127,7 +127,7 @@ class InitQuestion:
     default: Callable[[InitAnswers], str] = lambda _: ""
     """Returns the answer that Enter alone gives."""
     _: KW_ONLY
-    read: Callable[[str], object] = str
+    read: Callable[[str], Any] = str
     required: bool = False
     choices: tuple[str, ...] = ()
     """The accepted answers; empty where any text is accepted."""
@@ -201,7 +201,7 @@ def _validated(given: Mapping[str, Any]) -> InitAnswers:
     # An unknown region is valid with an endpoint, so the endpoint is validated first.
     answers = _NO_CHANNELS
     for question in sorted(QUESTIONS, key=lambda question: question.field != "endpoint"):
-        answers = _with(answers, question.field, given[question.field] or getattr(_NO_CHANNELS, question.field))
+        answers = replace(answers, **{question.field: given[question.field] or getattr(_NO_CHANNELS, question.field)})
         if what := _problem(answers):
             raise ConfigurationError(f"{question.option}: {what}")
     return _with_channels(answers)
@@ -231,7 +231,7 @@ def _prompt_until_valid(question: InitQuestion, answers: InitAnswers) -> InitAns
             hint = did_you_mean(text, question.choices, otherwise="It is one of")
             typer.echo(f"Not accepted: {text!r}. {hint}", err=True)
             continue
-        answered = _with(answers, question.field, question.read(text))
+        answered = replace(answers, **{question.field: question.read(text)})
         if question.field == "region" and _is_unknown(answered):
             typer.echo(f"Not a known region: {_problem(answered)}", err=True)
             endpoint = _prompt("API address, https://… (empty: enter another region)", "").strip()
@@ -242,10 +242,6 @@ def _prompt_until_valid(question: InitQuestion, answers: InitAnswers) -> InitAns
         if what is None:
             return answered
         typer.echo(f"Not accepted: {what}", err=True)
-
-
-def _with(answers: InitAnswers, field: str, value: Any) -> InitAnswers:  # noqa: ANN401 - of the field's type
-    return replace(answers, **{field: value})
 
 
 def _is_unknown(answers: InitAnswers) -> bool:

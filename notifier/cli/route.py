@@ -52,7 +52,8 @@ def route(
     verdicts = explain_fields(event, config.routes)
     channels = _receiving_channels(event, verdicts, config.alert_channels)
     if as_json:
-        print_json(_document(event, verdicts, channels))
+        routes = [documents.verdict(verdict) for verdict in verdicts]
+        print_json({"event": dict(event), "routes": routes, "channels": list(channels)})
     else:
         show(_answer(event, verdicts, channels))
     raise typer.Exit(0 if channels else 1)
@@ -86,12 +87,6 @@ def _latest(q: Queries, job_id: str, view: View) -> Mapping[str, str]:
     if not events:
         raise NotifierError(f"no event of {stored.task.job_id} has been recorded since the first poll of its source")
     return fields_of(events[0].event)
-
-
-def _document(
-    event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]
-) -> documents.Document:
-    return {"event": dict(event), "routes": [documents.verdict(v) for v in verdicts], "channels": list(channels)}
 
 
 def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]) -> Group:

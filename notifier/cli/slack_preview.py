@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -85,13 +85,10 @@ def _fields(fields: Sequence[Json]) -> Table:
     grid = Table.grid(padding=(0, 4, 0, 0))
     grid.add_column(ratio=1)
     grid.add_column(ratio=1)
-    for pair in _pairs([_text(field) for field in fields]):
-        grid.add_row(*pair)
+    texts = [_text(field) for field in fields]
+    for start in range(0, len(texts), 2):
+        grid.add_row(*texts[start : start + 2])
     return grid
-
-
-def _pairs(texts: Sequence[Text]) -> Iterable[Sequence[Text]]:
-    return (texts[start : start + 2] for start in range(0, len(texts), 2))
 
 
 def _buttons(elements: Sequence[Json]) -> Text:

@@ -137,7 +137,11 @@ def diff(
         updates |= {job_id: after} if after else {}
         transitions += found
     missing = _count_missing(snapshot, running, rules)
-    unlisted = [running[job_id] for job_id, count in missing.items() if _becomes_unlisted(running[job_id], count)]
+    unlisted = [
+        running[job_id]
+        for job_id, count in missing.items()
+        if count >= MISSING_BEFORE_UNLISTED and not running[job_id].unlisted
+    ]
     transitions += [_unlisted(gone, rules) for gone in unlisted if not _aged_out(gone.task, rules)]
     return Changes(
         updates=updates,
@@ -358,10 +362,6 @@ def _proves_absence(snapshot: Snapshot, rules: DiffRules) -> bool:
         return rules.empty_since is not None and rules.observed_at - rules.empty_since >= EMPTY_BEFORE_UNLISTED
     # Any of the rows without an id may be the one that seems to be absent.
     return not snapshot.unreadable
-
-
-def _becomes_unlisted(row: RecordedTask, count: int) -> bool:
-    return count >= MISSING_BEFORE_UNLISTED and not row.unlisted
 
 
 def _aged_out(task: Task, rules: DiffRules) -> bool:

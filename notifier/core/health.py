@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts, Role, known_channels, serves
 from notifier.core.model import ChannelState, SourceState
@@ -188,14 +189,9 @@ def judge(expected: Expected, facts: HealthFacts, polling_since: datetime | None
 def poll_limit(
     state: SourceState, source: ConfiguredSource, failing_after: timedelta, scans: int = SCANS_UNTIL_UNPOLLED
 ) -> timedelta:
-    """Return how old the last good poll may be, given how long a full scan takes."""
+    """Return how old the last good poll, or the last complete full scan, may be, given how long a full scan takes."""
     full_scan = timedelta(minutes=state.last_full_calls / source.calls_per_minute)
     return max(MISSED_POLLS * source.poll_every, failing_after, scans * full_scan)
-
-
-def full_scan_limit(state: SourceState, source: ConfiguredSource, failing_after: timedelta) -> timedelta:
-    """Return how old the last complete full scan may be."""
-    return poll_limit(state, source, failing_after, SCANS_UNTIL_INCOMPLETE)
 
 
 def judge_source(
@@ -206,23 +202,20 @@ def judge_source(
     polling_since: datetime | None,
 ) -> Iterator[HealthFinding]:
     """Find what is wrong with one source; see `judge` for `polling_since`."""
+    finding = partial(HealthFinding, about=source.name)
     latest = max((moment for moment in (state.last_poll_at, state.last_full_at) if moment), default=now)
     if latest - now > FUTURE_TOLERANCE:
-        yield HealthFinding(kind=FindingKind.SOURCE_AHEAD, about=source.name, since=latest)
+        yield finding(kind=FindingKind.SOURCE_AHEAD, since=latest)
     elif _overdue(state.last_poll_at, polling_since, now, poll_limit(state, source, failing_after)):
         since = state.last_poll_at or state.failing_since or polling_since
-        yield HealthFinding(kind=FindingKind.SOURCE_NOT_POLLED, about=source.name, since=since, reason=state.last_error)
+        yield finding(kind=FindingKind.SOURCE_NOT_POLLED, since=since, reason=state.last_error)
     # Polls that fail show nothing whole either, and are what is to be reported then.
     elif state.failing_since is None and _overdue(
-        state.last_full_at, polling_since, now, full_scan_limit(state, source, failing_after)
+        state.last_full_at, polling_since, now, poll_limit(state, source, failing_after, SCANS_UNTIL_INCOMPLETE)
     ):
-        yield HealthFinding(
-            kind=FindingKind.SOURCE_NOT_WHOLE, about=source.name, since=state.last_full_at or polling_since
-        )
+        yield finding(kind=FindingKind.SOURCE_NOT_WHOLE, since=state.last_full_at or polling_since)
     if state.refused_rows:
-        yield HealthFinding(
-            kind=FindingKind.SOURCE_REFUSED, about=source.name, since=state.refused_since, count=state.refused_rows
-        )
+        yield finding(kind=FindingKind.SOURCE_REFUSED, since=state.refused_since, count=state.refused_rows)
 
 
 def _overdue(at: datetime | None, polling_since: datetime | None, now: datetime, limit: timedelta) -> bool:
@@ -233,37 +226,19 @@ def _overdue(at: datetime | None, polling_since: datetime | None, now: datetime,
 def judge_channel(channel: tuple[ChannelState, Backlog], expected: Expected, now: datetime) -> Iterator[HealthFinding]:
     """Find what is wrong with one channel."""
     state, backlog = channel
+    finding = partial(HealthFinding, about=state.name)
     if not serves(expected, state.name):
         yield from _judge_removed(backlog, expected.failing_after, now)
     elif state.parked_since:
         since = min(state.health.failing_since or state.parked_since, state.parked_since)
-        yield HealthFinding(
-            kind=FindingKind.CHANNEL_PARKED, about=state.name, since=since, count=backlog.waiting, reason=state.reason
-        )
+        yield finding(kind=FindingKind.CHANNEL_PARKED, since=since, count=backlog.waiting, reason=state.reason)
     elif (failing := state.health.failing_since) and now - failing >= expected.failing_after:
-        yield HealthFinding(
-            kind=FindingKind.CHANNEL_FAILING,
-            about=state.name,
-            since=failing,
-            count=backlog.waiting,
-            reason=backlog.reason,
-        )
+        yield finding(kind=FindingKind.CHANNEL_FAILING, since=failing, count=backlog.waiting, reason=backlog.reason)
     elif (waits := backlog.pending_since) and now - waits >= expected.failing_after:
-        yield HealthFinding(
-            kind=FindingKind.CHANNEL_WAITING,
-            about=state.name,
-            since=waits,
-            count=backlog.waiting,
-            reason=backlog.reason,
-        )
+        yield finding(kind=FindingKind.CHANNEL_WAITING, since=waits, count=backlog.waiting, reason=backlog.reason)
     if backlog.dead:
-        yield HealthFinding(
-            kind=FindingKind.CHANNEL_DEAD,
-            about=state.name,
-            since=backlog.dead_since,
-            count=backlog.dead,
-            reason=backlog.dead_reason,
-        )
+        died, reason = backlog.dead_since, backlog.dead_reason
+        yield finding(kind=FindingKind.CHANNEL_DEAD, since=died, count=backlog.dead, reason=reason)
 
 
 def _judge_removed(backlog: Backlog, failing_after: timedelta, now: datetime) -> Iterator[HealthFinding]:

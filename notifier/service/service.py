@@ -30,7 +30,7 @@ from notifier.service.roles import ALL_ROLES, Role, writes_data
 from notifier.service.scheduler import Jobs, Scheduler
 from notifier.service.stats import RunStats, Summary
 from notifier.wiring.app import App, open_chat
-from notifier.wiring.stores import Transaction, source_places
+from notifier.wiring.stores import Transaction, prune_rules, source_places
 
 log = structlog.get_logger("notifier")
 
@@ -135,7 +135,7 @@ class Service:
     async def prune(self) -> None:
         """Delete what is past its retention."""
         try:
-            report = await prune(self.app.store, self.app.clock, self.app.prune_rules)
+            report = await prune(self.app.store, self.app.clock, prune_rules(self.app.config))
         except StoreError as error:
             log.error("prune.failed", error=str(error))  # noqa: TRY400 - the sentence is enough
             return

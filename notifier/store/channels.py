@@ -116,10 +116,7 @@ class Channels:
         return DeadLetters(count=count, first=first, last=last.settled_at, reason=last.reason)
 
     def announce(self, channel: str, was: datetime | None, since: datetime | None) -> bool:
-        """Record since when a channel is announced as failing; return False when another replica has done so since.
-
-        `was` is what was recorded when that was decided.
-        """
+        """Record since when a channel is announced as failing, where that is still `was`; return whether it is."""
         return self._session.swap(channels, channel, "announced_since", was, since)
 
     def announce_dead_letters(self, channel: str, was: datetime | None, until: datetime) -> bool:

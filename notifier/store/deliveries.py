@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, or_, select, tuple_, update
 
 from notifier.core import outbox, recipients
-from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState
+from notifier.core.delivery import Body, Delivery, DeliveryState
 from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel
 from notifier.core.outbox import Settlement
@@ -58,10 +58,7 @@ class Deliveries:
         return load_deliveries(self._session, sorted(claimed, key=lambda row: row.seq))
 
     def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return the recipients to whom older deliveries about the same subjects are still on their way, by delivery.
-
-        Other recipients have got the older delivery, so it does not keep them waiting for the next one.
-        """
+        """Return the recipients whom an older delivery about the same subject has not reached yet, by delivery."""
         withheld: dict[str, frozenset[str]] = {}
         for found in self._session.execute_chunks(statements.BLOCKING_RECIPIENTS, delivery_ids):
             for id_, encoded in found:
@@ -70,10 +67,7 @@ class Deliveries:
         return withheld
 
     def mark_begun(self, claims: Collection[tuple[str, int]], *, begun: bool) -> Collection[str]:
-        """Record whether claims have begun to be rendered or sent; return the ids of those that are still held.
-
-        A claim is a delivery's id and the number of its attempt.
-        """
+        """Record whether claims have begun to be rendered or sent; return the ids of those that are still held."""
         marked = self._session.execute_chunks(statements.MARK_BEGUN, claims, "claims", has_begun=begun)
         return {id_ for found in marked for id_ in found.scalars()}
 
@@ -106,7 +100,9 @@ class Deliveries:
         others = [settlement for settlement in settlements if settlement.state is not DeliveryState.DELIVERED]
         applied = self._settle_delivered(delivered, now) if delivered else 0
         applied += sum(self._settle(settlement, now) for settlement in others)
-        self._record_attempts([settlement.attempt for settlement in settlements])
+        if settlements:
+            values = [rows.attempt_values(settlement.attempt) for settlement in settlements]
+            self._session.execute(self._session.insert(attempts).on_conflict_do_nothing(), values)
         partly = [settlement for settlement in others if settlement.signal is AttemptSignal.GOOD]
         self._unpark_proven([settlement.delivery_id for settlement in (*delivered, *partly)], now)
         return applied
@@ -147,11 +143,6 @@ class Deliveries:
             for channel in sorted(set(self._session.execute(proven).scalars())):
                 self._channels.unpark(channel, now)
 
-    def _record_attempts(self, made: Sequence[Attempt]) -> None:
-        if made:
-            values = [rows.attempt_values(attempt) for attempt in made]
-            self._session.execute(self._session.insert(attempts).on_conflict_do_nothing(), values)
-
     def release(self, claims: Collection[tuple[str, int]], now: datetime) -> None:
         """Undo claims of deliveries that were certainly not sent: they are due at once, and no attempt is counted.
 
@@ -169,10 +160,7 @@ class Deliveries:
             )
 
     def retry_now(self, channel: str, now: datetime) -> int:
-        """Make the channel's waiting deliveries due immediately and restart their retry schedule. Return how many.
-
-        Used when its breaker closes.
-        """
+        """Make the channel's waiting deliveries due immediately and restart their retry schedule. Return how many."""
         return make_due(
             self._session,
             deliveries.c.channel == channel,

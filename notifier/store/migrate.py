@@ -29,6 +29,7 @@ _SHARED_TABLE = "alembic_version"
 
 _FIRST_TABLES = frozenset({"sources", "tasks", "events", "deliveries", "delivery_events", "attempts"})
 """What every revision has."""
+_TASK_COLUMNS = frozenset({"job_id", "fingerprint", "occurrence"})
 
 _LOCK = 7_461_206_019
 """An arbitrary key: replicas that migrate at once take turns on this PostgreSQL advisory lock."""
@@ -57,21 +58,21 @@ class _Found(NamedTuple):
 
 def _found(connection: Connection) -> _Found:
     """Read the revision. Raises SchemaMismatch unless the tables are those of that revision."""
-    tables = _tables(connection)
+    tables, place = _tables(connection), place_of(connection.engine.url)
     if VERSION_TABLE in tables:
         revision = _recorded(connection, VERSION_TABLE)
         if revision in KNOWN and not tables >= _FIRST_TABLES:
             raise SchemaMismatch(
-                f"the database {_place(connection)} says that it has schema {revision}, and lacks the table"
+                f"the database {place} says that it has schema {revision}, and lacks the table"
                 f" {min(_FIRST_TABLES - tables)}: restore a copy of it"
             )
         return _Found(revision, ours=True)
     if not tables & {_SHARED_TABLE, *metadata.tables}:
         return _Found(None, ours=False)
     revision = _recorded(connection, _SHARED_TABLE) if tables >= {_SHARED_TABLE, *_FIRST_TABLES} else None
-    if revision not in KNOWN or not _has_our_tasks(connection):
+    if revision not in KNOWN or not _columns(connection, "tasks") >= _TASK_COLUMNS:
         raise SchemaMismatch(
-            f"the database {_place(connection)} belongs to another program: give the notifier one of its own, or in"
+            f"the database {place} belongs to another program: give the notifier one of its own, or in"
             " PostgreSQL a schema of its own with ?options=-csearch_path%3Dnotifier in store.url"
         )
     return _Found(revision, ours=False)
@@ -97,14 +98,6 @@ def _recorded(connection: Connection, name: str) -> str | None:
         return None
     revisions = list(connection.execute(select(_version_in(name).c.version_num)).scalars())
     return str(revisions[0]) if len(revisions) == 1 else None
-
-
-def _has_our_tasks(connection: Connection) -> bool:
-    return _columns(connection, "tasks") >= {"job_id", "fingerprint", "occurrence"}
-
-
-def _place(connection: Connection) -> str:
-    return place_of(connection.engine.url)
 
 
 def require_current(engine: Engine) -> None:

@@ -344,10 +344,7 @@ class Polls:
         self._session.execute(statements.SAVE_CREDENTIAL, new_values(asdict(state)) | {"of_key": key})
 
     def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
-        """Record since when a source is announced as failing; return False when another replica has done so since.
-
-        `was` is what was recorded when that was decided.
-        """
+        """Record since when a source is announced as failing, where that is still `was`; return whether it is."""
         return self._session.swap(sources, source, "announced_since", was, since)
 
 

@@ -61,8 +61,9 @@ class Retention:
         """
         old = self._old_events(before, after, limit)
         carriers: dict[str, list[str]] = {row.id: [] for row in old}
-        for event_id, delivery_id in self._deliveries_of(carriers):
-            carriers[event_id].append(delivery_id)
+        for found in self._session.execute_chunks(statements.DELIVERIES_OF_EVENTS, carriers):
+            for event_id, delivery_id in found:
+                carriers[event_id].append(delivery_id)
         delivery_ids = {delivery_id for ids in carriers.values() for delivery_id in ids}
         closed = self._lock_closed(delivery_ids, before, dead_before)
         pruned = [
@@ -85,10 +86,6 @@ class Retention:
             return self._session.execute(statements.OLD_EVENTS, parameters).all()
         cursor = {"after": after.observed_at, "after_seq": after.seq}
         return self._session.execute(statements.OLD_EVENTS_AFTER, parameters | cursor).all()
-
-    def _deliveries_of(self, event_ids: Collection[str]) -> Iterable[Row[*tuple[Any, ...]]]:
-        chunked = self._session.execute_chunks(statements.DELIVERIES_OF_EVENTS, event_ids)
-        return (row for found in chunked for row in found)
 
     def _lock_closed(self, delivery_ids: Collection[str], before: datetime, dead_before: datetime | None) -> set[str]:
         """Return those that may go; until the transaction ends nobody sends one of them again."""

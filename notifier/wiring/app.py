@@ -21,13 +21,11 @@ from notifier.http import HttpClient
 from notifier.http.heartbeat import send_heartbeat
 from notifier.monitor import MonitorRules
 from notifier.ports import Channel, ChatTransport, Clock, DatabaseFile, TaskSource
-from notifier.retention import PruneRules
 from notifier.settings.base import settings_digest
 from notifier.store.engine import open_store
-from notifier.wiring.channels import build_channels, direct_channel
-from notifier.wiring.network import http_client
+from notifier.wiring.channels import build_channels, direct_channel, http_client
 from notifier.wiring.sources import build_credentials, build_sources
-from notifier.wiring.stores import AppStore, prune_rules, source_places
+from notifier.wiring.stores import AppStore, source_places
 
 log = structlog.get_logger("notifier")
 
@@ -80,11 +78,6 @@ class App:
     def delivery_rules(self) -> DeliveryRules:
         """How deliveries are claimed and repeated."""
         return DeliveryRules(schedule=tuple(self.config.delivery.retry), lease=self.config.delivery.lease)
-
-    @property
-    def prune_rules(self) -> PruneRules:
-        """The retention of each kind of record."""
-        return prune_rules(self.config)
 
     @property
     def channel_digests(self) -> Mapping[str, str]:

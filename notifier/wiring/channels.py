@@ -1,4 +1,4 @@
-"""Channels from their settings."""
+"""Channels from their settings, and the HTTP client that they share with the sources and the chat."""
 
 from __future__ import annotations
 
@@ -19,8 +19,19 @@ from notifier.http import HttpClient
 from notifier.integrations.slack.channel import SlackChannel
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.ports import Channel, Clock
-from notifier.wiring.network import http_client
 from notifier.wording.localizer import Localizer
+
+
+def http_client(config: Config) -> HttpClient:
+    """Return a client with the configured proxy, addresses and certificates. The caller closes it."""
+    network = config.network
+    return HttpClient(
+        proxy=network.proxy_url,
+        no_proxy=network.no_proxy,
+        allow=network.allow,
+        deny=network.deny,
+        ca_file=network.ca_file,
+    )
 
 
 def build_channels(config: Config, http: HttpClient, clock: Clock, only: str | None = None) -> dict[str, Channel]:

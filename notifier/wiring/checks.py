@@ -16,8 +16,7 @@ from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.ports import Channel, CheckResult, RenderRequest, TaskSource
-from notifier.wiring.channels import build_channels, open_channel
-from notifier.wiring.network import http_client
+from notifier.wiring.channels import build_channels, http_client, open_channel
 from notifier.wiring.sources import build_sources
 from notifier.wiring.stores import open_existing_store, source_places
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Protocol
 
 from notifier.clock import SystemClock
@@ -17,18 +16,7 @@ from notifier.store.errors import place_of
 from notifier.store.queries import Queries
 from notifier.store.transaction import Transaction
 
-__all__ = [
-    "AppStore",
-    "Queries",
-    "Transaction",
-    "backup_database",
-    "database_revision",
-    "open_existing_store",
-    "prune_database",
-    "prune_rules",
-    "source_places",
-    "upgrade_database",
-]
+__all__ = ["Queries", "Transaction", "copy_database"]  # what this module passes on, besides its own names
 
 
 class AppStore(Store[Transaction, Queries], Protocol):
@@ -68,11 +56,6 @@ def upgrade_database(url: str) -> bool:
     """Upgrade the schema and return whether anything changed. Raises StoreError."""
     with admin_engine(url, create=True) as engine:
         return migrate.upgrade(engine)
-
-
-def backup_database(url: str, target: Path) -> None:
-    """Copy a SQLite database, also beside a running service. Raises StoreError and ConfigurationError."""
-    copy_database(url, target)
 
 
 async def prune_database(config: Config) -> PruneReport:

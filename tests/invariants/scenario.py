@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 import psycopg
+from drain import deliver_due
 from fakes import FakeClock
 from observer import ExpectedEvent, Facts, Observer
 from upstream import WHOLE, Change, Cloud, ListView, Presentation, changed
@@ -40,7 +41,7 @@ from notifier.core.model import Scope, Snapshot
 from notifier.core.pacing import Pace
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Matcher, Route, RoutedEvent, RoutingConfig
-from notifier.deliver import DeliveryRules, deliver_due
+from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.poll import PollReport, poll_once
 from notifier.ports import CheckResult, DeliveryFilter, EventFilter, RenderRequest, TaskFilter

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from alembic import command
 from databases import at, plain
+from drain import deliver_due
 from factories import PROJECT_ID, REGION, T0, make_event, make_task
 from fakes import FakeChannel, FakeClock
 from sqlalchemy import Connection, MetaData, text
@@ -18,7 +19,7 @@ from notifier.core.delivery import DeliveryState, delivery_id
 from notifier.core.model import Event
 from notifier.core.pacing import ChannelHealth
 from notifier.core.routing import RoutedEvent
-from notifier.deliver import DeliveryRules, deliver_due
+from notifier.deliver import DeliveryRules
 from notifier.ports import DeliveryFilter
 from notifier.store import migrate, rows
 from notifier.store.engine import SqlStore, open_store

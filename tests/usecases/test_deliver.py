@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
+from drain import deliver_due
 from factories import make_delivery, make_event, make_events, make_task
 from fakes import FakeChannel, FakeClock
 from simulation.loop import VirtualLoop
@@ -35,7 +36,7 @@ from notifier.core.errors import StoreError
 from notifier.core.model import Event
 from notifier.core.pacing import Pace
 from notifier.core.routing import RoutedEvent
-from notifier.deliver import SETTLE_DEBOUNCE, DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache, deliver_due
+from notifier.deliver import SETTLE_DEBOUNCE, DeliveryReport, DeliveryRules, DeliveryWorker, RenderCache
 from notifier.ports import Clock, DeliveryFilter, RenderRequest, Store
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from drain import deliver_due
 from factories import make_delivery, make_event, open_channel
 from fakes import FakeClock
 from servers.http import HttpServer, reply, reset
@@ -19,7 +20,7 @@ from servers.smtp import TAKEN_AND_LOST, SmtpServer
 from notifier.channels.base import ChannelContext
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.routing import RoutedEvent
-from notifier.deliver import DeliveryRules, deliver_due
+from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore

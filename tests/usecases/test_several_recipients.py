@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from drain import deliver_due
 from factories import make_delivery, make_event, make_task
 from fakes import FakeClock
 from servers.smtp import TAKEN_AND_LOST, RawSmtpServer
@@ -22,7 +23,7 @@ from notifier.cli import documents
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Outcome, Resolution
 from notifier.core.model import Event
 from notifier.core.routing import RoutedEvent
-from notifier.deliver import DeliveryRules, deliver_due
+from notifier.deliver import DeliveryRules
 from notifier.http import HttpClient
 from notifier.integrations.email.channel import EmailChannel
 from notifier.integrations.email.settings import EmailSettings
