@@ -73,7 +73,8 @@ def _readable(body: bytes, content_type: str) -> str:
         return "(not text)"
     text = _decoded(body, content_type)
     if "html" in content_type or _MARKUP.match(text):
-        return _visible(text)
+        pieces = dict.fromkeys(" ".join(unescape(piece).split()) for piece in _texts(text))
+        return " ".join(filter(None, pieces))  # each piece once: titles are often repeated as headings
     try:
         return json.dumps(json.loads(text), ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -89,12 +90,6 @@ def _decoded(body: bytes, content_type: str) -> str:
         return body.decode(named[1] if named else "utf-8", "replace")
     except (LookupError, ValueError):  # no such character set
         return body.decode("utf-8", "replace")
-
-
-def _visible(markup: str) -> str:
-    """Return the text of a web page, each piece once, because titles are often repeated as headings."""
-    pieces = dict.fromkeys(" ".join(unescape(piece).split()) for piece in _texts(markup))
-    return " ".join(filter(None, pieces))
 
 
 def _texts(markup: str) -> Iterator[str]:

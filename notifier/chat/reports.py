@@ -103,10 +103,12 @@ def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **values: str) 
     found = "some" if page.total else "none"
     title = fmt.text(f"{key}.{found}", tasks=fmt.tasks(page.total), **values)
     last = page.offset + len(page.rows)
+    numbers = {"first": page.offset + 1, "last": last, "total": page.total}
+    place = fmt.text("note.page", **numbers) if page.total > PAGE_ROWS else ""
     return ChatReply(
         title=title,
         rows=[_row(stored, fmt) for stored in page.rows],
-        note=" · ".join(filter(None, (_place(page, last, fmt), fresh))),
+        note=" · ".join(filter(None, (place, fresh))),
         command=_COMMANDS.get(key, "").format(**values).strip(),
         before=max(page.offset - PAGE_ROWS, 0) if page.offset else None,
         after=last if last < page.total else None,
@@ -129,12 +131,6 @@ def with_ignored(ignored: str, reply: ChatReply, fmt: ReplyFormatter) -> ChatRep
 
 
 _COMMANDS: Mapping[str, str] = {"failed": "failed {within}", "running": "running", "recent": "recent"}
-
-
-def _place(page: Page, last: int, fmt: ReplyFormatter) -> str:
-    if page.total <= PAGE_ROWS:
-        return ""
-    return fmt.text("note.page", first=page.offset + 1, last=last, total=page.total)
 
 
 def freshness(states: Sequence[SourceState], configured: Collection[str], now: datetime, fmt: ReplyFormatter) -> str:
@@ -262,9 +258,8 @@ def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
     """List the mutes."""
     if not found:
         return fmt.reply("mutes.none")
-    return ChatReply(
-        title=fmt.text("mutes.some", n=len(found)), lines=[_mute_line(mute, fmt) for mute in found[:PAGE_ROWS]]
-    )
+    lines = [_mute_line(mute, fmt) for mute in found[:PAGE_ROWS]]
+    return ChatReply(title=fmt.text("mutes.some", n=len(found)), lines=lines)
 
 
 def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:

@@ -98,10 +98,6 @@ def _read(path: Path) -> str:
             f"{path} is larger than {SIZE_LIMIT:,} bytes; that cannot be a configuration. "
             "Split the sources over several services where it is one."
         )
-    return _decoded(content, path)
-
-
-def _decoded(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -109,9 +109,8 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
         if found[0] == "$${":
             return "${"
         if name is None:
-            problems.append(
-                "${ begins no reference here. Write ${NAME} or ${NAME:-default}, or $${ for the two characters."
-            )
+            what = "${ begins no reference here. Write ${NAME} or ${NAME:-default}, or $${ for the two characters."
+            problems.append(what)
         elif default is None and name not in environ:
             problems.append(f"environment variable {name} is not set. Set it, or give a default: ${{{name}:-default}}.")
         else:

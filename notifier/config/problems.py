@@ -29,17 +29,13 @@ def _located_problems(document: Document, error: ValidationError | None) -> Iter
     errors = error.errors(include_url=False) if error else []
     paths = [_path(document.data, found["loc"]) for found in errors]
     for path, found in zip(paths, errors, strict=True):
-        if not _has_inner(path, paths):
+        # Where something inside is wrong, a list is too short only because entries were dropped.
+        if not any(len(other) > len(path) and other[: len(path)] == path for other in paths):
             about = found["ctx"]
             what = _mask_environment(found["msg"], path, document) if about["quotes"] else found["msg"]
             yield path, what, about["on_key"]
     for path, what in _cross_problems(document.data):
         yield path, _mask_environment(what, path, document), False
-
-
-def _has_inner(path: Path, paths: list[Path]) -> bool:
-    """Return whether something inside is wrong: a list is then too short only because entries were dropped."""
-    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
 
 
 def _path(data: object, loc: Loc) -> Path:

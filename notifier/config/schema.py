@@ -80,10 +80,8 @@ def _describe(schema: Schema, model: type[Settings]) -> None:
 
 
 def _docstrings(model: type[Settings]) -> dict[str, str]:
-    inherited = [
-        parent for parent in reversed(model.__mro__) if issubclass(parent, Settings) and parent is not Settings
-    ]
-    found = {name: text for parent in inherited for name, text in _own_docstrings(parent)}
+    parents = (parent for parent in reversed(model.__mro__) if issubclass(parent, Settings) and parent is not Settings)
+    found = {name: text for parent in parents for name, text in _own_docstrings(parent)}
     return {name: text for name, text in found.items() if name in model.model_fields}
 
 

@@ -71,19 +71,16 @@ PROXY_STATUSES = frozenset({407, 502, 504, 511})
 
 def describe_proxy_reply(proxy: str, status: int, host: str) -> str:
     """Return the sentence for a proxy that does not forward a request."""
-    return (
-        f"the proxy {proxy} answered HTTP {status} when asked for {host}: {_PROXY_REMEDIES.get(status, _PROXY_REFUSES)}"
-    )
+    remedy = _PROXY_REMEDIES.get(status, _PROXY_REFUSES)
+    return f"the proxy {proxy} answered HTTP {status} when asked for {host}: {remedy}"
 
 
 _PROXY_REFUSES = "it does not let this through; check network.proxy and network.no_proxy"
 _PROXY_UNREACHABLE = "it cannot reach it; check the host, and network.no_proxy where the proxy is not to be used for it"
-_PROXY_REMEDIES: Mapping[int, str] = MappingProxyType(
-    {
-        407: "it wants a user and a password, or others; give them in network.proxy",
-        **dict.fromkeys((500, 502, 503, 504), _PROXY_UNREACHABLE),
-    }
-)
+_PROXY_REMEDIES: Mapping[int, str] = {
+    407: "it wants a user and a password, or others; give them in network.proxy",
+    **dict.fromkeys((500, 502, 503, 504), _PROXY_UNREACHABLE),
+}
 
 
 def describe_handshake_reply(status: int, host: str, proxy: str | None = None) -> str:
@@ -111,9 +108,8 @@ def _describe_error(cause: BaseException, host: str) -> str:
         return f"no TLS with {host} ({_tls_problem(cause)})"
     if isinstance(cause, aiohttp.ClientConnectorError) and isinstance(cause.os_error, ConnectionRefusedError):
         return f"connection refused by {host}"
-    return next((text for kind, text in _PROBLEMS if isinstance(cause, kind)), "connection to {host} lost").format(
-        host=host
-    )
+    text = next((text for kind, text in _PROBLEMS if isinstance(cause, kind)), "connection to {host} lost")
+    return text.format(host=host)
 
 
 _PROBLEMS: Sequence[tuple[type[BaseException], str]] = (
@@ -125,18 +121,13 @@ _PROBLEMS: Sequence[tuple[type[BaseException], str]] = (
 """Sentence by class of error; the first that matches."""
 
 _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
-_REMEDIES: Mapping[int, str] = MappingProxyType(
-    {
-        _NOT_YET_VALID: "; check the clock of this machine",
-        _EXPIRED: "; it has to be renewed, or the clock of this machine is wrong",
-        _OTHER_NAME: "; write the host as the certificate names it",
-        _OTHER_ADDRESS: "; write the host as the certificate names it",
-        **dict.fromkeys(
-            (2, 18, 19, 20, 21),
-            "; where an authority of your own issued it, name its file as ca_file there or under network",
-        ),
-    }
-)
+_OWN_AUTHORITY = "; where an authority of your own issued it, name its file as ca_file there or under network"
+_REMEDIES: Mapping[int, str] = {
+    _NOT_YET_VALID: "; check the clock of this machine",
+    _EXPIRED: "; it has to be renewed, or the clock of this machine is wrong",
+    **dict.fromkeys((_OTHER_NAME, _OTHER_ADDRESS), "; write the host as the certificate names it"),
+    **dict.fromkeys((2, 18, 19, 20, 21), _OWN_AUTHORITY),
+}
 """Remedy by OpenSSL's verification code: unknown issuer, self-signed certificate, and so on."""
 
 

@@ -225,9 +225,8 @@ class SimulatedCloud:
         """GET /openstack/latest/securitykey."""
         token = exchange.arrived.headers.get("x-metadata-token")
         if self.options.metadata == "no_agency":
-            return SimulatedReply(
-                status=401, body=b"Please configure Cloud Service Agency first", content_type="text/plain"
-            )
+            text = b"Please configure Cloud Service Agency first"
+            return SimulatedReply(status=401, body=text, content_type="text/plain")
         if self.options.metadata == "v2" and token != METADATA_TOKEN:
             return SimulatedReply(status=401, body=b"401 Unauthorized", content_type="text/plain")
         key, expires_at = self.agency.key(self.clock.now())

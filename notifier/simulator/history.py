@@ -104,9 +104,8 @@ class TaskGenerator:
 
 def _new_instance(rng: Random) -> RowInstance:
     number = rng.randrange(1000, 10000)
-    name = rng.choice(
-        (f"{rng.choice(catalogue.STAGES)}-{rng.choice(catalogue.SERVICES)}-{number % 90 + 10}", f"gauss-{number}")
-    )
+    usual = f"{rng.choice(catalogue.STAGES)}-{rng.choice(catalogue.SERVICES)}-{number % 90 + 10}"
+    name = rng.choice((usual, f"gauss-{number}"))
     return RowInstance(id=f"{rng.getrandbits(128):032x}in14", name=name, status="normal")
 
 

@@ -179,9 +179,8 @@ class TaskListing:
         """Return one page of the present rows."""
         rows = self._rows(query)
         first = first_row(query, self._options.offset)
-        return ListPage(
-            rows=tuple(self._write(row, query.language) for row in rows[first : first + query.limit]), total=len(rows)
-        )
+        shown = rows[first : first + query.limit]
+        return ListPage(rows=tuple(self._write(row, query.language) for row in shown), total=len(rows))
 
     def _rows(self, query: ListQuery) -> list[AnyRow]:
         self._evict()

@@ -94,20 +94,16 @@ class ApiClient:
             self._limiter.record_accepted()
             return decoded
 
-    def _body(self, reply: Reply) -> bytes:
+    def _decoded(self, reply: Reply, decode: Callable[[bytes], T]) -> T:
         now = self._clock.now()
         self.skew = clock_skew(reply.headers, now)
-        if reply.status == HTTPStatus.OK:
-            return reply.body
-        raise classify(reply.status, reply.headers, reply.body, where=self._where, now=now)
-
-    def _decoded(self, reply: Reply, decode: Callable[[bytes], T]) -> T:
-        body = self._body(reply)
+        if reply.status != HTTPStatus.OK:
+            raise classify(reply.status, reply.headers, reply.body, where=self._where, now=now)
         try:
-            return decode(body)
+            return decode(reply.body)
         except ValueError as error:
-            if is_error_body(body):
-                raise classify(reply.status, reply.headers, body, where=self._where, now=self._clock.now()) from None
+            if is_error_body(reply.body):
+                raise classify(reply.status, reply.headers, reply.body, where=self._where, now=now) from None
             raise MalformedReply(f"{self._where}: {error}. Check endpoint if this lasts.") from None
 
     async def _authorised(self, request: httpx.Request) -> Reply:

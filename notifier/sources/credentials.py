@@ -22,7 +22,10 @@ def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: 
     project_id = settings.project_id
     match settings.auth:
         case AkSk() as auth:
-            return AkSkAuth(_access_key(auth), project_id=project_id, clock=clock)
+            token = auth.security_token.get_secret_value() if auth.security_token else None
+            secret = auth.secret_key.get_secret_value()
+            found = Credentials(access_key=auth.access_key, secret_key=secret, security_token=token)
+            return AkSkAuth(found, project_id=project_id, clock=clock)
         case Token() as auth:
             return TokenAuth(
                 where=where,
@@ -36,8 +39,8 @@ def build_auth(settings: GaussDBSettings, *, where: str, clock: Clock, environ: 
         case EcsAgency(metadata_url=url):
             return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock)
         case DefaultChain(metadata_url=url):
-            if found := default_credentials(environ):
-                return AkSkAuth(found, project_id=project_id, clock=clock)
+            if keys := default_credentials(environ):
+                return AkSkAuth(keys, project_id=project_id, clock=clock)
             return EcsAgencyAuth(where=where, metadata_url=url, project_id=project_id, clock=clock, hint=_NO_KEYS_HINT)
 
 
@@ -45,11 +48,6 @@ _NO_KEYS_HINT = (
     "Neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor ~/.huaweicloud/credentials hold keys:"
     " set them, or give the ECS instance an agency."
 )
-
-
-def _access_key(auth: AkSk) -> Credentials:
-    token = auth.security_token.get_secret_value() if auth.security_token else None
-    return Credentials(access_key=auth.access_key, secret_key=auth.secret_key.get_secret_value(), security_token=token)
 
 
 def default_credentials(environ: Mapping[str, str]) -> Credentials | None:

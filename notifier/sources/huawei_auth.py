@@ -254,17 +254,14 @@ class EcsAgencyAuth(httpx.Auth):
 
     def _keys(self, reply: httpx.Response) -> Credentials:
         if not reply.is_success:
-            raise self._refused(reply)
+            error = classify(reply.status_code, reply.headers, reply.content, where=self._where, now=self._clock.now())
+            if error.retryable:
+                raise error
+            raise CredentialsRejected(f"{self._where}: no keys (HTTP {reply.status_code}). {self._hint}")
         try:
             return read_securitykey(reply.content)
         except ValueError:
             raise MalformedReply(f"{self._where}: the answer holds no keys. {self._hint}") from None
-
-    def _refused(self, reply: httpx.Response) -> SourceError:
-        error = classify(reply.status_code, reply.headers, reply.content, where=self._where, now=self._clock.now())
-        if error.retryable:
-            return error
-        return CredentialsRejected(f"{self._where}: no keys (HTTP {reply.status_code}). {self._hint}")
 
 
 _NO_KEYS = Credentials(access_key="", secret_key="", expires_at=datetime.min.replace(tzinfo=UTC))

@@ -169,9 +169,8 @@ class Walk:
 
 def _overlap_in_order(pages: Iterable[TaskPage]) -> bool:
     """Return whether each page shares rows with the one before, in the same order."""
-    return not any(
-        before.keys.isdisjoint(after.keys) or _reordered(before.rows, after.rows) for before, after in pairwise(pages)
-    )
+    pairs = pairwise(pages)
+    return not any(one.keys.isdisjoint(other.keys) or _reordered(one.rows, other.rows) for one, other in pairs)
 
 
 def _largest_total(pages: Iterable[TaskPage]) -> int | None:

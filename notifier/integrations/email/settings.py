@@ -78,9 +78,8 @@ class EmailSettings(ChannelSettings):
     @model_validator(mode="after")
     def _check_login(self) -> EmailSettings:
         if (self.username is None) != (self.password is None):
-            raise setting_error(
-                "password" if self.username else "username", "is missing; give both username and password, or neither"
-            )
+            missing = "password" if self.username else "username"
+            raise setting_error(missing, "is missing; give both username and password, or neither")
         if self.username is not None and self.security == "none" and not is_loopback(self.host):
             raise setting_error("security", "must be starttls or tls: a password is not sent in the clear")
         return self
@@ -111,15 +110,13 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     """Parse `host`, `host:port`, an address or `[address]:port`. Raises an error with a correct example."""
     written = text.strip().removesuffix(".")
     if "@" in written:  # never quoted: there may be a password in it
-        raise setting_error(
-            "host", "holds an @; write a name, smtp.example.com, and give `username` and `password` apart"
-        )
+        what = "holds an @; write a name, smtp.example.com, and give `username` and `password` apart"
+        raise setting_error("host", what)
     scheme, _, rest = written.rpartition("://")
     if scheme:
         security = {"smtps": "tls", "smtp": "starttls"}.get(scheme.lower(), "starttls, tls or none")
-        raise setting_error(
-            "host", f"is a URL; write `host: {rest.partition('/')[0] or 'smtp.example.com'}` and `security: {security}`"
-        )
+        named = rest.partition("/")[0] or "smtp.example.com"
+        raise setting_error("host", f"is a URL; write `host: {named}` and `security: {security}`")
     host, port = written, None
     if bracketed := re.fullmatch(r"\[([^\]]*)\](?::(.*))?", written):
         host, port = bracketed.groups()
@@ -127,9 +124,8 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
         host, port = written.split(":")
         host = host.removesuffix(".")
     if not _is_address(host) and (bracketed or not _NAME.fullmatch(host)):
-        raise setting_error(
-            "host", f"{text!r} is not a host{_ascii_hint(host)}; write a name, smtp.example.com, or an address"
-        )
+        what = f"{text!r} is not a host{_ascii_hint(host)}; write a name, smtp.example.com, or an address"
+        raise setting_error("host", what)
     if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= _LAST_PORT):
         raise setting_error("host", f"{port!r} is not a port; write `port: 587`, a number from 1 to {_LAST_PORT}")
     return host, int(port) if port else None

@@ -55,9 +55,8 @@ def _title(reply: ChatReply) -> str:
 
 def sentence(text: str) -> str:
     """Return a sentence whose quoted parts are code."""
-    return "".join(
-        (code if quoted else plain)(part, LINE_LIMIT) if part.strip() else part for part, quoted in _split_spaces(text)
-    )
+    parts = _split_spaces(text)
+    return "".join((code if quoted else plain)(part, LINE_LIMIT) if part.strip() else part for part, quoted in parts)
 
 
 def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:

@@ -127,9 +127,8 @@ class WebhookChat(HttpChannel[S]):
         now = self.context.clock.now
         message = json.loads(stored_body(delivery).content) | self.settings.extra_fields
         try:
-            reply = await self.exchange(
-                "POST", self._url, headers={"content-type": "application/json"}, content=encode_json(message)
-            )
+            json_type = {"content-type": "application/json"}
+            reply = await self.exchange("POST", self._url, headers=json_type, content=encode_json(message))
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now()), error)
         return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now()), reply)

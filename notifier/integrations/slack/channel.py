@@ -6,12 +6,11 @@ needs care is shown in the channel too, because a change notifies nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Self
 
 import structlog
@@ -112,8 +111,6 @@ class SlackChannel(SlackSender):
             return reply_line(f"HTTP {response.status}", text, secrets=self.secrets)
         return super().reply_text(response)
 
-    # -- calls --
-
     async def _post(self, message: Json, deadline: float) -> SlackResponse:
         return await self._api.call("chat.postMessage", deadline, message | {"channel": self._channel})
 
@@ -148,8 +145,6 @@ class SlackChannel(SlackSender):
         }
         method = "conversations.replies" if thread else "conversations.history"
         return await self._api.call(method, deadline, query=query, max_bytes=MAX_PAGE)
-
-    # -- reconciliation --
 
     async def find_sent(self, delivery: Delivery) -> Outcome | None:
         """Search the history of the task's thread, else of the channel, for the message with the delivery's id."""
@@ -188,8 +183,6 @@ class SlackChannel(SlackSender):
         found = find_in_history(response, delivery, self._channel, self.context.clock.now())
         return replace(found, reply=self.reply_text(response)) if isinstance(found, Retry | Unknown) else found
 
-    # -- checks --
-
     async def check_slack(self, deadline: float) -> Sequence[CheckResult]:
         """Ask Slack for the bot's name and scopes, and about the channel and its history. Raises HttpError."""
         what, response = "Slack token", await self._api.call("auth.test", deadline, {})
@@ -226,10 +219,8 @@ class SlackChannel(SlackSender):
         return CheckResult(ok=True, what=what, detail=detail, remedy=remedy, proven=False)
 
 
-_COSTS: Mapping[str, str] = MappingProxyType(
-    {
-        "resend": "a message whose answer is lost is posted again, and may be seen twice",
-        "hold": "a message whose answer is lost is held until somebody decides",
-    }
-)
+_COSTS = {
+    "resend": "a message whose answer is lost is posted again, and may be seen twice",
+    "hold": "a message whose answer is lost is held until somebody decides",
+}
 """Consequence of a history that cannot be read, by `on_unknown`."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.resources import files
-from types import MappingProxyType
 
 from notifier.channels.base import Json
 from notifier.core.delivery import Delivered, Delivery, Outcome, Parked, Retry, Unknown
@@ -56,9 +55,7 @@ _TABLE = tomllib.loads(files(__package__).joinpath("errors.toml").read_text(enco
 _WAITS: Mapping[str, timedelta] = {code: parse_duration(wait) for code, wait in _TABLE.pop("wait").items()}
 _MEANINGS: Mapping[str, str] = {code: meaning for meaning, codes in _TABLE.items() for code in codes}
 _REMEDIES: Mapping[str, str] = {code: remedy for codes in _TABLE.values() for code, remedy in codes.items() if remedy}
-_STATUS_REMEDIES: Mapping[int, str] = MappingProxyType(
-    dict.fromkeys((401, 404, 410), "check the URL: a webhook may have been removed")
-)
+_STATUS_REMEDIES = dict.fromkeys((401, 404, 410), "check the URL: a webhook may have been removed")
 """Remedies for a status without a known code."""
 
 
@@ -175,9 +172,9 @@ def _history_refused(response: SlackResponse, channel: str, now: datetime) -> Ou
     return Retry(f"searching for an earlier message: Slack: {response.failure}", wait)
 
 
-_HISTORY_SCOPES: Mapping[str, str] = MappingProxyType({"D": "im:history", "G": "groups:history"})
+_HISTORY_SCOPES = {"D": "im:history", "G": "groups:history"}
 _PUBLIC_OR_PRIVATE = ("channels:history", "groups:history")
-_USUAL_REMEDIES: Mapping[str, str] = MappingProxyType({"token": TOKEN_REMEDY, "channel": _POLICY_REMEDY})
+_USUAL_REMEDIES = {"token": TOKEN_REMEDY, "channel": _POLICY_REMEDY}
 
 
 def history_remedy(response: SlackResponse, channel: str) -> str:

@@ -141,15 +141,13 @@ def _label(message: Message) -> Style:
 
 def _details(message: Message) -> Iterator[Json]:
     if message.facts:
-        yield {"type": "section", "fields": [mrkdwn(_field(fact)) for fact in message.facts[:10]]}
+        fields = (f"*{fact.label}*\n{_value(fact)}" for fact in message.facts[:10])
+        yield {"type": "section", "fields": [*map(mrkdwn, fields)]}
     if message.reason:
         label = f"*{message.reason_label}*\n"
         yield section(label + code_block(message.reason, BLOCK_LIMIT - len(label)))
-    yield _context(_footer(message))
-
-
-def _field(fact: Fact) -> str:
-    return f"*{fact.label}*\n{_value(fact)}"
+    job = f"{message.job.label} {inline_code(message.job.value, FIELD_LIMIT)}" if message.job else ""
+    yield _context("  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT)))))
 
 
 def _value(fact: Fact) -> str:
@@ -158,11 +156,6 @@ def _value(fact: Fact) -> str:
     if fact.percent is not None:
         return f"`{progress_bar(fact.percent)}` *{fact.value}*"
     return (inline_code if fact.quoted else escape)(fact.value, FIELD_LIMIT)
-
-
-def _footer(message: Message) -> str:
-    job = f"{message.job.label} {inline_code(message.job.value, FIELD_LIMIT)}" if message.job else ""
-    return "  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT))))
 
 
 def _notes(annotations: Annotations, localizer: Localizer) -> Iterator[Json]:
@@ -208,12 +201,10 @@ def _mute_menu(event: Event, localizer: Localizer) -> Json:
         "placeholder": plain_text(localizer.text("button.mute")),
         "options": [
             {
-                "text": plain_text(
-                    localizer.text("button.mute_for", length=localizer.duration(parse_duration(length)))
-                ),
-                "value": Button(ButtonAction.MUTE, event.id, length).value,
+                "text": plain_text(localizer.text("button.mute_for", length=localizer.duration(parse_duration(one)))),
+                "value": Button(ButtonAction.MUTE, event.id, one).value,
             }
-            for length in MUTE_LENGTHS
+            for one in MUTE_LENGTHS
         ],
     }
 

@@ -83,11 +83,9 @@ class SlackSettings(ChannelSettings):
         if not self.bot_token and not self.webhook_url:
             raise setting_error("bot_token", "is missing; give bot_token and channel, or webhook_url")
         if self.webhook_url and self.style not in (None, "post"):
-            raise setting_error(
-                "style", f"{self.style} needs a bot_token: a webhook does not return the id of a message"
-            )
+            what = f"{self.style} needs a bot_token: a webhook does not return the id of a message"
+            raise setting_error("style", what)
         if self.bot_token and not self.channel:
-            raise setting_error(
-                "channel", "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD"
-            )
+            what = "is missing; a bot needs the ID of the channel to post to, for example C0123ABCD"
+            raise setting_error("channel", what)
         return self

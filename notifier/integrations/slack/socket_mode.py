@@ -42,17 +42,12 @@ MAX_WAIT = 30.0
 MAX_OPENED = 10
 """Maximum number of connections within a minute, for a Slack that ends each at once."""
 
-_TOKEN_CODES = frozenset(
-    {
-        "invalid_auth",
-        "not_authed",
-        "account_inactive",
-        "token_revoked",
-        "token_expired",
-        "not_allowed_token_type",
-        "missing_scope",
-    }
-)
+# fmt: off
+_TOKEN_CODES = frozenset((
+    "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "not_allowed_token_type",
+    "missing_scope",
+))
+# fmt: on
 _TOKEN_REMEDY = (
     "set chat.slack.app_token to an app-level token (xapp-…) with the scope connections:write; the app's settings "  # noqa: S105 - advice
     "have them under App-Level Tokens"

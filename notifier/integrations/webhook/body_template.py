@@ -58,9 +58,8 @@ def _parse(value: object) -> BodyTemplate:
         raise FixedMessageError("must be text.")
     if not isinstance(value, InterpolatedStr):
         return BodyTemplate(value, value)
-    secrets = {
-        name: text for name, text in value.borrowed.items() if len(text) >= _SHORTEST_SECRET and "{{" not in text
-    }
+    filled = value.borrowed.items()
+    secrets = {name: text for name, text in filled if len(text) >= _SHORTEST_SECRET and "{{" not in text}
     return BodyTemplate(str(value), value.written, secrets)
 
 

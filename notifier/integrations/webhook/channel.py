@@ -139,9 +139,8 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         """Log that the standard body was sent, and add it to the reason of the outcome."""
         types = sorted({event.type.value for event in delivery.events})
         why = self.render_problem(RenderRequest.of(delivery)) or "body_template failed; it has changed since"
-        log.warning(
-            "webhook.template_failed", msg="the standard body was sent", channel=self.name, types=types, reason=why
-        )
+        msg = "the standard body was sent"
+        log.warning("webhook.template_failed", msg=msg, channel=self.name, types=types, reason=why)
         what = "body_template fails for this event, so the standard body was sent: see notifier preview"
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
 
@@ -160,9 +159,8 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     async def _attempt(self, delivery_id: str, body: Body, now: datetime) -> Outcome:
         try:
-            reply = await self.exchange(
-                "POST", self._url, headers=self._headers(delivery_id, body, now), content=body.content
-            )
+            headers = self._headers(delivery_id, body, now)
+            reply = await self.exchange("POST", self._url, headers=headers, content=body.content)
         except HttpError as error:
             return self.with_reply(self._outcome_of_error(error, now), error)
         return self.with_reply(self._outcome(ParsedReply(reply.status, reply.headers, reply.body), now), reply)
