@@ -59,7 +59,7 @@ PROMISES = (
     ),
     Promise(
         id="P3",
-        words="every event and matching channel have exactly one account, and the audit proves it",
+        words="every event has exactly one delivery record on each of its channels, and the audit proves it",
         proven_by=(
             "usecases/test_deliver.py::test_every_delivery_ends_in_exactly_one_account",
             "usecases/test_lookup.py::test_an_audit_holds_when_every_pair_is_accounted_for",
@@ -127,7 +127,7 @@ PROMISES = (
     ),
     Promise(
         id="P8",
-        words="no channel delays another; waits are honoured; what is given up on is kept and can be sent again",
+        words="no channel delays another; waits are honoured; dead deliveries are kept and can be sent again",
         proven_by=(
             "acceptance/test_main_job.py::test_a_receiver_that_hangs_delays_nobody_else",
             "contract/test_store.py::test_subjects_on_different_channels_do_not_wait_for_each_other",
@@ -181,7 +181,7 @@ PROMISES = (
     ),
     Promise(
         id="P11",
-        words="it says when it is blind or mute",
+        words="it reports that it cannot poll or cannot deliver",
         proven_by=(
             "usecases/test_poll.py::test_a_failing_source_is_recorded_and_paused",
             "core/test_health.py::test_a_source_is_red_after_five_polls_and_failing_after",
@@ -222,7 +222,7 @@ PROMISES = (
     ),
     Promise(
         id="P13",
-        words="look-ups are answered from its own store; what is forged, replayed or broken leaves no trace",
+        words="queries are answered from its own store; forged, replayed or broken requests change nothing",
         proven_by=(
             "acceptance/test_slack_chat.py::test_commands_are_answered_over_socket_mode",
             "acceptance/test_hostile_requests.py::test_an_unproven_request_gets_no_information",

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from types import TracebackType
 from typing import IO, Self
 
@@ -44,7 +45,7 @@ def completed(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> su
 def running(
     *args: str, cwd: Path, env: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a command beside a test, and kill it at the end."""
+    """Run a command beside a test, and kill it at the end, or when the test hangs: then nobody waits for its output."""
     process = subprocess.Popen(  # noqa: S603 - our own program
         [*command, *args],
         cwd=cwd,
@@ -53,10 +54,13 @@ def running(
         stderr=subprocess.PIPE,
         text=True,
     )
+    hanging = Timer(HANG_TIMEOUT, process.kill)
+    hanging.start()
     with process:
         try:
             yield process
         finally:
+            hanging.cancel()
             process.kill()
 
 
