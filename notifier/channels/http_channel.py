@@ -1,7 +1,5 @@
 """The base of channels over HTTP: requests, the meaning of a status or an error, and the reply kept with an attempt."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Placeholders for secrets: put into a text before it is stored, replaced by the secrets when it is sent."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

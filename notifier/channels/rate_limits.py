@@ -1,7 +1,5 @@
 """Rate limits of services: the notation of a rate, and the known limits in `limits.toml`."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

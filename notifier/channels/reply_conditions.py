@@ -1,7 +1,5 @@
 """A reply over HTTP, and conditions on it that a configuration can state. Pure, and light: settings import it."""
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

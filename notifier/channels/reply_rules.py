@@ -4,8 +4,6 @@ Many services answer 200 and refuse in the body, and many use one status both fo
 a person has to fix. The words of each service are data, in `reply_rules.toml`.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

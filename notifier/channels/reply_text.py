@@ -4,8 +4,6 @@ The text comes from outside and may echo the request, whose URL and headers are 
 masked, and so is whatever looks like a secret.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """The settings that every kind of channel has. Light: reading a configuration imports this, and no network library."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """The channel of a recipient who cannot exist: its deliveries fail at once and block no other."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from notifier.channels.base import BaseChannel, ChannelContext

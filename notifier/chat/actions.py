@@ -1,7 +1,5 @@
 """Changes that are asked for in a chat: each calls one use case of `notifier.people` and formats the reply."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from notifier import lookup, people

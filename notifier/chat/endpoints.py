@@ -4,8 +4,6 @@ A request is measured, then authenticated, then read, so that a request that fai
 A caller that is not authenticated gets a status and nothing else; a mistake in an authenticated request is explained.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import parse_qsl
 

@@ -1,7 +1,5 @@
 """Interfaces between the chats and the responder that answers all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Answers requests from any chat: queries from the store, changes through `notifier.chat.actions`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial

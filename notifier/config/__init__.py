@@ -4,8 +4,6 @@
 reads the environment.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`python -m notifier.config [FILE]` writes the JSON Schema, by default to config/notifier.schema.json."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

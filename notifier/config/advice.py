@@ -1,7 +1,5 @@
 """Advice about a valid configuration: what a failed task reaches, and settings that are probably not intended."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The differences between two configurations: names only, so that they contain no secret."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

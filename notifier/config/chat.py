@@ -1,7 +1,5 @@
 """The section `chat`: commands from Slack and Mattermost."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

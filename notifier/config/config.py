@@ -1,7 +1,5 @@
 """The whole configuration: its sections, and the rules between them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Entries of `sources` and `channels`: their settings class is found by `kind`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Annotated
 

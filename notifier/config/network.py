@@ -1,7 +1,5 @@
 """The section `network`: proxies, and the addresses that may be connected to."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from contextlib import suppress

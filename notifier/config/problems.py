@@ -1,7 +1,5 @@
 """Turn errors of the data into problems of the file: positions are added, environment values are masked."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 

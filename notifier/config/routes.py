@@ -1,7 +1,5 @@
 """The section `routes`: which events go to which channels."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The JSON Schema of a configuration file, for editors. It is generated from the settings."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

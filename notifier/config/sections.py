@@ -1,7 +1,5 @@
 """The short sections of a configuration: `delivery`, `alerts`, `retention` and `log`."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The section `store`: the database."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The section `web`: the HTTP server."""
 
-from __future__ import annotations
-
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, model_validator

@@ -1,7 +1,5 @@
 """The rule about which addresses may be connected to."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

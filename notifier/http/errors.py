@@ -1,7 +1,5 @@
 """The errors of an exchange. Messages name the host, never path or query: the URL of a webhook is a secret."""
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """The heartbeat: a request to a monitoring service, which alerts when the requests stop."""
 
-from __future__ import annotations
-
 from notifier.http import HttpClient, HttpError, partial_reply
 
 HEARTBEAT_TIMEOUT = 10.0

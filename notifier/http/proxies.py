@@ -1,7 +1,5 @@
 """The rule about which hosts are reached through the configured proxy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

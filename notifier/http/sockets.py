@@ -1,7 +1,5 @@
 """Connections for protocols other than HTTP, under the same rule about addresses."""
 
-from __future__ import annotations
-
 from socket import AF_INET6, IPPROTO_TCP, SOCK_STREAM, gaierror, socket
 
 import aiohappyeyeballs

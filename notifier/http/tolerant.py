@@ -4,8 +4,6 @@ A receiver that answered `200` has accepted the message, however malformed the r
 again would deliver the message twice. Pure: bytes in, a reply out.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Whom we believe: the certificates of the operating system, and those that the configuration adds."""
 
-from __future__ import annotations
-
 import ssl
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The console channel: prints events on the terminal, or into the log of the process manager."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import sys

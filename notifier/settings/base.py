@@ -6,8 +6,6 @@ A settings class lives beside the code that it configures, in a light module, an
 quotes nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

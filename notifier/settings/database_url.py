@@ -3,8 +3,6 @@
 No error quotes a part of an address: where a password is not percent-encoded, any part may belong to it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Every `Settings` class rewrites its own errors, because it alone knows its keys.
 rewritten is left unchanged. The result is still pydantic's ValidationError, so classes nest as usual.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Secrets of a configuration. Every secret `x` has a twin `x_file`: the path of a file to read it from."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The types that settings are declared with: durations, names, secrets, URLs and files."""
 
-from __future__ import annotations
-
 import re
 import ssl
 from collections.abc import Callable, Mapping

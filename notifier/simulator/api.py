@@ -1,7 +1,5 @@
 """The endpoints: task list and job detail, IAM, the metadata service, and `/_sim` for control."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections import Counter, deque

@@ -3,8 +3,6 @@
 Written from the description of the algorithm and independent of the client's signer, so that each proves the other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

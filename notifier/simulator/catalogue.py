@@ -3,8 +3,6 @@
 The ten names, the form of the ids and the first reason are documented. The other reasons are invented in its style.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """Faults on request: scripted, or random with a seed."""
 
-from __future__ import annotations
-
 import re
 from collections import deque
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The events of a simulated project, generated from a seed, task by task. Pure."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Tokens of IAM and the temporary keys of the metadata service. Pure: time is an argument."""
 
-from __future__ import annotations
-
 import base64
 import json
 from dataclasses import dataclass, field

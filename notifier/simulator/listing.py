@@ -1,7 +1,5 @@
 """The task list as the API returns it: check parameters, select and sort rows, cut and encode pages."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress

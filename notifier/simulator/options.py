@@ -1,7 +1,5 @@
 """The options of a simulator."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random

@@ -1,7 +1,5 @@
 """The replies of the gateway, GaussDB and IAM."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A simulator that listens: `async with Simulator(options) as simulator: simulator.url`."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct

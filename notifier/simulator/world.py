@@ -1,7 +1,5 @@
 """The simulated task list: rows appear, change and disappear in virtual time. Pure: no clock, no I/O."""
 
-from __future__ import annotations
-
 import heapq
 import json
 import uuid

@@ -4,8 +4,6 @@ Every request of a source is made here, those of its authentication included. A 
 to all sources of the credential, also to pages that are already being requested.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from datetime import timedelta

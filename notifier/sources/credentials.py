@@ -1,7 +1,5 @@
 """Build the authentication of a source, and find the keys of the default chain."""
 
-from __future__ import annotations
-
 import configparser
 from collections.abc import Mapping
 from pathlib import Path

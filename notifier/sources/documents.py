@@ -3,8 +3,6 @@
 Names are compared without case, `_` and `-`: `error_code`, `errorCode` and `ErrorCode` are equal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 
 _MAX_DEPTH = 5

@@ -4,8 +4,6 @@ Error bodies of the cloud are read only here. Their texts are untrusted, and the
 credentials included: no part of a body is used before `redact_reply_text` has cleaned it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The task list of GaussDB: one project in one region."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The settings of a GaussDB source: one project in one region. Light: no network library is imported here."""
 
-from __future__ import annotations
-
 import platform
 from typing import Annotated, Literal, Self
 

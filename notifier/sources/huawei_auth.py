@@ -5,8 +5,6 @@ requests, and throws in the error of a request without a reply. Tokens and keys 
 requests: one login serves all.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping

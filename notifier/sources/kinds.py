@@ -1,7 +1,5 @@
 """Find the kinds of sources: the settings class of each, and the class that reads it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any

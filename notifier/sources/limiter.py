@@ -4,8 +4,6 @@ The cloud counts calls by user and locks an access key after a few refusals in a
 The limits that several processes share are in the database: see `notifier.core.credentials`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -4,8 +4,6 @@ The cost of a page matters: a list of 100,000 tasks is read at every poll and ha
 only identified and hashed at first; `parse_task` decodes it when its task is needed.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

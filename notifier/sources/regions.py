@@ -1,7 +1,5 @@
 """The endpoints of GaussDB and IAM by region, for the regions that the official SDK knows."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """The request signature of Huawei Cloud, SDK-HMAC-SHA256: pure functions over strings."""
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Read a list page by page, in walks, until one of them is gapless. `notifier.sources.paging` defines gapless."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

@@ -1,7 +1,5 @@
 """The mail channel: submits each mail to a server (RFC 5321, 6409) and accounts for each recipient."""
 
-from __future__ import annotations
-
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence

@@ -4,8 +4,6 @@ The standard library is not used: its folding differs between the versions of Py
 hold a comma (RFC 5322, 3.4; RFC 2047, 5).
 """
 
-from __future__ import annotations
-
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The mail of an event or a digest: headers, a text and an HTML part. Pure."""
 
-from __future__ import annotations
-
 import uuid
 from datetime import UTC
 from email.header import Header

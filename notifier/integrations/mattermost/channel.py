@@ -1,7 +1,5 @@
 """Channels of Mattermost and Rocket.Chat. Their limits: developers.mattermost.com and docs.rocket.chat."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from notifier.channels.reply_conditions import ParsedReply

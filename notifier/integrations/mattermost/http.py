@@ -1,7 +1,5 @@
 """Mattermost's slash commands over HTTP. Mattermost signs nothing: a token is the only proof of a request."""
 
-from __future__ import annotations
-
 import hmac
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

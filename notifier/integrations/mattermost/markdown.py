@@ -4,8 +4,6 @@ Mentions, channels, emoji and addresses in plain text cannot be escaped: a zero-
 reads much of the same Markdown.
 """
 
-from __future__ import annotations
-
 import re
 
 from notifier.wording.sanitize import cut

@@ -1,7 +1,5 @@
 """Settings of the channels that post to an incoming webhook of Mattermost or Rocket.Chat."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal
 

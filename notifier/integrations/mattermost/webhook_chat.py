@@ -3,8 +3,6 @@
 Mattermost and Rocket.Chat do not draw Block Kit. `payload` is pure.
 """
 
-from __future__ import annotations
-
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence

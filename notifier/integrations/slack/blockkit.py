@@ -3,8 +3,6 @@
 Escaping, markup and limits: docs.slack.dev. Sizes count characters after escaping, and stay 10 % below a limit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 

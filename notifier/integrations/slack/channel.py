@@ -4,8 +4,6 @@ A task has one message, which changes as the task moves. Each step is posted in 
 needs care is shown in the channel too, because a change notifies nobody.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Slash commands and clicks from Slack, over HTTP or Socket Mode, and the replies to them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

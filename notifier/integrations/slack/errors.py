@@ -1,7 +1,5 @@
 """The meaning of Slack's responses for a message. Pure. `errors.toml` has the error codes."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """Slack's slash commands and clicks over HTTP."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256

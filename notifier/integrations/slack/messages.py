@@ -4,8 +4,6 @@ A message contains nothing of the channel, the token or the mode, so that messag
 are sent under the new one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby

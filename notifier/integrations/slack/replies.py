@@ -1,7 +1,5 @@
 """Replies in Slack's Block Kit. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from notifier.channels.base import Json

@@ -1,7 +1,5 @@
 """Scopes that the bot needs for the chat, and what is lost without each."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from notifier.http import HttpError

@@ -1,7 +1,5 @@
 """The part that both ways to post to Slack share: the message, its plain form, and what a response means."""
 
-from __future__ import annotations
-
 import json
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,7 +1,5 @@
 """Slack's signature of a request: https://docs.slack.dev/authentication/verifying-requests-from-slack. Pure."""
 
-from __future__ import annotations
-
 import hmac
 import re
 from datetime import datetime

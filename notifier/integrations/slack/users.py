@@ -1,7 +1,5 @@
 """People in Slack: their language, their workspace, and whether they may make changes."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict
 from collections.abc import Collection

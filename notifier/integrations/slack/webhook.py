@@ -1,7 +1,5 @@
 """A Slack channel posted to through an incoming webhook, which returns no message id to edit or reply to."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from notifier.channels.base import Json, encode_json

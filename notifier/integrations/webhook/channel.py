@@ -1,7 +1,5 @@
 """The webhook channel: a signed POST of the Standard Webhooks 1.0.0 envelope, or of a body made by a template."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
