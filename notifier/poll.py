@@ -38,25 +38,12 @@ class PollRecords(Protocol):
     """Claims of sources, and what polls record about sources, tasks and credentials."""
 
     def claim(
-        self,
-        source: str,
-        owner: str,
-        now: datetime,
-        lease: timedelta,
-        *,
-        poll_every: timedelta = timedelta(),
-        force: bool = False,
+        self, source: str, owner: str, now: datetime, lease: timedelta, *, poll_every: timedelta, force: bool
     ) -> PollClaim | None:
         """Take the right to poll, or None while another owner holds it or, unless forced, the source is not due."""
 
     def bind_source(
-        self,
-        claim: PollClaim,
-        region: str,
-        project_id: str,
-        *,
-        configured: Collection[str] | None = None,
-        in_use_since: datetime | None = None,
+        self, claim: PollClaim, region: str, project_id: str, *, configured: Collection[str], in_use_since: datetime
     ) -> PollClaim:
         """Note what the source reads, and return the claim with what is recorded of that."""
 

@@ -59,7 +59,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(_QUERY, "tasks", "List tasks."),
     Command(_QUERY, "task", "Show one task and its events.", "tasks:task"),
     Command(_QUERY, "ack", "Acknowledge a task: you take care of it.", "tasks:ack"),
-    Command(_QUERY, "events", "List recorded events."),
+    Command(_QUERY, "events", "List recorded events.", "tasks:events"),
     Command(_QUERY, "explain", "Explain why each channel was notified or not."),
     Command(_OUTBOX, "deliveries", "List deliveries."),
     Command(_OUTBOX, "retry", "Send dead or parked deliveries again.", "deliveries:retry"),

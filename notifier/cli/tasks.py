@@ -1,4 +1,4 @@
-"""`notifier tasks`, `task` and `ack`."""
+"""`notifier tasks`, `task`, `events` and `ack`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from notifier.cli.common import (
 from notifier.cli.output import cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.errors import NotifierError
+from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import RoutedEvent
@@ -78,11 +79,11 @@ def task(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None
     """
     config = load_config(ctx)
     view = view_for(config)
-    stored, events = read_store(config, partial(_task_and_events, job_id=job_id, source=source, view=view))
+    stored, history = read_store(config, partial(_task_and_events, job_id=job_id, source=source, view=view))
     if as_json:
-        print_json(documents.stored_task(stored) | {"events": [documents.routed_event(event) for event in events]})
+        print_json(documents.stored_task(stored) | {"events": [documents.routed_event(event) for event in history]})
     else:
-        show(view.task(stored, events))
+        show(view.task(stored, history))
 
 
 def _task_and_events(
@@ -91,6 +92,30 @@ def _task_and_events(
     stored = require_task(q, job_id, source, view)
     wanted = EventFilter(source=stored.task.source, job_id=stored.task.job_id)
     return stored, lookup.list_events(q, wanted).rows
+
+
+def events(
+    ctx: typer.Context,
+    *,
+    kind: Annotated[EventType | None, typer.Option("--type", help="Show this type only.")] = None,
+    since: SinceOption = None,
+    source: SourceOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List recorded events, newest first. Exits with 1 when there are none.
+
+    --json: {"events": [{event_id, type, source, region, project_id, occurred_at, observed_at, late, previous_status,
+    detail, task, routes, channels}], "sources": […]}.
+    """
+    config = load_config(ctx)
+    wanted = EventFilter(type=kind, since=time_before_now(since), source=source, limit=limit + 1)
+    found = read_store(config, partial(lookup.list_events, wanted=wanted))
+    if not found.rows:  # a source that is no longer configured may still have events
+        require_source(config, source)
+    print_listing(
+        config, found, limit, name="events", document=documents.routed_event, table=View.events, as_json=as_json
+    )
 
 
 def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:

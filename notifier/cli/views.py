@@ -165,9 +165,8 @@ class View:
             cell(str(row.attempt)),
             cell(self.when(row.settled_at or row.available_at)),
         )
-        why = "; ".join(
-            filter(None, ("dismissed" if row.dismissed_at else "", possible_arrival(row), _undelivered(row)))
-        )
+        undelivered = with_reply(row.reason, None if row.state is DeliveryState.DELIVERED else row.reply)
+        why = "; ".join(filter(None, ("dismissed" if row.dismissed_at else "", possible_arrival(row), undelivered)))
         return Row(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
 
     def _about(self, row: Delivery) -> str:
@@ -203,8 +202,3 @@ def possible_arrival(delivery: Delivery) -> str:
     unsure = delivery.outcome_unknown and delivery.state is not DeliveryState.DELIVERED
     phrase = "may have arrived"
     return phrase if unsure and phrase not in (delivery.reason or "") else ""
-
-
-def _undelivered(delivery: Delivery) -> str:
-    """Return why a delivery is not delivered, with the receiver's own reply."""
-    return with_reply(delivery.reason, None if delivery.state is DeliveryState.DELIVERED else delivery.reply)

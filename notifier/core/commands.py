@@ -53,7 +53,6 @@ class Running(Query):
     """List the running tasks."""
 
     about: str = ""
-    """See `Failed.about`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,6 @@ class Recent(Query):
     """List the tasks that changed last."""
 
     about: str = ""
-    """See `Failed.about`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +92,6 @@ class Mutes(Query):
     """List the muted instances."""
 
     ignored: str = ""
-    """Words that the command does not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +99,6 @@ class Status(Query):
     """Show the health of the program itself."""
 
     ignored: str = ""
-    """Words that the command does not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

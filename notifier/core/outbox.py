@@ -177,7 +177,7 @@ class Settlement:
     thread: str | None = None
     """See `Delivered.thread`."""
     outcome_unknown: bool = False
-    """True when the attempt may have arrived."""
+    """True when the message may have arrived: the answer of this attempt or of an earlier one is still unknown."""
     signal: AttemptSignal = AttemptSignal.NONE
     """What the attempt proves about the channel."""
     pause: timedelta | None = None
@@ -226,7 +226,8 @@ def settle(
         reason=_storable(reason),
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
         thread=_storable(outcome.thread) if isinstance(outcome, Delivered) else None,
-        outcome_unknown=_may_have_arrived(delivery, outcome, resolution),
+        outcome_unknown=isinstance(outcome, Unknown)
+        or (delivery.outcome_unknown and resolution is not Resolution.ABSENT),
         signal=_signal(delivery, outcome),
         pause=min(outcome.after, retry.MAX_RETRY_AFTER) if isinstance(outcome, Retry) and outcome.after else None,
         recipients=_storable_recipients(outcome),
@@ -248,11 +249,6 @@ def _signal(delivery: Delivery, outcome: Outcome) -> AttemptSignal:
     if not isinstance(outcome, Delivered) and outcome.recipients:
         return AttemptSignal.NONE
     return signal_of(outcome)
-
-
-def _may_have_arrived(delivery: Delivery, outcome: Outcome, resolution: Resolution | None) -> bool:
-    """Return whether the message may have arrived: the answer of this attempt or of an earlier one is still unknown."""
-    return isinstance(outcome, Unknown) or (delivery.outcome_unknown and resolution is not Resolution.ABSENT)
 
 
 def signal_of(outcome: Outcome) -> AttemptSignal:

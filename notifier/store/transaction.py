@@ -20,10 +20,7 @@ from notifier.store.threads import Threads
 
 
 class Transaction:
-    """All of it happens or none of it.
-
-    `queries` see what the transaction has written.
-    """
+    """All of it happens or none of it. `queries` see what the transaction has written."""
 
     def __init__(self, connection: Connection, time: Callable[[Connection], datetime], cache: FingerprintCache) -> None:
         """Compose the parts. The transaction of `connection` belongs to the caller, as does `cache`."""

@@ -48,7 +48,8 @@ class MessageFormatter:
 
     def _without_task(self, event: Event) -> Message:
         """Return an event about a source, a channel or the store in words."""
-        facts = (*self._episode(event), self._project(event), self._own_note(event))
+        project = self._fact("project", one_line(event.project_id, ID_LIMIT))
+        facts = (*self._episode(event), project, self._own_note(event))
         unobserved = event.type is EventType.SOURCE_GAP
         return Message(
             state=state_of(event),
@@ -76,9 +77,6 @@ class MessageFormatter:
             return count, self._time("failing_since", event.since)
         length = self.localizer.duration(event.observed_at - event.since)
         return self._time("failing_since", event.since), self._fact("failing_for", length)
-
-    def _project(self, event: Event) -> Fact | None:
-        return self._fact("project", one_line(event.project_id, ID_LIMIT))
 
     def _own_note(self, event: Event) -> Fact | None:
         silent = event.type is EventType.SOURCE_FAILING and not event.detail
