@@ -100,10 +100,7 @@ async def run_monitor(
     routing: RoutingConfig,
     polling_since: datetime | None,
 ) -> MonitorReport:
-    """Judge health once and announce what has changed. Raises StoreError.
-
-    `polling_since` is when polling began, by the database's time: see `alerts.source_edge`.
-    """
+    """Judge health once and announce what has changed; see `judge` for `polling_since`. Raises StoreError."""
     facts = await store.read(lambda q: q.health_facts())
     verdict = health.judge(rules.expected, facts, polling_since)
     decision = alerts.decide_alerts(rules.expected, facts, polling_since)

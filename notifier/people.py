@@ -247,10 +247,7 @@ def dismiss_waiting(tx: PeopleTx, channel: str, expected: Expected, by: Person) 
 
 
 def move(tx: PeopleTx, channel: str, to: str, by: Person) -> int:
-    """Move waiting deliveries of a channel to another one, the oldest first; return how many.
-
-    At most MOVE_BATCH at once: the caller repeats it until it returns 0.
-    """
+    """Move up to MOVE_BATCH waiting deliveries to another channel, oldest first; return how many. Repeat until 0."""
     moved = tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH)
     return _record_count(tx, by, Verb.MOVE, f"{channel} → {to}", moved)
 

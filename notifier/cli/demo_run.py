@@ -107,10 +107,7 @@ async def run_demo(
     on_ready: Callable[[str, str], None],
     on_receipt: Callable[[Receipt], None],
 ) -> DemoResult:
-    """Run until `stop` is set. The database is in `folder`.
-
-    `on_ready` gets the addresses of the simulated cloud and of the receiver.
-    """
+    """Run until `stop` is set, with the database in `folder`. `on_ready` gets the addresses of cloud and receiver."""
     async with Simulator(options) as simulator, Receiver(secret, on_receipt) as receiver:
         document = demo_config(simulator.source_config(), receiver.url, secret, folder)
         on_ready(simulator.url, receiver.url)

@@ -184,10 +184,7 @@ async def _load_unless_stopped(stop: asyncio.Event, future: asyncio.Future[Confi
 
 
 async def _rehearse(config: Config, *, exclusive: bool) -> None:
-    """Open everything and close it again, without a request to any service.
-
-    Not exclusively where the running service holds the lock on the same database.
-    """
+    """Open and close everything, without a request; not exclusively where the service holds the same database."""
     async with open_app(config, exclusive=exclusive):
         pass
 

@@ -255,10 +255,7 @@ def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> E
 def route_alerts(
     events: Iterable[Event], routes: Sequence[Route], fallback: Collection[str]
 ) -> tuple[RoutedEvent, ...]:
-    """Return each event with the channels it goes to: never to the one it is about.
-
-    An event that no route takes goes to the channels of `fallback`.
-    """
+    """Return each event with its channels, or `fallback` where no route takes it, but never the one it is about."""
     return tuple(
         replace(item, channels=alert_channels(item.channels, item.event.channel, fallback))
         for item in route_events(events, routes)

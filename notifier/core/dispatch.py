@@ -87,10 +87,7 @@ def settles_at_once(finished: int, queued: int, concurrency: int) -> bool:
 
 
 def attempts_exhausted(delivery: Delivery, schedule: Sequence[timedelta]) -> bool:
-    """Return whether a claimed delivery has had more attempts than its schedule allows.
-
-    That happens only when earlier attempts never reported back: the message kills its sender.
-    """
+    """Return whether a delivery has had more attempts than scheduled: earlier ones ended their sender unreported."""
     return delivery.attempt - delivery.earlier_attempts > len(schedule) + 1
 
 

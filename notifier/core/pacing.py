@@ -5,7 +5,7 @@ All of it is a value that the database keeps, so that it survives a restart and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,10 +90,7 @@ def allowance(health: ChannelHealth, pace: Pace, now: datetime, wanted: int) -> 
 
 
 def charge(health: ChannelHealth, pace: Pace, now: datetime, count: int) -> ChannelHealth:
-    """Return the health after `count` messages were let out.
-
-    A probe postpones the next one: no other replica sends a second one while it is in flight.
-    """
+    """Return the health after `count` messages went out. A probe postpones the next: no replica sends a second."""
     if count and pace.per_second:
         health = replace(health, rate_at=max(health.rate_at or now, now) + pace.interval * count)
     if count and health.open_until:
@@ -129,8 +126,5 @@ def _after(
 
 
 def _probe_wait(failures: int, pace: Pace) -> timedelta:
-    return _nth(pace.probes, failures - pace.opens_after)
-
-
-def _nth(waits: Sequence[timedelta], position: int) -> timedelta:
-    return waits[min(max(position, 0), len(waits) - 1)]
+    position = max(failures - pace.opens_after, 0)
+    return pace.probes[min(position, len(pace.probes) - 1)]

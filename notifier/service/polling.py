@@ -62,10 +62,7 @@ class Polling:
             self._jobs.start(f"poll {name}", partial(self.poll, self._app.sources[name]))
 
     async def poll(self, source: TaskSource, *, force: bool = False, send_heartbeat: bool = True) -> PollReport | None:
-        """Poll a source once, log and count it. Return None when the database failed.
-
-        `send_heartbeat` sends a heartbeat after a good poll.
-        """
+        """Poll, log and count a source once; may send a heartbeat after it. Return None when the database failed."""
         try:
             report = await poll_once(
                 source,

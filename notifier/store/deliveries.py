@@ -172,10 +172,7 @@ class Deliveries:
         )
 
     def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
-        """Supersede waiting deliveries of progress that were never attempted; return their event ids.
-
-        `by` has the id of the event that replaces them, by subject.
-        """
+        """Supersede waiting progress that was never attempted by the event in `by`; return its event ids."""
         now = self._session.now()
         waiting = [
             row

@@ -144,10 +144,7 @@ class SqlStore:
             await loop.run_in_executor(self._readers, files.require_same, self._file, self._opened)
 
     async def rescue(self) -> Path:
-        """Copy a SQLite database whose file was deleted or replaced to a new file beside it, and return its path.
-
-        Raises StoreError.
-        """
+        """Copy a database whose file was lost or replaced to a new file; return its path. Raises StoreError."""
         if self._file is None:
             raise StoreError("only a database in a file can be copied")
         copy = Path(f"{self._file}.rescued-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
@@ -333,10 +330,7 @@ def _connected(address: PostgresAddress) -> Engine:
 
 
 def copy_database(url: str, target: Path) -> None:
-    """Copy a SQLite database, which may be in use, to a new file. Raises StoreError.
-
-    Raises ConfigurationError, which says what to do instead, where the file exists or the database is no file.
-    """
+    """Copy a SQLite database, also in use, to a new file. Raises StoreError, or ConfigurationError with a remedy."""
     address = _address(url)
     if isinstance(address, PostgresAddress):
         raise ConfigurationError(

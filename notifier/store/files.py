@@ -206,12 +206,6 @@ def _not_ours(name: Path) -> StoreError:
     return StoreError(f"{name} is not a lock file of this program, which keeps one there: move it away")
 
 
-def _read_note(descriptor: int) -> Identity | None:
-    """Return which file the service that holds a lock file names as the one it opened."""
-    found = _NOTE.fullmatch(os.pread(descriptor, _NOTE_LIMIT, 0))
-    return Identity(int(found["device"]), int(found["inode"])) if found and found["inode"] else None
-
-
 def require_same(path: Path, opened: Identity) -> None:
     """Raise StoreReplaced unless a path leads to the file that was opened, and a service uses that one too."""
     found = identity_of(path)
@@ -230,6 +224,8 @@ def _used_elsewhere(path: Path, found: Identity) -> bool:
     except OSError:
         return False
     try:
-        return _read_note(descriptor) not in (None, found) and _is_locked(descriptor, 0)
+        note = _NOTE.fullmatch(os.pread(descriptor, _NOTE_LIMIT, 0))
+        named = Identity(int(note["device"]), int(note["inode"])) if note and note["inode"] else None
+        return named not in (None, found) and _is_locked(descriptor, 0)
     finally:
         os.close(descriptor)

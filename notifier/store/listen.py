@@ -35,10 +35,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=200), timedelta(seconds=1
 
 
 async def listen(parameters: Mapping[str, Any], wake: Callable[[], None]) -> NoReturn:
-    """Call `wake` for every notification, and after every connection, until cancelled. Raises nothing else.
-
-    `parameters` are psycopg's own for a connection.
-    """
+    """Call `wake` for every notification and every new connection until cancelled. `parameters` are psycopg's."""
     failures = 0
     while True:
         try:

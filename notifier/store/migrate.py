@@ -112,10 +112,7 @@ def require_current(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine) -> bool:
-    """Bring the schema up to date in one transaction; return whether there was anything to do.
-
-    Raises SchemaMismatch when the schema is newer than this program, or another program's.
-    """
+    """Bring the schema up to date in one transaction; return whether that changed it. Raises SchemaMismatch."""
     with engine.connect() as connection:
         found = _found(connection)
     if found == _Found(HEAD, ours=True):

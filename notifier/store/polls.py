@@ -160,10 +160,7 @@ class Polls:
         return replace(claim, state=state, renamed_from=renamed_from)
 
     def retire_sources(self, names: Collection[str], now: datetime) -> None:
-        """Record that sources are no longer configured, so that their tasks no longer count as running.
-
-        The next poll of a source takes that back.
-        """
+        """Record that sources are not configured: until they are polled again, their tasks do not count as running."""
         retired = (sources.c.name.in_(list(names)), sources.c.retired_at.is_(None))
         self._session.execute(update(sources).where(*retired).values(retired_at=now))
 
@@ -286,10 +283,7 @@ class Polls:
     def record(
         self, claim: PollClaim, snapshot: Snapshot, now: datetime, next_poll_at: datetime, refused: int = 0
     ) -> None:
-        """Record a successful poll and release the claim. The first complete full one is the baseline.
-
-        `refused` is the number of rows that the database did not store.
-        """
+        """Record a good poll and its refused rows; release the claim. The first complete full one is the baseline."""
         changed: dict[str, object] = {
             "last_poll_at": now,
             "clock_skew": None if snapshot.skew is None else snapshot.skew.total_seconds(),

@@ -49,10 +49,7 @@ class ServerInfo(Protocol):
 
 
 def postgres_parameters(address: PostgresAddress) -> dict[str, Any]:
-    """Return the driver's parameters: the address's over those of libpq's environment variables over ours.
-
-    Raises ConfigurationError when there is no driver.
-    """
+    """Return the driver's parameters: the address's over libpq's environment over ours. Raises ConfigurationError."""
     try:
         from psycopg import pq  # noqa: PLC0415 - an extra, which SQLite does without
     except ImportError:

@@ -37,10 +37,7 @@ class Replicas:
         self._session.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=values))
 
     def release_claims(self, owner: str | None, now: datetime) -> None:
-        """Release every claim of an owner, or of anybody, on sources and deliveries.
-
-        The outcome of deliveries that had begun is unknown from then on.
-        """
+        """Release the claims of an owner, or of anybody; the outcome of deliveries that had begun is unknown then."""
         held = {
             table: table.c.claimed_by.is_not(None) if owner is None else table.c.claimed_by == owner
             for table in (sources, deliveries)

@@ -119,10 +119,7 @@ class Retention:
         return pruned
 
     def prune_sources(self, configured: Collection[str], before: datetime, limit: int) -> int:
-        """Delete tasks of sources that are no longer configured and were last polled before this time.
-
-        Return how many were deleted. With the last of its tasks a source is deleted too.
-        """
+        """Delete tasks, then sources, not configured and last polled before this; return how many tasks."""
         pruned = 0
         for state in self._queries.source_states():
             polled_at = state.last_poll_at or before
@@ -157,10 +154,7 @@ class Retention:
         return len(job_ids)
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete threads, acknowledgements and subscriptions older than this that nothing needs, and ended mutes.
-
-        Return how many were deleted.
-        """
+        """Delete old threads, acknowledgements and subscriptions without use, and ended mutes; return how many."""
         before = now - keep
         unknown = ~exists().where(events.c.id == acknowledgements.c.event_id)
         old = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -66,17 +66,14 @@ class Threads:
 
         Those channels show an event once it has been delivered to them.
         """
-        begun = self._begun(event.subject for event in notified)
+        subjects = {event.subject for event in notified}
+        chunked = self._session.execute_chunks(statements.SUBJECTS_WITH_THREADS, subjects, "subjects")
+        begun = {subject for found in chunked for subject in found.scalars()}
         concerned = sorted((event for event in notified if event.subject in begun), key=attrgetter("subject"))
-        found = self._events_by_id([event.id for event in concerned])
+        stored = self._events_by_id([event.id for event in concerned])
         for event in concerned:
-            if event.id in found:
-                self._show(found[event.id], now, threads.c.channel.not_in(notified[event]), subject=event.subject)
-
-    def _begun(self, subjects: Iterable[str]) -> frozenset[str]:
-        """Return the subjects that have a thread on any channel."""
-        chunked = self._session.execute_chunks(statements.SUBJECTS_WITH_THREADS, set(subjects), "subjects")
-        return frozenset(subject for found in chunked for subject in found.scalars())
+            if event.id in stored:
+                self._show(stored[event.id], now, threads.c.channel.not_in(notified[event]), subject=event.subject)
 
     def _events_by_id(self, ids: Collection[str]) -> Mapping[str, _Stored]:
         statement = select(*_STORED).where(events.c.id.in_(statements.list_parameter("ids")))

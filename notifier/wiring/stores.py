@@ -44,10 +44,7 @@ async def open_existing_store(config: Config) -> AsyncIterator[SqlStore]:
 
 
 def database_revision(url: str) -> tuple[str, str | None, str]:
-    """Return the database's display name, its schema revision (None where it is empty) and the required revision.
-
-    Raises StoreError.
-    """
+    """Return a database's display name, its revision (None if empty) and the required revision. Raises StoreError."""
     with admin_engine(url) as engine:
         return place_of(engine.url), migrate.current(engine), migrate.HEAD
 
