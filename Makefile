@@ -42,7 +42,7 @@ imports: $(VENV)/.dev
 house: $(VENV)/.dev
 	@$(BIN)/python -m pytest --quiet tests/test_house.py $(wildcard tests/migrations/*.py tests/core/test_config.py)
 
-fmt: $(VENV)/.dev ## format the code and mend what can be mended
+fmt: $(VENV)/.dev ## format the code and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

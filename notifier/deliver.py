@@ -6,7 +6,8 @@ one and claims what may go out now, as far as the channel's pace, its pauses and
 1. Claim: each delivery gets the number of its attempt, and its lease begins.
 2. Render what has no body yet, and store the bodies before the first byte goes out: a repeat is byte-identical. This is
    not part of the claim: a message that kills the process while it is rendered must have its attempt counted.
-3. Begin: an attempt counts from the step that lets it out, so that a kill costs nothing to what was only queued.
+3. Begin: what is sent at once begins with its claim. What is queued is set back once its body is stored, and begins
+   with the step that lets it out: a kill costs it no attempt.
 4. Send, several subjects at once. No transaction is open meanwhile, and the next step does not wait for it.
 5. Settle in a later step, each guarded by its attempt number.
 

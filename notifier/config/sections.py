@@ -32,7 +32,7 @@ class AlertSettings(Settings):
     channels: tuple[str, ...] | None = None
     """Channels for alerts that no route matches; absent: all channels. No channel is notified of its own failure."""
     failing_after: Duration = Field(default=FAILING_AFTER, ge=timedelta(seconds=10), le=timedelta(days=1))
-    """How long a channel may fail before an alert. A misconfigured channel causes one at once."""
+    """How long a source, channel or role may fail before an alert. A misconfigured channel causes one at once."""
 
 
 RetentionPeriod = Annotated[Duration, Field(ge=timedelta(days=35), le=timedelta(days=36500))] | None

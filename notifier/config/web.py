@@ -24,7 +24,7 @@ def _address(text: str) -> str:
 
 
 class WebSettings(Settings):
-    """The page, /api, /metrics, /healthz and /readyz."""
+    """Where the HTTP server listens. It takes the requests of chats; each proves itself with the secret of its chat."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8080"
     """ADDRESS:PORT; port 0 selects a free one."""

@@ -1,7 +1,7 @@
 """The one judgement of health: what is wrong, since when, how much, why, and which command helps.
 
 Pure. `notifier health`, `/gaussdb status`, the container's health check and the alerts of `notifier.monitor` read the
-same `Health`: an alert is the moment at which a finding appears or disappears. Nothing else decides what is red.
+same `HealthReport`: an alert is the moment at which a finding appears or disappears. Nothing else decides what is red.
 """
 
 from __future__ import annotations

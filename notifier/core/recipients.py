@@ -1,8 +1,8 @@
 """One message for several addressees: who is still to get it, and what their different outcomes come to.
 
-A channel that addresses several in one attempt asks `outstanding` for whom the attempt is, and returns `combined`.
-That is stored with the delivery, so that the next attempt, after a kill or on another replica too, sends
-nothing to those who have it.
+A channel that addresses several in one attempt asks `outstanding` for whom the attempt is, and returns
+`combined_outcome`. That is stored with the delivery, so that the next attempt, after a kill or on another replica too,
+sends nothing to those who have it.
 """
 
 from __future__ import annotations

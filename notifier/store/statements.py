@@ -1,6 +1,6 @@
 """The statements that run often, built once: building one costs several times what the database takes for it.
 
-Each takes named parameters. `compile()` one to read it, or to paste it into a database shell.
+Each takes named parameters. To paste one into a database shell, print `DUE_DELIVERIES.compile(dialect=…)`.
 
 Statements that lock several rows lock them in the order of `seq`, of `name` or of `subject`: processes that locked the
 same rows in different orders would wait for each other, and PostgreSQL would end one of them. An UPDATE cannot have a

@@ -74,7 +74,7 @@ def sentence(text: str, limit: int = LINE_LIMIT) -> str:
     return "".join(shown) or "…"
 
 
-def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `Answer.facts` has it
+def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `ChatReply.facts` has it
     return f"*{label}*\n{(inline_code if outside else escape)(value, NAME_LIMIT)}"
 
 
