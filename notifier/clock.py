@@ -1,7 +1,5 @@
 """Real time."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextlib import suppress

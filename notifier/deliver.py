@@ -14,8 +14,6 @@ one and claims what may go out now, as far as the channel's pace, its pauses and
 A kill between 4 and 5 is the one that repeats a message: with the same id and the same bytes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import OrderedDict, deque

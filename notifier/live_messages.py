@@ -5,8 +5,6 @@ mute of the instance) is a state in the database, and an editor renders it. Edit
 together become one. A failed edit is repeated until the message is right, by whichever replica comes first.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Callers choose what a record contains. This is the second line of defence: the t
 masked, cut and escaped.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

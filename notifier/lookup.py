@@ -1,7 +1,5 @@
 """Queries of the store: functions over its reads, for the command line, the chat and the page alike."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -5,8 +5,6 @@ there is nothing to announce, and then there is none. Any number of replicas may
 same only one notes it, and only that one records the event.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -4,8 +4,6 @@ Each function is one act inside the caller's transaction, and records who did it
 these, so that an act is the same wherever it comes from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol

@@ -4,8 +4,6 @@ Two colours, one border: the network is async; the store is plain synchronous co
 inside one transaction, through `Store.transact` and `Store.read`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 Importing this package imports next to nothing, so that `startup` runs before the rest is imported.
 """
 
-from __future__ import annotations
-
 import sys
 from contextlib import suppress
 

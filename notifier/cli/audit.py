@@ -1,7 +1,5 @@
 """`notifier audit`: the ledger of every event and channel, and what people did."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 

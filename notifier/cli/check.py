@@ -1,7 +1,5 @@
 """`notifier check`: the configuration as it was understood and, online, whether every service works."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any
 

@@ -4,8 +4,6 @@ A command is a module of this package with a function, or a Typer, of the same n
 Importing only the module of the command that runs keeps `notifier --help` quick.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module

@@ -1,7 +1,5 @@
 """What several commands share: options, the configuration, access to the store, and the printing of listings."""
 
-from __future__ import annotations
-
 import getpass
 import os
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,7 +1,5 @@
 """`notifier db`: migrations and retention."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`notifier deliveries`, `retry`, `dismiss` and `move`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`notifier demo`: the service on a simulated cloud, without a configuration."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import tempfile

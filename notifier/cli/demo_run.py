@@ -1,7 +1,5 @@
 """The service on a simulated cloud: a task list, the real service, and a receiver that verifies its webhooks."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json

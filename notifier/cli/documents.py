@@ -1,7 +1,5 @@
 """The documents of `--json`: one function for each value. Keys are a contract; times are RFC 3339 in UTC."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any

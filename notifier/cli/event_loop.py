@@ -1,7 +1,5 @@
 """The event loop of a command, its stop signals, and threads for work that may never return."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

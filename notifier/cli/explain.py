@@ -1,7 +1,5 @@
 """`notifier explain`: why each channel was notified of a task or not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 

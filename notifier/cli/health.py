@@ -1,7 +1,5 @@
 """`notifier health`: problems, and the commands that fix them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 

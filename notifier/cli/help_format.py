@@ -1,7 +1,5 @@
 """Help for 80 columns: no word is broken, paragraphs are folded, and no Python type is shown."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`notifier init`: write a commented configuration file, from options and answers."""
 
-from __future__ import annotations
-
 import base64
 import os
 import re

@@ -1,7 +1,5 @@
 """The configuration file that `notifier init` writes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`notifier mute`, `unmute` and `mutes`: maintenance windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated

@@ -3,8 +3,6 @@
 With `--json` a command writes one document to stdout and nothing else; errors and progress go to stderr.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """`notifier poll`: one poll of every source and one delivery of all that is due."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout

@@ -1,7 +1,5 @@
 """`notifier preview`: show a message without sending it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from email import message_from_bytes, policy

@@ -4,8 +4,6 @@ Exit codes: 0 done; 1 the thing asked about is not so; 2 bad usage or configurat
 130 interrupted; 141 the reader of our output went away.
 """
 
-from __future__ import annotations
-
 import errno
 import re
 import sys

@@ -1,7 +1,5 @@
 """`notifier route`: which routes and channels an event would take, and why not the others. Nothing is sent."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`notifier run`: the service under one configuration after the other, until the process is asked to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """Sample events, to try out routes, templates and channels with. Each is made from its row in `EVENT_ROWS`."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from notifier.core.events import EventType

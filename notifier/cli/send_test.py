@@ -1,7 +1,5 @@
 """`notifier test-send`: send one message that is marked as a test."""
 
-from __future__ import annotations
-
 import re
 import sys
 from contextlib import nullcontext, redirect_stdout

@@ -1,7 +1,5 @@
 """`notifier simulate`: a task list to develop and demonstrate against."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from typing import Annotated

@@ -1,7 +1,5 @@
 """A preview of a Slack message, as closely as a terminal can show it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@
    first process of a container ignores every signal that it has no handler for.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import signal

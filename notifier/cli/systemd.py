@@ -3,8 +3,6 @@
 Each is one datagram to the socket that the environment names. Without a socket nothing is sent.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import time

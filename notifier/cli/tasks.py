@@ -1,7 +1,5 @@
 """`notifier tasks`, `task`, `events` and `ack`."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Tables and details of tasks, events and deliveries, as rich prints them on a terminal. No I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime

@@ -3,8 +3,6 @@
 A source is failing when no poll of it has succeeded for too long, whether any failed or not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 A command is a class, and a row of `_SYNTAX` that says how it is typed.
 """
 
-from __future__ import annotations
-
 import difflib
 import html
 import re

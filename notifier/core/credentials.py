@@ -4,8 +4,6 @@ The cloud counts calls by user and locks an access key after a few refusals in a
 it reads. So both belong to the credential, and the database keeps them for all replicas. Values and decisions only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta

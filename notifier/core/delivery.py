@@ -1,7 +1,5 @@
 """A delivery of events to one channel: its state, its attempts, their outcomes, and the message that shows a task."""
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

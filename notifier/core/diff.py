@@ -14,8 +14,6 @@ Rules, in the order they are applied to a row:
 5. A state that is reached a second time is notified a second time: the last event of a task shows its state.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What delivery workers and message editors decide: how much to claim, what is late, and what is repeated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -20,8 +20,6 @@ NotifierError                              exit 1   something went wrong
     └── SchemaMismatch                     exit 1   the database wants `notifier db upgrade`, or a newer program
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import ClassVar
 

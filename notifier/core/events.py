@@ -1,7 +1,5 @@
 """The types of events, and what each means to planning, to the store and to the log. Looks are in `wording.states`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum

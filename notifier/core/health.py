@@ -4,8 +4,6 @@ Pure. `notifier health`, `/gaussdb status`, the container's health check and the
 same `HealthReport`: an alert is the moment at which a finding appears or disappears. Nothing else decides what is red.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The facts that health is judged by: what the configuration promises, and what the database records."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

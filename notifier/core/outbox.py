@@ -1,7 +1,5 @@
 """From events to deliveries, and from the outcome of an attempt to what becomes of its delivery."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 All of it is a value that the database keeps, so that it survives a restart and is shared by all replicas.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

@@ -5,8 +5,6 @@ RE2 does not backtrack. The few constructs that it would read differently from P
 refused with a remedy. Where there is no build of it, Python's own engine serves with patterns that are simple enough.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import lru_cache

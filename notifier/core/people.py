@@ -1,7 +1,5 @@
 """What people do: who they are, what they acknowledge, mute and subscribe to, and the record of it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum

@@ -5,8 +5,6 @@ database knows which events are new: `decide_poll` decides what to record, and `
 that turned out to be new.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta

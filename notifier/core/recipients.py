@@ -5,8 +5,6 @@ A channel that addresses several in one attempt asks `outstanding` for whom the 
 sends nothing to those who have it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Which channels an event goes to, and why not to the others."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The deliveries and message edits of a service."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress

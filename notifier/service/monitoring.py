@@ -1,7 +1,5 @@
 """The monitor of a service: its health, its heartbeats, and the file of its database."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path

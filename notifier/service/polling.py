@@ -1,7 +1,5 @@
 """The polls of a service."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

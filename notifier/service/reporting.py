@@ -1,7 +1,5 @@
 """Log records of what the use cases report."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from datetime import timedelta

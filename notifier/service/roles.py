@@ -1,7 +1,5 @@
 """The parts of the work that a process has."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from notifier.core.health_facts import Role as Role  # noqa: PLC0414 - re-exported for callers of the service

@@ -1,7 +1,5 @@
 """When work runs: background jobs, their schedule whatever the system's clock does, and the sources to poll next."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, timedelta

@@ -3,8 +3,6 @@
 The database decides who polls and who sends, so any number of these processes can share one.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

@@ -1,7 +1,5 @@
 """The state of channels: health, parking, and which failures were announced."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The outbox: deliveries from their plan to their settlement, and what people do about them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

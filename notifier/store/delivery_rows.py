@@ -1,7 +1,5 @@
 """Reading and changing several deliveries at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

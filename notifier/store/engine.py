@@ -4,8 +4,6 @@ SQLite has one writer thread and `BEGIN IMMEDIATE`: a transaction that reads and
 once, whatever the busy timeout says. Its journal is WAL only where the library is free of the WAL-reset bug.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections import deque

@@ -1,7 +1,5 @@
 """Turning the database libraries' exceptions into ours."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

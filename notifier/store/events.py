@@ -1,7 +1,5 @@
 """The events: what happened to tasks, sources and channels, each stored once."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 from notifier.core.routing import RoutedEvent

@@ -4,8 +4,6 @@ A name is not a file: symbolic links, hard links and bind mounts give one file s
 stand for another file while a service runs.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

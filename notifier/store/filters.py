@@ -1,7 +1,5 @@
 """The filters of queries as conditions of SQL."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, exists, func, or_, select

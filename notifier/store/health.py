@@ -1,7 +1,5 @@
 """The facts of health: the backlog of every channel, and the processes that have reported."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The ledger: every pair of event and channel that routing asked for, and the state of its delivery."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ It only saves time. Idle workers query by themselves as well, so a lost notifica
 the next query. A lost connection is opened again, and then a query finds what was missed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping

@@ -1,7 +1,5 @@
 """What people do about tasks: acknowledgements, mutes, subscriptions, and the record of their actions."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta

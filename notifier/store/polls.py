@@ -1,7 +1,5 @@
 """What polls record about sources, tasks and credentials."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """PostgreSQL: the parameters of a connection, and which connections are kept."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The reads of the service and of the queries that people make."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple

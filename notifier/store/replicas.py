@@ -1,7 +1,5 @@
 """What a process records about itself when it starts, runs and stops."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, delete, false, func, or_, select, update

@@ -1,7 +1,5 @@
 """The deletions of retention: each is bounded and served by an index."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial

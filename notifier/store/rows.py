@@ -1,7 +1,5 @@
 """Between rows and values: the only place that knows both."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """The tables, as migrations leave them; a test holds the two together."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

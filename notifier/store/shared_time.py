@@ -5,8 +5,6 @@ the database's time, and with it all deadlines and states that last: waits stay 
 the right times.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 

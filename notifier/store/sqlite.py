@@ -1,7 +1,5 @@
 """SQLite: the library, connections, and copies of a database that is in use."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType

@@ -7,8 +7,6 @@ same rows in different orders would wait for each other, and PostgreSQL would en
 parameter with the name of one of its columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache

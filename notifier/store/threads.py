@@ -1,7 +1,5 @@
 """Live messages: what each is to show, and which are to be edited."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """One write transaction: the parts of the store on one connection."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """The program put together from a configuration. Only this package names concrete classes of the rim."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

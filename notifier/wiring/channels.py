@@ -1,7 +1,5 @@
 """Channels from their settings, and the HTTP client that they share with the sources and the chat."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from zoneinfo import ZoneInfo

@@ -3,8 +3,6 @@
 Imported only where a chat is configured: it loads the network stack and the web server.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit

@@ -1,7 +1,5 @@
 """Checks of a configuration against the services that it names."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack

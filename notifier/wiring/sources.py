@@ -1,7 +1,5 @@
 """Sources from their settings."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from functools import cache, partial

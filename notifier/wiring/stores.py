@@ -1,7 +1,5 @@
 """Access to the database alone, without the rest of the program."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Findings of health in words, for the command line and the chat."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Events as messages: the words of `phrases`, put together. Channels decide how a message looks."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

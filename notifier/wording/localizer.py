@@ -1,7 +1,5 @@
 """Text, times, durations and names in one language and time zone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo

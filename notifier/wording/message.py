@@ -1,7 +1,5 @@
 """An event in words, before any markup."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """The operations that the API documents. The set is open: any other name is shown as it is."""
 
-from __future__ import annotations
-
 OPERATIONS = frozenset(
     {
         "BackupSnapshotGaussDBV5InInstance",

@@ -1,7 +1,5 @@
 """Text from outside: control characters are removed and the length is bounded. Channels escape for their own markup."""
 
-from __future__ import annotations
-
 import re
 
 NAME_LIMIT = 120

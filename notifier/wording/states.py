@@ -1,7 +1,5 @@
 """How events look: one table gives each type its state, with colours, marks and the words that depend on it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """What the notifier writes to people, in English and in Chinese: `en.toml` and `zh.toml`, by dotted keys."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
