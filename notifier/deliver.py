@@ -34,7 +34,7 @@ from notifier.core.pacing import ChannelHealth
 from notifier.ports import Channel, Clock, DatabaseTime, RenderRequest, Store
 
 
-class Outbox(Protocol):
+class DeliveryQueue(Protocol):
     """Claims and settlements of deliveries."""
 
     def claim_due(
@@ -89,7 +89,7 @@ class DeliveryTx(DatabaseTime, Protocol):
     """What the delivery of messages needs of a transaction."""
 
     @property
-    def deliveries(self) -> Outbox:
+    def deliveries(self) -> DeliveryQueue:
         """Claims and settlements of deliveries."""
 
     @property

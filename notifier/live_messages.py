@@ -49,7 +49,7 @@ class LiveTx(DatabaseTime, Protocol):
 EDIT_BATCH = 10
 """Maximum number of messages that are claimed together."""
 
-IDLE_INTERVAL = 2.0
+EDIT_IDLE_INTERVAL = 2.0
 """Time between two queries for messages to edit when nothing wakes the editor, in seconds."""
 
 
@@ -101,7 +101,11 @@ class MessageEditor:
     async def wait(self, report: EditReport) -> None:
         """Wait until there may be something to do. After a full batch there may be more at once."""
         if len(report.changed) < EDIT_BATCH:
-            idle = IDLE_INTERVAL if report.retry_in is None else min(IDLE_INTERVAL, report.retry_in.total_seconds())
+            idle = (
+                EDIT_IDLE_INTERVAL
+                if report.retry_in is None
+                else min(EDIT_IDLE_INTERVAL, report.retry_in.total_seconds())
+            )
             await wait_until_set(self._wakeup, idle)
 
     def _claim(self, tx: LiveTx) -> _Claim:

@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 Format = Literal["auto", "json", "console"]
 
-FIELD_LIMIT = 2048
+LOG_FIELD_LIMIT = 2048
 """Maximum size of one field, in bytes of UTF-8."""
 
 MASK = "***"
@@ -175,9 +175,9 @@ def _cut(value: object) -> object:
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     data = text.encode("utf-8", "surrogatepass")
-    if len(data) <= FIELD_LIMIT:
+    if len(data) <= LOG_FIELD_LIMIT:
         return value
-    keep = FIELD_LIMIT // 2 - 20
+    keep = LOG_FIELD_LIMIT // 2 - 20
     head, tail = (part.decode("utf-8", "ignore") for part in (data[:keep], data[-keep:]))
     return f"{head} [{len(data) - 2 * keep} bytes cut] {tail}"
 

@@ -15,7 +15,7 @@ from notifier.chat import reports
 from notifier.chat.reports import Page, ReplyFormatter
 from notifier.chat.requests import ChatReply
 from notifier.cli.samples import sample_event
-from notifier.cli.slack_preview import Json, draw_message
+from notifier.cli.slack_preview import BlockJson, draw_message
 from notifier.core.delivery import Thread, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
@@ -39,7 +39,7 @@ LOCALIZERS: dict[Language, Localizer] = {
     "zh": Localizer(language="zh", timezone=TIMEZONE),
 }
 
-Sample = tuple[str, Json]
+Sample = tuple[str, BlockJson]
 
 
 def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
@@ -159,7 +159,7 @@ def _health(*, ok: bool) -> HealthReport:
     return judge(Expected(sources=[source], channels=["dba", "mail"]), facts)
 
 
-def drawn(message: Json) -> str:
+def drawn(message: BlockJson) -> str:
     """Return a message as a terminal shows it."""
     console = Console(file=io.StringIO(), width=100, color_system=None, markup=False, highlight=False, emoji=False)
     console.print(draw_message(message))

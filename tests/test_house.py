@@ -144,6 +144,20 @@ def test_only_the_configuration_reads_the_environment() -> None:
     assert {path for path in readers if not path.startswith("notifier/config")} == set()
 
 
+def test_public_classes_and_constants_have_names_of_their_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path, tree in trees("notifier"):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path))
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    if isinstance(target, ast.Name) and len(target.id) > 1 and not target.id.islower():
+                        places.setdefault(target.id, []).append(str(path))
+    assert {name: found for name, found in places.items() if name[0] != "_" and len(found) > 1} == {}
+
+
 # ---- the package ----
 
 

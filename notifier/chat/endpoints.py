@@ -21,7 +21,7 @@ MAX_FORM_FIELDS = 100
 _FORM = "application/x-www-form-urlencoded"
 
 
-class RequestRejected(Exception):
+class InvalidRequest(Exception):
     """The request is rejected with a status and an empty body. The message is a word for the log."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -35,7 +35,7 @@ def post_route(path: str, answer: Callable[[Request], Awaitable[Response]], reje
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
-        except RequestRejected as error:
+        except InvalidRequest as error:
             rejections.count(str(error))
             return Response(status_code=error.status)
         except BadRequest as error:
@@ -54,17 +54,17 @@ async def read_body(request: Request) -> bytes:
     """Read the body, at most BODY_LIMIT bytes of it. Raises RequestRejected."""
     length = request.headers.get("Content-Length")
     if length and "Transfer-Encoding" in request.headers:
-        raise RequestRejected(400, "two lengths")  # a proxy may have believed the other one
+        raise InvalidRequest(400, "two lengths")  # a proxy may have believed the other one
     if length and int(length) > BODY_LIMIT:
-        raise RequestRejected(413, "too large")
+        raise InvalidRequest(413, "too large")
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > BODY_LIMIT:
-                raise RequestRejected(413, "too large")
+                raise InvalidRequest(413, "too large")
     except ClientDisconnect:
-        raise RequestRejected(400, "broken off") from None
+        raise InvalidRequest(400, "broken off") from None
     return bytes(body)
 
 
@@ -74,7 +74,7 @@ def parse_form(request: Request, body: bytes, *, repeatable: Collection[str] = (
     Raises RequestRejected where it is no form, and BadRequest where the form is wrong.
     """
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
-        raise RequestRejected(415, "no form")
+        raise InvalidRequest(415, "no form")
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except UnicodeDecodeError:

@@ -58,7 +58,7 @@ PermissionCheck = Callable[[], Awaitable[bool]]
 """Return whether the requester may make changes, or raise PermissionDenied. Called lazily: it can cost an API call."""
 
 
-class PermissionDenied(Exception):
+class ActionDenied(Exception):
     """The requester may not make changes. The message is the key of the phrase that says why."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from notifier.chat.requests import ChatReply, Row, quoted
+from notifier.chat.requests import ChatReply, ReplyRow, quoted
 from notifier.core.commands import USAGE
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.model import Event, SourceState, Task, TaskStatus
@@ -151,9 +151,9 @@ def task_title(task: Task, fmt: ReplyFormatter) -> str:
     return " · ".join(filter(None, (label if task.name in OPERATIONS else quoted(label), quoted(instance))))
 
 
-def _row(stored: StoredTask, fmt: ReplyFormatter) -> Row:
+def _row(stored: StoredTask, fmt: ReplyFormatter) -> ReplyRow:
     task = stored.task
-    return Row(
+    return ReplyRow(
         state=state_of_status(task.status),
         label=fmt.localizer.task_label(task.name),
         known=task.name in OPERATIONS,

@@ -112,7 +112,7 @@ class ClickRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ReplyRow:
     """One task of a list."""
 
     state: EventState
@@ -136,7 +136,7 @@ class ChatReply:
     lines: Sequence[str] = ()
     facts: Sequence[tuple[str, str, bool]] = ()
     """Label, value, and whether the value comes from outside."""
-    rows: Sequence[Row] = ()
+    rows: Sequence[ReplyRow] = ()
     quote: str | None = None
     """Reason of a failure, as the API gave it."""
     note: str = ""

@@ -12,7 +12,7 @@ from notifier.cli import documents
 from notifier.cli.common import JsonOption, LimitOption, load_config, now, read_store, truncation_note, view_for
 from notifier.cli.health import channel_findings
 from notifier.cli.help_format import ReadableCommand, ReadableGroup
-from notifier.cli.output import Row, TextTable, cell, pairs, print_json, show
+from notifier.cli.output import TableRow, TextTable, cell, pairs, print_json, show
 from notifier.cli.views import View
 from notifier.core.delivery import DeliveryState
 from notifier.core.health import HealthReport
@@ -111,6 +111,6 @@ def _actions(view: View, found: Sequence[Action]) -> TextTable:
     return view.table(("when", "by", "action", "about"), (_action_row(view, row) for row in found))
 
 
-def _action_row(view: View, row: Action) -> Row:
+def _action_row(view: View, row: Action) -> TableRow:
     cells = (cell(view.when(row.at)), cell(row.name), cell(row.verb, "bold"), cell(row.target))
-    return Row(cells, [cell(row.detail)] if row.detail else ())
+    return TableRow(cells, [cell(row.detail)] if row.detail else ())

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from notifier.cli import documents, event_loop
 from notifier.cli.common import JsonOption, load_config, now
-from notifier.cli.output import Column, Row, TextTable, block, cell, indented, print_json, show, spinner
+from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show, spinner
 from notifier.cli.samples import sample_event
 from notifier.config import Config
 from notifier.config.advice import reached_by_failure, types_reaching, warnings
@@ -104,7 +104,7 @@ def _listing(config: Config) -> RenderableType:
     routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
     rows = (*sources, *channels, *routes)
     columns = [Column("Kind", rigid=True), Column("Name"), Column("Settings")]
-    return TextTable(columns, [Row([cell(text) for text in row]) for row in rows])
+    return TextTable(columns, [TableRow([cell(text) for text in row]) for row in rows])
 
 
 def _conditions(route: Route) -> str:

@@ -27,7 +27,7 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandEntry:
     """One command: its line in the overview, and where its function or Typer is."""
 
     panel: str
@@ -46,35 +46,35 @@ class Command:
 
 _START, _SERVICE, _QUERY, _OUTBOX, _TRY = "Start", "Service", "Look up", "Outbox", "Try out"
 
-COMMANDS: tuple[Command, ...] = (
-    Command(_START, "init", "Write a commented configuration file.", configured=False),
-    Command(_START, "check", "Check the configuration; --online tests every service."),
-    Command(_START, "demo", "Run everything on a simulated cloud.", configured=False),
-    Command(_SERVICE, "run", "Run the service: poll and deliver until stopped."),
-    Command(_SERVICE, "poll", "Poll and deliver once, then exit (for cron)."),
-    Command(_SERVICE, "health", "Report problems with commands that fix them."),
-    Command(_SERVICE, "db", "Migrate, back up and prune the database."),
-    Command(_QUERY, "tasks", "List tasks."),
-    Command(_QUERY, "task", "Show one task and its events.", "tasks:task"),
-    Command(_QUERY, "ack", "Acknowledge a task: you take care of it.", "tasks:ack"),
-    Command(_QUERY, "events", "List recorded events.", "tasks:events"),
-    Command(_QUERY, "explain", "Explain why each channel was notified or not."),
-    Command(_OUTBOX, "deliveries", "List deliveries."),
-    Command(_OUTBOX, "retry", "Send dead or parked deliveries again.", "deliveries:retry"),
-    Command(_OUTBOX, "dismiss", "Accept that deliveries will not arrive.", "deliveries:dismiss"),
-    Command(_OUTBOX, "move", "Move waiting deliveries to another channel.", "deliveries:move"),
-    Command(_OUTBOX, "audit", "Prove that every event is accounted for."),
-    Command(_OUTBOX, "mute", "Suppress notifications for an instance until a time."),
-    Command(_OUTBOX, "unmute", "End the mute of an instance.", "mute:unmute"),
-    Command(_OUTBOX, "mutes", "List muted instances.", "mute:mutes"),
-    Command(_TRY, "route", "Show which routes an event would take."),
-    Command(_TRY, "preview", "Show a message without sending it."),
-    Command(_TRY, "test-send", "Send one message that is marked as a test.", "send_test:send_test"),
-    Command(_TRY, "simulate", "Serve a simulated task list.", configured=False),
+COMMANDS: tuple[CommandEntry, ...] = (
+    CommandEntry(_START, "init", "Write a commented configuration file.", configured=False),
+    CommandEntry(_START, "check", "Check the configuration; --online tests every service."),
+    CommandEntry(_START, "demo", "Run everything on a simulated cloud.", configured=False),
+    CommandEntry(_SERVICE, "run", "Run the service: poll and deliver until stopped."),
+    CommandEntry(_SERVICE, "poll", "Poll and deliver once, then exit (for cron)."),
+    CommandEntry(_SERVICE, "health", "Report problems with commands that fix them."),
+    CommandEntry(_SERVICE, "db", "Migrate, back up and prune the database."),
+    CommandEntry(_QUERY, "tasks", "List tasks."),
+    CommandEntry(_QUERY, "task", "Show one task and its events.", "tasks:task"),
+    CommandEntry(_QUERY, "ack", "Acknowledge a task: you take care of it.", "tasks:ack"),
+    CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),
+    CommandEntry(_QUERY, "explain", "Explain why each channel was notified or not."),
+    CommandEntry(_OUTBOX, "deliveries", "List deliveries."),
+    CommandEntry(_OUTBOX, "retry", "Send dead or parked deliveries again.", "deliveries:retry"),
+    CommandEntry(_OUTBOX, "dismiss", "Accept that deliveries will not arrive.", "deliveries:dismiss"),
+    CommandEntry(_OUTBOX, "move", "Move waiting deliveries to another channel.", "deliveries:move"),
+    CommandEntry(_OUTBOX, "audit", "Prove that every event is accounted for."),
+    CommandEntry(_OUTBOX, "mute", "Suppress notifications for an instance until a time."),
+    CommandEntry(_OUTBOX, "unmute", "End the mute of an instance.", "mute:unmute"),
+    CommandEntry(_OUTBOX, "mutes", "List muted instances.", "mute:mutes"),
+    CommandEntry(_TRY, "route", "Show which routes an event would take."),
+    CommandEntry(_TRY, "preview", "Show a message without sending it."),
+    CommandEntry(_TRY, "test-send", "Send one message that is marked as a test.", "send_test:send_test"),
+    CommandEntry(_TRY, "simulate", "Serve a simulated task list.", configured=False),
 )
 
 
-def load(command: Command) -> TyperCommand | TyperGroup:
+def load(command: CommandEntry) -> TyperCommand | TyperGroup:
     """Import a command and add the options that are valid before and after its name."""
     target = command.imported()
     loaded = _build(target if isinstance(target, typer.Typer) else _app_of(target))

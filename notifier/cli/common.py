@@ -95,7 +95,7 @@ def print_listing(
     limit: int,
     *,
     name: str,
-    document: Callable[[T], documents.Document],
+    document: Callable[[T], documents.JsonDocument],
     table: Callable[[View, Sequence[T]], TextTable],
     as_json: bool,
 ) -> NoReturn:

@@ -12,7 +12,7 @@ from notifier.core.routing import RoutedEvent, RouteVerdict
 from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
 from notifier.ports import CheckResult, StoredTask
 
-Document = dict[str, Any]
+JsonDocument = dict[str, Any]
 
 
 def time(value: datetime | None) -> str | None:
@@ -20,7 +20,7 @@ def time(value: datetime | None) -> str | None:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
 
 
-def task(value: Task) -> Document:
+def task(value: Task) -> JsonDocument:
     """Return a task as the API listed it."""
     return {
         "source": value.source,
@@ -36,7 +36,7 @@ def task(value: Task) -> Document:
     }
 
 
-def stored_task(value: StoredTask) -> Document:
+def stored_task(value: StoredTask) -> JsonDocument:
     """Return a task with what the store recorded about it, its acknowledgement, and the mute of its instance."""
     return task(value.task) | {
         "first_seen_at": time(value.first_seen_at),
@@ -47,12 +47,12 @@ def stored_task(value: StoredTask) -> Document:
     }
 
 
-def acknowledgement(value: Acknowledgement) -> Document:
+def acknowledgement(value: Acknowledgement) -> JsonDocument:
     """Return who acknowledged an event, and when."""
     return {"by": value.by, "name": value.name, "at": time(value.at)}
 
 
-def mute(value: Mute) -> Document:
+def mute(value: Mute) -> JsonDocument:
     """Return a mute."""
     return {
         "instance": value.instance,
@@ -63,7 +63,7 @@ def mute(value: Mute) -> Document:
     }
 
 
-def event(value: Event) -> Document:
+def event(value: Event) -> JsonDocument:
     """Return an event, with the task as it was then."""
     return {
         "event_id": value.id,
@@ -83,12 +83,12 @@ def event(value: Event) -> Document:
     }
 
 
-def routed_event(value: RoutedEvent) -> Document:
+def routed_event(value: RoutedEvent) -> JsonDocument:
     """Return an event with the routes that matched it and the channels that it was planned for."""
     return event(value.event) | {"routes": list(value.routes), "channels": list(value.channels)}
 
 
-def delivery(value: Delivery) -> Document:
+def delivery(value: Delivery) -> JsonDocument:
     """Return a delivery, with its recipients where their states differ."""
     return {
         "delivery_id": value.id,
@@ -112,7 +112,7 @@ def delivery(value: Delivery) -> Document:
     }
 
 
-def attempt(value: Attempt) -> Document:
+def attempt(value: Attempt) -> JsonDocument:
     """Return an attempt; `doubt` is how the unknown outcome of an earlier attempt was resolved."""
     return {
         "number": value.number,
@@ -125,7 +125,7 @@ def attempt(value: Attempt) -> Document:
     }
 
 
-def source_state(value: SourceState) -> Document:
+def source_state(value: SourceState) -> JsonDocument:
     """Return a source with its last polls and its number of tasks."""
     return {
         "name": value.name,
@@ -139,7 +139,7 @@ def source_state(value: SourceState) -> Document:
     }
 
 
-def verdict(value: RouteVerdict) -> Document:
+def verdict(value: RouteVerdict) -> JsonDocument:
     """Return the verdict of a route; where it did not match, the failed matcher or the route with `stop`."""
     failed = value.failed_matcher
     return {
@@ -152,7 +152,7 @@ def verdict(value: RouteVerdict) -> Document:
     }
 
 
-def explanation(value: Explanation) -> Document:
+def explanation(value: Explanation) -> JsonDocument:
     """Return a task and its events, each with the routes' verdicts and the delivery record of every channel."""
     return {
         "task": stored_task(value.task),
@@ -161,7 +161,7 @@ def explanation(value: Explanation) -> Document:
     }
 
 
-def _event_account(value: EventRecord) -> Document:
+def _event_account(value: EventRecord) -> JsonDocument:
     return {
         "event": routed_event(value.routed),
         "routes_now": [verdict(v) for v in value.verdicts],
@@ -169,7 +169,7 @@ def _event_account(value: EventRecord) -> Document:
     }
 
 
-def _channel_account(value: ChannelRecord) -> Document:
+def _channel_account(value: ChannelRecord) -> JsonDocument:
     return {
         "channel": value.channel,
         "planned": value.planned,
@@ -178,7 +178,7 @@ def _channel_account(value: ChannelRecord) -> Document:
     }
 
 
-def audit(value: Audit, parked: Iterable[ChannelState]) -> Document:
+def audit(value: Audit, parked: Iterable[ChannelState]) -> JsonDocument:
     """Return the ledger and the parked channels."""
     ledger = value.ledger
     return {
@@ -198,7 +198,7 @@ def audit(value: Audit, parked: Iterable[ChannelState]) -> Document:
     }
 
 
-def health(value: HealthReport) -> Document:
+def health(value: HealthReport) -> JsonDocument:
     """Return the verdict on health, its findings, and the state of every source and channel."""
     return {
         "ok": value.ok,
@@ -209,7 +209,7 @@ def health(value: HealthReport) -> Document:
     }
 
 
-def health_finding(value: HealthFinding) -> Document:
+def health_finding(value: HealthFinding) -> JsonDocument:
     """Return one finding."""
     return {
         "kind": value.kind.value,
@@ -222,7 +222,7 @@ def health_finding(value: HealthFinding) -> Document:
     }
 
 
-def _channel_health(value: ChannelStatus) -> Document:
+def _channel_health(value: ChannelStatus) -> JsonDocument:
     return {
         "name": value.name,
         "ok": value.ok,
@@ -237,7 +237,7 @@ def _channel_health(value: ChannelStatus) -> Document:
     }
 
 
-def _source_health(value: SourceStatus) -> Document:
+def _source_health(value: SourceStatus) -> JsonDocument:
     return {
         "name": value.name,
         "ok": value.ok,
@@ -248,7 +248,7 @@ def _source_health(value: SourceStatus) -> Document:
     }
 
 
-def action(value: Action) -> Document:
+def action(value: Action) -> JsonDocument:
     """Return one recorded action of a person."""
     return {
         "at": time(value.at),
@@ -260,6 +260,6 @@ def action(value: Action) -> Document:
     }
 
 
-def finding(value: CheckResult) -> Document:
+def finding(value: CheckResult) -> JsonDocument:
     """Return the result of one check."""
     return {"ok": value.ok, "proven": value.proven, "what": value.what, "detail": value.detail, "remedy": value.remedy}

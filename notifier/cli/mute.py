@@ -19,7 +19,7 @@ from notifier.cli.common import (
     view_for,
     write_store,
 )
-from notifier.cli.output import Row, TextTable, cell, print_json, show
+from notifier.cli.output import TableRow, TextTable, cell, print_json, show
 from notifier.cli.views import View
 from notifier.core.commands import MAX_MUTE, MAX_MUTE_REASON, MIN_MUTE
 from notifier.core.durations import format_duration
@@ -106,6 +106,6 @@ def mutes_table(view: View, found: Sequence[Mute]) -> TextTable:
     return view.table(("instance", "until", "by"), (_row(view, mute) for mute in found))
 
 
-def _row(view: View, found: Mute) -> Row:
+def _row(view: View, found: Mute) -> TableRow:
     cells = (cell(found.shown), cell(view.when(found.until)), cell(found.name))
-    return Row(cells, [cell(found.reason)] if found.reason else ())
+    return TableRow(cells, [cell(found.reason)] if found.reason else ())

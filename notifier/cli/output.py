@@ -158,7 +158,7 @@ class Column(NamedTuple):
     """True for short values that stay on one line, however narrow the terminal is."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table: cells, and notes on their own lines below."""
 
     cells: Sequence[Text]
@@ -175,7 +175,7 @@ class TextTable:
     """A table without frames: long words are folded, never cut, and notes are complete."""
 
     columns: Sequence[Column]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Print the rows; those between two notes form one grid of the same columns."""

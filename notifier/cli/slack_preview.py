@@ -15,7 +15,7 @@ from rich.text import Text
 
 from notifier.wording.sanitize import strip_controls
 
-Json = dict[str, Any]
+BlockJson = dict[str, Any]
 
 _FENCE = re.compile(r"```\n?(.*?)\n?```", re.DOTALL)
 _PIECE = re.compile(r"`(?P<code>[^`\n]+)`|\*(?P<bold>[^*\n]+)\*|<[^<>|]*\|(?P<words>[^<>]*)>|<(?P<bare>[^<>|]*)>")
@@ -31,12 +31,12 @@ def is_block_kit(payload: object) -> bool:
     return bool(payload.get("blocks")) or any("blocks" in attachment for attachment in attachments)
 
 
-def draw_message(payload: Json) -> RenderableType:
+def draw_message(payload: BlockJson) -> RenderableType:
     """Return a message: its blocks, and each attachment behind a bar in its colour."""
     return Group(*_message(payload))
 
 
-def _message(payload: Json) -> Iterator[RenderableType]:
+def _message(payload: BlockJson) -> Iterator[RenderableType]:
     yield from _blocks(payload.get("blocks") or ())
     for attachment in payload.get("attachments") or ():
         inner = Group(*_blocks(attachment.get("blocks") or ()))
@@ -58,7 +58,7 @@ class _Bar:
             yield Segment.line()
 
 
-def _blocks(blocks: Sequence[Json]) -> Iterator[RenderableType]:
+def _blocks(blocks: Sequence[BlockJson]) -> Iterator[RenderableType]:
     for block in blocks:
         match block.get("type"):
             case "section":
@@ -69,7 +69,7 @@ def _blocks(blocks: Sequence[Json]) -> Iterator[RenderableType]:
                 yield _buttons(block.get("elements", ()))
 
 
-def _section(block: Json) -> Iterator[RenderableType]:
+def _section(block: BlockJson) -> Iterator[RenderableType]:
     if text := block.get("text"):
         yield from _parts(str(text.get("text", "")))
     if fields := block.get("fields"):
@@ -78,7 +78,7 @@ def _section(block: Json) -> Iterator[RenderableType]:
         yield Padding(_buttons([accessory]), (0, 0, 0, 4))
 
 
-def _fields(fields: Sequence[Json]) -> Table:
+def _fields(fields: Sequence[BlockJson]) -> Table:
     """Return a grid of fields in two columns."""
     grid = Table.grid(padding=(0, 4, 0, 0))
     grid.add_column(ratio=1)
@@ -89,17 +89,17 @@ def _fields(fields: Sequence[Json]) -> Table:
     return grid
 
 
-def _buttons(elements: Sequence[Json]) -> Text:
+def _buttons(elements: Sequence[BlockJson]) -> Text:
     return Text("  ").join(_button(element) for element in elements)
 
 
-def _button(element: Json) -> Text:
+def _button(element: BlockJson) -> Text:
     label = _plain(element.get("text") or element.get("placeholder") or {})
     mark = " ▾" if element.get("type") == "static_select" else " ↗" if element.get("url") else ""
     return Text(f"[ {label}{mark} ]", style=_BUTTONS.get(str(element.get("style")), "bold"))
 
 
-def _plain(text: Json) -> str:
+def _plain(text: BlockJson) -> str:
     return " ".join(strip_controls(str(text.get("text", ""))).split())
 
 
@@ -115,7 +115,7 @@ def _parts(markup: str) -> Iterator[RenderableType]:
         yield _inline(after)
 
 
-def _text(text: Json, style: str = "") -> Text:
+def _text(text: BlockJson, style: str = "") -> Text:
     return _inline(str(text.get("text", "")), style)
 
 

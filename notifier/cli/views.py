@@ -8,7 +8,7 @@ from itertools import chain
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from notifier.cli.output import FULL_ID_WIDTH, Column, Row, TextTable, block, cell, indented, pairs, short
+from notifier.cli.output import FULL_ID_WIDTH, Column, TableRow, TextTable, block, cell, indented, pairs, short
 from notifier.core.delivery import Delivery, DeliveryState, with_reply
 from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
@@ -48,7 +48,7 @@ class View:
             (self._task_row(row, failed=failed, several=several) for row in rows),
         )
 
-    def _task_row(self, row: StoredTask, *, failed: bool, several: bool) -> Row:
+    def _task_row(self, row: StoredTask, *, failed: bool, several: bool) -> TableRow:
         task = row.task
         changed = cell(self.when(row.changed_at))
         cells = (
@@ -59,9 +59,9 @@ class View:
             short(task.job_id, self.width),
             *((cell(task.source),) if several else ()),
         )
-        return Row(cells, [cell(task.fail_reason, "red")] if task.fail_reason else ())
+        return TableRow(cells, [cell(task.fail_reason, "red")] if task.fail_reason else ())
 
-    def table(self, titles: Sequence[str], rows: Iterable[Row]) -> TextTable:
+    def table(self, titles: Sequence[str], rows: Iterable[TableRow]) -> TextTable:
         """Return a table with these titles, translated."""
         return TextTable([Column(self.word(title), rigid=title in _RIGID) for title in titles], [*rows])
 
@@ -135,7 +135,7 @@ class View:
         columns = ("seen", "event", "task", "instance", "job", *(("channels", "id") if wide else ()))
         return self.table(columns, (self._event_row(row, wide=wide) for row in rows))
 
-    def _event_row(self, row: RoutedEvent, *, wide: bool) -> Row:
+    def _event_row(self, row: RoutedEvent, *, wide: bool) -> TableRow:
         event, task = row.event, row.event.task
         late = f" ({self.word('late')})" if event.late else ""
         cells = (
@@ -147,14 +147,14 @@ class View:
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
         )
         why = (task.fail_reason if task.status is TaskStatus.FAILED else None) if task else event.detail
-        return Row(cells, [cell(why, state_of(event).tone.terminal)] if why else ())
+        return TableRow(cells, [cell(why, state_of(event).tone.terminal)] if why else ())
 
     def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
         """Return a table of deliveries, each with its state and reason."""
         columns = ("id", "state", "channel", "about", "tries", "when")
         return self.table(columns, map(self._delivery_row, rows))
 
-    def _delivery_row(self, row: Delivery) -> Row:
+    def _delivery_row(self, row: Delivery) -> TableRow:
         cells = (
             cell(row.id[:8]),
             cell(row.state, STATE_STYLES[row.state]),
@@ -165,7 +165,7 @@ class View:
         )
         undelivered = with_reply(row.reason, None if row.state is DeliveryState.DELIVERED else row.reply)
         why = "; ".join(filter(None, ("dismissed" if row.dismissed_at else "", possible_arrival(row), undelivered)))
-        return Row(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
+        return TableRow(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
 
     def _about(self, row: Delivery) -> str:
         if row.digest or len(row.events) != 1:

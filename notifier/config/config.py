@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from notifier.config.chat import ChatSettings
-from notifier.config.entries import Channel, Source
+from notifier.config.entries import ChannelEntry, Source
 from notifier.config.network import NetworkSettings
 from notifier.config.routes import RouteEntry
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
@@ -68,7 +68,7 @@ class Config(Settings):
     store: StoreSettings = Field(default_factory=dict, validate_default=True)
     sources: tuple[Source, ...] = Field(min_length=1)
     """The task lists to poll."""
-    channels: tuple[Channel, ...] = ()
+    channels: tuple[ChannelEntry, ...] = ()
     """The channels that notify people."""
     routes: tuple[RouteEntry, ...] = ()
     """Which events go to which channels."""

@@ -55,7 +55,7 @@ def dotted(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class YamlDocument:
     """The data of a text, the positions of its values and keys, and the problems of reading it."""
 
     data: object = None
@@ -126,7 +126,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
 # ---- YAML ----
 
 
-def parse(text: str, environ: Mapping[str, str]) -> Document:
+def parse(text: str, environ: Mapping[str, str]) -> YamlDocument:
     """Read a text. Never fails: errors become the document's problems."""
     try:
         node = _compose(text)
@@ -134,7 +134,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Document:
             return _Reader(environ).document(node)
         what = "the file is empty. Write one with: notifier init"
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for impossible escapes
-        return Document(problems=(_syntax_problem(error, text),))
+        return YamlDocument(problems=(_syntax_problem(error, text),))
     except RecursionError:
         what = "is nested too deeply."
     except _TooLargeError:
@@ -142,7 +142,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Document:
             f"has more than {_LIMIT:,} values, each use of an alias counted. "
             "Use fewer aliases, or split the sources over several services."
         )
-    return Document(problems=(Problem(what=what, place=Place()),))
+    return YamlDocument(problems=(Problem(what=what, place=Place()),))
 
 
 class _TooLargeError(Exception):
@@ -196,9 +196,9 @@ class _Reader:
         self._borrowed: dict[Path, tuple[EnvironmentValue, ...]] = {}
         self._open: set[int] = set()
 
-    def document(self, node: yaml.Node) -> Document:
+    def document(self, node: yaml.Node) -> YamlDocument:
         data = self._read(node, ())
-        return Document(
+        return YamlDocument(
             data=data, problems=tuple(self._problems), values=self._values, keys=self._keys, borrowed=self._borrowed
         )
 

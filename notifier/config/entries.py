@@ -38,4 +38,4 @@ def _settings_class(value: Mapping[str, object], find: Callable[[str], type[Sett
 Source = Annotated[SerializeAsAny[SourceSettings], _by_kind(source_kinds.settings_class), WithJsonSchema({})]
 
 
-Channel = Annotated[SerializeAsAny[ChannelSettings], _by_kind(channel_kinds.settings_class), WithJsonSchema({})]
+ChannelEntry = Annotated[SerializeAsAny[ChannelSettings], _by_kind(channel_kinds.settings_class), WithJsonSchema({})]

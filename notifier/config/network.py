@@ -37,7 +37,7 @@ def _proxy_exception(text: object) -> str | ipaddress.IPv4Network | ipaddress.IP
     raise FixedMessageError("must be a host such as corp.example, a network such as 10.0.0.0/8, or *: no URL, no port.")
 
 
-ProxyException = Annotated[
+ProxyExceptionSetting = Annotated[
     str | ipaddress.IPv4Network | ipaddress.IPv6Network,
     PlainValidator(_proxy_exception),
     WithJsonSchema({"type": "string", "examples": ["corp.example", "10.0.0.0/8", "*"]}),
@@ -53,7 +53,7 @@ class NetworkSettings(Settings):
     """Networks that may not be reached."""
     proxy: HttpUrl | None = None
     """An HTTP proxy for all HTTP connections. Proxies in the environment are ignored."""
-    no_proxy: tuple[ProxyException, ...] = ()
+    no_proxy: tuple[ProxyExceptionSetting, ...] = ()
     """Hosts reached without the proxy: hosts with their subdomains (`corp.example`), networks (`10.0.0.0/8`, for
     literal addresses), `*` for all. This machine always is."""
     ca_file: CaFile = None

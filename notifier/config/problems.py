@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
-from notifier.config.document import Document, EnvironmentValue, Path, Problem, dotted
+from notifier.config.document import EnvironmentValue, Path, Problem, YamlDocument, dotted
 from notifier.core.routing import parse_matcher
 from notifier.settings.explain import Loc, did_you_mean
 
@@ -13,7 +13,7 @@ _SHORTEST_WORD = 6
 """Length in characters from which a word that a message shares with an environment value counts as a quote of it."""
 
 
-def collect_problems(document: Document, error: ValidationError | None) -> list[Problem]:
+def collect_problems(document: YamlDocument, error: ValidationError | None) -> list[Problem]:
     """Return all problems of a document, in the order of the file."""
     found = {
         Problem(what=what, place=document.place(path, on_key=on_key), path=path)
@@ -23,7 +23,7 @@ def collect_problems(document: Document, error: ValidationError | None) -> list[
     return sorted({*document.problems, *found}, key=lambda problem: (problem.place, str(problem)))
 
 
-def _located_problems(document: Document, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
+def _located_problems(document: YamlDocument, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:
     errors = error.errors(include_url=False) if error else []
     paths = [_path(document.data, found["loc"]) for found in errors]
     for path, found in zip(paths, errors, strict=True):
@@ -127,7 +127,7 @@ def _listed(section: object, path: Path, key: str) -> Iterator[tuple[Path, str]]
 # ---- environment values are masked ----
 
 
-def _mask_environment(what: str, path: Path, document: Document) -> str:
+def _mask_environment(what: str, path: Path, document: YamlDocument) -> str:
     for inner, borrowed in document.borrowed.items():
         if inner[: len(path)] == path:
             for one in borrowed:

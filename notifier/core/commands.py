@@ -138,10 +138,10 @@ class Mistake:
 
 Change = SubscribeTask | MuteInstance | UnmuteInstance
 """A command that changes something."""
-Command = Query | Change | Mistake
+ChatCommand = Query | Change | Mistake
 
 
-def parse_command(text: str) -> Command:
+def parse_command(text: str) -> ChatCommand:
     """Parse the words after the command's name. Never raises."""
     words = _words(text)
     if not words:

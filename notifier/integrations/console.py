@@ -22,7 +22,7 @@ from notifier.wording.states import STATES, by_severity, state_of
 
 WRITE_SECONDS = 10.0
 """Maximum time that the terminal or the reader of a pipe may take, in seconds."""
-REASON_LIMIT = 2_000
+CONSOLE_REASON_LIMIT = 2_000
 """Maximum length of a reason, in characters."""
 
 _STYLES = {state.glyph: state.tone.terminal for state in STATES}
@@ -100,14 +100,14 @@ def _block(message: Message) -> Iterator[str]:
     yield f"{message.state.glyph} {message.headline}"
     if message.facts:
         yield _INDENT + " · ".join(f"{fact.label} {fact.value}" for fact in message.facts)
-    yield from (f"{_INDENT}│ {line}" for line in cut(message.reason or "", REASON_LIMIT).splitlines())
+    yield from (f"{_INDENT}│ {line}" for line in cut(message.reason or "", CONSOLE_REASON_LIMIT).splitlines())
     yield _INDENT + message.footer
 
 
 def _brief(event: Event, localizer: Localizer) -> str:
     message = MessageFormatter(localizer).describe(event)
     moment = localizer.when(event.occurred_at or event.observed_at)
-    parts = (message.headline, message.footer, one_line(message.reason or "", REASON_LIMIT))
+    parts = (message.headline, message.footer, one_line(message.reason or "", CONSOLE_REASON_LIMIT))
     return f"{message.state.glyph} {moment}  " + " · ".join(part for part in parts if part)
 
 

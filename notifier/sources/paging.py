@@ -29,7 +29,7 @@ from notifier.sources.payloads import TaskPage
 OffsetUnit = Literal["record", "page"]
 """The unit that `offset` counts."""
 
-MAX_PAGES = 2_000
+MAX_LIST_PAGES = 2_000
 """Maximum number of pages that one walk requests, whatever total the API states."""
 _TENTH = 10
 """Pages of records share one tenth of their rows, and advance by at least one tenth of the requested rows."""
@@ -87,7 +87,7 @@ class Walk:
         offset = self.last_offset + step
         while offset in self.pages:
             offset += step
-        if offset > MAX_PAGES * step or not self._continues_after(offset - step):
+        if offset > MAX_LIST_PAGES * step or not self._continues_after(offset - step):
             return None
         self.last_offset = offset
         return offset

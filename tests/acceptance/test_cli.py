@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from notifier import __version__
 from notifier.cli import event_loop
-from notifier.cli.commands import COMMANDS, Command
+from notifier.cli.commands import COMMANDS, CommandEntry
 from notifier.cli.root import app
 
 HEAVY = ("httpx", "sqlalchemy", "aiohttp", "pydantic", "slack_sdk", "jinja2", "uvicorn", "babel", "alembic")
@@ -51,14 +51,14 @@ def test_help_imports_none_of_the_stack(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_each_command_has_help_of_its_own(entry: Command) -> None:
+def test_each_command_has_help_of_its_own(entry: CommandEntry) -> None:
     shown = CliRunner().invoke(app, [entry.name, "--help"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0
     assert f"notifier {entry.name}" in shown.stdout or f"root {entry.name}" in shown.stdout
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_help_breaks_no_word_and_shows_no_type_of_python(entry: Command) -> None:
+def test_help_breaks_no_word_and_shows_no_type_of_python(entry: CommandEntry) -> None:
     shown = CliRunner().invoke(app, [entry.name, "--help"], env={"COLUMNS": "80"}).stdout
     assert not re.search(r"<(bool|str|int|float|path|timedelta|list)", shown)
     assert not re.search(r"\w\|\w", shown), "choices joined without spaces are broken inside a word"
@@ -75,7 +75,7 @@ def test_a_missing_command_is_reported_below_the_help(args: list[str], tmp_path:
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_each_command_documents_its_json_where_it_has_any(entry: Command) -> None:
+def test_each_command_documents_its_json_where_it_has_any(entry: CommandEntry) -> None:
     target = entry.imported()
     functions = [c.callback for c in target.registered_commands] if isinstance(target, typer.Typer) else [target]
     for function in functions:

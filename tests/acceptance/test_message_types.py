@@ -16,7 +16,7 @@ from message_samples import CONSOLE, samples
 from servers.slack import Json
 from timeouts import HANG_TIMEOUT
 
-from notifier.chat.requests import ChatReply, Row, quoted
+from notifier.chat.requests import ChatReply, ReplyRow, quoted
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
@@ -46,7 +46,7 @@ def messages() -> Iterator[Json]:
 
 
 def _answer(text: str) -> ChatReply:
-    row = Row(
+    row = ReplyRow(
         state=state_of_status(TaskStatus.FAILED),
         label=text,
         known=False,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
-from notifier.chat.requests import ChatReply, Row, quoted, split_quoted, without_marks
+from notifier.chat.requests import ChatReply, ReplyRow, quoted, split_quoted, without_marks
 from notifier.core.model import TaskStatus
 from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import ZERO_WIDTH_SPACE, code, fence, plain
@@ -33,7 +33,7 @@ SECTIONS = st.sampled_from(["failed 24h", "", "x" * 3_000])
 def answers(draw: st.DrawFn) -> ChatReply:
     said = st.builds(lambda begin, text: f"{begin} {quoted(text)}", st.sampled_from(["", "Done:"]), outside)
     row = st.builds(
-        Row,
+        ReplyRow,
         state=st.sampled_from(STATES),
         label=outside,
         known=st.booleans(),
@@ -83,7 +83,7 @@ def test_no_reply_mentions_anybody_or_links_anywhere(answer: ChatReply) -> None:
     "text", [f"{MARK}*{MARK}", f"{MARK}`{MARK}", f"```{MARK}", f"_{MARK}_", f"~{MARK}~", f"{MARK}\n> {MARK}"]
 )
 def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
-    row = Row(
+    row = ReplyRow(
         state=state_of_status(TaskStatus.FAILED),
         label=text,
         known=False,
@@ -113,7 +113,7 @@ def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
 
 
 def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
-    row = Row(
+    row = ReplyRow(
         state=state_of_status(TaskStatus.FAILED), label="x", known=True, instance=None, detail="x", subject="j" * 3_000
     )
     assert list(buttons(blocks.reply_message(ChatReply(title="x", rows=[row]), "en"))) == []

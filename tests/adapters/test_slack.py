@@ -54,7 +54,7 @@ from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, code_block, escape, inline_code
-from notifier.integrations.slack.channel import MAX_PAGES, PAGE_SIZE, SlackChannel
+from notifier.integrations.slack.channel import MAX_HISTORY_PAGES, PAGE_SIZE, SlackChannel
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
@@ -552,12 +552,12 @@ async def test_every_page_is_read_before_a_message_is_called_absent(
 async def test_a_history_without_end_is_given_up_as_unknown(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
     server.page_size = 1
-    for event in make_events(MAX_PAGES + 1):
+    for event in make_events(MAX_HISTORY_PAGES + 1):
         await sent(channel, event)
     assert decision(await channel.find_sent(of_one(channel))) == Unknown(
-        f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more"
+        f"not among the first {MAX_HISTORY_PAGES * PAGE_SIZE} messages since it was planned, and there are more"
     )
-    assert len(asked(server)) == MAX_PAGES
+    assert len(asked(server)) == MAX_HISTORY_PAGES
 
 
 HOW_TO_READ = "add the bot scope channels:history under OAuth & Permissions and reinstall the app"

@@ -34,7 +34,7 @@ from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest
 from notifier.core.people import Person
 from notifier.http import HttpClient
 from notifier.integrations.slack import chat as slack
-from notifier.integrations.slack.api import MAX_REPLY, WebApi
+from notifier.integrations.slack.api import MAX_API_REPLY, WebApi
 from notifier.integrations.slack.chat import (
     ANSWER_TIMEOUT,
     MAX_FIELD,
@@ -610,7 +610,7 @@ async def test_an_answer_without_end_is_not_read(harness: Harness, records: io.S
         await harness.click(response_url=server.url("/x"))
         await harness.settle()
     (warning,) = warnings(records)
-    assert warning["reason"] == f"reply of 127.0.0.1:{server.port} is longer than {MAX_REPLY} bytes"
+    assert warning["reason"] == f"reply of 127.0.0.1:{server.port} is longer than {MAX_API_REPLY} bytes"
 
 
 async def test_a_redirect_is_not_followed(harness: Harness, records: io.StringIO) -> None:

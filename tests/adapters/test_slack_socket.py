@@ -31,7 +31,7 @@ from servers.tls import Certificate, make_certificate
 from notifier.chat.ports import BadRequest
 from notifier.http import HttpClient
 from notifier.integrations.slack import socket_mode as socket
-from notifier.integrations.slack.api import MAX_REPLY, WebApi
+from notifier.integrations.slack.api import MAX_API_REPLY, WebApi
 from notifier.integrations.slack.socket_mode import MAX_OPENED, MAX_WAIT, REJECTED_WAIT, SocketModeTransport, check
 
 pytestmark = pytest.mark.both_loops
@@ -380,7 +380,7 @@ async def test_a_refused_token_is_reported_once_and_retried_every_5_minutes(
         (Fault(body={"ok": True, "url": "https://slack.com/"}), "HTTP 200"),
         (Fault(body={"ok": True, "url": "ws://["}), "HTTP 200"),
         (Fault(body="[" * 60_000), "HTTP 200"),
-        (Fault(body="x" * (MAX_REPLY + 1)), f"reply of 127.0.0.1:PORT is longer than {MAX_REPLY} bytes"),
+        (Fault(body="x" * (MAX_API_REPLY + 1)), f"reply of 127.0.0.1:PORT is longer than {MAX_API_REPLY} bytes"),
         (refused("internal_error"), "internal_error"),
         (
             Fault(then="reset"),

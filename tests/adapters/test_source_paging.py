@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.core.errors import CredentialsRejected, SourceError, SourceUnreachable
-from notifier.sources.paging import MAX_PAGES, OffsetUnit, Walk, WalkResult, detect_offset_unit, stride
+from notifier.sources.paging import MAX_LIST_PAGES, OffsetUnit, Walk, WalkResult, detect_offset_unit, stride
 from notifier.sources.payloads import TaskPage
 from notifier.sources.walker import MAX_BARREN_PAGES, PAGES_IN_FLIGHT, Walker
 
@@ -187,7 +187,7 @@ async def test_a_list_that_never_ends_does_not_bring_endless_requests(paging: Of
         return page_of([str(row) for row in range(start, start + 10)], 2**31 - 1)
 
     assert not (await Walker(limit=10, paging=paging).read(read, 1)).complete
-    assert len(asked) == 1 + MAX_PAGES
+    assert len(asked) == 1 + MAX_LIST_PAGES
 
 
 async def test_a_service_with_smaller_pages_is_read_whole() -> None:

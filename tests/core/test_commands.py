@@ -15,7 +15,7 @@ from notifier.core.commands import (
     MAX_QUERY_LENGTH,
     USAGE,
     Change,
-    Command,
+    ChatCommand,
     DescribeInstance,
     DescribeTask,
     Failed,
@@ -83,7 +83,7 @@ TWO_HOURS = timedelta(hours=2)
         ("status", Status()),
     ],
 )
-def test_a_command_is_read_however_it_is_typed(text: str, command: Command) -> None:
+def test_a_command_is_read_however_it_is_typed(text: str, command: ChatCommand) -> None:
     assert parse_command(text) == command
 
 
@@ -136,7 +136,7 @@ def test_any_text_means_something(text: str) -> None:
 @given(st.sampled_from([*USAGE]), st.text(max_size=300))
 def test_whatever_follows_a_command_means_something(name: str, text: str) -> None:
     command = parse_command(f"{name} {text}")
-    assert isinstance(command, commands.Command)
+    assert isinstance(command, commands.ChatCommand)
 
 
 @given(st.sampled_from([*USAGE]), st.text(max_size=60))

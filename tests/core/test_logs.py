@@ -203,7 +203,7 @@ def test_a_long_field_is_cut_from_the_middle(out: io.StringIO, value: object) ->
     logs.configure("info", "json", out)
     structlog.get_logger().info("row", value=value)
     (record,) = records(out)
-    assert len(record["value"].encode()) <= logs.FIELD_LIMIT
+    assert len(record["value"].encode()) <= logs.LOG_FIELD_LIMIT
     assert "bytes cut" in record["value"]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-LINE_LIMIT = 78
+HEADER_LINE_LIMIT = 78
 """Maximum length of a header line, in characters, where the text can be folded."""
 _WORDS = 60
 """Maximum length of the part of a name that stays on one line, in characters."""
@@ -65,14 +65,14 @@ def _unquoted(name: str) -> str:
 
 def format_header(name: str, mailboxes: Sequence[Mailbox]) -> str:
     """Return the value of the header `name` for these mailboxes: folded, in ASCII."""
-    lines, room = [""], LINE_LIMIT - len(name) - len(": ")
+    lines, room = [""], HEADER_LINE_LIMIT - len(name) - len(": ")
     for position, mailbox in enumerate(mailboxes):
         end = "," if position < len(mailboxes) - 1 else ""
         for piece in _pieces(mailbox, end):
             started = f"{lines[-1]} " if lines[-1] else ""
             if lines[-1] and len(started) + len(piece) > room:
                 lines.append(piece)
-                room = LINE_LIMIT - len(" ")
+                room = HEADER_LINE_LIMIT - len(" ")
             else:
                 lines[-1] = started + piece
     return "\r\n ".join(lines)

@@ -24,7 +24,7 @@ DOMAIN = "gaussdb-notifier"
 """Right-hand side of the message ids."""
 SUBJECT_LIMIT = 200
 """Maximum length of a subject, in characters."""
-ROW_REASON_LIMIT = 300
+DIGEST_REASON_LIMIT = 300
 """Maximum length of a reason in a row of a digest, in characters."""
 
 
@@ -104,7 +104,7 @@ def _html(template: str, localizer: Localizer, **values: object) -> str:
             language=localizer.language,
             label=lambda name: localizer.text(f"label.{name}"),
             id_limit=ID_LIMIT,
-            reason_limit=ROW_REASON_LIMIT,
+            reason_limit=DIGEST_REASON_LIMIT,
             **values,
         )
     )

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
+from notifier.chat.endpoints import InvalidRequest, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest, Responder
 from notifier.chat.requests import CommandRequest
 from notifier.core.people import Person
@@ -40,7 +40,7 @@ class MattermostRoutes:
         # Every token is compared, each in constant time. The form's `token` is not used: proxies log it.
         known = [hmac.compare_digest(b"Token " + token.encode(), header) for token in self.tokens]
         if not any(known):
-            raise RequestRejected(401, "wrong token" if "Authorization" in request.headers else "no token")
+            raise InvalidRequest(401, "wrong token" if "Authorization" in request.headers else "no token")
         form = parse_form(request, await read_body(request), repeatable=_LISTS)
         user = form.get("user_id")
         if not user:

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 
 from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import ChatReply, Row, split_quoted
+from notifier.chat.requests import ChatReply, ReplyRow, split_quoted
 from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.wording.phrases import Language, text
 
-LINE_LIMIT = 400
+REPLY_SENTENCE_LIMIT = 400
 """Maximum length of a sentence, in characters."""
 QUOTE_LIMIT = 6_000
 """Maximum length of a reason, in characters."""
-MESSAGE_LIMIT = 14_500
+POST_LIMIT = 14_500
 """Maximum length of a reply, in characters; Mattermost's is 16,383."""
 
 
 def reply_message(reply: ChatReply, language: Language) -> Json:
     """Return a reply as the answer to a slash command."""
     lines: list[str] = []
-    left = MESSAGE_LIMIT
+    left = POST_LIMIT
     for line in _lines(reply, language):
         left -= len(line) + 1
         if left < 0:
@@ -34,7 +34,7 @@ def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
     yield _title(reply)
     yield from (f"- {sentence(line)}" for line in reply.lines)
     for label, value, outside in reply.facts:
-        yield f"- **{label}** {(code if outside else plain)(value, LINE_LIMIT)}"
+        yield f"- **{label}** {(code if outside else plain)(value, REPLY_SENTENCE_LIMIT)}"
     if reply.quote:
         yield fence(reply.quote, QUOTE_LIMIT)
     yield from (f"- {_row(row)}" for row in reply.rows[:PAGE_ROWS])
@@ -54,7 +54,9 @@ def _title(reply: ChatReply) -> str:
 def sentence(text: str) -> str:
     """Return a sentence whose quoted parts are code."""
     parts = _split_spaces(text)
-    return "".join((code if quoted else plain)(part, LINE_LIMIT) if part.strip() else part for part, quoted in parts)
+    return "".join(
+        (code if quoted else plain)(part, REPLY_SENTENCE_LIMIT) if part.strip() else part for part, quoted in parts
+    )
 
 
 def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:
@@ -66,8 +68,8 @@ def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:
         yield from ((piece, quoted and piece is bare) for piece in (begin, bare, end) if piece)
 
 
-def _row(row: Row) -> str:
-    label = (plain if row.known else code)(row.label, LINE_LIMIT)
-    instance = f" · {code(row.instance, LINE_LIMIT)}" if row.instance else ""
-    job = code(Subject.parse(row.subject).job_id, LINE_LIMIT)
+def _row(row: ReplyRow) -> str:
+    label = (plain if row.known else code)(row.label, REPLY_SENTENCE_LIMIT)
+    instance = f" · {code(row.instance, REPLY_SENTENCE_LIMIT)}" if row.instance else ""
+    job = code(Subject.parse(row.subject).job_id, REPLY_SENTENCE_LIMIT)
     return f"{row.state.tone.emoji} **{label}**{instance} · {sentence(row.detail)} · {job}"

@@ -32,7 +32,7 @@ from notifier.wording.localizer import Localizer
 from notifier.wording.message import Message
 from notifier.wording.states import by_severity, state_of
 
-LINE_LIMIT = 300
+ATTACHMENT_LINE_LIMIT = 300
 """Maximum length of a line, in characters."""
 VALUE_LIMIT = 300
 """Maximum length of the value of a field, in characters."""
@@ -59,18 +59,18 @@ def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits)
 
 
 def _headline(message: Message) -> str:
-    label = (plain if message.known else code)(message.label, LINE_LIMIT) if message.label else ""
-    subject = code(message.subject, LINE_LIMIT) if message.subject else ""
+    label = (plain if message.known else code)(message.label, ATTACHMENT_LINE_LIMIT) if message.label else ""
+    subject = code(message.subject, ATTACHMENT_LINE_LIMIT) if message.subject else ""
     return " · ".join(filter(None, (f"{message.state.tone.emoji} **{message.title}**", label, subject)))
 
 
 def _attachment(message: Message, limits: MessageLimits) -> Json:
-    footer = code(message.job.value, LINE_LIMIT) if message.job else ""
-    origin = plain(message.origin, LINE_LIMIT)
+    footer = code(message.job.value, ATTACHMENT_LINE_LIMIT) if message.job else ""
+    origin = plain(message.origin, ATTACHMENT_LINE_LIMIT)
     about = " · ".join(filter(None, (f"{message.job.label} {footer}" if message.job else "", origin)))
     reason = f"{message.reason_label}\n{fence(message.reason, limits.reason)}\n" if message.reason else ""
     return {
-        "fallback": plain(message.headline, LINE_LIMIT),
+        "fallback": plain(message.headline, ATTACHMENT_LINE_LIMIT),
         "color": message.state.tone.colour,
         "text": f"{reason}{about}",
         "fields": [
@@ -83,9 +83,9 @@ def _attachment(message: Message, limits: MessageLimits) -> Json:
 def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterator[str]:
     """Yield a heading for each state, and a line with the job id for each event."""
     mark = state_of(events[0]).digest_emoji
-    room = min(LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
+    room = min(ATTACHMENT_LINE_LIMIT, (limit - _HEADINGS) // len(events) - 1)
     formatter = MessageFormatter(localizer)
-    yield f"{mark} **{plain(formatter.digest_headline(events), LINE_LIMIT)}**"
+    yield f"{mark} **{plain(formatter.digest_headline(events), ATTACHMENT_LINE_LIMIT)}**"
     for state, group in groupby(events, key=state_of):
         yield f"**{localizer.text(f'verb.{state.name}').capitalize()}**"
         yield from (_line(formatter.describe(event), room) for event in group)
@@ -93,8 +93,8 @@ def _digest(events: Sequence[Event], localizer: Localizer, limit: int) -> Iterat
 
 def _line(message: Message, room: int) -> str:
     """Return a line of at most `room` characters. The job id comes first, then the instance."""
-    label = (plain if message.known else code)(message.label or message.title, LINE_LIMIT)
-    subject = code(message.subject, LINE_LIMIT) if message.subject else ""
+    label = (plain if message.known else code)(message.label or message.title, ATTACHMENT_LINE_LIMIT)
+    subject = code(message.subject, ATTACHMENT_LINE_LIMIT) if message.subject else ""
     job = code(message.job.value, room - 2) if message.job else ""
     for pieces in ((label, subject, job), (subject, job)):
         line = "- " + " · ".join(filter(None, pieces))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from notifier.http import HttpClient, Reply
 
-MAX_REPLY = 64 * 1024
+MAX_API_REPLY = 64 * 1024
 """Maximum size of a response body, in bytes."""
 
 
@@ -71,7 +71,7 @@ class WebApi:
         body: Json | None = None,
         *,
         query: Json | None = None,
-        max_bytes: int = MAX_REPLY,
+        max_bytes: int = MAX_API_REPLY,
     ) -> SlackResponse:
         """Call a method with a JSON body, or with a query. Raises HttpError."""
         from slack_sdk.errors import SlackApiError  # noqa: PLC0415 - reading settings must not load the network

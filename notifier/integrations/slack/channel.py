@@ -45,7 +45,7 @@ POST_PUBLIC_SCOPE = "chat:write.public"
 CLOCK_SKEW = timedelta(minutes=1)
 """Maximum time by which our clock may be ahead of Slack's. A search begins that long before the delivery's creation."""
 PAGE_SIZE = 100
-MAX_PAGES = 10
+MAX_HISTORY_PAGES = 10
 MAX_PAGE = 4 * 1024 * 1024
 """Maximum size of a page of history, in bytes: a hundred messages of the largest size."""
 
@@ -161,12 +161,14 @@ class SlackChannel(SlackSender):
 
     async def _search(self, delivery: Delivery, thread: MessageRef | None, end: float) -> Outcome | MessageGone | None:
         cursor = ""
-        for _ in range(MAX_PAGES):
+        for _ in range(MAX_HISTORY_PAGES):
             found = await self._search_page(delivery, thread, cursor, end - self.context.clock.monotonic())
             if not isinstance(found, NextPage):
                 return found
             cursor = found.cursor
-        return Unknown(f"not among the first {MAX_PAGES * PAGE_SIZE} messages since it was planned, and there are more")
+        return Unknown(
+            f"not among the first {MAX_HISTORY_PAGES * PAGE_SIZE} messages since it was planned, and there are more"
+        )
 
     async def _search_page(
         self, delivery: Delivery, thread: MessageRef | None, cursor: str, deadline: float

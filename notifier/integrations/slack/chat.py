@@ -9,12 +9,12 @@ import httpx
 import structlog
 
 from notifier.channels.base import Json, encode_json
-from notifier.chat.ports import BadRequest, PermissionDenied, Responder
+from notifier.chat.ports import ActionDenied, BadRequest, Responder
 from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest
 from notifier.core.identity import MessageRef
 from notifier.core.people import Person
 from notifier.http import HttpClient, HttpError
-from notifier.integrations.slack.api import MAX_REPLY
+from notifier.integrations.slack.api import MAX_API_REPLY
 from notifier.integrations.slack.replies import reply_message
 from notifier.integrations.slack.users import UserDirectory
 from notifier.wording.phrases import Language, text
@@ -138,7 +138,7 @@ class SlackChat:
             if rules.allow:
                 return await self._directory.is_listed(person, rules.allow)
             if why := await self._directory.denial_reason(person, workspaces, guests=rules.guests):
-                raise PermissionDenied(why)
+                raise ActionDenied(why)
             return True
 
         outsider = await self._directory.is_outsider(person, workspaces)
@@ -146,7 +146,7 @@ class SlackChat:
             return ChatReply(title=text(language, "refused.elsewhere"), ok=False)
         try:
             return await self._responder.answer(request, language, may_change)
-        except PermissionDenied as error:
+        except ActionDenied as error:
             return ChatReply(title=text(language, str(error)), ok=False)
 
     # -- replies that are posted --
@@ -187,7 +187,7 @@ class SlackChat:
                     headers={"content-type": "application/json"},
                     content=encode_json(message),
                     deadline=REPLY_TIMEOUT,
-                    max_bytes=MAX_REPLY,
+                    max_bytes=MAX_API_REPLY,
                 )
             except HttpError as error:
                 if last:

@@ -15,7 +15,7 @@ from notifier.core.identity import MessageRef
 from notifier.core.retry import retry_after
 from notifier.integrations.slack.api import SlackResponse
 
-PROBE_AFTER = timedelta(minutes=15)
+SLACK_PROBE_AFTER = timedelta(minutes=15)
 """Time after which a channel that Slack refuses to post to is tried again."""
 _TOKEN_PROBE = timedelta(minutes=5)
 """The same for a token that Slack refuses."""
@@ -87,7 +87,7 @@ def outcome_of(response: SlackResponse, now: datetime) -> Outcome | ContentRefus
         case "channel" | "token" as meaning:
             is_token = meaning == "token"
             remedy = token_remedy(response.data) if is_token else remedy_of(code)
-            return Parked(f"{reason}; {remedy}", _TOKEN_PROBE if is_token else PROBE_AFTER)
+            return Parked(f"{reason}; {remedy}", _TOKEN_PROBE if is_token else SLACK_PROBE_AFTER)
         case "unknown":
             return Unknown(reason)
         case "retry":
@@ -102,7 +102,7 @@ def _outcome_of_status(response: SlackResponse, reason: str, now: datetime) -> O
         case 400 | 413:
             return ContentRefused(reason)
         case 401 | 403 | 404 | 410:
-            return Parked(f"{reason}; {_STATUS_REMEDIES.get(response.status, _POLICY_REMEDY)}", PROBE_AFTER)
+            return Parked(f"{reason}; {_STATUS_REMEDIES.get(response.status, _POLICY_REMEDY)}", SLACK_PROBE_AFTER)
         case status if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
             return Retry(f"{reason}: redirect not followed")
         case status if response.code or 400 <= status < 500:  # noqa: PLR2004 - the class of refusals

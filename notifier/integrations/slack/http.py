@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from notifier.channels.base import Json
-from notifier.chat.endpoints import RequestRejected, parse_form, post_route, raw_header, read_body
+from notifier.chat.endpoints import InvalidRequest, parse_form, post_route, raw_header, read_body
 from notifier.chat.ports import BadRequest
 from notifier.integrations.slack import signature
 from notifier.integrations.slack.chat import SlackRequestHandler
@@ -60,11 +60,11 @@ class SlackRoutes:
             return form, None if _is_certificate_check(form) else sha256(signed).hexdigest()
         try:
             form = parse_form(request, body)
-        except (RequestRejected, BadRequest):
+        except (InvalidRequest, BadRequest):
             form = {}
         if _is_certificate_check(form):
             return form, None
-        raise RequestRejected(401, why)
+        raise InvalidRequest(401, why)
 
 
 def _is_certificate_check(form: Mapping[str, str]) -> bool:

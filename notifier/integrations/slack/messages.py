@@ -47,7 +47,7 @@ NOTE_LIMIT = 300
 """Maximum length of a name or a reason in a note about an acknowledgement or a mute, in characters."""
 URL_LIMIT = 2_700
 """Maximum length of a link, in characters; Slack's is 3,000. A longer one is left out."""
-LINE_LIMIT = 300
+DIGEST_LINE_LIMIT = 300
 """Maximum length of a line of a digest, in characters."""
 PIECE_LIMIT = 8
 """Minimum length of a part of such a line, in characters. With less space left, the part is left out."""
@@ -128,8 +128,8 @@ def _single(event: Event, localizer: Localizer, annotations: Annotations, consol
 
 
 def _headline(message: Message) -> str:
-    label = _label(message)(message.label, LINE_LIMIT) if message.label else ""
-    subject = inline_code(message.subject, LINE_LIMIT) if message.subject else ""
+    label = _label(message)(message.label, DIGEST_LINE_LIMIT) if message.label else ""
+    subject = inline_code(message.subject, DIGEST_LINE_LIMIT) if message.subject else ""
     return "  ·  ".join(filter(None, (f"{message.state.tone.emoji} *{message.title}*", label, subject)))
 
 
@@ -229,7 +229,7 @@ def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
     """Return a digest in top-level blocks: Slack would fold the body of an attachment."""
     mark = state_of(events[0]).digest_emoji
     counts = MessageFormatter(localizer).digest_headline(events)
-    headline = f"{mark} *{escape(counts, LINE_LIMIT)}*"
+    headline = f"{mark} *{escape(counts, DIGEST_LINE_LIMIT)}*"
     return {
         "text": escape(f"{mark} {counts}", TEXT_LIMIT),
         "blocks": [section(headline), *map(section, joined(_lines(events, localizer), BLOCK_LIMIT))],
@@ -239,7 +239,7 @@ def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
 
 def _lines(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
     """Yield a heading for each state and a line for each event: not everybody can tell colours apart."""
-    limit = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
+    limit = min(DIGEST_LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
     for state, group in groupby(events, key=state_of):
         yield f"*{localizer.text(f'verb.{state.name}').capitalize()}*"
         yield from (_line(MessageFormatter(localizer).describe(event), limit) for event in group)

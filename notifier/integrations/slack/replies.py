@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import Button, ButtonAction, ChatReply, Row, split_quoted, without_marks
+from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyRow, split_quoted, without_marks
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
@@ -19,9 +19,9 @@ from notifier.integrations.slack.blockkit import (
 )
 from notifier.wording.phrases import Language, text
 
-LINE_LIMIT = 280
+SENTENCE_LIMIT = 280
 """Maximum length of a sentence, in characters."""
-NAME_LIMIT = 140
+LABEL_LIMIT = 140
 """Maximum length of a label or an instance in a list, in characters."""
 LINES = 25
 """Maximum number of sentences. With ten rows or a reason they fit into one message of Slack's."""
@@ -62,7 +62,7 @@ def _title(reply: ChatReply) -> str:
     return whole if "`" in whole else f"*{whole}*"
 
 
-def sentence(text: str, limit: int = LINE_LIMIT) -> str:
+def sentence(text: str, limit: int = SENTENCE_LIMIT) -> str:
     """Return a sentence in markup, its quoted parts as code, at most `limit` characters long."""
     shown: list[str] = []
     left = limit
@@ -75,12 +75,12 @@ def sentence(text: str, limit: int = LINE_LIMIT) -> str:
 
 
 def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `ChatReply.facts` has it
-    return f"*{label}*\n{(inline_code if outside else escape)(value, NAME_LIMIT)}"
+    return f"*{label}*\n{(inline_code if outside else escape)(value, LABEL_LIMIT)}"
 
 
-def _row(row: Row, language: Language) -> Json:
-    label = (escape if row.known else inline_code)(row.label, NAME_LIMIT)
-    named = f"  ·  {inline_code(row.instance, NAME_LIMIT)}" if row.instance else ""
+def _row(row: ReplyRow, language: Language) -> Json:
+    label = (escape if row.known else inline_code)(row.label, LABEL_LIMIT)
+    named = f"  ·  {inline_code(row.instance, LABEL_LIMIT)}" if row.instance else ""
     shown = section(f"{row.state.tone.emoji} *{label}*{named}\n{sentence(row.detail)}")
     if len(row.subject) > BUTTON_VALUE_LIMIT:
         return shown

@@ -15,7 +15,7 @@ from notifier.channels.reply_text import http_reply
 from notifier.core.delivery import Body, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import AddressRefused, HttpError, NotSent
 from notifier.integrations.slack.api import SlackResponse
-from notifier.integrations.slack.errors import PROBE_AFTER, ContentRefused, MessageGone, outcome_of
+from notifier.integrations.slack.errors import SLACK_PROBE_AFTER, ContentRefused, MessageGone, outcome_of
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.ports import CheckResult, RenderRequest
@@ -92,5 +92,5 @@ def final_outcome(outcome: Outcome | MessageGone) -> Outcome:
 
 def _outcome_of_error(error: HttpError) -> Outcome:
     if isinstance(error, AddressRefused):
-        return Parked(str(error), PROBE_AFTER)
+        return Parked(str(error), SLACK_PROBE_AFTER)
     return Retry(str(error)) if isinstance(error, NotSent) else Unknown(str(error))

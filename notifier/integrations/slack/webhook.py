@@ -7,7 +7,7 @@ from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import says_failed
 from notifier.core.delivery import Delivery, Outcome
 from notifier.http import HttpError, partial_reply
-from notifier.integrations.slack.api import MAX_REPLY, SlackResponse
+from notifier.integrations.slack.api import MAX_API_REPLY, SlackResponse
 from notifier.integrations.slack.errors import is_failure, remedy_of
 from notifier.integrations.slack.sender import SlackSender, final_outcome
 from notifier.ports import CheckResult
@@ -41,7 +41,7 @@ class SlackWebhookChannel(SlackSender):
                 headers={"content-type": "application/json"},
                 content=encode_json(message),
                 deadline=deadline,
-                max_bytes=MAX_REPLY,
+                max_bytes=MAX_API_REPLY,
             )
         except HttpError as error:
             reply = partial_reply(error)
