@@ -46,13 +46,13 @@ fmt: $(VENV)/.dev ## format the code and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-schema: $(VENV)/.run ## write config/notifier.schema.json anew
+schema: $(VENV)/.run ## write config/notifier.schema.json
 	@$(BIN)/python -m notifier.config
 
 simulation: $(VENV)/.dev ## run seeded disasters in virtual time (ARGS="--seeds 50000")
 	@PYTHONHASHSEED=0 $(BIN)/python tests/simulation/run.py $(ARGS)
 
-chaos: $(VENV)/.dev ## kill the program at random and account for what it told (ARGS="--kills 1000 --seed 7")
+chaos: $(VENV)/.dev ## kill the program at random and compare its messages with the truth (ARGS="--kills 1000 --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos.run $(ARGS)
 
 bench: $(VENV)/.dev ## run every benchmark (takes minutes)

@@ -22,7 +22,8 @@ from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.model import Event
 from notifier.http import HttpClient
-from notifier.integrations.mattermost.channel import MattermostChannel, RocketChatChannel
+from notifier.integrations.mattermost.channel import MattermostChannel
+from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.integrations.mattermost.settings import MattermostSettings
 from notifier.integrations.mattermost.webhook_chat import payload
 from notifier.wording.localizer import Localizer

@@ -41,7 +41,7 @@ class MattermostSettings(ChatWebhookSettings):
 class RocketChatSettings(ChatWebhookSettings):
     """Settings of an incoming webhook: where messages appear, and as whom."""
 
-    channel_class = "notifier.integrations.mattermost.channel:RocketChatChannel"
+    channel_class = "notifier.integrations.mattermost.rocketchat:RocketChatChannel"
 
     kind: Literal["rocketchat"] = "rocketchat"
     channel: str | None = Field(default=None, max_length=64)

@@ -1,0 +1,20 @@
+"""A Rocket.Chat channel: it takes the same kind of webhook. Limits: docs.rocket.chat."""
+
+from typing import ClassVar
+
+from notifier.channels.reply_conditions import ParsedReply
+from notifier.integrations.mattermost.settings import RocketChatSettings
+from notifier.integrations.mattermost.webhook_chat import MessageLimits, WebhookChat
+
+
+class RocketChatChannel(WebhookChat[RocketChatSettings]):
+    """Posts to one Rocket.Chat channel."""
+
+    kind: ClassVar[str] = "rocketchat"
+    # A message has 5,000 characters at most, unless the server is configured otherwise.
+    limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, reason=3_000)
+
+    def accepted(self, reply: ParsedReply) -> bool:
+        """Return whether Rocket.Chat posted the message: its reply has a `success` that is true."""
+        data = reply.data if isinstance(reply.data, dict) else {}
+        return reply.status == 200 and data.get("success") is True  # noqa: PLR2004 - the only status of success there
