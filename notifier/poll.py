@@ -35,7 +35,7 @@ from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedCh
 
 
 class PollRecords(Protocol):
-    """Claims of sources, and what polls record about sources, tasks and credentials."""
+    """Claims of sources, and what polls record about sources and tasks."""
 
     def claim(
         self, source: str, owner: str, now: datetime, lease: timedelta, *, poll_every: timedelta, force: bool
@@ -79,11 +79,15 @@ class PollRecords(Protocol):
     def postpone(self, claim: PollClaim, next_poll_at: datetime) -> None:
         """Release a claim under which nothing was done, until a later time."""
 
-    def credential(self, key: str) -> CredentialState:
+
+class CredentialRecords(Protocol):
+    """The budgets and pauses of credentials."""
+
+    def state(self, key: str) -> CredentialState:
         """Return what is recorded about a credential; locks its row until the transaction ends."""
 
-    def save_credential(self, key: str, state: CredentialState) -> None:
-        """Record what became of a credential."""
+    def save(self, key: str, state: CredentialState) -> None:
+        """Record the state of a credential."""
 
 
 class PollEvents(EventRecords, Protocol):
@@ -132,7 +136,11 @@ class PollTx(DatabaseTime, Protocol):
 
     @property
     def polls(self) -> PollRecords:
-        """Claims of sources, and what polls record about sources, tasks and credentials."""
+        """Claims of sources, and what polls record about sources and tasks."""
+
+    @property
+    def credentials(self) -> CredentialRecords:
+        """The budgets and pauses of credentials."""
 
     @property
     def events(self) -> PollEvents:
@@ -254,11 +262,11 @@ def _start(tx: PollTx, source: TaskSource, owner: str, rules: PollRules, *, forc
     )
     if rules.credential is None:
         return _StartedPoll(claim=claim)
-    known = tx.polls.credential(rules.credential.key)
+    known = tx.credentials.state(rules.credential.key)
     calls = polling.expected_calls(claim.state, claim.at, rules)
     admission = credentials.admit(known, rules.credential, claim.at, calls, force=force)
     if admission.retry_at is None:
-        tx.polls.save_credential(rules.credential.key, admission.state)
+        tx.credentials.save(rules.credential.key, admission.state)
         return _StartedPoll(claim=claim, trial=admission.trial)
     if admission.refusal is None:
         tx.polls.postpone(claim, admission.retry_at)
@@ -445,10 +453,10 @@ class _Recorder:
 
 def _record_success(tx: PollTx, credential: Credential, now: datetime, calls: int) -> None:
     """Record that a credential was accepted and made `calls` more calls, or fewer, than were charged."""
-    known = tx.polls.credential(credential.key)
+    known = tx.credentials.state(credential.key)
     state = credentials.after_success(known, credential, now, calls)
     if state != known:
-        tx.polls.save_credential(credential.key, state)
+        tx.credentials.save(credential.key, state)
 
 
 async def _record_failure(
@@ -462,8 +470,8 @@ async def _record_failure(
         tx.polls.record_failure(claim, str(error), now + pause)
         if rules.credential:
             key = rules.credential.key
-            known = tx.polls.credential(key)
-            tx.polls.save_credential(
+            known = tx.credentials.state(key)
+            tx.credentials.save(
                 key, credentials.after_failure(known, rules.credential, now, error, trial=started.trial)
             )
 

@@ -1,13 +1,12 @@
-"""What polls record about sources, tasks and credentials."""
+"""What polls record about sources and tasks."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy import delete, exists, func, literal, select, update
 
-from notifier.core.credentials import CredentialState
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import SourceConflict
 from notifier.core.identity import Subject
@@ -15,7 +14,6 @@ from notifier.core.model import Scope, Snapshot, SourceState, Task
 from notifier.ports import PollClaim
 from notifier.store import rows, statements
 from notifier.store.schema import (
-    credentials,
     deliveries,
     delivery_events,
     events,
@@ -29,9 +27,6 @@ from notifier.store.statements import new_values
 
 LONGEST_PAUSE = timedelta(hours=2)
 """Maximum lease of a poll, and maximum pause of a source that is polled more often."""
-
-UNUSED_CREDENTIAL = timedelta(days=30)
-"""A credential without a call for this long is deleted when another one is used for the first time."""
 
 _KEPT_BY_RENAMED = ("last_error", "failing_since", "failures", "announced_since", "clock_skew")
 """What else is known of a source under any name."""
@@ -320,20 +315,6 @@ class Polls:
         mine = (sources.c.name == claim.state.name, sources.c.epoch == claim.epoch)
         released = {"next_poll_at": next_poll_at, "claimed_by": None, "claimed_until": None}
         self._session.execute(update(sources).where(*mine).values(values | released))
-
-    def credential(self, key: str) -> CredentialState:
-        """Return what is recorded about a credential; locks its row until the transaction ends."""
-        row = self._session.execute(statements.CREDENTIAL, {"key": key}).one_or_none()
-        if row is None:
-            unused = credentials.c.rate_at < self._session.now() - UNUSED_CREDENTIAL
-            self._session.execute(delete(credentials).where(unused))
-            self._session.execute(self._session.insert(credentials).values(key=key).on_conflict_do_nothing())
-            row = self._session.execute(statements.CREDENTIAL, {"key": key}).one()
-        return rows.credential_of(row)
-
-    def save_credential(self, key: str, state: CredentialState) -> None:
-        """Record the state of a credential."""
-        self._session.execute(statements.SAVE_CREDENTIAL, new_values(asdict(state)) | {"of_key": key})
 
     def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
         """Record since when a source is announced as failing, where that is still `was`; return whether it is."""
