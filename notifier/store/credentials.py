@@ -15,7 +15,7 @@ UNUSED_CREDENTIAL = timedelta(days=30)
 """A credential without a call for this long is deleted when another one is used for the first time."""
 
 
-class Credentials:
+class CredentialStates:
     """States of credentials, by a digest of who they stand for."""
 
     def __init__(self, session: Session) -> None:

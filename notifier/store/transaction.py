@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from notifier.store.channels import Channels
-from notifier.store.credentials import Credentials
+from notifier.store.credentials import CredentialStates
 from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
 from notifier.store.people import People
@@ -28,7 +28,7 @@ class Transaction:
         self.after_commit = session.after_commit
         self.queries = Queries(session)
         self.polls = Polls(session, cache)
-        self.credentials = Credentials(session)
+        self.credentials = CredentialStates(session)
         self.events = Events(session)
         self.channels = Channels(session)
         self.deliveries = Deliveries(session, self.channels)
