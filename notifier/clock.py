@@ -18,7 +18,10 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return monotonic seconds; a suspension counts where the platform can: a lease must not outlive a long one."""
+        """Return monotonic seconds, including those of a suspended machine where the platform counts them.
+
+        A lease must not outlive a long suspension.
+        """
         return _seconds()
 
     async def sleep(self, seconds: float) -> None:

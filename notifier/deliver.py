@@ -308,7 +308,10 @@ class DeliveryWorker:
         await wait_until_set(self._wakeup, idle)
 
     async def drain(self) -> DeliveryReport:
-        """Take steps until nothing is due or in flight. It waits for the rate, not for pauses or an open breaker."""
+        """Take steps until nothing is due and nothing is in flight; report all of it. Raises StoreError.
+
+        It waits for the channel's rate, but for no pause and no open breaker.
+        """
         settled: list[Settled] = []
         try:
             while True:

@@ -245,7 +245,10 @@ def dismiss_waiting(tx: PeopleTx, channel: str, expected: Expected, by: Person) 
 
 
 def move(tx: PeopleTx, channel: str, to: str, by: Person) -> int:
-    """Move up to MOVE_BATCH waiting deliveries to another channel, oldest first; return how many. Repeat until 0."""
+    """Move up to MOVE_BATCH waiting deliveries to another channel, the oldest first; return how many.
+
+    The caller repeats it, each time in a transaction of its own, until it returns 0.
+    """
     moved = tx.deliveries.move(channel, to, tx.now(), MOVE_BATCH)
     return _record_count(tx, by, Verb.MOVE, f"{channel} → {to}", moved)
 

@@ -88,7 +88,10 @@ def allowance(health: ChannelHealth, pace: Pace, now: datetime, wanted: int) -> 
 
 
 def charge(health: ChannelHealth, pace: Pace, now: datetime, count: int) -> ChannelHealth:
-    """Return the health after `count` messages went out. A probe postpones the next: no replica sends a second."""
+    """Return the health after `count` messages were let out.
+
+    A probe of an open breaker postpones the next one, so that no other replica sends a second probe meanwhile.
+    """
     if count and pace.per_second:
         health = replace(health, rate_at=max(health.rate_at or now, now) + pace.interval * count)
     if count and health.open_until:

@@ -60,7 +60,10 @@ class Polling:
             self._jobs.start(f"poll {name}", partial(self.poll, self._app.sources[name]))
 
     async def poll(self, source: TaskSource, *, force: bool = False, send_heartbeat: bool = True) -> PollReport | None:
-        """Poll, log and count a source once; may send a heartbeat after it. Return None when the database failed."""
+        """Poll a source once, log and count it. Return None when the database failed.
+
+        `send_heartbeat` lets a good poll send one.
+        """
         try:
             report = await poll_once(
                 source,

@@ -153,7 +153,10 @@ class Polls:
         return replace(claim, state=state, renamed_from=renamed_from)
 
     def retire_sources(self, names: Collection[str], now: datetime) -> None:
-        """Record that sources are not configured: until they are polled again, their tasks do not count as running."""
+        """Record that sources are no longer configured, so that their tasks no longer count as running.
+
+        The next poll of a source takes that back.
+        """
         retired = (sources.c.name.in_(list(names)), sources.c.retired_at.is_(None))
         self._session.execute(update(sources).where(*retired).values(retired_at=now))
 

@@ -117,7 +117,10 @@ class Retention:
         return pruned
 
     def prune_sources(self, configured: Collection[str], before: datetime, limit: int) -> int:
-        """Delete tasks, then sources, not configured and last polled before this; return how many tasks."""
+        """Delete tasks of sources that are no longer configured and were last polled before this time.
+
+        Return how many were deleted. A source is deleted with the last of its tasks.
+        """
         pruned = 0
         for state in self._queries.source_states():
             polled_at = state.last_poll_at or before
@@ -152,7 +155,10 @@ class Retention:
         return len(job_ids)
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete old threads, acknowledgements and subscriptions without use, and ended mutes; return how many."""
+        """Delete threads, acknowledgements and subscriptions that are older than `keep` and that nothing needs.
+
+        Ended mutes are deleted too. Return how many rows were deleted.
+        """
         before = now - keep
         unknown = ~exists().where(events.c.id == acknowledgements.c.event_id)
         old = (
