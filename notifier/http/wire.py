@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11, RawResponseMessage
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -185,13 +186,14 @@ class WireProtocol(ResponseHandler):
         self._received += len(data)
         if self._limit is not None and self._received > self._limit + HEAD_LIMIT:
             self._reply.buffer_head(data)
-            self._abort()
+            self.abort()
             return
         super().data_received(data)
         if self._received > HEAD_LIMIT and self._reply.awaits_head:
-            self._abort()
+            self.abort()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """End the connection, because a reply is longer than its limit."""
         error, payload = SizeLimitExceeded(), self._payload
         self._parser = None
         self.set_exception(error)
@@ -199,6 +201,10 @@ class WireProtocol(ResponseHandler):
             payload.set_exception(error)
         if self.transport is not None:
             self.transport.abort()
+
+
+def _is_whole(head: Head | None) -> bool:
+    return head is not None and head.end is not None
 
 
 class _Parser:
@@ -250,10 +256,13 @@ class _Parser:
         except Exception as error:
             # Without the bytes that the parser quotes: they may repeat parts of our request.
             self.irregularity = str(getattr(error, "message", type(error).__name__)).partition(":")[0]
+            arrived = bytes(self._raw)
+            if isinstance(error, LineTooLong) and (self._payload is not None or _is_whole(known_head(arrived))):
+                self._protocol.abort()  # whichever part of an endless body came in one piece with the head
+                return (), False, b""
             if self._payload is not None:
                 self._payload.set_exception(aiohttp.ClientPayloadError())
                 raise
-            arrived = bytes(self._raw)
             self._raw.clear()
             self.speaks_tls = arrived.startswith(_TLS_ALERT)
             self._tolerant = TolerantReader(bodyless=self._bodyless)

@@ -284,16 +284,25 @@ async def test_the_parsers_words_are_for_the_log_only(http: HttpClient) -> None:
 # ---- limits ----
 
 
-def without_end(beginning: bytes, piece: bytes) -> Answer:
-    """Write a beginning and then the same piece for ever, as fast as it is read."""
+PIECES = (100, 5_000, 70_000)
+"""Bytes that arrive together, with and without the head among them: fewer and more than any limit of a parser."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(beginning)
-        while True:
-            writer.write(piece * 100)
-            await writer.drain()
 
-    return answer
+def without_end(beginning: bytes, piece: bytes) -> Callable[[int], Answer]:
+    """Return an answer that writes a beginning and then the same piece for ever, so many bytes at a time."""
+
+    def in_pieces(size: int) -> Answer:
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            written = beginning
+            while True:
+                writer.write(written + piece * (size // len(piece)))
+                written = b""
+                await writer.drain()
+                await asyncio.sleep(0)  # the client reads
+
+        return answer
+
+    return in_pieces
 
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -326,10 +335,11 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         (without_end(OK + b"X : y\r\n\r\n", b"y"), 200),
     ],
 )
+@pytest.mark.parametrize("size", PIECES)
 async def test_no_reply_costs_more_than_its_limit(
-    http: HttpClient, auth: httpx.Auth | None, answer: Answer, status: int | None
+    http: HttpClient, auth: httpx.Auth | None, answer: Callable[[int], Answer], status: int | None, size: int
 ) -> None:
-    async with HttpServer(answer) as server:
+    async with HttpServer(answer(size)) as server:
         with pytest.raises(HttpError) as caught:
             await post(http, server, auth)
     assert isinstance(caught.value, ReplyTooLarge if status else NoAnswer)
