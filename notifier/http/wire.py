@@ -203,10 +203,6 @@ class WireProtocol(ResponseHandler):
             self.transport.abort()
 
 
-def _is_whole(head: Head | None) -> bool:
-    return head is not None and head.end is not None
-
-
 class _Parser:
     """aiohttp's parser of one reply; a tolerant reader takes over when it refuses the head.
 
@@ -257,7 +253,9 @@ class _Parser:
             # Without the bytes that the parser quotes: they may repeat parts of our request.
             self.irregularity = str(getattr(error, "message", type(error).__name__)).partition(":")[0]
             arrived = bytes(self._raw)
-            if isinstance(error, LineTooLong) and (self._payload is not None or _is_whole(known_head(arrived))):
+            head = known_head(arrived)
+            past_head = self._payload is not None or (head is not None and head.end is not None)
+            if past_head and isinstance(error, LineTooLong):
                 self._protocol.abort()  # whichever part of an endless body came in one piece with the head
                 return (), False, b""
             if self._payload is not None:
