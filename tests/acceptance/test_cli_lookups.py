@@ -248,9 +248,9 @@ def test_a_query_without_a_database_names_the_file_and_creates_none(
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A configuration in another folder than the working directory, with a relative path in it."""
-    for name in ("etc", "work"):
+    for name in ("etc", "current"):
         (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "current")
     path = tmp_path / "etc" / "notifier.yaml"
     path.write_text((CONFIG % tmp_path).replace(f"sqlite:///{tmp_path}/", "sqlite:///"), encoding="utf-8")
     return partial(_invoke, path)
@@ -262,18 +262,18 @@ def test_a_relative_path_starts_at_the_configuration_file(elsewhere: Run, tmp_pa
     assert "warning" not in found.stderr
     assert document(elsewhere("tasks", "--json"))
     elsewhere("db", "upgrade")
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list((tmp_path / "current").iterdir()) == []
 
 
 def test_a_database_in_the_working_directory_stays_in_use(elsewhere: Run, tmp_path: Path) -> None:
-    asyncio.run(fill(f"sqlite:///{tmp_path}/work/notifier.db"))
+    asyncio.run(fill(f"sqlite:///{tmp_path}/current/notifier.db"))
     found = elsewhere("tasks", "--json")
     assert document(found)
     told = " ".join(found.stderr.split())
-    assert f"warning: the database is {tmp_path}/work/notifier.db, where an earlier version created it" in told
+    assert f"warning: the database is {tmp_path}/current/notifier.db, where an earlier version created it" in told
     assert f"move it to {tmp_path}/etc/notifier.db" in told
     assert "where an earlier version created it" in " ".join(elsewhere("check").stdout.split())
-    (tmp_path / "work" / "notifier.db").rename(tmp_path / "etc" / "notifier.db")
+    (tmp_path / "current" / "notifier.db").rename(tmp_path / "etc" / "notifier.db")
     assert elsewhere("tasks").stderr == ""
 
 
