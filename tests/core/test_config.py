@@ -56,6 +56,12 @@ def complaints(text: str, environ: Mapping[str, str] | None = None) -> list[str]
 # ---- what loads ----
 
 
+@pytest.fixture(autouse=True)
+def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run where no database is: one in the working directory, from a try of the program, would stay in use."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def contract(tmp_path: Path) -> Config:
     """The example that the names of the settings are taken from, with the one file it refers to."""
