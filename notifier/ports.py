@@ -5,7 +5,7 @@ inside one transaction, through `Store.transact` and `Store.read`.
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
@@ -14,7 +14,9 @@ from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, Resen
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Mute
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import DeliveryRouting, RoutedEvent
+from notifier.core.severity import Severity, worst
+from notifier.core.storms import Storm
 
 T = TypeVar("T")
 
@@ -68,11 +70,36 @@ class RenderRequest:
     delivery_id: str
     events: tuple[Event, ...]
     digest: bool = False
+    routing: DeliveryRouting = field(default_factory=DeliveryRouting)
+    """What the routes want of the message."""
+    storm: Storm | None = None
+    """The storm that the events are part of."""
+    opens_storm: bool = False
+    """True for the message that reports a storm first; the others of the storm follow it."""
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
         """Return the request for the message of a delivery."""
-        return cls(delivery_id=delivery.id, events=delivery.events, digest=delivery.digest)
+        storm = delivery.storm
+        return cls(
+            delivery_id=delivery.id,
+            events=delivery.events,
+            digest=delivery.digest,
+            routing=delivery.routing,
+            storm=storm,
+            opens_storm=storm is not None and storm.opened_by == delivery.id,
+        )
+
+    @property
+    def severity(self) -> Severity:
+        """How bad the worst of the events is: what the routes set, else the default."""
+        return self.routing.severity or worst(event.severity for event in self.events)
+
+    @property
+    def mention(self) -> tuple[str, ...]:
+        """Whom the message mentions: nobody where it is not loud, or where no event needs somebody."""
+        needed = any(event.type.traits.needs_care or event.type.traits.bad_news for event in self.events)
+        return self.routing.mention if needed and self.severity.loud else ()
 
 
 class Channel(Protocol):

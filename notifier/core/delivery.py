@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from notifier.core.model import NAMESPACE, Event
 from notifier.core.people import Acknowledgement, Mute
+from notifier.core.routing import DeliveryRouting
+from notifier.core.storms import Storm
 
 
 def delivery_id(channel: str, *event_ids: str) -> str:
@@ -100,6 +102,12 @@ class Delivery:
     """What the receiver replied to the last attempt. Set by queries of deliveries, not by claims."""
     recipients: tuple[Recipient, ...] = ()
     """Those who are in different states after the latest attempt. Empty before it, and while all share one fate."""
+    rank: int = 1
+    """Order among the deliveries of a channel that are due, the smallest first: 0 for failures, 1 for all others."""
+    routing: DeliveryRouting = field(default_factory=DeliveryRouting)
+    """What the routes want of the message."""
+    storm: Storm | None = None
+    """The storm that its subject names, as known when it was claimed."""
     withheld: frozenset[str] = frozenset()
     """Recipients to whom an older delivery about the same subject is still on its way, as known when it was claimed."""
 
@@ -167,6 +175,8 @@ class Delivered:
     """What it called the message."""
     thread: str | None = None
     """Reference of the message under which later ones about the same subject are posted; None changes nothing."""
+    copy: str | None = field(default=None, kw_only=True)
+    """Reference of a message in a thread that the channel shows too, and that changes with the thread's first one."""
     reason: str | None = field(default=None, kw_only=True)
     """What was not as it should be, though the receiver took it."""
     reply: str | None = field(default=None, kw_only=True)
@@ -230,6 +240,12 @@ class Thread:
     """Of this event."""
     mute: Mute | None = None
     """That of the instance, where one is in force."""
+    copies: tuple[str, ...] = ()
+    """References of the messages of the thread that the channel shows too; they are edited like the first one."""
+    routing: DeliveryRouting = field(default_factory=DeliveryRouting)
+    """As of the delivery that began the thread."""
+    storm: Storm | None = None
+    """The storm that the message shows instead of a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,3 +256,7 @@ class ThreadUpdate:
     event_id: str
     thread: str | None = None
     """The reference of a new message; None leaves the one that is there, if any."""
+    copy: str | None = None
+    """See `Delivered.copy`."""
+    routing: DeliveryRouting = field(default_factory=DeliveryRouting)
+    """As of the delivery; recorded where it begins a thread."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
+from notifier.core.severity import Severity
+
 
 class EditUrgency(IntEnum):
     """How soon a live message shows something new. The values are stored."""
@@ -29,6 +31,10 @@ class EventTraits:
     """True where the notifier reports itself: such an event goes to the channels of `alerts` when no route takes it."""
     bad_news: bool = False
     """True for an alert that is logged as an error."""
+    severity: Severity = Severity.INFO
+    """How bad the event is in an environment without a name; see `severity.severity_in`."""
+    critical_in_production: bool = False
+    """True where an error becomes critical in production."""
     urgency: EditUrgency = EditUrgency.PERSON
 
 
@@ -67,17 +73,25 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
         EventType.TASK_STARTED: EventTraits(),
         EventType.TASK_PROGRESSED: EventTraits(urgency=EditUrgency.PROGRESS),
         EventType.TASK_COMPLETED: EventTraits(ends_task=True, urgency=EditUrgency.END),
-        EventType.TASK_FAILED: EventTraits(ends_task=True, needs_care=True, urgency=EditUrgency.FAILURE),
+        EventType.TASK_FAILED: EventTraits(
+            ends_task=True,
+            needs_care=True,
+            urgency=EditUrgency.FAILURE,
+            severity=Severity.ERROR,
+            critical_in_production=True,
+        ),
         EventType.TASK_RESTARTED: EventTraits(),
         EventType.TASK_CHANGED: EventTraits(),
-        EventType.TASK_UNLISTED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE),
-        EventType.TASK_STALLED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE),
-        EventType.SOURCE_FAILING: EventTraits(alert=True, bad_news=True),
+        EventType.TASK_UNLISTED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR),
+        EventType.TASK_STALLED: EventTraits(needs_care=True, urgency=EditUrgency.FAILURE, severity=Severity.ERROR),
+        EventType.SOURCE_FAILING: EventTraits(
+            alert=True, bad_news=True, severity=Severity.ERROR, critical_in_production=True
+        ),
         EventType.SOURCE_RECOVERED: EventTraits(alert=True),
-        EventType.SOURCE_GAP: EventTraits(),
-        EventType.CHANNEL_FAILING: EventTraits(alert=True, bad_news=True),
+        EventType.SOURCE_GAP: EventTraits(severity=Severity.WARNING),
+        EventType.CHANNEL_FAILING: EventTraits(alert=True, bad_news=True, severity=Severity.ERROR),
         EventType.CHANNEL_RECOVERED: EventTraits(alert=True),
-        EventType.CHANNEL_GAVE_UP: EventTraits(alert=True, bad_news=True),
-        EventType.STORE_REPLACED: EventTraits(alert=True, bad_news=True),
+        EventType.CHANNEL_GAVE_UP: EventTraits(alert=True, bad_news=True, severity=Severity.ERROR),
+        EventType.STORE_REPLACED: EventTraits(alert=True, bad_news=True, severity=Severity.CRITICAL),
     }
 )

@@ -11,20 +11,26 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """What an event is about: a task of a source, a source as a whole, or a channel.
+    """What an event is about: a task of a source, a source as a whole, or a channel. Also a storm of failures.
 
     Deliveries about one subject keep their order on each channel. A source's name has neither `/` nor `:` in it.
     """
 
     CHANNEL_PREFIX: ClassVar[str] = "channel:"
     """How the text begins if it is about a channel, for conditions in SQL."""
+    STORM_PREFIX: ClassVar[str] = "storm:"
+    """How the text begins if it is a storm."""
 
     source: str = ""
     job_id: str = ""
     """The task of the source; the empty string for the source as a whole, whose text every task's begins with."""
     channel: str = ""
+    storm: str = ""
+    """Id of a storm."""
 
     def __str__(self) -> str:
+        if self.storm:
+            return f"{self.STORM_PREFIX}{self.storm}"
         return f"{self.CHANNEL_PREFIX}{self.channel}" if self.channel else f"{self.source}/{self.job_id}"
 
     @classmethod
@@ -32,6 +38,8 @@ class Subject:
         """Read what `str` wrote."""
         if text.startswith(cls.CHANNEL_PREFIX):
             return cls(channel=text.removeprefix(cls.CHANNEL_PREFIX))
+        if text.startswith(cls.STORM_PREFIX):
+            return cls(storm=text.removeprefix(cls.STORM_PREFIX))
         source, _, job_id = text.partition("/")
         return cls(source=source, job_id=job_id)
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from notifier.core.events import EventType
 from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
+from notifier.core.severity import Severity, severity_in
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 """The uuid5 namespace of event and delivery ids. Changing it would change every id."""
@@ -143,6 +144,18 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskHistory:
+    """What was recorded about the instance and the operation of a task when an event of it was detected."""
+
+    failures: int = 0
+    """Number of failed tasks of the instance in the last 24 hours, this one included; 0 where that is not known."""
+    usual_seconds: float | None = None
+    """Median time that completed tasks of the same name took in the same source, in seconds; None below three."""
+    recovered_after: float | None = None
+    """After the last failure of the same operation on the instance: seconds until it succeeded; None if it did not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A stored fact. The task is frozen as it was: delivery never uses its present state."""
 
@@ -170,6 +183,20 @@ class Event:
     """Since when a source or a channel has been failing, or had been until it recovered; or a task made no progress."""
     count: int | None = None
     """Number of deliveries that a channel gave up on."""
+    environment: str = ""
+    """The configured environment of the source: `production`, `staging`; the empty string for none."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The configured labels of the source, sorted by name."""
+    history: TaskHistory | None = None
+    """Set for the events of tasks that need care."""
+    counts: tuple[tuple[str, int], ...] = ()
+    """Numbers by name: of a source that starts to be monitored the tasks `listed`, `running` and `failed`."""
+
+    @property
+    def severity(self) -> Severity:
+        """How bad the event is where no route sets it."""
+        traits = self.type.traits
+        return severity_in(self.environment, traits.severity, critical_in_production=traits.critical_in_production)
 
     @property
     def job_id(self) -> str:
@@ -223,6 +250,8 @@ class SourceState:
     """Number of rows of the last poll that the database refused to store."""
     empty_since: datetime | None = None
     """Time of the first of the latest complete full polls in a row that found no task at all; None after any other."""
+    introduced_at: datetime | None = None
+    """Time at which people were notified that it is monitored from its baseline on. None before."""
     retired_at: datetime | None = None
     """Time a service started whose configuration did not name it any more. None again from its next poll on."""
     clock_skew: float | None = None

@@ -174,6 +174,8 @@ class Settlement:
     ref: str | None = None
     thread: str | None = None
     """See `Delivered.thread`."""
+    copy: str | None = None
+    """See `Delivered.copy`."""
     outcome_unknown: bool = False
     """True when the message may have arrived: the answer of this attempt or of an earlier one is still unknown."""
     signal: AttemptSignal = AttemptSignal.NONE
@@ -224,6 +226,7 @@ def settle(
         reason=_storable(reason),
         ref=_storable(outcome.ref) if isinstance(outcome, Delivered) else None,
         thread=_storable(outcome.thread) if isinstance(outcome, Delivered) else None,
+        copy=_storable(outcome.copy) if isinstance(outcome, Delivered) else None,
         outcome_unknown=isinstance(outcome, Unknown)
         or (delivery.outcome_unknown and resolution is not Resolution.ABSENT),
         signal=_signal(delivery, outcome),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from notifier.core import patterns
 from notifier.core.model import Event
+from notifier.core.severity import Severity, worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,31 @@ class Route:
     match: tuple[Matcher, ...] = ()
     channels: tuple[str, ...] = ()
     stop: bool = False
+    severity: Severity | None = None
+    """How bad the events are that it takes; None leaves the default of each event."""
+    mention: tuple[str, ...] = ()
+    """Whom messages about events that need somebody mention, as the channel's service names them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRouting:
+    """What the routes that led to a delivery want of its message. Recorded with the delivery."""
+
+    routes: tuple[str, ...] = ()
+    """Names of the routes; empty for an alert that no route took."""
+    severity: Severity | None = None
+    """The worst that these routes set; None where none does."""
+    mention: tuple[str, ...] = ()
+    """Everybody whom these routes mention, each once."""
+
+    def joined(self, other: "DeliveryRouting") -> "DeliveryRouting":
+        """Return what both want, for a message about the events of both."""
+        set_by = [severity for severity in (self.severity, other.severity) if severity]
+        return DeliveryRouting(
+            routes=tuple(dict.fromkeys((*self.routes, *other.routes))),
+            severity=worst(set_by) if set_by else None,
+            mention=tuple(dict.fromkeys((*self.mention, *other.mention))),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

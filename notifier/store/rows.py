@@ -14,12 +14,13 @@ from notifier.core.health_facts import Replica, Role
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, Mute, Verb
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import DeliveryRouting, RoutedEvent
 
 _encode = msgspec.json.Encoder().encode
 event_of = msgspec.json.Decoder(Event).decode
 """Reads the facts of an event."""
 _decode_recipients = msgspec.json.Decoder(tuple[Recipient, ...]).decode
+_decode_routing = msgspec.json.Decoder(DeliveryRouting).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -36,7 +37,7 @@ _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "
 _DELIVERY = tuple(
     field.name
     for field in fields(Delivery)
-    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply"}
+    if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply", "routing", "storm"}
 )
 
 
@@ -110,7 +111,18 @@ def routed_of(row: Row[T]) -> RoutedEvent:
 
 def delivery_values(delivery: Delivery) -> dict[str, object]:
     """Return the columns of a delivery that has not been claimed yet."""
-    return {name: getattr(delivery, name) for name in _DELIVERY} | {"state": str(delivery.state)}
+    own = {"state": str(delivery.state), "routing": routing_text(delivery.routing)}
+    return {name: getattr(delivery, name) for name in _DELIVERY} | own
+
+
+def routing_text(routing: DeliveryRouting) -> str | None:
+    """Return the column of what routes want of a message; None where they want nothing."""
+    return None if routing == DeliveryRouting() else _encode(routing).decode()
+
+
+def routing_of(encoded: str | None) -> DeliveryRouting:
+    """Read what routes want of a message."""
+    return _decode_routing(encoded) if encoded else DeliveryRouting()
 
 
 def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
@@ -122,6 +134,7 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
         body=body,
         reply=getattr(row, "reply", None),
         recipients=recipients_of(row.recipients),
+        routing=routing_of(row.routing),
         **_fields_of(row, _DELIVERY),
     )
 

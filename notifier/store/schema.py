@@ -70,6 +70,7 @@ sources = sa.Table(
     sa.Column("clock_skew", sa.Float),
     sa.Column("polled_by", sa.String),
     sa.Column("retired_at", UtcDateTime),
+    sa.Column("introduced_at", UtcDateTime),
 )
 
 tasks = sa.Table(
@@ -149,8 +150,11 @@ deliveries = sa.Table(
     sa.Column("settled_at", UtcDateTime),
     sa.Column("dismissed_at", UtcDateTime),
     sa.Column("retried_at", UtcDateTime),
+    sa.Column("rank", sa.Integer, nullable=False, server_default=text("1")),
+    sa.Column("routing", sa.Text),
     sa.CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
     sa.Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
+    sa.Index("ix_deliveries_channel_state_rank_seq", "channel", "state", "rank", "seq"),
     sa.Index("ix_deliveries_state_seq", "state", "seq"),
 )
 
@@ -225,10 +229,25 @@ threads = sa.Table(
     sa.Column("shown_at", UtcDateTime, nullable=False),
     sa.Column("due_at", UtcDateTime),
     sa.Column("urgency", sa.Integer, nullable=False, server_default=text("0")),
+    sa.Column("copies", sa.Text),
+    sa.Column("routing", sa.Text),
     sa.Index("ix_threads_channel_due_at", "channel", "due_at"),
     sa.Index("ix_threads_event_id", "event_id"),
     sa.Index("ix_threads_subject", "subject"),
     sa.Index("ix_threads_ref", "ref"),
+)
+
+storms = sa.Table(
+    "storms",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("facts", sa.LargeBinary, nullable=False),
+    sa.Index("ix_storms_source_ended_at", "source", "ended_at"),
 )
 
 acknowledgements = sa.Table(
