@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from notifier.chat.requests import ChatReply, ReplyRow, quoted
+from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.commands import USAGE
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.model import Event, SourceState, Task, TaskStatus
@@ -14,6 +14,7 @@ from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.findings import HealthFormatter
 from notifier.wording.formatter import MessageFormatter
 from notifier.wording.localizer import Localizer
+from notifier.wording.marks import dated, quoted
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
 from notifier.wording.states import state_of_status
@@ -62,8 +63,8 @@ class ReplyFormatter:
         return ChatReply(title=self.text(key, **values), ok=False)
 
     def when(self, moment: datetime) -> str:
-        """Return a time of day with its date and zone."""
-        return self.localizer.when(moment)
+        """Return a time of day with its date and zone, `dated`."""
+        return dated(moment, self.localizer.when(moment))
 
     def tasks(self, n: int) -> str:
         """Return a number of tasks: `3 tasks`."""
@@ -141,7 +142,7 @@ def freshness(states: Sequence[SourceState], configured: Collection[str], now: d
 def _polled(name: str, state: SourceState | None, now: datetime, fmt: ReplyFormatter) -> str:
     if state is None or state.last_poll_at is None:
         return fmt.text("note.never", name=name)
-    return fmt.text("note.polled", name=name, age=fmt.localizer.duration(now - state.last_poll_at))
+    return fmt.text("note.polled", name=name, age=fmt.localizer.age(state.last_poll_at, now))
 
 
 def task_title(task: Task, fmt: ReplyFormatter) -> str:
@@ -211,7 +212,7 @@ def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, 
     times = {"created_at": found.created_at, "ended_at": found.ended_at}
     for label, moment in times.items():
         if moment:
-            yield word.text(f"label.{label}"), word.when(moment), False
+            yield word.text(f"label.{label}"), fmt.when(moment), False
     if took is not None and took >= timedelta():
         yield word.text("label.took"), word.duration(took), False
     if found.progress is not None and not found.status.terminal:
@@ -267,7 +268,7 @@ def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:
 
 def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFormatter) -> ChatReply:
     """Count the tasks of each operation by how they ended."""
-    length = fmt.localizer.duration(within)
+    length = fmt.localizer.window(within)
     if not found:
         return fmt.reply("stats.none", length=length)
     total = sum(one.count for one in found)
@@ -279,7 +280,7 @@ def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFor
 
 def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
     ended = one.completed + one.failed
-    rate = f"{100 * one.failed / ended:.0f} %" if ended else "–"
+    rate = fmt.localizer.share(one.failed, ended) if ended else "–"
     label = fmt.localizer.task_label(one.name)
     label = label if one.name in OPERATIONS else quoted(label)
     line = fmt.text("stats.line", label=label, completed=one.completed, failed=one.failed, rate=rate)
@@ -293,7 +294,7 @@ def _statistics_line(one: TaskStatistics, fmt: ReplyFormatter) -> str:
 
 def status(health: HealthReport, fmt: ReplyFormatter) -> ChatReply:
     """List what is wrong, with the commands that help, then the healthy sources and channels, then remarks."""
-    health_formatter = HealthFormatter(health=health, localizer=fmt.localizer)
+    health_formatter = HealthFormatter(health=health, localizer=fmt.localizer, when=fmt.when)
     good_sources = (health_formatter.source(source) for source in health.sources if source.ok)
     good_channels = (
         "; ".join([health_formatter.channel(channel), *health_formatter.held(channel)])

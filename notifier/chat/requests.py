@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from notifier.core.people import Person
 from notifier.wording.states import EventState
-
-_BEGIN, _END = "\ue000", "\ue001"
-
-
-def quoted(text: str) -> str:
-    """Mark text within a sentence that comes from outside or that people type. It is shown as code."""
-    return f"{_BEGIN}{text.replace(_BEGIN, '').replace(_END, '')}{_END}" if text else ""
-
-
-def split_quoted(sentence: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of a sentence, each with whether it is quoted."""
-    for index, part in enumerate(re.split(f"{_BEGIN}([^{_END}]*){_END}", sentence)):
-        if part:
-            yield part, index % 2 == 1
-
-
-def without_marks(sentence: str) -> str:
-    """Return a sentence without the marks of `quoted`."""
-    return "".join(part for part, _ in split_quoted(sentence))
 
 
 class ButtonAction(StrEnum):
@@ -130,12 +110,12 @@ class ReplyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """A reply before any markup, which each chat's renderer makes harmless. Its sentences may have `quoted` parts."""
+    """A reply before any markup, which each chat's renderer makes harmless. Its sentences may have `marks`."""
 
     title: str
     lines: Sequence[str] = ()
     facts: Sequence[tuple[str, str, bool]] = ()
-    """Label, value, and whether the value comes from outside."""
+    """Label, value, and whether the value comes from outside. Other values may have marks."""
     rows: Sequence[ReplyRow] = ()
     quote: str | None = None
     """Reason of a failure, as the API gave it."""

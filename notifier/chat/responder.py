@@ -115,7 +115,7 @@ class ChatResponder:
         now, task_list = self._clock.now(), partial(self._list, q, fmt=fmt, offset=offset)
         match query:
             case commands.Failed(within=within, about=about):
-                values = {"length": fmt.localizer.duration(within), "within": format_duration(within)}
+                values = {"length": fmt.localizer.window(within), "within": format_duration(within)}
                 failed = TaskFilter(status=TaskStatus.FAILED, since=now - within)
                 reply = task_list("failed", failed, about=about, values=values)
             case commands.Running(about=about):

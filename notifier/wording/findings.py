@@ -1,7 +1,8 @@
 """Findings of health in words, for the command line and the chat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from notifier.core.health import ChannelStatus, FindingKind, HealthFinding, HealthReport, SourceStatus
 from notifier.wording.localizer import Localizer
@@ -25,6 +26,8 @@ class HealthFormatter:
 
     health: HealthReport
     localizer: Localizer
+    when: Callable[[datetime], str] | None = None
+    """Formats a time, where it is not as `Localizer.when` does."""
 
     def title(self) -> str:
         """Return the verdict in one line: all is well, or how much is wrong."""
@@ -46,7 +49,7 @@ class HealthFormatter:
         """Return what is wrong, since when and how much."""
         since, age = "", ""
         if found.since is not None:
-            since = self.localizer.when(found.since)
+            since = self._when(found.since)
             age = self.localizer.duration(self.health.at - found.since)
         key = f"finding.{found.kind}"
         if not since and f"{key}_never" in phrases(self.localizer.language):
@@ -58,18 +61,21 @@ class HealthFormatter:
 
     def source(self, source: SourceStatus) -> str:
         """Return the state of a source that is polled."""
-        age = self.localizer.duration(self.health.at - source.last_poll_at) if source.last_poll_at else ""
-        since = self.localizer.when(source.failing_since) if source.failing_since else ""
+        age = self.localizer.age(source.last_poll_at, self.health.at)
+        since = self._when(source.failing_since) if source.failing_since else ""
         state = "failing" if since else "good"
         return self.localizer.text(f"health.source.{state}", name=source.name, age=age, at=since)
 
     def channel(self, channel: ChannelStatus) -> str:
         """Return the state of a channel that delivers, or has failed for a short time only."""
-        since = self.localizer.when(channel.failing_since) if channel.failing_since else ""
+        since = self._when(channel.failing_since) if channel.failing_since else ""
         return self.localizer.text(f"health.channel.{'failing' if since else 'good'}", name=channel.name, at=since)
 
     def held(self, channel: ChannelStatus) -> Iterator[str]:
         """Yield until when nothing is sent on a channel, and why."""
         for key, until in (("breaker", channel.open_until), ("pause", channel.paused_until)):
             if until:
-                yield self.localizer.text(f"health.{key}", at=self.localizer.when(until))
+                yield self.localizer.text(f"health.{key}", at=self._when(until))
+
+    def _when(self, moment: datetime) -> str:
+        return (self.when or self.localizer.when)(moment)

@@ -5,9 +5,16 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from notifier.wording.phrases import Language, phrases, text
+from notifier.wording.reasons import localized_reason
 from notifier.wording.sanitize import one_line, plain
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_WINDOW_HOURS = 48
+"""Windows shorter than this are written in hours, in hours."""
+_ESTIMATE_STEPS = ((120, 10), (1_200, 60), (7_200, 300), (86_400, 1_800))
+"""Steps to which estimates are rounded: of those shorter than the first number, in seconds."""
+_LONG_ESTIMATE_STEP = 3_600
+_JUST_NOW = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +38,69 @@ class Localizer:
         return known or one_line(name) or self.text("unnamed_task")
 
     def status_label(self, status: str) -> str:
-        """Return the name of a status; an unknown one as the API writes it."""
+        """Return the name of a task's status; an unknown one as the API writes it."""
         return phrases(self.language).get(f"status.{status.lower()}") or one_line(status)
 
-    def when(self, moment: datetime) -> str:
-        """Return a time of day with its date and zone: `14 Nov 09:22:05 CST`."""
-        from babel.dates import format_datetime  # noqa: PLC0415 - its data takes longer to load than all the rest
+    def instance_status(self, status: str) -> str:
+        """Return the name of an instance's status; an unknown one as the API writes it, which the caller quotes."""
+        return phrases(self.language).get(_instance_status_key(status)) or one_line(status)
 
-        try:
-            local = moment.astimezone(self.timezone)
-        except OverflowError:  # the first or the last day of the calendar, which the zone would leave
+    def knows_instance_status(self, status: str) -> bool:
+        """Return whether `instance_status` has a name of its own for this status."""
+        return _instance_status_key(status) in phrases(self.language)
+
+    def reason(self, text: str) -> str:
+        """Return a reason of the notifier's own in the reader's language; any other text as it is."""
+        return localized_reason(text, self.language)
+
+    # -- times --
+
+    def when(self, moment: datetime) -> str:
+        """Return a time of day with its date and zone: `14 Nov 09:22:05 (UTC+8)`."""
+        local = self._local(moment)
+        if local is None:
             return moment.isoformat()
-        written = format_datetime(local, self.text("pattern.when"), tzinfo=self.timezone, locale=self.language)
-        return f"{written} {local.tzname()}"
+        return self.text("pattern.zoned", time=self._formatted(local, "when"), zone=_offset(local))
+
+    def day_and_time(self, moment: datetime) -> str:
+        """Return a time of day with its date: `14 Nov 09:22:05`. For readers whose time zone is ours."""
+        local = self._local(moment)
+        return moment.isoformat() if local is None else self._formatted(local, "when")
+
+    def clock(self, moment: datetime, *, seconds: bool = True) -> str:
+        """Return a time of day: `09:22:05`, or `09:22` without seconds."""
+        local = self._local(moment) or moment
+        return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+
+    def offset(self, moment: datetime) -> str:
+        """Return the zone of a time: `UTC+8`, `UTC+5:30`, `UTC`. An abbreviation such as CST names several zones."""
+        return _offset(self._local(moment) or moment)
 
     def interval(self, text: str) -> str:
         """Return an ISO 8601 interval as two times and its length; any other text as it is, made safe."""
         try:
             start, end = map(datetime.fromisoformat, text.split("/"))
-            return f"{self.when(start)} – {self.when(end)} ({self.duration(end - start)})"
+            length = self.duration(end - start)
         except (ValueError, TypeError):  # not two times, or only one of them with a zone
             return plain(text)
+        if end.tzinfo is None:
+            return plain(text)
+        shown = {"start": self.day_and_time(start), "end": self.day_and_time(end), "zone": self.offset(end)}
+        return self.text("pattern.interval", length=length, **shown)
+
+    def _local(self, moment: datetime) -> datetime | None:
+        """Return a time in the reader's zone; None for the first or last day of the calendar, which the zone leaves."""
+        try:
+            return moment.astimezone(self.timezone)
+        except OverflowError:
+            return None
+
+    def _formatted(self, local: datetime, pattern: str) -> str:
+        from babel.dates import format_datetime  # noqa: PLC0415 - its data takes longer to load than all the rest
+
+        return format_datetime(local, self.text(f"pattern.{pattern}"), tzinfo=self.timezone, locale=self.language)
+
+    # -- lengths --
 
     def duration(self, length: timedelta) -> str:
         """Return a duration in its two largest units: `12 min 4 s`. A negative one counts as none."""
@@ -63,15 +112,58 @@ class Localizer:
             count, left = divmod(left, seconds)
             parts.append((unit, count))
         first = next(index for index, (_, count) in enumerate(parts) if count)
-        return " ".join(self.text(f"duration.{unit}", n=count) for unit, count in parts[first : first + 2] if count)
+        shown = [(unit, count) for unit, count in parts[first : first + 2] if count]
+        if len(shown) == 1:  # Chinese writes 10 分钟 and 12 分 4 秒
+            return self.text(f"duration.{shown[0][0]}.alone", n=shown[0][1])
+        return " ".join(self.text(f"duration.{unit}.part", n=count) for unit, count in shown)
+
+    def window(self, length: timedelta) -> str:
+        """Return how far back a query reaches: `24 h` where a duration is `1 d`."""
+        hours, rest = divmod(length, timedelta(hours=1))
+        if 0 < hours < _WINDOW_HOURS and not rest:
+            return self.text("duration.h.alone", n=hours)
+        return self.duration(length)
+
+    def estimate(self, length: timedelta) -> str:
+        """Return a duration rounded to a step that fits its length: `about 40 min`."""
+        seconds = max(length.total_seconds(), 0)
+        step = next((step for below, step in _ESTIMATE_STEPS if seconds < below), _LONG_ESTIMATE_STEP)
+        rounded = max(int(seconds / step + 0.5), 1) * step
+        return self.text("duration.about", length=self.duration(timedelta(seconds=rounded)))
 
     def age(self, moment: datetime | None, now: datetime) -> str:
-        """Return how long ago, or how far ahead, a time is: `12 s ago`, `in 5 min`, `never`."""
+        """Return how long ago, or how far ahead, a time is: `12 s ago`, `just now`, `in 5 min`, `never`."""
         if moment is None:
             return self.text("age.never")
-        length = self.duration(abs(now - moment))
-        return self.text("age.past" if moment <= now else "age.future", length=length)
+        length = abs(now - moment)
+        if length < _JUST_NOW:
+            return self.text("age.now")
+        return self.text("age.past" if moment <= now else "age.future", length=self.duration(length))
+
+    # -- numbers --
 
     def progress(self, percent: float) -> str:
         """Return a percentage: `60%`."""
         return f"{percent:.1f}".removesuffix(".0") + "%"
+
+    def share(self, part: int, whole: int) -> str:
+        """Return a part of a positive whole in percent: `33%`. Only nothing is `0%`, and only the whole is `100%`."""
+        percent = round(100 * part / whole)
+        if percent == 0 < part:
+            return "<1%"
+        if percent == 100 and part < whole:  # noqa: PLR2004 - percent
+            return ">99%"
+        return f"{percent}%"
+
+
+def _offset(moment: datetime) -> str:
+    """Return the offset of a time from UTC: `UTC-3:30`."""
+    minutes = (moment.utcoffset() or timedelta()) // timedelta(minutes=1)
+    if minutes == 0:
+        return "UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02}" if rest else "")
+
+
+def _instance_status_key(status: str) -> str:
+    return f"instance_status.{'_'.join(status.lower().split())}"

@@ -15,11 +15,12 @@ _ESCAPE_SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
 )
 _LINE_BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# U+E000 to U+E003 are the characters of `notifier.wording.marks`.
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ue000-\ue003]")
 
 
 def strip_controls(text: str) -> str:
-    r"""Remove terminal sequences, controls, bidi overrides and lone surrogates; every line break becomes \n."""
+    r"""Remove terminal sequences, controls, bidi overrides, lone surrogates and marks. Every line break becomes \n."""
     return _CONTROLS.sub("", _LINE_BREAKS.sub("\n", _ESCAPE_SEQUENCES.sub("", text)))
 
 

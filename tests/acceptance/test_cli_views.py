@@ -210,7 +210,7 @@ def test_failures_are_listed_with_their_end_and_whole_reason(sources: tuple[str,
     lines = printed(VIEW.tasks([stored(replace(task, source=source)) for source in sources])).splitlines()
     assert lines[0].split()[:4] == ["Failed", "Task", "Instance", "Job"]
     for first, *below in (lines[1:4], lines[4:7]):
-        assert first.startswith("15 Jan 16:29:00 CST  Create instance  gauss-orders  31b8ae23")
+        assert first.startswith("15 Jan 16:29:00 (UTC+8)  Create instance  gauss-orders  31b8ae23")
         assert all(line.startswith("  ") for line in below)
         assert " ".join(map(str.strip, below)) == LONG
 
@@ -289,7 +289,7 @@ def test_an_unknown_status_is_shown_as_the_api_wrote_it() -> None:
 
 
 def test_times_are_in_the_configured_zone() -> None:
-    assert "15 Jan 16:29:00 CST" in printed(VIEW.task(stored(TASK), []))
+    assert "15 Jan 16:29:00 (UTC+8)" in printed(VIEW.task(stored(TASK), []))
 
 
 def test_an_explanation_has_the_reason_a_channel_was_not_notified() -> None:

@@ -260,7 +260,8 @@ def moment(clock: FakeClock, language: str) -> dict[str, str]:
     """Return how the present is written, for the placeholders in what people get."""
     local = clock.now().astimezone(ZoneInfo("Asia/Shanghai"))
     day = f"{local.month}月{local.day}日" if language == "zh" else f"{local.day} {local:%b}"
-    return {"seen": f"{day} {local:%H:%M:%S} CST", "epoch": str(int(local.timestamp()))}
+    zone = "（UTC+8）" if language == "zh" else " (UTC+8)"
+    return {"seen": f"{day} {local:%H:%M:%S}{zone}", "epoch": str(int(local.timestamp()))}
 
 
 def text_of(mail: EmailMessage, kind: str) -> str:

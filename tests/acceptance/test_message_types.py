@@ -16,13 +16,14 @@ from message_samples import CONSOLE, samples
 from servers.slack import Json
 from timeouts import HANG_TIMEOUT
 
-from notifier.chat.requests import ChatReply, ReplyRow, quoted
+from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message
 from notifier.wording.localizer import Localizer
+from notifier.wording.marks import quoted
 from notifier.wording.states import state_of_status
 
 FOLDER = Path(__file__).parent.parent / "typescript"

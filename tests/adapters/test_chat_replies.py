@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
-from factories import HOSTILE
+from factories import HOSTILE, T0
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
-from notifier.chat.requests import ChatReply, ReplyRow, quoted, split_quoted, without_marks
+from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.model import TaskStatus
 from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import ZERO_WIDTH_SPACE, code, fence, plain
 from notifier.integrations.slack import replies as blocks
+from notifier.wording.marks import dated, quoted, split_marked, without_marks
 from notifier.wording.phrases import Language
+from notifier.wording.sanitize import strip_controls
 from notifier.wording.states import STATES, state_of_status
 
 MARK = "ж"
 """Stands in every text from outside, and nowhere else."""
+
+MARKS = frozenset("\ue000\ue001\ue002\ue003")
 
 outside = st.one_of(
     st.sampled_from([*HOSTILE, "<!channel>", "@here", "`", "```", "*_~`", "&amp;"]), st.text(max_size=80)
@@ -158,8 +163,42 @@ def test_code_and_fences_cannot_be_closed_from_inside(text: str, limit: int) -> 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_a_sentence_falls_into_its_parts_again(before: str, said: str) -> None:
     sentence = f"{without_marks(quoted(before))}{quoted(said)}"
-    assert "".join(part for part, _ in split_quoted(sentence)) == without_marks(sentence)
-    assert not {"\ue000", "\ue001"} & set(without_marks(sentence))
+    assert "".join(part.text for part in split_marked(sentence)) == without_marks(sentence)
+    assert not MARKS & set(without_marks(sentence))
+
+
+marked_text = st.lists(st.one_of(st.sampled_from([*sorted(MARKS), "12345", "9" * 12, "-1"]), st.text(max_size=5)))
+
+
+@given(marked_text.map("".join))
+def test_marks_that_come_from_outside_mark_nothing_beyond_their_text(said: str) -> None:
+    parts = list(split_marked(f"{quoted(said)}{dated(T0, said)}"))
+    bare = "".join(char for char in said if char not in MARKS)
+    assert [(part.text, part.quoted, part.at) for part in parts] == [(bare, True, None), (bare, False, T0)] * bool(bare)
+    for part in split_marked(said):
+        assert part.text
+        assert not MARKS & set(part.text)
+    assert not MARKS & set(strip_controls(said))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_of_a_sentence_is_found_again(moment: datetime) -> None:
+    before, time, after = split_marked(f"since {dated(moment, 'words')} · x")
+    assert (before.text, time.text, time.at, after.text) == ("since ", "words", moment.replace(microsecond=0), " · x")
+
+
+@pytest.mark.parametrize("seconds", ["253402300800", "-99999999999", "9" * 12, "9" * 13, "", "x"])
+def test_a_time_beyond_the_calendar_is_no_time(seconds: str) -> None:
+    assert all(part.at is None for part in split_marked(f"\ue002{seconds}\ue003words\ue001"))
+
+
+def test_slack_shows_a_time_in_each_readers_zone_and_mattermost_in_words() -> None:
+    reply = ChatReply(title=f"muted until {dated(T0, '15 Jan <16:30>')}", facts=[("Ended", dated(T0, "then"), False)])
+    token = f"<!date^{int(T0.timestamp())}^{{date_short_pretty}} {{time_secs}}|"
+    shown = list(mrkdwn_texts(blocks.reply_message(reply, "en")))
+    assert shown == [f"*muted until {token}15 Jan &lt;16:30&gt;>*", f"*Ended*\n{token}then>"]
+    assert blocks.sentence(dated(T0, "then"), 20) == "then"
+    assert "<!date" not in markdown.reply_message(reply, "en")["text"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_failure_is_one_compact_block(context: ChannelContext) -> None:
     event = make_event(make_task(progress=60, fail_reason="Quota exceeded.\nAsk for more."))
     assert printed(channel(context), event) == (
         "✗ Task failed · Create instance · gauss-6568-zzh\n"
-        "    Started 15 Jan 16:17:00 CST · Ended 15 Jan 16:29:20 CST · Ran for 12 min 20 s · Stopped at 60%"
+        "    Started 15 Jan 16:17:00 (UTC+8) · Ended 15 Jan 16:29:20 (UTC+8) · Ran for 12 min 20 s · Stopped at 60%"
         " · Instance status creating · Instance ID fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14\n"
         "    │ Quota exceeded.\n"
         "    │ Ask for more.\n"
@@ -82,7 +82,7 @@ def test_a_failure_is_one_compact_block(context: ChannelContext) -> None:
 def test_the_line_style_needs_one_line(context: ChannelContext) -> None:
     event = make_event(make_task(fail_reason="Quota exceeded.\nAsk for more."))
     assert printed(channel(context, style="line"), event) == (
-        "✗ 15 Jan 16:29:20 CST  Task failed · Create instance · gauss-6568-zzh"
+        "✗ 15 Jan 16:29:20 (UTC+8)  Task failed · Create instance · gauss-6568-zzh"
         " · Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4 · Quota exceeded. Ask for more.\n"
     )
 

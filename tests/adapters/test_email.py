@@ -111,14 +111,14 @@ class TestMessage:
             assert "gauss-6568-zzh" in said
             assert "The quota of vCPUs is not enough." in said
             assert "31b8ae23-c687-4d80-b7b4-42a66c9bb886" in said
-            assert "15 Jan 16:29:20 CST" in said
+            assert "15 Jan 16:29:20 (UTC+8)" in said
 
     def test_the_text_part_reads_from_top_to_bottom(self) -> None:
         assert part(read(make_render_request()), "plain") == (
             "Task failed · Create instance · gauss-6568-zzh\n"
             "\n"
-            "Started: 15 Jan 16:17:00 CST\n"
-            "Ended: 15 Jan 16:29:20 CST\n"
+            "Started: 15 Jan 16:17:00 (UTC+8)\n"
+            "Ended: 15 Jan 16:29:20 (UTC+8)\n"
             "Ran for: 12 min 20 s\n"
             "Instance status: creating\n"
             "Instance ID: fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14\n"

@@ -110,8 +110,8 @@ def test_a_failure_has_everything_in_the_order_that_people_read() -> None:
     assert shown["text"] == "🔴 Task failed · Create instance · gauss-6568-zzh"
     assert list(mrkdwn_texts(shown)) == [
         "🔴 *Task failed*  ·  Create instance  ·  `gauss-6568-zzh`",
-        "*Started*\n<!date^1768465020^{date_short_pretty} {time_secs}|15 Jan 16:17:00 CST>",
-        "*Ended*\n<!date^1768465760^{date_short_pretty} {time_secs}|15 Jan 16:29:20 CST>",
+        "*Started*\n<!date^1768465020^{date_short_pretty} {time_secs}|15 Jan 16:17:00 (UTC+8)>",
+        "*Ended*\n<!date^1768465760^{date_short_pretty} {time_secs}|15 Jan 16:29:20 (UTC+8)>",
         "*Ran for*\n12 min 20 s",
         "*Stopped at*\n`████████████░░░░░░░░` *60%*",
         "*Instance status*\n`creating`",
@@ -161,7 +161,7 @@ def test_a_digest_names_every_job_with_the_failures_first() -> None:
 
 def test_a_digest_with_a_gap_names_the_source_and_the_time() -> None:
     shown = list(mrkdwn_texts(message(make_event(), make_gap(detail="2025-12-01T00:00Z/2026-01-15T00:00Z"))))
-    line = "• 🟠 Gap in observation · `prod` · `1 Dec 08:00:00 CST – 15 Jan 08:00:00 CST (45 d)`"
+    line = "• 🟠 Gap in observation · `prod` · `1 Dec 08:00:00 – 15 Jan 08:00:00 (UTC+8, 45 d)`"
     assert f"*Gap in observation*\n{line}" in shown[1]
 
 

@@ -40,7 +40,7 @@ FORBIDDEN = [
     *map(chr, range(9)),
     *map(chr, range(11, 32)),
     *map(chr, range(127, 160)),
-    *"\u202a\u202e\u2066\u2069\ud800",
+    *"\u202a\u202e\u2066\u2069\ud800\ue000\ue001\ue002\ue003",
 ]
 
 
@@ -100,11 +100,36 @@ def test_a_status_is_translated_in_any_case_and_shown_if_unknown() -> None:
 # ---- times and lengths ----
 
 
+@pytest.mark.parametrize(
+    ("zone", "offset"),
+    [
+        ("Asia/Shanghai", "UTC+8"),
+        ("America/Chicago", "UTC-6"),
+        ("Asia/Kolkata", "UTC+5:30"),
+        ("America/St_Johns", "UTC-3:30"),
+        ("Europe/London", "UTC"),
+        ("UTC", "UTC"),
+    ],
+)
+def test_a_zone_is_an_offset_and_never_an_abbreviation(zone: str, offset: str) -> None:
+    moment = datetime(2025, 11, 14, 1, 22, 5, tzinfo=UTC)
+    localizer = Localizer(language="en", timezone=ZoneInfo(zone))
+    assert localizer.offset(moment) == offset
+    assert localizer.when(moment).endswith(f" ({offset})")
+
+
+def test_a_time_is_shown_with_or_without_its_date() -> None:
+    moment = datetime(2025, 11, 14, 1, 22, 5, tzinfo=UTC)
+    assert ENGLISH.day_and_time(moment) == "14 Nov 09:22:05"
+    assert CHINESE.day_and_time(moment) == "11月14日 09:22:05"
+    assert (ENGLISH.clock(moment), CHINESE.clock(moment, seconds=False)) == ("09:22:05", "09:22")
+
+
 def test_a_time_is_shown_in_the_readers_zone() -> None:
     moment = datetime(2025, 11, 14, 1, 22, 5, tzinfo=UTC)
-    assert ENGLISH.when(moment) == "14 Nov 09:22:05 CST"
-    assert CHINESE.when(moment) == "11月14日 09:22:05 CST"
-    assert Localizer(language="en", timezone=ZoneInfo("UTC")).when(moment) == "14 Nov 01:22:05 UTC"
+    assert ENGLISH.when(moment) == "14 Nov 09:22:05 (UTC+8)"
+    assert CHINESE.when(moment) == "11月14日 09:22:05（UTC+8）"
+    assert Localizer(language="en", timezone=ZoneInfo("UTC")).when(moment) == "14 Nov 01:22:05 (UTC)"
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"])
@@ -112,7 +137,9 @@ def test_a_time_is_shown_in_the_readers_zone() -> None:
 def test_the_ends_of_the_calendar_can_be_shown(zone: str, moment: datetime) -> None:
     localizer = Localizer(language="en", timezone=ZoneInfo(zone))
     for offset in (-23, 0, 23):
-        assert localizer.when(moment.replace(tzinfo=timezone(timedelta(hours=offset))))
+        there = moment.replace(tzinfo=timezone(timedelta(hours=offset)))
+        assert all((localizer.when(there), localizer.day_and_time(there), localizer.clock(there)))
+        assert localizer.offset(there).startswith("UTC")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +148,7 @@ def test_the_ends_of_the_calendar_can_be_shown(zone: str, moment: datetime) -> N
         (-5, "under 1 s", "不到 1 秒"),
         (0.4, "under 1 s", "不到 1 秒"),
         (4, "4 s", "4 秒"),
-        (60, "1 min", "1 分"),
+        (60, "1 min", "1 分钟"),
         (724, "12 min 4 s", "12 分 4 秒"),
         (7800, "2 h 10 min", "2 小时 10 分"),
         (7201, "2 h", "2 小时"),
@@ -134,15 +161,55 @@ def test_a_duration_has_its_two_largest_units(seconds: float, english: str, chin
 
 
 @pytest.mark.parametrize(
+    ("minutes", "english", "chinese"),
+    [(30, "30 min", "30 分钟"), (1440, "24 h", "24 小时"), (90, "1 h 30 min", "1 小时 30 分"), (10_080, "7 d", "7 天")],
+)
+def test_a_window_of_a_day_is_written_in_hours(minutes: int, english: str, chinese: str) -> None:
+    assert ENGLISH.window(timedelta(minutes=minutes)) == english
+    assert CHINESE.window(timedelta(minutes=minutes)) == chinese
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [
+        (-5, "about 10 s", "约 10 秒"),
+        (84, "about 1 min 20 s", "约 1 分 20 秒"),
+        (570, "about 10 min", "约 10 分钟"),
+        (2471, "about 40 min", "约 40 分钟"),
+        (12_000, "about 3 h 30 min", "约 3 小时 30 分"),
+        (100_000, "about 1 d 4 h", "约 1 天 4 小时"),
+    ],
+)
+def test_an_estimate_is_rounded_to_a_sensible_step(seconds: float, english: str, chinese: str) -> None:
+    assert ENGLISH.estimate(timedelta(seconds=seconds)) == english
+    assert CHINESE.estimate(timedelta(seconds=seconds)) == chinese
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"), [(0, 3, "0%"), (1, 3, "33%"), (1, 300, "<1%"), (299, 300, ">99%"), (3, 3, "100%")]
+)
+def test_only_nothing_is_no_percent_and_only_the_whole_is_all(part: int, whole: int, shown: str) -> None:
+    assert ENGLISH.share(part, whole) == shown
+
+
+def test_a_known_status_of_an_instance_is_translated() -> None:
+    assert (ENGLISH.instance_status("createfail"), CHINESE.instance_status("creating")) == ("creation failed", "创建中")
+    assert CHINESE.instance_status("UPGRADE TO BE OBSERVED") == "升级待观察"
+    assert CHINESE.instance_status("odd\nstatus") == "odd status"
+    assert [CHINESE.knows_instance_status(one) for one in ("BACKING UP", "odd")] == [True, False]
+
+
+@pytest.mark.parametrize(
     ("ago", "english", "chinese"),
     [
         (None, "never", "从未"),
-        (0, "under 1 s ago", "不到 1 秒前"),
+        (0, "just now", "刚刚"),
+        (-0.5, "just now", "刚刚"),
         (119, "1 min 59 s ago", "1 分 59 秒前"),
         (-30, "in 30 s", "30 秒后"),
     ],
 )
-def test_an_age_is_relative_to_now(ago: int | None, english: str, chinese: str) -> None:
+def test_an_age_is_relative_to_now(ago: float | None, english: str, chinese: str) -> None:
     moment = None if ago is None else T0 - timedelta(seconds=ago)
     assert ENGLISH.age(moment, T0) == english
     assert CHINESE.age(moment, T0) == chinese
@@ -150,8 +217,9 @@ def test_an_age_is_relative_to_now(ago: int | None, english: str, chinese: str) 
 
 def test_an_interval_is_two_times_and_a_length_other_text_is_kept() -> None:
     text = "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05+00:00"
-    assert ENGLISH.interval(text) == "14 Sep 09:22:05 CST – 14 Nov 09:22:05 CST (61 d)"
-    for other in ("nobody looked", "a/b", "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05"):
+    assert ENGLISH.interval(text) == "14 Sep 09:22:05 – 14 Nov 09:22:05 (UTC+8, 61 d)"
+    naive = "2025-09-14T01:22:05/2025-11-14T01:22:05"
+    for other in ("nobody polled", "a/b", "2025-09-14T01:22:05+00:00/2025-11-14T01:22:05", naive):
         assert ENGLISH.interval(other) == other
 
 
@@ -162,8 +230,8 @@ def test_a_failure_has_what_where_when_and_why() -> None:
     message = IN_ENGLISH.describe(make_event(make_task(progress=60)))
     assert message.headline == "Task failed · Create instance · gauss-6568-zzh"
     assert facts(message) == {
-        "Started": "15 Jan 16:17:00 CST",
-        "Ended": "15 Jan 16:29:20 CST",
+        "Started": "15 Jan 16:17:00 (UTC+8)",
+        "Ended": "15 Jan 16:29:20 (UTC+8)",
         "Ran for": "12 min 20 s",
         "Stopped at": "60%",
         "Instance status": "creating",
@@ -207,7 +275,7 @@ def test_no_negative_duration_is_shown() -> None:
 
 def test_the_observation_time_replaces_a_missing_api_time() -> None:
     assert "Seen" not in facts(IN_ENGLISH.describe(make_event()))
-    assert facts(IN_ENGLISH.describe(make_event(occurred_at=None)))["Seen"] == "15 Jan 16:30:00 CST"
+    assert facts(IN_ENGLISH.describe(make_event(occurred_at=None)))["Seen"] == "15 Jan 16:30:00 (UTC+8)"
 
 
 def test_a_task_first_seen_after_its_end_is_marked() -> None:
@@ -240,7 +308,7 @@ def test_an_unlisted_task_is_never_called_a_success_or_a_failure() -> None:
 def test_a_gap_has_its_bounds() -> None:
     message = IN_ENGLISH.describe(make_gap(detail=f"{(T0 - timedelta(days=40)).isoformat()}/{T0.isoformat()}"))
     assert message.headline == "Gap in observation · prod"
-    assert message.reason == "6 Dec 16:30:00 CST – 15 Jan 16:30:00 CST (40 d)"
+    assert message.reason == "6 Dec 16:30:00 – 15 Jan 16:30:00 (UTC+8, 40 d)"
     assert facts(message)["Project ID"] == PROJECT_ID
     assert message.job is None
 
@@ -260,7 +328,7 @@ def test_a_source_that_cannot_be_polled_has_since_when_and_why() -> None:
     message = IN_ENGLISH.describe(make_alert(EventType.SOURCE_FAILING))
     assert message.headline == "Source cannot be polled · prod"
     assert facts(message) == {
-        "Since": "15 Jan 16:24:00 CST",
+        "Since": "15 Jan 16:24:00 (UTC+8)",
         "For": "6 min",
         "Project ID": PROJECT_ID,
         "Note": "nobody watches its tasks now; what changes is told once it can be polled again",
@@ -275,7 +343,7 @@ def test_silence_without_an_error_is_named_as_such() -> None:
 
 
 def test_a_recovery_has_its_bounds() -> None:
-    bounds = "15 Jan 16:24:00 CST – 15 Jan 16:30:00 CST (6 min)"
+    bounds = "15 Jan 16:24:00 – 15 Jan 16:30:00 (UTC+8, 6 min)"
     source = IN_ENGLISH.describe(make_alert(EventType.SOURCE_RECOVERED))
     assert (source.headline, facts(source)["Not observed"]) == ("Source is polled again · prod", bounds)
     channel = IN_ENGLISH.describe(make_alert(EventType.CHANNEL_RECOVERED))
@@ -293,7 +361,7 @@ def test_a_failing_channel_is_formatted_with_what_to_check() -> None:
 def test_dead_letters_are_formatted_with_count_and_retry_command() -> None:
     message = IN_ENGLISH.describe(make_alert(EventType.CHANNEL_GAVE_UP))
     assert message.headline == "Channel gave up on messages · dba"
-    assert (facts(message)["Messages"], facts(message)["Since"]) == ("3", "15 Jan 16:24:00 CST")
+    assert (facts(message)["Messages"], facts(message)["Since"]) == ("3", "15 Jan 16:24:00 (UTC+8)")
     assert facts(message)["Note"].endswith("notifier retry --all-dead --channel dba")
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import ChatReply, ReplyRow, split_quoted
+from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.identity import Subject
 from notifier.integrations.mattermost.markdown import code, fence, plain
+from notifier.wording.marks import split_marked
 from notifier.wording.phrases import Language, text
 
 REPLY_SENTENCE_LIMIT = 400
@@ -34,7 +35,7 @@ def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
     yield _title(reply)
     yield from (f"- {sentence(line)}" for line in reply.lines)
     for label, value, outside in reply.facts:
-        yield f"- **{label}** {(code if outside else plain)(value, REPLY_SENTENCE_LIMIT)}"
+        yield f"- **{label}** {code(value, REPLY_SENTENCE_LIMIT) if outside else sentence(value)}"
     if reply.quote:
         yield fence(reply.quote, QUOTE_LIMIT)
     yield from (f"- {_row(row)}" for row in reply.rows[:PAGE_ROWS])
@@ -52,7 +53,7 @@ def _title(reply: ChatReply) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a sentence whose quoted parts are code."""
+    """Return a sentence whose quoted parts are code. Times are words: Mattermost has no markup for them."""
     parts = _split_spaces(text)
     return "".join(
         (code if quoted else plain)(part, REPLY_SENTENCE_LIMIT) if part.strip() else part for part, quoted in parts
@@ -61,11 +62,11 @@ def sentence(text: str) -> str:
 
 def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:
     """Yield the parts of a sentence, and the spaces between them separately: `code` and `plain` would drop these."""
-    for part, quoted in split_quoted(text):
-        bare = part.strip()
-        begin = part[: len(part) - len(part.lstrip())]
-        end = part[len(part.rstrip()) :]
-        yield from ((piece, quoted and piece is bare) for piece in (begin, bare, end) if piece)
+    for part in split_marked(text):
+        bare = part.text.strip()
+        begin = part.text[: len(part.text) - len(part.text.lstrip())]
+        end = part.text[len(part.text.rstrip()) :]
+        yield from ((piece, part.quoted and piece is bare) for piece in (begin, bare, end) if piece)
 
 
 def _row(row: ReplyRow) -> str:

@@ -4,19 +4,21 @@ from collections.abc import Iterator
 
 from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
-from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyRow, split_quoted, without_marks
+from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyRow
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
     TEXT_LIMIT,
     button_element,
     code_block,
+    date_markup,
     escape,
     inline_code,
     joined,
     mrkdwn,
     section,
 )
+from notifier.wording.marks import SentencePart, split_marked, without_marks
 from notifier.wording.phrases import Language, text
 
 SENTENCE_LIMIT = 280
@@ -63,19 +65,29 @@ def _title(reply: ChatReply) -> str:
 
 
 def sentence(text: str, limit: int = SENTENCE_LIMIT) -> str:
-    """Return a sentence in markup, its quoted parts as code, at most `limit` characters long."""
+    """Return a sentence in markup, at most `limit` characters long. Quoted parts are code, times are date tokens."""
     shown: list[str] = []
     left = limit
-    for part, is_quoted in split_quoted(text):
+    for part in split_marked(text):
         if left < 4:  # noqa: PLR2004 - two backticks, a character and an ellipsis
             break
-        shown.append(inline_code(part, left) if is_quoted else escape(part, left))
+        shown.append(_marked(part, left))
         left -= len(shown[-1])
     return "".join(shown) or "…"
 
 
+def _marked(part: SentencePart, limit: int) -> str:
+    if part.quoted:
+        return inline_code(part.text, limit)
+    if part.at is not None:
+        token = date_markup(part.at, part.text, limit)
+        if len(token) <= limit:
+            return token
+    return escape(part.text, limit)
+
+
 def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `ChatReply.facts` has it
-    return f"*{label}*\n{(inline_code if outside else escape)(value, LABEL_LIMIT)}"
+    return f"*{label}*\n{(inline_code if outside else sentence)(value, LABEL_LIMIT)}"
 
 
 def _row(row: ReplyRow, language: Language) -> Json:
