@@ -155,7 +155,7 @@ def _record(
 ) -> MonitorReport:
     """Record events about the notifier itself and plan their deliveries."""
     new = tx.events.record(alerts.route_alerts(events, routing.routes, rules.fallback)).new
-    deliveries = outbox.plan(new, routing.policies, tx.channels.parked(), verdict.at)
+    deliveries = outbox.plan(new, routing, tx.channels.parked(), verdict.at)
     tx.deliveries.record(deliveries)
     return MonitorReport(
         health=verdict,

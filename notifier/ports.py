@@ -98,7 +98,7 @@ class RenderRequest:
     @property
     def mention(self) -> tuple[str, ...]:
         """Whom the message mentions: nobody where it is not loud, or where no event needs somebody."""
-        needed = any(event.type.traits.needs_care or event.type.traits.bad_news for event in self.events)
+        needed = any(event.calls_somebody for event in self.events)
         return self.routing.mention if needed and self.severity.loud else ()
 
 

@@ -199,6 +199,12 @@ class Event:
         return severity_in(self.environment, traits.severity, critical_in_production=traits.critical_in_production)
 
     @property
+    def calls_somebody(self) -> bool:
+        """True where somebody should act: a message about it may mention people."""
+        traits = self.type.traits
+        return traits.needs_care or traits.bad_news
+
+    @property
     def job_id(self) -> str:
         """The task's id, or the empty string for an event about a source or a channel."""
         return self.task.job_id if self.task else ""

@@ -27,7 +27,7 @@ from notifier.core.identity import DirectChannel
 from notifier.core.model import Event, Transition, event_id
 from notifier.core.pacing import AttemptSignal
 from notifier.core.people import Mute
-from notifier.core.routing import ChannelPolicy, RoutedEvent
+from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutingConfig, routing_on
 
 
 def task_event(transition: Transition, region: str, project_id: str) -> Event:
@@ -97,7 +97,7 @@ def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
 
 def plan(  # noqa: PLR0917 - the last two have defaults
     routed: Sequence[RoutedEvent],
-    policies: Mapping[str, ChannelPolicy],
+    routing: RoutingConfig,
     parked: Iterable[str],
     now: datetime,
     mutes: Sequence[Mute] = (),
@@ -109,7 +109,7 @@ def plan(  # noqa: PLR0917 - the last two have defaults
     the same poll has given each channel already.
     """
     state = dict.fromkeys(parked, DeliveryState.PARKED)
-    by_channel: dict[str, list[Event]] = {}
+    by_channel: dict[str, list[RoutedEvent]] = {}
     suppressed: list[Delivery] = []
     for item in routed:
         mute = muted_by(item.event, mutes, now)
@@ -117,16 +117,27 @@ def plan(  # noqa: PLR0917 - the last two have defaults
             if mute and not DirectChannel.parse(channel):
                 suppressed.append(_suppressed(channel, item.event, mute, now))
             else:
-                by_channel.setdefault(channel, []).append(item.event)
+                by_channel.setdefault(channel, []).append(item)
     planned = (
-        new_delivery(channel, batch, state.get(channel, DeliveryState.PENDING), now)
-        for channel, events in by_channel.items()
-        for batch in _batches(events, _after(before.get(channel, 0), policies.get(channel), channel))
+        new_delivery(
+            channel,
+            [item.event for item in batch],
+            state.get(channel, DeliveryState.PENDING),
+            now,
+            routing=routing_on(channel, batch, routing.routes),
+        )
+        for channel, items in by_channel.items()
+        for batch in _batches(items, _after(before.get(channel, 0), routing.policies.get(channel), channel))
     )
     return (*planned, *suppressed)
 
 
-def new_delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime) -> Delivery:
+_UNROUTED = DeliveryRouting()
+
+
+def new_delivery(
+    channel: str, batch: Sequence[Event], state: DeliveryState, now: datetime, *, routing: DeliveryRouting = _UNROUTED
+) -> Delivery:
     """Return the delivery of these events to a channel: a digest where there are several."""
     return Delivery(
         id=delivery_id(channel, *(event.id for event in batch)),
@@ -137,6 +148,7 @@ def new_delivery(channel: str, batch: Sequence[Event], state: DeliveryState, now
         created_at=now,
         events=tuple(batch),
         digest=len(batch) > 1,
+        routing=routing,
     )
 
 
@@ -152,12 +164,12 @@ def _after(events: int, policy: ChannelPolicy | None, channel: str) -> ChannelPo
     return policy if policy.digest_above is None else replace(policy, digest_above=max(policy.digest_above - events, 0))
 
 
-def _batches(events: Sequence[Event], policy: ChannelPolicy) -> Iterator[Sequence[Event]]:
-    many = policy.digest_above is not None and len(events) > policy.digest_above
+def _batches(items: Sequence[RoutedEvent], policy: ChannelPolicy) -> Iterator[Sequence[RoutedEvent]]:
+    many = policy.digest_above is not None and len(items) > policy.digest_above
     size = policy.digest_size if many else 1
     # No two of them are about one task, so that the order in which a digest names them is free: failures first.
-    events = sorted(events, key=lambda event: event.type is not EventType.TASK_FAILED) if many else events
-    return (events[start : start + size] for start in range(0, len(events), size))
+    items = sorted(items, key=lambda item: item.event.type is not EventType.TASK_FAILED) if many else items
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -293,7 +293,7 @@ def plan_deliveries(
     }
     shown = (item for item in new if coalescing and item.event.task)
     return DeliveryPlan(
-        deliveries=outbox.plan(new, routing.policies, parked, now, mutes, before),
+        deliveries=outbox.plan(new, routing, parked, now, mutes, before),
         superseding={name: by for name, by in superseding.items() if by},
         shown={item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in shown},
         ended=[item.event.job_id for item in new if outbox.ends(item.event)],

@@ -1,9 +1,10 @@
 """Which channels an event goes to, and why not to the others."""
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from notifier.core import patterns
 from notifier.core.model import Event
@@ -45,7 +46,7 @@ class DeliveryRouting:
     severity: Severity | None = None
     """The worst that these routes set; None where none does."""
     mention: tuple[str, ...] = ()
-    """Everybody whom these routes mention, each once."""
+    """Everybody whom these routes mention for events that may mention somebody, each once."""
 
     def joined(self, other: "DeliveryRouting") -> "DeliveryRouting":
         """Return what both want, for a message about the events of both."""
@@ -202,6 +203,31 @@ def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:
 def route_events(events: Iterable[Event], routes: Sequence[Route]) -> tuple[RoutedEvent, ...]:
     """Return each event with the routes that take it and the channels it goes to."""
     return tuple(_routed(event, routes) for event in events)
+
+
+def routing_on(channel: str, items: Sequence[RoutedEvent], routes: Iterable[Route]) -> DeliveryRouting:
+    """Return what the routes of these events that lead to a channel want of one message about all of them.
+
+    A route sets the severity of the events that it took and of no others. An event that is not loud mentions nobody.
+    """
+    leading = [route for route in routes if channel in route.channels]
+    found = [_routing_of(item, [route for route in leading if route.name in item.routes]) for item in items]
+    # An event whose severity no route sets counts with its own, so that a digest hides none.
+    own = [one.severity or item.event.severity for one, item in zip(found, items, strict=True)]
+    together = functools.reduce(DeliveryRouting.joined, found, DeliveryRouting())
+    return replace(together, severity=worst(own) if together.severity else None)
+
+
+def _routing_of(item: RoutedEvent, routes: Sequence[Route]) -> DeliveryRouting:
+    """Return what routes that took one event want."""
+    set_by = [route.severity for route in routes if route.severity]
+    severity = worst(set_by) if set_by else None
+    mentions = item.event.calls_somebody and (severity or item.event.severity).loud
+    return DeliveryRouting(
+        routes=tuple(route.name for route in routes),
+        severity=severity,
+        mention=tuple(dict.fromkeys(who for route in routes for who in route.mention)) if mentions else (),
+    )
 
 
 def _routed(event: Event, routes: Sequence[Route]) -> RoutedEvent:

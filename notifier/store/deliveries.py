@@ -248,7 +248,7 @@ class Deliveries:
             fresh = tuple(event for event in delivery.events if event.id not in known and event.channel != to)
             known |= {event.id for event in fresh}
             if fresh:
-                planned.append(outbox.new_delivery(to, fresh, state, now))
+                planned.append(outbox.new_delivery(to, fresh, state, now, routing=delivery.routing))
         self._add_channel(to, [event.id for delivery in planned for event in delivery.events])
         self.record(planned)
         change_deliveries(

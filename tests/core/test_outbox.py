@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 
 import pytest
-from factories import T0, make_delivery, make_event, make_events, make_task
+from factories import T0, make_alert, make_delivery, make_event, make_events, make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import retry
+from notifier.core.alerts import route_alerts
 from notifier.core.delivery import Delivered, DeliveryState, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
+from notifier.core.model import Event
 from notifier.core.outbox import plan, settle
-from notifier.core.routing import ChannelPolicy, Route, route_events
+from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutingConfig, parse_matcher, route_events
+from notifier.core.severity import Severity, worst
 
 SCHEDULE = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))
 ROUTES = (Route(name="all", channels=("dba", "mail")),)
 
 
-def policies(**digest_above: int | None) -> dict[str, ChannelPolicy]:
-    return {name: ChannelPolicy(name=name, digest_above=above, digest_size=4) for name, above in digest_above.items()}
+def routing(routes: tuple[Route, ...] = ROUTES, **digest_above: int | None) -> RoutingConfig:
+    policies = {
+        name: ChannelPolicy(name=name, digest_above=above, digest_size=4) for name, above in digest_above.items()
+    }
+    return RoutingConfig(routes=routes, policies=policies)
 
 
 def test_each_event_and_channel_has_one_delivery() -> None:
     events = make_events(3)
-    planned = plan(route_events(events, ROUTES), policies(dba=5, mail=5), (), T0)
+    planned = plan(route_events(events, ROUTES), routing(dba=5, mail=5), (), T0)
     pairs = [(event.id, delivery.channel) for delivery in planned for event in delivery.events]
     assert sorted(pairs) == sorted((event.id, channel) for event in events for channel in ("dba", "mail"))
     assert len({delivery.id for delivery in planned}) == 6
@@ -33,7 +40,7 @@ def test_each_event_and_channel_has_one_delivery() -> None:
 
 def test_too_many_events_become_digests_that_name_all_of_them() -> None:
     events = make_events(10)
-    planned = plan(route_events(events, ROUTES), policies(dba=9, mail=None), (), T0)
+    planned = plan(route_events(events, ROUTES), routing(dba=9, mail=None), (), T0)
     digests = [delivery for delivery in planned if delivery.channel == "dba"]
     assert [len(delivery.events) for delivery in digests] == [4, 4, 2]
     assert all(delivery.digest for delivery in digests)
@@ -44,18 +51,80 @@ def test_too_many_events_become_digests_that_name_all_of_them() -> None:
 
 
 def test_a_last_event_left_over_is_a_message_of_its_own() -> None:
-    planned = plan(route_events(make_events(5), ROUTES), policies(dba=2, mail=2), (), T0)
+    planned = plan(route_events(make_events(5), ROUTES), routing(dba=2, mail=2), (), T0)
     assert [(len(d.events), d.digest) for d in planned if d.channel == "dba"] == [(4, True), (1, False)]
 
 
 def test_a_parked_channel_gets_its_deliveries_parked() -> None:
-    planned = plan(route_events(make_events(1), ROUTES), policies(dba=5, mail=5), ["dba"], T0)
+    planned = plan(route_events(make_events(1), ROUTES), routing(dba=5, mail=5), ["dba"], T0)
     assert {d.channel: d.state for d in planned} == {"dba": DeliveryState.PARKED, "mail": DeliveryState.PENDING}
 
 
 def test_planning_again_gives_the_same_ids() -> None:
-    first, second = (plan(route_events(make_events(9), ROUTES), policies(dba=2, mail=20), (), T0) for _ in range(2))
+    first, second = (plan(route_events(make_events(9), ROUTES), routing(dba=2, mail=20), (), T0) for _ in range(2))
     assert first == second
+
+
+FAILED_ROUTES = (
+    Route(name="backups", match=(parse_matcher("name=Backup"),), channels=("dba",), severity=Severity.INFO),
+    Route(name="failures", channels=("dba", "mail"), mention=("@here", "U1")),
+    Route(name="dba", match=(parse_matcher("status=failed"),), channels=("dba",), mention=("U1", "S1")),
+    Route(name="silent", channels=("mail",)),
+)
+
+
+def planned_routing(*events: Event, digest_above: int = 20) -> dict[str, list[DeliveryRouting]]:
+    planned = plan(
+        route_events(events, FAILED_ROUTES),
+        routing(FAILED_ROUTES, dba=digest_above, mail=digest_above),
+        (),
+        T0,
+    )
+    return {name: [one.routing for one in planned if one.channel == name] for name in ("dba", "mail")}
+
+
+def test_a_delivery_records_what_the_routes_to_its_channel_want() -> None:
+    found = planned_routing(make_event())
+    assert found == {
+        "dba": [DeliveryRouting(routes=("failures", "dba"), mention=("@here", "U1", "S1"))],
+        "mail": [DeliveryRouting(routes=("failures", "silent"), mention=("@here", "U1"))],
+    }
+
+
+def test_an_event_that_is_not_loud_mentions_nobody() -> None:
+    backup = make_event(make_task("backup", name="Backup"))
+    assert planned_routing(backup)["dba"] == [
+        DeliveryRouting(routes=("backups", "failures", "dba"), severity=Severity.INFO)
+    ]
+    staging = make_event(make_task("staging"), environment="staging")
+    completed = make_event(make_task("done", status="completed"))
+    assert [one.mention for event in (staging, completed) for one in planned_routing(event)["mail"]] == [(), ()]
+
+
+def test_a_digest_is_as_bad_as_its_worst_event() -> None:
+    backups = [make_event(make_task(f"backup-{n}", name="Backup")) for n in range(2)]
+    failure = make_event(make_task("failure"), environment="production")
+    (mixed,) = planned_routing(*backups, failure, digest_above=1)["dba"]
+    assert mixed.severity is Severity.CRITICAL
+    assert mixed.mention == ("@here", "U1", "S1")
+    (quiet,) = planned_routing(*backups, digest_above=1)["dba"]
+    assert (quiet.severity, quiet.mention) == (Severity.INFO, ())
+
+
+def test_an_alert_that_no_route_takes_wants_nothing() -> None:
+    alerts = route_alerts([make_alert()], (), ["mail"])
+    (delivery,) = plan(alerts, routing((), mail=1), (), T0)
+    assert delivery.routing == DeliveryRouting()
+
+
+@given(st.lists(st.sampled_from([None, *Severity])), st.lists(st.sampled_from([None, *Severity])))
+def test_joining_is_the_worst_that_is_set(first: list[Severity | None], second: list[Severity | None]) -> None:
+    one, other = (
+        functools.reduce(DeliveryRouting.joined, [DeliveryRouting(severity=each) for each in some], DeliveryRouting())
+        for some in (first, second)
+    )
+    given_any = [each for each in (*first, *second) if each]
+    assert one.joined(other).severity == (worst(given_any) if given_any else None)
 
 
 @pytest.mark.parametrize(

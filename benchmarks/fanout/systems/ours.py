@@ -84,7 +84,7 @@ async def run(place: work.Place) -> None:
 
             def record(tx: Transaction) -> None:
                 told = tx.events.record(routed)
-                tx.deliveries.record(outbox.plan(told.new, routing.policies, tx.channels.parked(), now))
+                tx.deliveries.record(outbox.plan(told.new, routing, tx.channels.parked(), now))
 
             await app.store.transact(record)
             service.delivering.wake()
