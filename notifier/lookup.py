@@ -128,7 +128,7 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class TaskExplanation:
     """Why each channel was or was not notified of a task. Without events nothing has changed since the baseline."""
 
     task: StoredTask
@@ -212,7 +212,7 @@ def task_history(q: Lookup, task: Task) -> tuple[Event, ...]:
     return tuple(routed.event for routed in q.events(wanted))[::-1]
 
 
-def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> Explanation:
+def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channels: Collection[str]) -> TaskExplanation:
     """Return why each channel was or was not notified of each change of the task.
 
     `channels` are the configured ones; those that were planned for at the time are covered too.
@@ -220,7 +220,7 @@ def explain_task(q: Lookup, stored: StoredTask, routes: Sequence[Route], channel
     task = stored.task
     events = tuple(q.events(EventFilter(source=task.source, job_id=task.job_id, exact=True, limit=MAX_HISTORY)))[::-1]
     deliveries = _deliveries_by_pair(q, [found.event.id for found in events])
-    return Explanation(
+    return TaskExplanation(
         task=stored, events=tuple(_event_record(q, found, routes, channels, deliveries) for found in events)
     )
 

@@ -16,7 +16,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from notifier.channels.settings import ChannelSettings
+from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Unknown
+from notifier.wording.causes import builtin_catalogue
 from notifier.wording.formatter import MessageFormatter
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class ChannelContext:
     """URL of an instance in the cloud's console, with {region}, {project_id} and {instance_id} to fill in."""
     chat_tokens: frozenset[str] = field(default=frozenset(), repr=False)
     """Bot tokens of the apps whose button clicks reach this program."""
+    causes: CauseCatalogue = field(default_factory=builtin_catalogue)
+    """Explains the reasons of failed tasks: the built-in causes, after those of the configuration."""
 
 
 class BaseChannel(ABC, Generic[S]):

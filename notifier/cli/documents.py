@@ -9,7 +9,7 @@ from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, Sou
 from notifier.core.model import ChannelState, Event, SourceState, Task
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent, RouteVerdict
-from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
+from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, StoredTask
 
 JsonDocument = dict[str, Any]
@@ -152,7 +152,7 @@ def verdict(value: RouteVerdict) -> JsonDocument:
     }
 
 
-def explanation(value: Explanation) -> JsonDocument:
+def explanation(value: TaskExplanation) -> JsonDocument:
     """Return a task and its events, each with the routes' verdicts and the delivery record of every channel."""
     return {
         "task": stored_task(value.task),

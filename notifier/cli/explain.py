@@ -17,7 +17,7 @@ from notifier.cli.views import STATE_STYLES, View, possible_arrival
 from notifier.config import Config
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
-from notifier.lookup import ChannelRecord, EventRecord, Explanation
+from notifier.lookup import ChannelRecord, EventRecord, TaskExplanation
 from notifier.wiring.stores import Queries
 from notifier.wording.states import state_of
 
@@ -40,12 +40,12 @@ def explain(
         show(explanation(view, found))
 
 
-def _explain(q: Queries, job_id: str, source: str | None, config: Config, view: View) -> Explanation:
+def _explain(q: Queries, job_id: str, source: str | None, config: Config, view: View) -> TaskExplanation:
     stored = require_task(q, job_id, source, view)
     return lookup.explain_task(q, stored, config.routes, [settings.name for settings in config.channels])
 
 
-def explanation(view: View, found: Explanation) -> RenderableType:
+def explanation(view: View, found: TaskExplanation) -> RenderableType:
     """Return, for every event of a task, the verdict of each route and the outcome on each channel."""
     task = found.task.task
     heading = cell(f"{view.localizer.task_label(task.name)} · {task.instance_name or ''} · {task.job_id}", "bold")

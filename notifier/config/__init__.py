@@ -12,16 +12,14 @@ from pydantic import ValidationError
 
 from notifier.config.config import Config
 from notifier.config.document import Problem, parse
+from notifier.config.files import read_text
 from notifier.config.problems import collect_problems
 from notifier.core.errors import ConfigurationError
 from notifier.settings.base import Origin
-from notifier.settings.secrets import read_problem
 
 __all__ = ["Config", "InvalidConfiguration", "Problem", "environment", "find", "load", "loads"]
 
 DEFAULT_PATH = Path("notifier.yaml")
-SIZE_LIMIT = 16_777_216
-"""Maximum size of a configuration file, in bytes."""
 
 
 class InvalidConfiguration(ConfigurationError):
@@ -61,7 +59,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     `environ` replaces `${NAME}`; None is the environment of this process. Relative paths start at the file's folder.
     """
     known = environment() if environ is None else environ
-    return loads(_read(path), known, origin=str(path), directory=path.parent)
+    return loads(read_text(path), known, origin=str(path), directory=path.parent)
 
 
 def loads(text: str, environ: Mapping[str, str], *, origin: str = "configuration", directory: Path = Path()) -> Config:
@@ -81,23 +79,3 @@ def _validated(data: object, origin: Origin) -> tuple[Config | None, ValidationE
         return Config.model_validate(data, context=origin), None
     except ValidationError as error:
         return None, error
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.is_dir():
-            raise ConfigurationError(f"{path} is a directory. Name the file in it.")
-        with path.open("rb") as file:
-            content = file.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigurationError(read_problem(path, error)) from error
-    if len(content) > SIZE_LIMIT:
-        raise ConfigurationError(
-            f"{path} is larger than {SIZE_LIMIT:,} bytes; that cannot be a configuration. "
-            "Split the sources over several services where it is one."
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{path}:{line}: is not UTF-8 text. Save the file as UTF-8.") from None

@@ -126,13 +126,18 @@ def substitute(text: str, environ: Mapping[str, str]) -> Substituted:
 # ---- YAML ----
 
 
-def parse(text: str, environ: Mapping[str, str]) -> YamlDocument:
-    """Read a text. Never fails: errors become the document's problems."""
+def parse(
+    text: str, environ: Mapping[str, str] | None, *, remedy: str = "Write one with: notifier init"
+) -> YamlDocument:
+    """Read a text. Never fails: errors become the document's problems.
+
+    `environ` replaces `${NAME}`; with None, references are left as they are. `remedy` is for an empty text.
+    """
     try:
         node = _compose(text)
         if node is not None:
             return _Reader(environ).document(node)
-        what = "the file is empty. Write one with: notifier init"
+        what = f"the file is empty. {remedy}"
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for impossible escapes
         return YamlDocument(problems=(_syntax_problem(error, text),))
     except RecursionError:
@@ -188,7 +193,7 @@ def _place_of(mark: yaml.Mark) -> Place:
 class _Reader:
     """Turns the nodes of one document into data."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str] | None) -> None:
         self._environ = environ
         self._problems: list[Problem] = []
         self._values: dict[Path, Place] = {}
@@ -266,6 +271,8 @@ class _Reader:
     def _text(self, node: yaml.ScalarNode, path: Path) -> str | None:
         if node.style is None and node.value in _NULLS:
             return None
+        if self._environ is None:
+            return str(node.value)
         filled = substitute(node.value, self._environ)
         for what in filled.problems:
             self._add_problem(node, path, what)

@@ -6,8 +6,8 @@ refused with a remedy. Where there is no build of it, Python's own engine serves
 """
 
 import re
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 try:
@@ -34,6 +34,9 @@ class Pattern(Protocol):
     def fullmatch(self, text: str) -> object | None:
         """Return something where the whole text matches."""
 
+    def search(self, text: str) -> object | None:
+        """Return something where a part of the text matches."""
+
 
 def check_pattern(pattern: str) -> None:
     """Raise ValueError, with a remedy, for what is no regular expression or cannot be matched in linear time."""
@@ -49,6 +52,36 @@ def matches_pattern(pattern: str, text: str) -> bool:
     return _compiled(pattern).fullmatch(_searchable(text)) is not None
 
 
+class Search:
+    r"""Alternatives that are searched for together in a text, whatever the case of its letters.
+
+    `\b` is the boundary of an ASCII word, as in RE2: there is one between a Chinese character and a letter. The
+    alternatives are compiled at the first search, so that a table of them costs nothing until it is used.
+    """
+
+    def __init__(self, alternatives: Sequence[str]) -> None:
+        self.alternatives = tuple(alternatives)
+
+    def check(self) -> None:
+        """Raise ValueError, with a remedy, for an alternative that `check_pattern` would refuse."""
+        for alternative in self.alternatives:
+            check_pattern(alternative)
+        _ = self._patterns
+
+    def found_in(self, text: str) -> bool:
+        """Return whether an alternative matches a part of the text. The alternatives must be valid."""
+        text = _searchable(text)
+        return any(pattern.search(text) for pattern in self._patterns)
+
+    @cached_property
+    def _patterns(self) -> Sequence[Pattern]:
+        if re2 is None:
+            return [_backtracking(alternative, searched=True) for alternative in self.alternatives]
+        # One automaton for all alternatives reads the text once.
+        joined = "|".join(f"(?:{alternative})" for alternative in self.alternatives)
+        return [_linear(joined, case_sensitive=False)] if joined else []
+
+
 def _searchable(text: str) -> str:
     text = text[: MAX_TEXT_LENGTH if re2 else MAX_BACKTRACKING_LENGTH]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
@@ -56,10 +89,13 @@ def _searchable(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def _compiled(pattern: str) -> Pattern:
-    if re2 is None:
-        return _backtracking(pattern)
+    return _backtracking(pattern) if re2 is None else _linear(pattern)
+
+
+def _linear(pattern: str, *, case_sensitive: bool = True) -> Pattern:
     options = re2.Options()
     options.dot_nl, options.log_errors, options.max_mem = True, False, _MEMORY
+    options.case_sensitive = case_sensitive
     try:
         compiled: Pattern = re2.compile("".join(_translated(pattern)), options)
     except re2.error as error:
@@ -146,17 +182,23 @@ def _literal(token: str) -> str:
 # ---- where there is no RE2 ----
 
 
-def _backtracking(pattern: str) -> Pattern:
-    """Compile with Python's engine what takes it no more than a moment over SHORT_TEXT characters."""
-    count, inside = 0, False
+def _backtracking(pattern: str, *, searched: bool = False) -> Pattern:
+    """Compile with Python's engine what takes it no more than a moment over MAX_BACKTRACKING_LENGTH characters.
+
+    A search begins at each character, which costs as much as one more repetition. It ignores case.
+    """
+    steps, inside = MAX_BACKTRACKING_LENGTH if searched else 1, False
     repeated, last = [0], 0
-    for token in _TOKENS.findall(pattern):
+    parts: list[str] = []
+    for token in _TOKENS.finditer(pattern):
+        # RE2's word boundary knows ASCII alone: a code between two Chinese characters is a word.
+        parts.append(r"(?a:\b)" if searched and not inside and token[0] == r"\b" else token[0])
         if inside:
-            inside = not token.endswith("]") or token.startswith("\\")
+            inside = not token[0].endswith("]") or token[0].startswith("\\")
             continue
-        _out_of_class(pattern, token)
+        _out_of_class(pattern, token[0])
         closed, last = last, 0
-        match token[0]:
+        match token[0][0]:
             case "[":
                 inside = True
             case "(":
@@ -169,8 +211,15 @@ def _backtracking(pattern: str) -> Pattern:
             case "*" | "+" | "{":
                 if closed:
                     raise _refused(pattern, "repeat no group that has a repetition or an alternative in it")
-                count += 1
+                steps *= _times(pattern[token.start() :])
                 repeated[-1] += 1
-    if count > MAX_REPETITIONS:
-        raise _refused(pattern, f"use at most {MAX_REPETITIONS} repetitions on this platform, which has no RE2")
-    return re.compile(pattern, re.DOTALL)
+    if steps > MAX_BACKTRACKING_LENGTH**MAX_REPETITIONS:
+        most = MAX_REPETITIONS - searched
+        raise _refused(pattern, f"use at most {most} repetitions without a limit on this platform, which has no RE2")
+    return re.compile("".join(parts), re.DOTALL | (re.IGNORECASE if searched else 0))
+
+
+def _times(repetition: str) -> int:
+    """Return how often the repetition at the beginning of a text repeats at most."""
+    limited = re.match(r"\{(?:\d*,)?(\d+)\}", repetition)
+    return min(int(limited[1]), MAX_BACKTRACKING_LENGTH) if limited else MAX_BACKTRACKING_LENGTH

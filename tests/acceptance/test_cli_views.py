@@ -30,7 +30,7 @@ from notifier.core.model import ChannelState, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth as Pacing
 from notifier.core.people import Mute
 from notifier.core.routing import Matcher, Route, RoutedEvent, explain_routes
-from notifier.lookup import Audit, ChannelRecord, EventRecord, Explanation
+from notifier.lookup import Audit, ChannelRecord, EventRecord, TaskExplanation
 from notifier.ports import CheckResult, Ledger, StoredTask
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import phrases
@@ -113,7 +113,7 @@ def everything(task: Task) -> list[RenderableType]:
         VIEW.task(stored(task), [routed]),
         VIEW.events([routed]),
         VIEW.deliveries([delivery]),
-        explanation(VIEW, Explanation(task=stored(task), events=(event_account,))),
+        explanation(VIEW, TaskExplanation(task=stored(task), events=(event_account,))),
         audit_report(VIEW, Audit(at=START, ledger=ledger)),
         channel_findings(VIEW, parked),
         health_report(VIEW, parked),
@@ -296,7 +296,7 @@ def test_an_explanation_has_the_reason_a_channel_was_not_notified() -> None:
     verdicts = explain_routes(EVENT, [Route(name="r", match=(Matcher(field="type", op="=", value="task.started"),))])
     silent = ChannelRecord(channel="mail", planned=False, delivery=None)
     account = EventRecord(routed=replace(ROUTED, channels=(), routes=()), verdicts=tuple(verdicts), channels=(silent,))
-    shown = printed(explanation(VIEW, Explanation(task=stored(TASK), events=(account,))))
+    shown = printed(explanation(VIEW, TaskExplanation(task=stored(TASK), events=(account,))))
     assert "✗ r: requires type=task.started, was 'task.failed'" in shown
     assert "mail: not notified, no route leads here" in shown
 
@@ -304,21 +304,21 @@ def test_an_explanation_has_the_reason_a_channel_was_not_notified() -> None:
 def test_an_explanation_marks_a_pair_that_is_unaccounted() -> None:
     lost = ChannelRecord(channel="dba", planned=True, delivery=None)
     account = EventRecord(routed=ROUTED, verdicts=(), channels=(lost,))
-    assert "unaccounted" in printed(explanation(VIEW, Explanation(task=stored(TASK), events=(account,))))
+    assert "unaccounted" in printed(explanation(VIEW, TaskExplanation(task=stored(TASK), events=(account,))))
 
 
 def test_an_explanation_reports_routes_that_changed_since() -> None:
     account = EventRecord(routed=ROUTED, verdicts=(), channels=())
-    shown = printed(explanation(VIEW, Explanation(task=stored(TASK), events=(account,))))
+    shown = printed(explanation(VIEW, TaskExplanation(task=stored(TASK), events=(account,))))
     assert "Routes have changed since: at the time it went to dba." in shown
 
 
 def test_a_task_of_the_baseline_is_explained_too() -> None:
-    assert "baseline" in printed(explanation(VIEW, Explanation(task=stored(TASK), events=())))
+    assert "baseline" in printed(explanation(VIEW, TaskExplanation(task=stored(TASK), events=())))
 
 
 def test_a_task_with_pruned_events_is_not_shown_as_having_none() -> None:
-    shown = printed(explanation(VIEW, Explanation(task=replace(stored(TASK), events_pruned=True), events=())))
+    shown = printed(explanation(VIEW, TaskExplanation(task=replace(stored(TASK), events_pruned=True), events=())))
     assert "pruned" in shown
     assert "No channel was told" not in shown
 

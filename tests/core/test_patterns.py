@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -137,3 +138,56 @@ def test_simple_patterns_serve_everywhere(pattern: str) -> None:
 def test_what_could_backtrack_is_refused_there(pattern: str) -> None:
     with pytest.raises(ValueError, match="cannot be matched in linear time"):
         patterns.check_pattern(pattern)
+
+
+@pytest.mark.usefixtures("without_re2")
+@pytest.mark.parametrize("pattern", [".*a.*b.*", "(a+)+b", r"(a)\1", "a{2,}b{3,}c{4,}"])
+def test_a_search_that_could_backtrack_is_refused_there(pattern: str) -> None:
+    with pytest.raises(ValueError, match="cannot be matched in linear time"):
+        patterns.Search([pattern]).check()
+
+
+# ---- searching ----
+
+
+def reference(alternatives: Sequence[str], text: str) -> bool:
+    return any(re.search(one, text, re.DOTALL | re.IGNORECASE) for one in alternatives)
+
+
+@given(alternatives=st.lists(PATTERNS, max_size=3), text=st.text(LETTERS, max_size=6))
+def test_a_search_finds_what_python_finds(alternatives: list[str], text: str) -> None:
+    search = patterns.Search(alternatives)
+    search.check()
+    assert search.found_in(text) is reference(alternatives, text)
+
+
+@pytest.mark.parametrize("engine", ["re2", "python"])
+def test_a_search_means_the_same_in_both_engines(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if engine == "python":
+        monkeypatch.setattr(patterns, "re2", None)
+        monkeypatch.setattr(patterns, "_compiled", patterns._compiled.__wrapped__)
+    search = patterns.Search([r"\bEIP\b.{0,9}used", "配额(不足|已满)"])
+    search.check()
+    for text in ("the eip is Used", "弹性EIP已used", "CPU配额不足。", "EIP\nused"):
+        assert search.found_in(text), text
+    for text in ("equip used", "EIPs used", "配额", "", "eip " + "x" * 10 + " used"):
+        assert not search.found_in(text), text
+    assert not patterns.Search([]).found_in("anything")
+
+
+@pytest.mark.parametrize("pattern", ["(?i)PROD-.*x", "(", r"a\1", "(?=a)b"])
+def test_a_search_refuses_what_is_no_pattern(pattern: str) -> None:
+    search = patterns.Search(["fine", pattern])
+    if pattern.startswith("(?i)"):
+        search.check()
+        assert search.found_in("a prod-1x")
+    else:
+        with pytest.raises(ValueError, match=re.escape(repr(pattern))):
+            search.check()
+
+
+@pytest.mark.parametrize("letter", ["a", "x", "中"])
+def test_no_search_takes_more_than_linear_time(letter: str) -> None:
+    search = patterns.Search([r"(a+)+b", "(a|aa)+b", ".*a.*a.*a.*b", r"x{0,60}.{0,60}y", "(.*)(.*)(.*)b"])
+    search.check()
+    assert not search.found_in(letter * patterns.MAX_TEXT_LENGTH)
