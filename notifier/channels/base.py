@@ -19,7 +19,9 @@ from notifier.channels.settings import ChannelSettings
 from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Unknown
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.events import EventFormatter
 from notifier.wording.formatter import MessageFormatter
+from notifier.wording.links import LinkTemplates
 
 if TYPE_CHECKING:
     from notifier.http import HttpClient
@@ -44,10 +46,18 @@ class ChannelContext:
     """Texts and times in the language and time zone of the readers."""
     console_url: str | None = None
     """URL of an instance in the cloud's console, with {region}, {project_id} and {instance_id} to fill in."""
+    runbook_url: str | None = None
+    """URL of what to do about a failure; see `LinkTemplates.runbook_url`."""
     chat_tokens: frozenset[str] = field(default=frozenset(), repr=False)
     """Bot tokens of the apps whose button clicks reach this program."""
     causes: CauseCatalogue = field(default_factory=builtin_catalogue)
     """Explains the reasons of failed tasks: the built-in causes, after those of the configuration."""
+
+    @property
+    def formatter(self) -> EventFormatter:
+        """Formats events for the readers of the channel. Equal contexts have equal ones."""
+        links = LinkTemplates(console_url=self.console_url, runbook_url=self.runbook_url)
+        return EventFormatter(self.localizer, self.causes, links)
 
 
 class BaseChannel(ABC, Generic[S]):

@@ -187,6 +187,8 @@ class Event:
     """The configured environment of the source: `production`, `staging`; the empty string for none."""
     labels: tuple[tuple[str, str], ...] = ()
     """The configured labels of the source, sorted by name."""
+    away_since: datetime | None = None
+    """Time of the last poll before the notifier was away, for an event that is late."""
     history: TaskHistory | None = None
     """Set for the events of tasks that need care."""
     counts: tuple[tuple[str, int], ...] = ()

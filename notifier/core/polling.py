@@ -227,7 +227,9 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     reading = source.reading
     changes = diff(batch.snapshot, batch.changed, known.changed, known.running, reading)
     transitions = new_transitions([*changes.transitions, *_stalled(batch, known, reading)], known.occurrences)
-    events = [*_gap(source), *(outbox.task_event(each, source.region, source.project_id) for each in transitions)]
+    changed_tasks = (outbox.task_event(each, source.region, source.project_id) for each in transitions)
+    away_since = source.state.last_poll_at
+    events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
     repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}
     return PollDecision(
         events=outbox.with_subscribers(route_events(events, routing.routes), known.subscribers),

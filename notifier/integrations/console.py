@@ -14,9 +14,8 @@ from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Retry, Unknown
 from notifier.core.model import Event
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import MessageFormatter
+from notifier.wording.formatter import Message, MessageFormatter
 from notifier.wording.localizer import Localizer
-from notifier.wording.message import Message
 from notifier.wording.sanitize import cut, one_line
 from notifier.wording.states import STATES, by_severity, state_of
 

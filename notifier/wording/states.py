@@ -7,6 +7,7 @@ from types import MappingProxyType
 from notifier.core.diff import TYPES_BY_STATUS
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
+from notifier.core.severity import Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ _RED = Tone(colour="#E01E5A", badge="#c62828", emoji="🔴", terminal="bold red"
 _AMBER = Tone(colour="#ECB22E", badge="#b26a00", emoji="🟠", terminal="bold yellow")
 _BLUE = Tone(colour="#36C5F0", badge="#1565c0", emoji="🔵", terminal="bold blue")
 _GREEN = Tone(colour="#2EB67D", badge="#2e7d32", emoji="🟢", terminal="bold green")
+_UNSURE = replace(_AMBER, emoji="❔")
 _GREY = Tone(colour="#8D8D8D", badge="#5f6b7a", emoji="⚪", terminal="bold magenta")
 
 _FAILED = EventState(
@@ -66,7 +68,7 @@ _FAILING = EventState(name="failing", glyph="‼", tone=_RED)
 _GAVE_UP = EventState(name="gave_up", glyph="⊘", tone=_RED)
 _GAP = EventState(name="gap", glyph="!", tone=_AMBER)
 _UNLISTED = EventState(
-    name="unlisted", glyph="?", tone=_AMBER, status=TaskStatus.RUNNING, progress_label="last_progress"
+    name="unlisted", glyph="?", tone=_UNSURE, status=TaskStatus.RUNNING, progress_label="last_progress"
 )
 _STALLED = EventState(name="stalled", glyph="…", tone=_AMBER, status=TaskStatus.RUNNING, length_label="running_for")
 _RESTARTED = EventState(name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING)
@@ -107,8 +109,16 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
 )
 """Every type of event, the most urgent state first."""
 
+QUIET_EMOJI = "⭕"
+"""Stands for a red one where a message disturbs nobody: hollow, so that it differs by shape too."""
+
 STATES = tuple(dict.fromkeys(row.state for row in EVENT_ROWS.values()))
 """Every state, the most urgent first."""
+
+
+def emoji_of(state: EventState, severity: Severity) -> str:
+    """Return the emoji of a message."""
+    return QUIET_EMOJI if state.tone.emoji == _RED.emoji and not severity.loud else state.tone.emoji
 
 
 def state_of(event: Event) -> EventState:

@@ -25,9 +25,8 @@ from hypothesis import strategies as st
 
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
-from notifier.wording.formatter import MessageFormatter
+from notifier.wording.formatter import Message, MessageFormatter
 from notifier.wording.localizer import Localizer
-from notifier.wording.message import Message
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import phrases
 from notifier.wording.sanitize import ID_LIMIT, NAME_LIMIT, REASON_LIMIT, cut, one_line, plain, strip_controls

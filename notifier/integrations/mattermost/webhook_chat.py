@@ -27,9 +27,8 @@ from notifier.http import HttpError, ReplyTooLarge
 from notifier.integrations.mattermost.markdown import code, fence, plain
 from notifier.integrations.mattermost.settings import ChatWebhookSettings
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import MessageFormatter
+from notifier.wording.formatter import Message, MessageFormatter
 from notifier.wording.localizer import Localizer
-from notifier.wording.message import Message
 from notifier.wording.states import by_severity, state_of
 
 ATTACHMENT_LINE_LIMIT = 300

@@ -35,9 +35,8 @@ from notifier.integrations.slack.blockkit import (
 )
 from notifier.integrations.slack.errors import key_of
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import MessageFormatter
+from notifier.wording.formatter import Fact, Message, MessageFormatter
 from notifier.wording.localizer import Localizer
-from notifier.wording.message import Fact, Message
 from notifier.wording.sanitize import one_line
 from notifier.wording.states import by_severity, state_of
 

@@ -1,0 +1,444 @@
+"""Events as messages: the words of `phrases`, put together. Channels decide how a message looks."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal
+
+from notifier.core.causes import CauseCatalogue, Explanation
+from notifier.core.events import EventType
+from notifier.core.model import Event, Task
+from notifier.core.routing import DeliveryRouting
+from notifier.core.severity import is_production
+from notifier.wording.causes import builtin_catalogue
+from notifier.wording.ids import short_id
+from notifier.wording.links import LinkTemplates
+from notifier.wording.localizer import Localizer
+from notifier.wording.marks import dated, quoted, without_marks
+from notifier.wording.message import Fact, Headline, Message
+from notifier.wording.operations import OPERATIONS
+from notifier.wording.phrases import phrases
+from notifier.wording.sanitize import DETAIL_LIMIT, ID_LIMIT, NAME_LIMIT, cut, one_line, plain
+from notifier.wording.states import STATES, EventState, by_severity, emoji_of, state_of
+
+WHY_LIMIT = 60
+"""Maximum length of a reason in short, in characters. A known cause has fewer words than a longer first sentence."""
+ENVIRONMENT_LIMIT = 40
+"""Maximum length of the name of an environment, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFormatter:
+    """Formats events as messages and as lines of digests."""
+
+    localizer: Localizer
+    causes: CauseCatalogue = field(default_factory=builtin_catalogue)
+    links: LinkTemplates = field(default_factory=LinkTemplates)
+
+    def describe(self, event: Event, routing: DeliveryRouting | None = None) -> Message:
+        """Return the event in words. `routing` is what the routes want of the message."""
+        return _Description(self, event, routing or DeliveryRouting()).message()
+
+    def environment(self, name: str) -> str:
+        """Return the name of an environment for people: `PROD`; one that is not well known as it is configured."""
+        key = "production" if is_production(name) else name.strip().casefold()
+        known = phrases(self.localizer.language).get(f"environment.{key}")
+        return known or one_line(name, ENVIRONMENT_LIMIT)
+
+    def digest_headline(self, events: Sequence[Event]) -> str:
+        """Return one line that counts the events: `37 tasks failed, 4 completed · source prod`."""
+        counts = self.counts(events)
+        if all(event.late for event in events):
+            counts = self.localizer.text("digest.late", counts=counts)
+        return " · ".join(filter(None, (counts, self._named("source", events), self._named("channel", events))))
+
+    def counts(self, events: Sequence[Event]) -> str:
+        """Return how many events there are in each state, the most urgent first: `37 tasks failed, 4 completed`."""
+        counted = Counter(state_of(event) for event in events if event.task)
+        others = Counter(event.type for event in by_severity(events) if not event.task)
+        found = [(state, counted[state]) for state in STATES if counted[state]]
+        parts = [self._count(state, n, lead=index == 0) for index, (state, n) in enumerate(found)]
+        parts += [self.localizer.text(f"digest.{kind}", n=n) for kind, n in others.items()]
+        return self.localizer.text("digest.separator").join(parts)
+
+    def short_reason(self, reason: str, explanation: Explanation) -> str:
+        """Return a reason in one short plain line with its error code: `VM not active in time (DBS.280277)`."""
+        language, code = self.localizer.language, explanation.code
+        written = _first_sentence(one_line(reason, DETAIL_LIMIT))
+        readable = language == "en" or not written.isascii()
+        why = written if readable and len(written) <= WHY_LIMIT else explanation.short(language) or written
+        why = _capitalised(one_line(why, WHY_LIMIT))
+        return self.localizer.text("headline.code", why=why, code=code) if code and code not in why else why
+
+    def _named(self, what: Literal["source", "channel"], events: Sequence[Event]) -> str:
+        names = sorted({one_line(getattr(event, what)) for event in events} - {""})
+        return self.localizer.counted(what, len(names), names=cut(", ".join(names), NAME_LIMIT)) if names else ""
+
+    def _count(self, state: EventState, n: int, *, lead: bool) -> str:
+        verb = self.localizer.text(f"verb.{state.name}")
+        if lead:
+            return self.localizer.text("digest.lead", tasks=self.localizer.counted("tasks", n), verb=verb)
+        return self.localizer.text("digest.more", n=n, verb=verb)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """One event, put into words."""
+
+    formatter: EventFormatter
+    event: Event
+    routing: DeliveryRouting
+
+    @property
+    def localizer(self) -> Localizer:
+        return self.formatter.localizer
+
+    def message(self) -> Message:
+        event, localizer = self.event, self.localizer
+        task, severity = event.task, self.routing.severity or event.severity
+        return Message(
+            state=state_of(event),
+            severity=severity,
+            emoji=emoji_of(state_of(event), severity),
+            headline=self.headline,
+            sentence=self.sentence,
+            verb=localizer.text(f"verb.{state_of(event).name}"),
+            operation=self.operation,
+            known=task is None or task.name in OPERATIONS,
+            subject=self.subject,
+            environment=self.environment,
+            production=is_production(event.environment),
+            moment=self.moment,
+            clock=localizer.clock(self.moment),
+            when=dated(self.moment, localizer.day_and_time(self.moment)),
+            late=self.late,
+            reason=self.reason,
+            reason_note=localizer.text("message.no_reason") if self._lacks_reason else "",
+            conditions=self.conditions,
+            notes=tuple(self._notes()),
+            explanation=self.explanation,
+            meaning=self.meaning,
+            advice=self.advice,
+            percent=self._percent,
+            console_url=self.formatter.links.console(event),
+            runbook_url=self.formatter.links.runbook(event, self.explanation),
+            origin=self.origin,
+            job=short_id(task.job_id) if task else "",
+            history=self.history,
+            facts=tuple(fact for fact in self._facts() if fact),
+        )
+
+    # -- what happened to what --
+
+    @property
+    def operation(self) -> str:
+        return self.localizer.task_label(self.event.task.name) if self.event.task else ""
+
+    @property
+    def subject(self) -> str:
+        task = self.event.task
+        if task is None:
+            return one_line(self.event.source or self.event.channel)
+        return one_line(task.instance_name or "") or one_line(task.instance_id or "")
+
+    @property
+    def environment(self) -> str:
+        return self.formatter.environment(self.event.environment)
+
+    @property
+    def moment(self) -> datetime:
+        return self.event.occurred_at or self.event.observed_at
+
+    def clause(self, operation: str) -> str:
+        """Return what happened to an operation, or to a source, a channel or the store."""
+        event, task = self.event, self.event.task
+        if task is None:
+            return self._own_sentence()
+        key = f"clause.{event.type}"
+        at = "" if task.progress is None else self.localizer.progress(task.progress)
+        if at and f"{key}_at" in phrases(self.localizer.language):
+            key = f"{key}_at"
+        return self.localizer.text(key, operation=operation, progress=at, status=self._status(task.raw_status))
+
+    @property
+    def sentence(self) -> str:
+        task = self.event.task
+        if task is None:
+            return self.clause("")
+        clause = self.clause(self.operation if task.name in OPERATIONS else quoted(self.operation))
+        if not self.subject:
+            return clause
+        return self.localizer.text("sentence.on", clause=clause, subject=quoted(self.subject))
+
+    def _own_sentence(self) -> str:
+        event = self.event
+        since = event.since or event.observed_at
+        values: dict[str, object] = {
+            "name": quoted(self.subject),
+            "since": self._dated(since),
+            "length": self.localizer.duration(event.observed_at - since),
+            "messages": self.localizer.counted("sentence.messages", event.count or 0),
+            **dict.fromkeys(("listed", "running", "failed"), 0),
+            **dict(event.counts),
+        }
+        if event.type is EventType.SOURCE_GAP and (gap := _interval(event.detail)):
+            values |= {"start": self._dated(gap[0]), "end": self._dated(gap[1])}
+        return self.localizer.text(f"sentence.{event.type}", **{"start": "?", "end": "?"} | values)
+
+    def _dated(self, moment: datetime) -> str:
+        return dated(moment, self.localizer.day_and_time(moment))
+
+    def _status(self, status: str) -> str:
+        label = self.localizer.status_label(status)
+        return label if label != one_line(status) else quoted(label)
+
+    @property
+    def headline(self) -> Headline:
+        localizer, event = self.localizer, self.event
+        known = event.task is not None and event.task.name in OPERATIONS
+        clause = without_marks(self.clause(_within(self.operation, localizer) if known else self.operation))
+        why = self._why
+        head = clause
+        if self.subject and event.task:
+            head = localizer.text("headline.subject", subject=self.subject, clause=clause)
+        title = self._title(clause)
+        push = localizer.text("headline.why", head=head, why=why) if why else head
+        time = localizer.clock(self.moment, seconds=False)
+        if event.task:
+            push = localizer.text("headline.time", head=push, time=time)
+        if self.environment:
+            push = localizer.text("headline.environment", environment=self.environment, head=push)
+        about = (self.subject, self.operation) if event.task else (clause,)
+        return Headline(
+            push=push,
+            title=title,
+            line=" · ".join(filter(None, (*about, why))),
+            why=why,
+            preheader=self._preheader(why, time),
+        )
+
+    def _preheader(self, *parts: str) -> str:
+        shown = [_capitalised(without_marks(part)) for part in (*parts, *self.conditions, *self._notes()) if part]
+        separator = self.localizer.text("headline.preheader_separator")
+        return self.localizer.text("headline.preheader", parts=separator.join(part.rstrip(".。") for part in shown))
+
+    def _title(self, clause: str) -> str:
+        localizer, task = self.localizer, self.event.task
+        title = clause
+        if task is not None and self.subject:
+            verb = localizer.text(f"verb.{state_of(self.event).name}")
+            values = {"subject": self.subject, "clause": clause, "verb": verb, "operation": self.operation}
+            title = localizer.text("headline.title", **values)
+        if self.environment:
+            title = localizer.text("headline.title_environment", title=title, environment=self.environment)
+        return title
+
+    # -- why --
+
+    @cached_property
+    def reason(self) -> str:
+        event = self.event
+        if event.type in (EventType.SOURCE_GAP, EventType.SOURCE_RECOVERED, EventType.CHANNEL_RECOVERED):
+            return ""
+        if event.task and event.task.fail_reason:
+            return plain(event.task.fail_reason)
+        return plain(self.localizer.reason(event.detail or ""))
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        return self.formatter.causes.explain(self.event.task.fail_reason if self.event.task else None)
+
+    @property
+    def _why(self) -> str:
+        if not self.reason:
+            return ""
+        return self.formatter.short_reason(self.reason, self.explanation)
+
+    @property
+    def _lacks_reason(self) -> bool:
+        return self.event.type is EventType.TASK_FAILED and not self.reason
+
+    @property
+    def meaning(self) -> str:
+        text = self.explanation.means(self.localizer.language)
+        if text and self.explanation.inferred:
+            return self.localizer.text("message.usually", meaning=text)
+        return text or ""
+
+    @property
+    def advice(self) -> str:
+        if action := self.explanation.action(self.localizer.language):
+            return action
+        key = f"advice.{self.event.type}"
+        if key not in phrases(self.localizer.language):
+            return ""
+        return self.localizer.text(key, channel=self.event.channel)
+
+    # -- how bad, and since when --
+
+    @property
+    def late(self) -> str:
+        event, localizer = self.event, self.localizer
+        if not event.late:
+            return ""
+        if event.occurred_at is None:
+            return localizer.text("message.late_unknown")
+        length = localizer.duration(event.observed_at - event.occurred_at)
+        if event.away_since is None:
+            return localizer.text("message.late", length=length)
+        start, end = self._dated(event.away_since), self._dated(event.observed_at)
+        return localizer.text("message.late_away", length=length, start=start, end=end)
+
+    @cached_property
+    def conditions(self) -> tuple[str, ...]:
+        return tuple(filter(None, self._conditions())) if self.event.task else ()
+
+    def _conditions(self) -> Iterator[str]:
+        event, task, localizer = self.event, self.event.task, self.localizer
+        if task is None:
+            return
+        if event.type is EventType.TASK_PROGRESSED and task.progress is not None:
+            yield localizer.progress(task.progress)
+            if left := self._left(task):
+                yield localizer.text("condition.left", length=localizer.estimate(left))
+        if event.type is EventType.TASK_STALLED and event.since:
+            yield localizer.text("condition.stalled", length=localizer.duration(event.observed_at - event.since))
+        if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
+            yield localizer.text("condition.was", status=_within(self._status(event.previous_status), localizer))
+        if task.instance_status and event.type is not EventType.TASK_PROGRESSED:
+            yield localizer.text("condition.instance", status=self._instance_status(task.instance_status))
+        yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
+        usual = event.history and event.history.usual_seconds
+        if usual:
+            yield localizer.text("condition.usual", length=localizer.estimate(timedelta(seconds=usual)))
+
+    def _length(self, task: Task) -> str:
+        length, label = self._took(task), state_of(self.event).length_label
+        return self.localizer.text(f"condition.{label}", length=self.localizer.duration(length)) if length else ""
+
+    def _took(self, task: Task) -> timedelta | None:
+        """Return the time since the task was created, until its end or the event; None where that says nothing."""
+        end = task.ended_at if task.status.terminal else self.event.observed_at
+        if state_of(self.event).length_label is None or task.created_at is None or end is None:
+            return None
+        return end - task.created_at if end > task.created_at else None
+
+    def _stopped_at(self, task: Task) -> str:
+        if self.event.type is not EventType.TASK_FAILED or task.progress is None:
+            return ""
+        return self.localizer.text("condition.stopped_at", progress=self.localizer.progress(task.progress))
+
+    def _left(self, task: Task) -> timedelta | None:
+        """Return an estimate of the time left, at the pace so far. None unless the API gives the progress."""
+        done = task.progress or 0.0
+        if not 1 <= done < 100 or task.created_at is None:  # noqa: PLR2004 - percent
+            return None
+        elapsed = self.event.observed_at - task.created_at
+        return elapsed * ((100 - done) / done) if elapsed > timedelta() else None
+
+    def _instance_status(self, status: str) -> str:
+        label = self.localizer.instance_status(status)
+        return label if self.localizer.knows_instance_status(status) else quoted(label)
+
+    @property
+    def _percent(self) -> float | None:
+        shows = self.event.type is EventType.TASK_PROGRESSED and self.event.task
+        return shows.progress if shows else None
+
+    def _notes(self) -> Iterator[str]:
+        event = self.event
+        kind: str = event.type
+        if event.type is EventType.SOURCE_FAILING and not event.detail:
+            kind = "source.silent"
+        elif event.type is EventType.TASK_UNLISTED:
+            kind = "unlisted"
+        elif event.task and event.previous_status is None and event.type.traits.ends_task:
+            kind = f"first_seen_{state_of(event).name}"
+        if f"note.{kind}" in phrases(self.localizer.language):
+            yield self.localizer.text(f"note.{kind}")
+
+    # -- where it is from --
+
+    @property
+    def origin(self) -> str:
+        event = self.event
+        place = " / ".join(quoted(part) for part in (one_line(event.source), one_line(event.region)) if part)
+        if place:
+            return place
+        if event.channel:
+            return self.localizer.counted("channel", 1, names=quoted(one_line(event.channel)))
+        return self.localizer.text("origin.store")
+
+    @property
+    def history(self) -> str:
+        known, localizer = self.event.history, self.localizer
+        if known is None:
+            return ""
+        parts = []
+        if known.failures > 1:
+            parts.append(localizer.counted("message.failures", known.failures))
+        if known.recovered_after is not None:
+            length = localizer.duration(timedelta(seconds=known.recovered_after))
+            parts.append(localizer.text("message.recovered", length=length))
+        return "  ·  ".join(parts)
+
+    # -- everything, in a table --
+
+    def _facts(self) -> Iterator[Fact | None]:
+        event, task = self.event, self.event.task
+        if task is None:
+            yield self._time("failing_since", event.since)
+            yield self._time("observed_at", event.observed_at)
+            yield self._fact("project", one_line(event.project_id, ID_LIMIT), is_quoted=True)
+            return
+        yield self._time("created_at", task.created_at)
+        yield self._time("ended_at", task.ended_at if task.status.terminal else None)
+        yield self._time("observed_at", event.observed_at if event.occurred_at is None or event.late else None)
+        length = self._took(task)
+        label = state_of(event).length_label
+        yield self._fact(label, self.localizer.duration(length)) if length and label else None
+        if task.progress is not None and event.type is not EventType.TASK_COMPLETED:
+            name = self.localizer.text(f"label.{state_of(event).progress_label}")
+            yield Fact(label=name, value=self.localizer.progress(task.progress), percent=task.progress)
+        status = task.instance_status or ""
+        unknown = not self.localizer.knows_instance_status(status)
+        yield self._fact("instance_status", self.localizer.instance_status(status) if status else "", is_quoted=unknown)
+        yield self._fact("job", one_line(task.job_id, ID_LIMIT), is_quoted=True)
+        yield self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), is_quoted=True)
+
+    def _fact(self, label: str, value: str, *, is_quoted: bool = False) -> Fact | None:
+        return Fact(label=self.localizer.text(f"label.{label}"), value=value, quoted=is_quoted) if value else None
+
+    def _time(self, label: str, moment: datetime | None) -> Fact | None:
+        if moment is None:
+            return None
+        return Fact(label=self.localizer.text(f"label.{label}"), value=self.localizer.when(moment), at=moment)
+
+
+def _within(label: str, localizer: Localizer) -> str:
+    """Return the name of a known operation as it is written within a sentence."""
+    return label[:1].lower() + label[1:] if localizer.language == "en" else label
+
+
+def _capitalised(text: str) -> str:
+    """Return text that begins a sentence. A first word that is a name or in another script stays as it is."""
+    word = text.partition(" ")[0]
+    plain_word = word.isascii() and word.isalpha() and word.islower()
+    return text[:1].upper() + text[1:] if plain_word else text
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence without its end, so that another may follow."""
+    for end in (". ", "。", "; ", "；"):
+        text = text.split(end, 1)[0]
+    return text.rstrip(".。;；:：")
+
+
+def _interval(detail: str | None) -> tuple[datetime, datetime] | None:
+    try:
+        start, end = map(datetime.fromisoformat, (detail or "").split("/"))
+    except ValueError:
+        return None
+    return (start, end) if start.tzinfo and end.tzinfo else None

@@ -1,0 +1,77 @@
+"""Links to the cloud's console and to runbooks: templates of the configuration, filled with what an event says."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from notifier.core.causes import Explanation
+from notifier.core.model import Event
+
+URL_LIMIT = 2_700
+"""Maximum length of a link, in characters; Slack's is 3,000. A longer one is left out."""
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTemplates:
+    """The configured templates."""
+
+    console_url: str | None = None
+    """With {region}, {project_id} and {instance_id}; what is not known is left empty."""
+    runbook_url: str | None = None
+    """With these and {error_code}, {cause}, {operation}, {source} and {environment}. There is no link where one of
+    those that it names is not known."""
+
+    def console(self, event: Event) -> str:
+        """Return the link to an event's instance; the empty string for none."""
+        if event.task is None or self.console_url is None:
+            return ""
+        return _bounded(_filled(self.console_url, _values(event)))
+
+    def region_console(self, region: str) -> str:
+        """Return the link to the console for a region as a whole; the empty string where the template needs more."""
+        if self.console_url is None or "{instance_id}" in self.console_url or "{project_id}" in self.console_url:
+            return ""
+        return _bounded(_filled(self.console_url, {"region": region}))
+
+    def runbook(self, event: Event, explanation: Explanation) -> str:
+        """Return the link to what to do about an event; the empty string for none.
+
+        A cause that has a runbook of its own leads there.
+        """
+        if explanation.runbook_url:
+            return _bounded(explanation.runbook_url)
+        if event.task is None or self.runbook_url is None or not event.type.traits.needs_care:
+            return ""
+        cause = explanation.cause.id if explanation.cause else ""
+        values = _values(event) | {"error_code": explanation.code or "", "cause": cause}
+        if not all(values.get(name) for name in _PLACEHOLDER.findall(self.runbook_url)):
+            return ""
+        return _bounded(_filled(self.runbook_url, values))
+
+
+def _values(event: Event) -> dict[str, str]:
+    task = event.task
+    return {
+        "region": event.region,
+        "project_id": event.project_id,
+        "source": event.source,
+        "environment": event.environment,
+        "instance_id": (task and task.instance_id) or "",
+        "operation": task.name if task else "",
+    }
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """Fill a template; each value is escaped for URLs. Names in braces that are not ours stay."""
+
+    def value(found: re.Match[str]) -> str:
+        return quote(values[found[1]], safe="") if found[1] in values else found[0]
+
+    return _PLACEHOLDER.sub(value, template)
+
+
+def _bounded(url: str) -> str:
+    return url if len(url) <= URL_LIMIT else ""

@@ -1,0 +1,229 @@
+"""Digests and storms in words: how many events there are, of what reason, on which instances."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from notifier.core.events import EventType
+from notifier.core.model import Event
+from notifier.core.severity import Severity, is_production
+from notifier.core.storms import Storm
+from notifier.ports import RenderRequest
+from notifier.wording.events import EventFormatter
+from notifier.wording.ids import short_ids
+from notifier.wording.localizer import Localizer
+from notifier.wording.marks import dated, quoted, without_marks
+from notifier.wording.message import ListedInstance, ReasonCount, SummaryMessage
+from notifier.wording.operations import OPERATIONS
+from notifier.wording.sanitize import DETAIL_LIMIT, one_line
+from notifier.wording.states import EVENT_ROWS, EventState, by_severity, emoji_of, state_of
+
+MAX_REASONS = 8
+"""Maximum number of reasons that a summary lists."""
+MAX_NAMED = 3
+"""Maximum number of instances that a summary names."""
+PUSH_REASONS = 3
+"""Maximum number of reasons in a push text."""
+
+_FAILED = EVENT_ROWS[EventType.TASK_FAILED].state
+_SHORTEST = timedelta(minutes=1)
+"""Shorter storms count as one of this length: they were found by polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryFormatter:
+    """Formats digests and storms."""
+
+    formatter: EventFormatter
+
+    def describe(self, request: RenderRequest) -> SummaryMessage:
+        """Return the message of several events: a digest, or a part of a storm."""
+        if request.storm is None:
+            return self._digest(request)
+        if request.opens_storm:
+            return self._opening(request.storm, request.severity, request.events)
+        return self._continuation(request.storm, request.severity, request.events)
+
+    def live(self, storm: Storm, severity: Severity) -> SummaryMessage:
+        """Return what the message of a storm shows now, on a channel that edits it and lists the tasks below it."""
+        progress = self._text("storm.rising")
+        if storm.ended_at:
+            progress = self._text("storm.over", at=self._dated(storm.updated_at))
+        return self._storm(storm, severity, sentence=self._lead(storm), progress=progress)
+
+    # -- storms --
+
+    def _opening(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
+        return self._storm(storm, severity, sentence=self._lead(storm), tasks=self._by_instance(events))
+
+    def _continuation(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
+        more = self._text("storm.more", n=len(events), total=storm.total, since=self._dated(storm.started_at))
+        return self._storm(storm, severity, sentence=more, continues=True, tasks=self._by_instance(events))
+
+    def _lead(self, storm: Storm) -> str:
+        return self._text("storm.sentence", tasks=self._tasks(storm.total), length=self._length(storm))
+
+    def _length(self, storm: Storm) -> str:
+        minutes = ceil(max(storm.updated_at - storm.started_at, _SHORTEST) / timedelta(minutes=1))
+        return self._localizer.duration(timedelta(minutes=minutes))
+
+    def _storm(
+        self,
+        storm: Storm,
+        severity: Severity,
+        *,
+        sentence: str,
+        progress: str = "",
+        continues: bool = False,
+        tasks: tuple[ListedInstance, ...] = (),
+    ) -> SummaryMessage:
+        environment = self.formatter.environment(storm.environment)
+        reasons = tuple(self._reason(group.count, group.code, group.operation, group.reason) for group in storm.groups)
+        counted = [self._reason_count(group.count, group.code, group.reason) for group in storm.groups]
+        failed = self._text("storm.title", tasks=self._tasks(storm.total))
+        return SummaryMessage(
+            state=_FAILED,
+            emoji=emoji_of(_FAILED, severity) if not severity.loud else _FAILED.digest_emoji,
+            glyph=_FAILED.glyph,
+            severity=severity,
+            push=self._push(without_marks(sentence), environment, counted, self._instance_count(storm)),
+            title=self._title(without_marks(sentence) if continues else failed, environment, counted),
+            sentence=sentence,
+            environment=environment,
+            production=is_production(storm.environment),
+            since="" if continues else self._text("storm.since", since=self._dated(storm.started_at)),
+            progress=progress,
+            late="",
+            reasons=() if continues else reasons[:MAX_REASONS],
+            more_reasons="" if continues else self._more_reasons(len(reasons) - MAX_REASONS),
+            instances="" if continues else self._instances(storm),
+            tasks=tasks,
+            events=(),
+            console_url=self.formatter.links.region_console(storm.region),
+            origin=" / ".join(quoted(one_line(part)) for part in (storm.source, storm.region) if part),
+            command=f"failed {ceil((storm.updated_at - storm.started_at) / timedelta(hours=1)) + 1}h",
+        )
+
+    def _instances(self, storm: Storm) -> str:
+        named = [
+            self._text("storm.instance", name=quoted(one_line(name)), n=n) for name, n in storm.instances[:MAX_NAMED]
+        ]
+        counted = self._instance_count(storm)
+        if not named:
+            return counted
+        values = {"instances": counted, "names": self._text("storm.names_separator").join(named)}
+        more = len(storm.instances) - len(named)
+        return self._text("storm.most_more", more=more, **values) if more else self._text("storm.most", **values)
+
+    def _instance_count(self, storm: Storm) -> str:
+        return self._localizer.counted("storm.instances", len(storm.instances))
+
+    # -- digests --
+
+    def _digest(self, request: RenderRequest) -> SummaryMessage:
+        events = by_severity(request.events)
+        worst, severity = state_of(events[0]), request.severity
+        counts = self.formatter.counts(events)
+        late = all(event.late for event in events)
+        sentence = self._text("digest.late", counts=counts) if late else counts
+        configured = sorted({event.environment for event in events})
+        environment = ", ".join(filter(None, map(self.formatter.environment, configured)))
+        counted = list(self._reason_counts(events))
+        failed = [event for event in events if event.type is EventType.TASK_FAILED]
+        count = self._localizer.counted("storm.instances", len({self._name(event) for event in failed}))
+        sources = sorted({event.source for event in events} - {""})
+        return SummaryMessage(
+            state=worst,
+            emoji=_digest_emoji(worst, severity),
+            glyph=worst.glyph,
+            severity=severity,
+            push=self._push(sentence, environment, counted, count if failed else ""),
+            title=self._title(sentence, environment, counted),
+            sentence=sentence,
+            environment=environment,
+            production=bool(configured) and all(map(is_production, configured)),
+            since="",
+            progress="",
+            late="",
+            reasons=(),
+            more_reasons="",
+            instances="",
+            tasks=(),
+            events=tuple(self.formatter.describe(event, request.routing) for event in events),
+            console_url="",
+            origin=", ".join(quoted(one_line(source)) for source in sources),
+            command="recent",
+        )
+
+    def _reason_counts(self, events: Iterable[Event]) -> Iterator[str]:
+        """Yield the reasons of failures with their number, the most frequent first."""
+        reasons = [event.task.fail_reason or "" for event in events if event.task and event.task.fail_reason]
+        found = Counter((self.formatter.causes.explain(reason).code or "", reason) for reason in reasons)
+        by_code: dict[str, tuple[int, str]] = {}
+        for (code, reason), n in found.items():
+            counted, _ = by_code.get(code or reason, (0, ""))
+            by_code[code or reason] = (counted + n, reason)
+        for key, (n, reason) in sorted(by_code.items(), key=lambda item: -item[1][0]):
+            yield self._reason_count(n, "" if key == reason else key, reason)
+
+    # -- parts --
+
+    def _reason(self, count: int, code: str, operation: str, reason: str) -> ReasonCount:
+        explanation = self.formatter.causes.explain(reason)
+        known = explanation.short(self._localizer.language)
+        return ReasonCount(
+            count=self._text("storm.reason", n=count),
+            code=code,
+            operation=self._localizer.task_label(operation) if operation else "",
+            known=operation in OPERATIONS,
+            reason=known or one_line(reason, DETAIL_LIMIT) or self._text("storm.no_reason"),
+        )
+
+    def _reason_count(self, count: int, code: str, reason: str) -> str:
+        explanation = self.formatter.causes.explain(reason)
+        named = code or self.formatter.short_reason(reason, explanation) or self._text("storm.no_reason")
+        return self._text("storm.reason_code", n=count, code=named)
+
+    def _more_reasons(self, n: int) -> str:
+        return self._localizer.counted("storm.more_reasons", n) if n > 0 else ""
+
+    def _by_instance(self, events: Sequence[Event]) -> tuple[ListedInstance, ...]:
+        """Return the tasks of events by instance, in the order of names."""
+        short = short_ids({event.job_id for event in events})
+        by_name: dict[str, list[str]] = {}
+        for event in sorted(events, key=lambda event: (self._name(event), event.job_id)):
+            by_name.setdefault(self._name(event), []).append(short[event.job_id])
+        return tuple(ListedInstance(name=name, tasks=tuple(ids)) for name, ids in by_name.items())
+
+    def _name(self, event: Event) -> str:
+        task = event.task
+        named = one_line((task and (task.instance_name or task.instance_id)) or "")
+        return named or self._text("storm.no_instance")
+
+    def _push(self, head: str, environment: str, counted: Sequence[str], instances: str) -> str:
+        parts = self._text("digest.separator").join(counted[:PUSH_REASONS])
+        body = self._text("storm.push", head=head, reasons=parts, instances=instances) if parts else head
+        return self._text("headline.environment", environment=environment, head=body) if environment else body
+
+    def _title(self, head: str, environment: str, counted: Sequence[str]) -> str:
+        title = self._text("headline.title_environment", title=head, environment=environment) if environment else head
+        return self._text("headline.title_why", title=title, why=counted[0]) if counted else title
+
+    def _tasks(self, n: int) -> str:
+        return self._localizer.counted("tasks", n)
+
+    def _dated(self, moment: datetime) -> str:
+        return dated(moment, self._localizer.day_and_time(moment))
+
+    def _text(self, key: str, **values: object) -> str:
+        return self._localizer.text(key, **values)
+
+    @property
+    def _localizer(self) -> Localizer:
+        return self.formatter.localizer
+
+
+def _digest_emoji(state: EventState, severity: Severity) -> str:
+    return state.digest_emoji if severity.loud or state is not _FAILED else emoji_of(state, severity)
