@@ -1,0 +1,336 @@
+"""Events in words: what, where, why, since when, how bad and what now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import HOSTILE, T0, hostile_event, make_alert, make_event, make_gap, make_task
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.cli.samples import sample_event
+from notifier.core.causes import Cause, CauseCatalogue, Retryable
+from notifier.core.events import EventType
+from notifier.core.model import Event, TaskHistory
+from notifier.core.routing import DeliveryRouting
+from notifier.core.severity import Severity
+from notifier.wording.events import EventFormatter
+from notifier.wording.ids import short_id, short_ids
+from notifier.wording.links import URL_LIMIT, LinkTemplates
+from notifier.wording.localizer import Localizer
+from notifier.wording.marks import split_marked, without_marks
+from notifier.wording.message import Message
+from notifier.wording.phrases import Language
+from notifier.wording.sanitize import NAME_LIMIT
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+LINKS = LinkTemplates(
+    console_url="https://console.example.com/?region={region}#{instance_id}",
+    runbook_url="https://wiki.example.com/{error_code}",
+)
+FORMATTERS: dict[Language, EventFormatter] = {
+    "en": EventFormatter(Localizer(language="en", timezone=SHANGHAI), links=LINKS),
+    "zh": EventFormatter(Localizer(language="zh", timezone=SHANGHAI), links=LINKS),
+}
+TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."
+
+
+def failed(**changes: object) -> Event:
+    task = make_task(
+        name="ResizeGaussDBV5Flavor",
+        instance_name="prod-orders-01",
+        instance_status="normal",
+        progress=96.0,
+        fail_reason=TIMED_OUT,
+    )
+    values = {"environment": "production", "history": TaskHistory(failures=3, usual_seconds=480, recovered_after=720)}
+    return make_event(task, **values | changes)
+
+
+def english(event: Event, routing: DeliveryRouting | None = None) -> Message:
+    return FORMATTERS["en"].describe(event, routing)
+
+
+def chinese(event: Event) -> Message:
+    return FORMATTERS["zh"].describe(event)
+
+
+# ---- the six questions ----
+
+
+def test_a_push_text_names_what_where_why_and_when() -> None:
+    assert english(failed()).headline.push == (
+        "PROD prod-orders-01: flavor change failed. "
+        "Timed out while waiting for the VM to become active (DBS.111205), 16:29"
+    )
+    assert chinese(failed()).headline.push == "【生产】prod-orders-01 规格变更失败：操作超时（DBS.111205） 16:29"
+
+
+def test_a_title_begins_with_the_instance_and_fits_a_lock_screen() -> None:
+    assert english(failed()).headline.title == "prod-orders-01: flavor change failed (PROD)"
+    assert chinese(failed()).headline.title == "【失败】prod-orders-01 规格变更（生产）"
+
+
+def test_a_preheader_goes_on_with_why_and_how_bad() -> None:
+    assert english(failed()).headline.preheader == (
+        "Timed out while waiting for the VM to become active (DBS.111205). 16:29. Instance is normal. "
+        "Ran 12 min 20 s, stopped at 96%. Usually about 8 min."
+    )
+    assert chinese(failed()).headline.preheader.startswith("操作超时（DBS.111205）。16:29。实例状态 正常。")
+
+
+def test_a_sentence_quotes_what_comes_from_outside() -> None:
+    parts = list(split_marked(english(failed()).sentence))
+    assert [(part.text, part.quoted) for part in parts] == [
+        ("Flavor change failed on ", False),
+        ("prod-orders-01", True),
+    ]
+    unknown = replace(failed(), task=make_task(name="HotfixUpgrade"))
+    assert next(split_marked(english(unknown).sentence)).quoted
+    assert not english(unknown).known
+
+
+def test_a_failure_says_how_bad_it_is_and_what_to_do() -> None:
+    message = english(failed())
+    assert [without_marks(part) for part in message.conditions] == [
+        "Instance is normal",
+        "ran 12 min 20 s, stopped at 96%",
+        "usually about 8 min",
+    ]
+    assert message.meaning
+    assert message.advice
+    assert message.history == (
+        "3 failures on this instance in 24 h  ·  last time it succeeded 12 min after it had failed"
+    )
+    assert (message.job, message.explanation.code) == ("31b8ae23", "DBS.111205")
+
+
+def test_a_failure_without_a_reason_says_where_to_find_one() -> None:
+    message = english(make_event(make_task(fail_reason=None)))
+    assert (message.reason, message.headline.why) == ("", "")
+    assert message.reason_note == "The API gave no reason. The console's task center may know more."
+    assert not english(failed()).reason_note
+
+
+@pytest.mark.parametrize(
+    ("kind", "english_sentence", "chinese_sentence"),
+    [
+        (EventType.TASK_STARTED, "Instance creation started on gauss-sample", "创建实例已开始 · gauss-sample"),
+        (EventType.TASK_PROGRESSED, "Instance creation is at 60% on gauss-sample", "创建实例进行到 60% · gauss-sample"),
+        (EventType.TASK_COMPLETED, "Instance creation completed on gauss-sample", "创建实例已完成 · gauss-sample"),
+        (
+            EventType.TASK_STALLED,
+            "Instance creation is stuck at 60% on gauss-sample",
+            "创建实例停滞在 60% · gauss-sample",
+        ),
+        (
+            EventType.TASK_UNLISTED,
+            "Instance creation vanished from the task list at 60% on gauss-sample",
+            "创建实例从任务列表中消失（最后进度 60%） · gauss-sample",
+        ),
+        (
+            EventType.SOURCE_FAILING,
+            "Blind: sample has not been polled since 15 Jan 16:24:00",
+            "监控中断 · sample 自 1月15日 16:24:00 起无法轮询",
+        ),
+        (EventType.CHANNEL_GAVE_UP, "3 messages to sample not delivered", "3 条通知未送达，已停止重试 · sample"),
+    ],
+)
+def test_each_type_has_a_sentence_of_its_own(kind: EventType, english_sentence: str, chinese_sentence: str) -> None:
+    event = sample_event(kind, T0)
+    assert without_marks(english(event).sentence) == english_sentence
+    assert without_marks(chinese(event).sentence) == chinese_sentence
+
+
+@pytest.mark.parametrize("kind", list(EventType))
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_type_fills_every_line(kind: EventType, language: Language) -> None:
+    message = FORMATTERS[language].describe(sample_event(kind, T0))
+    assert all((message.sentence, message.headline.push, message.headline.title, message.headline.line, message.origin))
+    assert "{" not in "".join((message.sentence, message.headline.push, *message.notes, message.advice))
+
+
+def test_progress_without_a_number_has_none() -> None:
+    silent = make_event(make_task(status="running", progress=None), type=EventType.TASK_PROGRESSED)
+    assert without_marks(english(silent).sentence) == "Instance creation progressed on gauss-6568-zzh"
+    assert english(silent).percent is None
+
+
+def test_the_time_left_is_an_estimate() -> None:
+    event = make_event(make_task(status="running"), type=EventType.TASK_PROGRESSED)
+    assert english(event).conditions[:2] == ("60%", "about 9 min left")
+
+
+def test_a_vanished_task_is_neither_a_success_nor_a_failure() -> None:
+    message = english(sample_event(EventType.TASK_UNLISTED, T0))
+    assert message.notes == ("It may have succeeded, failed or been deleted: check the instance.",)
+    assert message.emoji == "❔"
+
+
+def test_a_gap_has_its_bounds() -> None:
+    message = english(make_gap(detail=f"{(T0 - timedelta(days=40)).isoformat()}/{T0.isoformat()}"))
+    assert without_marks(message.sentence) == "prod was not monitored from 6 Dec 16:30:00 to 15 Jan 16:30:00"
+    assert not message.reason
+    assert without_marks(english(make_gap(detail="somebody else wrote this")).sentence).endswith("from ? to ?")
+
+
+# ---- where it is from ----
+
+
+def test_production_and_staging_differ_without_colour() -> None:
+    production, staging = english(failed()), english(failed(environment="staging"))
+    assert (production.emoji, production.environment, production.production) == ("🔴", "PROD", True)
+    assert (staging.emoji, staging.environment, staging.production) == ("⭕", "staging", False)
+    assert (production.severity, staging.severity) == (Severity.CRITICAL, Severity.WARNING)
+
+
+def test_an_environment_of_ones_own_is_shown_as_it_is_written() -> None:
+    assert english(failed(environment="Schulung")).environment == "Schulung"
+    assert chinese(failed(environment="PROD")).environment == "生产"
+    assert len(english(failed(environment="x" * 500)).environment) <= 40
+
+
+def test_a_source_without_an_environment_is_loud_and_has_no_label() -> None:
+    message = english(failed(environment=""))
+    assert (message.emoji, message.environment, message.severity) == ("🔴", "", Severity.ERROR)
+    assert message.headline.title == "prod-orders-01: flavor change failed"
+
+
+def test_a_route_decides_how_bad_an_event_is() -> None:
+    message = english(failed(environment="staging"), DeliveryRouting(severity=Severity.ERROR))
+    assert (message.severity, message.emoji) == (Severity.ERROR, "🔴")
+
+
+# ---- when ----
+
+
+def test_what_was_found_late_says_by_how_much_and_why() -> None:
+    late = failed(late=True, observed_at=T0 + timedelta(minutes=30), away_since=T0 - timedelta(hours=1))
+    assert without_marks(english(late).late) == (
+        "Reported 30 min 40 s late: the notifier was down from 15 Jan 15:30:00 to 15 Jan 17:00:00"
+    )
+    assert without_marks(chinese(replace(late, away_since=None)).late) == "补报：晚了 30 分 40 秒"
+    assert english(replace(late, occurred_at=None)).late == "Reported late: the notifier was down"
+    assert not english(failed()).late
+
+
+def test_a_task_first_polled_after_its_end_is_marked() -> None:
+    assert english(failed(previous_status=None)).notes == ("It had already failed when it was first polled.",)
+    assert english(failed()).notes == ()
+
+
+# ---- why ----
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("the disk is full; free some", "The disk is full"),
+        ("vCPU limit", "vCPU limit"),
+        ("x" * 500, "x" * 59 + "…"),
+        ("nothing known here at all", "Nothing known here at all"),
+    ],
+)
+def test_a_reason_in_short_is_its_first_sentence(reason: str, why: str) -> None:
+    formatter = replace(FORMATTERS["en"], causes=CauseCatalogue(()))
+    assert formatter.describe(make_event(make_task(fail_reason=reason))).headline.why == why
+
+
+def test_a_long_reason_is_shortened_to_the_words_of_its_cause() -> None:
+    long = "the flavor that you have chosen for this operation of yours is sold out in the zone"
+    assert english(make_event(make_task(fail_reason=long))).headline.why != long
+    assert len(english(make_event(make_task(fail_reason=long))).headline.why) <= 60
+
+
+def test_what_is_only_inferred_says_usually() -> None:
+    cause = Cause(id="own", match=("odd",), means={"en": "Odd."}, do={"en": "Wait."}, retry=Retryable.NO, inferred=True)
+    formatter = replace(FORMATTERS["en"], causes=CauseCatalogue((cause,)))
+    message = formatter.describe(make_event(make_task(fail_reason="an odd thing")))
+    assert (message.meaning, message.advice) == ("Usually: Odd.", "Wait.")
+
+
+def test_our_own_reasons_are_in_the_readers_language() -> None:
+    event = replace(make_alert(EventType.CHANNEL_FAILING), detail="connection refused by hooks.example.com")
+    assert chinese(event).reason == "hooks.example.com 拒绝连接"
+
+
+# ---- links ----
+
+
+def test_links_lead_to_the_instance_and_to_the_runbook() -> None:
+    message = english(failed())
+    assert message.console_url == "https://console.example.com/?region=cn-north-4#fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14"
+    assert message.runbook_url == "https://wiki.example.com/DBS.111205"
+
+
+def test_a_runbook_that_needs_what_is_not_known_is_left_out() -> None:
+    assert not english(make_event(make_task(fail_reason="no code"))).runbook_url
+    assert not english(sample_event(EventType.TASK_COMPLETED, T0)).runbook_url
+
+
+def test_a_cause_may_have_a_runbook_of_its_own() -> None:
+    own = Cause(
+        id="own", match=("odd",), means={}, do={}, retry=Retryable.NO, runbook_url="https://wiki.example.com/odd"
+    )
+    formatter = replace(FORMATTERS["en"], causes=CauseCatalogue((own,)))
+    assert formatter.describe(make_event(make_task(fail_reason="odd"))).runbook_url == "https://wiki.example.com/odd"
+
+
+@given(st.text())
+def test_no_value_leaves_its_place_in_a_link(text: str) -> None:
+    links = LinkTemplates(console_url="https://c.example.com/{instance_id}/end")
+    url = links.console(make_event(make_task(instance_id=text.encode("utf-8", "replace").decode())))
+    assert url == "" or (url.startswith("https://c.example.com/") and url.endswith("/end") and url.count("/") == 4)
+    assert len(url) <= URL_LIMIT
+    assert not set(url) & set("<>|\n {}")
+
+
+# ---- ids ----
+
+
+def test_random_ids_are_short_and_others_whole() -> None:
+    assert short_id("def160ec-c3ad-4647-8520-de0a8f84474c") == "def160ec"
+    assert short_id("def160ecc3ad46478520de0a8f84474c") == "def160ec"
+    assert short_id("job-2026-000001") == "job-2026-000001"
+
+
+@given(st.sets(st.one_of(st.uuids().map(str), st.text(min_size=1)), min_size=1, max_size=20))
+def test_short_ids_can_be_told_apart(ids: set[str]) -> None:
+    short = short_ids(ids)
+    assert short.keys() == ids
+    random = [text for job_id, text in short.items() if len(job_id) == 36 and len(text) == 8]
+    assert len(set(random)) == len(random)
+
+
+def test_ids_with_one_beginning_are_whole() -> None:
+    ids = {"aaaaaaaa-0000-0000-0000-000000000001", "aaaaaaaa-0000-0000-0000-000000000002"}
+    assert short_ids(ids) == {one: one for one in ids}
+
+
+# ---- hostile text ----
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_from_outside_leaves_its_line_or_its_quotes(text: str, language: Language) -> None:
+    event = replace(hostile_event(text), environment=text, source="prod")
+    message = FORMATTERS[language].describe(event)
+    lines = (
+        message.headline.push,
+        message.headline.title,
+        message.headline.line,
+        message.headline.preheader,
+        message.environment,
+        message.subject,
+        message.operation,
+        without_marks(message.sentence),
+        *map(without_marks, message.conditions),
+    )
+    assert not any(set("\n\r\x00\x1b\u2028\u202e\ue000\ue001\ue002\ue003") & set(line) for line in lines)
+    assert len(message.subject) <= NAME_LIMIT
+    assert len(message.headline.push) < 1_000
+    outside = {message.subject, message.operation}
+    assert all(part.quoted for part in split_marked(message.sentence) if part.text in outside)
