@@ -1,4 +1,4 @@
-"""What people do: acknowledge, mute, subscribe, and decide about messages that did not arrive.
+"""What people do: acknowledge and take that back, mute, subscribe, and decide about messages that did not arrive.
 
 Each function is one act inside the caller's transaction, and records who did it. The chat and the command line call
 these, so that an act is the same wherever it comes from.
@@ -37,6 +37,9 @@ class PeopleRecords(Protocol):
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
         """Record an acknowledgement unless the event has one; return the one in force. Its threads are edited."""
+
+    def unacknowledge(self, event_id: str, now: datetime) -> Acknowledgement | None:
+        """Delete the acknowledgement of an event and return it; None without one. The event's threads are edited."""
 
     def mute(self, mute: Mute) -> None:
         """Record a mute, in place of an earlier one of the instance. The instance's threads are edited."""
@@ -110,10 +113,7 @@ def acknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement:
 
 def acknowledge_if_latest(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | Event:
     """Acknowledge an event, unless its task has a later one: then record nothing and return that."""
-    latest = tx.queries.latest_event(event.source, event.job_id)
-    if latest is not None and latest.event.id != event.id:
-        return latest.event
-    return acknowledge(tx, event, by)
+    return _later_event(tx, event) or acknowledge(tx, event, by)
 
 
 def acknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement:
@@ -123,6 +123,33 @@ def acknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement:
         why = f"its newest event is {latest.event.type}" if latest else "no event of it has been recorded"
         raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")
     return acknowledge(tx, latest.event, by)
+
+
+def unacknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | None:
+    """Take back the acknowledgement of an event, whoever made it, and return it; None where it has none.
+
+    The event can be acknowledged again.
+    """
+    taken_back = tx.people.unacknowledge(event.id, tx.now())
+    if taken_back is not None:
+        _record(tx, by, Verb.UNACKNOWLEDGE, event.subject, f"acknowledged by {taken_back.name}")
+    return taken_back
+
+
+def unacknowledge_if_latest(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | Event | None:
+    """Take back the acknowledgement of an event, unless its task has a later one: then change nothing, return that."""
+    return _later_event(tx, event) or unacknowledge(tx, event, by)
+
+
+def unacknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement | None:
+    """Take back the acknowledgement of the latest event of a task; see `unacknowledge`."""
+    latest = tx.queries.latest_event(task.source, task.job_id)
+    return unacknowledge(tx, latest.event, by) if latest else None
+
+
+def _later_event(tx: PeopleTx, event: Event) -> Event | None:
+    latest = tx.queries.latest_event(event.source, event.job_id)
+    return latest.event if latest is not None and latest.event.id != event.id else None
 
 
 def subscribe(tx: PeopleTx, task: Task, by: Person) -> bool:

@@ -36,6 +36,8 @@ def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatR
     match click.button.action:
         case ButtonAction.ACKNOWLEDGE:
             return _acknowledge(tx, routed.event, click, fmt)
+        case ButtonAction.UNACKNOWLEDGE:
+            return _unacknowledge(tx, routed.event, click, fmt)
         case ButtonAction.MUTE:
             return _mute_event(tx, routed.event, click, fmt)
     task = routed.event.task
@@ -76,11 +78,24 @@ def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormat
     before = tx.queries.acknowledgement(event.id)
     found = people.acknowledge_if_latest(tx, event, click.person)
     if isinstance(found, Event):
-        return fmt.refusal("click.over", what=fmt.event_title(found), at=fmt.when(found.observed_at))
+        return _over(found, fmt)
     if found.by != click.person.id:
         return fmt.refusal("click.acknowledged", who=found.name, at=fmt.when(found.at))
     is_shown = before is None and tx.queries.is_live_message(click.message)
     return None if is_shown else fmt.reply("click.thanks")
+
+
+def _unacknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+    found = people.unacknowledge_if_latest(tx, event, click.person)
+    if isinstance(found, Event):
+        return _over(found, fmt)
+    if found is None:
+        return fmt.refusal("click.unclaimed")
+    return None if tx.queries.is_live_message(click.message) else fmt.reply("click.taken_back", who=found.name)
+
+
+def _over(later: Event, fmt: ReplyFormatter) -> ChatReply:
+    return fmt.refusal("click.over", what=fmt.event_title(later), at=fmt.when(later.observed_at))
 
 
 def _mute_event(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply:

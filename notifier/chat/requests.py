@@ -14,6 +14,7 @@ class ButtonAction(StrEnum):
     """The action of a button. Posted messages carry these values: they stay."""
 
     ACKNOWLEDGE = "acknowledge"
+    UNACKNOWLEDGE = "unacknowledge"
     MUTE = "mute"
     """A menu, whose options are the MUTE_LENGTHS."""
     UNMUTE = "unmute"

@@ -92,8 +92,9 @@ def _dead(view: View, ledger: Ledger) -> Iterable[RenderableType]:
 
 @audit.command("log", cls=ReadableCommand)
 def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
-    """List what people did, newest first: mute, acknowledge, retry, dismiss, move. Exits with 1 when there is nothing.
+    """List what people did, newest first: mute, acknowledge, unacknowledge, retry, dismiss, move.
 
+    Exits with 1 when there is nothing.
     --json: {"actions": [{at, by, name, verb, target, detail}]}.
     """
     config = load_config(ctx)

@@ -57,6 +57,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(_QUERY, "tasks", "List tasks."),
     CommandEntry(_QUERY, "task", "Show one task and its events.", "tasks:task"),
     CommandEntry(_QUERY, "ack", "Acknowledge a task: you take care of it.", "tasks:ack"),
+    CommandEntry(_QUERY, "unack", "Take back the acknowledgement of a task.", "tasks:unack"),
     CommandEntry(_QUERY, "events", "List recorded events.", "tasks:events"),
     CommandEntry(_QUERY, "explain", "Explain why each channel was notified or not."),
     CommandEntry(_OUTBOX, "deliveries", "List deliveries."),

@@ -1,4 +1,4 @@
-"""`notifier tasks`, `task`, `events` and `ack`."""
+"""`notifier tasks`, `task`, `events`, `ack` and `unack`."""
 
 from functools import partial
 from typing import Annotated
@@ -138,6 +138,29 @@ def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None,
     else:
         show(cell(f"{acknowledged.name} acknowledged {job_id} at {view.when(acknowledged.at)}"))
     raise typer.Exit(0 if yours else 1)
+
+
+def unack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:
+    """Take back the acknowledgement of the newest event of a task, whoever made it. Live messages show it.
+
+    Exits with 1 when it was not acknowledged.
+    --json: {"acknowledged": the one that was taken back {by, name, at}, or null}.
+    """
+    config = load_config(ctx)
+    view = view_for(config)
+    user = current_user()
+
+    def take_back(tx: Transaction) -> Acknowledgement | None:
+        return people.unacknowledge_task(tx, require_task(tx.queries, job_id, source, view).task, user)
+
+    taken_back = write_store(config, take_back)
+    if as_json:
+        print_json({"acknowledged": documents.acknowledgement(taken_back) if taken_back else None})
+    elif taken_back:
+        show(cell(f"✓ the acknowledgement of {job_id} by {taken_back.name} is taken back", "green"))
+    else:
+        show(cell(f"{job_id} was not acknowledged"))
+    raise typer.Exit(0 if taken_back else 1)
 
 
 def require_task(q: Queries, job_id: str, source: str | None, view: View) -> StoredTask:

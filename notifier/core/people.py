@@ -21,6 +21,7 @@ class Verb(StrEnum):
     """What a person did. Stable: `notifier audit log` lists it."""
 
     ACKNOWLEDGE = "acknowledge"
+    UNACKNOWLEDGE = "unacknowledge"
     MUTE = "mute"
     UNMUTE = "unmute"
     SUBSCRIBE = "watch"

@@ -35,6 +35,15 @@ class People:
             self._threads.touch_event(acknowledgement.event_id, acknowledgement.at)
         return recorded or acknowledgement
 
+    def unacknowledge(self, event_id: str, now: datetime) -> Acknowledgement | None:
+        """Delete the acknowledgement of an event and return it; None when there is none."""
+        deleted = delete(acknowledgements).where(acknowledgements.c.event_id == event_id)
+        row = self._session.execute(deleted.returning(*acknowledgements.columns)).one_or_none()
+        if row is None:
+            return None
+        self._threads.touch_event(event_id, now)
+        return rows.acknowledgement_of(row)
+
     def mute(self, mute: Mute) -> None:
         """Record a mute in place of an earlier one of the same instance."""
         insert = self._session.insert(mutes).values(asdict(mute))

@@ -503,6 +503,24 @@ def test_a_failed_task_is_acknowledged_once_and_shown_everywhere(run: Run, monke
     assert [one["verb"] for one in document(run("audit", "log", "--json"))["actions"]] == ["acknowledge"]
 
 
+def test_an_acknowledgement_is_taken_back_by_anybody(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "bob")
+    assert "fa11ed was not acknowledged" in run("unack", "fa11ed", code=1).stdout
+    run("ack", "fa11ed")
+    monkeypatch.setenv("LOGNAME", "eve")
+    assert "the acknowledgement of fa11ed by bob is taken back" in run("unack", "fa11ed").stdout
+    assert document(run("unack", "fa11ed", "--json", code=1))["acknowledged"] is None
+    assert [task["job_id"] for task in document(run("tasks", "--unacked", "--json"))["tasks"]] == [FAILED.job_id]
+    assert document(run("ack", "fa11ed", "--json"))["yours"] is True
+    assert document(run("unack", "fa11ed", "--json"))["acknowledged"]["by"] == "cli:eve"
+    actions = [(one["by"], one["verb"], one["detail"]) for one in document(run("audit", "log", "--json"))["actions"]]
+    assert actions[:3] == [
+        ("cli:eve", "unacknowledge", "acknowledged by eve"),
+        ("cli:eve", "acknowledge", "task.failed"),
+        ("cli:eve", "unacknowledge", "acknowledged by bob"),
+    ]
+
+
 @pytest.mark.parametrize("job_id", [RUNNING.job_id, TWIN.job_id])
 def test_only_what_asks_for_care_is_acknowledged(run: Run, job_id: str) -> None:
     assert f"there is nothing to acknowledge about {job_id}: " in run("ack", job_id, code=1).stderr

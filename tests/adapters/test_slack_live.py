@@ -212,7 +212,7 @@ async def test_the_acknowledging_person_replaces_the_button(server: SlackServer,
     assert actions(server.messages[0]) == ["acknowledge", "mute", "details", "console"]
     await channel.show(thread_of(ref, acknowledged=ALICE))
     shown = server.messages[0]
-    assert actions(shown) == ["mute", "details", "console"]
+    assert actions(shown) == ["unacknowledge", "mute", "details", "console"]
     assert shown["attachments"][0]["color"] == "#8D8D8D"
     note = next(text for text in mrkdwn_texts(shown) if "Acknowledged" in text)
     assert note.startswith("✅ Acknowledged by alice &lt;!channel&gt; · <!date^")

@@ -197,6 +197,9 @@ async def test_what_people_do_is_recorded(store: SqlStore) -> None:
         planned(tx, "old", failure)
         people.acknowledge(tx, failure, BOB)
         people.acknowledge(tx, failure, Person(id="U2", name="eve"))  # bob does already
+        people.unacknowledge(tx, failure, Person(id="U2", name="eve"))
+        people.unacknowledge(tx, failure, BOB)  # nobody does any more
+        people.acknowledge(tx, failure, BOB)
         people.mute(tx, NamedInstance(id="in-1", name="orders"), timedelta(hours=2), BOB, reason="resizing")
         people.unmute(tx, ["in-1", "orders"], BOB)
         people.unmute(tx, ["in-1"], BOB)  # it is over
@@ -209,12 +212,15 @@ async def test_what_people_do_is_recorded(store: SqlStore) -> None:
     found = await store.read(lambda q: q.actions(10))
     assert [(one.verb, one.target, one.by) for one in reversed(found)] == [
         (Verb.ACKNOWLEDGE, "prod/job-0", "cli:bob"),
+        (Verb.UNACKNOWLEDGE, "prod/job-0", "U2"),
+        (Verb.ACKNOWLEDGE, "prod/job-0", "cli:bob"),
         (Verb.MUTE, "orders", "cli:bob"),
         (Verb.UNMUTE, "orders", "cli:bob"),
         (Verb.SUBSCRIBE, "prod/job-0", "cli:bob"),
         (Verb.MOVE, "old → new", "cli:bob"),
     ]
     assert found[0].detail == "1 delivery"
+    assert found[-2].detail == "acknowledged by bob"
     assert await store.read(lambda q: q.actions(1)) == found[:1]
 
 

@@ -103,6 +103,18 @@ async def test_an_older_edit_that_arrives_late_is_corrected(store: SqlStore) -> 
     assert thread.acknowledged == ALICE
 
 
+async def test_what_is_taken_back_is_shown_and_can_be_acknowledged_again(store: SqlStore) -> None:
+    await tell(store, FAILED, "C:1")
+    assert await store.transact(lambda tx: tx.people.unacknowledge(FAILED.id, T0)) is None
+    assert await claim(store) == []
+    await store.transact(lambda tx: tx.people.acknowledge(ALICE))
+    assert await store.transact(lambda tx: tx.people.unacknowledge(FAILED.id, T0)) == ALICE
+    (thread,) = await claim(store)
+    assert thread.acknowledged is None
+    bob = replace(ALICE, by="U0BOB", name="bob")
+    assert await store.transact(lambda tx: tx.people.acknowledge(bob)) == bob
+
+
 async def test_mere_progress_changes_a_message_now_and_then_only(store: SqlStore) -> None:
     await tell(store, STARTED, "C:1")
     await tell(store, HALF)

@@ -366,21 +366,41 @@ async def test_an_acknowledgement_is_recorded_once(chat: ChatHarness, store: Sql
     assert (acknowledgement.by, acknowledgement.at) == ("U0ALICE", START)
 
 
-async def test_what_a_task_has_left_behind_is_not_acknowledged(chat: ChatHarness, store: SqlStore) -> None:
+async def test_an_acknowledgement_is_taken_back(chat: ChatHarness, store: SqlStore) -> None:
+    nobody = await chat.click("unacknowledge", FAILURE.id)
+    assert nobody is not None
+    assert (nobody.title, nobody.ok) == ("Nobody has acknowledged this", False)
+    told = [ThreadUpdate(subject=FAILURE.subject, event_id=FAILURE.id, thread="C:1")]
+    await store.transact(lambda tx: tx.threads.update("dba", told, START))
+    await chat.click("acknowledge", FAILURE.id, message="C:1")
+    assert await chat.click("unacknowledge", FAILURE.id, BOB, message="C:1") is None  # the message shows it
+    assert await store.read(lambda q: q.acknowledgement(FAILURE.id)) is None
+    await chat.click("acknowledge", FAILURE.id)
+    elsewhere = await chat.click("unacknowledge", FAILURE.id, BOB)
+    assert elsewhere is not None
+    assert without_marks(elsewhere.title) == "The acknowledgement by alice is taken back"
+    chat.allow = False
+    refused = await chat.click("unacknowledge", FAILURE.id)
+    assert refused is not None
+    assert not refused.ok
+
+
+@pytest.mark.parametrize("action", ["acknowledge", "unacknowledge"])
+async def test_what_a_task_has_left_behind_is_not_acknowledged(chat: ChatHarness, store: SqlStore, action: str) -> None:
     later = make_event(
         replace(FAILED, status=TaskStatus.RUNNING, ended_at=None),
         type=EventType.TASK_RESTARTED,
         occurrence="again",
     )
     await record(store, events=[later])
-    answer = await chat.click("acknowledge", FAILURE.id)
+    answer = await chat.click(action, FAILURE.id)
     assert answer is not None
     assert without_marks(answer.title) == "This is over: Task restarted at 15 Jan 16:30:00 (UTC+8)"
     assert await store.read(lambda q: q.acknowledgement(FAILURE.id)) is None
 
 
 @pytest.mark.parametrize("value", ["", "x", "2h:x", "\ue000", "0:failed"])
-@pytest.mark.parametrize("action", ["acknowledge", "mute", "unmute"])
+@pytest.mark.parametrize("action", ["acknowledge", "unacknowledge", "mute", "unmute"])
 async def test_a_click_on_a_missing_task_reports_it(chat: ChatHarness, action: str, value: str) -> None:
     answer = await chat.click(action, value)
     assert answer is not None

@@ -183,6 +183,8 @@ def _buttons(event: Event, localizer: Localizer, annotations: Annotations) -> It
     if event.type.traits.needs_care and not annotations.acknowledged:
         label = localizer.text("button.acknowledge")
         yield button_element(Button(ButtonAction.ACKNOWLEDGE, event.id), label) | {"style": "primary"}
+    if annotations.acknowledged:
+        yield button_element(Button(ButtonAction.UNACKNOWLEDGE, event.id), localizer.text("button.take_back"))
     if annotations.mute:
         yield button_element(Button(ButtonAction.UNMUTE, event.id), localizer.text("button.unmute"))
     elif task and (task.instance_id or task.instance_name):
