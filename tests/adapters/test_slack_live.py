@@ -92,7 +92,7 @@ async def test_a_step_in_the_thread_is_one_line(server: SlackServer, context: Ch
     assert step["thread_ts"] == ref.partition(":")[2]
     assert "reply_broadcast" not in step
     assert step["attachments"] == []
-    assert list(mrkdwn_texts(step)) == ["🔵 *Task at 50%*  ·  Create instance  ·  `gauss-6568-zzh`"]
+    assert list(mrkdwn_texts(step)) == ["🔵 *Task at 50%*  ·  Instance creation  ·  `gauss-6568-zzh`"]
 
 
 async def test_a_failure_is_broadcast_with_all_facts_and_no_buttons(
@@ -192,7 +192,7 @@ async def test_a_change_names_everything_so_that_nothing_old_stays(
     ref = await begin(channel)
     assert decision(await channel.show(thread_of(ref, COMPLETED))) == Delivered()
     shown = server.messages[0]
-    assert next(mrkdwn_texts(shown)) == "🟢 *Task completed*  ·  Create instance  ·  `gauss-6568-zzh`"
+    assert next(mrkdwn_texts(shown)) == "🟢 *Task completed*  ·  Instance creation  ·  `gauss-6568-zzh`"
     assert shown["attachments"][0]["color"] == "#2EB67D"
     assert actions(shown) == ["mute", "details", "console"]
     assert set(server.edits[0]) == {"channel", "ts", "text", "blocks", "attachments"}
