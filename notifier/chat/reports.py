@@ -33,7 +33,7 @@ MAX_STATUS_LINES = 30
 """Maximum number of lines in a status."""
 
 
-_QUOTED = frozenset({"given", "instance", "job", "meant", "names", "usage", "who", "why"})
+_QUOTED = frozenset({"given", "instance", "job", "meant", "usage", "who", "why"})
 """Values of phrases that come from outside or that people type."""
 
 
@@ -240,7 +240,8 @@ def no_task(candidates: Sequence[StoredTask], wanted: str, fmt: ReplyFormatter) 
 def no_instance(about: str, wanted: str, found: InstanceAnswer, fmt: ReplyFormatter) -> ChatReply:
     """Report that no instance, or more than one, has this name, and suggest others."""
     names = found.namesakes or found.similar_names
-    near = [fmt.text("instance.near", names=", ".join(map(one_line, names)))] if names else []
+    named = fmt.text("instance.separator").join(quoted(one_line(name)) for name in names)
+    near = [fmt.localizer.text("instance.near", names=named)] if names else []
     why = "several" if found.namesakes else "unknown"
     return ChatReply(title=fmt.text(f"{about}.{why}", instance=wanted), lines=near, ok=False)
 
@@ -263,7 +264,7 @@ def mutes(found: Sequence[Mute], fmt: ReplyFormatter) -> ChatReply:
 
 def _mute_line(mute: Mute, fmt: ReplyFormatter) -> str:
     line = fmt.text("mutes.line", instance=mute.shown, until=fmt.when(mute.until), who=mute.name)
-    return f"{line}: {quoted(one_line(mute.reason))}" if mute.reason else line
+    return fmt.localizer.text("mutes.reason", line=line, why=quoted(one_line(mute.reason))) if mute.reason else line
 
 
 def statistics(found: Sequence[TaskStatistics], within: timedelta, fmt: ReplyFormatter) -> ChatReply:

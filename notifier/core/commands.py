@@ -217,7 +217,7 @@ class _Arguments:
         if period is None:
             raise self._mistake("mistake.duration", word)
         if not timedelta() < period <= MAX_PERIOD:
-            raise self._mistake("mistake.look", word)
+            raise self._mistake("mistake.window", word)
         return period
 
     def rest(self) -> str:

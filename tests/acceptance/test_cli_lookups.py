@@ -284,7 +284,7 @@ def test_before_the_first_poll_a_listing_reports_it(empty: Run) -> None:
 
 def test_task_shows_everything_about_one(run: Run) -> None:
     shown = run("task", "fa11").stdout
-    assert "Create instance (CreateGaussDBV5Instance)" in shown
+    assert "Instance creation (CreateGaussDBV5Instance)" in shown
     assert "The quota of vCPUs is not enough." in shown
     assert "UTC+8" in shown
     assert "task.failed" in shown

@@ -111,10 +111,10 @@ def test_poll_is_quiet_first_and_notifies_changes_then(house: Path, source: dict
     first = notifier("poll", cwd=house)
     assert first.stdout == "1 poll, 0 events, 0 deliveries, 0 failures\n"
     put(source, "Running")
-    assert "Task started · Create instance · gauss-orders" in notifier("poll", cwd=house).stdout
+    assert "Task started · Instance creation · gauss-orders" in notifier("poll", cwd=house).stdout
     put(source, "Failed", fail_reason="no quota")
     second = notifier("poll", cwd=house).stdout
-    assert "Task failed · Create instance · gauss-orders" in second
+    assert "Task failed · Instance creation · gauss-orders" in second
     assert "no quota" in second
     assert "2 events" not in second
     assert "0 unaccounted" in notifier("audit", cwd=house).stdout
@@ -297,7 +297,7 @@ def test_preview_names_types_with_failing_templates_and_no_secret(tmp_path: Path
 @pytest.mark.parametrize(
     ("channel", "said"),
     [
-        ("terminal", "✗ Task failed · Create instance · gauss-sample"),
+        ("terminal", "✗ Task failed · Instance creation · gauss-sample"),
         ("hook", '"type": "task.failed"'),
         ("chat", "🔴 Task failed"),
         ("mail", "Subject: [GaussDB] Task failed"),

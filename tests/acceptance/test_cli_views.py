@@ -210,7 +210,7 @@ def test_failures_are_listed_with_their_end_and_whole_reason(sources: tuple[str,
     lines = printed(VIEW.tasks([stored(replace(task, source=source)) for source in sources])).splitlines()
     assert lines[0].split()[:4] == ["Failed", "Task", "Instance", "Job"]
     for first, *below in (lines[1:4], lines[4:7]):
-        assert first.startswith("15 Jan 16:29:00 (UTC+8)  Create instance  gauss-orders  31b8ae23")
+        assert first.startswith("15 Jan 16:29:00 (UTC+8)  Instance creation  gauss-orders  31b8ae23")
         assert all(line.startswith("  ") for line in below)
         assert " ".join(map(str.strip, below)) == LONG
 
@@ -258,7 +258,7 @@ def test_tables_are_in_one_language() -> None:
     shown = "\n".join(printed(listing, width=200) for listing in listings)
     words = {phrase.format(count=2) for key, phrase in phrases("en").items() if key.startswith("table.")}
     assert {word for word in words if re.search(rf"\b{re.escape(word)}\b", shown)} == set()
-    assert {"失败时间", "变更时间", "2 个事件的摘要", "已不在列表中"} <= set(re.split(r"\s{2,}|\n", shown))
+    assert {"失败时间", "变更时间", "2 个事件的汇总", "已不在列表中"} <= set(re.split(r"\s{2,}|\n", shown))
 
 
 def test_times_and_ids_stay_on_one_line_however_long_the_rest_is() -> None:
@@ -357,7 +357,7 @@ def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
     blind = replace(POLLED, last_poll_at=long_ago, last_full_at=long_ago, last_error="HTTP 503 from example.com")
     dead: dict[str, Any] = {"dead": 3, "dead_since": long_ago, "dead_reason": "HTTP 400: no such [bold]field"}
     assert unfolded(health_report(WHOLE, health_of(blind, **dead))).splitlines() == [
-        "✗ Not well: 1 source not monitored, 3 messages not delivered",
+        "✗ Not well: 1 source blind, 3 messages not delivered",
         f"✗ source prod: not polled since {VIEW.when(long_ago)} (9 min)",
         "    HTTP 503 from example.com",
         "    notifier check --online",

@@ -28,13 +28,13 @@ web: {listen: "127.0.0.1:PORT"}
         (
             "status",
             "anybody",
-            "⚠️ Not well: 1 source not monitored\n- ✗ source prod: not polled yet → `notifier check --online`",
+            "⚠️ Not well: 1 source blind\n- ✗ source prod: not polled yet → `notifier check --online`",
         ),
         ("running", "anybody", "**No task is running**"),
         ("faild", "anybody", "⚠️ There is no command `faild`. Did you mean: `/gaussdb failed 24h`"),
-        ("watch x", "anybody", "⚠️ No task is known whose job id begins with `x`"),
+        ("watch x", "anybody", "⚠️ No task found whose job ID begins with `x`"),
         ("mute prod-1 2h", "anybody", "⚠️ You are not on the list of people who may do this"),
-        ("mute prod-1 2h", "boss", "⚠️ No task of an instance `prod-1` is known, so nothing was muted"),
+        ("mute prod-1 2h", "boss", "⚠️ No tasks found for instance `prod-1`, so nothing was muted"),
     ],
 )
 async def test_a_command_is_answered_in_markdown(tmp_path: Path, text: str, user: str, said: str) -> None:

@@ -356,9 +356,9 @@ class Case:
 FOREIGN = {"team_id": "T0OTHER", "is_stranger": True}
 GUEST = {"team_id": "T000", "is_restricted": True}
 GRID = {"team_id": "T0SISTER", "enterprise_user": {"enterprise_id": "E000"}}
-OTHER_WORKSPACE = "You belong to another workspace than this notifier. Ask who runs it"
-GUEST_REFUSED = "Guests of this workspace may not do this. Ask who runs this notifier"
-UNSURE_REFUSED = "Slack does not say who you are just now, so nothing was changed. Try again soon"
+OTHER_WORKSPACE = "You belong to another workspace than this notifier. Ask its operator"
+GUEST_REFUSED = "Guests of this workspace may not do this. Ask the operator of this notifier"
+UNSURE_REFUSED = "Slack could not confirm who you are, so nothing was changed. Try again soon"
 WAITS = Fault(status=500)
 
 

@@ -354,7 +354,7 @@ def test_a_failing_channel_is_formatted_with_what_to_check() -> None:
     assert message.headline == "Channel does not deliver · dba"
     assert facts(message)["Note"].endswith("notifier deliveries --channel dba")
     assert message.footer == "channel dba"
-    assert IN_CHINESE.describe(make_alert(EventType.CHANNEL_FAILING)).footer == "渠道 dba"
+    assert IN_CHINESE.describe(make_alert(EventType.CHANNEL_FAILING)).footer == "通知渠道 dba"
 
 
 def test_dead_letters_are_formatted_with_count_and_retry_command() -> None:
@@ -378,7 +378,7 @@ def test_a_digest_counts_events_of_sources_and_channels() -> None:
 def test_a_digest_counts_the_most_urgent_first() -> None:
     events = [*make_events(5), make_gap(late=False)]
     assert IN_ENGLISH.digest_headline(events) == "3 tasks failed, 2 completed, 1 × gap in observation · source prod"
-    assert IN_CHINESE.digest_headline(events) == "3 个任务失败，2 个完成，1 次观察中断 · 来源 prod"
+    assert IN_CHINESE.digest_headline(events) == "3 个任务失败，2 个完成，1 次观察中断 · 数据源 prod"
     assert IN_ENGLISH.digest_headline(events[:1]) == "1 task failed · source prod"
 
 

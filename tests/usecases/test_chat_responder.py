@@ -136,7 +136,7 @@ async def test_failures_are_listed_with_their_reasons_and_freshness(chat: ChatHa
     answer = await chat.type("failed 24h")
     assert answer.title == "1 task failed in the last 24 h"
     (row,) = answer.rows
-    assert (row.label, row.instance, row.subject) == ("Create instance", "gauss-orders", "prod/fa11ed-1")
+    assert (row.label, row.instance, row.subject) == ("Instance creation", "gauss-orders", "prod/fa11ed-1")
     assert without_marks(row.detail).startswith("15 Jan 16:30:00 (UTC+8), took ")
     assert without_marks(answer.note) == "as of 15 Jan 16:30:00 (UTC+8) · prod polled just now"
 
@@ -166,7 +166,7 @@ async def test_a_long_list_is_shown_in_pages(chat: ChatHarness, store: SqlStore)
 
 async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
     answer = await chat.type("task fa11")
-    assert without_marks(answer.title) == "Create instance · gauss-orders: Failed"
+    assert without_marks(answer.title) == "Instance creation · gauss-orders: Failed"
     assert answer.quote == FAILED.fail_reason
     assert ("Job", "fa11ed-1", True) in answer.facts
     assert lines(answer) == ["15 Jan 16:30:00 (UTC+8) · Task failed"]
@@ -174,7 +174,7 @@ async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
 
 async def test_an_unknown_task_is_reported_as_unknown(chat: ChatHarness) -> None:
     answer = await chat.type("task zzz")
-    assert without_marks(answer.title) == "No task is known whose job id begins with zzz"
+    assert without_marks(answer.title) == "No task found whose job ID begins with zzz"
     assert not answer.ok
 
 
@@ -188,7 +188,7 @@ async def test_an_instance_is_found_by_its_name_and_by_its_id(chat: ChatHarness)
 
 async def test_statistics_count_and_measure(chat: ChatHarness) -> None:
     (line,) = lines(await chat.type("stats 7d"))
-    assert line.startswith("Create instance: 1 completed, 1 failed (50%), 1 running; took ")
+    assert line.startswith("Instance creation: 1 completed, 1 failed (50%), 1 running; took ")
 
 
 async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: FakeClock) -> None:
@@ -196,7 +196,7 @@ async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: F
     clock.advance(timedelta(hours=1))
     answer = await chat.type("status")
     assert not answer.ok
-    assert without_marks(answer.title) == "Not well: 1 source not monitored"
+    assert without_marks(answer.title) == "Not well: 1 source blind"
     assert lines(answer)[0] == "✗ source prod: not polled since 15 Jan 16:30:00 (UTC+8) (1 h) → notifier check --online"
 
 
@@ -206,7 +206,9 @@ async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: F
 async def test_a_mute_names_its_end_and_how_to_end_it(chat: ChatHarness, store: SqlStore) -> None:
     answer = await chat.type("mute gauss-orders 2h resizing")
     assert without_marks(answer.title) == "gauss-orders is muted until 15 Jan 18:30:00 (UTC+8)"
-    assert lines(answer) == ["Nobody is told of its tasks until then. To end it: /gaussdb unmute gauss-orders"]
+    assert lines(answer) == [
+        "Nobody will hear about its tasks, failures included. To end it: /gaussdb unmute gauss-orders"
+    ]
     (mute,) = await store.read(lambda q: q.mutes(START))
     assert mute == Mute(
         instance="in-1",
@@ -220,7 +222,7 @@ async def test_a_mute_names_its_end_and_how_to_end_it(chat: ChatHarness, store: 
     assert chat.woken == 1
     assert lines(await chat.type("mutes")) == ["gauss-orders until 15 Jan 18:30:00 (UTC+8), by alice: resizing"]
     assert lines(await chat.type("instance gauss-orders")) == ["Muted until 15 Jan 18:30:00 (UTC+8) by alice"]
-    assert without_marks((await chat.type("unmute gauss-orders")).title) == "gauss-orders is not muted any more"
+    assert without_marks((await chat.type("unmute gauss-orders")).title) == "gauss-orders is no longer muted"
     assert (await chat.type("mutes")).title == "No instance is muted"
 
 
@@ -327,7 +329,7 @@ async def test_a_request_that_is_replayed_does_nothing(chat: ChatHarness, store:
     assert first.title == "You have acknowledged this"
     replayed = await chat.click("acknowledge", FAILURE.id, replay_key="k3")
     assert replayed is not None
-    assert replayed.title == "This request was made before: nothing was done again"
+    assert replayed.title == "This request was made before, so nothing was done again"
 
 
 # ---- watches ----
@@ -404,7 +406,7 @@ async def test_what_a_task_has_left_behind_is_not_acknowledged(chat: ChatHarness
 async def test_a_click_on_a_missing_task_reports_it(chat: ChatHarness, action: str, value: str) -> None:
     answer = await chat.click(action, value)
     assert answer is not None
-    assert answer.title == "What this message is about is not recorded any more"
+    assert answer.title == "The task or fault of this message is no longer recorded"
 
 
 @pytest.mark.parametrize("value", ["0:mute gauss-orders 2h", "0:watch ca11", "0:faild", ":", ""])
