@@ -156,7 +156,8 @@ class RenderCache:
         request = RenderRequest.of(delivery)
         if channel.body_key is None:
             return channel.render(request)
-        key = (channel.body_key, request.digest, tuple(event.id for event in request.events))
+        events = tuple(event.id for event in request.events)
+        key = (channel.body_key, request.digest, events, request.routing, request.storm, request.opens_storm)
         body = self._bodies.get(key) or channel.render(request)
         self._bodies[key] = body
         if len(self._bodies) > self._size:

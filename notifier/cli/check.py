@@ -11,10 +11,11 @@ from notifier.cli.common import JsonOption, load_config, now
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show, spinner
 from notifier.cli.samples import sample_event
 from notifier.config import Config
-from notifier.config.advice import reached_by_failure, types_reaching, warnings
+from notifier.config.advice import FailureReach, reached_by_failure, types_reaching, warnings
 from notifier.core.durations import format_duration
 from notifier.core.routing import Route
 from notifier.ports import CheckResult
+from notifier.sources.base import SourceSettings
 
 
 def check(
@@ -26,8 +27,9 @@ def check(
     """Check the configuration and show how it was understood; --online tests every service without sending a message.
 
     Exits with 1 when a check fails.
-    --json: {"ok", "sources": [{name, kind}], "channels": [{name, kind}],
-    "routes": [{name, match, channels, stop}], "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
+    --json: {"ok", "sources": [{name, kind, environment, labels}], "channels": [{name, kind}],
+    "routes": [{name, match, channels, stop, severity, mention}], "warnings": […],
+    "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
     findings = event_loop.run(_check_templates(config))
@@ -70,7 +72,7 @@ async def _check_templates(config: Config) -> Sequence[CheckResult]:
 def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]:
     return {
         "ok": all(finding.ok for finding in findings),
-        "sources": [{"name": source.name, "kind": source.kind} for source in config.sources],
+        "sources": [_source_document(source) for source in config.sources],
         "channels": [{"name": channel.name, "kind": channel.kind} for channel in config.channels],
         "routes": [_route(route) for route in config.routes],
         "warnings": list(warnings(config)),
@@ -78,37 +80,59 @@ def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]
     }
 
 
+def _source_document(source: SourceSettings) -> dict[str, Any]:
+    known = {"environment": source.environment, "labels": dict(source.labels)}
+    return {"name": source.name, "kind": source.kind} | known
+
+
 def _route(route: Route) -> dict[str, Any]:
     match = [str(matcher) for matcher in route.match]
-    return {"name": route.name, "match": match, "channels": list(route.channels), "stop": route.stop}
+    return {
+        "name": route.name,
+        "match": match,
+        "channels": list(route.channels),
+        "stop": route.stop,
+        "severity": route.severity,
+        "mention": list(route.mention),
+    }
 
 
 def _summary(config: Config) -> RenderableType:
-    surely, possibly = reached_by_failure(config.routes)
-    some = f", some also {', '.join(possibly)}" if possibly else ""
-    reach = [cell(f"Every failed task reaches {', '.join(surely)}{some}.", "bold")] if surely else []
     return Group(
         cell("✓ the configuration is valid", "green"),
         _listing(config),
-        *reach,
+        *(cell(_reach(found), "bold") for found in reached_by_failure(config) if found.surely),
         *(cell(f"! {warning}", "yellow") for warning in warnings(config)),
     )
 
 
+def _reach(found: FailureReach) -> str:
+    some = f", some also {', '.join(found.possibly)}" if found.possibly else ""
+    return f"Every failed task{found.whose} reaches {', '.join(found.surely)}{some}."
+
+
 def _listing(config: Config) -> RenderableType:
-    sources = (
-        ("source", source.name, f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}")
-        for source in config.sources
-    )
+    sources = (("source", source.name, _source(source)) for source in config.sources)
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
-    routes = (("route", route.name, f"{_conditions(route)} → {', '.join(route.channels)}") for route in config.routes)
+    routes = (("route", route.name, _route_settings(route)) for route in config.routes)
     rows = (*sources, *channels, *routes)
     columns = [Column("Kind", rigid=True), Column("Name"), Column("Settings")]
     return TextTable(columns, [TableRow([cell(text) for text in row]) for row in rows])
 
 
-def _conditions(route: Route) -> str:
-    return " and ".join(map(str, route.match)) or "everything"
+def _source(source: SourceSettings) -> str:
+    parts = (
+        f"{source.kind} in {source.region}, polled every {format_duration(source.poll_every)}",
+        f"environment {source.environment}" if source.environment else "",
+        *(f"{name} {text}" for name, text in source.sorted_labels),
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _route_settings(route: Route) -> str:
+    severity = f" as {route.severity}" if route.severity else ""
+    mention = f", mentions {', '.join(route.mention)}" if route.mention else ""
+    return f"{' and '.join(map(str, route.match)) or 'everything'} → {', '.join(route.channels)}{severity}{mention}"
 
 
 def check_result(found: CheckResult) -> RenderableType:

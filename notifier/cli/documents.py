@@ -71,6 +71,9 @@ def event(value: Event) -> JsonDocument:
         "source": value.source,
         "region": value.region,
         "project_id": value.project_id,
+        "environment": value.environment,
+        "labels": dict(value.labels),
+        "severity": value.severity.value,
         "channel": value.channel,
         "since": time(value.since),
         "occurred_at": time(value.occurred_at),
@@ -79,6 +82,7 @@ def event(value: Event) -> JsonDocument:
         "previous_status": value.previous_status,
         "detail": value.detail,
         "count": value.count,
+        "counts": dict(value.counts),
         "task": task(value.task) if value.task else None,
     }
 
@@ -146,6 +150,8 @@ def verdict(value: RouteVerdict) -> JsonDocument:
         "route": value.route.name,
         "matched": value.matched,
         "channels": list(value.route.channels),
+        "severity": value.route.severity,
+        "mention": list(value.route.mention),
         "failed_matcher": str(failed) if failed else None,
         "actual": value.actual,
         "skipped_by": value.skipped_by,

@@ -27,9 +27,9 @@ def explain(
 ) -> None:
     """Explain why each channel was notified of each change of a task or not: events, routes, deliveries, attempts.
 
-    --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, failed_matcher,
-    actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at, finished_at, outcome,
-    reason, reply, doubt}]}]}]}.
+    --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, severity, mention,
+    failed_matcher, actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at,
+    finished_at, outcome, reason, reply, doubt}]}]}]}.
     """
     config = load_config(ctx)
     view = view_for(config)

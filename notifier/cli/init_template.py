@@ -7,6 +7,8 @@ from typing import Literal
 
 import yaml
 
+from notifier.core.severity import is_production
+
 AuthMethod = Literal["aksk", "token", "ecs_agency", "default_chain"]
 ChannelKind = Literal["console", "slack", "email", "webhook"]
 
@@ -94,6 +96,7 @@ def _source(answers: InitAnswers) -> str:
                 f"region: {_text(answers.region)}",
                 *endpoint,
                 f"project_id: {_text(answers.project_id)}",
+                _environment(answers),
                 "auth:",
                 *(f"  {line}" for line in _auth(answers)),
                 "poll_every: 30s",
@@ -102,6 +105,11 @@ def _source(answers: InitAnswers) -> str:
             indent=4,
         )
     )
+
+
+def _environment(answers: InitAnswers) -> str:
+    named = "environment: production     # shown in every message; failures in any other one are warnings"
+    return named if is_production(answers.name) else f"# {named}"
 
 
 def _auth(answers: InitAnswers) -> list[str]:

@@ -17,9 +17,10 @@ from notifier.config.advice import typical_fields
 from notifier.core import alerts
 from notifier.core.errors import ConfigurationError, NotifierError
 from notifier.core.events import EventType
-from notifier.core.routing import FIELDS, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
+from notifier.core.routing import FIELDS, Route, RouteVerdict, channels_of, explain_fields, fields_of, parse_matcher
 from notifier.ports import EventFilter
 from notifier.settings.explain import closest_match
+from notifier.sources.base import SourceSettings
 from notifier.wiring.stores import Queries
 
 
@@ -27,7 +28,8 @@ def route(
     ctx: typer.Context,
     *,
     fields: Annotated[
-        list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help=f"Fields of the event: {', '.join(FIELDS)}.")
+        list[str] | None,
+        typer.Argument(metavar="FIELD=VALUE...", help=f"Fields of the event: {', '.join(FIELDS)}, label.NAME."),
     ] = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="JOB_ID", help="Use the latest event of this task.")
@@ -36,16 +38,18 @@ def route(
 ) -> None:
     """Show which routes and channels an event would take, and why not the others. Nothing is sent.
 
-    For example: notifier route type=task.failed instance=prod-1. Fields that are not given are empty; the status
-    follows from the type. Exits with 1 when the event would reach no channel.
+    For example: notifier route type=task.failed source=prod. Fields that are not given are empty, but what follows
+    from the type and from the configuration of the source. Exits with 1 when the event would reach no channel.
     --json: {"event": {field: value}, "routes": [{route, matched,
-    channels, failed_matcher, actual, skipped_by}], "channels": […]}.
+    channels, severity, mention, failed_matcher, actual, skipped_by}], "channels": […]}.
     """
     if bool(fields) == bool(task):
         raise typer.BadParameter("give the event's fields, for example type=task.failed, or --task JOB_ID")
     config = load_config(ctx)
     event = (
-        read_store(config, partial(_latest, job_id=task, view=view_for(config))) if task else parse_fields(fields or ())
+        read_store(config, partial(_latest, job_id=task, view=view_for(config)))
+        if task
+        else parse_fields(fields or (), config.sources)
     )
     verdicts = explain_fields(event, config.routes)
     channels = _receiving_channels(event, verdicts, config.alert_channels)
@@ -57,7 +61,7 @@ def route(
     raise typer.Exit(0 if channels else 1)
 
 
-def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
+def parse_fields(texts: Sequence[str], sources: Sequence[SourceSettings]) -> Mapping[str, str]:
     """Return a value for every field that a matcher can name, from `field=value` texts. Raises ConfigurationError."""
     given = dict(map(_parse_field, texts))
     types = {kind.value: kind for kind in EventType}
@@ -66,7 +70,9 @@ def parse_fields(texts: Sequence[str]) -> Mapping[str, str]:
         if guess := closest_match(given.get("type", ""), types):
             raise ConfigurationError(f"there is no type {given['type']!r}; did you mean type={guess}?")
         raise ConfigurationError(f"type must be one of {', '.join(types)}; write for example type=task.failed")
-    return dict(typical_fields(kind)) | given
+    source = next((one for one in sources if one.name == given.get("source")), None)
+    severity = {"severity": kind.traits.severity_in(given["environment"]).value} if "environment" in given else {}
+    return dict(typical_fields(kind, source)) | severity | given
 
 
 def _parse_field(text: str) -> tuple[str, str]:
@@ -110,11 +116,18 @@ def verdict_lines(verdicts: Sequence[RouteVerdict]) -> RenderableType:
     return Group(*map(_verdict_line, verdicts)) if verdicts else Text("There are no routes.", style="dim")
 
 
+def _extras(route: Route) -> str:
+    """Return what else a route does, in parentheses."""
+    severity = f"severity {route.severity}" if route.severity else ""
+    mention = f"mentions {', '.join(route.mention)}" if route.mention else ""
+    extras = ", ".join(filter(None, (severity, mention, "stop" if route.stop else "")))
+    return f" ({extras})" if extras else ""
+
+
 def _verdict_line(verdict: RouteVerdict) -> Text:
     name = verdict.route.name
     if verdict.matched:
-        stop = " (stop)" if verdict.route.stop else ""
-        return cell(f"✓ {name} → {', '.join(verdict.route.channels) or 'no channel'}{stop}", "green")
+        return cell(f"✓ {name} → {', '.join(verdict.route.channels) or 'no channel'}{_extras(verdict.route)}", "green")
     if verdict.skipped_by:
         return cell(f"– {name}: not evaluated, {verdict.skipped_by} has stop", "dim")
     return cell(f"✗ {name}: requires {verdict.failed_matcher}, was {verdict.actual!r}", "dim")

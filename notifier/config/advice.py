@@ -2,13 +2,22 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from notifier.config.config import Config
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
-from notifier.core.routing import FIELDS, Route, channels_of, explain_fields, looks_like_glob
+from notifier.core.routing import (
+    FIELDS,
+    LABEL_PREFIX,
+    Matcher,
+    Route,
+    channels_of,
+    explain_fields,
+    label_fields,
+    looks_like_glob,
+)
 from notifier.sources.base import SourceSettings
 from notifier.wording.states import EVENT_ROWS
 
@@ -16,28 +25,69 @@ MAX_NAMED_SOURCES = 3
 """Maximum number of sources that a warning names."""
 
 _OUTCOME_FIELDS = frozenset({"type", "status", "raw_status", "late", "previous_status"})
-"""Fields about what happened, as opposed to which task it happened to."""
+_SOURCE_FIELDS = frozenset({"source", "region", "project_id", "environment", "severity"})
 
 
-def typical_fields(kind: EventType) -> Mapping[str, str]:
-    """Return the fields of an event of this type for matchers; those that the type does not determine are empty."""
+def _about_task(matcher: Matcher) -> bool:
+    """Return whether a matcher depends on which task of a source it is, not only on what happened."""
+    return matcher.field not in _OUTCOME_FIELDS | _SOURCE_FIELDS and not matcher.field.startswith(LABEL_PREFIX)
+
+
+def typical_fields(kind: EventType, source: SourceSettings | None = None) -> Mapping[str, str]:
+    """Return the fields of an event of this type for matchers; what type and source do not determine is empty."""
     status = EVENT_ROWS[kind].state.status
     raw = "" if status in (None, TaskStatus.UNKNOWN) else status.value.capitalize()
     known = {"type": kind.value, "status": status.value if status else "", "raw_status": raw, "late": "false"}
-    return dict.fromkeys(FIELDS, "") | known
+    return dict.fromkeys(FIELDS, "") | known | _source_fields(kind, source)
 
 
-def reached_by_failure(routes: Sequence[Route]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the channels that every failed task reaches, and those that some may, depending on which task it is."""
-    failure = typical_fields(EventType.TASK_FAILED)
-    whatever_the_task = [route for route in routes if all(one.field in _OUTCOME_FIELDS for one in route.match)]
-    surely = channels_of(explain_fields(failure, whatever_the_task))
+def _source_fields(kind: EventType, source: SourceSettings | None) -> dict[str, str]:
+    severity = {"severity": kind.traits.severity_in(source.environment if source else "").value}
+    if source is None:
+        return severity
+    known = {name: getattr(source, name) for name in ("region", "project_id", "environment")}
+    return severity | known | {"source": source.name} | label_fields(source.sorted_labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureReach:
+    """Which channels the failed tasks of some sources reach. They reach the same ones."""
+
+    sources: tuple[str, ...] = ()
+    """Names of the sources; empty for all of them."""
+    surely: tuple[str, ...]
+    """Channels that every failed task reaches."""
+    possibly: tuple[str, ...]
+    """Channels that some may reach, depending on which task it is."""
+
+    @property
+    def whose(self) -> str:
+        """` of prod and staging`, to follow `task`; the empty string for all sources."""
+        named = self.sources[:MAX_NAMED_SOURCES]
+        more = len(self.sources) - len(named)
+        return f" of {', '.join(named)}{f' and {more} more' if more else ''}" if named else ""
+
+
+def reached_by_failure(config: Config) -> Sequence[FailureReach]:
+    """Return which channels failed tasks reach; sources whose tasks reach the same ones are together."""
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for source in config.sources:
+        found.setdefault(_reached(config.routes, source), []).append(source.name)
+    return [
+        FailureReach(sources=tuple(names) if len(found) > 1 else (), surely=surely, possibly=possibly)
+        for (surely, possibly), names in found.items()
+    ]
+
+
+def _reached(routes: Sequence[Route], source: SourceSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    failure = typical_fields(EventType.TASK_FAILED, source)
+    surely = channels_of(explain_fields(failure, [route for route in routes if not any(map(_about_task, route.match))]))
     possibly = channels_of(explain_fields(failure, [_without_task(route) for route in routes]))
-    return surely, [channel for channel in possibly if channel not in surely]
+    return surely, tuple(channel for channel in possibly if channel not in surely)
 
 
 def _without_task(route: Route) -> Route:
-    kept = tuple(matcher for matcher in route.match if matcher.field in _OUTCOME_FIELDS)
+    kept = tuple(matcher for matcher in route.match if not _about_task(matcher))
     return replace(route, match=kept, stop=False)
 
 
@@ -49,7 +99,8 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
     routes = [_without_task(route) for route in config.routes]
     found: dict[EventType, bool] = {}
     for kind in EventType:
-        routed = channels_of(explain_fields(typical_fields(kind), routes))
+        sources = config.sources if kind.about_source else (None,)
+        routed = {name for of in sources for name in channels_of(explain_fields(typical_fields(kind, of), routes))}
         if channel in routed:
             found[kind] = True
         elif not routed and not kind.about_task and channel in config.alert_channels:
@@ -59,11 +110,12 @@ def types_reaching(config: Config, channel: str) -> Mapping[EventType, bool]:
 
 def warnings(config: Config) -> Iterable[str]:
     """Return remarks about settings that are valid and probably not intended."""
-    surely, possibly = reached_by_failure(config.routes)
-    if not surely and not possibly:
-        yield 'A failed task would reach no channel: add a route with match: ["type=task.failed"].'
-    elif not surely:
-        yield f"Only some failed tasks would reach a channel ({', '.join(possibly)}): no route takes all of them."
+    for reach in reached_by_failure(config):
+        if not reach.surely and not reach.possibly:
+            yield f'A failed task{reach.whose} would reach no channel: add a route with match: ["type=task.failed"].'
+        elif not reach.surely:
+            some = f"({', '.join(reach.possibly)}): no route takes all of them."
+            yield f"Only some failed tasks{reach.whose} would reach a channel {some}"
     routed = {channel for route in config.routes for channel in route.channels}
     for channel in config.channels:
         if channel.name not in routed:

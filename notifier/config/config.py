@@ -138,6 +138,8 @@ class Config(Settings):
                     project_id=source.project_id,
                     poll_every=source.poll_every,
                     calls_per_minute=self.call_budgets[source.credential].share,
+                    environment=source.environment,
+                    labels=source.sorted_labels,
                 )
                 for source in self.sources
             ),

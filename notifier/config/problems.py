@@ -1,12 +1,12 @@
 """Turn errors of the data into problems of the file: positions are added, environment values are masked."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pydantic import ValidationError
 
 from notifier.config.document import EnvironmentValue, Path, Problem, YamlDocument, dotted
-from notifier.core.routing import parse_matcher
+from notifier.core.routing import LABEL_PREFIX, Matcher, parse_matcher
 from notifier.settings.explain import Loc, did_you_mean
 
 _SHORTEST_WORD = 6
@@ -82,20 +82,33 @@ def _unknown_channels(data: object) -> Iterator[tuple[Path, str]]:
 
 def _unknown_names_in_matchers(data: object) -> Iterator[tuple[Path, str]]:
     for path, text in _texts(data, "match"):
-        field, name = _named_part(text)
+        try:
+            matcher = parse_matcher(text)
+        except ValueError:
+            continue  # reported for the route itself
+        if what := _unknown_name(data, matcher):
+            yield path, what
+
+
+def _unknown_name(data: object, matcher: Matcher) -> str | None:
+    """Return what a matcher names that the configuration does not have, so that it would match nothing."""
+    field, name = matcher.field, matcher.value
+    if field.startswith(LABEL_PREFIX):
+        label, labels = field.removeprefix(LABEL_PREFIX), _labels(data)
+        return None if label in labels else _unknown("source has the label", label, labels, "Labels")
+    if matcher.op not in ("=", "!=") or not name:
+        return None
+    if field in ("source", "channel"):
         known = _names(data, f"{field}s")
-        if name and name not in known:
-            yield path, f"no {field} is called {name!r}. {did_you_mean(name, known, otherwise=f'{field.title()}s')}"
+        return None if name in known else _unknown(f"{field} is called", name, known, f"{field.title()}s")
+    if field == "environment":
+        known = _each(data, "sources", "environment")
+        return None if name in known else _unknown("source has the environment", name, known, "Environments")
+    return None
 
 
-def _named_part(text: str) -> tuple[str, str]:
-    """Return the kind and the name that a matcher refers to; empty for one that names no source or channel."""
-    try:
-        matcher = parse_matcher(text)
-    except ValueError:
-        return "", ""  # reported for the route itself
-    named = matcher.field in ("source", "channel") and matcher.op in ("=", "!=")
-    return (matcher.field, matcher.value) if named else ("", "")
+def _unknown(what: str, name: str, known: Collection[str], kinds: str) -> str:
+    return f"no {what} {name!r}. {did_you_mean(name, known, otherwise=kinds)}"
 
 
 def _entries(data: object, section: str) -> Iterator[tuple[Path, Mapping[str, object]]]:
@@ -106,8 +119,19 @@ def _entries(data: object, section: str) -> Iterator[tuple[Path, Mapping[str, ob
 
 
 def _names(data: object, section: str) -> list[str]:
-    names = (entry.get("name") for _, entry in _entries(data, section))
-    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+    return _each(data, section, "name")
+
+
+def _each(data: object, section: str, key: str) -> list[str]:
+    """Return the different texts that the entries of a section have under a key."""
+    texts = (entry.get(key) for _, entry in _entries(data, section))
+    return list(dict.fromkeys(text for text in texts if isinstance(text, str)))
+
+
+def _labels(data: object) -> list[str]:
+    """Return the names of the labels of all sources."""
+    found = (entry.get("labels") for _, entry in _entries(data, "sources"))
+    return list(dict.fromkeys(str(name) for labels in found if isinstance(labels, Mapping) for name in labels))
 
 
 def _texts(data: object, key: str) -> Iterator[tuple[Path, str]]:

@@ -9,6 +9,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, Wit
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.core.routing import Matcher, Route, fits, parse_matcher
+from notifier.core.severity import Severity
 from notifier.settings.base import Settings
 from notifier.settings.explain import FixedMessageError, did_you_mean
 from notifier.settings.types import Name
@@ -17,6 +18,7 @@ _VALUES: Mapping[str, Collection[str]] = {
     "type": [kind.value for kind in EventType],
     "status": [status.value for status in TaskStatus],
     "late": ["true", "false"],
+    "severity": [severity.value for severity in Severity],
 }
 """Allowed values of fields with a closed set: a typing mistake in one would silently match nothing."""
 
@@ -50,13 +52,16 @@ class RouteSettings(Settings):
     """Names of channels."""
     stop: bool = False
     """Whether later routes are skipped for an event that matches."""
+    severity: Severity | None = None
+    """How bad the events are in the messages of this route: `critical`, `error`, `warning` or `info`. Default: failed
+    tasks are critical in production, else see `environment` of the source."""
 
 
 def _route(value: object, info: ValidationInfo) -> Route:
     if isinstance(value, Route):
         return value
     found = RouteSettings.model_validate(value, context=info.context)
-    return Route(name=found.name, match=found.match, channels=found.channels, stop=found.stop)
+    return Route(**{name: getattr(found, name) for name in RouteSettings.model_fields})
 
 
 RouteEntry = Annotated[Route, PlainValidator(_route), PlainSerializer(asdict), WithJsonSchema({})]

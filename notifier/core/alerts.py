@@ -203,6 +203,8 @@ def source_event(source: ConfiguredSource, edge: AlertEdge, now: datetime) -> Ev
         source=source.name,
         region=source.region,
         project_id=source.project_id,
+        environment=source.environment,
+        labels=source.labels,
         occurrence=occurrence,
         observed_at=now,
         occurred_at=None,

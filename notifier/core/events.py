@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
-from notifier.core.severity import Severity
+from notifier.core.severity import Severity, severity_in
 
 
 class EditUrgency(IntEnum):
@@ -37,6 +37,10 @@ class EventTraits:
     """True where an error becomes critical in production."""
     urgency: EditUrgency = EditUrgency.PERSON
 
+    def severity_in(self, environment: str) -> Severity:
+        """Return how bad the event is in an environment where no route sets it."""
+        return severity_in(environment, self.severity, critical_in_production=self.critical_in_production)
+
 
 class EventType(StrEnum):
     """Everything that can be notified. The values are stored, and are named in configurations."""
@@ -66,6 +70,11 @@ class EventType(StrEnum):
     def about_task(self) -> bool:
         """True where the event carries a task; False where it is about a source, a channel or the store."""
         return self.startswith("task.")
+
+    @property
+    def about_source(self) -> bool:
+        """True where the event belongs to a source: it is about the source or about one of its tasks."""
+        return self.startswith(("task.", "source."))
 
 
 _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(

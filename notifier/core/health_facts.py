@@ -36,6 +36,9 @@ class ConfiguredSource:
     project_id: str
     poll_every: timedelta
     calls_per_minute: float = 20
+    environment: str = ""
+    """See `Event.environment`; likewise the next one."""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

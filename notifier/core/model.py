@@ -14,7 +14,7 @@ from enum import StrEnum
 from notifier.core.events import EventType
 from notifier.core.identity import Subject
 from notifier.core.pacing import ChannelHealth
-from notifier.core.severity import Severity, severity_in
+from notifier.core.severity import Severity
 
 NAMESPACE = uuid.UUID("6d0c2a52-7f0b-5d43-9d1c-0f5c7f2f8a11")
 """The uuid5 namespace of event and delivery ids. Changing it would change every id."""
@@ -144,6 +144,19 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOrigin:
+    """Which source an event comes from, and what the configuration says about it. Frozen into each of its events."""
+
+    source: str
+    region: str
+    project_id: str
+    environment: str = ""
+    """See `Event.environment`."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """See `Event.labels`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskHistory:
     """What was recorded about the instance and the operation of a task when an event of it was detected."""
 
@@ -197,8 +210,7 @@ class Event:
     @property
     def severity(self) -> Severity:
         """How bad the event is where no route sets it."""
-        traits = self.type.traits
-        return severity_in(self.environment, traits.severity, critical_in_production=traits.critical_in_production)
+        return self.type.traits.severity_in(self.environment)
 
     @property
     def calls_somebody(self) -> bool:

@@ -24,21 +24,23 @@ from notifier.core.delivery import (
 from notifier.core.diff import happened_at
 from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel
-from notifier.core.model import Event, Transition, event_id
+from notifier.core.model import Event, SourceOrigin, Transition, event_id
 from notifier.core.pacing import AttemptSignal
 from notifier.core.people import Mute
 from notifier.core.routing import ChannelPolicy, DeliveryRouting, RoutedEvent, RoutingConfig, routing_on
 
 
-def task_event(transition: Transition, region: str, project_id: str) -> Event:
-    """Return the event that a transition makes."""
+def task_event(transition: Transition, origin: SourceOrigin) -> Event:
+    """Return the event that a transition of a task of this source makes."""
     task = transition.after
     return Event(
         id=event_id(task.source, task.job_id, transition.occurrence),
         type=transition.type,
         source=task.source,
-        region=region,
-        project_id=project_id,
+        region=origin.region,
+        project_id=origin.project_id,
+        environment=origin.environment,
+        labels=origin.labels,
         occurrence=transition.occurrence,
         observed_at=transition.observed_at,
         occurred_at=happened_at(transition.type, task),
@@ -49,18 +51,20 @@ def task_event(transition: Transition, region: str, project_id: str) -> Event:
     )
 
 
-def gap_event(source: str, region: str, project_id: str, since: datetime, until: datetime) -> Event:
+def gap_event(origin: SourceOrigin, since: datetime, until: datetime) -> Event:
     """Return the event of a gap: between these two times nobody polled, for longer than the API lists tasks.
 
     Its detail is the ISO 8601 interval of the gap.
     """
     occurrence = f"gap@{since.isoformat()}"
     return Event(
-        id=event_id(source, "", occurrence),
+        id=event_id(origin.source, "", occurrence),
         type=EventType.SOURCE_GAP,
-        source=source,
-        region=region,
-        project_id=project_id,
+        source=origin.source,
+        region=origin.region,
+        project_id=origin.project_id,
+        environment=origin.environment,
+        labels=origin.labels,
         occurrence=occurrence,
         observed_at=until,
         occurred_at=None,

@@ -24,7 +24,7 @@ from notifier.core.diff import (
     stalled,
 )
 from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestRejected, SourceError
-from notifier.core.model import Event, Scope, Snapshot, SourceState, Transition
+from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, Transition
 from notifier.core.people import Mute
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
 
@@ -51,6 +51,9 @@ class PollRules:
     """What it is polled with; None where nothing limits the calls."""
     configured: frozenset[str] = frozenset()
     """Names of all configured sources."""
+    environment: str = ""
+    """See `Event.environment`; likewise the next one."""
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def due_check_interval(self) -> timedelta:
@@ -125,6 +128,17 @@ class PolledSource:
     """As recorded when the poll was claimed."""
     snapshot: Snapshot
     rules: PollRules
+
+    @property
+    def origin(self) -> SourceOrigin:
+        """What its events carry about it."""
+        return SourceOrigin(
+            source=self.name,
+            region=self.region,
+            project_id=self.project_id,
+            environment=self.rules.environment,
+            labels=self.rules.labels,
+        )
 
     @property
     def reading(self) -> DiffRules:
@@ -227,7 +241,7 @@ def decide_poll(batch: PollBatch, known: KnownTasks, source: PolledSource, routi
     reading = source.reading
     changes = diff(batch.snapshot, batch.changed, known.changed, known.running, reading)
     transitions = new_transitions([*changes.transitions, *_stalled(batch, known, reading)], known.occurrences)
-    changed_tasks = (outbox.task_event(each, source.region, source.project_id) for each in transitions)
+    changed_tasks = (outbox.task_event(each, source.origin) for each in transitions)
     away_since = source.state.last_poll_at
     events = [*_gap(source), *(replace(one, away_since=away_since) if one.late else one for one in changed_tasks)]
     repeated = {each.after.job_id: each.occurrence for each in transitions if each.recurs}
@@ -257,7 +271,7 @@ def _stalled(batch: PollBatch, known: KnownTasks, reading: DiffRules) -> Sequenc
 def _gap(source: PolledSource) -> Iterator[Event]:
     last, now = source.state.last_poll_at, source.snapshot.taken_at
     if last is not None and now - last > LIST_WINDOW:
-        yield outbox.gap_event(source.name, source.region, source.project_id, last, now)
+        yield outbox.gap_event(source.origin, last, now)
 
 
 # ---- what to send ----

@@ -97,12 +97,26 @@ _TASK_FIELDS = {
     "instance_status": "instance_status",
     "fail_reason": "fail_reason",
 }
-_EVENT_FIELDS = ("type", "source", "region", "project_id", "job_id", "previous_status", "channel")
+_EVENT_FIELDS = (
+    "type",
+    "severity",
+    "source",
+    "environment",
+    "region",
+    "project_id",
+    "job_id",
+    "previous_status",
+    "channel",
+)
 
 FIELDS: tuple[str, ...] = (*_EVENT_FIELDS, *_TASK_FIELDS, "late")
-"""Every field that a matcher can name."""
+"""Every field that a matcher can name, besides the labels of sources."""
 
-_MATCHER = re.compile(r"\s*(?P<field>\w+)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL)
+LABEL_PREFIX = "label."
+"""How the field of a label begins: `label.team`."""
+
+_LABEL_FIELD = re.compile(r"label\.[a-z][a-z0-9_]{0,39}")
+_MATCHER = re.compile(r"\s*(?P<field>[\w.]+)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL)
 
 
 def parse_matcher(text: str) -> Matcher:
@@ -111,10 +125,9 @@ def parse_matcher(text: str) -> Matcher:
     if found is None:
         raise ValueError(f"{text!r} is not a matcher; write field=value, field!=value, field=~regex or field!~regex")
     matcher = Matcher(field=found["field"], op=found["op"], value=found["value"])
-    if matcher.field not in FIELDS:
-        raise ValueError(
-            f"unknown field {matcher.field!r}{_did_you_mean(matcher.field)}; fields are {', '.join(FIELDS)}"
-        )
+    if matcher.field not in FIELDS and not _LABEL_FIELD.fullmatch(matcher.field):
+        known = f"{', '.join(FIELDS)} and {LABEL_PREFIX}NAME"
+        raise ValueError(f"unknown field {matcher.field!r}{_did_you_mean(matcher.field)}; fields are {known}")
     if matcher.op in ("=~", "!~"):
         patterns.check_pattern(matcher.value)
     return matcher
@@ -137,10 +150,15 @@ def _did_you_mean(name: str) -> str:
 
 
 def fields_of(event: Event) -> dict[str, str]:
-    """Return what matchers see of an event; what is not known is the empty string."""
+    """Return what matchers see of an event; what is not known is the empty string, and so is a label without entry."""
     fields = {name: str(getattr(event, name) or "") for name in _EVENT_FIELDS}
     fields |= {name: str(getattr(event.task, of) or "") if event.task else "" for name, of in _TASK_FIELDS.items()}
-    return fields | {"late": "true" if event.late else "false"}
+    return fields | {"late": "true" if event.late else "false"} | label_fields(event.labels)
+
+
+def label_fields(labels: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the fields of the labels of a source."""
+    return {f"{LABEL_PREFIX}{name}": text for name, text in labels}
 
 
 _OPS: Mapping[str, Callable[[str, str], bool]] = {
@@ -153,7 +171,11 @@ _OPS: Mapping[str, Callable[[str, str], bool]] = {
 
 def fits(matcher: Matcher, fields: Mapping[str, str]) -> bool:
     """Return whether the fields of an event satisfy a matcher."""
-    return _OPS[matcher.op](fields[matcher.field], matcher.value)
+    return _OPS[matcher.op](_value(matcher, fields), matcher.value)
+
+
+def _value(matcher: Matcher, fields: Mapping[str, str]) -> str:
+    return fields.get(matcher.field, "") if matcher.field.startswith(LABEL_PREFIX) else fields[matcher.field]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +214,7 @@ def _judge(route: Route, fields: Mapping[str, str]) -> RouteVerdict:
     failed = next((matcher for matcher in route.match if not fits(matcher, fields)), None)
     if failed is None:
         return RouteVerdict(route=route, matched=True)
-    return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=fields[failed.field])
+    return RouteVerdict(route=route, matched=False, failed_matcher=failed, actual=_value(failed, fields))
 
 
 def channels_of(verdicts: Sequence[RouteVerdict]) -> tuple[str, ...]:

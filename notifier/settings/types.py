@@ -14,7 +14,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 
 from notifier.core.durations import DURATION_PATTERN, format_duration, parse_duration
 from notifier.settings.base import Origin
-from notifier.settings.explain import NAME_PATTERN, FixedMessageError, find_hidden, find_invisible, find_non_ascii
+from notifier.settings.explain import (
+    LABEL_PATTERN,
+    NAME_PATTERN,
+    FixedMessageError,
+    find_hidden,
+    find_invisible,
+    find_non_ascii,
+)
 from notifier.settings.secrets import is_blank
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
@@ -87,6 +94,20 @@ AccountPassword = Annotated[Secret, _require(partial(find_non_ascii, inner_space
 
 PlainText = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_hidden)]
 """A name given by people, in any script: no invisible character, no space at either end."""
+
+EnvironmentName = Annotated[
+    str,
+    Field(max_length=40),
+    BeforeValidator(lambda value: "" if is_blank(value) else strip_line_end(value)),
+    _require(find_hidden),
+]
+"""The name of an environment, in any script, on one line; the empty string for none."""
+
+LabelName = Annotated[str, Field(pattern=LABEL_PATTERN)]
+"""The name of a label, as matchers write it."""
+
+LabelText = Annotated[str, Field(min_length=1, max_length=100), BeforeValidator(strip_line_end), _require(find_hidden)]
+"""The text of a label, in any script, on one line."""
 
 KeyId = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_non_ascii)]
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""

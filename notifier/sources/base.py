@@ -1,5 +1,6 @@
 """The settings that every kind of source has. Light: reading a configuration imports this, and no network library."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
@@ -8,7 +9,7 @@ from pydantic import Field
 from notifier.core.credentials import Credential
 from notifier.core.polling import PollRules
 from notifier.settings.base import Settings
-from notifier.settings.types import CaFile, Duration, Name
+from notifier.settings.types import CaFile, Duration, EnvironmentName, LabelName, LabelText, Name
 
 
 class SourceSettings(Settings):
@@ -22,6 +23,13 @@ class SourceSettings(Settings):
     region: str
     project_id: str
     auth: Settings
+    environment: EnvironmentName = ""
+    """What the source's instances are for, shown in every message: `production`, `staging` … Failed tasks are critical
+    in `production` or `prod`, warnings in any other environment, and errors without one. A warning mentions nobody."""
+    labels: Mapping[LabelName, LabelText] = Field(
+        default={}, max_length=20, json_schema_extra={"additionalProperties": False}
+    )
+    """Names and texts of your own, such as `team: payments`. Routes match them as `label.team=payments`."""
     ca_file: CaFile = None
     """PEM file of authorities to trust besides the usual ones: for the endpoint, IAM and the metadata service."""
     poll_every: Annotated[Duration, Field(ge=timedelta(milliseconds=100))] = timedelta(seconds=30)
@@ -34,6 +42,11 @@ class SourceSettings(Settings):
     calls_per_minute: int = Field(default=20, ge=1)
     """API calls in the long run; 40 more after a rest. Sources with the same credential share one budget, the largest
     of theirs: the cloud counts calls by user."""
+
+    @property
+    def sorted_labels(self) -> tuple[tuple[str, str], ...]:
+        """The labels by name, as events carry them."""
+        return tuple(sorted(self.labels.items()))
 
     @property
     def credential(self) -> str:
@@ -60,4 +73,6 @@ class SourceSettings(Settings):
             calls_per_minute=calls_per_minute,
             credential=credential,
             configured=configured,
+            environment=self.environment,
+            labels=self.sorted_labels,
         )

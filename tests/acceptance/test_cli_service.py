@@ -227,6 +227,35 @@ def test_check_warns_if_failures_reach_nobody(tmp_path: Path, match: list[str], 
     assert said in json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"][0]
 
 
+def test_check_tells_the_environments_of_sources_apart(tmp_path: Path) -> None:
+    names = {"prod": "production", "test": "staging", "spare": ""}
+    sources = [dict(NO_CLOUD) | {"name": name, "environment": env} for name, env in names.items()]
+    routes = [
+        {"name": "oncall", "match": ["type=task.failed", "severity=critical"], "channels": ["mail"]},
+        {"name": "rest", "match": ["environment=staging"], "channels": ["terminal"], "severity": "info"},
+    ]
+    folder = configured(tmp_path, NO_CLOUD, sources=sources, routes=routes)
+    shown = " ".join(invoke("check", cwd=folder).stdout.split())
+    assert "Every failed task of prod reaches mail." in shown
+    assert "Every failed task of test reaches terminal." in shown
+    assert "A failed task of spare would reach no channel" in shown
+    assert "environment=staging → terminal as info" in shown
+    found = json.loads(invoke("check", "--json", cwd=folder).stdout)
+    assert [source["environment"] for source in found["sources"]] == [*names.values()]
+    assert [route["severity"] for route in found["routes"]] == [None, "info"]
+
+
+def test_route_knows_what_follows_from_the_source(tmp_path: Path) -> None:
+    source = dict(NO_CLOUD) | {"name": "prod", "environment": "production", "labels": {"team": "payments"}}
+    routes = [{"name": "oncall", "match": ["severity=critical", "label.team=payments"], "channels": ["mail"]}]
+    folder = configured(tmp_path, source, routes=routes)
+    found = json.loads(invoke("route", "type=task.failed", "source=prod", "--json", cwd=folder).stdout)
+    assert found["channels"] == ["mail"]
+    assert (found["event"]["environment"], found["event"]["label.team"]) == ("production", "payments")
+    other = ("route", "type=task.failed", "source=prod", "environment=staging", "--json")
+    assert json.loads(invoke(*other, cwd=folder, code=1).stdout)["event"]["severity"] == "warning"
+
+
 def test_check_online_proves_each_part(house: Path) -> None:
     done = invoke("check", "--online", "--json", cwd=house, code=1)
     found = json.loads(done.stdout)

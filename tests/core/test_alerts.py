@@ -30,6 +30,7 @@ from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, SourceState
 from notifier.core.pacing import ChannelHealth
 from notifier.core.routing import Matcher, Route
+from notifier.core.severity import Severity
 
 MINUTE = timedelta(minutes=1)
 PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
@@ -202,6 +203,11 @@ def test_an_event_carries_what_people_need() -> None:
         PROJECT_ID,
     )
     assert (event.since, event.detail, event.observed_at) == (T0, "HTTP 503", T0 + AFTER)
+    in_production = replace(PROD, environment="production", labels=(("team", "payments"),))
+    for edge, severity in ((FAILING, Severity.CRITICAL), (RECOVERED, Severity.INFO)):
+        event = alerts.source_event(in_production, edge, T0 + AFTER)
+        assert (event.environment, event.labels) == ("production", (("team", "payments"),))
+        assert event.severity is severity
     found = DeadLetters(count=2, first=T0, last=T0 + MINUTE, reason="HTTP 400")
     gave_up = alerts.dead_letters_event("dba", found, T0 + AFTER)
     assert (gave_up.channel, gave_up.count, gave_up.since, gave_up.detail) == ("dba", 2, T0, "HTTP 400")

@@ -129,6 +129,24 @@ def test_little_is_needed() -> None:
     assert config.delivery.lease == timedelta(seconds=60)
 
 
+def test_the_environment_and_the_labels_of_a_source_reach_polls_and_alerts() -> None:
+    text = BASE.replace("auth:", "environment: ' ', labels: {}, auth:").replace(
+        "]\nchannels",
+        """,
+  {name: b, kind: gaussdb, region: cn-north-4, project_id: p2, auth: {kind: ecs_agency},
+   environment: 生产, labels: {tier: '1', area: eu west}}]
+channels""",
+    )
+    config = loads(text, {})
+    expected = [("", ()), ("生产", (("area", "eu west"), ("tier", "1")))]
+    assert [(source.environment, source.labels) for source in config.expected.sources] == expected
+    rules = [
+        source.poll_rules(lease=timedelta(seconds=15), calls_per_minute=20, credential=None, configured=frozenset())
+        for source in config.sources
+    ]
+    assert [(each.environment, each.labels) for each in rules] == expected
+
+
 def test_scalars_have_the_meaning_of_their_setting() -> None:
     text = BASE.replace("p1", "00110").replace("prod", "no") + "store: {migrate: yes}\nnetwork: {deny: [10.0.0.0/8]}\n"
     config = loads(text, {})
@@ -618,7 +636,9 @@ def test_the_schema_refuses_what_the_loader_refuses(text: str, schema: jsonschem
     assert not schema.is_valid(yaml.safe_load(BASE + text))
 
 
-NOT_FOR_A_SCHEMA = re.compile("the name is taken|not both|cannot read|an attempt of the channel")
+NOT_FOR_A_SCHEMA = re.compile(
+    "the name is taken|not both|cannot read|an attempt of the channel|has inside it|an invisible character"
+)
 
 
 @pytest.mark.parametrize("text", [text for text, (answer, *_) in PARTS if not NOT_FOR_A_SCHEMA.search(answer)])

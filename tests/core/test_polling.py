@@ -101,7 +101,7 @@ class PolledList:
             occurrences={id_: {e.occurrence for e in self.events if e.job_id == id_} for id_ in concerned},
         )
         decision = decide_poll(batch, known, source, RoutingConfig())
-        assert {item.event.job_id for item in decision.events} <= concerned
+        assert {item.event.job_id for item in decision.events} <= concerned | {""}
         self.events += [item.event for item in decision.events if item.event.id not in {e.id for e in self.events}]
         for update in decision.updates_without(()):
             row = update.recorded
@@ -130,6 +130,16 @@ def types(polls: Iterable[Iterable[Event]]) -> list[list[EventType]]:
 def test_a_first_poll_can_notify_instead() -> None:
     assert PolledList(FAILED).notified == []
     assert PolledList(FAILED, rules=replace(RULES, quiet_baseline=False)).notified == [(EventType.TASK_FAILED, "a")]
+
+
+def test_events_carry_the_environment_and_the_labels_of_their_source() -> None:
+    rules = replace(RULES, environment="production", labels=(("team", "payments"),))
+    listed = PolledList(RUNNING, rules=rules)
+    found = listed.poll(FAILED)
+    listed.now += timedelta(days=60)
+    found += listed.poll(FAILED)
+    assert [event.type for event in found] == [EventType.TASK_FAILED, EventType.SOURCE_GAP]
+    assert {(event.environment, event.labels) for event in found} == {("production", (("team", "payments"),))}
 
 
 def test_every_step_of_a_task_is_notified() -> None:

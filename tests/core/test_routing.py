@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from factories import make_event, make_gap, make_task
+from factories import make_alert, make_event, make_gap, make_task
 
 from notifier.core.model import Event
 from notifier.core.routing import FIELDS, Matcher, Route, channels_of, explain_routes, fields_of, fits, parse_matcher
 
-FAILURE = make_event()
+FAILURE = make_event(environment="production", labels=(("team", "payments"),))
 
 
 def route(name: str, *match: str, stop: bool = False) -> Route:
@@ -35,6 +35,7 @@ def test_a_matcher_is_field_op_value(text: str, matcher: Matcher) -> None:
     [
         ("nonsense", "'nonsense' is not a matcher; write field=value"),
         ("instence=x", "unknown field 'instence', did you mean 'instance'?; fields are type,"),
+        ("label.Team=a", "unknown field 'label.Team'; fields are type,"),
         ("instance=~[", "'[' is not a regular expression: unterminated character set"),
     ],
 )
@@ -56,6 +57,13 @@ def test_a_wrong_matcher_error_names_the_right_form(text: str, message: str) -> 
         ("late=false", True),
         ("region!=cn-north-4", False),
         ("status=failed", True),
+        ("environment=production", True),
+        ("severity=critical", True),
+        ("severity=~critical|error", True),
+        ("label.team=payments", True),
+        ("label.team!=payments", False),
+        ("label.tier=", True),
+        ("label.tier=~.+", False),
     ],
 )
 def test_a_regular_expression_must_match_the_whole_value(text: str, *, fit: bool) -> None:
@@ -64,7 +72,20 @@ def test_a_regular_expression_must_match_the_whole_value(text: str, *, fit: bool
 
 @pytest.mark.parametrize("event", [FAILURE, make_gap(), make_event(make_task(instance_name=None))])
 def test_every_event_has_every_field(event: Event) -> None:
-    assert set(fields_of(event)) == set(FIELDS)
+    labels = {f"label.{name}" for name, _ in event.labels}
+    assert set(fields_of(event)) == {*FIELDS, *labels}
+
+
+def test_severity_is_the_default_of_the_event_in_its_environment() -> None:
+    """Routes set the severity of messages, so that no matcher can depend on another route."""
+    events = [make_event(environment=name) for name in ("", "prod", "Production", "staging")]
+    events += [
+        make_event(make_task(status="completed"), environment="prod"),
+        make_gap(environment="prod"),
+        make_alert(),
+    ]
+    found = [fields_of(event)["severity"] for event in events]
+    assert found == ["error", "critical", "critical", "warning", "info", "warning", "error"]
 
 
 def test_every_matching_route_applies_until_one_has_stop() -> None:

@@ -17,7 +17,7 @@ from notifier.core.delivery import DeliveryState, Parked
 from notifier.core.errors import SourceConflict, SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import removed_sources
-from notifier.core.model import Scope, Snapshot, Task, TaskStatus, Transition
+from notifier.core.model import Scope, Snapshot, SourceOrigin, Task, TaskStatus, Transition
 from notifier.core.outbox import settle, task_event
 from notifier.core.people import Subscription
 from notifier.core.polling import PollRules
@@ -299,7 +299,7 @@ async def test_an_end_recorded_by_an_earlier_version_is_recognised(
         late=False,
     )
     await poll(source, store)
-    event = task_event(old, source.region, source.project_id)
+    event = task_event(old, SourceOrigin(source=source.name, region=source.region, project_id=source.project_id))
     await store.transact(lambda tx: tx.events.record(route_events([event], ())))
     (report,) = await show(store, source, replace(FAILED, ended_at=end + now_told))
     assert (report.events, report.changed) == ((), 1)
