@@ -21,6 +21,10 @@ class ButtonAction(StrEnum):
     DETAILS = "details"
     CONSOLE = "console"
     """A link. Slack reports clicks on it too."""
+    RUNBOOK = "runbook"
+    """Another link."""
+    ACKNOWLEDGE_STORM = "ack_storm"
+    STORM_TASKS = "storm_tasks"
     PAGE_BEFORE = "page_before"
     PAGE_AFTER = "page_after"
     SHARE = "share"
@@ -40,7 +44,8 @@ class Button:
 
     action: ButtonAction
     target: str = ""
-    """For DETAILS, a task's subject; for pages and SHARE, the words of a command; else the id of the event shown."""
+    """For DETAILS, a task's subject; for pages and SHARE, the words of a command; for the two about a storm, its id;
+    else the id of the event shown."""
     argument: str = ""
     """For MUTE, the duration; for pages and SHARE, the offset of the first row."""
 

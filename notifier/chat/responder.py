@@ -90,7 +90,7 @@ class ChatResponder:
             case ButtonAction.PAGE_BEFORE | ButtonAction.PAGE_AFTER | ButtonAction.SHARE:
                 reply = await self._store.read(lambda q: self._query_again(q, button, fmt))
                 return replace(reply, shared=button.action is ButtonAction.SHARE)
-            case ButtonAction.CONSOLE:
+            case ButtonAction.CONSOLE | ButtonAction.RUNBOOK:
                 return None
         if not await may_change():
             return fmt.refusal("refused.right")

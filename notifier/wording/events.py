@@ -16,7 +16,7 @@ from notifier.wording.causes import builtin_catalogue
 from notifier.wording.ids import short_id
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
-from notifier.wording.marks import dated, quoted, without_marks
+from notifier.wording.marks import dated, quoted, strong, without_marks
 from notifier.wording.message import Fact, Headline, Message
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.phrases import phrases
@@ -25,6 +25,8 @@ from notifier.wording.states import STATES, EventState, by_severity, emoji_of, s
 
 WHY_LIMIT = 60
 """Maximum length of a reason in short, in characters. A known cause has fewer words than a longer first sentence."""
+_SAME_DAY = timedelta(hours=12)
+"""Maximum distance of a time whose date can be left out: no other day has the same time of day so near."""
 ENVIRONMENT_LIMIT = 40
 """Maximum length of the name of an environment, in characters."""
 
@@ -46,6 +48,16 @@ class EventFormatter:
         key = "production" if is_production(name) else name.strip().casefold()
         known = phrases(self.localizer.language).get(f"environment.{key}")
         return known or one_line(name, ENVIRONMENT_LIMIT)
+
+    def dated(self, moment: datetime, seen: datetime) -> str:
+        """Return a time as a mark, with its date where it is not near `seen`, when its reader learns of it."""
+        return self.interval(moment, moment, seen)[0]
+
+    def interval(self, start: datetime, end: datetime, seen: datetime) -> tuple[str, str]:
+        """Return two times as marks, both with their dates where the start is not near `seen`."""
+        day = abs(seen - start) >= _SAME_DAY
+        words = self.localizer.day_and_time if day else self.localizer.clock
+        return dated(start, words(start), day=day), dated(end, words(end), day=day)
 
     def digest_headline(self, events: Sequence[Event]) -> str:
         """Return one line that counts the events: `37 tasks failed, 4 completed · source prod`."""
@@ -112,7 +124,7 @@ class _Description:
             production=is_production(event.environment),
             moment=self.moment,
             clock=localizer.clock(self.moment),
-            when=dated(self.moment, localizer.day_and_time(self.moment)),
+            when=self._dated(self.moment),
             late=self.late,
             reason=self.reason,
             reason_note=localizer.text("message.no_reason") if self._lacks_reason else "",
@@ -184,11 +196,11 @@ class _Description:
             **dict(event.counts),
         }
         if event.type is EventType.SOURCE_GAP and (gap := _interval(event.detail)):
-            values |= {"start": self._dated(gap[0]), "end": self._dated(gap[1])}
+            values |= dict(zip(("start", "end"), self.formatter.interval(*gap, event.observed_at), strict=True))
         return self.localizer.text(f"sentence.{event.type}", **{"start": "?", "end": "?"} | values)
 
     def _dated(self, moment: datetime) -> str:
-        return dated(moment, self.localizer.day_and_time(moment))
+        return self.formatter.dated(moment, self.event.observed_at)
 
     def _status(self, status: str) -> str:
         label = self.localizer.status_label(status)
@@ -285,10 +297,10 @@ class _Description:
             return ""
         if event.occurred_at is None:
             return localizer.text("message.late_unknown")
-        length = localizer.duration(event.observed_at - event.occurred_at)
+        length = strong(localizer.duration(event.observed_at - event.occurred_at))
         if event.away_since is None:
             return localizer.text("message.late", length=length)
-        start, end = self._dated(event.away_since), self._dated(event.observed_at)
+        start, end = self.formatter.interval(event.away_since, event.observed_at, event.observed_at)
         return localizer.text("message.late_away", length=length, start=start, end=end)
 
     @cached_property
@@ -304,7 +316,8 @@ class _Description:
             if left := self._left(task):
                 yield localizer.text("condition.left", length=localizer.estimate(left))
         if event.type is EventType.TASK_STALLED and event.since:
-            yield localizer.text("condition.stalled", length=localizer.duration(event.observed_at - event.since))
+            stalled = localizer.duration(event.observed_at - event.since)
+            yield localizer.text("condition.stalled", length=strong(stalled))
         if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
             yield localizer.text("condition.was", status=_within(self._status(event.previous_status), localizer))
         if task.instance_status and event.type is not EventType.TASK_PROGRESSED:
@@ -340,7 +353,7 @@ class _Description:
 
     def _instance_status(self, status: str) -> str:
         label = self.localizer.instance_status(status)
-        return label if self.localizer.knows_instance_status(status) else quoted(label)
+        return strong(label) if self.localizer.knows_instance_status(status) else quoted(label)
 
     @property
     def _percent(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Marks within a sentence: text that comes from outside, and times that a chat can show in each reader's time zone.
+"""Marks within a sentence: text from outside, what matters most, and times that a chat can show in each reader's zone.
 
 A sentence with marks is parsed once, by `split_marked`. Each service shows a marked part in its own markup.
 """
@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 # Private-use characters. `strip_controls` removes them from text that comes from outside.
-_QUOTE, _TIME, _WORDS, _END = "\ue000", "\ue002", "\ue003", "\ue001"
-_ALL = f"{_QUOTE}{_TIME}{_WORDS}{_END}"
-_MARKED = re.compile(f"{_QUOTE}([^{_ALL}]*){_END}|{_TIME}(-?[0-9]{{1,12}}){_WORDS}([^{_ALL}]*){_END}")
+_QUOTE, _STRONG, _TIME, _WORDS, _END = "\ue000", "\ue004", "\ue002", "\ue003", "\ue001"
+_ALL = f"{_QUOTE}{_STRONG}{_TIME}{_WORDS}{_END}"
+_MARKED = re.compile(
+    f"(?P<kind>[{_QUOTE}{_STRONG}])(?P<text>[^{_ALL}]*){_END}"
+    f"|{_TIME}(?P<seconds>-?[0-9]{{1,12}})(?P<day>d?){_WORDS}(?P<words>[^{_ALL}]*){_END}"
+)
 _STRAY = re.compile(f"[{_ALL}]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -23,8 +26,12 @@ class SentencePart:
     text: str
     quoted: bool = False
     """True for text that comes from outside or that people type. It is shown as code."""
+    strong: bool = False
+    """True for what matters most in the sentence. It is shown in bold where a service can do that."""
     at: datetime | None = None
     """The time that `text` writes, in whole seconds. None where the part is not a time."""
+    day: bool = True
+    """False for a time of the day on which the message is sent, whose date says nothing."""
 
 
 def quoted(text: str) -> str:
@@ -32,10 +39,15 @@ def quoted(text: str) -> str:
     return f"{_QUOTE}{_STRAY.sub('', text)}{_END}" if text else ""
 
 
-def dated(moment: datetime, words: str) -> str:
+def strong(text: str) -> str:
+    """Mark words of ours that matter most within a sentence. They contain no other marks."""
+    return f"{_STRONG}{_STRAY.sub('', text)}{_END}" if text else ""
+
+
+def dated(moment: datetime, words: str, *, day: bool = True) -> str:
     """Mark a time within a sentence. `words` writes it for readers whose chat shows no time of its own."""
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
-    return f"{_TIME}{seconds}{_WORDS}{_STRAY.sub('', words)}{_END}"
+    return f"{_TIME}{seconds}{'d' if day else ''}{_WORDS}{_STRAY.sub('', words)}{_END}"
 
 
 def split_marked(sentence: str) -> Iterator[SentencePart]:
@@ -44,11 +56,10 @@ def split_marked(sentence: str) -> Iterator[SentencePart]:
     for found in _MARKED.finditer(sentence):
         yield from _part(sentence[plain_from : found.start()])
         plain_from = found.end()
-        text, seconds, words = found.groups()
-        if seconds is None:
-            yield from _part(text, quoted=True)
+        if found["seconds"] is None:
+            yield from _part(found["text"], quoted=found["kind"] == _QUOTE, strong=found["kind"] == _STRONG)
         else:
-            yield from _part(words, at=_moment(int(seconds)))
+            yield from _part(found["words"], at=_moment(int(found["seconds"])), day=bool(found["day"]))
     yield from _part(sentence[plain_from:])
 
 
@@ -57,9 +68,11 @@ def without_marks(sentence: str) -> str:
     return "".join(part.text for part in split_marked(sentence))
 
 
-def _part(text: str, *, quoted: bool = False, at: datetime | None = None) -> Iterator[SentencePart]:
+def _part(
+    text: str, *, quoted: bool = False, strong: bool = False, at: datetime | None = None, day: bool = True
+) -> Iterator[SentencePart]:
     if bare := _STRAY.sub("", text):
-        yield SentencePart(text=bare, quoted=quoted, at=at)
+        yield SentencePart(text=bare, quoted=quoted, strong=strong, at=at, day=day)
 
 
 def _moment(seconds: int) -> datetime | None:

@@ -1,8 +1,8 @@
 """An event in words, before any markup. Channels decide how a message looks, not what stands in it.
 
 A message answers six questions, in this order: what happened and where, why, how bad it is, and what to do now. Then
-follow links and identifiers. Sentences may have marks (`notifier.wording.marks`): quoted text from outside, and times
-that a chat can show in each reader's time zone. Texts called plain have none.
+follow links and identifiers. Sentences may have marks (`notifier.wording.marks`): quoted text from outside, the words
+that matter most, and times that a chat can show in each reader's time zone. Texts called plain have none.
 """
 
 from dataclasses import dataclass
@@ -74,9 +74,9 @@ class Message:
     clock: str
     """`moment` as plain time of day, in the configured zone: `04:54:48`."""
     when: str
-    """`moment` with its date, as a mark."""
+    """`moment` as a mark; with its date only where that is not the day on which the event was detected."""
     late: str
-    """How late it was reported; empty where it was not."""
+    """How late it was reported, with marks; empty where it was not."""
     reason: str
     """Why, as the API or a receiver wrote it: untrusted plain text of several lines, at most REASON_LIMIT characters.
     Empty where none was given."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
 
 from notifier.core.events import EventType
@@ -14,7 +14,7 @@ from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.ids import short_ids
 from notifier.wording.localizer import Localizer
-from notifier.wording.marks import dated, quoted, without_marks
+from notifier.wording.marks import quoted, strong, without_marks
 from notifier.wording.message import ListedInstance, ReasonCount, SummaryMessage
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import DETAIL_LIMIT, one_line
@@ -50,7 +50,7 @@ class SummaryFormatter:
         """Return what the message of a storm shows now, on a channel that edits it and lists the tasks below it."""
         progress = self._text("storm.rising")
         if storm.ended_at:
-            progress = self._text("storm.over", at=self._dated(storm.updated_at))
+            progress = self._text("storm.over", at=self.formatter.dated(storm.updated_at, storm.started_at))
         return self._storm(storm, severity, sentence=self._lead(storm), progress=progress)
 
     # -- storms --
@@ -59,7 +59,12 @@ class SummaryFormatter:
         return self._storm(storm, severity, sentence=self._lead(storm), tasks=self._by_instance(events))
 
     def _continuation(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
-        more = self._text("storm.more", n=len(events), total=storm.total, since=self._dated(storm.started_at))
+        more = self._text(
+            "storm.more",
+            n=len(events),
+            total=storm.total,
+            since=self.formatter.dated(storm.started_at, storm.updated_at),
+        )
         return self._storm(storm, severity, sentence=more, continues=True, tasks=self._by_instance(events))
 
     def _lead(self, storm: Storm) -> str:
@@ -93,7 +98,9 @@ class SummaryFormatter:
             sentence=sentence,
             environment=environment,
             production=is_production(storm.environment),
-            since="" if continues else self._text("storm.since", since=self._dated(storm.started_at)),
+            since=""
+            if continues
+            else self._text("storm.since", since=self.formatter.dated(storm.started_at, storm.updated_at)),
             progress=progress,
             late="",
             reasons=() if continues else reasons[:MAX_REASONS],
@@ -113,7 +120,7 @@ class SummaryFormatter:
         counted = self._instance_count(storm)
         if not named:
             return counted
-        values = {"instances": counted, "names": self._text("storm.names_separator").join(named)}
+        values = {"instances": strong(counted), "names": self._text("storm.names_separator").join(named)}
         more = len(storm.instances) - len(named)
         return self._text("storm.most_more", more=more, **values) if more else self._text("storm.most", **values)
 
@@ -213,9 +220,6 @@ class SummaryFormatter:
 
     def _tasks(self, n: int) -> str:
         return self._localizer.counted("tasks", n)
-
-    def _dated(self, moment: datetime) -> str:
-        return dated(moment, self._localizer.day_and_time(moment))
 
     def _text(self, key: str, **values: object) -> str:
         return self._localizer.text(key, **values)

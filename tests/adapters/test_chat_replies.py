@@ -26,7 +26,7 @@ from notifier.wording.states import STATES, state_of_status
 MARK = "ж"
 """Stands in every text from outside, and nowhere else."""
 
-MARKS = frozenset("\ue000\ue001\ue002\ue003")
+MARKS = frozenset("\ue000\ue001\ue002\ue003\ue004")
 
 outside = st.one_of(
     st.sampled_from([*HOSTILE, "<!channel>", "@here", "`", "```", "*_~`", "&amp;"]), st.text(max_size=80)

@@ -95,6 +95,7 @@ def test_a_sentence_quotes_what_comes_from_outside() -> None:
 
 def test_a_failure_says_how_bad_it_is_and_what_to_do() -> None:
     message = english(failed())
+    assert [part.text for part in split_marked(message.conditions[0]) if part.strong] == ["normal"]
     assert [without_marks(part) for part in message.conditions] == [
         "Instance is normal",
         "ran 12 min 20 s, stopped at 96%",
@@ -133,8 +134,8 @@ def test_a_failure_without_a_reason_says_where_to_find_one() -> None:
         ),
         (
             EventType.SOURCE_FAILING,
-            "Blind: sample has not been polled since 15 Jan 16:24:00",
-            "监控中断 · sample 自 1月15日 16:24:00 起无法轮询",
+            "Blind: sample has not been polled since 16:24:00",
+            "监控中断 · sample 自 16:24:00 起无法轮询",
         ),
         (EventType.CHANNEL_GAVE_UP, "3 messages to sample not delivered", "3 条通知未送达，已停止重试 · sample"),
     ],
@@ -210,11 +211,18 @@ def test_a_route_decides_how_bad_an_event_is() -> None:
 def test_what_was_found_late_says_by_how_much_and_why() -> None:
     late = failed(late=True, observed_at=T0 + timedelta(minutes=30), away_since=T0 - timedelta(hours=1))
     assert without_marks(english(late).late) == (
-        "Reported 30 min 40 s late: the notifier was down from 15 Jan 15:30:00 to 15 Jan 17:00:00"
+        "Reported 30 min 40 s late: the notifier was down from 15:30:00 to 17:00:00"
     )
     assert without_marks(chinese(replace(late, away_since=None)).late) == "补报：晚了 30 分 40 秒"
     assert english(replace(late, occurred_at=None)).late == "Reported late: the notifier was down"
     assert not english(failed()).late
+
+
+def test_a_time_has_its_date_only_where_that_is_another_day() -> None:
+    (when,) = split_marked(english(failed()).when)
+    assert (when.text, when.day) == ("16:29:20", False)
+    (long_ago,) = split_marked(english(failed(observed_at=T0 + timedelta(days=2))).when)
+    assert (long_ago.text, long_ago.day) == ("15 Jan 16:29:20", True)
 
 
 def test_a_task_first_polled_after_its_end_is_marked() -> None:
@@ -329,7 +337,7 @@ def test_nothing_from_outside_leaves_its_line_or_its_quotes(text: str, language:
         without_marks(message.sentence),
         *map(without_marks, message.conditions),
     )
-    assert not any(set("\n\r\x00\x1b\u2028\u202e\ue000\ue001\ue002\ue003") & set(line) for line in lines)
+    assert not any(set("\n\r\x00\x1b\u2028\u202e\ue000\ue001\ue002\ue003\ue004") & set(line) for line in lines)
     assert len(message.subject) <= NAME_LIMIT
     assert len(message.headline.push) < 1_000
     outside = {message.subject, message.operation}
