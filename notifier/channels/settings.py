@@ -1,14 +1,16 @@
 """The settings that every kind of channel has. Light: reading a configuration imports this, and no network library."""
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from notifier.channels import rate_limits
 from notifier.channels.rate_limits import Rate, RateLimit
+from notifier.channels.templates import MessageTemplates, TemplateText, message_template_problem
 from notifier.core.pacing import Pace
 from notifier.settings.base import Settings
+from notifier.settings.explain import error_detail, setting_error
 from notifier.settings.types import CaFile, Duration, Name
 
 _PACE = Pace()
@@ -31,6 +33,8 @@ class ChannelSettings(Settings):
     channel_class: ClassVar[str] = ""
     """Where the channel class of the kind is, as `package.module:Class`. It is imported when a channel is opened. Set
     by a kind whose entry point names its settings class."""
+    takes_templates: ClassVar[bool] = False
+    """Whether `templates` replace messages of the kind. True for a kind whose channel is a `TemplatedChannel`."""
 
     kind: str = ""
     name: Name
@@ -50,6 +54,9 @@ class ChannelSettings(Settings):
     """Messages at once after a pause. null is the limit of the service."""
     breaker: BreakerSettings = BreakerSettings()
     """When sending is suspended because it fails."""
+    templates: MessageTemplates = Field(default_factory=dict)
+    """Jinja2 templates that replace messages, by types of events: `task.failed`, a family `task.*`, `digest`, or `*`
+    for every event; the most specific one applies. Each is the text of the body, or a mapping with title and text."""
 
     ca_file: CaFile = None
     """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""
@@ -80,5 +87,23 @@ class ChannelSettings(Settings):
 
     @property
     def has_template(self) -> bool:
-        """Whether a template of the settings renders the messages. It can fail: see `BaseChannel.render_problem`."""
-        return False
+        """Whether a template of the settings renders messages. It can fail: see `BaseChannel.render_problem`."""
+        return bool(self.templates)
+
+    def template_problem(self, part: str, template: TemplateText) -> str | None:  # noqa: ARG002 - for other kinds
+        """Return why a template cannot be used, with the remedy; None where it can. `part` is `title` or `text`."""
+        return message_template_problem(template)
+
+    @model_validator(mode="after")
+    def _check_templates(self) -> Self:
+        if self.templates and not self.takes_templates:
+            raise setting_error("templates", f"has no effect: channels of the kind {self.kind} take no templates")
+        problems = [
+            error_detail(("templates", key, part), what)
+            for key, one in self.templates.items()
+            for part, template in one.parts.items()
+            if (what := self.template_problem(part, template))
+        ]
+        if problems:
+            raise ValidationError.from_exception_data("settings", problems, hide_input=True)
+        return self

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from notifier.channels.templates import DIGEST
 from notifier.cli import documents, event_loop
 from notifier.cli.common import JsonOption, load_config, now
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show, spinner
-from notifier.cli.samples import sample_event
+from notifier.cli.samples import sample_requests
 from notifier.config import Config
 from notifier.config.advice import FailureReach, reached_by_failure, types_reaching, warnings
 from notifier.core.durations import format_duration
@@ -46,26 +47,24 @@ def check(
 
 
 async def _check_templates(config: Config) -> Sequence[CheckResult]:
-    """Return a failed check for each sample event that the template of a channel cannot render."""
-    reaching = {
-        channel.name: types_reaching(config, channel.name) for channel in config.channels if channel.has_template
-    }
-    if not reaching:
+    """Return a failed check for each sample message that a template of its channel cannot render."""
+    templated = {channel.name: channel for channel in config.channels if channel.has_template}
+    if not templated:
         return ()
     from notifier.wiring.checks import check_rendering  # noqa: PLC0415 - only a template pays for the channels' code
 
-    samples = {name: [sample_event(kind, now()) for kind in kinds] for name, kinds in reaching.items()}
+    reaching = {name: types_reaching(config, name) for name in templated}
+    samples = {name: sample_requests(channel, reaching[name], now()) for name, channel in templated.items()}
     return [
         CheckResult(
-            ok=not reaching[name][event.type],
+            ok=not any(reaching[name][event.type] for event in samples[name][kind].events),
             proven=False,
             what=f"channel {name}",
-            detail=f"{event.type}: {problem}",
-            remedy=f"notifier preview {name} --event {event.type}",
+            detail=f"{kind}: {problem}",
+            remedy=f"notifier preview {name} {'--digest' if kind == DIGEST else f'--event {kind}'}",
         )
         for name, problems in (await check_rendering(config, samples)).items()
-        for event, problem in zip(samples[name], problems, strict=True)
-        if problem
+        for kind, problem in problems.items()
     ]
 
 

@@ -13,14 +13,12 @@ from notifier.channels.placeholders import readable
 from notifier.cli import event_loop
 from notifier.cli.common import JsonOption, load_config, now
 from notifier.cli.output import block, cell, print_json, show
-from notifier.cli.samples import sample_event
+from notifier.cli.samples import render_request, sample_event, sample_requests
 from notifier.cli.slack_preview import draw_message, is_block_kit
 from notifier.config import Config
 from notifier.config.advice import types_reaching
-from notifier.core.delivery import Body, delivery_id
+from notifier.core.delivery import Body
 from notifier.core.events import EventType
-from notifier.core.model import Event
-from notifier.ports import RenderRequest
 from notifier.wiring.channels import open_channel
 from notifier.wiring.checks import check_rendering
 
@@ -32,16 +30,17 @@ def preview(
     *,
     channel: ChannelArgument,
     event: Annotated[EventType, typer.Option("--event", help="Type of the made-up event.")] = EventType.TASK_FAILED,
+    digest: Annotated[bool, typer.Option("--digest", help="Show a digest of the types that reach it.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the message of a made-up event, as closely as a terminal can. Nothing is sent.
 
-    Exits with 1 when the channel's template fails for it, or for another type of event that may reach the channel.
+    Exits with 1 when a template of the channel fails for it, or for another type of event that may reach the channel.
     --json: {"channel", "kind", "content_type", "body", "flaws": {type: why}}; body is an object where it is JSON, else
     a string. `${NAME}` stands for a secret that is inserted when the message is sent.
     """
     config = load_config(ctx)
-    kind, body, problems = event_loop.run(_render(config, channel, event))
+    kind, body, problems = event_loop.run(_render(config, channel, event, digest=digest))
     if as_json:
         described = {"channel": channel, "kind": kind, "content_type": body.content_type}
         print_json(described | {"body": _decoded(body), "flaws": problems})
@@ -52,23 +51,15 @@ def preview(
     raise typer.Exit(1 if problems else 0)
 
 
-async def _render(config: Config, name: str, kind: EventType) -> tuple[str, Body, Mapping[str, str]]:
-    """Return the kind of channel, the message, and the template errors of this type and of each routed type."""
+async def _render(config: Config, name: str, kind: EventType, *, digest: bool) -> tuple[str, Body, Mapping[str, str]]:
+    """Return the kind of channel, the message, and the template errors of its type and of each routed type."""
     types = dict.fromkeys([kind, *(known for known, routed in types_reaching(config, name).items() if routed)])
-    events = [sample_event(known, now()) for known in types]
     async with open_channel(config, name) as channel:
-        body = channel.render(render_request(name, events[0]))
-    found = (await check_rendering(config, {name: events})).get(name, ())
-    return (
-        channel.kind,
-        body,
-        {event.type.value: problem for event, problem in zip(events, found, strict=False) if problem},
-    )
-
-
-def render_request(channel: str, event: Event) -> RenderRequest:
-    """Return the request to render a made-up event for a channel."""
-    return RenderRequest(delivery_id=delivery_id(channel, event.id), events=(event,))
+        settings = next(one for one in config.channels if one.name == name)
+        requests = sample_requests(settings, types, now())
+        shown = render_request(name, *(sample_event(one, now()) for one in types), digest=True)
+        body = channel.render(shown if digest else requests[kind])
+    return channel.kind, body, (await check_rendering(config, {name: requests})).get(name, {})
 
 
 def readable_body(body: Body) -> Iterator[RenderableType]:

@@ -1,9 +1,14 @@
 """Sample events, to try out routes, templates and channels with. Each is made from its row in `EVENT_ROWS`."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from notifier.channels.settings import ChannelSettings
+from notifier.channels.templates import DIGEST
+from notifier.core.delivery import delivery_id
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
+from notifier.ports import RenderRequest
 from notifier.wording.states import EVENT_ROWS
 
 SAMPLE = "sample"
@@ -37,6 +42,21 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         since=_since(kind, now),
         count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
     )
+
+
+def sample_requests(channel: ChannelSettings, kinds: Iterable[EventType], now: datetime) -> dict[str, RenderRequest]:
+    """Return a request for each type of event, and one for a digest of all where the channel sends digests."""
+    events = [sample_event(kind, now) for kind in kinds]
+    requests = {event.type.value: render_request(channel.name, event) for event in events}
+    if channel.digest_above is not None and events:
+        requests[DIGEST] = render_request(channel.name, *events, digest=True)
+    return requests
+
+
+def render_request(channel: str, *events: Event, digest: bool = False) -> RenderRequest:
+    """Return the request to render made-up events for a channel."""
+    id_ = delivery_id(channel, *(event.id for event in events))
+    return RenderRequest(delivery_id=id_, events=events, digest=digest)
 
 
 def _since(kind: EventType, now: datetime) -> datetime | None:

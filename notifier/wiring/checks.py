@@ -8,10 +8,8 @@ from dataclasses import replace
 from notifier.channels.base import BaseChannel
 from notifier.clock import SystemClock
 from notifier.config import Config
-from notifier.core.delivery import delivery_id
 from notifier.core.errors import NotifierError, StoreMissing
 from notifier.core.health import REMOVED_SOURCES_NOTE, removed_sources
-from notifier.core.model import Event
 from notifier.http import HttpClient
 from notifier.ports import Channel, CheckResult, RenderRequest, TaskSource
 from notifier.wiring.channels import build_channels, http_client, open_channel
@@ -35,21 +33,24 @@ async def check_online(config: Config) -> Sequence[CheckResult]:
     return [await _check_store(config), *(result for some in results for result in some)]
 
 
-async def check_rendering(config: Config, samples: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[str | None]]:
-    """Return why each sample event could not be rendered by its channel, or None; `samples` are by channel.
+async def check_rendering(
+    config: Config, samples: Mapping[str, Mapping[str, RenderRequest]]
+) -> Mapping[str, Mapping[str, str]]:
+    """Return why templates fail on sample messages, by channel and type of message; `samples` are by the same.
 
-    Channels whose texts cannot be configured are left out. No service is contacted.
+    Channels without templates are left out. No service is contacted.
     """
-    problems: dict[str, Sequence[str | None]] = {}
+    problems: dict[str, Mapping[str, str]] = {}
     for settings in config.channels:
         if settings.name not in samples or not settings.has_template:
             continue
         async with open_channel(config, settings.name) as channel:
             assert isinstance(channel, BaseChannel)  # noqa: S101 - every kind is one
-            problems[channel.name] = [
-                channel.render_problem(RenderRequest(delivery_id=delivery_id(channel.name, event.id), events=(event,)))
-                for event in samples[channel.name]
-            ]
+            problems[channel.name] = {
+                kind: problem
+                for kind, request in samples[channel.name].items()
+                if (problem := channel.render_problem(request))
+            }
     return problems
 
 

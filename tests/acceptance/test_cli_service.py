@@ -308,6 +308,21 @@ def test_check_warns_of_alerts_that_a_template_cannot_format(tmp_path: Path) -> 
     assert "! channel hook: source.failing: body_template fails" in invoke("check", cwd=folder).stdout
 
 
+def test_check_names_the_digests_for_which_a_template_fails(tmp_path: Path) -> None:
+    by_type = {"task.*": '{"job": "{{ data.task.job_id }}"}', "digest": '{"n": {{ data.evnts | length }}}'}
+    hook = {"name": "hook", "kind": "webhook", "url": NOWHERE, "templates": by_type, "digest_above": 5}
+    routes = [{"name": "tasks", "match": ["type=~task[.].*"], "channels": ["hook"]}]
+    folder = configured(tmp_path, NO_CLOUD, channels=[hook], routes=routes, alerts={"channels": []})
+    (finding,) = json.loads(invoke("check", "--json", cwd=folder, code=1).stdout)["findings"]
+    assert (finding["ok"], finding["what"]) == (False, "channel hook")
+    assert finding["detail"].startswith("digest: template digest fails: UndefinedError: ")
+    assert finding["remedy"] == "notifier preview hook --digest"
+    found = json.loads(invoke("preview", "hook", "--digest", "--json", cwd=folder, code=1).stdout)
+    assert found["body"]["type"] == "digest"
+    assert len(found["body"]["data"]["events"]) > 5
+    assert [*found["flaws"]] == ["digest"]
+
+
 def test_preview_names_types_with_failing_templates_and_no_secret(tmp_path: Path) -> None:
     folder, env = templated(tmp_path), {"PD_KEY": "obviously-fake"}
     done = invoke("preview", "ended", "--json", cwd=folder, code=1, env=env)

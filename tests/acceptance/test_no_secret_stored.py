@@ -18,6 +18,7 @@ from sqlalchemy import select
 from notifier.channels.kinds import installed_kinds, settings_class
 from notifier.config import Config, loads
 from notifier.core.routing import RoutedEvent
+from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.service.service import poll_and_deliver
 from notifier.settings.base import Settings
 from notifier.store.engine import admin_engine
@@ -49,7 +50,8 @@ SAMPLES
   - {name: plain, kind: webhook, url: "BASE/CANARY-path?key=CANARY-query", secret: SIGNING, secrets: [OLD_SIGNING],
      headers: {Authorization: Bearer CANARY-bearer, X-Key: CANARY-header}}
   - {name: pager, kind: webhook, url: "BASE/v2/enqueue", content_type: CONTENT_TYPE,
-     body_template: '{"routing_key": "${PD_KEY}", "again": {{ "${PD_KEY}" | tojson }}, "text": "{{ headline }}"}'}
+     body_template: '{"routing_key": "${PD_KEY}", "again": {{ "${PD_KEY}" | tojson }}, "text": "{{ headline }}"}',
+     templates: {task.failed: '{"routing_key": "${PD_KEY}"}'}}
   - {name: failing, kind: webhook, url: "BASE/x", content_type: text/plain,
      body_template: '${PD_KEY} {{ [1][(data.task.instance.name != "sample") | int] }}'}
 chat:
@@ -102,7 +104,11 @@ def configuration(base: str, store: str, auth: str, chat: str, *, proxy: str = "
 def secret_places(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Yield the fields of a settings class that are secrets, or hold some."""
     for name, field in model.model_fields.items():
-        if SecretStr in _parts(field.annotation) or name == "body_template":
+        if (
+            SecretStr in _parts(field.annotation)
+            or name == "body_template"
+            or (name, model) == ("templates", WebhookSettings)
+        ):
             yield model.__name__, name
 
 

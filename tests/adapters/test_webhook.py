@@ -36,11 +36,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.channels.base import ChannelContext, stored_body
 from notifier.channels.placeholders import Placeholders, readable
+from notifier.channels.templates import MAX_OUTPUT
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.http import HttpClient
-from notifier.integrations.webhook.body_template import MAX_OUTPUT
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.settings.base import settings_digest
@@ -248,6 +248,35 @@ class TestTemplate:
         channel = make_channel(context, body_template='"{% for _ in "1234" %}{{ data.task.fail_reason }}{% endfor %}"')
         long = make_event(make_task(fail_reason="x" * (MAX_OUTPUT // 4)))
         assert body(channel, long)["type"] == "task.failed"
+
+    def test_each_type_may_have_its_own(self, context: ChannelContext) -> None:
+        templates = {"task.failed": '{"failed": "{{ headline }}"}', "digest": '{"n": {{ data.events | length }}}'}
+        channel = make_channel(context, templates=templates, body_template='{"any": "{{ type }}"}')
+        assert body(channel, make_event()) == {"failed": "Task failed · Create instance · gauss-6568-zzh"}
+        assert body(channel, make_gap()) == {"any": "source.gap"}
+        assert body(channel, *make_events(3)) == {"n": 3}
+        assert body(make_channel(context, templates=templates), make_gap())["type"] == "source.gap"
+
+    async def test_the_one_that_fails_is_named(self, context: ChannelContext, records: io.StringIO) -> None:
+        async with HttpServer() as server:
+            channel = make_channel(context, url=server.url(), templates={"source.*": '{"x": "{{ data.task.name }}"}'})
+            found = await channel.send(rendered(channel, make_gap()))
+        what = "template source.* fails for this event, so the standard body was sent: see notifier preview"
+        assert found.reason == what
+        assert json.loads(records.getvalue().splitlines()[0])["reason"].startswith("template source.* fails: Undefined")
+
+    @pytest.mark.parametrize(
+        ("templates", "problem"),
+        [
+            ({"task.failed": {"title": "x"}}, "a body has no title: give the text of the whole body"),
+            ({"task.failed": "{% if %}"}, "line 1: Expected an expression"),
+            ({"task.faild": "{}"}, "Did you mean task.failed?"),
+        ],
+    )
+    def test_templates_that_cannot_work_are_refused(self, templates: object, problem: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            make_settings(templates=templates)
+        assert problem in str(caught.value)
 
     @pytest.mark.parametrize(
         ("template", "problem"),

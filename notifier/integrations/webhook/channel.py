@@ -1,29 +1,28 @@
 """The webhook channel: a signed POST of the Standard Webhooks 1.0.0 envelope, or of a body made by a template."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from standardwebhooks import Webhook
 
-from notifier.channels.base import PROBE_AFTER, ChannelContext, encode_json, headline, stored_body
+from notifier.channels.base import PROBE_AFTER, ChannelContext, encode_json, stored_body
+from notifier.channels.envelope import envelope, facts, message_type
 from notifier.channels.http_channel import HttpChannel, address_problem, outcome_of_error, outcome_of_status
 from notifier.channels.placeholders import MissingSecret, Placeholders
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
+from notifier.channels.templates import TemplateFailed, template_key
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, ResendPolicy, Retry, Unknown
-from notifier.core.model import Event, Task
 from notifier.http import HttpError
-from notifier.integrations.webhook.body_template import Renderer, TemplateFailed
+from notifier.integrations.webhook.body_template import Renderer
 from notifier.integrations.webhook.settings import JSON, WebhookSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.settings.types import is_loopback
-from notifier.wording.localizer import Localizer
 
 _STANDARD_INSTEAD = f"{JSON}; body=standard"
 """Content type of a stored standard body that replaces one on which the template failed. It is sent as JSON."""
@@ -31,63 +30,24 @@ _STANDARD_INSTEAD = f"{JSON}; body=standard"
 log = structlog.get_logger(__name__)
 
 
-def envelope(request: RenderRequest, localizer: Localizer) -> dict[str, Any]:
-    """Return the standard body as plain data. Its shape is a contract with receivers."""
-    events = [_event(event, localizer) for event in request.events]
-    if not request.digest:
-        return events[0]
-    latest = max(event.observed_at for event in request.events)
-    return {"type": "digest", "timestamp": _rfc3339(latest), "data": {"events": events}}
-
-
-def _event(event: Event, localizer: Localizer) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "event_id": event.id,
-        "source": event.source,
-        "region": event.region,
-        "project_id": event.project_id,
-        "late": event.late,
-        "previous_status": event.previous_status,
-        "task": _task(event.task, localizer) if event.task else None,
-    }
-    seldom = {
-        "detail": event.detail,
-        "channel": event.channel or None,
-        "since": _rfc3339(event.since),
-        "count": event.count,
-    }
-    data |= {name: value for name, value in seldom.items() if value is not None}
-    return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
-
-
-def _task(task: Task, localizer: Localizer) -> dict[str, Any]:
-    return {
-        "job_id": task.job_id,
-        "name": task.name,
-        "label": localizer.task_label(task.name),
-        "status": task.status.value,
-        "raw_status": task.raw_status,
-        "progress": _number(task.progress),
-        "instance": {"id": task.instance_id, "name": task.instance_name, "status": task.instance_status},
-        "created_at": _rfc3339(task.created_at),
-        "ended_at": _rfc3339(task.ended_at),
-        "fail_reason": task.fail_reason,
-    }
-
-
-def _number(value: float | None) -> float | None:
-    return int(value) if value is not None and value.is_integer() else value
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z" if moment else None
-
-
 def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:  # a lone surrogate; sources remove them, but a body must not depend on that
         return encode_json(value)
+
+
+BODY_TEMPLATE = "body_template"
+"""The template of every message that `templates` have none for."""
+
+
+def _renderers(settings: WebhookSettings) -> Iterator[tuple[str, Renderer]]:
+    """Yield the templates of the settings, by their keys."""
+    for key, template in settings.templates.items():
+        if template.text is not None:
+            yield key, Renderer(template.text, settings.content_type, f"template {key}")
+    if settings.body_template is not None:
+        yield BODY_TEMPLATE, Renderer(settings.body_template, settings.content_type, BODY_TEMPLATE)
 
 
 class WebhookChannel(HttpChannel[WebhookSettings]):
@@ -98,33 +58,40 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
 
     def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        template = settings.body_template
-        self._renderer = Renderer(template, settings.content_type) if template else None
-        self._placeholders = template.placeholders if template else Placeholders({})
-        template_key = (template.source, *sorted(self._placeholders.secrets.items())) if template else None
-        self.body_key = (self.kind, context.localizer, template_key, settings.content_type)
+        self._renderers = dict(_renderers(settings))
+        placed = {name: value for one in self._renderers.values() for name, value in one.template.secrets.items()}
+        self._placeholders = Placeholders(placed)
+        sources = ((key, one.template.source) for key, one in self._renderers.items())
+        self.body_key = (self.kind, context.localizer, *sources, *sorted(placed.items()), settings.content_type)
 
     def render(self, request: RenderRequest) -> Body:
         """Return the body, with placeholders for secrets: the template's, or the standard one where that fails."""
-        if self._renderer is None:
-            return Body(content=_json(envelope(request, self.context.localizer)), content_type=JSON)
         try:
-            return Body(content=self._fill(self._renderer, request), content_type=self.settings.content_type)
+            filled = self._fill(request)
         except TemplateFailed:
-            return Body(content=_json(envelope(request, self.context.localizer)), content_type=_STANDARD_INSTEAD)
+            return Body(content=_json(envelope(request, self.context)), content_type=_STANDARD_INSTEAD)
+        if filled is None:
+            return Body(content=_json(envelope(request, self.context)), content_type=JSON)
+        return Body(content=filled, content_type=self.settings.content_type)
 
     def render_problem(self, request: RenderRequest) -> str | None:
         """Return why the template would fail; see `BaseChannel.render_problem`."""
         try:
-            if self._renderer is not None:
-                self._fill(self._renderer, request)
+            self._fill(request)
         except TemplateFailed as error:
-            return f"body_template fails: {error}; the standard body would go out"
+            return f"{error}; the standard body would go out"
         return None
 
-    def _fill(self, renderer: Renderer, request: RenderRequest) -> bytes:
-        localizer = self.context.localizer
-        return renderer.fill(envelope(request, localizer) | {"headline": headline(request, localizer)})
+    def _fill(self, request: RenderRequest) -> bytes | None:
+        """Return the body that a template makes; None where none applies. Raises TemplateFailed."""
+        kind = message_type(request)
+        renderer = self._renderers.get(template_key(self._renderers, kind) or BODY_TEMPLATE)
+        if renderer is None:
+            return None
+        try:
+            return renderer.fill(facts(request, self.context))
+        except TemplateFailed as error:
+            raise TemplateFailed(f"{renderer.name} fails: {error}") from error
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Post the stored body, signed for this attempt."""
@@ -136,10 +103,12 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
     def _with_template_failure(self, outcome: Outcome, delivery: Delivery) -> Outcome:
         """Log that the standard body was sent, and add it to the reason of the outcome."""
         types = sorted({event.type.value for event in delivery.events})
-        why = self.render_problem(RenderRequest.of(delivery)) or "body_template failed; it has changed since"
+        why = self.render_problem(RenderRequest.of(delivery)) or "the template failed; it has changed since"
         msg = "the standard body was sent"
         log.warning("webhook.template_failed", msg=msg, channel=self.name, types=types, reason=why)
-        what = "body_template fails for this event, so the standard body was sent: see notifier preview"
+        name = template_key(self._renderers, message_type(RenderRequest.of(delivery))) or BODY_TEMPLATE
+        name = name if name == BODY_TEMPLATE else f"template {name}"
+        what = f"{name} fails for this event, so the standard body was sent: see notifier preview"
         return replace(outcome, reason="; ".join(filter(None, (outcome.reason, what))))
 
     def _revealed(self, delivery: Delivery) -> Body:

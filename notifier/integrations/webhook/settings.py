@@ -13,7 +13,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from notifier.channels.reply_conditions import Success
 from notifier.channels.settings import ChannelSettings
-from notifier.integrations.webhook.body_template import Renderer, TemplateSetting
+from notifier.channels.templates import TemplateSetting, TemplateText
+from notifier.integrations.webhook.body_template import Renderer
 from notifier.settings.types import Duration, HttpUrl, Secret
 
 JSON = "application/json"
@@ -34,6 +35,7 @@ class WebhookSettings(ChannelSettings):
     """Settings of a webhook channel: the receiver, how to sign, what to send and what counts as success."""
 
     channel_class = "notifier.integrations.webhook.channel:WebhookChannel"
+    takes_templates = True
 
     kind: Literal["webhook"]
     url: HttpUrl
@@ -81,8 +83,14 @@ class WebhookSettings(ChannelSettings):
 
     @property
     def has_template(self) -> bool:
-        """Whether `body_template` makes the bodies."""
-        return self.body_template is not None
+        """Whether `body_template` or one of `templates` makes bodies."""
+        return self.body_template is not None or bool(self.templates)
+
+    def template_problem(self, part: str, template: TemplateText) -> str | None:
+        """Return why a template cannot be that of a body; see `ChannelSettings.template_problem`."""
+        if part == "title":
+            return "a body has no title: give the text of the whole body"
+        return Renderer(template, self.content_type).syntax_problem()
 
     @property
     def signing_secrets(self) -> tuple[str, ...]:
