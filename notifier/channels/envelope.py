@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from notifier.channels.base import headline
 from notifier.channels.templates import DIGEST
+from notifier.wording.marks import without_marks
+from notifier.wording.sanitize import one_line
+from notifier.wording.summary import SummaryFormatter
 
 if TYPE_CHECKING:
     from notifier.channels.base import ChannelContext
     from notifier.core.model import Event, Task
+    from notifier.core.storms import Storm
     from notifier.ports import RenderRequest
+    from notifier.wording.events import EventFormatter
     from notifier.wording.localizer import Localizer
+    from notifier.wording.message import Message
 
 
 def message_type(request: RenderRequest) -> str:
@@ -21,20 +26,30 @@ def message_type(request: RenderRequest) -> str:
 
 
 def facts(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
-    """Return what templates see: the envelope, and `headline`, one line for people."""
-    return envelope(request, context) | {"headline": headline(request, context.localizer)}
+    """Return what templates see: the envelope, and `headline`, one line for people that says what, where and why."""
+    formatter = context.formatter
+    if request.digest:
+        headline = SummaryFormatter(formatter).describe(request).push
+    else:
+        headline = formatter.describe(request.events[0], request.routing).headline.push
+    return envelope(request, context) | {"headline": headline}
 
 
 def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return the standard body as plain data. Its shape is a contract with receivers."""
-    events = [_event(event, context.localizer) for event in request.events]
+    events = [_event(event, request, context.formatter) for event in request.events]
+    storm = {"storm": _storm(request.storm)} if request.storm else {}
     if not request.digest:
+        events[0]["data"] |= storm
         return events[0]
     latest = max(event.observed_at for event in request.events)
-    return {"type": DIGEST, "timestamp": _rfc3339(latest), "data": {"events": events}}
+    summary = without_marks(SummaryFormatter(context.formatter).describe(request).sentence)
+    data = {"summary": summary, "severity": request.severity.value} | storm | {"events": events}
+    return {"type": DIGEST, "timestamp": _rfc3339(latest), "data": data}
 
 
-def _event(event: Event, localizer: Localizer) -> dict[str, Any]:
+def _event(event: Event, request: RenderRequest, formatter: EventFormatter) -> dict[str, Any]:
+    message = formatter.describe(event, request.routing)
     data: dict[str, Any] = {
         "event_id": event.id,
         "source": event.source,
@@ -42,7 +57,7 @@ def _event(event: Event, localizer: Localizer) -> dict[str, Any]:
         "project_id": event.project_id,
         "late": event.late,
         "previous_status": event.previous_status,
-        "task": _task(event.task, localizer) if event.task else None,
+        "task": _task(event.task, formatter.localizer) if event.task else None,
     }
     seldom = {
         "detail": event.detail,
@@ -51,7 +66,55 @@ def _event(event: Event, localizer: Localizer) -> dict[str, Any]:
         "count": event.count,
     }
     data |= {name: value for name, value in seldom.items() if value is not None}
+    data |= _explained(event, message, formatter.localizer)
     return {"type": event.type.value, "timestamp": _rfc3339(event.occurred_at or event.observed_at), "data": data}
+
+
+def _explained(event: Event, message: Message, localizer: Localizer) -> dict[str, Any]:
+    """Return what we know beyond the API. Every key is always there; its value is null where nothing is known."""
+    sentence, cause = without_marks(message.sentence), message.explanation.cause
+    why = message.headline.why
+    return {
+        "summary": localizer.text("headline.title_why", title=sentence, why=why) if why else sentence,
+        "severity": message.severity.value,
+        "environment": event.environment or None,
+        "labels": dict(event.labels),
+        "error_code": message.explanation.code,
+        "cause": cause.id if cause else None,
+        "means": message.meaning or None,
+        "action": message.advice or None,
+        "duration_seconds": _duration(event),
+        "console_url": message.console_url or None,
+        "runbook_url": message.runbook_url or None,
+        "dedup_key": event.subject,
+    }
+
+
+def _duration(event: Event) -> int | None:
+    """Return the seconds from the creation of a task to its end, or to the event where it has not ended."""
+    task = event.task
+    if task is None or task.created_at is None:
+        return None
+    end = task.ended_at if task.status.terminal else event.observed_at
+    return int((end - task.created_at).total_seconds()) if end and end >= task.created_at else None
+
+
+def _storm(storm: Storm) -> dict[str, Any]:
+    return {
+        "id": storm.id,
+        "started_at": _rfc3339(storm.started_at),
+        "total": storm.total,
+        "instances": len(storm.instances),
+        "reasons": [
+            {
+                "error_code": group.code or None,
+                "operation": group.operation,
+                "count": group.count,
+                "reason": one_line(group.reason) or None,
+            }
+            for group in storm.groups
+        ],
+    }
 
 
 def _task(task: Task, localizer: Localizer) -> dict[str, Any]:

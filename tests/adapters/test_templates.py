@@ -40,6 +40,8 @@ from notifier.settings.base import settings_digest
 from notifier.settings.types import InterpolatedStr
 from notifier.wording.localizer import Localizer
 
+HEADLINE = "gauss-6568-zzh: instance creation failed. The quota of vCPUs is not enough, 16:29"
+
 
 class NoteSettings(ChannelSettings):
     """Settings of a kind whose markup is in angle brackets."""
@@ -125,7 +127,7 @@ def test_a_text_replaces_the_body_and_a_title_the_headline(context: ChannelConte
         },
     )
     failed, completed = make_event(), make_event_of(EventType.TASK_COMPLETED)
-    assert written(channel, failed) == ["Create instance failed", "Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886"]
+    assert written(channel, failed) == ["Instance creation failed", "Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886"]
     assert written(channel, completed) == ["built-in task.completed", "Status failed"]
     assert written(channel, make_gap()) == ["built-in source.gap", "built-in text"]
     assert written(channel, failed, completed) == ["2 events", "built-in text"]
@@ -141,7 +143,7 @@ def test_a_template_that_makes_no_text_replaces_nothing(context: ChannelContext)
 
 def test_a_title_is_one_line(context: ChannelContext) -> None:
     channel = note_channel(context, {"*": {"title": "  one\n\n  two\t{{ headline }}\n"}})
-    assert written(channel, make_event())[0] == "one two Task failed · Create instance · gauss-6568-zzh"
+    assert written(channel, make_event())[0] == f"one two {HEADLINE}"
 
 
 # ---- what it prints ----

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from factories import (
     HOSTILE,
+    OWN_TYPES,
     T0,
     hostile_event,
     make_alert,
@@ -40,11 +41,15 @@ from notifier.channels.templates import MAX_OUTPUT
 from notifier.core.delivery import Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.routing import DeliveryRouting
+from notifier.core.severity import Severity
+from notifier.core.storms import Storm, StormGroup
 from notifier.http import HttpClient
 from notifier.integrations.webhook.channel import WebhookChannel
 from notifier.integrations.webhook.settings import WebhookSettings
 from notifier.settings.base import settings_digest
 from notifier.settings.types import InterpolatedStr
+from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
 
 # Obviously fake keys: the bytes 0 to 23 and 24 to 47 in base64.
@@ -52,6 +57,14 @@ SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 OLD_SECRET = "whsec_GBkaGxwdHh8gISIjJCUmJygpKissLS4v"
 SECRET_PATH = "/hooks/obviously-fake-token"
 ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
+HEADLINE = "gauss-6568-zzh: instance creation failed. The quota of vCPUs is not enough, 16:29"
+CAUSE = builtin_catalogue().explain("The quota of vCPUs is not enough.").cause or pytest.fail("it is known")
+UNKNOWN = make_task(fail_reason=None, created_at=None)
+EXPLAINED = {
+    "summary", "severity", "environment", "labels", "error_code", "cause", "means", "action", "duration_seconds",
+    "console_url", "runbook_url", "dedup_key",
+}  # fmt: skip
+"""What is added to the facts of the API."""
 SHORT = timedelta(milliseconds=150)
 
 
@@ -101,7 +114,12 @@ async def outcome(context: ChannelContext, server: HttpServer, **changes: Any) -
 
 class TestBody:
     def test_it_is_the_contract(self, context: ChannelContext) -> None:
-        event = make_event()
+        event = make_event(environment="production", labels=(("team", "dba"),))
+        context = replace(
+            context,
+            console_url="https://console.example.com/{region}",
+            runbook_url="https://wiki.example.com/{cause}",
+        )
         assert body(make_channel(context), event) == {
             "type": "task.failed",
             "timestamp": "2026-01-15T08:29:20Z",
@@ -115,7 +133,7 @@ class TestBody:
                 "task": {
                     "job_id": "31b8ae23-c687-4d80-b7b4-42a66c9bb886",
                     "name": "CreateGaussDBV5Instance",
-                    "label": "Create instance",
+                    "label": "Instance creation",
                     "status": "failed",
                     "raw_status": "Failed",
                     "progress": None,
@@ -128,8 +146,81 @@ class TestBody:
                     "ended_at": "2026-01-15T08:29:20Z",
                     "fail_reason": "The quota of vCPUs is not enough.",
                 },
+                "summary": "Instance creation failed on gauss-6568-zzh: The quota of vCPUs is not enough",
+                "severity": "critical",
+                "environment": "production",
+                "labels": {"team": "dba"},
+                "error_code": None,
+                "cause": CAUSE.id,
+                "means": CAUSE.means["en"],
+                "action": CAUSE.do["en"],
+                "duration_seconds": 740,
+                "console_url": "https://console.example.com/cn-north-4",
+                "runbook_url": f"https://wiki.example.com/{CAUSE.id}",
+                "dedup_key": "prod/31b8ae23-c687-4d80-b7b4-42a66c9bb886",
             },
         }
+
+    @pytest.mark.parametrize("kind", EventType)
+    def test_what_is_not_known_is_null(self, context: ChannelContext, kind: EventType) -> None:
+        event = replace(make_event_of(kind), task=None) if kind in OWN_TYPES else make_event(UNKNOWN, type=kind)
+        data = body(make_channel(context), event)["data"]
+        assert data.keys() >= EXPLAINED
+        nothing = {"environment", "error_code", "cause", "means", "duration_seconds", "console_url", "runbook_url"}
+        assert {data[name] for name in nothing} == {None}
+        assert data["labels"] == {}
+        assert data["summary"]
+        assert data["severity"] in [*Severity]
+        assert data["dedup_key"] == event.subject
+
+    @pytest.mark.parametrize(
+        ("task", "seconds"),
+        [
+            ({"status": "running"}, 780),
+            ({"ended_at": None}, None),
+            ({"created_at": None}, None),
+            ({"ended_at": T0 - timedelta(hours=1)}, None),
+        ],
+    )
+    def test_the_duration_is_that_of_the_task(
+        self, context: ChannelContext, task: dict[str, Any], seconds: int | None
+    ) -> None:
+        assert body(make_channel(context), make_event(make_task(**task)))["data"]["duration_seconds"] == seconds
+
+    def test_a_severity_of_the_routes_wins(self, context: ChannelContext) -> None:
+        channel, routing = make_channel(context), DeliveryRouting(severity=Severity.INFO)
+        for events in ((make_event(),), make_events(2)):
+            request = replace(make_render_request(*events), routing=routing)
+            data = json.loads(channel.render(request).content)["data"]
+            assert [data["severity"], *(one["data"]["severity"] for one in data.get("events", ()))] == ["info"] * (
+                1 if len(events) == 1 else 3
+            )
+
+    def test_a_storm_is_described(self, context: ChannelContext) -> None:
+        groups = (StormGroup(code="OBS.0503", operation="CreateGaussDBV5Backup", count=239, reason="no\nupload"),)
+        storm = Storm(
+            id="s-1",
+            channel="tickets",
+            source="prod",
+            started_at=T0,
+            updated_at=T0,
+            total=300,
+            groups=groups,
+            instances=(("gauss-1", 8), ("gauss-2", 1)),
+        )
+        request = replace(make_render_request(*make_events(2)), storm=storm, opens_storm=True)
+        data = json.loads(make_channel(context).render(request).content)["data"]
+        assert data["summary"].startswith("300 tasks failed")
+        assert data["storm"] == {
+            "id": "s-1",
+            "started_at": "2026-01-15T08:30:00Z",
+            "total": 300,
+            "instances": 2,
+            "reasons": [
+                {"error_code": "OBS.0503", "operation": "CreateGaussDBV5Backup", "count": 239, "reason": "no upload"}
+            ],
+        }
+        assert len(data["events"]) == 2
 
     @pytest.mark.parametrize(("progress", "written"), [(60.0, b"60,"), (60.5, b"60.5,"), (None, b"null,")])
     def test_progress_is_a_number_or_null(
@@ -161,7 +252,11 @@ class TestBody:
         channel = make_channel(context)
         got = body(channel, *events)
         assert (got["type"], got["timestamp"]) == ("digest", "2026-01-15T08:30:02Z")
-        assert got["data"] == {"events": [body(channel, event) for event in events]}
+        assert got["data"] == {
+            "summary": "2 tasks failed, 1 completed",
+            "severity": "error",
+            "events": [body(channel, event) for event in events],
+        }
 
     def test_machines_get_each_event_alone_by_default(self) -> None:
         assert make_settings().digest_above is None
@@ -184,7 +279,7 @@ class TestTemplate:
     def test_it_makes_the_body(self, context: ChannelContext) -> None:
         template = '{"text": "{{ headline }}", "job": {{ data.task.job_id | tojson }}, "late": {{ data.late }}}'
         assert body(make_channel(context, body_template=template)) == {
-            "text": "Task failed · Create instance · gauss-6568-zzh",
+            "text": HEADLINE,
             "job": "31b8ae23-c687-4d80-b7b4-42a66c9bb886",
             "late": False,
         }
@@ -199,7 +294,7 @@ class TestTemplate:
     def test_a_body_that_is_not_json_can_be_asked_for(self, context: ChannelContext) -> None:
         channel = make_channel(context, body_template="{{ headline }}\n", content_type="text/plain; charset=utf-8")
         got = channel.render(make_render_request())
-        assert got.content.decode() == "Task failed · Create instance · gauss-6568-zzh\n"
+        assert got.content.decode() == f"{HEADLINE}\n"
         assert got.content_type == "text/plain; charset=utf-8"
 
     def test_text_in_xml_is_escaped(self, context: ChannelContext) -> None:
@@ -252,7 +347,7 @@ class TestTemplate:
     def test_each_type_may_have_its_own(self, context: ChannelContext) -> None:
         templates = {"task.failed": '{"failed": "{{ headline }}"}', "digest": '{"n": {{ data.events | length }}}'}
         channel = make_channel(context, templates=templates, body_template='{"any": "{{ type }}"}')
-        assert body(channel, make_event()) == {"failed": "Task failed · Create instance · gauss-6568-zzh"}
+        assert body(channel, make_event()) == {"failed": HEADLINE}
         assert body(channel, make_gap()) == {"any": "source.gap"}
         assert body(channel, *make_events(3)) == {"n": 3}
         assert body(make_channel(context, templates=templates), make_gap())["type"] == "source.gap"

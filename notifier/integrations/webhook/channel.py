@@ -62,7 +62,7 @@ class WebhookChannel(HttpChannel[WebhookSettings]):
         placed = {name: value for one in self._renderers.values() for name, value in one.template.secrets.items()}
         self._placeholders = Placeholders(placed)
         sources = ((key, one.template.source) for key, one in self._renderers.items())
-        self.body_key = (self.kind, context.localizer, *sources, *sorted(placed.items()), settings.content_type)
+        self.body_key = (self.kind, context.formatter, *sources, *sorted(placed.items()), settings.content_type)
 
     def render(self, request: RenderRequest) -> Body:
         """Return the body, with placeholders for secrets: the template's, or the standard one where that fails."""
