@@ -29,8 +29,8 @@ def check(
 
     Exits with 1 when a check fails.
     --json: {"ok", "sources": [{name, kind, environment, labels}], "channels": [{name, kind}],
-    "routes": [{name, match, channels, stop, severity, mention}], "warnings": […],
-    "findings": [{ok, proven, what, detail, remedy}]}.
+    "routes": [{name, match, channels, stop, severity, mention}], "causes": {known, files: [{path, entries}]},
+    "warnings": […], "findings": [{ok, proven, what, detail, remedy}]}.
     """
     config = load_config(ctx)
     findings = event_loop.run(_check_templates(config))
@@ -74,6 +74,10 @@ def _document(config: Config, findings: Sequence[CheckResult]) -> dict[str, Any]
         "sources": [_source_document(source) for source in config.sources],
         "channels": [{"name": channel.name, "kind": channel.kind} for channel in config.channels],
         "routes": [_route(route) for route in config.routes],
+        "causes": {
+            "known": len(config.cause_catalogue.causes),
+            "files": [{"path": str(file.path), "entries": len(file.entries)} for file in config.causes],
+        },
         "warnings": list(warnings(config)),
         "findings": [documents.finding(finding) for finding in findings],
     }
@@ -114,7 +118,7 @@ def _listing(config: Config) -> RenderableType:
     sources = (("source", source.name, _source(source)) for source in config.sources)
     channels = (("channel", channel.name, channel.kind) for channel in config.channels)
     routes = (("route", route.name, _route_settings(route)) for route in config.routes)
-    rows = (*sources, *channels, *routes)
+    rows = (*sources, *channels, *routes, ("causes", "known", _known_causes(config)))
     columns = [Column("Kind", rigid=True), Column("Name"), Column("Settings")]
     return TextTable(columns, [TableRow([cell(text) for text in row]) for row in rows])
 
@@ -132,6 +136,13 @@ def _route_settings(route: Route) -> str:
     severity = f" as {route.severity}" if route.severity else ""
     mention = f", mentions {', '.join(route.mention)}" if route.mention else ""
     return f"{' and '.join(map(str, route.match)) or 'everything'} → {', '.join(route.channels)}{severity}{mention}"
+
+
+def _known_causes(config: Config) -> str:
+    """Return how many causes of failures are known, and how many of them each file has."""
+    known = f"{len(config.cause_catalogue.causes)} causes of failures"
+    own = (f"{len(file.entries)} of them from {file.path}" for file in config.causes)
+    return ", ".join((known, *own))
 
 
 def check_result(found: CheckResult) -> RenderableType:

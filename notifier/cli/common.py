@@ -15,6 +15,7 @@ from notifier.cli import documents, event_loop
 from notifier.cli.output import TextTable, cell, print_json, print_note, show, stdout
 from notifier.cli.views import View
 from notifier.config import Config
+from notifier.core.causes import Explanation
 from notifier.core.durations import parse_duration
 from notifier.core.errors import ConfigurationError
 from notifier.core.people import Person
@@ -81,7 +82,16 @@ def time_before_now(span: timedelta | None) -> datetime | None:
 
 def view_for(config: Config) -> View:
     """Return the view for the configured language and time zone, and for this terminal."""
-    return View(localizer=localizer(config), now=now(), width=stdout().width)
+
+    def explain(reason: str | None) -> Explanation:  # the causes are read only where a reason is shown
+        return config.cause_catalogue.explain(reason)
+
+    return View(
+        localizer=localizer(config),
+        now=now(),
+        width=stdout().width,
+        explain=explain,
+    )
 
 
 def localizer(config: Config) -> Localizer:

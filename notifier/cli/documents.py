@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from notifier.core.causes import Explanation
 from notifier.core.delivery import Attempt, Delivery
 from notifier.core.health import ChannelStatus, HealthFinding, HealthReport, SourceStatus
 from notifier.core.model import ChannelState, Event, SourceState, Task
@@ -36,14 +37,28 @@ def task(value: Task) -> JsonDocument:
     }
 
 
-def stored_task(value: StoredTask) -> JsonDocument:
-    """Return a task with what the store recorded about it, its acknowledgement, and the mute of its instance."""
+def stored_task(value: StoredTask, explained: Explanation, language: str) -> JsonDocument:
+    """Return a task with what the store recorded about it, what is known about its reason, and what people did."""
     return task(value.task) | {
+        **known_cause(explained, language),
         "first_seen_at": time(value.first_seen_at),
         "changed_at": time(value.changed_at),
         "listed": value.listed,
         "acknowledged": value.acknowledged and acknowledgement(value.acknowledged),
         "muted": value.muted and mute(value.muted),
+    }
+
+
+def known_cause(value: Explanation, language: str) -> JsonDocument:
+    """Return what a reason means, in one language; `inferred` says that the meaning is a usual one and not certain."""
+    return {
+        "error_code": value.code,
+        "cause": value.cause.id if value.cause else None,
+        "means": value.means(language),
+        "action": value.action(language),
+        "retry": value.retry.value if value.retry else None,
+        "inferred": value.inferred,
+        "runbook_url": value.runbook_url,
     }
 
 
@@ -158,10 +173,10 @@ def verdict(value: RouteVerdict) -> JsonDocument:
     }
 
 
-def explanation(value: TaskExplanation) -> JsonDocument:
+def explanation(value: TaskExplanation, explained: Explanation, language: str) -> JsonDocument:
     """Return a task and its events, each with the routes' verdicts and the delivery record of every channel."""
     return {
-        "task": stored_task(value.task),
+        "task": stored_task(value.task, explained, language),
         "events_pruned": value.task.events_pruned,
         "events": [_event_account(account) for account in value.events],
     }

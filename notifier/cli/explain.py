@@ -25,7 +25,7 @@ from notifier.wording.states import state_of
 def explain(
     ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False
 ) -> None:
-    """Explain why each channel was notified of each change of a task or not: events, routes, deliveries, attempts.
+    """Explain a failure, and why each channel was notified of each change of the task or not.
 
     --json: {"task": {…}, "events_pruned", "events": [{event, routes_now: [{route, matched, channels, severity, mention,
     failed_matcher, actual, skipped_by}], channels: [{channel, planned, delivery, attempts: [{number, started_at,
@@ -35,7 +35,7 @@ def explain(
     view = view_for(config)
     found = read_store(config, partial(_explain, job_id=job_id, source=source, config=config, view=view))
     if as_json:
-        print_json(documents.explanation(found))
+        print_json(documents.explanation(found, view.explained(found.task.task), view.localizer.language))
     else:
         show(explanation(view, found))
 
@@ -49,15 +49,15 @@ def explanation(view: View, found: TaskExplanation) -> RenderableType:
     """Return, for every event of a task, the verdict of each route and the outcome on each channel."""
     task = found.task.task
     heading = cell(f"{view.localizer.task_label(task.name)} · {task.instance_name or ''} · {task.job_id}", "bold")
-    people = [pairs(facts)] if (facts := [*view.people_facts(found.task)]) else []
+    about = [*view.reason(task), *([pairs(facts)] if (facts := [*view.people_facts(found.task)]) else [])]
     pruned = [Text("Its earlier events were pruned (retention.events).")] if found.task.events_pruned else []
     if not found.events and not pruned:
         baseline = (
             "No channel was notified: the task was already listed at the first poll of its source (the quiet baseline),"
             " and no change has been recorded since."
         )
-        return Group(heading, *people, Text(baseline))
-    return Group(heading, *people, *pruned, *(_event_account(view, account) for account in found.events))
+        return Group(heading, *about, Text(baseline))
+    return Group(heading, *about, *pruned, *(_event_account(view, account) for account in found.events))
 
 
 def _event_account(view: View, account: EventRecord) -> RenderableType:

@@ -65,21 +65,27 @@ def tasks(
     found = read_store(config, partial(lookup.list_tasks, wanted=wanted))
     if not found.rows:  # a source that is no longer configured may still have tasks
         require_source(config, source)
-    print_listing(config, found, limit, name="tasks", document=documents.stored_task, table=View.tasks, as_json=as_json)
+    document = partial(_document, view_for(config))
+    print_listing(config, found, limit, name="tasks", document=document, table=View.tasks, as_json=as_json)
+
+
+def _document(view: View, stored: StoredTask) -> documents.JsonDocument:
+    return documents.stored_task(stored, view.explained(stored.task), view.localizer.language)
 
 
 def task(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None, as_json: JsonOption = False) -> None:
     """Show one task and its events.
 
     --json: the task's source, job_id, name, status, raw_status, progress, instance {id, name, status}, created_at,
-    ended_at, fail_reason, first_seen_at, changed_at, listed, acknowledged {by, name, at}, muted {instance, label,
+    ended_at, fail_reason, error_code, cause, means, action, retry (yes, after, no), inferred, runbook_url,
+    first_seen_at, changed_at, listed, acknowledged {by, name, at}, muted {instance, label,
     until, by, reason}; and its events.
     """
     config = load_config(ctx)
     view = view_for(config)
     stored, history = read_store(config, partial(_task_and_events, job_id=job_id, source=source, view=view))
     if as_json:
-        print_json(documents.stored_task(stored) | {"events": [documents.routed_event(event) for event in history]})
+        print_json(_document(view, stored) | {"events": [documents.routed_event(event) for event in history]})
     else:
         show(view.task(stored, history))
 

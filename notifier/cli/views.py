@@ -1,6 +1,6 @@
 """Tables and details of tasks, events and deliveries, as rich prints them on a terminal. No I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -9,10 +9,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from notifier.cli.output import FULL_ID_WIDTH, Column, TableRow, TextTable, block, cell, indented, pairs, short
+from notifier.core.causes import Explanation
 from notifier.core.delivery import Delivery, DeliveryState, with_reply
 from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
+from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
 from notifier.wording.states import state_of, state_of_status
 
@@ -35,6 +37,8 @@ class View:
     localizer: Localizer
     now: datetime
     width: int
+    explain: Callable[[str | None], Explanation] = lambda reason: builtin_catalogue().explain(reason)
+    """Explains the reason of a failed task. The table of causes is read at the first call."""
 
     # -- tasks --
 
@@ -59,7 +63,7 @@ class View:
             short(task.job_id, self.width),
             *((cell(task.source),) if several else ()),
         )
-        return TableRow(cells, [cell(task.fail_reason, "red")] if task.fail_reason else ())
+        return TableRow(cells, [cell(task.fail_reason, "red"), *self._cause_line(task)] if task.fail_reason else ())
 
     def table(self, titles: Sequence[str], rows: Iterable[TableRow]) -> TextTable:
         """Return a table with these titles, translated."""
@@ -81,7 +85,7 @@ class View:
         """Return the details of one task, and its events."""
         return Group(
             pairs(chain(self._facts(stored.task), self._store_facts(stored))),
-            *self._reason(stored.task),
+            *self.reason(stored.task),
             Text(""),
             self.events(history)
             if history
@@ -118,10 +122,45 @@ class View:
             until = f"{self.word('until')} {self.when(mute.until)} · {mute.name}"
             yield self.word("muted"), cell(": ".join(filter(None, (until, mute.reason))), "yellow")
 
-    def _reason(self, task: Task) -> Iterable[RenderableType]:
+    def reason(self, task: Task) -> Iterable[RenderableType]:
+        """Return the reason of a failed task, and what is known about it."""
         if task.fail_reason:
             yield Text(self.word("reason"), style="dim")
             yield indented(block(task.fail_reason, "red"))
+            yield pairs(self._cause_facts(task))
+
+    # -- known causes --
+
+    def explained(self, task: Task) -> Explanation:
+        """Return what is known about the reason of a task; nothing where it has none."""
+        return self.explain(task.fail_reason) if task.fail_reason else Explanation()
+
+    def _cause_facts(self, task: Task) -> Iterable[tuple[str, Text]]:
+        """Return what the reason of a task means, the next step, and whether a retry helps, as far as that is known."""
+        found, language = self.explained(task), self.localizer.language
+        if found.code:
+            yield self.word("error_code"), cell(found.code)
+        if means := found.means(language):
+            yield self.word("cause"), cell(self._usually(found, means))
+        if action := found.action(language):
+            yield self.word("next_step"), cell(action)
+        if found.retry:
+            yield self.word("retry"), cell(self.localizer.text(f"cause.retry.{found.retry}"))
+        if found.runbook_url:
+            yield self.word("runbook"), cell(found.runbook_url)
+
+    def _cause_line(self, task: Task) -> Iterable[Text]:
+        """Return the cause in a few words, the next step, and whether a retry helps, in one line."""
+        found, language = self.explained(task), self.localizer.language
+        if found.retry is None:
+            return
+        cause = found.short(language) or found.means(language) or ""
+        retry = f"{self.word('retry')}: {self.localizer.text(f'cause.retry.{found.retry}')}"
+        parts = (self._usually(found, cause), found.action(language), retry)
+        yield cell(f"→ {' · '.join(filter(None, parts))}", "dim")
+
+    def _usually(self, found: Explanation, text: str) -> str:
+        return self.localizer.text("cause.usually", text=text) if found.inferred else text
 
     def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
         """Return one line for each task that a beginning of a job id fits."""

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
 from notifier.config.network import NetworkSettings
@@ -17,12 +18,14 @@ from notifier.config.routes import RouteEntry
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
 from notifier.config.store import StoreSettings
 from notifier.config.web import WebSettings
+from notifier.core.causes import CauseCatalogue
 from notifier.core.dispatch import SENT_WITHIN
 from notifier.core.durations import format_duration
 from notifier.core.health_facts import ConfiguredSource, Expected
 from notifier.settings.base import Settings
 from notifier.settings.explain import Loc, closest_match, error_detail
 from notifier.settings.types import HttpUrl
+from notifier.wording.causes import builtin_catalogue
 
 
 def _timezone(name: str) -> str:
@@ -82,6 +85,8 @@ class Config(Settings):
         "https://console.huaweicloud.com/console/?region={region}#/home"
     )
     """URL of the console button; {region}, {project_id} and {instance_id} are replaced. null: no button."""
+    causes: tuple[CauseFileSetting, ...] = ()
+    """Files that explain reasons of failed tasks. Their entries come before the built-in ones; see docs/causes.md."""
     network: NetworkSettings = NetworkSettings()
     log: LogSettings = LogSettings()
     heartbeat_url: HttpUrl | None = None
@@ -109,6 +114,18 @@ class Config(Settings):
         if self.web is None and self.chat.mattermost:
             raise _needs_web(("chat", "mattermost"), "", "Mattermost", "")
         return self
+
+    @model_validator(mode="after")
+    def _ids_of_causes_are_unique(self) -> Self:
+        if found := list(repeated_ids(self.causes)):
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @cached_property
+    def cause_catalogue(self) -> CauseCatalogue:
+        """The causes that explain the reasons of failed tasks: those of `causes`, then the built-in ones."""
+        own = [entry.cause() for file in self.causes for entry in file.entries]
+        return builtin_catalogue().extended(own) if own else builtin_catalogue()
 
     @property
     def alert_channels(self) -> tuple[str, ...]:

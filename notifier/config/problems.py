@@ -20,7 +20,12 @@ def collect_problems(document: YamlDocument, error: ValidationError | None) -> l
         for path, what, on_key in _located_problems(document, error)
         if on_key or not _follows_from(path, document.problems)
     }
-    return sorted({*document.problems, *found}, key=lambda problem: (problem.place, str(problem)))
+    return sorted({*document.problems, *found}, key=lambda problem: (problem.place, _by_number(str(problem))))
+
+
+def _by_number(text: str) -> list[str]:
+    """Return a key that sorts line 3 of a file before its line 11."""
+    return [part.zfill(9) for part in re.findall(r"\d+|\D+", text)]
 
 
 def _located_problems(document: YamlDocument, error: ValidationError | None) -> Iterator[tuple[Path, str, bool]]:

@@ -134,7 +134,10 @@ _INSIDE = {r"\w": _LETTERS, r"\s": _SPACE, r"\d": r"\p{Nd}", r"\D": r"\P{Nd}"}
 _REFERENCE = "write the alternatives out instead of referring back"
 _GREEDY = "leave out what keeps a repetition from giving back: nothing is ever tried again here"
 _REMEDIES = {
-    **dict.fromkeys(("(?=", "(?!", "(?<=", "(?<!"), "use a second matcher, with =~ or !~, instead of a look-around"),
+    **dict.fromkeys(
+        ("(?=", "(?!", "(?<=", "(?<!"),
+        "write it without a look-around (a route can have a second matcher, with =~ or !~)",
+    ),
     "(?P=": _REFERENCE,
     "(?(": _REFERENCE,
     "(?>": _GREEDY,

@@ -1,6 +1,8 @@
 """Names, durations and failure reasons of the simulated tasks.
 
-The ten names, the form of the ids and the first reason are documented. The other reasons are invented in its style.
+The ten names, the form of the ids, the first reason and the error codes are documented, each code with its meaning.
+The other words of the reasons are invented in the style of the first one, and most of them name no code: the documents
+do not show which codes a task gives.
 """
 
 from dataclasses import dataclass
@@ -21,73 +23,76 @@ COMPUTE = (
         "创建云服务器失败。错误码：Ecs.0319，可用区2的该规格已售罄。",
     ),
     Reason(
-        "Insufficient quota. Error code: Ecs.0219. Required vCPUs: 32, available: 16.",
-        "配额不足。错误码：Ecs.0219，需要32个vCPU，可用16个。",
-    ),
-    Reason("The subnet has no free IP address. Error code: VPC.0204.", "子网可用IP地址不足。错误码：VPC.0204。"),
-    Reason(
-        "Timed out while waiting for the VM to become active. Error code: DBS.280277.",
-        "等待虚拟机就绪超时。错误码：DBS.280277。",
+        "Insufficient quota. Error code: Ecs.0001. Required vCPUs: 32, available: 16.",
+        "配额不足。错误码：Ecs.0001，需要32个vCPU，可用16个。",
     ),
     Reason(
-        "The agent on node 192.168.0.37 does not respond. Error code: DBS.280281.",
-        "节点192.168.0.37上的代理无响应。错误码：DBS.280281。",
+        "The available IP addresses in the selected subnet are insufficient. Error code: DBS.200082.",
+        "所选子网的可用IP地址不足。错误码：DBS.200082。",
+    ),
+    Reason(
+        "Timed out while waiting for the VM to become active. Error code: Ecs.1201.",
+        "等待虚拟机就绪超时。错误码：Ecs.1201。",
+    ),
+    Reason(
+        "The agent on node 192.168.0.37 does not respond. Error code: DBS.200943.",
+        "节点192.168.0.37上的代理无响应。错误码：DBS.200943。",
     ),
 )
 STORAGE = (
     Reason(
-        "Failed to expand the EVS disk. Error code: EVS.2041. The disk is in the error state.",
-        "云硬盘扩容失败。错误码：EVS.2041，云硬盘状态为错误。",
+        "Failed to expand the EVS disk. The disk is in the error state.",
+        "云硬盘扩容失败，云硬盘状态为错误。",
     ),
     Reason(
-        "The storage quota is exceeded. Error code: EVS.1042. Requested: 4000 GB, available: 2560 GB.",
-        "存储配额不足。错误码：EVS.1042，申请4000GB，可用2560GB。",
+        "The storage quota is exceeded. Error code: Ecs.0021. Requested: 4000 GB, available: 2560 GB.",
+        "存储配额不足。错误码：Ecs.0021，申请4000GB，可用2560GB。",
     ),
     Reason(
-        "The file system could not be resized on 1 of 3 nodes. Error code: DBS.280292.",
-        "3个节点中有1个节点文件系统扩展失败。错误码：DBS.280292。",
+        "The file system could not be resized on 1 of 3 nodes.",
+        "3个节点中有1个节点文件系统扩展失败。",
     ),
 )
 BACKUP = (
     Reason(
-        "Failed to upload the backup to OBS. Error code: OBS.0503. Service unavailable.",
-        "备份上传OBS失败。错误码：OBS.0503，服务不可用。",
+        "Failed to upload the backup to OBS. Error code: DBS.201509. Service unavailable.",
+        "备份上传OBS失败。错误码：DBS.201509，服务不可用。",
     ),
     Reason(
-        "The snapshot could not be created on DN dn_6001. Error code: DBS.200823.",
-        "分片dn_6001创建快照失败。错误码：DBS.200823。",
+        "The snapshot could not be created on DN dn_6001.",
+        "分片dn_6001创建快照失败。",
     ),
     Reason(
-        "The KMS key is disabled or pending deletion. Error code: KMS.0405.",
-        "KMS密钥已禁用或待删除。错误码：KMS.0405。",
+        "The KMS key is disabled or pending deletion. Error code: DBS.200507.",
+        "KMS密钥已禁用或待删除。错误码：DBS.200507。",
     ),
 )
 RESTORE = (
     Reason(
-        "The backup file failed its integrity check. Error code: DBS.200841.",
-        "备份文件完整性校验失败。错误码：DBS.200841。",
+        "The backup file failed its integrity check. Error code: DBS.301024.",
+        "备份文件完整性校验失败。错误码：DBS.301024。",
     ),
     Reason(
-        "The WAL needed for the chosen point in time is missing. Error code: DBS.200846.",
-        "缺少恢复到指定时间点所需的WAL日志。错误码：DBS.200846。",
+        "The WAL needed for the chosen point in time is missing.",
+        "缺少恢复到指定时间点所需的WAL日志。",
     ),
     Reason(
-        "The target instance has less storage than the backup needs. Error code: DBS.200852.",
-        "目标实例存储空间小于备份所需空间。错误码：DBS.200852。",
+        "The target instance has less storage than the backup needs.",
+        "目标实例存储空间小于备份所需空间。",
     ),
 )
 CLUSTER = (
     Reason(
-        "Data redistribution failed on table public.orders. Error code: DBS.280331.",
-        "表public.orders数据重分布失败。错误码：DBS.280331。",
+        "Data redistribution failed on table public.orders.",
+        "表public.orders数据重分布失败。",
     ),
     Reason(
-        "The instance is abnormal: the primary and standby DNs are out of sync. Error code: DBS.280335.",
-        "实例状态异常：主备分片不同步。错误码：DBS.280335。",
+        "The instance is abnormal: the primary and standby DNs are out of sync.",
+        "实例状态异常：主备分片不同步。",
     ),
     Reason(
-        "Failed to switch over the primary node within 600 seconds. Error code: DBS.280340.",
-        "主节点在600秒内倒换失败。错误码：DBS.280340。",
+        "Failed to switch over the primary node within 600 seconds.",
+        "主节点在600秒内倒换失败。",
     ),
 )
 REASONS = COMPUTE + STORAGE + BACKUP + RESTORE + CLUSTER

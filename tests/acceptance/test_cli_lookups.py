@@ -186,10 +186,90 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
     assert list(found) == ["tasks", "sources"]
     assert list(task) == [
         *("source", "job_id", "name", "status", "raw_status", "progress", "instance", "created_at", "ended_at"),
-        *("fail_reason", "first_seen_at", "changed_at", "listed", "acknowledged", "muted"),
+        *(
+            "fail_reason",
+            "error_code",
+            "cause",
+            "means",
+            "action",
+            "retry",
+            "inferred",
+            "runbook_url",
+            "first_seen_at",
+            "changed_at",
+            "listed",
+            "acknowledged",
+            "muted",
+        ),
     ]
     assert task["ended_at"] == ENDED.isoformat().replace("+00:00", "Z")
     assert task["instance"]["name"] == "[bold]gauss-orders"
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (
+            "en",
+            (
+                "→ vCPU or memory quota used up · Free unused servers or ask for a higher quota (My Quotas), then"
+                " submit again. · Retry: helps once that is done"
+            ),
+        ),
+        ("zh", "→ vCPU/内存配额不足 · 释放不用的资源，或在“我的配额”申请扩容，获批后重新提交。 · 重试: 处理后再重试"),
+    ],
+)
+def test_tasks_explains_each_failure(run: Run, tmp_path: Path, language: str, expected: str) -> None:
+    configure(tmp_path, language=language)
+    shown = run("tasks", "--status", "failed").stdout
+    assert without_spaces(expected) in without_spaces(shown)
+    assert without_spaces(expected) not in without_spaces(run("tasks", "--status", "running").stdout)
+
+
+@pytest.mark.parametrize("command", ["task", "explain"])
+def test_the_meaning_of_a_failure_is_shown(run: Run, tmp_path: Path, command: str) -> None:
+    shown = " ".join(run(command, "fa11").stdout.split())
+    assert "The quota of vCPUs is not enough." in shown
+    assert "Meaning The account's quota of servers, vCPUs or memory in this region is used up." in shown
+    assert "Next step Free unused servers" in shown
+    assert "Retry helps once that is done" in shown
+    configure(tmp_path, causes=["own.yaml"])
+    own = (
+        "{id: own, match: ['quota of vCPUs'], means: Ask us., retry: no, evidence: inferred, runbook_url: 'https://w/'}"
+    )
+    (tmp_path / "own.yaml").write_text(f"causes: [{own}]", encoding="utf-8")
+    shown = " ".join(run(command, "fa11").stdout.split())
+    assert "Meaning Usually: Ask us." in shown
+    assert "Retry does not help: the same call would fail again" in shown
+    assert "Runbook https://w/" in shown
+    assert "Next step" not in shown
+
+
+@pytest.mark.parametrize(
+    ("language", "means"), [("en", "The account's quota of servers"), ("zh", "本区域云服务器（vCPU/内存）配额已用完")]
+)
+def test_the_meaning_of_a_failure_as_json(run: Run, tmp_path: Path, language: str, means: str) -> None:
+    configure(tmp_path, language=language)
+    for found in (
+        document(run("tasks", "--status", "failed", "--json"))["tasks"][0],
+        document(run("task", "fa11", "--json")),
+        document(run("explain", "fa11", "--json"))["task"],
+    ):
+        assert found["means"].startswith(means)
+        assert found["action"]
+        keys = ("error_code", "cause", "retry", "inferred", "runbook_url")
+        assert [found[key] for key in keys] == [None, "quota-vcpu-memory", "after", False, None]
+    running = document(run("task", RUNNING.job_id, "--json"))
+    assert [running[key] for key in ("cause", "means", "action", "retry")] == [None] * 4
+
+
+def configure(folder: Path, **settings: object) -> None:
+    with (folder / "notifier.yaml").open("a", encoding="utf-8") as file:
+        file.writelines(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
+
+
+def without_spaces(text: str) -> str:
+    return re.sub(r"\s", "", text)
 
 
 def test_an_empty_task_list_names_what_was_queried(run: Run, empty: Run) -> None:

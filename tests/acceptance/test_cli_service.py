@@ -28,6 +28,7 @@ from typer.testing import CliRunner, Result
 
 from notifier.cli.demo_run import Receipt, Receiver, webhook_secret
 from notifier.cli.root import app
+from notifier.wording.causes import builtin_catalogue
 
 JOB = "6af3a3bd-0495-4e50-a20d-c51fc11403d0"
 NOWHERE = "http://127.0.0.1:1"
@@ -211,6 +212,25 @@ def test_check_shows_what_was_understood(house: Path) -> None:
     assert "the configuration is valid" in shown
     assert "Every failed task reaches terminal." in shown
     assert "No route leads to the channel mail." in shown
+    assert f"{len(builtin_catalogue().causes)} causes of failures" in shown
+
+
+def test_check_shows_how_many_causes_each_file_has(tmp_path: Path) -> None:
+    folder = configured(tmp_path, NO_CLOUD, causes=["own.yaml"])
+    (folder / "own.yaml").write_text("causes: [{id: own, match: [x], means: m, retry: no}]", encoding="utf-8")
+    known, path = len(builtin_catalogue().causes) + 1, str(folder / "own.yaml")
+    said = f"{known} causes of failures, 1 of them from "
+    assert said in " ".join(invoke("check", cwd=folder).stdout.split())
+    found = json.loads(invoke("check", "--json", cwd=folder).stdout)["causes"]
+    assert (found["known"], [file["entries"] for file in found["files"]]) == (known, [1])
+    assert path.endswith(found["files"][0]["path"])
+
+
+def test_a_mistake_in_a_file_of_causes_is_a_configuration_error(tmp_path: Path) -> None:
+    folder = configured(tmp_path, NO_CLOUD, causes=["own.yaml"])
+    (folder / "own.yaml").write_text("causes: [{id: own, match: [x], retry: no}]", encoding="utf-8")
+    failed = invoke("check", cwd=folder, code=2)
+    assert "causes[0]: own.yaml:1:10: causes[0].means: is missing." in failed.stderr
 
 
 @pytest.mark.parametrize(

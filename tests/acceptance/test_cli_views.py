@@ -209,10 +209,13 @@ def test_failures_are_listed_with_their_end_and_whole_reason(sources: tuple[str,
     task = replace(TASK, name="CreateGaussDBV5Instance", instance_name="gauss-orders", fail_reason=LONG)
     lines = printed(VIEW.tasks([stored(replace(task, source=source)) for source in sources])).splitlines()
     assert lines[0].split()[:4] == ["Failed", "Task", "Instance", "Job"]
-    for first, *below in (lines[1:4], lines[4:7]):
+    for first, *below in (lines[1:6], lines[6:11]):
         assert first.startswith("15 Jan 16:29:00 (UTC+8)  Instance creation  gauss-orders  31b8ae23")
         assert all(line.startswith("  ") for line in below)
-        assert " ".join(map(str.strip, below)) == LONG
+        reason, cause = " ".join(map(str.strip, below)).split(" → ")
+        assert reason == LONG
+        assert cause.startswith("vCPU or memory quota used up · Free unused servers")
+        assert cause.endswith("· Retry: helps once that is done")
 
 
 def test_every_listing_gives_a_reason_whole_on_lines_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from notifier.core.causes import error_code
 from notifier.core.errors import ConfigurationError
 from notifier.simulator import Options, catalogue
 from notifier.simulator.faults import Faults, parse_faults
 from notifier.simulator.history import evolving_world, static_world
 from notifier.simulator.listing import ListQuery, TaskListing, wire_row, write_row
 from notifier.simulator.world import AnyRow, TaskRow, World
+from notifier.wording.causes import builtin_catalogue
 
 START = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -115,10 +118,21 @@ def test_undocumented_names_and_statuses_come_up_when_asked_for() -> None:
     assert "Canceled" in {row.status for row in rows}
 
 
-def test_each_reason_is_in_both_languages_and_most_have_a_code() -> None:
+def test_each_reason_is_in_both_languages_and_half_have_a_code() -> None:
     assert len(set(catalogue.REASONS)) >= 15
     assert all(reason.en.isascii() and not reason.zh.isascii() for reason in catalogue.REASONS)
-    assert sum("Error code: " in reason.en and "错误码：" in reason.zh for reason in catalogue.REASONS) >= 15
+    codes = [(error_code(reason.en), error_code(reason.zh)) for reason in catalogue.REASONS]
+    assert all(en == zh for en, zh in codes)
+    assert sum(en is not None for en, _ in codes) >= len(codes) / 2
+
+
+@pytest.mark.parametrize("reason", catalogue.REASONS, ids=lambda reason: reason.en[:30])
+def test_each_reason_has_one_known_cause_in_both_languages(reason: catalogue.Reason) -> None:
+    en, zh = (builtin_catalogue().explain(text) for text in (reason.en, reason.zh))
+    assert en.cause is not None
+    assert (en.cause, en.code) == (zh.cause, zh.code)
+    without_code = re.sub(r" ?Error code: \S+\.\d+[.]?", "", reason.en)
+    assert builtin_catalogue().explain(without_code).cause is en.cause, "the words and the code mean the same"
 
 
 # ---- lively: at speed 60 a minute here is a second there ----

@@ -130,7 +130,7 @@ class Cloud:
         page = self._page(query)
         spoils: dict[str, Callable[[], Any]] = {
             "throttle": partial(self._throttle, endpoint, request),
-            "error": partial(request.reply, 500, b'{"error_code":"DBS.200412","error_msg":"Internal error."}'),
+            "error": partial(request.reply, 500, b'{"error_code":"DBS.200005","error_msg":"Internal error."}'),
             "reset": request.reset,
             "cut": lambda: request.cut(self._body(page, query)),
             "stall": lambda: asyncio.get_running_loop().call_later(self._stall, request.reset),

@@ -332,7 +332,7 @@ def _row(task: Task) -> bytes:
         "name": task.name,
         "status": state.status,
         "process": None,
-        "fail_reason": "Timed out. Error code: DBS.280277." if state.status == FAILED else None,
+        "fail_reason": "Timed out. Error code: DBS.111205." if state.status == FAILED else None,
         "created_at": task.created_at,
         "ended_at": state.ended_at,
     }
