@@ -34,7 +34,7 @@ class TemplatedChannel(BaseChannel[S]):
 
     def __init__(self, settings: S, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self._templates = ChannelTemplates(settings.templates, self.escape)
+        self._templates = ChannelTemplates(settings.templates, self.escape, context.localizer)
 
     @abstractmethod
     def escape(self, text: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import datetime, timedelta
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
@@ -28,6 +29,7 @@ from notifier.core.events import EventType
 from notifier.settings.base import Settings
 from notifier.settings.explain import FixedMessageError, did_you_mean
 from notifier.settings.types import InterpolatedStr
+from notifier.wording.localizer import Localizer
 from notifier.wording.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -201,13 +203,21 @@ def bounded(pieces: Iterable[str]) -> str:
     return "".join(kept)
 
 
-def _message_sandbox(escape: Callable[[str], str]) -> Environment:
+def _message_sandbox(escape: Callable[[str], str], filters: Mapping[str, Callable[[Any], str]]) -> Environment:
     """Return the environment of a template of a message, which prints every value as one escaped line."""
     environment = sandbox(lambda value: escape(one_line(_printable(value), VALUE_LIMIT)))
     environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters |= filters
     # The same facts must give the same message.
     del environment.globals["lipsum"], environment.filters["random"]
     return environment
+
+
+_FILTERS: Mapping[str, Callable[[Localizer, Any], str]] = {
+    "local_time": lambda localizer, text: localizer.when(datetime.fromisoformat(text)) if text else "",
+    "duration": lambda localizer, seconds: "" if seconds is None else localizer.duration(timedelta(seconds=seconds)),
+}
+"""What our filters make of a fact, for the readers of the channel: of a timestamp, and of a number of seconds."""
 
 
 def _printable(value: object) -> str:
@@ -226,17 +236,19 @@ def message_template_problem(template: TemplateText) -> str | None:
         names = ", ".join(f"${{{name}}}" for name in template.variables)
         return f"takes no values from the environment, because messages are stored: remove {names}"
     try:
-        _compiled(template, str)
+        _compiled(template, str, dict.fromkeys(_FILTERS, str))
     except TemplateSyntaxError as error:
         return f"line {error.lineno}: {error.message}"
     return None
 
 
-def _compiled(template: TemplateText, escape: Callable[[str], str]) -> Template:
+def _compiled(
+    template: TemplateText, escape: Callable[[str], str], filters: Mapping[str, Callable[[Any], str]]
+) -> Template:
     """Compile a template of a message. Raises TemplateSyntaxError."""
     from jinja2 import TemplateSyntaxError, nodes  # noqa: PLC0415 - settings without a template must not load Jinja
 
-    environment = _message_sandbox(escape)
+    environment = _message_sandbox(escape, filters)
     # A filter or a call around a block would change its text after its values were escaped; others have no loader.
     refused = (nodes.FilterBlock, nodes.CallBlock, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
     if found := next(environment.parse(template.source).find_all(refused), None):
@@ -278,6 +290,7 @@ class ChannelTemplates:
     templates: Mapping[str, MessageTemplate]
     escape: Callable[[str], str]
     """Returns one line of text in the channel's markup, in which nothing is markup, a mention or a link."""
+    localizer: Localizer
 
     def fill(self, kind: str, facts: Mapping[str, Any]) -> FilledTemplate:
         """Return what replaces the message of a type with these facts. A template that makes no text replaces nothing.
@@ -299,7 +312,8 @@ class ChannelTemplates:
 
     @cached_property
     def _templates(self) -> Mapping[str, Mapping[str, Template]]:
+        filters = {name: partial(make, self.localizer) for name, make in _FILTERS.items()}
         return {
-            key: {name: _compiled(part, self.escape) for name, part in template.parts.items()}
+            key: {name: _compiled(part, self.escape, filters) for name, part in template.parts.items()}
             for key, template in self.templates.items()
         }

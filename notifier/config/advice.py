@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from notifier.channels.templates import DIGEST, template_key
 from notifier.config.config import Config
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
@@ -120,12 +121,22 @@ def warnings(config: Config) -> Iterable[str]:
     for channel in config.channels:
         if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
+    yield from _unused_templates(config)
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
     if config.store.left_behind_note:
         yield config.store.left_behind_note
     for section in config.unused_sections:
         yield f"{section} is valid, and this version does not use it."
+
+
+def _unused_templates(config: Config) -> Iterable[str]:
+    for channel in config.channels:
+        used = {template_key(channel.templates, kind) for kind in types_reaching(config, channel.name)}
+        used |= {DIGEST} if channel.digest_above is not None else set()
+        for key in channel.templates:
+            if key not in used:
+                yield f"The template {key} of the channel {channel.name} is never used: no such message goes there."
 
 
 _USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")

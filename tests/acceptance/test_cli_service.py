@@ -343,6 +343,18 @@ def test_check_names_the_digests_for_which_a_template_fails(tmp_path: Path) -> N
     assert [*found["flaws"]] == ["digest"]
 
 
+def test_check_warns_of_templates_that_are_never_used(tmp_path: Path) -> None:
+    by_type = dict.fromkeys(("task.failed", "task.stalled", "task.*", "source.*", "digest"), '{"type": "{{ type }}"}')
+    hook = {"name": "hook", "kind": "webhook", "url": NOWHERE, "templates": by_type}
+    routes = [{"name": "tasks", "match": ["type=~task[.](failed|started)"], "channels": ["hook"]}]
+    folder = configured(tmp_path, NO_CLOUD, channels=[hook], routes=routes, alerts={"channels": []})
+    found = json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"]
+    assert [one for one in found if "template" in one] == [
+        f"The template {key} of the channel hook is never used: no such message goes there."
+        for key in ("task.stalled", "source.*", "digest")
+    ]
+
+
 def test_preview_names_types_with_failing_templates_and_no_secret(tmp_path: Path) -> None:
     folder, env = templated(tmp_path), {"PD_KEY": "obviously-fake"}
     done = invoke("preview", "ended", "--json", cwd=folder, code=1, env=env)

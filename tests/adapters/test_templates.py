@@ -40,6 +40,7 @@ from notifier.settings.base import settings_digest
 from notifier.settings.types import InterpolatedStr
 from notifier.wording.localizer import Localizer
 
+ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
 HEADLINE = "gauss-6568-zzh: instance creation failed. The quota of vCPUs is not enough, 16:29"
 
 
@@ -70,9 +71,8 @@ class NoteChannel(TemplatedChannel[NoteSettings]):
 
 @pytest.fixture
 async def context() -> AsyncIterator[ChannelContext]:
-    localizer = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
     async with aclosing(HttpClient()) as http:
-        yield ChannelContext(http=http, clock=FakeClock(), localizer=localizer)
+        yield ChannelContext(http=http, clock=FakeClock(), localizer=ENGLISH)
 
 
 def note_settings(templates: object) -> NoteSettings:
@@ -88,7 +88,9 @@ def written(channel: NoteChannel, *events: Event) -> list[str]:
 
 
 def filled(source: str, facts: dict[str, Any]) -> FilledTemplate:
-    templates = ChannelTemplates({"*": MessageTemplate.model_validate({"text": source})}, lambda text: f"‹{text}›")
+    templates = ChannelTemplates(
+        {"*": MessageTemplate.model_validate({"text": source})}, lambda text: f"‹{text}›", ENGLISH
+    )
     return templates.fill("task.failed", facts)
 
 
@@ -193,7 +195,7 @@ PRINTING = (
 @given(text=st.text(st.sampled_from("<>&;#x3c!*@_`\n\r\u2028 \x1b[31m"), max_size=40))
 def test_every_way_to_print_escapes(source: str, text: str) -> None:
     templates = ChannelTemplates(
-        {"*": MessageTemplate.model_validate({"text": source})}, lambda one: one.replace("<", "[")
+        {"*": MessageTemplate.model_validate({"text": source})}, lambda one: one.replace("<", "["), ENGLISH
     )
     found = templates.fill("task.failed", {"x": text})
     assert found.failure is None
@@ -218,6 +220,18 @@ def test_lines_of_a_reason_can_be_printed_one_by_one() -> None:
     assert (filled(source, {"x": "one\ntwo"}).text or "").split("\n") == ["> ‹one›", "> ‹two›", "end"]
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("{{ '2026-01-15T08:29:20Z' | local_time }}", "‹15 Jan 16:29:20 (UTC+8)›"),
+        ("{{ 622 | duration }}", "‹10 min 22 s›"),
+        ("{{ none | local_time }}{{ none | duration }}", "‹›‹›"),
+    ],
+)
+def test_times_and_durations_are_written_for_the_readers(source: str, shown: str) -> None:
+    assert filled(source, {}).text == shown
+
+
 # ---- where it fails ----
 
 
@@ -231,6 +245,8 @@ def test_lines_of_a_reason_can_be_printed_one_by_one() -> None:
         ("{% for _ in range(99999) %}x{% endfor %}", f"ValueError: it makes more than {MAX_OUTPUT} characters"),
         ("{{ data.task.fail_reason + 1 }}", "TypeError"),
         ("{{ lipsum() }}", "UndefinedError"),
+        ("{{ headline | local_time }}", "ValueError"),
+        ("{{ headline | duration }}", "TypeError"),
     ],
 )
 async def test_the_built_in_message_replaces_one_that_fails_and_the_reason_is_known(
@@ -286,6 +302,8 @@ def test_the_facts_have_what_the_standard_body_has(context: ChannelContext, kind
         ({"tasks.*": "x"}, "'tasks.*' is not a type of event. Did you mean task.*?"),
         ({"task.failed": "{% if %}"}, "line 1: Expected an expression"),
         ({"*": {"title": "fine", "text": "a\n{{ x"}}, "line 2: "),
+        ({"*": "{{ headline | upcase }}"}, "No filter named 'upcase'"),
+        ({"*": "{{ ['a'] | random }}"}, "No filter named 'random'"),
         ({"*": {}}, "has no template. Give title, text or both."),
         ({"*": {"titel": "x"}}, "unknown key. Did you mean title?"),
         ({"*": ["x"]}, "must be the text of a template, or a mapping with title and text."),
