@@ -40,7 +40,7 @@ class DeliveryQueue(Protocol):
     def claim_due(
         self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
     ) -> Sequence[Delivery]:
-        """Claim deliveries of a channel that are due, oldest first, at most one of each subject."""
+        """Claim deliveries of a channel that are due: failures first, then the oldest; at most one of each subject."""
 
     def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return the recipients who still lack an older delivery about the same subjects, by delivery."""
@@ -223,7 +223,10 @@ def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery])
     """Add the threads that messages belong to, and the recipients that must not get them now."""
     if channel.threads and claimed:
         threads = tx.queries.thread_refs(channel.name, [dispatch.thread_subject(delivery) for delivery in claimed])
-        claimed = [replace(delivery, thread=threads.get(dispatch.thread_subject(delivery))) for delivery in claimed]
+        claimed = [
+            dispatch.opening_storm(replace(delivery, thread=threads.get(dispatch.thread_subject(delivery))))
+            for delivery in claimed
+        ]
     if channel.multi_recipient and claimed:
         withheld = tx.deliveries.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]

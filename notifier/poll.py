@@ -15,7 +15,6 @@ All times are the database's: replicas whose clocks disagree agree on who polls,
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -29,8 +28,18 @@ from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.people import Mute
-from notifier.core.polling import DeliveryPlan, KnownTasks, PollBatch, PollDecision, PolledSource, PollRules
+from notifier.core.polling import (
+    DeliveryPlan,
+    KnownTasks,
+    PlannedEvents,
+    PollBatch,
+    PollDecision,
+    PolledSource,
+    PollRules,
+)
 from notifier.core.routing import RoutedEvent, RoutingConfig
+from notifier.core.storm_plan import StormContext
+from notifier.core.storms import Storm
 from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, PollClaim, Store, TaskSource
 
 
@@ -97,8 +106,21 @@ class PollEvents(EventRecords, Protocol):
         """Return the occurrences of the recorded events of tasks, by job id."""
 
 
+class PollStorms(Protocol):
+    """The storms of failures."""
+
+    def lasting(self, source: str) -> Sequence[Storm]:
+        """Return the storms of a source that have not ended; nobody else changes them until the transaction ends."""
+
+    def save(self, storm: Storm, now: datetime) -> None:
+        """Record a storm, and let its message show it."""
+
+
 class PollDeliveries(DeliveryRecords, Protocol):
     """The deliveries that a poll plans."""
+
+    def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
+        """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""
 
     def supersede_progress(self, channel: str, by: Mapping[str, str]) -> Sequence[str]:
         """Supersede waiting progress of which no attempt has been made; return its event ids."""
@@ -153,6 +175,10 @@ class PollTx(DatabaseTime, Protocol):
     @property
     def channels(self) -> ParkedChannels:
         """The channels that are parked."""
+
+    @property
+    def storms(self) -> PollStorms:
+        """The storms of failures."""
 
     @property
     def threads(self) -> PollThreads:
@@ -320,8 +346,7 @@ class _Progress:
     changed: int = 0
     events: tuple[Event, ...] = ()
     deliveries: int = 0
-    planned: Counter[str] = field(default_factory=Counter)
-    """Events by channel."""
+    planned: PlannedEvents = field(default_factory=PlannedEvents)
     without_status: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
@@ -395,22 +420,36 @@ class _Recorder:
         refused_tasks = {event.job_id for event in events.refused}
         updates = decision.updates_without(refused_tasks)
         refused_rows = tx.polls.record_tasks(self.claim, updates, self.source.snapshot.taken_at)
-        plan = self._plan(tx, events.new, progress, now)
+        plan = self._plan(tx, events.new, progress, now, last=batch.last)
         return _Progress(
             changed=len(batch.changed),
             events=tuple(item.event for item in events.new),
             deliveries=len(plan.deliveries),
-            planned=Counter(channel for item in events.new for channel in item.channels),
+            planned=plan.planned,
             without_status=decision.without_status,
             refused=(*refused_rows, *sorted(refused_tasks)),
         )
 
-    def _plan(self, tx: PollTx, new: Sequence[RoutedEvent], progress: _Progress, now: datetime) -> DeliveryPlan:
-        if not new:
+    def _plan(
+        self, tx: PollTx, new: Sequence[RoutedEvent], progress: _Progress, now: datetime, *, last: bool
+    ) -> DeliveryPlan:
+        storms = tx.storms.lasting(self.source.name) if new or last else ()
+        if not new and not storms:
             return DeliveryPlan()
-        mutes, parked = tx.queries.mutes(now), tx.channels.parked()
-        plan = polling.plan_deliveries(new, self.routing, mutes=mutes, parked=parked, now=now, before=progress.planned)
+        plan = polling.plan_deliveries(
+            new,
+            self.routing,
+            mutes=tx.queries.mutes(now) if new else (),
+            parked=tx.channels.parked() if new else {},
+            now=now,
+            before=progress.planned,
+            storms=StormContext(open=storms, last=last, away_after=self.source.rules.away_after),
+        )
+        for channel, subjects in plan.failed.items():
+            tx.deliveries.rank_as_failures(channel, subjects)
         tx.deliveries.record(plan.deliveries)
+        for storm in plan.storms:
+            tx.storms.save(storm, now)
         for channel, by in plan.superseding.items():
             tx.deliveries.supersede_progress(channel, by)
         if plan.shown:

@@ -122,6 +122,8 @@ class Channel(Protocol):
     bytes belong to one delivery."""
     digest_above: int | None
     digest_size: int
+    storm_size: int
+    """Tasks that one message of a storm lists at most."""
     threads: bool
     """Whether later messages about a task are sent to the thread of its first one."""
     edit_budget: str | None

@@ -16,7 +16,13 @@ MOMENT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("rank", sa.Integer(), nullable=False, server_default=sa.text("1")))
     op.add_column("deliveries", sa.Column("routing", sa.Text(), nullable=True))
+    op.add_column("deliveries", sa.Column("storm", sa.String(), nullable=True))
     op.create_index("ix_deliveries_channel_state_rank_seq", "deliveries", ["channel", "state", "rank", "seq"])
+    op.drop_index("ix_deliveries_channel_state_seq", "deliveries")
+    in_storm = sa.text("storm IS NOT NULL")
+    op.create_index(
+        "ix_deliveries_storm_seq", "deliveries", ["storm", "seq"], sqlite_where=in_storm, postgresql_where=in_storm
+    )
     op.add_column("threads", sa.Column("copies", sa.Text(), nullable=True))
     op.add_column("threads", sa.Column("routing", sa.Text(), nullable=True))
     op.add_column("sources", sa.Column("introduced_at", MOMENT, nullable=True))
@@ -42,6 +48,9 @@ def downgrade() -> None:
     op.drop_column("sources", "introduced_at")
     op.drop_column("threads", "routing")
     op.drop_column("threads", "copies")
+    op.drop_index("ix_deliveries_storm_seq", "deliveries")
+    op.create_index("ix_deliveries_channel_state_seq", "deliveries", ["channel", "state", "seq"])
     op.drop_index("ix_deliveries_channel_state_rank_seq", "deliveries")
+    op.drop_column("deliveries", "storm")
     op.drop_column("deliveries", "routing")
     op.drop_column("deliveries", "rank")

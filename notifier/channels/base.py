@@ -68,6 +68,7 @@ class BaseChannel(ABC, Generic[S]):
     """Settings class of the kind. Set where the entry point names this class; see `notifier.channels.kinds`."""
     resend_policy: ResendPolicy = ResendPolicy.UNSAFE
     threads: bool = False
+    storm_size: int = 100
     coalesces: bool = False
     multi_recipient: bool = False
     edit_budget: str | None = None

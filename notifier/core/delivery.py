@@ -16,6 +16,10 @@ def delivery_id(channel: str, *event_ids: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "\x1f".join((channel, *event_ids))))
 
 
+FAILURE_RANK, USUAL_RANK = 0, 1
+"""Ranks of deliveries: see `Delivery.rank`. The values are stored."""
+
+
 class DeliveryState(StrEnum):
     """The state of a delivery (promise P3: each is in exactly one)."""
 
@@ -102,7 +106,7 @@ class Delivery:
     """What the receiver replied to the last attempt. Set by queries of deliveries, not by claims."""
     recipients: tuple[Recipient, ...] = ()
     """Those who are in different states after the latest attempt. Empty before it, and while all share one fate."""
-    rank: int = 1
+    rank: int = USUAL_RANK
     """Order among the deliveries of a channel that are due, the smallest first: 0 for failures, 1 for all others."""
     routing: DeliveryRouting = field(default_factory=DeliveryRouting)
     """What the routes want of the message."""

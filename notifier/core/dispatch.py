@@ -1,7 +1,7 @@
 """What delivery workers and message editors decide: how much to claim, what is late, and what is repeated."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -19,6 +19,7 @@ from notifier.core.delivery import (
     ThreadUpdate,
     Unknown,
 )
+from notifier.core.identity import Subject
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Allowance, ChannelHealth, Pace
 from notifier.core.retry import MAX_RETRY_AFTER
@@ -130,19 +131,40 @@ def _hold(delivery: Delivery, why: str) -> GaveUp | None:
 
 
 def thread_subject(delivery: Delivery) -> str:
-    """Return the task whose thread a message belongs to; the empty string for digests and for events of our own."""
+    """Return the task or the storm whose thread a message belongs to; the empty string where it belongs to none.
+
+    That is so for digests and for events of our own.
+    """
+    if Subject.parse(delivery.subject).storm:
+        return delivery.subject
     return delivery.events[0].subject if not delivery.digest and delivery.events[0].task else ""
 
 
 def thread_updates(delivery: Delivery, settlement: Settlement) -> Iterator[ThreadUpdate]:
-    """Return what the live messages of tasks show after a settlement: dead deliveries too, where there is a message."""
+    """Return what live messages show after a settlement: dead deliveries too, where there is a message."""
     if settlement.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
-        thread = settlement.thread if thread_subject(delivery) else None
+        subject = thread_subject(delivery)
+        if settlement.thread and Subject.parse(subject).storm:
+            yield ThreadUpdate(subject=subject, event_id=delivery.events[0].id, thread=settlement.thread)
         yield from (
-            ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread)
+            ThreadUpdate(
+                subject=event.subject,
+                event_id=event.id,
+                thread=settlement.thread if event.subject == subject else None,
+            )
             for event in delivery.events
             if event.task
         )
+
+
+def opening_storm(delivery: Delivery) -> Delivery:
+    """Return a delivery that is to report its storm first, where no message of a channel with threads has done so.
+
+    The one that was planned for that is dead. What was rendered before stays as it is.
+    """
+    if delivery.storm is None or delivery.thread is not None or delivery.body is not None:
+        return delivery
+    return replace(delivery, storm=replace(delivery.storm, opened_by=delivery.id))
 
 
 def edit_wait(outcome: Outcome) -> timedelta | None:

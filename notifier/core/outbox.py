@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from notifier.core import recipients, retry
 from notifier.core.delivery import (
+    FAILURE_RANK,
+    USUAL_RANK,
     Attempt,
     Delivered,
     Delivery,
@@ -99,20 +100,21 @@ def muted_by(event: Event, mutes: Iterable[Mute], now: datetime) -> Mute | None:
     return next((mute for mute in mutes if mute.covers(event.task, now)), None)
 
 
-def plan(  # noqa: PLR0917 - the last two have defaults
-    routed: Sequence[RoutedEvent],
-    routing: RoutingConfig,
-    parked: Iterable[str],
-    now: datetime,
-    mutes: Sequence[Mute] = (),
-    before: Mapping[str, int] = MappingProxyType({}),
+def plan(
+    routed: Sequence[RoutedEvent], routing: RoutingConfig, parked: Iterable[str], now: datetime
 ) -> tuple[Delivery, ...]:
-    """Return the deliveries of one poll: one for each event and channel, or digests where there are too many.
+    """Return the deliveries of events: one for each event and channel, or digests where there are too many."""
+    sent, _ = sort_out(routed, (), now)
+    return tuple(plan_sent(sent, routing, parked, now, {}))
 
-    What a mute covers is suppressed, but for those who asked for a task in person. `before` counts the events that
-    the same poll has given each channel already.
+
+def sort_out(
+    routed: Sequence[RoutedEvent], mutes: Sequence[Mute], now: datetime
+) -> tuple[Mapping[str, Sequence[RoutedEvent]], Sequence[Delivery]]:
+    """Return the events that each channel is sent, and deliveries of those that mutes suppress.
+
+    Nothing suppresses an event for those who asked for its task in person.
     """
-    state = dict.fromkeys(parked, DeliveryState.PARKED)
     by_channel: dict[str, list[RoutedEvent]] = {}
     suppressed: list[Delivery] = []
     for item in routed:
@@ -122,18 +124,27 @@ def plan(  # noqa: PLR0917 - the last two have defaults
                 suppressed.append(_suppressed(channel, item.event, mute, now))
             else:
                 by_channel.setdefault(channel, []).append(item)
-    planned = (
-        new_delivery(
-            channel,
-            [item.event for item in batch],
-            state.get(channel, DeliveryState.PENDING),
-            now,
-            routing=routing_on(channel, batch, routing.routes),
-        )
-        for channel, items in by_channel.items()
-        for batch in _batches(items, _after(before.get(channel, 0), routing.policies.get(channel), channel))
-    )
-    return (*planned, *suppressed)
+    return by_channel, suppressed
+
+
+def plan_sent(
+    by_channel: Mapping[str, Sequence[RoutedEvent]],
+    routing: RoutingConfig,
+    parked: Iterable[str],
+    now: datetime,
+    before: Mapping[str, int],
+) -> Iterator[Delivery]:
+    """Yield the deliveries of the events of each channel; `before` counts those of earlier batches of a poll."""
+    state = dict.fromkeys(parked, DeliveryState.PARKED)
+    for channel, items in by_channel.items():
+        for batch in _batches(items, _after(before.get(channel, 0), routing.policies.get(channel), channel)):
+            yield new_delivery(
+                channel,
+                [item.event for item in batch],
+                state.get(channel, DeliveryState.PENDING),
+                now,
+                routing=routing_on(channel, batch, routing.routes),
+            )
 
 
 _UNROUTED = DeliveryRouting()
@@ -153,7 +164,13 @@ def new_delivery(
         events=tuple(batch),
         digest=len(batch) > 1,
         routing=routing,
+        rank=rank_of(batch),
     )
+
+
+def rank_of(events: Iterable[Event]) -> int:
+    """Return the rank of a delivery of these events: bad news goes out before everything else that waits."""
+    return FAILURE_RANK if any(event.type.traits.severity.loud for event in events) else USUAL_RANK
 
 
 def _suppressed(channel: str, event: Event, mute: Mute, now: datetime) -> Delivery:

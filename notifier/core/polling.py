@@ -5,10 +5,12 @@ database knows which events are new: `decide_poll` decides what to record, and `
 that turned out to be new.
 """
 
+from __future__ import annotations
+
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from notifier.core import outbox, retry
 from notifier.core.credentials import Credential
@@ -27,6 +29,8 @@ from notifier.core.errors import CredentialsRejected, PermissionDenied, RequestR
 from notifier.core.model import Event, Scope, Snapshot, SourceOrigin, SourceState, Transition
 from notifier.core.people import Mute
 from notifier.core.routing import RoutedEvent, RoutingConfig, route_events
+from notifier.core.storm_plan import StormContext, failures_of, plan_storms
+from notifier.core.storms import Storm
 
 BATCH_ROWS = 200
 """Rows recorded in one transaction, at most: about 40 ms of work, during which nobody else can write to SQLite."""
@@ -278,12 +282,33 @@ def _gap(source: PolledSource) -> Iterator[Event]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedEvents:
+    """Number of events that were planned to be sent, by channel."""
+
+    apart: Mapping[str, int] = field(default_factory=Counter)
+    """Events that are no part of a storm."""
+    failures: Mapping[str, int] = field(default_factory=Counter)
+    """Failed tasks, in storms or not."""
+
+    def __add__(self, more: PlannedEvents) -> PlannedEvents:
+        return PlannedEvents(
+            apart=Counter(self.apart) + Counter(more.apart), failures=Counter(self.failures) + Counter(more.failures)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPlan:
     """What follows from the events that were new."""
 
     deliveries: tuple[Delivery, ...] = ()
     superseding: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By channel and subject: the event in whose favour progress gives way that no attempt has been made to send."""
+    storms: Sequence[Storm] = ()
+    """Storms that have begun, grown or ended."""
+    planned: PlannedEvents = field(default_factory=PlannedEvents)
+    """What the deliveries report."""
+    failed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By channel: the subjects of failures. What waits about these is sent as soon as the failures are."""
     shown: Mapping[Event, Collection[str]] = field(default_factory=dict)
     """Events about tasks, for the threads that exist already, each with the channels that get a delivery of it."""
     ended: Sequence[str] = ()
@@ -297,19 +322,40 @@ def plan_deliveries(
     parked: Collection[str],
     mutes: Sequence[Mute],
     now: datetime,
-    before: Mapping[str, int] = MappingProxyType({}),
+    before: PlannedEvents | None = None,
+    storms: StormContext | None = None,
 ) -> DeliveryPlan:
     """Plan the deliveries of events that have just been recorded, and what they make needless.
 
-    `before` counts the events that the same poll has given each channel already.
+    `before` is what earlier batches of the same poll have planned.
     """
+    before = before or PlannedEvents()
+    sent, suppressed = outbox.sort_out(new, mutes, now)
+    context = replace(storms or StormContext(), before=before.failures)
+    stormy = plan_storms(sent, routing, parked, now, context)
+    apart = {
+        channel: left
+        for channel, items in sent.items()
+        if (left := [item for item in items if item.event.id not in stormy.taken.get(channel, ())])
+    }
+    failed = {channel: found for channel, items in sent.items() if (found := failures_of(items))}
     coalescing = [name for name, policy in routing.policies.items() if policy.coalesces]
     superseding = {
         name: {item.event.subject: item.event.id for item in new if name in item.channels} for name in coalescing
     }
     shown = (item for item in new if coalescing and item.event.task)
     return DeliveryPlan(
-        deliveries=outbox.plan(new, routing, parked, now, mutes, before),
+        deliveries=(
+            *stormy.deliveries,
+            *outbox.plan_sent(apart, routing, parked, now, before.apart),
+            *suppressed,
+        ),
+        storms=stormy.storms,
+        planned=PlannedEvents(
+            apart={channel: len(items) for channel, items in apart.items()},
+            failures={channel: len(items) for channel, items in failed.items()},
+        ),
+        failed={channel: {item.event.subject for item in items} for channel, items in failed.items()},
         superseding={name: by for name, by in superseding.items() if by},
         shown={item.event: () if outbox.muted_by(item.event, mutes, now) else item.channels for item in shown},
         ended=[item.event.job_id for item in new if outbox.ends(item.event)],

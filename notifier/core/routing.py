@@ -58,6 +58,10 @@ class DeliveryRouting:
         )
 
 
+MAX_DIGEST_SIZE = 100
+"""Largest `digest_size` of any channel."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelPolicy:
     """What planning needs to know about a channel."""
@@ -67,6 +71,10 @@ class ChannelPolicy:
     """More events than this for one channel in one poll become digests; None never does."""
     digest_size: int = 100
     """Events a digest names at most."""
+    threads: bool = False
+    """True where the message of a storm sums it up, and its thread lists the tasks."""
+    storm_size: int = 100
+    """Tasks that one message of a storm lists at most."""
     coalesces: bool = False
     """True where progress that has not been delivered gives way to what happened after it."""
 

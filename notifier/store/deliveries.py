@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import batched
 
 from sqlalchemy import ColumnElement, or_, select, tuple_, update
 
@@ -12,6 +13,7 @@ from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import AttemptSignal
+from notifier.core.routing import MAX_DIGEST_SIZE
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, make_due
@@ -40,7 +42,7 @@ class Deliveries:
     def claim_due(
         self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None
     ) -> Sequence[Delivery]:
-        """Claim deliveries of a channel that are due, oldest first, at most one of each subject.
+        """Claim deliveries of a channel that are due: failures first, then the oldest; at most one of each subject.
 
         A claim adds one to `attempt` and advances `available_at` by the lease. The first `at_once` of them (None: all)
         are to be sent at once and have begun with the claim, and so has a delivery without a body that is rendered for
@@ -53,7 +55,7 @@ class Deliveries:
             return []
         claim = {"seqs": seqs, "sent_at_once": seqs[:at_once], "until": now + lease, "owner": owner}
         claimed = self._session.execute(statements.CLAIM_DELIVERIES, claim).all()
-        return load_deliveries(self._session, sorted(claimed, key=lambda row: row.seq))
+        return load_deliveries(self._session, sorted(claimed, key=lambda row: (row.rank, row.seq)))
 
     def withheld(self, delivery_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return the recipients whom an older delivery about the same subject has not reached yet, by delivery."""
@@ -185,6 +187,13 @@ class Deliveries:
             self._session.execute(statements.SUPERSEDE, values)
         return [row.event_id for row in waiting]
 
+    def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
+        """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""
+        chunked = self._session.execute_chunks(statements.HOLDING_BACK, subjects, "subjects", channel=channel)
+        seqs = {seq for found in chunked for seq in found.scalars()}
+        for some in chunks(sorted(seqs)):
+            self._session.execute(statements.RANK_AS_FAILURES, {"seqs": some})
+
     def retry(self, delivery_ids: Collection[str], now: datetime) -> int:
         """Make dead or parked deliveries pending again with a fresh schedule and return how many.
 
@@ -247,8 +256,11 @@ class Deliveries:
         for delivery in moved:
             fresh = tuple(event for event in delivery.events if event.id not in known and event.channel != to)
             known |= {event.id for event in fresh}
-            if fresh:
-                planned.append(outbox.new_delivery(to, fresh, state, now, routing=delivery.routing))
+            # A message of a storm may have more events than any channel's digest.
+            planned += [
+                outbox.new_delivery(to, part, state, now, routing=delivery.routing)
+                for part in batched(fresh, MAX_DIGEST_SIZE)
+            ]
         self._add_channel(to, [event.id for delivery in planned for event in delivery.events])
         self.record(planned)
         change_deliveries(

@@ -1,24 +1,31 @@
 """Reading and changing several deliveries at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, update
 
 from notifier.core.delivery import Delivery
 from notifier.core.model import Event
+from notifier.core.storms import Storm
 from notifier.store import rows, statements
 from notifier.store.schema import deliveries
 from notifier.store.session import Session
 
 
 def load_deliveries(session: Session, found: Sequence[Row[*tuple[Any, ...]]]) -> list[Delivery]:
-    """Return the deliveries of rows, each with its events."""
+    """Return the deliveries of rows, each with its events and its storm."""
     carried: dict[str, list[Event]] = {}
     for result in session.execute_chunks(statements.EVENTS_OF_DELIVERIES, [row.id for row in found]):
         for delivery_id, facts in result:
             carried.setdefault(delivery_id, []).append(rows.event_of(facts))
-    return [rows.delivery_of(row, tuple(carried.get(row.id, ()))) for row in found]
+    storms = load_storms(session, {row.storm for row in found if row.storm})
+    return [rows.delivery_of(row, tuple(carried.get(row.id, ())), storms.get(row.storm)) for row in found]
+
+
+def load_storms(session: Session, ids: Collection[str]) -> Mapping[str, Storm]:
+    """Return storms by id."""
+    return {row.id: rows.storm_of(row) for found in session.execute_chunks(statements.STORMS, ids) for row in found}
 
 
 def change_deliveries(session: Session, *which: ColumnElement[bool], **values: object) -> int:

@@ -11,7 +11,7 @@ from notifier.store import rows
 from notifier.store.schema import attempts, deliveries, replicas
 
 TRIED = 100
-"""Number of pending deliveries of a channel, the oldest first, that are searched for the latest failure."""
+"""Number of pending deliveries of a channel, those that go out first, that are searched for the latest failure."""
 
 LAST_REPLY = (
     select(attempts.c.reply)
@@ -65,8 +65,8 @@ def _of(row: Row[Any] | None, count: str, since: str = "", until: str = "") -> d
 
 def _latest_failure(connection: Connection, channel: str) -> str | None:
     mine = (deliveries.c.channel == channel, deliveries.c.state == DeliveryState.PENDING)
-    oldest = select(deliveries.c.reason, LAST_REPLY).where(*mine).order_by(deliveries.c.seq).limit(TRIED)
-    failures = [with_reply(*row) for row in connection.execute(oldest) if row.reason]
+    first = select(deliveries.c.reason, LAST_REPLY).where(*mine).order_by(deliveries.c.rank, deliveries.c.seq)
+    failures = [with_reply(*row) for row in connection.execute(first.limit(TRIED)) if row.reason]
     return failures[-1] if failures else None
 
 

@@ -18,6 +18,7 @@ from notifier.store.schema import (
     delivery_events,
     events,
     sources,
+    storms,
     subscriptions,
     tasks,
     threads,
@@ -191,7 +192,7 @@ class Polls:
         for source in (former, name):
             self._cache.drop(source)
         self._session.execute(delete(sources).where(sources.c.name == former))
-        for table in (tasks, subscriptions):
+        for table in (tasks, subscriptions, storms):
             self._session.execute(update(table).where(table.c.source == former).values(source=name))
         known = events.alias()
         again = exists().where(

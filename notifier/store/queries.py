@@ -13,9 +13,10 @@ from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
 from notifier.core.people import Acknowledgement, Action, Mute
 from notifier.core.routing import RoutedEvent
+from notifier.core.storms import Storm
 from notifier.ports import DeliveryFilter, EventFilter, Ledger, StoredTask, TaskFilter, TaskStatistics
 from notifier.store import health, rows, statements
-from notifier.store.delivery_rows import load_deliveries
+from notifier.store.delivery_rows import load_deliveries, load_storms
 from notifier.store.filters import RUNNING, delivery_conditions, event_conditions, task_conditions
 from notifier.store.ledger import read_ledger
 from notifier.store.schema import (
@@ -202,6 +203,10 @@ class Queries:
         """Return the references of a channel's threads by subject."""
         found = self._session.execute(statements.THREAD_REFS, {"channel": channel, "subjects": list(subjects)})
         return {row.subject: row.ref for row in found}
+
+    def storm(self, storm_id: str) -> Storm | None:
+        """Return one storm."""
+        return load_storms(self._session, [storm_id]).get(storm_id)
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""

@@ -15,17 +15,21 @@ from notifier.store.polls import FingerprintCache
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, actions, events, mutes, sources, subscriptions, tasks
 from notifier.store.session import Session, chunks
+from notifier.store.storms import Storms
 from notifier.store.threads import Threads
 
 
 class Retention:
     """Deletes what is past retention, one batch at a time."""
 
-    def __init__(self, session: Session, cache: FingerprintCache, queries: Queries, threads: Threads) -> None:
+    def __init__(
+        self, session: Session, cache: FingerprintCache, queries: Queries, threads: Threads, storms: Storms
+    ) -> None:
         self._session = session
         self._cache = cache
         self._queries = queries
         self._threads = threads
+        self._storms = storms
 
     def pruning_time(self) -> datetime | None:
         """Return the time that age is counted back from: that of the newest good poll, while a source has any.
@@ -155,7 +159,7 @@ class Retention:
         return len(job_ids)
 
     def prune_people(self, now: datetime, keep: timedelta) -> int:
-        """Delete threads, acknowledgements and subscriptions that are older than `keep` and that nothing needs.
+        """Delete threads, storms, acknowledgements and subscriptions that are older than `keep` and nothing needs.
 
         Ended mutes are deleted too. Return how many rows were deleted.
         """
@@ -167,4 +171,5 @@ class Retention:
             delete(actions).where(actions.c.at < before),
             delete(subscriptions).where(subscriptions.c.created_at < before),
         )
-        return sum(self._session.execute(statement).rowcount for statement in old) + self._threads.prune(before)
+        deleted = sum(self._session.execute(statement).rowcount for statement in old)
+        return deleted + self._threads.prune(before) + self._storms.prune(before)

@@ -1,7 +1,7 @@
 """Between rows and values: the only place that knows both."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,16 +11,19 @@ from notifier.core.credentials import CredentialState
 from notifier.core.delivery import Attempt, Body, Delivery, DeliveryState, Recipient, Resolution
 from notifier.core.diff import RecordedTask
 from notifier.core.health_facts import Replica, Role
+from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Acknowledgement, Action, Mute, Verb
 from notifier.core.routing import DeliveryRouting, RoutedEvent
+from notifier.core.storms import Storm
 
 _encode = msgspec.json.Encoder().encode
 event_of = msgspec.json.Decoder(Event).decode
 """Reads the facts of an event."""
 _decode_recipients = msgspec.json.Decoder(tuple[Recipient, ...]).decode
 _decode_routing = msgspec.json.Decoder(DeliveryRouting).decode
+_decode_storm = msgspec.json.Decoder(Storm).decode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -33,6 +36,7 @@ _ACTION = tuple(field.name for field in fields(Action) if field.name != "verb")
 _ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "resolution")
 _HEALTH = tuple(field.name for field in fields(ChannelHealth))
 _CREDENTIAL = tuple(field.name for field in fields(CredentialState))
+_STORM = ("id", "channel", "source", "started_at", "updated_at", "ended_at")
 _CHANNEL = tuple(field.name for field in fields(ChannelState) if field.name != "health")
 _DELIVERY = tuple(
     field.name
@@ -111,7 +115,11 @@ def routed_of(row: Row[T]) -> RoutedEvent:
 
 def delivery_values(delivery: Delivery) -> dict[str, object]:
     """Return the columns of a delivery that has not been claimed yet."""
-    own = {"state": str(delivery.state), "routing": routing_text(delivery.routing)}
+    own = {
+        "state": str(delivery.state),
+        "routing": routing_text(delivery.routing),
+        "storm": Subject.parse(delivery.subject).storm or None,
+    }
     return {name: getattr(delivery, name) for name in _DELIVERY} | own
 
 
@@ -125,7 +133,7 @@ def routing_of(encoded: str | None) -> DeliveryRouting:
     return _decode_routing(encoded) if encoded else DeliveryRouting()
 
 
-def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
+def delivery_of(row: Row[T], events: tuple[Event, ...], storm: Storm | None = None) -> Delivery:
     """Read a delivery."""
     body = None if row.body is None else Body(content=row.body, content_type=row.content_type)
     return Delivery(
@@ -135,8 +143,19 @@ def delivery_of(row: Row[T], events: tuple[Event, ...]) -> Delivery:
         reply=getattr(row, "reply", None),
         recipients=recipients_of(row.recipients),
         routing=routing_of(row.routing),
+        storm=storm,
         **_fields_of(row, _DELIVERY),
     )
+
+
+def storm_values(storm: Storm) -> dict[str, object]:
+    """Return the columns of a storm."""
+    return {name: getattr(storm, name) for name in _STORM} | {"facts": _encode(storm)}
+
+
+def storm_of(row: Row[T]) -> Storm:
+    """Read a storm. Its source may have another name by now."""
+    return replace(_decode_storm(row.facts), source=row.source)
 
 
 def recipients_of(encoded: str | None) -> tuple[Recipient, ...]:

@@ -126,6 +126,8 @@ events = sa.Table(
     sa.Index("ix_events_job_id", "job_id"),
 )
 
+_IN_STORM = text("storm IS NOT NULL")
+
 deliveries = sa.Table(
     "deliveries",
     metadata,
@@ -152,9 +154,11 @@ deliveries = sa.Table(
     sa.Column("retried_at", UtcDateTime),
     sa.Column("rank", sa.Integer, nullable=False, server_default=text("1")),
     sa.Column("routing", sa.Text),
+    sa.Column("storm", sa.String),
     sa.CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
-    sa.Index("ix_deliveries_channel_state_seq", "channel", "state", "seq"),
     sa.Index("ix_deliveries_channel_state_rank_seq", "channel", "state", "rank", "seq"),
+    # Hardly any delivery is in it: those of a storm go out one after the other, and people list the tasks of one.
+    sa.Index("ix_deliveries_storm_seq", "storm", "seq", sqlite_where=_IN_STORM, postgresql_where=_IN_STORM),
     sa.Index("ix_deliveries_state_seq", "state", "seq"),
 )
 

@@ -29,11 +29,12 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 
 from notifier.core.credentials import CredentialState
-from notifier.core.delivery import DeliveryState
+from notifier.core.delivery import FAILURE_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.model import TaskStatus
 from notifier.store.schema import (
@@ -45,6 +46,7 @@ from notifier.store.schema import (
     edit_budgets,
     events,
     sources,
+    storms,
     tasks,
     threads,
 )
@@ -188,11 +190,20 @@ def _older_unsettled(columns: Select[Any]) -> Select[Any]:
     )
 
 
+def _older_of_storm(columns: Select[Any]) -> Select[Any]:
+    """Select columns of unsettled deliveries that are older than a delivery and part of the same storm."""
+    return columns.where(
+        _older.c.storm == deliveries.c.storm,
+        _older.c.seq < deliveries.c.seq,
+        or_(*(_older.c.state == state for state in UNSETTLED)),
+    )
+
+
 # An older delivery that only some recipients still lack does not block a first attempt, which is for the others.
-_BLOCKED = exists(
-    _older_unsettled(select(1))
-    .where(or_(_older.c.recipients.is_(None), deliveries.c.recipients.is_not(None)))
-    .correlate(deliveries)
+_BLOCKS = or_(_older.c.recipients.is_(None), deliveries.c.recipients.is_not(None))
+_BLOCKED = or_(
+    exists(_older_unsettled(select(1)).where(_BLOCKS).correlate(deliveries)),
+    exists(_older_of_storm(select(1)).where(_BLOCKS).correlate(deliveries)),
 )
 DUE_DELIVERIES = (
     select(deliveries.c.seq)
@@ -202,13 +213,29 @@ DUE_DELIVERIES = (
         deliveries.c.available_at <= bindparam("now"),
         ~_BLOCKED,
     )
-    .order_by(deliveries.c.seq)
+    .order_by(deliveries.c.rank, deliveries.c.seq)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-BLOCKING_RECIPIENTS = _older_unsettled(select(deliveries.c.id, _older.c.recipients)).where(
-    deliveries.c.id.in_(list_parameter("ids")), _older.c.recipients.is_not(None)
+_WITHHELD = (deliveries.c.id.in_(list_parameter("ids")), _older.c.recipients.is_not(None))
+BLOCKING_RECIPIENTS = union_all(
+    _older_unsettled(select(deliveries.c.id, _older.c.recipients)).where(*_WITHHELD),
+    _older_of_storm(select(deliveries.c.id, _older.c.recipients)).where(*_WITHHELD),
 )
+# What holds a failure back goes first too. One that is claimed right now goes out anyway.
+HOLDING_BACK = (
+    select(deliveries.c.seq)
+    .join(delivery_events, delivery_events.c.delivery_id == deliveries.c.id)
+    .where(
+        delivery_events.c.channel == bindparam("channel"),
+        delivery_events.c.subject.in_(list_parameter("subjects")),
+        deliveries.c.rank != FAILURE_RANK,
+        or_(*(deliveries.c.state == state for state in UNSETTLED)),
+    )
+    .order_by(deliveries.c.seq)
+    .with_for_update(of=deliveries, skip_locked=True)
+)
+RANK_AS_FAILURES = update(deliveries).where(deliveries.c.seq.in_(list_parameter("seqs"))).values(rank=FAILURE_RANK)
 
 # The holder of a claim died: the outcome of an attempt that had begun is unknown, any other attempt does not count.
 _LEFT_BEGUN = and_(deliveries.c.claimed_by.is_not(None), deliveries.c.begun)
@@ -308,6 +335,17 @@ SUPERSEDE = (
     .where(deliveries.c.id == bindparam("delivery_id"))
     .values(state=DeliveryState.SUPERSEDED, reason=bindparam("new_reason"), settled_at=bindparam("now"))
 )
+
+# ---- storms ----
+
+LASTING_STORMS = (
+    select(storms)
+    .where(storms.c.source == bindparam("source"), storms.c.ended_at.is_(None))
+    .order_by(storms.c.id)
+    .with_for_update()
+)
+STORMS = select(storms).where(storms.c.id.in_(list_parameter("ids")))
+LOCK_STORM = select(storms).where(storms.c.id == bindparam("id")).with_for_update()
 
 # ---- threads ----
 

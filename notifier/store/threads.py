@@ -10,10 +10,13 @@ from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, upda
 
 from notifier.core.delivery import Thread, ThreadUpdate
 from notifier.core.events import EditUrgency, EventType
+from notifier.core.identity import Subject
 from notifier.core.model import Event
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Mute
+from notifier.core.storms import Storm
 from notifier.store import rows, statements
+from notifier.store.delivery_rows import load_storms
 from notifier.store.queries import Queries
 from notifier.store.schema import edit_budgets, events, threads
 from notifier.store.session import Session
@@ -25,7 +28,7 @@ TOUCHED = 50
 TOUCHED_WITHIN = timedelta(days=1)
 """Age of the oldest message that changes when its instance is muted."""
 
-_PERSON, _PROGRESS = int(EditUrgency.PERSON), int(EditUrgency.PROGRESS)
+_PERSON, _PROGRESS, _FAILURE = (int(one) for one in (EditUrgency.PERSON, EditUrgency.PROGRESS, EditUrgency.FAILURE))
 
 
 class _Stored(NamedTuple):
@@ -78,17 +81,22 @@ class Threads:
         return {row.id: _Stored(*row) for found in self._session.execute_chunks(statement, ids) for row in found}
 
     def _begin(self, channel: str, subject: str, ref: str, event: _Stored, now: datetime) -> None:
+        storm = Subject.parse(subject).storm
         shows = _shows(event) | {"ref": ref, "shown_at": now, "due_at": None}
+        if storm:
+            shows |= {"instance_id": None, "instance_name": None}
         self._session.execute(
             self._session.insert(threads)
             .values(channel=channel, subject=subject, **shows)
             .on_conflict_do_update(
                 index_elements=["channel", "subject"],
                 set_=shows | {"revision": threads.c.revision + 1, "shown": threads.c.revision + 1},
-                where=threads.c.event_seq <= event.seq,
+                where=None if storm else threads.c.event_seq <= event.seq,
             )
         )
-        if later := self._later(event):  # it happened while the first message was on its way
+        if storm:  # it may have grown since the message was rendered
+            self._touch(now, _FAILURE, threads.c.channel == channel, threads.c.subject == subject)
+        elif later := self._later(event):  # it happened while the first message was on its way
             self._show(later, now, threads.c.channel == channel, subject=subject)
 
     def _later(self, event: _Stored) -> _Stored | None:
@@ -105,6 +113,11 @@ class Threads:
     def touch_event(self, event_id: str, now: datetime) -> None:
         """Let the messages that show an event change: something else about it is to be shown."""
         self._touch(now, _PERSON, threads.c.event_id == event_id)
+
+    def touch_storm(self, storm: Storm, now: datetime) -> None:
+        """Let the message about a storm change."""
+        subject = str(Subject(storm=storm.id))
+        self._touch(now, _FAILURE, threads.c.channel == storm.channel, threads.c.subject == subject)
 
     def touch_instance(self, instance: str, now: datetime) -> None:
         """Let the latest messages about an instance change."""
@@ -138,10 +151,24 @@ class Threads:
         claimed = {"of_channel": channel, "subjects": [row.subject for row in found], "until": now + lease}
         self._session.execute(statements.CLAIM_EDITS, claimed)
         mutes = self._queries.mutes(now)
-        return [self._thread(row, mutes, now) for row in found]
+        storms = load_storms(self._session, [id_ for row in found if (id_ := Subject.parse(row.subject).storm)])
+        return [self._thread(row, mutes, storms, now) for row in found]
 
-    def _thread(self, row: Row[*tuple[Any, ...]], mutes: Sequence[Mute], now: datetime) -> Thread:
+    def _thread(
+        self, row: Row[*tuple[Any, ...]], mutes: Sequence[Mute], storms: Mapping[str, Storm], now: datetime
+    ) -> Thread:
         event = rows.event_of(row.facts)
+        if storm_id := Subject.parse(row.subject).storm:
+            storm = storms.get(storm_id)
+            return Thread(
+                channel=row.channel,
+                subject=row.subject,
+                ref=row.ref,
+                event=event,
+                revision=row.revision,
+                acknowledged=storm.acknowledged if storm else None,
+                storm=storm,
+            )
         return Thread(
             channel=row.channel,
             subject=row.subject,

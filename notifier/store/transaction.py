@@ -15,6 +15,7 @@ from notifier.store.queries import Queries
 from notifier.store.replicas import Replicas
 from notifier.store.retention import Retention
 from notifier.store.session import Session
+from notifier.store.storms import Storms
 from notifier.store.threads import Threads
 
 
@@ -33,6 +34,7 @@ class Transaction:
         self.channels = Channels(session)
         self.deliveries = Deliveries(session, self.channels)
         self.threads = Threads(session, self.queries)
+        self.storms = Storms(session, self.queries, self.threads)
         self.people = People(session, self.queries, self.threads)
-        self.retention = Retention(session, cache, self.queries, self.threads)
+        self.retention = Retention(session, cache, self.queries, self.threads, self.storms)
         self.replicas = Replicas(session)

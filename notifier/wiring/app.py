@@ -61,6 +61,8 @@ class App:
                     name=name,
                     digest_above=channel.digest_above,
                     digest_size=channel.digest_size,
+                    threads=channel.threads,
+                    storm_size=channel.storm_size,
                     coalesces=channel.coalesces,
                 )
                 for name, channel in self.channels.items()

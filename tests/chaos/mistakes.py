@@ -2,7 +2,7 @@
 
 `apply_mistake` replaces functions of the program before it starts; the fork server calls it. This is the only part of
 the harness that depends on internals: `DeliveryWorker._outcome`, `Deliveries.claim_due`, `DUE_DELIVERIES`,
-`core_polling.changed_ids`, `core_polling.diff_rules`, `polling.poll_once`, `outbox.plan`, `diff._unlisted`,
+`core_polling.changed_ids`, `core_polling.diff_rules`, `polling.poll_once`, `outbox.plan_sent`, `diff._unlisted`,
 `Walk.exhausted`, `WalkResult.complete`, `WebhookChannel._headers`, `http_channel.retry_after` and
 `reply_rules.retry_after`.
 """
@@ -110,20 +110,20 @@ def ignore_retry_after() -> None:
 def two_transactions() -> None:
     """Record events in one transaction and their deliveries in the next."""
     postponed: list[tuple[Any, ...]] = []
-    plan, poll_once = outbox.plan, poll.poll_once
+    plan, poll_once = outbox.plan_sent, poll.poll_once
 
     async def in_two_steps(source: Any, store: Any, *args: Any, **how: Any) -> poll.PollReport:
         report = await poll_once(source, store, *args, **how)
         await asyncio.sleep(0.05)
         while postponed:
-            await store.transact(lambda tx: tx.deliveries.record(plan(*postponed.pop())))
+            await store.transact(lambda tx: tx.deliveries.record(tuple(plan(*postponed.pop()))))
         return report
 
     def later(*what: Any) -> tuple[Delivery, ...]:
         postponed.append(what)
         return ()
 
-    _replace(outbox, "plan", later)
+    _replace(outbox, "plan_sent", later)
     _replace(polling, "poll_once", in_two_steps)
 
 

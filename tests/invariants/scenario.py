@@ -187,6 +187,7 @@ class Receiver:
     body_key: Hashable | None = None
     digest_above: int | None = 3
     digest_size: int = 4
+    storm_size: int = 4
     threads: bool = False
     coalesces: bool = False
     multi_recipient: bool = False
@@ -207,7 +208,13 @@ class Receiver:
         return Route(name=f"to {self.name}", match=match, channels=(self.name,))
 
     def policy(self) -> ChannelPolicy:
-        return ChannelPolicy(name=self.name, digest_above=self.digest_above, digest_size=self.digest_size)
+        return ChannelPolicy(
+            name=self.name,
+            digest_above=self.digest_above,
+            digest_size=self.digest_size,
+            threads=self.threads,
+            storm_size=self.storm_size,
+        )
 
     def render(self, request: RenderRequest) -> Body:
         self.rendered += 1  # so that a message rendered twice is not the same twice

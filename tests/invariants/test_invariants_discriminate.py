@@ -65,20 +65,20 @@ def mark_before_sending(patch: pytest.MonkeyPatch) -> None:
 
 def plan_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
     put_off: list[tuple[Any, ...]] = []
-    plan, poll_once = outbox.plan, poll.poll_once
+    plan, poll_once = outbox.plan_sent, poll.poll_once
 
     async def in_two_steps(source: Any, store: SqlStore, *args: Any, **how: Any) -> poll.PollReport:
         put_off.clear()  # what a killed process put off is gone
         report = await poll_once(source, store, *args, **how)
         while put_off:
-            await store.transact(lambda tx: tx.deliveries.record(plan(*put_off.pop())))
+            await store.transact(lambda tx: tx.deliveries.record(tuple(plan(*put_off.pop()))))
         return report
 
     def later(*what: Any) -> tuple[Delivery, ...]:
         put_off.append(what)
         return ()
 
-    patch.setattr(outbox, "plan", later)
+    patch.setattr(outbox, "plan_sent", later)
     patch.setattr(scenario_module, "poll_once", in_two_steps)
 
 

@@ -151,6 +151,7 @@ class SimulatedChannel:
     body_key: Hashable | None = None
     digest_above: int | None = 20
     digest_size: int = 100
+    storm_size: int = 100
     edit_pace: Pace = field(default_factory=lambda: Pace(per_second=10, burst=5))
     threads: bool = False
     coalesces: bool = False
