@@ -97,8 +97,12 @@ class RenderRequest:
 
     @property
     def mention(self) -> tuple[str, ...]:
-        """Whom the message mentions: nobody where it is not loud, or where no event needs somebody."""
-        needed = any(event.calls_somebody for event in self.events)
+        """Whom the message mentions: nobody where it is not loud, or where no event needs somebody.
+
+        Of the messages of a storm only the first mentions anybody.
+        """
+        follows = self.storm is not None and not self.opens_storm
+        needed = not follows and any(event.calls_somebody for event in self.events)
         return self.routing.mention if needed and self.severity.loud else ()
 
 

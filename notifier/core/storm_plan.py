@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import batched
 from types import MappingProxyType
 
 from notifier.core import storms
@@ -81,7 +80,7 @@ def _continues(failures: int, policy: ChannelPolicy, known: Storm | None) -> boo
     return failures > (policy.digest_above if known is None else policy.digest_above // 2)
 
 
-def _planned(  # noqa: PLR0913, PLR0917 - what a delivery is made of
+def _planned(  # noqa: PLR0917 - what a delivery is made of
     failures: Sequence[RoutedEvent],
     known: Storm | None,
     policy: ChannelPolicy,
@@ -91,6 +90,7 @@ def _planned(  # noqa: PLR0913, PLR0917 - what a delivery is made of
 ) -> tuple[Storm, Sequence[Delivery]]:
     """Return the storm with these failures, and the deliveries that report them."""
     events = [item.event for item in failures]
+    wanted = routing_on(policy.name, failures, routes)
     storm = storms.begin(policy.name, events) if known is None else storms.grow(known, events)
     deliveries = [
         Delivery(
@@ -103,20 +103,18 @@ def _planned(  # noqa: PLR0913, PLR0917 - what a delivery is made of
             events=tuple(item.event for item in part),
             digest=True,
             rank=FAILURE_RANK,
-            routing=routing_on(policy.name, part, routes),
+            routing=wanted,
         )
         for part in _parts(failures, policy, opens=known is None)
     ]
     return (replace(storm, opened_by=deliveries[0].id) if known is None else storm), deliveries
 
 
-def _parts(
-    failures: Sequence[RoutedEvent], policy: ChannelPolicy, *, opens: bool
-) -> Iterator[Sequence[RoutedEvent]]:
+def _parts(failures: Sequence[RoutedEvent], policy: ChannelPolicy, *, opens: bool) -> Iterator[Sequence[RoutedEvent]]:
     """Divide failures among deliveries. With threads, the message that opens a storm sums it up: it has one event."""
     listed = sorted(failures, key=lambda item: (storms.instance_of(item.event), item.event.job_id))
     if opens and policy.threads:
         first = min(listed, key=lambda item: storms.age_of(item.event))
         yield [first]
         listed.remove(first)
-    yield from batched(listed, policy.storm_size)
+    yield from (listed[start : start + policy.storm_size] for start in range(0, len(listed), policy.storm_size))

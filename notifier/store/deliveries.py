@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import batched
 
 from sqlalchemy import ColumnElement, or_, select, tuple_, update
 
@@ -259,7 +258,7 @@ class Deliveries:
             # A message of a storm may have more events than any channel's digest.
             planned += [
                 outbox.new_delivery(to, part, state, now, routing=delivery.routing)
-                for part in batched(fresh, MAX_DIGEST_SIZE)
+                for part in (fresh[start : start + MAX_DIGEST_SIZE] for start in range(0, len(fresh), MAX_DIGEST_SIZE))
             ]
         self._add_channel(to, [event.id for delivery in planned for event in delivery.events])
         self.record(planned)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from factories import T0
-from sqlalchemy import Delete, Dialect, Select, Update
+from sqlalchemy import CompoundSelect, Delete, Dialect, Select, Update
 from sqlalchemy.dialects import registry
 
 from notifier.core.credentials import CredentialState
@@ -37,6 +37,8 @@ PARAMETERS: Mapping[str, str] = {
     "PARKED_CHANNELS": "",
     "DUE_DELIVERIES": "channel now limit",
     "BLOCKING_RECIPIENTS": "ids",
+    "HOLDING_BACK": "channel subjects",
+    "RANK_AS_FAILURES": "seqs",
     "CLAIM_DELIVERIES": "seqs sent_at_once until owner",
     "MARK_BEGUN": "claims has_begun",
     "SAVE_BODY": "delivery_id new_body new_content_type",
@@ -45,6 +47,9 @@ PARAMETERS: Mapping[str, str] = {
     "SETTLE": "delivery_id number",
     "WAITING_PROGRESS": "channel subjects",
     "SUPERSEDE": "delivery_id new_reason now",
+    "LASTING_STORMS": "source",
+    "STORMS": "ids",
+    "LOCK_STORM": "id",
     "THREAD_REFS": "channel subjects",
     "SUBJECTS_WITH_THREADS": "subjects",
     "DUE_EDITS": "channel now progress_before limit",
@@ -66,7 +71,7 @@ DIALECTS: Sequence[Dialect] = [registry.load(name)() for name in ("sqlite", "pos
 
 
 def built() -> Mapping[str, Any]:
-    kinds = (Select, Update, Delete)
+    kinds = (Select, CompoundSelect, Update, Delete)
     return {name: one for name, one in vars(statements).items() if isinstance(one, kinds) and not name.startswith("_")}
 
 
@@ -101,6 +106,7 @@ async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
             f"EXPLAIN QUERY PLAN {compiled}", tuple(values[name] for name in compiled.positiontup or ())
         )
         steps = [row.detail for row in plan]
-    assert any("SEARCH deliveries USING INDEX ix_deliveries_channel_state_seq" in step for step in steps), steps
+    assert any("SEARCH deliveries USING INDEX ix_deliveries_channel_state_rank_seq" in step for step in steps), steps
     assert any("ix_delivery_events_channel_subject" in step for step in steps), steps
+    assert any("ix_deliveries_storm_seq" in step for step in steps), steps
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in steps), steps

@@ -254,7 +254,7 @@ def test_a09_two_thousand_changes_are_at_most_twenty_messages(new_scenario: Scen
     with new_scenario() as scenario:
         scenario.poll()
         everything = scenario.channels["all"]
-        everything.digest_above, everything.digest_size = 20, 100
+        everything.digest_above, everything.digest_size, everything.storm_size = 20, 100, 100
         scenario.apply_changes(*[CREATE] * 500)
         scenario.poll()
         scenario.apply_changes(*(become(FAILED, place) for place in range(500)))
