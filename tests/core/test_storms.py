@@ -309,7 +309,7 @@ POLLS = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=3), min_size=
 
 @given(polls=POLLS, above=st.integers(1, 8), threads=st.booleans(), size=st.integers(1, 5))
 def test_each_failure_is_in_exactly_one_delivery_of_any_polls(
-    polls: Sequence[Sequence[int]], above: int, threads: bool, size: int
+    *, polls: Sequence[Sequence[int]], above: int, threads: bool, size: int
 ) -> None:
     config = routing(above=above, threads=threads, size=size)
     known: dict[str, Storm] = {}
