@@ -99,6 +99,7 @@ class RenderRequest:
     def mention(self) -> tuple[str, ...]:
         """Whom the message mentions: nobody where it is not loud, or where no event needs somebody.
 
+        The entries of the configuration, for all kinds of channels: a channel takes those that its kind understands.
         Of the messages of a storm only the first mentions anybody.
         """
         follows = self.storm is not None and not self.opens_storm

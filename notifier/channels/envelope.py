@@ -39,12 +39,13 @@ def envelope(request: RenderRequest, context: ChannelContext) -> dict[str, Any]:
     """Return the standard body as plain data. Its shape is a contract with receivers."""
     events = [_event(event, request, context.formatter) for event in request.events]
     storm = {"storm": _storm(request.storm)} if request.storm else {}
+    mention = {"mention": [*request.mention]} if request.mention else {}
     if not request.digest:
-        events[0]["data"] |= storm
+        events[0]["data"] |= storm | mention
         return events[0]
     latest = max(event.observed_at for event in request.events)
     summary = without_marks(SummaryFormatter(context.formatter).describe(request).sentence)
-    data = {"summary": summary, "severity": request.severity.value} | storm | {"events": events}
+    data = {"summary": summary, "severity": request.severity.value} | storm | mention | {"events": events}
     return {"type": DIGEST, "timestamp": _rfc3339(latest), "data": data}
 
 

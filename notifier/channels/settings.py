@@ -36,6 +36,9 @@ class ChannelSettings(Settings):
     takes_templates: ClassVar[bool] = False
     """Whether `templates` replace messages of the kind. True for a kind whose channel is a `TemplatedChannel`."""
 
+    mention_forms: ClassVar[str] = ""
+    """How the kind writes whom a message mentions, for errors; the empty string where it mentions nobody."""
+
     kind: str = ""
     name: Name
     digest_above: Annotated[int, Field(ge=1)] | None = 20
@@ -60,6 +63,11 @@ class ChannelSettings(Settings):
 
     ca_file: CaFile = None
     """PEM file of authorities to trust besides those of the operating system and of `network.ca_file`."""
+
+    @classmethod
+    def accepts_mention(cls, text: str) -> bool:  # noqa: ARG003 - a kind that mentions people needs it
+        """Return whether the kind understands an entry of `routes[].mention`. Its messages leave out all others."""
+        return False
 
     @property
     def limit(self) -> RateLimit:

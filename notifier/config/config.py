@@ -1,7 +1,7 @@
 """The whole configuration: its sections, and the rules between them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from notifier.channels.settings import ChannelSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
@@ -45,6 +46,15 @@ Timezone = Annotated[str, AfterValidator(_timezone)]
 def _needs_web(place: Loc, what: str, caller: str, otherwise: str) -> ValidationError:
     why = f"{what}needs the section web, for {caller} to call. Add web: {{listen: 127.0.0.1:8080}}{otherwise}."
     return ValidationError.from_exception_data("settings", [error_detail(place, why)], hide_input=True)
+
+
+def _unmentionable(entry: str, channels: Iterable[ChannelSettings]) -> str:
+    """Return why none of a route's channels can mention an entry, and what they understand."""
+    forms = {channel.kind: channel.mention_forms for channel in channels if channel.mention_forms}
+    if not forms:
+        return f"no channel of this route can mention anybody, so {entry!r} has no effect. Remove it."
+    known = "; ".join(f"{kind} takes {form}" for kind, form in forms.items())
+    return f"no channel of this route can mention {entry!r}: {known}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +114,20 @@ class Config(Settings):
                 f"{format_duration(slowest.deadline)}. Give a longer lease, or that channel a shorter timeout."
             )
             found = [error_detail(("delivery", "lease"), what)]
+            raise ValidationError.from_exception_data("settings", found, hide_input=True)
+        return self
+
+    @model_validator(mode="after")
+    def _every_mention_is_understood(self) -> Self:
+        channels = {channel.name: channel for channel in self.channels}
+        found = [
+            error_detail(("routes", number, "mention", position), _unmentionable(entry, leading))
+            for number, route in enumerate(self.routes)
+            for leading in [[channels[name] for name in route.channels if name in channels]]
+            for position, entry in enumerate(route.mention)
+            if leading and not any(channel.accepts_mention(entry) for channel in leading)
+        ]
+        if found:
             raise ValidationError.from_exception_data("settings", found, hide_input=True)
         return self
 

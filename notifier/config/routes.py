@@ -8,11 +8,11 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, Wit
 
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
-from notifier.core.routing import Matcher, Route, fits, parse_matcher
+from notifier.core.routing import MAX_MENTIONS, Matcher, Route, fits, parse_matcher
 from notifier.core.severity import Severity
 from notifier.settings.base import Settings
 from notifier.settings.explain import FixedMessageError, did_you_mean
-from notifier.settings.types import Name
+from notifier.settings.types import MentionText, Name
 
 _VALUES: Mapping[str, Collection[str]] = {
     "type": [kind.value for kind in EventType],
@@ -55,6 +55,9 @@ class RouteSettings(Settings):
     severity: Severity | None = None
     """How bad the events are in the messages of this route: `critical`, `error`, `warning` or `info`. Default: failed
     tasks are critical in production, else see `environment` of the source."""
+    mention: Annotated[tuple[MentionText, ...], Field(max_length=MAX_MENTIONS)] = ()
+    """Whom messages about failures mention while they are loud (critical or error): ids of Slack (U…, S…), @here,
+    @channel, @name of Mattermost, mail addresses (Cc). Each channel takes the entries that its kind understands."""
 
 
 def _route(value: object, info: ValidationInfo) -> Route:

@@ -34,7 +34,11 @@ class Route:
     severity: Severity | None = None
     """How bad the events are that it takes; None leaves the default of each event."""
     mention: tuple[str, ...] = ()
-    """Whom messages about events that need somebody mention, as the channel's service names them."""
+    """Whom messages about events that need somebody mention. A channel takes what its kind understands."""
+
+
+MAX_MENTIONS = 20
+"""Maximum number of people and groups that one message mentions, and that one route names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

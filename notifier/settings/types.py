@@ -92,7 +92,7 @@ AsciiSecret = Annotated[Secret, _require(find_non_ascii)]
 AccountPassword = Annotated[Secret, _require(partial(find_non_ascii, inner_spaces=True))]
 """A password for a service that accepts only ASCII and locks the account after wrong ones."""
 
-PlainText = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_hidden)]
+PlainText = Annotated[str, Field(min_length=1), BeforeValidator(strip_line_end), _require(find_hidden)]
 """A name given by people, in any script: no invisible character, no space at either end."""
 
 EnvironmentName = Annotated[
@@ -109,7 +109,12 @@ LabelName = Annotated[str, Field(pattern=LABEL_PATTERN)]
 LabelText = Annotated[str, Field(min_length=1, max_length=100), BeforeValidator(strip_line_end), _require(find_hidden)]
 """The text of a label, in any script, on one line."""
 
-KeyId = Annotated[str, BeforeValidator(strip_line_end), Field(min_length=1), _require(find_non_ascii)]
+MentionText = Annotated[
+    str, Field(min_length=1, max_length=320), BeforeValidator(strip_line_end), _require(find_hidden)
+]
+"""An entry of a list of people to mention. The kinds of channels decide which they understand."""
+
+KeyId = Annotated[str, Field(min_length=1), BeforeValidator(strip_line_end), _require(find_non_ascii)]
 """The public part of a key: visible ASCII, as in `AsciiSecret`, and not a secret."""
 
 

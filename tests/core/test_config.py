@@ -638,6 +638,7 @@ def test_the_schema_refuses_what_the_loader_refuses(text: str, schema: jsonschem
 
 NOT_FOR_A_SCHEMA = re.compile(
     "the name is taken|not both|cannot read|an attempt of the channel|has inside it|an invisible character"
+    "|begins with|no channel of this route"
 )
 
 

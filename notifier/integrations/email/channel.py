@@ -62,7 +62,8 @@ class EmailChannel(BaseChannel[EmailSettings]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Submit the stored mail for the recipients who do not have it yet."""
-        addresses = [mailbox.address for mailbox in self.settings.to_mailboxes]
+        copies = self.settings.cc_mailboxes(RenderRequest.of(delivery).mention)
+        addresses = [mailbox.address for mailbox in (*self.settings.to_mailboxes, *copies)]
         wanted = outstanding(delivery, addresses)
         outcomes: dict[str, Outcome] = {}
         session = SmtpSession(self._server)

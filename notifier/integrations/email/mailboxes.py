@@ -57,6 +57,14 @@ def parse_mailbox(text: str) -> Mailbox:
     return Mailbox(address=address, name=name)
 
 
+def as_mailbox(text: str) -> Mailbox | None:
+    """Return the mailbox that a text names; None where it is none."""
+    try:
+        return parse_mailbox(text)
+    except ValueError:
+        return None
+
+
 def _unquoted(name: str) -> str:
     """Return a name without the quotes around it and without the backslashes inside them."""
     quoted = re.fullmatch(r'"((?:[^"\\]|\\.)*)"', name)

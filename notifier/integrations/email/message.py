@@ -33,6 +33,8 @@ def message(request: RenderRequest, settings: EmailSettings, localizer: Localize
     mail = EmailMessage(policy=_POLICY)
     mail.set_raw("From", format_header("From", [settings.from_mailbox]))
     mail.set_raw("To", format_header("To", settings.to_mailboxes))
+    if copies := settings.cc_mailboxes(request.mention):
+        mail.set_raw("Cc", format_header("Cc", copies))
     for name, value in _headers(request).items():
         mail[name] = value
     # Encoded words throughout: the library's own folding drops spaces between them, and reads some texts as encoded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from notifier.channels.settings import ChannelSettings
-from notifier.integrations.email.mailboxes import Mailbox, parse_mailbox
+from notifier.core.routing import MAX_MENTIONS
+from notifier.integrations.email.mailboxes import Mailbox, as_mailbox, parse_mailbox
 from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, Secret, is_loopback
 
@@ -26,6 +27,7 @@ class EmailSettings(ChannelSettings):
     """Settings of a mail channel: a submission server, the sender and the recipients."""
 
     channel_class = "notifier.integrations.email.channel:EmailChannel"
+    mention_forms = "a mail address, which gets a copy (Cc)"
 
     kind: Literal["email"]
     host: str
@@ -90,6 +92,11 @@ class EmailSettings(ChannelSettings):
             raise setting_error("security", "must be tls with port 465, where TLS begins with the first byte")
         return self
 
+    @classmethod
+    def accepts_mention(cls, text: str) -> bool:
+        """Return whether an entry is a mail address, also with a name."""
+        return as_mailbox(text) is not None
+
     @property
     def server_port(self) -> int:
         """The port to connect to."""
@@ -104,6 +111,12 @@ class EmailSettings(ChannelSettings):
     def to_mailboxes(self) -> Sequence[Mailbox]:
         """The recipients."""
         return [parse_mailbox(text) for text in self.to]
+
+    def cc_mailboxes(self, mention: Iterable[str]) -> Sequence[Mailbox]:
+        """Return whom a mail with these mentions goes to besides the recipients: MAX_MENTIONS at most, each once."""
+        found = {box.address.casefold(): box for box in map(as_mailbox, mention) if box}
+        own = {box.address.casefold() for box in self.to_mailboxes}
+        return [box for address, box in found.items() if address not in own][:MAX_MENTIONS]
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:

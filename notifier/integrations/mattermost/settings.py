@@ -6,16 +6,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from notifier.channels.settings import ChannelSettings
+from notifier.integrations.mattermost.mentions import CHAT_MENTION_FORMS, is_mention
 from notifier.settings.types import Duration, Secret, url_rule
 
 
 class ChatWebhookSettings(ChannelSettings):
     """Settings that both chats share."""
 
+    mention_forms = CHAT_MENTION_FORMS
+
     webhook_url: Annotated[Secret, url_rule("https://chat.example.com/hooks/…", https_only=True)]
     """URL of the incoming webhook. Whoever knows it can post."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
     """Maximum time of one attempt."""
+
+    @classmethod
+    def accepts_mention(cls, text: str) -> bool:
+        """Return whether an entry is `@` and a name."""
+        return is_mention(text)
 
     @property
     def extra_fields(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, U
 from notifier.core.model import Event
 from notifier.http import HttpError, ReplyTooLarge
 from notifier.integrations.mattermost.markdown import code, fence, plain
+from notifier.integrations.mattermost.mentions import mention_text
 from notifier.integrations.mattermost.settings import ChatWebhookSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.formatter import Message, MessageFormatter
@@ -51,10 +52,12 @@ class MessageLimits:
 def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits) -> Json:
     """Return the message without the fields that the settings add."""
     events = by_severity(request.events)
+    mention = mention_text(request.mention)
     if request.digest:
-        return {"text": "\n".join(_digest(events, localizer, limits.text))}
+        first, *lines = _digest(events, localizer, limits.text - len(mention))
+        return {"text": "\n".join((f"{first} {mention}".rstrip(), *lines))}
     message = MessageFormatter(localizer).describe(events[0])
-    return {"text": _headline(message), "attachments": [_attachment(message, limits)]}
+    return {"text": f"{_headline(message)} {mention}".rstrip(), "attachments": [_attachment(message, limits)]}
 
 
 def _headline(message: Message) -> str:

@@ -5,7 +5,7 @@ are sent under the new one.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
+from notifier.core.routing import DeliveryRouting
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
@@ -34,6 +35,7 @@ from notifier.integrations.slack.blockkit import (
     section,
 )
 from notifier.integrations.slack.errors import key_of
+from notifier.integrations.slack.mentions import mention_markup
 from notifier.ports import RenderRequest
 from notifier.wording.formatter import Fact, Message, MessageFormatter
 from notifier.wording.localizer import Localizer
@@ -68,18 +70,31 @@ def event_message(request: RenderRequest, localizer: Localizer, console_url: str
     events = by_severity(request.events)
     layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Annotations(), console_url)
     job = None if request.digest else events[0].job_id
-    return layout | _envelope(request.delivery_id, job)
+    return _with_mention(layout, request.mention) | _envelope(request.delivery_id, job)
+
+
+def _with_mention(layout: Json, mention: Sequence[str]) -> Json:
+    """Add whom a message mentions after its headline. Slack notifies them of a post, not of an edit with the same."""
+    markup = mention_markup(mention)
+    if not markup:
+        return layout
+    headline, *blocks = layout["blocks"]
+    text = layout["text"], headline["text"]["text"]
+    shown, first = (f"{one} {markup}" for one in text)
+    return layout | {"text": shown, "blocks": [section(first), *blocks]}
 
 
 def live_message(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
     """Return the current content of a thread's message: text, blocks and attachments, which an edit must all name."""
     annotations = Annotations(acknowledged=thread.acknowledged, mute=thread.mute)
-    return _single(thread.event, localizer, annotations, console_url)
+    return _with_mention(_single(thread.event, localizer, annotations, console_url), thread.routing.mention)
 
 
 def replacement_message(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
-    """Return a thread's message for `chat.postMessage`, to replace one that is gone."""
-    return live_message(thread, localizer, console_url) | _envelope(key, thread.event.job_id)
+    """Return a thread's message for `chat.postMessage`, to replace one that is gone. It mentions nobody."""
+    return live_message(replace(thread, routing=DeliveryRouting()), localizer, console_url) | _envelope(
+        key, thread.event.job_id
+    )
 
 
 def thread_reply(message: Json, *, whole: bool) -> Json:

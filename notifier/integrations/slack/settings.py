@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from notifier.channels import rate_limits
 from notifier.channels.rate_limits import RateLimit
 from notifier.channels.settings import ChannelSettings
+from notifier.integrations.slack.mentions import SLACK_MENTION_FORMS, is_mention
 from notifier.settings.explain import setting_error
 from notifier.settings.types import Duration, HttpsUrl, Secret, SlackBotToken, url_rule
 
@@ -27,6 +28,7 @@ class SlackSettings(ChannelSettings):
     """A bot and the channel it posts to, or the URL of an incoming webhook."""
 
     channel_class = "notifier.integrations.slack.channel:SlackChannel"
+    mention_forms = SLACK_MENTION_FORMS
 
     kind: Literal["slack"] = "slack"
     bot_token: SlackBotToken | None = None
@@ -44,6 +46,11 @@ class SlackSettings(ChannelSettings):
     """Whether a failure in a thread is shown in the channel too."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=30))
     """Maximum time of one attempt, also when a refused layout is sent again as plain text."""
+
+    @classmethod
+    def accepts_mention(cls, text: str) -> bool:
+        """Return whether an entry is the id of a user or a user group, or one of the words for everybody."""
+        return is_mention(text)
 
     @property
     def threads(self) -> bool:

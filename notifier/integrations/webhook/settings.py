@@ -36,6 +36,7 @@ class WebhookSettings(ChannelSettings):
 
     channel_class = "notifier.integrations.webhook.channel:WebhookChannel"
     takes_templates = True
+    mention_forms = "any text, as `data.mention`"
 
     kind: Literal["webhook"]
     url: HttpUrl
@@ -80,6 +81,11 @@ class WebhookSettings(ChannelSettings):
         if self.body_template is not None:
             Renderer(self.body_template, self.content_type).check()
         return self
+
+    @classmethod
+    def accepts_mention(cls, text: str) -> bool:  # noqa: ARG003 - only the receiver knows whom it can call
+        """Return True: the receiver gets every entry."""
+        return True
 
     @property
     def has_template(self) -> bool:
