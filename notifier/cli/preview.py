@@ -12,7 +12,7 @@ from rich.text import Text
 from notifier.channels.placeholders import readable
 from notifier.cli import event_loop
 from notifier.cli.common import JsonOption, load_config, now
-from notifier.cli.output import block, cell, print_json, show
+from notifier.cli.output import block, cell, print_json, show, stdout
 from notifier.cli.samples import render_request, sample_event, sample_requests
 from notifier.cli.slack_preview import draw_message, is_block_kit
 from notifier.config import Config
@@ -21,6 +21,8 @@ from notifier.core.delivery import Body
 from notifier.core.events import EventType
 from notifier.wiring.channels import open_channel
 from notifier.wiring.checks import check_rendering
+from notifier.wording.lines import CONTENT_TYPE as LINES
+from notifier.wording.lines import decode, printed
 
 ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="Name of a configured channel.")]
 
@@ -63,10 +65,12 @@ async def _render(config: Config, name: str, kind: EventType, *, digest: bool) -
 
 
 def readable_body(body: Body) -> Iterator[RenderableType]:
-    """Return a body in readable form, by its content type: mail text, a drawn chat message, indented JSON."""
+    """Return a body in readable form, by its content type: mail text, a drawn message, lines of a terminal, JSON."""
     decoded = _decoded(body)
     if body.content_type.startswith("message/"):
         yield from _mail(body.content)
+    elif body.content_type == LINES:
+        yield from _terminal_lines(body.content)
     elif is_block_kit(decoded):
         yield draw_message(decoded)
     elif isinstance(decoded, str):
@@ -83,6 +87,13 @@ def _decoded(body: Body) -> Any:  # noqa: ANN401 - JSON
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _terminal_lines(content: bytes) -> Iterator[RenderableType]:
+    console = stdout()
+    for line in decode(content):
+        for spans in printed(line, console.width if console.is_terminal else None):
+            yield Text.assemble(*((span.text, span.style) for span in spans))
 
 
 def _mail(content: bytes) -> Iterator[RenderableType]:

@@ -2,9 +2,12 @@
 
 import asyncio
 import io
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from functools import partial
 from threading import Thread
 from typing import ClassVar, Literal, TextIO
@@ -12,20 +15,32 @@ from typing import ClassVar, Literal, TextIO
 from notifier.channels.base import BaseChannel, ChannelContext, stored_body
 from notifier.channels.settings import ChannelSettings
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Retry, Unknown
-from notifier.core.model import Event
+from notifier.core.severity import Severity
 from notifier.ports import CheckResult, RenderRequest
-from notifier.wording.formatter import Message, MessageFormatter
+from notifier.wording.events import EventFormatter
+from notifier.wording.lines import CONTENT_TYPE, Line, Span, decode, encode, printed
 from notifier.wording.localizer import Localizer
-from notifier.wording.sanitize import cut, one_line
-from notifier.wording.states import STATES, by_severity, state_of
+from notifier.wording.marks import quoted, split_marked, without_marks
+from notifier.wording.message import Message, SummaryMessage
+from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line
+from notifier.wording.summary import SummaryFormatter
 
 WRITE_SECONDS = 10.0
 """Maximum time that the terminal or the reader of a pipe may take, in seconds."""
 CONSOLE_REASON_LIMIT = 2_000
 """Maximum length of a reason, in characters."""
+USUAL_COLUMNS = 80
+"""Width of a terminal that does not state its own, in columns."""
 
-_STYLES = {state.glyph: state.tone.terminal for state in STATES}
-_INDENT = "    "
+_INDENT = 11
+"""Width of a time of day and of the mark of a state, in columns."""
+_TAB = 4
+_SEPARATOR = " · "
+_STRONG = "bold"
+_PRODUCTION = "bold reverse"
+_SAID_BY_VERB = frozenset({"failed", "completed", "running", "restarted"})
+"""States that the verb describes whole: of the others, the clause has more."""
+_COMMAND = re.compile(r"(`[^`]*`)")
 
 
 class ConsoleSettings(ChannelSettings):
@@ -38,32 +53,32 @@ class ConsoleSettings(ChannelSettings):
 
 
 class ConsoleChannel(BaseChannel[ConsoleSettings]):
-    """Prints. The body is plain text; colours are added for a terminal alone."""
+    """Prints. The body is logical lines; a terminal gets them wrapped to its width, and coloured."""
 
     kind: ClassVar[str] = "console"
     Settings: ClassVar[type[ChannelSettings]] = ConsoleSettings
 
     def __init__(self, settings: ConsoleSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self.body_key = (self.kind, context.localizer, settings.style)
+        self.body_key = (self.kind, self.context.formatter, settings.style)
         self._lock = asyncio.Lock()
         self._writing: Future[None] | None = None
 
     def render(self, request: RenderRequest) -> Body:
-        """Return the text to print. Every line that does not begin an event is indented."""
-        lines = _lines(request, self.context.localizer, brief=self.settings.style == "line")
-        return Body(content=("\n".join(lines) + "\n").encode(), content_type="text/plain; charset=utf-8")
+        """Return the lines to print. Every line that does not begin a message is indented."""
+        lines = lines_of(request, self.context.formatter, brief=self.settings.style == "line")
+        return Body(content=encode(lines), content_type=CONTENT_TYPE)
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Print in one write, in a thread, so that a blocked reader blocks nothing else.
 
         While one write is blocked no other begins: that keeps the order, and bounds the number of threads.
         """
-        text = stored_body(delivery).content.decode()
+        body = stored_body(delivery)
         async with self._lock:
             if self._writing and not self._writing.done():
                 return Retry(f"{self.settings.stream} is still blocked by an earlier message")
-            self._writing = _in_thread(partial(_write, self._stream(), text))
+            self._writing = _in_thread(partial(_write, self._stream(), body))
             return await self._outcome(self._writing)
 
     async def _outcome(self, writing: Future[None]) -> Outcome:
@@ -85,49 +100,120 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
         return sys.stdout if self.settings.stream == "stdout" else sys.stderr
 
 
-def _lines(request: RenderRequest, localizer: Localizer, *, brief: bool) -> Iterator[str]:
-    if request.digest:
-        yield from _digest(request.events, localizer)
-    elif brief:
-        yield from (_brief(event, localizer) for event in request.events)
+def lines_of(request: RenderRequest, formatter: EventFormatter, *, brief: bool) -> Iterator[Line]:
+    """Yield the lines to print, each event of its own in one where they are to be brief."""
+    if request.digest or request.storm:
+        summary = SummaryFormatter(formatter).describe(request)
+        latest = max(event.observed_at for event in request.events)
+        yield from _summary(summary, formatter.localizer, latest)
     else:
         for event in request.events:
-            yield from _block(MessageFormatter(localizer).describe(event))
+            message = formatter.describe(event, request.routing)
+            yield from [_brief(message)] if brief else _block(message, formatter.localizer)
 
 
-def _block(message: Message) -> Iterator[str]:
-    yield f"{message.state.glyph} {message.headline}"
-    if message.facts:
-        yield _INDENT + " · ".join(f"{fact.label} {fact.value}" for fact in message.facts)
-    yield from (f"{_INDENT}│ {line}" for line in cut(message.reason or "", CONSOLE_REASON_LIMIT).splitlines())
-    yield _INDENT + message.footer
+def _block(message: Message, localizer: Localizer) -> Iterator[Line]:
+    """Yield what happened where, why, how bad it is and what to do now, in this order."""
+    what = _happened(message)
+    yield _headline(message.clock, _state(message), [*what, *_late(message.late)], _place(message))
+    for line in cut(message.reason, CONSOLE_REASON_LIMIT).expandtabs(_TAB).splitlines():
+        yield Line((Span(line),), indent=_INDENT, hang=_INDENT, gutter="│ ")
+    job = localizer.text("message.job", job=quoted(message.job)) if message.job else ""
+    texts = [message.reason_note, _SEPARATOR.join(filter(None, (*message.conditions, message.history, job)))]
+    texts += [*message.notes, message.meaning]
+    yield from (_detail(_marked(text)) for text in texts if text)
+    if message.advice:
+        yield _detail([Span(localizer.text("message.try") + " ", _STRONG), *_commands(message.advice)])
+    if message.severity is not Severity.INFO:
+        links = {"console": message.console_url, "runbook": message.runbook_url}
+        for name, url in links.items():
+            if url:
+                yield Line((Span(f"{localizer.text(f'console.{name}')} {url}"),), indent=_INDENT, wraps=False)
 
 
-def _brief(event: Event, localizer: Localizer) -> str:
-    message = MessageFormatter(localizer).describe(event)
-    moment = localizer.when(event.occurred_at or event.observed_at)
-    parts = (message.headline, message.footer, one_line(message.reason or "", CONSOLE_REASON_LIMIT))
-    return f"{message.state.glyph} {moment}  " + " · ".join(part for part in parts if part)
+def _brief(message: Message, *, indent: int = 0, place: bool = True) -> Line:
+    """Return everything in one line."""
+    what = _happened(message, separator=" ")
+    environment = message.environment if place else ""
+    more = [one_line(message.reason, DETAIL_LIMIT), environment, quoted(message.job), message.late]
+    parts = [span for text in more if text for span in (Span(_SEPARATOR), *_marked(text))]
+    head = [Span(f"{message.clock} "), _state(message), Span(" ")]
+    return Line((*head, *what, *parts), indent=indent, hang=indent + _INDENT)
 
 
-def _digest(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
-    ordered = by_severity(events)
-    formatter = MessageFormatter(localizer)
-    yield f"{state_of(ordered[0]).glyph} {formatter.digest_headline(ordered)}"
-    yield from (f"{_INDENT}{state_of(event).glyph} {formatter.digest_line(event)}" for event in ordered)
+def _summary(summary: SummaryMessage, localizer: Localizer, latest: datetime) -> Iterator[Line]:
+    """Yield a digest or a part of a storm: how much of what, then all of it."""
+    lead = _SEPARATOR.join(filter(None, (summary.sentence, summary.since, summary.progress)))
+    state = Span(summary.state.glyph, summary.state.tone.terminal)
+    yield _headline(localizer.clock(latest), state, _marked(lead), _place(summary), gap=" ")
+    for reason in summary.reasons:
+        code = [Span(reason.code, whole=True), Span("  ")] if reason.code else []
+        named = f"{reason.operation}{localizer.text('headline.why_separator')}" if reason.operation else ""
+        yield _detail([Span(f"{reason.count} "), *code, Span(named), Span(reason.reason)])
+    yield from (_detail(_marked(text)) for text in (summary.more_reasons, summary.instances) if text)
+    for instance in summary.tasks:
+        ids = [Span(job, whole=True) for job in instance.tasks]
+        listed = [part for span in ids for part in (Span(", "), span)][1:]
+        yield _detail([Span(instance.name, whole=True), Span("  "), *listed])
+    yield from (_brief(message, indent=_INDENT, place=False) for message in summary.events)
 
 
-def coloured(text: str, *, terminal: bool) -> str:
-    """Return the text for a terminal, each line in the colour of its leading glyph; unchanged for anything else."""
-    if not terminal:
-        return text
+def _headline(clock: str, state: Span, what: Sequence[Span], place: Sequence[Span], gap: str = "  ") -> Line:
+    return Line((Span(f"{clock} "), state, Span(gap), *what), hang=_INDENT, right=tuple(place))
+
+
+def _state(message: Message) -> Span:
+    style = message.state.tone.terminal
+    return Span(f"{message.state.glyph} {message.verb.upper()}", style, whole=True)
+
+
+def _happened(message: Message, separator: str = "  ") -> list[Span]:
+    """Return which operation on which instance; or what happened to a source, a channel or the store."""
+    if not message.operation:
+        return _marked(message.sentence)
+    said = message.state.name in _SAID_BY_VERB
+    what = [Span(message.operation, whole=not message.known)] if said else _marked(message.clause)
+    name = [Span(message.subject, _STRONG, whole=True), Span(separator)] if message.subject else []
+    return [*name, *what]
+
+
+def _late(text: str) -> list[Span]:
+    return [Span("  "), *_marked(text)] if text else []
+
+
+def _place(message: Message | SummaryMessage) -> list[Span]:
+    style = _PRODUCTION if message.production else ""
+    environment = [Span(message.environment, style), Span(" ")] if message.environment else []
+    return [*environment, Span(without_marks(message.origin).replace(" / ", "/"))]
+
+
+def _detail(spans: Iterable[Span]) -> Line:
+    return Line(tuple(spans), indent=_INDENT, hang=_INDENT)
+
+
+def _marked(sentence: str) -> list[Span]:
+    return [Span(part.text, whole=part.quoted) for part in split_marked(sentence)]
+
+
+def _commands(text: str) -> list[Span]:
+    """Return sentences with commands in backticks, which can be copied whole."""
+    return [Span(part, whole=part.startswith("`")) for part in _COMMAND.split(text) if part]
+
+
+def drawn(lines: Iterable[Line], width: int | None, *, colours: bool) -> str:
+    """Return lines as they are printed: wrapped to `width` columns, or each in one line where that is None."""
+    shown = [spans for line in lines for spans in printed(line, width)]
+    if not colours:
+        return "".join("".join(span.text for span in spans).rstrip() + "\n" for spans in shown)
     from rich.console import Console  # noqa: PLC0415 - reading settings must not load it
     from rich.text import Text  # noqa: PLC0415 - as above
 
     console = Console(file=io.StringIO(), force_terminal=True, soft_wrap=True, highlight=False)
     with console.capture() as capture:
-        for line in text.splitlines():
-            console.print(Text(line, style=_STYLES.get(line.strip()[:1], "")))
+        for spans in shown:
+            text = Text.assemble(*((span.text, span.style) for span in spans))
+            text.rstrip()
+            console.print(text)
     return capture.get()
 
 
@@ -148,10 +234,25 @@ def _in_thread(work: Callable[[], None]) -> Future[None]:
     return future
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, body: Body) -> None:
+    encoding = stream.encoding or "utf-8"
+    stream.write(_shown(stream, body).encode(encoding, "replace").decode(encoding))
+    stream.flush()
+
+
+def _shown(stream: TextIO, body: Body) -> str:
+    if body.content_type != CONTENT_TYPE:  # of a version that stored text without structure
+        return body.content.decode()
     from notifier.logs import shows_colours  # noqa: PLC0415 - it loads structlog
 
-    encoding = stream.encoding or "utf-8"
-    shown = coloured(text, terminal=shows_colours(stream))
-    stream.write(shown.encode(encoding, "replace").decode(encoding))
-    stream.flush()
+    return drawn(decode(body.content), _width(stream), colours=shows_colours(stream))
+
+
+def _width(stream: TextIO) -> int | None:
+    """Return the number of columns of a terminal; None for anything else."""
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return USUAL_COLUMNS

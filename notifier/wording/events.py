@@ -13,6 +13,7 @@ from notifier.core.model import Event, Task
 from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import is_production
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.columns import columns, shortened
 from notifier.wording.ids import short_id
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
@@ -29,6 +30,10 @@ _SAME_DAY = timedelta(hours=12)
 """Maximum distance of a time whose date can be left out: no other day has the same time of day so near."""
 ENVIRONMENT_LIMIT = 40
 """Maximum length of the name of an environment, in characters."""
+LOCK_SCREEN = 39
+"""Width of the part of a title that a lock screen shows of a mail, in columns: 41 without the mark of the state."""
+SHORT_NAME = 12
+"""Minimum width of a name that is shortened to fit there, in columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class _Description:
             emoji=emoji_of(state_of(event), severity),
             headline=self.headline,
             sentence=self.sentence,
+            clause=self._marked_clause,
             verb=localizer.text(f"verb.{state_of(event).name}"),
             operation=self.operation,
             known=task is None or task.name in OPERATIONS,
@@ -176,13 +182,15 @@ class _Description:
 
     @property
     def sentence(self) -> str:
-        task = self.event.task
-        if task is None:
-            return self.clause("")
-        clause = self.clause(self.operation if task.name in OPERATIONS else quoted(self.operation))
-        if not self.subject:
+        clause = self._marked_clause
+        if not self.subject or self.event.task is None:
             return clause
         return self.localizer.text("sentence.on", clause=clause, subject=quoted(self.subject))
+
+    @property
+    def _marked_clause(self) -> str:
+        known = self.event.task is None or self.event.task.name in OPERATIONS
+        return self.clause(self.operation if known else quoted(self.operation))
 
     def _own_sentence(self) -> str:
         event = self.event
@@ -215,7 +223,6 @@ class _Description:
         head = clause
         if self.subject and event.task:
             head = localizer.text("headline.subject", subject=self.subject, clause=clause)
-        title = self._title(clause)
         push = localizer.text("headline.why", head=head, why=why) if why else head
         time = localizer.clock(self.moment, seconds=False)
         if event.task:
@@ -225,7 +232,8 @@ class _Description:
         about = (self.subject, self.operation) if event.task else (clause,)
         return Headline(
             push=push,
-            title=title,
+            title=self._title(clause, self.subject),
+            short_title=self._short_title(clause),
             line=" · ".join(filter(None, (*about, why))),
             why=why,
             preheader=self._preheader(why, time),
@@ -236,16 +244,29 @@ class _Description:
         separator = self.localizer.text("headline.preheader_separator")
         return self.localizer.text("headline.preheader", parts=separator.join(part.rstrip(".。") for part in shown))
 
-    def _title(self, clause: str) -> str:
-        localizer, task = self.localizer, self.event.task
-        title = clause
-        if task is not None and self.subject:
-            verb = localizer.text(f"verb.{state_of(self.event).name}")
-            values = {"subject": self.subject, "clause": clause, "verb": verb, "operation": self.operation}
-            title = localizer.text("headline.title", **values)
+    def _title(self, clause: str, subject: str) -> str:
+        title = self._bare_title(clause, subject)
         if self.environment:
-            title = localizer.text("headline.title_environment", title=title, environment=self.environment)
+            title = self.localizer.text("headline.title_environment", title=title, environment=self.environment)
         return title
+
+    def _bare_title(self, clause: str, subject: str) -> str:
+        if self.event.task is None or not subject:
+            return clause
+        verb = self.localizer.text(f"verb.{state_of(self.event).name}")
+        values = {"subject": subject, "clause": clause, "verb": verb, "operation": self.operation}
+        return self.localizer.text("headline.title", **values)
+
+    def _short_title(self, clause: str) -> str:
+        name = self.subject
+        title = self._title(clause, name)
+        over = columns(self._bare_title(clause, name)) - LOCK_SCREEN
+        if self.event.task is None or over <= 0:
+            return title
+        short = shortened(name, max(columns(name) - over, SHORT_NAME))
+        if short == name:
+            return title
+        return self.localizer.text("headline.short_title", title=self._title(clause, short), subject=name)
 
     # -- why --
 
@@ -323,9 +344,8 @@ class _Description:
         if task.instance_status and event.type is not EventType.TASK_PROGRESSED:
             yield localizer.text("condition.instance", status=self._instance_status(task.instance_status))
         yield localizer.text("condition.separator").join(filter(None, (self._length(task), self._stopped_at(task))))
-        usual = event.history and event.history.usual_seconds
-        if usual:
-            yield localizer.text("condition.usual", length=localizer.estimate(timedelta(seconds=usual)))
+        if usual := self._usual:
+            yield localizer.text("condition.usual", length=localizer.estimate(usual))
 
     def _length(self, task: Task) -> str:
         length, label = self._took(task), state_of(self.event).length_label
@@ -413,21 +433,40 @@ class _Description:
         label = state_of(event).length_label
         yield self._fact(label, self.localizer.duration(length)) if length and label else None
         if task.progress is not None and event.type is not EventType.TASK_COMPLETED:
-            name = self.localizer.text(f"label.{state_of(event).progress_label}")
-            yield Fact(label=name, value=self.localizer.progress(task.progress), percent=task.progress)
+            name = state_of(event).progress_label
+            shown = self.localizer.progress(task.progress)
+            yield Fact(name=name, label=self.localizer.text(f"label.{name}"), value=shown, percent=task.progress)
+        yield from self._estimates(task)
         status = task.instance_status or ""
         unknown = not self.localizer.knows_instance_status(status)
         yield self._fact("instance_status", self.localizer.instance_status(status) if status else "", is_quoted=unknown)
         yield self._fact("job", one_line(task.job_id, ID_LIMIT), is_quoted=True)
         yield self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), is_quoted=True)
 
+    def _estimates(self, task: Task) -> Iterator[Fact | None]:
+        event, localizer = self.event, self.localizer
+        if event.type is EventType.TASK_PROGRESSED and (left := self._left(task)):
+            yield self._fact("time_left", localizer.estimate(left))
+        if event.type is EventType.TASK_STALLED and event.since:
+            yield self._fact("stalled", localizer.duration(event.observed_at - event.since))
+        if usual := self._usual:
+            yield self._fact("usual", localizer.estimate(usual))
+
+    @property
+    def _usual(self) -> timedelta | None:
+        seconds = self.event.history and self.event.history.usual_seconds
+        return timedelta(seconds=seconds) if seconds else None
+
     def _fact(self, label: str, value: str, *, is_quoted: bool = False) -> Fact | None:
-        return Fact(label=self.localizer.text(f"label.{label}"), value=value, quoted=is_quoted) if value else None
+        if not value:
+            return None
+        return Fact(name=label, label=self.localizer.text(f"label.{label}"), value=value, quoted=is_quoted)
 
     def _time(self, label: str, moment: datetime | None) -> Fact | None:
         if moment is None:
             return None
-        return Fact(label=self.localizer.text(f"label.{label}"), value=self.localizer.when(moment), at=moment)
+        shown = self.localizer.when(moment)
+        return Fact(name=label, label=self.localizer.text(f"label.{label}"), value=shown, at=moment)
 
 
 def _within(label: str, localizer: Localizer) -> str:

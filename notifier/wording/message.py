@@ -17,6 +17,8 @@ from notifier.wording.states import EventState
 class Fact:
     """One labelled line of a message."""
 
+    name: str
+    """Name of what it states, by which a channel chooses: `ended_at`, `ran_for`, `job`."""
     label: str
     value: str
     at: datetime | None = None
@@ -42,6 +44,9 @@ class Headline:
     """Fits a list that shows the state by itself: `prod-orders-01 · Flavor change · VM not active in time (…)`."""
     why: str
     """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
+    short_title: str
+    """`title` with the name shortened so that what matters fits into LOCK_SCREEN columns, where it can be so short; the
+    whole name follows at the end."""
     preheader: str
     """Continues `title`: why, when and how bad."""
 
@@ -57,6 +62,8 @@ class Message:
     headline: Headline
     sentence: str
     """What happened to what, with marks: `Flavor change failed on ‹prod-orders-01›`."""
+    clause: str
+    """`sentence` without the instance, with marks: `Flavor change failed`."""
     verb: str
     """The state in one plain word, for a badge: `failed`."""
     operation: str

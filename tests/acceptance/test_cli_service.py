@@ -112,10 +112,10 @@ def test_poll_is_quiet_first_and_notifies_changes_then(house: Path, source: dict
     first = notifier("poll", cwd=house)
     assert first.stdout == "1 poll, 0 events, 0 deliveries, 0 failures\n"
     put(source, "Running")
-    assert "Task started · Instance creation · gauss-orders" in notifier("poll", cwd=house).stdout
+    assert "▶ STARTED  gauss-orders  Instance creation" in notifier("poll", cwd=house).stdout
     put(source, "Failed", fail_reason="no quota")
     second = notifier("poll", cwd=house).stdout
-    assert "Task failed · Instance creation · gauss-orders" in second
+    assert "✗ FAILED  gauss-orders  Instance creation" in second
     assert "no quota" in second
     assert "2 events" not in second
     assert "0 unaccounted" in notifier("audit", cwd=house).stdout
@@ -128,14 +128,14 @@ def test_poll_as_json_keeps_the_messages_off_stdout(house: Path, source: dict[st
     waiting = {"pending": 0, "parked": 0, "dead": 0}
     expected = {"polls": 1, "events": 1, "deliveries": 1, "failures": 0, "errors": [], "waiting": waiting}
     assert json.loads(done.stdout) == expected
-    assert "Task failed" in done.stderr
+    assert "✗ FAILED" in done.stderr
 
 
 def test_poll_without_delivery_leaves_it_to_the_next(house: Path, source: dict[str, Any]) -> None:
     notifier("poll", cwd=house)
     put(source, "Failed")
-    assert "Task failed" not in notifier("poll", "--no-deliver", cwd=house).stdout
-    assert "Task failed" in notifier("poll", cwd=house).stdout
+    assert "FAILED" not in notifier("poll", "--no-deliver", cwd=house).stdout
+    assert "✗ FAILED" in notifier("poll", cwd=house).stdout
 
 
 def test_poll_with_a_wrong_key_exits_with_1(tmp_path: Path, source: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ def test_run_notifies_changes_and_stops_gracefully(house: Path, source: dict[str
     with running("run", cwd=house) as process:
         read_until(process.stderr, '"baseline": true')
         put(source, "Running")
-        read_until(process.stdout, "Task started")
+        read_until(process.stdout, "▶ STARTED")
         assert "another notifier already runs" in notifier("run", cwd=house, code=1).stderr
         assert "another notifier already runs" in notifier("poll", cwd=house, code=1).stderr
         assert "gauss-orders" in notifier("tasks", cwd=house).stdout
@@ -192,7 +192,7 @@ def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[s
         process.send_signal(signal.SIGHUP)
         read_until(process.stderr, '"event": "reload.finished"', '"channels": ["terminal"]')
         put(source, "Failed")
-        assert "Task failed" in read_until(process.stdout, "gauss-orders")
+        assert "FAILED" in read_until(process.stdout, "gauss-orders")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
@@ -373,7 +373,7 @@ def test_preview_names_types_with_failing_templates_and_no_secret(tmp_path: Path
 @pytest.mark.parametrize(
     ("channel", "said"),
     [
-        ("terminal", "✗ Task failed · Instance creation · gauss-sample"),
+        ("terminal", "✗ FAILED  gauss-sample  Instance creation"),
         ("hook", '"type": "task.failed"'),
         ("chat", "🔴 Task failed"),
         ("mail", "Subject: [GaussDB] Task failed"),
@@ -551,7 +551,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
 
 def test_the_demo_shows_the_main_job_and_accounts_for_it(tmp_path: Path) -> None:
     with running("demo", cwd=tmp_path) as process:
-        stages = ("Task started", "Task at ", "Task completed", "Task failed", "webhook verified: task.failed")
+        stages = ("▶ STARTED", " is at ", "✓ COMPLETED", "✗ FAILED", "webhook verified: task.failed")
         read_until(process.stdout, *stages)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=HANG_TIMEOUT)

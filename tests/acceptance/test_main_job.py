@@ -53,24 +53,30 @@ sources:
 
 CONSOLE = {
     "en": """\
-✗ Task failed · Create instance · gauss-6568-zzh
-    Seen {seen} · Instance status creating · Instance ID ce2dce50f365430abe161bab79495a6ein14 \
-· Note first seen already failed
-    │ ECS云服务器处理异常。
-    Job 03bc055a-135c-4245-8bd8-b0bc6d3350b3 · prod / cn-north-1
-✓ Task completed · Delete instance · gauss-7875-lt-m
-    Seen {seen} · Instance status deleted · Instance ID 20ba433bd7ee40da9cf35064f04f9e4cin14 \
-· Note first seen already completed
-    Job 2cc16e0b-75ab-4a28-9453-16517e990bba · prod / cn-north-1
+{clock} ✗ FAILED  gauss-6568-zzh  Instance creation  prod/cn-north-1
+           │ ECS云服务器处理异常。
+           Instance is creating · job 03bc055a
+           It had already failed when it was first polled.
+           The server layer (ECS) could not create or change a machine; the text gives no reason. Usual reasons: \
+no capacity, quota, addresses or a fault there.
+           Try Check flavor capacity, quotas and free subnet addresses; submit once more; if it fails again, open a \
+ticket with the job id.
+           Console https://console.huaweicloud.com/console/?region=cn-north-1#/home
+{clock} ✓ COMPLETED  gauss-7875-lt-m  Instance deletion  prod/cn-north-1
+           Instance is deleted · job 2cc16e0b
+           It had already completed when it was first polled.
 """,
     "zh": """\
-✗ 任务失败 · 创建实例 · gauss-6568-zzh
-    发现时间 {seen} · 实例状态 creating · 实例 ID ce2dce50f365430abe161bab79495a6ein14 · 说明 首次发现时已失败
-    │ ECS云服务器处理异常。
-    任务 ID 03bc055a-135c-4245-8bd8-b0bc6d3350b3 · prod / cn-north-1
-✓ 任务完成 · 删除实例 · gauss-7875-lt-m
-    发现时间 {seen} · 实例状态 deleted · 实例 ID 20ba433bd7ee40da9cf35064f04f9e4cin14 · 说明 首次发现时已完成
-    任务 ID 2cc16e0b-75ab-4a28-9453-16517e990bba · prod / cn-north-1
+{clock} ✗ 失败  gauss-6568-zzh  创建实例  prod/cn-north-1
+           │ ECS云服务器处理异常。
+           实例状态 创建中 · 任务 03bc055a
+           首次轮询到时已失败。
+           云服务器层处理失败但未说明原因，常见为资源售罄、配额或子网IP不足、底层故障。
+           建议 先检查规格余量、配额、子网IP，再重试一次；仍失败请携带任务ID提工单。创建失败的实例需先删除。
+           控制台 https://console.huaweicloud.com/console/?region=cn-north-1#/home
+{clock} ✓ 已完成  gauss-7875-lt-m  删除实例  prod/cn-north-1
+           实例状态 已删除 · 任务 2cc16e0b
+           首次轮询到时已完成。
 """,
 }
 
@@ -175,7 +181,7 @@ Job 2cc16e0b-75ab-4a28-9453-16517e990bba · prod / cn-north-1
     ),
 }
 
-LABELS = {"en": ["Create instance", "Delete instance"], "zh": ["创建实例", "删除实例"]}
+LABELS = {"en": ["Instance creation", "Instance deletion"], "zh": ["创建实例", "删除实例"]}
 WEBHOOK_TASKS = (
     {
         "job_id": CREATION,
@@ -261,7 +267,7 @@ def moment(clock: FakeClock, language: str) -> dict[str, str]:
     local = clock.now().astimezone(ZoneInfo("Asia/Shanghai"))
     day = f"{local.month}月{local.day}日" if language == "zh" else f"{local.day} {local:%b}"
     zone = "（UTC+8）" if language == "zh" else " (UTC+8)"
-    return {"seen": f"{day} {local:%H:%M:%S}{zone}", "epoch": str(int(local.timestamp()))}
+    return {"clock": f"{local:%H:%M:%S}", "seen": f"{day} {local:%H:%M:%S}{zone}", "epoch": str(int(local.timestamp()))}
 
 
 def text_of(mail: EmailMessage, kind: str) -> str:
@@ -380,7 +386,7 @@ async def test_a_first_poll_is_a_quiet_baseline(store_url: str, capsys: pytest.C
         assert await at.poll(SAMPLE) == Summary(polls=1)
         assert await at.poll(SAMPLE) == Summary(polls=1)
         assert set(at.messages.values()) == {0}
-    assert "Task failed" not in capsys.readouterr().out
+    assert "FAILED" not in capsys.readouterr().out
 
 
 async def test_a_first_poll_notifies_if_the_configuration_asks_for_it(
@@ -407,11 +413,11 @@ async def test_a_running_task_that_fails_makes_two_messages_in_one_thread(
         failure = next(body for body in at.told.webhooks if body["type"] == "task.failed")
         assert failure["data"]["previous_status"] == "running"
         assert (await at.ledger()).unaccounted == ()
-    headlines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    headlines = [line[9:] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     assert headlines == [
-        "▶ Task started · Create instance · gauss-6568-zzh",
-        "✓ Task completed · Delete instance · gauss-7875-lt-m",
-        "✗ Task failed · Create instance · gauss-6568-zzh",
+        "▶ STARTED  gauss-6568-zzh  Instance creation  prod/cn-north-1",
+        "✓ COMPLETED  gauss-7875-lt-m  Instance deletion  prod/cn-north-1",
+        "✗ FAILED  gauss-6568-zzh  Instance creation  prod/cn-north-1",
     ]
     assert "error" not in records.getvalue()
 
@@ -435,7 +441,7 @@ async def test_a_receiver_that_hangs_delays_nobody_else(
             released.set()
         check_ledger(await at.ledger())
     assert len(at.told.webhooks) == 2
-    assert capsys.readouterr().out.count(" Task ") == 2
+    assert capsys.readouterr().out.count("prod/cn-north-1") == 2
     assert "error" not in records.getvalue()
 
 

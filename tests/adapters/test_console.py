@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import os
 import pty
+import re
+import struct
 import sys
+import termios
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import BinaryIO, TextIO
@@ -16,23 +22,34 @@ from zoneinfo import ZoneInfo
 import pytest
 from factories import (
     HOSTILE,
+    T0,
     hostile_event,
     make_delivery,
     make_event,
+    make_event_of,
     make_events,
     make_gap,
     make_render_request,
     make_task,
 )
 from fakes import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from notifier.channels.base import ChannelContext
-from notifier.core.delivery import Delivered, Outcome, Retry, Unknown
+from notifier.core.delivery import Body, Delivered, Outcome, Retry, Unknown
+from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.storms import Storm, StormGroup
 from notifier.http import HttpClient
 from notifier.integrations import console
-from notifier.integrations.console import ConsoleChannel, ConsoleSettings, coloured
+from notifier.integrations.console import ConsoleChannel, ConsoleSettings, drawn, lines_of
+from notifier.ports import RenderRequest
+from notifier.wording.events import EventFormatter
+from notifier.wording.lines import Line, Span, decode, encode
 from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import Language
 
 
 @pytest.fixture
@@ -49,7 +66,8 @@ def channel(context: ChannelContext, **settings: object) -> ConsoleChannel:
 
 
 def printed(channel: ConsoleChannel, *events: Event) -> str:
-    return channel.render(make_render_request(*events)).content.decode()
+    """Return what a pipe gets: each logical line whole."""
+    return drawn(decode(channel.render(make_render_request(*events)).content), None, colours=False)
 
 
 async def sent(channel: ConsoleChannel, *events: Event) -> Outcome:
@@ -67,50 +85,169 @@ def terminal() -> Iterator[tuple[TextIO, int]]:
         os.close(screen)
 
 
+def in_production(**changes: object) -> Event:
+    task = make_task(
+        "def160ec-c3ad-4647-8520-de0a8f84474c",
+        name="ResizeGaussDBV5Flavor",
+        instance_name="prod-orders-01",
+        instance_status="normal",
+        progress=96.0,
+        fail_reason="The widget of this instance refused to turn to the left.\nError code: ABC.123456.",
+    )
+    return make_event(task, environment="production", **changes)
+
+
+def storm_request(count: int, *, opens: bool = True) -> RenderRequest:
+    events = tuple(
+        make_event(make_task(f"{n:08}-c3ad-4647-8520-de0a8f84474c", instance_name=f"ledger-{n % 2}"))
+        for n in range(count)
+    )
+    storm = Storm(
+        id="s",
+        channel="here",
+        source="prod",
+        region="cn-north-4",
+        environment="production",
+        started_at=T0,
+        updated_at=T0 + timedelta(seconds=30),
+        total=300,
+        latest=count,
+        groups=(StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=300, reason="down"),),
+        instances=(("ledger-0", 150), ("ledger-1", 150)),
+        opened_by="d",
+    )
+    return RenderRequest(delivery_id="d", events=events, digest=True, storm=storm, opens_storm=opens)
+
+
+# ---- what is printed ----
+
+
 def test_a_failure_is_one_compact_block(context: ChannelContext) -> None:
-    event = make_event(make_task(progress=60, fail_reason="Quota exceeded.\nAsk for more."))
-    assert printed(channel(context), event) == (
-        "✗ Task failed · Create instance · gauss-6568-zzh\n"
-        "    Started 15 Jan 16:17:00 (UTC+8) · Ended 15 Jan 16:29:20 (UTC+8) · Ran for 12 min 20 s · Stopped at 60%"
-        " · Instance status creating · Instance ID fe2bd7a6d5e34ec8a2d0f0ae3b4d3bcain14\n"
-        "    │ Quota exceeded.\n"
-        "    │ Ask for more.\n"
-        "    Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4\n"
+    assert printed(channel(context), in_production()) == (
+        "16:29:20 ✗ FAILED  prod-orders-01  Flavor change  PROD prod/cn-north-4\n"
+        "           │ The widget of this instance refused to turn to the left.\n"
+        "           │ Error code: ABC.123456.\n"
+        "           Instance is normal · ran 12 min 20 s, stopped at 96% · job def160ec\n"
     )
 
 
+def test_a_failure_is_one_compact_block_in_chinese(context: ChannelContext) -> None:
+    chinese = replace(context, localizer=replace(context.localizer, language="zh"))
+    assert printed(channel(chinese), in_production()).splitlines()[::3] == [
+        "16:29:20 ✗ 失败  prod-orders-01  规格变更  生产 prod/cn-north-4",
+        "           实例状态 正常 · 运行 12 分 20 秒，停在 96% · 任务 def160ec",
+    ]
+
+
+def test_a_block_says_what_to_do_and_links_to_it(context: ChannelContext) -> None:
+    linked = replace(context, console_url="https://console.example.com/{instance_id}", runbook_url="https://w.example/")
+    event = make_event(make_task(fail_reason="The quota of vCPUs is not sufficient.", instance_id="in14"))
+    lines = printed(channel(linked), event).splitlines()
+    assert lines[-3].startswith("           Try Free unused servers")
+    assert lines[-2:] == [
+        "           Console https://console.example.com/in14",
+        "           Runbook https://w.example/",
+    ]
+
+
+def test_a_late_message_says_so_in_its_first_line(context: ChannelContext) -> None:
+    late = in_production(late=True, away_since=T0 - timedelta(hours=1))
+    assert "Flavor change  Reported 40 s late: the notifier was down" in printed(channel(context), late).splitlines()[0]
+
+
 def test_the_line_style_needs_one_line(context: ChannelContext) -> None:
-    event = make_event(make_task(fail_reason="Quota exceeded.\nAsk for more."))
-    assert printed(channel(context, style="line"), event) == (
-        "✗ 15 Jan 16:29:20 (UTC+8)  Task failed · Create instance · gauss-6568-zzh"
-        " · Job 31b8ae23-c687-4d80-b7b4-42a66c9bb886 · prod / cn-north-4 · Quota exceeded. Ask for more.\n"
+    assert printed(channel(context, style="line"), in_production()) == (
+        "16:29:20 ✗ FAILED prod-orders-01 Flavor change · The widget of this instance refused to turn to the left."
+        " Error code: ABC.123456. · PROD · def160ec\n"
     )
 
 
 def test_a_digest_names_every_job_with_the_failures_first(context: ChannelContext) -> None:
     lines = printed(channel(context), *make_events(3)).splitlines()
     assert lines == [
-        "✗ 2 tasks failed, 1 completed · source prod",
-        "    ✗ Create instance · gauss-00000 · job-00000",
-        "    ✗ Create instance · gauss-00002 · job-00002",
-        "    ✓ Create instance · gauss-00001 · job-00001",
+        "16:30:02 ✗ 2 tasks failed, 1 completed  prod",
+        "           16:29:20 ✗ FAILED gauss-00000 Instance creation · The quota of vCPUs is not enough. · job-00000",
+        "           16:29:20 ✗ FAILED gauss-00002 Instance creation · The quota of vCPUs is not enough. · job-00002",
+        "           16:29:20 ✓ COMPLETED gauss-00001 Instance creation · job-00001",
+    ]
+
+
+def test_a_storm_has_its_reasons_and_lists_tasks_by_instance(context: ChannelContext) -> None:
+    lines = drawn(decode(channel(context).render(storm_request(3)).content), None, colours=False).splitlines()
+    assert lines == [
+        "16:30:00 ✗ 300 tasks failed within 1 min · since 15 Jan 16:30:00  PROD prod/cn-north-4",
+        "           300 × OBS.0503  Manual backup. down",
+        "           2 instances, most: ledger-0 150, ledger-1 150",
+        "           ledger-0  00000000, 00000002",
+        "           ledger-1  00000001",
+    ]
+
+
+def test_what_continues_a_storm_is_a_line_and_a_list(context: ChannelContext) -> None:
+    body = channel(context).render(storm_request(2, opens=False))
+    assert drawn(decode(body.content), None, colours=False).splitlines() == [
+        "16:30:00 ✗ +2 failures, now 300 since 15 Jan 16:30:00  PROD prod/cn-north-4",
+        "           ledger-0  00000000",
+        "           ledger-1  00000001",
     ]
 
 
 def test_a_gap_in_observation_is_printed_too(context: ChannelContext) -> None:
-    assert printed(channel(context), make_gap()).startswith("! Gap in observation · prod\n")
+    assert printed(channel(context), make_gap()).startswith("16:30:00 ! NOT MONITORED  prod was not monitored from ")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("kind", EventType)
+async def test_every_event_is_printed_whole_at_every_width(
+    context: ChannelContext, kind: EventType, language: Language
+) -> None:
+    there = replace(context, localizer=replace(context.localizer, language=language))
+    for environment in ("production", "staging", ""):
+        body = channel(there).render(make_render_request(replace(make_event_of(kind), environment=environment)))
+        whole = drawn(decode(body.content), None, colours=False).replace("│ ", "").split()
+        for width in (40, 80, 120, 200):
+            lines = drawn(decode(body.content), width, colours=False).splitlines()
+            assert max(map(cell_len, lines)) <= width
+            words = "\n".join(lines).replace("│ ", "").split()
+            assert "".join(words) == "".join(whole)
+            assert words == whole or language == "zh", "no word is divided"
+
+
+# ---- hostile text ----
 
 
 @pytest.mark.parametrize("style", ["full", "line"])
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_outside_text_cannot_begin_a_line_or_steer_the_terminal(context: ChannelContext, text: str, style: str) -> None:
-    shown = printed(channel(context, style=style), hostile_event(text))
-    first, *rest = shown.splitlines()
-    assert first.startswith("✗ ")
-    assert all(line.startswith("    ") for line in rest)
-    assert not any(ord(char) < 32 and char != "\n" for char in shown)
-    assert "\x1b" not in shown
-    assert "\x9b" not in shown
+    body = channel(context, style=style).render(make_render_request(hostile_event(text)))
+    for width in (None, 40, 80, 120):
+        shown = drawn(decode(body.content), width, colours=False)
+        first, *rest = shown.splitlines()
+        assert first.startswith("16:29:20 ✗ FAILED")
+        assert all(line.startswith("           ") for line in rest)
+        assert not any(ord(char) < 32 and char != "\n" for char in shown)
+        assert not {"\x1b", "\x9b"} & set(shown)
+
+
+OUTSIDE = st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.sampled_from(HOSTILE)
+
+
+@given(OUTSIDE, st.integers(20, 200), st.sampled_from(["en", "zh"]), st.booleans())
+def test_no_text_from_outside_reaches_the_left_edge(
+    text: str,
+    width: int,
+    language: Language,
+    digest: bool,  # noqa: FBT001 - drawn
+) -> None:
+    formatter = EventFormatter(Localizer(language=language, timezone=ZoneInfo("UTC")))
+    events = (hostile_event(text), hostile_event(text)) if digest else (hostile_event(text),)
+    lines = lines_of(make_render_request(*events), formatter, brief=False)
+    shown = drawn(decode(encode(lines)), width, colours=False)
+    assert re.match(r"\d\d:\d\d:\d\d ✗ ", shown)
+    assert all(line.startswith("           ") or not line for line in shown.split("\n")[1:])
+
+
+# ---- printing ----
 
 
 async def test_what_is_printed_is_the_body(context: ChannelContext) -> None:
@@ -125,34 +262,80 @@ async def test_it_can_print_to_the_error_stream(context: ChannelContext) -> None
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         await sent(channel(context, stream="stderr"), make_event())
-    assert (out.getvalue(), err.getvalue()[:1]) == ("", "✗")
+    assert (out.getvalue(), err.getvalue()[:10]) == ("", "16:29:20 ✗")
+
+
+async def on_terminal(context: ChannelContext, event: Event, columns: int) -> str:
+    """Return what a terminal of this width receives."""
+    with terminal() as (stream, screen), redirect_stdout(stream):
+        fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        assert await sent(channel(context), event) == Delivered()
+        return os.read(screen, 8192).decode().replace("\r\n", "\n")
 
 
 async def test_a_terminal_gets_colours(context: ChannelContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    with terminal() as (stream, screen), redirect_stdout(stream):
-        await sent(channel(context), make_event())
-        seen = os.read(screen, 4096).decode()
-    assert "\x1b[1;31m✗ Task failed" in seen
+    seen = await on_terminal(context, in_production(), 80)
+    assert "\x1b[1;31m✗ FAILED\x1b[0m" in seen
+    assert "\x1b[1;7mPROD\x1b[0m" in seen
 
 
-def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("no_color", ["1", None])
+async def test_a_terminal_gets_lines_of_its_width(
+    context: ChannelContext, monkeypatch: pytest.MonkeyPatch, no_color: str | None
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", await on_terminal(context, in_production(), 60))
+    assert plain.splitlines() == [
+        "16:29:20 ✗ FAILED  prod-orders-01  Flavor change",
+        "           PROD prod/cn-north-4",
+        "           │ The widget of this instance refused to turn to",
+        "           │ the left.",
+        "           │ Error code: ABC.123456.",
+        "           Instance is normal · ran 12 min 20 s, stopped at",
+        "           96% · job def160ec",
+    ]
+
+
+async def test_a_wide_terminal_has_the_place_at_its_right_edge(
+    context: ChannelContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    first, *_ = (await on_terminal(context, in_production(), 100)).splitlines()
+    assert first == "16:29:20 ✗ FAILED  prod-orders-01  Flavor change" + "PROD prod/cn-north-4".rjust(52)
+
+
+async def test_no_color_removes_colour(context: ChannelContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "31m" not in coloured("✗ Task failed\n", terminal=True)
+    assert "\x1b" not in await on_terminal(context, in_production(), 80)
 
 
 def test_colours_change_no_letter_and_read_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    text = "✗ [bold]x[/bold] :smile: " + "long " * 100 + "\n    [link=http://evil.example]y[/link]\n"
-    assert coloured(text, terminal=True) == text
+    monkeypatch.setenv("TERM", "xterm-256color")
+    text = "✗ [bold]x[/bold] :smile: " + "long " * 100 + "[link=http://evil.example]y[/link]"
+    lines = [Line((Span(text, "bold red"),))]
+    assert re.sub(r"\x1b\[[0-9;]*m", "", drawn(lines, None, colours=True)) == text + "\n"
+
+
+async def test_what_an_earlier_version_stored_is_printed_as_it_is(context: ChannelContext) -> None:
+    out, text = io.StringIO(), "✗ Task failed · gauss-sample\n    Started 15 Jan\n"
+    body = Body(content=text.encode(), content_type="text/plain; charset=utf-8")
+    with redirect_stdout(out):
+        assert await channel(context).send(make_delivery(body=body)) == Delivered()
+    assert out.getvalue() == text
 
 
 async def test_a_terminal_that_knows_few_letters_gets_question_marks(context: ChannelContext, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", encoding="ascii") as out, redirect_stdout(out):
         assert await sent(channel(context), make_event()) == Delivered()
-    assert (tmp_path / "out").read_text(encoding="ascii").startswith("? Task failed")
+    assert (tmp_path / "out").read_text(encoding="ascii").startswith("16:29:20 ? FAILED")
 
 
 async def test_a_stream_that_is_gone_is_tried_again(context: ChannelContext) -> None:

@@ -114,8 +114,8 @@ def test_the_message_that_opens_a_storm_names_its_tasks_by_instance() -> None:
 
 def test_a_message_that_continues_a_storm_is_one_line_and_a_list() -> None:
     message = part(make_storm(total=330), failures(30), opens=False)
-    assert without_marks(message.sentence) == "+30, now 330 since 16:30:00"
-    assert message.title == "+30, now 330 since 16:30:00 (PROD): 239 × OBS.0503"
+    assert without_marks(message.sentence) == "+30 failures, now 330 since 16:30:00"
+    assert message.title == "+30 failures, now 330 since 16:30:00 (PROD): 239 × OBS.0503"
     assert (message.reasons, message.instances, message.since) == ((), "", "")
     assert sum(len(one.tasks) for one in message.tasks) == 30
 
