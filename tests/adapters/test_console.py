@@ -175,7 +175,7 @@ def test_a_digest_names_every_job_with_the_failures_first(context: ChannelContex
 def test_a_storm_has_its_reasons_and_lists_tasks_by_instance(context: ChannelContext) -> None:
     lines = drawn(decode(channel(context).render(storm_request(3)).content), None, colours=False).splitlines()
     assert lines == [
-        "16:30:00 ✗ 300 tasks failed within 1 min · since 15 Jan 16:30:00  PROD prod/cn-north-4",
+        "16:30:00 ✗ 300 tasks failed within 1 min · since 16:30:00  PROD prod/cn-north-4",
         "           300 × OBS.0503  Manual backup. down",
         "           2 instances, most: ledger-0 150, ledger-1 150",
         "           ledger-0  00000000, 00000002",
@@ -186,7 +186,7 @@ def test_a_storm_has_its_reasons_and_lists_tasks_by_instance(context: ChannelCon
 def test_what_continues_a_storm_is_a_line_and_a_list(context: ChannelContext) -> None:
     body = channel(context).render(storm_request(2, opens=False))
     assert drawn(decode(body.content), None, colours=False).splitlines() == [
-        "16:30:00 ✗ +2 failures, now 300 since 15 Jan 16:30:00  PROD prod/cn-north-4",
+        "16:30:00 ✗ +2 failures, now 300 since 16:30:00  PROD prod/cn-north-4",
         "           ledger-0  00000000",
         "           ledger-1  00000001",
     ]
