@@ -1,16 +1,18 @@
 """Replies to queries, formatted from stored data. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.chat.requests import ChatReply, ReplyRow
+from notifier.core.causes import CauseCatalogue
 from notifier.core.commands import USAGE
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
+from notifier.wording.causes import builtin_catalogue
 from notifier.wording.findings import HealthFormatter
 from notifier.wording.formatter import MessageFormatter
 from notifier.wording.localizer import Localizer
@@ -44,6 +46,8 @@ class ReplyFormatter:
     localizer: Localizer
     command: str
     """The slash command, as people type it."""
+    causes: CauseCatalogue = field(default_factory=builtin_catalogue)
+    """Explains the reasons of failed tasks."""
 
     def text(self, key: str, **values: object) -> str:
         """Return a phrase. Values that come from outside or that people type are quoted."""
@@ -186,8 +190,11 @@ def task(
     found = stored.task
     title = fmt.text("task.title", label=task_title(found, fmt), status=_status(found, fmt))
     lines = [
-        fmt.text("task.history", at=fmt.when(event.observed_at), what=fmt.event_title(event))
-        for event in history[-MAX_EVENTS:]
+        *_known_cause(found, fmt),
+        *(
+            fmt.text("task.history", at=fmt.when(event.observed_at), what=fmt.event_title(event))
+            for event in history[-MAX_EVENTS:]
+        ),
     ]
     if acknowledged:
         lines.append(fmt.text("task.acknowledged", who=acknowledged.name, at=fmt.when(acknowledged.at)))
@@ -198,6 +205,19 @@ def task(
         quote=plain(found.fail_reason or "", REASON_LIMIT) or None,
         command=f"task {found.job_id}" if len(found.job_id) <= NAME_LIMIT and " " not in found.job_id else "",
     )
+
+
+def _known_cause(task: Task, fmt: ReplyFormatter) -> Iterator[str]:
+    """Yield what the reason of a task means, the next step, and whether a retry helps, as far as that is known."""
+    found, localizer = fmt.causes.explain(task.fail_reason), fmt.localizer
+    means = found.means(localizer.language)
+    if means and found.inferred:
+        means = localizer.text("message.usually", meaning=means)
+    retry = localizer.text(f"cause.retry.{found.retry}") if found.retry else None
+    values = {"message.means": means, "message.try": found.action(localizer.language), "table.retry": retry}
+    for label, text in values.items():
+        if text:
+            yield localizer.text("task.cause", label=localizer.text(label), text=text)
 
 
 def _status(task: Task, fmt: ReplyFormatter) -> str:

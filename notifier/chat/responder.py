@@ -1,7 +1,7 @@
 """Answers requests from any chat: queries from the store, changes through `notifier.chat.actions`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -11,6 +11,7 @@ from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
 from notifier.chat.reports import PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
+from notifier.core.causes import CauseCatalogue
 from notifier.core.commands import Query
 from notifier.core.durations import format_duration
 from notifier.core.errors import StoreError
@@ -18,6 +19,7 @@ from notifier.core.health_facts import Expected
 from notifier.core.identity import Subject
 from notifier.core.model import TaskStatus
 from notifier.ports import Clock, Store, TaskFilter
+from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -34,6 +36,8 @@ class ResponderRules:
     """The sources and channels that are configured."""
     command: str = "/gaussdb"
     """The slash command, as people type it."""
+    causes: CauseCatalogue = field(default_factory=builtin_catalogue)
+    """Explains the reasons of failed tasks."""
 
 
 class ChatResponder:
@@ -52,7 +56,8 @@ class ChatResponder:
         self, request: CommandRequest | ClickRequest, language: Language, may_change: PermissionCheck
     ) -> ChatReply | None:
         """Do what was asked for and return the reply; see `ports.Responder`."""
-        fmt = ReplyFormatter(localizer=self._rules.localizers[language], command=self._rules.command)
+        rules = self._rules
+        fmt = ReplyFormatter(localizer=rules.localizers[language], command=rules.command, causes=rules.causes)
         try:
             if isinstance(request, CommandRequest):
                 return await self._handle_command(request, fmt, may_change)

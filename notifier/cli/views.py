@@ -141,9 +141,9 @@ class View:
         if found.code:
             yield self.word("error_code"), cell(found.code)
         if means := found.means(language):
-            yield self.word("cause"), cell(self._usually(found, means))
+            yield self.localizer.text("message.means"), cell(self._usually(found, means))
         if action := found.action(language):
-            yield self.word("next_step"), cell(action)
+            yield self.localizer.text("message.try"), cell(action)
         if found.retry:
             yield self.word("retry"), cell(self.localizer.text(f"cause.retry.{found.retry}"))
         if found.runbook_url:
@@ -160,7 +160,7 @@ class View:
         yield cell(f"→ {' · '.join(filter(None, parts))}", "dim")
 
     def _usually(self, found: Explanation, text: str) -> str:
-        return self.localizer.text("cause.usually", text=text) if found.inferred else text
+        return self.localizer.text("message.usually", meaning=text) if found.inferred else text
 
     def candidates(self, rows: Sequence[StoredTask]) -> Iterable[str]:
         """Return one line for each task that a beginning of a job id fits."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -27,11 +28,16 @@ from notifier.core.patterns import Search, check_pattern
 from notifier.settings.base import Origin, Settings
 from notifier.settings.explain import error_detail, setting_error
 from notifier.settings.types import Name, PlainText, url_rule
+from notifier.wording.sanitize import one_line
 
+_TEXT_LIMIT = 500
+"""Maximum length of a text, in characters."""
 _TEXTS = "must be a text, or a mapping with en, zh or both."
 _REMEDY = "Write a list: causes: [{id: …, match: […], means: …, retry: no}]"
 
 
+_OUTSIDE_URLS = re.compile(r"[^!#-;=?-_a-z{}~]")
+"""Characters that a URL has in encoded form only. The markup of a chat could end at one of them."""
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{1,63}(\.[0-9]{4,8})?")
 
 
@@ -50,6 +56,12 @@ def _code(text: str) -> str:
     return text
 
 
+def _link(url: str) -> str:
+    if wrong := _OUTSIDE_URLS.search(url):
+        raise ValueError(f"has {wrong[0]!r} in it, which no URL has. Write it as {quote(wrong[0])}.")
+    return url
+
+
 def _as_texts(value: object) -> object:
     """Return one text as the text of every language."""
     if isinstance(value, str):
@@ -62,8 +74,8 @@ def _as_texts(value: object) -> object:
 class Texts(Settings):
     """A text in the languages of the readers. Where one is missing, the other one serves."""
 
-    en: Annotated[PlainText, Field(max_length=500)] | None = None
-    zh: Annotated[PlainText, Field(max_length=500)] | None = None
+    en: Annotated[PlainText, Field(max_length=_TEXT_LIMIT)] | None = None
+    zh: Annotated[PlainText, Field(max_length=_TEXT_LIMIT)] | None = None
 
     @model_validator(mode="after")
     def _has_a_text(self) -> Self:
@@ -73,8 +85,9 @@ class Texts(Settings):
 
     @property
     def by_language(self) -> Mapping[str, str]:
-        """The texts that are given, by language."""
-        return {language: text for language, text in (("en", self.en), ("zh", self.zh)) if text}
+        """The texts that are given, by language. They have no marks of `notifier.wording.marks`."""
+        texts = {"en": one_line(self.en or "", _TEXT_LIMIT), "zh": one_line(self.zh or "", _TEXT_LIMIT)}
+        return {language: text for language, text in texts.items() if text}
 
 
 Localized = Annotated[Texts, BeforeValidator(_as_texts)]
@@ -105,7 +118,7 @@ class CauseEntry(Settings):
     source: PlainText | None = None
     """Where this is known from."""
     runbook_url: (
-        Annotated[str, url_rule("https://wiki.example.com/runbook"), Field(pattern=r"^[^\s<>|]+$", max_length=1000)]
+        Annotated[str, url_rule("https://wiki.example.com/runbook"), AfterValidator(_link), Field(max_length=1000)]
         | None
     ) = None
     """Link to instructions of your own."""

@@ -109,6 +109,7 @@ def _responder_rules(config: Config) -> ResponderRules:
         localizers={language: Localizer(language=language, timezone=zone) for language in ("en", "zh")},
         expected=config.expected,
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
+        causes=config.cause_catalogue,
     )
 
 

@@ -230,8 +230,8 @@ def test_tasks_explains_each_failure(run: Run, tmp_path: Path, language: str, ex
 def test_the_meaning_of_a_failure_is_shown(run: Run, tmp_path: Path, command: str) -> None:
     shown = " ".join(run(command, "fa11").stdout.split())
     assert "The quota of vCPUs is not enough." in shown
-    assert "Meaning The account's quota of servers, vCPUs or memory in this region is used up." in shown
-    assert "Next step Free unused servers" in shown
+    assert "Means The account's quota of servers, vCPUs or memory in this region is used up." in shown
+    assert "Try Free unused servers" in shown
     assert "Retry helps once that is done" in shown
     configure(tmp_path, causes=["own.yaml"])
     own = (
@@ -239,10 +239,10 @@ def test_the_meaning_of_a_failure_is_shown(run: Run, tmp_path: Path, command: st
     )
     (tmp_path / "own.yaml").write_text(f"causes: [{own}]", encoding="utf-8")
     shown = " ".join(run(command, "fa11").stdout.split())
-    assert "Meaning Usually: Ask us." in shown
+    assert "Means Usually: Ask us." in shown
     assert "Retry does not help: the same call would fail again" in shown
     assert "Runbook https://w/" in shown
-    assert "Next step" not in shown
+    assert "Try" not in shown
 
 
 @pytest.mark.parametrize(

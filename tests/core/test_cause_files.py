@@ -13,6 +13,7 @@ from notifier.config import Config, InvalidConfiguration, load
 from notifier.config.changes import changes
 from notifier.core.causes import Retryable
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.marks import split_marked
 
 ROOT = Path(__file__).parents[2]
 BUILTIN = len(builtin_catalogue().causes)
@@ -103,6 +104,12 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     ).means("en")
 
 
+def test_texts_have_no_marks_of_sentences(tmp_path: Path) -> None:
+    text = "causes: [{id: a, match: [x], means: 'a \ue000b\ue001 <!here> *c*', retry: no}]"
+    means = loaded(tmp_path, own=text).cause_catalogue.explain("x").means("en") or ""
+    assert [part.text for part in split_marked(means)] == ["a b <!here> *c*"]
+
+
 # ---- mistakes ----
 
 SHOWN = "notifier.yaml:8:10: causes[0]: own.yaml"
@@ -165,6 +172,18 @@ SHOWN = "notifier.yaml:8:10: causes[0]: own.yaml"
         (
             "causes: [{id: A b, match: [x], means: m, retry: no}]",
             ":1:15: causes[0].id: must be of lower-case letters, digits, - and _, and start with a letter or a digit.",
+        ),
+        (
+            f"causes: [{{{ENTRY}, runbook_url: 'https://w/a b'}}]",
+            ":1:64: causes[0].runbook_url: must be a URL such as https://wiki.example.com/runbook.",
+        ),
+        (
+            f"causes: [{{{ENTRY}, runbook_url: 'https://w/<手册>'}}]",
+            ":1:64: causes[0].runbook_url: has '<' in it, which no URL has. Write it as %3C.",
+        ),
+        (
+            f"causes: [{{{ENTRY}, runbook_url: https://w/手册}}]",
+            ":1:64: causes[0].runbook_url: has '手' in it, which no URL has. Write it as %E6%89%8B.",
         ),
         (
             f"causes: [{{{ENTRY}, runbook_url: javascript:alert}}]",

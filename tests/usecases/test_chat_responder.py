@@ -21,6 +21,7 @@ from timeouts import HANG_TIMEOUT
 from notifier import lookup
 from notifier.chat.requests import Button, ChatReply, ClickRequest, CommandRequest
 from notifier.chat.responder import ChatResponder, ResponderRules
+from notifier.core.causes import Cause, CauseCatalogue, Retryable
 from notifier.core.delivery import ThreadUpdate
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import StoreUnreachable
@@ -37,8 +38,10 @@ from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_module
 from notifier.store.transaction import Transaction
+from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import without_marks
+from notifier.wording.phrases import Language
 
 ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
 FAILED = make_task("fa11ed-1", instance_name="gauss-orders", instance_id="in-1", ended_at=START)
@@ -88,13 +91,15 @@ PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_
 class ChatHarness:
     """A responder, and a person who types and clicks."""
 
-    def __init__(self, store: SqlStore, clock: FakeClock) -> None:
+    def __init__(self, store: SqlStore, clock: FakeClock, causes: CauseCatalogue | None = None) -> None:
         self.woken = 0
+        self.language: Language = "en"
         self.allow = True
         zone = ZoneInfo("Asia/Shanghai")
         rules = ResponderRules(
             localizers={"en": Localizer(language="en", timezone=zone), "zh": Localizer(language="zh", timezone=zone)},
             expected=Expected(sources=[PROD], channels=("dba",)),
+            causes=causes or builtin_catalogue(),
         )
         self.responder = ChatResponder(store, clock, rules, self.wake)
 
@@ -106,7 +111,7 @@ class ChatHarness:
 
     async def type(self, text: str, person: Person = ALICE, **more: object) -> ChatReply:
         asked = replace(CommandRequest(text=text, person=person), **more)  # type: ignore[arg-type]  # the fields of the value
-        answer = await self.responder.answer(asked, "en", self.allowed)
+        answer = await self.responder.answer(asked, self.language, self.allowed)
         assert answer is not None
         return answer
 
@@ -169,7 +174,22 @@ async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
     assert without_marks(answer.title) == "Instance creation · gauss-orders: Failed"
     assert answer.quote == FAILED.fail_reason
     assert ("Job", "fa11ed-1", True) in answer.facts
-    assert lines(answer) == ["15 Jan 16:30:00 (UTC+8) · Task failed"]
+    assert lines(answer) == [
+        "Means: The account's quota of servers, vCPUs or memory in this region is used up.",
+        "Try: Free unused servers or ask for a higher quota (My Quotas), then submit again.",
+        "Retry: helps once that is done",
+        "15 Jan 16:30:00 (UTC+8) · Task failed",
+    ]
+
+
+async def test_a_cause_of_the_configuration_explains_a_task(store: SqlStore, clock: FakeClock) -> None:
+    await record(store, FAILED, RUNNING)
+    own = Cause(id="own", match=("vCPUs",), means={"zh": "本组配额"}, do={}, retry=Retryable.NO, inferred=True)
+    chat = ChatHarness(store, clock, CauseCatalogue([own]))
+    chat.language = "zh"
+    answer = await chat.type("task fa11")
+    assert lines(answer)[:2] == ["含义：通常：本组配额", "重试：原样重试仍会失败"]
+    assert lines(await chat.type(f"task {RUNNING.job_id}")) == []
 
 
 async def test_an_unknown_task_is_reported_as_unknown(chat: ChatHarness) -> None:
