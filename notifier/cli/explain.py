@@ -83,7 +83,7 @@ def channel_account(view: View, account: ChannelRecord) -> RenderableType:
     """Return the outcome of one event on one channel, with every attempt."""
     return Group(
         Text.assemble(cell(account.channel, "bold"), ": ", _delivery_outcome(view, account)),
-        *(indented(_recipient(r)) for r in (account.delivery.recipients if account.delivery else ())),
+        *(indented(_recipient(view, r)) for r in (account.delivery.recipients if account.delivery else ())),
         *(indented(attempt_lines(view, a)) for a in account.attempts),
     )
 
@@ -100,7 +100,7 @@ def _delivery_outcome(view: View, account: ChannelRecord) -> Text:
         _due(view, delivery),
         possible_arrival(delivery) and f"({possible_arrival(delivery)})",
     )
-    reason = f": {delivery.reason}" if delivery.reason else ""
+    reason = f": {view.localizer.reason(delivery.reason)}" if delivery.reason else ""
     return cell(" ".join(filter(None, words)) + reason, STATE_STYLES[delivery.state])
 
 
@@ -116,7 +116,7 @@ def _due(view: View, delivery: Delivery) -> str:
 
 def attempt_lines(view: View, attempt: Attempt) -> RenderableType:
     """Return one attempt: when it was made, its outcome, and how an earlier unknown outcome was resolved."""
-    reason = f": {attempt.reason}" if attempt.reason else ""
+    reason = f": {view.localizer.reason(attempt.reason)}" if attempt.reason else ""
     took = (attempt.finished_at - attempt.started_at).total_seconds()
     line = cell(f"{attempt.number}. {view.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
     resolution = [indented(cell(_RESOLUTIONS[attempt.resolution], "yellow"))] if attempt.resolution else []
@@ -132,8 +132,8 @@ _RESOLUTIONS = {
 }
 
 
-def _recipient(recipient: Recipient) -> Text:
-    reason = f": {recipient.reason}" if recipient.reason else ""
+def _recipient(view: View, recipient: Recipient) -> Text:
+    reason = f": {view.localizer.reason(recipient.reason)}" if recipient.reason else ""
     state, style = _RECIPIENTS[recipient.state]
     return cell(f"{recipient.address} {state}{reason}", style)
 

@@ -94,7 +94,7 @@ def _marked(view: View, text: str, *, ok: bool) -> Text:
 def _finding(view: View, finding: HealthFinding, words: HealthFormatter) -> Iterable[Text]:
     yield _marked(view, words.finding(finding), ok=False)
     if finding.reason:
-        yield paragraph(cell(finding.reason), view.width, indent=4)
+        yield paragraph(cell(view.localizer.reason(finding.reason)), view.width, indent=4)
     for command in finding.commands:
         line = Text.assemble("    ", cell(command, "yellow"))
         line.no_wrap, line.overflow = True, "ignore"

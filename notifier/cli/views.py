@@ -185,7 +185,8 @@ class View:
             short(event.job_id, self.width),
             *((cell(", ".join(row.channels)), cell(event.id[:8])) if wide else ()),
         )
-        why = (task.fail_reason if task.status is TaskStatus.FAILED else None) if task else event.detail
+        failed = task.fail_reason if task and task.status is TaskStatus.FAILED else None
+        why = failed if task else self.localizer.reason(event.detail or "")
         return TableRow(cells, [cell(why, state_of(event).tone.terminal)] if why else ())
 
     def deliveries(self, rows: Sequence[Delivery]) -> TextTable:
@@ -202,7 +203,9 @@ class View:
             cell(str(row.attempt)),
             cell(self.when(row.settled_at or row.available_at)),
         )
-        undelivered = with_reply(row.reason, None if row.state is DeliveryState.DELIVERED else row.reply)
+        undelivered = self.localizer.reason(
+            with_reply(row.reason, None if row.state is DeliveryState.DELIVERED else row.reply)
+        )
         why = "; ".join(filter(None, ("dismissed" if row.dismissed_at else "", possible_arrival(row), undelivered)))
         return TableRow(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
 

@@ -6,20 +6,24 @@ template for each. A part that comes from outside stays as it is; a reason that 
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from notifier.wording.phrases import Language
 
-MAX_REASON_LENGTH = 20_000
+MAX_REASON_LENGTH = 2_000
 """Longer texts are not of our own. They stay as they are."""
 MAX_DEPTH = 6
 """Maximum number of reasons that quote one another."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)(?::(\w+))?\}")
-_NUMBER = re.compile(r"[0-9][0-9.,]*")
+_SHAPES: Mapping[str, re.Pattern[str]] = {
+    "number": re.compile(r"[0-9][0-9.,]*"),
+    "addresses": re.compile(r"[^\s,:;]+@[^\s,:;]+(?:, [^\s,:;]+@[^\s,:;]+)*"),
+}
+_TRANSLATED = frozenset({"reason", "known", "host"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,30 +34,31 @@ class ReasonTemplate:
     """The text before, between and after the values: one more than there are values."""
     names: tuple[str, ...]
     kinds: tuple[str, ...]
-    """For each value `text`, `number`, or `reason` for a reason that is translated too."""
+    """For each value `text`, `number`, `addresses`, `greedy`, `host`, `reason` or `known`; see the data file."""
     translation: str
     """With `str.format` placeholders of the same names."""
 
-    def values(self, text: str) -> Mapping[str, str] | None:
-        """Return the values of a reason of this kind by name; None for any other. Linear in the length of the text."""
-        if not text.startswith(self.literals[0]):
+    def values(self, text: str) -> Sequence[str] | None:
+        """Return the values of a reason of this kind; None for any other. Linear in the length of the text."""
+        if not text.startswith(self.literals[0]) or not text.endswith(self.literals[-1]):
             return None
         found: list[str] = []
-        begin = len(self.literals[0])
-        for index, literal in enumerate(self.literals[1:], 1):
-            last = index == len(self.literals) - 1
-            end = len(text) - len(literal) if last else text.find(literal, begin)
-            if end < begin or (last and not text.endswith(literal)):
+        begin, limit = len(self.literals[0]), len(text) - len(self.literals[-1])
+        for kind, literal in zip(self.kinds[:-1], self.literals[1:-1], strict=True):
+            find = text.rfind if kind == "greedy" else text.find
+            end = find(literal, begin, limit)
+            if end < 0:
                 return None
             found.append(text[begin:end])
             begin = end + len(literal)
-        if begin != len(text) or not all(map(_fits, self.kinds, found)):
-            return None
-        return dict(zip(self.names, found, strict=True))
+        if self.kinds:
+            found.append(text[begin:limit])
+        fits = begin <= limit if self.kinds else text == self.literals[0]
+        return found if fits and all(map(_fits, self.kinds, found)) else None
 
 
 def _fits(kind: str, value: str) -> bool:
-    return bool(_NUMBER.fullmatch(value)) if kind == "number" else bool(value)
+    return bool(_SHAPES[kind].fullmatch(value)) if kind in _SHAPES else bool(value)
 
 
 @cache
@@ -77,21 +82,31 @@ def _template(english: str, translation: str) -> ReasonTemplate:
     )
 
 
+@lru_cache(maxsize=1024)
 def localized_reason(text: str, language: Language) -> str:
     """Return a reason of the notifier's own in a language. Any other text is returned as it is."""
-    return text if len(text) > MAX_REASON_LENGTH else _localized(text, language, MAX_DEPTH)
-
-
-def _localized(text: str, language: Language, depth: int) -> str:
-    if not depth:
+    if len(text) > MAX_REASON_LENGTH:
         return text
+    return _localized(text, language, MAX_DEPTH) or text
+
+
+def _localized(text: str, language: Language, depth: int) -> str | None:
+    """Return the translation of a reason; None for a text that is not one of ours."""
+    if not depth:
+        return None
     for template in reason_templates(language):
         values = template.values(text)
-        if values is not None:
-            kinds = dict(zip(template.names, template.kinds, strict=True))
-            shown = {
-                name: _localized(value, language, depth - 1) if kinds[name] == "reason" else value
-                for name, value in values.items()
-            }
-            return template.translation.format(**shown)
-    return text
+        if values is None:
+            continue
+        shown = [_shown(kind, value, language, depth - 1) for kind, value in zip(template.kinds, values, strict=True)]
+        if None not in shown:
+            return template.translation.format(**dict(zip(template.names, shown, strict=True)))
+    return None
+
+
+def _shown(kind: str, value: str, language: Language, depth: int) -> str | None:
+    """Return a value as the translation shows it; None where it does not fit."""
+    if kind not in _TRANSLATED or (kind == "host" and " " not in value):
+        return value
+    translated = _localized(value, language, depth)
+    return translated or value if kind == "reason" else translated
