@@ -155,7 +155,8 @@ class View:
         if found.retry is None:
             return
         cause = found.short(language) or found.means(language) or ""
-        retry = f"{self.word('retry')}: {self.localizer.text(f'cause.retry.{found.retry}')}"
+        helps = self.localizer.text(f"cause.retry.{found.retry}")
+        retry = self.localizer.text("task.cause", label=self.word("retry"), text=helps)
         parts = (self._usually(found, cause), found.action(language), retry)
         yield cell(f"→ {' · '.join(filter(None, parts))}", "dim")
 

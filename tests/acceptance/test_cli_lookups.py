@@ -216,7 +216,7 @@ def test_tasks_as_json_have_stable_keys(run: Run) -> None:
                 " submit again. · Retry: helps once that is done"
             ),
         ),
-        ("zh", "→ vCPU/内存配额不足 · 释放不用的资源，或在“我的配额”申请扩容，获批后重新提交。 · 重试: 处理后再重试"),
+        ("zh", "→ vCPU/内存配额不足 · 释放不用的资源，或在“我的配额”申请扩容，获批后重新提交。 · 重试：处理后再重试"),
     ],
 )
 def test_tasks_explains_each_failure(run: Run, tmp_path: Path, language: str, expected: str) -> None:
