@@ -32,7 +32,7 @@ from notifier.wording.phrases import Language
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
 PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
-CONSOLE = "https://console.huaweicloud.com/console/?region={region}#/home"
+CONSOLE = "https://console.huaweicloud.com/gaussdb/?region={region}#/gaussdb/management/list"
 TIMEZONE = ZoneInfo("Asia/Shanghai")
 LOCALIZERS: dict[Language, Localizer] = {
     "en": Localizer(language="en", timezone=TIMEZONE),

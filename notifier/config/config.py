@@ -14,6 +14,7 @@ from notifier.channels.settings import ChannelSettings
 from notifier.config.causes import CauseFileSetting, repeated_ids
 from notifier.config.chat import ChatSettings
 from notifier.config.entries import ChannelEntry, Source
+from notifier.config.links import ConsoleUrl, RunbookUrl, default_console_url
 from notifier.config.network import NetworkSettings
 from notifier.config.routes import RouteEntry
 from notifier.config.sections import AlertSettings, DeliverySettings, LogSettings, RetentionSettings
@@ -91,10 +92,13 @@ class Config(Settings):
     chat: ChatSettings = ChatSettings()
     web: WebSettings | None = None
     """The HTTP server; absent: none."""
-    console_url: Annotated[str, Field(pattern=r"^https?://[^\s<>|]+$", max_length=1000)] | None = (
-        "https://console.huaweicloud.com/console/?region={region}#/home"
-    )
-    """URL of the console button; {region}, {project_id} and {instance_id} are replaced. null: no button."""
+    console_url: ConsoleUrl | None = None
+    """URL behind Open console; {region}, {project_id} and {instance_id} are replaced. null: no link. Default: GaussDB's
+    list of instances. Huawei does not document the parameter region of that page; if the list opens in another region,
+    give your own URL."""
+    runbook_url: RunbookUrl | None = None
+    """URL of your instructions for a failed task; {error_code}, {cause}, {operation}, {source}, {environment},
+    {region}, {project_id} and {instance_id} are replaced. A message in which one of them has no value has no link."""
     causes: tuple[CauseFileSetting, ...] = ()
     """Files that explain reasons of failed tasks. Their entries come before the built-in ones; see docs/causes.md."""
     network: NetworkSettings = NetworkSettings()
@@ -103,6 +107,12 @@ class Config(Settings):
     """URL fetched after every successful poll, so that a monitoring service can alert when that stops."""
     heartbeat_fail_url: HttpUrl | None = None
     """URL fetched instead while `notifier health` is red, and at once when it turns red."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_console(cls, data: object) -> object:
+        """Add the default of `console_url`, which depends on the language. A null in the file stays."""
+        return {"console_url": default_console_url(data), **data} if isinstance(data, Mapping) else data
 
     @model_validator(mode="after")
     def _lease_outlasts_every_attempt(self) -> Self:

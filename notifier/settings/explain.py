@@ -21,6 +21,7 @@ EXPLAINED: Final = "explained"
 (`what` may repeat a part of the value)."""
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]*$"
+LINK_PATTERN: Final = r"^https?://[^\s<>|]+$"
 LABEL_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"
 SLACK_ID_PATTERN: Final = r"^[UWS][A-Z0-9]{2,30}$"
 SLACK_WORKSPACE_PATTERN: Final = r"^[TE][A-Z0-9]{2,30}$"
@@ -28,6 +29,7 @@ PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 REGION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 _PATTERNS = {
     NAME_PATTERN: "must be of lower-case letters, digits, - and _, and start with a letter or a digit",
+    LINK_PATTERN: "must be a URL that begins with https:// or http://, without spaces and without <, > and |",
     LABEL_PATTERN: "must be a name of lower-case letters, digits and _ that starts with a letter, 40 at most",
     PROJECT_ID_PATTERN: "must be of letters, digits, - and _; usually it is 32 hexadecimal digits",
     REGION_PATTERN: "must be of lower-case letters, digits and -, for example cn-north-4",

@@ -87,6 +87,7 @@ def _context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
         clock=clock,
         localizer=Localizer(language=config.language, timezone=ZoneInfo(config.timezone)),
         console_url=config.console_url,
+        runbook_url=config.runbook_url,
         causes=config.cause_catalogue,
         chat_tokens=frozenset({config.slack_token} if config.slack_token else ()),
     )

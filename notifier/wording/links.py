@@ -11,6 +11,18 @@ from notifier.core.model import Event
 URL_LIMIT = 2_700
 """Maximum length of a link, in characters; Slack's is 3,000. A longer one is left out."""
 
+RUNBOOK_PLACEHOLDERS = (
+    "error_code",
+    "cause",
+    "operation",
+    "source",
+    "environment",
+    "region",
+    "project_id",
+    "instance_id",
+)
+"""What the template of a runbook may name."""
+
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -21,8 +33,7 @@ class LinkTemplates:
     console_url: str | None = None
     """With {region}, {project_id} and {instance_id}; what is not known is left empty."""
     runbook_url: str | None = None
-    """With these and {error_code}, {cause}, {operation}, {source} and {environment}. There is no link where one of
-    those that it names is not known."""
+    """With names of RUNBOOK_PLACEHOLDERS. There is no link where one of those that it names is not known."""
 
     def console(self, event: Event) -> str:
         """Return the link to an event's instance; the empty string for none."""

@@ -147,6 +147,17 @@ channels""",
     assert [(each.environment, each.labels) for each in rules] == expected
 
 
+def test_the_console_opens_in_the_language_of_the_messages() -> None:
+    path = "https://console.huaweicloud.com/gaussdb/?{}region={{region}}#/gaussdb/management/list"
+    assert loads(BASE, {}).console_url == path.format("")
+    assert loads(BASE + "language: zh", {}).console_url == path.format("locale=zh-cn&")
+    assert loads(BASE + "console_url: null", {}).console_url is None
+    assert (
+        loads(BASE + "console_url: https://c.example.com/{instance_id}", {}).console_url
+        == "https://c.example.com/{instance_id}"
+    )
+
+
 def test_scalars_have_the_meaning_of_their_setting() -> None:
     text = BASE.replace("p1", "00110").replace("prod", "no") + "store: {migrate: yes}\nnetwork: {deny: [10.0.0.0/8]}\n"
     config = loads(text, {})
