@@ -84,6 +84,9 @@ class ThreadReads(Protocol):
     def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""
 
+    def loud_threads(self, channel: str, subjects: Collection[str]) -> Collection[str]:
+        """Return those of the subjects of which a loud message of the channel reported something bad that lasts."""
+
 
 class DeliveryTx(DatabaseTime, Protocol):
     """What the delivery of messages needs of a transaction."""
@@ -223,14 +226,26 @@ def _with_context(tx: DeliveryTx, channel: Channel, claimed: Sequence[Delivery])
     """Add the threads that messages belong to, and the recipients that must not get them now."""
     if channel.threads and claimed:
         threads = tx.queries.thread_refs(channel.name, [dispatch.thread_subject(delivery) for delivery in claimed])
+        ending = [delivery.subject for delivery in claimed if delivery.subject in threads and _ends_well(delivery)]
+        loud = tx.queries.loud_threads(channel.name, ending) if ending else ()
         claimed = [
-            dispatch.opening_storm(replace(delivery, thread=threads.get(dispatch.thread_subject(delivery))))
+            dispatch.opening_storm(
+                replace(
+                    delivery,
+                    thread=threads.get(dispatch.thread_subject(delivery)),
+                    ends_trouble=delivery.subject in loud and _ends_well(delivery),
+                )
+            )
             for delivery in claimed
         ]
     if channel.multi_recipient and claimed:
         withheld = tx.deliveries.withheld([delivery.id for delivery in claimed])
         claimed = [replace(delivery, withheld=withheld.get(delivery.id, frozenset())) for delivery in claimed]
     return claimed
+
+
+def _ends_well(delivery: Delivery) -> bool:
+    return not delivery.digest and dispatch.ends_well(delivery.events[0])
 
 
 class DeliveryWorker:

@@ -15,7 +15,7 @@ from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceStat
 from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting, RoutedEvent
-from notifier.core.severity import Severity, worst
+from notifier.core.severity import Severity
 from notifier.core.storms import Storm
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class RenderRequest:
     @property
     def severity(self) -> Severity:
         """How bad the worst of the events is: what the routes set, else the default."""
-        return self.routing.severity or worst(event.severity for event in self.events)
+        return self.routing.severity_of(self.events)
 
     @property
     def mention(self) -> tuple[str, ...]:
@@ -181,6 +181,12 @@ class LiveChannel(Channel, Protocol):
 
         Delivered with a `thread` of its own says that the message was gone and a new one took its place. Raises
         nothing but CancelledError.
+        """
+
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
+        """Make one of `thread.copies` look like the thread's message. May be repeated freely.
+
+        None where it is gone: it is never posted again. Raises nothing but CancelledError.
         """
 
 

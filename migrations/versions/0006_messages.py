@@ -25,6 +25,7 @@ def upgrade() -> None:
     )
     op.add_column("threads", sa.Column("copies", sa.Text(), nullable=True))
     op.add_column("threads", sa.Column("routing", sa.Text(), nullable=True))
+    op.add_column("threads", sa.Column("loud", sa.Boolean(), nullable=False, server_default=sa.text("false")))
     op.add_column("sources", sa.Column("introduced_at", MOMENT, nullable=True))
     # Sources that were monitored before this version are known to everybody.
     sources = sa.table("sources", sa.column("introduced_at"), sa.column("baseline_at"))
@@ -46,6 +47,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("storms")
     op.drop_column("sources", "introduced_at")
+    op.drop_column("threads", "loud")
     op.drop_column("threads", "routing")
     op.drop_column("threads", "copies")
     op.drop_index("ix_deliveries_storm_seq", "deliveries")

@@ -81,7 +81,7 @@ def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormat
         return _over(found, fmt)
     if found.by != click.person.id:
         return fmt.refusal("click.acknowledged", who=found.name, at=fmt.when(found.at))
-    is_shown = before is None and tx.queries.is_live_message(click.message)
+    is_shown = before is None and tx.queries.is_live_message(click.message, event.id)
     return None if is_shown else fmt.reply("click.thanks")
 
 
@@ -91,7 +91,8 @@ def _unacknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyForm
         return _over(found, fmt)
     if found is None:
         return fmt.refusal("click.unclaimed")
-    return None if tx.queries.is_live_message(click.message) else fmt.reply("click.taken_back", who=found.name)
+    is_shown = tx.queries.is_live_message(click.message, event.id)
+    return None if is_shown else fmt.reply("click.taken_back", who=found.name)
 
 
 def _over(later: Event, fmt: ReplyFormatter) -> ChatReply:

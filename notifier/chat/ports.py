@@ -31,8 +31,8 @@ class ChatReads(PeopleReads, Protocol):
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""
 
-    def is_live_message(self, ref: str) -> bool:
-        """Return whether a message is live, so that it shows acknowledgements and mutes by itself."""
+    def is_live_message(self, ref: str, event_id: str) -> bool:
+        """Return whether a message with a button about this event shows acknowledgements and mutes by itself."""
 
 
 class ChatRecords(PeopleRecords, Protocol):

@@ -102,6 +102,9 @@ class Delivery:
     thread: str | None = None
     """Reference of the message in whose thread the channel has sent others about the same subject, as known when it
     was claimed; None where there is none, and on a channel that keeps none."""
+    ends_trouble: bool = False
+    """Whether it reports the end of something bad that a loud message in the channel reported, as known when it was
+    claimed. See `Thread`."""
     reply: str | None = None
     """What the receiver replied to the last attempt. Set by queries of deliveries, not by claims."""
     recipients: tuple[Recipient, ...] = ()
@@ -245,11 +248,21 @@ class Thread:
     mute: Mute | None = None
     """That of the instance, where one is in force."""
     copies: tuple[str, ...] = ()
-    """References of the messages of the thread that the channel shows too; they are edited like the first one."""
+    """References of the messages of the thread that the channel shows too and that are edited with the first one: the
+    latest MAX_COPIES; none where nothing but progress is new."""
     routing: DeliveryRouting = field(default_factory=DeliveryRouting)
-    """As of the delivery that began the thread."""
+    """As of the latest delivery about the subject."""
     storm: Storm | None = None
     """The storm that the message shows instead of a task."""
+
+    @property
+    def edits(self) -> int:
+        """Number of messages to edit."""
+        return 1 + len(self.copies)
+
+
+MAX_COPIES = 3
+"""Maximum number of messages of a thread that are edited with the first one; an older one stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,4 +276,7 @@ class ThreadUpdate:
     copy: str | None = None
     """See `Delivered.copy`."""
     routing: DeliveryRouting = field(default_factory=DeliveryRouting)
-    """As of the delivery; recorded where it begins a thread."""
+    """As of the delivery."""
+    loud: bool | None = None
+    """True where a loud message reported something bad of the task, False where it has ended well; None changes
+    nothing."""

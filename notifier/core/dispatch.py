@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Literal
 
 from notifier.core import pacing, recipients
 from notifier.core.delivery import (
+    MAX_COPIES,
     Delivered,
     Delivery,
     DeliveryState,
@@ -20,6 +22,7 @@ from notifier.core.delivery import (
     Unknown,
 )
 from notifier.core.identity import Subject
+from notifier.core.model import Event
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import Allowance, ChannelHealth, Pace
 from notifier.core.retry import MAX_RETRY_AFTER
@@ -140,21 +143,66 @@ def thread_subject(delivery: Delivery) -> str:
     return delivery.events[0].subject if not delivery.digest and delivery.events[0].task else ""
 
 
+def ends_well(event: Event) -> bool:
+    """Return whether a task has ended and needs nobody's care any more."""
+    return event.type.traits.ends_task and not event.type.traits.needs_care
+
+
+def is_loud_trouble(delivery: Delivery) -> bool:
+    """Return whether a message is shown in the channel itself because somebody has to act."""
+    return any(_is_loud_trouble(delivery, event) for event in delivery.events)
+
+
+def _is_loud_trouble(delivery: Delivery, event: Event) -> bool:
+    return event.type.traits.needs_care and delivery.routing.severity_of([event]).loud
+
+
+def is_broadcast(delivery: Delivery) -> bool:
+    """Return whether a message in a thread is shown in the channel too: trouble that is loud, and the end of it.
+
+    An edit notifies nobody: whoever was called by the channel learns there that it is over. The first message of a
+    storm calls for all that follow it.
+    """
+    return delivery.storm is None and (is_loud_trouble(delivery) or delivery.ends_trouble)
+
+
+def with_copy(copies: Sequence[str], ref: str) -> tuple[str, ...]:
+    """Return the references of the copies that are edited, once there is one more."""
+    return (*(copy for copy in copies if copy != ref), ref)[-MAX_COPIES:]
+
+
+def affordable(edits: Iterable[int], budget: int) -> int:
+    """Return how many threads, the first ones, take at most `budget` edits together; the first is always taken."""
+    total = list(accumulate(edits))
+    return max(sum(so_far <= budget for so_far in total), min(1, len(total)))
+
+
 def thread_updates(delivery: Delivery, settlement: Settlement) -> Iterator[ThreadUpdate]:
     """Return what live messages show after a settlement: dead deliveries too, where there is a message."""
     if settlement.state in (DeliveryState.DELIVERED, DeliveryState.DEAD):
         subject = thread_subject(delivery)
         if settlement.thread and Subject.parse(subject).storm:
-            yield ThreadUpdate(subject=subject, event_id=delivery.events[0].id, thread=settlement.thread)
+            yield ThreadUpdate(
+                subject=subject, event_id=delivery.events[0].id, thread=settlement.thread, routing=delivery.routing
+            )
         yield from (
             ThreadUpdate(
                 subject=event.subject,
                 event_id=event.id,
                 thread=settlement.thread if event.subject == subject else None,
+                copy=settlement.copy if event.subject == subject else None,
+                routing=delivery.routing,
+                loud=_loud(delivery, event) if settlement.state is DeliveryState.DELIVERED else None,
             )
             for event in delivery.events
             if event.task
         )
+
+
+def _loud(delivery: Delivery, event: Event) -> bool | None:
+    if _is_loud_trouble(delivery, event):
+        return True
+    return False if ends_well(event) else None
 
 
 def opening_storm(delivery: Delivery) -> Delivery:

@@ -52,6 +52,10 @@ class DeliveryRouting:
     mention: tuple[str, ...] = ()
     """Everybody whom these routes mention for events that may mention somebody, each once."""
 
+    def severity_of(self, events: Iterable[Event]) -> Severity:
+        """Return how bad the worst of these events is: what the routes set, else the default."""
+        return self.severity or worst(event.severity for event in events)
+
     def joined(self, other: "DeliveryRouting") -> "DeliveryRouting":
         """Return what both want, for a message about the events of both."""
         set_by = [severity for severity in (self.severity, other.severity) if severity]

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
@@ -195,9 +195,13 @@ class Queries:
         statement = select(actions).order_by(actions.c.seq.desc()).limit(limit)
         return [rows.action_of(row) for row in self._session.execute(statement)]
 
-    def is_live_message(self, ref: str) -> bool:
-        """Return whether a message is a thread's, which is edited when people act on its task."""
-        return self._session.execute(select(threads.c.ref).where(threads.c.ref == ref).limit(1)).first() is not None
+    def is_live_message(self, ref: str, event_id: str) -> bool:
+        """Return whether a message with a button about this event is edited when people act on its task.
+
+        That is the message of a thread, or one of its copies while the thread shows the event.
+        """
+        found = select(threads.c.ref, threads.c.copies).where(or_(threads.c.ref == ref, threads.c.event_id == event_id))
+        return any(ref in (row.ref, *rows.copies_of(row.copies)) for row in self._session.execute(found))
 
     def thread_refs(self, channel: str, subjects: Collection[str]) -> Mapping[str, str]:
         """Return the references of a channel's threads by subject."""
@@ -207,6 +211,11 @@ class Queries:
     def storm(self, storm_id: str) -> Storm | None:
         """Return one storm."""
         return load_storms(self._session, [storm_id]).get(storm_id)
+
+    def loud_threads(self, channel: str, subjects: Collection[str]) -> Collection[str]:
+        """Return those of the subjects of which a loud message of the channel reported something bad that lasts."""
+        found = self._session.execute(statements.LOUD_THREADS, {"channel": channel, "subjects": list(subjects)})
+        return set(found.scalars())
 
     def direct_channels(self) -> Sequence[str]:
         """Return the names of channels to one person that have something to send."""

@@ -1,6 +1,6 @@
 """Between rows and values: the only place that knows both."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ _DELIVERY = tuple(
     field.name
     for field in fields(Delivery)
     if field.name not in {"state", "events", "body", "thread", "recipients", "withheld", "reply", "routing", "storm"}
+    and field.name != "ends_trouble"
 )
 
 
@@ -131,6 +132,16 @@ def routing_text(routing: DeliveryRouting) -> str | None:
 def routing_of(encoded: str | None) -> DeliveryRouting:
     """Read what routes want of a message."""
     return _decode_routing(encoded) if encoded else DeliveryRouting()
+
+
+def copies_text(copies: Sequence[str]) -> str | None:
+    """Return the column of the copies of a thread's message; None where there are none."""
+    return _encode(copies).decode() if copies else None
+
+
+def copies_of(encoded: str | None) -> tuple[str, ...]:
+    """Read the references of the copies of a thread's message."""
+    return _decode_names(encoded) if encoded else ()
 
 
 def delivery_of(row: Row[T], events: tuple[Event, ...], storm: Storm | None = None) -> Delivery:

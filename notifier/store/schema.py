@@ -235,6 +235,7 @@ threads = sa.Table(
     sa.Column("urgency", sa.Integer, nullable=False, server_default=text("0")),
     sa.Column("copies", sa.Text),
     sa.Column("routing", sa.Text),
+    sa.Column("loud", sa.Boolean, nullable=False, server_default=text("false")),
     sa.Index("ix_threads_channel_due_at", "channel", "due_at"),
     sa.Index("ix_threads_event_id", "event_id"),
     sa.Index("ix_threads_subject", "subject"),

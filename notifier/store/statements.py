@@ -352,6 +352,14 @@ LOCK_STORM = select(storms).where(storms.c.id == bindparam("id")).with_for_updat
 THREAD_REFS = select(threads.c.subject, threads.c.ref).where(
     threads.c.channel == bindparam("channel"), threads.c.subject.in_(list_parameter("subjects"))
 )
+LOUD_THREADS = select(threads.c.subject).where(
+    threads.c.channel == bindparam("channel"), threads.c.subject.in_(list_parameter("subjects")), threads.c.loud
+)
+COPIES = (
+    select(threads.c.copies)
+    .where(threads.c.channel == bindparam("channel"), threads.c.subject == bindparam("subject"))
+    .with_for_update()
+)
 SUBJECTS_WITH_THREADS = select(threads.c.subject).where(threads.c.subject.in_(list_parameter("subjects"))).distinct()
 DUE_EDITS = (
     select(threads)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, and_, case, delete, or_, select, update
 
+from notifier.core import dispatch
 from notifier.core.delivery import Thread, ThreadUpdate
 from notifier.core.events import EditUrgency, EventType
 from notifier.core.identity import Subject
@@ -57,10 +58,16 @@ class Threads:
         for one in concerned:
             if one.event_id not in found:
                 continue
+            event, routing = found[one.event_id], rows.routing_text(one.routing)
             if one.thread:
-                self._begin(channel, one.subject, one.thread, found[one.event_id], now)
+                self._begin(channel, one.subject, one.thread, event, now, routing)
             else:
-                self._show(found[one.event_id], now, threads.c.channel == channel, subject=one.subject)
+                self._show(event, now, threads.c.channel == channel, subject=one.subject, routing=routing)
+            if one.copy:
+                self._add_copy(channel, one.subject, one.copy, now)
+            if one.loud is not None:
+                own = (threads.c.channel == channel, threads.c.subject == one.subject, threads.c.loud != one.loud)
+                self._session.execute(update(threads).where(*own).values(loud=one.loud))
 
     def refresh(self, notified: Mapping[Event, Collection[str]], now: datetime) -> None:
         """Let the threads about the subjects of these events show them, except on the channels notified of each.
@@ -80,9 +87,11 @@ class Threads:
         statement = select(*_STORED).where(events.c.id.in_(statements.list_parameter("ids")))
         return {row.id: _Stored(*row) for found in self._session.execute_chunks(statement, ids) for row in found}
 
-    def _begin(self, channel: str, subject: str, ref: str, event: _Stored, now: datetime) -> None:
+    def _begin(  # noqa: PLR0917 - the columns of a thread
+        self, channel: str, subject: str, ref: str, event: _Stored, now: datetime, routing: str | None
+    ) -> None:
         storm = Subject.parse(subject).storm
-        shows = _shows(event) | {"ref": ref, "shown_at": now, "due_at": None}
+        shows = _shows(event) | {"ref": ref, "shown_at": now, "due_at": None, "routing": routing}
         if storm:
             shows |= {"instance_id": None, "instance_name": None}
         self._session.execute(
@@ -106,9 +115,28 @@ class Threads:
         row = self._session.execute(latest).one_or_none()
         return None if row is None else _Stored(*row)
 
-    def _show(self, event: _Stored, now: datetime, *which: ColumnElement[bool], subject: str) -> None:
+    def _show(self, event: _Stored, now: datetime, *which: ColumnElement[bool], subject: str, **more: object) -> None:
         older = (threads.c.subject == subject, threads.c.event_seq < event.seq)
-        self._touch(now, int(EventType(event.type).traits.urgency), *which, *older, **_shows(event))
+        self._touch(now, int(EventType(event.type).traits.urgency), *which, *older, **_shows(event), **more)
+
+    def _add_copy(self, channel: str, subject: str, ref: str, now: datetime) -> None:
+        """Record a copy of a thread's message, and let it change: something may have happened since it was posted."""
+        own = {"channel": channel, "subject": subject}
+        copies = rows.copies_of(self._session.execute(statements.COPIES, own).scalar())
+        self._touch(
+            now,
+            int(EditUrgency.FAILURE),
+            threads.c.channel == channel,
+            threads.c.subject == subject,
+            copies=rows.copies_text(dispatch.with_copy(copies, ref)),
+        )
+
+    def drop_copies(self, thread: Thread, refs: Collection[str]) -> None:
+        """Delete the references of copies that are gone."""
+        own = {"channel": thread.channel, "subject": thread.subject}
+        copies = rows.copies_of(self._session.execute(statements.COPIES, own).scalar())
+        kept = rows.copies_text([copy for copy in copies if copy not in refs])
+        self._session.execute(update(threads).where(_is(thread)).values(copies=kept))
 
     def touch_event(self, event_id: str, now: datetime) -> None:
         """Let the messages that show an event change: something else about it is to be shown."""
@@ -142,17 +170,20 @@ class Threads:
         """Claim threads whose message is out of date, the most urgent first, until the lease ends.
 
         A failure comes before another end, an end before an acknowledgement, and progress last. The same message is
-        claimed for mere progress at most every twenty seconds.
+        claimed for mere progress at most every twenty seconds. All that are claimed take at most `limit` edits, unless
+        the first alone takes more.
         """
         due = {"channel": channel, "now": now, "progress_before": now - PROGRESS_EVERY, "limit": limit}
         found = self._session.execute(statements.DUE_EDITS, due).all()
         if not found:
             return []
-        claimed = {"of_channel": channel, "subjects": [row.subject for row in found], "until": now + lease}
-        self._session.execute(statements.CLAIM_EDITS, claimed)
         mutes = self._queries.mutes(now)
         storms = load_storms(self._session, [id_ for row in found if (id_ := Subject.parse(row.subject).storm)])
-        return [self._thread(row, mutes, storms, now) for row in found]
+        threads_due = [self._thread(row, mutes, storms, now) for row in found]
+        claimed = threads_due[: dispatch.affordable((thread.edits for thread in threads_due), limit)]
+        claim = {"of_channel": channel, "subjects": [thread.subject for thread in claimed], "until": now + lease}
+        self._session.execute(statements.CLAIM_EDITS, claim)
+        return claimed
 
     def _thread(
         self, row: Row[*tuple[Any, ...]], mutes: Sequence[Mute], storms: Mapping[str, Storm], now: datetime
@@ -167,6 +198,7 @@ class Threads:
                 event=event,
                 revision=row.revision,
                 acknowledged=storm.acknowledged if storm else None,
+                routing=rows.routing_of(row.routing),
                 storm=storm,
             )
         return Thread(
@@ -177,6 +209,8 @@ class Threads:
             revision=row.revision,
             acknowledged=self._queries.acknowledgement(row.event_id),
             mute=next((mute for mute in mutes if mute.covers(event.task, now)), None),
+            copies=rows.copies_of(row.copies) if row.urgency > _PROGRESS else (),
+            routing=rows.routing_of(row.routing),
         )
 
     def mark_rendered(self, thread: Thread, now: datetime, ref: str | None = None) -> None:
@@ -196,9 +230,9 @@ class Threads:
         if not changed:  # another replica has shown a newer state since: nobody knows which of the two arrived last
             self._touch(now, _PERSON, _is(thread))
 
-    def postpone_edit(self, thread: Thread, at: datetime) -> None:
-        """Postpone the edit of a message that could not be changed."""
-        self._session.execute(update(threads).where(_is(thread)).values(due_at=at))
+    def postpone_edit(self, thread: Thread, at: datetime, ref: str | None = None) -> None:
+        """Postpone the edit of a thread of which a message could not be changed; `ref` is that of a new message."""
+        self._session.execute(update(threads).where(_is(thread)).values({"due_at": at} | ({"ref": ref} if ref else {})))
 
     def edit_budget(self, name: str) -> ChannelHealth:
         """Return the budget of edits that all channels of a token share; nobody else can change it until the end."""

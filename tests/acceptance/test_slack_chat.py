@@ -98,10 +98,10 @@ class Harness:
         self.changed = asyncio.Event()
         """Set when somebody has changed something from the chat."""
 
-    async def click(self, action: str, value: str) -> None:
-        """Let Alice click on something that changes something, and wait until it has."""
+    async def click(self, action: str, value: str, user: str = "U0ALICE", ts: str = "") -> None:
+        """Let somebody click on something that changes something, and wait until it has."""
         self.changed.clear()
-        await self.slack.click(action, value)
+        await self.slack.click(action, value, user, ts)
         await self.changed.wait()
 
     async def see(self, *tasks: Task) -> None:
@@ -296,6 +296,84 @@ async def test_the_first_acknowledgement_is_shown_to_a_second_person(harness: Ha
         assert "`alice` has acknowledged this" in shown_text(await slack.replies.get())
         await slack.click("acknowledge", event)
         assert shown_text(await slack.replies.get()) == "*You have acknowledged this*"
+
+
+async def test_the_copy_in_the_channel_has_buttons_and_changes_with_the_message(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.see(failed())
+    event = await harness.latest()
+    copy = harness.slack.ts_of(1)
+
+    def both() -> tuple[str, list[str]]:
+        message, shown = harness.slack.messages[0], harness.slack.at(copy)
+        for name in ("text", "blocks", "attachments"):
+            assert shown[name] == message[name]
+        return message["attachments"][0]["color"], actions(shown)
+
+    red, buttons = both()
+    assert buttons[0] == "acknowledge"
+    async with connected(harness) as slack:
+        await harness.click("acknowledge", event, ts=copy)
+        await harness.tell()
+        grey, buttons = both()
+        assert (buttons[0], grey != red) == ("unacknowledge", True)
+        await harness.click("unacknowledge", event, "U0BOB", ts=copy)
+        await harness.tell()
+        assert both() == (red, ["acknowledge", *buttons[1:]])
+        assert slack.replies.empty()  # the copy itself shows what was done
+        await harness.click("mute", f"2h:{event}", ts=copy)
+        await harness.tell()
+        assert "unmute" in both()[1]
+        await harness.click("unmute", event, ts=copy)
+    edits = len(harness.slack.edits)
+    await harness.see(running())
+    assert "acknowledge" not in both()[1]
+    assert len(harness.slack.edits) == edits + 4  # two of the mute that ended
+    await harness.see(running(50))
+    assert [edit["ts"] for edit in harness.slack.edits[edits + 4 :]] == [harness.slack.ts_of(0)]  # progress costs one
+    await harness.see(completed())
+    green, buttons = both()
+    assert (green not in (red, grey), "acknowledge" in buttons) == (True, False)
+    assert [step.get("reply_broadcast", False) for step in harness.thread] == [True, False, False, True]
+    assert actions(harness.thread[-1]) == ["console"]
+    await harness.see(running())
+    await harness.see(completed())  # nothing bad has been reported since
+    assert not harness.thread[-1].get("reply_broadcast")
+
+
+async def test_the_end_of_a_failure_that_began_the_message_is_shown_too(harness: Harness) -> None:
+    await harness.see(failed())
+    await harness.see(running())
+    await harness.see(completed())
+    assert [step.get("reply_broadcast", False) for step in harness.thread] == [False, True]
+
+
+async def test_a_copy_that_somebody_deleted_is_left_alone(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.see(failed())
+    harness.slack.delete(harness.slack.ts_of(1))
+    await harness.see(running())
+    posted = len(harness.slack.messages)
+    edits = len(harness.slack.edits)
+    await harness.see(completed())
+    assert len(harness.slack.edits) == edits + 1
+    assert len(harness.slack.messages) == posted + 1
+
+
+async def test_a_copy_whose_answer_was_lost_is_found_and_changes(harness: Harness) -> None:
+    await harness.see(running())
+    harness.source.tasks = [failed()]
+    await harness.service.polling.poll(harness.source, force=True)
+    harness.slack.faults.append(ACCEPTED_THEN_SILENT)
+    await harness.tell()
+    harness.clock.advance(timedelta(minutes=5))
+    await harness.tell()
+    assert [step.get("reply_broadcast") for step in harness.thread] == [True]
+    copy = harness.slack.ts_of(1)
+    async with connected(harness):
+        await harness.click("acknowledge", await harness.latest(), ts=copy)
+        await harness.tell()
+    assert actions(harness.slack.at(copy))[0] == "unacknowledge"
 
 
 async def test_two_simultaneous_clicks_are_one_acknowledgement(harness: Harness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +18,8 @@ from notifier.core.delivery import Delivered, Delivery, GaveUp, Retry, Thread, U
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
+from notifier.core.routing import DeliveryRouting
+from notifier.core.severity import Severity
 from notifier.http import HttpClient
 from notifier.integrations.slack.channel import SlackChannel
 from notifier.integrations.slack.settings import SlackSettings
@@ -95,15 +98,95 @@ async def test_a_step_in_the_thread_is_one_line(server: SlackServer, context: Ch
     assert list(mrkdwn_texts(step)) == ["🔵 *Task at 50%*  ·  Instance creation  ·  `gauss-6568-zzh`"]
 
 
-async def test_a_failure_is_broadcast_with_all_facts_and_no_buttons(
-    server: SlackServer, context: ChannelContext
-) -> None:
+async def test_a_failure_is_broadcast_as_a_copy_of_the_message(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context)
-    await channel.send(delivery_of(channel, FAILED, await begin(channel)))
+    ref = await begin(channel)
+    outcome = await channel.send(delivery_of(channel, FAILED, ref))
+    assert decision(outcome) == Delivered("C0GAUSS:1768465800.000002", copy="C0GAUSS:1768465800.000002")
     reply = server.messages[1]
     assert reply["reply_broadcast"] is True
-    assert actions(reply) == []
-    assert list(mrkdwn_texts(reply))[-1].startswith("Job `")
+    await channel.show(thread_of(ref))
+    shown = ("text", "blocks", "attachments")
+    assert [reply[name] for name in shown] == [server.messages[0][name] for name in shown]
+    assert actions(reply) == ["acknowledge", "mute", "details", "console"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"event": replace(FAILED, environment="staging")},
+        {"event": FAILED, "routing": DeliveryRouting(severity=Severity.WARNING)},
+    ],
+)
+async def test_a_failure_that_is_not_loud_stays_in_the_thread(
+    server: SlackServer, context: ChannelContext, settings: dict[str, Any]
+) -> None:
+    channel = bot(server, context)
+    delivery = delivery_of(channel, settings.pop("event"), await begin(channel))
+    outcome = await channel.send(replace(delivery, **settings))
+    assert decision(outcome) == Delivered("C0GAUSS:1768465800.000002")
+    assert "reply_broadcast" not in server.messages[1]
+    assert actions(server.messages[1]) == ["console"]
+    assert len(list(mrkdwn_texts(server.messages[1]))) > 1
+
+
+async def test_the_end_of_trouble_is_shown_where_the_trouble_was(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
+    delivery = replace(delivery_of(channel, COMPLETED, await begin(channel)), ends_trouble=True)
+    assert decision(await channel.send(delivery)) == Delivered("C0GAUSS:1768465800.000002")
+    reply = server.messages[1]
+    assert reply["reply_broadcast"] is True
+    assert actions(reply) == ["console"]
+    assert len(list(mrkdwn_texts(reply))) > 1
+    quiet = bot(server, context, broadcast=False)
+    await quiet.send(replace(delivery, id="another"))
+    assert "reply_broadcast" not in server.messages[2]
+
+
+async def test_a_copy_is_edited_like_the_message(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
+    ref = await begin(channel)
+    outcome = await channel.send(delivery_of(channel, FAILED, ref))
+    assert isinstance(outcome, Delivered)
+    assert outcome.copy
+    for thread in (
+        thread_of(ref, acknowledged=ALICE),
+        thread_of(ref, mute=WINDOW),
+        thread_of(ref),
+        thread_of(ref, COMPLETED),
+    ):
+        assert decision(await channel.show(thread)) == Delivered()
+        for _ in range(2):  # repeated freely
+            copied = await channel.show_copy(thread, outcome.copy)
+            assert copied is not None
+            assert decision(copied) == Delivered()
+            for name in ("text", "blocks", "attachments"):
+                assert server.messages[1][name] == server.messages[0][name]
+    assert server.messages[1]["reply_broadcast"] is True
+    assert len(server.messages) == 2
+
+
+async def test_a_copy_that_is_gone_is_not_posted_again(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
+    ref = await begin(channel)
+    outcome = await channel.send(delivery_of(channel, FAILED, ref))
+    assert isinstance(outcome, Delivered)
+    assert outcome.copy
+    server.delete(outcome.copy.partition(":")[2])
+    assert await channel.show_copy(thread_of(ref), outcome.copy) is None
+    assert len(server.messages) == 1
+    server.faults.append(refused("ratelimited", 429))
+    assert isinstance(await channel.show_copy(thread_of(ref), ref), Retry)
+
+
+async def test_a_copy_whose_answer_was_lost_is_found(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, context)
+    delivery = delivery_of(channel, FAILED, await begin(channel))
+    server.faults.append(ACCEPTED_THEN_SILENT)
+    assert isinstance(await channel.send(delivery), Unknown)
+    found = await channel.find_sent(delivery)
+    assert found is not None
+    assert decision(found) == Delivered("C0GAUSS:1768465800.000002", copy="C0GAUSS:1768465800.000002")
 
 
 @pytest.mark.parametrize("kind", [EventType.TASK_STALLED, EventType.TASK_UNLISTED])
@@ -116,7 +199,7 @@ async def test_what_needs_somebody_is_shown_in_the_channel_too(
     await channel.send(delivery_of(channel, event, ref))
     assert server.messages[1]["reply_broadcast"] is True
     await channel.show(thread_of(ref, event))
-    assert actions(server.messages[0])[0] == "acknowledge"
+    assert actions(server.messages[0])[0] == actions(server.messages[1])[0] == "acknowledge"
     assert server.messages[0]["attachments"][0]["color"] == "#ECB22E"
 
 
@@ -262,6 +345,12 @@ async def test_without_a_chat_only_links_are_shown(server: SlackServer, context:
     assert actions(server.messages[0]) == ["console"]
     await channel.show(thread_of(ref))
     assert actions(server.messages[0]) == ["console"]
+
+
+async def test_a_copy_without_a_chat_has_links_only(server: SlackServer, context: ChannelContext) -> None:
+    channel = bot(server, replace(context, chat_tokens=frozenset()))
+    await channel.send(delivery_of(channel, FAILED, await begin(channel)))
+    assert actions(server.messages[1]) == ["console"]
 
 
 async def test_without_a_chat_and_a_console_there_are_no_buttons(server: SlackServer, context: ChannelContext) -> None:

@@ -15,7 +15,8 @@ from notifier.core.delivery import DeliveryState, Thread, ThreadUpdate
 from notifier.core.events import EventType
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute, Subscription
-from notifier.core.routing import RoutedEvent
+from notifier.core.routing import DeliveryRouting, RoutedEvent
+from notifier.core.severity import Severity
 from notifier.ports import DeliveryFilter
 from notifier.store.engine import SqlStore
 from notifier.store.people import REPLAYABLE
@@ -113,6 +114,70 @@ async def test_what_is_taken_back_is_shown_and_can_be_acknowledged_again(store: 
     assert thread.acknowledged is None
     bob = replace(ALICE, by="U0BOB", name="bob")
     assert await store.transact(lambda tx: tx.people.acknowledge(bob)) == bob
+
+
+async def test_copies_are_kept_for_the_latest_and_change_with_all_but_progress(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    for ref in ("C:2", "C:3", "C:4", "C:3", "C:5"):
+        copied = [ThreadUpdate(subject=SUBJECT, event_id=STARTED.id, copy=ref)]
+        await store.transact(lambda tx, copied=copied: tx.threads.update("dba", copied, T0))  # type: ignore[misc]  # a default
+    (thread,) = await claim(store)
+    assert (thread.copies, thread.edits) == (("C:4", "C:3", "C:5"), 4)
+    await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0))
+    await tell(store, HALF, at=T0 + PROGRESS_EVERY)
+    (progressed,) = await claim(store, PROGRESS_EVERY)
+    assert (progressed.event, progressed.copies) == (HALF, ())
+    await store.transact(lambda tx: tx.threads.drop_copies(thread, ["C:3"]))
+    await tell(store, FAILED, at=T0 + PROGRESS_EVERY)
+    await store.transact(lambda tx: tx.threads.mark_rendered(progressed, T0 + PROGRESS_EVERY))
+    (failed,) = await claim(store, PROGRESS_EVERY)
+    assert (failed.event, failed.copies) == (FAILED, ("C:4", "C:5"))
+
+
+async def test_a_copy_is_a_live_message_while_its_event_is_shown(store: SqlStore) -> None:
+    await tell(store, STARTED, "C:1")
+    await record(store, FAILED)
+    copied = [ThreadUpdate(subject=SUBJECT, event_id=FAILED.id, copy="C:2")]
+    await store.transact(lambda tx: tx.threads.update("dba", copied, T0))
+    live = [
+        await store.read(lambda q, ref=ref: q.is_live_message(ref, FAILED.id))  # type: ignore[misc]  # a default
+        for ref in ("C:1", "C:2", "C:3", "")
+    ]
+    assert live == [True, True, False, False]
+    assert not await store.read(lambda q: q.is_live_message("C:2", "another"))
+
+
+async def test_a_thread_is_loud_from_trouble_to_its_good_end(store: SqlStore) -> None:
+    async def loud() -> bool:
+        return SUBJECT in await store.read(lambda q: q.loud_threads("dba", [SUBJECT, "prod/other"]))
+
+    async def told(*, is_loud: bool | None, thread: str | None = None) -> None:
+        one = ThreadUpdate(subject=SUBJECT, event_id=FAILED.id, thread=thread, loud=is_loud)
+        await store.transact(lambda tx: tx.threads.update("dba", [one], T0))
+
+    await record(store, FAILED)
+    await told(is_loud=True)  # there is no thread: nothing to record
+    assert not await loud()
+    for is_loud, expected in ((True, True), (None, True), (False, False), (None, False), (True, True)):
+        await told(is_loud=is_loud, thread="C:1")
+        assert await loud() is expected
+    assert await store.read(lambda q: q.loud_threads("other", [SUBJECT])) == set()
+
+
+async def test_a_thread_has_the_routing_of_its_latest_delivery(store: SqlStore) -> None:
+    quiet = DeliveryRouting(routes=("all",))
+    bad = DeliveryRouting(routes=("failures",), severity=Severity.CRITICAL, mention=("@dba",))
+    await record(store, STARTED, FAILED)
+    began = ThreadUpdate(subject=SUBJECT, event_id=STARTED.id, thread="C:1", routing=quiet)
+    failed = ThreadUpdate(subject=SUBJECT, event_id=FAILED.id, routing=bad)
+    await store.transact(lambda tx: tx.threads.update("dba", [began], T0))
+    await store.transact(lambda tx: tx.threads.update("dba", [failed], T0))
+    (thread,) = await claim(store)
+    assert thread.routing == bad
+    await store.transact(lambda tx: tx.threads.mark_rendered(thread, T0))
+    await store.transact(lambda tx: tx.people.acknowledge(ALICE))
+    (thread,) = await claim(store)
+    assert thread.routing == bad
 
 
 async def test_mere_progress_changes_a_message_now_and_then_only(store: SqlStore) -> None:

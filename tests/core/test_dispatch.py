@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from factories import make_delivery, make_event, make_events
+from factories import make_delivery, make_event, make_events, make_task
 
 from notifier.core.delivery import (
     Body,
@@ -25,9 +26,11 @@ from notifier.core.dispatch import (
     BATCH,
     EDIT_RETRY_AFTER,
     PREFETCH,
+    affordable,
     attempts_exhausted,
     demand,
     edit_wait,
+    is_broadcast,
     is_first_attempt,
     is_late,
     plan_step,
@@ -35,10 +38,14 @@ from notifier.core.dispatch import (
     resolve,
     settles_at_once,
     thread_updates,
+    with_copy,
 )
+from notifier.core.events import EventType
 from notifier.core.outbox import Settlement, settle
 from notifier.core.pacing import ChannelHealth, Pace
 from notifier.core.retry import MAX_RETRY_AFTER
+from notifier.core.routing import DeliveryRouting
+from notifier.core.severity import Severity
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 SCHEDULE = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=5))
@@ -170,7 +177,55 @@ def test_recipients_that_certainly_lack_a_held_message_still_get_it() -> None:
 def test_a_settled_delivery_updates_the_thread_of_its_task(outcome: Outcome, thread: str | None) -> None:
     event = make_event()
     (update,) = thread_updates(make_delivery(event), settlement(outcome))
-    assert update == ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread)
+    loud = True if isinstance(outcome, Delivered) else None
+    assert update == ThreadUpdate(subject=event.subject, event_id=event.id, thread=thread, loud=loud)
+
+
+QUIET, LOUD = DeliveryRouting(severity=Severity.WARNING), DeliveryRouting(severity=Severity.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("kind", "environment", "routing", "broadcast", "loud"),
+    [
+        (EventType.TASK_FAILED, "", DeliveryRouting(), True, True),
+        (EventType.TASK_STALLED, "production", DeliveryRouting(), True, True),
+        (EventType.TASK_UNLISTED, "", QUIET, False, None),
+        (EventType.TASK_FAILED, "staging", DeliveryRouting(), False, None),
+        (EventType.TASK_FAILED, "staging", LOUD, True, True),
+        (EventType.TASK_COMPLETED, "", LOUD, False, False),
+        (EventType.TASK_RESTARTED, "", LOUD, False, None),
+        (EventType.TASK_PROGRESSED, "production", DeliveryRouting(), False, None),
+    ],
+)
+def test_what_is_loud_and_needs_care_is_shown_in_the_channel(
+    kind: EventType, environment: str, routing: DeliveryRouting, *, broadcast: bool, loud: bool | None
+) -> None:
+    delivery = replace(make_delivery(replace(make_event(type=kind), environment=environment)), routing=routing)
+    assert is_broadcast(delivery) is broadcast
+    (update,) = thread_updates(delivery, settlement(Delivered("C:2", copy="C:2")))
+    assert (update.loud, update.copy, update.routing) == (loud, "C:2", routing)
+    assert is_broadcast(replace(delivery, ends_trouble=True))
+
+
+def test_a_digest_says_of_each_task_what_is_loud() -> None:
+    events = [make_event(make_task("a"), type=EventType.TASK_COMPLETED), make_event(make_task("b"))]
+    digest = make_delivery(*events, digest=True)
+    updates = list(thread_updates(digest, settlement(Delivered("ref", copy="C:1"))))
+    assert [(update.loud, update.copy) for update in updates] == [(False, None), (True, None)]
+
+
+@pytest.mark.parametrize(
+    ("edits", "budget", "count"), [([], 5, 0), ([1, 1, 1], 2, 2), ([4, 1], 3, 1), ([1, 4, 1], 3, 1), ([2, 2], 4, 2)]
+)
+def test_threads_are_claimed_as_far_as_their_edits_fit(edits: list[int], budget: int, count: int) -> None:
+    assert affordable(edits, budget) == count
+
+
+def test_the_latest_copies_are_edited_each_once() -> None:
+    copies: tuple[str, ...] = ()
+    for ref in ("a", "b", "a", "c", "d", "d"):
+        copies = with_copy(copies, ref)
+    assert copies == ("a", "c", "d")
 
 
 def test_a_delivery_that_waits_updates_no_thread() -> None:

@@ -28,6 +28,9 @@ MAX_RESPONSES = 5
 POSTED_AT = 1768465800.0
 """15 January 2026, 08:30 UTC."""
 
+FIRST_TS = "1768465800.000001"
+"""The `ts` of the first message."""
+
 Json = dict[str, Any]
 
 
@@ -367,9 +370,9 @@ class SlackServer:
         """Let somebody type a command, and return what they see."""
         return await self.ask("slash_commands", command_form(text, user, self.response_url))
 
-    async def click(self, action: str, value: str, user: str = "U0ALICE") -> Json | None:
-        """Let somebody click on a button, and return what that is acknowledged with."""
-        return await self.ask("interactive", click_payload(action, value, user, self.response_url))
+    async def click(self, action: str, value: str, user: str = "U0ALICE", ts: str = "") -> Json | None:
+        """Let somebody click on a button of a message, and return what that is acknowledged with."""
+        return await self.ask("interactive", click_payload(action, value, user, self.response_url, ts or FIRST_TS))
 
     @property
     def response_url(self) -> str:
@@ -512,7 +515,7 @@ def command_form(text: str, user: str, response_url: str) -> dict[str, str]:
     }
 
 
-def click_payload(action: str, value: str, user: str, response_url: str) -> Json:
+def click_payload(action: str, value: str, user: str, response_url: str, ts: str = FIRST_TS) -> Json:
     """Return what Slack sends for a click on a button, or for a choice from the menu."""
     menu = action == "mute"
     chosen: Json = {"selected_option": {"value": value}} if menu else {"value": value}
@@ -520,7 +523,7 @@ def click_payload(action: str, value: str, user: str, response_url: str) -> Json
         "type": "block_actions",
         "user": {"id": user, "username": user.removeprefix("U0").lower(), "team_id": "T000"},
         "api_app_id": "A000",
-        "container": {"type": "message", "message_ts": "1768465800.000001", "channel_id": CHANNEL},
+        "container": {"type": "message", "message_ts": ts, "channel_id": CHANNEL},
         "trigger_id": "1.2.abc",
         "channel": {"id": CHANNEL, "name": "dba"},
         "response_url": response_url,

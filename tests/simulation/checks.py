@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from notifier.core.delivery import DeliveryState, ResendPolicy
+from notifier.core.delivery import MAX_COPIES, DeliveryState, ResendPolicy
+from notifier.core.events import EventType
 from notifier.core.routing import RoutedEvent
 from notifier.ports import DeliveryFilter, EventFilter
 from notifier.store.queries import Queries
-from simulation.world import LEASE, Arrival, Receiver, State, World, state_of
+from simulation.world import LEASE, Arrival, Posted, Receiver, State, World, state_of
 
 
 def find_violations(world: World, queries: Queries) -> Iterator[str]:
@@ -68,6 +69,8 @@ def _check_arrivals(
     yield from _check_order(receiver, recorded_events)
     yield from _check_repeats(world, receiver)
     yield from _check_live_messages(receiver, recorded_events, queries)
+    delivered = {delivery.id for delivery in deliveries if delivery.state is DeliveryState.DELIVERED}
+    yield from _check_copies(receiver, recorded_events, delivered)
 
 
 _SCHEDULE_OF_ATTEMPTS = range(12)
@@ -97,6 +100,26 @@ def _check_live_messages(receiver: Receiver, recorded_events: Sequence[RoutedEve
         message = receiver.posted.get(ref)
         if message is None or message.shows != latest[subject]:
             yield f"shows what is over: {receiver.name} {subject} {ref} {message} and not {latest[subject]}"
+
+
+def _check_copies(
+    receiver: Receiver, recorded_events: Sequence[RoutedEvent], delivered: Collection[str]
+) -> Iterator[str]:
+    """The latest copies of a task's message show its latest event, or nothing but progress has come since."""
+    latest: dict[str, list[str]] = {}
+    for item in recorded_events:
+        shown = latest.setdefault(item.event.subject, [])
+        if item.event.type is not EventType.TASK_PROGRESSED:
+            shown.clear()
+        shown.append(item.event.id)
+    copies: dict[str, list[Posted]] = {}
+    for message in receiver.posted.values():
+        if message.copy_of in delivered:
+            copies.setdefault(message.subject, []).append(message)
+    for subject, posted in copies.items():
+        for message in posted[-MAX_COPIES:]:
+            if not message.deleted and message.shows not in latest[subject]:
+                yield f"copy shows what is over: {receiver.name} {subject} {message} and not {latest[subject]}"
 
 
 def _check_repeats(world: World, receiver: Receiver) -> Iterator[str]:

@@ -119,7 +119,16 @@ def give_up_after_one_attempt(patch: pytest.MonkeyPatch) -> None:
 
 def note_a_change_whatever_came_of_it(patch: pytest.MonkeyPatch) -> None:
     settle = live.MessageEditor._settle
-    patch.setattr(live.MessageEditor, "_settle", lambda editor, thread, _, tx: settle(editor, thread, Delivered(), tx))
+
+    def settle_as_good(editor: Any, thread: Any, _edited: Any, tx: Any) -> None:
+        good = live._Edited(message=Delivered(), copies=[Delivered() for _ in thread.copies])
+        settle(editor, thread, good, tx)
+
+    patch.setattr(live.MessageEditor, "_settle", settle_as_good)
+
+
+def leave_copies_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Threads, "_add_copy", lambda *_: None)
 
 
 def show_again_what_was_told_first(patch: pytest.MonkeyPatch) -> None:
@@ -142,4 +151,5 @@ MISTAKES: Sequence[tuple[Mistake, str]] = (
     (give_up_after_one_attempt, "given up too soon"),
     (note_a_change_whatever_came_of_it, "shows what is over"),
     (show_again_what_was_told_first, "shows what is over"),
+    (leave_copies_as_they_are, "copy shows what is over"),
 )

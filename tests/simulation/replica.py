@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, TypeVar
 from fakes import snapshot_of
 
 from notifier.config import Config
+from notifier.core import dispatch
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, ResendPolicy, Thread
 from notifier.core.errors import SourceUnreachable, StoreUnreachable
 from notifier.core.model import Scope, Snapshot
@@ -183,6 +184,9 @@ class SimulatedChannel:
         if not taken or delivery.digest or delivery.events[0].task is None:
             return outcome
         if delivery.thread and self.receiver.exists(delivery.thread):
+            if dispatch.is_loud_trouble(delivery):
+                ref = self.receiver.post(delivery, copy=True)
+                return Delivered(ref, copy=ref) if isinstance(outcome, Delivered) else outcome
             return outcome
         ref = self.receiver.post(delivery)
         return Delivered(ref, thread=ref) if isinstance(outcome, Delivered) else outcome
@@ -192,6 +196,9 @@ class SimulatedChannel:
         found = self.receiver.find_sent(delivery)
         if self.threads and isinstance(found, Delivered) and found.ref in self.receiver.posted:
             found = Delivered(found.ref, thread=found.ref)
+        copy = f"copy of {delivery.id}"
+        if self.threads and isinstance(found, Delivered) and copy in self.receiver.posted:
+            found = Delivered(copy, copy=copy)
         await self.process.step()
         return found
 
@@ -204,6 +211,17 @@ class SimulatedChannel:
             await self.process.step()
             return Delivered(ref, thread=ref)
         outcome = self.receiver.change(thread.ref, thread.event.id)
+        if outcome is None:
+            await asyncio.Event().wait()  # until the deadline
+            raise AssertionError("unreachable")
+        await self.process.step()
+        return outcome
+
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
+        await self.process.step()
+        if not self.receiver.exists(ref):
+            return None
+        outcome = self.receiver.change(ref, thread.event.id)
         if outcome is None:
             await asyncio.Event().wait()  # until the deadline
             raise AssertionError("unreachable")

@@ -72,6 +72,8 @@ class Posted:
     shows: str
     """The id of the event that it shows."""
     deleted: bool = False
+    copy_of: str = ""
+    """Id of the delivery that it was posted for beside the first message of its task; empty for a first message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,11 @@ class Receiver:
 
     # -- live messages --
 
-    def post(self, delivery: Delivery) -> str:
+    def post(self, delivery: Delivery, *, copy: bool = False) -> str:
         """Post the message of a delivery once, and return its reference."""
         event = delivery.events[0]
-        ref = f"ref of {delivery.id}"
-        self.posted.setdefault(ref, Posted(subject=event.subject, shows=event.id))
+        ref = f"{'copy' if copy else 'ref'} of {delivery.id}"
+        self.posted.setdefault(ref, Posted(subject=event.subject, shows=event.id, copy_of=delivery.id if copy else ""))
         return ref
 
     def exists(self, ref: str) -> bool:

@@ -30,6 +30,9 @@ class LiveFake(FakeChannel):
         self.edit_pace = Pace(per_second=1, burst=burst)
         self.answers = list(answers)
         self.shown: list[Thread] = []
+        self.copies: dict[str, Outcome | None] = {}
+        """What becomes of edits of copies that are not simply made, by reference."""
+        self.copied: list[tuple[str, EventType]] = []
 
     async def show(self, thread: Thread) -> Outcome:
         self.shown.append(thread)
@@ -37,6 +40,10 @@ class LiveFake(FakeChannel):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
+        self.copied.append((ref, thread.event.type))
+        return self.copies.get(ref, Delivered())
 
 
 def events_of(job_id: str) -> tuple[Event, Event]:
@@ -142,3 +149,79 @@ async def test_a_full_turn_is_followed_by_the_next_at_once(store: SqlStore, cloc
     with pytest.raises(StopIteration):  # it does not wait
         one.wait(full).send(None)
     assert len((await one.step()).changed) == 1
+
+
+# ---- copies ----
+
+
+async def with_copies(store: SqlStore, job_id: str, *copies: str) -> Event:
+    """Record a message with copies, all of them out of date; return the event that they are to show."""
+    await to_change(store, job_id)
+    _, failed = events_of(job_id)
+    for copy in copies:
+        told = [ThreadUpdate(subject=failed.subject, event_id=failed.id, copy=copy)]
+        await store.transact(lambda tx, told=told: tx.threads.update("dba", told, START))  # type: ignore[misc]  # a default
+    return failed
+
+
+async def test_copies_change_with_their_message(store: SqlStore, clock: FakeClock) -> None:
+    await with_copies(store, "job-1", "C:8", "C:9")
+    channel = LiveFake()
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
+    assert channel.copied == [("C:8", EventType.TASK_FAILED), ("C:9", EventType.TASK_FAILED)]
+    assert outcomes(await editor(channel, store, clock).step()) == []
+
+
+async def test_a_copy_that_fails_keeps_nothing_else_stale_and_is_repeated(store: SqlStore, clock: FakeClock) -> None:
+    await with_copies(store, "job-1", "C:7", "C:8", "C:9")
+    channel = LiveFake()
+    channel.copies["C:8"] = Retry("HTTP 503")
+    assert outcomes(await editor(channel, store, clock).step()) == [Retry("HTTP 503")]
+    assert [ref for ref, _ in channel.copied] == ["C:7", "C:8", "C:9"]
+    assert len(channel.shown) == 1
+    del channel.copies["C:8"]
+    clock.advance(EDIT_RETRY_AFTER + timedelta(seconds=1))
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
+    assert [ref for ref, _ in channel.copied[3:]] == ["C:7", "C:8", "C:9"]
+
+
+async def test_a_copy_that_is_gone_is_dropped(store: SqlStore, clock: FakeClock) -> None:
+    failed = await with_copies(store, "job-1", "C:8", "C:9")
+    channel = LiveFake()
+    channel.copies["C:8"] = None
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
+    await store.transact(lambda tx: tx.threads.touch_event(failed.id, clock.now()))
+    await editor(channel, store, clock).step()
+    assert [ref for ref, _ in channel.copied] == ["C:8", "C:9", "C:9"]
+
+
+async def test_a_new_message_is_recorded_though_a_copy_fails(store: SqlStore, clock: FakeClock) -> None:
+    failed = await with_copies(store, "job-1", "C:8")
+    channel = LiveFake(answers=[Delivered("C:9", thread="C:9")])
+    channel.copies["C:8"] = Unknown("no answer")
+    await editor(channel, store, clock).step()
+    assert await store.read(lambda q: q.thread_refs("dba", [failed.subject])) == {failed.subject: "C:9"}
+
+
+async def test_each_edit_of_a_copy_is_charged(store: SqlStore, clock: FakeClock) -> None:
+    await with_copies(store, "job-1", "C:8", "C:9")
+    await with_copies(store, "job-2", "D:8", "D:9")
+    channel = LiveFake(burst=5)
+    first = await editor(channel, store, clock).step()
+    assert (len(first.changed), len(channel.copied)) == (1, 2)  # both messages would take six edits
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]  # the first is always edited
+    third = await editor(channel, store, clock).step()
+    assert (third.changed, third.retry_in is not None) == ((), True)
+    clock.advance(timedelta(seconds=1))
+    assert (await editor(channel, store, clock).step()).retry_in is not None  # six edits were made, of five
+
+
+async def test_an_edit_is_repeated_where_a_process_was_killed_between_copies(store: SqlStore, clock: FakeClock) -> None:
+    await with_copies(store, "job-1", "C:8")
+    (killed,) = await store.transact(lambda tx: tx.threads.claim_edits("dba", clock.now(), LEASE, 5))
+    assert killed.copies == ("C:8",)
+    channel = LiveFake()
+    assert outcomes(await editor(channel, store, clock).step()) == []
+    clock.advance(LEASE)
+    assert outcomes(await editor(channel, store, clock).step()) == [Delivered()]
+    assert channel.copied == [("C:8", EventType.TASK_FAILED)]

@@ -1,7 +1,8 @@
 """A Slack channel posted to with a bot token.
 
-A task has one message, which changes as the task moves. Each step is posted in the message's thread, and a step that
-needs care is shown in the channel too, because a change notifies nobody.
+A task has one message, which changes as the task moves. Each step is posted in the message's thread. A loud step that
+needs care, and the end of what it reported, is shown in the channel too, because a change notifies nobody. What the
+channel shows of a step that needs care is a copy of the message: it has its buttons, and changes with it.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import structlog
 from notifier.channels import rate_limits
 from notifier.channels.base import ChannelContext, Json
 from notifier.channels.reply_text import reply_line
+from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy, Retry, Thread, Unknown, delivery_id
 from notifier.core.identity import MessageRef
 from notifier.http import AddressRefused, HttpError, ReplyTooLarge
@@ -80,7 +82,7 @@ class SlackChannel(SlackSender):
             reply = partial(self._reply, delivery, MessageRef.parse(delivery.thread))
             outcome = await self.post_with_fallback(reply, message, end)
             if not isinstance(outcome, MessageGone):
-                return outcome
+                return self._with_copy(delivery, outcome)
         outcome = await self.post_with_fallback(self._post, message, end)
         if isinstance(outcome, Delivered) and self._begins_thread(delivery):
             return replace(outcome, thread=outcome.ref)
@@ -90,14 +92,31 @@ class SlackChannel(SlackSender):
         """Change a message to its current state; post it again where it is gone."""
         end = self.deadline_at(self.settings.timeout.total_seconds())
         localizer, console_url = self.context.localizer, self.context.console_url
-        message = live_message(thread, localizer, console_url)
-        outcome = await self.post_with_fallback(partial(self._change, MessageRef.parse(thread.ref)), message, end)
+        outcome = await self._edit(thread, thread.ref, end)
         if not isinstance(outcome, MessageGone):
-            return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
+            return outcome
         log.warning("slack.message_gone", msg="posting it again", channel=self.name, job=thread.event.job_id)
         message = replacement_message(thread, delivery_id(self.name, thread.event.id), localizer, console_url)
         outcome = await self.post_with_fallback(self._post, message, end)
         return replace(outcome, thread=outcome.ref) if isinstance(outcome, Delivered) else final_outcome(outcome)
+
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
+        """Change a copy of a message to the message's current state; None where it is gone."""
+        outcome = await self._edit(thread, ref, self.deadline_at(self.settings.timeout.total_seconds()))
+        return None if isinstance(outcome, MessageGone) else outcome
+
+    async def _edit(self, thread: Thread, ref: str, end: float) -> Outcome | MessageGone:
+        message = live_message(thread, self.context.localizer, self.context.console_url)
+        outcome = await self.post_with_fallback(partial(self._change, MessageRef.parse(ref)), message, end)
+        return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
+
+    def _is_broadcast(self, delivery: Delivery) -> bool:
+        return self.settings.broadcast and dispatch.is_broadcast(delivery)
+
+    def _with_copy(self, delivery: Delivery, outcome: Outcome) -> Outcome:
+        """Add to the outcome of a reply in a thread that the channel shows it too, and that it changes."""
+        is_copy = isinstance(outcome, Delivered) and self._is_broadcast(delivery) and not delivery.ends_trouble
+        return replace(outcome, copy=outcome.ref) if isinstance(outcome, Delivered) and is_copy else outcome
 
     def _begins_thread(self, delivery: Delivery) -> bool:
         return self.threads and not delivery.digest and delivery.events[0].task is not None
@@ -113,11 +132,13 @@ class SlackChannel(SlackSender):
         return await self._api.call("chat.postMessage", deadline, message | {"channel": self._channel})
 
     async def _reply(self, delivery: Delivery, thread: MessageRef, message: Json, deadline: float) -> SlackResponse:
-        alert = delivery.events[0].type.traits.needs_care
-        body = thread_reply(message, whole=alert) | {"channel": thread.channel, "thread_ts": thread.ts}
-        if alert and self.settings.broadcast:
-            body["reply_broadcast"] = True
-        return await self._api.call("chat.postMessage", deadline, body)
+        broadcast = self._is_broadcast(delivery)
+        if broadcast and not delivery.ends_trouble:
+            body = message
+        else:
+            body = thread_reply(message, whole=broadcast or delivery.events[0].type.traits.needs_care)
+        place = {"channel": thread.channel, "thread_ts": thread.ts} | ({"reply_broadcast": True} if broadcast else {})
+        return await self._api.call("chat.postMessage", deadline, body | place)
 
     async def _change(self, ref: MessageRef, message: Json, deadline: float) -> SlackResponse:
         shown = {name: message.get(name, []) for name in ("text", "blocks", "attachments")}
@@ -153,6 +174,8 @@ class SlackChannel(SlackSender):
         found: Outcome | MessageGone | None = MessageGone("no thread")
         if delivery.thread:
             found = await self._search(delivery, MessageRef.parse(delivery.thread), end)
+            if isinstance(found, Delivered):
+                return self._with_copy(delivery, found)
         if isinstance(found, MessageGone):
             found = await self._search(delivery, None, end)
             if isinstance(found, Delivered) and self._begins_thread(delivery):

@@ -98,8 +98,8 @@ def replacement_message(thread: Thread, key: str, localizer: Localizer, console_
 
 
 def thread_reply(message: Json, *, whole: bool) -> Json:
-    """Return a message for a thread: whole but without buttons, which the first message has; or its headline."""
-    return message | {"attachments": [_without_actions(one) for one in message["attachments"]] if whole else []}
+    """Return a message for a thread that never changes: whole, with its links but no buttons; or its headline."""
+    return without_buttons(message) if whole else message | {"attachments": []}
 
 
 def without_buttons(message: Json) -> Json:
@@ -114,10 +114,6 @@ def _envelope(key: str, job_id: str | None) -> Json:
         "unfurl_links": False,
         "unfurl_media": False,
     }
-
-
-def _without_actions(attachment: Json) -> Json:
-    return attachment | {"blocks": [block for block in attachment["blocks"] if block["type"] != "actions"]}
 
 
 def _links_only(attachment: Json) -> Json:
