@@ -63,6 +63,7 @@ class Threads:
                 self._begin(channel, one.subject, one.thread, event, now, routing)
             else:
                 self._show(event, now, threads.c.channel == channel, subject=one.subject, routing=routing)
+                self._reroute(channel, one.subject, event, routing, now)
             if one.copy:
                 self._add_copy(channel, one.subject, one.copy, now)
             if one.loud is not None:
@@ -118,6 +119,12 @@ class Threads:
     def _show(self, event: _Stored, now: datetime, *which: ColumnElement[bool], subject: str, **more: object) -> None:
         older = (threads.c.subject == subject, threads.c.event_seq < event.seq)
         self._touch(now, int(EventType(event.type).traits.urgency), *which, *older, **_shows(event), **more)
+
+    def _reroute(self, channel: str, subject: str, event: _Stored, routing: str | None, now: datetime) -> None:
+        """Record the routing of a delivery whose event is shown already: it happened before the thread began."""
+        own = (threads.c.channel == channel, threads.c.subject == subject, threads.c.event_seq == event.seq)
+        urgency = int(EventType(event.type).traits.urgency)
+        self._touch(now, urgency, *own, threads.c.routing.is_distinct_from(routing), routing=routing)
 
     def _add_copy(self, channel: str, subject: str, ref: str, now: datetime) -> None:
         """Record a copy of a thread's message, and let it change: something may have happened since it was posted."""
