@@ -71,7 +71,7 @@ def _as_texts(value: object) -> object:
     return value
 
 
-class Texts(Settings):
+class CauseTexts(Settings):
     """A text in the languages of the readers. Where one is missing, the other one serves."""
 
     en: Annotated[PlainText, Field(max_length=_TEXT_LIMIT)] | None = None
@@ -90,7 +90,7 @@ class Texts(Settings):
         return {language: text for language, text in texts.items() if text}
 
 
-Localized = Annotated[Texts, BeforeValidator(_as_texts)]
+Localized = Annotated[CauseTexts, BeforeValidator(_as_texts)]
 """One text for every reader, or {en: …, zh: …}."""
 
 
