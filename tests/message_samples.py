@@ -107,7 +107,7 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, fmt)
     page = Page(rows=(failed,) * 3, offset=0, total=3)
     long = Page(rows=(failed,) * 10, offset=10, total=37)
-    day = {"length": fmt.localizer.duration(timedelta(days=1)), "within": "1d"}
+    day = {"length": fmt.localizer.window(timedelta(days=1)), "within": "1d"}
     running = Page(rows=(_stored(EventType.TASK_PROGRESSED),), offset=0, total=1)
     yield "failed", reports.tasks(page, "failed", fresh, fmt, **day)
     yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, fmt, **day)

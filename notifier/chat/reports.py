@@ -237,13 +237,11 @@ def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, 
         yield word.text("label.took"), word.duration(took), False
     if found.progress is not None and not found.status.terminal:
         yield word.text("label.progress"), word.progress(found.progress), False
-    outside = {
-        "instance": found.instance_name,
-        "instance_id": found.instance_id,
-        "instance_status": found.instance_status,
-        "job": found.job_id,
-    }
-    for label, value in outside.items():
+    if status := one_line(found.instance_status or ""):
+        outside = not word.knows_instance_status(status)
+        yield word.text("label.instance_status"), word.instance_status(status), outside
+    names = {"instance": found.instance_name, "instance_id": found.instance_id, "job": found.job_id}
+    for label, value in names.items():
         if shown := one_line(value or ""):
             yield word.text(f"label.{label}"), shown, True
     yield fmt.text("label.source"), found.source, True

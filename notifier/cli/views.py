@@ -98,7 +98,7 @@ class View:
         yield self.word("status"), self.status(task)
         yield (
             self.word("instance"),
-            cell(" · ".join(filter(None, (task.instance_name, task.instance_id, task.instance_status)))),
+            cell(" · ".join(filter(None, (task.instance_name, task.instance_id, self._instance_status(task))))),
         )
         yield self.word("job"), cell(task.job_id)
         yield self.word("source"), cell(task.source)
@@ -106,6 +106,9 @@ class View:
         yield self.word("ended"), cell(self.when(task.ended_at))
         if task.created_at and task.ended_at and task.ended_at >= task.created_at:
             yield self.word("took"), cell(self.localizer.duration(task.ended_at - task.created_at))
+
+    def _instance_status(self, task: Task) -> str:
+        return self.localizer.instance_status(task.instance_status or "")
 
     def _store_facts(self, stored: StoredTask) -> Iterable[tuple[str, Text]]:
         yield self.word("first_seen"), cell(self.when(stored.first_seen_at))

@@ -55,9 +55,11 @@ class HealthFormatter:
         if not since and f"{key}_never" in phrases(self.localizer.language):
             key = f"{key}_never"
         name = found.about.replace(",", ", ")
-        text = self.localizer.text(key, name=name, at=since, age=age, count=found.count or 0)
+        count = found.count or 0
+        messages = self.localizer.counted("sentence.messages", count)
+        text = self.localizer.text(key, name=name, at=since, age=age, count=count, messages=messages)
         waiting = found.kind in (FindingKind.CHANNEL_PARKED, FindingKind.CHANNEL_FAILING) and found.count
-        return text + (self.localizer.text("finding.waiting", count=found.count) if waiting else "")
+        return text + (self.localizer.text("finding.waiting", messages=messages) if waiting else "")
 
     def source(self, source: SourceStatus) -> str:
         """Return the state of a source that is polled."""

@@ -544,7 +544,7 @@ def test_health_follows_the_last_good_poll(well: Run) -> None:
 )
 def test_health_is_red_until_what_died_is_retried_or_dismissed(run: Run, act: tuple[str, ...]) -> None:
     shown = run("health", code=1).stdout
-    assert shown.startswith("✗ Not well: 1 message not delivered\n✗ channel tickets: messages given up since ")
+    assert shown.startswith("✗ Not well: 1 message not delivered\n✗ channel tickets: 1 message given up, the first ")
     assert "\n    HTTP 400: " in shown
     assert "\n    notifier dismiss --all-dead --channel tickets\n" in shown
     (finding,) = document(run("health", "--json", code=1))["findings"]
@@ -650,7 +650,7 @@ def waiting_on(channel: str, count: int = 2) -> Callable[[Transaction], None]:
 def test_messages_of_a_removed_channel_are_moved_to_another(well: Run, tmp_path: Path, channel: str) -> None:
     asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", waiting_on(channel)))
     shown = well("health", code=1).stdout
-    assert f"✗ channel {channel}: no longer configured; messages waiting since " in shown
+    assert f"✗ channel {channel}: no longer configured; 2 messages waiting for " in shown
     assert f"\n    notifier move {channel} OTHER-CHANNEL\n    notifier dismiss --channel {channel}\n" in shown
     assert document(well("move", channel, "spare", "--json"))["moved"] == 2
     assert f"Nothing waits on {channel}" in well("move", channel, "spare", code=1).stdout
@@ -741,7 +741,7 @@ def test_health_fails_when_a_channel_does_not_deliver(
 
 def test_audit_names_the_channels_that_are_parked(run: Run, tmp_path: Path) -> None:
     asyncio.run(fill(f"sqlite:///{tmp_path}/notifier.db", with_tickets(DeliveryState.PARKED, NOW)))
-    assert "✗ channel tickets: parked as misconfigured since" in run("audit").stdout
+    assert "✗ channel tickets: parked as misconfigured for" in run("audit").stdout
     assert [(c["channel"], c["reason"]) for c in document(run("audit", "--json"))["parked"]] == [
         ("tickets", "HTTP 410")
     ]

@@ -361,10 +361,10 @@ def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
     dead: dict[str, Any] = {"dead": 3, "dead_since": long_ago, "dead_reason": "HTTP 400: no such [bold]field"}
     assert unfolded(health_report(WHOLE, health_of(blind, **dead))).splitlines() == [
         "✗ Not well: 1 source blind, 3 messages not delivered",
-        f"✗ source prod: not polled since {VIEW.when(long_ago)} (9 min)",
+        f"✗ source prod: not polled for 9 min, since {VIEW.when(long_ago)}",
         "    HTTP 503 from example.com",
         "    notifier check --online",
-        f"✗ channel dba: messages given up since {VIEW.when(long_ago)} (9 min): 3",
+        f"✗ channel dba: 3 messages given up, the first 9 min ago, at {VIEW.when(long_ago)}",
         "    HTTP 400: no such [bold]field",
         "    notifier deliveries --state dead --channel dba",
         "    notifier retry --all-dead --channel dba",
@@ -375,7 +375,7 @@ def test_health_begins_with_what_is_wrong_and_what_helps() -> None:
 def test_an_audit_reports_what_is_wrong_with_channels() -> None:
     facts = HealthFacts(at=START, channels=[PARKED], sources=[replace(POLLED, last_poll_at=None)])
     assert unfolded(channel_findings(WHOLE, judge(EXPECTED, facts))).splitlines() == [
-        f"✗ channel dba: parked as misconfigured since {VIEW.when(START)} (under 1 s)",
+        f"✗ channel dba: parked as misconfigured for under 1 s, since {VIEW.when(START)}",
         "    HTTP 410",
         "    notifier deliveries --channel dba",
         "    notifier retry --channel dba",

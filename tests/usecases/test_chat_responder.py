@@ -217,7 +217,8 @@ async def test_the_status_lists_sources_and_channels(chat: ChatHarness, clock: F
     answer = await chat.type("status")
     assert not answer.ok
     assert without_marks(answer.title) == "Not well: 1 source blind"
-    assert lines(answer)[0] == "✗ source prod: not polled since 15 Jan 16:30:00 (UTC+8) (1 h) → notifier check --online"
+    first = lines(answer)[0]
+    assert first == "✗ source prod: not polled for 1 h, since 15 Jan 16:30:00 (UTC+8) → notifier check --online"
 
 
 # ---- mutes ----
