@@ -347,6 +347,8 @@ class _Progress:
     events: tuple[Event, ...] = ()
     deliveries: int = 0
     planned: PlannedEvents = field(default_factory=PlannedEvents)
+    storms: int = 0
+    """Number of storms that have begun, grown or ended."""
     without_status: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
@@ -426,6 +428,7 @@ class _Recorder:
             events=tuple(item.event for item in events.new),
             deliveries=len(plan.deliveries),
             planned=plan.planned,
+            storms=len(plan.storms),
             without_status=decision.without_status,
             refused=(*refused_rows, *sorted(refused_tasks)),
         )
@@ -433,7 +436,8 @@ class _Recorder:
     def _plan(
         self, tx: PollTx, new: Sequence[RoutedEvent], progress: _Progress, now: datetime, *, last: bool
     ) -> DeliveryPlan:
-        storms = tx.storms.lasting(self.source.name) if new or last else ()
+        stormy = bool(new) or (last and (self.claim.stormy or progress.storms > 0))
+        storms = tx.storms.lasting(self.source.name) if stormy else ()
         if not new and not storms:
             return DeliveryPlan()
         plan = polling.plan_deliveries(

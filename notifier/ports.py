@@ -222,6 +222,8 @@ class PollClaim:
     state: SourceState
     renamed_from: str | None = None
     """The name under which its history was recorded until now; None where that has not changed."""
+    stormy: bool = False
+    """Whether storms of the source may not have ended. No other poll can begin one while the claim is current."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,9 @@ class Polls:
         row = self._session.execute(statements.CLAIM_POLL, parameters).one_or_none()
         if row is None and self._insert(source):
             row = self._session.execute(statements.CLAIM_POLL, parameters).one_or_none()
-        return PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row)) if row else None
+        if row is None:
+            return None
+        return PollClaim(epoch=row.epoch, at=now, state=rows.source_of(row), stormy=bool(row.stormy))
 
     def _insert(self, source: str) -> bool:
         """Record a source; return False when it was recorded already."""
@@ -151,7 +153,7 @@ class Polls:
         }
         fresh = kept | {"region": region, "project_id": project_id}
         self._session.execute(update(sources).where(sources.c.name == state.name).values(fresh))
-        return replace(claim, state=state, renamed_from=renamed_from)
+        return replace(claim, state=state, renamed_from=renamed_from, stormy=claim.stormy or renamed_from is not None)
 
     def retire_sources(self, names: Collection[str], now: datetime) -> None:
         """Record that sources are no longer configured, so that their tasks no longer count as running.

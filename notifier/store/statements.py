@@ -93,7 +93,7 @@ CLAIM_POLL = (
         ),
     )
     .values(claimed_by=bindparam("owner"), claimed_until=bindparam("until"), epoch=sources.c.epoch + 1, retired_at=None)
-    .returning(sources)
+    .returning(sources, exists(1).where(storms.c.source == sources.c.name, storms.c.ended_at.is_(None)).label("stormy"))
 )
 EPOCH = select(sources.c.epoch).where(sources.c.name == bindparam("source")).with_for_update()
 DUE_SOURCES = (

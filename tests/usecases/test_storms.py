@@ -1,0 +1,430 @@
+"""Many failures at once: what polls plan, what channels with and without threads send, and what their messages show."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+from drain import deliver_due
+from factories import make_task
+from fakes import FakeChannel, FakeClock, FakeSource
+
+from notifier.core import polling
+from notifier.core.delivery import (
+    FAILURE_RANK,
+    Body,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    GaveUp,
+    Outcome,
+    Recipient,
+    RecipientState,
+    ResendPolicy,
+    Retry,
+    Thread,
+    Unknown,
+)
+from notifier.core.events import EventType
+from notifier.core.model import Task
+from notifier.core.outbox import settle
+from notifier.core.pacing import Pace
+from notifier.core.people import Person
+from notifier.core.polling import PollRules
+from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
+from notifier.core.storms import Storm
+from notifier.deliver import DeliveryRules, DeliveryWorker
+from notifier.live_messages import MessageEditor
+from notifier.people import move
+from notifier.poll import PollReport, poll_once
+from notifier.ports import DeliveryFilter, RenderRequest
+from notifier.store.engine import SqlStore
+from notifier.store.schema import storms
+from notifier.store.transaction import Transaction
+
+T = TypeVar("T")
+
+RULES = PollRules(poll_every=timedelta(seconds=30), lease=timedelta(seconds=60))
+DELIVERING = DeliveryRules(schedule=(timedelta(seconds=5), timedelta(minutes=5)), lease=timedelta(seconds=60))
+POLLS, FAILURES = 5, 400
+ALL = 10_000
+
+
+class LiveChannel(FakeChannel):
+    """A channel with threads whose messages can be edited. It posts a message in the thread that is known."""
+
+    def __init__(self, name: str = "live", *, storm_size: int = 100) -> None:
+        super().__init__(name, concurrency=4, resend_policy=ResendPolicy.RECONCILABLE)
+        self.threads, self.edit_budget, self.storm_size = True, "token", storm_size
+        self.edit_pace = Pace(per_second=100, burst=100)
+        self.rendered_requests: list[RenderRequest] = []
+        self.shown: list[Thread] = []
+
+    def render(self, request: RenderRequest) -> Body:
+        self.rendered_requests.append(request)
+        return super().render(request)
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        outcome = await super().send(delivery)
+        if not isinstance(outcome, Delivered) or delivery.thread or delivery.storm is None:
+            return outcome
+        ref = f"C:{delivery.id}"
+        return Delivered(ref, thread=ref)
+
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
+        await super().find_sent(delivery)
+        ref = f"C:{delivery.id}"
+        return Delivered(ref, thread=ref)
+
+    async def show(self, thread: Thread) -> Outcome:
+        self.shown.append(thread)
+        return Delivered()
+
+
+def routing_to(*channels: FakeChannel) -> RoutingConfig:
+    return RoutingConfig(
+        routes=(Route(name="all", channels=tuple(channel.name for channel in channels)),),
+        policies={
+            channel.name: ChannelPolicy(
+                name=channel.name,
+                digest_above=channel.digest_above,
+                threads=channel.threads,
+                storm_size=channel.storm_size,
+            )
+            for channel in channels
+        },
+    )
+
+
+class World:
+    """A source that fails in bursts, and channels."""
+
+    def __init__(self, store: SqlStore, clock: FakeClock, *channels: FakeChannel) -> None:
+        self.store, self.clock, self.channels = store, clock, channels
+        self.polled: SqlStore | DyingStore = store
+        self.source = FakeSource(clock)
+        self.routing = routing_to(*channels)
+        self.rng = random.Random(1)
+
+    async def poll(self, failures: int = 0, *others: Task, owner: str = "me") -> PollReport:
+        """Poll when this many more tasks have failed, on one of forty instances each."""
+        born = len(self.source.tasks)
+        self.source.tasks += [
+            make_task(f"job-{n:05d}", instance_name=f"prod-{n % 40:02d}", ended_at=self.clock.now())
+            for n in range(born, born + failures)
+        ]
+        self.source.tasks += others
+        self.clock.advance(RULES.poll_every)
+        return await poll_once(self.source, self.polled, owner=owner, rules=RULES, routing=self.routing, force=True)
+
+    async def deliver(self) -> None:
+        for channel in self.channels:
+            await deliver_due(channel, self.store, self.clock, self.rng, owner="me", rules=DELIVERING)
+
+    async def edit(self, channel: LiveChannel) -> Sequence[Thread]:
+        """Return what messages show now that did not before."""
+        before = len(channel.shown)
+        await MessageEditor(channel, self.store, self.clock, lease=timedelta(seconds=60)).step()
+        return channel.shown[before:]
+
+    async def deliveries(self, channel: str | None = None) -> Sequence[Delivery]:
+        found = await self.store.read(lambda q: q.deliveries(DeliveryFilter(channel=channel, limit=ALL)))
+        return found[::-1]
+
+    async def storms(self) -> Sequence[Storm]:
+        found = {one.storm.id: one.storm for one in await self.deliveries() if one.storm}
+        return list(found.values())
+
+    async def check_ledger(self, events: int) -> None:
+        ledger = await self.store.read(lambda q: q.ledger())
+        assert ledger.unaccounted == ()
+        assert (ledger.events, ledger.pairs) == (events, events * len(self.channels))
+        for channel in self.channels:
+            told = Counter(event.id for delivery in await self.deliveries(channel.name) for event in delivery.events)
+            assert (len(told), set(told.values())) == (events, {1})
+
+
+async def test_two_thousand_failures_are_one_message_and_a_list(store: SqlStore, clock: FakeClock) -> None:
+    live, mail = LiveChannel(), FakeChannel("mail")
+    world = World(store, clock, live, mail)
+    await world.poll()
+    for number in range(1, POLLS + 1):
+        await world.poll(FAILURES)
+        await world.deliver()
+        shown = await world.edit(live)
+        assert [(thread.storm and thread.storm.total) for thread in shown] == [FAILURES * number]
+    in_channel = [delivery for delivery in live.sent if delivery.thread is None]
+    assert [len(delivery.events) for delivery in in_channel] == [1]
+    assert len(live.sent) == 1 + POLLS * FAILURES // 100
+    assert len(mail.sent) == POLLS * FAILURES // 100
+    assert [request.opens_storm for request in live.rendered_requests].count(True) == 1
+    await world.check_ledger(POLLS * FAILURES)
+    assert {delivery.state for delivery in await world.deliveries()} == {DeliveryState.DELIVERED}
+    await world.poll(3)
+    await world.deliver()
+    (thread,) = await world.edit(live)
+    assert thread.storm is not None
+    assert (thread.storm.ended_at, thread.storm.total) == (clock.now(), POLLS * FAILURES)
+    assert [len(delivery.events) for delivery in live.sent[-3:]] == [1, 1, 1]
+    await world.poll()
+    assert await world.edit(live) == []
+    await world.check_ledger(POLLS * FAILURES + 3)
+
+
+async def test_lists_of_a_storm_follow_in_its_thread_and_in_order(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel(storm_size=10)
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(45)
+    await world.deliver()
+    first, *others = live.sent
+    assert {delivery.thread for delivery in others} == {f"C:{first.id}"}
+    assert [delivery.id for delivery in live.sent] == [delivery.id for delivery in await world.deliveries()]
+    listed = [event.task.instance_name for delivery in others for event in delivery.events if event.task]
+    assert listed == sorted(listed, key=str)
+
+
+async def test_the_next_message_opens_a_storm_whose_first_one_died(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel(storm_size=20)
+    live.answer = lambda delivery: GaveUp("HTTP 400") if len(delivery.events) == 1 else Delivered("ref")
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(50)
+    await world.deliver()
+    assert [request.opens_storm for request in live.rendered_requests] == [True, True, False, False]
+    assert [delivery.thread is None for delivery in live.sent] == [True, True, False, False]
+    (thread,) = await world.edit(live)
+    assert (thread.ref, thread.storm and thread.storm.total) == (f"C:{live.sent[1].id}", 50)
+    await world.check_ledger(50)
+
+
+async def test_a_first_message_whose_answer_was_lost_is_found_and_keeps_its_thread(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    live = LiveChannel(storm_size=20)
+    live.answer = lambda delivery: Unknown("no answer") if len(delivery.events) == 1 else Delivered("ref")
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(41)
+    await world.deliver()
+    assert len(live.sent) == 1
+    clock.advance(timedelta(minutes=1))
+    await world.deliver()
+    assert [delivery.thread for delivery in live.sent] == [None, *[f"C:{live.sent[0].id}"] * 2]
+    assert len(live.asked) == 1
+
+
+async def test_a_storm_that_grows_while_its_first_message_is_sent_is_shown_as_it_is(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    live = LiveChannel()
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(30)
+    worker = DeliveryWorker(live, store, clock, world.rng, owner="me", rules=DELIVERING)
+    await worker.step()
+    await world.poll(30)
+    await worker.drain()
+    assert live.rendered_requests[0].storm is not None
+    assert live.rendered_requests[0].storm.total == 30
+    (thread,) = await world.edit(live)
+    assert (thread.storm and thread.storm.total) == 60
+
+
+# ---- kills, repeats, several processes ----
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+class DyingStore:
+    """The store of a process that claims a poll, records so many batches of it, and dies."""
+
+    def __init__(self, store: SqlStore, batches: int) -> None:
+        self.store = store
+        self.read, self.listen, self.aclose = store.read, store.listen, store.aclose
+        self.left = 2 + batches
+
+    async def transact(self, fn: Callable[[Transaction], T]) -> T:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        return await self.store.transact(fn)
+
+
+@pytest.mark.parametrize("survives", range(6))
+async def test_a_poll_that_is_killed_between_batches_loses_and_repeats_nothing(
+    store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    monkeypatch.setattr(polling, "BATCH_ROWS", 10)
+    live, mail = LiveChannel(), FakeChannel("mail")
+    world = World(store, clock, live, mail)
+    await world.poll()
+    world.polled = DyingStore(store, survives)
+    with pytest.raises(Killed):
+        await world.poll(60)
+    world.polled = store
+    await world.deliver()
+    clock.advance(RULES.lease)
+    await world.poll(owner="another")
+    await world.poll(owner="another")
+    await world.deliver()
+    await world.check_ledger(60)
+    lasting = await store.transact(lambda tx: tx.storms.lasting("prod"))
+    assert lasting == []
+    assert {delivery.state for delivery in await world.deliveries()} == {DeliveryState.DELIVERED}
+    for storm in await world.storms():
+        mine = [one for one in await world.deliveries() if one.storm and one.storm.id == storm.id]
+        assert sum(len(one.events) for one in mine) == storm.total
+
+
+async def test_of_two_processes_only_one_sends_for_a_storm_at_a_time(store: SqlStore, clock: FakeClock) -> None:
+    mail = FakeChannel("mail")
+    mail.storm_size = 10
+    world = World(store, clock, mail)
+    await world.poll()
+    await world.poll(45)
+    claims = []
+    for _ in range(5):
+        first, second = [
+            await store.transact(
+                lambda tx, owner=owner: tx.deliveries.claim_due("mail", owner, clock.now(), RULES.lease, 10)  # type: ignore[misc]  # a default
+            )
+            for owner in ("one", "two")
+        ]
+        assert second == []
+        claims += first
+        await store.transact(lambda tx, claimed=first: _settle(tx, claimed, clock))  # type: ignore[misc]  # a default
+    assert [delivery.id for delivery in claims] == [delivery.id for delivery in await world.deliveries()]
+
+
+def _settle(tx: Transaction, claimed: Sequence[Delivery], clock: FakeClock) -> None:
+    settlements = [
+        settle(one, Delivered("ref"), started_at=clock.now(), finished_at=clock.now(), schedule=(), chance=0)
+        for one in claimed
+    ]
+    tx.deliveries.settle(settlements, clock.now())
+
+
+async def test_recipients_who_lack_a_message_of_a_storm_get_no_later_one(store: SqlStore, clock: FakeClock) -> None:
+    mail = FakeChannel("mail")
+    mail.storm_size, mail.multi_recipient = 10, True
+    waiting = Recipient(address="b@example.com", state=RecipientState.WAITING, reason="busy")
+    has_it = Recipient(address="a@example.com", state=RecipientState.DELIVERED)
+    mail.answer = lambda _: Retry("busy", recipients=(has_it, waiting))
+    world = World(store, clock, mail)
+    await world.poll()
+    await world.poll(25)
+    await world.deliver()
+    assert [(len(one.events), set(one.withheld)) for one in mail.sent] == [
+        (10, set()),
+        (10, {"b@example.com"}),
+        (5, {"b@example.com"}),
+    ]
+
+
+# ---- before everything else ----
+
+
+async def test_failures_go_out_before_everything_that_waits(store: SqlStore, clock: FakeClock) -> None:
+    dba = FakeChannel("dba", digest_above=None)
+    world = World(store, clock, dba)
+    await world.poll()
+    running = [make_task(f"run-{n:03d}", status="running") for n in range(50)]
+    await world.poll(0, *running)
+    failed = {n: make_task(f"run-{n:03d}", ended_at=clock.now()) for n in (7, 30)}
+    world.source.tasks = [failed.get(n, task) for n, task in enumerate(running)]
+    await world.poll(1)
+    await world.deliver()
+    told = [(event.job_id, event.type) for delivery in dba.sent for event in delivery.events]
+    # What is older about the same task goes out first, so that the order of the task stays.
+    assert told[:2] == [("run-007", EventType.TASK_STARTED), ("run-030", EventType.TASK_STARTED)]
+    assert sorted(told[2:5]) == [(job_id, EventType.TASK_FAILED) for job_id in ("job-00050", "run-007", "run-030")]
+    assert told[5:] == [(f"run-{n:03d}", EventType.TASK_STARTED) for n in range(50) if n not in failed]
+
+
+async def test_a_parked_channel_gets_its_storm_once_it_works(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel(storm_size=20)
+    world = World(store, clock, live)
+    await world.poll()
+    await store.transact(lambda tx: tx.channels.park("live", "no token", None, clock.now()))
+    await world.poll(50)
+    await world.poll(30)
+    await world.deliver()
+    assert live.sent == []
+    await store.transact(lambda tx: tx.channels.unpark("live", clock.now()))
+    await world.deliver()
+    assert [len(delivery.events) for delivery in live.sent] == [1, 20, 20, 9, 20, 10]
+    assert live.rendered_requests[0].storm is not None
+    assert live.rendered_requests[0].storm.total == 80
+
+
+# ---- what is stored ----
+
+
+async def test_a_storm_is_read_as_it_was_saved(store: SqlStore, clock: FakeClock) -> None:
+    world = World(store, clock, LiveChannel())
+    await world.poll()
+    await world.poll(30)
+    (storm,) = await store.transact(lambda tx: tx.storms.lasting("prod"))
+    assert (storm.total, storm.channel, storm.ended_at) == (30, "live", None)
+    assert await store.read(lambda q: q.storm(storm.id)) == storm
+    assert await store.read(lambda q: q.storm("unknown")) is None
+    assert await store.transact(lambda tx: tx.storms.lasting("other")) == []
+
+
+async def test_a_storm_follows_its_source_to_another_name(store: SqlStore, clock: FakeClock) -> None:
+    world = World(store, clock, FakeChannel("mail"))
+    await world.poll()
+    await world.poll(30)
+    world.source.name = "renamed"
+    world.source.tasks = [replace(task, source="renamed") for task in world.source.tasks]
+    clock.advance(RULES.poll_every)
+    await poll_once(world.source, store, owner="me", rules=RULES, routing=world.routing, force=True)
+    (storm,) = await world.storms()
+    assert (storm.source, storm.ended_at) == ("renamed", clock.now())
+
+
+async def test_retention_deletes_storms_that_have_not_grown_for_long(store: SqlStore, clock: FakeClock) -> None:
+    world = World(store, clock, FakeChannel("mail"))
+    await world.poll()
+    await world.poll(30)
+    keep = timedelta(days=40)
+    await store.transact(lambda tx: tx.retention.prune_people(clock.now() + keep - timedelta(days=1), keep))
+    assert len(await world.storms()) == 1
+    await store.transact(lambda tx: tx.retention.prune_people(clock.now() + keep + timedelta(days=1), keep))
+    assert await world.storms() == []
+    with store.writer.connect() as connection:
+        assert connection.execute(storms.select()).all() == []
+    await world.deliver()
+    assert [len(delivery.events) for delivery in await world.deliveries()] == [30]
+
+
+async def test_messages_of_a_storm_become_digests_where_they_are_moved_to(store: SqlStore, clock: FakeClock) -> None:
+    mail = FakeChannel("mail")
+    mail.storm_size = 1000
+    world = World(store, clock, mail)
+    await world.poll()
+    await world.poll(150)
+    moved = await store.transact(lambda tx: move(tx, "mail", "dba", Person(id="cli:me", name="me")))
+    assert moved == 1
+    planned = await world.deliveries("dba")
+    assert [(len(one.events), one.rank, one.storm) for one in planned] == [
+        (100, FAILURE_RANK, None),
+        (50, FAILURE_RANK, None),
+    ]
+    assert (await store.read(lambda q: q.ledger())).unaccounted == ()
+
+
+async def test_an_event_is_ranked_by_how_bad_its_kind_is(store: SqlStore, clock: FakeClock) -> None:
+    world = World(store, clock, FakeChannel("dba"))
+    await world.poll()
+    await world.poll(1, make_task("done", status="completed"), make_task("on", status="running"))
+    ranks = {one.events[0].type: one.rank for one in await world.deliveries()}
+    assert ranks == {EventType.TASK_FAILED: 0, EventType.TASK_COMPLETED: 1, EventType.TASK_STARTED: 1}
