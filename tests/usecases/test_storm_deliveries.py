@@ -85,6 +85,9 @@ class LiveChannel(FakeChannel):
         self.shown.append(thread)
         return Delivered()
 
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
+        raise AssertionError(f"{thread.subject} has no copy, yet {ref} was to be edited")
+
 
 def routing_to(*channels: FakeChannel) -> RoutingConfig:
     return RoutingConfig(
