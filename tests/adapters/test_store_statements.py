@@ -51,6 +51,8 @@ PARAMETERS: Mapping[str, str] = {
     "STORMS": "ids",
     "LOCK_STORM": "id",
     "THREAD_REFS": "channel subjects",
+    "COPIES": "channel subject",
+    "LOUD_THREADS": "channel subjects",
     "SUBJECTS_WITH_THREADS": "subjects",
     "DUE_EDITS": "channel now progress_before limit",
     "CLAIM_EDITS": "of_channel subjects until",
