@@ -38,8 +38,6 @@ _TAB = 4
 _SEPARATOR = " · "
 _STRONG = "bold"
 _PRODUCTION = "bold reverse"
-_SAID_BY_VERB = frozenset({"failed", "completed", "running", "restarted"})
-"""States that the verb describes whole: of the others, the clause has more."""
 _COMMAND = re.compile(r"(`[^`]*`)")
 
 
@@ -57,6 +55,7 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
 
     kind: ClassVar[str] = "console"
     Settings: ClassVar[type[ChannelSettings]] = ConsoleSettings
+    storm_size = 1_000
 
     def __init__(self, settings: ConsoleSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
@@ -171,10 +170,8 @@ def _happened(message: Message, separator: str = "  ") -> list[Span]:
     """Return which operation on which instance; or what happened to a source, a channel or the store."""
     if not message.operation:
         return _marked(message.sentence)
-    said = message.state.name in _SAID_BY_VERB
-    what = [Span(message.operation, whole=not message.known)] if said else _marked(message.clause)
     name = [Span(message.subject, _STRONG, whole=True), Span(separator)] if message.subject else []
-    return [*name, *what]
+    return [*name, *_marked(message.detail)]
 
 
 def _late(text: str) -> list[Span]:

@@ -32,8 +32,8 @@ ENVIRONMENT_LIMIT = 40
 """Maximum length of the name of an environment, in characters."""
 LOCK_SCREEN = 39
 """Width of the part of a title that a lock screen shows of a mail, in columns: 41 without the mark of the state."""
-SHORT_NAME = 12
-"""Minimum width of a name that is shortened to fit there, in columns."""
+SHORT_NAME = 24
+"""Width up to which a name stays whole there, in columns: to know where is worth more than the end of what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ class _Description:
             headline=self.headline,
             sentence=self.sentence,
             clause=self._marked_clause,
+            detail=self._detail,
             verb=localizer.text(f"verb.{state_of(event).name}"),
             operation=self.operation,
             known=task is None or task.name in OPERATIONS,
@@ -191,6 +192,13 @@ class _Description:
     def _marked_clause(self) -> str:
         known = self.event.task is None or self.event.task.name in OPERATIONS
         return self.clause(self.operation if known else quoted(self.operation))
+
+    @property
+    def _detail(self) -> str:
+        task = self.event.task
+        if task is None or not state_of(self.event).verb_suffices:
+            return self._marked_clause
+        return self.operation if task.name in OPERATIONS else quoted(self.operation)
 
     def _own_sentence(self) -> str:
         event = self.event
@@ -436,17 +444,19 @@ class _Description:
             name = state_of(event).progress_label
             shown = self.localizer.progress(task.progress)
             yield Fact(name=name, label=self.localizer.text(f"label.{name}"), value=shown, percent=task.progress)
-        yield from self._estimates(task)
+        yield from self._circumstances(task)
         status = task.instance_status or ""
         unknown = not self.localizer.knows_instance_status(status)
         yield self._fact("instance_status", self.localizer.instance_status(status) if status else "", is_quoted=unknown)
         yield self._fact("job", one_line(task.job_id, ID_LIMIT), is_quoted=True)
         yield self._fact("instance_id", one_line(task.instance_id or "", ID_LIMIT), is_quoted=True)
 
-    def _estimates(self, task: Task) -> Iterator[Fact | None]:
+    def _circumstances(self, task: Task) -> Iterator[Fact | None]:
         event, localizer = self.event, self.localizer
         if event.type is EventType.TASK_PROGRESSED and (left := self._left(task)):
             yield self._fact("time_left", localizer.estimate(left))
+        if event.type in (EventType.TASK_CHANGED, EventType.TASK_RESTARTED) and event.previous_status:
+            yield self._fact("previous_status", without_marks(self._status(event.previous_status)))
         if event.type is EventType.TASK_STALLED and event.since:
             yield self._fact("stalled", localizer.duration(event.observed_at - event.since))
         if usual := self._usual:

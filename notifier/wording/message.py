@@ -45,7 +45,7 @@ class Headline:
     why: str
     """The reason in short, with its error code: `VM not active in time (DBS.280277)`. Empty where none is known."""
     short_title: str
-    """`title` with the name shortened so that what matters fits into LOCK_SCREEN columns, where it can be so short; the
+    """`title` with a long name shortened, so that what happened is within LOCK_SCREEN columns too or begins there; the
     whole name follows at the end."""
     preheader: str
     """Continues `title`: why, when and how bad."""
@@ -64,6 +64,9 @@ class Message:
     """What happened to what, with marks: `Flavor change failed on ‹prod-orders-01›`."""
     clause: str
     """`sentence` without the instance, with marks: `Flavor change failed`."""
+    detail: str
+    """What happened, for a place that shows the verb already: `Flavor change`, or the whole clause where that says
+    more. With marks."""
     verb: str
     """The state in one plain word, for a badge: `failed`."""
     operation: str

@@ -38,6 +38,8 @@ class EventState:
     length_label: str | None = None
     """Label of the time since the task was created; None where that says nothing."""
     progress_label: str = "progress"
+    verb_suffices: bool = False
+    """True where the verb says as much as the whole clause, which has neither a progress nor a status."""
 
     @property
     def digest_emoji(self) -> str:
@@ -62,7 +64,13 @@ _UNSURE = replace(_AMBER, emoji="❔")
 _GREY = Tone(colour="#8D8D8D", badge="#5f6b7a", emoji="⚪", terminal="bold magenta")
 
 _FAILED = EventState(
-    name="failed", glyph="✗", tone=_RED, status=TaskStatus.FAILED, length_label="ran_for", progress_label="stopped_at"
+    name="failed",
+    glyph="✗",
+    tone=_RED,
+    status=TaskStatus.FAILED,
+    length_label="ran_for",
+    progress_label="stopped_at",
+    verb_suffices=True,
 )
 _FAILING = EventState(name="failing", glyph="‼", tone=_RED)
 _GAVE_UP = EventState(name="gave_up", glyph="⊘", tone=_RED)
@@ -71,11 +79,15 @@ _UNLISTED = EventState(
     name="unlisted", glyph="?", tone=_UNSURE, status=TaskStatus.RUNNING, progress_label="last_progress"
 )
 _STALLED = EventState(name="stalled", glyph="…", tone=_AMBER, status=TaskStatus.RUNNING, length_label="running_for")
-_RESTARTED = EventState(name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING)
+_RESTARTED = EventState(
+    name="restarted", glyph="↻", tone=replace(_BLUE, badge=_AMBER.badge), status=TaskStatus.RUNNING, verb_suffices=True
+)
 _CHANGED = EventState(name="changed", glyph="~", tone=_GREY, status=TaskStatus.UNKNOWN)
-_COMPLETED = EventState(name="completed", glyph="✓", tone=_GREEN, status=TaskStatus.COMPLETED, length_label="took")
+_COMPLETED = EventState(
+    name="completed", glyph="✓", tone=_GREEN, status=TaskStatus.COMPLETED, length_label="took", verb_suffices=True
+)
 _RECOVERED = EventState(name="recovered", glyph="✔", tone=_GREEN)
-_RUNNING = EventState(name="running", glyph="▶", tone=_BLUE, status=TaskStatus.RUNNING)
+_RUNNING = EventState(name="running", glyph="▶", tone=_BLUE, status=TaskStatus.RUNNING, verb_suffices=True)
 _PROGRESSED = EventState(
     name="progressed",
     glyph="▷",

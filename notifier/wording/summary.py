@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 
 from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.storms import Storm
 from notifier.ports import RenderRequest
@@ -15,7 +16,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.ids import short_ids
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, strong, without_marks
-from notifier.wording.message import ListedInstance, ReasonCount, SummaryMessage
+from notifier.wording.message import ListedInstance, Message, ReasonCount, SummaryMessage
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import DETAIL_LIMIT, one_line
 from notifier.wording.states import EVENT_ROWS, EventState, by_severity, emoji_of, state_of
@@ -158,11 +159,17 @@ class SummaryFormatter:
             more_reasons="",
             instances="",
             tasks=(),
-            events=tuple(self.formatter.describe(event, request.routing) for event in events),
+            events=tuple(self._described(events, request.routing)),
             console_url="",
             origin=", ".join(quoted(one_line(source)) for source in sources),
             command="recent",
         )
+
+    def _described(self, events: Sequence[Event], routing: DeliveryRouting) -> Iterator[Message]:
+        """Yield the messages of events, with job ids that can be told apart."""
+        short = short_ids({event.job_id for event in events})
+        for event in events:
+            yield replace(self.formatter.describe(event, routing), job=short[event.job_id])
 
     def _reason_counts(self, events: Iterable[Event]) -> Iterator[str]:
         """Yield the reasons of failures with their number, the most frequent first."""

@@ -376,7 +376,7 @@ def test_preview_names_types_with_failing_templates_and_no_secret(tmp_path: Path
         ("terminal", "✗ FAILED  gauss-sample  Instance creation"),
         ("hook", '"type": "task.failed"'),
         ("chat", "🔴 Task failed"),
-        ("mail", "Subject: [GaussDB] Task failed"),
+        ("mail", "Subject: ✗ gauss-sample: instance creation failed"),
     ],
 )
 def test_preview_shows_the_message_of_every_kind_of_channel(tmp_path: Path, channel: str, said: str) -> None:

@@ -54,10 +54,11 @@ class EmailChannel(BaseChannel[EmailSettings]):
 
     kind = "email"
     multi_recipient = True
+    storm_size = 1_000
 
     def render(self, request: RenderRequest) -> Body:
         """Return the whole mail, headers included."""
-        mail = message(request, self.settings, self.context.localizer)
+        mail = message(request, self.settings, self.context.formatter)
         return Body(content=mail.as_bytes(), content_type="message/rfc822")
 
     async def send(self, delivery: Delivery) -> Outcome:
