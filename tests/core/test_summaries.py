@@ -80,7 +80,7 @@ def test_a_storm_says_the_total_first_then_why_and_where() -> None:
 def test_a_storm_says_the_same_in_chinese() -> None:
     message = FORMATTERS["zh"].live(make_storm(), Severity.CRITICAL)
     assert message.push == "【生产】1 分钟内 300 个任务失败：OBS.0503 239 个，未给出原因 61 个；涉及 4 个实例"
-    assert message.title == "300 个任务失败（生产）：OBS.0503 239 个"
+    assert message.title == "【失败】300 个任务（生产）：OBS.0503 239 个"
     assert without_marks(message.instances).startswith("涉及 4 个实例，最多的是 ledger（8 个）、catalog（7 个）")
 
 
