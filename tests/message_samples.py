@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -20,23 +21,35 @@ from notifier.core.delivery import Thread, delivery_id
 from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
-from notifier.core.model import ChannelState, Event, SourceState, Task, TaskStatus
+from notifier.core.model import ChannelState, Event, SourceState, Task, TaskHistory, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
+from notifier.core.routing import DeliveryRouting
+from notifier.core.storms import begin
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message, live_message, thread_reply
+from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
 from notifier.lookup import InstanceAnswer
 from notifier.ports import RenderRequest, StoredTask, TaskStatistics
+from notifier.wording.events import EventFormatter
+from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 
 PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
-CONSOLE = "https://console.huaweicloud.com/gaussdb/?region={region}#/gaussdb/management/list"
+LINKS = LinkTemplates(
+    console_url="https://console.huaweicloud.com/gaussdb/?region={region}#/gaussdb/management/list",
+    runbook_url="https://wiki.example.com/gaussdb/{error_code}",
+)
 TIMEZONE = ZoneInfo("Asia/Shanghai")
 LOCALIZERS: dict[Language, Localizer] = {
     "en": Localizer(language="en", timezone=TIMEZONE),
     "zh": Localizer(language="zh", timezone=TIMEZONE),
+}
+
+FORMATTERS: dict[Language, EventFormatter] = {
+    language: EventFormatter(localizer, links=LINKS) for language, localizer in LOCALIZERS.items()
 }
 
 Sample = tuple[str, BlockJson]
@@ -44,56 +57,148 @@ Sample = tuple[str, BlockJson]
 
 def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
     """Yield chapters with their messages."""
-    yield "One message for each event type", _events("en")
-    yield "The same in Chinese", _events("zh")
-    yield "Digests", _digests()
-    yield "Acknowledged and muted messages, and threads", _annotated()
-    yield "Replies to commands", _replies("en")
-    yield "Replies to commands, in Chinese", _replies("zh")
+    additions: dict[Language, str] = {"en": "", "zh": ", in Chinese"}
+    for language, addition in additions.items():
+        yield f"A failure{addition}", _failures(language)
+        yield f"Every type of event{addition}", _events(language)
+        yield f"A storm{addition}", _storms(language)
+        yield f"Digests and steps in threads{addition}", _others(language)
+        yield f"Replies to commands{addition}", _replies(language)
 
 
-def _notice(*events: Event) -> RenderRequest:
-    return RenderRequest(delivery_id=delivery_id("dba", events[0].id), events=events, digest=len(events) > 1)
+TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."
+JOB = "def160ec-c3ad-4647-8520-de0a8f84474c"
+ROUTING = DeliveryRouting(routes=("failures",), mention=("S0DBAS",))
+
+
+def _request(*events: Event, routing: DeliveryRouting = ROUTING, **changes: Any) -> RenderRequest:
+    values: dict[str, Any] = {
+        "delivery_id": delivery_id("dba", events[0].id),
+        "digest": len(events) > 1,
+        "routing": routing,
+    }
+    return RenderRequest(events=events, **values | changes)
+
+
+def _failed(**changes: Any) -> Event:
+    """Return the failure of a flavor change in production."""
+    event = sample_event(EventType.TASK_FAILED, T0)
+    assert event.task
+    task = replace(
+        event.task,
+        source="prod",
+        job_id=JOB,
+        name="ResizeGaussDBV5Flavor",
+        progress=96.0,
+        instance_name="prod-orders-01",
+        instance_status="normal",
+        fail_reason=TIMED_OUT,
+    )
+    history = TaskHistory(failures=3, usual_seconds=480.0)
+    facts: dict[str, Any] = {"source": "prod", "environment": "production", "task": task, "history": history}
+    return replace(event, **facts | changes)
+
+
+def _with(event: Event, **changes: Any) -> Event:
+    assert event.task
+    return replace(event, task=replace(event.task, **changes))
+
+
+def _thread(event: Event, **changes: Any) -> Thread:
+    values: dict[str, Any] = {
+        "channel": "dba",
+        "subject": event.subject,
+        "ref": "C0:1",
+        "revision": 1,
+        "routing": ROUTING,
+    }
+    return Thread(event=event, **values | changes)
+
+
+def _failures(language: Language) -> Iterator[Sample]:
+    formatter, failed = FORMATTERS[language], _failed()
+    staging = replace(_with(failed, instance_name="staging-orders-77"), environment="staging", source="staging")
+    acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="Alice", at=T0 + timedelta(minutes=6))
+    mute = Mute(
+        instance="prod-orders-01", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
+    )
+    late = replace(failed, late=True, observed_at=T0 + timedelta(minutes=30), away_since=T0 - timedelta(minutes=12))
+    trace = "\n".join(f"{n}: at step {n} of the workflow" for n in range(2, 60))
+    yield "in production", event_message(_request(failed), formatter)
+    yield "in staging", event_message(_request(replace(staging, history=None)), formatter)
+    yield "acknowledged", live_message(_thread(failed, acknowledged=acknowledged), formatter)
+    yield "acknowledgement taken back", live_message(_thread(failed), formatter)
+    yield "muted", live_message(_thread(failed, mute=mute), formatter)
+    yield "reported late", event_message(_request(late), formatter)
+    yield "without a reason", event_message(_request(_with(failed, fail_reason=None)), formatter)
+    yield "with a long reason", event_message(_request(_with(failed, fail_reason=f"{TIMED_OUT}\n{trace}")), formatter)
+    yield (
+        "of an operation without a name of ours",
+        event_message(_request(_with(failed, name="HotfixUpgrade")), formatter),
+    )
 
 
 def _events(language: Language) -> Iterator[Sample]:
     for kind in EventType:
-        yield kind, event_message(_notice(sample_event(kind, T0)), LOCALIZERS[language], CONSOLE)
+        event = replace(
+            sample_event(kind, T0), environment="production" if kind.startswith(("task.", "source.")) else ""
+        )
+        yield kind, event_message(_request(event, routing=DeliveryRouting()), FORMATTERS[language])
 
 
-def _digests() -> Iterator[Sample]:
-    for language in ("en", "zh"):
-        many = [
-            _numbered(kind, n) for n, kind in enumerate([EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2)
-        ]
-        yield f"digest, {language}", event_message(_notice(*many), LOCALIZERS[language], CONSOLE)
+def _storms(language: Language) -> Iterator[Sample]:
+    formatter = FORMATTERS[language]
+    events = [
+        replace(_with(_failed(), job_id=f"{n:08x}-c3ad-4647-8520-de0a8f84474c", instance_name=name), id=f"{n}")
+        for n, name in enumerate(f"prod-{'ledger' if n % 5 else 'catalog'}-{100 + n % 40}" for n in range(300))
+    ]
+    storm = begin("dba", [_of_storm(n, event) for n, event in enumerate(events)])
+    first = replace(storm, opened_by=delivery_id("dba", events[0].id))
+    ack = Acknowledgement(event_id=events[0].id, by="U0", name="Alice", at=T0 + timedelta(minutes=6))
+    growing = replace(first, total=330, latest=30, updated_at=T0 + timedelta(minutes=3))
+    over = replace(growing, ended_at=T0 + timedelta(minutes=4))
+    thread = _thread(events[0], storm=first)
+    together: dict[str, Any] = {"storm": first, "digest": True}
+    opening = together | {"opens_storm": True}
+    yield "first", event_message(_request(events[0], **opening), formatter)
+    yield "growing", live_message(replace(thread, storm=growing), formatter)
+    yield "acknowledged", live_message(replace(thread, storm=growing, acknowledged=ack), formatter)
+    yield "over", live_message(replace(thread, storm=over), formatter)
+    yield "part in its thread", event_message(_request(*events[1 : 1 + PART_SIZE], **together), formatter)
+    yield "first, through a webhook", event_message(_request(*events[:FIRST_PART_SIZE], **opening), formatter)
+
+
+def _of_storm(n: int, event: Event) -> Event:
+    kinds = (
+        ("BackupSnapshotGaussDBV5InInstance", "Failed to upload the backup to OBS. Service unavailable. OBS.0503"),
+        ("BackupSnapshotGaussDBV5InInstance", "The KMS key is disabled or pending deletion. KMS.0405"),
+        ("CreateGaussDBV5Instance", TIMED_OUT),
+    )
+    name, reason = kinds[0 if n % 5 else 1 + n % 2]
+    return _with(event, name=name, fail_reason=reason)
+
+
+def _others(language: Language) -> Iterator[Sample]:
+    formatter = FORMATTERS[language]
+    many = [_numbered(kind, n) for n, kind in enumerate([EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2)]
+    gap = replace(sample_event(EventType.SOURCE_GAP, T0), source="prod", environment="production")
+    yield "a digest", event_message(_request(*many, gap), formatter)
+    late = [replace(event, late=True) for event in many]
+    yield "a digest of what happened while the notifier was down", event_message(_request(*late), formatter)
+    progressed, failed = sample_event(EventType.TASK_PROGRESSED, T0), _failed()
+    step = event_message(_request(progressed), formatter)
+    yield "a step in the thread", thread_reply(step, whole=False)
+    yield (
+        "a failure in the thread and the channel",
+        thread_reply(event_message(_request(failed), formatter), whole=True),
+    )
 
 
 def _numbered(kind: EventType, number: int) -> Event:
     event = sample_event(kind, T0)
-    assert event.task
-    task = replace(event.task, job_id=f"sample-{number}", instance_name=f"gauss-sample-{number % 3}")
-    return replace(event, task=task, id=f"{event.id}-{number}")
-
-
-def _annotated() -> Iterator[Sample]:
-    failed, progressed = sample_event(EventType.TASK_FAILED, T0), sample_event(EventType.TASK_PROGRESSED, T0)
-    thread = Thread(channel="dba", subject=failed.subject, ref="C0:1", event=failed, revision=1)
-    acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="alice", at=T0 + timedelta(minutes=6))
-    mute = Mute(
-        instance="gauss-sample", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
-    )
-    for language, localizer in LOCALIZERS.items():
-        yield f"acknowledged, {language}", live_message(replace(thread, acknowledged=acknowledged), localizer, CONSOLE)
-        yield f"muted, {language}", live_message(replace(thread, mute=mute), localizer, CONSOLE)
-        yield (
-            f"a step in the thread, {language}",
-            thread_reply(event_message(_notice(progressed), localizer), whole=False),
-        )
-        yield (
-            f"a failure in the thread and the channel, {language}",
-            thread_reply(event_message(_notice(failed), localizer), whole=True),
-        )
+    job = f"{number:08x}-c3ad-4647-8520-de0a8f84474c"
+    named = _with(event, job_id=job, instance_name=f"prod-orders-{number:02}", source="prod")
+    return replace(named, id=f"{event.id}-{number}", source="prod", environment="production")
 
 
 def _replies(language: Language) -> Iterator[Sample]:

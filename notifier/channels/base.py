@@ -50,6 +50,8 @@ class ChannelContext:
     """URL of what to do about a failure; see `LinkTemplates.runbook_url`."""
     chat_tokens: frozenset[str] = field(default=frozenset(), repr=False)
     """Bot tokens of the apps whose button clicks reach this program."""
+    chat_command: str = "/gaussdb"
+    """Name of the chat's slash command, for messages that name commands."""
     causes: CauseCatalogue = field(default_factory=builtin_catalogue)
     """Explains the reasons of failed tasks: the built-in causes, after those of the configuration."""
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from notifier.channels.settings import ChannelSettings
 from notifier.channels.templates import DIGEST
 from notifier.core.delivery import delivery_id
+from notifier.core.diff import happened_at
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
 from notifier.ports import RenderRequest
@@ -34,7 +35,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         project_id=SAMPLE if about_source else "",
         occurrence=f"{kind}@{now.isoformat()}",
         observed_at=now,
-        occurred_at=task.ended_at or task.created_at if task else None,
+        occurred_at=happened_at(kind, task) if task else None,
         task=task,
         previous_status=_PREVIOUS.get(kind, "running") if task else None,
         detail=_detail(kind, now),

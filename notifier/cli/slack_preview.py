@@ -19,6 +19,7 @@ BlockJson = dict[str, Any]
 
 _FENCE = re.compile(r"```\n?(.*?)\n?```", re.DOTALL)
 _PIECE = re.compile(r"`(?P<code>[^`\n]+)`|\*(?P<bold>[^*\n]+)\*|<[^<>|]*\|(?P<words>[^<>]*)>|<(?P<bare>[^<>|]*)>")
+_MENTION = re.compile(r"^(@|!subteam\^|!)")
 _CODE = "cyan"
 _BUTTONS = {"primary": "bold green", "danger": "bold red"}
 
@@ -49,9 +50,10 @@ class _Bar:
 
     inner: RenderableType
     colour: str
+    mark: str = "▌ "
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        bar = Segment("▌ ", Style(color=self.colour))
+        bar = Segment(self.mark, Style(color=self.colour))
         for line in console.render_lines(self.inner, options.update(width=options.max_width - 2), pad=False):
             yield bar
             yield from line
@@ -63,8 +65,10 @@ def _blocks(blocks: Sequence[BlockJson]) -> Iterator[RenderableType]:
         match block.get("type"):
             case "section":
                 yield from _section(block)
+            case "rich_text":
+                yield from map(_rich, block.get("elements", ()))
             case "context":
-                yield from (_text(element, "dim") for element in block.get("elements", ()))
+                yield Text("   ", style="dim").join(_text(element, "dim") for element in block.get("elements", ()))
             case "actions":
                 yield _buttons(block.get("elements", ()))
 
@@ -76,6 +80,28 @@ def _section(block: BlockJson) -> Iterator[RenderableType]:
         yield _fields(fields)
     if accessory := block.get("accessory"):
         yield Padding(_buttons([accessory]), (0, 0, 0, 4))
+
+
+_RICH_STYLES = {"bold": "bold", "italic": "italic", "code": _CODE}
+
+
+def _rich(element: BlockJson) -> RenderableType:
+    """Return a paragraph, a quote behind a thin bar, or a list, in which nothing is markup."""
+    inner = element.get("elements", ())
+    match element.get("type"):
+        case "rich_text_list":
+            return Group(*(Padding(Text.assemble("• ", _rich_words(item)), (0, 0, 0, 1)) for item in inner))
+        case "rich_text_quote":
+            return _Bar(_rich_words(element), "white", mark="▏ ")
+    return _rich_words(element)
+
+
+def _rich_words(element: BlockJson) -> Text:
+    pieces = Text()
+    for one in element.get("elements", ()):
+        styles = [_RICH_STYLES[name] for name in one.get("style", ()) if name in _RICH_STYLES]
+        pieces.append("\n".join(map(strip_controls, str(one.get("text", "")).split("\n"))), style=" ".join(styles))
+    return pieces
 
 
 def _fields(fields: Sequence[BlockJson]) -> Table:
@@ -136,7 +162,7 @@ def _append(text: Text, piece: re.Match[str]) -> None:
     elif piece["bold"] is not None:
         text.append_text(Text.assemble((_inline(piece["bold"]).plain, "bold")))
     else:
-        text.append(_shown(piece["words"] if piece["words"] is not None else piece["bare"]))
+        text.append(_shown(piece["words"] if piece["words"] is not None else _MENTION.sub("@", piece["bare"])))
 
 
 def _shown(markup: str) -> str:

@@ -90,4 +90,5 @@ def _context(config: Config, http: HttpClient, clock: Clock) -> ChannelContext:
         runbook_url=config.runbook_url,
         causes=config.cause_catalogue,
         chat_tokens=frozenset({config.slack_token} if config.slack_token else ()),
+        **({"chat_command": config.chat.slack.command} if config.chat.slack else {}),
     )

@@ -86,7 +86,7 @@ class EventFormatter:
         written = _first_sentence(one_line(reason, DETAIL_LIMIT))
         readable = language == "en" or not written.isascii()
         why = written if readable and len(written) <= WHY_LIMIT else explanation.short(language) or written
-        why = _capitalised(one_line(why, WHY_LIMIT))
+        why = capitalised(one_line(why, WHY_LIMIT))
         return self.localizer.text("headline.code", why=why, code=code) if code and code not in why else why
 
     def _named(self, what: Literal["source", "channel"], events: Sequence[Event]) -> str:
@@ -248,7 +248,7 @@ class _Description:
         )
 
     def _preheader(self, *parts: str) -> str:
-        shown = [_capitalised(without_marks(part)) for part in (*parts, *self.conditions, *self._notes()) if part]
+        shown = [capitalised(without_marks(part)) for part in (*parts, *self.conditions, *self._notes()) if part]
         separator = self.localizer.text("headline.preheader_separator")
         return self.localizer.text("headline.preheader", parts=separator.join(part.rstrip(".。") for part in shown))
 
@@ -285,7 +285,7 @@ class _Description:
             return ""
         if event.task and event.task.fail_reason:
             return plain(event.task.fail_reason)
-        return plain(self.localizer.reason(event.detail or ""))
+        return capitalised(plain(self.localizer.reason(event.detail or "")))
 
     @cached_property
     def explanation(self) -> Explanation:
@@ -334,7 +334,8 @@ class _Description:
 
     @cached_property
     def conditions(self) -> tuple[str, ...]:
-        return tuple(filter(None, self._conditions())) if self.event.task else ()
+        first, *others = [*filter(None, self._conditions()), ""] if self.event.task else [""]
+        return tuple(filter(None, (capitalised(first), *others)))
 
     def _conditions(self) -> Iterator[str]:
         event, task, localizer = self.event, self.event.task, self.localizer
@@ -484,7 +485,7 @@ def _within(label: str, localizer: Localizer) -> str:
     return label[:1].lower() + label[1:] if localizer.language == "en" else label
 
 
-def _capitalised(text: str) -> str:
+def capitalised(text: str) -> str:
     """Return text that begins a sentence. A first word that is a name or in another script stays as it is."""
     word = text.partition(" ")[0]
     plain_word = word.isascii() and word.isalpha() and word.islower()

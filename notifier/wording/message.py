@@ -171,7 +171,8 @@ class SummaryMessage:
     instances: str
     """`40 instances, most: ‹prod-ledger-102› 8, … and 37 more`, with marks. Empty as `reasons` is."""
     tasks: tuple[ListedInstance, ...]
-    """The failed tasks of this message by instance. Empty for a digest, and for a message that is edited."""
+    """The failed tasks of this message by instance. Empty for a digest. In a message that is edited, the failures that
+    no message below it lists."""
     events: tuple[Message, ...]
     """The events of a digest, the most urgent first. Empty for a storm."""
     console_url: str

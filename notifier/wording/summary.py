@@ -12,7 +12,7 @@ from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity, is_production
 from notifier.core.storms import Storm
 from notifier.ports import RenderRequest
-from notifier.wording.events import EventFormatter
+from notifier.wording.events import EventFormatter, capitalised
 from notifier.wording.ids import short_ids
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, strong, without_marks
@@ -47,12 +47,16 @@ class SummaryFormatter:
             return self._opening(request.storm, request.severity, request.events)
         return self._continuation(request.storm, request.severity, request.events)
 
-    def live(self, storm: Storm, severity: Severity) -> SummaryMessage:
-        """Return what the message of a storm shows now, on a channel that edits it and lists the tasks below it."""
+    def live(self, storm: Storm, severity: Severity, unlisted: Sequence[Event] = ()) -> SummaryMessage:
+        """Return what the message of a storm shows now, on a channel that edits it and lists the tasks below it.
+
+        `unlisted` are the failures that no message below it lists.
+        """
         progress = self._text("storm.rising")
         if storm.ended_at:
             progress = self._text("storm.over", at=self.formatter.dated(storm.updated_at, storm.started_at))
-        return self._storm(storm, severity, sentence=self._lead(storm), progress=progress)
+        tasks = self._by_instance(unlisted)
+        return self._storm(storm, severity, sentence=self._lead(storm), progress=progress, tasks=tasks)
 
     # -- storms --
 
@@ -192,7 +196,7 @@ class SummaryFormatter:
             code=code,
             operation=self._localizer.task_label(operation) if operation else "",
             known=operation in OPERATIONS,
-            reason=known or one_line(reason, DETAIL_LIMIT) or self._text("storm.no_reason"),
+            reason=capitalised(known or one_line(reason, DETAIL_LIMIT) or self._text("storm.no_reason")),
         )
 
     def _reason_count(self, count: int, code: str, reason: str) -> str:

@@ -8,11 +8,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 from factories import HOSTILE, T0, make_event, make_render_request, make_task
-from message_samples import CONSOLE, samples
+from message_samples import FORMATTERS, samples
 from servers.slack import Json
 from timeouts import HANG_TIMEOUT
 
@@ -22,13 +21,11 @@ from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message
-from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted
 from notifier.wording.states import state_of_status
 
 FOLDER = Path(__file__).parent.parent / "typescript"
 COMPILER = FOLDER / "node_modules" / ".bin" / "tsc"
-ENGLISH = Localizer(language="en", timezone=ZoneInfo("UTC"))
 
 pytestmark = pytest.mark.skipif(
     not COMPILER.exists() or shutil.which("node") is None,
@@ -41,9 +38,10 @@ def messages() -> Iterator[Json]:
         yield from (message for _, message in found)
     for text in HOSTILE:
         task = make_task(instance_name=text, instance_id=text or None, fail_reason=text, name=text or "x")
-        yield event_message(make_render_request(make_event(task)), ENGLISH, CONSOLE)
+        yield event_message(make_render_request(make_event(task)), FORMATTERS["en"])
         yield blocks.reply_message(_answer(text), "en")
-    yield event_message(make_render_request(*(replace(sample_event(kind, T0), id=kind) for kind in EventType)), ENGLISH)
+    every = (replace(sample_event(kind, T0), id=kind) for kind in EventType)
+    yield event_message(make_render_request(*every), FORMATTERS["en"])
 
 
 def _answer(text: str) -> ChatReply:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from servers.slack import (
     click_payload,
     command_form,
     mrkdwn_texts,
+    shown_texts,
     slack_server,
 )
 
@@ -192,18 +194,21 @@ def shown_text(message: Json | None) -> str:
 
 async def test_a_task_has_one_live_message_and_every_step_in_its_thread(harness: Harness) -> None:
     await harness.see(running())
-    assert headline(harness.channel[0]).startswith("🔵 *Task started*")
+    assert headline(harness.channel[0]).startswith("🔵 *Instance creation started on* ")
     await harness.see(running(50))
     (message,) = harness.channel
-    assert headline(message).startswith("🔵 *Task at 50%*")
-    assert "*Progress*\n`██████████░░░░░░░░░░` *50%*" in list(mrkdwn_texts(message))
+    assert headline(message).startswith("🔵 *Instance creation is at 50% on* ")
+    assert any(text.startswith("▓▓▓▓▓▓░░░░░░ 50%") for text in mrkdwn_texts(message))
     await harness.see(failed())
     (message,) = harness.channel
-    assert headline(message).startswith("🔴 *Task failed*")
-    assert actions(message) == ["acknowledge", "mute", "details", "console"]
-    assert [headline(step).partition("  ·")[0] for step in harness.thread] == ["🔵 *Task at 50%*", "🔴 *Task failed*"]
+    assert headline(message).startswith("🔴 *Instance creation failed on* ")
+    assert actions(message) == ["acknowledge", "console", "mute", "details"]
+    assert [headline(step).partition(" on*")[0] for step in harness.thread] == [
+        "🔵 *Instance creation is at 50%",
+        "🔴 *Instance creation failed",
+    ]
     assert [step.get("reply_broadcast", False) for step in harness.thread] == [False, True]
-    assert "<!channel>" not in str(harness.slack.messages)
+    assert not any("<!channel>" in text for one in harness.slack.messages for text in mrkdwn_texts(one))
     assert await harness.states() == [DeliveryState.DELIVERED] * 3
 
 
@@ -211,7 +216,7 @@ async def test_an_end_that_is_good_is_shown_quietly(harness: Harness) -> None:
     await harness.see(running())
     await harness.see(completed())
     (message,) = harness.channel
-    assert headline(message).startswith("🟢 *Task completed*")
+    assert headline(message).startswith("🟢 *Instance creation completed on* ")
     assert not any(step.get("reply_broadcast") for step in harness.thread)
 
 
@@ -239,9 +244,9 @@ async def test_a_message_that_somebody_deleted_becomes_a_new_one(harness: Harnes
     harness.slack.delete(harness.slack.ts_of(0))
     await harness.see(failed())
     (message,) = harness.channel
-    assert headline(message).startswith("🔴 *Task failed*")
+    assert headline(message).startswith("🔴 *Instance creation failed on* ")
     await harness.see(running())
-    assert headline(harness.channel[0]).startswith("🔵 *Task restarted*")
+    assert headline(harness.channel[0]).startswith("🔵 *Instance creation restarted on* ")
 
 
 async def test_a_change_whose_answer_was_lost_is_made_again(harness: Harness) -> None:
@@ -253,15 +258,19 @@ async def test_a_change_whose_answer_was_lost_is_made_again(harness: Harness) ->
     await harness.tell()
     await harness.tell()
     message = harness.channel[0]
-    assert headline(message).startswith("🟢 *Task completed*")
+    assert headline(message).startswith("🟢 *Instance creation completed on* ")
 
 
-async def test_a_storm_is_one_digest_and_live_messages_show_the_end(harness: Harness) -> None:
+async def test_a_storm_is_one_message_and_live_messages_show_the_end(harness: Harness) -> None:
     await harness.see(running())
     await harness.see(failed(), *(failed(f"job-{n}") for n in range(2, 40)))
-    message, digest = harness.channel
-    assert headline(message).startswith("🔴 *Task failed*")
-    assert headline(digest).startswith("🚨 *39 tasks failed")
+    message, storm = harness.channel
+    assert headline(message).startswith("🔴 *Instance creation failed on* ")
+    assert headline(storm).startswith("🚨 *39 tasks failed within 3 min*")
+    listed = [step for step in harness.thread if headline(step).startswith("🚨 ")]
+    named = "\n".join(text for one in (storm, *listed) for text in shown_texts(one))
+    assert set(re.findall(r"job-\d+", named)) == {f"job-{n}" for n in range(1, 40)}
+    assert not any("reply_broadcast" in one for one in listed)
 
 
 async def test_a_live_message_moves_even_if_no_route_takes_the_event(
@@ -276,7 +285,7 @@ async def test_a_live_message_moves_even_if_no_route_takes_the_event(
         await harness.see(failed())
         await harness.see(running())
         (message,) = slack.messages
-        assert headline(message).startswith("🔵 *Task restarted*")
+        assert headline(message).startswith("🔵 *Instance creation restarted on* ")
 
 
 # ---- clicks ----
@@ -291,7 +300,7 @@ async def test_the_first_acknowledgement_is_shown_to_a_second_person(harness: Ha
         await harness.tell()
         (message,) = harness.channel
         assert "acknowledge" not in actions(message)
-        assert any(text.startswith("✅ Acknowledged by alice") for text in mrkdwn_texts(message))
+        assert headline(message).startswith("✅ alice, <!date^")
         await slack.click("acknowledge", event, user="U0BOB")
         assert "`alice` has acknowledged this" in shown_text(await slack.replies.get())
         await slack.click("acknowledge", event)
@@ -407,7 +416,7 @@ async def test_a_muted_instance_is_not_notified_but_its_message_shows_the_end(ha
         await harness.tell()
         assert "unmute" in actions(harness.channel[0])
         await harness.see(failed())
-        assert headline(harness.channel[0]).startswith("🔴 *Task failed*")
+        assert headline(harness.channel[0]).startswith("🔴 *Instance creation failed on* ")
         assert harness.thread == []
         assert (await harness.states())[-1] is DeliveryState.SUPPRESSED
         await slack.click("unmute", await harness.latest())
@@ -506,7 +515,7 @@ async def test_a_subscriber_gets_a_message_when_a_task_ends(harness: Harness) ->
         assert "already waiting" in shown_text(await slack.type_command("watch job-1"))
     await harness.see(completed())
     direct = [message for message in harness.slack.messages if message["channel"] == "U0ALICE"]
-    assert [headline(message).partition("  ·")[0] for message in direct] == ["🟢 *Task completed*"]
+    assert [headline(message).partition(" on*")[0] for message in direct] == ["🟢 *Instance creation completed"]
     assert (await harness.app.store.read(lambda q: q.ledger())).unaccounted == ()
 
 

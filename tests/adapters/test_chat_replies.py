@@ -18,6 +18,7 @@ from notifier.core.model import TaskStatus
 from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import ZERO_WIDTH_SPACE, code, fence, plain
 from notifier.integrations.slack import replies as blocks
+from notifier.integrations.slack.blockkit import sentence
 from notifier.wording.marks import dated, quoted, split_marked, without_marks
 from notifier.wording.phrases import Language
 from notifier.wording.sanitize import strip_controls
@@ -197,7 +198,7 @@ def test_slack_shows_a_time_in_each_readers_zone_and_mattermost_in_words() -> No
     token = f"<!date^{int(T0.timestamp())}^{{date_short_pretty}} {{time_secs}}|"
     shown = list(mrkdwn_texts(blocks.reply_message(reply, "en")))
     assert shown == [f"*muted until {token}15 Jan &lt;16:30&gt;>*", f"*Ended*\n{token}then>"]
-    assert blocks.sentence(dated(T0, "then"), 20) == "then"
+    assert sentence(dated(T0, "then"), 20) == "then"
     assert "<!date" not in markdown.reply_message(reply, "en")["text"]
 
 

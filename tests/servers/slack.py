@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -84,7 +84,10 @@ def problems(message: Json) -> Iterator[Problem]:
         yield from _block_problems(block, f"/blocks/{index}")
     for index, attachment in enumerate(attachments):
         yield from _attachment_problems(attachment, f"/attachments/{index}")
-    if sum(len(text) for text in mrkdwn_texts(message)) > 10_000:
+    ids = [block["block_id"] for block in (*blocks, *inner) if "block_id" in block]
+    if len(set(ids)) != len(ids):
+        yield "invalid_blocks", "block_id already exists", "/blocks"
+    if sum(len(text) for text in shown_texts(message)) > 10_000:
         yield "msg_blocks_too_long", "too long", "/blocks"
     yield from _metadata_problems(message.get("metadata"))
 
@@ -101,10 +104,34 @@ def _block_problems(block: Json, at: str) -> Iterator[Problem]:
             yield from _list_problems(block.get("elements", []), f"{at}/elements", 3_000)
         case "actions":
             yield from _actions_problems(block, at)
+        case "rich_text":
+            yield from _rich_problems(block, at, ("rich_text_section", "rich_text_quote", "rich_text_list"))
         case other:
             yield "invalid_blocks", f"unsupported type: {other}", f"{at}/type"
     if accessory := block.get("accessory"):
         yield from _element_problems(accessory, f"{at}/accessory")
+
+
+_STYLES = {"bold", "italic", "strike", "code"}
+
+
+def _rich_problems(element: Json, at: str, within: Sequence[str]) -> Iterator[Problem]:
+    """Yield what is wrong with the elements of a rich text, whose types are among `within`."""
+    if not element.get("elements"):
+        yield "invalid_blocks", "must have at least 1 element", f"{at}/elements"
+    for index, one in enumerate(element.get("elements", ())):
+        here = f"{at}/elements/{index}"
+        if one.get("type") not in within:
+            yield "invalid_blocks", f"unsupported type: {one.get('type')}", f"{here}/type"
+        elif one["type"] == "text":
+            if not one.get("text") or not set(one.get("style", ())) <= _STYLES:
+                yield "invalid_blocks", "no text, or an unknown style", here
+        elif one["type"] == "rich_text_list":
+            if one.get("style") not in ("bullet", "ordered"):
+                yield "invalid_blocks", "invalid style", f"{here}/style"
+            yield from _rich_problems(one, here, ("rich_text_section",))
+        else:
+            yield from _rich_problems(one, here, ("text",))
 
 
 def _actions_problems(block: Json, at: str) -> Iterator[Problem]:
@@ -183,15 +210,40 @@ def _metadata_problems(metadata: Json | None) -> Iterator[Problem]:
         yield "metadata_too_large", "event_payload", "/metadata/event_payload"
 
 
+def blocks_of(message: Json) -> Iterator[Json]:
+    """Yield every block of a message, in the order they are read."""
+    yield from message.get("blocks") or ()
+    for attachment in message.get("attachments") or ():
+        yield from attachment.get("blocks", ())
+
+
 def mrkdwn_texts(message: Json) -> Iterator[str]:
-    """Yield every text of a message's blocks, in the order they are read."""
-    inner = [block for attachment in message.get("attachments") or () for block in attachment.get("blocks", ())]
-    for block in (*(message.get("blocks") or ()), *inner):
-        if block["type"] == "actions":
-            continue
-        for part in (block.get("text"), *block.get("fields", ()), *block.get("elements", ())):
-            if part:
-                yield part["text"]
+    """Yield every text of a message's blocks that Slack reads as markup, in the order they are read."""
+    for block in blocks_of(message):
+        if block["type"] not in ("actions", "rich_text"):
+            yield from _texts(block)
+
+
+def shown_texts(message: Json) -> Iterator[str]:
+    """Yield every text of a message's blocks; those of rich text, which has no markup, as they are."""
+    for block in blocks_of(message):
+        if block["type"] == "rich_text":
+            yield from map(_rich_words, block["elements"])
+        elif block["type"] != "actions":
+            yield from _texts(block)
+
+
+def _texts(block: Json) -> Iterator[str]:
+    for part in (block.get("text"), *block.get("fields", ()), *block.get("elements", ())):
+        if part:
+            yield part["text"]
+
+
+def _rich_words(element: Json) -> str:
+    if element["type"] == "text":
+        return str(element["text"])
+    separator = "\n" if element["type"] == "rich_text_list" else ""
+    return separator.join(map(_rich_words, element["elements"]))
 
 
 # ---- the server ----

@@ -36,6 +36,7 @@ from notifier.integrations.slack.errors import (
 from notifier.integrations.slack.messages import live_message, replacement_message, thread_reply
 from notifier.integrations.slack.sender import SlackSender, final_outcome
 from notifier.integrations.slack.settings import CHANNEL_ID, HISTORY_DELAY, SlackSettings
+from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
 from notifier.integrations.slack.webhook import SlackWebhookChannel
 from notifier.ports import CheckResult
 from notifier.wording.sanitize import one_line
@@ -61,6 +62,7 @@ class SlackChannel(SlackSender):
         super().__init__(settings, context)
         self.resend_policy = ResendPolicy.RECONCILABLE if settings.can_search else ResendPolicy.UNSAFE
         self.threads = self.coalesces = settings.threads
+        self.storm_size = PART_SIZE if settings.threads else FIRST_PART_SIZE
         token = settings.bot_token.get_secret_value() if settings.bot_token else ""
         self.edit_budget = sha256(token.encode()).hexdigest()[:16] if settings.live else None
         limit = rate_limits.rate_limit("slack-edit")
@@ -91,12 +93,12 @@ class SlackChannel(SlackSender):
     async def show(self, thread: Thread) -> Outcome:
         """Change a message to its current state; post it again where it is gone."""
         end = self.deadline_at(self.settings.timeout.total_seconds())
-        localizer, console_url = self.context.localizer, self.context.console_url
+        formatter, command = self.context.formatter, self.context.chat_command
         outcome = await self._edit(thread, thread.ref, end)
         if not isinstance(outcome, MessageGone):
             return outcome
         log.warning("slack.message_gone", msg="posting it again", channel=self.name, job=thread.event.job_id)
-        message = replacement_message(thread, delivery_id(self.name, thread.event.id), localizer, console_url)
+        message = replacement_message(thread, delivery_id(self.name, thread.event.id), formatter, command)
         outcome = await self.post_with_fallback(self._post, message, end)
         return replace(outcome, thread=outcome.ref) if isinstance(outcome, Delivered) else final_outcome(outcome)
 
@@ -106,7 +108,7 @@ class SlackChannel(SlackSender):
         return None if isinstance(outcome, MessageGone) else outcome
 
     async def _edit(self, thread: Thread, ref: str, end: float) -> Outcome | MessageGone:
-        message = live_message(thread, self.context.localizer, self.context.console_url)
+        message = live_message(thread, self.context.formatter, self.context.chat_command)
         outcome = await self.post_with_fallback(partial(self._change, MessageRef.parse(ref)), message, end)
         return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
 
@@ -119,6 +121,8 @@ class SlackChannel(SlackSender):
         return replace(outcome, copy=outcome.ref) if isinstance(outcome, Delivered) and is_copy else outcome
 
     def _begins_thread(self, delivery: Delivery) -> bool:
+        if delivery.storm:
+            return self.threads and delivery.storm.opened_by == delivery.id
         return self.threads and not delivery.digest and delivery.events[0].task is not None
 
     def reply_text(self, response: SlackResponse) -> str:

@@ -1,13 +1,12 @@
-"""Events as messages in Block Kit: pure functions.
+"""Messages about events in Block Kit: pure functions.
 
 A message contains nothing of the channel, the token or the mode, so that messages that wait for a changed configuration
-are sent under the new one.
+are sent under the new one. The first line says what happened to what, where and when; the quote below it says why. The
+bar beside the rest has the colour of the state.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from urllib.parse import quote
 
 from notifier.channels.base import Json
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
@@ -17,44 +16,51 @@ from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
 from notifier.integrations.slack.blockkit import (
-    BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
     FIELD_LIMIT,
-    MESSAGE_LIMIT,
+    SEPARATOR,
+    SETTLED_COLOUR,
+    SETTLED_EMOJI,
     TEXT_LIMIT,
-    Style,
     button_element,
-    code_block,
-    date_markup,
+    context,
     escape,
     inline_code,
-    joined,
-    mrkdwn,
+    literal,
+    marked_words,
     plain_text,
     progress_bar,
+    rich_paragraph,
+    rich_quote,
+    rich_text,
     section,
+    sentence,
+    texts_of,
+    words,
 )
 from notifier.integrations.slack.errors import key_of
 from notifier.integrations.slack.mentions import mention_markup
+from notifier.integrations.slack.summaries import CHAT_HINT, acknowledged_by, live_storm, summary
 from notifier.ports import RenderRequest
-from notifier.wording.formatter import Fact, Message, MessageFormatter
+from notifier.wording.events import EventFormatter
+from notifier.wording.ids import short_id
 from notifier.wording.localizer import Localizer
-from notifier.wording.sanitize import one_line
-from notifier.wording.states import by_severity, state_of
+from notifier.wording.marks import quoted, split_marked
+from notifier.wording.message import Message
+from notifier.wording.sanitize import cut, one_line
 
-SETTLED_COLOUR = "#8D8D8D"
-"""Colour of a message that somebody has acknowledged or muted."""
+QUOTE_LINES = 6
+"""Maximum number of lines of a reason."""
+QUOTE_LIMIT = 300
+"""Maximum length of a reason, in characters."""
+ADVICE_LIMIT = 900
+"""Maximum length of what a reason means, and of what to do about it, in characters."""
 NOTE_LIMIT = 300
-"""Maximum length of a name or a reason in a note about an acknowledgement or a mute, in characters."""
-URL_LIMIT = 2_700
-"""Maximum length of a link, in characters; Slack's is 3,000. A longer one is left out."""
-DIGEST_LINE_LIMIT = 300
-"""Maximum length of a line of a digest, in characters."""
-PIECE_LIMIT = 8
-"""Minimum length of a part of such a line, in characters. With less space left, the part is left out."""
+"""Maximum length of a note about an acknowledgement or a mute, in characters."""
 
-_HEADINGS = 700
-"""Maximum length of a digest's headline and headings together, in characters."""
+
+COMMAND = "/gaussdb"
+"""Usual name of the chat's command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,47 +70,46 @@ class Annotations:
     acknowledged: Acknowledgement | None = None
     mute: Mute | None = None
 
-
-def event_message(request: RenderRequest, localizer: Localizer, console_url: str | None = None) -> Json:
-    """Return a message for `chat.postMessage`, without the channel."""
-    events = by_severity(request.events)
-    layout = _digest(events, localizer) if request.digest else _single(events[0], localizer, Annotations(), console_url)
-    job = None if request.digest else events[0].job_id
-    return _with_mention(layout, request.mention) | _envelope(request.delivery_id, job)
+    @property
+    def settled(self) -> bool:
+        """True where nobody needs to act any more."""
+        return self.acknowledged is not None or self.mute is not None
 
 
-def _with_mention(layout: Json, mention: Sequence[str]) -> Json:
-    """Add whom a message mentions after its headline. Slack notifies them of a post, not of an edit with the same."""
-    markup = mention_markup(mention)
-    if not markup:
-        return layout
-    headline, *blocks = layout["blocks"]
-    text = layout["text"], headline["text"]["text"]
-    shown, first = (f"{one} {markup}" for one in text)
-    return layout | {"text": shown, "blocks": [section(first), *blocks]}
+def event_message(request: RenderRequest, formatter: EventFormatter, command: str = COMMAND) -> Json:
+    """Return a message for `chat.postMessage`, without the channel. `command` is the name of the chat's command."""
+    if request.digest or request.storm:
+        layout = summary(request, formatter, command)
+    else:
+        layout = _Layout(request.events[0], request.routing, Annotations(), formatter).message()
+    layout = _with_mention(layout, request.mention)
+    return layout | _envelope(request.delivery_id, None if request.digest else request.events[0].job_id)
 
 
-def live_message(thread: Thread, localizer: Localizer, console_url: str | None = None) -> Json:
+def live_message(thread: Thread, formatter: EventFormatter, command: str = COMMAND) -> Json:
     """Return the current content of a thread's message: text, blocks and attachments, which an edit must all name."""
+    if thread.storm:
+        return _with_mention(live_storm(thread, thread.storm, formatter, command), thread.routing.mention)
     annotations = Annotations(acknowledged=thread.acknowledged, mute=thread.mute)
-    return _with_mention(_single(thread.event, localizer, annotations, console_url), thread.routing.mention)
+    layout = _Layout(thread.event, thread.routing, annotations, formatter).message()
+    return _with_mention(layout, thread.routing.mention)
 
 
-def replacement_message(thread: Thread, key: str, localizer: Localizer, console_url: str | None = None) -> Json:
+def replacement_message(thread: Thread, key: str, formatter: EventFormatter, command: str = COMMAND) -> Json:
     """Return a thread's message for `chat.postMessage`, to replace one that is gone. It mentions nobody."""
-    return live_message(replace(thread, routing=DeliveryRouting()), localizer, console_url) | _envelope(
-        key, thread.event.job_id
-    )
+    quiet = replace(thread, routing=replace(thread.routing, mention=()))
+    return live_message(quiet, formatter, command) | _envelope(key, None if thread.storm else thread.event.job_id)
 
 
 def thread_reply(message: Json, *, whole: bool) -> Json:
-    """Return a message for a thread that never changes: whole, with its links but no buttons; or its headline."""
+    """Return a message for a thread that never changes: whole, with links but no buttons; or what happened alone."""
     return without_buttons(message) if whole else message | {"attachments": []}
 
 
 def without_buttons(message: Json) -> Json:
-    """Return a message without buttons, for a channel whose clicks do not arrive. Links stay."""
-    return message | {"attachments": [_links_only(one) for one in message["attachments"]]}
+    """Return a message without what only a chat whose requests arrive can do. Links stay."""
+    blocks = list(map(_without_requests, message["blocks"]))
+    return message | {"blocks": blocks, "attachments": [_links_only(one) for one in message["attachments"]]}
 
 
 def _envelope(key: str, job_id: str | None) -> Json:
@@ -116,171 +121,164 @@ def _envelope(key: str, job_id: str | None) -> Json:
     }
 
 
+def _with_mention(layout: Json, mention: Sequence[str]) -> Json:
+    """Add whom a message mentions to its first line. Slack notifies them of a post, not of an edit with the same."""
+    markup = mention_markup(mention)
+    if not markup:
+        return layout
+    first, *blocks = layout["blocks"]
+    return layout | {"blocks": [section(f"{first['text']['text']}  {markup}"), *blocks]}
+
+
 def _links_only(attachment: Json) -> Json:
-    blocks = (_only_links(block) if block["type"] == "actions" else block for block in attachment["blocks"])
+    blocks = map(_without_requests, attachment["blocks"])
     return attachment | {"blocks": [block for block in blocks if block.get("elements") != []]}
 
 
-def _only_links(block: Json) -> Json:
+def _without_requests(block: Json) -> Json:
+    if block.get("block_id") == CHAT_HINT:
+        return block | {"elements": block["elements"][:-1]}
+    if block["type"] != "actions":
+        return block
     return block | {"elements": [element for element in block["elements"] if "url" in element]}
 
 
-def _single(event: Event, localizer: Localizer, annotations: Annotations, console_url: str | None) -> Json:
-    message = MessageFormatter(localizer).describe(event)
-    settled = annotations.acknowledged or annotations.mute
-    actions = _actions(event, localizer, annotations, console_url)
-    blocks = [*_details(message), *_notes(annotations, localizer), *actions]
-    return {
-        "text": escape(f"{message.state.tone.emoji} {message.headline}", TEXT_LIMIT),
-        "blocks": [section(_headline(message))],
-        "attachments": [{"color": SETTLED_COLOUR if settled else message.state.tone.colour, "blocks": blocks}],
-    }
+@dataclass(frozen=True)
+class _Layout:
+    """The layout of the message about one event."""
+
+    event: Event
+    routing: DeliveryRouting
+    annotations: Annotations
+    formatter: EventFormatter
+
+    @property
+    def localizer(self) -> Localizer:
+        return self.formatter.localizer
+
+    def message(self) -> Json:
+        message = self.formatter.describe(self.event, self.routing)
+        emoji = SETTLED_EMOJI if self.annotations.acknowledged else message.emoji
+        colour = SETTLED_COLOUR if self.annotations.settled else message.state.tone.colour
+        return {
+            "text": escape(f"{emoji} {message.headline.push}", TEXT_LIMIT),
+            "blocks": [section(self._first_line(message)), *self._why(message)],
+            "attachments": [{"color": colour, "blocks": list(self._rest(message))}],
+        }
+
+    # -- what, where and when --
+
+    def _first_line(self, message: Message) -> str:
+        start = message.emoji
+        if ack := self.annotations.acknowledged:
+            start = f"{SETTLED_EMOJI} {acknowledged_by(ack, self.formatter, self.event.observed_at)}{SEPARATOR[:-1]}"
+        environment = literal(message.environment, FIELD_LIMIT) if message.environment else ""
+        where = f"*{environment}*" if message.production else environment
+        when = "" if self._names_time(message) else sentence(message.when)
+        line = SEPARATOR.join(filter(None, (sentence(message.sentence, bold=True), where, when)))
+        return f"{start} {line}" + (f"\n🕓 {sentence(message.late)}" if message.late else "")
+
+    def _names_time(self, message: Message) -> bool:
+        """Return whether the message gives the time otherwise, or the length of what it is about."""
+        return self.event.since is not None or any(part.at for part in split_marked(message.sentence))
+
+    # -- why --
+
+    def _why(self, message: Message) -> Iterator[Json]:
+        if message.reason:
+            yield rich_text(rich_quote(*self._quoted_lines(message.reason)))
+        elif message.reason_note:
+            yield rich_text(rich_quote(words(message.reason_note)))
+
+    def _quoted_lines(self, reason: str) -> Iterator[Json]:
+        shown = cut("\n".join(reason.split("\n")[:QUOTE_LINES]), QUOTE_LIMIT)
+        yield words(shown)
+        if hidden := reason.count("\n") - shown.count("\n"):
+            yield words("\n" + self.localizer.counted("message.more_details", hidden), "italic")
+
+    # -- how bad, and what now --
+
+    def _rest(self, message: Message) -> Iterator[Json]:
+        if message.conditions:
+            yield section(_conditions(message))
+        if message.notes:
+            yield section("\n".join(map(sentence, message.notes)))
+        if paragraphs := list(self._advice(message)):
+            yield rich_text(*paragraphs)
+        if mute := self.annotations.mute:
+            yield context(f"🔕 {self._muted(mute)}")
+        if elements := list(self._buttons(message)):
+            yield {"type": "actions", "elements": elements}
+        yield context(self._identifiers(message))
+
+    def _advice(self, message: Message) -> Iterator[Json]:
+        if message.meaning:
+            yield rich_paragraph(words(cut(message.meaning, ADVICE_LIMIT)))
+        if message.advice:
+            heading = words(self.localizer.text("message.try"), "bold")
+            yield rich_paragraph(heading, words("  "), *marked_words(cut(message.advice, ADVICE_LIMIT)))
+
+    def _muted(self, mute: Mute) -> str:
+        until = self.formatter.dated(mute.until, self.event.observed_at)
+        note = self.localizer.text("note.muted", who=quoted(one_line(mute.name)), until=until)
+        why = f": {literal(one_line(mute.reason), NOTE_LIMIT)}" if mute.reason else ""
+        return f"{sentence(note, NOTE_LIMIT, quote=literal)}{why}"
+
+    # -- buttons --
+
+    def _buttons(self, message: Message) -> Iterator[Json]:
+        task, text = self.event.task, self.localizer.text
+        if task is None:
+            return
+        if self.annotations.acknowledged:
+            yield button_element(Button(ButtonAction.UNACKNOWLEDGE, self.event.id), text("button.take_back"))
+        elif self.event.type.traits.needs_care:
+            style = {"style": "primary"} if message.severity.loud else {}
+            yield button_element(Button(ButtonAction.ACKNOWLEDGE, self.event.id), text("button.acknowledge"), **style)
+        if message.console_url:
+            yield button_element(Button(ButtonAction.CONSOLE), text("button.console"), url=message.console_url)
+        if message.runbook_url:
+            yield button_element(Button(ButtonAction.RUNBOOK), text("button.runbook"), url=message.runbook_url)
+        if self.annotations.mute:
+            yield button_element(Button(ButtonAction.UNMUTE, self.event.id), text("button.unmute"))
+        elif task.instance_id or task.instance_name:
+            yield self._mute_menu()
+        if len(self.event.subject) <= BUTTON_VALUE_LIMIT:
+            yield button_element(Button(ButtonAction.DETAILS, self.event.subject), text("button.details"))
+
+    def _mute_menu(self) -> Json:
+        return {
+            "type": "static_select",
+            "action_id": ButtonAction.MUTE.value,
+            "placeholder": plain_text(self.localizer.text("button.mute")),
+            "options": [
+                {
+                    "text": plain_text(self.localizer.text("button.mute_for", length=self._length(one))),
+                    "value": Button(ButtonAction.MUTE, self.event.id, one).value,
+                }
+                for one in MUTE_LENGTHS
+            ],
+        }
+
+    def _length(self, written: str) -> str:
+        return self.localizer.duration(parse_duration(written))
+
+    # -- where it is from --
+
+    def _identifiers(self, message: Message) -> str:
+        text, project = self.localizer.text, self.event.project_id
+        parts = [sentence(message.origin, quote=literal)]
+        if message.job:
+            parts.append(sentence(text("message.job", job=quoted(message.job))))
+        elif project:
+            parts.append(text("message.project", project=inline_code(short_id(project), FIELD_LIMIT)))
+        return SEPARATOR.join(filter(None, (*parts, sentence(message.history) if message.history else "")))
 
 
-def _headline(message: Message) -> str:
-    label = _label(message)(message.label, DIGEST_LINE_LIMIT) if message.label else ""
-    subject = inline_code(message.subject, DIGEST_LINE_LIMIT) if message.subject else ""
-    return "  ·  ".join(filter(None, (f"{message.state.tone.emoji} *{message.title}*", label, subject)))
-
-
-def _label(message: Message) -> Style:
-    return escape if message.known else inline_code
-
-
-def _details(message: Message) -> Iterator[Json]:
-    if message.facts:
-        fields = (f"*{fact.label}*\n{_value(fact)}" for fact in message.facts[:10])
-        yield {"type": "section", "fields": [*map(mrkdwn, fields)]}
-    if message.reason:
-        label = f"*{message.reason_label}*\n"
-        yield section(label + code_block(message.reason, BLOCK_LIMIT - len(label)))
-    job = f"{message.job.label} {inline_code(message.job.value, FIELD_LIMIT)}" if message.job else ""
-    yield _context("  ·  ".join(filter(None, (job, escape(message.origin, FIELD_LIMIT)))))
-
-
-def _value(fact: Fact) -> str:
-    if fact.at is not None:
-        return date_markup(fact.at, fact.value, FIELD_LIMIT)
-    if fact.percent is not None:
-        return f"`{progress_bar(fact.percent)}` *{fact.value}*"
-    return (inline_code if fact.quoted else escape)(fact.value, FIELD_LIMIT)
-
-
-def _notes(annotations: Annotations, localizer: Localizer) -> Iterator[Json]:
-    if ack := annotations.acknowledged:
-        at = date_markup(ack.at, localizer.when(ack.at), FIELD_LIMIT)
-        who = escape(one_line(ack.name), NOTE_LIMIT)
-        yield _context(f"✅ {localizer.text('note.acknowledged', who=who, at=at)}")
-    if mute := annotations.mute:
-        until = date_markup(mute.until, localizer.when(mute.until), FIELD_LIMIT)
-        who = escape(one_line(mute.name), NOTE_LIMIT)
-        why = f": {escape(one_line(mute.reason), NOTE_LIMIT)}" if mute.reason else ""
-        yield _context(f"🔕 {localizer.text('note.muted', who=who, until=until)}{why}")
-
-
-def _context(text: str) -> Json:
-    return {"type": "context", "elements": [mrkdwn(text)]}
-
-
-def _actions(event: Event, localizer: Localizer, annotations: Annotations, console_url: str | None) -> Iterator[Json]:
-    if event.task is None:
-        return
-    elements = [*_buttons(event, localizer, annotations), *_console(event, localizer, console_url)]
-    yield {"type": "actions", "elements": elements}
-
-
-def _buttons(event: Event, localizer: Localizer, annotations: Annotations) -> Iterator[Json]:
-    task = event.task
-    if event.type.traits.needs_care and not annotations.acknowledged:
-        label = localizer.text("button.acknowledge")
-        yield button_element(Button(ButtonAction.ACKNOWLEDGE, event.id), label) | {"style": "primary"}
-    if annotations.acknowledged:
-        yield button_element(Button(ButtonAction.UNACKNOWLEDGE, event.id), localizer.text("button.take_back"))
-    if annotations.mute:
-        yield button_element(Button(ButtonAction.UNMUTE, event.id), localizer.text("button.unmute"))
-    elif task and (task.instance_id or task.instance_name):
-        yield _mute_menu(event, localizer)
-    if len(event.subject) <= BUTTON_VALUE_LIMIT:
-        yield button_element(Button(ButtonAction.DETAILS, event.subject), localizer.text("button.details"))
-
-
-def _mute_menu(event: Event, localizer: Localizer) -> Json:
-    return {
-        "type": "static_select",
-        "action_id": ButtonAction.MUTE.value,
-        "placeholder": plain_text(localizer.text("button.mute")),
-        "options": [
-            {
-                "text": plain_text(localizer.text("button.mute_for", length=localizer.duration(parse_duration(one)))),
-                "value": Button(ButtonAction.MUTE, event.id, one).value,
-            }
-            for one in MUTE_LENGTHS
-        ],
-    }
-
-
-def _console(event: Event, localizer: Localizer, console_url: str | None) -> Iterator[Json]:
-    url = console_link(event, console_url) if console_url else ""
-    if 0 < len(url) <= URL_LIMIT:
-        yield button_element(Button(ButtonAction.CONSOLE), localizer.text("button.console")) | {"url": url}
-
-
-def console_link(event: Event, template: str) -> str:
-    """Fill {region}, {project_id} and {instance_id} of a template with an event's, each escaped for URLs."""
-    known = {
-        "region": event.region,
-        "project_id": event.project_id,
-        "instance_id": (event.task and event.task.instance_id) or "",
-    }
-    for name, value in known.items():
-        template = template.replace(f"{{{name}}}", quote(value, safe=""))
-    return template
-
-
-def _digest(events: Sequence[Event], localizer: Localizer) -> Json:
-    """Return a digest in top-level blocks: Slack would fold the body of an attachment."""
-    mark = state_of(events[0]).digest_emoji
-    counts = MessageFormatter(localizer).digest_headline(events)
-    headline = f"{mark} *{escape(counts, DIGEST_LINE_LIMIT)}*"
-    return {
-        "text": escape(f"{mark} {counts}", TEXT_LIMIT),
-        "blocks": [section(headline), *map(section, joined(_lines(events, localizer), BLOCK_LIMIT))],
-        "attachments": [],
-    }
-
-
-def _lines(events: Sequence[Event], localizer: Localizer) -> Iterator[str]:
-    """Yield a heading for each state and a line for each event: not everybody can tell colours apart."""
-    limit = min(DIGEST_LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(events) - 1)
-    for state, group in groupby(events, key=state_of):
-        yield f"*{localizer.text(f'verb.{state.name}').capitalize()}*"
-        yield from (_line(MessageFormatter(localizer).describe(event), limit) for event in group)
-
-
-def _line(message: Message, limit: int) -> str:
-    """Return a line of at most `limit` characters. The job id is cut last, before it the instance.
-
-    Without a job, the line begins with what happened, then names the source or the channel.
-    """
-    head = f"• {message.state.tone.emoji} "
-    left = limit - len(head)
-    pieces: list[str] = []
-    for style, text in _pieces_by_priority(message):
-        if text and left >= PIECE_LIMIT:
-            pieces.append(style(text, left))
-            left -= len(pieces[-1]) + len(" · ")
-    return head + " · ".join(reversed(pieces) if message.job else pieces)
-
-
-def _pieces_by_priority(message: Message) -> Iterator[tuple[Style, str | None]]:
-    if message.job:
-        yield inline_code, message.job.value
-        yield inline_code, message.subject
-        yield _label(message), message.label
-    else:
-        yield escape, message.title
-        yield inline_code, message.subject
-        yield inline_code, message.reason
+def _conditions(message: Message) -> str:
+    """Return how bad it is in one line, which begins with a bar where the task moves."""
+    drawn = f"{progress_bar(message.percent)} " if message.percent is not None else ""
+    return drawn + SEPARATOR.join(map(sentence, message.conditions))
 
 
 def plain_text_message(message: Json) -> Json:
@@ -289,16 +287,9 @@ def plain_text_message(message: Json) -> Json:
     Of the metadata it keeps the key, with which the message can be found again and which Slack cannot refuse.
     """
     attached = (block for attachment in message["attachments"] for block in attachment["blocks"])
-    texts = [text for block in (*message["blocks"], *attached) for text in _texts(block)]
+    texts = [text for block in (*message["blocks"], *attached) for text in texts_of(block)]
     kept = {key: value for key, value in message.items() if key not in ("blocks", "attachments")}
     text = {"text": "\n".join(texts)}
     if "metadata" not in message:
         return kept | text
     return kept | text | {"metadata": message["metadata"] | {"event_payload": {"key": key_of(message)}}}
-
-
-def _texts(block: Json) -> Iterator[str]:
-    if block["type"] == "actions":
-        return
-    parts = [block.get("text"), *block.get("fields", ()), *block.get("elements", ())]
-    yield from (part["text"] for part in parts if part)

@@ -11,18 +11,16 @@ from notifier.integrations.slack.blockkit import (
     TEXT_LIMIT,
     button_element,
     code_block,
-    date_markup,
     escape,
     inline_code,
     joined,
     mrkdwn,
     section,
+    sentence,
 )
-from notifier.wording.marks import SentencePart, split_marked, without_marks
+from notifier.wording.marks import without_marks
 from notifier.wording.phrases import Language, text
 
-SENTENCE_LIMIT = 280
-"""Maximum length of a sentence, in characters."""
 LABEL_LIMIT = 140
 """Maximum length of a label or an instance in a list, in characters."""
 LINES = 25
@@ -62,28 +60,6 @@ def _title(reply: ChatReply) -> str:
         return f"{_WARNING} {whole}"
     # A bold text cannot have code in it everywhere.
     return whole if "`" in whole else f"*{whole}*"
-
-
-def sentence(text: str, limit: int = SENTENCE_LIMIT) -> str:
-    """Return a sentence in markup, at most `limit` characters long. Quoted parts are code, times are date tokens."""
-    shown: list[str] = []
-    left = limit
-    for part in split_marked(text):
-        if left < 4:  # noqa: PLR2004 - two backticks, a character and an ellipsis
-            break
-        shown.append(_marked(part, left))
-        left -= len(shown[-1])
-    return "".join(shown) or "…"
-
-
-def _marked(part: SentencePart, limit: int) -> str:
-    if part.quoted:
-        return inline_code(part.text, limit)
-    if part.at is not None:
-        token = date_markup(part.at, part.text, limit)
-        if len(token) <= limit:
-            return token
-    return escape(part.text, limit)
 
 
 def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `ChatReply.facts` has it

@@ -18,6 +18,7 @@ from notifier.integrations.slack.api import SlackResponse
 from notifier.integrations.slack.errors import SLACK_PROBE_AFTER, ContentRefused, MessageGone, outcome_of
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import SlackSettings
+from notifier.integrations.slack.summaries import FIRST_PART_SIZE
 from notifier.ports import CheckResult, RenderRequest
 
 log = structlog.get_logger(__name__)
@@ -30,12 +31,13 @@ class SlackSender(HttpChannel[SlackSettings]):
     """Base of the channels that post to Slack."""
 
     kind: ClassVar[str] = "slack"
+    storm_size = FIRST_PART_SIZE
     clickable = False
     """Whether clicks on the buttons of a message reach this program."""
 
     def render(self, request: RenderRequest) -> Body:
         """Return the message as JSON, without its address, which is added when it is sent."""
-        message = event_message(request, self.context.localizer, self.context.console_url)
+        message = event_message(request, self.context.formatter, self.context.chat_command)
         return Body(content=encode_json(message), content_type="application/json")
 
     def stored_message(self, delivery: Delivery) -> Json:
