@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +12,7 @@ import structlog
 from notifier.channels.base import BaseChannel, ChannelContext, stored_body
 from notifier.channels.envelope import facts, message_type
 from notifier.channels.settings import ChannelSettings
-from notifier.channels.templates import ChannelTemplates, FilledTemplate
+from notifier.channels.templates import BUILT_IN, ChannelTemplates, FilledTemplate
 from notifier.ports import RenderRequest
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ChannelSettings)
 
 
+def unmarked(body: Body) -> Body:
+    """Return a body as its kind made it, also where it is the built-in one of a template that failed."""
+    return replace(body, content_type=body.content_type.removesuffix(FALLBACK_MARK))
+
+
 class TemplatedChannel(BaseChannel[S]):
     """Implements `render` and `send`. A kind has `compose`, `attempt` and `escape`, and its settings take templates.
 
@@ -35,6 +41,12 @@ class TemplatedChannel(BaseChannel[S]):
     def __init__(self, settings: S, context: ChannelContext) -> None:
         super().__init__(settings, context)
         self._templates = ChannelTemplates(settings.templates, self.escape, context.localizer)
+
+    @property
+    def template_key(self) -> Hashable:
+        """Part of the `body_key` of a kind that has one: equal for equal templates."""
+        templates = self.settings.templates.items()
+        return tuple((key, name, part.source) for key, one in templates for name, part in one.parts.items())
 
     @abstractmethod
     def escape(self, text: str) -> str:
@@ -49,9 +61,9 @@ class TemplatedChannel(BaseChannel[S]):
         """Try once to send; see `ports.Channel.send`."""
 
     def filled(self, request: RenderRequest) -> FilledTemplate:
-        """Return what the templates of the settings make of a message."""
-        if not self.settings.templates:
-            return FilledTemplate()
+        """Return what the templates of the settings make of a message. Those of a storm stay built in: they change."""
+        if request.storm or not self.settings.templates:
+            return BUILT_IN
         return self._templates.fill(message_type(request), facts(request, self.context))
 
     def render(self, request: RenderRequest) -> Body:
@@ -67,8 +79,9 @@ class TemplatedChannel(BaseChannel[S]):
 
     async def send(self, delivery: Delivery) -> Outcome:
         """Try once to send, and report where the template of the message failed."""
-        outcome = await self.attempt(delivery)
-        if not stored_body(delivery).content_type.endswith(FALLBACK_MARK):
+        body = stored_body(delivery)
+        outcome = await self.attempt(replace(delivery, body=unmarked(body)))
+        if not body.content_type.endswith(FALLBACK_MARK):
             return outcome
         request = RenderRequest.of(delivery)
         self.log_failure(request, self.filled(request).failure)

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from notifier.channels.placeholders import readable
+from notifier.channels.templated import unmarked
 from notifier.cli import event_loop
 from notifier.cli.common import JsonOption, load_config, now
 from notifier.cli.output import block, cell, print_json, show, stdout
@@ -61,7 +62,7 @@ async def _render(config: Config, name: str, kind: EventType, *, digest: bool) -
         requests = sample_requests(settings, types, now())
         shown = render_request(name, *(sample_event(one, now()) for one in types), digest=True)
         body = channel.render(shown if digest else requests[kind])
-    return channel.kind, body, (await check_rendering(config, {name: requests})).get(name, {})
+    return channel.kind, unmarked(body), (await check_rendering(config, {name: requests})).get(name, {})
 
 
 def readable_body(body: Body) -> Iterator[RenderableType]:

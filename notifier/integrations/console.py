@@ -12,8 +12,10 @@ from functools import partial
 from threading import Thread
 from typing import ClassVar, Literal, TextIO
 
-from notifier.channels.base import BaseChannel, ChannelContext, stored_body
+from notifier.channels.base import ChannelContext, stored_body
 from notifier.channels.settings import ChannelSettings
+from notifier.channels.templated import TemplatedChannel
+from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Retry, Unknown
 from notifier.core.severity import Severity
 from notifier.ports import CheckResult, RenderRequest
@@ -22,7 +24,7 @@ from notifier.wording.lines import CONTENT_TYPE, Line, Span, decode, encode, pri
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, split_marked, without_marks
 from notifier.wording.message import Message, SummaryMessage
-from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line
+from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_controls
 from notifier.wording.summary import SummaryFormatter
 
 WRITE_SECONDS = 10.0
@@ -44,13 +46,15 @@ _COMMAND = re.compile(r"(`[^`]*`)")
 class ConsoleSettings(ChannelSettings):
     """Where to print and how much."""
 
+    takes_templates = True
+
     kind: Literal["console"] = "console"
     stream: Literal["stdout", "stderr"] = "stdout"
     style: Literal["full", "line"] = "full"
     """`full` prints a block for each event, `line` one line."""
 
 
-class ConsoleChannel(BaseChannel[ConsoleSettings]):
+class ConsoleChannel(TemplatedChannel[ConsoleSettings]):
     """Prints. The body is logical lines; a terminal gets them wrapped to its width, and coloured."""
 
     kind: ClassVar[str] = "console"
@@ -59,16 +63,20 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
 
     def __init__(self, settings: ConsoleSettings, context: ChannelContext) -> None:
         super().__init__(settings, context)
-        self.body_key = (self.kind, self.context.formatter, settings.style)
+        self.body_key = (self.kind, self.context.formatter, settings.style, self.template_key)
         self._lock = asyncio.Lock()
         self._writing: Future[None] | None = None
 
-    def render(self, request: RenderRequest) -> Body:
+    def escape(self, text: str) -> str:
+        """Return the text: lines on a terminal have no markup."""
+        return text
+
+    def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the lines to print. Every line that does not begin a message is indented."""
-        lines = lines_of(request, self.context.formatter, brief=self.settings.style == "line")
+        lines = lines_of(request, self.context.formatter, brief=self.settings.style == "line", filled=filled)
         return Body(content=encode(lines), content_type=CONTENT_TYPE)
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def attempt(self, delivery: Delivery) -> Outcome:
         """Print in one write, in a thread, so that a blocked reader blocks nothing else.
 
         While one write is blocked no other begins: that keeps the order, and bounds the number of threads.
@@ -99,30 +107,26 @@ class ConsoleChannel(BaseChannel[ConsoleSettings]):
         return sys.stdout if self.settings.stream == "stdout" else sys.stderr
 
 
-def lines_of(request: RenderRequest, formatter: EventFormatter, *, brief: bool) -> Iterator[Line]:
+def lines_of(
+    request: RenderRequest, formatter: EventFormatter, *, brief: bool, filled: FilledTemplate = BUILT_IN
+) -> Iterator[Line]:
     """Yield the lines to print, each event of its own in one where they are to be brief."""
     if request.digest or request.storm:
         summary = SummaryFormatter(formatter).describe(request)
         latest = max(event.observed_at for event in request.events)
-        yield from _summary(summary, formatter.localizer, latest)
+        yield from _summary(summary, formatter.localizer, latest, filled)
     else:
         for event in request.events:
             message = formatter.describe(event, request.routing)
-            yield from [_brief(message)] if brief else _block(message, formatter.localizer)
+            yield from [_brief(message, filled=filled)] if brief else _block(message, formatter.localizer, filled)
 
 
-def _block(message: Message, localizer: Localizer) -> Iterator[Line]:
+def _block(message: Message, localizer: Localizer, filled: FilledTemplate) -> Iterator[Line]:
     """Yield what happened where, why, how bad it is and what to do now, in this order."""
-    what = _happened(message)
+    what = _own_title(filled) or _happened(message)
     yield _headline(message.clock, _state(message), [*what, *_late(message.late)], _place(message))
-    for line in cut(message.reason, CONSOLE_REASON_LIMIT).expandtabs(_TAB).splitlines():
-        yield Line((Span(line),), indent=_INDENT, hang=_INDENT, gutter="│ ")
     job = localizer.text("message.job", job=quoted(message.job)) if message.job else ""
-    texts = [message.reason_note, _SEPARATOR.join(filter(None, (*message.conditions, message.history, job)))]
-    texts += [*message.notes, message.meaning]
-    yield from (_detail(_marked(text)) for text in texts if text)
-    if message.advice:
-        yield _detail([Span(localizer.text("message.try") + " ", _STRONG), *_commands(message.advice)])
+    yield from _own_text(filled, job) if filled.text else _body(message, localizer, job)
     if message.severity is not Severity.INFO:
         links = {"console": message.console_url, "runbook": message.runbook_url}
         for name, url in links.items():
@@ -130,21 +134,49 @@ def _block(message: Message, localizer: Localizer) -> Iterator[Line]:
                 yield Line((Span(f"{localizer.text(f'console.{name}')} {url}"),), indent=_INDENT, wraps=False)
 
 
-def _brief(message: Message, *, indent: int = 0, place: bool = True) -> Line:
+def _body(message: Message, localizer: Localizer, job: str) -> Iterator[Line]:
+    for line in cut(message.reason, CONSOLE_REASON_LIMIT).expandtabs(_TAB).splitlines():
+        yield Line((Span(line),), indent=_INDENT, hang=_INDENT, gutter="│ ")
+    texts = [message.reason_note, _SEPARATOR.join(filter(None, (*message.conditions, message.history, job)))]
+    texts += [*message.notes, message.meaning]
+    yield from (_detail(_marked(text)) for text in texts if text)
+    if message.advice:
+        yield _detail([Span(localizer.text("message.try") + " ", _STRONG), *_commands(message.advice)])
+
+
+def _own_title(filled: FilledTemplate) -> list[Span]:
+    """Return the headline of a template; nothing where the built-in one stays."""
+    return [Span(one_line(filled.title, DETAIL_LIMIT), _STRONG)] if filled.title else []
+
+
+def _own_text(filled: FilledTemplate, job: str) -> Iterator[Line]:
+    """Yield the lines of a template, and the job after them."""
+    lines = cut(strip_controls(filled.text or ""), CONSOLE_REASON_LIMIT).expandtabs(_TAB).split("\n")
+    yield from (_detail([Span(line)]) for line in lines)
+    if job:
+        yield _detail(_marked(job))
+
+
+def _brief(message: Message, *, indent: int = 0, place: bool = True, filled: FilledTemplate = BUILT_IN) -> Line:
     """Return everything in one line."""
-    what = _happened(message, separator=" ")
+    what = _own_title(filled) or _happened(message, separator=" ")
     environment = message.environment if place else ""
-    more = [one_line(message.reason, DETAIL_LIMIT), environment, quoted(message.job), message.late]
+    why = one_line(filled.text or message.reason, DETAIL_LIMIT)
+    more = [why, environment, quoted(message.job), message.late]
     parts = [span for text in more if text for span in (Span(_SEPARATOR), *_marked(text))]
     head = [Span(f"{message.clock} "), _state(message), Span(" ")]
     return Line((*head, *what, *parts), indent=indent, hang=indent + _INDENT)
 
 
-def _summary(summary: SummaryMessage, localizer: Localizer, latest: datetime) -> Iterator[Line]:
+def _summary(summary: SummaryMessage, localizer: Localizer, latest: datetime, filled: FilledTemplate) -> Iterator[Line]:
     """Yield a digest or a part of a storm: how much of what, then all of it."""
     lead = _SEPARATOR.join(filter(None, (summary.sentence, summary.since, summary.progress)))
     state = Span(summary.state.glyph, summary.state.tone.terminal)
-    yield _headline(localizer.clock(latest), state, _marked(lead), _place(summary), gap=" ")
+    yield _headline(localizer.clock(latest), state, _own_title(filled) or _marked(lead), _place(summary), gap=" ")
+    yield from _own_text(filled, "") if filled.text else _listed(summary, localizer)
+
+
+def _listed(summary: SummaryMessage, localizer: Localizer) -> Iterator[Line]:
     for reason in summary.reasons:
         code = [Span(reason.code, whole=True), Span("  ")] if reason.code else []
         named = f"{reason.operation}{localizer.text('headline.why_separator')}" if reason.operation else ""

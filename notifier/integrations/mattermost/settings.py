@@ -14,6 +14,7 @@ class ChatWebhookSettings(ChannelSettings):
     """Settings that both chats share."""
 
     mention_forms = CHAT_MENTION_FORMS
+    takes_templates = True
 
     webhook_url: Annotated[Secret, url_rule("https://chat.example.com/hooks/…", https_only=True)]
     """URL of the incoming webhook. Whoever knows it can post."""

@@ -21,6 +21,8 @@ from notifier.channels.http_channel import (
 )
 from notifier.channels.reply_conditions import ParsedReply
 from notifier.channels.reply_rules import known_outcome
+from notifier.channels.templated import TemplatedChannel
+from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.core.delivery import Body, Delivered, Delivery, Outcome, Parked, Unknown
 from notifier.core.model import Event
 from notifier.http import HttpError, ReplyTooLarge
@@ -30,6 +32,7 @@ from notifier.integrations.mattermost.settings import ChatWebhookSettings
 from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.formatter import Message, MessageFormatter
 from notifier.wording.localizer import Localizer
+from notifier.wording.sanitize import cut
 from notifier.wording.states import by_severity, state_of
 
 ATTACHMENT_LINE_LIMIT = 300
@@ -49,15 +52,26 @@ class MessageLimits:
     reason: int
 
 
-def payload(request: RenderRequest, localizer: Localizer, limits: MessageLimits) -> Json:
+def payload(
+    request: RenderRequest, localizer: Localizer, limits: MessageLimits, filled: FilledTemplate = BUILT_IN
+) -> Json:
     """Return the message without the fields that the settings add."""
     events = by_severity(request.events)
     mention = mention_text(request.mention)
     if request.digest:
         first, *lines = _digest(events, localizer, limits.text - len(mention))
+        if filled.title:
+            first = _own_headline(state_of(events[0]).digest_emoji, filled.title)
+        if filled.text:
+            lines = [cut(filled.text, limits.reason)]
         return {"text": "\n".join((f"{first} {mention}".rstrip(), *lines))}
     message = MessageFormatter(localizer).describe(events[0])
-    return {"text": f"{_headline(message)} {mention}".rstrip(), "attachments": [_attachment(message, limits)]}
+    headline = _own_headline(message.state.tone.emoji, filled.title) if filled.title else _headline(message)
+    return {"text": f"{headline} {mention}".rstrip(), "attachments": [_attachment(message, limits, filled)]}
+
+
+def _own_headline(emoji: str, title: str) -> str:
+    return f"{emoji} {cut(title, ATTACHMENT_LINE_LIMIT)}"
 
 
 def _headline(message: Message) -> str:
@@ -66,18 +80,21 @@ def _headline(message: Message) -> str:
     return " · ".join(filter(None, (f"{message.state.tone.emoji} **{message.title}**", label, subject)))
 
 
-def _attachment(message: Message, limits: MessageLimits) -> Json:
+def _attachment(message: Message, limits: MessageLimits, filled: FilledTemplate) -> Json:
     footer = code(message.job.value, ATTACHMENT_LINE_LIMIT) if message.job else ""
     origin = plain(message.origin, ATTACHMENT_LINE_LIMIT)
     about = " · ".join(filter(None, (f"{message.job.label} {footer}" if message.job else "", origin)))
     reason = f"{message.reason_label}\n{fence(message.reason, limits.reason)}\n" if message.reason else ""
+    if filled.text:
+        reason = f"{cut(filled.text, limits.reason)}\n\n"
     return {
-        "fallback": plain(message.headline, ATTACHMENT_LINE_LIMIT),
+        "fallback": cut(filled.title or plain(message.headline, ATTACHMENT_LINE_LIMIT), ATTACHMENT_LINE_LIMIT),
         "color": message.state.tone.colour,
         "text": f"{reason}{about}",
         "fields": [
             {"title": fact.label, "value": (code if fact.quoted else plain)(fact.value, VALUE_LIMIT), "short": True}
             for fact in message.facts
+            if not filled.text
         ],
     }
 
@@ -108,7 +125,7 @@ def _line(message: Message, room: int) -> str:
 S = TypeVar("S", bound=ChatWebhookSettings)
 
 
-class WebhookChat(HttpChannel[S]):
+class WebhookChat(TemplatedChannel[S], HttpChannel[S]):
     """Posts to an incoming webhook. A kind has the limits of a message, and the reply that accepts one."""
 
     limits: ClassVar[MessageLimits]
@@ -117,12 +134,16 @@ class WebhookChat(HttpChannel[S]):
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether a reply is the one that the server gives to a posted message, and to no other."""
 
-    def render(self, request: RenderRequest) -> Body:
+    def escape(self, text: str) -> str:
+        """Return the text in Markdown in which nothing is markup, a mention or a link."""
+        return plain(text, self.limits.reason)
+
+    def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON. The fields of the settings are added when it is sent."""
-        message = payload(request, self.context.localizer, self.limits)
+        message = payload(request, self.context.localizer, self.limits, filled)
         return Body(content=encode_json(message), content_type="application/json")
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def attempt(self, delivery: Delivery) -> Outcome:
         """Post once."""
         now = self.context.clock.now
         message = json.loads(stored_body(delivery).content) | self.settings.extra_fields
