@@ -22,10 +22,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from notifier.core import credentials, polling
+from notifier.core import credentials, history, polling
 from notifier.core.credentials import Credential, CredentialState
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import CredentialsRejected, SourceConflict, SourceError, StoreError
+from notifier.core.history import HistoryFacts, HistoryQuery
 from notifier.core.model import Event, Scope, Snapshot, TaskStatus
 from notifier.core.people import Mute
 from notifier.core.polling import (
@@ -106,6 +107,13 @@ class PollEvents(EventRecords, Protocol):
         """Return the occurrences of the recorded events of tasks, by job id."""
 
 
+class PollHistories(Protocol):
+    """What is recorded about instances and operations."""
+
+    def read(self, query: HistoryQuery) -> HistoryFacts:
+        """Return the facts that a query asks for."""
+
+
 class PollStorms(Protocol):
     """The storms of failures."""
 
@@ -175,6 +183,10 @@ class PollTx(DatabaseTime, Protocol):
     @property
     def channels(self) -> ParkedChannels:
         """The channels that are parked."""
+
+    @property
+    def histories(self) -> PollHistories:
+        """What is recorded about instances and operations."""
 
     @property
     def storms(self) -> PollStorms:
@@ -388,11 +400,19 @@ class _Recorder:
 
     def _record(self, tx: PollTx, batch: PollBatch, progress: _Progress) -> _Progress:
         now = tx.now()
-        decision = polling.decide_poll(batch, self._read(tx, batch), self.source, self.routing)
+        decision = self._decide(tx, batch)
         progress += self._apply(tx, batch, decision, progress, now)
         if batch.last:
             self._finish(tx, decision, now, refused=len(set(progress.refused)))
         return progress
+
+    def _decide(self, tx: PollTx, batch: PollBatch) -> PollDecision:
+        """Decide what to record. The history is read only of tasks that turn out to need care."""
+        decision = polling.decide_poll(batch, self._read(tx, batch), self.source, self.routing)
+        wanted = history.query_for(decision.events, self.source.snapshot.taken_at)
+        if wanted is None:
+            return decision
+        return replace(decision, events=history.with_history(decision.events, wanted, tx.histories.read(wanted)))
 
     def _read(self, tx: PollTx, batch: PollBatch) -> KnownTasks:
         """Read what is recorded of the tasks that the batch may change."""

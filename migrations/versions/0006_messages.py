@@ -1,4 +1,4 @@
-"""What routes want of a message, ranks, storms, copies of messages, and announcements of monitored sources."""
+"""What routes want of a message, ranks, storms, copies of messages, history, and announcements of sources."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_storm_seq", "deliveries", ["storm", "seq"], sqlite_where=in_storm, postgresql_where=in_storm
     )
+    op.create_index("ix_tasks_instance_id_status_changed_at", "tasks", ["instance_id", "status", "changed_at"])
+    op.drop_index("ix_tasks_instance_id", "tasks")
+    by_name = ["name", "status", "changed_at", "seconds"]
+    op.create_index("ix_tasks_name_status_changed_at_seconds_source", "tasks", [*by_name, "source"])
+    op.drop_index("ix_tasks_name_status_changed_at_seconds", "tasks")
     op.add_column("threads", sa.Column("copies", sa.Text(), nullable=True))
     op.add_column("threads", sa.Column("routing", sa.Text(), nullable=True))
     op.add_column("threads", sa.Column("loud", sa.Boolean(), nullable=False, server_default=sa.text("false")))
@@ -50,6 +55,11 @@ def downgrade() -> None:
     op.drop_column("threads", "loud")
     op.drop_column("threads", "routing")
     op.drop_column("threads", "copies")
+    by_name = ["name", "status", "changed_at", "seconds"]
+    op.create_index("ix_tasks_name_status_changed_at_seconds", "tasks", by_name)
+    op.drop_index("ix_tasks_name_status_changed_at_seconds_source", "tasks")
+    op.create_index("ix_tasks_instance_id", "tasks", ["instance_id"])
+    op.drop_index("ix_tasks_instance_id_status_changed_at", "tasks")
     op.drop_index("ix_deliveries_storm_seq", "deliveries")
     op.create_index("ix_deliveries_channel_state_seq", "deliveries", ["channel", "state", "seq"])
     op.drop_index("ix_deliveries_channel_state_rank_seq", "deliveries")

@@ -100,10 +100,10 @@ tasks = sa.Table(
     sa.Index("ix_tasks_status_changed_at", "status", "changed_at"),
     sa.Index("ix_tasks_source_status", "source", "status"),
     sa.Index("ix_tasks_source_changed_at", "source", "changed_at"),
-    sa.Index("ix_tasks_instance_id", "instance_id"),
+    sa.Index("ix_tasks_instance_id_status_changed_at", "instance_id", "status", "changed_at"),
     sa.Index("ix_tasks_instance_name", "instance_name"),
-    # Holds all that statistics read, in the order in which they are grouped.
-    sa.Index("ix_tasks_name_status_changed_at_seconds", "name", "status", "changed_at", "seconds"),
+    # Holds all that statistics read, in the order in which they are grouped, and all that durations of a source need.
+    sa.Index("ix_tasks_name_status_changed_at_seconds_source", "name", "status", "changed_at", "seconds", "source"),
     sa.Index("ix_tasks_job_id", "job_id"),
 )
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Boolean,
+    Column,
     ColumnElement,
     Integer,
     Select,
@@ -36,6 +37,7 @@ from sqlalchemy import (
 from notifier.core.credentials import CredentialState
 from notifier.core.delivery import FAILURE_RANK, DeliveryState
 from notifier.core.events import EditUrgency, EventType
+from notifier.core.history import MAX_DURATIONS
 from notifier.core.model import TaskStatus
 from notifier.store.schema import (
     UtcDateTime,
@@ -145,6 +147,65 @@ RECORD_MISSING = (
     update(tasks)
     .where(tasks.c.source == bindparam("of_source"), tasks.c.job_id == bindparam("of_job_id"))
     .values(missing=bindparam("new_missing"), unlisted=bindparam("new_unlisted"))
+)
+
+
+def _is_in_source(source: Column[Any]) -> ColumnElement[bool]:
+    """Compare without an index: SQLite would read the tasks of a whole source rather than those of an instance."""
+    return func.coalesce(source, "") == bindparam("source")
+
+
+def _failed(instance: Column[Any], *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select from failed tasks by instance: its id, or its name where it has no id."""
+    unnamed = [] if instance is tasks.c.instance_id else [func.coalesce(tasks.c.instance_id, "") == ""]
+    return select(instance.label("instance"), *columns).where(
+        instance.in_(list_parameter("instances")),
+        tasks.c.status == TaskStatus.FAILED,
+        _is_in_source(tasks.c.source),
+        tasks.c.job_id.not_in(list_parameter("apart_from")),
+        *unnamed,
+    )
+
+
+def _failures(instance: Column[Any]) -> Select[Any]:
+    """Count the failed tasks of instances since a time."""
+    counted = _failed(instance, func.count().label("failures"))
+    return counted.where(tasks.c.changed_at >= bindparam("since")).group_by(instance)
+
+
+def _recoveries(instance: Column[Any]) -> Select[Any]:
+    """Return by instance and operation when it last failed, and when it next succeeded."""
+    failed = _failed(instance, tasks.c.name, func.max(tasks.c.changed_at).label("failed_at"))
+    wanted = tuple_(instance, tasks.c.name).in_(list_parameter("operations"))
+    last = failed.where(wanted).group_by(instance, tasks.c.name).subquery("last")
+    later = tasks.alias("later")
+    succeeded = (
+        select(later.c.changed_at)
+        .where(
+            later.c[instance.name] == last.c.instance,
+            later.c.status == TaskStatus.COMPLETED,
+            later.c.changed_at > last.c.failed_at,
+            later.c.name == last.c.name,
+            _is_in_source(later.c.source),
+        )
+        .order_by(later.c.changed_at)
+        .limit(1)
+    )
+    return select(last.c.instance, last.c.name, last.c.failed_at, succeeded.scalar_subquery().label("succeeded_at"))
+
+
+FAILURES_BY_ID, FAILURES_BY_NAME = _failures(tasks.c.instance_id), _failures(tasks.c.instance_name)
+RECOVERIES_BY_ID, RECOVERIES_BY_NAME = _recoveries(tasks.c.instance_id), _recoveries(tasks.c.instance_name)
+DURATIONS = (
+    select(tasks.c.seconds)
+    .where(
+        tasks.c.name == bindparam("name"),
+        tasks.c.status == TaskStatus.COMPLETED,
+        tasks.c.source == bindparam("source"),
+        tasks.c.seconds.is_not(None),
+    )
+    .order_by(tasks.c.changed_at.desc())
+    .limit(MAX_DURATIONS)
 )
 
 # ---- events ----

@@ -9,6 +9,7 @@ from notifier.store.channels import Channels
 from notifier.store.credentials import CredentialStates
 from notifier.store.deliveries import Deliveries
 from notifier.store.events import Events
+from notifier.store.histories import Histories
 from notifier.store.people import People
 from notifier.store.polls import FingerprintCache, Polls
 from notifier.store.queries import Queries
@@ -31,6 +32,7 @@ class Transaction:
         self.polls = Polls(session, cache)
         self.credentials = CredentialStates(session)
         self.events = Events(session)
+        self.histories = Histories(session)
         self.channels = Channels(session)
         self.deliveries = Deliveries(session, self.channels)
         self.threads = Threads(session, self.queries)

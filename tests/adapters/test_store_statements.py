@@ -27,6 +27,11 @@ PARAMETERS: Mapping[str, str] = {
     "RUNNING_TASKS": "source",
     "UNCHANGED_TASKS": "source before",
     "RECORD_MISSING": "of_source of_job_id new_missing new_unlisted",
+    "FAILURES_BY_ID": "source instances apart_from since",
+    "FAILURES_BY_NAME": "source instances apart_from since",
+    "RECOVERIES_BY_ID": "source instances apart_from operations",
+    "RECOVERIES_BY_NAME": "source instances apart_from operations",
+    "DURATIONS": "source name",
     "KNOWN_EVENTS": "ids",
     "OCCURRENCES": "source ids",
     "EVENTS_OF_DELIVERIES": "ids",
@@ -112,3 +117,31 @@ async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
     assert any("ix_delivery_events_channel_subject" in step for step in steps), steps
     assert any("ix_deliveries_storm_seq" in step for step in steps), steps
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "indexes"),
+    [
+        ("FAILURES_BY_ID", ["ix_tasks_instance_id_status_changed_at (instance_id=? AND status=? AND changed_at>?)"]),
+        ("FAILURES_BY_NAME", ["ix_tasks_"]),
+        ("RECOVERIES_BY_ID", ["ix_tasks_instance_id_status_changed_at (instance_id=? AND status=? AND changed_at>?)"]),
+        ("RECOVERIES_BY_NAME", ["ix_tasks_"]),
+        ("DURATIONS", ["COVERING INDEX ix_tasks_name_status_changed_at_seconds_source (name=? AND status=?)"]),
+    ],
+)
+async def test_the_history_of_tasks_is_read_by_indexes(store: SqlStore, name: str, indexes: Sequence[str]) -> None:
+    values = {"source": "prod", "since": T0, "name": "CreateGaussDBV5Instance"}
+    lists = {
+        "instances": ["in-1", "in-2"],
+        "apart_from": ["job-1"],
+        "operations": [("in-1", "CreateGaussDBV5Instance")],
+    }
+    with store.writer.connect() as connection:
+        named = {key: value for key, value in (values | lists).items() if key in PARAMETERS[name].split()}
+        literal = {"literal_binds": True}
+        compiled = built()[name].params(**named).compile(connection, compile_kwargs=literal)
+        steps = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
+    for index in indexes:
+        assert any(index in step for step in steps), steps
+    assert not any(step.startswith("SCAN tasks") for step in steps), steps

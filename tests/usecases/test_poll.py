@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from factories import T0, make_task
@@ -17,7 +17,7 @@ from notifier.core.delivery import DeliveryState, Parked
 from notifier.core.errors import SourceConflict, SourceUnreachable
 from notifier.core.events import EventType
 from notifier.core.health import removed_sources
-from notifier.core.model import Scope, Snapshot, SourceOrigin, Task, TaskStatus, Transition
+from notifier.core.model import Scope, Snapshot, SourceOrigin, Task, TaskHistory, TaskStatus, Transition
 from notifier.core.outbox import settle, task_event
 from notifier.core.people import Subscription
 from notifier.core.polling import PollRules
@@ -25,6 +25,7 @@ from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_eve
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, EventFilter, TaskFilter
 from notifier.store.engine import SqlStore, open_store
+from notifier.store.histories import Histories
 from notifier.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -703,3 +704,84 @@ async def test_an_unlisted_task_triggers_no_further_full_scan(
     clock.advance(RULES.poll_every)
     await poll(source, store)
     assert source.scopes == [Scope.ACTIVE]
+
+
+# ---- the history of an event ----
+
+
+async def histories(store: SqlStore) -> dict[tuple[EventType, str], TaskHistory | None]:
+    found = await store.read(lambda q: q.events(EventFilter(limit=1000)))
+    return {(item.event.type, item.event.job_id): item.event.history for item in found}
+
+
+async def test_a_failure_has_the_history_of_its_instance_and_operation(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    def ended(job_id: str, hours: float, minutes: float = 8, **more: Any) -> Task:
+        at = T0 - timedelta(hours=hours)
+        task = {"status": "completed", "instance_id": "in-1", "fail_reason": None}
+        times = {"created_at": at - timedelta(minutes=minutes), "ended_at": at}
+        return make_task(job_id, **(task | times | more))
+
+    failed: dict[str, Any] = {"status": "failed"}
+    before = [
+        ended("ok-1", 80, 7),
+        ended("ok-2", 72, 8),
+        ended("old", 50, **failed),
+        ended("ok-3", 49, 30),
+        ended("recent", 20, instance_id="in-1", **failed, name="ResizeFlavor"),
+        ended("elsewhere", 3, instance_id="in-2", **failed),
+        ended("unnamed", 2, instance_id=None, instance_name="x", **failed),
+    ]
+    source.tasks = before
+    await poll(source, store)
+    clock.advance(RULES.poll_every)
+    source.tasks = [
+        *before,
+        ended("first", 0.2, **failed),
+        ended("second", 0.1, **failed),
+        ended("third", 0.1, instance_id=None, instance_name="x", **failed),
+        ended("done", 0.1),
+    ]
+    report = await poll(source, store)
+    assert len(report.events) == 4
+    found = await histories(store)
+    # The operation failed two days ago and succeeded an hour later; "recent" was another operation.
+    assert found[EventType.TASK_FAILED, "first"] == TaskHistory(failures=2, usual_seconds=480, recovered_after=3_600)
+    assert found[EventType.TASK_FAILED, "second"] == TaskHistory(failures=3, usual_seconds=480)
+    assert found[EventType.TASK_FAILED, "third"] == TaskHistory(failures=2, usual_seconds=480)
+    assert found[EventType.TASK_COMPLETED, "done"] is None
+    await poll(source, store)
+    assert await histories(store) == found  # recorded once
+
+
+async def test_a_stuck_task_and_one_that_vanished_have_a_history_too(
+    store: SqlStore, source: FakeSource, clock: FakeClock
+) -> None:
+    running = make_task("a", status="running", instance_id="in-1", progress=40.0, ended_at=None, fail_reason=None)
+    source.tasks = [running, make_task("b", instance_id="in-1", ended_at=T0)]
+    rules = replace(RULES, stalled_after=timedelta(minutes=5))
+    await poll(source, store, rules)
+    clock.advance(timedelta(minutes=6))
+    await poll(source, store, rules)
+    source.tasks = source.tasks[1:]
+    for _ in range(2):
+        clock.advance(RULES.poll_every)
+        await poll(source, store, rules)
+    found = await histories(store)
+    expected = TaskHistory(failures=1)
+    assert found == {(EventType.TASK_STALLED, "a"): expected, (EventType.TASK_UNLISTED, "a"): expected}
+
+
+async def test_nothing_is_read_of_the_history_without_a_failure(
+    store: SqlStore, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the history was read")
+
+    monkeypatch.setattr(Histories, "read", refuse)
+    source.tasks = [make_task(f"job-{n}") for n in range(5)]
+    await poll(source, store)  # a quiet baseline
+    source.tasks = [*source.tasks, RUNNING, OTHER]
+    await poll(source, store)
+    assert (await poll(source, store)).changed == 0
