@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskHistory
+from notifier.core.outbox import UNSTORABLE
 from notifier.core.routing import RoutedEvent
 
 FAILURES_WITHIN = timedelta(days=1)
@@ -71,15 +72,24 @@ def query_for(routed: Sequence[RoutedEvent], now: datetime) -> HistoryQuery | No
     tasks = [event.task for event in events if event.task]
     if not tasks:
         return None
-    operations = Counter(task.name for task in tasks)
-    tried = {(key, task.name) for task in tasks if (key := instance_key(task))}
+    # What the database cannot hold is not recorded either, and asking for it would fail.
+    operations = Counter(task.name for task in tasks if not UNSTORABLE.search(task.name))
+    tried = {
+        (key, task.name)
+        for task in tasks
+        if (key := instance_key(task)) and not UNSTORABLE.search("".join((*key, task.name)))
+    }
     return HistoryQuery(
         source=tasks[0].source,
         since=now - FAILURES_WITHIN,
         instances={key for key, _ in tried},
         tried=tried,
         operations=[name for name, _ in operations.most_common(MAX_OPERATIONS)],
-        apart_from={event.job_id for event in events if event.type is EventType.TASK_FAILED},
+        apart_from={
+            event.job_id
+            for event in events
+            if event.type is EventType.TASK_FAILED and not UNSTORABLE.search(event.job_id)
+        },
     )
 
 

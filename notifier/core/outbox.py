@@ -227,7 +227,8 @@ class Settlement:
 MAX_STORED_TEXT = 1000
 """Maximum length of a stored reason or reply, in characters."""
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""Characters that no database stores as text."""
 
 
 def settle(
@@ -299,7 +300,7 @@ def signal_of(outcome: Outcome) -> AttemptSignal:
 
 def _storable(text: str | None) -> str | None:
     """Return text that any database holds: a receiver's words must not undo the settlements of others."""
-    return text and _UNSTORABLE.sub("\ufffd", text)[:MAX_STORED_TEXT]
+    return text and UNSTORABLE.sub("\ufffd", text)[:MAX_STORED_TEXT]
 
 
 _OUTCOMES: Mapping[type, str] = {

@@ -131,11 +131,11 @@ async def test_due_deliveries_are_found_by_indexes(store: SqlStore) -> None:
     ],
 )
 async def test_the_history_of_tasks_is_read_by_indexes(store: SqlStore, name: str, indexes: Sequence[str]) -> None:
-    values = {"source": "prod", "since": T0, "name": "CreateGaussDBV5Instance"}
+    values = {"source": "prod", "since": T0, "name": "ResizeFlavor"}
     lists = {
         "instances": ["in-1", "in-2"],
         "apart_from": ["job-1"],
-        "operations": [("in-1", "CreateGaussDBV5Instance")],
+        "operations": [("in-1", "ResizeFlavor")],
     }
     with store.writer.connect() as connection:
         named = {key: value for key, value in (values | lists).items() if key in PARAMETERS[name].split()}

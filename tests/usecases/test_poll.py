@@ -773,6 +773,21 @@ async def test_a_stuck_task_and_one_that_vanished_have_a_history_too(
     assert found == {(EventType.TASK_STALLED, "a"): expected, (EventType.TASK_UNLISTED, "a"): expected}
 
 
+@pytest.mark.parametrize("poison", ["a lone surrogate \ud83d", "a byte \x00"])
+async def test_what_cannot_be_stored_has_no_history_and_delays_nobody(
+    store: SqlStore, source: FakeSource, poison: str
+) -> None:
+    await poll(source, store)
+    source.tasks = [
+        make_task("a", instance_id=poison),
+        make_task("b", name=poison),
+        make_task("c", instance_id=None, instance_name=poison),
+        make_task("good", instance_id="in-1"),
+    ]
+    await poll(source, store)
+    assert (await histories(store))[EventType.TASK_FAILED, "good"] == TaskHistory(failures=1)
+
+
 async def test_nothing_is_read_of_the_history_without_a_failure(
     store: SqlStore, source: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
