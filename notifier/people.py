@@ -5,6 +5,7 @@ these, so that an act is the same wherever it comes from.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -12,9 +13,11 @@ from notifier import lookup
 from notifier.core.delivery import DeliveryState
 from notifier.core.errors import NotifierError
 from notifier.core.health_facts import Expected, serves
+from notifier.core.identity import Subject
 from notifier.core.model import Event, Task
 from notifier.core.people import Acknowledgement, Action, Mute, Person, Subscription, Verb
 from notifier.core.routing import RoutedEvent
+from notifier.core.storms import Storm
 from notifier.lookup import InstanceAnswer, NamedInstance
 from notifier.ports import DatabaseTime, DeliveryFilter, ParkedChannels
 
@@ -37,6 +40,9 @@ class PeopleRecords(Protocol):
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> Acknowledgement:
         """Record an acknowledgement unless the event has one; return the one in force. Its threads are edited."""
+
+    def acknowledge_latest(self, storm_id: str, by: Acknowledgement) -> int:
+        """Acknowledge the failures of a storm that nothing followed and nobody has acknowledged; return how many."""
 
     def unacknowledge(self, event_id: str, now: datetime) -> Acknowledgement | None:
         """Delete the acknowledgement of an event and return it; None without one. The event's threads are edited."""
@@ -67,6 +73,16 @@ class PeopleDeliveries(Protocol):
         """Plan waiting deliveries of a channel on another one, the oldest first; return how many were moved."""
 
 
+class PeopleStorms(Protocol):
+    """The storms of failures."""
+
+    def lock(self, storm_id: str) -> Storm | None:
+        """Return a storm, which nobody else changes until the transaction ends; None where it is unknown."""
+
+    def save(self, storm: Storm, now: datetime) -> None:
+        """Record a storm, and let its message show it."""
+
+
 class PeopleChannels(ParkedChannels, Protocol):
     """Channels that are parked."""
 
@@ -90,8 +106,22 @@ class PeopleTx(DatabaseTime, Protocol):
         """Deliveries that did not arrive."""
 
     @property
+    def storms(self) -> PeopleStorms:
+        """The storms of failures."""
+
+    @property
     def channels(self) -> PeopleChannels:
         """Channels that are parked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StormAcknowledgement:
+    """Who took charge of the failures of a storm."""
+
+    acknowledged: Acknowledgement
+    """The one in force: an earlier one counts."""
+    count: int = 0
+    """Number of failures that were acknowledged with it now."""
 
 
 MOVE_BATCH = 500
@@ -123,6 +153,25 @@ def acknowledge_task(tx: PeopleTx, task: Task, by: Person) -> Acknowledgement:
         why = f"its newest event is {latest.event.type}" if latest else "no event of it has been recorded"
         raise NotifierError(f"there is nothing to acknowledge about {task.job_id}: {why}")
     return acknowledge(tx, latest.event, by)
+
+
+def acknowledge_storm(tx: PeopleTx, storm_id: str, by: Person) -> StormAcknowledgement | None:
+    """Take charge of every failure of a storm that is still the latest event of its task and that nobody has taken.
+
+    Return None where the storm is not recorded. Where somebody took charge of it and it has not grown since, nothing
+    changes. It is one action, whatever the number of failures.
+    """
+    storm = tx.storms.lock(storm_id)
+    if storm is None:
+        return None
+    if storm.acknowledged is not None:
+        return StormAcknowledgement(acknowledged=storm.acknowledged)
+    subject, now = str(Subject(storm=storm.id)), tx.now()
+    mine = Acknowledgement(event_id=subject, by=by.id, name=by.name, at=now)
+    count = tx.people.acknowledge_latest(storm.id, mine)
+    tx.storms.save(replace(storm, acknowledged=mine), now)
+    _record(tx, by, Verb.ACKNOWLEDGE, subject, f"{count} {'failure' if count == 1 else 'failures'}")
+    return StormAcknowledgement(acknowledged=mine, count=count)
 
 
 def unacknowledge(tx: PeopleTx, event: Event, by: Person) -> Acknowledgement | None:

@@ -269,6 +269,8 @@ class TaskFilter:
     source: str | None = None
     job_id: str | None = None
     """A job id or its beginning."""
+    storm: str | None = None
+    """Id of a storm whose failures are of these tasks."""
     unacknowledged: bool = False
     """True for tasks whose newest event needs care and is not acknowledged."""
     limit: int = 50

@@ -28,6 +28,12 @@ def perform_command(tx: ChatTx, command: Change, request: CommandRequest, fmt: R
 
 def perform_click(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
     """Perform the action of a button. Return None where the message itself shows the result."""
+    if click.button.action is ButtonAction.ACKNOWLEDGE_STORM:
+        return _acknowledge_storm(tx, click, fmt)
+    return _act_on_event(tx, click, fmt)
+
+
+def _act_on_event(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
     routed = tx.queries.event(click.button.target)
     if routed is None:
         return fmt.refusal("click.gone")
@@ -83,6 +89,21 @@ def _acknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormat
         return fmt.refusal("click.acknowledged", who=found.name, at=fmt.when(found.at))
     is_shown = before is None and tx.queries.is_live_message(click.message, event.id)
     return None if is_shown else fmt.reply("click.thanks")
+
+
+def _acknowledge_storm(tx: ChatTx, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:
+    if _is_replayed(tx, click):
+        return fmt.refusal("refused.replay")
+    found = people.acknowledge_storm(tx, click.button.target, click.person)
+    if found is None:
+        return fmt.refusal("click.gone")
+    if found.acknowledged.by != click.person.id:
+        return fmt.refusal("click.acknowledged", who=found.acknowledged.name, at=fmt.when(found.acknowledged.at))
+    if tx.queries.is_live_message(click.message, found.acknowledged.event_id):
+        return None
+    if not found.count:
+        return fmt.reply("storm.reply_all_taken")
+    return fmt.reply("storm.reply_acknowledged", tasks=fmt.tasks(found.count))
 
 
 def _unacknowledge(tx: ChatTx, event: Event, click: ClickRequest, fmt: ReplyFormatter) -> ChatReply | None:

@@ -8,6 +8,7 @@ from notifier.chat.requests import ChatReply, ClickRequest, CommandRequest
 from notifier.core.model import SourceState
 from notifier.core.people import Acknowledgement
 from notifier.core.routing import RoutedEvent
+from notifier.core.storms import Storm
 from notifier.people import PeopleReads, PeopleRecords, PeopleTx
 from notifier.ports import TaskFilter, TaskStatistics
 from notifier.wording.phrases import Language
@@ -27,6 +28,9 @@ class ChatReads(PeopleReads, Protocol):
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""
+
+    def storm(self, storm_id: str) -> Storm | None:
+        """Return one storm."""
 
     def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Return who acknowledged an event."""

@@ -8,6 +8,7 @@ from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.causes import CauseCatalogue
 from notifier.core.commands import USAGE
 from notifier.core.health import HealthFinding, HealthReport
+from notifier.core.identity import Subject
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.lookup import InstanceAnswer
@@ -133,7 +134,12 @@ def with_ignored(ignored: str, reply: ChatReply, fmt: ReplyFormatter) -> ChatRep
     return replace(reply, note=" · ".join(filter(None, (reply.note, fmt.text("note.ignored", given=ignored)))))
 
 
-_COMMANDS: Mapping[str, str] = {"failed": "failed {within}", "running": "running", "recent": "recent"}
+_COMMANDS: Mapping[str, str] = {
+    "failed": "failed {within}",
+    "running": "running",
+    "recent": "recent",
+    "storm.reply_tasks": str(Subject(storm="{storm}")),  # no command that people type, yet it can be paged and shared
+}
 
 
 def freshness(states: Sequence[SourceState], configured: Collection[str], now: datetime, fmt: ReplyFormatter) -> str:

@@ -27,6 +27,15 @@ MAX_BUTTON_VALUE = 2_000
 """Maximum length of the target of a button, in characters."""
 
 
+_QUERIES = (
+    ButtonAction.DETAILS,
+    ButtonAction.STORM_TASKS,
+    ButtonAction.PAGE_BEFORE,
+    ButtonAction.PAGE_AFTER,
+    ButtonAction.SHARE,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponderRules:
     """The part of the configuration that the responder needs."""
@@ -88,15 +97,10 @@ class ChatResponder:
         button = click.button
         if len(button.value) > MAX_BUTTON_VALUE:
             return fmt.refusal("click.gone")
-        match button.action:
-            case ButtonAction.DETAILS:
-                subject = Subject.parse(button.target)
-                return await self._store.read(lambda q: self._task(q, subject.job_id, fmt, source=subject.source))
-            case ButtonAction.PAGE_BEFORE | ButtonAction.PAGE_AFTER | ButtonAction.SHARE:
-                reply = await self._store.read(lambda q: self._query_again(q, button, fmt))
-                return replace(reply, shared=button.action is ButtonAction.SHARE)
-            case ButtonAction.CONSOLE | ButtonAction.RUNBOOK:
-                return None
+        if button.action in (ButtonAction.CONSOLE, ButtonAction.RUNBOOK):
+            return None
+        if button.action in _QUERIES:
+            return await self._store.read(lambda q: self._query_of(q, button, fmt))
         if not await may_change():
             return fmt.refusal("refused.right")
         return await self._change(lambda tx: actions.perform_click(tx, click, fmt))
@@ -108,12 +112,26 @@ class ChatResponder:
 
     # -- queries --
 
+    def _query_of(self, q: ChatReads, button: Button, fmt: ReplyFormatter) -> ChatReply:
+        """Return the reply to a button that changes nothing."""
+        match button.action:
+            case ButtonAction.DETAILS:
+                subject = Subject.parse(button.target)
+                return self._task(q, subject.job_id, fmt, source=subject.source)
+            case ButtonAction.STORM_TASKS:
+                return self._storm_tasks(q, button.target, fmt)
+        reply = self._query_again(q, button, fmt)
+        return replace(reply, shared=button.action is ButtonAction.SHARE)
+
     def _query_again(self, q: ChatReads, button: Button, fmt: ReplyFormatter) -> ChatReply:
         """Return the reply to the command of a button, from the row that the button names."""
-        command, offset = commands.parse_command(button.target), button.argument
+        offset, storm_id = button.argument, Subject.parse(button.target).storm
+        place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
+        if storm_id:
+            return self._storm_tasks(q, storm_id, fmt, place)
+        command = commands.parse_command(button.target)
         if not isinstance(command, Query):
             return fmt.refusal("click.gone")
-        place = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 8 else 0  # noqa: PLR2004 - digits
         return self._query(q, command, fmt, place)
 
     def _query(self, q: ChatReads, query: Query, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
@@ -163,6 +181,12 @@ class ChatResponder:
         page = reports.Page(rows=tuple(found), offset=offset, total=q.count_tasks(wanted))
         fresh = reports.freshness(q.source_states(), sources, self._clock.now(), fmt)
         return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
+
+    def _storm_tasks(self, q: ChatReads, storm_id: str, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
+        if q.storm(storm_id) is None:
+            return fmt.refusal("click.gone")
+        wanted = TaskFilter(storm=storm_id)
+        return self._list(q, "storm.reply_tasks", wanted, fmt=fmt, offset=offset, values={"storm": storm_id})
 
     def _task(self, q: ChatReads, job_id: str, fmt: ReplyFormatter, *, source: str | None = None) -> ChatReply:
         found = lookup.find_task(q, job_id, source=source)

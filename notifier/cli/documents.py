@@ -120,6 +120,7 @@ def delivery(value: Delivery) -> JsonDocument:
         "doubtful": value.outcome_unknown,
         "ref": value.ref,
         "digest": value.digest,
+        "storm": {"id": value.storm.id, "failures": value.storm.total} if value.storm else None,
         "created_at": time(value.created_at),
         "available_at": time(value.available_at),
         "settled_at": time(value.settled_at),

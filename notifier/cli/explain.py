@@ -96,12 +96,19 @@ def _delivery_outcome(view: View, account: ChannelRecord) -> Text:
         return Text("not notified, no route leads here", style="dim")
     words = (
         delivery.state,
-        f"in a digest of {len(delivery.events)}" if delivery.digest else "",
+        _together(delivery),
         _due(view, delivery),
         possible_arrival(delivery) and f"({possible_arrival(delivery)})",
     )
     reason = f": {view.localizer.reason(delivery.reason)}" if delivery.reason else ""
     return cell(" ".join(filter(None, words)) + reason, STATE_STYLES[delivery.state])
+
+
+def _together(delivery: Delivery) -> str:
+    """Return what other events the message is about, or nothing."""
+    if delivery.storm:
+        return f"in a storm of {delivery.storm.total} failures"
+    return f"in a digest of {len(delivery.events)}" if delivery.digest else ""
 
 
 def _due(view: View, delivery: Delivery) -> str:

@@ -214,6 +214,8 @@ class View:
         return TableRow(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
 
     def _about(self, row: Delivery) -> str:
+        if row.storm:
+            return self.word("storm", count=row.storm.total)
         if row.digest or len(row.events) != 1:
             return self.word("digest", count=len(row.events))
         (event,) = row.events

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
 
 from notifier.core.events import EventType
 from notifier.core.model import TaskStatus
@@ -33,6 +33,14 @@ def task_conditions(session: Session, wanted: TaskFilter) -> Iterable[ColumnElem
     yield from _instance_conditions(wanted)
     if wanted.source is not None:
         yield tasks.c.source == wanted.source
+    if wanted.storm is not None:
+        failed = (
+            select(events.c.source, events.c.job_id)
+            .join(delivery_events, delivery_events.c.event_id == events.c.id)
+            .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+            .where(deliveries.c.storm == wanted.storm)
+        )
+        yield tuple_(tasks.c.source, tasks.c.job_id).in_(failed)
     if wanted.unacknowledged:
         yield _lacks_acknowledgement()
     if wanted.job_id is not None:

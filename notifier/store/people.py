@@ -1,14 +1,14 @@
 """What people do about tasks: acknowledgements, mutes, subscriptions, and the record of their actions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, select
 
 from notifier.core.people import Acknowledgement, Action, Mute, Subscription
-from notifier.store import rows
+from notifier.store import rows, statements
 from notifier.store.queries import Queries
 from notifier.store.schema import acknowledgements, actions, mutes, requests, subscriptions
 from notifier.store.session import Session, chunks
@@ -34,6 +34,20 @@ class People:
         if recorded == acknowledgement:
             self._threads.touch_event(acknowledgement.event_id, acknowledgement.at)
         return recorded or acknowledgement
+
+    def acknowledge_latest(self, storm_id: str, by: Acknowledgement) -> int:
+        """Acknowledge the failures of a storm that nothing followed and nobody has acknowledged; return how many.
+
+        `by` has who does it and when; its event is not used. The messages of these tasks change.
+        """
+        found = list(self._session.execute(statements.UNCLAIMED_FAILURES, {"storm": storm_id}).scalars())
+        count = 0
+        for some in chunks(found):
+            values = [asdict(replace(by, event_id=event_id)) for event_id in some]
+            insert = self._session.insert(acknowledgements).values(values).on_conflict_do_nothing()
+            count += len(self._session.execute(insert.returning(acknowledgements.c.event_id)).all())
+            self._threads.touch_events(some, by.at)
+        return count
 
     def unacknowledge(self, event_id: str, now: datetime) -> Acknowledgement | None:
         """Delete the acknowledgement of an event and return it; None when there is none."""

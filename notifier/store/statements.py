@@ -41,6 +41,7 @@ from notifier.core.history import MAX_DURATIONS
 from notifier.core.model import TaskStatus
 from notifier.store.schema import (
     UtcDateTime,
+    acknowledgements,
     channels,
     credentials,
     deliveries,
@@ -406,6 +407,20 @@ LASTING_STORMS = (
     .with_for_update()
 )
 STORMS = select(storms).where(storms.c.id.in_(list_parameter("ids")))
+_later = events.alias("later")
+UNCLAIMED_FAILURES = (
+    select(events.c.id)
+    .join(delivery_events, delivery_events.c.event_id == events.c.id)
+    .join(deliveries, deliveries.c.id == delivery_events.c.delivery_id)
+    .where(
+        deliveries.c.storm == bindparam("storm"),
+        ~exists().where(
+            _later.c.source == events.c.source, _later.c.job_id == events.c.job_id, _later.c.seq > events.c.seq
+        ),
+        ~exists().where(acknowledgements.c.event_id == events.c.id),
+    )
+    .order_by(events.c.source, events.c.job_id)
+)
 LOCK_STORM = select(storms).where(storms.c.id == bindparam("id")).with_for_update()
 
 # ---- threads ----

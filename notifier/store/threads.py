@@ -149,6 +149,13 @@ class Threads:
         """Let the messages that show an event change: something else about it is to be shown."""
         self._touch(now, _PERSON, threads.c.event_id == event_id)
 
+    def touch_events(self, event_ids: Collection[str], now: datetime) -> None:
+        """Let the messages that show any of these events change. They are locked in the order of their subjects."""
+        shown = threads.c.event_id.in_(list(event_ids))
+        found = select(threads.c.subject).where(shown).order_by(threads.c.subject, threads.c.channel)
+        if self._session.execute(found.with_for_update()).all():
+            self._touch(now, _PERSON, shown)
+
     def touch_storm(self, storm: Storm, now: datetime) -> None:
         """Let the message about a storm change."""
         subject = str(Subject(storm=storm.id))

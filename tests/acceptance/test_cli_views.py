@@ -22,10 +22,12 @@ from notifier.cli.mute import mutes_table
 from notifier.cli.output import UNBOUNDED_WIDTH, cell, show
 from notifier.cli.samples import sample_event
 from notifier.cli.views import View
+from notifier.core import storms
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Resolution
 from notifier.core.events import EventType
 from notifier.core.health import HealthReport, judge
 from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, HealthFacts
+from notifier.core.identity import Subject
 from notifier.core.model import ChannelState, SourceState, Task, TaskStatus
 from notifier.core.pacing import ChannelHealth as Pacing
 from notifier.core.people import Mute
@@ -262,6 +264,16 @@ def test_tables_are_in_one_language() -> None:
     words = {phrase.format(count=2) for key, phrase in phrases("en").items() if key.startswith("table.")}
     assert {word for word in words if re.search(rf"\b{re.escape(word)}\b", shown)} == set()
     assert {"失败时间", "变更时间", "2 个事件的汇总", "已不在列表中"} <= set(re.split(r"\s{2,}|\n", shown))
+
+
+def test_a_delivery_of_a_storm_is_named_by_its_storm() -> None:
+    storm = storms.begin("dba", [EVENT] * 300)
+    delivery = replace(DELIVERY, digest=True, storm=storm, subject=str(Subject(storm=storm.id)))
+    assert "storm of 300 failures" in printed(VIEW.deliveries([delivery]))
+    account = ChannelRecord(channel="dba", planned=True, delivery=delivery)
+    assert "in a storm of 300 failures" in printed(channel_account(VIEW, account))
+    assert documents.delivery(delivery)["storm"] == {"id": storm.id, "failures": 300}
+    assert documents.delivery(DELIVERY)["storm"] is None
 
 
 def test_times_and_ids_stay_on_one_line_however_long_the_rest_is() -> None:

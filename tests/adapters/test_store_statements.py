@@ -55,6 +55,7 @@ PARAMETERS: Mapping[str, str] = {
     "LASTING_STORMS": "source",
     "STORMS": "ids",
     "LOCK_STORM": "id",
+    "UNCLAIMED_FAILURES": "storm",
     "THREAD_REFS": "channel subjects",
     "COPIES": "channel subject",
     "LOUD_THREADS": "channel subjects",

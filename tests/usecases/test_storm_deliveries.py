@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import pytest
 from drain import deliver_due
 from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 
+from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest
+from notifier.chat.responder import ChatResponder, ResponderRules
 from notifier.core import polling
 from notifier.core.delivery import (
     FAILURE_RANK,
@@ -28,13 +31,16 @@ from notifier.core.delivery import (
     ResendPolicy,
     Retry,
     Thread,
+    ThreadUpdate,
     Unknown,
 )
 from notifier.core.events import EventType
-from notifier.core.model import Task
+from notifier.core.health_facts import Expected
+from notifier.core.identity import Subject
+from notifier.core.model import Task, TaskStatus
 from notifier.core.outbox import settle
 from notifier.core.pacing import Pace
-from notifier.core.people import Person
+from notifier.core.people import Acknowledgement, Person, Verb
 from notifier.core.polling import PollRules
 from notifier.core.routing import ChannelPolicy, Route, RoutingConfig
 from notifier.core.storms import Storm
@@ -42,10 +48,13 @@ from notifier.deliver import DeliveryRules, DeliveryWorker
 from notifier.live_messages import MessageEditor
 from notifier.people import move
 from notifier.poll import PollReport, poll_once
-from notifier.ports import DeliveryFilter, RenderRequest
+from notifier.ports import DeliveryFilter, RenderRequest, TaskFilter
 from notifier.store.engine import SqlStore
 from notifier.store.schema import storms
 from notifier.store.transaction import Transaction
+from notifier.wording.causes import builtin_catalogue
+from notifier.wording.localizer import Localizer
+from notifier.wording.marks import without_marks
 
 T = TypeVar("T")
 
@@ -431,3 +440,136 @@ async def test_an_event_is_ranked_by_how_bad_its_kind_is(store: SqlStore, clock:
     await world.poll(1, make_task("done", status="completed"), make_task("on", status="running"))
     ranks = {one.events[0].type: one.rank for one in await world.deliveries()}
     assert ranks == {EventType.TASK_FAILED: 0, EventType.TASK_COMPLETED: 1, EventType.TASK_STARTED: 1}
+
+
+# ---- what people do about it ----
+
+ALICE, BOB = Person(id="U0ALICE", name="alice"), Person(id="U0BOB", name="bob")
+
+
+class Chat:
+    """A responder, and a person who clicks."""
+
+    def __init__(self, store: SqlStore, clock: FakeClock) -> None:
+        english = Localizer(language="en", timezone=ZoneInfo("UTC"))
+        rules = ResponderRules(localizers={"en": english}, expected=Expected(), causes=builtin_catalogue())
+        self.responder = ChatResponder(store, clock, rules, lambda: None)
+        self.allow = True
+
+    async def allowed(self) -> bool:
+        return self.allow
+
+    async def click(self, action: str, value: str, person: Person = ALICE, message: str = "", key: str = "") -> str:
+        """Return the title of the reply; the empty string where the message shows the result."""
+        reply = await self.ask(action, value, person, message, key)
+        return without_marks(reply.title) if reply else ""
+
+    async def ask(
+        self, action: str, value: str, person: Person = ALICE, message: str = "", key: str = ""
+    ) -> ChatReply | None:
+        button = Button.parse(action, value)
+        assert button
+        click = ClickRequest(button=button, person=person, message=message, replay_key=key or None)
+        return await self.responder.answer(click, "en", self.allowed)
+
+
+async def test_one_click_acknowledges_every_failure_of_a_storm(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel()
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(1200)
+    await world.deliver()
+    await world.edit(live)
+    (storm,) = await world.storms()
+    # One of them runs again, and one was acknowledged before.
+    running = replace(world.source.tasks[0], status=TaskStatus.RUNNING, ended_at=None)
+    world.source.tasks[0] = running
+    await world.poll(60)
+    await world.deliver()
+    await world.edit(live)
+    taken = Acknowledgement(event_id=live.sent[2].events[0].id, by="U0BOB", name="bob", at=clock.now())
+    await store.transact(lambda tx: tx.people.acknowledge(taken))
+    chat = Chat(store, clock)
+    message = f"C:{live.sent[0].id}"
+    chat.allow = False
+    assert "not on the list" in await chat.click("ack_storm", storm.id, message=message)
+    chat.allow = True
+    assert await chat.click("ack_storm", storm.id, message=message, key="k1") == ""
+    assert "made before" in await chat.click("ack_storm", storm.id, message=message, key="k1")
+    assert "alice has acknowledged this" in await chat.click("ack_storm", storm.id, BOB)
+    (action,) = await store.read(lambda q: q.actions(10))
+    assert (action.verb, action.target, action.detail, action.by) == (
+        Verb.ACKNOWLEDGE,
+        str(Subject(storm=storm.id)),
+        "1258 failures",
+        "U0ALICE",
+    )
+    left = await store.read(lambda q: q.tasks(TaskFilter(unacknowledged=True)))
+    assert left == []
+    bobs = await store.read(lambda q: q.acknowledgement(taken.event_id))
+    assert bobs == taken
+    shown = [thread for thread in await world.edit(live) if thread.storm]
+    assert [thread.acknowledged and thread.acknowledged.name for thread in shown] == ["alice"]
+
+
+async def test_failures_that_come_after_it_are_to_be_acknowledged_again(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel()
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(30)
+    await world.deliver()
+    (storm,) = await world.storms()
+    chat = Chat(store, clock)
+    assert await chat.click("ack_storm", storm.id) == "You have acknowledged 30 tasks"
+    await world.poll(20)
+    await world.deliver()
+    (thread,) = await world.edit(live)
+    assert (thread.acknowledged, thread.storm and thread.storm.total) == (None, 50)
+    assert await chat.click("ack_storm", storm.id, BOB) == "You have acknowledged 20 tasks"
+    await world.poll(0)
+    assert "bob has acknowledged" in await chat.click("ack_storm", storm.id)
+
+
+async def test_the_messages_of_acknowledged_tasks_change_too(store: SqlStore, clock: FakeClock) -> None:
+    live = LiveChannel()
+    world = World(store, clock, live)
+    await world.poll()
+    await world.poll(30)
+    await world.deliver()
+    (storm,) = await world.storms()
+    task = world.source.tasks[4]
+    (failed,) = [event for one in live.sent for event in one.events if event.job_id == task.job_id]
+    begun = ThreadUpdate(subject=failed.subject, event_id=failed.id, thread="C:own")
+    await store.transact(lambda tx: tx.threads.update("live", [begun], clock.now()))
+    await world.edit(live)
+    await Chat(store, clock).click("ack_storm", storm.id)
+    shown = {thread.ref: thread.acknowledged for thread in await world.edit(live)}
+    assert shown["C:own"] is not None
+    assert shown["C:own"].name == "alice"
+
+
+async def test_an_unknown_storm_is_gone(store: SqlStore, clock: FakeClock) -> None:
+    chat = Chat(store, clock)
+    assert "no longer recorded" in await chat.click("ack_storm", "unknown")
+    assert "no longer recorded" in await chat.click("storm_tasks", "unknown")
+    assert "no longer recorded" in await chat.click("page_after", "10:storm:unknown")
+
+
+async def test_the_tasks_of_a_storm_are_listed_page_by_page(store: SqlStore, clock: FakeClock) -> None:
+    world = World(store, clock, LiveChannel())
+    await world.poll()
+    await world.poll(25, make_task("other", status="completed"))
+    (storm,) = await world.storms()
+    chat = Chat(store, clock)
+    chat.allow = False  # whoever may read the channel may read this
+    page = await chat.ask("storm_tasks", storm.id)
+    seen: list[str] = []
+    while page is not None:
+        assert page.title == "25 tasks in this storm of failures"
+        seen += [row.subject for row in page.rows]
+        button = Button(ButtonAction.PAGE_AFTER, page.command, str(page.after))
+        page = None if page.after is None else await chat.ask(button.action, button.value)
+    assert sorted(seen) == sorted(task.subject for task in world.source.tasks if task.status is TaskStatus.FAILED)
+    shared = await chat.ask("share", f"0:{Subject(storm=storm.id)}")
+    assert shared is not None
+    assert (shared.shared, len(shared.rows)) == (True, 10)
