@@ -8,8 +8,10 @@ from dataclasses import replace
 from functools import cached_property
 from socket import socket
 
-from notifier.channels.base import PROBE_AFTER, BaseChannel, stored_body
+from notifier.channels.base import PROBE_AFTER, stored_body
 from notifier.channels.reply_text import Secrets, reply_line
+from notifier.channels.templated import TemplatedChannel
+from notifier.channels.templates import FilledTemplate
 from notifier.core.delivery import Body, Delivered, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.core.recipients import combined_outcome, outstanding
 from notifier.http import AddressRefused, HttpError
@@ -49,19 +51,23 @@ def outcome_of_failure(error: SmtpError) -> Outcome:
     return Parked(str(error), PROBE_AFTER)
 
 
-class EmailChannel(BaseChannel[EmailSettings]):
+class EmailChannel(TemplatedChannel[EmailSettings]):
     """Submits mails, one on each connection. A repeat has the same Message-ID, for which some mail stores drop it."""
 
     kind = "email"
     multi_recipient = True
     storm_size = 1_000
 
-    def render(self, request: RenderRequest) -> Body:
+    def escape(self, text: str) -> str:
+        """Return the text: the text part has no markup, and the HTML part escapes whole lines."""
+        return text
+
+    def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the whole mail, headers included."""
-        mail = message(request, self.settings, self.context.formatter)
+        mail = message(request, self.settings, self.context.formatter, filled)
         return Body(content=mail.as_bytes(), content_type="message/rfc822")
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def attempt(self, delivery: Delivery) -> Outcome:
         """Submit the stored mail for the recipients who do not have it yet."""
         copies = self.settings.cc_mailboxes(RenderRequest.of(delivery).mention)
         addresses = [mailbox.address for mailbox in (*self.settings.to_mailboxes, *copies)]

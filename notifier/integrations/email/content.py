@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from notifier.channels.templates import FilledTemplate
 from notifier.core.model import Event
 from notifier.ports import RenderRequest
 from notifier.wording.columns import columns
@@ -16,9 +17,14 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import quoted, split_marked, without_marks
 from notifier.wording.message import Fact, ListedInstance, Message, SummaryMessage
-from notifier.wording.sanitize import DETAIL_LIMIT, one_line
+from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_controls
 from notifier.wording.states import EventState
 from notifier.wording.summary import SummaryFormatter
+
+TITLE_LIMIT = 200
+"""Maximum length of the headline of a template, in characters."""
+TEXT_LIMIT = 20_000
+"""Maximum length of the body of a template, in characters."""
 
 _SEPARATOR = " · "
 _INDENT = "  "
@@ -69,6 +75,8 @@ class MailContent:
     place: str
     """Where: `PROD · cn-north-4`, and how late it was reported."""
     title: str
+    text: str = ""
+    """Lines of a template, which replace the reason and all that follows from it."""
     reason: str = ""
     """Several lines of text from outside."""
     notes: tuple[str, ...] = ()
@@ -95,6 +103,28 @@ def mail_content(request: RenderRequest, formatter: EventFormatter, channel: str
     if request.digest or request.storm:
         return _summary_content(request, formatter, channel)
     return _event_content(request, formatter, channel)
+
+
+def with_template(content: MailContent, filled: FilledTemplate) -> MailContent:
+    """Return the content with the subject and the body of a template. Why the reader gets the mail stays."""
+    if title := one_line(filled.title or "", TITLE_LIMIT):
+        content = replace(content, subject=title, title=title)
+    text = cut(strip_controls(filled.text or ""), TEXT_LIMIT)
+    if not text:
+        return content
+    return MailContent(
+        state=content.state,
+        subject=content.subject,
+        preheader=one_line(text, DETAIL_LIMIT),
+        badge=content.badge,
+        place=content.place,
+        title=content.title,
+        text=text,
+        console_url=content.console_url,
+        runbook_url=content.runbook_url,
+        because=content.because,
+        command=content.command,
+    )
 
 
 # -- one event --
@@ -244,6 +274,7 @@ def text_part(content: MailContent, localizer: Localizer) -> str:
     """Return the text part."""
     blocks = [
         [_SEPARATOR.join(filter(None, (content.badge, content.place))), content.title],
+        [line.rstrip() for line in content.text.split("\n")],
         [f"{_INDENT}{line}".rstrip() for line in content.reason.splitlines()],
         [*content.notes],
         [*content.counts],

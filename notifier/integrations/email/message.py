@@ -8,9 +8,10 @@ from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 
+from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.core.model import NAMESPACE, Event
 from notifier.core.severity import is_production
-from notifier.integrations.email.content import html_part, mail_content, text_part
+from notifier.integrations.email.content import html_part, mail_content, text_part, with_template
 from notifier.integrations.email.mailboxes import format_header
 from notifier.integrations.email.settings import EmailSettings
 from notifier.ports import RenderRequest
@@ -23,9 +24,14 @@ SUBJECT_LIMIT = 200
 """Maximum length of a subject, in characters."""
 
 
-def message(request: RenderRequest, settings: EmailSettings, formatter: EventFormatter) -> EmailMessage:
-    """Return the mail of a request. The same request gives the same bytes: nothing in it comes from a clock."""
-    content = mail_content(request, formatter, settings.name)
+def message(
+    request: RenderRequest, settings: EmailSettings, formatter: EventFormatter, filled: FilledTemplate = BUILT_IN
+) -> EmailMessage:
+    """Return the mail of a request, with what the templates of the channel replace.
+
+    The same request gives the same bytes: nothing in it comes from a clock.
+    """
+    content = with_template(mail_content(request, formatter, settings.name), filled)
     mail = EmailMessage(policy=_POLICY)
     mail.set_raw("From", format_header("From", [settings.from_mailbox]))
     mail.set_raw("To", format_header("To", settings.to_mailboxes))

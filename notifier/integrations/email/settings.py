@@ -28,6 +28,7 @@ class EmailSettings(ChannelSettings):
 
     channel_class = "notifier.integrations.email.channel:EmailChannel"
     mention_forms = "a mail address, which gets a copy (Cc)"
+    takes_templates = True
 
     kind: Literal["email"]
     host: str

@@ -17,6 +17,7 @@ import structlog
 from notifier.channels import rate_limits
 from notifier.channels.base import ChannelContext, Json
 from notifier.channels.reply_text import reply_line
+from notifier.channels.templates import FilledTemplate
 from notifier.core import dispatch
 from notifier.core.delivery import Delivered, Delivery, Outcome, ResendPolicy, Retry, Thread, Unknown, delivery_id
 from notifier.core.identity import MessageRef
@@ -38,7 +39,7 @@ from notifier.integrations.slack.sender import SlackSender, final_outcome
 from notifier.integrations.slack.settings import CHANNEL_ID, HISTORY_DELAY, SlackSettings
 from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
 from notifier.integrations.slack.webhook import SlackWebhookChannel
-from notifier.ports import CheckResult
+from notifier.ports import CheckResult, RenderRequest
 from notifier.wording.sanitize import one_line
 
 POST_SCOPE = "chat:write"
@@ -76,7 +77,7 @@ class SlackChannel(SlackSender):
         """Return a channel for these settings: with a bot token, or through an incoming webhook."""
         return SlackWebhookChannel(settings, context) if settings.webhook_url else cls(settings, context)
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def attempt(self, delivery: Delivery) -> Outcome:
         """Post once: in the thread of the task where there is one, in a new message where that is gone."""
         end = self.deadline_at(self.settings.timeout.total_seconds())
         message = self.stored_message(delivery)
@@ -98,7 +99,8 @@ class SlackChannel(SlackSender):
         if not isinstance(outcome, MessageGone):
             return outcome
         log.warning("slack.message_gone", msg="posting it again", channel=self.name, job=thread.event.job_id)
-        message = replacement_message(thread, delivery_id(self.name, thread.event.id), formatter, command)
+        key = delivery_id(self.name, thread.event.id)
+        message = replacement_message(thread, key, formatter, command, self._filled_now(thread))
         outcome = await self.post_with_fallback(self._post, message, end)
         return replace(outcome, thread=outcome.ref) if isinstance(outcome, Delivered) else final_outcome(outcome)
 
@@ -108,9 +110,20 @@ class SlackChannel(SlackSender):
         return None if isinstance(outcome, MessageGone) else outcome
 
     async def _edit(self, thread: Thread, ref: str, end: float) -> Outcome | MessageGone:
-        message = live_message(thread, self.context.formatter, self.context.chat_command)
+        filled = self._filled_now(thread)
+        message = live_message(thread, self.context.formatter, self.context.chat_command, filled)
         outcome = await self.post_with_fallback(partial(self._change, MessageRef.parse(ref)), message, end)
         return replace(outcome, ref=None) if isinstance(outcome, Delivered) else outcome
+
+    def _filled_now(self, thread: Thread) -> FilledTemplate:
+        """Return what the templates make of the event that a message shows; log where one fails."""
+        about = RenderRequest(
+            delivery_id=thread.subject, events=(thread.event,), routing=thread.routing, storm=thread.storm
+        )
+        filled = self.filled(about)
+        if filled.failure:
+            self.log_failure(about, filled.failure)
+        return filled
 
     def _is_broadcast(self, delivery: Delivery) -> bool:
         return self.settings.broadcast and dispatch.is_broadcast(delivery)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from notifier.channels.base import Json
+from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.durations import parse_duration
@@ -21,10 +22,8 @@ from notifier.integrations.slack.blockkit import (
     SEPARATOR,
     SETTLED_COLOUR,
     SETTLED_EMOJI,
-    TEXT_LIMIT,
     button_element,
     context,
-    escape,
     inline_code,
     literal,
     marked_words,
@@ -41,6 +40,7 @@ from notifier.integrations.slack.blockkit import (
 from notifier.integrations.slack.errors import key_of
 from notifier.integrations.slack.mentions import mention_markup
 from notifier.integrations.slack.summaries import CHAT_HINT, acknowledged_by, live_storm, summary
+from notifier.integrations.slack.templates import body_sections, own_title, push_text
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.ids import short_id
@@ -76,29 +76,40 @@ class Annotations:
         return self.acknowledged is not None or self.mute is not None
 
 
-def event_message(request: RenderRequest, formatter: EventFormatter, command: str = COMMAND) -> Json:
-    """Return a message for `chat.postMessage`, without the channel. `command` is the name of the chat's command."""
+def event_message(
+    request: RenderRequest, formatter: EventFormatter, command: str = COMMAND, filled: FilledTemplate = BUILT_IN
+) -> Json:
+    """Return a message for `chat.postMessage`, without the channel.
+
+    `command` is the name of the chat's command, `filled` what the templates of the channel replace.
+    """
     if request.digest or request.storm:
-        layout = summary(request, formatter, command)
+        layout = summary(request, formatter, command, filled)
     else:
-        layout = _Layout(request.events[0], request.routing, Annotations(), formatter).message()
+        layout = _Layout(request.events[0], request.routing, Annotations(), formatter, filled).message()
     layout = _with_mention(layout, request.mention)
     return layout | _envelope(request.delivery_id, None if request.digest else request.events[0].job_id)
 
 
-def live_message(thread: Thread, formatter: EventFormatter, command: str = COMMAND) -> Json:
+def live_message(
+    thread: Thread, formatter: EventFormatter, command: str = COMMAND, filled: FilledTemplate = BUILT_IN
+) -> Json:
     """Return the current content of a thread's message: text, blocks and attachments, which an edit must all name."""
     if thread.storm:
         return _with_mention(live_storm(thread, thread.storm, formatter, command), thread.routing.mention)
     annotations = Annotations(acknowledged=thread.acknowledged, mute=thread.mute)
-    layout = _Layout(thread.event, thread.routing, annotations, formatter).message()
+    layout = _Layout(thread.event, thread.routing, annotations, formatter, filled).message()
     return _with_mention(layout, thread.routing.mention)
 
 
-def replacement_message(thread: Thread, key: str, formatter: EventFormatter, command: str = COMMAND) -> Json:
+def replacement_message(
+    thread: Thread, key: str, formatter: EventFormatter, command: str = COMMAND, filled: FilledTemplate = BUILT_IN
+) -> Json:
     """Return a thread's message for `chat.postMessage`, to replace one that is gone. It mentions nobody."""
     quiet = replace(thread, routing=replace(thread.routing, mention=()))
-    return live_message(quiet, formatter, command) | _envelope(key, None if thread.storm else thread.event.job_id)
+    return live_message(quiet, formatter, command, filled) | _envelope(
+        key, None if thread.storm else thread.event.job_id
+    )
 
 
 def thread_reply(message: Json, *, whole: bool) -> Json:
@@ -151,6 +162,7 @@ class _Layout:
     routing: DeliveryRouting
     annotations: Annotations
     formatter: EventFormatter
+    filled: FilledTemplate = BUILT_IN
 
     @property
     def localizer(self) -> Localizer:
@@ -161,7 +173,7 @@ class _Layout:
         emoji = SETTLED_EMOJI if self.annotations.acknowledged else message.emoji
         colour = SETTLED_COLOUR if self.annotations.settled else message.state.tone.colour
         return {
-            "text": escape(f"{emoji} {message.headline.push}", TEXT_LIMIT),
+            "text": push_text(emoji, message.headline.push, self.filled),
             "blocks": [section(self._first_line(message)), *self._why(message)],
             "attachments": [{"color": colour, "blocks": list(self._rest(message))}],
         }
@@ -176,6 +188,7 @@ class _Layout:
         where = f"*{environment}*" if message.production else environment
         when = "" if self._names_time(message) else sentence(message.when)
         line = SEPARATOR.join(filter(None, (sentence(message.sentence, bold=True), where, when)))
+        line = own_title(self.filled) or line
         return f"{start} {line}" + (f"\n🕓 {sentence(message.late)}" if message.late else "")
 
     def _names_time(self, message: Message) -> bool:
@@ -185,7 +198,9 @@ class _Layout:
     # -- why --
 
     def _why(self, message: Message) -> Iterator[Json]:
-        if message.reason:
+        if self.filled.text:
+            yield from body_sections(self.filled.text)
+        elif message.reason:
             yield rich_text(rich_quote(*self._quoted_lines(message.reason)))
         elif message.reason_note:
             yield rich_text(rich_quote(words(message.reason_note)))
@@ -199,17 +214,21 @@ class _Layout:
     # -- how bad, and what now --
 
     def _rest(self, message: Message) -> Iterator[Json]:
+        if not self.filled.text:
+            yield from self._explained(message)
+        if mute := self.annotations.mute:
+            yield context(f"🔕 {self._muted(mute)}")
+        if elements := list(self._buttons(message)):
+            yield {"type": "actions", "elements": elements}
+        yield context(self._identifiers(message))
+
+    def _explained(self, message: Message) -> Iterator[Json]:
         if message.conditions:
             yield section(_conditions(message))
         if message.notes:
             yield section("\n".join(map(sentence, message.notes)))
         if paragraphs := list(self._advice(message)):
             yield rich_text(*paragraphs)
-        if mute := self.annotations.mute:
-            yield context(f"🔕 {self._muted(mute)}")
-        if elements := list(self._buttons(message)):
-            yield {"type": "actions", "elements": elements}
-        yield context(self._identifiers(message))
 
     def _advice(self, message: Message) -> Iterator[Json]:
         if message.meaning:

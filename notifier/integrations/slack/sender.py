@@ -12,6 +12,8 @@ from notifier.channels.base import Json, encode_json, stored_body
 from notifier.channels.http_channel import HttpChannel
 from notifier.channels.reply_conditions import decompressed
 from notifier.channels.reply_text import http_reply
+from notifier.channels.templated import TemplatedChannel
+from notifier.channels.templates import FilledTemplate
 from notifier.core.delivery import Body, Delivery, GaveUp, Outcome, Parked, Retry, Unknown
 from notifier.http import AddressRefused, HttpError, NotSent
 from notifier.integrations.slack.api import SlackResponse
@@ -19,6 +21,7 @@ from notifier.integrations.slack.errors import SLACK_PROBE_AFTER, ContentRefused
 from notifier.integrations.slack.messages import event_message, plain_text_message, without_buttons
 from notifier.integrations.slack.settings import SlackSettings
 from notifier.integrations.slack.summaries import FIRST_PART_SIZE
+from notifier.integrations.slack.templates import inert
 from notifier.ports import CheckResult, RenderRequest
 
 log = structlog.get_logger(__name__)
@@ -27,7 +30,7 @@ SendCall = Callable[[Json, float], Awaitable[SlackResponse]]
 """Send a message within a number of seconds. Raises HttpError."""
 
 
-class SlackSender(HttpChannel[SlackSettings]):
+class SlackSender(TemplatedChannel[SlackSettings], HttpChannel[SlackSettings]):
     """Base of the channels that post to Slack."""
 
     kind: ClassVar[str] = "slack"
@@ -35,9 +38,13 @@ class SlackSender(HttpChannel[SlackSettings]):
     clickable = False
     """Whether clicks on the buttons of a message reach this program."""
 
-    def render(self, request: RenderRequest) -> Body:
+    def escape(self, text: str) -> str:
+        """Return the text as markup in which nothing is styled, a mention or a link."""
+        return inert(text)
+
+    def compose(self, request: RenderRequest, filled: FilledTemplate) -> Body:
         """Return the message as JSON, without its address, which is added when it is sent."""
-        message = event_message(request, self.context.formatter, self.context.chat_command)
+        message = event_message(request, self.context.formatter, self.context.chat_command, filled)
         return Body(content=encode_json(message), content_type="application/json")
 
     def stored_message(self, delivery: Delivery) -> Json:

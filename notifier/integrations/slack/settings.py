@@ -29,6 +29,7 @@ class SlackSettings(ChannelSettings):
 
     channel_class = "notifier.integrations.slack.channel:SlackChannel"
     mention_forms = SLACK_MENTION_FORMS
+    takes_templates = True
 
     kind: Literal["slack"] = "slack"
     bot_token: SlackBotToken | None = None

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import groupby
 
 from notifier.channels.base import Json
+from notifier.channels.templates import FilledTemplate
 from notifier.chat.requests import Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.people import Acknowledgement
@@ -31,6 +32,7 @@ from notifier.integrations.slack.blockkit import (
     sentence,
     words,
 )
+from notifier.integrations.slack.templates import body_sections, own_title, push_text
 from notifier.ports import RenderRequest
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
@@ -58,11 +60,11 @@ INSTANCES_LIMIT = 900
 """Maximum length of the line that names instances of a storm, in characters."""
 
 
-def summary(request: RenderRequest, formatter: EventFormatter, command: str) -> Json:
+def summary(request: RenderRequest, formatter: EventFormatter, command: str, filled: FilledTemplate) -> Json:
     """Return the layout of a digest, or of a part of a storm. `command` is the name of the chat's command."""
     message = SummaryFormatter(formatter).describe(request)
     if request.storm is None:
-        return _digest(message, command)
+        return _digest(message, command, filled)
     if request.opens_storm:
         return _Storm(message, request.storm, formatter, command).layout()
     return _part(message)
@@ -197,13 +199,15 @@ def _instance(listed: ListedInstance) -> Sequence[Json]:
 # ---- digests ----
 
 
-def _digest(message: SummaryMessage, command: str) -> Json:
+def _digest(message: SummaryMessage, command: str, filled: FilledTemplate) -> Json:
     """Return a digest in top-level blocks: Slack would fold the body of an attachment."""
-    lines = map(section, joined(_lines(message.events), BLOCK_LIMIT))
+    lines: Iterable[Json] = map(section, joined(_lines(message.events), BLOCK_LIMIT))
+    if filled.text:
+        lines = body_sections(filled.text)
     grey = _grey_line([sentence(message.origin, quote=literal)], f"{command} {message.command}")
     return {
-        "text": escape(f"{message.emoji} {message.push}", TEXT_LIMIT),
-        "blocks": [section(f"{message.emoji} {_first_line(message)}"), *lines, grey],
+        "text": push_text(message.emoji, message.push, filled),
+        "blocks": [section(f"{message.emoji} {own_title(filled) or _first_line(message)}"), *lines, grey],
         "attachments": [],
     }
 

@@ -16,7 +16,7 @@ from notifier.ports import CheckResult
 class SlackWebhookChannel(SlackSender):
     """Posts to the channel of one incoming webhook."""
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def attempt(self, delivery: Delivery) -> Outcome:
         """Post once."""
         end = self.deadline_at(self.settings.timeout.total_seconds())
         return final_outcome(await self.post_with_fallback(self._post, self.stored_message(delivery), end))
