@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 32 * 1024
 """Maximum length of a rendered template, in characters."""
-VALUE_LIMIT = 2_000
+PRINTED_VALUE_LIMIT = 2_000
 """Maximum length of one printed value, in characters."""
 FAILURE_LIMIT = 300
 """Maximum length of the reason for which a template fails, in characters. It may quote text from outside."""
@@ -205,7 +205,7 @@ def bounded(pieces: Iterable[str]) -> str:
 
 def _message_sandbox(escape: Callable[[str], str], filters: Mapping[str, Callable[[Any], str]]) -> Environment:
     """Return the environment of a template of a message, which prints every value as one escaped line."""
-    environment = sandbox(lambda value: escape(one_line(_printable(value), VALUE_LIMIT)))
+    environment = sandbox(lambda value: escape(one_line(_printable(value), PRINTED_VALUE_LIMIT)))
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= filters
     # The same facts must give the same message.

@@ -24,8 +24,8 @@ from notifier.channels.templates import (
     BUILT_IN,
     DIGEST,
     MAX_OUTPUT,
+    PRINTED_VALUE_LIMIT,
     TEMPLATE_KEYS,
-    VALUE_LIMIT,
     ChannelTemplates,
     FilledTemplate,
     MessageTemplate,
@@ -212,7 +212,7 @@ def test_values_are_printed_as_text(value: object, shown: str) -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(filled("{{ x }}", {"x": "x" * 10 * VALUE_LIMIT}).text or "") == VALUE_LIMIT + len("‹›")
+    assert len(filled("{{ x }}", {"x": "x" * 10 * PRINTED_VALUE_LIMIT}).text or "") == PRINTED_VALUE_LIMIT + len("‹›")
 
 
 def test_lines_of_a_reason_can_be_printed_one_by_one() -> None:

@@ -21,9 +21,9 @@ from notifier.wording.sanitize import DETAIL_LIMIT, cut, one_line, strip_control
 from notifier.wording.states import EventState
 from notifier.wording.summary import SummaryFormatter
 
-TITLE_LIMIT = 200
+MAIL_TITLE_LIMIT = 200
 """Maximum length of the headline of a template, in characters."""
-TEXT_LIMIT = 20_000
+MAIL_TEXT_LIMIT = 20_000
 """Maximum length of the body of a template, in characters."""
 
 _SEPARATOR = " · "
@@ -107,9 +107,9 @@ def mail_content(request: RenderRequest, formatter: EventFormatter, channel: str
 
 def with_template(content: MailContent, filled: FilledTemplate) -> MailContent:
     """Return the content with the subject and the body of a template. Why the reader gets the mail stays."""
-    if title := one_line(filled.title or "", TITLE_LIMIT):
+    if title := one_line(filled.title or "", MAIL_TITLE_LIMIT):
         content = replace(content, subject=title, title=title)
-    text = cut(strip_controls(filled.text or ""), TEXT_LIMIT)
+    text = cut(strip_controls(filled.text or ""), MAIL_TEXT_LIMIT)
     if not text:
         return content
     return MailContent(

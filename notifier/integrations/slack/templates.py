@@ -8,9 +8,9 @@ from notifier.channels.templates import FilledTemplate
 from notifier.integrations.slack.blockkit import BLOCK_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT, escape, joined, section
 from notifier.wording.sanitize import cut
 
-TITLE_LIMIT = 300
+OWN_TITLE_LIMIT = 300
 """Maximum length of a headline, in characters."""
-BODY_LIMIT = MESSAGE_LIMIT // 2
+OWN_BODY_LIMIT = MESSAGE_LIMIT // 2
 """Maximum length of a body, in characters: what stays built in needs the rest."""
 
 _ZERO_WIDTH_SPACE = "\u200b"
@@ -31,7 +31,7 @@ def inert(text: str) -> str:
 
 def own_title(filled: FilledTemplate) -> str:
     """Return the headline of a template in markup; the empty string where the built-in one stays."""
-    return cut(filled.title or "", TITLE_LIMIT)
+    return cut(filled.title or "", OWN_TITLE_LIMIT)
 
 
 def push_text(emoji: str, words: str, filled: FilledTemplate) -> str:
@@ -42,5 +42,5 @@ def push_text(emoji: str, words: str, filled: FilledTemplate) -> str:
 
 def body_sections(text: str) -> Iterator[Json]:
     """Yield the text of a template as sections that fit into a message."""
-    lines = (cut(line, BLOCK_LIMIT) for line in cut(text, BODY_LIMIT).split("\n"))
+    lines = (cut(line, BLOCK_LIMIT) for line in cut(text, OWN_BODY_LIMIT).split("\n"))
     yield from (section(part) for part in joined(lines, BLOCK_LIMIT) if part.strip())
