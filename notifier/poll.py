@@ -39,7 +39,7 @@ from notifier.core.polling import (
     PollRules,
 )
 from notifier.core.routing import RoutedEvent, RoutingConfig
-from notifier.core.storm_plan import StormContext
+from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import Storm
 from notifier.ports import DatabaseTime, DeliveryRecords, EventRecords, ParkedChannels, PollClaim, Store, TaskSource
 
@@ -126,6 +126,12 @@ class PollStorms(Protocol):
 
 class PollDeliveries(DeliveryRecords, Protocol):
     """The deliveries that a poll plans."""
+
+    def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
+        """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
+
+    def extend(self, delivery_id: str, more: Sequence[Event]) -> bool:
+        """Add events to a delivery, unless an attempt has been made. Return whether it took them."""
 
     def rank_as_failures(self, channel: str, subjects: Collection[str]) -> None:
         """Let unsettled deliveries about these subjects go out with the failures: they hold back newer ones."""
@@ -467,11 +473,17 @@ class _Recorder:
             parked=tx.channels.parked() if new else {},
             now=now,
             before=progress.planned,
-            storms=StormContext(open=storms, last=last, away_after=self.source.rules.away_after),
+            storms=StormContext(
+                open=storms,
+                unsent=tx.deliveries.unsent_parts([storm.id for storm in storms]) if new and storms else {},
+                last=last,
+                away_after=self.source.rules.away_after,
+            ),
         )
         for channel, subjects in plan.failed.items():
             tx.deliveries.rank_as_failures(channel, subjects)
-        tx.deliveries.record(plan.deliveries)
+        left = [more for id_, more in plan.extending.items() if not tx.deliveries.extend(id_, more.events)]
+        tx.deliveries.record([*plan.deliveries, *left])
         for storm in plan.storms:
             tx.storms.save(storm, now)
         for channel, by in plan.superseding.items():

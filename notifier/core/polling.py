@@ -301,6 +301,9 @@ class DeliveryPlan:
     """What follows from the events that were new."""
 
     deliveries: tuple[Delivery, ...] = ()
+    extending: Mapping[str, Delivery] = field(default_factory=dict)
+    """By id of an unsent delivery of a storm: the failures that it takes, as the delivery that reports them if it was
+    sent by now."""
     superseding: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By channel and subject: the event in whose favour progress gives way that no attempt has been made to send."""
     storms: Sequence[Storm] = ()
@@ -350,6 +353,7 @@ def plan_deliveries(
             *outbox.plan_sent(apart, routing, parked, now, before.apart),
             *suppressed,
         ),
+        extending=stormy.extending,
         storms=stormy.storms,
         planned=PlannedEvents(
             apart={channel: len(items) for channel, items in apart.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -11,8 +11,25 @@ from notifier.core import storms
 from notifier.core.delivery import FAILURE_RANK, Delivery, DeliveryState, delivery_id
 from notifier.core.events import EventType
 from notifier.core.identity import DirectChannel, Subject
-from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig, routing_on
+from notifier.core.routing import (
+    ChannelPolicy,
+    DeliveryRouting,
+    Route,
+    RoutedEvent,
+    RoutingConfig,
+    routing_on,
+)
 from notifier.core.storms import Storm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsentPart:
+    """The latest delivery of a storm, before the first attempt to send it: it can take more failures."""
+
+    delivery_id: str
+    count: int
+    """Number of its events."""
+    routing: DeliveryRouting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +38,8 @@ class StormContext:
 
     open: Sequence[Storm] = ()
     """Storms of the source that have not ended."""
+    unsent: Mapping[str, UnsentPart] = field(default_factory=lambda: MappingProxyType({}))
+    """Deliveries of these storms that can take more failures, by storm id."""
     before: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Number of failures that earlier batches of the same poll brought, by channel."""
     last: bool = True
@@ -36,6 +55,9 @@ class StormPlan:
     storms: tuple[Storm, ...] = ()
     """Storms that have begun, grown or ended."""
     deliveries: tuple[Delivery, ...] = ()
+    extending: Mapping[str, Delivery] = field(default_factory=dict)
+    """By id of an unsent delivery: the failures that it takes, as the delivery that reports them if it was sent by
+    now."""
     taken: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Ids of the events that storms report, by channel."""
 
@@ -56,6 +78,7 @@ def plan_storms(
     lasting = {storm.channel: storm for storm in context.open if now - storm.updated_at <= context.away_after}
     changed = {storm.id: storms.end(storm, now) for storm in context.open if storm.channel not in lasting}
     deliveries: list[Delivery] = []
+    extending: dict[str, Delivery] = {}
     taken: dict[str, Collection[str]] = {}
     for channel in {**lasting, **by_channel}:
         policy = routing.policies.get(channel) or ChannelPolicy(name=channel)
@@ -66,11 +89,15 @@ def plan_storms(
                 changed[known.id] = storms.end(known, now)
         elif failures:
             state = DeliveryState.PARKED if channel in parked else DeliveryState.PENDING
-            storm, planned = _planned(failures, known, policy, routing.routes, state, now)
+            planner = _Planner(policy=policy, routes=routing.routes, state=state, now=now)
+            part = context.unsent.get(known.id) if known else None
+            storm, extra, planned = planner.plan(failures, known, part)
             changed[storm.id] = storm
             deliveries += planned
+            if part and extra:
+                extending[part.delivery_id] = extra
             taken[channel] = frozenset(item.event.id for item in failures)
-    return StormPlan(storms=tuple(changed.values()), deliveries=tuple(deliveries), taken=taken)
+    return StormPlan(storms=tuple(changed.values()), deliveries=tuple(deliveries), extending=extending, taken=taken)
 
 
 def _continues(failures: int, policy: ChannelPolicy, known: Storm | None) -> bool:
@@ -80,41 +107,56 @@ def _continues(failures: int, policy: ChannelPolicy, known: Storm | None) -> boo
     return failures > (policy.digest_above if known is None else policy.digest_above // 2)
 
 
-def _planned(  # noqa: PLR0917 - what a delivery is made of
-    failures: Sequence[RoutedEvent],
-    known: Storm | None,
-    policy: ChannelPolicy,
-    routes: Sequence[Route],
-    state: DeliveryState,
-    now: datetime,
-) -> tuple[Storm, Sequence[Delivery]]:
-    """Return the storm with these failures, and the deliveries that report them."""
-    events = [item.event for item in failures]
-    wanted = routing_on(policy.name, failures, routes)
-    storm = storms.begin(policy.name, events) if known is None else storms.grow(known, events)
-    deliveries = [
-        Delivery(
-            id=delivery_id(policy.name, *(item.event.id for item in part)),
-            channel=policy.name,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planner:
+    """Plans what reports the failures of a storm on one channel."""
+
+    policy: ChannelPolicy
+    routes: Sequence[Route]
+    state: DeliveryState
+    now: datetime
+
+    def plan(
+        self, failures: Sequence[RoutedEvent], known: Storm | None, part: UnsentPart | None
+    ) -> tuple[Storm, Delivery | None, Sequence[Delivery]]:
+        """Return the storm with these failures, those that the unsent part of it takes, and deliveries of the others.
+
+        With threads, the message that opens a storm sums it up and has one event; it takes no others.
+        """
+        events = [item.event for item in failures]
+        name, size = self.policy.name, self.policy.storm_size
+        wanted = routing_on(name, failures, self.routes)
+        storm = storms.begin(name, events) if known is None else storms.grow(known, events)
+        listed = sorted(failures, key=lambda item: (storms.instance_of(item.event), item.event.job_id))
+        parts: list[Sequence[RoutedEvent]] = []
+        if known is None and self.policy.threads:
+            first = min(listed, key=lambda item: storms.age_of(item.event))
+            parts.append([first])
+            listed.remove(first)
+        room = self._room(part, storm, wanted)
+        extra, listed = listed[:room], listed[room:]
+        parts += [listed[start : start + size] for start in range(0, len(listed), size)]
+        deliveries = [self._delivery(storm, one, wanted) for one in parts]
+        if known is None:
+            storm = replace(storm, opened_by=deliveries[0].id)
+        return storm, self._delivery(storm, extra, wanted) if extra else None, deliveries
+
+    def _room(self, part: UnsentPart | None, storm: Storm, wanted: DeliveryRouting) -> int:
+        """Return how many failures the unsent part of a storm takes."""
+        if part is None or part.routing != wanted or (self.policy.threads and part.delivery_id == storm.opened_by):
+            return 0
+        return max(self.policy.storm_size - part.count, 0)
+
+    def _delivery(self, storm: Storm, items: Sequence[RoutedEvent], wanted: DeliveryRouting) -> Delivery:
+        return Delivery(
+            id=delivery_id(self.policy.name, *(item.event.id for item in items)),
+            channel=self.policy.name,
             subject=str(Subject(storm=storm.id)),
-            state=state,
-            available_at=now,
-            created_at=now,
-            events=tuple(item.event for item in part),
+            state=self.state,
+            available_at=self.now,
+            created_at=self.now,
+            events=tuple(item.event for item in items),
             digest=True,
             rank=FAILURE_RANK,
             routing=wanted,
         )
-        for part in _parts(failures, policy, opens=known is None)
-    ]
-    return (replace(storm, opened_by=deliveries[0].id) if known is None else storm), deliveries
-
-
-def _parts(failures: Sequence[RoutedEvent], policy: ChannelPolicy, *, opens: bool) -> Iterator[Sequence[RoutedEvent]]:
-    """Divide failures among deliveries. With threads, the message that opens a storm sums it up: it has one event."""
-    listed = sorted(failures, key=lambda item: (storms.instance_of(item.event), item.event.job_id))
-    if opens and policy.threads:
-        first = min(listed, key=lambda item: storms.age_of(item.event))
-        yield [first]
-        listed.remove(first)
-    yield from (listed[start : start + policy.storm_size] for start in range(0, len(listed), policy.storm_size))

@@ -10,9 +10,11 @@ from notifier.core import outbox, recipients
 from notifier.core.delivery import Body, Delivery, DeliveryState
 from notifier.core.health_facts import Expected
 from notifier.core.identity import DirectChannel
+from notifier.core.model import Event
 from notifier.core.outbox import Settlement
 from notifier.core.pacing import AttemptSignal
 from notifier.core.routing import MAX_DIGEST_SIZE
+from notifier.core.storm_plan import UnsentPart
 from notifier.store import rows, statements
 from notifier.store.channels import Channels
 from notifier.store.delivery_rows import change_deliveries, load_deliveries, make_due
@@ -37,6 +39,32 @@ class Deliveries:
         self._session.execute(deliveries.insert(), [rows.delivery_values(delivery) for delivery in planned])
         self._session.execute(delivery_events.insert(), list(_members(planned)))
         self._session.notify_listeners()
+
+    def unsent_parts(self, storm_ids: Collection[str]) -> Mapping[str, UnsentPart]:
+        """Return the latest delivery of each of these storms of which no attempt has been made, by storm id."""
+        return {
+            row.storm: UnsentPart(delivery_id=row.id, count=row.events, routing=rows.routing_of(row.routing))
+            for found in self._session.execute_chunks(statements.UNSENT_PARTS, storm_ids)
+            for row in found
+        }
+
+    def extend(self, delivery_id: str, more: Sequence[Event]) -> bool:
+        """Add events to a delivery, unless an attempt has been made. Return whether it took them."""
+        unsent = self._session.execute(statements.LOCK_UNSENT, {"id": delivery_id}).one_or_none()
+        if unsent is None:
+            return False
+        values = [
+            {
+                "delivery_id": delivery_id,
+                "event_id": event.id,
+                "channel": unsent.channel,
+                "subject": event.subject,
+                "position": position,
+            }
+            for position, event in enumerate(more, start=unsent.events)
+        ]
+        self._session.execute(delivery_events.insert(), values)
+        return True
 
     def claim_due(
         self, channel: str, owner: str, now: datetime, lease: timedelta, limit: int, *, at_once: int | None = None

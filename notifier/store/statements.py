@@ -299,6 +299,25 @@ HOLDING_BACK = (
 )
 RANK_AS_FAILURES = update(deliveries).where(deliveries.c.seq.in_(list_parameter("seqs"))).values(rank=FAILURE_RANK)
 
+# The last message of a storm takes more failures as long as nobody has begun to send it.
+_UNSENT = and_(
+    deliveries.c.attempt == 0,
+    deliveries.c.body.is_(None),
+    or_(*(deliveries.c.state == state for state in UNSETTLED)),
+)
+_UNSENT_PART = select(
+    deliveries.c.id,
+    deliveries.c.channel,
+    deliveries.c.storm,
+    deliveries.c.routing,
+    select(func.count()).where(delivery_events.c.delivery_id == deliveries.c.id).scalar_subquery().label("events"),
+).where(_UNSENT)
+_LATEST_OF_STORMS = (
+    select(func.max(_older.c.seq)).where(_older.c.storm.in_(list_parameter("ids"))).group_by(_older.c.storm)
+)
+UNSENT_PARTS = _UNSENT_PART.where(deliveries.c.seq.in_(_LATEST_OF_STORMS))
+LOCK_UNSENT = _UNSENT_PART.where(deliveries.c.id == bindparam("id")).with_for_update(of=deliveries)
+
 # The holder of a claim died: the outcome of an attempt that had begun is unknown, any other attempt does not count.
 _LEFT_BEGUN = and_(deliveries.c.claimed_by.is_not(None), deliveries.c.begun)
 _LEFT_UNBEGUN = and_(deliveries.c.claimed_by.is_not(None), not_(deliveries.c.begun))

@@ -44,6 +44,8 @@ PARAMETERS: Mapping[str, str] = {
     "BLOCKING_RECIPIENTS": "ids",
     "HOLDING_BACK": "channel subjects",
     "RANK_AS_FAILURES": "seqs",
+    "UNSENT_PARTS": "ids",
+    "LOCK_UNSENT": "id",
     "CLAIM_DELIVERIES": "seqs sent_at_once until owner",
     "MARK_BEGUN": "claims has_begun",
     "SAVE_BODY": "delivery_id new_body new_content_type",

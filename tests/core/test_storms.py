@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from factories import HOSTILE, T0, make_event, make_task
@@ -18,8 +19,8 @@ from notifier.core.identity import Subject
 from notifier.core.model import Event
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.polling import DeliveryPlan, PlannedEvents, plan_deliveries
-from notifier.core.routing import ChannelPolicy, Route, RoutingConfig, route_events
-from notifier.core.storm_plan import StormContext
+from notifier.core.routing import ChannelPolicy, DeliveryRouting, Route, RoutingConfig, route_events
+from notifier.core.storm_plan import StormContext, UnsentPart
 from notifier.core.storms import INSTANCE_LIMIT, MAX_GROUPS, MAX_INSTANCES, REASON_LIMIT, Storm
 from notifier.ports import RenderRequest
 
@@ -53,6 +54,7 @@ def plan(
     parked: Sequence[str] = (),
     mutes: Sequence[Mute] = (),
     now: datetime | None = None,
+    unsent: Mapping[str, UnsentPart] | None = None,
 ) -> DeliveryPlan:
     return plan_deliveries(
         route_events(events, config.routes),
@@ -61,7 +63,7 @@ def plan(
         mutes=mutes,
         now=now or max((event.observed_at for event in events), default=T0),
         before=before,
-        storms=StormContext(open=lasting, last=last, away_after=AWAY),
+        storms=StormContext(open=lasting, unsent=unsent or {}, last=last, away_after=AWAY),
     )
 
 
@@ -283,6 +285,46 @@ def test_without_threads_each_message_lists_as_many_as_fit() -> None:
     (storm,) = planned.storms
     assert sizes(planned) == [4, 4, 2]
     assert storm.opened_by == planned.deliveries[0].id
+
+
+def unsent(delivery: Delivery, **changes: Any) -> dict[str, UnsentPart]:
+    part = UnsentPart(delivery_id=delivery.id, count=len(delivery.events), routing=delivery.routing)
+    storm_id = Subject.parse(delivery.subject).storm
+    assert storm_id is not None
+    return {storm_id: replace(part, **changes)}
+
+
+@pytest.mark.parametrize(("more", "taken", "others"), [(3, 3, []), (4, 4, []), (15, 4, [10, 1])])
+def test_a_message_that_nobody_has_begun_to_send_takes_more_failures(
+    more: int, taken: int, others: Sequence[int]
+) -> None:
+    config = routing(size=10)
+    first = plan(failures(6), config)
+    (storm,), (part,) = first.storms, first.deliveries
+    second = plan(failures(more, T0 + MINUTE, first=6), config, storm, unsent=unsent(part))
+    ((extended, extra),) = second.extending.items()
+    assert (extended, len(extra.events), sizes(second)) == (part.id, taken, others)
+    assert named([part, extra, *second.deliveries]) == sorted(event.id for event in failures(6 + more))
+    (grown,) = second.storms
+    assert (grown.opened_by, grown.total) == (part.id, 6 + more)
+
+
+@pytest.mark.parametrize("changes", [{"count": 10}, {"count": 11}, {"routing": DeliveryRouting(routes=("other",))}])
+def test_a_message_that_is_full_or_routed_otherwise_takes_none(changes: Mapping[str, Any]) -> None:
+    config = routing(size=10)
+    first = plan(failures(6), config)
+    (storm,), (part,) = first.storms, first.deliveries
+    second = plan(failures(3, T0 + MINUTE, first=6), config, storm, unsent=unsent(part, **changes))
+    assert (second.extending, sizes(second)) == ({}, [3])
+
+
+def test_the_message_that_opens_a_storm_with_a_thread_takes_none() -> None:
+    config = routing(threads=True, size=10)
+    (storm,), (opening, listed) = (first := plan(failures(6), config)).storms, first.deliveries
+    more = failures(3, T0 + MINUTE, first=6)
+    assert plan(more, config, storm, unsent=unsent(opening)).extending == {}
+    ((extended, extra),) = plan(more, config, storm, unsent=unsent(listed)).extending.items()
+    assert (extended, len(extra.events)) == (listed.id, 3)
 
 
 def test_messages_of_a_storm_are_urgent_and_go_out_in_order() -> None:

@@ -49,6 +49,7 @@ from notifier.live_messages import MessageEditor
 from notifier.people import move
 from notifier.poll import PollReport, poll_once
 from notifier.ports import DeliveryFilter, RenderRequest, TaskFilter
+from notifier.store.deliveries import Deliveries
 from notifier.store.engine import SqlStore
 from notifier.store.schema import storms
 from notifier.store.transaction import Transaction
@@ -186,6 +187,45 @@ async def test_two_thousand_failures_are_one_message_and_a_list(store: SqlStore,
     await world.poll()
     assert await world.edit(live) == []
     await world.check_ledger(POLLS * FAILURES + 3)
+
+
+@pytest.mark.parametrize("rows", [40, 1_000])
+async def test_batches_of_a_poll_share_the_messages_that_nobody_has_begun_to_send(
+    store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(polling, "BATCH_ROWS", rows)
+    live, mail = LiveChannel(storm_size=25), FakeChannel("mail")
+    world = World(store, clock, live, mail)
+    await world.poll()
+    for number in (1, 2):
+        await world.poll(81)
+        await world.deliver()
+        await world.check_ledger(81 * number)
+    # What the first poll planned has been sent by the second.
+    assert [len(one.events) for one in mail.sent] == [81, 81]
+    assert [len(one.events) for one in live.sent] == [1, 25, 25, 25, 5, 25, 25, 25, 6]
+
+
+async def test_a_message_that_was_claimed_meanwhile_takes_no_more(
+    store: SqlStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = FakeChannel("mail")
+    world = World(store, clock, mail)
+    await world.poll()
+    await world.poll(30)
+    known = await store.transact(lambda tx: tx.deliveries.unsent_parts([_storm_of(tx)]))
+    claimed = await store.transact(lambda tx: tx.deliveries.claim_due("mail", "me", clock.now(), RULES.lease, 1))
+    assert [part.delivery_id for part in known.values()] == [one.id for one in claimed]
+    assert await store.transact(lambda tx: tx.deliveries.unsent_parts([_storm_of(tx)])) == {}
+    monkeypatch.setattr(Deliveries, "unsent_parts", lambda *_: known)  # it was claimed after this was read
+    await world.poll(30)
+    assert [len(one.events) for one in await world.deliveries()] == [30, 30]
+    await world.check_ledger(60)
+
+
+def _storm_of(tx: Transaction) -> str:
+    (storm,) = tx.storms.lasting("prod")
+    return storm.id
 
 
 async def test_lists_of_a_storm_follow_in_its_thread_and_in_order(store: SqlStore, clock: FakeClock) -> None:
@@ -372,7 +412,7 @@ async def test_a_parked_channel_gets_its_storm_once_it_works(store: SqlStore, cl
     assert live.sent == []
     await store.transact(lambda tx: tx.channels.unpark("live", clock.now()))
     await world.deliver()
-    assert [len(delivery.events) for delivery in live.sent] == [1, 20, 20, 9, 20, 10]
+    assert [len(delivery.events) for delivery in live.sent] == [1, 20, 20, 20, 19]
     assert live.rendered_requests[0].storm is not None
     assert live.rendered_requests[0].storm.total == 80
 
