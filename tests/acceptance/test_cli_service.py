@@ -343,6 +343,35 @@ def test_check_names_the_digests_for_which_a_template_fails(tmp_path: Path) -> N
     assert [*found["flaws"]] == ["digest"]
 
 
+CHAT_HOOK = {"webhook_url": NOWHERE}
+TEMPLATED: list[dict[str, Any]] = [
+    {"kind": "console"},
+    {"kind": "slack", "bot_token": "xoxb-obviously-fake", "channel": "C0123ABCD"},
+    {"kind": "email", "host": "127.0.0.1", "security": "none", "from": "a@example.com", "to": ["b@example.com"]},
+    {"kind": "mattermost"} | CHAT_HOOK,
+    {"kind": "rocketchat"} | CHAT_HOOK,
+    {"kind": "webhook", "url": NOWHERE},
+]
+
+
+@pytest.mark.parametrize("settings", TEMPLATED, ids=[one["kind"] for one in TEMPLATED])
+def test_check_names_the_template_the_type_and_the_remedy(tmp_path: Path, settings: dict[str, Any]) -> None:
+    text = {"text": '"{{ data.task.fail_reason.strip() }}"'}
+    title = {} if settings["kind"] == "webhook" else {"title": "{{ headline }}"}
+    channel = settings | {"name": "own", "digest_above": None, "templates": {"task.*": title | text}}
+    routes = [{"name": "r", "match": ["type=~task[.](failed|started)"], "channels": ["own"]}]
+    folder = configured(tmp_path, NO_CLOUD, channels=[channel], routes=routes, alerts={"channels": []})
+    (finding,) = json.loads(invoke("check", "--json", cwd=folder, code=1).stdout)["findings"]
+    assert (finding["ok"], finding["what"]) == (False, "channel own")
+    assert re.match(
+        r"task\.started: template task\.\*( \(text\))? fails: UndefinedError: 'None' has", finding["detail"]
+    )
+    assert finding["remedy"] == "notifier preview own --event task.started"
+    shown = invoke(*finding["remedy"].split()[1:], cwd=folder, code=1).stdout
+    assert "gauss-sample" in shown, "the built-in message is shown"
+    assert "✗ task.started: template task.*" in " ".join(shown.split())
+
+
 def test_check_warns_of_templates_that_are_never_used(tmp_path: Path) -> None:
     by_type = dict.fromkeys(("task.failed", "task.stalled", "task.*", "source.*", "digest"), '{"type": "{{ type }}"}')
     hook = {"name": "hook", "kind": "webhook", "url": NOWHERE, "templates": by_type}

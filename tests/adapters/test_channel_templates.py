@@ -486,5 +486,6 @@ def test_the_examples_of_the_documents_work(kind: str, lines: list[str], context
     assert channel.render_problem(request) is None
     text = show(channel.render(request)).text
     assert [line for line in lines if line not in text] == []
-    for events in (make_events(3), make_events(30)):
+    unknown = make_event(make_task(fail_reason=None, ended_at=None, created_at=None, instance_name=None))
+    for events in ((unknown,), make_events(3), make_events(30)):
         assert channel.render_problem(make_render_request(*events)) is None
