@@ -281,7 +281,7 @@ class _Description:
     @cached_property
     def reason(self) -> str:
         event = self.event
-        if event.type in (EventType.SOURCE_GAP, EventType.SOURCE_RECOVERED, EventType.CHANNEL_RECOVERED):
+        if event.task is None and not event.type.traits.bad_news:
             return ""
         if event.task and event.task.fail_reason:
             return plain(event.task.fail_reason)

@@ -223,7 +223,7 @@ class SummaryFormatter:
     def _push(self, head: str, environment: str, counted: Sequence[str], instances: str) -> str:
         parts = self._text("digest.separator").join(counted[:PUSH_REASONS])
         body = self._text("storm.push", head=head, reasons=parts, instances=instances) if parts else head
-        return self._text("headline.environment", environment=environment, head=body) if environment else body
+        return self._text("storm.environment", environment=environment, push=body) if environment else body
 
     def _title(self, head: str, environment: str, counted: Sequence[str]) -> str:
         title = self._text("headline.title_environment", title=head, environment=environment) if environment else head

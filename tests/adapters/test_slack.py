@@ -151,7 +151,7 @@ def test_a_failure_has_everything_in_the_order_that_people_read() -> None:
 
 def test_a_failure_says_the_same_in_chinese() -> None:
     shown = message(make_event(make_task(fail_reason=None), environment="production"), language="zh")
-    assert shown["text"] == "🔴 【生产】gauss-6568-zzh 创建实例失败 16:29"
+    assert shown["text"] == "🔴【生产】gauss-6568-zzh 创建实例失败 16:29"
     assert list(shown_texts(shown))[:3] == [
         "🔴 *创建实例失败*  ·  `gauss-6568-zzh`  ·  *生产*  ·  <!date^1768465760^{time_secs}|16:29:20>",
         "接口未返回失败原因，请到控制台任务中心查看。",

@@ -69,7 +69,7 @@ def part(storm: Storm, events: tuple[Event, ...], *, opens: bool, language: Lang
 
 def test_a_storm_says_the_total_first_then_why_and_where() -> None:
     message = FORMATTERS["en"].live(make_storm(), Severity.CRITICAL)
-    assert message.push == ("PROD 300 tasks failed within 1 min. 239 × OBS.0503, 61 × no reason given. 4 instances")
+    assert message.push == ("PROD: 300 tasks failed within 1 min. 239 × OBS.0503, 61 × no reason given. 4 instances")
     assert message.title == "300 tasks failed (PROD): 239 × OBS.0503"
     assert (without_marks(message.sentence), message.emoji) == ("300 tasks failed within 1 min", "🚨")
     assert without_marks(message.since) == "since 16:30:00"
@@ -142,7 +142,7 @@ def digest(*events: Event, language: Language = "en") -> SummaryMessage:
 def test_a_digest_counts_the_most_urgent_first_and_says_why() -> None:
     message = digest(*(replace(event, environment="production") for event in make_events(5)))
     assert message.sentence == "3 tasks failed, 2 completed"
-    assert message.push.startswith("PROD 3 tasks failed, 2 completed. 3 × The quota of vCPUs is not enough. ")
+    assert message.push.startswith("PROD: 3 tasks failed, 2 completed. 3 × The quota of vCPUs is not enough. ")
     assert message.title == "3 tasks failed, 2 completed (PROD): 3 × The quota of vCPUs is not enough"
     assert [event.state.name for event in message.events] == ["failed"] * 3 + ["completed"] * 2
     assert not message.tasks

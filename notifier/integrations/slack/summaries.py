@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 
 from notifier.channels.base import Json
-from notifier.channels.templates import FilledTemplate
+from notifier.channels.templates import BUILT_IN, FilledTemplate
 from notifier.chat.requests import Button, ButtonAction
 from notifier.core.delivery import Thread
 from notifier.core.people import Acknowledgement
@@ -18,7 +18,6 @@ from notifier.integrations.slack.blockkit import (
     SEPARATOR,
     SETTLED_COLOUR,
     SETTLED_EMOJI,
-    TEXT_LIMIT,
     Style,
     button_element,
     context,
@@ -65,7 +64,8 @@ def summary(request: RenderRequest, formatter: EventFormatter, command: str, fil
     message = SummaryFormatter(formatter).describe(request)
     if request.storm is None:
         return _digest(message, command, filled)
-    if request.opens_storm:
+    # More come in a first message only where the one that was to be first has failed for good.
+    if request.opens_storm and len(request.events) <= FIRST_PART_SIZE:
         return _Storm(message, request.storm, formatter, command).layout()
     return _part(message)
 
@@ -116,7 +116,7 @@ class _Storm:
             who = acknowledged_by(self.acknowledged, self.formatter, self.storm.started_at)
             start = f"{emoji} {who}{SEPARATOR[:-1]}"
         return {
-            "text": escape(f"{emoji} {self.message.push}", TEXT_LIMIT),
+            "text": push_text(emoji, self.message.push, BUILT_IN),
             "blocks": [section(f"{start} {_first_line(self.message)}")],
             "attachments": [{"color": colour, "blocks": list(self._blocks())}],
         }
@@ -182,7 +182,7 @@ def acknowledged_by(ack: Acknowledgement, formatter: EventFormatter, near: datet
 def _part(message: SummaryMessage) -> Json:
     """Return a list of tasks by instance. Everything is named, nothing is cut."""
     return {
-        "text": escape(f"{message.emoji} {message.push}", TEXT_LIMIT),
+        "text": push_text(message.emoji, message.push, BUILT_IN),
         "blocks": [
             section(f"{message.emoji} {_first_line(message)}"),
             rich_text(rich_list(map(_instance, message.tasks))),

@@ -37,7 +37,9 @@ def own_title(filled: FilledTemplate) -> str:
 def push_text(emoji: str, words: str, filled: FilledTemplate) -> str:
     """Return the text for notifications: the headline of a template, else `words`, which are plain."""
     title = own_title(filled)
-    return cut(f"{emoji} {title}", TEXT_LIMIT) if title else escape(f"{emoji} {words}", TEXT_LIMIT)
+    if title:
+        return cut(f"{emoji} {title}", TEXT_LIMIT)
+    return escape(f"{emoji}{words}" if words.startswith("【") else f"{emoji} {words}", TEXT_LIMIT)
 
 
 def body_sections(text: str) -> Iterator[Json]:
