@@ -5,7 +5,7 @@ there is nothing to announce, and then there is none. Any number of replicas may
 same only one notes it, and only that one records the event.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,12 @@ class SourceAnnouncements(Protocol):
 
     def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
         """Note since when a source is announced as failing; return False when another replica was faster."""
+
+    def introduce(self, source: str, now: datetime) -> bool:
+        """Note that people are notified that a source is monitored; return False when another replica was faster."""
+
+    def task_counts(self, source: str, failed_since: datetime) -> Mapping[str, int]:
+        """Return how many tasks of a source are `listed`, `running`, and have `failed` since a time."""
 
 
 class ChannelAnnouncements(ParkedChannels, Protocol):
@@ -112,9 +118,17 @@ def apply_alerts(
 ) -> MonitorReport:
     """Announce what was decided: each only where no other replica has done so since."""
     events = [one.event for one in decision.sources if tx.polls.announce(one.name, one.was, one.since) and one.event]
+    events += _introduce(tx, decision, verdict.at)
     tx.channels.lock()
     events += _announce_channels(tx, decision, verdict.at)
     return _record(tx, events, rules, routing, verdict) if events else MonitorReport(health=verdict)
+
+
+def _introduce(tx: MonitorTx, decision: AlertDecision, now: datetime) -> Iterator[Event]:
+    for found in decision.introduced:
+        if tx.polls.introduce(found.source.name, now):
+            counts = tx.polls.task_counts(found.source.name, now - alerts.COUNTED_FAILURES_AGE)
+            yield alerts.monitored_event(found, counts, now)
 
 
 def _announce_channels(tx: MonitorTx, decision: AlertDecision, now: datetime) -> Iterator[Event]:

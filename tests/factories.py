@@ -12,6 +12,7 @@ from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, deliv
 from notifier.core.events import EventType
 from notifier.core.model import Event, Task, TaskStatus, event_id
 from notifier.ports import RenderRequest
+from notifier.wording.states import EVENT_ROWS
 
 if TYPE_CHECKING:
     from notifier.channels.base import BaseChannel, ChannelContext
@@ -106,10 +107,11 @@ def make_alert(kind: EventType = EventType.CHANNEL_FAILING, **changes: Any) -> E
         "occurrence": occurrence,
         "observed_at": T0,
         "occurred_at": None,
-        "detail": None if kind.endswith("recovered") else "HTTP 503 from example.com",
+        "detail": None if kind.endswith(("recovered", "monitored")) else "HTTP 503 from example.com",
         "channel": "dba" if about_channel else "",
-        "since": since,
+        "since": None if kind is EventType.SOURCE_MONITORED else since,
         "count": 3 if kind is EventType.CHANNEL_GAVE_UP else None,
+        "counts": EVENT_ROWS[kind].sample_counts,
     }
     return Event(**values | changes)
 

@@ -42,6 +42,7 @@ def sample_event(kind: EventType, now: datetime, *, marked: str | None = None) -
         channel=SAMPLE if kind.startswith("channel.") else "",
         since=_since(kind, now),
         count=3 if kind is EventType.CHANNEL_GAVE_UP else None,
+        counts=EVENT_ROWS[kind].sample_counts,
     )
 
 
@@ -63,7 +64,8 @@ def render_request(channel: str, *events: Event, digest: bool = False) -> Render
 def _since(kind: EventType, now: datetime) -> datetime | None:
     if kind is EventType.TASK_STALLED:
         return now - timedelta(minutes=10)
-    return now - timedelta(minutes=6) if kind.traits.alert else None
+    lasts = kind.traits.alert and kind is not EventType.SOURCE_MONITORED
+    return now - timedelta(minutes=6) if lasts else None
 
 
 def _detail(kind: EventType, now: datetime) -> str | None:

@@ -3,7 +3,7 @@
 A source is failing when no poll of it has succeeded for too long, whether any failed or not.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -26,6 +26,10 @@ DEAD_LETTERS_INTERVAL = timedelta(hours=1)
 
 DEAD_LETTERS_MAX_AGE = timedelta(days=1)
 """Age above which dead deliveries are no news when a channel's are reported for the first time."""
+
+
+COUNTED_FAILURES_AGE = timedelta(hours=24)
+"""Age up to which failed tasks count in the report that a source is monitored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,22 +88,40 @@ class UnreportedDeadLetters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction:
+    """A source has its baseline: from then on every change is notified, which people do not know yet."""
+
+    source: ConfiguredSource
+    baseline_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertDecision:
     """Everything to announce, in the order of the configuration."""
 
     sources: tuple[Announcement, ...] = ()
+    introduced: tuple[Introduction, ...] = ()
     channels: tuple[Announcement | UnreportedDeadLetters, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.sources or self.channels)
+        return bool(self.sources or self.introduced or self.channels)
 
 
 def decide_alerts(expected: Expected, facts: HealthFacts, polling_since: datetime | None) -> AlertDecision:
     """Decide what to announce; see `source_edge` for `polling_since`."""
     return AlertDecision(
         sources=tuple(_announced_sources(expected, facts, polling_since)),
+        introduced=tuple(_introduced_sources(expected, facts)),
         channels=tuple(_announced_channels(expected, facts)),
     )
+
+
+def _introduced_sources(expected: Expected, facts: HealthFacts) -> Iterator[Introduction]:
+    known = {state.name: state for state in facts.sources}
+    for source in expected.sources:
+        state = known.get(source.name)
+        if state and state.baseline_at and state.introduced_at is None:
+            yield Introduction(source=source, baseline_at=state.baseline_at)
 
 
 def _announced_sources(
@@ -195,22 +217,17 @@ def dead_letters_since(state: ChannelState, now: datetime) -> datetime | None:
 
 
 def source_event(source: ConfiguredSource, edge: AlertEdge, now: datetime) -> Event:
-    """Return the event that reports a source."""
-    occurrence = _occurrence(edge)
-    return Event(
-        id=event_id(source.name, "", occurrence),
-        type=EventType.SOURCE_FAILING if edge.failing else EventType.SOURCE_RECOVERED,
-        source=source.name,
-        region=source.region,
-        project_id=source.project_id,
-        environment=source.environment,
-        labels=source.labels,
-        occurrence=occurrence,
-        observed_at=now,
-        occurred_at=None,
-        detail=edge.why,
-        since=edge.since,
-    )
+    """Return the event that reports that a source fails, or no longer does."""
+    kind = EventType.SOURCE_FAILING if edge.failing else EventType.SOURCE_RECOVERED
+    event = _about_source(source, kind, _occurrence(edge), now)
+    return replace(event, detail=edge.why, since=edge.since)
+
+
+def monitored_event(found: Introduction, counts: Mapping[str, int], now: datetime) -> Event:
+    """Return the event that reports that a source is monitored; `counts` are those of `Event.counts`."""
+    occurrence = f"monitored@{found.baseline_at.isoformat()}"
+    event = _about_source(found.source, EventType.SOURCE_MONITORED, occurrence, now)
+    return replace(event, counts=tuple(sorted(counts.items())))
 
 
 def channel_event(channel: str, edge: AlertEdge, now: datetime) -> Event:
@@ -234,6 +251,21 @@ def store_event(detail: str, now: datetime) -> Event:
 
 def _occurrence(edge: AlertEdge) -> str:
     return f"{'failing' if edge.failing else 'recovered'}@{edge.since.isoformat()}"
+
+
+def _about_source(source: ConfiguredSource, kind: EventType, occurrence: str, now: datetime) -> Event:
+    return Event(
+        id=event_id(source.name, "", occurrence),
+        type=kind,
+        source=source.name,
+        region=source.region,
+        project_id=source.project_id,
+        environment=source.environment,
+        labels=source.labels,
+        occurrence=occurrence,
+        observed_at=now,
+        occurred_at=None,
+    )
 
 
 def _about_channel(channel: str, kind: EventType, what: str, now: datetime) -> Event:

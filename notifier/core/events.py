@@ -56,6 +56,7 @@ class EventType(StrEnum):
     SOURCE_FAILING = "source.failing"
     SOURCE_RECOVERED = "source.recovered"
     SOURCE_GAP = "source.gap"
+    SOURCE_MONITORED = "source.monitored"
     CHANNEL_FAILING = "channel.failing"
     CHANNEL_RECOVERED = "channel.recovered"
     CHANNEL_GAVE_UP = "channel.gave_up"
@@ -97,6 +98,7 @@ _TRAITS: Mapping[EventType, EventTraits] = MappingProxyType(
             alert=True, bad_news=True, severity=Severity.ERROR, critical_in_production=True
         ),
         EventType.SOURCE_RECOVERED: EventTraits(alert=True),
+        EventType.SOURCE_MONITORED: EventTraits(alert=True),
         EventType.SOURCE_GAP: EventTraits(severity=Severity.WARNING),
         EventType.CHANNEL_FAILING: EventTraits(alert=True, bad_news=True, severity=Severity.ERROR),
         EventType.CHANNEL_RECOVERED: EventTraits(alert=True),

@@ -109,6 +109,7 @@ def log_monitor(report: MonitorReport) -> None:
     for event in report.events:
         undeliverable = {"msg": "no other channel can notify people"} if event in report.undeliverable else {}
         about = {"source": event.source, "channel": event.channel, "count": event.count, "reason": event.detail}
+        about |= dict(event.counts)
         known = {name: value for name, value in about.items() if value} | undeliverable
         bad = event.type.traits.bad_news
         (log.error if bad else log.info)(str(event.type), since=event.since and event.since.isoformat(), **known)

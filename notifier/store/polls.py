@@ -10,7 +10,7 @@ from sqlalchemy import delete, exists, func, literal, select, update
 from notifier.core.diff import RecordedTask, TaskWrite
 from notifier.core.errors import SourceConflict
 from notifier.core.identity import Subject
-from notifier.core.model import Scope, Snapshot, SourceState, Task
+from notifier.core.model import Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.ports import PollClaim
 from notifier.store import rows, statements
 from notifier.store.schema import (
@@ -32,7 +32,15 @@ LONGEST_PAUSE = timedelta(hours=2)
 _KEPT_BY_RENAMED = ("last_error", "failing_since", "failures", "announced_since", "clock_skew")
 """What else is known of a source under any name."""
 
-_RESET_BY_NEW_LIST = ("baseline_at", "last_poll_at", "last_full_at", "last_full_calls", "pruned_to", "empty_since")
+_RESET_BY_NEW_LIST = (
+    "baseline_at",
+    "last_poll_at",
+    "last_full_at",
+    "last_full_calls",
+    "pruned_to",
+    "empty_since",
+    "introduced_at",
+)
 """What is known of a source only for as long as it reads the same list."""
 
 
@@ -325,6 +333,23 @@ class Polls:
     def announce(self, source: str, was: datetime | None, since: datetime | None) -> bool:
         """Record since when a source is announced as failing, where that is still `was`; return whether it is."""
         return self._session.swap(sources, source, "announced_since", was, since)
+
+    def introduce(self, source: str, now: datetime) -> bool:
+        """Record that people are notified that a source is monitored; return whether that was not recorded before."""
+        return self._session.swap(sources, source, "introduced_at", None, now)
+
+    def task_counts(self, source: str, failed_since: datetime) -> Mapping[str, int]:
+        """Return how many tasks of a source are `listed`, `running`, and have `failed` since a time."""
+        failed = (tasks.c.status == TaskStatus.FAILED, tasks.c.changed_at >= failed_since)
+        listed = (tasks.c.source == source, ~tasks.c.unlisted)
+        row = self._session.execute(
+            select(
+                func.count().label("listed"),
+                func.count().filter(tasks.c.status == TaskStatus.RUNNING).label("running"),
+                func.count().filter(*failed).label("failed"),
+            ).where(*listed)
+        ).one()
+        return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to columns by name
 
 
 def _changed_at(task: Task, now: datetime) -> datetime:

@@ -208,8 +208,9 @@ class _Description:
             "since": self._dated(since),
             "length": self.localizer.duration(event.observed_at - since),
             "messages": self.localizer.counted("sentence.messages", event.count or 0),
-            **dict.fromkeys(("listed", "running", "failed"), 0),
+            **dict.fromkeys(("running", "failed"), 0),
             **dict(event.counts),
+            "listed": self.localizer.counted("tasks", dict(event.counts).get("listed", 0)),
         }
         if event.type is EventType.SOURCE_GAP and (gap := _interval(event.detail)):
             values |= dict(zip(("start", "end"), self.formatter.interval(*gap, event.observed_at), strict=True))

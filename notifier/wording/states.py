@@ -54,6 +54,8 @@ class EventRow:
     state: EventState
     sample_detail: str | None = None
     """Reason in a sample event."""
+    sample_counts: tuple[tuple[str, int], ...] = ()
+    """Counts in a sample event."""
 
 
 _RED = Tone(colour="#E01E5A", badge="#c62828", emoji="🔴", terminal="bold red")
@@ -87,6 +89,7 @@ _COMPLETED = EventState(
     name="completed", glyph="✓", tone=_GREEN, status=TaskStatus.COMPLETED, length_label="took", verb_suffices=True
 )
 _RECOVERED = EventState(name="recovered", glyph="✔", tone=_GREEN)
+_MONITORED = EventState(name="monitored", glyph="◉", tone=replace(_BLUE, emoji="👁"))
 _RUNNING = EventState(name="running", glyph="▶", tone=_BLUE, status=TaskStatus.RUNNING, verb_suffices=True)
 _PROGRESSED = EventState(
     name="progressed",
@@ -115,6 +118,9 @@ EVENT_ROWS: Mapping[EventType, EventRow] = MappingProxyType(
         EventType.TASK_COMPLETED: EventRow(state=_COMPLETED),
         EventType.SOURCE_RECOVERED: EventRow(state=_RECOVERED),
         EventType.CHANNEL_RECOVERED: EventRow(state=_RECOVERED),
+        EventType.SOURCE_MONITORED: EventRow(
+            state=_MONITORED, sample_counts=(("failed", 4), ("listed", 19), ("running", 1))
+        ),
         EventType.TASK_STARTED: EventRow(state=_RUNNING),
         EventType.TASK_PROGRESSED: EventRow(state=_PROGRESSED),
     }

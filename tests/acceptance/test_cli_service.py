@@ -109,8 +109,9 @@ def put(source: Mapping[str, Any], status: str, **more: Any) -> None:
 
 
 def test_poll_is_quiet_first_and_notifies_changes_then(house: Path, source: dict[str, Any]) -> None:
-    first = notifier("poll", cwd=house)
-    assert first.stdout == "1 poll, 0 events, 0 deliveries, 0 failures\n"
+    *monitored, summary = notifier("poll", cwd=house).stdout.splitlines()
+    assert "◉ MONITORED  Monitoring simulator: " in monitored[0]
+    assert summary == "1 poll, 0 events, 1 delivery, 0 failures"
     put(source, "Running")
     assert "▶ STARTED  gauss-orders  Instance creation" in notifier("poll", cwd=house).stdout
     put(source, "Failed", fail_reason="no quota")
@@ -168,7 +169,7 @@ def test_ctrl_c_in_the_middle_of_a_poll_exits_with_130(tmp_path: Path) -> None:
 
 def test_run_notifies_changes_and_stops_gracefully(house: Path, source: dict[str, Any]) -> None:
     with running("run", cwd=house) as process:
-        read_until(process.stderr, '"baseline": true')
+        read_until(process.stdout, "◉ MONITORED")
         put(source, "Running")
         read_until(process.stdout, "▶ STARTED")
         assert "another notifier already runs" in notifier("run", cwd=house, code=1).stderr
@@ -178,13 +179,13 @@ def test_run_notifies_changes_and_stops_gracefully(house: Path, source: dict[str
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
-    assert "1 event, 1 delivery, 0 failures" in errors
+    assert "1 event, 2 deliveries, 0 failures" in errors
     assert "0 unaccounted" in notifier("audit", cwd=house).stdout
 
 
 def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[str, Any]) -> None:
     with running("run", cwd=house) as process:
-        read_until(process.stderr, '"baseline": true')
+        read_until(process.stdout, "◉ MONITORED")
         (house / "notifier.yaml").write_text("sources: [", encoding="utf-8")
         process.send_signal(signal.SIGHUP)
         assert "notifier.yaml:1:" in read_until(process.stderr, "the old configuration stays")
@@ -196,7 +197,7 @@ def test_run_reads_its_configuration_again_on_sighup(house: Path, source: dict[s
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=HANG_TIMEOUT)
     assert process.returncode == 0
-    assert "1 event, 1 delivery, 0 failures" in errors
+    assert "1 event, 2 deliveries, 0 failures" in errors
 
 
 def test_health_of_a_store_that_does_not_answer_exits_with_1(tmp_path: Path) -> None:
@@ -468,7 +469,8 @@ def offline(folder: Path) -> Path:
 
 def test_a_single_poll_reports_undelivered_messages_and_fails(tmp_path: Path, source: dict[str, Any]) -> None:
     hook = {"name": "hook", "kind": "webhook", "url": f"{source['endpoint']}/nowhere"}
-    folder = configured(tmp_path, source, channels=[hook], routes=[{"name": "everything", "channels": ["hook"]}])
+    route = {"name": "tasks", "match": ["type=~task[.].*"], "channels": ["hook"]}
+    folder = configured(tmp_path, source, channels=[hook], routes=[route], alerts={"channels": []})
     first = notifier("poll", "--quiet", cwd=folder)
     assert first.stdout == ""
     assert '"poll.finished"' not in first.stderr, "cron would mail it"

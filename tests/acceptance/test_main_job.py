@@ -141,7 +141,7 @@ Means            The server layer (ECS) could not create or change a machine; th
 no capacity, quota, addresses or a fault there.
 Try              Check flavor capacity, quotas and free subnet addresses; submit once more; if it fails again, open a \
 ticket with the job id.
-Console          https://console.huaweicloud.com/console/?region=cn-north-1#/home
+Console          https://console.huaweicloud.com/gaussdb/?region=cn-north-1#/gaussdb/management/list
 Seen             {seen}
 Instance status  creating
 Job              03bc055a-135c-4245-8bd8-b0bc6d3350b3
@@ -155,7 +155,7 @@ Instance deletion completed on gauss-7875-lt-m
 
 It had already completed when it was first polled.
 
-Console          https://console.huaweicloud.com/console/?region=cn-north-1#/home
+Console          https://console.huaweicloud.com/gaussdb/?region=cn-north-1#/gaussdb/management/list
 Seen             {seen}
 Instance status  deleted
 Job              2cc16e0b-75ab-4a28-9453-16517e990bba
@@ -175,7 +175,7 @@ gauss-6568-zzh 创建实例失败
 
 含义      云服务器层处理失败但未说明原因，常见为资源售罄、配额或子网IP不足、底层故障。
 建议      先检查规格余量、配额、子网IP，再重试一次；仍失败请携带任务ID提工单。创建失败的实例需先删除。
-控制台    https://console.huaweicloud.com/console/?region=cn-north-1#/home
+控制台    https://console.huaweicloud.com/gaussdb/?locale=zh-cn&region=cn-north-1#/gaussdb/management/list
 发现时间  {seen}
 实例状态  创建中
 任务 ID   03bc055a-135c-4245-8bd8-b0bc6d3350b3
@@ -189,7 +189,7 @@ gauss-7875-lt-m 删除实例已完成
 
 首次轮询到时已完成。
 
-控制台    https://console.huaweicloud.com/console/?region=cn-north-1#/home
+控制台    https://console.huaweicloud.com/gaussdb/?locale=zh-cn&region=cn-north-1#/gaussdb/management/list
 发现时间  {seen}
 实例状态  已删除
 任务 ID   2cc16e0b-75ab-4a28-9453-16517e990bba
@@ -278,6 +278,7 @@ async def house(store_url: str, language: str = "en", source: str = SOURCE) -> A
         environ = told.environ | {"STORE": store_url, "CLOUD": cloud.url(""), "LANGUAGE": language}
         config = configuration.loads(source + CHANNELS, environ)
         async with open_app(config, exclusive=True, clock=clock) as app:
+            await app.store.transact(lambda tx: tx.polls.introduce("prod", clock.now()))  # people know it already
             yield House(app=app, clock=clock, cloud=cloud, told=told)
 
 

@@ -18,6 +18,7 @@ from notifier.core.alerts import (
     AlertEdge,
     Announcement,
     DeadLetters,
+    Introduction,
     UnreportedDeadLetters,
     channel_edge,
     dead_letters_since,
@@ -269,6 +270,7 @@ def test_a_route_can_ask_for_the_channel_that_an_event_is_about() -> None:
 def test_what_is_decided_here_is_what_falls_back() -> None:
     found = DeadLetters(count=1, first=T0, last=T0, reason=None)
     made = {alerts.dead_letters_event("dba", found, T0).type, alerts.store_event("deleted", T0).type}
+    made.add(alerts.monitored_event(Introduction(source=PROD, baseline_at=T0), {}, T0).type)
     for edge in (FAILING, RECOVERED):
         made |= {alerts.source_event(PROD, edge, T0).type, alerts.channel_event("dba", edge, T0).type}
     assert made == {kind for kind in EventType if kind.traits.alert}
@@ -280,6 +282,17 @@ def test_what_is_decided_here_is_what_falls_back() -> None:
 def decide(expected: Expected, *states: ChannelState, backlogs: Sequence[Backlog] = ()) -> AlertDecision:
     facts = HealthFacts(at=T0, sources=[source(last_poll_at=T0)], channels=states, backlogs=backlogs)
     return decide_alerts(replace(expected, sources=[PROD], failing_after=AFTER), facts, None)
+
+
+def introductions(**state: Any) -> Sequence[Introduction]:
+    facts = HealthFacts(at=T0, sources=[source(last_poll_at=T0, **state), SourceState(name="removed", baseline_at=T0)])
+    return decide_alerts(Expected(sources=[PROD]), facts, None).introduced
+
+
+def test_a_source_is_introduced_from_its_baseline_on() -> None:
+    assert introductions() == ()
+    assert introductions(baseline_at=T0) == (Introduction(source=PROD, baseline_at=T0),)
+    assert introductions(baseline_at=T0, introduced_at=T0) == ()
 
 
 def test_there_is_nothing_to_announce_while_all_is_well() -> None:

@@ -23,7 +23,8 @@ from notifier.core.outbox import settle
 from notifier.core.pacing import ChannelHealth
 from notifier.core.people import Person
 from notifier.core.polling import PollRules
-from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig
+from notifier.core.routing import ChannelPolicy, Route, RoutedEvent, RoutingConfig, parse_matcher
+from notifier.core.severity import Severity
 from notifier.monitor import MonitorReport, MonitorRules, run_monitor
 from notifier.poll import poll_once
 from notifier.ports import DeliveryFilter, EventFilter
@@ -53,8 +54,11 @@ def source(clock: FakeClock) -> FakeSource:
     return FakeSource(clock)
 
 
-async def poll(store: SqlStore, source: FakeSource) -> None:
+async def poll(store: SqlStore, source: FakeSource, *, introduced: bool = True) -> None:
+    """Poll a source, which people know already unless a test says otherwise."""
     await poll_once(source, store, owner="me", rules=POLLING, routing=NOBODY, force=True)
+    if introduced:
+        await store.transact(lambda tx: tx.polls.introduce(source.name, tx.now()))
 
 
 async def run_once(store: SqlStore, routing: RoutingConfig = NOBODY, rules: MonitorRules = RULES) -> MonitorReport:
@@ -247,6 +251,58 @@ async def test_a_removed_channel_is_notified_once_while_messages_wait(
     await store.transact(lambda tx: people.dismiss(tx, waiting, "old", Person(id="U1", name="bob")))
     report = await run_once(store)
     assert (report.events, report.health.of("old", *FindingKind)) == ((), None)
+
+
+async def test_a_source_is_introduced_once_when_it_has_a_baseline(store: SqlStore, source: FakeSource) -> None:
+    day = timedelta(days=1)
+    failures = [
+        make_task(f"failed-{n}", ended_at=T0 - age) for n, age in enumerate((MINUTE, day - MINUTE, day + MINUTE))
+    ]
+    source.tasks = [make_task("running", status="running"), make_task("done", status="completed"), *failures]
+    source.error = SourceUnreachable("no answer")
+    await poll(store, source, introduced=False)
+    assert (await run_once(store)).events == ()
+    source.error = None
+    await poll(store, source, introduced=False)
+    report = await run_once(store)
+    (event,) = report.events
+    assert (event.type, event.subject, event.detail, event.since) == (EventType.SOURCE_MONITORED, "prod/", None, None)
+    assert event.counts == (("failed", 2), ("listed", 5), ("running", 1))
+    assert (event.region, event.project_id, event.severity) == (REGION, PROJECT_ID, Severity.INFO)
+    assert (report.deliveries, report.undeliverable) == (2, ())
+    await poll(store, source, introduced=False)
+    assert (await run_once(store)).events == ()
+    assert await announced(store) == [(EventType.SOURCE_MONITORED, CHANNELS)]
+
+
+async def test_a_route_takes_or_stops_an_introduction(store: SqlStore, source: FakeSource) -> None:
+    await poll(store, source, introduced=False)
+    quiet = Route(name="known", match=(parse_matcher("type=source.monitored"),), channels=("mail",), stop=True)
+    await run_once(store, replace(NOBODY, routes=[quiet, Route(name="all", channels=CHANNELS)]))
+    assert await announced(store) == [(EventType.SOURCE_MONITORED, ("mail",))]
+
+
+async def test_a_renamed_source_is_known_and_another_list_is_new(store: SqlStore, source: FakeSource) -> None:
+    def under(name: str) -> MonitorRules:
+        return replace(RULES, expected=replace(EXPECTED, sources=[replace(EXPECTED.sources[0], name=name)]))
+
+    await poll(store, source)
+    source.name = "production"
+    await poll(store, source, introduced=False)
+    assert (await run_once(store, rules=under("production"))).events == ()
+    source.project_id = "another"
+    await poll(store, source, introduced=False)
+    (event,) = (await run_once(store, rules=under("production"))).events
+    assert (event.type, event.source) == (EventType.SOURCE_MONITORED, "production")
+
+
+async def test_of_simultaneous_replicas_one_introduces(postgres_url: str, clock: FakeClock) -> None:
+    replicas = [open_store(postgres_url, now=clock.now) for _ in range(4)]
+    await poll(replicas[0], FakeSource(clock), introduced=False)
+    reports = await asyncio.gather(*(run_once(store) for store in replicas for _ in range(4)))
+    assert [event.type for report in reports for event in report.events] == [EventType.SOURCE_MONITORED]
+    for store in replicas:
+        await store.aclose()
 
 
 async def test_of_simultaneous_replicas_one_announces(postgres_url: str, clock: FakeClock) -> None:

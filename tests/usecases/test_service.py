@@ -166,7 +166,7 @@ async def test_a_misconfigured_channel_is_announced_on_another(harness: Harness,
     await poll_and_deliver(harness.app)
     await poll_and_deliver(harness.app)
     assert harness.notified(harness.mail) == [EventType.CHANNEL_FAILING]
-    assert harness.notified(harness.dba) == [EventType.TASK_FAILED]
+    assert harness.notified(harness.dba) == [EventType.SOURCE_MONITORED, EventType.TASK_FAILED]
     assert '"event": "channel.failing"' in records.getvalue()
 
 
@@ -177,7 +177,8 @@ async def test_a_source_that_cannot_be_polled_is_notified_along_routes(harness: 
     await poll_and_deliver(harness.app)
     harness.source.error = None
     await poll_and_deliver(harness.app)
-    assert harness.notified(harness.dba) == [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED]
+    kinds = [EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED, EventType.SOURCE_MONITORED]
+    assert harness.notified(harness.dba) == kinds
 
 
 def delete(path: Path) -> None:
