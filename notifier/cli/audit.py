@@ -65,20 +65,24 @@ def _audit(q: Queries, expected: Expected) -> tuple[Audit, Sequence[ChannelState
 def audit_report(view: View, found: Audit) -> RenderableType:
     """Return the ledger, and the verdict last."""
     ledger = found.ledger
-    counts = ((state.value.capitalize(), ledger.by_state.get(state, 0)) for state in DeliveryState)
+    names = {state: view.localizer.text(f"delivery_state.{state}").capitalize() for state in DeliveryState}
+    counts = ((names[state], ledger.by_state.get(state, 0)) for state in DeliveryState)
     rows = (
-        ("Events", ledger.events),
-        ("Matched by no route", ledger.unrouted),
-        ("Event × channel", ledger.pairs),
+        (view.phrase("audit.events"), ledger.events),
+        (view.phrase("audit.unrouted"), ledger.unrouted),
+        (view.phrase("audit.pairs"), ledger.pairs),
         *((f"  {name}", count) for name, count in counts if count),
     )
     oldest = ledger.oldest_pending
     return Group(
         pairs((name, cell(f"{count:,}")) for name, count in rows),
-        *([cell(f"The oldest pending delivery has waited since {view.when(oldest)}.")] if oldest else []),
-        *(cell(f"unaccounted: event {event_id} on {channel}", "red") for event_id, channel in ledger.unaccounted),
+        *([cell(view.phrase("audit.oldest", at=view.when(oldest)))] if oldest else []),
+        *(
+            cell(view.phrase("audit.missing", event=event_id, channel=channel), "red")
+            for event_id, channel in ledger.unaccounted
+        ),
         *_dead(view, ledger),
-        cell(f"{len(ledger.unaccounted)} unaccounted", "bold green" if found.ok else "bold red"),
+        cell(view.phrase("audit.verdict", n=len(ledger.unaccounted)), "bold green" if found.ok else "bold red"),
     )
 
 
@@ -87,7 +91,8 @@ def _dead(view: View, ledger: Ledger) -> Iterable[RenderableType]:
         yield Text("")
         yield view.deliveries(ledger.dead[:MAX_DEAD_SHOWN])
     if len(ledger.dead) > MAX_DEAD_SHOWN:
-        yield cell(f"The newest {MAX_DEAD_SHOWN} dead deliveries; for all: notifier deliveries --state dead", "dim")
+        command = "notifier deliveries --state dead"
+        yield cell(view.phrase("audit.dead", n=MAX_DEAD_SHOWN, command=command), "dim")
 
 
 @audit.command("log", cls=ReadableCommand)
@@ -103,8 +108,9 @@ def audit_log(ctx: typer.Context, *, limit: LimitOption = 50, as_json: JsonOptio
     if as_json:
         print_json({"actions": [documents.action(one) for one in listed]})
     else:
-        shown = _actions(view_for(config), listed) if listed else "No action has been recorded."
-        show(shown, *truncation_note(found, limit))
+        view = view_for(config)
+        shown = _actions(view, listed) if listed else view.phrase("audit.no_action")
+        show(shown, *truncation_note(view, found, limit))
     raise typer.Exit(0 if listed else 1)
 
 

@@ -116,14 +116,14 @@ def print_listing(
         print_json({name: [document(row) for row in rows], "sources": sources})
     else:
         view = view_for(config)
-        shown = table(view, rows) if rows else f"No matching {name}. {view.freshness(found.sources)}"
-        show(shown, *truncation_note(found.rows, limit))
+        shown = table(view, rows) if rows else view.phrase(f"no_match.{name}", fresh=view.freshness(found.sources))
+        show(shown, *truncation_note(view, found.rows, limit))
     raise typer.Exit(0 if rows else 1)
 
 
-def truncation_note(rows: Sequence[Any], limit: int) -> Sequence[Text]:
+def truncation_note(view: View, rows: Sequence[Any], limit: int) -> Sequence[Text]:
     """Return a line that names --limit where a query that asked for one row more than `limit` found it."""
-    return [cell(f"The newest {limit:,}; --limit shows more.", "dim")] if len(rows) > limit else []
+    return [cell(view.phrase("newest", n=f"{limit:,}"), "dim")] if len(rows) > limit else []
 
 
 def require_channel(config: Config, name: str | None) -> None:

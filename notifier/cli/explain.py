@@ -13,7 +13,7 @@ from notifier.cli.common import JsonOption, SourceOption, load_config, read_stor
 from notifier.cli.output import cell, indented, pairs, print_json, reply_line, show
 from notifier.cli.route import verdict_lines
 from notifier.cli.tasks import JobArgument, require_task
-from notifier.cli.views import STATE_STYLES, View, possible_arrival
+from notifier.cli.views import STATE_STYLES, View
 from notifier.config import Config
 from notifier.core.delivery import Attempt, Delivery, DeliveryState, Recipient, RecipientState, Resolution
 from notifier.core.routing import channels_of
@@ -50,33 +50,29 @@ def explanation(view: View, found: TaskExplanation) -> RenderableType:
     task = found.task.task
     heading = cell(f"{view.localizer.task_label(task.name)} · {task.instance_name or ''} · {task.job_id}", "bold")
     about = [*view.reason(task), *([pairs(facts)] if (facts := [*view.people_facts(found.task)]) else [])]
-    pruned = [Text("Its earlier events were pruned (retention.events).")] if found.task.events_pruned else []
+    pruned = [Text(view.phrase("events_pruned"))] if found.task.events_pruned else []
     if not found.events and not pruned:
-        baseline = (
-            "No channel was notified: the task was already listed at the first poll of its source (the quiet baseline),"
-            " and no change has been recorded since."
-        )
-        return Group(heading, *about, Text(baseline))
+        return Group(heading, *about, Text(view.phrase("baseline")))
     return Group(heading, *about, *pruned, *(_event_account(view, account) for account in found.events))
 
 
 def _event_account(view: View, account: EventRecord) -> RenderableType:
     event = account.routed.event
-    late = ", found late" if event.late else ""
+    shown = view.phrase("found_late", event=event.type) if event.late else event.type
     return Group(
         Text(""),
-        cell(f"{view.when(event.observed_at)}  {event.type}{late}", state_of(event).tone.terminal),
-        indented(verdict_lines(account.verdicts)),
-        *_changed_routes(account),
+        cell(f"{view.when(event.observed_at)}  {shown}", state_of(event).tone.terminal),
+        indented(verdict_lines(view, account.verdicts)),
+        *_changed_routes(view, account),
         *(indented(channel_account(view, c)) for c in account.channels),
     )
 
 
-def _changed_routes(account: EventRecord) -> Iterable[RenderableType]:
+def _changed_routes(view: View, account: EventRecord) -> Iterable[RenderableType]:
     then = set(account.routed.channels)
     if then != set(channels_of(account.verdicts)):
-        names = ", ".join(sorted(then)) or "no channel"
-        yield indented(cell(f"Routes have changed since: at the time it went to {names}.", "yellow"))
+        names = ", ".join(sorted(then)) or view.phrase("no_channel")
+        yield indented(cell(view.phrase("routes_changed", names=names), "yellow"))
 
 
 def channel_account(view: View, account: ChannelRecord) -> RenderableType:
@@ -91,24 +87,28 @@ def channel_account(view: View, account: ChannelRecord) -> RenderableType:
 def _delivery_outcome(view: View, account: ChannelRecord) -> Text:
     delivery = account.delivery
     if delivery is None and account.planned:
-        return Text("unaccounted: a route leads here and there is no delivery", style="bold red")
+        return Text(view.phrase("unaccounted"), style="bold red")
     if delivery is None:
-        return Text("not notified, no route leads here", style="dim")
+        return Text(view.phrase("no_route"), style="dim")
+    remark = view.possible_arrival(delivery)
     words = (
-        delivery.state,
-        _together(delivery),
+        view.delivery_state(delivery),
+        _together(view, delivery),
         _due(view, delivery),
-        possible_arrival(delivery) and f"({possible_arrival(delivery)})",
+        view.phrase("remark", remark=remark) if remark else "",
     )
-    reason = f": {view.localizer.reason(delivery.reason)}" if delivery.reason else ""
-    return cell(" ".join(filter(None, words)) + reason, STATE_STYLES[delivery.state])
+    return cell(_with_reason(view, " ".join(filter(None, words)), delivery.reason), STATE_STYLES[delivery.state])
 
 
-def _together(delivery: Delivery) -> str:
+def _with_reason(view: View, words: str, reason: str | None) -> str:
+    return view.phrase("outcome", words=words, why=view.localizer.reason(reason)) if reason else words
+
+
+def _together(view: View, delivery: Delivery) -> str:
     """Return what other events the message is about, or nothing."""
     if delivery.storm:
-        return f"in a storm of {delivery.storm.total} failures"
-    return f"in a digest of {len(delivery.events)}" if delivery.digest else ""
+        return view.phrase("in_storm", n=delivery.storm.total)
+    return view.phrase("in_digest", n=len(delivery.events)) if delivery.digest else ""
 
 
 def _due(view: View, delivery: Delivery) -> str:
@@ -117,37 +117,36 @@ def _due(view: View, delivery: Delivery) -> str:
     if delivery.state is not DeliveryState.PENDING:
         return ""
     if delivery.available_at <= view.now:
-        return f"due since {view.when(delivery.available_at)}"
-    return f"next try {view.age(delivery.available_at)}"
+        return view.phrase("due_since", at=view.when(delivery.available_at))
+    return view.phrase("next_try", age=view.age(delivery.available_at))
 
 
 def attempt_lines(view: View, attempt: Attempt) -> RenderableType:
     """Return one attempt: when it was made, its outcome, and how an earlier unknown outcome was resolved."""
-    reason = f": {view.localizer.reason(attempt.reason)}" if attempt.reason else ""
     took = (attempt.finished_at - attempt.started_at).total_seconds()
-    line = cell(f"{attempt.number}. {view.when(attempt.started_at)}, {attempt.outcome} after {took:.1f} s{reason}")
-    resolution = [indented(cell(_RESOLUTIONS[attempt.resolution], "yellow"))] if attempt.resolution else []
-    return Group(line, *resolution, *reply_line(attempt.reply))
+    line = view.phrase(
+        "attempt",
+        n=attempt.number,
+        at=view.when(attempt.started_at),
+        outcome=view.outcome(attempt),
+        seconds=f"{took:.1f}",
+    )
+    resolution = [_resolution(view, attempt.resolution)] if attempt.resolution else []
+    return Group(cell(_with_reason(view, line, attempt.reason)), *resolution, *reply_line(attempt.reply))
 
 
-_RESOLUTIONS = {
-    Resolution.ARRIVED: "the service has the message of the earlier attempt: nothing was sent again",
-    Resolution.ABSENT: "the service does not have the message of the earlier attempt: sent again",
-    Resolution.REPEATED: "the earlier attempt may have arrived: sent again, and the receiver knows a repeat by its id",
-    Resolution.RISKED: "the earlier attempt may have arrived, which cannot be checked: sent again, perhaps twice",
-    Resolution.HELD: "the earlier attempt may have arrived, which cannot be checked: held, as on_unknown requires",
-}
+def _resolution(view: View, resolution: Resolution) -> RenderableType:
+    return indented(cell(view.phrase(f"resolution.{resolution}"), "yellow"))
 
 
 def _recipient(view: View, recipient: Recipient) -> Text:
-    reason = f": {view.localizer.reason(recipient.reason)}" if recipient.reason else ""
-    state, style = _RECIPIENTS[recipient.state]
-    return cell(f"{recipient.address} {state}{reason}", style)
+    line = view.phrase(f"recipient.{recipient.state}", address=recipient.address)
+    return cell(_with_reason(view, line, recipient.reason), _RECIPIENT_STYLES[recipient.state])
 
 
-_RECIPIENTS = {
-    RecipientState.WAITING: ("waits", "yellow"),
-    RecipientState.DELIVERED: ("has it", "green"),
-    RecipientState.REFUSED: ("refused it", "red"),
-    RecipientState.UNKNOWN: ("may have it", "yellow"),
+_RECIPIENT_STYLES = {
+    RecipientState.WAITING: "yellow",
+    RecipientState.DELIVERED: "green",
+    RecipientState.REFUSED: "red",
+    RecipientState.UNKNOWN: "yellow",
 }

@@ -63,7 +63,9 @@ def health_report(view: View, found: HealthReport) -> RenderableType:
     words = _formatter(view, found)
     failing = (channel for channel in found.channels if not channel.ok)
     delivering = (channel for channel in found.channels if channel.ok)
-    held = (cell(f"channel {channel.name}: {line}") for channel in failing for line in words.held(channel))
+    held = (
+        cell(view.phrase("held", name=channel.name, line=line)) for channel in failing for line in words.held(channel)
+    )
     remarks = (cell(words.finding(remark), "dim") for remark in found.findings if not remark.red)
     return Group(
         _marked(view, words.title(), ok=found.ok),

@@ -59,8 +59,9 @@ def mute(
     if as_json:
         print_json({"mute": documents.mute(muted)})
     else:
-        until = localizer(config).when(muted.until)
-        show(cell(f"✓ {instance} is muted until {until}; notifier unmute {instance} ends it", "green"))
+        words = localizer(config)
+        values = {"instance": instance, "until": words.when(muted.until), "command": f"notifier unmute {instance}"}
+        show(cell(words.text("cli.muted", **values), "green"))
 
 
 def _unknown(wanted: str, found: InstanceAnswer) -> str:
@@ -81,9 +82,9 @@ def unmute(ctx: typer.Context, *, instance: InstanceArgument, as_json: JsonOptio
     if as_json:
         print_json({"mute": documents.mute(ended) if ended else None})
     elif ended:
-        show(cell(f"✓ {instance} is no longer muted", "green"))
+        show(cell(f"✓ {localizer(config).text('unmute.done', instance=instance)}", "green"))
     else:
-        show(cell(f"{instance} was not muted"))
+        show(cell(localizer(config).text("unmute.none", instance=instance)))
     raise typer.Exit(0 if ended else 1)
 
 
@@ -97,7 +98,8 @@ def mutes(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"mutes": [documents.mute(mute) for mute in found]})
     else:
-        show(mutes_table(view_for(config), found) if found else "No instance is muted.")
+        view = view_for(config)
+        show(mutes_table(view, found) if found else view.localizer.text("mutes.none"))
     raise typer.Exit(0 if found else 1)
 
 

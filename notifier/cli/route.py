@@ -57,7 +57,7 @@ def route(
         routes = [documents.verdict(verdict) for verdict in verdicts]
         print_json({"event": dict(event), "routes": routes, "channels": list(channels)})
     else:
-        show(_answer(event, verdicts, channels))
+        show(_answer(view_for(config), event, verdicts, channels))
     raise typer.Exit(0 if channels else 1)
 
 
@@ -93,10 +93,11 @@ def _latest(q: Queries, job_id: str, view: View) -> Mapping[str, str]:
     return fields_of(events[0].event)
 
 
-def _answer(event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]) -> Group:
+def _answer(view: View, event: Mapping[str, str], verdicts: Sequence[RouteVerdict], channels: Sequence[str]) -> Group:
     given = "  ".join(f"{name}={value}" for name, value in event.items() if value)
-    conclusion = cell(f"It would be sent to {', '.join(channels)}.", "bold") if channels else NO_CHANNEL
-    return Group(cell(given, "bold"), verdict_lines(verdicts), conclusion)
+    sent = view.phrase("route.sent", channels=", ".join(channels)) if channels else view.phrase("route.unsent")
+    conclusion = cell(sent, "bold" if channels else "bold yellow")
+    return Group(cell(given, "bold"), verdict_lines(view, verdicts), conclusion)
 
 
 def _receiving_channels(
@@ -108,26 +109,27 @@ def _receiving_channels(
     )
 
 
-NO_CHANNEL = cell("It would be sent to no channel.", "bold yellow")
-
-
-def verdict_lines(verdicts: Sequence[RouteVerdict]) -> RenderableType:
+def verdict_lines(view: View, verdicts: Sequence[RouteVerdict]) -> RenderableType:
     """Return one line for each route: where it sends the event, or why it does not match."""
-    return Group(*map(_verdict_line, verdicts)) if verdicts else Text("There are no routes.", style="dim")
+    if not verdicts:
+        return Text(view.phrase("route.none"), style="dim")
+    return Group(*(_verdict_line(view, verdict) for verdict in verdicts))
 
 
-def _extras(route: Route) -> str:
+def _extras(view: View, route: Route) -> str:
     """Return what else a route does, in parentheses."""
-    severity = f"severity {route.severity}" if route.severity else ""
-    mention = f"mentions {', '.join(route.mention)}" if route.mention else ""
+    severity = view.phrase("route.severity", severity=route.severity) if route.severity else ""
+    mention = view.phrase("route.mention", names=", ".join(route.mention)) if route.mention else ""
     extras = ", ".join(filter(None, (severity, mention, "stop" if route.stop else "")))
     return f" ({extras})" if extras else ""
 
 
-def _verdict_line(verdict: RouteVerdict) -> Text:
+def _verdict_line(view: View, verdict: RouteVerdict) -> Text:
     name = verdict.route.name
     if verdict.matched:
-        return cell(f"✓ {name} → {', '.join(verdict.route.channels) or 'no channel'}{_extras(verdict.route)}", "green")
+        channels = ", ".join(verdict.route.channels) or view.phrase("no_channel")
+        return cell(view.phrase("route.matched", name=name, channels=channels) + _extras(view, verdict.route), "green")
     if verdict.skipped_by:
-        return cell(f"– {name}: not evaluated, {verdict.skipped_by} has stop", "dim")
-    return cell(f"✗ {name}: requires {verdict.failed_matcher}, was {verdict.actual!r}", "dim")
+        return cell(view.phrase("route.skipped", name=name, by=verdict.skipped_by), "dim")
+    values = {"matcher": verdict.failed_matcher, "actual": repr(verdict.actual)}
+    return cell(view.phrase("route.unmatched", name=name, **values), "dim")

@@ -140,9 +140,10 @@ def ack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = None,
     if as_json:
         print_json({"acknowledged": documents.acknowledgement(acknowledged), "yours": yours})
     elif yours:
-        show(cell(f"✓ {job_id} is acknowledged by you", "green"))
+        show(cell(view.phrase("acknowledged", job=job_id), "green"))
     else:
-        show(cell(f"{acknowledged.name} acknowledged {job_id} at {view.when(acknowledged.at)}"))
+        at = view.when(acknowledged.at)
+        show(cell(view.phrase("acknowledged_by", who=acknowledged.name, job=job_id, at=at)))
     raise typer.Exit(0 if yours else 1)
 
 
@@ -163,9 +164,9 @@ def unack(ctx: typer.Context, *, job_id: JobArgument, source: SourceOption = Non
     if as_json:
         print_json({"acknowledged": documents.acknowledgement(taken_back) if taken_back else None})
     elif taken_back:
-        show(cell(f"✓ the acknowledgement of {job_id} by {taken_back.name} is taken back", "green"))
+        show(cell(view.phrase("taken_back", job=job_id, who=taken_back.name), "green"))
     else:
-        show(cell(f"{job_id} was not acknowledged"))
+        show(cell(view.phrase("not_acknowledged", job=job_id)))
     raise typer.Exit(0 if taken_back else 1)
 
 

@@ -1,7 +1,7 @@
 """Tables and details of tasks, events and deliveries, as rich prints them on a terminal. No I/O."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
@@ -10,12 +10,13 @@ from rich.text import Text
 
 from notifier.cli.output import FULL_ID_WIDTH, Column, TableRow, TextTable, block, cell, indented, pairs, short
 from notifier.core.causes import Explanation
-from notifier.core.delivery import Delivery, DeliveryState, with_reply
+from notifier.core.delivery import Attempt, Delivery, DeliveryState, with_reply
 from notifier.core.model import SourceState, Task, TaskStatus
 from notifier.core.routing import RoutedEvent
 from notifier.ports import StoredTask
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.localizer import Localizer
+from notifier.wording.phrases import phrases
 from notifier.wording.states import state_of, state_of_status
 
 STATE_STYLES = {
@@ -28,6 +29,10 @@ STATE_STYLES = {
 }
 _RIGID = frozenset({"changed", "failed", "id", "job", "seen", "state", "status", "tries", "when"})
 """Columns whose values are short and stay on one line."""
+
+
+_ARRIVAL = "may have arrived"
+"""Words of reasons that name the possibility."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,23 @@ class View:
         """Return a table with these titles, translated."""
         return TextTable([Column(self.word(title), rigid=title in _RIGID) for title in titles], [*rows])
 
+    def phrase(self, key: str, **values: object) -> str:
+        """Return a sentence of the command line, or a part of one, in the reader's language."""
+        return self.localizer.text(f"cli.{key}", **values)
+
+    def delivery_state(self, delivery: Delivery) -> str:
+        """Return the name of a delivery's state."""
+        return self.localizer.text(f"delivery_state.{delivery.state}")
+
+    def outcome(self, attempt: Attempt) -> str:
+        """Return the name of an attempt's outcome; one that another version recorded as it is."""
+        return phrases(self.localizer.language).get(f"outcome.{attempt.outcome}", attempt.outcome)
+
+    def possible_arrival(self, delivery: Delivery) -> str:
+        """Return a remark where an undelivered delivery may have arrived and its reason does not name that."""
+        unsure = delivery.outcome_unknown and delivery.state is not DeliveryState.DELIVERED
+        return self.phrase("may_have_arrived") if unsure and _ARRIVAL not in (delivery.reason or "") else ""
+
     def word(self, key: str, **values: object) -> str:
         """Return a title or word of a table in the reader's language."""
         return self.localizer.text(f"table.{key}", **values)
@@ -87,9 +109,7 @@ class View:
             pairs(chain(self._facts(stored.task), self._store_facts(stored))),
             *self.reason(stored.task),
             Text(""),
-            self.events(history)
-            if history
-            else Text("No change has been recorded since the first poll of its source.", style="dim"),
+            self.events(history) if history else Text(self.phrase("no_change"), style="dim"),
         )
 
     def _facts(self, task: Task) -> Iterable[tuple[str, Text]]:
@@ -122,7 +142,7 @@ class View:
         if who := stored.acknowledged:
             yield self.word("acknowledged"), cell(f"{who.name} · {self.when(who.at)}", "green")
         if mute := stored.muted:
-            until = f"{self.word('until')} {self.when(mute.until)} · {mute.name}"
+            until = f"{self.phrase('until', at=self.when(mute.until))} · {mute.name}"
             yield self.word("muted"), cell(": ".join(filter(None, (until, mute.reason))), "yellow")
 
     def reason(self, task: Task) -> Iterable[RenderableType]:
@@ -201,7 +221,7 @@ class View:
     def _delivery_row(self, row: Delivery) -> TableRow:
         cells = (
             cell(row.id[:8]),
-            cell(row.state, STATE_STYLES[row.state]),
+            cell(self.delivery_state(row), STATE_STYLES[row.state]),
             cell(row.channel),
             cell(self._about(row)),
             cell(str(row.attempt)),
@@ -210,7 +230,8 @@ class View:
         undelivered = self.localizer.reason(
             with_reply(row.reason, None if row.state is DeliveryState.DELIVERED else row.reply)
         )
-        why = "; ".join(filter(None, ("dismissed" if row.dismissed_at else "", possible_arrival(row), undelivered)))
+        dismissed = self.phrase("dismissed") if row.dismissed_at else ""
+        why = "; ".join(filter(None, (dismissed, self.possible_arrival(row), undelivered)))
         return TableRow(cells, [cell(why, STATE_STYLES[row.state])] if why else ())
 
     def _about(self, row: Delivery) -> str:
@@ -226,25 +247,25 @@ class View:
     def freshness(self, sources: Sequence[SourceState]) -> str:
         """Return the sources that a query covered, and when each was polled."""
         if not sources:
-            return "No source has been polled yet; start `notifier run`."
-        return "Searched " + ", ".join(
-            f"{source.name} ({source.tasks:,} tasks, {self._polled(source.last_poll_at)})" for source in sources
+            return self.phrase("never_polled")
+        polled = (
+            self.phrase(
+                "searched_source",
+                name=source.name,
+                tasks=f"{source.tasks:,}",
+                polled=self._polled(source.last_poll_at),
+            )
+            for source in sources
         )
+        return self.phrase("searched", sources=self.phrase("separator").join(polled))
 
     def _polled(self, moment: datetime | None) -> str:
-        return f"polled {self.age(moment)}" if moment else "not polled yet"
+        return self.phrase("polled", age=self.age(moment)) if moment else self.phrase("not_polled")
 
     def age(self, moment: datetime | None) -> str:
-        """Return how long ago, or how far in the future, a time is, in English like all sentences here."""
-        return replace(self.localizer, language="en").age(moment, self.now)
+        """Return how long ago, or how far in the future, a time is."""
+        return self.localizer.age(moment, self.now)
 
     def when(self, moment: datetime | None) -> str:
         """Return a time in the reader's time zone, or an empty text."""
         return self.localizer.when(moment) if moment else ""
-
-
-def possible_arrival(delivery: Delivery) -> str:
-    """Return a remark where an undelivered delivery may have arrived and its reason does not say so, or nothing."""
-    unsure = delivery.outcome_unknown and delivery.state is not DeliveryState.DELIVERED
-    phrase = "may have arrived"
-    return phrase if unsure and phrase not in (delivery.reason or "") else ""

@@ -878,7 +878,7 @@ def test_an_instance_is_muted_listed_and_unmuted(run: Run) -> None:
     assert "resizing" in run("mutes").stdout
     assert "is no longer muted" in run("unmute", "gauss-users").stdout
     assert "was not muted" in run("unmute", "gauss-users", code=1).stdout
-    assert "No instance is muted." in run("mutes", code=1).stdout
+    assert "No instance is muted" in run("mutes", code=1).stdout
     assert document(run("mutes", "--json", code=1)) == {"mutes": []}
 
 

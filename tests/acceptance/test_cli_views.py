@@ -419,8 +419,8 @@ def test_finding_sentences_are_folded_on_terminals_commands_never(width: int) ->
 def test_an_empty_answer_names_what_was_queried_and_when() -> None:
     state = SourceState(name="prod", tasks=1234, last_poll_at=START - timedelta(seconds=12))
     chinese = replace(VIEW, localizer=Localizer(language="zh", timezone=ZoneInfo("UTC")))
-    for view in (VIEW, chinese):
-        assert view.freshness([state]) == "Searched prod (1,234 tasks, polled 12 s ago)"
+    assert VIEW.freshness([state]) == "Searched prod (1,234 tasks, polled 12 s ago)"
+    assert chinese.freshness([state]) == "已查询 prod（1,234 个任务，12 秒前轮询过）"
     assert "No source has been polled yet" in VIEW.freshness([])
 
 

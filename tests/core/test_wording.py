@@ -446,6 +446,7 @@ PREFIXES = {
     "refusal": "",
     "counted": "",
     "word": "table.",
+    "phrase": "cli.",
     "_fact": "label.",
     "_time": "label.",
 }
