@@ -119,5 +119,6 @@ def _actions(view: View, found: Sequence[Action]) -> TextTable:
 
 
 def _action_row(view: View, row: Action) -> TableRow:
-    cells = (cell(view.when(row.at)), cell(row.name), cell(row.verb, "bold"), cell(row.target))
-    return TableRow(cells, [cell(row.detail)] if row.detail else ())
+    action = view.localizer.text(f"action.{row.verb}")
+    cells = (cell(view.when(row.at)), cell(row.name), cell(action, "bold"), cell(row.target))
+    return TableRow(cells, [cell(view.localizer.reason(row.detail))] if row.detail else ())

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from notifier.channels.templates import DIGEST
 from notifier.cli import documents, event_loop
-from notifier.cli.common import JsonOption, load_config, now
+from notifier.cli.common import JsonOption, load_config, localizer, now
 from notifier.cli.output import Column, TableRow, TextTable, block, cell, indented, print_json, show, spinner
 from notifier.cli.samples import sample_requests
 from notifier.config import Config
@@ -17,6 +17,7 @@ from notifier.core.durations import format_duration
 from notifier.core.routing import Route
 from notifier.ports import CheckResult
 from notifier.sources.base import SourceSettings
+from notifier.wording.localizer import Localizer
 
 
 def check(
@@ -42,7 +43,7 @@ def check(
     if as_json:
         print_json(_document(config, findings))
     else:
-        show(_summary(config), *(check_result(finding) for finding in findings))
+        show(_summary(config), *(check_result(finding, localizer(config)) for finding in findings))
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
@@ -145,9 +146,9 @@ def _known_causes(config: Config) -> str:
     return ", ".join((known, *own))
 
 
-def check_result(found: CheckResult) -> RenderableType:
+def check_result(found: CheckResult, words: Localizer) -> RenderableType:
     """Return the subject of a check, its result, and the remedy."""
-    text = f"{found.what}: {found.detail}" if found.detail else found.what
+    text = f"{found.what}: {words.reason(found.detail)}" if found.detail else found.what
     mark, style = ("✗", "bold red") if not found.ok else ("✓", "green") if found.proven else ("!", "yellow")
     line = cell(f"{mark} {text}", style)
-    return Group(line, indented(block(found.remedy, "yellow"))) if found.remedy else line
+    return Group(line, indented(block(words.reason(found.remedy), "yellow"))) if found.remedy else line

@@ -132,7 +132,9 @@ def attempt_lines(view: View, attempt: Attempt) -> RenderableType:
         seconds=f"{took:.1f}",
     )
     resolution = [_resolution(view, attempt.resolution)] if attempt.resolution else []
-    return Group(cell(_with_reason(view, line, attempt.reason)), *resolution, *reply_line(attempt.reply))
+    return Group(
+        cell(_with_reason(view, line, attempt.reason)), *resolution, *reply_line(view.phrase("replied"), attempt.reply)
+    )
 
 
 def _resolution(view: View, resolution: Resolution) -> RenderableType:

@@ -145,9 +145,9 @@ def block(value: str, style: str = "") -> Text:
     return Text("\n".join(strip_controls(line) for line in value.splitlines()), style=style)
 
 
-def reply_line(reply: str | None) -> Sequence[RenderableType]:
-    """Return a line with the receiver's reply to an attempt, where there is one."""
-    return [indented(Text.assemble(("replied: ", "dim"), cell(reply)))] if reply else []
+def reply_line(word: str, reply: str | None) -> Sequence[RenderableType]:
+    """Return a line with the receiver's reply to an attempt after a word, where there is one."""
+    return [indented(Text.assemble((f"{word} ", "dim"), cell(reply)))] if reply else []
 
 
 class Column(NamedTuple):

@@ -49,7 +49,7 @@ def send_test(ctx: typer.Context, *, channel: ChannelArgument, as_json: JsonOpti
         }
         print_json(document)
     else:
-        show(_report(channel, outcome), *reply_line(outcome.reply))
+        show(_report(channel, outcome), *reply_line(localizer(config).text("cli.replied"), outcome.reply))
     raise typer.Exit(_exit_code(outcome))
 
 

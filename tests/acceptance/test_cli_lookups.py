@@ -107,7 +107,7 @@ def record(tx: Transaction) -> None:
             number=claimed.attempt,
             started_at=NOW,
             finished_at=NOW,
-            outcome="x",
+            outcome="retry" if reason else "delivered",
             reason=reason,
             reply=reply,
         )
@@ -891,3 +891,47 @@ def test_an_instance_that_nobody_knows_is_not_muted(run: Run) -> None:
 def test_a_mute_has_a_sensible_length(run: Run, length: str) -> None:
     run("mute", "gauss-users", length, code=2)
     run("mutes", code=1)
+
+
+# ---- in Chinese ----
+
+
+@pytest.fixture
+def chinese(run: Run, tmp_path: Path) -> Run:
+    """The configuration of `run` for readers of Chinese."""
+    path = tmp_path / "notifier.yaml"
+    path.write_text(f"language: zh\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("tasks", 0),
+        ("tasks --instance nobody", 1),
+        ("task fa11ed", 0),
+        ("task 0000aaaa-1", 0),
+        ("explain fa11ed", 0),
+        ("explain 0000aaaa-1", 0),
+        ("events", 0),
+        ("events --limit 1", 0),
+        ("deliveries", 0),
+        ("deliveries --channel spare", 1),
+        ("health", 1),
+        ("audit", 0),
+        ("audit log", 1),
+        ("mutes", 1),
+        ("unmute gauss-users", 1),
+        ("mute gauss-users 2h", 0),
+        ("ack fa11ed", 0),
+        ("unack fa11ed", 1),
+        ("route type=task.failed instance=gauss-users", 0),
+        ("route type=task.started", 1),
+    ],
+)
+def test_a_command_in_chinese_has_no_english_sentence(chinese: Run, command: str, code: int) -> None:
+    shown = chinese(*command.split(), code=code).stdout
+    ours = shown.replace(FAILED.fail_reason or "", "").replace(REPLY.partition(": ")[2], "")
+    ours = re.sub(r"notifier [a-z-]+( [a-z]+)?( --[a-z-]+)*|GaussDB ReadOnlyAccess", "", ours)
+    assert re.search(r"[\u4e00-\u9fff]", ours)
+    assert not re.search(r"[A-Za-z']+ [a-z']+ [a-z']+", ours), ours

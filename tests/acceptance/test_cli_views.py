@@ -119,7 +119,10 @@ def everything(task: Task) -> list[RenderableType]:
         audit_report(VIEW, Audit(at=START, ledger=ledger)),
         channel_findings(VIEW, parked),
         health_report(VIEW, parked),
-        check_result(CheckResult(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or "")),
+        check_result(
+            CheckResult(ok=False, what="x", detail=task.fail_reason or "", remedy=task.fail_reason or ""),
+            VIEW.localizer,
+        ),
     ]
 
 
@@ -168,7 +171,7 @@ def test_a_delivery_that_may_have_arrived_is_marked(state: DeliveryState, outcom
 
 
 def test_a_finding_that_is_well_may_still_have_advice() -> None:
-    shown = printed(check_result(CheckResult(ok=True, what="x", detail="works", remedy="do y")))
+    shown = printed(check_result(CheckResult(ok=True, what="x", detail="works", remedy="do y"), VIEW.localizer))
     assert [line.rstrip() for line in shown.splitlines()] == ["✓ x: works", "  do y"]
 
 
