@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from notifier.core.delivery import Body, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
+from notifier.core.events import EventType
 from notifier.core.model import ChannelState, Event, Scope, Snapshot, SourceState, Task, TaskStatus
 from notifier.core.pacing import Pace
 from notifier.core.people import Acknowledgement, Mute
@@ -321,6 +322,8 @@ class StoredTask:
     """The acknowledgement of its newest event; None where there is none."""
     muted: Mute | None = None
     """The mute of its instance that is in force."""
+    newest: EventType | None = None
+    """Type of its newest event; None where none is recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+LATER = T0 + timedelta(minutes=5)
 
 PAGE = Path(__file__).parent.parent / "docs" / "messages.md"
 LINKS = LinkTemplates(
@@ -202,7 +203,12 @@ def _numbered(kind: EventType, number: int) -> Event:
 
 
 def _replies(language: Language) -> Iterator[Sample]:
-    fmt = ReplyFormatter(localizer=LOCALIZERS[language], command="/gaussdb")
+    fmt = ReplyFormatter(
+        localizer=LOCALIZERS[language],
+        command="/gaussdb",
+        links=LINKS,
+        environments={"prod": "production", "lab": "staging"},
+    )
     for words, reply in _answers(fmt):
         yield f"/gaussdb {words}", blocks.reply_message(reply, language)
 
@@ -210,16 +216,24 @@ def _replies(language: Language) -> Iterator[Sample]:
 def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     failed = _stored(EventType.TASK_FAILED)
     fresh = reports.freshness([SourceState(name="prod", last_poll_at=T0 - timedelta(seconds=12))], ["prod"], T0, fmt)
-    page = Page(rows=(failed,) * 3, offset=0, total=3)
-    long = Page(rows=(failed,) * 10, offset=10, total=37)
+    staged = replace(failed, task=replace(failed.task, source="lab"))
+    reasons = [failed.task.fail_reason or ""] * 2
+    counts = {"prod": 2, "lab": 1}
+    page = Page(rows=(failed, failed, staged), offset=0, by_source=counts, reasons=reasons, now=LATER)
+    long = Page(rows=(failed,) * 10, offset=10, by_source={"prod": 37}, now=LATER)
     day = {"length": fmt.localizer.window(timedelta(days=1)), "within": "1d"}
-    running = Page(rows=(_stored(EventType.TASK_PROGRESSED),), offset=0, total=1)
+    progressed = _stored(EventType.TASK_PROGRESSED)
+    stuck, vanished = replace(progressed, newest=EventType.TASK_STALLED), replace(progressed, listed=False)
+    running = Page(rows=(progressed, stuck, vanished), offset=0, by_source={"prod": 3}, now=LATER)
     yield "failed", reports.tasks(page, "failed", fresh, fmt, **day)
     yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, fmt, **day)
-    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0), "failed", fresh, fmt, **day)
+    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, by_source={}, now=LATER), "failed", fresh, fmt, **day)
     yield "running", reports.tasks(running, "running", fresh, fmt)
     yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
-    yield "task zzz", reports.no_task((), "zzz", fmt)
+    alice = Acknowledgement(event_id="", by="U0", name="alice", at=T0)
+    muted = replace(failed, muted=Mute(instance="x", until=LATER, by="U0", name="bob", created_at=T0))
+    yield "task sample (acknowledged)", reports.task(muted, [sample_event(EventType.TASK_FAILED, T0)], alice, fmt)
+    yield "task zzz", reports.no_task((), "zzz", LATER, fmt)
     near = InstanceAnswer(similar_names=("gauss-sample", "gauss-example"))
     yield "instance gauss-sampel", reports.no_instance("instance", "gauss-sampel", near, fmt)
     fared = TaskStatistics(

@@ -69,7 +69,7 @@ def _unmuted(ended: Sequence[Mute], name: str, fmt: ReplyFormatter) -> ChatReply
 def _subscribe(tx: ChatTx, job_id: str, request: CommandRequest, fmt: ReplyFormatter) -> ChatReply:
     found = lookup.find_task(tx.queries, job_id)
     if found.task is None:
-        return reports.no_task(found.candidates, job_id, fmt)
+        return reports.no_task(found.candidates, job_id, tx.now(), fmt)
     if not request.direct:
         return fmt.refusal("watch.elsewhere")
     task = found.task.task

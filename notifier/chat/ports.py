@@ -1,6 +1,6 @@
 """Interfaces between the chats and the responder that answers all of them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -23,8 +23,11 @@ class ChatReads(PeopleReads, Protocol):
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
 
-    def count_tasks(self, wanted: TaskFilter) -> int:
-        """Count the matching tasks, whatever the limit and the offset."""
+    def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
+        """Count the matching tasks by source, whatever the limit and the offset."""
+
+    def fail_reasons(self, wanted: TaskFilter) -> Sequence[str]:
+        """Return the reasons of matching tasks, as many as the limit, the most recently changed first."""
 
     def event(self, event_id: str) -> RoutedEvent | None:
         """Return one event."""

@@ -1,29 +1,39 @@
 """Replies to queries, formatted from stored data. Pure."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from notifier.chat.requests import ChatReply, ReplyRow
+from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.core.causes import CauseCatalogue
 from notifier.core.commands import USAGE
+from notifier.core.durations import parse_duration
+from notifier.core.events import EventType
 from notifier.core.health import HealthFinding, HealthReport
 from notifier.core.identity import Subject
 from notifier.core.model import Event, SourceState, Task, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
+from notifier.core.severity import is_production, severity_in
 from notifier.lookup import InstanceAnswer
 from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
 from notifier.wording.formatter import MessageFormatter
+from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
-from notifier.wording.marks import dated, quoted
+from notifier.wording.marks import dated, quoted, strong
 from notifier.wording.operations import OPERATIONS
 from notifier.wording.sanitize import NAME_LIMIT, REASON_LIMIT, one_line, plain
-from notifier.wording.states import state_of_status
+from notifier.wording.states import EventState, emoji_of, state_of_status, state_of_task
 
 PAGE_ROWS = 10
 """Maximum number of rows on one page of a list."""
+MAX_SOURCES = 8
+"""Maximum number of sources whose tasks are counted in a title, those with the most."""
+MAX_REASONS = 500
+"""Maximum number of reasons in which the most frequent error code is searched for, the latest ones."""
 ROW_REASON_LIMIT = 160
 """Maximum length of a reason in a list, in characters."""
 MAX_EVENTS = 10
@@ -49,6 +59,15 @@ class ReplyFormatter:
     """The slash command, as people type it."""
     causes: CauseCatalogue = field(default_factory=builtin_catalogue)
     """Explains the reasons of failed tasks."""
+    links: LinkTemplates = field(default_factory=LinkTemplates)
+    """Links to the console and to runbooks."""
+    environments: Mapping[str, str] = field(default_factory=dict)
+    """The configured environments, by name of the source."""
+
+    @property
+    def events(self) -> EventFormatter:
+        """Formats events as messages do."""
+        return EventFormatter(self.localizer, self.causes, self.links)
 
     def text(self, key: str, **values: object) -> str:
         """Return a phrase. Values that come from outside or that people type are quoted."""
@@ -90,7 +109,16 @@ class Page:
 
     rows: tuple[StoredTask, ...]
     offset: int
-    total: int
+    by_source: Mapping[str, int]
+    """Number of all that match, by source."""
+    reasons: Sequence[str] = ()
+    """Reasons of those that failed, at most MAX_REASONS of the latest; none where they are not summed up."""
+    now: datetime
+
+    @property
+    def total(self) -> int:
+        """Number of all that match."""
+        return sum(self.by_source.values())
 
 
 def help_text(fmt: ReplyFormatter) -> ChatReply:
@@ -111,12 +139,25 @@ def tasks(page: Page, key: str, fresh: str, fmt: ReplyFormatter, **values: str) 
     place = fmt.text("note.page", **numbers) if page.total > PAGE_ROWS else ""
     return ChatReply(
         title=title,
-        rows=[_row(stored, fmt) for stored in page.rows],
+        summary=" · ".join(_summary(page, fmt)),
+        rows=[_row(stored, page.now, fmt) for stored in page.rows],
         note=" · ".join(filter(None, (place, fresh))),
         command=_COMMANDS.get(key, "").format(**values).strip(),
         before=max(page.offset - PAGE_ROWS, 0) if page.offset else None,
         after=last if last < page.total else None,
     )
+
+
+def _summary(page: Page, fmt: ReplyFormatter) -> Iterator[str]:
+    """Yield how the tasks are spread over several sources, and the error code that is most frequent among them."""
+    if len(page.by_source) > 1:
+        most = sorted(page.by_source.items(), key=lambda item: (-item[1], item[0]))[:MAX_SOURCES]
+        yield fmt.text("list.separator").join(fmt.text("list.source", name=name, n=n) for name, n in most)
+    codes = Counter(code for reason in page.reasons if (code := fmt.causes.explain(reason).code))
+    if codes:
+        code, n = min(codes.items(), key=lambda item: (-item[1], item[0]))
+        if n > 1:
+            yield fmt.text("list.most", code=quoted(one_line(code)), n=n)
 
 
 def narrowed(name: str, listed: ChatReply, fmt: ReplyFormatter) -> ChatReply:
@@ -162,37 +203,54 @@ def task_title(task: Task, fmt: ReplyFormatter) -> str:
     return " · ".join(filter(None, (label if task.name in OPERATIONS else quoted(label), quoted(instance))))
 
 
-def _row(stored: StoredTask, fmt: ReplyFormatter) -> ReplyRow:
+def _row(stored: StoredTask, now: datetime, fmt: ReplyFormatter) -> ReplyRow:
     task = stored.task
+    state = state_of_task(task.status, stored.newest, listed=stored.listed)
+    environment = fmt.environments.get(task.source, "")
+    failed = EventType.TASK_FAILED.traits
+    severity = severity_in(environment, failed.severity, critical_in_production=failed.critical_in_production)
+    age = fmt.localizer.age(task.ended_at or stored.changed_at, now) if task.status.terminal else ""
     return ReplyRow(
-        state=state_of_status(task.status),
+        emoji=emoji_of(state, severity),
         label=fmt.localizer.task_label(task.name),
         known=task.name in OPERATIONS,
         instance=one_line(task.instance_name or task.instance_id or "") or None,
-        detail=" · ".join(filter(None, _row_details(stored, fmt))),
+        place=" · ".join(filter(None, (_environment(environment, fmt), age))),
+        detail=" · ".join(filter(None, _row_details(stored, state, fmt))),
         subject=task.subject,
     )
 
 
-def _row_details(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[str]:
+def _environment(name: str, fmt: ReplyFormatter) -> str:
+    """Return the name of an environment: production stands out, and what is configured is no markup."""
+    shown = fmt.events.environment(name)
+    return strong(shown) if is_production(name) else quoted(shown)
+
+
+def _row_details(stored: StoredTask, state: EventState, fmt: ReplyFormatter) -> Iterator[str]:
     task = stored.task
-    if task.status is TaskStatus.RUNNING:
+    reason = one_line(task.fail_reason or "", ROW_REASON_LIMIT)
+    if state is not state_of_status(task.status):
+        yield fmt.localizer.text(f"verb.{state.name}")
+    if not task.status.terminal:
         yield fmt.text("row.since", at=fmt.when(task.created_at or stored.first_seen_at))
         yield fmt.localizer.progress(task.progress) if task.progress is not None else ""
-    elif task.created_at and task.ended_at and task.ended_at >= task.created_at:
+    elif not reason and task.created_at and task.ended_at and task.ended_at >= task.created_at:
         length = fmt.localizer.duration(task.ended_at - task.created_at)
         yield fmt.text("row.took", at=fmt.when(task.ended_at), length=length)
-    else:
+    elif not reason:
         yield fmt.text("row.at", at=fmt.when(task.ended_at or stored.changed_at))
     if task.status is TaskStatus.UNKNOWN:
         yield quoted(one_line(task.raw_status))
-    yield quoted(one_line(task.fail_reason or "", ROW_REASON_LIMIT))
+    yield quoted(reason)
+    code = fmt.causes.explain(task.fail_reason).code
+    yield quoted(one_line(code)) if code and code not in reason else ""
 
 
 def task(
     stored: StoredTask, history: Sequence[Event], acknowledged: Acknowledgement | None, fmt: ReplyFormatter
 ) -> ChatReply:
-    """Show one task."""
+    """Show one task, with what can be done about it. `history` has its events, the newest last."""
     found = stored.task
     title = fmt.text("task.title", label=task_title(found, fmt), status=_status(found, fmt))
     lines = [
@@ -209,8 +267,37 @@ def task(
         lines=lines,
         facts=list(_facts(stored, fmt)),
         quote=plain(found.fail_reason or "", REASON_LIMIT) or None,
+        buttons=list(_task_buttons(stored, history[-1], acknowledged, fmt)) if history else (),
         command=f"task {found.job_id}" if len(found.job_id) <= NAME_LIMIT and " " not in found.job_id else "",
     )
+
+
+def _task_buttons(
+    stored: StoredTask, newest: Event, acknowledged: Acknowledgement | None, fmt: ReplyFormatter
+) -> Iterator[ReplyButton]:
+    """Yield what can be done about a task whose newest event this is."""
+    text, event_id, message = fmt.localizer.text, newest.id, fmt.events.describe(newest)
+    if acknowledged:
+        yield ReplyButton(button=Button(ButtonAction.UNACKNOWLEDGE, event_id), label=text("button.take_back"))
+    elif newest.type.traits.needs_care:
+        label, primary = text("button.acknowledge"), message.severity.loud
+        yield ReplyButton(button=Button(ButtonAction.ACKNOWLEDGE, event_id), label=label, primary=primary)
+    if stored.muted:
+        yield ReplyButton(button=Button(ButtonAction.UNMUTE, event_id), label=text("button.unmute"))
+    elif stored.task.instance_id or stored.task.instance_name:
+        options = [
+            (Button(ButtonAction.MUTE, event_id, one), text("button.mute_for", length=_length(one, fmt)))
+            for one in MUTE_LENGTHS
+        ]
+        yield ReplyButton(button=Button(ButtonAction.MUTE), label=text("button.mute"), options=options)
+    if message.console_url:
+        yield ReplyButton(button=Button(ButtonAction.CONSOLE), label=text("button.console"), url=message.console_url)
+    if message.runbook_url:
+        yield ReplyButton(button=Button(ButtonAction.RUNBOOK), label=text("button.runbook"), url=message.runbook_url)
+
+
+def _length(written: str, fmt: ReplyFormatter) -> str:
+    return fmt.localizer.duration(parse_duration(written))
 
 
 def _known_cause(task: Task, fmt: ReplyFormatter) -> Iterator[str]:
@@ -251,13 +338,15 @@ def _facts(stored: StoredTask, fmt: ReplyFormatter) -> Iterator[tuple[str, str, 
         if shown := one_line(value or ""):
             yield word.text(f"label.{label}"), shown, True
     yield fmt.text("label.source"), found.source, True
+    if environment := fmt.environments.get(found.source):
+        yield word.text("label.environment"), fmt.events.environment(environment), True
 
 
-def no_task(candidates: Sequence[StoredTask], wanted: str, fmt: ReplyFormatter) -> ChatReply:
+def no_task(candidates: Sequence[StoredTask], wanted: str, now: datetime, fmt: ReplyFormatter) -> ChatReply:
     """Report that no task, or more than one, has a job id that begins like this."""
     if candidates:
         title = fmt.text("task.several", job=wanted, tasks=fmt.tasks(len(candidates)))
-        return ChatReply(title=title, rows=[_row(stored, fmt) for stored in candidates[:PAGE_ROWS]], ok=False)
+        return ChatReply(title=title, rows=[_row(stored, now, fmt) for stored in candidates[:PAGE_ROWS]], ok=False)
     return ChatReply(title=fmt.text("task.unknown", job=wanted), lines=[fmt.text("task.hint")], ok=False)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from notifier.core.people import Person
-from notifier.wording.states import EventState
 
 
 class ButtonAction(StrEnum):
@@ -101,17 +100,33 @@ class ClickRequest:
 class ReplyRow:
     """One task of a list."""
 
-    state: EventState
-    """The state whose emoji marks the row."""
+    emoji: str
+    """Marks the state of the task."""
     label: str
     """Name of the operation."""
     known: bool
     """False where `label` is the API's own name of an undocumented operation."""
     instance: str | None
+    place: str = ""
+    """Sentence with the environment and the age."""
     detail: str
-    """Sentence with the times, the progress and the reason of a failure."""
+    """Sentence with the reason of a failure, or else the times and the progress."""
     subject: str
     """The task's `Subject`, for the button that shows its details."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyButton:
+    """A button below a reply. A chat without buttons shows those that are links."""
+
+    button: Button
+    label: str
+    url: str = ""
+    """Where it leads; empty for one that asks us for something."""
+    options: Sequence[tuple[Button, str]] = ()
+    """Options of a menu, with their labels; empty for a plain button."""
+    primary: bool = False
+    """True for the one to press where somebody has to act."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +134,16 @@ class ChatReply:
     """A reply before any markup, which each chat's renderer makes harmless. Its sentences may have `marks`."""
 
     title: str
+    summary: str = ""
+    """Sentence that follows the title on its line."""
     lines: Sequence[str] = ()
     facts: Sequence[tuple[str, str, bool]] = ()
     """Label, value, and whether the value comes from outside. Other values may have marks."""
     rows: Sequence[ReplyRow] = ()
     quote: str | None = None
     """Reason of a failure, as the API gave it."""
+    buttons: Sequence[ReplyButton] = ()
+    """What can be done about the task that the reply shows."""
     note: str = ""
     """Time and freshness of the data."""
     command: str = ""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from notifier import lookup
 from notifier.chat import actions, reports
 from notifier.chat.ports import ChatReads, ChatTx, PermissionCheck
-from notifier.chat.reports import PAGE_ROWS, ReplyFormatter
+from notifier.chat.reports import MAX_REASONS, PAGE_ROWS, ReplyFormatter
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ClickRequest, CommandRequest
 from notifier.core import commands
 from notifier.core.causes import CauseCatalogue
@@ -20,6 +20,7 @@ from notifier.core.identity import Subject
 from notifier.core.model import TaskStatus
 from notifier.ports import Clock, Store, TaskFilter
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.phrases import Language
 
@@ -47,6 +48,8 @@ class ResponderRules:
     """The slash command, as people type it."""
     causes: CauseCatalogue = field(default_factory=builtin_catalogue)
     """Explains the reasons of failed tasks."""
+    links: LinkTemplates = field(default_factory=LinkTemplates)
+    """Links to the console and to runbooks."""
 
 
 class ChatResponder:
@@ -66,7 +69,13 @@ class ChatResponder:
     ) -> ChatReply | None:
         """Do what was asked for and return the reply; see `ports.Responder`."""
         rules = self._rules
-        fmt = ReplyFormatter(localizer=rules.localizers[language], command=rules.command, causes=rules.causes)
+        fmt = ReplyFormatter(
+            localizer=rules.localizers[language],
+            command=rules.command,
+            causes=rules.causes,
+            links=rules.links,
+            environments={source.name: source.environment for source in rules.expected.sources},
+        )
         try:
             if isinstance(request, CommandRequest):
                 return await self._handle_command(request, fmt, may_change)
@@ -178,8 +187,16 @@ class ChatResponder:
         elif about:
             wanted = replace(wanted, instance=about)
         found = q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset))
-        page = reports.Page(rows=tuple(found), offset=offset, total=q.count_tasks(wanted))
-        fresh = reports.freshness(q.source_states(), sources, self._clock.now(), fmt)
+        summed_up = wanted.status is TaskStatus.FAILED
+        now = self._clock.now()
+        page = reports.Page(
+            rows=tuple(found),
+            offset=offset,
+            by_source=q.count_by_source(wanted),
+            reasons=q.fail_reasons(replace(wanted, limit=MAX_REASONS)) if summed_up else (),
+            now=now,
+        )
+        fresh = reports.freshness(q.source_states(), sources, now, fmt)
         return reports.narrowed(about, reports.tasks(page, key, fresh, fmt, **values), fmt)
 
     def _storm_tasks(self, q: ChatReads, storm_id: str, fmt: ReplyFormatter, offset: int = 0) -> ChatReply:
@@ -191,7 +208,7 @@ class ChatResponder:
     def _task(self, q: ChatReads, job_id: str, fmt: ReplyFormatter, *, source: str | None = None) -> ChatReply:
         found = lookup.find_task(q, job_id, source=source)
         if found.task is None:
-            return reports.no_task(found.candidates, job_id, fmt)
+            return reports.no_task(found.candidates, job_id, self._clock.now(), fmt)
         task = found.task.task
         latest = q.latest_event(task.source, task.job_id)
         acknowledged = q.acknowledgement(latest.event.id) if latest else None

@@ -8,6 +8,7 @@ from sqlalchemy import func, or_, select, tuple_
 
 from notifier.core.delivery import Attempt, Delivery, DeliveryState
 from notifier.core.diff import RecordedTask
+from notifier.core.events import EventType
 from notifier.core.health_facts import HealthFacts
 from notifier.core.identity import DirectChannel
 from notifier.core.model import ChannelState, SourceState, TaskStatus
@@ -84,7 +85,8 @@ class Queries:
         latest = tasks.c.changed_at.desc()
         statement = statements.TASKS.where(*task_conditions(self._session, wanted)).order_by(latest, tasks.c.job_id)
         found = self._session.execute(statement.limit(wanted.limit).offset(wanted.offset)).all()
-        acknowledged = self.acknowledgements([(row.source, row.job_id) for row in found])
+        subjects = [(row.source, row.job_id) for row in found]
+        acknowledged, newest = self.acknowledgements(subjects), self._newest_types(subjects)
         now = self.now()
         mutes = self.mutes(now)
         return [
@@ -96,9 +98,31 @@ class Queries:
                 events_pruned=row.events_pruned,
                 acknowledged=acknowledged.get((row.source, row.job_id)),
                 muted=next((mute for mute in mutes if mute.covers(task, now)), None),
+                newest=newest.get((row.source, row.job_id)),
             )
             for row in found
         ]
+
+    def _newest_types(self, subjects: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], EventType]:
+        """Return the types of the newest events of tasks, by source and job id."""
+        pair = (events.c.source, events.c.job_id)
+        types: dict[tuple[str, str], EventType] = {}
+        for some in chunks(subjects):
+            latest = select(func.max(events.c.seq)).where(tuple_(*pair).in_(some)).group_by(*pair)
+            for row in self._session.execute(select(*pair, events.c.type).where(events.c.seq.in_(latest))):
+                types[row.source, row.job_id] = EventType(row.type)
+        return types
+
+    def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
+        """Count the tasks that fit by source, whatever the limit and the offset."""
+        counted = select(tasks.c.source, func.count()).where(*task_conditions(self._session, wanted))
+        return {source: count for source, count in self._session.execute(counted.group_by(tasks.c.source))}  # noqa: C416 - dict() of rows
+
+    def fail_reasons(self, wanted: TaskFilter) -> Sequence[str]:
+        """Return the reasons of the tasks that fit, as many as the limit, the most recently changed first."""
+        reasons = select(tasks.c.fail_reason).where(*task_conditions(self._session, wanted))
+        latest = reasons.order_by(tasks.c.changed_at.desc()).limit(wanted.limit)
+        return [reason for reason in self._session.execute(latest).scalars() if reason]
 
     def count_tasks(self, wanted: TaskFilter) -> int:
         """Count the tasks that fit, whatever the limit and the offset."""

@@ -31,6 +31,7 @@ from notifier.logs import RejectionLog
 from notifier.ports import ChatTransport, CheckResult, Clock, Store
 from notifier.settings.types import is_loopback
 from notifier.web.server import Server
+from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 
 log = structlog.get_logger("notifier")
@@ -110,6 +111,7 @@ def _responder_rules(config: Config) -> ResponderRules:
         expected=config.expected,
         command=config.chat.slack.command if config.chat.slack else "/gaussdb",
         causes=config.cause_catalogue,
+        links=LinkTemplates(console_url=config.console_url, runbook_url=config.runbook_url),
     )
 
 

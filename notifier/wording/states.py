@@ -149,6 +149,16 @@ def state_of_status(status: TaskStatus) -> EventState:
     return EVENT_ROWS[TYPES_BY_STATUS[status]].state
 
 
+def state_of_task(status: TaskStatus, newest: EventType | None, *, listed: bool) -> EventState:
+    """Return the state that marks a task in a list, where its newest event and the list are known."""
+    if status.terminal:
+        return state_of_status(status)
+    if not listed:
+        return _UNLISTED
+    stuck = status is TaskStatus.RUNNING and newest is EventType.TASK_STALLED
+    return _STALLED if stuck else state_of_status(status)
+
+
 def by_severity(events: Sequence[Event]) -> tuple[Event, ...]:
     """Return the events with the most urgent first, else in the order given."""
     return tuple(sorted(events, key=lambda event: STATES.index(state_of(event))))

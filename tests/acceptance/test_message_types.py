@@ -15,14 +15,12 @@ from message_samples import FORMATTERS, samples
 from servers.slack import Json
 from timeouts import HANG_TIMEOUT
 
-from notifier.chat.requests import ChatReply, ReplyRow
+from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.cli.samples import sample_event
 from notifier.core.events import EventType
-from notifier.core.model import TaskStatus
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message
 from notifier.wording.marks import quoted
-from notifier.wording.states import state_of_status
 
 FOLDER = Path(__file__).parent.parent / "typescript"
 COMPILER = FOLDER / "node_modules" / ".bin" / "tsc"
@@ -46,15 +44,26 @@ def messages() -> Iterator[Json]:
 
 def _answer(text: str) -> ChatReply:
     row = ReplyRow(
-        state=state_of_status(TaskStatus.FAILED),
+        emoji="🔴",
         label=text,
         known=False,
         instance=text or None,
+        place=quoted(text),
         detail=quoted(text),
         subject=text,
     )
     return ChatReply(
         title=quoted(text) or "x",
+        summary=quoted(text),
+        buttons=[
+            ReplyButton(button=Button(ButtonAction.ACKNOWLEDGE, "event"), label="Acknowledge", primary=True),
+            ReplyButton(
+                button=Button(ButtonAction.MUTE),
+                label="Mute",
+                options=[(Button(ButtonAction.MUTE, "event", one), one) for one in MUTE_LENGTHS],
+            ),
+            ReplyButton(button=Button(ButtonAction.CONSOLE), label="Console", url="https://console.example.com"),
+        ],
         lines=[quoted(text)] * 30,
         facts=[(text or "x", text, True)] * 12,
         rows=[row] * 10,

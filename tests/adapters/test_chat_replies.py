@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.slack import Json, mrkdwn_texts, problems
 
-from notifier.chat.requests import ChatReply, ReplyRow
-from notifier.core.model import TaskStatus
+from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.integrations.mattermost import replies as markdown
 from notifier.integrations.mattermost.markdown import ZERO_WIDTH_SPACE, code, fence, plain
 from notifier.integrations.slack import replies as blocks
@@ -22,7 +22,7 @@ from notifier.integrations.slack.blockkit import sentence
 from notifier.wording.marks import dated, quoted, split_marked, without_marks
 from notifier.wording.phrases import Language
 from notifier.wording.sanitize import strip_controls
-from notifier.wording.states import STATES, state_of_status
+from notifier.wording.states import STATES
 
 MARK = "ж"
 """Stands in every text from outside, and nowhere else."""
@@ -32,6 +32,13 @@ MARKS = frozenset("\ue000\ue001\ue002\ue003\ue004")
 outside = st.one_of(
     st.sampled_from([*HOSTILE, "<!channel>", "@here", "`", "```", "*_~`", "&amp;"]), st.text(max_size=80)
 )
+OFFERS = st.builds(
+    ReplyButton,
+    button=st.builds(Button, st.sampled_from(list(ButtonAction)), st.one_of(st.just("event-1"), st.just("e" * 3_000))),
+    label=st.just("Mute instance"),
+    url=st.one_of(st.just(""), st.sampled_from(["https://x.example/a(b)c?d=<e>", "https://x.example/`@all`"])),
+    options=st.sampled_from([(), [(Button(ButtonAction.MUTE, "event-1", "2h"), "for 2 h")]]),
+)
 SECTIONS = st.sampled_from(["failed 24h", "", "x" * 3_000])
 
 
@@ -40,15 +47,18 @@ def answers(draw: st.DrawFn) -> ChatReply:
     said = st.builds(lambda begin, text: f"{begin} {quoted(text)}", st.sampled_from(["", "Done:"]), outside)
     row = st.builds(
         ReplyRow,
-        state=st.sampled_from(STATES),
+        emoji=st.sampled_from([state.tone.emoji for state in STATES]),
         label=outside,
         known=st.booleans(),
         instance=st.one_of(st.none(), outside),
+        place=said,
         detail=said,
         subject=outside,
     )
     return ChatReply(
         title=draw(said),
+        summary=draw(said),
+        buttons=draw(st.lists(OFFERS, max_size=6, unique_by=lambda one: one.button.action)),
         lines=draw(st.lists(said, max_size=40)),
         facts=draw(st.lists(st.tuples(st.just("Label"), outside, st.sampled_from([True])), max_size=14)),
         rows=draw(st.lists(row, max_size=10)),
@@ -90,15 +100,17 @@ def test_no_reply_mentions_anybody_or_links_anywhere(answer: ChatReply) -> None:
 )
 def test_what_comes_from_outside_is_code_wherever_it_stands(text: str) -> None:
     row = ReplyRow(
-        state=state_of_status(TaskStatus.FAILED),
+        emoji="🔴",
         label=text,
         known=False,
         instance=text,
+        place=quoted(text),
         detail=quoted(text),
         subject="prod/x",
     )
     answer = ChatReply(
         title=f"Muted: {quoted(text)}",
+        summary=quoted(text),
         lines=[quoted(text)],
         facts=[("Job", text, True)],
         rows=[row],
@@ -119,10 +131,30 @@ def test_a_reply_that_all_may_see_has_no_share_buttons() -> None:
 
 
 def test_a_task_whose_id_no_button_can_carry_has_none() -> None:
-    row = ReplyRow(
-        state=state_of_status(TaskStatus.FAILED), label="x", known=True, instance=None, detail="x", subject="j" * 3_000
-    )
+    row = ReplyRow(emoji="🔴", label="x", known=True, instance=None, detail="x", subject="j" * 3_000)
     assert list(buttons(blocks.reply_message(ChatReply(title="x", rows=[row]), "en"))) == []
+
+
+def test_what_can_be_done_is_offered_below_a_private_reply() -> None:
+    event = "event-1"
+    menu = [(Button(ButtonAction.MUTE, event, "2h"), "for 2 h"), (Button(ButtonAction.MUTE, event, "1d"), "for 1 d")]
+    reply = ChatReply(
+        title="x",
+        command="task x",
+        buttons=[
+            ReplyButton(button=Button(ButtonAction.ACKNOWLEDGE, event), label="Acknowledge", primary=True),
+            ReplyButton(button=Button(ButtonAction.MUTE), label="Mute instance", options=menu),
+            ReplyButton(button=Button(ButtonAction.CONSOLE), label="Open console", url="https://x.example/?(a)=<b>"),
+        ],
+    )
+    offered = list(buttons(blocks.reply_message(reply, "en")))
+    assert [one["action_id"] for one in offered] == ["acknowledge", "mute", "console", "share"]
+    assert (offered[0]["style"], offered[0]["value"], offered[2]["url"]) == ("primary", event, reply.buttons[2].url)
+    assert [one["value"] for one in offered[1]["options"]] == ["2h:event-1", "1d:event-1"]
+    shared = buttons(blocks.reply_message(replace(reply, shared=True), "en"))
+    assert [one["action_id"] for one in shared] == ["console"]
+    shown = markdown.reply_message(reply, "en")["text"]
+    assert shown == "**x**\n[Open console](https://x.example/?%28a%29=%3Cb%3E)"
 
 
 # ---- Mattermost ----

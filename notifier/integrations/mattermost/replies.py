@@ -6,7 +6,7 @@ from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
 from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.identity import Subject
-from notifier.integrations.mattermost.markdown import code, fence, plain
+from notifier.integrations.mattermost.markdown import code, fence, link, plain
 from notifier.wording.marks import split_marked
 from notifier.wording.phrases import Language, text
 
@@ -39,6 +39,8 @@ def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
     if reply.quote:
         yield fence(reply.quote, QUOTE_LIMIT)
     yield from (f"- {_row(row)}" for row in reply.rows[:PAGE_ROWS])
+    if links := [link(one.label, one.url) for one in reply.buttons if one.url]:
+        yield " · ".join(links)
     if reply.note:
         yield f"_{sentence(reply.note)}_" if "`" not in reply.note else sentence(reply.note)
     if reply.after is not None:
@@ -48,8 +50,10 @@ def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
 def _title(reply: ChatReply) -> str:
     whole = sentence(reply.title)
     if not reply.ok:
-        return f"⚠️ {whole}"
-    return whole if "`" in whole else f"**{whole}**"
+        whole = f"⚠️ {whole}"
+    elif "`" not in whole:
+        whole = f"**{whole}**"
+    return f"{whole} · {sentence(reply.summary)}" if reply.summary else whole
 
 
 def sentence(text: str) -> str:
@@ -70,7 +74,10 @@ def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _row(row: ReplyRow) -> str:
-    label = (plain if row.known else code)(row.label, REPLY_SENTENCE_LIMIT)
-    instance = f" · {code(row.instance, REPLY_SENTENCE_LIMIT)}" if row.instance else ""
+    """Return two lines: what and where, and below it why. The second line belongs to the item of the list."""
+    label = f"**{plain(row.label, REPLY_SENTENCE_LIMIT)}**" if row.known else code(row.label, REPLY_SENTENCE_LIMIT)
+    instance = code(row.instance, REPLY_SENTENCE_LIMIT) if row.instance else ""
     job = code(Subject.parse(row.subject).job_id, REPLY_SENTENCE_LIMIT)
-    return f"{row.state.tone.emoji} **{label}**{instance} · {sentence(row.detail)} · {job}"
+    place = sentence(row.place) if row.place else ""
+    line = " · ".join(filter(None, (f"{row.emoji} {label}", instance, place, job)))
+    return f"{line}\n  {sentence(row.detail)}"

@@ -253,6 +253,16 @@ def button_element(button: Button, label: str, **more: str) -> Json:
     return {"type": "button", "action_id": button.action.value, "text": plain_text(label)} | value | more
 
 
+def menu_element(button: Button, label: str, options: Iterable[tuple[Button, str]]) -> Json:
+    """Return the element of a menu, whose options are buttons with their labels."""
+    return {
+        "type": "static_select",
+        "action_id": button.action.value,
+        "placeholder": plain_text(label),
+        "options": [{"text": plain_text(shown), "value": option.value} for option, shown in options],
+    }
+
+
 def texts_of(block: Json) -> Iterator[str]:
     """Yield the texts of a block without its buttons, as markup."""
     match block["type"]:

@@ -27,7 +27,7 @@ from notifier.integrations.slack.blockkit import (
     inline_code,
     literal,
     marked_words,
-    plain_text,
+    menu_element,
     progress_bar,
     rich_paragraph,
     rich_quote,
@@ -266,18 +266,14 @@ class _Layout:
             yield button_element(Button(ButtonAction.DETAILS, self.event.subject), text("button.details"))
 
     def _mute_menu(self) -> Json:
-        return {
-            "type": "static_select",
-            "action_id": ButtonAction.MUTE.value,
-            "placeholder": plain_text(self.localizer.text("button.mute")),
-            "options": [
-                {
-                    "text": plain_text(self.localizer.text("button.mute_for", length=self._length(one))),
-                    "value": Button(ButtonAction.MUTE, self.event.id, one).value,
-                }
-                for one in MUTE_LENGTHS
-            ],
-        }
+        options = (
+            (
+                Button(ButtonAction.MUTE, self.event.id, one),
+                self.localizer.text("button.mute_for", length=self._length(one)),
+            )
+            for one in MUTE_LENGTHS
+        )
+        return menu_element(Button(ButtonAction.MUTE), self.localizer.text("button.mute"), options)
 
     def _length(self, written: str) -> str:
         return self.localizer.duration(parse_duration(written))

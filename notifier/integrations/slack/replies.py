@@ -8,12 +8,15 @@ from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyRow
 from notifier.integrations.slack.blockkit import (
     BLOCK_LIMIT,
     BUTTON_VALUE_LIMIT,
+    SEPARATOR,
     TEXT_LIMIT,
     button_element,
     code_block,
     escape,
     inline_code,
     joined,
+    literal,
+    menu_element,
     mrkdwn,
     section,
     sentence,
@@ -50,16 +53,18 @@ def _blocks(reply: ChatReply, language: Language) -> Iterator[Json]:
     yield from (_row(row, language) for row in reply.rows[:PAGE_ROWS])
     if reply.note:
         yield {"type": "context", "elements": [mrkdwn(sentence(reply.note))]}
-    if elements := list(_buttons(reply, language)):
+    if elements := [*_actions(reply), *_buttons(reply, language)]:
         yield {"type": "actions", "elements": elements}
 
 
 def _title(reply: ChatReply) -> str:
     whole = sentence(reply.title)
     if not reply.ok:
-        return f"{_WARNING} {whole}"
+        whole = f"{_WARNING} {whole}"
     # A bold text cannot have code in it everywhere.
-    return whole if "`" in whole else f"*{whole}*"
+    elif "`" not in whole:
+        whole = f"*{whole}*"
+    return f"{whole}{SEPARATOR}{sentence(reply.summary)}" if reply.summary else whole
 
 
 def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `ChatReply.facts` has it
@@ -67,13 +72,29 @@ def _field(label: str, value: str, outside: bool) -> str:  # noqa: FBT001 - as `
 
 
 def _row(row: ReplyRow, language: Language) -> Json:
-    label = (escape if row.known else inline_code)(row.label, LABEL_LIMIT)
-    named = f"  ·  {inline_code(row.instance, LABEL_LIMIT)}" if row.instance else ""
-    shown = section(f"{row.state.tone.emoji} *{label}*{named}\n{sentence(row.detail)}")
+    label = f"*{escape(row.label, LABEL_LIMIT)}*" if row.known else inline_code(row.label, LABEL_LIMIT)
+    named = inline_code(row.instance, LABEL_LIMIT) if row.instance else ""
+    place = sentence(row.place, LABEL_LIMIT, quote=literal) if row.place else ""
+    line = SEPARATOR.join(filter(None, (f"{row.emoji} {label}", named, place)))
+    shown = section(f"{line}\n{sentence(row.detail)}")
     if len(row.subject) > BUTTON_VALUE_LIMIT:
         return shown
     details = Button(ButtonAction.DETAILS, row.subject)
     return shown | {"accessory": button_element(details, text(language, "button.details"))}
+
+
+def _actions(reply: ChatReply) -> Iterator[Json]:
+    """Yield what can be done about a task. To a reply that everybody sees only links are added: it never changes."""
+    for one in reply.buttons:
+        if one.url:
+            yield button_element(one.button, one.label, url=one.url)
+        elif not reply.shared and len(one.button.value) <= BUTTON_VALUE_LIMIT:
+            style = {"style": "primary"} if one.primary else {}
+            yield (
+                menu_element(one.button, one.label, one.options)
+                if one.options
+                else button_element(one.button, one.label, **style)
+            )
 
 
 def _buttons(reply: ChatReply, language: Language) -> Iterator[Json]:
