@@ -39,6 +39,7 @@ from notifier.store.queries import Queries
 from notifier.store.sqlite import sqlite_module
 from notifier.store.transaction import Transaction
 from notifier.wording.causes import builtin_catalogue
+from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import without_marks
 from notifier.wording.phrases import Language
@@ -67,39 +68,49 @@ async def store(store_url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
         yield opened
 
 
-async def record(store: SqlStore, *tasks: Task, events: Collection[Event] = ()) -> None:
+async def record(store: SqlStore, *tasks: Task, events: Collection[Event] = (), source: str = "prod") -> None:
     """Record what a poll found."""
 
     def write(tx: Transaction) -> None:
-        claim = tx.polls.claim("prod", "me", START, LEASE, force=True)
+        claim = tx.polls.claim(source, "me", START, LEASE, force=True)
         assert claim
         tx.polls.fingerprints(claim)
         updates = [TaskWrite(recorded=RecordedTask(task=task, occurrence="o"), fingerprint=b"1") for task in tasks]
         tx.polls.record_tasks(claim, updates, START)
         tx.events.record([RoutedEvent(event=event, routes=(), channels=()) for event in events])
         snapshot = Snapshot(
-            source="prod", taken_at=START, fingerprints={}, complete=True, scope=Scope.FULL, total_count=0
+            source=source, taken_at=START, fingerprints={}, complete=True, scope=Scope.FULL, total_count=0
         )
         tx.polls.record(claim, snapshot, START, START)
 
     await store.transact(write)
 
 
-PROD = ConfiguredSource(name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30))
+PROD = ConfiguredSource(
+    name="prod", region=REGION, project_id=PROJECT_ID, poll_every=timedelta(seconds=30), environment="production"
+)
+LAB = replace(PROD, name="lab", environment="staging")
 
 
 class ChatHarness:
     """A responder, and a person who types and clicks."""
 
-    def __init__(self, store: SqlStore, clock: FakeClock, causes: CauseCatalogue | None = None) -> None:
+    def __init__(
+        self,
+        store: SqlStore,
+        clock: FakeClock,
+        causes: CauseCatalogue | None = None,
+        sources: Sequence[ConfiguredSource] = (PROD,),
+    ) -> None:
         self.woken = 0
         self.language: Language = "en"
         self.allow = True
         zone = ZoneInfo("Asia/Shanghai")
         rules = ResponderRules(
             localizers={"en": Localizer(language="en", timezone=zone), "zh": Localizer(language="zh", timezone=zone)},
-            expected=Expected(sources=[PROD], channels=("dba",)),
+            expected=Expected(sources=sources, channels=("dba",)),
             causes=causes or builtin_catalogue(),
+            links=LinkTemplates(console_url="https://console.example.com/{instance_id}"),
         )
         self.responder = ChatResponder(store, clock, rules, self.wake)
 
@@ -142,7 +153,9 @@ async def test_failures_are_listed_with_their_reasons_and_freshness(chat: ChatHa
     assert answer.title == "1 task failed in the last 24 h"
     (row,) = answer.rows
     assert (row.label, row.instance, row.subject) == ("Instance creation", "gauss-orders", "prod/fa11ed-1")
-    assert without_marks(row.detail).startswith("15 Jan 16:30:00 (UTC+8), took ")
+    assert (row.emoji, without_marks(row.place)) == ("🔴", "PROD · just now")
+    assert without_marks(row.detail) == FAILED.fail_reason
+    assert answer.summary == ""
     assert without_marks(answer.note) == "as of 15 Jan 16:30:00 (UTC+8) · prod polled just now"
 
 
@@ -151,6 +164,72 @@ async def test_an_empty_result_names_what_was_queried_and_when(chat: ChatHarness
     answer = await chat.type("failed 1h")
     assert (answer.title, answer.rows) == ("No task failed in the last 1 h", [])
     assert without_marks(answer.note) == "as of 17 Jan 16:30:00 (UTC+8) · prod polled 2 d ago"
+
+
+async def test_a_list_counts_sources_and_names_the_most_frequent_code(store: SqlStore, clock: FakeClock) -> None:
+    chat = ChatHarness(store, clock, sources=(PROD, LAB))
+    await record(store, FAILED)
+    clock.advance(timedelta(minutes=5))
+    reason = "Timed out while waiting for the VM to become active. Error code: DBS.280277."
+    failed = [replace(FAILED, job_id=f"f-{n}", fail_reason=reason) for n in range(2)]
+    cut = replace(FAILED, job_id="f-cut", source="lab", fail_reason="x" * 200 + " Error code: DBS.280300.")
+    await record(store, *failed, replace(FAILED, job_id="f-none", fail_reason=None))
+    await record(store, cut, source="lab")
+    answer = await chat.type("failed 24h")
+    assert answer.title == "5 tasks failed in the last 24 h"
+    assert without_marks(answer.summary) == "prod 4, lab 1 · most: DBS.280277 (2)"
+    rows = {row.subject.partition("/")[2]: row for row in answer.rows}
+    assert without_marks(rows["f-0"].place) == "PROD · 5 min ago"
+    assert without_marks(rows["f-0"].detail) == reason
+    assert (rows["f-cut"].emoji, without_marks(rows["f-cut"].place)) == ("⭕", "staging · 5 min ago")
+    assert without_marks(rows["f-cut"].detail).endswith("… · DBS.280300")
+    assert without_marks(rows["f-none"].detail).startswith("15 Jan 16:30:00 (UTC+8), took ")
+    narrowed = await chat.type("failed 24h lab")
+    assert (without_marks(narrowed.title), narrowed.summary) == ("1 task failed in the last 24 h (lab)", "")
+
+
+async def test_what_is_stuck_or_vanished_has_a_mark_of_its_own(chat: ChatHarness, store: SqlStore) -> None:
+    stuck, vanished, moves = (replace(RUNNING, job_id=name) for name in ("stuck", "vanished", "moves"))
+    await record(
+        store,
+        stuck,
+        vanished,
+        moves,
+        events=[
+            make_event(stuck, type=EventType.TASK_STALLED, occurrence="s", since=START),
+            make_event(moves, type=EventType.TASK_STALLED, occurrence="1", since=START),
+            make_event(moves, type=EventType.TASK_PROGRESSED, occurrence="2"),
+        ],
+    )
+    await store.transact(lambda tx: tx.polls.record_missing("prod", {"vanished": 2}, ["vanished"]))
+    running = await chat.type("recent")
+    shown = {row.subject.partition("/")[2]: (row.emoji, without_marks(row.detail)[:8]) for row in running.rows}
+    assert shown["stuck"] == ("🟠", "stuck · ")
+    assert shown["vanished"] == ("❔", "vanished")
+    assert shown["moves"] == ("🔵", "since 15")
+    assert shown["d0ne-1"][0] == "🟢"
+
+
+async def test_details_offer_what_can_be_done(chat: ChatHarness) -> None:
+    async def offered(job_id: str) -> list[tuple[str, str]]:
+        return [(one.button.action.value, one.button.target) for one in (await chat.type(f"task {job_id}")).buttons]
+
+    event = FAILURE.id
+    assert await offered("fa11ed-1") == [("acknowledge", event), ("mute", ""), ("console", "")]
+    (menu,) = [one for one in (await chat.type("task fa11ed-1")).buttons if one.options]
+    assert [option.value for option, _ in menu.options][1] == f"2h:{event}"
+    acknowledged = await chat.click("acknowledge", event)
+    assert acknowledged is not None
+    await chat.click("mute", f"2h:{event}")
+    assert await offered("fa11ed-1") == [("unacknowledge", event), ("unmute", event), ("console", "")]
+    taken_back = await chat.click("unacknowledge", event)
+    assert taken_back is not None
+    assert taken_back.ok
+    assert await offered("ca11ed-1") == []  # no event of it is recorded that a button could name
+    details = await chat.click("details", "prod/fa11ed-1")
+    assert details is not None
+    assert [one.label for one in details.buttons] == ["Acknowledge", "Unmute instance", "Open console"]
+    assert details.buttons[2].url == "https://console.example.com/in-1"
 
 
 async def test_what_runs_is_listed_with_its_progress(chat: ChatHarness) -> None:

@@ -13,7 +13,7 @@ ZERO_WIDTH_SPACE = "\u200b"
 _BACKTICK = "\u02cb"
 """Replaces a backtick, which could end the code."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|>-])")
-_ENDS_ADDRESS = re.compile(r"[\s()<>\[\]\"'`\\]")
+_UNSAFE_IN_ADDRESS = re.compile(r"[\s@()<>\[\]\"'`\\]")
 _ACTIVE = re.compile(r"[@~<&$]|:(?=[\w+-]+:)|(?<=[^\W_])[.:](?=[^\W_/]|//)")
 """Characters that begin a mention, a channel, an entity, an emoji or an address."""
 
@@ -44,5 +44,6 @@ def plain(text: str, limit: int) -> str:
 
 
 def link(label: str, url: str) -> str:
-    """Return a link. What could end its address is escaped; `label` is a phrase of ours."""
-    return f"[{plain(label, len(label) * 2 + 1)}]({_ENDS_ADDRESS.sub(lambda found: quote(found[0], safe=''), url)})"
+    """Return a link. What could end its address or mention somebody is escaped; `label` is a phrase of ours."""
+    address = _UNSAFE_IN_ADDRESS.sub(lambda found: quote(found[0], safe=""), url)
+    return f"[{plain(label, len(label) * 2 + 1)}]({address})"

@@ -87,7 +87,7 @@ def _actions(reply: ChatReply) -> Iterator[Json]:
     """Yield what can be done about a task. To a reply that everybody sees only links are added: it never changes."""
     for one in reply.buttons:
         if one.url:
-            yield button_element(one.button, one.label, url=one.url)
+            yield button_element(Button(one.button.action), one.label, url=one.url)
         elif not reply.shared and len(one.button.value) <= BUTTON_VALUE_LIMIT:
             style = {"style": "primary"} if one.primary else {}
             yield (
