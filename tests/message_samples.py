@@ -68,6 +68,7 @@ def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
 
 
 TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."
+REASONS: dict[Language, str] = {"en": TIMED_OUT, "zh": "等待虚拟机就绪超时。错误码：DBS.111205。"}
 JOB = "def160ec-c3ad-4647-8520-de0a8f84474c"
 ROUTING = DeliveryRouting(routes=("failures",), mention=("S0DBAS",))
 
@@ -117,7 +118,8 @@ def _thread(event: Event, **changes: Any) -> Thread:
 
 
 def _failures(language: Language) -> Iterator[Sample]:
-    formatter, failed = FORMATTERS[language], _failed()
+    formatter, reason = FORMATTERS[language], REASONS[language]
+    failed = _with(_failed(), fail_reason=reason)
     staging = replace(_with(failed, instance_name="staging-orders-77"), environment="staging", source="staging")
     acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="Alice", at=T0 + timedelta(minutes=6))
     mute = Mute(
@@ -132,7 +134,7 @@ def _failures(language: Language) -> Iterator[Sample]:
     yield "muted", live_message(_thread(failed, mute=mute), formatter)
     yield "reported late", event_message(_request(late), formatter)
     yield "without a reason", event_message(_request(_with(failed, fail_reason=None)), formatter)
-    yield "with a long reason", event_message(_request(_with(failed, fail_reason=f"{TIMED_OUT}\n{trace}")), formatter)
+    yield "with a long reason", event_message(_request(_with(failed, fail_reason=f"{reason}\n{trace}")), formatter)
     yield (
         "of an operation without a name of ours",
         event_message(_request(_with(failed, name="HotfixUpgrade")), formatter),

@@ -405,7 +405,7 @@ def test_preview_names_types_with_failing_templates_and_no_secret(tmp_path: Path
     [
         ("terminal", "✗ FAILED  gauss-sample  Instance creation"),
         ("hook", '"type": "task.failed"'),
-        ("chat", "🔴 Task failed"),
+        ("chat", "🔴 Instance creation failed on gauss-sample"),
         ("mail", "Subject: ✗ gauss-sample: instance creation failed"),
     ],
 )

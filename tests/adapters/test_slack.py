@@ -73,7 +73,15 @@ from notifier.core.routing import DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.core.storms import Storm
 from notifier.http import HttpClient
-from notifier.integrations.slack.blockkit import MESSAGE_LIMIT, code_block, escape, inline_code
+from notifier.integrations.slack.blockkit import (
+    MESSAGE_LIMIT,
+    Style,
+    code_block,
+    escape,
+    inline_code,
+    literal,
+    sentence,
+)
 from notifier.integrations.slack.channel import MAX_HISTORY_PAGES, PAGE_SIZE, SlackChannel
 from notifier.integrations.slack.errors import TOKEN_REMEDY
 from notifier.integrations.slack.messages import event_message, live_message, plain_text_message, without_buttons
@@ -81,6 +89,7 @@ from notifier.integrations.slack.settings import HISTORY_DELAY, SlackSettings
 from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
 from notifier.wording.events import EventFormatter
 from notifier.wording.localizer import Localizer
+from notifier.wording.marks import dated, quoted, strong
 from notifier.wording.phrases import Language
 from notifier.wording.sanitize import ID_LIMIT, NAME_LIMIT
 
@@ -348,12 +357,17 @@ def assert_harmless(shown: Json) -> None:
     assert not list(problems(shown))
     for text in mrkdwn_texts(shown):
         assert MARK not in without_code(text)
-        for code in re.finditer(r"`[^`\n]+`", text):
-            around = text[: code.start()][-1:] + text[code.end() :][:1]
-            assert not any(char.isalnum() for char in around)
+        assert_apart(text)
     assert_inert(shown["text"])
     assert len(plain_text_message(shown)["text"]) <= 40_000
     assert not list(problems(without_buttons(shown)))
+
+
+def assert_apart(text: str) -> None:
+    """Check that no inline code touches a letter: Slack would show the backticks, and read what is between them."""
+    for code in re.finditer(r"`[^`\n]+`", text):
+        around = text[: code.start()][-1:] + text[code.end() :][:1]
+        assert not any(char.isalnum() for char in around)
 
 
 @given(st.lists(hostile_events(), min_size=1, max_size=5), routings(), languages)
@@ -524,6 +538,54 @@ def test_nothing_closes_the_code_that_it_stands_in(text: str, limit: int) -> Non
 
 def test_inline_code_has_no_line_break_which_would_end_it() -> None:
     assert inline_code("a\n*b*", 20) == "`a *b*`"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Failed on {quoted('x')}", "*Failed on* `x`"),
+        (f"{quoted('x')}: not polled", "`x`: *not polled*"),
+        (f"规格变更失败 · {quoted('x')}，中断", "*规格变更失败*  ·  `x`，中断"),
+        (f"{quoted('x')}失败", "`x` 失败"),
+        (f"自 {dated(T0, '1月15日')} 起", "自<!date^1768465800^{date_short_pretty} {time_secs}|1月15日>起"),
+        (f"自 {dated(T0, '16:30', day=False)} 起", "*自* <!date^1768465800^{time_secs}|16:30> *起*"),
+        ("", "…"),
+    ],
+)
+def test_bold_text_and_code_are_marked_where_slack_takes_the_marks_for_markup(text: str, shown: str) -> None:
+    assert sentence(text, bold=True) == shown
+
+
+def test_what_matters_most_is_bold_in_any_sentence() -> None:
+    assert sentence(f"no progress for {strong('10 min')}, x") == "no progress for *10 min*, x"
+    assert sentence(f"已 {strong('10 分钟')}无进展") == "已 10 分钟无进展"
+
+
+sentences = st.lists(
+    st.one_of(
+        st.text(st.sampled_from("a 中·：:,<&*"), max_size=6),
+        st.text(max_size=9).map(quoted),
+        st.sampled_from(["bold", "加粗"]).map(strong),
+        st.just(dated(T0, "16:30")),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(sentences, st.integers(min_value=6, max_value=80), st.booleans(), st.sampled_from([inline_code, literal]))
+def test_a_sentence_has_its_length_and_no_code_that_is_none(text: str, limit: int, bold: bool, quote: Style) -> None:  # noqa: FBT001
+    shown = sentence(text, limit, bold=bold, quote=quote)
+    assert len(shown) <= limit
+    assert shown.count("`") % 2 == 0
+    assert_apart(shown)
+    assert_inert(shown)
+
+
+@given(st.text(), st.integers(min_value=8, max_value=60))
+def test_text_from_outside_is_plain_only_without_any_mark(text: str, limit: int) -> None:
+    shown = literal(text, limit)
+    assert len(shown) <= limit
+    assert shown.startswith("`") or not set(shown) & set("*_~`<>&@#|:\\\n")
 
 
 def test_text_that_fits_is_not_cut() -> None:

@@ -49,9 +49,9 @@ from notifier.wording.marks import quoted, split_marked
 from notifier.wording.message import Message
 from notifier.wording.sanitize import cut, one_line
 
-QUOTE_LINES = 6
+QUOTED_LINES = 6
 """Maximum number of lines of a reason."""
-QUOTE_LIMIT = 300
+QUOTED_LIMIT = 300
 """Maximum length of a reason, in characters."""
 ADVICE_LIMIT = 900
 """Maximum length of what a reason means, and of what to do about it, in characters."""
@@ -206,7 +206,7 @@ class _Layout:
             yield rich_text(rich_quote(words(message.reason_note)))
 
     def _quoted_lines(self, reason: str) -> Iterator[Json]:
-        shown = cut("\n".join(reason.split("\n")[:QUOTE_LINES]), QUOTE_LIMIT)
+        shown = cut("\n".join(reason.split("\n")[:QUOTED_LINES]), QUOTED_LIMIT)
         yield words(shown)
         if hidden := reason.count("\n") - shown.count("\n"):
             yield words("\n" + self.localizer.counted("message.more_details", hidden), "italic")
@@ -240,8 +240,9 @@ class _Layout:
     def _muted(self, mute: Mute) -> str:
         until = self.formatter.dated(mute.until, self.event.observed_at)
         note = self.localizer.text("note.muted", who=quoted(one_line(mute.name)), until=until)
-        why = f": {literal(one_line(mute.reason), NOTE_LIMIT)}" if mute.reason else ""
-        return f"{sentence(note, NOTE_LIMIT, quote=literal)}{why}"
+        if mute.reason:
+            note = self.localizer.text("note.because", note=note, reason=quoted(one_line(mute.reason)))
+        return sentence(note, 2 * NOTE_LIMIT, quote=literal)
 
     # -- buttons --
 

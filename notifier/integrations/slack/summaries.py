@@ -53,7 +53,7 @@ PIECE_LIMIT = 8
 """Minimum length of a part of such a line, in characters. With less space left, the part is left out."""
 _HEADINGS = 1_100
 """Maximum length of a digest's first line, headings and grey line together, in characters."""
-REASON_LIMIT = 160
+GROUP_LIMIT = 160
 """Maximum length of a reason and its operation in a storm, in characters."""
 INSTANCES_LIMIT = 900
 """Maximum length of the line that names instances of a storm, in characters."""
@@ -118,7 +118,9 @@ class _Storm:
         return {
             "text": push_text(emoji, self.message.push, BUILT_IN),
             "blocks": [section(f"{start} {_first_line(self.message)}")],
-            "attachments": [{"color": colour, "blocks": list(self._blocks())}],
+            "attachments": [
+                {"color": colour, "blocks": blocks} for blocks in (list(self._blocks()), self._list()) if blocks
+            ],
         }
 
     def _blocks(self) -> Iterator[Json]:
@@ -128,13 +130,15 @@ class _Storm:
             more = [[words(message.more_reasons)]] if message.more_reasons else []
             yield rich_text(rich_list([*items, *more]))
         yield section("\n".join(map(self._line, filter(None, (message.instances, self._first_task)))))
-        if self._lists_tasks:
-            yield rich_text(rich_list(map(_instance, message.tasks)))
         if buttons := list(self._buttons()):
             yield {"type": "actions", "elements": buttons}
         in_thread = "" if self._lists_tasks else self.localizer.text("storm.in_thread")
         origin = sentence(message.origin, quote=literal)
         yield _grey_line((origin, in_thread), f"{self.command} {message.command}")
+
+    def _list(self) -> list[Json]:
+        """Return the list of tasks where no thread has it. It stands last, because Slack folds what is long."""
+        return [rich_text(rich_list(map(_instance, self.message.tasks)))] if self._lists_tasks else []
 
     def _line(self, text: str) -> str:
         return sentence(text, INSTANCES_LIMIT)
@@ -147,7 +151,7 @@ class _Storm:
         about = reason.reason
         if reason.operation:
             about = self.localizer.text("storm.about", operation=reason.operation, reason=about)
-        yield words(cut(about, REASON_LIMIT))
+        yield words(cut(about, GROUP_LIMIT))
 
     @property
     def _lists_tasks(self) -> bool:
@@ -193,7 +197,8 @@ def _part(message: SummaryMessage) -> Json:
 
 def _instance(listed: ListedInstance) -> Sequence[Json]:
     tasks = [part for task in listed.tasks for part in (words(" "), words(task or "?", "code"))]
-    return [words(listed.name, "code"), words(f" {len(listed.tasks)}:"), *tasks]
+    count = f" {len(listed.tasks)}:" if len(listed.tasks) > 1 else ":"
+    return [words(listed.name, "code"), words(count), *tasks]
 
 
 # ---- digests ----
