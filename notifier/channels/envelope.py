@@ -65,6 +65,7 @@ def _event(event: Event, request: RenderRequest, formatter: EventFormatter) -> d
         "channel": event.channel or None,
         "since": _rfc3339(event.since),
         "count": event.count,
+        "counts": dict(event.counts) or None,
     }
     data |= {name: value for name, value in seldom.items() if value is not None}
     data |= _explained(event, message, formatter.localizer)

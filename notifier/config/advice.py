@@ -122,6 +122,7 @@ def warnings(config: Config) -> Iterable[str]:
         if channel.name not in routed:
             yield f"No route leads to the channel {channel.name}."
     yield from _unused_templates(config)
+    yield from _silent_mentions(config)
     yield from suspicious_values(config)
     yield from _overbooked_credentials(config)
     if config.store.left_behind_note:
@@ -137,6 +138,24 @@ def _unused_templates(config: Config) -> Iterable[str]:
         for key in channel.templates:
             if key not in used:
                 yield f"The template {key} of the channel {channel.name} is never used: no such message goes there."
+
+
+def _silent_mentions(config: Config) -> Iterable[str]:
+    """Return warnings about routes that mention people for nothing that is loud."""
+    for route in config.routes:
+        if route.mention and not any(_calls(route, kind, source) for kind in EventType for source in config.sources):
+            yield (
+                f"Route {route.name} mentions nobody: none of the failures that it takes is critical or an error."
+                " Give it severity: error, or remove mention."
+            )
+
+
+def _calls(route: Route, kind: EventType, source: SourceSettings) -> bool:
+    """Return whether a route may take a loud event of this type, for which a message mentions people."""
+    of = source if kind.about_source else None
+    severity = route.severity or kind.traits.severity_in(of.environment if of else "")
+    (verdict,) = explain_fields(typical_fields(kind, of), [_without_task(route)])
+    return kind.traits.calls_somebody and severity.loud and verdict.matched
 
 
 _USUAL_PROJECT = re.compile(r"[0-9a-f]{32}")

@@ -37,6 +37,11 @@ class EventTraits:
     """True where an error becomes critical in production."""
     urgency: EditUrgency = EditUrgency.PERSON
 
+    @property
+    def calls_somebody(self) -> bool:
+        """True where somebody should act, so that a message may mention people."""
+        return self.needs_care or self.bad_news
+
     def severity_in(self, environment: str) -> Severity:
         """Return how bad the event is in an environment where no route sets it."""
         return severity_in(environment, self.severity, critical_in_production=self.critical_in_production)

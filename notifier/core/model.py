@@ -215,8 +215,7 @@ class Event:
     @property
     def calls_somebody(self) -> bool:
         """True where somebody should act: a message about it may mention people."""
-        traits = self.type.traits
-        return traits.needs_care or traits.bad_news
+        return self.type.traits.calls_somebody
 
     @property
     def job_id(self) -> str:

@@ -266,6 +266,15 @@ def test_check_tells_the_environments_of_sources_apart(tmp_path: Path) -> None:
     assert [route["severity"] for route in found["routes"]] == [None, "info"]
 
 
+def test_check_warns_of_a_route_that_never_mentions_anybody(tmp_path: Path) -> None:
+    source = dict(NO_CLOUD) | {"environment": "staging"}
+    route = {"name": "all", "channels": ["chat"], "mention": ["@here"], "match": ["type=~task[.].*"]}
+    for more, warned in (({}, True), ({"severity": "error"}, False), ({"match": ["type=channel.failing"]}, False)):
+        folder = configured(tmp_path, source, routes=[route | more])
+        warnings = json.loads(invoke("check", "--json", cwd=folder).stdout)["warnings"]
+        assert any("Route all mentions nobody" in warning for warning in warnings) is warned, more
+
+
 def test_route_knows_what_follows_from_the_source(tmp_path: Path) -> None:
     source = dict(NO_CLOUD) | {"name": "prod", "environment": "production", "labels": {"team": "payments"}}
     routes = [{"name": "oncall", "match": ["severity=critical", "label.team=payments"], "channels": ["mail"]}]

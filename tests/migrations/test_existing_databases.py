@@ -39,6 +39,7 @@ def fill(connection: Connection) -> Mapping[str, int]:
     delivery = {
         "channel": "dba",
         "lane": EVENT.subject,
+        "subject": EVENT.subject,
         "digest": False,
         "available_at": T0,
         "created_at": T0,
@@ -81,7 +82,7 @@ def fill(connection: Connection) -> Mapping[str, int]:
     return {name: len(values) for name, values in filled.items() if name in found.tables}
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
 async def test_an_earlier_versions_database_is_upgraded_with_all_its_data(
     empty_url: str, revision: str, clock: FakeClock
 ) -> None:
@@ -92,7 +93,8 @@ async def test_an_earlier_versions_database_is_upgraded_with_all_its_data(
         with store.writer.connect() as connection:
             after = {name: count(connection, RENAMED.get(name, name)) for name in before}
         assert after == before
-        assert [state.baseline_at for state in await store.read(lambda q: q.sources())] == [T0]
+        (source,) = await store.read(lambda q: q.sources())
+        assert source.baseline_at == source.introduced_at == T0, "people know a source that was polled before"
         assert [found.task for found in await store.read(lambda q: q.tasks(TaskFilter()))] == [make_task("job-1")]
         assert [found.event for found in await store.read(lambda q: q.events(EventFilter()))] == [EVENT]
         states = {d.id: d.state for d in await store.read(lambda q: q.deliveries(DeliveryFilter()))}
