@@ -6,8 +6,7 @@ from notifier.channels.base import Json
 from notifier.chat.reports import PAGE_ROWS
 from notifier.chat.requests import ChatReply, ReplyRow
 from notifier.core.identity import Subject
-from notifier.integrations.mattermost.markdown import code, fence, link, plain
-from notifier.wording.marks import split_marked
+from notifier.integrations.mattermost.markdown import MATTERMOST
 from notifier.wording.phrases import Language, text
 
 REPLY_SENTENCE_LIMIT = 400
@@ -35,11 +34,11 @@ def _lines(reply: ChatReply, language: Language) -> Iterator[str]:
     yield _title(reply)
     yield from (f"- {sentence(line)}" for line in reply.lines)
     for label, value, outside in reply.facts:
-        yield f"- **{label}** {code(value, REPLY_SENTENCE_LIMIT) if outside else sentence(value)}"
+        yield f"- **{label}** {MATTERMOST.code(value, REPLY_SENTENCE_LIMIT) if outside else sentence(value)}"
     if reply.quote:
-        yield fence(reply.quote, QUOTE_LIMIT)
+        yield MATTERMOST.fence(reply.quote, QUOTE_LIMIT)
     yield from (f"- {_row(row)}" for row in reply.rows[:PAGE_ROWS])
-    if links := [link(one.label, one.url) for one in reply.buttons if one.url]:
+    if links := [MATTERMOST.link(one.label, one.url) for one in reply.buttons if one.url]:
         yield " · ".join(links)
     if reply.note:
         yield f"_{sentence(reply.note)}_" if "`" not in reply.note else sentence(reply.note)
@@ -58,26 +57,18 @@ def _title(reply: ChatReply) -> str:
 
 def sentence(text: str) -> str:
     """Return a sentence whose quoted parts are code. Times are words: Mattermost has no markup for them."""
-    parts = _split_spaces(text)
-    return "".join(
-        (code if quoted else plain)(part, REPLY_SENTENCE_LIMIT) if part.strip() else part for part, quoted in parts
-    )
-
-
-def _split_spaces(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of a sentence, and the spaces between them separately: `code` and `plain` would drop these."""
-    for part in split_marked(text):
-        bare = part.text.strip()
-        begin = part.text[: len(part.text) - len(part.text.lstrip())]
-        end = part.text[len(part.text.rstrip()) :]
-        yield from ((piece, part.quoted and piece is bare) for piece in (begin, bare, end) if piece)
+    return MATTERMOST.sentence(text, REPLY_SENTENCE_LIMIT)
 
 
 def _row(row: ReplyRow) -> str:
     """Return two lines: what and where, and below it why. The second line belongs to the item of the list."""
-    label = f"**{plain(row.label, REPLY_SENTENCE_LIMIT)}**" if row.known else code(row.label, REPLY_SENTENCE_LIMIT)
-    instance = code(row.instance, REPLY_SENTENCE_LIMIT) if row.instance else ""
-    job = code(Subject.parse(row.subject).job_id, REPLY_SENTENCE_LIMIT)
+    label = (
+        f"**{MATTERMOST.plain(row.label, REPLY_SENTENCE_LIMIT)}**"
+        if row.known
+        else MATTERMOST.code(row.label, REPLY_SENTENCE_LIMIT)
+    )
+    instance = MATTERMOST.code(row.instance, REPLY_SENTENCE_LIMIT) if row.instance else ""
+    job = MATTERMOST.code(Subject.parse(row.subject).job_id, REPLY_SENTENCE_LIMIT)
     place = sentence(row.place) if row.place else ""
     line = " · ".join(filter(None, (f"{row.emoji} {label}", instance, place, job)))
     return f"{line}\n  {sentence(row.detail)}"

@@ -3,8 +3,10 @@
 from typing import ClassVar
 
 from notifier.channels.reply_conditions import ParsedReply
+from notifier.integrations.mattermost.markdown import ROCKETCHAT, Markdown
+from notifier.integrations.mattermost.messages import MessageLimits
 from notifier.integrations.mattermost.settings import RocketChatSettings
-from notifier.integrations.mattermost.webhook_chat import MessageLimits, WebhookChat
+from notifier.integrations.mattermost.webhook_chat import WebhookChat
 
 
 class RocketChatChannel(WebhookChat[RocketChatSettings]):
@@ -12,7 +14,9 @@ class RocketChatChannel(WebhookChat[RocketChatSettings]):
 
     kind: ClassVar[str] = "rocketchat"
     # A message has 5,000 characters at most, unless the server is configured otherwise.
-    limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, reason=3_000)
+    limits: ClassVar[MessageLimits] = MessageLimits(text=4_800, attachment=4_800)
+    markdown: ClassVar[Markdown] = ROCKETCHAT
+    storm_size = 200
 
     def accepted(self, reply: ParsedReply) -> bool:
         """Return whether Rocket.Chat posted the message: its reply has a `success` that is true."""
