@@ -16,7 +16,7 @@ from servers.slack import Json, mrkdwn_texts, problems
 
 from notifier.chat.requests import Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
 from notifier.integrations.mattermost import replies as markdown
-from notifier.integrations.mattermost.markdown import ZERO_WIDTH_SPACE, code, fence, plain
+from notifier.integrations.mattermost.markdown import MATTERMOST, ROCKETCHAT, ZERO_WIDTH_SPACE, Markdown
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.blockkit import sentence
 from notifier.wording.marks import dated, quoted, split_marked, without_marks
@@ -177,18 +177,18 @@ def test_no_reply_in_markdown_has_a_mention_outside_of_code(answer: ChatReply) -
 
 @given(st.text(max_size=200), st.integers(20, 200))
 def test_plain_text_keeps_within_its_limit_and_is_no_markup(text: str, limit: int) -> None:
-    shown = plain(text, limit)
+    shown = MATTERMOST.plain(text, limit)
     assert len(shown) <= limit
     assert not re.search(rf"@(?!{ZERO_WIDTH_SPACE})|<(?!{ZERO_WIDTH_SPACE})|~(?!{ZERO_WIDTH_SPACE})", shown)
     assert not re.search(r"(?<!\\)[*_`\[\]|#]", shown.replace("\\\\", ""))
 
 
-@given(st.text(max_size=200), st.integers(20, 200))
-def test_code_and_fences_cannot_be_closed_from_inside(text: str, limit: int) -> None:
-    assert code(text, limit).count("`") == 2
-    assert fence(text, limit).count("`") == 6
-    assert len(code(text, limit)) <= limit
-    assert len(fence(text, limit)) <= limit
+@given(st.text(max_size=200), st.integers(20, 200), st.sampled_from([MATTERMOST, ROCKETCHAT]))
+def test_code_and_fences_cannot_be_closed_from_inside(text: str, limit: int, server: Markdown) -> None:
+    code, fence, quote = server.code(text, limit), server.fence(text, limit), server.quote(text, limit)
+    assert (code.count("`"), fence.count("`"), quote.count("`")) == (2, 6, 0)
+    assert max(map(len, (code, fence, quote))) <= limit
+    assert all(line.startswith("> ") for line in quote.splitlines())
 
 
 # ---- quoted parts ----
@@ -239,6 +239,6 @@ def test_slack_shows_a_time_in_each_readers_zone_and_mattermost_in_words() -> No
     "text", ["https://evil.example/x", "www.evil.example", ":smile:", "me@evil.example", "~town-square"]
 )
 def test_plain_text_has_no_address_and_no_emoji(text: str) -> None:
-    shown = plain(text, 200)
+    shown = MATTERMOST.plain(text, 200)
     assert text not in shown
     assert not re.search(r"://|evil\.example|:smile:", shown)

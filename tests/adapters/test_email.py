@@ -447,7 +447,7 @@ class TestStorm:
             "FAILED · PROD · prod / cn-north-4\n"
             "300 tasks failed within 1 min · since 16:30:00\n"
             "\n"
-            "300 × OBS.0503 Manual backup. down\n"
+            "300 × OBS.0503 Manual backup. Down\n"
             "2 instances, most: ledger-0 8, ledger-1 8\n"
             "\n"
             "3 tasks, by instance\n"

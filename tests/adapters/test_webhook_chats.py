@@ -8,11 +8,24 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import HOSTILE, hostile_event, make_delivery, make_event, make_render_request, make_task, open_channel
+from factories import (
+    HOSTILE,
+    T0,
+    hostile_event,
+    make_alert,
+    make_delivery,
+    make_event,
+    make_event_of,
+    make_events,
+    make_render_request,
+    make_task,
+    open_channel,
+)
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,54 +33,317 @@ from servers.http import HttpServer, reply
 
 from notifier.channels.base import PROBE_AFTER, ChannelContext
 from notifier.core.delivery import Delivered, GaveUp, Outcome, Parked, Retry, Unknown
+from notifier.core.events import EventType
 from notifier.core.model import Event
+from notifier.core.routing import DeliveryRouting
+from notifier.core.storms import Storm, StormGroup
 from notifier.http import HttpClient
 from notifier.integrations.mattermost.channel import MattermostChannel
+from notifier.integrations.mattermost.messages import QUOTE_LINES, MessageLayout
 from notifier.integrations.mattermost.rocketchat import RocketChatChannel
 from notifier.integrations.mattermost.settings import MattermostSettings
-from notifier.integrations.mattermost.webhook_chat import payload
+from notifier.integrations.mattermost.webhook_chat import WebhookChat
+from notifier.ports import RenderRequest
+from notifier.wording.events import EventFormatter
+from notifier.wording.ids import short_ids
+from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 
-ENGLISH = Localizer(language="en", timezone=ZoneInfo("Asia/Shanghai"))
-ATTACKS = [*HOSTILE, "@channel", "@here @all", "<!channel>", "x" * 100_000]
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+LINKS = LinkTemplates(
+    console_url="https://console.example.com/(x)?region={region}", runbook_url="https://wiki.example.com/{error_code}"
+)
+ENGLISH = Localizer(language="en", timezone=SHANGHAI)
+FORMATTERS: dict[str, EventFormatter] = {
+    "en": EventFormatter(ENGLISH, links=LINKS),
+    "zh": EventFormatter(Localizer(language="zh", timezone=SHANGHAI), links=LINKS),
+}
 TAKEN = {"mattermost": b"ok", "rocketchat": b'{"success":true}'}
-KINDS = {"mattermost": (MattermostChannel.limits, 16_383), "rocketchat": (RocketChatChannel.limits, 5_000)}
+KINDS: dict[str, type[WebhookChat[Any]]] = {"mattermost": MattermostChannel, "rocketchat": RocketChatChannel}
+ZWSP = "\u200b"
+ATTACKS = [
+    *HOSTILE,
+    "@channel",
+    "@here @all",
+    "<!channel>",
+    "x" * 100_000,
+    "[x](https://evil.example) ![x](https://evil.example/x.png)",
+    "<https://evil.example|x> https://evil.example www.evil.example me@evil.example",
+    "*bold* _italic_ ~struck~ ||hidden|| $x$ \\(x\\) :smile: #general +15551234567 <t:1700000000:R>",
+    "x\n===\n---\n# heading\n1. one\n- two\n> three\n| a | b |\n|---|---|\n    code\n~~~\n```",
+]
 
 
-def shown(*events: Event, kind: str = "mattermost") -> dict[str, Any]:
-    return payload(make_render_request(*events), ENGLISH, KINDS[kind][0])
+def shown(request: RenderRequest, kind: str = "mattermost", language: str = "en") -> dict[str, Any]:
+    """Return a message as it is rendered, within the limits of its server."""
+    channel = KINDS[kind]
+    message = MessageLayout(channel.markdown, channel.limits, FORMATTERS[language]).payload(request)
+    assert len(message["text"]) <= channel.limits.text < SERVER_LIMITS[kind]
+    assert all(len(attachment["text"]) <= channel.limits.attachment for attachment in message["attachments"])
+    return message
 
 
-def test_a_failure_is_a_headline_and_an_attachment_in_its_colour() -> None:
-    message = shown(make_event(make_task(progress=60, fail_reason="Quota `exceeded`: 64 < 72")))
-    assert message["text"] == "🔴 **Task failed** · Create instance · `gauss-6568-zzh`"
+SERVER_LIMITS = {"mattermost": 16_383, "rocketchat": 5_000}
+
+
+def texts(message: dict[str, Any]) -> list[str]:
+    """Return every text of a message that the server draws."""
+    attachments = message["attachments"]
+    fields = [field["value"] for attachment in attachments for field in attachment.get("fields", ())]
+    return [message["text"], *(attachment["text"] for attachment in attachments), *fields]
+
+
+def bare(text: str) -> str:
+    """Return a text without its inline code."""
+    return re.sub(r"`[^`\n]*`", "`", text)
+
+
+def failed(**changes: Any) -> Event:
+    task = make_task(
+        "def160ec-c3ad-4647-8520-de0a8f84474c",
+        name="ResizeGaussDBV5Flavor",
+        instance_name="prod-orders-01",
+        instance_status="normal",
+        progress=96.0,
+        fail_reason="The widget_s refused: 64 < 72.\nError code: ABC.123456.",
+    )
+    return make_event(task, **{"environment": "production"} | changes)
+
+
+def mentioning(request: RenderRequest, *who: str) -> RenderRequest:
+    return replace(request, routing=DeliveryRouting(routes=("failures",), mention=who))
+
+
+def storm_request(count: int, *, opens: bool = True, name: str = "ledger-{n}", job: str = "{n:08}") -> RenderRequest:
+    tasks = (
+        make_task(f"{job.format(n=n)}-c3ad-4647-8520-de0a8f84474c", instance_name=name.format(n=n)[:120])
+        for n in range(count)
+    )
+    events = tuple(make_event(task, environment="production") for task in tasks)
+    names = tuple((str((event.task and event.task.instance_name) or ""), 8) for event in events)
+    group = StormGroup(code="OBS.0503", operation="BackupSnapshotGaussDBV5InInstance", count=239, reason="down")
+    other = StormGroup(code="", operation=name, count=1, reason=name * 10)
+    storm = Storm(
+        id="s",
+        channel="ops",
+        source="prod",
+        region="cn-north-4",
+        environment="production",
+        started_at=T0,
+        updated_at=T0 + timedelta(seconds=30),
+        total=300,
+        latest=count,
+        groups=(group, *[other] * 30),
+        instances=names,
+        opened_by="d",
+    )
+    return replace(make_render_request(*events), digest=True, storm=storm, opens_storm=opens)
+
+
+# ---- what people read ----
+
+
+def test_a_failure_says_what_where_and_when_then_why_how_bad_and_what_now() -> None:
+    message = shown(mentioning(make_render_request(failed()), "@alice", "U0123ABCD"))
+    assert message["text"] == (
+        f"🔴 **Flavor change failed on** `prod-orders-01` · **PROD** · 16:{ZWSP}29:{ZWSP}20 @alice"
+    )
     (attachment,) = message["attachments"]
     assert attachment["color"] == "#E01E5A"
-    assert attachment["text"].startswith("Reason\n```\nQuota ˋexceededˋ: 64 < 72\n```\nJob `31b8ae23-")
-    assert {"title": "Ran for", "value": "12 min 20 s", "short": True} in attachment["fields"]
+    assert attachment["text"].replace(ZWSP, "") == (
+        "> The widget\\_s refused: 64 < 72.\n"
+        "> Error code: ABC.123456.\n"
+        "\n"
+        "Instance is normal · ran 12 min 20 s, stopped at 96%\n"
+        "[Open console](https://console.example.com/%28x%29?region=cn-north-4) · "
+        "[Runbook](https://wiki.example.com/ABC.123456)\n"
+        "\n"
+        "`prod` / `cn-north-4` · job `def160ec`"
+    )
+    assert attachment["fallback"] == (
+        "PROD prod-orders-01: flavor change failed. The widget_s refused: 64 <\u200b 72 (ABC.123456), 16:29"
+    )
+    assert [field["title"] for field in attachment["fields"]] == ["Started", "Ended"]
+
+
+def test_rocketchat_gets_no_backslashes() -> None:
+    message = shown(make_render_request(failed()), kind="rocketchat")
+    assert message["text"].startswith("🔴 *Flavor change failed on* `prod-orders-01` · *PROD* · 16:")
+    (attachment,) = message["attachments"]
+    assert "> The widgetˍs refused: 64 ‹ 72." in attachment["text"].replace(ZWSP, "")
+    assert "\\" not in "".join(texts(message))
+
+
+def test_a_failure_reads_as_well_in_chinese() -> None:
+    message = shown(make_render_request(failed()), language="zh")
+    assert message["text"].replace(ZWSP, "") == "🔴 **规格变更失败** · `prod-orders-01` · **生产** · 16:29:20"
+    assert "实例状态 正常 · 运行 12 分 20 秒，停在 96%\n[打开控制台](" in message["attachments"][0]["text"]
+
+
+def test_a_quiet_failure_has_a_hollow_mark_and_mentions_nobody() -> None:
+    message = shown(mentioning(make_render_request(failed(environment="staging")), "@alice"))
+    assert message["text"].startswith("⭕ **Flavor change failed on** `prod-orders-01` · staging")
+    assert "@alice" not in message["text"]
+
+
+def test_a_late_message_says_so_in_its_first_line() -> None:
+    late = failed(late=True, away_since=T0 - timedelta(hours=1))
+    assert "**Reported 40 s late: the notifier was down from" in shown(make_render_request(late))["text"]
+
+
+def test_what_is_known_of_the_reason_stands_before_the_links() -> None:
+    event = make_event(make_task(fail_reason="The quota of vCPUs is not sufficient."))
+    (attachment,) = shown(make_render_request(event))["attachments"]
+    found = [attachment["text"].index(text) for text in ("> ", "**Means** ", "**Try** ", "[Open console]")]
+    assert found == sorted(found)
+
+
+def test_commands_are_code() -> None:
+    (attachment,) = shown(make_render_request(make_alert(EventType.CHANNEL_GAVE_UP)))["attachments"]
+    assert "**Try** Send them again: `notifier retry --all-dead --channel dba`" in attachment["text"]
+
+
+def test_a_long_reason_is_cut_to_lines_with_a_count_of_the_others() -> None:
+    event = make_event(make_task(fail_reason="\n".join(f"line {n}" for n in range(60))))
+    (attachment,) = shown(make_render_request(event))["attachments"]
+    assert attachment["text"].count("> ") == QUOTE_LINES
+    assert "… 48 more lines" in attachment["text"]
+
+
+def test_a_digest_has_an_attachment_for_each_state() -> None:
+    message = shown(make_render_request(*make_events(3)))
+    assert message["text"] == "🚨 **2 tasks failed, 1 completed** · `prod`"
+    assert [attachment["color"] for attachment in message["attachments"]] == ["#E01E5A", "#2EB67D"]
+    assert [attachment["text"].splitlines() for attachment in message["attachments"]] == [
+        [
+            "**Failed**",
+            "- `gauss-00000` · Instance creation · The quota of vCPUs is not enough · `job-00000`",
+            "- `gauss-00002` · Instance creation · The quota of vCPUs is not enough · `job-00002`",
+        ],
+        ["**Completed**", "- `gauss-00001` · Instance creation · `job-00001`"],
+    ]
+
+
+def test_a_storm_has_total_reasons_and_instances_before_the_list() -> None:
+    message = shown(mentioning(storm_request(3), "@here"))
+    lines = message["text"].replace(ZWSP, "").splitlines()
+    assert lines[0] == "🚨 **300 tasks failed within 1 min** · **PROD** · since 16:30:00 · `prod` / `cn-north-4` @here"
+    assert lines[1] == "- **239 ×** `OBS.0503` Manual backup. Down"
+    assert "3 instances, most: `ledger-0` 8, `ledger-1` 8, `ledger-2` 8" in lines
+    (attachment,) = message["attachments"]
+    assert attachment["text"].splitlines() == [
+        "**3 tasks, by instance**",
+        "- `ledger-0` `00000000`",
+        "- `ledger-1` `00000001`",
+        "- `ledger-2` `00000002`",
+    ]
+
+
+def test_what_continues_a_storm_is_a_line_and_a_list() -> None:
+    message = shown(storm_request(2, opens=False))
+    first = message["text"].replace(ZWSP, "").splitlines()[0]
+    assert first == "🚨 **\\+2 failures, now 300 since 16:30:00** · **PROD** · `prod` / `cn-north-4`"
+    assert len(message["attachments"]) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("opens", [True, False])
 @pytest.mark.parametrize(
-    "text", [*HOSTILE, "@channel", "@here @all", "<!channel>", "x" * 100_000], ids=range(len(HOSTILE) + 4)
+    ("name", "job"),
+    [
+        ("ledger-{n}", "{n:08}"),
+        ("数" * 117 + "{n:03}", "{n:064}"),
+        ("*" * 117 + "{n:03}", "@*{n:061}"),
+        ("same", "{n:08}"),
+    ],
 )
-def test_nothing_from_outside_is_a_mention_and_all_fits(kind: str, text: str) -> None:
-    _, limit = KINDS[kind]
-    for message in (shown(hostile_event(text), kind=kind), shown(*[hostile_event(text)] * 100, kind=kind)):
-        said = json.dumps(message, ensure_ascii=False)
-        bare = re.sub(r"```.*?```|`[^`]*`", "", json.dumps(message["text"], ensure_ascii=False), flags=re.DOTALL)
-        assert not re.search(r"@\w|<!", bare)
-        assert len(message["text"]) <= limit
-        assert len(said) <= limit * 2
+def test_a_storm_names_every_task_whatever_their_names(
+    kind: str,
+    language: str,
+    opens: bool,  # noqa: FBT001 - a table
+    name: str,
+    job: str,
+) -> None:
+    request = storm_request(KINDS[kind].storm_size, opens=opens, name=name, job=job)
+    message = shown(request, kind, language)
+    listed = "\n".join(attachment["text"] for attachment in message["attachments"]).replace(ZWSP, "")
+    ids = short_ids({event.job_id for event in request.events})
+    assert [text for text in ids.values() if f"`{text}`" not in listed] == []
+    assert {event.task.instance_name for event in request.events if event.task} == set(
+        re.findall(r"^- `([^`]*)`", listed, re.MULTILINE)
+    )
+    assert "…" not in listed
+
+
+# ---- hostile text ----
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", ATTACKS, ids=range(len(ATTACKS)))
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_nothing_from_outside_is_a_mention_a_link_or_markup(kind: str, text: str, count: int) -> None:
+    number = count if len(text) < 1_000 else min(count, 3)
+    events = [replace(hostile_event(text), environment=text) for _ in range(number)]
+    for drawn in texts(shown(make_render_request(*events), kind)):
+        harmless(kind, drawn)
+
+
+OUTSIDE = st.text(max_size=80) | st.sampled_from(ATTACKS) | st.text("@<>!*_~`[]()#:|\\$+-=. \nab1", max_size=80)
+
+
+@given(
+    OUTSIDE,
+    st.sampled_from([*KINDS]),
+    st.sampled_from(["en", "zh"]),
+    st.sampled_from([*EventType]),
+    st.sampled_from(["production", "staging", ""]),
+)
+def test_no_event_becomes_markup(text: str, kind: str, language: str, type_: EventType, environment: str) -> None:
+    event = replace(make_event_of(type_), environment=environment, detail=text)
+    if event.task:
+        event = replace(hostile_event(text), type=type_, environment=environment)
+    for drawn in texts(shown(make_render_request(event), kind, language)):
+        harmless(kind, drawn)
+
+
+@given(OUTSIDE, st.sampled_from([*KINDS]))
+def test_no_storm_becomes_markup(text: str, kind: str) -> None:
+    request = storm_request(3)
+    storm = request.storm
+    assert storm
+    groups = (StormGroup(code=text, operation=text, count=2, reason=text),)
+    hostile = replace(storm, groups=groups, instances=((text or "x", 2),), region=text, environment=text)
+    for drawn in texts(shown(replace(request, storm=hostile), kind)):
+        harmless(kind, drawn)
+
+
+def harmless(kind: str, drawn: str) -> None:
+    """Check that a text has no mention, address or markup but that of the layout."""
+    outside = bare(drawn)
+    assert outside.count("`") == drawn.count("`") / 2, "code begins and ends in one line"
+    without_links = re.sub(r"\[[^\]\\]+\]\(https://(console|wiki)\.example\.com/[^ )]*\)", "", outside)
+    assert not re.search(rf"@(?!{ZWSP})|https?:/|\.(?=example|com\b)", without_links)
+    if kind == "mattermost":
+        assert not re.search(rf"(?<!\\)[\[\]|#_]|[<~&$](?!{ZWSP})", without_links.replace("\\\\", ""))
+        assert "*" not in re.sub(r"\*\*[^*]+\*\*", "", re.sub(r"\\.", "", without_links))
+    else:
+        assert not re.search(rf"[<|$~_]|[\[\]#\\](?!{ZWSP})", without_links)
+        assert "*" not in re.sub(r"\*[^*\n]+\*", "", without_links)
+        assert not re.search(rf"@(?!{ZWSP})", drawn), "not in code either"
+    for line in drawn.splitlines():
+        assert re.match(rf"[🔴🟠🔵🟢⚪❔⭕🚨]|- [`*]|> {ZWSP}|[*`\w[…{ZWSP}]|$", line), line
 
 
 @given(st.integers(2, 100), st.sampled_from([*KINDS]))
 def test_a_digest_fits_and_names_every_job(count: int, kind: str) -> None:
     task = make_task()
     events = [make_event(replace(task, job_id=f"31b8ae23-c687-4d80-b7b4-{n:012}")) for n in range(count)]
-    message = shown(*events, kind=kind)
-    assert len(message["text"]) <= KINDS[kind][1]
-    assert [event.job_id for event in events if event.job_id not in message["text"]] == []
+    listed = "".join(texts(shown(make_render_request(*events), kind)))
+    assert [event.job_id for event in events if event.job_id not in listed] == []
+
+
+# ---- what the servers answer ----
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ Both take incoming webhooks in Slack's older format and draw no Block Kit. The t
 length is limited; an attachment has a limit of its own, so that long lists are divided among several.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -81,19 +81,19 @@ class MessageLayout:
         """Return why, how bad it is, and what to do now, in this order; or what a template has instead."""
         about = self._about(message)
         room = self.limits.attachment - len(about) - 2
-        body = cut(filled.text, room) if filled.text else self._body(message, room)
+        above = [cut(filled.text, room)] if filled.text else self._body(message, room)
         fields = [self._field(fact) for fact in message.facts if fact.name in _TIMES and not filled.text]
         return {
             "fallback": self.markdown.unformatted(filled.title or message.headline.push, PART_LIMIT),
             "color": message.state.tone.colour,
-            "text": f"{body}\n\n{about}" if filled.text else f"{body}\n{about}".lstrip(),
+            "text": "\n\n".join(filter(None, (*above, about))),
             "fields": fields,
         }
 
-    def _body(self, message: Message, room: int) -> str:
-        reason = self._reason(message.reason) if message.reason else self._sentence(message.reason_note)
-        details = "\n".join(_fitting(self._details(message), room - len(reason) - 2))
-        return "\n\n".join(filter(None, (reason, details)))
+    def _body(self, message: Message, room: int) -> Sequence[str]:
+        """Return the paragraphs above the last: why, and the rest of which lines may be left out."""
+        why = self._reason(message.reason) if message.reason else self._sentence(message.reason_note)
+        return why, "\n".join(_fitting(self._details(message), room - len(why) - 2))
 
     def _reason(self, reason: str) -> str:
         lines = [line for line in reason.splitlines() if line.strip()]
