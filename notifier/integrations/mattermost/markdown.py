@@ -131,7 +131,7 @@ MATTERMOST = Markdown(
 )
 ROCKETCHAT = Markdown(
     # A colon or a semicolon may begin an emoticon, a plus sign a telephone number, a backslash a formula.
-    active=re.compile(rf"[@#&\[\]\\]|[:;=](?=[^\s\w])|:(?=\w)(?=\D)|\+(?=[(\d])|{_ADDRESS}"),
+    active=re.compile(rf"[@#&\[\]\\]|[:;=](?=[^\s\w])|:(?=[^\W\d]|[\w+.-]+:)|\+(?=[(\d])|{_ADDRESS}"),
     replaced={"*": "∗", "_": "ˍ", "~": "∼", "<": "‹", ">": "›", "|": "❘", "$": "＄"},
     # The server looks for mentions in the whole text, code included.
     active_in_code=re.compile("[@#]"),
