@@ -7,8 +7,6 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-import structlog
-
 from notifier.channels.base import BaseChannel, ChannelContext, stored_body
 from notifier.channels.envelope import facts, message_type
 from notifier.channels.settings import ChannelSettings
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 FALLBACK_MARK = "; template=failed"
 """End of the content type of a stored message that is the built-in one because its template failed."""
-
-log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=ChannelSettings)
 
@@ -90,7 +86,10 @@ class TemplatedChannel(BaseChannel[S]):
 
     def log_failure(self, request: RenderRequest, failure: str | None) -> None:
         """Log that the built-in message is sent. `failure` is None where the template has changed since."""
+        import structlog  # noqa: PLC0415 - reading settings must not load it
+
         types = sorted({event.type.value for event in request.events})
         reason = failure or "the template failed; it has changed since"
         msg = "the built-in message was sent"
+        log = structlog.get_logger(__name__)
         log.warning("channel.template_failed", msg=msg, channel=self.name, types=types, reason=reason)
