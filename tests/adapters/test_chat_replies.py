@@ -185,7 +185,7 @@ def test_plain_text_keeps_within_its_limit_and_is_no_markup(text: str, limit: in
 
 @given(st.text(max_size=200), st.integers(20, 200), st.sampled_from([MATTERMOST, ROCKETCHAT]))
 def test_code_and_fences_cannot_be_closed_from_inside(text: str, limit: int, server: Markdown) -> None:
-    code, fence, quote = server.code(text, limit), server.fence(text, limit), server.quote(text, limit)
+    code, fence, quote = server.code(text, limit), server.fence(text, limit), server.block_quote(text, limit)
     assert (code.count("`"), fence.count("`"), quote.count("`")) == (2, 6, 0)
     assert max(map(len, (code, fence, quote))) <= limit
     assert all(line.startswith("> ") for line in quote.splitlines())

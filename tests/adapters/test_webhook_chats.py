@@ -48,6 +48,7 @@ from notifier.wording.events import EventFormatter
 from notifier.wording.ids import short_ids
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
+from notifier.wording.states import QUIET_EMOJI, STATES
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 LINKS = LinkTemplates(
@@ -83,6 +84,7 @@ def shown(request: RenderRequest, kind: str = "mattermost", language: str = "en"
     return message
 
 
+EMOJI = "".join({state.tone.emoji for state in STATES} | {state.digest_emoji for state in STATES} | {QUIET_EMOJI})
 SERVER_LIMITS = {"mattermost": 16_383, "rocketchat": 5_000}
 
 
@@ -332,7 +334,7 @@ def harmless(kind: str, drawn: str) -> None:
         assert "*" not in re.sub(r"\*[^*\n]+\*", "", without_links)
         assert not re.search(rf"@(?!{ZWSP})", drawn), "not in code either"
     for line in drawn.splitlines():
-        assert re.match(rf"[🔴🟠🔵🟢⚪❔⭕🚨]|- [`*]|> {ZWSP}|[*`\w[…{ZWSP}]|$", line), line
+        assert re.match(rf"[{EMOJI}]|- [`*]|> {ZWSP}|[*`\w[…{ZWSP}]|$", line), line
 
 
 @given(st.integers(2, 100), st.sampled_from([*KINDS]))
