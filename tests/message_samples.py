@@ -221,15 +221,15 @@ def _answers(fmt: ReplyFormatter) -> Iterator[tuple[str, ChatReply]]:
     staged = replace(failed, task=replace(failed.task, source="lab"))
     reasons = [failed.task.fail_reason or ""] * 2
     counts = {"prod": 2, "lab": 1}
-    page = Page(rows=(failed, failed, staged), offset=0, by_source=counts, reasons=reasons, now=LATER)
-    long = Page(rows=(failed,) * 10, offset=10, by_source={"prod": 37}, now=LATER)
+    page = Page(rows=(failed, failed, staged), offset=0, total=3, by_source=counts, reasons=reasons, now=LATER)
+    long = Page(rows=(failed,) * 10, offset=10, total=37, now=LATER)
     day = {"length": fmt.localizer.window(timedelta(days=1)), "within": "1d"}
     progressed = _stored(EventType.TASK_PROGRESSED)
     stuck, vanished = replace(progressed, newest=EventType.TASK_STALLED), replace(progressed, listed=False)
-    running = Page(rows=(progressed, stuck, vanished), offset=0, by_source={"prod": 3}, now=LATER)
+    running = Page(rows=(progressed, stuck, vanished), offset=0, total=3, now=LATER)
     yield "failed", reports.tasks(page, "failed", fresh, fmt, **day)
     yield "failed 1d (second page)", reports.tasks(long, "failed", fresh, fmt, **day)
-    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, by_source={}, now=LATER), "failed", fresh, fmt, **day)
+    yield "failed (none)", reports.tasks(Page(rows=(), offset=0, total=0, now=LATER), "failed", fresh, fmt, **day)
     yield "running", reports.tasks(running, "running", fresh, fmt)
     yield "task sample", reports.task(failed, [sample_event(EventType.TASK_FAILED, T0)], None, fmt)
     alice = Acknowledgement(event_id="", by="U0", name="alice", at=T0)

@@ -23,6 +23,9 @@ class ChatReads(PeopleReads, Protocol):
     def statistics(self, since: datetime) -> Sequence[TaskStatistics]:
         """Count the tasks that changed at or after this time, by name, the most frequent first."""
 
+    def count_tasks(self, wanted: TaskFilter) -> int:
+        """Count the matching tasks, whatever the limit and the offset."""
+
     def count_by_source(self, wanted: TaskFilter) -> Mapping[str, int]:
         """Count the matching tasks by source, whatever the limit and the offset."""
 

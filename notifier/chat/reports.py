@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.chat.requests import MUTE_LENGTHS, Button, ButtonAction, ChatReply, ReplyButton, ReplyRow
-from notifier.core.causes import CauseCatalogue
+from notifier.core.causes import CauseCatalogue, error_code
 from notifier.core.commands import USAGE
 from notifier.core.durations import parse_duration
 from notifier.core.events import EventType
@@ -32,7 +32,7 @@ PAGE_ROWS = 10
 """Maximum number of rows on one page of a list."""
 MAX_SOURCES = 8
 """Maximum number of sources whose tasks are counted in a title, those with the most."""
-MAX_REASONS = 500
+MAX_REASONS = 200
 """Maximum number of reasons in which the most frequent error code is searched for, the latest ones."""
 ROW_REASON_LIMIT = 160
 """Maximum length of a reason in a list, in characters."""
@@ -109,16 +109,12 @@ class Page:
 
     rows: tuple[StoredTask, ...]
     offset: int
-    by_source: Mapping[str, int]
-    """Number of all that match, by source."""
+    total: int
+    by_source: Mapping[str, int] = field(default_factory=dict)
+    """Number of all that match, by source; empty where they are not summed up."""
     reasons: Sequence[str] = ()
     """Reasons of those that failed, at most MAX_REASONS of the latest; none where they are not summed up."""
     now: datetime
-
-    @property
-    def total(self) -> int:
-        """Number of all that match."""
-        return sum(self.by_source.values())
 
 
 def help_text(fmt: ReplyFormatter) -> ChatReply:
@@ -153,7 +149,8 @@ def _summary(page: Page, fmt: ReplyFormatter) -> Iterator[str]:
     if len(page.by_source) > 1:
         most = sorted(page.by_source.items(), key=lambda item: (-item[1], item[0]))[:MAX_SOURCES]
         yield fmt.text("list.separator").join(fmt.text("list.source", name=name, n=n) for name, n in most)
-    codes = Counter(code for reason in page.reasons if (code := fmt.causes.explain(reason).code))
+    # By the code alone: to explain hundreds of reasons takes longer than somebody waits.
+    codes = Counter(code for reason in page.reasons if (code := error_code(reason)))
     if codes:
         code, n = min(codes.items(), key=lambda item: (-item[1], item[0]))
         if n > 1:

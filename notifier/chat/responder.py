@@ -187,13 +187,14 @@ class ChatResponder:
         elif about:
             wanted = replace(wanted, instance=about)
         found = q.tasks(replace(wanted, limit=PAGE_ROWS, offset=offset))
-        summed_up = wanted.status is TaskStatus.FAILED
-        now = self._clock.now()
+        by_source = q.count_by_source(wanted) if wanted.status else {}
+        failed, now = wanted.status is TaskStatus.FAILED, self._clock.now()
         page = reports.Page(
             rows=tuple(found),
             offset=offset,
-            by_source=q.count_by_source(wanted),
-            reasons=q.fail_reasons(replace(wanted, limit=MAX_REASONS)) if summed_up else (),
+            total=sum(by_source.values()) if wanted.status else q.count_tasks(wanted),
+            by_source=by_source,
+            reasons=q.fail_reasons(replace(wanted, limit=MAX_REASONS)) if failed else (),
             now=now,
         )
         fresh = reports.freshness(q.source_states(), sources, now, fmt)
