@@ -26,6 +26,7 @@ from servers.slack import (
     TOKEN,
     Json,
     SlackServer,
+    blocks_of,
     click_payload,
     command_form,
     mrkdwn_texts,
@@ -179,9 +180,12 @@ def headline(message: Json) -> str:
     return next(mrkdwn_texts(message))
 
 
+def elements(message: Json) -> list[Json]:
+    return [element for block in blocks_of(message) if block["type"] == "actions" for element in block["elements"]]
+
+
 def actions(message: Json) -> list[str]:
-    blocks = [block for attachment in message["attachments"] for block in attachment["blocks"]]
-    return [element["action_id"] for block in blocks if block["type"] == "actions" for element in block["elements"]]
+    return [element["action_id"] for element in elements(message)]
 
 
 def shown_text(message: Json | None) -> str:
@@ -384,6 +388,22 @@ async def test_a_copy_whose_answer_was_lost_is_found_and_changes(harness: Harnes
         await harness.click("acknowledge", await harness.latest(), ts=copy)
         await harness.tell()
     assert actions(harness.slack.at(copy))[0] == "unacknowledge"
+
+
+async def test_a_storm_is_acknowledged_and_listed_as_a_whole(harness: Harness) -> None:
+    await harness.see(running())
+    await harness.see(*(failed(f"job-{n}") for n in range(2, 40)))
+    storm = harness.channel[-1]
+    values = {element["action_id"]: element["value"] for element in elements(storm) if "value" in element}
+    async with connected(harness) as slack:
+        await slack.click("storm_tasks", values["storm_tasks"])
+        listed = await slack.replies.get()
+        assert listed["response_type"] == "ephemeral"
+        assert "*38 tasks" in shown_text(listed)
+        await harness.click("ack_storm", values["ack_storm"])
+        await harness.tell()
+        assert headline(harness.channel[-1]).startswith("✅ alice, <!date^")
+        assert "ack_storm" not in actions(harness.channel[-1])
 
 
 async def test_two_simultaneous_clicks_are_one_acknowledgement(harness: Harness) -> None:

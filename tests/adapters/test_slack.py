@@ -69,7 +69,7 @@ from notifier.core.delivery import (
 from notifier.core.events import EventType
 from notifier.core.model import Event, TaskHistory
 from notifier.core.people import Acknowledgement, Mute
-from notifier.core.routing import DeliveryRouting
+from notifier.core.routing import MAX_MENTIONS, DeliveryRouting
 from notifier.core.severity import Severity
 from notifier.core.storms import Storm
 from notifier.http import HttpClient
@@ -284,6 +284,24 @@ def test_a_digest_of_real_jobs_names_each_within_the_limits(count: int, language
     assert text.count("`gaussdb-production-0001`") == count
     assert not list(problems(shown))
     assert len(text) <= MESSAGE_LIMIT
+
+
+def test_a_digest_of_the_longest_texts_is_within_the_limits() -> None:
+    mention = tuple(f"S{n:010}" for n in range(MAX_MENTIONS))
+    events = [
+        make_event(
+            make_task(f"{'&' * 94}{n:06}", instance_name=f"{'&' * 114}{n:06}", name="&" * 500, fail_reason="&" * 500),
+            type=TASK_TYPES[n % len(TASK_TYPES)],
+            environment=f"{n}{'&' * 99}",
+            source=f"{n}{'&' * 99}",
+        )
+        for n in range(100)
+    ]
+    shown = event_message(
+        replace(make_render_request(*events), routing=DeliveryRouting(mention=mention)), FORMATTERS["en"]
+    )
+    assert not list(problems(shown))
+    assert sum(map(len, shown_texts(shown))) <= 1.1 * MESSAGE_LIMIT
 
 
 def test_every_kind_of_event_passes_as_slack_checks_it() -> None:

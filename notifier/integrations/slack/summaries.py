@@ -29,6 +29,7 @@ from notifier.integrations.slack.blockkit import (
     rich_text,
     section,
     sentence,
+    texts_of,
     words,
 )
 from notifier.integrations.slack.templates import body_sections, own_title, push_text
@@ -51,8 +52,8 @@ LINE_LIMIT = 300
 """Maximum length of a line of a digest, in characters."""
 PIECE_LIMIT = 8
 """Minimum length of a part of such a line, in characters. With less space left, the part is left out."""
-_HEADINGS = 1_100
-"""Maximum length of a digest's first line, headings and grey line together, in characters."""
+_HEADINGS = 300
+"""Maximum length of the headings of a digest together, in characters."""
 GROUP_LIMIT = 160
 """Maximum length of a reason and its operation in a storm, in characters."""
 INSTANCES_LIMIT = 900
@@ -206,20 +207,26 @@ def _instance(listed: ListedInstance) -> Sequence[Json]:
 
 def _digest(message: SummaryMessage, command: str, filled: FilledTemplate) -> Json:
     """Return a digest in top-level blocks: Slack would fold the body of an attachment."""
-    lines: Iterable[Json] = map(section, joined(_lines(message.events), BLOCK_LIMIT))
-    if filled.text:
-        lines = body_sections(filled.text)
+    first = section(f"{message.emoji} {own_title(filled) or _first_line(message)}")
     grey = _grey_line([sentence(message.origin, quote=literal)], f"{command} {message.command}")
+    if filled.text:
+        lines = list(body_sections(filled.text))
+    else:
+        left = MESSAGE_LIMIT - sum(len(text) for block in (first, grey) for text in texts_of(block))
+        lines = list(map(section, joined(_lines(message.events, left), BLOCK_LIMIT)))
     return {
         "text": push_text(message.emoji, message.push, filled),
-        "blocks": [section(f"{message.emoji} {own_title(filled) or _first_line(message)}"), *lines, grey],
+        "blocks": [first, *lines, grey],
         "attachments": [],
     }
 
 
-def _lines(messages: Sequence[Message]) -> Iterator[str]:
-    """Yield a heading for each state and a line for each event: not everybody can tell colours apart."""
-    limit = min(LINE_LIMIT, (MESSAGE_LIMIT - _HEADINGS) // len(messages) - 1)
+def _lines(messages: Sequence[Message], left: int) -> Iterator[str]:
+    """Yield a heading for each state and a line for each event: not everybody can tell colours apart.
+
+    Together they have at most `left` characters.
+    """
+    limit = min(LINE_LIMIT, (left - _HEADINGS) // len(messages) - 1)
     for _, group in groupby(messages, key=lambda message: message.state):
         same = list(group)
         yield f"*{same[0].verb.capitalize()}*"
