@@ -20,7 +20,6 @@ from notifier.ports import StoredTask, TaskStatistics
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.events import EventFormatter
 from notifier.wording.findings import HealthFormatter
-from notifier.wording.formatter import MessageFormatter
 from notifier.wording.links import LinkTemplates
 from notifier.wording.localizer import Localizer
 from notifier.wording.marks import dated, quoted, strong
@@ -95,8 +94,8 @@ class ReplyFormatter:
         return self.localizer.counted("tasks", n)
 
     def event_title(self, event: Event) -> str:
-        """Return what happened: `Task failed`."""
-        return MessageFormatter(self.localizer).describe(event).title
+        """Return what happened: `Instance creation failed`. It may have marks."""
+        return EventFormatter(self.localizer).describe(event).clause
 
     def typed(self, name: str) -> str:
         """Return a name as it has to be typed in a command."""

@@ -181,7 +181,7 @@ gauss-6568-zzh 创建实例失败
 任务 ID   03bc055a-135c-4245-8bd8-b0bc6d3350b3
 实例 ID   ce2dce50f365430abe161bab79495a6ein14
 --
-您收到此邮件，是因为路由 everything 将数据源 prod 的失败任务发往渠道 mail。查看原因：notifier explain 03bc055a
+您收到此邮件，是因为路由 everything 将数据源 prod 的失败任务发往通知渠道 mail。查看原因：notifier explain 03bc055a
 """,
         """\
 已完成 · prod / cn-north-1
@@ -195,7 +195,7 @@ gauss-7875-lt-m 删除实例已完成
 任务 ID   2cc16e0b-75ab-4a28-9453-16517e990bba
 实例 ID   20ba433bd7ee40da9cf35064f04f9e4cin14
 --
-您收到此邮件，是因为路由 everything 将数据源 prod 的已完成任务发往渠道 mail。查看原因：notifier explain 2cc16e0b
+您收到此邮件，是因为路由 everything 将数据源 prod 的已完成任务发往通知渠道 mail。查看原因：notifier explain 2cc16e0b
 """,
     ),
 }

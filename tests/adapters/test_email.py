@@ -210,7 +210,7 @@ class TestMessage:
         assert lines[:2] == ["失败 · 生产 · cn-north-4", "prod-orders-01 规格变更失败"]
         assert "结束时间  1月15日 16:29:20（UTC+8），运行 12 分 20 秒" in lines
         assert lines[-1] == (
-            "您收到此邮件，是因为路由 failures 将数据源 prod 的失败任务发往渠道 mail。"
+            "您收到此邮件，是因为路由 failures 将数据源 prod 的失败任务发往通知渠道 mail。"
             "查看原因：notifier explain def160ec"
         )
 
