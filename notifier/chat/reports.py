@@ -95,7 +95,7 @@ class ReplyFormatter:
 
     def event_title(self, event: Event) -> str:
         """Return what happened: `Instance creation failed`. It may have marks."""
-        return EventFormatter(self.localizer).describe(event).clause
+        return self.events.describe(event).clause
 
     def typed(self, name: str) -> str:
         """Return a name as it has to be typed in a command."""

@@ -257,7 +257,7 @@ async def test_one_task_is_shown_whole(chat: ChatHarness) -> None:
         "Means: The account's quota of servers, vCPUs or memory in this region is used up.",
         "Try: Free unused servers or ask for a higher quota (My Quotas), then submit again.",
         "Retry: helps once that is done",
-        "15 Jan 16:30:00 (UTC+8) · Task failed",
+        "15 Jan 16:30:00 (UTC+8) · Instance creation failed",
     ]
 
 
@@ -497,7 +497,7 @@ async def test_what_a_task_has_left_behind_is_not_acknowledged(chat: ChatHarness
     await record(store, events=[later])
     answer = await chat.click(action, FAILURE.id)
     assert answer is not None
-    assert without_marks(answer.title) == "This is over: Task restarted at 15 Jan 16:30:00 (UTC+8)"
+    assert without_marks(answer.title) == "This is over: Instance creation restarted at 15 Jan 16:30:00 (UTC+8)"
     assert await store.read(lambda q: q.acknowledgement(FAILURE.id)) is None
 
 
