@@ -20,7 +20,6 @@ from notifier.core.causes import CauseCatalogue
 from notifier.core.delivery import Body, Delivery, Outcome, ResendPolicy, Unknown
 from notifier.wording.causes import builtin_catalogue
 from notifier.wording.events import EventFormatter
-from notifier.wording.formatter import MessageFormatter
 from notifier.wording.links import LinkTemplates
 
 if TYPE_CHECKING:
@@ -114,14 +113,6 @@ class BaseChannel(ABC, Generic[S]):
 
     async def aclose(self) -> None:
         """Do nothing. A kind with connections of its own closes them."""
-
-
-def headline(request: RenderRequest, localizer: Localizer) -> str:
-    """Return one line for people: what happened, or for a digest how often what happened."""
-    formatter = MessageFormatter(localizer)
-    if request.digest:
-        return formatter.digest_headline(request.events)
-    return formatter.describe(request.events[0]).headline
 
 
 def stored_body(delivery: Delivery) -> Body:
