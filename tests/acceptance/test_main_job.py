@@ -359,6 +359,10 @@ def check_webhooks(bodies: Sequence[dict[str, Any]], labels: Sequence[str], seen
         body = found[str(task["job_id"])]
         event_id = body["data"].pop("event_id")
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", event_id)
+        in_words = [body["data"].pop(name) for name in ("summary", "cause", "means", "action")]
+        assert label.casefold() in in_words[0].casefold()
+        assert "region=cn-north-1#" in body["data"].pop("console_url")
+        assert [bool(text) for text in in_words[1:]] == [type_ == "task.failed"] * 3
         assert body == {
             "type": type_,
             "timestamp": seen.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -369,6 +373,13 @@ def check_webhooks(bodies: Sequence[dict[str, Any]], labels: Sequence[str], seen
                 "late": False,
                 "previous_status": None,
                 "task": task | {"label": label},
+                "severity": "error" if type_ == "task.failed" else "info",
+                "environment": None,
+                "labels": {},
+                "error_code": None,
+                "duration_seconds": None,
+                "runbook_url": None,
+                "dedup_key": f"prod/{task['job_id']}",
             },
         }
 
