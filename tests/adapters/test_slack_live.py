@@ -249,6 +249,20 @@ async def test_of_a_thread_that_is_gone_the_channel_is_searched(server: SlackSer
     assert decision(await channel.find_sent(delivery_of(channel, FAILED, ref))) == Delivered(posted, thread=posted)
 
 
+async def test_a_reply_that_is_found_in_the_channel_begins_no_thread(
+    server: SlackServer, context: ChannelContext
+) -> None:
+    channel = bot(server, context)
+    ref = await begin(channel)
+    delivery = delivery_of(channel, FAILED, ref)
+    server.faults.append(ACCEPTED_THEN_SILENT)
+    assert isinstance(await channel.send(delivery), Unknown)
+    server.delete(ref.partition(":")[2])
+    found = await channel.find_sent(delivery)
+    assert found is not None
+    assert decision(found) == Delivered("C0GAUSS:1768465800.000002", copy="C0GAUSS:1768465800.000002")
+
+
 async def test_a_style_without_threads_posts_each_event(server: SlackServer, context: ChannelContext) -> None:
     channel = bot(server, context, style="post")
     assert (channel.threads, channel.coalesces, channel.edit_budget) == (False, False, None)

@@ -19,8 +19,10 @@ from factories import make_task
 from fakes import FakeChannel, FakeClock, FakeSource
 
 from notifier.config import loads
-from notifier.core.delivery import Delivery, DeliveryState, Outcome
+from notifier.core import dispatch
+from notifier.core.delivery import Delivered, Delivery, DeliveryState, Outcome, ResendPolicy, Thread
 from notifier.core.model import Scope, Snapshot, Task
+from notifier.core.pacing import Pace
 from notifier.service.service import Service
 from notifier.store.engine import SqlStore, open_store
 from notifier.store.queries import Queries
@@ -105,6 +107,44 @@ class MortalChannel(FakeChannel):
         return outcome
 
 
+class MortalChat(MortalChannel):
+    """A channel whose messages show tasks and have copies. What was sent can be found again."""
+
+    def __init__(self) -> None:
+        super().__init__(resend_policy=ResendPolicy.RECONCILABLE)
+        self.threads, self.edit_budget = True, "token"
+        self.edit_pace = Pace(per_second=1_000, burst=1_000)
+        self.shows: dict[str, str] = {}
+        """The type of event that each message of a task shows, by reference. Each is in the channel itself."""
+        self.answer = self._post
+
+    def _post(self, delivery: Delivery) -> Outcome:
+        ref, (event,) = f"ref of {delivery.id}", delivery.events
+        if delivery.thread and not dispatch.is_loud_trouble(delivery):
+            return Delivered(ref)
+        self.shows[ref] = event.type
+        return Delivered(ref, copy=ref) if delivery.thread else Delivered(ref, thread=ref)
+
+    async def find_sent(self, delivery: Delivery) -> Outcome | None:
+        self.fuse.step()
+        sent = any(earlier.id == delivery.id for earlier in self.sent)
+        self.fuse.step()
+        return self._post(delivery) if sent else None
+
+    async def show(self, thread: Thread) -> Outcome:
+        await self._edit(thread, thread.ref)
+        return Delivered()
+
+    async def show_copy(self, thread: Thread, ref: str) -> Outcome | None:
+        await self._edit(thread, ref)
+        return Delivered()
+
+    async def _edit(self, thread: Thread, ref: str) -> None:
+        self.fuse.step()
+        self.shows[ref] = thread.event.type
+        self.fuse.step()
+
+
 CONFIGURATION = """
 sources:
   - {name: prod, kind: gaussdb, region: cn-north-4, project_id: 0611f1bd8b00d5d32f17c017f15b599f,
@@ -117,12 +157,12 @@ routes: [{name: everything, channels: [dba]}]
 class World:
     """A task list, a receiver and a database that outlive the processes between them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, channel: MortalChannel | None = None) -> None:
         self.url = url
         self.config = loads(CONFIGURATION, {})
         self.clock = FakeClock()
         self.source = MortalSource(self.clock)
-        self.channel = MortalChannel()
+        self.channel = channel or MortalChannel()
         self.chapters: list[Sequence[Task]] = [[]]
 
     async def live(self, fuse: Fuse) -> None:
@@ -212,3 +252,19 @@ async def test_a_death_at_any_step_loses_nothing_and_repeats_at_most_one(quick_u
     ledger = await store.read(lambda q: q.ledger())
     await store.aclose()
     assert (ledger.unaccounted, ledger.by_state[DeliveryState.DELIVERED], ledger.pairs) == ((), *[3 * step + 3] * 2)
+
+
+async def test_a_death_between_posts_and_edits_leaves_no_message_and_no_copy_stale(quick_url: str) -> None:
+    chat = MortalChat()
+    world = World(quick_url, chat)
+    await world.live(Fuse(-1))
+    survived, step = False, -1
+    while not survived:
+        step += 1
+        chat.sent.clear()
+        chat.shows.clear()
+        world.chapters = [[make_task(f"{step}", status=status)] for status in ("running", "failed", "completed")]
+        survived = await world.survives(step)
+        assert world.told() == {f"{step}": ["task.started", "task.failed", "task.completed"]}
+        assert list(chat.shows.values()) == ["task.completed"] * 2, step
+    assert step > 60

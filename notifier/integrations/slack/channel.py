@@ -191,12 +191,12 @@ class SlackChannel(SlackSender):
         found: Outcome | MessageGone | None = MessageGone("no thread")
         if delivery.thread:
             found = await self._search(delivery, MessageRef.parse(delivery.thread), end)
-            if isinstance(found, Delivered):
-                return self._with_copy(delivery, found)
         if isinstance(found, MessageGone):
             found = await self._search(delivery, None, end)
-            if isinstance(found, Delivered) and self._begins_thread(delivery):
-                return replace(found, thread=found.ref)
+        if isinstance(found, Delivered):
+            if found.thread:
+                return self._with_copy(delivery, replace(found, thread=None))
+            return replace(found, thread=found.ref) if self._begins_thread(delivery) else found
         return Unknown(found.reason) if isinstance(found, MessageGone) else found
 
     async def _search(self, delivery: Delivery, thread: MessageRef | None, end: float) -> Outcome | MessageGone | None:

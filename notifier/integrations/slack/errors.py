@@ -144,7 +144,8 @@ def find_in_history(
 ) -> Outcome | NextPage | MessageGone | None:
     """Return what a page of a history says about a delivery's message; None when it is on no page.
 
-    MessageGone means that the thread whose history was asked for does not exist any more.
+    MessageGone means that the thread whose history was asked for does not exist any more. Delivered names the thread
+    where the message is a reply: a channel's history has the replies that the channel shows.
     """
     if not response.ok:
         return _history_refused(response, channel, now)
@@ -153,7 +154,8 @@ def find_in_history(
         return Unknown("Slack: an answer without a history")
     found = (message for message in messages if isinstance(message, dict) and key_of(message) == delivery.id)
     if message := next(found, None):
-        return Delivered(_reference({"channel": channel, "ts": message.get("ts")}))
+        ref, parent = (_reference({"channel": channel, "ts": message.get(name)}) for name in ("ts", "thread_ts"))
+        return Delivered(ref, thread=parent if parent != ref else None)
     cursor = nested_object(response.data, "response_metadata").get("next_cursor")
     if cursor and isinstance(cursor, str):
         return NextPage(cursor)
