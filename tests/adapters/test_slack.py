@@ -188,6 +188,8 @@ def test_a_long_reason_is_six_lines_and_says_how_many_follow() -> None:
     shown = message(make_event(make_task(fail_reason="\n".join(f"line {n}" for n in range(60)))))
     (quote,) = (text for text in shown_texts(shown) if text.startswith("line 0"))
     assert quote.splitlines() == [*(f"line {n}" for n in range(6)), "… 54 more lines: Details"]
+    (quote,) = (text for text in shown_texts(without_buttons(shown)) if text.startswith("line 0"))
+    assert quote.splitlines()[-1] == "… 54 more lines"
     (cut,) = (text for text in shown_texts(message(make_event(make_task(fail_reason="y" * 900)))) if "yyy" in text)
     assert cut == "y" * 299 + "…"
 

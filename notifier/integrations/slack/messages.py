@@ -53,6 +53,8 @@ QUOTED_LINES = 6
 """Maximum number of lines of a reason."""
 QUOTED_LIMIT = 300
 """Maximum length of a reason, in characters."""
+DETAILS_HINT = "details_hint"
+"""Id of the block of a reason whose last words name the button that shows all of it."""
 ADVICE_LIMIT = 900
 """Maximum length of what a reason means, and of what to do about it, in characters."""
 NOTE_LIMIT = 300
@@ -149,6 +151,9 @@ def _links_only(attachment: Json) -> Json:
 def _without_requests(block: Json) -> Json:
     if block.get("block_id") == CHAT_HINT:
         return block | {"elements": block["elements"][:-1]}
+    if block.get("block_id") == DETAILS_HINT:
+        (quote,) = block["elements"]
+        return block | {"elements": [rich_quote(*quote["elements"][:-1])]}
     if block["type"] != "actions":
         return block
     return block | {"elements": [element for element in block["elements"] if "url" in element]}
@@ -201,15 +206,18 @@ class _Layout:
         if self.filled.text:
             yield from body_sections(self.filled.text)
         elif message.reason:
-            yield rich_text(rich_quote(*self._quoted_lines(message.reason)))
+            yield self._quote(message.reason)
         elif message.reason_note:
             yield rich_text(rich_quote(words(message.reason_note)))
 
-    def _quoted_lines(self, reason: str) -> Iterator[Json]:
+    def _quote(self, reason: str) -> Json:
         shown = cut("\n".join(reason.split("\n")[:QUOTED_LINES]), QUOTED_LIMIT)
-        yield words(shown)
-        if hidden := reason.count("\n") - shown.count("\n"):
-            yield words("\n" + self.localizer.counted("message.more_details", hidden), "italic")
+        hidden = reason.count("\n") - shown.count("\n")
+        if not hidden:
+            return rich_text(rich_quote(words(shown)))
+        more = words(f"\n{self.localizer.counted('message.more_lines', hidden)}", "italic")
+        details = self.localizer.text("message.in_details", details=self.localizer.text("button.details"))
+        return rich_text(rich_quote(words(shown), more, words(details, "italic"))) | {"block_id": DETAILS_HINT}
 
     # -- how bad, and what now --
 
