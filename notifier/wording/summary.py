@@ -54,7 +54,7 @@ class SummaryFormatter:
         """
         progress = self._text("storm.rising")
         if storm.ended_at:
-            progress = self._text("storm.over", at=self.formatter.dated(storm.updated_at, storm.started_at))
+            progress = self._text("storm.over", at=self.formatter.dated(storm.ended_at, storm.started_at))
         tasks = self._by_instance(unlisted)
         return self._storm(storm, severity, sentence=self._lead(storm), progress=progress, tasks=tasks)
 
@@ -64,13 +64,16 @@ class SummaryFormatter:
         return self._storm(storm, severity, sentence=self._lead(storm), tasks=self._by_instance(events))
 
     def _continuation(self, storm: Storm, severity: Severity, events: Sequence[Event]) -> SummaryMessage:
-        more = self._text(
-            "storm.more",
-            n=len(events),
-            total=storm.total,
-            since=self.formatter.dated(storm.started_at, storm.updated_at),
+        n, since = len(events), self.formatter.dated(storm.started_at, storm.updated_at)
+        newest = all(event.observed_at == storm.updated_at for event in events)
+        which = "more" if newest and n == storm.latest else "part"
+        return self._storm(
+            storm,
+            severity,
+            sentence=self._text(f"storm.{which}", n=n, total=storm.total, since=since),
+            title=self._text(f"storm.{which}_title", n=n, total=storm.total),
+            tasks=self._by_instance(events),
         )
-        return self._storm(storm, severity, sentence=more, continues=True, tasks=self._by_instance(events))
 
     def _lead(self, storm: Storm) -> str:
         return self._text("storm.sentence", tasks=self._tasks(storm.total), length=self._length(storm))
@@ -85,21 +88,27 @@ class SummaryFormatter:
         severity: Severity,
         *,
         sentence: str,
+        title: str = "",
         progress: str = "",
-        continues: bool = False,
         tasks: tuple[ListedInstance, ...] = (),
     ) -> SummaryMessage:
+        """Return a message about a storm. One with a title of its own continues what others have said."""
+        continues = bool(title)
         environment = self.formatter.environment(storm.environment)
         reasons = tuple(self._reason(group.count, group.code, group.operation, group.reason) for group in storm.groups)
-        counted = [self._reason_count(group.count, group.code, group.reason) for group in storm.groups]
-        failed = self._text("storm.title", tasks=self._tasks(storm.total))
+        # The reasons of a group may differ in detail: where the cause is known, the words for it fit all of them.
+        counted = [
+            self._reason_count(group.count, group.code or self._known_cause(group.reason), group.reason)
+            for group in storm.groups
+        ]
+        title = title or self._text("storm.title", tasks=self._tasks(storm.total))
         return SummaryMessage(
             state=_FAILED,
             emoji=emoji_of(_FAILED, severity) if not severity.loud else _FAILED.digest_emoji,
             glyph=_FAILED.glyph,
             severity=severity,
             push=self._push(without_marks(sentence), environment, counted, self._instance_count(storm)),
-            title=self._title(without_marks(sentence) if continues else failed, environment, counted),
+            title=self._title(title, environment, counted),
             sentence=sentence,
             environment=environment,
             production=is_production(storm.environment),
@@ -189,8 +198,7 @@ class SummaryFormatter:
     # -- parts --
 
     def _reason(self, count: int, code: str, operation: str, reason: str) -> ReasonCount:
-        explanation = self.formatter.causes.explain(reason)
-        known = explanation.short(self._localizer.language)
+        known = self._known_cause(reason)
         return ReasonCount(
             count=self._text("storm.reason", n=count),
             code=code,
@@ -198,6 +206,11 @@ class SummaryFormatter:
             known=operation in OPERATIONS,
             reason=capitalised(known or one_line(reason, DETAIL_LIMIT) or self._text("storm.no_reason")),
         )
+
+    def _known_cause(self, reason: str) -> str:
+        """Return the cause of a reason in a few words; the empty string where it is not known."""
+        short = self.formatter.causes.explain(reason).short(self._localizer.language)
+        return capitalised(short) if short else ""
 
     def _reason_count(self, count: int, code: str, reason: str) -> str:
         explanation = self.formatter.causes.explain(reason)

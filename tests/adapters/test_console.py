@@ -186,7 +186,7 @@ def test_a_storm_has_its_reasons_and_lists_tasks_by_instance(context: ChannelCon
 def test_what_continues_a_storm_is_a_line_and_a_list(context: ChannelContext) -> None:
     body = channel(context).render(storm_request(2, opens=False))
     assert drawn(decode(body.content), None, colours=False).splitlines() == [
-        "16:30:00 ✗ +2 failures, now 300 since 16:30:00  PROD prod/cn-north-4",
+        "16:30:00 ✗ 2 of the 300 failures since 16:30:00  PROD prod/cn-north-4",
         "           ledger-0  00000000",
         "           ledger-1  00000001",
     ]

@@ -462,7 +462,7 @@ def test_a_storm_that_is_over_rises_no_more_and_keeps_its_colour() -> None:
     shown = live_message(storm_thread(replace(storm, ended_at=T0), events[0]), FORMATTERS["en"])
     line = next(mrkdwn_texts(shown))
     assert "still rising" not in line
-    assert "over: the last failure was at" in line
+    assert "over since" in line
     assert shown["attachments"][0]["color"] == "#E01E5A"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -88,7 +89,7 @@ def test_a_storm_that_lasts_is_rising_and_one_that_ended_says_when() -> None:
     lasts = FORMATTERS["en"].live(make_storm(), Severity.CRITICAL)
     ended = FORMATTERS["en"].live(make_storm(ended_at=T0 + timedelta(minutes=5)), Severity.CRITICAL)
     assert lasts.progress == "still rising"
-    assert without_marks(ended.progress) == "over: the last failure was at 16:30:30"
+    assert without_marks(ended.progress) == "over since 16:35:00"
 
 
 def test_the_reasons_of_a_storm_are_bounded_and_counted() -> None:
@@ -113,11 +114,31 @@ def test_the_message_that_opens_a_storm_names_its_tasks_by_instance() -> None:
 
 
 def test_a_message_that_continues_a_storm_is_one_line_and_a_list() -> None:
-    message = part(make_storm(total=330), failures(30), opens=False)
+    message = part(make_storm(total=330, latest=30, updated_at=T0), failures(30), opens=False)
     assert without_marks(message.sentence) == "+30 failures, now 330 since 16:30:00"
-    assert message.title == "+30 failures, now 330 since 16:30:00 (PROD): 239 × OBS.0503"
+    assert message.title == "+30 failures, now 330 (PROD): 239 × OBS.0503"
     assert (message.reasons, message.instances, message.since) == ((), "", "")
     assert sum(len(one.tasks) for one in message.tasks) == 30
+
+
+@pytest.mark.parametrize("changes", [{"latest": 100}, {"latest": 30, "updated_at": T0 + timedelta(minutes=1)}])
+def test_a_part_of_what_a_poll_found_is_called_a_part(changes: Mapping[str, Any]) -> None:
+    storm = make_storm(total=330, **{"updated_at": T0} | changes)
+    messages = [part(storm, failures(30), opens=False, language=language) for language in FORMATTERS]
+    assert [without_marks(message.sentence) for message in messages] == [
+        "30 of the 330 failures since 16:30:00",
+        "自 16:30:00 起 330 个失败任务中的 30 个",
+    ]
+    assert [message.title for message in messages] == [
+        "30 of 330 failures (PROD): 239 × OBS.0503",
+        "【失败】330 个任务中的 30 个（生产）：OBS.0503 239 个",
+    ]
+
+
+def test_a_reason_without_a_code_is_counted_in_the_words_of_its_cause() -> None:
+    quota = StormGroup(code="", operation="", count=60, reason="The vCPU quota is not enough: 343 more are needed.")
+    message = FORMATTERS["en"].live(make_storm(groups=(quota,)), Severity.CRITICAL)
+    assert "60 × vCPU or memory quota used up" in message.push
 
 
 @pytest.mark.parametrize("opens", [True, False])
