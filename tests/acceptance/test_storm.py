@@ -20,16 +20,18 @@ from fakes import FakeClock
 from servers.http import HttpServer, reply
 from servers.moments import Moments
 from servers.receiver import SECRET, Receiver
-from servers.slack import APP_TOKEN, CHANNEL, TOKEN, Json, SlackServer, shown_texts, slack_server
+from servers.slack import APP_TOKEN, CHANNEL, TOKEN, Json, SlackServer, blocks_of, shown_texts, slack_server
 from servers.smtp import SmtpServer
 
 from notifier import config as configuration
+from notifier.chat.reports import PAGE_ROWS
 from notifier.core.delivery import DeliveryState
-from notifier.ports import Ledger
-from notifier.service.service import poll_and_deliver
+from notifier.ports import EventFilter, Ledger
+from notifier.service.service import Service, poll_and_deliver
 from notifier.service.stats import Summary
 from notifier.simulator import Options, Simulator
-from notifier.wiring.app import App, open_app
+from notifier.store.queries import Queries
+from notifier.wiring.app import App, open_app, open_chat
 
 POLLS, FAILURES, LAST = 5, 400, 3
 TOTAL = POLLS * FAILURES + LAST
@@ -58,7 +60,8 @@ channels:
   - {{name: team, kind: mattermost, webhook_url: "${{TEAM}}"}}
   - {{name: tickets, kind: webhook, url: "${{TICKETS}}", secret: "{SECRET}"}}
 routes:
-  - {{name: everything, channels: [{", ".join(CHANNELS)}]}}
+  - {{name: everything, match: ["type=~task[.].*"], channels: [{", ".join(CHANNELS)}]}}
+alerts: {{channels: []}}
 chat: {{slack: {{app_token: {APP_TOKEN}, api_url: "${{SLACK}}/api/", allow: [U0ALICE]}}}}
 """
 
@@ -85,8 +88,10 @@ EXPECTED = Counter([*ALL, *(job_id(number, "completed")[:8] for number in range(
 """Each task once."""
 DIGESTS = BACKLOG // 100
 """Messages that report the completions."""
+SOME = 35
+"""Failures of a smaller storm."""
 LISTS = 12
-"""Messages in the thread of Slack's message that list the failures of one poll."""
+"""Messages in the thread of Slack's message that list the failures of one poll, at most."""
 POST_LIMIT = 16_383
 """Maximum length of a post of Mattermost, in characters."""
 
@@ -210,6 +215,20 @@ async def house(store_url: str, language: str = "en") -> AsyncIterator[Harness]:
             yield Harness(app=app, clock=clock, cloud=cloud, slack=slack, smtp=smtp, team=team, tickets=tickets)
 
 
+@asynccontextmanager
+async def connected(at: Harness) -> AsyncIterator[SlackServer]:
+    """Open the chat, and wait until Slack can reach it."""
+    async with open_chat(at.app, at.changed.set) as transports:
+        tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
+        try:
+            await at.slack.connected.wait()
+            yield at.slack
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def part_of(mail: EmailMessage, kind: str) -> str:
     part = mail.get_body((kind,))
     assert part is not None
@@ -227,9 +246,18 @@ def shown_text(message: Json) -> str:
     return "\n".join(shown_texts(message))
 
 
+def elements(message: Json) -> list[Json]:
+    """Return the buttons of a message."""
+    return [one for block in blocks_of(message) if block["type"] == "actions" for one in block["elements"]]
+
+
 def actions(message: Json) -> list[str]:
-    blocks = [block for attachment in message["attachments"] for block in attachment["blocks"]]
-    return [element["action_id"] for block in blocks if block["type"] == "actions" for element in block["elements"]]
+    return [element["action_id"] for element in elements(message)]
+
+
+def value_of(message: Json, action: str) -> str:
+    """Return what a click on a button sends; the empty string where the message has no such button."""
+    return next((element["value"] for element in elements(message) if element["action_id"] == action), "")
 
 
 # ---- the tests ----
@@ -260,6 +288,49 @@ async def test_a_storm_reaches_every_channel_and_every_task_is_named_once(
     assert "error" not in records.getvalue()
 
 
+async def test_one_click_lists_a_storm_and_another_takes_charge_of_it(store_url: str) -> None:
+    async with house(store_url) as at:
+        await at.poll()
+        await at.poll_failures(0, SOME)
+        (message,) = at.storm_messages
+        ts = at.slack.ts_of(at.slack.messages.index(message))
+        red = message["attachments"][0]["color"]
+        async with connected(at) as slack:
+            await slack.click("storm_tasks", value_of(message, "storm_tasks"), user="U0BOB", ts=ts)
+            pages = [await slack.replies.get()]
+            while following := value_of(pages[-1], "page_after"):
+                await slack.click("page_after", following, user="U0BOB", ts=ts)
+                pages.append(await slack.replies.get())
+            assert len(pages) == -(-SOME // PAGE_ROWS)
+            assert Counter(job for page in pages for job in rows_of(page)) == Counter(ALL[:SOME])
+
+            at.changed.clear()
+            await slack.click("ack_storm", value_of(message, "ack_storm"), ts=ts)
+            await at.changed.wait()
+            assert slack.replies.empty()
+        await Service(at.app).delivering.drain()
+        assert next(shown_texts(message)).startswith("✅ alice, ")
+        assert (actions(message), message["attachments"][0]["color"] != red) == (["storm_tasks", "console"], True)
+        taken = await at.app.store.read(acknowledged_by)
+        assert taken == ["alice"] * SOME
+
+        await at.poll_failures(SOME, SOME)
+        assert next(shown_texts(message)).startswith(f"🚨 *{2 * SOME} tasks failed ")
+        assert value_of(message, "ack_storm")
+
+
+def rows_of(page: Json) -> list[str]:
+    """Return the beginning of the job id of each row of a list: that of its button for details."""
+    accessories = [block["accessory"] for block in blocks_of(page) if "accessory" in block]
+    return [job for one in accessories if one["action_id"] == "details" for job in _ID.findall(one["value"])]
+
+
+def acknowledged_by(queries: Queries) -> list[str]:
+    """Return who acknowledged each failure that has been acknowledged."""
+    found = [queries.acknowledgement(routed.event.id) for routed in queries.events(EventFilter(limit=TOTAL))]
+    return [one.name for one in found if one]
+
+
 def check_storm_message(at: Harness, total: int, *, edits: int, over: bool = False) -> None:
     """There is one message about the storm, which tells the present state of it, at first sight and in a push."""
     (message,) = at.storm_messages
@@ -269,7 +340,7 @@ def check_storm_message(at: Harness, total: int, *, edits: int, over: bool = Fal
     assert [mark in first for mark in ("still rising", "over")] == [not over, over]
     counts = [f"{total * share // FAILURES} ×" for share in SHARES]
     reasons = [f"{counts[0]} OBS.0503", f"{counts[1]} KMS.0405", counts[2]]
-    assert message["text"].startswith(f"🚨 PROD {total} tasks failed within ")
+    assert message["text"].startswith(f"🚨 PROD: {total} tasks failed within ")
     for text in (message["text"], shown_text(message)):
         found = [text.index(reason) for reason in reasons]
         assert found == sorted(found)
@@ -283,7 +354,7 @@ def check_slack(at: Harness) -> None:
     ts = at.slack.ts_of(at.slack.messages.index(storm))
     assert {message["thread_ts"] for message in at.in_thread} == {ts}
     assert not any(message.get("reply_broadcast") for message in at.in_thread)
-    assert len(at.in_thread) == POLLS * LISTS
+    assert POLLS <= len(at.in_thread) <= POLLS * LISTS
     assert len(at.in_channel) == 1 + DIGESTS + LAST
     check_names([shown_text(message) for message in at.slack.messages])
 
@@ -298,13 +369,20 @@ def check_mail(at: Harness) -> None:
     assert first.startswith(f"✗ {FAILURES} tasks failed (PROD): {SHARES[0]} × OBS.0503")
     totals = [FAILURES * number for number in range(2, POLLS + 1)]
     for subject, total in zip(later, totals, strict=True):
-        assert subject.startswith(f"✗ +{FAILURES} failures, now {total} since ")
+        assert subject.startswith(f"✗ +{FAILURES} failures, now {total} (PROD): ")
 
 
 def check_posts(at: Harness) -> None:
+    """One post at once with the total, and one for each further poll: Mattermost's limit holds all that one brings."""
+    assert len(at.posts) == POLLS + DIGESTS + LAST
     texts = [post_text(post) for post in at.posts]
     check_names(texts)
-    assert all(len(post["text"]) <= POST_LIMIT for post in at.posts)
+    assert all(len(text) <= POST_LIMIT for text in texts)
+    first, *later = [text.partition("\n")[0] for text in texts if text.startswith("🚨")]
+    assert first.startswith(f"🚨 **{FAILURES} tasks failed within ")
+    totals = [FAILURES * number for number in range(2, POLLS + 1)]
+    for line, total in zip(later, totals, strict=True):
+        assert f"+{FAILURES} failures, now {total} since " in line
 
 
 def check_webhooks(at: Harness) -> None:
@@ -337,7 +415,8 @@ def check_failures_first(names: Sequence[set[str]], in_flight: int = 1) -> None:
 
 
 def check_ledger(ledger: Ledger) -> None:
+    """Every pair is delivered; no route takes the event that monitoring began."""
     events = TOTAL + BACKLOG
-    assert (ledger.events, ledger.unrouted, ledger.pairs) == (events, 0, events * len(CHANNELS))
+    assert (ledger.events, ledger.unrouted, ledger.pairs) == (events + 1, 1, events * len(CHANNELS))
     assert ledger.by_state[DeliveryState.DELIVERED] == ledger.pairs
     assert (ledger.unaccounted, ledger.dead, ledger.oldest_pending) == ((), (), None)

@@ -123,7 +123,7 @@ def test_a_message_that_continues_a_storm_is_one_line_and_a_list() -> None:
 
 @pytest.mark.parametrize("changes", [{"latest": 100}, {"latest": 30, "updated_at": T0 + timedelta(minutes=1)}])
 def test_a_part_of_what_a_poll_found_is_called_a_part(changes: Mapping[str, Any]) -> None:
-    storm = make_storm(total=330, **{"updated_at": T0} | changes)
+    storm = make_storm(**{"total": 330, "updated_at": T0, **changes})
     messages = [part(storm, failures(30), opens=False, language=language) for language in FORMATTERS]
     assert [without_marks(message.sentence) for message in messages] == [
         "30 of the 330 failures since 16:30:00",
