@@ -13,10 +13,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint types imports house fmt schema chaos simulation bench bench-peers sbom audit wheel lock clean
+.PHONY: help install demo test check lint types imports house fmt schema messages contact-sheet chaos simulation bench bench-peers sbom audit wheel lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.run ## create .venv with the program in it
 
@@ -48,6 +48,12 @@ fmt: $(VENV)/.dev ## format the code and fix what can be fixed
 
 schema: $(VENV)/.run ## write config/notifier.schema.json
 	@$(BIN)/python -m notifier.config
+
+messages: $(VENV)/.dev ## write docs/messages.md: what every channel shows
+	@$(BIN)/python tests/message_samples.py
+
+contact-sheet: $(VENV)/.dev ## draw every message of every channel, to look at (ARGS="folder"; pictures need Chromium)
+	@$(BIN)/python tests/contact_sheet.py $(or $(ARGS),build/contact-sheet)
 
 simulation: $(VENV)/.dev ## run seeded disasters in virtual time (ARGS="--seeds 50000")
 	@PYTHONHASHSEED=0 $(BIN)/python tests/simulation/run.py $(ARGS)

@@ -24,7 +24,7 @@ from notifier.core.health_facts import Backlog, ConfiguredSource, Expected, Heal
 from notifier.core.model import ChannelState, Event, SourceState, Task, TaskHistory, TaskStatus
 from notifier.core.people import Acknowledgement, Mute
 from notifier.core.routing import DeliveryRouting
-from notifier.core.storms import begin
+from notifier.core.storms import Storm, begin
 from notifier.integrations.slack import replies as blocks
 from notifier.integrations.slack.messages import event_message, live_message, thread_reply
 from notifier.integrations.slack.summaries import FIRST_PART_SIZE, PART_SIZE
@@ -67,6 +67,24 @@ def samples() -> Iterator[tuple[str, Iterator[Sample]]]:
         yield f"Replies to commands{addition}", _replies(language)
 
 
+def requests(language: Language) -> Iterator[tuple[str, RenderRequest]]:
+    """Yield what every kind of channel is asked to send: failures, each type of event, a storm and a digest."""
+    failed = _with(_failed(), fail_reason=REASONS[language])
+    yield "a failure in production", _request(failed)
+    yield "a failure in staging", _request(_staging(failed))
+    yield "reported late", _request(_late(failed))
+    yield "without a reason", _request(_with(failed, fail_reason=None))
+    for kind in EventType:
+        if kind is not EventType.TASK_FAILED:
+            yield kind, _request(_typical(kind), routing=DeliveryRouting())
+    events, storm = _storm()
+    opened = replace(storm, opened_by=delivery_id("dba", events[0].id))
+    yield "a storm", _request(*events[:60], storm=opened, digest=True, opens_storm=True)
+    more = replace(opened, total=330, latest=30, updated_at=T0 + timedelta(minutes=3))
+    yield "the next poll of the storm", _request(*events[60:90], storm=more, digest=True)
+    yield "a digest", _request(*_many())
+
+
 TIMED_OUT = "Timed out while waiting for the VM to become active. Error code: DBS.111205."
 REASONS: dict[Language, str] = {"en": TIMED_OUT, "zh": "等待虚拟机就绪超时。错误码：DBS.111205。"}
 JOB = "def160ec-c3ad-4647-8520-de0a8f84474c"
@@ -106,6 +124,20 @@ def _with(event: Event, **changes: Any) -> Event:
     return replace(event, task=replace(event.task, **changes))
 
 
+def _staging(event: Event) -> Event:
+    here = _with(event, instance_name="staging-orders-77", source="staging")
+    return replace(here, environment="staging", source="staging", history=None)
+
+
+def _late(event: Event) -> Event:
+    return replace(event, late=True, observed_at=T0 + timedelta(minutes=30), away_since=T0 - timedelta(minutes=12))
+
+
+def _typical(kind: EventType) -> Event:
+    about_source = kind.startswith(("task.", "source."))
+    return replace(sample_event(kind, T0), environment="production" if about_source else "")
+
+
 def _thread(event: Event, **changes: Any) -> Thread:
     values: dict[str, Any] = {
         "channel": "dba",
@@ -120,15 +152,14 @@ def _thread(event: Event, **changes: Any) -> Thread:
 def _failures(language: Language) -> Iterator[Sample]:
     formatter, reason = FORMATTERS[language], REASONS[language]
     failed = _with(_failed(), fail_reason=reason)
-    staging = replace(_with(failed, instance_name="staging-orders-77"), environment="staging", source="staging")
+    staging, late = _staging(failed), _late(failed)
     acknowledged = Acknowledgement(event_id=failed.id, by="U0", name="Alice", at=T0 + timedelta(minutes=6))
     mute = Mute(
         instance="prod-orders-01", until=T0 + timedelta(hours=2), by="U0", name="bob", created_at=T0, reason="resizing"
     )
-    late = replace(failed, late=True, observed_at=T0 + timedelta(minutes=30), away_since=T0 - timedelta(minutes=12))
     trace = "\n".join(f"{n}: at step {n} of the workflow" for n in range(2, 60))
     yield "in production", event_message(_request(failed), formatter)
-    yield "in staging", event_message(_request(replace(staging, history=None)), formatter)
+    yield "in staging", event_message(_request(staging), formatter)
     yield "acknowledged", live_message(_thread(failed, acknowledged=acknowledged), formatter)
     yield "acknowledgement taken back", live_message(_thread(failed), formatter)
     yield "muted", live_message(_thread(failed, mute=mute), formatter)
@@ -143,19 +174,20 @@ def _failures(language: Language) -> Iterator[Sample]:
 
 def _events(language: Language) -> Iterator[Sample]:
     for kind in EventType:
-        event = replace(
-            sample_event(kind, T0), environment="production" if kind.startswith(("task.", "source.")) else ""
-        )
-        yield kind, event_message(_request(event, routing=DeliveryRouting()), FORMATTERS[language])
+        yield kind, event_message(_request(_typical(kind), routing=DeliveryRouting()), FORMATTERS[language])
 
 
-def _storms(language: Language) -> Iterator[Sample]:
-    formatter = FORMATTERS[language]
+def _storm() -> tuple[list[Event], Storm]:
     events = [
         replace(_with(_failed(), job_id=f"{n:08x}-c3ad-4647-8520-de0a8f84474c", instance_name=name), id=f"{n}")
         for n, name in enumerate(f"prod-{'ledger' if n % 5 else 'catalog'}-{100 + n % 40}" for n in range(300))
     ]
-    storm = begin("dba", [_of_storm(n, event) for n, event in enumerate(events)])
+    return events, begin("dba", [_of_storm(n, event) for n, event in enumerate(events)])
+
+
+def _storms(language: Language) -> Iterator[Sample]:
+    formatter = FORMATTERS[language]
+    events, storm = _storm()
     first = replace(storm, opened_by=delivery_id("dba", events[0].id))
     ack = Acknowledgement(event_id=events[0].id, by="U0", name="Alice", at=T0 + timedelta(minutes=6))
     growing = replace(first, total=330, latest=30, updated_at=T0 + timedelta(minutes=3))
@@ -183,10 +215,9 @@ def _of_storm(n: int, event: Event) -> Event:
 
 def _others(language: Language) -> Iterator[Sample]:
     formatter = FORMATTERS[language]
-    many = [_numbered(kind, n) for n, kind in enumerate([EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2)]
-    gap = replace(sample_event(EventType.SOURCE_GAP, T0), source="prod", environment="production")
-    yield "a digest", event_message(_request(*many, gap), formatter)
-    late = [replace(event, late=True) for event in many]
+    many = _many()
+    yield "a digest", event_message(_request(*many), formatter)
+    late = [replace(event, late=True) for event in many[:-1]]
     yield "a digest of what happened while the notifier was down", event_message(_request(*late), formatter)
     progressed, failed = sample_event(EventType.TASK_PROGRESSED, T0), _failed()
     step = event_message(_request(progressed), formatter)
@@ -195,6 +226,12 @@ def _others(language: Language) -> Iterator[Sample]:
         "a failure in the thread and the channel",
         thread_reply(event_message(_request(failed), formatter), whole=True),
     )
+
+
+def _many() -> list[Event]:
+    kinds = [EventType.TASK_FAILED] * 3 + [EventType.TASK_COMPLETED] * 2
+    gap = replace(sample_event(EventType.SOURCE_GAP, T0), source="prod", environment="production")
+    return [*(_numbered(kind, n) for n, kind in enumerate(kinds)), gap]
 
 
 def _numbered(kind: EventType, number: int) -> Event:

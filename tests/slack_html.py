@@ -12,14 +12,15 @@ Json = dict[str, Any]
 STYLE = """
 .slack { font: 15px/1.46 Lato, 'Segoe UI', 'Noto Sans CJK SC', sans-serif; color: #1d1c1d; background: #fff;
   max-width: 640px; padding: 8px 12px; overflow-wrap: anywhere }
-.slack .push { font-size: 12px; color: #616061; border-bottom: 1px dashed #ddd; margin-bottom: 6px; padding-bottom: 4px }
+.slack .push { font-size: 12px; color: #616061; border-bottom: 1px dashed #ddd;
+  margin-bottom: 6px; padding-bottom: 4px }
 .slack .attachment { border-left: 4px solid; border-radius: 4px; padding-left: 12px; margin-top: 4px }
 .slack .block { margin: 6px 0; white-space: pre-wrap }
 .slack .context { font-size: 13px; color: #616061 }
 .slack code { color: #e01e5a; background: #f6f6f6; border: 1px solid #ddd; border-radius: 3px; padding: 0 3px }
 .slack blockquote { margin: 4px 0; padding-left: 12px; border-left: 4px solid #ddd; white-space: pre-wrap }
-.slack .button { display: inline-block; border: 1px solid #bbb; border-radius: 4px; padding: 3px 10px; margin: 0 8px 6px 0;
-  font-size: 13px; font-weight: 700 }
+.slack .button { display: inline-block; border: 1px solid #bbb; border-radius: 4px; padding: 3px 10px;
+  margin: 0 8px 6px 0; font-size: 13px; font-weight: 700 }
 .slack .primary { background: #007a5a; border-color: #007a5a; color: #fff }
 .slack .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 6px }
 .slack .row { display: flex; justify-content: space-between; gap: 12px }
@@ -52,7 +53,7 @@ def _block(block: Json) -> Iterator[str]:
         case "section":
             yield f'<div class="block row"><div>{"".join(_section(block))}</div>{_accessory(block)}</div>'
         case "context":
-            yield f'<div class="block context">{"".join(_text(one) for one in block["elements"])}</div>'
+            yield f'<div class="block context">{"&ensp;".join(_text(one) for one in block["elements"])}</div>'
         case "actions":
             yield f'<div class="block">{"".join(map(_button, block["elements"]))}</div>'
         case "rich_text":

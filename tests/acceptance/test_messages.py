@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from contact_sheet import pages
 from message_samples import PAGE, page, samples
 from servers.slack import Json, problems
 
@@ -16,3 +17,9 @@ def test_the_page_of_samples_shows_what_is_sent() -> None:
 @pytest.mark.parametrize(("name", "message"), ALL, ids=[name for name, _ in ALL])
 def test_slack_takes_every_sample(name: str, message: Json) -> None:
     assert list(problems(message)) == [], name
+
+
+def test_the_contact_sheet_has_a_page_for_each_channel_and_language() -> None:
+    names = {name for name, body, _ in pages() if body}
+    others = {f"{channel} {language}" for channel in ("mail", "console", "mattermost") for language in ("en", "zh")}
+    assert names >= others | {f"slack {title}" for title, _ in samples()}

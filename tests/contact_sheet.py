@@ -1,0 +1,131 @@
+"""Every message on every channel on one page each, to look at: `python tests/contact_sheet.py FOLDER`.
+
+It writes pages of HTML: Slack as its clients draw it, mails on a desktop and on a phone in light and dark, the console
+at 80 and 120 columns, Mattermost and Rocket.Chat as text. Where Chromium is installed it takes a picture of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+from html import escape
+from pathlib import Path
+
+import slack_html
+from message_samples import FORMATTERS, requests, samples
+
+from notifier.integrations.console import drawn, lines_of
+from notifier.integrations.email.message import message
+from notifier.integrations.email.settings import EmailSettings
+from notifier.integrations.mattermost.channel import MattermostChannel
+from notifier.integrations.mattermost.webhook_chat import payload
+from notifier.ports import RenderRequest
+from notifier.wording.phrases import Language
+
+STYLE = """
+body { font: 14px/1.5 sans-serif; background: #e8e8e8; margin: 16px }
+h2 { font-size: 14px; margin: 18px 0 4px }
+pre { background: #111; color: #ddd; padding: 8px;
+  font: 13px/1.35 'DejaVu Sans Mono', 'Noto Sans Mono CJK SC', monospace }
+.sheet { columns: 2; column-gap: 16px } .one { break-inside: avoid }
+.side { display: flex; gap: 16px; align-items: flex-start }
+iframe { border: 0; background: #fff; flex-shrink: 0 } iframe.dark { color-scheme: dark; background: #1c1c1e }
+"""
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+MAIL = EmailSettings.model_validate(
+    {
+        "kind": "email",
+        "name": "mail",
+        "host": "smtp.example.com",
+        "from": "notifier@example.com",
+        "to": ["dba@example.com"],
+    }
+)
+
+
+def pages() -> Iterator[tuple[str, str, int]]:
+    """Yield the name, the body and the width in pixels of each page."""
+    for title, found in samples():
+        shown = "".join(_one(name, slack_html.draw(one)) for name, one in found)
+        yield f"slack {title}", f'<style>{slack_html.STYLE}</style><div class="sheet">{shown}</div>', 1360
+    for language in FORMATTERS:
+        yield f"mail {language}", _mails(language), 1900
+        yield f"console {language}", _console(language), 1700
+        yield f"mattermost {language}", _mattermost(language), 1100
+
+
+def _one(name: str, inner: str) -> str:
+    return f'<div class="one"><h2>{escape(name)}</h2>{inner}</div>'
+
+
+def _mails(language: Language) -> str:
+    return "".join(_mail(name, request, language) for name, request in requests(language))
+
+
+def _mail(name: str, request: RenderRequest, language: Language) -> str:
+    sent = message(request, MAIL, FORMATTERS[language]).as_bytes()
+    mail = message_from_bytes(sent, _class=EmailMessage, policy=SMTP)
+    html = escape(str(mail.get_body(["html"]).get_content()))  # type: ignore[union-attr]  # our mails have this part
+    text = escape(str(mail.get_body(["plain"]).get_content()))  # type: ignore[union-attr]  # as above
+    headers = escape("\n".join(f"{key}: {value}" for key, value in mail.items() if not key.startswith("Content")))
+    frames = (
+        f'<iframe srcdoc="{html}" width="700" height="420"></iframe>'
+        f'<iframe srcdoc="{html}" width="320" height="420"></iframe>'
+        f'<iframe class="dark" srcdoc="{html}" width="320" height="420"></iframe>'
+    )
+    return _one(name, f'<pre>{headers}</pre><div class="side">{frames}<pre>{text}</pre></div>')
+
+
+def _console(language: Language) -> str:
+    return "".join(_printed(name, request, language) for name, request in requests(language))
+
+
+def _printed(name: str, request: RenderRequest, language: Language) -> str:
+    def at(width: int, *, brief: bool) -> str:
+        lines = lines_of(request, FORMATTERS[language], brief=brief)
+        return f"<pre>{'·' * width}\n{escape(drawn(lines, width, colours=False))}</pre>"
+
+    return _one(name, f'<div class="side">{at(80, brief=False)}{at(120, brief=False)}</div>{at(120, brief=True)}')
+
+
+def _mattermost(language: Language) -> str:
+    limits = MattermostChannel.limits
+    sent = ((name, payload(request, FORMATTERS[language].localizer, limits)) for name, request in requests(language))
+    return "".join(_one(name, f"<pre>{escape(_text(one))}</pre>") for name, one in sent)
+
+
+def _text(sent: dict[str, object]) -> str:
+    attachments = sent.get("attachments") or []
+    assert isinstance(attachments, list)
+    return "\n".join([str(sent["text"]), *(f"▌ {key}: {value}" for one in attachments for key, value in one.items())])
+
+
+def write(folder: Path) -> None:
+    """Write the pages, and a picture of each where Chromium is installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    for name, body, width in pages():
+        path = folder / f"{'-'.join(name.lower().replace(',', '').split())}.html"
+        path.write_text(f'<!doctype html><meta charset="utf-8"><style>{STYLE}</style>{body}', encoding="utf-8")
+        if browser:
+            _picture(browser, path, width)
+    done = "pages and pictures" if browser else "pages; pictures need Chromium, which is not installed"
+    sys.stdout.write(f"{folder}: {done}\n")
+
+
+def _picture(browser: str, page: Path, width: int) -> None:
+    with tempfile.TemporaryDirectory() as profile:
+        quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        look = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},6000"]
+        shot = [f"--screenshot={page.with_suffix('.png')}", f"--user-data-dir={profile}", page.resolve().as_uri()]
+        subprocess.run([browser, *quiet, *look, *shot], check=True, capture_output=True, timeout=120)  # noqa: S603 - our own pages
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
